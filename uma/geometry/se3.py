@@ -1,0 +1,94 @@
+"""Rigid transforms as ``(..., 4, 4)`` matrices."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+
+def make_pose(R: np.ndarray, p: np.ndarray) -> np.ndarray:
+    """``(..., 4, 4)`` pose from rotation ``(..., 3, 3)`` and position ``(..., 3)`` in metres."""
+    R, p = np.asarray(R, dtype=np.float64), np.asarray(p, dtype=np.float64)
+    T = np.zeros((*p.shape[:-1], 4, 4))
+    T[..., :3, :3], T[..., :3, 3], T[..., 3, 3] = R, p, 1.0
+    return T
+
+
+def invert(T: np.ndarray) -> np.ndarray:
+    """Inverse of ``(..., 4, 4)`` rigid transforms."""
+    R_t = np.swapaxes(T[..., :3, :3], -1, -2)
+    return make_pose(R_t, -(R_t @ T[..., :3, 3:])[..., 0])
+
+
+def apply(T: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Map ``(..., 3)`` points by one ``(4, 4)`` transform."""
+    return points @ T[:3, :3].T + T[:3, 3]
+
+
+def from_quaternion(xyz: np.ndarray, xyzw: np.ndarray) -> np.ndarray:
+    """``(4, 4)`` pose from a position and a quaternion (x, y, z, w).
+
+    Raises:
+        ValueError: the quaternion's norm is further than 1e-2 from 1, or a value is not finite.
+    """
+    xyzw = np.asarray(xyzw, dtype=np.float64)
+    norm = float(np.linalg.norm(xyzw))
+    if not np.isfinite(xyz).all() or not np.isfinite(norm):
+        raise ValueError(f"pose {xyz}, {xyzw}: a value is not finite")
+    if abs(norm - 1.0) > 1e-2:
+        raise ValueError(f"quaternion {xyzw}: norm {norm:.4g}, must be 1 within 0.01")
+    return make_pose(Rotation.from_quat(xyzw).as_matrix(), np.asarray(xyz, dtype=np.float64))
+
+
+def quaternion(T: np.ndarray) -> np.ndarray:
+    """``(..., 4)`` quaternion (x, y, z, w) of ``(..., 4, 4)`` poses."""
+    flat = T[..., :3, :3].reshape(-1, 3, 3)
+    return Rotation.from_matrix(flat).as_quat().reshape(*T.shape[:-2], 4)
+
+
+def rotation_angle(R_a: np.ndarray, R_b: np.ndarray) -> np.ndarray:
+    """Angle in radians between ``(..., 3, 3)`` rotations."""
+    R = np.swapaxes(R_a, -1, -2) @ R_b
+    flat = R.reshape(-1, 3, 3)
+    return np.linalg.norm(Rotation.from_matrix(flat).as_rotvec(), axis=-1).reshape(R.shape[:-2])
+
+
+def interpolate(T_a: np.ndarray, T_b: np.ndarray, s: float) -> np.ndarray:
+    """The pose a fraction ``s`` of the way from ``T_a`` to ``T_b``: straight in position, geodesic in rotation."""
+    r = Rotation.from_matrix(T_a[:3, :3].T @ T_b[:3, :3]).as_rotvec()
+    R = T_a[:3, :3] @ Rotation.from_rotvec(s * r).as_matrix()
+    return make_pose(R, (1 - s) * T_a[:3, 3] + s * T_b[:3, 3])
+
+
+def clip_step(T_from: np.ndarray, T_to: np.ndarray, max_m: float, max_rad: float) -> np.ndarray:
+    """``T_to``, drawn back toward ``T_from`` until it is at most ``max_m`` metres and ``max_rad`` radians away."""
+    d = T_to[:3, 3] - T_from[:3, 3]
+    n = float(np.linalg.norm(d))
+    r = Rotation.from_matrix(T_from[:3, :3].T @ T_to[:3, :3]).as_rotvec()
+    a = float(np.linalg.norm(r))
+    p = T_from[:3, 3] + d * (max_m / n if n > max_m else 1.0)
+    R = T_from[:3, :3] @ Rotation.from_rotvec(r * (max_rad / a if a > max_rad else 1.0)).as_matrix()
+    return make_pose(R, p)
+
+
+def rot6d(R: np.ndarray) -> np.ndarray:
+    """``(..., 6)`` first two columns of ``(..., 3, 3)`` rotations."""
+    return np.concatenate([R[..., :, 0], R[..., :, 1]], axis=-1)
+
+
+def from_rot6d(d: np.ndarray) -> np.ndarray:
+    """``(..., 3, 3)`` rotation by Gram-Schmidt from two ``(..., 6)`` stacked columns."""
+    a, b = d[..., :3], d[..., 3:]
+    x = a / np.maximum(np.linalg.norm(a, axis=-1, keepdims=True), 1e-9)
+    b = b - (x * b).sum(-1, keepdims=True) * x
+    y = b / np.maximum(np.linalg.norm(b, axis=-1, keepdims=True), 1e-9)
+    return np.stack([x, y, np.cross(x, y)], axis=-1)
+
+
+def fit_rigid(source: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """``(4, 4)`` rigid transform that maps ``source`` to ``target``, both ``(N, 3)``, in the least-squares sense (Kabsch)."""
+    cs, ct = source.mean(0), target.mean(0)
+    U, _, Vt = np.linalg.svd((source - cs).T @ (target - ct))
+    D = np.diag([1.0, 1.0, np.sign(np.linalg.det(Vt.T @ U.T))])
+    R = Vt.T @ D @ U.T
+    return make_pose(R, ct - R @ cs)

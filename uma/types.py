@@ -1,0 +1,236 @@
+"""The values that travel through the stack, and the one place where its conventions are stated.
+
+Conventions
+-----------
+* SI units: metres, radians, seconds.
+* A pose is a ``(4, 4)`` homogeneous matrix ``T_a_b`` that maps coordinates in frame b to frame a.
+* Quaternions, where a message needs one, are ``(x, y, z, w)`` as in ROS.
+* Camera frames are optical: x right, y down, z forward along the optical axis.
+* Depth is float32 metres along the optical axis; NaN where it is invalid.
+* The gripper is 0 when open and 1 when closed, as in DROID.
+* Flow time runs from 0 (noise) to 1 (data).
+* Actions are absolute end-effector targets; action ``i`` of a chunk is due at ``stamp + (i + 1) / rate_hz``.
+* Masks are positive and named: ``is_target``, ``is_valid``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+RATE_HZ = 15.0
+"""Rate of the actions in a chunk (paper C.1)."""
+
+HORIZON = 16
+"""Number of actions in a chunk, and steps of predicted motion (paper A.3)."""
+
+MAX_KEYPOINTS = 16
+"""Most keypoints that a reference or a predicted motion may have (paper A.3)."""
+
+
+class InputError(ValueError):
+    """An input was refused. The message names the field, the value and the limit."""
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise InputError(message)
+
+
+def check_pose(T: np.ndarray, name: str) -> np.ndarray:
+    """Return ``T`` as a float64 ``(4, 4)`` rigid transform, or raise `InputError` naming ``name``."""
+    T = np.asarray(T, dtype=np.float64)
+    _require(T.shape == (4, 4), f"{name}: shape {T.shape}, must be (4, 4)")
+    _require(bool(np.isfinite(T).all()), f"{name}: holds a value that is not finite")
+    R = T[:3, :3]
+    error = float(np.abs(R @ R.T - np.eye(3)).max())
+    _require(error < 1e-3 and np.linalg.det(R) > 0, f"{name}: rotation is off orthonormal by {error:.2g}, limit 1e-3")
+    return T
+
+
+@dataclass(frozen=True)
+class CameraModel:
+    """A rectified pinhole camera.
+
+    Attributes:
+        width, height: image size in pixels.
+        fx, fy, cx, cy: intrinsics in pixels, at this image size.
+        frame: name of the optical frame.
+    """
+
+    width: int
+    height: int
+    fx: float
+    fy: float
+    cx: float
+    cy: float
+    frame: str = "zed_left_camera_frame_optical"
+
+    def __post_init__(self) -> None:
+        _require(self.width > 0 and self.height > 0, f"camera size {self.width}x{self.height}: both must be > 0")
+        finite = np.isfinite([self.fx, self.fy, self.cx, self.cy]).all()
+        _require(bool(finite) and self.fx > 0 and self.fy > 0, f"camera fx={self.fx}, fy={self.fy}: must be finite and > 0")
+
+    def scaled(self, width: int, height: int) -> CameraModel:
+        """The same camera with its images resized to ``width`` x ``height`` pixels."""
+        sx, sy = width / self.width, height / self.height
+        return CameraModel(width, height, self.fx * sx, self.fy * sy, self.cx * sx, self.cy * sy, self.frame)
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What the policy sees at one instant: RGB-D and proprioception, all in the camera frame.
+
+    Attributes:
+        rgb: ``(H, W, 3)`` uint8.
+        depth: ``(H, W)`` float32 metres, NaN where invalid, registered to ``rgb``.
+        camera: intrinsics of both images.
+        T_cam_ee: ``(4, 4)`` measured end-effector pose in the camera frame.
+        gripper: measured opening, 0 open to 1 closed.
+        stamp: capture time in seconds.
+    """
+
+    rgb: np.ndarray
+    depth: np.ndarray
+    camera: CameraModel
+    T_cam_ee: np.ndarray
+    gripper: float
+    stamp: float = 0.0
+
+    def __post_init__(self) -> None:
+        shape = (self.camera.height, self.camera.width)
+        _require(self.rgb.shape == (*shape, 3) and self.rgb.dtype == np.uint8, f"rgb: {self.rgb.dtype} {self.rgb.shape}, must be uint8 {(*shape, 3)}")
+        _require(self.depth.shape == shape and self.depth.dtype == np.float32, f"depth: {self.depth.dtype} {self.depth.shape}, must be float32 {shape}")
+        check_pose(self.T_cam_ee, "T_cam_ee")
+        _require(-0.05 <= self.gripper <= 1.05, f"gripper: {self.gripper}, must lie in [0, 1]")
+
+
+@dataclass(frozen=True)
+class ReferenceMotion:
+    """A sparse sketch of what should move (paper Eq. 2): ordered 3D waypoints of a few keypoints.
+
+    Attributes:
+        waypoints: one ``(T_k, 3)`` array of metres per keypoint; lengths may differ. A single waypoint pins the point.
+        phase: one ``(T_k,)`` array per keypoint in [0, 1], non-decreasing; None = evenly spaced.
+        is_valid: one ``(T_k,)`` bool array per keypoint; None = all.
+        frame: frame of the waypoints.
+        object_label: free text for people.
+    """
+
+    waypoints: tuple[np.ndarray, ...]
+    phase: tuple[np.ndarray, ...] | None = None
+    is_valid: tuple[np.ndarray, ...] | None = None
+    frame: str = "zed_left_camera_frame_optical"
+    object_label: str = ""
+
+    MAX_WAYPOINTS = 64
+    MAX_COORDINATE = 5.0
+
+    def __post_init__(self) -> None:
+        K = len(self.waypoints)
+        _require(1 <= K <= MAX_KEYPOINTS, f"keypoints: {K} given, must be 1 to {MAX_KEYPOINTS}")
+        points = tuple(np.asarray(w, dtype=np.float64).reshape(-1, 3) for w in self.waypoints)
+        phase, valid = [], []
+        for k, w in enumerate(points):
+            name = f"keypoints[{k}]"
+            T = len(w)
+            _require(1 <= T <= self.MAX_WAYPOINTS, f"{name}.waypoints: {T} given, must be 1 to {self.MAX_WAYPOINTS}")
+            p = np.linspace(0.0, 1.0, T) if self.phase is None or len(self.phase[k]) == 0 else np.asarray(self.phase[k], dtype=np.float64)
+            v = np.ones(T, bool) if self.is_valid is None or len(self.is_valid[k]) == 0 else np.asarray(self.is_valid[k], dtype=bool)
+            _require(len(p) == T, f"{name}.phase: {len(p)} values for {T} waypoints, must be empty or {T}")
+            _require(len(v) == T, f"{name}.is_valid: {len(v)} values for {T} waypoints, must be empty or {T}")
+            _require(bool(v.any()), f"{name}.is_valid: no valid waypoint, at least 1 is needed")
+            bad = np.flatnonzero(v & ~np.isfinite(w).all(axis=1))
+            _require(bad.size == 0, f"{name}.waypoints[{bad[0] if bad.size else 0}]: {w[bad[0]] if bad.size else ''} is not finite")
+            far = np.flatnonzero(v & (np.abs(w) > self.MAX_COORDINATE).any(axis=1))
+            _require(far.size == 0, f"{name}.waypoints[{far[0] if far.size else 0}]: {w[far[0]] if far.size else ''} is over {self.MAX_COORDINATE} m from the origin of {self.frame}")
+            _require(bool(np.isfinite(p).all()) and p.min() >= 0.0 and p.max() <= 1.0, f"{name}.phase: {p}, must lie in [0, 1]")
+            _require(bool((np.diff(p) >= 0).all()), f"{name}.phase: {p}, must not decrease")
+            phase.append(p)
+            valid.append(v)
+        object.__setattr__(self, "waypoints", points)
+        object.__setattr__(self, "phase", tuple(phase))
+        object.__setattr__(self, "is_valid", tuple(valid))
+
+    def transformed(self, T_new_old: np.ndarray, frame: str) -> ReferenceMotion:
+        """The same motion expressed in ``frame``; ``T_new_old`` maps the present frame to it."""
+        T = check_pose(T_new_old, "T_new_old")
+        moved = tuple(w @ T[:3, :3].T + T[:3, 3] for w in self.waypoints)
+        return ReferenceMotion(moved, self.phase, self.is_valid, frame, self.object_label)
+
+
+@dataclass(frozen=True)
+class ActionChunk:
+    """A sequence of end-effector targets (paper Eq. 5).
+
+    Attributes:
+        poses: ``(H, 4, 4)`` targets ``T_frame_ee``; pose i is due at ``stamp + (i + 1) / rate_hz``.
+        gripper: ``(H,)`` in [0, 1].
+        stamp: capture time of the observation behind it, seconds.
+        frame: frame of the poses: the camera's optical frame or the robot base.
+        ee_frame: the frame of the end effector that the poses place.
+        num_committed: leading actions carried over from the chunk that was running.
+    """
+
+    poses: np.ndarray
+    gripper: np.ndarray
+    stamp: float
+    frame: str
+    ee_frame: str
+    rate_hz: float = RATE_HZ
+    sequence: int = 0
+    num_committed: int = 0
+
+    def __post_init__(self) -> None:
+        poses = np.asarray(self.poses, dtype=np.float64)
+        gripper = np.asarray(self.gripper, dtype=np.float64)
+        _require(poses.ndim == 3 and poses.shape[1:] == (4, 4) and len(poses) >= 1, f"poses: shape {poses.shape}, must be (H, 4, 4) with H >= 1")
+        _require(gripper.shape == (len(poses),), f"gripper: {len(gripper)} values for {len(poses)} poses")
+        for i, T in enumerate(poses):
+            check_pose(T, f"poses[{i}]")
+        _require(bool(np.isfinite(gripper).all()) and gripper.min() >= 0.0 and gripper.max() <= 1.0, f"gripper: {gripper}, must lie in [0, 1]")
+        _require(bool(np.isfinite(self.rate_hz)) and 1.0 <= self.rate_hz <= 1000.0, f"rate_hz: {self.rate_hz}, must lie in [1, 1000]")
+        _require(0 <= self.num_committed <= len(poses), f"num_committed: {self.num_committed}, must be 0 to {len(poses)}")
+        object.__setattr__(self, "poses", poses)
+        object.__setattr__(self, "gripper", gripper)
+
+    def due(self) -> np.ndarray:
+        """``(H,)`` times in seconds at which the actions are due."""
+        return self.stamp + (np.arange(len(self.poses)) + 1) / self.rate_hz
+
+    def transformed(self, T_new_old: np.ndarray, frame: str) -> ActionChunk:
+        """The same chunk expressed in ``frame``; ``T_new_old`` maps the present frame to it."""
+        T = check_pose(T_new_old, "T_new_old")
+        return ActionChunk(T @ self.poses, self.gripper, self.stamp, frame, self.ee_frame, self.rate_hz, self.sequence, self.num_committed)
+
+
+@dataclass(frozen=True)
+class MotionPrediction:
+    """Predicted object motion over the chunk's horizon (paper Eq. 6).
+
+    Attributes:
+        points: ``(H, K, 3)`` metres in ``frame``; step i is at ``stamp + (i + 1) / rate_hz``.
+        stamp, frame, rate_hz, sequence: as in `ActionChunk`.
+        reference_error_m: mean distance of the last step to the reference's last waypoints; NaN if unknown.
+    """
+
+    points: np.ndarray
+    stamp: float
+    frame: str
+    rate_hz: float = RATE_HZ
+    sequence: int = 0
+    reference_error_m: float = float("nan")
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One answer of the policy: the chunk, the motion if it was asked for, and where the time went.
+
+    Attributes:
+        latency_ms: stage name -> milliseconds.
+    """
+
+    chunk: ActionChunk
+    motion: MotionPrediction | None = None
+    latency_ms: dict[str, float] = field(default_factory=dict)
