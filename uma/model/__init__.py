@@ -1,0 +1,1 @@
+"""The Unified Motion-Action model in torch."""

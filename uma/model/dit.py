@@ -1,0 +1,110 @@
+"""Masked DiT blocks (paper A.2, Fig. 7): dual adaptive layer norm around structured attention."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from uma.model.attention import CrossAttention, SelfAttention
+from uma.model.config import ModelConfig
+
+
+class DualModulation(nn.Module):
+    """Scale, shift and gate for target and for given tokens, from the flow-time embedding (paper Eq. 10).
+
+    Zero-initialised: at the start each sub-layer's modulation is the identity and its gate is shut.
+    """
+
+    def __init__(self, width: int, sublayers: int, gated: bool = True):
+        super().__init__()
+        self.sublayers, self.parts = sublayers, 3 if gated else 2
+        self.linear = nn.Linear(width, 2 * sublayers * self.parts * width)
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, time: Tensor) -> Tensor:
+        """``(B, d)`` embedding -> ``(sublayers, parts, 2, B, 1, 1, d)``; index 0 of the pair is target, 1 is given."""
+        B, d = time.shape
+        out = self.linear(nn.functional.silu(time)).view(B, self.sublayers, self.parts, 2, 1, 1, d)
+        return out.permute(1, 2, 3, 0, 4, 5, 6)
+
+
+def route(pair: Tensor, is_target: Tensor) -> Tensor:
+    """Pick each token's own modulation: ``(2, B, 1, 1, d)`` and ``(B, T, P, 1)`` -> ``(B, T, P, d)``."""
+    return torch.where(is_target, pair[0], pair[1])
+
+
+class MaskedDiTBlock(nn.Module):
+    """Spatial, temporal and context attention and a feed-forward over a ``(B, T, P, d)`` grid of tokens.
+
+    Spatial couples motion and action within a step; temporal links one keypoint, or the actions, across steps; context
+    attends to observation, task and proprioception tokens (paper 3.2, A.2).
+    """
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        d, h = config.width, config.heads
+        self.order = config.block_order
+        self.modulation = DualModulation(d, len(self.order))
+        layers: list[nn.Module] = []
+        for kind in self.order:
+            if kind == "context":
+                layers.append(CrossAttention(d, h))
+            elif kind == "ffn":
+                layers.append(nn.Sequential(nn.Linear(d, config.ffn_ratio * d), nn.GELU(approximate="tanh"), nn.Linear(config.ffn_ratio * d, d)))
+            else:
+                layers.append(SelfAttention(d, h))
+        self.layers = nn.ModuleList(layers)
+        self.norms = nn.ModuleList(nn.LayerNorm(d, elementwise_affine=False) for _ in self.order)
+
+    def cache(self, context: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Keys and values of each context sub-layer for a ``(B, S, d)`` context."""
+        return [layer.keys_values(context) for layer in self.layers if isinstance(layer, CrossAttention)]
+
+    def forward(self, z: Tensor, time: Tensor, is_target: Tensor, is_valid: Tensor, cached: list[tuple[Tensor, Tensor]]) -> Tensor:
+        """One block.
+
+        Args:
+            z: ``(B, T, P, d)`` tokens.
+            time: ``(B, d)`` flow-time embedding.
+            is_target: ``(B, T, P, 1)`` bool.
+            is_valid: ``(B, P)`` bool; padded keypoints are not attended to.
+            cached: from `cache`.
+        """
+        B, T, P, d = z.shape
+        modulation = self.modulation(time)
+        contexts = iter(cached)
+        key_valid = is_valid[:, None].expand(B, T, P).reshape(B * T, P)
+        for i, (kind, layer, norm) in enumerate(zip(self.order, self.layers, self.norms, strict=True)):
+            scale, shift, gate = (route(part, is_target) for part in modulation[i])
+            y = norm(z) * (1 + scale) + shift
+            if kind == "spatial":
+                y = layer(y.reshape(B * T, P, d), key_valid).view(B, T, P, d)
+            elif kind == "temporal":
+                y = layer(y.transpose(1, 2).reshape(B * P, T, d)).view(B, P, T, d).transpose(1, 2)
+            elif kind == "context":
+                y = layer(y.reshape(B, T * P, d), next(contexts)).view(B, T, P, d)
+            else:
+                y = layer(y)
+            z = z + gate * y
+        return z
+
+
+class FinalLayer(nn.Module):
+    """Dual-modulated norm and the two separate heads: 3D keypoint velocities and action velocities (paper 3.2)."""
+
+    def __init__(self, width: int, action_dim: int):
+        super().__init__()
+        self.modulation = DualModulation(width, 1, gated=False)
+        self.norm = nn.LayerNorm(width, elementwise_affine=False)
+        self.action = nn.Linear(width, action_dim)
+        self.motion = nn.Linear(width, 3)
+        for head in (self.action, self.motion):
+            nn.init.zeros_(head.weight)
+            nn.init.zeros_(head.bias)
+
+    def forward(self, z: Tensor, time: Tensor, is_target: Tensor) -> tuple[Tensor, Tensor]:
+        """``(B, T, P, d)`` -> action ``(B, T, A)`` from token 0 and motion ``(B, T, P - 1, 3)`` from the rest."""
+        scale, shift = (route(part, is_target) for part in self.modulation(time)[0])
+        z = self.norm(z) * (1 + scale) + shift
+        return self.action(z[:, :, 0]), self.motion(z[:, :, 1:])

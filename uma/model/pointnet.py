@@ -1,0 +1,61 @@
+"""PointNet++ set abstraction over points that arrive in farthest-point order."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from uma.model.config import ModelConfig
+
+
+def gather(values: Tensor, index: Tensor) -> Tensor:
+    """Rows of ``(B, N, c)`` at ``(B, G, k)`` -> ``(B, G, k, c)``."""
+    B, G, k = index.shape
+    flat = index.reshape(B, G * k, 1).expand(-1, -1, values.shape[-1])
+    return values.gather(1, flat).view(B, G, k, values.shape[-1])
+
+
+class SetAbstraction(nn.Module):
+    """One PointNet++ level: centres, their nearest neighbours, a shared MLP, a maximum.
+
+    The centres are the first points of the list: `uma.model.inputs` orders points so that any head of the list is
+    spread by farthest-point sampling, so that the sequential search is paid once per image and never in training.
+    """
+
+    def __init__(self, in_width: int, out_width: int, centres: int, group_size: int):
+        super().__init__()
+        self.centres, self.group_size = centres, group_size
+        self.mlp = nn.Sequential(nn.Linear(in_width + 3, out_width), nn.GELU(approximate="tanh"), nn.Linear(out_width, out_width))
+
+    def forward(self, xyz: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+        """``(B, N, 3)`` and ``(B, N, c)`` -> ``(B, G, 3)`` and ``(B, G, out_width)``."""
+        centre = xyz[:, : self.centres]
+        with torch.no_grad():
+            near = torch.cdist(centre.float(), xyz.float()).topk(min(self.group_size, xyz.shape[1]), largest=False).indices
+        local = gather(xyz, near) - centre[:, :, None]
+        grouped = torch.cat([local * 20.0, gather(features, near)], dim=-1)  # offsets are centimetres: bring them near 1
+        return centre, self.mlp(grouped).amax(dim=2)
+
+
+class PointEncoder(nn.Module):
+    """Points with features to tokens: the levels of PointNet++ (paper 3.2) and a positional MLP."""
+
+    def __init__(self, config: ModelConfig, feature_width: int, position_width: int):
+        super().__init__()
+        widths = (feature_width, *config.group_widths, config.width)
+        self.levels = nn.ModuleList(SetAbstraction(a, b, g, config.group_size) for a, b, g in zip(widths[:-1], widths[1:], config.groups, strict=True))
+        self.position = nn.Sequential(nn.Linear(position_width, config.width), nn.GELU(approximate="tanh"), nn.Linear(config.width, config.width))
+        self.norm = nn.LayerNorm(config.width)
+
+    def forward(self, xyz: Tensor, features: Tensor, position: Tensor) -> Tensor:
+        """Tokens ``(B, G, d)``.
+
+        Args:
+            xyz: ``(B, N, 3)`` metres.
+            features: ``(B, N, c)``.
+            position: ``(B, N, p)`` normalised coordinates, of which the heads of the list locate the tokens.
+        """
+        G = self.levels[-1].centres
+        for level in self.levels:
+            xyz, features = level(xyz, features)
+        return self.norm(features + self.position(position[:, :G]))
