@@ -1,0 +1,46 @@
+"""Flow matching (paper 3.2, [49]): the straight path from noise to data, and one sampler for all masks.
+
+Flow time runs from 0 (noise) to 1 (data): ``x_t = (1 - t) noise + t data``, velocity ``data - noise``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+
+def path(data: Tensor, noise: Tensor, flow_time: Tensor) -> Tensor:
+    """Point on the path at ``(B,)`` flow times, for tensors ``(B, ...)``."""
+    t = flow_time.view(-1, *([1] * (data.dim() - 1)))
+    return (1 - t) * noise + t * data
+
+
+def draw_flow_time(batch: int, kind: str, generator: torch.Generator) -> Tensor:
+    """``(B,)`` training times: "uniform", or "beta" = 1 - Beta(1.5, 1), which leans to noise."""
+    u = torch.rand(batch, generator=generator)
+    return u if kind == "uniform" else 1.0 - u ** (1 / 1.5)
+
+
+State = tuple[Tensor, Tensor]
+"""An action tensor ``(B, T, A)`` and a motion tensor ``(B, T, K, 3)``."""
+
+
+def sample(velocity: Callable[[State, float], State], noise: State, given: State, is_target: State, num_steps: int) -> State:
+    """Integrate from noise to data with Euler steps; given tokens are exactly their clean values at every step.
+
+    Args:
+        velocity: maps the state and the flow time to velocities.
+        noise: start of the target tokens.
+        given: clean values of the given tokens (anything at targets).
+        is_target: bool masks broadcastable to the state.
+        num_steps: Euler steps, >= 1.
+    """
+    if num_steps < 1:
+        raise ValueError(f"num_steps {num_steps}: must be >= 1")
+    x = tuple(torch.where(m, n, g) for m, n, g in zip(is_target, noise, given, strict=True))
+    for i in range(num_steps):
+        v = velocity(x, i / num_steps)
+        x = tuple(torch.where(m, a + b.to(a.dtype) / num_steps, g) for m, a, b, g in zip(is_target, x, v, given, strict=True))
+    return x

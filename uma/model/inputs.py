@@ -1,0 +1,150 @@
+"""From the stack's types to the arrays that a model eats, and back: shared by training and deployment.
+
+Training stores the `PointSet` of a frame and deployment computes it from the live image, through the same function.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from uma.geometry import se3
+from uma.geometry.camera import unproject
+from uma.geometry.point_cloud import farthest_points, fit_plane, voxel_indices
+from uma.model.config import PointConfig
+from uma.types import InputError, Observation, ReferenceMotion
+
+ACTION_DIM = 10
+"""Position 3, rotation 6 (two columns), gripper 1."""
+
+MAX_REFERENCE_TOKENS = 64
+"""Waypoints of all keypoints together that the task encoder takes; longer references are thinned in time."""
+
+
+@dataclass(frozen=True)
+class PointSet:
+    """The points of one image, in an order whose every head is spread over the scene.
+
+    Attributes:
+        xyz: ``(N, 3)`` float32 metres, camera frame.
+        rgb: ``(N, 3)`` uint8.
+        height: ``(N,)`` float32 metres over the supporting plane.
+    """
+
+    xyz: np.ndarray
+    rgb: np.ndarray
+    height: np.ndarray
+
+
+def point_set(observation: Observation, config: PointConfig) -> PointSet:
+    """Draw a `PointSet` from an RGB-D image: crop, remove the table, fill three strata, order for farthest points.
+
+    Raises:
+        InputError: too few valid depth pixels to find the table or anything over it.
+    """
+    cloud = unproject(observation.depth, observation.camera).reshape(-1, 3)
+    rgb = observation.rgb.reshape(-1, 3)
+    with np.errstate(invalid="ignore"):
+        keep = np.flatnonzero((cloud[:, 2] > 0) & (cloud[:, 2] < config.range_m))
+    if len(keep) < 200:
+        raise InputError(f"depth: {len(keep)} valid pixels nearer than {config.range_m} m, at least 200 are needed")
+    cloud, rgb = cloud[keep], rgb[keep]
+    plane = fit_plane(cloud)
+    height = (cloud @ plane[:3] + plane[3]).astype(np.float32)
+    above = (height > config.table_m) & (height < config.height_m)
+    cloud, rgb, height = cloud[above], rgb[above], height[above]
+    if len(cloud) < 20:
+        raise InputError(f"depth: {len(cloud)} points over the table, at least 20 are needed")
+
+    ee = observation.T_cam_ee[:3, 3]
+    is_near = ((cloud - ee) ** 2).sum(1) < config.near_m**2
+    is_low = ~is_near & (height < config.low_m)
+    order, rank = [], []
+    for members, count, size in ((is_near, config.near, 0.004), (is_low, config.low, 0.005), (~is_near & ~is_low, config.rest, 0.012)):
+        index = np.flatnonzero(members)
+        if len(index) == 0:
+            index = np.arange(len(cloud))
+        index = index[voxel_indices(cloud[index], size)]
+        index = index[farthest_points(cloud[index], count)]
+        order.append(np.resize(index, count))
+        rank.append((np.arange(count) + 0.5) / count)
+    chosen = np.concatenate(order)[np.argsort(np.concatenate(rank), kind="stable")]
+    return PointSet(cloud[chosen].astype(np.float32), rgb[chosen], height[chosen])
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """Constants that bring coordinates near unit scale. Measured on the training data, stored in the bundle.
+
+    Attributes:
+        point_center, point_scale: of points and references, camera frame, metres.
+        local_scale: of coordinates relative to the end effector or to a keypoint's start, metres.
+        position_scale: of action positions relative to the measured end effector, metres.
+        rotation_scale: of the action's rotation columns minus the identity's.
+    """
+
+    point_center: tuple[float, float, float] = (0.0, 0.0, 0.9)
+    point_scale: float = 0.3
+    local_scale: float = 0.2
+    position_scale: float = 0.15
+    rotation_scale: float = 0.4
+
+    def to_dict(self) -> dict:
+        return asdict(self)
+
+
+def encode_actions(poses: np.ndarray, gripper: np.ndarray, T_cam_ee: np.ndarray, norm: Normalization) -> np.ndarray:
+    """``(..., H, 10)`` normalised actions from ``(..., H, 4, 4)`` camera-frame targets, relative to the measured pose.
+
+    Position and rotation are differences along the camera's axes, so that a chunk means the same wherever the arm is.
+    """
+    R = T_cam_ee[..., None, :3, :3]
+    position = (poses[..., :3, 3] - T_cam_ee[..., None, :3, 3]) / norm.position_scale
+    rotation = (se3.rot6d(poses[..., :3, :3] @ np.swapaxes(R, -1, -2)) - np.array([1, 0, 0, 0, 1, 0.0])) / norm.rotation_scale
+    return np.concatenate([position, rotation, 2 * gripper[..., None] - 1], axis=-1).astype(np.float32)
+
+
+def decode_actions(actions: np.ndarray, T_cam_ee: np.ndarray, norm: Normalization) -> tuple[np.ndarray, np.ndarray]:
+    """Inverse of `encode_actions` for one chunk: ``(H, 10)`` -> poses ``(H, 4, 4)`` in the camera frame, gripper ``(H,)`` in [0, 1]."""
+    a = np.asarray(actions, dtype=np.float64)
+    R = se3.from_rot6d(a[:, 3:9] * norm.rotation_scale + np.array([1, 0, 0, 0, 1, 0.0])) @ T_cam_ee[:3, :3]
+    p = a[:, :3] * norm.position_scale + T_cam_ee[:3, 3]
+    return se3.make_pose(R, p), np.clip((a[:, 9] + 1) / 2, 0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class ReferenceArrays:
+    """A reference motion as padded token inputs: ``(L, 3)`` positions, ``(L, 3)`` starts, ``(L,)`` phase and validity."""
+
+    position: np.ndarray
+    start: np.ndarray
+    phase: np.ndarray
+    is_valid: np.ndarray
+
+
+def reference_arrays(reference: ReferenceMotion, length: int = MAX_REFERENCE_TOKENS) -> ReferenceArrays:
+    """Flatten a reference into ``length`` tokens; one that is longer is thinned evenly, its ends kept (paper 3.2).
+
+    Raises:
+        InputError: more keypoints than ``length`` tokens.
+    """
+    K = len(reference.waypoints)
+    if K > length:
+        raise InputError(f"keypoints: {K} given, this model takes {length} waypoints in all")
+    most = length // K
+    position, start, phase = [], [], []
+    for w, p, v in zip(reference.waypoints, reference.phase, reference.is_valid, strict=True):
+        w, p = w[v], p[v]
+        if len(w) > most:
+            pick = np.unique(np.linspace(0, len(w) - 1, most).round().astype(int)) if most > 1 else np.array([len(w) - 1])
+            start += [w[0]] * len(pick)
+            w, p = w[pick], p[pick]
+        else:
+            start += [w[0]] * len(w)
+        position += list(w)
+        phase += list(p)
+    n = len(position)
+    pad = ((0, length - n), (0, 0))
+    return ReferenceArrays(np.pad(np.array(position, np.float32), pad), np.pad(np.array(start, np.float32), pad),
+                           np.pad(np.array(phase, np.float32), pad[0]), np.arange(length) < n)

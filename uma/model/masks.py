@@ -1,0 +1,84 @@
+"""Inference modes and training regimes as mask patterns (paper Eq. 1, 3.3, 3.4): data, not code paths.
+
+The token grid has ``T = H + 1`` steps and one action and K motion tokens a step. Step 0 is now: its action token is the
+measured end-effector state, always given; its motion tokens are the keypoints' present positions, given where something
+tracks them and otherwise predicted with the rest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class MaskPattern:
+    """Which tokens are targets. ``action`` is ``(B, T)``, ``motion`` ``(B, T, K)``, both bool; K may be 0."""
+
+    action: Tensor
+    motion: Tensor
+
+
+def pattern(batch: int, steps: int, keypoints: int, *, action_target: bool, motion_target: bool, prefix: int = 0, tracked: bool = False,
+            device: torch.device | str = "cpu") -> MaskPattern:
+    """The pattern of an inference mode.
+
+    control: actions are targets and ``keypoints`` is 0. joint: both are targets. dynamics: motion is the target, actions are given.
+    inverse: the reverse.
+
+    Args:
+        prefix: leading actions that are already committed and therefore given.
+        tracked: whether the keypoints' present positions are given.
+    """
+    action = torch.full((batch, steps), action_target, device=device)
+    action[:, : 1 + prefix] = False
+    motion = torch.full((batch, steps, keypoints), motion_target, device=device)
+    if tracked and keypoints:
+        motion[:, 0] = False
+    return MaskPattern(action, motion)
+
+
+@dataclass(frozen=True)
+class MaskMix:
+    """How often training draws each regime. Weights need not sum to 1.
+
+    Attributes:
+        control: actions from observation and task, without motion tokens (the regime deployed by default).
+        joint, dynamics, inverse: as in `pattern`, with motion tokens.
+        random: every token a target with a probability drawn for the sample.
+        prefix: chance that a control or joint sample is given 1 to ``max_prefix`` leading actions (delay-robust chunks).
+        tracked: chance that the keypoints' present positions are given.
+    """
+
+    control: float = 0.5
+    joint: float = 0.25
+    dynamics: float = 0.12
+    inverse: float = 0.05
+    random: float = 0.08
+    prefix: float = 0.25
+    max_prefix: int = 4
+    tracked: float = 0.5
+
+    def draw(self, batch: int, steps: int, keypoints: int, generator: torch.Generator) -> MaskPattern:
+        """Patterns for a batch; with ``keypoints`` 0 all are control, otherwise the regimes with motion tokens are mixed per sample."""
+        def chance(p: float) -> Tensor:
+            return torch.rand(batch, generator=generator) < p
+
+        step = torch.arange(steps)
+        prefix = torch.randint(1, self.max_prefix + 1, (batch,), generator=generator) * chance(self.prefix)
+        free = step[None, :] > prefix[:, None]
+        if keypoints == 0:
+            return MaskPattern(free, torch.zeros(batch, steps, 0, dtype=torch.bool))
+        weights = torch.tensor([self.joint, self.dynamics, self.inverse, self.random])
+        regime = torch.multinomial(weights, batch, replacement=True, generator=generator)
+        share = torch.rand(batch, 1, generator=generator)
+        random_action = torch.rand(batch, steps, generator=generator) < share
+        random_motion = torch.rand(batch, steps, keypoints, generator=generator) < share[..., None]
+        is_joint, is_dynamics, is_inverse, is_random = ((regime == i)[:, None] for i in range(4))
+        action = (is_joint & free) | is_inverse | (is_random & random_action)
+        motion = ((is_joint | is_dynamics)[..., None] & torch.ones(batch, steps, keypoints, dtype=torch.bool)) | (is_random[..., None] & random_motion)
+        motion[:, 0] &= ~chance(self.tracked)[:, None]
+        action[:, 0] = False
+        return MaskPattern(action, motion)

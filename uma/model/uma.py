@@ -1,0 +1,120 @@
+"""The Unified Motion-Action model in one place: tokens, context, denoiser, loss, sampler."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from uma.model import flow
+from uma.model.config import ModelConfig
+from uma.model.dit import FinalLayer, MaskedDiTBlock
+from uma.model.encoders import EndEffectorBatch, ObservationEncoder, PointBatch, ReferenceBatch, TaskEncoder, mlp
+from uma.model.inputs import ACTION_DIM, Normalization
+from uma.model.masks import MaskPattern
+
+Cache = list[list[tuple[Tensor, Tensor]]]
+
+
+@dataclass(frozen=True)
+class TokenGrid:
+    """The motion-action variables of a batch, normalised (see `uma.model.masks` for the grid).
+
+    Attributes:
+        action: ``(B, T, 10)``.
+        motion: ``(B, T, K, 3)`` relative to the measured end-effector position, along the camera's axes.
+        identity: ``(B, K, 3)`` positions of the keypoints in the initial observation, relative to the same: which point each one is.
+        is_valid: ``(B, K)`` bool; padded keypoints are False.
+        is_supervised_action: ``(B,)`` bool; False for sources without compatible actions (paper 3.3).
+    """
+
+    action: Tensor
+    motion: Tensor
+    identity: Tensor
+    is_valid: Tensor
+    is_supervised_action: Tensor | None = None
+
+
+def sinusoid(x: Tensor, width: int) -> Tensor:
+    """``(N,)`` -> ``(N, width)`` sines and cosines, for numbers of order 1 to 1000."""
+    frequency = torch.exp(torch.arange(width // 2, device=x.device) * (-math.log(1e4) / (width // 2)))
+    angle = x[:, None].float() * frequency
+    return torch.cat([angle.sin(), angle.cos()], -1)
+
+
+class Uma(nn.Module):
+    """p_theta(x_P, a_P | o_t, c, x_G, a_G) of paper Eq. 1."""
+
+    def __init__(self, config: ModelConfig, norm: Normalization):
+        super().__init__()
+        self.config, self.normalization = config, norm
+        d = config.width
+        self.observation_encoder = ObservationEncoder(config, norm)
+        self.task_encoder = TaskEncoder(config, norm)
+        self.action_in = nn.Linear(ACTION_DIM, d)
+        self.motion_in = mlp(6, d)
+        self.kind = nn.Parameter(torch.randn(2, d) * 0.02)  # token type: action, motion
+        self.role = nn.Parameter(torch.randn(2, d) * 0.02)  # target, given
+        self.step = nn.Parameter(sinusoid(torch.arange(config.horizon + 1), d) * 0.5)
+        self.time_in = mlp(d, d)
+        self.blocks = nn.ModuleList(MaskedDiTBlock(config) for _ in range(config.layers))
+        self.final = FinalLayer(d, ACTION_DIM)
+
+    def encode_task(self, points: PointBatch, reference: ReferenceBatch) -> Tensor:
+        """Task tokens c = h_psi(o_0, x_c), ``(B, M, d)`` (paper Eq. 3)."""
+        return self.task_encoder(points, reference)
+
+    def prepare_context(self, points: PointBatch, ee: EndEffectorBatch, task: Tensor) -> Cache:
+        """Keys and values of the context for every block: computed once per observation, whatever the number of flow steps."""
+        context = torch.cat([self.observation_encoder(points, ee), task], 1)
+        return [block.cache(context) for block in self.blocks]
+
+    def velocity(self, state: flow.State, identity: Tensor, is_valid: Tensor, mask: MaskPattern, flow_time: Tensor, cache: Cache) -> flow.State:
+        """Velocities of the state at ``(B,)`` flow times.
+
+        Args:
+            state: noisy targets and clean given tokens, ``(B, T, 10)`` and ``(B, T, K, 3)``.
+            identity, is_valid: as in `TokenGrid`.
+        """
+        action, motion = state
+        B, T, K, _ = motion.shape
+        a = self.action_in(action)[:, :, None] + self.kind[0]
+        m = self.motion_in(torch.cat([motion, identity[:, None].expand(B, T, K, 3)], -1)) + self.kind[1]
+        is_target = torch.cat([mask.action[:, :, None], mask.motion], 2)[..., None]
+        z = torch.cat([a, m], 2) + self.step[:T, None] + torch.where(is_target, self.role[0], self.role[1])
+        time = self.time_in(sinusoid(flow_time * 1000.0, self.config.width).to(z.dtype))
+        valid = torch.cat([is_valid.new_ones(B, 1), is_valid], 1)
+        for block, cached in zip(self.blocks, cache, strict=True):
+            z = block(z, time, is_target, valid, cached)
+        return self.final(z, time, is_target)
+
+    def flow_losses(self, grid: TokenGrid, mask: MaskPattern, cache: Cache, generator: torch.Generator) -> dict[str, Tensor]:
+        """L_x and L_a (paper 3.3): mean squared velocity error over valid target tokens; 0 where there is none."""
+        B = len(grid.action)
+        t = flow.draw_flow_time(B, self.config.flow_time, generator).to(grid.action.device)
+        noise = tuple(torch.randn(v.shape, generator=generator).to(v.device) for v in (grid.action, grid.motion))
+        targets = (mask.action[..., None], mask.motion[..., None])
+        data = (grid.action, grid.motion)
+        state = tuple(torch.where(m, flow.path(x, n, t), x) for m, x, n in zip(targets, data, noise, strict=True))
+        velocity = self.velocity(state, grid.identity, grid.is_valid, mask, t, cache)
+        action_weight = targets[0].float()
+        if grid.is_supervised_action is not None:
+            action_weight = action_weight * grid.is_supervised_action[:, None, None]
+        weights = (action_weight, targets[1] * grid.is_valid[:, None, :, None].float())
+        losses = {}
+        for name, v, x, n, w in zip(("action", "motion"), velocity, data, noise, weights, strict=True):
+            error = (v.float() - (x - n)) ** 2 * w
+            losses[name] = error.sum() / (w.sum() * x.shape[-1]).clamp_min(1.0)
+        return losses
+
+    @torch.no_grad()
+    def sample(self, grid: TokenGrid, mask: MaskPattern, cache: Cache, noise: flow.State, num_steps: int) -> flow.State:
+        """Predict the target tokens of ``mask`` given the rest of ``grid`` (paper Eq. 5, 6), ``num_steps`` Euler steps."""
+        B = len(grid.action)
+
+        def velocity(state: flow.State, t: float) -> flow.State:
+            return self.velocity(state, grid.identity, grid.is_valid, mask, state[0].new_full((B,), t), cache)
+
+        return flow.sample(velocity, noise, (grid.action, grid.motion), (mask.action[..., None], mask.motion[..., None]), num_steps)
