@@ -25,7 +25,11 @@ class SetAbstraction(nn.Module):
     def __init__(self, in_width: int, out_width: int, centres: int, group_size: int):
         super().__init__()
         self.centres, self.group_size = centres, group_size
-        self.mlp = nn.Sequential(nn.Linear(in_width + 3, out_width), nn.GELU(approximate="tanh"), nn.Linear(out_width, out_width))
+        # The bias is a column of ones and the second layer's comes after the maximum: the same function, without the
+        # gradient sums over every grouped point, which took 40 % of a training step on a CPU.
+        self.first = nn.Linear(in_width + 4, out_width, bias=False)
+        self.second = nn.Linear(out_width, out_width, bias=False)
+        self.bias = nn.Parameter(torch.zeros(out_width))
 
     def forward(self, xyz: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
         """``(B, N, 3)`` and ``(B, N, c)`` -> ``(B, G, 3)`` and ``(B, G, out_width)``."""
@@ -33,8 +37,10 @@ class SetAbstraction(nn.Module):
         with torch.no_grad():
             near = torch.cdist(centre.float(), xyz.float()).topk(min(self.group_size, xyz.shape[1]), largest=False).indices
         local = gather(xyz, near) - centre[:, :, None]
-        grouped = torch.cat([local * 20.0, gather(features, near)], dim=-1)  # offsets are centimetres: bring them near 1
-        return centre, self.mlp(grouped).amax(dim=2)
+        local = local * 20.0  # offsets are centimetres: bring them near 1
+        grouped = torch.cat([local, gather(features, near), torch.ones_like(local[..., :1])], dim=-1)
+        pooled = self.second(nn.functional.gelu(self.first(grouped), approximate="tanh")).max(dim=2).values
+        return centre, pooled + self.bias
 
 
 class PointEncoder(nn.Module):

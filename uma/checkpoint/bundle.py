@@ -1,0 +1,130 @@
+"""Save and load a bundle.
+
+A bundle is a folder: ``model.safetensors`` (weights), ``config.json`` (architecture and contract), ``normalization.json``,
+``manifest.json`` (SHA-256 of the others and how it was trained) and ``README.md``, the card. It is all a deployment needs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import safetensors
+import torch
+from safetensors.torch import load_file, save_file
+
+from uma.checkpoint.typed import from_json, to_json
+from uma.model.config import ModelConfig
+from uma.model.inputs import Normalization
+from uma.model.uma import Uma
+from uma.types import HORIZON, MAX_KEYPOINTS, RATE_HZ
+
+SCHEMA = 1
+FILES = ("model.safetensors", "config.json", "normalization.json")
+
+
+class BundleError(ValueError):
+    """A bundle is missing, damaged or of another kind. The message names the file and the reason."""
+
+
+@dataclass(frozen=True)
+class Contract:
+    """What a checkpoint expects of the robot and promises in return.
+
+    Attributes:
+        rate_hz, horizon: of the chunks.
+        max_keypoints: most keypoints in a reference.
+        ee_frame: the frame that the actions place and the measured pose describes.
+        image_width, image_height: the image size trained on; others are accepted and change the point density.
+        min_depth_m, max_depth_m: range of depth seen in training.
+    """
+
+    rate_hz: float = RATE_HZ
+    horizon: int = HORIZON
+    max_keypoints: int = MAX_KEYPOINTS
+    ee_frame: str = "robotiq_2f85_tcp"
+    image_width: int = 320
+    image_height: int = 180
+    min_depth_m: float = 0.3
+    max_depth_m: float = 3.0
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A loaded checkpoint; ``checkpoint_id`` is the head of the weights' hash."""
+
+    model: Uma
+    contract: Contract
+    checkpoint_id: str
+    training: dict
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as f:
+        while block := f.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def save_bundle(path: str | Path, model: Uma, contract: Contract, *, training: dict, card: str, dtype: torch.dtype = torch.float32) -> None:
+    """Write a bundle atomically: it appears whole under ``path`` or not at all.
+
+    Args:
+        training: JSON values that say how the weights were made (command, seed, data, steps, time).
+        dtype: of the stored weights.
+    """
+    path = Path(path)
+    part = path.with_name(path.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    save_file({k: v.detach().to(dtype).contiguous().cpu() for k, v in model.state_dict().items()}, part / "model.safetensors")
+    config = {"schema": SCHEMA, "model": to_json(model.config), "contract": to_json(contract)}
+    (part / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    (part / "normalization.json").write_text(json.dumps(to_json(model.normalization), indent=2) + "\n")
+    manifest = {"sha256": {name: _sha256(part / name) for name in FILES}, "training": training}
+    (part / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
+    (part / "README.md").write_text(card)
+    old = path.with_name(path.name + ".old")
+    shutil.rmtree(old, ignore_errors=True)
+    if path.exists():
+        os.rename(path, old)
+    os.rename(part, path)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def load_bundle(path: str | Path) -> Bundle:
+    """Load a bundle strictly: every hash, key and shape must fit. Executes nothing from the folder.
+
+    Raises:
+        BundleError: a file is absent, altered or of another schema, or weights do not fit the configuration.
+    """
+    path = Path(path)
+    for name in (*FILES, "manifest.json"):
+        if not (path / name).is_file():
+            raise BundleError(f"checkpoint {path}: {name} is missing")
+    try:
+        manifest = json.loads((path / "manifest.json").read_text())
+        config = json.loads((path / "config.json").read_text())
+        norm = json.loads((path / "normalization.json").read_text())
+    except json.JSONDecodeError as e:
+        raise BundleError(f"checkpoint {path}: not JSON: {e}") from e
+    if not isinstance(config, dict) or config.get("schema") != SCHEMA:
+        raise BundleError(f"checkpoint {path}: config.json schema {config.get('schema') if isinstance(config, dict) else None}, this version reads {SCHEMA}")
+    hashes = manifest.get("sha256", {}) if isinstance(manifest, dict) else {}
+    for name in FILES:
+        if (found := _sha256(path / name)) != hashes.get(name):
+            raise BundleError(f"checkpoint {path}: {name} has hash {found[:12]}, manifest.json says {str(hashes.get(name))[:12]}")
+    try:
+        model_config = from_json(ModelConfig, config.get("model"), "config.model")
+        contract = from_json(Contract, config.get("contract"), "config.contract")
+        model = Uma(model_config, from_json(Normalization, norm, "normalization"))
+        weights = {k: v.float() for k, v in load_file(path / "model.safetensors").items()}
+        model.load_state_dict(weights, strict=True)
+    except (ValueError, RuntimeError, safetensors.SafetensorError) as e:
+        raise BundleError(f"checkpoint {path}: {e}") from e
+    return Bundle(model.eval(), contract, hashes["model.safetensors"][:12], manifest.get("training", {}))
