@@ -1,0 +1,22 @@
+"""The Python packages and the command `uma`, for pip. ROS 2 workspaces build the same tree with CMakeLists.txt."""
+
+from setuptools import find_packages, setup
+
+setup(
+    name="uma",
+    version="0.1.0",
+    description="UMA, the Unified Motion-Action model, on the DROID station as ROS 2 nodes",
+    license="Apache-2.0",
+    packages=find_packages(include=["uma", "uma.*", "uma_sim", "uma_sim.*", "uma_train", "uma_train.*", "uma_ros", "uma_ros.*"]),
+    package_data={"uma_sim": ["**/*"]},
+    python_requires=">=3.11,<3.13",
+    install_requires=["numpy>=2", "scipy>=1.14", "pyyaml>=6", "torch>=2.6", "safetensors>=0.5"],
+    extras_require={
+        "sim": ["mujoco>=4,<5", "franky-sim>=1.0.4,<2"],
+        "bags": ["rosbags>=0.11,<0.12", "mcap>=1.3,<2", "mcap-ros2-support>=0.6,<1"],
+        "demo": ["rich>=13", "matplotlib>=3.8", "pillow>=11"],
+        "train": ["tyro>=1,<2"],
+        "test": ["pytest>=8", "pytest-timeout>=2", "hypothesis>=6", "ruff>=0.9"],
+    },
+    entry_points={"console_scripts": ["uma = uma.cli:main"]},
+)
