@@ -1,0 +1,1 @@
+"""How checkpoints are made and judged: data, objectives, the training loop, evaluation."""
