@@ -1,0 +1,114 @@
+"""The exterior stereo camera: colour and metric depth from one render pass, with a stereo camera's blind spots and noise."""
+
+from __future__ import annotations
+
+import mujoco
+import numpy as np
+
+from uma.types import CameraModel
+
+FULL_WIDTH, FULL_HEIGHT, FULL_FOCAL = 1280, 720, 527.0
+"""A ZED 2 at HD720: pixels, and focal length in pixels."""
+
+BASELINE = 0.12
+"""Distance in metres between the two lenses; the right one lies along +x of the left one's optical frame."""
+
+RANGE = (0.3, 3.0)
+"""Depths in metres outside of which the camera gives none."""
+
+DEPTH_NOISE = 0.0015
+"""Standard deviation of the depth at 1 m, metres; grows with its square."""
+
+_shared_gl: list = []
+
+
+def camera_model(width: int, height: int) -> CameraModel:
+    """Intrinsics of the ZED's left image resized to ``width`` x ``height``; pixel centres have whole coordinates."""
+    return CameraModel(width, height, FULL_FOCAL * width / FULL_WIDTH, FULL_FOCAL * height / FULL_HEIGHT, (width - 1) / 2, (height - 1) / 2)
+
+
+def fovy_degrees() -> float:
+    """Vertical field of view in degrees."""
+    return float(np.degrees(2 * np.arctan(FULL_HEIGHT / 2 / FULL_FOCAL)))
+
+
+def is_seen_by_both(depth: np.ndarray, camera: CameraModel, baseline: float = BASELINE) -> np.ndarray:
+    """``(H, W)`` bool: the surface at each pixel of the left image is also visible to the right one.
+
+    Warps the left depth into the right view, keeps the nearest surface there and compares.
+    """
+    H, W = depth.shape
+    z = np.where(np.isfinite(depth), depth, 1e6).astype(np.float32)
+    u_right = np.arange(W, dtype=np.float32)[None] - np.float32(camera.fx * baseline) / z
+    left = np.floor(u_right).astype(np.int32)
+    is_inside = left >= 0
+    row = np.arange(H, dtype=np.int32)[:, None] * (W + 1)
+    index = row + np.clip(left, 0, W - 1)
+    nearest = np.full(H * (W + 1), np.float32(1e6))
+    # A surface covers both columns that its warped pixel straddles; otherwise foreground would have cracks.
+    np.minimum.at(nearest, index.ravel(), z.ravel())
+    np.minimum.at(nearest, (index + 1).ravel(), z.ravel())
+    limit = z * np.float32(0.97) - np.float32(0.01)
+    return is_inside & ((nearest[index] > limit) | (nearest[index + 1] > limit))
+
+
+class Renderer:
+    """Draws one compiled scene.
+
+    Args:
+        model: the scene; must have a camera ``zed`` whose vertical field of view matches `fovy_degrees`.
+        show_collision: draw the arm's collision meshes (geom group 3) as well; they are what a fast model has.
+    """
+
+    def __init__(self, model: mujoco.MjModel, show_collision: bool = True) -> None:
+        if not _shared_gl:
+            # One context a process: making one costs a quarter of a second, more than an episode's physics.
+            _shared_gl.append(mujoco.GLContext(64, 64))
+        _shared_gl[0].make_current()
+        self._model = model
+        self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100.value)
+        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)
+        self._context.readDepthMap = mujoco.mjtDepthMap.mjDEPTH_ZEROFAR
+        self._scene = mujoco.MjvScene(model, maxgeom=500)
+        self._option = mujoco.MjvOption()
+        self._option.geomgroup[3] = show_collision
+        self._option.sitegroup[:] = 0
+        self._camera = mujoco.MjvCamera()
+        self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
+        self._camera.fixedcamid = model.camera("zed").id
+
+    def render(self, data: mujoco.MjData, width: int, height: int, view: mujoco.MjvCamera | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """``(H, W, 3)`` uint8 colours and ``(H, W)`` float32 depth in metres along the optical axis."""
+        _shared_gl[0].make_current()
+        rect = mujoco.MjrRect(0, 0, width, height)
+        mujoco.mjv_updateScene(self._model, data, self._option, None, view or self._camera, mujoco.mjtCatBit.mjCAT_ALL.value, self._scene)
+        mujoco.mjr_render(rect, self._scene, self._context)
+        rgb, raw = np.empty((height, width, 3), np.uint8), np.empty((height, width), np.float32)
+        mujoco.mjr_readPixels(rgb, raw, rect, self._context)
+        extent = self._model.stat.extent
+        near, far = self._model.vis.map.znear * extent, self._model.vis.map.zfar * extent
+        # With mjDEPTH_ZEROFAR the buffer is 1 at the near plane and 0 at the far one.
+        depth = (near * far) / (near + raw.astype(np.float64) * (far - near))
+        return np.ascontiguousarray(rgb[::-1]), np.ascontiguousarray(depth[::-1].astype(np.float32))
+
+    def close(self) -> None:
+        """Free the graphics memory."""
+        if _shared_gl:
+            _shared_gl[0].make_current()
+            self._context.free()
+
+
+def sense(rgb: np.ndarray, depth: np.ndarray, camera: CameraModel, rng: np.random.Generator | None) -> tuple[np.ndarray, np.ndarray]:
+    """What the camera delivers of a perfect image: NaN where out of range or hidden from the right lens, and noise.
+
+    Args:
+        rng: source of the noise; None for none.
+    """
+    is_seen = is_seen_by_both(depth, camera)
+    if rng is not None:
+        depth = depth + np.float32(DEPTH_NOISE) * depth * depth * rng.standard_normal(depth.shape, dtype=np.float32)
+        # One 8-bit draw a pixel keeps colour noise cheap; the three channels of a sensor share most of it anyway.
+        grain = rng.integers(-4, 5, depth.shape, dtype=np.int16)
+        rgb = np.clip(rgb.astype(np.int16) + grain[..., None], 0, 255).astype(np.uint8)
+    is_valid = is_seen & (depth >= RANGE[0]) & (depth <= RANGE[1])
+    return rgb, np.where(is_valid, depth, np.float32(np.nan))

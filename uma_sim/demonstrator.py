@@ -1,0 +1,94 @@
+"""A scripted expert on the true state.
+
+It is Markov: every call finds out anew, from the state alone, what to do next. No timer, no phase counter, so that whatever the noise or a
+policy did, its label fits what can be seen. Targets are "funnels": their height falls as the error beside the path does, which makes the
+approach, the lift over the rim and the insertion one smooth rule each.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from uma.geometry import se3
+from uma_sim import grasping
+from uma_sim.station import Station
+from uma_sim.tasks import insertion
+
+STEP_M, STEP_RAD = 0.04, 0.11
+"""Largest step of a label from the measured pose in one 15 Hz period."""
+
+
+def _ramp(x: float, low: float, high: float) -> float:
+    return float(np.clip((x - low) / (high - low), 0.0, 1.0))
+
+
+class Demonstrator:
+    """Puts the utensil of a `Station` into its goal holder; regrasps after drops and misses.
+
+    Args:
+        holder: which holder; None for the scene's goal.
+    """
+
+    def __init__(self, holder: int | None = None) -> None:
+        self._holder = holder
+
+    def act(self, station: Station) -> tuple[np.ndarray, float]:
+        """The next target: ``(4, 4)`` T_base_ee at most (`STEP_M`, `STEP_RAD`) from the measured pose, and gripper 0 or 1."""
+        index = station.scene.goal if self._holder is None else self._holder
+        if station.grasped():
+            return self._carry(station, index)
+        if insertion.is_over(station, index):
+            return self._leave(station, index)
+        return self._approach(station)
+
+    def phase(self, station: Station) -> str:
+        """The name of the rule in force, for people: "carry", "leave" or "approach"."""
+        index = station.scene.goal if self._holder is None else self._holder
+        return "carry" if station.grasped() else "leave" if insertion.is_over(station, index) else "approach"
+
+    def _approach(self, station: Station) -> tuple[np.ndarray, float]:
+        T, T_object, utensil = station.ee_pose(), station.object_pose(), station.scene.utensil
+        goal = grasping.grasp_pose(utensil, T_object, grasping.choose_end(T_object, T))
+        grip = station.gripper_position()
+        lateral = float(np.linalg.norm(goal[:2, 3] - T[:2, 3]))
+        angle = float(se3.rotation_angle(T[:3, :3], goal[:3, :3]))
+        if lateral < 0.011 and angle < 0.13 and abs(T[2, 3] - goal[2, 3]) < 0.010 and grip < 0.97:
+            return se3.clip_step(T, goal, STEP_M, STEP_RAD), 1.0
+        # A closed gripper must open above the utensil, not beside it.
+        rise = max(0.12 * _ramp(lateral, 0.007, 0.06), 0.10 * _ramp(angle, 0.08, 0.6), 0.09 * _ramp(grip, 0.12, 0.4))
+        goal[2, 3] += rise
+        return se3.clip_step(T, goal, STEP_M, STEP_RAD), 0.0
+
+    def _carry(self, station: Station, index: int) -> tuple[np.ndarray, float]:
+        T, utensil, holder = station.ee_pose(), station.scene.utensil, station.scene.holders[index]
+        T_ee_object = se3.invert(T) @ station.object_pose()
+        goal, low = grasping.insertion_pose(utensil, holder, T_ee_object)
+        end = 1.0 if T_ee_object[0, 0] >= 0 else -1.0
+        low_now = se3.apply(T, T_ee_object[:3, 3] - end * utensil.half_length * T_ee_object[:3, 0])
+        lateral = float(np.linalg.norm(low_now[:2] - low[:2]))
+        angle = float(se3.rotation_angle(T[:3, :3], goal[:3, :3]))
+        if lateral < 0.018 and angle < 0.2 and abs(low_now[2] - low[2]) < 0.014:
+            return se3.clip_step(T, goal, STEP_M, STEP_RAD), 0.0
+        over_rim = holder.height + 0.045 - low[2]
+        goal[2, 3] += over_rim * max(_ramp(lateral, 0.010, 0.035), _ramp(angle, 0.15, 0.4))
+        # Near the table lift straight up first: turning there would drive the lower end into it.
+        share = max(_ramp(float(T[2, 3]), 0.04, 0.11), 1.0 - _ramp(lateral, 0.02, 0.06))
+        target = se3.clip_step(T, goal, STEP_M, STEP_RAD * share + 1e-6)
+        step = goal[:3, 3] - T[:3, 3]
+        step[:2] *= share
+        target[:3, 3] = T[:3, 3] + step * min(1.0, STEP_M / max(float(np.linalg.norm(step)), 1e-9))
+        return target, 1.0
+
+    def _leave(self, station: Station, index: int) -> tuple[np.ndarray, float]:
+        T, holder = station.ee_pose(), station.scene.holders[index]
+        distance = insertion.tcp_to_axis(station)
+        if station.gripper_position() > 0.25 and distance < 0.06:
+            return T, 0.0
+        R = grasping.gripper_at_holder(holder, tilt=0.9)
+        park = se3.make_pose(R, np.array([*holder.center, holder.height + 0.25]) - 0.16 * np.array([R[0, 2], R[1, 2], 0.0]) / np.hypot(R[0, 2], R[1, 2]))
+        if distance < 0.075:
+            # Back out along the fingers before rising, or the pads would take the utensil along.
+            back = T.copy()
+            back[:3, 3] -= 0.05 * T[:3, 2]
+            return se3.clip_step(T, back, STEP_M, STEP_RAD), 0.0
+        return se3.clip_step(T, park, STEP_M, STEP_RAD), 0.0

@@ -1,0 +1,107 @@
+"""Where to grasp a utensil, which end should point up, and how to hold it over a holder.
+
+Shared by the demonstrator and the reference planner, so that what is sketched is what the expert does.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from uma.geometry import se3
+from uma_sim.holders import Holder
+from uma_sim.utensils import Utensil
+
+TILT = 0.45
+"""Radians by which the utensil leans from the vertical while it is inserted: an exactly horizontal gripper is out of the FR3's reach near the table."""
+
+GRASP_HEIGHT = 0.0165
+"""Height of the TCP above the table in a grasp, metres: the closing pads' tips come down 13.9 mm further."""
+
+RIM_CLEARANCE = 0.024
+"""Least height of the TCP above the rim, metres: the half width of the pads and a margin."""
+
+UP = np.array([0.0, 0.0, 1.0])
+
+
+def wrap(angle: float) -> float:
+    """The angle in (-pi, pi]."""
+    return float(-((-angle + np.pi) % (2 * np.pi) - np.pi))
+
+
+def top_down(yaw: float, position: np.ndarray) -> np.ndarray:
+    """``(4, 4)`` gripper pose at ``position`` (3,) pointing down, its x axis at ``yaw`` radians about base z."""
+    x = np.array([np.cos(yaw), np.sin(yaw), 0.0])
+    return se3.make_pose(np.stack([x, np.cross(-UP, x), -UP], -1), position)
+
+
+def grasp_offset(utensil: Utensil, end: int) -> float:
+    """Metres from the utensil's middle to the grasp, along its x; ``end`` is +1 if the head will point up, -1 if the handle.
+
+    Off the middle toward the upper end, so that the gripper stays clear of the rim; on the handle in any case.
+    """
+    if end < 0:
+        return -0.042
+    return min(0.040, utensil.half_length - utensil.head_length - 0.016)
+
+
+def grasp_pose(utensil: Utensil, T_base_object: np.ndarray, end: int) -> np.ndarray:
+    """``(4, 4)`` top-down grasp of a lying utensil that will let the given end point up."""
+    axis = T_base_object[:3, 0]
+    point = T_base_object[:3, 3] + grasp_offset(utensil, end) * axis
+    yaw = float(np.arctan2(end * axis[1], end * axis[0]))
+    return top_down(yaw, np.array([point[0], point[1], GRASP_HEIGHT]))
+
+
+def choose_end(T_base_object: np.ndarray, T_base_ee: np.ndarray) -> int:
+    """Which end of the utensil should point up: +1 the head, -1 the other.
+
+    The gripper's x axis points to the upper end, and at the holder it must point up while the gripper points away from the base.
+    The seventh joint reaches that without meeting its limit only if x pointed away from the base in the grasp; so the end that is
+    farther from the base goes up. Near the tie the present yaw of the gripper decides, so that the choice does not flip on the way.
+    """
+    axis = T_base_object[:3, 0]
+    yaw_ee = float(np.arctan2(T_base_ee[1, 0], T_base_ee[0, 0]))
+    cost = {}
+    for end in (1, -1):
+        yaw = float(np.arctan2(end * axis[1], end * axis[0]))
+        cost[end] = abs(yaw) + 0.4 * abs(wrap(yaw - yaw_ee))
+    return 1 if cost[1] <= cost[-1] else -1
+
+
+def gripper_at_holder(holder: Holder, tilt: float = TILT) -> np.ndarray:
+    """``(3, 3)`` nominal gripper rotation over a holder: x up and leaning forward by ``tilt``, z forward and down."""
+    bearing = float(np.arctan2(holder.center[1], holder.center[0])) - 0.5  # half a radian off the radius keeps the elbow off its limit
+    forward = np.array([np.cos(bearing), np.sin(bearing), 0.0])
+    z = np.cos(tilt) * forward - np.sin(tilt) * UP
+    x = np.sin(tilt) * forward + np.cos(tilt) * UP
+    return np.stack([x, np.cross(z, x), z], -1)
+
+
+def insertion_pose(utensil: Utensil, holder: Holder, T_ee_object: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Gripper pose from which an opened gripper leaves the utensil in the holder.
+
+    Args:
+        T_ee_object: ``(4, 4)`` utensil in the gripper as it is now, slip included.
+
+    Returns:
+        ``(4, 4)`` T_base_ee, and ``(3,)`` where the lower end then is, base frame.
+    """
+    end = 1.0 if T_ee_object[0, 0] >= 0 else -1.0
+    axis_ee = end * T_ee_object[:3, 0]
+    low_ee = T_ee_object[:3, 3] - utensil.half_length * axis_ee
+    R = gripper_at_holder(holder)
+    wanted = R[:, 0]
+    # Turn by what the utensil has swung in the grasp, within what the wrist can give.
+    swing = np.cross(R @ axis_ee, wanted)
+    sine = float(np.linalg.norm(swing))
+    if sine > 1e-6:
+        angle = min(float(np.arctan2(sine, (R @ axis_ee) @ wanted)), 0.5)
+        R = Rotation.from_rotvec(swing / sine * angle).as_matrix() @ R
+    axis = R @ axis_ee
+    low_z = max(0.014, holder.height + RIM_CLEARANCE + float((R @ low_ee)[2]))
+    # The axis crosses the holder's own axis at half the depth that is left below the rim.
+    mid = 0.5 * max(holder.height - low_z, 0.0)
+    lean = axis[:2] / max(float(axis[2]), 0.3)
+    low = np.array([*(np.array(holder.center) - mid * lean), low_z])
+    return se3.make_pose(R, low - R @ low_ee), low

@@ -1,0 +1,219 @@
+"""The DROID station, simulated: move the end effector, look through the camera, judge the result."""
+
+from __future__ import annotations
+
+import mujoco
+import numpy as np
+
+from uma.geometry import se3
+from uma.types import RATE_HZ, Observation
+from uma_sim import camera as cameras
+from uma_sim import gripper, robot, scene
+from uma_sim.gripper import T_LINK8_TCP
+from uma_sim.ik import Kinematics
+
+IK_PERIOD = 5
+"""Physics steps between two updates of the joint command: 10 ms."""
+
+MAX_STEP_M, MAX_STEP_RAD = 0.075, 0.15
+"""Largest move of the target from the measured pose in one action (paper C.1)."""
+
+
+class Station:
+    """One random insertion scene with the robot in it.
+
+    Args:
+        seed: draws the scene; the same seed gives the same scene and the same noise.
+        noise: depth and colour noise in `observe`.
+        render: False leaves the camera out (`observe` and `picture` then raise).
+        width, height: of the observed images, pixels.
+        shape: fixes the kind of utensil, see `uma_sim.utensils.SHAPES`.
+
+    Attributes:
+        scene: what was drawn.
+        camera: intrinsics.
+        T_base_cam: ``(4, 4)`` camera pose, known exactly as after a calibration.
+    """
+
+    ee_frame = "robotiq_2f85_tcp"
+    base_frame = "fr3_link0"
+    T_link8_tcp = T_LINK8_TCP
+    joint_names = robot.JOINT_NAMES
+
+    def __init__(self, seed: int, *, noise: bool = True, render: bool = True, width: int = 320, height: int = 180, shape: str | None = None) -> None:
+        self.seed = seed
+        self.scene = scene.sample(seed, shape)
+        self.camera = cameras.camera_model(width, height)
+        self.T_base_cam = self.scene.T_base_cam
+        self.model = scene.build(self.scene, cameras.fovy_degrees())
+        self.data = mujoco.MjData(self.model)
+        self.kinematics = Kinematics(T_LINK8_TCP)
+        self._gripper = gripper.GripperState(self.model)
+        self._noise = np.random.default_rng([seed, 1]) if noise else None
+        self._renders = render
+        self._renderer: cameras.Renderer | None = None
+        self._picture: tuple[mujoco.MjModel, mujoco.MjData, cameras.Renderer] | None = None
+        self._points = self.scene.utensil.points()
+        self._utensil = self.model.body("utensil").id
+        self._utensil_dof = int(self.model.joint("utensil").dofadr[0])
+        self._pads = [self.model.geom(name).id for name in gripper.PADS]
+        self._max_dq = robot.VELOCITY_LIMIT * IK_PERIOD * scene.TIMESTEP
+        self._steps = 0
+        self._due = 0.0
+        self._q_command = self.scene.start_joints.copy()
+        self.data.qpos[:7] = self._q_command
+        self.data.ctrl[:7] = self._q_command
+        self._path: tuple[np.ndarray, np.ndarray, float, float] | None = None
+        self._target = self.kinematics.forward(self._q_command)
+        mujoco.mj_forward(self.model, self.data)
+        self.advance(0.4)  # lets the utensil come to rest
+        self._start_time = float(self.data.time)
+
+    # ---- state -------------------------------------------------------------------------------------------------
+
+    @property
+    def time(self) -> float:
+        """Simulated seconds since the scene came to rest."""
+        return float(self.data.time) - self._start_time
+
+    def ee_pose(self) -> np.ndarray:
+        """``(4, 4)`` measured T_base_ee of the frame `ee_frame`."""
+        return self.kinematics.forward(self.joint_positions())
+
+    def flange_pose(self) -> np.ndarray:
+        """``(4, 4)`` measured pose of ``fr3_link8`` in the base frame."""
+        return self.ee_pose() @ se3.invert(T_LINK8_TCP)
+
+    def gripper_position(self) -> float:
+        """Measured gripper, 0 open to 1 closed."""
+        return self._gripper.position(self.data)
+
+    def gripper_speed(self) -> float:
+        """Rate of `gripper_position` in 1/s; positive while it closes."""
+        return self._gripper.speed(self.data)
+
+    def joint_positions(self) -> np.ndarray:
+        """``(7,)`` radians, in the order of `joint_names`."""
+        return self.data.qpos[:7].copy()
+
+    def joint_velocities(self) -> np.ndarray:
+        """``(7,)`` radians per second."""
+        return self.data.qvel[:7].copy()
+
+    def object_pose(self) -> np.ndarray:
+        """``(4, 4)`` true pose of the utensil in the base frame."""
+        return se3.make_pose(self.data.xmat[self._utensil].reshape(3, 3), self.data.xpos[self._utensil])
+
+    def object_points(self) -> np.ndarray:
+        """``(16, 3)`` fixed surface points of the utensil, now, in the base frame."""
+        return se3.apply(self.object_pose(), self._points)
+
+    def object_speed(self) -> float:
+        """Speed of the utensil's middle in m/s."""
+        return float(np.linalg.norm(self.data.qvel[self._utensil_dof : self._utensil_dof + 3]))
+
+    def holder_points(self, index: int) -> np.ndarray:
+        """``(4, 3)`` points on the rim of holder ``index`` (0 or 1) in the base frame."""
+        return self.scene.holders[index].rim_points()
+
+    def pads_in_contact(self) -> int:
+        """How many of the two pads touch the utensil."""
+        geoms = self.data.contact.geom
+        if not len(geoms):
+            return 0
+        bodies = self.model.geom_bodyid[geoms]
+        return sum(bool((((geoms[:, 0] == p) & (bodies[:, 1] == self._utensil)) | ((geoms[:, 1] == p) & (bodies[:, 0] == self._utensil))).any()) for p in self._pads)
+
+    def grasped(self) -> bool:
+        """Both pads touch the utensil and the jaw has stopped on it."""
+        return self.pads_in_contact() == 2 and abs(self.gripper_speed()) < 0.5
+
+    def lifted(self) -> bool:
+        """The whole utensil is more than 6 cm above the table."""
+        return bool(self.object_points()[:, 2].min() > 0.06)
+
+    # ---- motion ------------------------------------------------------------------------------------------------
+
+    def set_target(self, T_base_ee: np.ndarray, grip: float) -> None:
+        """Set the pose that the arm tracks from now on, and the gripper command (0 open, 1 closed)."""
+        self._path = None
+        self._target = np.array(T_base_ee, dtype=np.float64)
+        self.data.ctrl[7] = float(np.clip(grip, 0.0, 1.0))
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass. Rests of a physics step carry over, so that 15 calls of 1/15 s make exactly one second."""
+        self._due += seconds / scene.TIMESTEP
+        while self._steps + 1 <= self._due + 1e-6:
+            if self._steps % IK_PERIOD == 0:
+                self._track()
+            n = min(IK_PERIOD - self._steps % IK_PERIOD, int(self._due + 1e-6) - self._steps)
+            mujoco.mj_step(self.model, self.data, n)
+            self._steps += n
+
+    def act(self, T_base_ee: np.ndarray, grip: float) -> None:
+        """One control period (1/15 s) toward ``T_base_ee``, interpolated as the real controller does.
+
+        The target is first drawn to within `MAX_STEP_M` and `MAX_STEP_RAD` of the measured pose.
+        """
+        goal = se3.clip_step(self.ee_pose(), T_base_ee, MAX_STEP_M, MAX_STEP_RAD)
+        self._path = (self._target, goal, float(self.data.time), 1.0 / RATE_HZ)
+        self.data.ctrl[7] = float(np.clip(grip, 0.0, 1.0))
+        self.advance(1.0 / RATE_HZ)
+        self._path, self._target = None, goal
+
+    def _track(self) -> None:
+        if self._path is not None:
+            a, b, start, period = self._path
+            self._target = se3.interpolate(a, b, float(np.clip((self.data.time - start) / period + IK_PERIOD * scene.TIMESTEP / period, 0.0, 1.0)))
+        self._q_command = self.kinematics.step(self._q_command, self._target, self._max_dq)
+        self.data.ctrl[:7] = self._q_command
+
+    # ---- sight -------------------------------------------------------------------------------------------------
+
+    def observe(self) -> Observation:
+        """The camera's RGB-D image with the end effector and gripper measured at the same instant, in the camera frame."""
+        if not self._renders:
+            raise RuntimeError("this station was made with render=False")
+        if self._renderer is None:
+            self._renderer = cameras.Renderer(self.model)
+        rgb, depth = self._renderer.render(self.data, self.camera.width, self.camera.height)
+        rgb, depth = cameras.sense(rgb, depth, self.camera, self._noise)
+        return Observation(rgb, depth, self.camera, se3.invert(self.T_base_cam) @ self.ee_pose(), self.gripper_position(), self.time)
+
+    def picture(self, width: int = 1280, height: int = 720, quality: str = "picture", view: mujoco.MjvCamera | None = None) -> np.ndarray:
+        """``(H, W, 3)`` uint8 for people, from the station's camera or ``view``.
+
+        Args:
+            quality: "picture" (detailed meshes, shadows; slow) or "fast" (as in `observe`).
+        """
+        if not self._renders:
+            raise RuntimeError("this station was made with render=False")
+        if quality == "fast":
+            self._renderer = self._renderer or cameras.Renderer(self.model)
+            return self._renderer.render(self.data, width, height, view)[0]
+        if self._picture is None:
+            model = scene.build(self.scene, cameras.fovy_degrees(), visual=True)
+            self._picture = (model, mujoco.MjData(model), cameras.Renderer(model, show_collision=False))
+        model, data, renderer = self._picture
+        data.qpos[:] = self.data.qpos
+        mujoco.mj_kinematics(model, data)
+        mujoco.mj_comPos(model, data)
+        mujoco.mj_camlight(model, data)
+        return renderer.render(data, width, height, view)[0]
+
+    def close(self) -> None:
+        """Free graphics memory."""
+        if self._renderer is not None:
+            self._renderer.close()
+            self._renderer = None
+        if self._picture is not None:
+            self._picture[2].close()
+            self._picture = None
+
+    # ---- judgement ---------------------------------------------------------------------------------------------
+
+    def outcome(self) -> tuple[str, str]:
+        """See `uma_sim.tasks.insertion.outcome`."""
+        from uma_sim.tasks import insertion
+
+        return insertion.outcome(self)

@@ -1,0 +1,144 @@
+"""Insertion: a utensil from the table into one of two holders that look alike."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from uma.geometry import se3
+from uma.types import ReferenceMotion
+from uma_sim import grasping, holders
+
+if TYPE_CHECKING:
+    from uma_sim.station import Station
+
+DEPTH = 0.03
+"""Greatest height in metres of a standing utensil's lower end above the table."""
+
+CLEARANCE = 0.045
+"""Least distance in metres of the TCP from the utensil's axis for the gripper to be clear of it."""
+
+
+def low_and_rim(station: Station, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Lower end, upper end, and the point where the axis crosses the rim's plane of holder ``index``; each ``(3,)``, base frame."""
+    T = station.object_pose()
+    h = station.scene.utensil.half_length
+    ends = sorted((T[:3, 3] + h * T[:3, 0], T[:3, 3] - h * T[:3, 0]), key=lambda p: p[2])
+    rise = max(float(ends[1][2] - ends[0][2]), 1e-6)
+    s = (station.scene.holders[index].height - ends[0][2]) / rise
+    return ends[0], ends[1], ends[0] + s * (ends[1] - ends[0])
+
+
+def is_inside(station: Station, index: int, depth: float = DEPTH) -> bool:
+    """The utensil stands in holder ``index``: its lower end is inside the walls and less than ``depth`` above the table,
+    and all of its axis below the rim lies within the opening (or, for one that lies lower than the rim, all of it)."""
+    holder = station.scene.holders[index]
+    low, high, rim = low_and_rim(station, index)
+    top = rim if high[2] > holder.height else high
+    return bool(low[2] < depth and holder.inset(low[:2]) > -0.002 and holder.inset(top[:2]) > -0.002)
+
+
+def is_over(station: Station, index: int) -> bool:
+    """The lower end is inside the walls of holder ``index`` and at least 2 cm below its rim."""
+    low, _, _ = low_and_rim(station, index)
+    holder = station.scene.holders[index]
+    return bool(holder.inset(low[:2]) > 0.0 and low[2] < holder.height - 0.02)
+
+
+def tcp_to_axis(station: Station) -> float:
+    """Distance in metres from the TCP to the utensil's axis (the segment between its ends)."""
+    T, p = station.object_pose(), station.ee_pose()[:3, 3]
+    h = station.scene.utensil.half_length
+    s = float(np.clip((p - T[:3, 3]) @ T[:3, 0], -h, h))
+    return float(np.linalg.norm(p - T[:3, 3] - s * T[:3, 0]))
+
+
+def outcome(station: Station) -> tuple[str, str]:
+    """How the episode stands: ``(verdict, reason)``.
+
+    The paper calls an insertion a success when the utensil lies completely inside the holder. Here, with a utensil longer than the holder
+    is high, "completely inside" is: it stands in the holder (`is_inside`: lower end inside the walls and less than 3 cm above the table, the
+    axis inside the opening at the rim), it is at rest, and the gripper is open and at least 4.5 cm away from it.
+
+    The verdict is "success", "wrong_holder" (the same for the other holder), or "in_progress"; the reason says what is missing.
+    """
+    goal = station.scene.goal
+    held = station.pads_in_contact() > 0
+    for index in (goal, 1 - goal):
+        if is_inside(station, index):
+            if held or station.gripper_position() > 0.3 or tcp_to_axis(station) < CLEARANCE:
+                return "in_progress", "inside, not yet let go"
+            if station.object_speed() > 0.03:
+                return "in_progress", "inside, not yet at rest"
+            return ("success", "stands in the goal holder") if index == goal else ("wrong_holder", "stands in the other holder")
+    if held:
+        return "in_progress", "held"
+    low, high, _ = low_and_rim(station, goal)
+    if high[2] < 0.05:
+        return "in_progress", "lies on the table"
+    return "in_progress", "leans on a holder"
+
+
+def _planned_poses(station: Station, index: int) -> list[np.ndarray]:
+    """Utensil poses ``(4, 4)`` in the base frame: start, lifted, upright above holder ``index``, inserted."""
+    utensil, holder = station.scene.utensil, station.scene.holders[index]
+    start = station.object_pose()
+    end = grasping.choose_end(start, station.ee_pose())
+    T_ee_object = se3.invert(grasping.grasp_pose(utensil, start, end)) @ start
+    T_insert, low = grasping.insertion_pose(utensil, holder, T_ee_object)
+    released = T_insert @ T_ee_object
+    lifted, above, inserted = start.copy(), released.copy(), released.copy()
+    lifted[2, 3] += 0.15
+    above[2, 3] += holder.height + 0.05 - low[2]
+    # Let go, the utensil drops to the floor of the holder and comes to lean on its rim.
+    inserted[2, 3] -= low[2] - holders.FLOOR - 0.5 * utensil.handle_width
+    return [start, lifted, above, inserted]
+
+
+def _interpolated(poses: list[np.ndarray], count: int) -> list[np.ndarray]:
+    if count == 2:
+        return [poses[0], poses[3]]
+    if count == 3:
+        return [poses[0], poses[2], poses[3]]
+    out = []
+    for s in np.linspace(0, len(poses) - 1, count):
+        i = min(int(s), len(poses) - 2)
+        out.append(se3.interpolate(poses[i], poses[i + 1], float(s - i)))
+    return out
+
+
+def plan_reference(
+    station: Station, rng: np.random.Generator | None = None, num_keypoints: int = 6, num_waypoints: int = 4, holder: int | None = None
+) -> ReferenceMotion:
+    """What a person would sketch from the present scene alone: the utensil lifted, upright above the holder, and inserted.
+
+    Args:
+        rng: picks the keypoints among the utensil's surface points; None spreads them evenly.
+        num_keypoints: 1 to 16.
+        num_waypoints: 2 or more per keypoint, the first at the present place.
+        holder: index of the holder; None for the scene's goal.
+
+    Returns:
+        The motion in the camera frame.
+
+    Raises:
+        ValueError: a count is out of range.
+    """
+    points = station.scene.utensil.points()
+    if not 1 <= num_keypoints <= len(points) or num_waypoints < 2:
+        raise ValueError(f"num_keypoints={num_keypoints} (1 to {len(points)}), num_waypoints={num_waypoints} (2 or more)")
+    if rng is None:
+        chosen = np.unique(np.linspace(0, len(points) - 1, num_keypoints).round().astype(int))
+    else:
+        chosen = np.sort(rng.choice(len(points), num_keypoints, replace=False))
+    index = station.scene.goal if holder is None else holder
+    T_cam_base = se3.invert(station.T_base_cam)
+    poses = _interpolated(_planned_poses(station, index), num_waypoints)
+    waypoints = np.stack([se3.apply(T_cam_base @ T, points[chosen]) for T in poses], axis=1)
+    return ReferenceMotion(tuple(waypoints), frame=station.camera.frame, object_label=station.scene.utensil.shape)
+
+
+def wrong_reference(station: Station, **kwargs) -> ReferenceMotion:
+    """`plan_reference` for the other holder: what a policy that follows its reference should then do instead."""
+    return plan_reference(station, holder=1 - station.scene.goal, **kwargs)
