@@ -62,7 +62,7 @@ class Demonstrator:
     def _carry(self, station: Station, index: int) -> tuple[np.ndarray, float]:
         T, utensil, holder = station.ee_pose(), station.scene.utensil, station.scene.holders[index]
         T_ee_object = se3.invert(T) @ station.object_pose()
-        goal, low = grasping.insertion_pose(utensil, holder, T_ee_object)
+        goal, low = grasping.insertion_pose(utensil, holder, T, T_ee_object)
         end = 1.0 if T_ee_object[0, 0] >= 0 else -1.0
         low_now = se3.apply(T, T_ee_object[:3, 3] - end * utensil.half_length * T_ee_object[:3, 0])
         lateral = float(np.linalg.norm(low_now[:2] - low[:2]))
@@ -84,7 +84,7 @@ class Demonstrator:
         distance = insertion.tcp_to_axis(station)
         if station.gripper_position() > 0.25 and distance < 0.06:
             return T, 0.0
-        R = grasping.gripper_at_holder(holder, tilt=0.9)
+        R = grasping.gripper_at_holder(holder, T[:3, :3], tilt=0.9)
         park = se3.make_pose(R, np.array([*holder.center, holder.height + 0.25]) - 0.16 * np.array([R[0, 2], R[1, 2], 0.0]) / np.hypot(R[0, 2], R[1, 2]))
         if distance < 0.075:
             # Back out along the fingers before rising, or the pads would take the utensil along.

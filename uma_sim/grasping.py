@@ -21,6 +21,9 @@ GRASP_HEIGHT = 0.0165
 RIM_CLEARANCE = 0.024
 """Least height of the TCP above the rim, metres: the half width of the pads and a margin."""
 
+SIDE = 0.55
+"""Radians between the gripper's heading over a holder and the line from the base to it, see `heading_offset`."""
+
 UP = np.array([0.0, 0.0, 1.0])
 
 
@@ -69,19 +72,30 @@ def choose_end(T_base_object: np.ndarray, T_base_ee: np.ndarray) -> int:
     return 1 if cost[1] <= cost[-1] else -1
 
 
-def gripper_at_holder(holder: Holder, tilt: float = TILT) -> np.ndarray:
-    """``(3, 3)`` nominal gripper rotation over a holder: x up and leaning forward by ``tilt``, z forward and down."""
-    bearing = float(np.arctan2(holder.center[1], holder.center[0])) - 0.5  # half a radian off the radius keeps the elbow off its limit
+def heading_offset(holder: Holder, R: np.ndarray) -> float:
+    """Radians by which the gripper should point beside the line from the base to ``holder``: `SIDE` to the side that it is already on.
+
+    Pointing straight along that line puts the wrist in its singularity, and crossing the line on the way spins the last joints into their limits.
+    """
+    forward = R[:2, 0] + R[:2, 2]  # x points forward in a grasp, z at the holder; on the way both do
+    bearing = float(np.arctan2(holder.center[1], holder.center[0]))
+    return SIDE if wrap(float(np.arctan2(forward[1], forward[0])) - bearing) > 0 else -SIDE
+
+
+def gripper_at_holder(holder: Holder, R: np.ndarray, tilt: float = TILT) -> np.ndarray:
+    """``(3, 3)`` nominal gripper rotation over a holder, coming from ``R``: x up and leaning forward by ``tilt``, z forward and down."""
+    bearing = float(np.arctan2(holder.center[1], holder.center[0])) + heading_offset(holder, R)
     forward = np.array([np.cos(bearing), np.sin(bearing), 0.0])
     z = np.cos(tilt) * forward - np.sin(tilt) * UP
     x = np.sin(tilt) * forward + np.cos(tilt) * UP
     return np.stack([x, np.cross(z, x), z], -1)
 
 
-def insertion_pose(utensil: Utensil, holder: Holder, T_ee_object: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def insertion_pose(utensil: Utensil, holder: Holder, T_base_ee: np.ndarray, T_ee_object: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Gripper pose from which an opened gripper leaves the utensil in the holder.
 
     Args:
+        T_base_ee: ``(4, 4)`` where the gripper is now.
         T_ee_object: ``(4, 4)`` utensil in the gripper as it is now, slip included.
 
     Returns:
@@ -90,7 +104,7 @@ def insertion_pose(utensil: Utensil, holder: Holder, T_ee_object: np.ndarray) ->
     end = 1.0 if T_ee_object[0, 0] >= 0 else -1.0
     axis_ee = end * T_ee_object[:3, 0]
     low_ee = T_ee_object[:3, 3] - utensil.half_length * axis_ee
-    R = gripper_at_holder(holder)
+    R = gripper_at_holder(holder, T_base_ee[:3, :3])
     wanted = R[:, 0]
     # Turn by what the utensil has swung in the grasp, within what the wrist can give.
     swing = np.cross(R @ axis_ee, wanted)

@@ -85,8 +85,9 @@ def _planned_poses(station: Station, index: int) -> list[np.ndarray]:
     utensil, holder = station.scene.utensil, station.scene.holders[index]
     start = station.object_pose()
     end = grasping.choose_end(start, station.ee_pose())
-    T_ee_object = se3.invert(grasping.grasp_pose(utensil, start, end)) @ start
-    T_insert, low = grasping.insertion_pose(utensil, holder, T_ee_object)
+    T_grasp = grasping.grasp_pose(utensil, start, end)
+    T_ee_object = se3.invert(T_grasp) @ start
+    T_insert, low = grasping.insertion_pose(utensil, holder, T_grasp, T_ee_object)
     released = T_insert @ T_ee_object
     lifted, above, inserted = start.copy(), released.copy(), released.copy()
     lifted[2, 3] += 0.15
