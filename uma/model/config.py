@@ -19,7 +19,8 @@ class PointConfig:
         near_m: radius of the near stratum around the end effector, metres.
         low_m: height of the low stratum over the table, metres.
         table_m: points lower than this over the table's plane are dropped, metres.
-        range_m, height_m: farther from the camera, or higher over the table, is dropped, metres.
+        range_m: farther from the camera is dropped, metres.
+        height_m: higher over the table is dropped unless it is near the gripper: most of it is the arm's own links, metres.
     """
 
     near: int = 192
@@ -29,7 +30,7 @@ class PointConfig:
     low_m: float = 0.035
     table_m: float = 0.007
     range_m: float = 1.8
-    height_m: float = 0.7
+    height_m: float = 0.35
 
     @property
     def total(self) -> int:

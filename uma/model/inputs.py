@@ -52,13 +52,12 @@ def point_set(observation: Observation, config: PointConfig) -> PointSet:
     cloud, rgb = cloud[keep], rgb[keep]
     plane = fit_plane(cloud)
     height = (cloud @ plane[:3] + plane[3]).astype(np.float32)
-    above = (height > config.table_m) & (height < config.height_m)
-    cloud, rgb, height = cloud[above], rgb[above], height[above]
+    is_near = ((cloud - observation.T_cam_ee[:3, 3]) ** 2).sum(1) < config.near_m**2
+    above = (height > config.table_m) & (is_near | (height < config.height_m))
+    cloud, rgb, height, is_near = cloud[above], rgb[above], height[above], is_near[above]
     if len(cloud) < 20:
         raise InputError(f"depth: {len(cloud)} points over the table, at least 20 are needed")
 
-    ee = observation.T_cam_ee[:3, 3]
-    is_near = ((cloud - ee) ** 2).sum(1) < config.near_m**2
     is_low = ~is_near & (height < config.low_m)
     order, rank = [], []
     for members, count, size in ((is_near, config.near, 0.004), (is_low, config.low, 0.005), (~is_near & ~is_low, config.rest, 0.012)):

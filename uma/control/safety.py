@@ -1,0 +1,175 @@
+"""The last thing before the robot: a target passes within limits, or the pose is held. A bad target never passes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from uma.control.settings import check_settings, setting
+from uma.geometry.se3 import clip_step, make_pose, rotation_angle
+from uma.types import InputError, check_pose
+
+FR3 = {"speed": 3.0, "acceleration": 9.0, "jerk": 4500.0, "turn_speed": 2.5, "turn_acceleration": 17.0, "turn_jerk": 8500.0}
+"""Cartesian limits of the FR3 (libfranka rate_limiting.h), m and rad per s, s^2, s^3. The settings stay below them."""
+
+
+@dataclass(frozen=True)
+class SafetySettings:
+    """Limits on what is sent to the robot, in the base frame. The workspace holds the end effector (the tool's tip)."""
+
+    workspace_min: list[float] = setting([0.2, -0.55, -0.005], "m; lowest x, y, z of the end effector in the base frame", -2.0, 2.0)
+    workspace_max: list[float] = setting([0.8, 0.55, 0.75], "m; highest x, y, z of the end effector in the base frame", -2.0, 2.0)
+    workspace_margin: float = setting(0.1, "m; a target this little outside is clamped to the box, one further out is not followed", 0.0, 1.0)
+    max_step_m: float = setting(0.075, "m; longest way in one 15 Hz step: 1.125 m/s", 0.001, 0.19)
+    max_step_rad: float = setting(0.15, "rad; largest turn in one 15 Hz step: 2.25 rad/s", 0.001, 0.16)
+    max_acceleration: float = setting(8.0, "m/s^2; the FR3 stops at 9", 0.1, 8.9)
+    max_turn_acceleration: float = setting(15.0, "rad/s^2; the FR3 stops at 17", 0.1, 16.9)
+    max_jerk: float = setting(4000.0, "m/s^3; the FR3 stops at 4500", 1.0, 4490.0)
+    max_turn_jerk: float = setting(8000.0, "rad/s^3; the FR3 stops at 8500", 1.0, 8490.0)
+    max_lead_m: float = setting(0.12, "m; furthest that the target may run ahead of the measured pose", 0.005, 0.5)
+    max_lead_rad: float = setting(0.4, "rad; furthest that the target may turn ahead of the measured pose", 0.01, 1.5)
+    max_tilt: float = setting(3.15, "rad; largest angle between the tool's approach axis and straight down; 3.15 = any", 0.0, 3.15)
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+        for name in ("workspace_min", "workspace_max"):
+            if len(getattr(self, name)) != 3:
+                raise InputError(f"{name}: {getattr(self, name)}, must be 3 values")
+        if not all(a < b for a, b in zip(self.workspace_min, self.workspace_max)):
+            raise InputError(f"workspace_min {self.workspace_min} must be below workspace_max {self.workspace_max} on every axis")
+
+    @property
+    def max_speed(self) -> float:
+        return self.max_step_m * 15.0
+
+    @property
+    def max_turn_speed(self) -> float:
+        return self.max_step_rad * 15.0
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What may be sent.
+
+    Attributes:
+        pose: ``(4, 4)`` target that keeps every limit.
+        held: why the wanted target was not followed; empty if it was.
+        limited: which limits changed it by more than a millimetre or half a degree.
+    """
+
+    pose: np.ndarray
+    held: str = ""
+    limited: tuple[str, ...] = ()
+
+
+class SafetyFilter:
+    """Follows targets within limits on place, speed, acceleration and jerk, from the pose given to `reset`."""
+
+    def __init__(self, settings: SafetySettings | None = None) -> None:
+        self.settings = settings or SafetySettings()
+        self.counts: Counter[str] = Counter()
+        self._pose: np.ndarray | None = None
+
+    def reset(self, pose: np.ndarray) -> None:
+        """Start again, at rest, from a measured pose."""
+        self._pose = check_pose(pose, "pose")
+        self._wanted = self._pose
+        self._v, self._a, self._w, self._alpha = (np.zeros(3) for _ in range(4))
+
+    @property
+    def pose(self) -> np.ndarray | None:
+        """The pose that was passed last."""
+        return self._pose
+
+    def step(self, target: np.ndarray | None, measured: np.ndarray, dt: float) -> Verdict:
+        """One control period of ``dt`` seconds. ``target`` None brakes and then holds.
+
+        Raises:
+            InputError: ``measured`` is no pose: the robot's state cannot be trusted.
+        """
+        measured = check_pose(measured, "measured pose")
+        if self._pose is None:
+            self.reset(measured)
+        held, limited = "", []
+        if target is not None:
+            target, held = self._place(target, limited)
+        if target is not None:
+            near = clip_step(measured, target, self.settings.max_lead_m, self.settings.max_lead_rad)
+            if not _close(near, target):
+                limited.append("lead")
+            target = near
+        self._move(target, dt, limited)
+        if held:
+            self.counts["held: " + held.split(":")[0]] += 1
+        self.counts.update(f"limited: {name}" for name in limited)
+        self.counts["passed"] += not held and target is not None
+        return Verdict(self._pose, held, tuple(limited))
+
+    def _place(self, target: np.ndarray, limited: list[str]) -> tuple[np.ndarray | None, str]:
+        """The target inside the workspace, or None and why not."""
+        s = self.settings
+        try:
+            target = check_pose(target, "target")
+        except InputError as error:
+            return None, f"pose: {error}"
+        low, high = np.asarray(s.workspace_min), np.asarray(s.workspace_max)
+        p = target[:3, 3]
+        outside = np.maximum(np.maximum(low - p, p - high), 0.0)
+        if outside.max() > s.workspace_margin:
+            axis = int(outside.argmax())
+            return None, f"workspace: target {'xyz'[axis]} = {p[axis]:.3f} m is outside [{low[axis]}, {high[axis]}] by more than {s.workspace_margin} m"
+        if outside.any():
+            if outside.max() > 1e-3:
+                limited.append("workspace")
+            target = make_pose(target[:3, :3], np.clip(p, low, high))
+        tilt = float(np.arccos(np.clip(-target[2, 2], -1.0, 1.0)))
+        if tilt > s.max_tilt:
+            return None, f"tilt: {tilt:.2f} rad from straight down, limit {s.max_tilt}"
+        return target, ""
+
+    def _move(self, target: np.ndarray | None, dt: float, limited: list[str]) -> None:
+        """Advance the passed pose by one period toward ``target``."""
+        s = self.settings
+        here = self._pose
+        goal = here if target is None else target
+        braking = target is None
+        step = np.zeros(3) if braking else goal[:3, 3] - here[:3, 3]
+        turn = np.zeros(3) if braking else Rotation.from_matrix(here[:3, :3].T @ goal[:3, :3]).as_rotvec()
+        # The target's own velocity goes ahead of the correction: without it a moving target is followed with a lag.
+        ahead = np.zeros(3) if braking else (goal[:3, 3] - self._wanted[:3, 3]) / dt
+        spin = np.zeros(3) if braking else Rotation.from_matrix(self._wanted[:3, :3].T @ goal[:3, :3]).as_rotvec() / dt
+        v, self._a = _follow(step, ahead, self._v, self._a, dt, s.max_speed, s.max_acceleration, s.max_jerk)
+        w, self._alpha = _follow(turn, spin, self._w, self._alpha, dt, s.max_turn_speed, s.max_turn_acceleration, s.max_turn_jerk)
+        self._v, self._w, self._wanted = v, w, goal
+        self._pose = make_pose(here[:3, :3] @ Rotation.from_rotvec(w * dt).as_matrix(), here[:3, 3] + v * dt)
+        if not braking and not _close(self._pose, goal, 0.005, 0.03):
+            limited.append("speed")
+
+
+def _close(a: np.ndarray, b: np.ndarray, metres: float = 1e-3, radians: float = 9e-3) -> bool:
+    return bool(np.linalg.norm(a[:3, 3] - b[:3, 3]) < metres and rotation_angle(a[:3, :3], b[:3, :3]) < radians)
+
+
+def _shorten(x: np.ndarray, limit: float) -> np.ndarray:
+    n = float(np.linalg.norm(x))
+    return x * (limit / n) if n > limit else x
+
+
+def _follow(error: np.ndarray, ahead: np.ndarray, v: np.ndarray, a: np.ndarray, dt: float, speed: float, acceleration: float, jerk: float) -> tuple[np.ndarray, np.ndarray]:
+    """Next velocity and acceleration of a point that should cover ``error`` within ``dt``, each ``(3,)``, within the limits."""
+    distance = float(np.linalg.norm(error))
+    wanted = error / dt
+    far = distance - float(np.linalg.norm(ahead)) * dt * 1.5
+    if far > 1e-4:  # behind by more than the target's own step: catch up only as fast as there is room left to brake
+        a_brake = 0.6 * acceleration
+        brake = a_brake * (np.sqrt(0.25 * dt * dt + 2 * far / a_brake) - 0.5 * dt)
+        wanted = _shorten(ahead, speed) + error / distance * min(brake, distance / dt)
+    wanted = _shorten(wanted, speed)
+    change = _shorten((wanted - v) / dt, acceleration)
+    change = a + _shorten(change - a, jerk * dt)
+    change = _shorten(change, acceleration)
+    new = _shorten(v + change * dt, speed)
+    return new, (new - v) / dt

@@ -1,0 +1,99 @@
+"""The states of a node that acts, and what moves it from one to the other.
+
+IDLE -> READY (every input is fresh) -> RUNNING (there is something to do and it was started) -> HOLD (something is stale or was refused)
+-> FAULT (needs `recover`). A stop returns to IDLE from anywhere but FAULT, and only a start ends it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+
+class State(IntEnum):
+    """Numbers as in msg/PolicyStatus.msg."""
+
+    IDLE = 0
+    READY = 1
+    RUNNING = 2
+    HOLD = 3
+    FAULT = 4
+
+
+@dataclass(frozen=True)
+class Transition:
+    """A change of state, at ``time`` seconds, and why."""
+
+    old: State
+    new: State
+    reason: str
+    time: float
+
+
+class Session:
+    """A state machine on the caller's clock.
+
+    Args:
+        autostart: whether having something to do is enough to run; else `start` has to be called once.
+        hold_limit: seconds in HOLD after which a new start is needed (autostart counts as one).
+    """
+
+    def __init__(self, autostart: bool = False, hold_limit: float = 5.0) -> None:
+        self.autostart, self.hold_limit = autostart, hold_limit
+        self.state, self.reason, self.since = State.IDLE, "starting", 0.0
+        self._started = autostart
+        self._stopped = ""
+
+    def update(self, now: float, blockers: Sequence[str], has_work: bool, hold: str = "") -> Transition | None:
+        """Look at the inputs. ``blockers``: what is stale, one sentence each. ``hold``: why the work at hand cannot go on; empty if it can."""
+        if self.state is State.FAULT:
+            return None
+        if self._stopped:
+            return self._to(State.IDLE, self._stopped, now)
+        why = "; ".join(blockers) or hold
+        if self.state in (State.RUNNING, State.HOLD):
+            if why:
+                if self.state is State.HOLD and now - self.since > self.hold_limit and self._started != self.autostart:
+                    self._started = self.autostart
+                    return self._to(State.READY if not blockers else State.IDLE, f"held for over {self.hold_limit:g} s ({why}); start again", now)
+                return self._to(State.HOLD, why, now)
+            if not has_work:
+                return self._to(State.READY, "nothing to do", now)
+            return self._to(State.RUNNING, "inputs are fresh again" if self.state is State.HOLD else self.reason, now)
+        if blockers:
+            return self._to(State.IDLE, "waiting for " + why, now)
+        if not (has_work and self._started and not hold):
+            missing = "something to do" if not has_work else hold or "/uma/start"
+            return self._to(State.READY, f"waiting for {missing}", now)
+        return self._to(State.RUNNING, "started", now)
+
+    def start(self, now: float) -> Transition | None:
+        """Allow to run. Raises RuntimeError in FAULT."""
+        if self.state is State.FAULT:
+            raise RuntimeError(f"in FAULT ({self.reason}): call recover first")
+        self._started, self._stopped = True, ""
+        return None
+
+    def stop(self, now: float, reason: str) -> Transition | None:
+        self._started, self._stopped = False, reason
+        return None if self.state is State.FAULT else self._to(State.IDLE, reason, now)
+
+    def fault(self, now: float, reason: str) -> Transition | None:
+        self._started = False
+        return self._to(State.FAULT, reason, now)
+
+    def recover(self, now: float) -> Transition | None:
+        """Leave FAULT; a new start is needed after it. Raises RuntimeError if there is nothing to recover from."""
+        if self.state is not State.FAULT:
+            raise RuntimeError(f"in {self.state.name}: nothing to recover from")
+        self._started, self._stopped = False, ""
+        return self._to(State.IDLE, "recovered, waiting for /uma/start", now)
+
+    def _to(self, state: State, reason: str, now: float) -> Transition | None:
+        if state is self.state:
+            self.reason = reason
+            return None
+        transition = Transition(self.state, state, reason, now)
+        self.state, self.reason, self.since = state, reason, now
+        return transition

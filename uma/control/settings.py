@@ -1,0 +1,66 @@
+"""Typed settings: a frozen dataclass whose fields carry a description, a unit and a range.
+
+The dataclass is the schema. ROS parameters are declared from it and the YAML files in config/ mirror it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import field, fields, is_dataclass
+from typing import Any
+
+from uma.types import InputError
+
+
+def setting(default: Any, description: str, low: float | None = None, high: float | None = None, choices: tuple[str, ...] = ()) -> Any:
+    """A field with its description (unit first) and its range or choices, both inclusive."""
+    metadata = {"description": description, "low": low, "high": high, "choices": choices}
+    if isinstance(default, list):
+        return field(default_factory=lambda: list(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+def check_settings(settings: Any, prefix: str = "") -> None:
+    """Raise `InputError` naming the first field that is out of its range."""
+    for f in fields(settings):
+        value, name, rule = getattr(settings, f.name), prefix + f.name, f.metadata
+        if is_dataclass(value):
+            check_settings(value, name + ".")
+            continue
+        low, high = rule.get("low"), rule.get("high")
+        for v in value if isinstance(value, (list, tuple)) else [value]:
+            if low is not None and not v >= low:
+                raise InputError(f"{name}: {v}, must be at least {low}")
+            if high is not None and not v <= high:
+                raise InputError(f"{name}: {v}, must be at most {high}")
+        if rule.get("choices") and value not in rule["choices"]:
+            raise InputError(f"{name}: {value!r}, must be one of {', '.join(rule['choices'])}")
+
+
+def flatten(settings: Any, prefix: str = "") -> dict[str, tuple[Any, dict]]:
+    """Dotted name -> (value, metadata), nested dataclasses included."""
+    flat = {}
+    for f in fields(settings):
+        value = getattr(settings, f.name)
+        if is_dataclass(value):
+            flat.update(flatten(value, prefix + f.name + "."))
+        else:
+            flat[prefix + f.name] = (value, dict(f.metadata))
+    return flat
+
+
+def replaced(settings: Any, values: dict[str, Any]) -> Any:
+    """A copy with dotted names replaced; an unknown name is an `InputError`."""
+    known = flatten(settings)
+    for name in values:
+        if name not in known:
+            raise InputError(f"{name}: no such setting; there are {', '.join(known)}")
+    result = settings
+    for name, value in values.items():
+        result = _replace_one(result, name.split("."), value)
+    return result
+
+
+def _replace_one(settings: Any, path: list[str], value: Any) -> Any:
+    head, *rest = path
+    return dataclasses.replace(settings, **{head: _replace_one(getattr(settings, head), rest, value) if rest else value})

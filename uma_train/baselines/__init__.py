@@ -1,0 +1,1 @@
+"""What a policy has to beat, with the same inputs and outputs."""

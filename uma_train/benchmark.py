@@ -1,0 +1,226 @@
+"""Closed-loop success on the simulated station: fixed unseen seeds, several policies, one table."""
+
+from __future__ import annotations
+
+import json
+import math
+import multiprocessing
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+POLICIES = ("uma", "uma_zeroed", "uma_other_task", "hold_still", "grasp_and_follow", "demonstrator")
+
+
+@dataclass(frozen=True)
+class BenchmarkConfig:
+    """One benchmark run.
+
+    Attributes:
+        checkpoint: bundle.
+        episodes, first_seed: scenes ``first_seed`` to ``first_seed + episodes - 1``; training uses seeds below 1,000,000.
+        policies: of `POLICIES`. ``uma_zeroed`` is told nothing; ``uma_other_task`` gets the task tokens of the scene 500,000 seeds on;
+            ``demonstrator`` is the scripted expert on the true state.
+        execute: actions executed of each chunk.
+        delay: control steps between an observation and the first action of its chunk.
+        num_steps, num_samples: of the sampler.
+        with_motion: sample actions jointly with motion tokens.
+        max_steps: control steps until an episode is given up.
+        workers: processes, one torch thread each.
+        out: folder of the result; a run with the same configuration resumes there.
+    """
+
+    checkpoint: str = "models/insertion-small"
+    episodes: int = 50
+    first_seed: int = 1_000_000
+    policies: tuple[str, ...] = ("uma", "uma_zeroed", "uma_other_task", "hold_still", "grasp_and_follow")
+    execute: int = 8
+    delay: int = 0
+    num_steps: int = 8
+    num_samples: int = 4
+    with_motion: bool = False
+    max_steps: int = 200
+    workers: int = 2
+    out: str = "runs/benchmark"
+
+    def __post_init__(self) -> None:
+        if unknown := set(self.policies) - set(POLICIES):
+            raise ValueError(f"policies: {sorted(unknown)[0]!r}, must be of {POLICIES}")
+        if not 1 <= self.execute + self.delay <= 16:
+            raise ValueError(f"execute + delay: {self.execute + self.delay}, must be 1 to 16")
+
+
+@dataclass(frozen=True)
+class EpisodeResult:
+    """``outcome``: success, wrong_holder, dropped, no_grasp or time_out; ``seconds``: simulated, to success."""
+
+    policy: str
+    seed: int
+    outcome: str
+    grasped: bool
+    seconds: float
+    reason: str
+
+
+@lru_cache(maxsize=1)
+def _policy(checkpoint: str, num_steps: int, num_samples: int):
+    from uma.policy import Policy
+
+    return Policy.load(checkpoint, num_steps=num_steps, num_samples=num_samples, threads=1)
+
+
+def _chunks(config: BenchmarkConfig, name: str, seed: int, station, first) -> Iterator:
+    """A generator: send an observation, get a chunk in the camera frame. ``first`` is o_0."""
+    from uma.types import HORIZON, ActionChunk
+    from uma_sim.station import Station
+    from uma_sim.tasks.insertion import plan_reference
+    from uma_train.baselines.grasp_and_follow import GraspAndFollow
+
+    reference = plan_reference(station, np.random.default_rng([seed, 7]))
+    if name == "hold_still":
+        def act(o, n):
+            return ActionChunk(np.repeat(o.T_cam_ee[None], HORIZON, 0), np.zeros(HORIZON), o.stamp, o.camera.frame, station.ee_frame)
+    elif name == "grasp_and_follow":
+        script = GraspAndFollow(first, reference, station.ee_frame)
+        script.executed = config.execute
+
+        def act(o, n):
+            return script.act(o, n)
+    else:
+        policy = _policy(config.checkpoint, config.num_steps, config.num_samples)
+        policy.seed = seed
+        if name == "uma_other_task":
+            other = Station(seed + 500_000)
+            task = policy.encode_task(other.observe(), plan_reference(other, np.random.default_rng([seed, 7])))
+            other.close()
+        else:
+            task = policy.encode_task(first, reference)
+        if name == "uma_zeroed":
+            task = task.zeroed()
+
+        def act(o, n):
+            return policy.predict(o, task, sequence=n, with_motion=config.with_motion).chunk
+    observation, n = yield None, 0
+    while True:
+        observation, n = (yield act(observation, n)), n + 1
+
+
+def run_episode(config: BenchmarkConfig, name: str, seed: int) -> EpisodeResult:
+    """One closed-loop episode."""
+    from uma_sim.demonstrator import Demonstrator
+    from uma_sim.station import Station
+
+    station = Station(seed, render=name != "demonstrator")
+    lifted, step = False, 0
+    verdict, reason, done_at = "in_progress", "", math.nan
+    expert = Demonstrator()
+    source = None
+    if name != "demonstrator":
+        source = _chunks(config, name, seed, station, station.observe())
+        next(source)
+    plan: list[tuple[np.ndarray, float]] = []
+    while step < config.max_steps:
+        if source is None:
+            actions = [expert.act(station)]
+        else:
+            # The chunk's first ``delay`` actions are due while it is being computed: what is left of the last plan runs then.
+            chunk = source.send(station.observe())
+            fresh = [(station.T_base_cam @ T, float(g > 0.5)) for T, g in zip(chunk.poses, chunk.gripper, strict=True)]
+            stale = plan[: config.delay] or [(station.ee_pose(), float(station.gripper_position() > 0.5))] * config.delay
+            actions = stale + fresh[config.delay : config.delay + config.execute]
+            plan = fresh[config.delay + config.execute :]
+            if config.delay:
+                actions = actions[: config.execute] if step else actions
+        for T, g in actions:
+            station.act(T, g)
+            step += 1
+            lifted |= station.lifted()
+            if step % 4 == 0:
+                verdict, reason = station.outcome()
+                if verdict != "in_progress":
+                    done_at = station.time
+                    break
+        if verdict != "in_progress":
+            break
+    station.close()
+    if verdict == "in_progress":
+        verdict = "no_grasp" if not lifted else "dropped" if reason != "held" else "time_out"
+    return EpisodeResult(name, seed, verdict, bool(lifted), done_at, reason)
+
+
+def _job(args: tuple[BenchmarkConfig, str, int]) -> EpisodeResult:
+    return run_episode(*args)
+
+
+def wilson(successes: int, count: int) -> tuple[float, float]:
+    """95 % interval of a share by Wilson's score."""
+    if count == 0:
+        return 0.0, 1.0
+    z, p = 1.96, successes / count
+    middle = (p + z * z / (2 * count)) / (1 + z * z / count)
+    half = z / (1 + z * z / count) * math.sqrt(p * (1 - p) / count + z * z / (4 * count * count))
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def summarize(results: list[EpisodeResult]) -> list[dict]:
+    """One row per policy: counts, interval, failure classes, median seconds to success."""
+    rows = []
+    for name in dict.fromkeys(r.policy for r in results):
+        mine = [r for r in results if r.policy == name]
+        wins = [r for r in mine if r.outcome == "success"]
+        low, high = wilson(len(wins), len(mine))
+        classes = {k: sum(r.outcome == k for r in mine) for k in ("wrong_holder", "dropped", "no_grasp", "time_out")}
+        rows.append({"policy": name, "episodes": len(mine), "success": len(wins), "low": low, "high": high, "grasp": sum(r.grasped for r in mine),
+                     "seconds": float(np.median([r.seconds for r in wins])) if wins else math.nan, **classes})
+    return rows
+
+
+def print_table(rows: list[dict], console: Console) -> None:
+    """The rows of `summarize` for people."""
+    table = Table("policy", "success", "95 % interval", "grasp", "wrong holder", "dropped", "no grasp", "time out", "s to success")
+    for r in rows:
+        n = r["episodes"]
+        table.add_row(r["policy"], f"{r['success']}/{n} = {100 * r['success'] / n:.0f} %", f"{100 * r['low']:.0f} to {100 * r['high']:.0f} %", f"{100 * r['grasp'] / n:.0f} %",
+                      *(str(r[k]) for k in ("wrong_holder", "dropped", "no_grasp", "time_out")), f"{r['seconds']:.1f}")
+    console.print(table)
+
+
+def benchmark(config: BenchmarkConfig, console: Console | None = None) -> list[dict]:
+    """Run, resume, and write ``result.json``; returns the rows of `summarize`."""
+    console = console or Console()
+    out = Path(config.out)
+    out.mkdir(parents=True, exist_ok=True)
+    log, stored = out / "episodes.jsonl", out / "config.json"
+    asked = json.dumps(asdict(config), indent=2)
+    if stored.exists() and stored.read_text() != asked:
+        raise ValueError(f"{out} holds a run with another configuration; give another --out")
+    stored.write_text(asked)
+    results = [EpisodeResult(**json.loads(line)) for line in log.read_text().splitlines()] if log.exists() else []
+    done = {(r.policy, r.seed) for r in results}
+    seeds = range(config.first_seed, config.first_seed + config.episodes)
+    jobs = [(config, name, seed) for seed in seeds for name in config.policies if (name, seed) not in done]
+    os.environ.setdefault("MUJOCO_GL", "egl")
+    os.environ["OMP_NUM_THREADS"] = "1"
+    began = time.monotonic()
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(config.workers) as pool, Progress(console=console) as progress, open(log, "a") as f:
+        bar = progress.add_task("episodes", total=len(jobs) + len(done), completed=len(done))
+        for r in pool.imap_unordered(_job, jobs):
+            results.append(r)
+            f.write(json.dumps(asdict(r)) + "\n")
+            f.flush()
+            wins = [x.outcome == "success" for x in results if x.policy == config.policies[0]]
+            progress.update(bar, advance=1, description=f"{config.policies[0]} {sum(wins)}/{len(wins)}")
+    order = {name: i for i, name in enumerate(config.policies)}
+    rows = summarize(sorted(results, key=lambda r: (order[r.policy], r.seed)))
+    (out / "result.json").write_text(json.dumps({"config": asdict(config), "rows": rows, "wall_seconds": time.monotonic() - began}, indent=2))
+    print_table(rows, console)
+    return rows

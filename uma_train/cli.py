@@ -1,0 +1,46 @@
+"""The subcommands of `uma` that belong to training: typed configuration by tyro, errors in one line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+
+def _run(config_type: type, function: Callable[[Any], Any], args: list[str] | None, prog: str) -> int:
+    import tyro
+
+    try:
+        config = tyro.cli(config_type, args=sys.argv[1:] if args is None else args, prog=prog)
+        function(config)
+    except (ValueError, FileNotFoundError) as e:
+        print(f"{prog}: {e}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"{prog}: interrupted; the same command resumes", file=sys.stderr)
+        return 130
+    return 0
+
+
+def train(args: list[str] | None = None) -> int:
+    """``uma train``"""
+    from uma_train.config import TrainConfig
+    from uma_train.loop import train as run
+
+    return _run(TrainConfig, run, args, "uma train")
+
+
+def simulate(args: list[str] | None = None) -> int:
+    """``uma simulate``"""
+    from uma_train.simulate import SimulateConfig
+    from uma_train.simulate import simulate as run
+
+    return _run(SimulateConfig, run, args, "uma simulate")
+
+
+def benchmark(args: list[str] | None = None) -> int:
+    """``uma benchmark``"""
+    from uma_train.benchmark import BenchmarkConfig
+    from uma_train.benchmark import benchmark as run
+
+    return _run(BenchmarkConfig, run, args, "uma benchmark")
