@@ -48,7 +48,7 @@ class Demonstrator:
 
     def _approach(self, station: Station) -> tuple[np.ndarray, float]:
         T, T_object, utensil = station.ee_pose(), station.object_pose(), station.scene.utensil
-        goal = grasping.grasp_pose(utensil, T_object, grasping.choose_end(T_object, T))
+        goal = grasping.grasp_pose(utensil, T_object, grasping.choose_end(T_object, T), station.scene.holders)
         grip = station.gripper_position()
         lateral = float(np.linalg.norm(goal[:2, 3] - T[:2, 3]))
         angle = float(se3.rotation_angle(T[:3, :3], goal[:3, :3]))
@@ -74,21 +74,26 @@ class Demonstrator:
         # Near the table lift straight up first: turning there would drive the lower end into it.
         share = max(_ramp(float(T[2, 3]), 0.04, 0.11), 1.0 - _ramp(lateral, 0.02, 0.06))
         target = se3.clip_step(T, goal, STEP_M, STEP_RAD * share + 1e-6)
+        # Nor sideways into a holder while the lower end is below its rim.
+        gap = min(float(np.linalg.norm(low_now[:2] - h.center)) for h in station.scene.holders) - holder.half_opening
+        clear = max(_ramp(float(low_now[2]), holder.height - 0.03, holder.height + 0.02), _ramp(gap, 0.05, 0.11), 1.0 - _ramp(lateral, 0.02, 0.06))
         step = goal[:3, 3] - T[:3, 3]
-        step[:2] *= share
+        step[:2] *= share * max(clear, 0.05)
         target[:3, 3] = T[:3, 3] + step * min(1.0, STEP_M / max(float(np.linalg.norm(step)), 1e-9))
         return target, 1.0
 
     def _leave(self, station: Station, index: int) -> tuple[np.ndarray, float]:
         T, holder = station.ee_pose(), station.scene.holders[index]
         distance = insertion.tcp_to_axis(station)
-        if station.gripper_position() > 0.25 and distance < 0.06:
-            return T, 0.0
-        R = grasping.gripper_at_holder(holder, T[:3, :3], tilt=0.9)
-        park = se3.make_pose(R, np.array([*holder.center, holder.height + 0.25]) - 0.16 * np.array([R[0, 2], R[1, 2], 0.0]) / np.hypot(R[0, 2], R[1, 2]))
+        forward = np.array([T[0, 2], T[1, 2], 0.0]) / max(float(np.hypot(T[0, 2], T[1, 2])), 1e-6)
         if distance < 0.075:
-            # Back out along the fingers before rising, or the pads would take the utensil along.
-            back = T.copy()
-            back[:3, 3] -= 0.05 * T[:3, 2]
-            return se3.clip_step(T, back, STEP_M, STEP_RAD), 0.0
+            # Keep the utensil midway between the fingers, then back out level: a pad that rises along it would take it along.
+            target = T.copy()
+            target[:3, 3] += np.clip(insertion.axis_in_jaw(station), -0.015, 0.015) * T[:3, 1]
+            if station.gripper_position() < 0.12:
+                target[:3, 3] -= STEP_M * forward
+            return se3.clip_step(T, target, STEP_M, STEP_RAD), 0.0
+        R = grasping.gripper_at_holder(holder, T[:3, :3], tilt=0.9)
+        back = np.array([R[0, 2], R[1, 2], 0.0])
+        park = se3.make_pose(R, np.array([*holder.center, holder.height + 0.25]) - 0.16 * back / np.linalg.norm(back))
         return se3.clip_step(T, park, STEP_M, STEP_RAD), 0.0

@@ -21,6 +21,9 @@ GRASP_HEIGHT = 0.0165
 RIM_CLEARANCE = 0.024
 """Least height of the TCP above the rim, metres: the half width of the pads and a margin."""
 
+OPEN_REACH = 0.058
+"""Metres from the TCP to the outside of an open finger."""
+
 SIDE = 0.55
 """Radians between the gripper's heading over a holder and the line from the base to it, see `heading_offset`."""
 
@@ -48,11 +51,19 @@ def grasp_offset(utensil: Utensil, end: int) -> float:
     return min(0.040, utensil.half_length - utensil.head_length - 0.016)
 
 
-def grasp_pose(utensil: Utensil, T_base_object: np.ndarray, end: int) -> np.ndarray:
-    """``(4, 4)`` top-down grasp of a lying utensil that will let the given end point up."""
+def grasp_pose(utensil: Utensil, T_base_object: np.ndarray, end: int, holders: tuple[Holder, ...] = ()) -> np.ndarray:
+    """``(4, 4)`` top-down grasp of a lying utensil that will let the given end point up.
+
+    Moves along the handle toward the middle where an open finger would come down on one of ``holders``.
+    """
     axis = T_base_object[:3, 0]
-    point = T_base_object[:3, 3] + grasp_offset(utensil, end) * axis
     yaw = float(np.arctan2(end * axis[1], end * axis[0]))
+    jaws = np.array([-np.sin(yaw), np.cos(yaw)]) * OPEN_REACH
+    nominal = grasp_offset(utensil, end)
+    for offset in (nominal, 0.5 * nominal, 0.0, nominal):
+        point = T_base_object[:2, 3] + offset * axis[:2]
+        if all(h.inset(point + side * jaws) < -0.02 for h in holders for side in (-1, 1)):
+            break
     return top_down(yaw, np.array([point[0], point[1], GRASP_HEIGHT]))
 
 

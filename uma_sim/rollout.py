@@ -39,7 +39,7 @@ class Mishap:
         kind = str(rng.choice(["drop", "miss", "closed"])) if rng.uniform() < probability else "none"
         angle = rng.uniform(-np.pi, np.pi)
         offset = rng.uniform(0.01, 0.03) * np.array([np.cos(angle), np.sin(angle), 0.0])
-        return cls(kind, offset, int(rng.integers(6, 14)), float(rng.uniform(0.05, 0.24)))
+        return cls(kind, offset, int(rng.integers(6, 14)), float(rng.uniform(0.03, 0.18)))
 
     def apply(self, station: Station, T: np.ndarray, grip: float) -> tuple[np.ndarray, float]:
         """The action that is executed in place of ``(T, grip)``."""
@@ -47,14 +47,16 @@ class Mishap:
             return T, grip
         T_object, T_ee = station.object_pose(), station.ee_pose()
         if self.kind == "drop":
-            if self.left == 0 and station.grasped() and T_object[2, 3] > self.start:
+            # Dropped between the holders it could not be grasped again.
+            gap = min(float(np.linalg.norm(T_object[:2, 3] - h.center)) for h in station.scene.holders)
+            if self.left == 0 and station.grasped() and T_object[2, 3] > self.start and gap > 0.18:
                 self.left = self.steps
             if self.left:
                 grip = 0.0
                 self.left -= 1
                 self.is_spent = self.left == 0
         elif self.kind == "miss":
-            goal = grasping.grasp_pose(station.scene.utensil, T_object, grasping.choose_end(T_object, T_ee))
+            goal = grasping.grasp_pose(station.scene.utensil, T_object, grasping.choose_end(T_object, T_ee), station.scene.holders)
             beside = goal[:2, 3] + self.offset[:2]
             near = float(np.linalg.norm(T_ee[:2, 3] - goal[:2, 3])) < 0.06
             if self.left == 0 and near:

@@ -54,6 +54,16 @@ def tcp_to_axis(station: Station) -> float:
     return float(np.linalg.norm(p - T[:3, 3] - s * T[:3, 0]))
 
 
+def axis_in_jaw(station: Station) -> float:
+    """How far the utensil stands off the middle between the fingers, metres along the TCP's y, at the TCP's height."""
+    T, T_ee = station.object_pose(), station.ee_pose()
+    axis = T[:3, 0]
+    if abs(axis[2]) < 0.3:
+        return 0.0
+    point = T[:3, 3] + axis * (T_ee[2, 3] - T[2, 3]) / axis[2]
+    return float((point - T_ee[:3, 3]) @ T_ee[:3, 1])
+
+
 def outcome(station: Station) -> tuple[str, str]:
     """How the episode stands: ``(verdict, reason)``.
 
@@ -85,7 +95,7 @@ def _planned_poses(station: Station, index: int) -> list[np.ndarray]:
     utensil, holder = station.scene.utensil, station.scene.holders[index]
     start = station.object_pose()
     end = grasping.choose_end(start, station.ee_pose())
-    T_grasp = grasping.grasp_pose(utensil, start, end)
+    T_grasp = grasping.grasp_pose(utensil, start, end, station.scene.holders)
     T_ee_object = se3.invert(T_grasp) @ start
     T_insert, low = grasping.insertion_pose(utensil, holder, T_grasp, T_ee_object)
     released = T_insert @ T_ee_object
