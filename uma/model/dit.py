@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from uma.model.attention import CrossAttention, SelfAttention
@@ -23,15 +22,18 @@ class DualModulation(nn.Module):
         nn.init.zeros_(self.linear.bias)
 
     def forward(self, time: Tensor) -> Tensor:
-        """``(B, d)`` embedding -> ``(sublayers, parts, 2, B, 1, 1, d)``; index 0 of the pair is target, 1 is given."""
+        """``(B, d)`` embedding -> ``(sublayers, B, 2, parts * d)``; of the pair, 0 is target and 1 is given."""
         B, d = time.shape
-        out = self.linear(nn.functional.silu(time)).view(B, self.sublayers, self.parts, 2, 1, 1, d)
-        return out.permute(1, 2, 3, 0, 4, 5, 6)
+        return self.linear(nn.functional.silu(time)).view(B, self.sublayers, 2, self.parts * d).transpose(0, 1)
 
 
-def route(pair: Tensor, is_target: Tensor) -> Tensor:
-    """Pick each token's own modulation: ``(2, B, 1, 1, d)`` and ``(B, T, P, 1)`` -> ``(B, T, P, d)``."""
-    return torch.where(is_target, pair[0], pair[1])
+def route(pair: Tensor, role: Tensor, parts: int) -> tuple[Tensor, ...]:
+    """Give each token its own modulation: ``(B, 2, parts * d)`` and one-hot roles ``(B, T, P, 2)`` -> ``parts`` of ``(B, T, P, d)``.
+
+    A product with one-hot rows picks exactly, and its gradient is one small product where a select would sum over every token.
+    """
+    B, T, P, _ = role.shape
+    return (role.reshape(B, T * P, 2) @ pair).view(B, T, P, -1).chunk(parts, -1)
 
 
 class MaskedDiTBlock(nn.Module):
@@ -61,13 +63,13 @@ class MaskedDiTBlock(nn.Module):
         """Keys and values of each context sub-layer for a ``(B, S, d)`` context."""
         return [layer.keys_values(context) for layer in self.layers if isinstance(layer, CrossAttention)]
 
-    def forward(self, z: Tensor, time: Tensor, is_target: Tensor, is_valid: Tensor, cached: list[tuple[Tensor, Tensor]]) -> Tensor:
+    def forward(self, z: Tensor, time: Tensor, role: Tensor, is_valid: Tensor, cached: list[tuple[Tensor, Tensor]]) -> Tensor:
         """One block.
 
         Args:
             z: ``(B, T, P, d)`` tokens.
             time: ``(B, d)`` flow-time embedding.
-            is_target: ``(B, T, P, 1)`` bool.
+            role: ``(B, T, P, 2)`` one-hot: target, given.
             is_valid: ``(B, P)`` bool; padded keypoints are not attended to.
             cached: from `cache`.
         """
@@ -76,7 +78,7 @@ class MaskedDiTBlock(nn.Module):
         contexts = iter(cached)
         key_valid = is_valid[:, None].expand(B, T, P).reshape(B * T, P)
         for i, (kind, layer, norm) in enumerate(zip(self.order, self.layers, self.norms, strict=True)):
-            scale, shift, gate = (route(part, is_target) for part in modulation[i])
+            scale, shift, gate = route(modulation[i], role, 3)
             y = norm(z) * (1 + scale) + shift
             if kind == "spatial":
                 y = layer(y.reshape(B * T, P, d), key_valid).view(B, T, P, d)
@@ -103,8 +105,8 @@ class FinalLayer(nn.Module):
             nn.init.zeros_(head.weight)
             nn.init.zeros_(head.bias)
 
-    def forward(self, z: Tensor, time: Tensor, is_target: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, z: Tensor, time: Tensor, role: Tensor) -> tuple[Tensor, Tensor]:
         """``(B, T, P, d)`` -> action ``(B, T, A)`` from token 0 and motion ``(B, T, P - 1, 3)`` from the rest."""
-        scale, shift = (route(part, is_target) for part in self.modulation(time)[0])
+        scale, shift = route(self.modulation(time)[0], role, 2)
         z = self.norm(z) * (1 + scale) + shift
         return self.action(z[:, :, 0]), self.motion(z[:, :, 1:])

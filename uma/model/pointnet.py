@@ -39,7 +39,7 @@ class SetAbstraction(nn.Module):
         local = gather(xyz, near) - centre[:, :, None]
         local = local * 20.0  # offsets are centimetres: bring them near 1
         grouped = torch.cat([local, gather(features, near), torch.ones_like(local[..., :1])], dim=-1)
-        pooled = self.second(nn.functional.gelu(self.first(grouped), approximate="tanh")).max(dim=2).values
+        pooled = self.second(nn.functional.gelu(self.first(grouped), approximate="tanh")).amax(dim=2)
         return centre, pooled + self.bias
 
 

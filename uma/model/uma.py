@@ -82,13 +82,14 @@ class Uma(nn.Module):
         B, T, K, _ = motion.shape
         a = self.action_in(action)[:, :, None] + self.kind[0]
         m = self.motion_in(torch.cat([motion, identity[:, None].expand(B, T, K, 3)], -1)) + self.kind[1]
-        is_target = torch.cat([mask.action[:, :, None], mask.motion], 2)[..., None]
-        z = torch.cat([a, m], 2) + self.step[:T, None] + torch.where(is_target, self.role[0], self.role[1])
+        is_target = torch.cat([mask.action[:, :, None], mask.motion], 2)
+        role = torch.stack([is_target, ~is_target], -1).to(a.dtype)
+        z = torch.cat([a, m], 2) + self.step[:T, None] + role @ self.role
         time = self.time_in(sinusoid(flow_time * 1000.0, self.config.width).to(z.dtype))
         valid = torch.cat([is_valid.new_ones(B, 1), is_valid], 1)
         for block, cached in zip(self.blocks, cache, strict=True):
-            z = block(z, time, is_target, valid, cached)
-        return self.final(z, time, is_target)
+            z = block(z, time, role, valid, cached)
+        return self.final(z, time, role)
 
     def flow_losses(self, grid: TokenGrid, mask: MaskPattern, cache: Cache, generator: torch.Generator) -> dict[str, Tensor]:
         """L_x and L_a (paper 3.3): mean squared velocity error over valid target tokens; 0 where there is none."""
