@@ -62,7 +62,7 @@ class Demonstrator:
     def _carry(self, station: Station, index: int) -> tuple[np.ndarray, float]:
         T, utensil, holder = station.ee_pose(), station.scene.utensil, station.scene.holders[index]
         T_ee_object = se3.invert(T) @ station.object_pose()
-        goal, low = grasping.insertion_pose(utensil, holder, T, T_ee_object)
+        goal, low = grasping.insertion_pose(utensil, holder, T_ee_object, grasping.carrying_rotation(T, T[:2, 3]))
         end = 1.0 if T_ee_object[0, 0] >= 0 else -1.0
         low_now = se3.apply(T, T_ee_object[:3, 3] - end * utensil.half_length * T_ee_object[:3, 0])
         lateral = float(np.linalg.norm(low_now[:2] - low[:2]))
@@ -84,16 +84,16 @@ class Demonstrator:
 
     def _leave(self, station: Station, index: int) -> tuple[np.ndarray, float]:
         T, holder = station.ee_pose(), station.scene.holders[index]
-        distance = insertion.tcp_to_axis(station)
+        distance = station.tcp_to_object()
         forward = np.array([T[0, 2], T[1, 2], 0.0]) / max(float(np.hypot(T[0, 2], T[1, 2])), 1e-6)
         if distance < 0.075:
             # Keep the utensil midway between the fingers, then back out level: a pad that rises along it would take it along.
             target = T.copy()
-            target[:3, 3] += np.clip(insertion.axis_in_jaw(station), -0.015, 0.015) * T[:3, 1]
+            target[:3, 3] += np.clip(insertion.axis_in_jaw(station), -0.008, 0.008) * T[:3, 1]
             if station.gripper_position() < 0.12:
                 target[:3, 3] -= STEP_M * forward
             return se3.clip_step(T, target, STEP_M, STEP_RAD), 0.0
-        R = grasping.gripper_at_holder(holder, T[:3, :3], tilt=0.9)
+        R = grasping.carrying_rotation(T, np.array(holder.center), tilt=0.9)
         back = np.array([R[0, 2], R[1, 2], 0.0])
         park = se3.make_pose(R, np.array([*holder.center, holder.height + 0.25]) - 0.16 * back / np.linalg.norm(back))
         return se3.clip_step(T, park, STEP_M, STEP_RAD), 0.0

@@ -25,7 +25,7 @@ OPEN_REACH = 0.058
 """Metres from the TCP to the outside of an open finger."""
 
 SIDE = 0.55
-"""Radians between the gripper's heading over a holder and the line from the base to it, see `heading_offset`."""
+"""Radians between the gripper's heading over a holder and the line from the base to it, see `carrying_rotation`."""
 
 UP = np.array([0.0, 0.0, 1.0])
 
@@ -57,7 +57,7 @@ def grasp_pose(utensil: Utensil, T_base_object: np.ndarray, end: int, holders: t
     Moves along the handle toward the middle where an open finger would come down on one of ``holders``.
     """
     axis = T_base_object[:3, 0]
-    yaw = float(np.arctan2(end * axis[1], end * axis[0]))
+    yaw = bearing(end * axis)
     jaws = np.array([-np.sin(yaw), np.cos(yaw)]) * OPEN_REACH
     nominal = grasp_offset(utensil, end)
     for offset in (nominal, 0.5 * nominal, 0.0, nominal):
@@ -75,39 +75,40 @@ def choose_end(T_base_object: np.ndarray, T_base_ee: np.ndarray) -> int:
     farther from the base goes up. Near the tie the present yaw of the gripper decides, so that the choice does not flip on the way.
     """
     axis = T_base_object[:3, 0]
-    yaw_ee = float(np.arctan2(T_base_ee[1, 0], T_base_ee[0, 0]))
+    away, yaw_ee = bearing(T_base_object[:3, 3]), bearing(T_base_ee[:3, 0])
     cost = {}
     for end in (1, -1):
-        yaw = float(np.arctan2(end * axis[1], end * axis[0]))
-        cost[end] = abs(yaw) + 0.4 * abs(wrap(yaw - yaw_ee))
+        yaw = bearing(end * axis)
+        cost[end] = abs(wrap(yaw - away)) + 0.4 * abs(wrap(yaw - yaw_ee))
     return 1 if cost[1] <= cost[-1] else -1
 
 
-def heading_offset(holder: Holder, R: np.ndarray) -> float:
-    """Radians by which the gripper should point beside the line from the base to ``holder``: `SIDE` to the side that it is already on.
+def bearing(position: np.ndarray) -> float:
+    """Direction of a point from the base, radians about base z."""
+    return float(np.arctan2(position[1], position[0]))
 
-    Pointing straight along that line puts the wrist in its singularity, and crossing the line on the way spins the last joints into their limits.
+
+def carrying_rotation(T_base_ee: np.ndarray, at: np.ndarray, tilt: float = TILT) -> np.ndarray:
+    """``(3, 3)`` gripper rotation for carrying: x up and leaning forward by ``tilt``, z forward and down.
+
+    Forward is `SIDE` beside the line from the base to ``at`` (2,), on the side where the gripper ``T_base_ee`` already points: straight along
+    that line the wrist is singular, and crossing it spins the last joints into their limits.
     """
-    forward = R[:2, 0] + R[:2, 2]  # x points forward in a grasp, z at the holder; on the way both do
-    bearing = float(np.arctan2(holder.center[1], holder.center[0]))
-    return SIDE if wrap(float(np.arctan2(forward[1], forward[0])) - bearing) > 0 else -SIDE
-
-
-def gripper_at_holder(holder: Holder, R: np.ndarray, tilt: float = TILT) -> np.ndarray:
-    """``(3, 3)`` nominal gripper rotation over a holder, coming from ``R``: x up and leaning forward by ``tilt``, z forward and down."""
-    bearing = float(np.arctan2(holder.center[1], holder.center[0])) + heading_offset(holder, R)
-    forward = np.array([np.cos(bearing), np.sin(bearing), 0.0])
+    pointing = T_base_ee[:2, 0] + T_base_ee[:2, 2]  # x points forward in a grasp, z over a holder; on the way both do
+    is_left = wrap(bearing(pointing) - bearing(T_base_ee[:2, 3])) > 0
+    heading = bearing(at) + (SIDE if is_left else -SIDE)
+    forward = np.array([np.cos(heading), np.sin(heading), 0.0])
     z = np.cos(tilt) * forward - np.sin(tilt) * UP
     x = np.sin(tilt) * forward + np.cos(tilt) * UP
     return np.stack([x, np.cross(z, x), z], -1)
 
 
-def insertion_pose(utensil: Utensil, holder: Holder, T_base_ee: np.ndarray, T_ee_object: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def insertion_pose(utensil: Utensil, holder: Holder, T_ee_object: np.ndarray, R: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Gripper pose from which an opened gripper leaves the utensil in the holder.
 
     Args:
-        T_base_ee: ``(4, 4)`` where the gripper is now.
         T_ee_object: ``(4, 4)`` utensil in the gripper as it is now, slip included.
+        R: ``(3, 3)`` nominal rotation of the gripper, see `carrying_rotation`; corrected here for the utensil's turn in the grasp.
 
     Returns:
         ``(4, 4)`` T_base_ee, and ``(3,)`` where the lower end then is, base frame.
@@ -115,8 +116,7 @@ def insertion_pose(utensil: Utensil, holder: Holder, T_base_ee: np.ndarray, T_ee
     end = 1.0 if T_ee_object[0, 0] >= 0 else -1.0
     axis_ee = end * T_ee_object[:3, 0]
     low_ee = T_ee_object[:3, 3] - utensil.half_length * axis_ee
-    R = gripper_at_holder(holder, T_base_ee[:3, :3])
-    wanted = R[:, 0]
+    wanted = R[:, 0].copy()
     # Turn by what the utensil has swung in the grasp, within what the wrist can give.
     swing = np.cross(R @ axis_ee, wanted)
     sine = float(np.linalg.norm(swing))

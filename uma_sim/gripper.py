@@ -13,6 +13,9 @@ from uma_sim.robot import ROBOT_CONTACT
 STROKE = 0.085
 """Opening between the pads in metres when the gripper is open."""
 
+SPEED = 1.7
+"""Full strokes per second: 145 mm/s, near the real gripper's fastest."""
+
 CLOSED_ANGLE = 0.8
 """Driver angle in radians at which the pads meet."""
 
@@ -29,6 +32,8 @@ T_LINK8_TCP = se3.make_pose(
 
 TIP_BELOW_TCP = 0.0139
 """Metres by which the pads' tips lie beyond the TCP when closed; when open they are level with it."""
+
+PAD_HALF_THICKNESS = 0.004
 
 PADS = ("gripper/right_pad", "gripper/left_pad")
 
@@ -72,6 +77,3 @@ class GripperState:
         """Angle in radians between the two pads' long axes; 0 for a parallel jaw."""
         a, b = (data.geom_xmat[i].reshape(3, 3)[:, 2] for i in self._pads)
         return float(np.arccos(np.clip(a @ b, -1.0, 1.0)))
-
-
-PAD_HALF_THICKNESS = 0.004

@@ -60,6 +60,7 @@ class Station:
         self._max_dq = robot.VELOCITY_LIMIT * IK_PERIOD * scene.TIMESTEP
         self._steps = 0
         self._due = 0.0
+        self._grip = 0.0
         self._q_command = self.scene.start_joints.copy()
         self.data.qpos[:7] = self._q_command
         self.data.ctrl[:7] = self._q_command
@@ -125,8 +126,17 @@ class Station:
         return sum(bool((((geoms[:, 0] == p) & (bodies[:, 1] == self._utensil)) | ((geoms[:, 1] == p) & (bodies[:, 0] == self._utensil))).any()) for p in self._pads)
 
     def grasped(self) -> bool:
-        """Both pads touch the utensil and the jaw has stopped on it."""
-        return self.pads_in_contact() == 2 and abs(self.gripper_speed()) < 0.5
+        """The jaw has stopped on the utensil, which lies between the pads."""
+        if abs(self.gripper_speed()) > 0.4 or not 0.3 < self.gripper_position() < 0.97:
+            return False
+        # One pad is enough: contacts come and go within a step while the grasp holds.
+        return self.pads_in_contact() >= 1 and self.tcp_to_object() < 0.02
+
+    def tcp_to_object(self) -> float:
+        """Distance in metres from the TCP to the utensil's axis (the segment between its ends)."""
+        T, p, h = self.object_pose(), self.ee_pose()[:3, 3], self.scene.utensil.half_length
+        s = float(np.clip((p - T[:3, 3]) @ T[:3, 0], -h, h))
+        return float(np.linalg.norm(p - T[:3, 3] - s * T[:3, 0]))
 
     def lifted(self) -> bool:
         """The whole utensil is more than 6 cm above the table."""
@@ -138,7 +148,7 @@ class Station:
         """Set the pose that the arm tracks from now on, and the gripper command (0 open, 1 closed)."""
         self._path = None
         self._target = np.array(T_base_ee, dtype=np.float64)
-        self.data.ctrl[7] = float(np.clip(grip, 0.0, 1.0))
+        self._grip = float(np.clip(grip, 0.0, 1.0))
 
     def advance(self, seconds: float) -> None:
         """Let time pass. Rests of a physics step carry over, so that 15 calls of 1/15 s make exactly one second."""
@@ -157,7 +167,7 @@ class Station:
         """
         goal = se3.clip_step(self.ee_pose(), T_base_ee, MAX_STEP_M, MAX_STEP_RAD)
         self._path = (self._target, goal, float(self.data.time), 1.0 / RATE_HZ)
-        self.data.ctrl[7] = float(np.clip(grip, 0.0, 1.0))
+        self._grip = float(np.clip(grip, 0.0, 1.0))
         self.advance(1.0 / RATE_HZ)
         self._path, self._target = None, goal
 
@@ -167,6 +177,8 @@ class Station:
             self._target = se3.interpolate(a, b, float(np.clip((self.data.time - start) / period + IK_PERIOD * scene.TIMESTEP / period, 0.0, 1.0)))
         self._q_command = self.kinematics.step(self._q_command, self._target, self._max_dq)
         self.data.ctrl[:7] = self._q_command
+        travel = gripper.SPEED * IK_PERIOD * scene.TIMESTEP
+        self.data.ctrl[7] += np.clip(self._grip - self.data.ctrl[7], -travel, travel)
 
     # ---- sight -------------------------------------------------------------------------------------------------
 

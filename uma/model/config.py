@@ -24,8 +24,8 @@ class PointConfig:
     """
 
     near: int = 192
-    low: int = 256
-    rest: int = 192
+    low: int = 320
+    rest: int = 128
     near_m: float = 0.13
     low_m: float = 0.035
     table_m: float = 0.007

@@ -46,14 +46,6 @@ def is_over(station: Station, index: int) -> bool:
     return bool(holder.inset(low[:2]) > 0.0 and low[2] < holder.height - 0.02)
 
 
-def tcp_to_axis(station: Station) -> float:
-    """Distance in metres from the TCP to the utensil's axis (the segment between its ends)."""
-    T, p = station.object_pose(), station.ee_pose()[:3, 3]
-    h = station.scene.utensil.half_length
-    s = float(np.clip((p - T[:3, 3]) @ T[:3, 0], -h, h))
-    return float(np.linalg.norm(p - T[:3, 3] - s * T[:3, 0]))
-
-
 def axis_in_jaw(station: Station) -> float:
     """How far the utensil stands off the middle between the fingers, metres along the TCP's y, at the TCP's height."""
     T, T_ee = station.object_pose(), station.ee_pose()
@@ -77,7 +69,7 @@ def outcome(station: Station) -> tuple[str, str]:
     held = station.pads_in_contact() > 0
     for index in (goal, 1 - goal):
         if is_inside(station, index):
-            if held or station.gripper_position() > 0.3 or tcp_to_axis(station) < CLEARANCE:
+            if held or station.gripper_position() > 0.3 or station.tcp_to_object() < CLEARANCE:
                 return "in_progress", "inside, not yet let go"
             if station.object_speed() > 0.03:
                 return "in_progress", "inside, not yet at rest"
@@ -97,7 +89,7 @@ def _planned_poses(station: Station, index: int) -> list[np.ndarray]:
     end = grasping.choose_end(start, station.ee_pose())
     T_grasp = grasping.grasp_pose(utensil, start, end, station.scene.holders)
     T_ee_object = se3.invert(T_grasp) @ start
-    T_insert, low = grasping.insertion_pose(utensil, holder, T_grasp, T_ee_object)
+    T_insert, low = grasping.insertion_pose(utensil, holder, T_ee_object, grasping.carrying_rotation(T_grasp, np.array(holder.center)))
     released = T_insert @ T_ee_object
     lifted, above, inserted = start.copy(), released.copy(), released.copy()
     lifted[2, 3] += 0.15
