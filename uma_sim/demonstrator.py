@@ -62,7 +62,7 @@ class Demonstrator:
     def _carry(self, station: Station, index: int) -> tuple[np.ndarray, float]:
         T, utensil, holder = station.ee_pose(), station.scene.utensil, station.scene.holders[index]
         T_ee_object = se3.invert(T) @ station.object_pose()
-        goal, low = grasping.insertion_pose(utensil, holder, T_ee_object, grasping.carrying_rotation(T, T[:2, 3]))
+        goal, low = grasping.insertion_pose(utensil, holder, T_ee_object, grasping.carrying_rotation(T, T[:2, 3], self._tilt(T)))
         end = 1.0 if T_ee_object[0, 0] >= 0 else -1.0
         low_now = se3.apply(T, T_ee_object[:3, 3] - end * utensil.half_length * T_ee_object[:3, 0])
         lateral = float(np.linalg.norm(low_now[:2] - low[:2]))
@@ -82,14 +82,19 @@ class Demonstrator:
         target[:3, 3] = T[:3, 3] + step * min(1.0, STEP_M / max(float(np.linalg.norm(step)), 1e-9))
         return target, 1.0
 
+    @staticmethod
+    def _tilt(T: np.ndarray) -> float:
+        """Turn sideways before pitching up: pitched up while pointing straight away from the base, the wrist is singular."""
+        beside = abs(grasping.heading_beside_bearing(T))
+        return grasping.TILT + 0.6 * (1.0 - _ramp(beside, 0.15, 0.40))
+
     def _leave(self, station: Station, index: int) -> tuple[np.ndarray, float]:
         T, holder = station.ee_pose(), station.scene.holders[index]
         distance = station.tcp_to_object()
         forward = np.array([T[0, 2], T[1, 2], 0.0]) / max(float(np.hypot(T[0, 2], T[1, 2])), 1e-6)
         if distance < 0.075:
-            # Keep the utensil midway between the fingers, then back out level: a pad that rises along it would take it along.
+            # Open fully, then back out level: a pad that rises along the utensil would take it along.
             target = T.copy()
-            target[:3, 3] += np.clip(insertion.axis_in_jaw(station), -0.008, 0.008) * T[:3, 1]
             if station.gripper_position() < 0.12:
                 target[:3, 3] -= STEP_M * forward
             return se3.clip_step(T, target, STEP_M, STEP_RAD), 0.0

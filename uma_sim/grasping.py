@@ -88,15 +88,19 @@ def bearing(position: np.ndarray) -> float:
     return float(np.arctan2(position[1], position[0]))
 
 
+def heading_beside_bearing(T_base_ee: np.ndarray) -> float:
+    """Radians by which the gripper points to the left of the line from the base through it."""
+    forward = T_base_ee[:2, 0] + T_base_ee[:2, 2]  # x points forward in a grasp, z over a holder; on the way both do
+    return wrap(bearing(forward) - bearing(T_base_ee[:2, 3]))
+
+
 def carrying_rotation(T_base_ee: np.ndarray, at: np.ndarray, tilt: float = TILT) -> np.ndarray:
     """``(3, 3)`` gripper rotation for carrying: x up and leaning forward by ``tilt``, z forward and down.
 
     Forward is `SIDE` beside the line from the base to ``at`` (2,), on the side where the gripper ``T_base_ee`` already points: straight along
     that line the wrist is singular, and crossing it spins the last joints into their limits.
     """
-    pointing = T_base_ee[:2, 0] + T_base_ee[:2, 2]  # x points forward in a grasp, z over a holder; on the way both do
-    is_left = wrap(bearing(pointing) - bearing(T_base_ee[:2, 3])) > 0
-    heading = bearing(at) + (SIDE if is_left else -SIDE)
+    heading = bearing(at) + (SIDE if heading_beside_bearing(T_base_ee) > 0 else -SIDE)
     forward = np.array([np.cos(heading), np.sin(heading), 0.0])
     z = np.cos(tilt) * forward - np.sin(tilt) * UP
     x = np.sin(tilt) * forward + np.cos(tilt) * UP

@@ -127,10 +127,10 @@ class Station:
 
     def grasped(self) -> bool:
         """The jaw has stopped on the utensil, which lies between the pads."""
-        if abs(self.gripper_speed()) > 0.4 or not 0.3 < self.gripper_position() < 0.97:
+        if abs(self.gripper_speed()) > 0.9 or not 0.3 < self.gripper_position() < 0.97:
             return False
         # One pad is enough: contacts come and go within a step while the grasp holds.
-        return self.pads_in_contact() >= 1 and self.tcp_to_object() < 0.02
+        return self.pads_in_contact() >= 1 and self.tcp_to_object() < 0.03
 
     def tcp_to_object(self) -> float:
         """Distance in metres from the TCP to the utensil's axis (the segment between its ends)."""

@@ -46,16 +46,6 @@ def is_over(station: Station, index: int) -> bool:
     return bool(holder.inset(low[:2]) > 0.0 and low[2] < holder.height - 0.02)
 
 
-def axis_in_jaw(station: Station) -> float:
-    """How far the utensil stands off the middle between the fingers, metres along the TCP's y, at the TCP's height."""
-    T, T_ee = station.object_pose(), station.ee_pose()
-    axis = T[:3, 0]
-    if abs(axis[2]) < 0.3:
-        return 0.0
-    point = T[:3, 3] + axis * (T_ee[2, 3] - T[2, 3]) / axis[2]
-    return float((point - T_ee[:3, 3]) @ T_ee[:3, 1])
-
-
 def outcome(station: Station) -> tuple[str, str]:
     """How the episode stands: ``(verdict, reason)``.
 
