@@ -76,7 +76,7 @@ class Demonstrator:
         target = se3.clip_step(T, goal, STEP_M, STEP_RAD * share + 1e-6)
         # Nor sideways into a holder while the lower end is below its rim.
         gap = min(float(np.linalg.norm(low_now[:2] - h.center)) for h in station.scene.holders) - holder.half_opening
-        clear = max(_ramp(float(low_now[2]), holder.height - 0.03, holder.height + 0.02), _ramp(gap, 0.05, 0.11), 1.0 - _ramp(lateral, 0.02, 0.06))
+        clear = max(_ramp(float(low_now[2]), holder.height - 0.03, holder.height + 0.02), _ramp(gap, 0.07, 0.16), 1.0 - _ramp(lateral, 0.02, 0.06))
         step = goal[:3, 3] - T[:3, 3]
         step[:2] *= share * max(clear, 0.05)
         target[:3, 3] = T[:3, 3] + step * min(1.0, STEP_M / max(float(np.linalg.norm(step)), 1e-9))

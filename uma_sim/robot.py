@@ -9,7 +9,7 @@ import numpy as np
 
 JOINT_NAMES = tuple(f"fr3_joint{i}" for i in range(1, 8))
 
-HOME = np.array([0.0, -0.35, 0.0, -2.35, 0.0, 2.0, np.pi / 4])
+HOME = np.array([0.0, -0.35, 0.0, -2.35, 0.0, 2.0, 0.0])
 """``(7,)`` joint positions in radians: gripper pointing down about 0.45 m in front of the base."""
 
 LOWER = np.array([-2.7437, -1.7837, -2.9007, -3.0421, -2.8065, 0.5445, -3.0159])
