@@ -1,11 +1,10 @@
-"""The training loop: one process, resumable, its state written atomically."""
+"""The training loop: resumable, its state written atomically; one process, or several by ``torchrun``."""
 
 from __future__ import annotations
 
 import json
 import math
 import os
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
@@ -24,6 +23,7 @@ from uma.model.uma import Uma
 from uma_train.config import TrainConfig
 from uma_train.data.episode import list_episodes, load_episode
 from uma_train.data.windows import Batch, Windows, measure_normalization
+from uma_train.distributed import Processes
 from uma_train.evaluate import validate
 from uma_train.objectives import losses
 
@@ -32,28 +32,32 @@ class Trainer:
     """Weights, their average, the optimiser and the random states of a run.
 
     Batch ``i`` is drawn from a generator seeded by (seed, i), so that a resumed run sees the batches it would have seen.
+    Each process draws its share of the batch; whether it has motion tokens is drawn alike on all.
     """
 
-    def __init__(self, config: TrainConfig, windows: Windows, norm: Normalization):
+    def __init__(self, config: TrainConfig, windows: Windows, norm: Normalization, processes: Processes | None = None):
         torch.manual_seed(config.seed)
         self.config, self.windows = config, windows
+        self.processes = processes or Processes()
         if config.init:
             self.model = load_bundle(config.init).model
         else:
             self.model = Uma(PRESETS[config.preset](), norm)
         self.model.train()
+        self.parameters = list(self.model.parameters())
         self.average = {k: v.clone() for k, v in self.model.state_dict().items()}
-        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=config.lr, weight_decay=config.weight_decay, betas=(0.9, 0.95))
+        self.optimizer = torch.optim.AdamW(self.parameters, lr=config.lr, weight_decay=config.weight_decay, betas=(0.9, 0.95))
         self.step = 0
         self.seconds = 0.0
 
     def draw(self, step: int) -> Batch:
         """Batch of a step: with or without motion tokens, as the mask mix says."""
-        rng = np.random.default_rng([self.config.seed, step])
+        shared = np.random.default_rng([self.config.seed, step])
+        rng = np.random.default_rng([self.config.seed, step, self.processes.rank])
         masks = self.config.objective.masks
         with_motion = 1 - masks.control / (masks.control + masks.joint + masks.dynamics + masks.inverse + masks.random)
-        K = self.config.keypoints if rng.random() < with_motion else 0
-        return self.windows.draw(self.config.batch_size, K, self.model.normalization, rng)
+        K = self.config.keypoints if shared.random() < with_motion else 0
+        return self.windows.draw(self.config.batch_size // self.processes.count, K, self.model.normalization, rng)
 
     def rate(self) -> float:
         """Learning rate of the present step."""
@@ -63,14 +67,15 @@ class Trainer:
 
     def update(self, batch: Batch) -> dict[str, float]:
         """One optimiser step; returns the losses."""
-        generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.step)
+        generator = torch.Generator().manual_seed((self.config.seed * 1_000_003 + self.step) * 64 + self.processes.rank)
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate()
         with torch.autocast("cpu", torch.bfloat16, enabled=self.config.bf16):
             out = losses(self.model, batch, self.config.objective, generator)
         self.optimizer.zero_grad(set_to_none=True)
         out["total"].backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
+        self.processes.average_gradients(self.parameters)
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.config.clip_norm)
         if not torch.isfinite(norm):
             raise FloatingPointError(f"gradient norm {norm.item()} at step {self.step}")
         self.optimizer.step()
@@ -101,8 +106,9 @@ class Trainer:
             ValueError: the state is of a run with another configuration.
         """
         state = torch.load(path, weights_only=True)
-        if (stored := json.loads(state["config"])) != (mine := json.loads(json.dumps(to_json(self.config)))):
-            differ = [k for k in mine if mine[k] != stored.get(k)]
+        stored, mine = (json.loads(v) for v in (state["config"], json.dumps(to_json(self.config))))
+        free = {"threads", "save_every", "validate_every"}
+        if differ := [k for k in mine if k not in free and mine[k] != stored.get(k)]:
             raise ValueError(f"{path} is of another run: {differ[0]} was {stored.get(differ[0])!r}, now {mine[differ[0]]!r}; give another --out")
         self.model.load_state_dict(state["model"])
         self.average = state["average"]
@@ -117,7 +123,10 @@ def train(config: TrainConfig, console: Console | None = None) -> Path:
         EpisodeError: no usable data.
         ValueError: the folder holds a run with another configuration.
     """
-    console = console or Console()
+    processes = Processes()
+    if config.batch_size % processes.count:
+        raise ValueError(f"batch_size {config.batch_size}: must be a multiple of the {processes.count} processes")
+    console = console or Console(quiet=not processes.is_first)
     if config.threads:
         torch.set_num_threads(config.threads)
     out = Path(config.out)
@@ -129,22 +138,22 @@ def train(config: TrainConfig, console: Console | None = None) -> Path:
         raise ValueError(f"{config.data}: {len(episodes)} episode, at least 2 are needed (one is held out)")
     windows = Windows(episodes[:-held], sampling=config.sampling)
     validation = Windows(episodes[-held:], first_is_initial=1.0, sampling=replace(config.sampling, pinned=0.0, to_the_end=1.0))
-    trainer = Trainer(config, windows, measure_normalization(episodes[:-held]))
+    trainer = Trainer(config, windows, measure_normalization(episodes[:-held]), processes)
     state = out / "state.pt"
     if state.exists():
         trainer.load(state)
         console.print(f"resumed at step {trainer.step} of {config.steps}")
     parameters = sum(p.numel() for p in trainer.model.parameters())
-    console.print(f"{len(episodes) - held} episodes, {len(windows)} frames; {held} episodes held out; {parameters / 1e6:.2f} M parameters; {torch.get_num_threads()} threads")
-    (out / "config.json").write_text(json.dumps(to_json(config), indent=2) + "\n")
+    console.print(f"{len(episodes) - held} episodes, {len(windows)} frames; {held} episodes held out; {parameters / 1e6:.2f} M parameters; {processes.count} process(es) of {torch.get_num_threads()} threads")
+    if processes.is_first:
+        (out / "config.json").write_text(json.dumps(to_json(config), indent=2) + "\n")
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
     began = time.monotonic() - trainer.seconds
-    stop = threading.Event()
-    with Progress(*columns, console=console) as progress, ThreadPoolExecutor(1) as pool, open(out / "log.jsonl", "a") as log:
+    with Progress(*columns, console=console) as progress, ThreadPoolExecutor(1) as pool, open(out / "log.jsonl" if processes.is_first else os.devnull, "a") as log:
         bar = progress.add_task("train", total=config.steps, completed=trainer.step, note="")
         ahead = pool.submit(trainer.draw, trainer.step)
         smooth: dict[str, float] = {}
-        while trainer.step < config.steps and not stop.is_set():
+        while trainer.step < config.steps:
             batch = ahead.result()
             ahead = pool.submit(trainer.draw, trainer.step + 1)
             values = trainer.update(batch)
@@ -157,6 +166,8 @@ def train(config: TrainConfig, console: Console | None = None) -> Path:
                 log.flush()
             rate = trainer.step * config.batch_size / max(trainer.seconds, 1e-6)
             progress.update(bar, completed=trainer.step, note=f"La {smooth.get('action', 0):.3f} Lx {smooth.get('motion', 0):.3f} {rate:.0f}/s")
+            if not processes.is_first:
+                continue
             if trainer.step % config.save_every == 0 or trainer.step == config.steps:
                 trainer.save(state)
             if trainer.step % config.validate_every == 0 or trainer.step == config.steps:
@@ -168,6 +179,7 @@ def train(config: TrainConfig, console: Console | None = None) -> Path:
                                        f"gripper {100 * c.gripper:.1f} %; joint {errors['joint'].position_mm[0]:.1f} mm, keypoints {errors['joint'].motion_mm:.1f} mm; "
                                        f"dynamics {d.motion_mm:.1f} mm (still {d.motion_still_mm:.1f}); inverse {errors['inverse'].position_mm[0]:.1f} mm")
                 export(trainer, out / "bundle", len(episodes) - held, errors["control"].position_mm)
+    processes.close()
     return out / "bundle"
 
 
@@ -176,9 +188,9 @@ def export(trainer: Trainer, path: Path, episodes: int, position_mm: tuple[float
     c = trainer.config
     command = f"uma train --data {c.data} --out {c.out} --preset {c.preset} --steps {c.steps} --batch-size {c.batch_size} --seed {c.seed}"
     training = {"command": command, "config": to_json(c), "step": trainer.step, "samples": trainer.step * c.batch_size, "episodes": episodes,
-                "seconds": round(trainer.seconds, 1), "torch": torch.__version__, "threads": torch.get_num_threads()}
+                "seconds": round(trainer.seconds, 1), "torch": torch.__version__, "threads": torch.get_num_threads(), "processes": trainer.processes.count}
     card = (f"# {c.preset}: a UMA checkpoint\n\nMade by `{command}`: {trainer.step} steps of {c.batch_size} windows ({training['samples']} samples) from {episodes} simulated "
-            f"episodes in {trainer.seconds / 60:.0f} minutes on {torch.get_num_threads()} CPU threads, torch {torch.__version__}.\n\nHeld-out action position error at steps "
+            f"episodes in {trainer.seconds / 60:.0f} minutes on {trainer.processes.count * torch.get_num_threads()} CPU threads, torch {torch.__version__}.\n\nHeld-out action position error at steps "
             f"0 / 7 / 15 of a chunk, control mode, one sample: {position_mm[0]:.1f} / {position_mm[1]:.1f} / {position_mm[2]:.1f} mm.\n\n"
             "Weights: Apache-2.0. For the simulated DROID station of this repository; it has seen no real image.\n")
     save_bundle(path, trainer.averaged(), Contract(), training=training, card=card)

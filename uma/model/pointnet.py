@@ -15,6 +15,23 @@ def gather(values: Tensor, index: Tensor) -> Tensor:
     return values.gather(1, flat).view(B, G, k, values.shape[-1])
 
 
+class _GroupMaximum(torch.autograd.Function):
+    """``(B, G, k, c)`` -> ``(B, G, c)`` maximum whose gradient, shared by ties like ``amax``'s, is several times quicker on a CPU."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        y = x.amax(dim=2)
+        ctx.save_for_backward(x, y)
+        return y
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        x, y = ctx.saved_tensors
+        is_max = [(part == y).to(gradient.dtype) for part in x.unbind(2)]
+        share = gradient / sum(is_max[1:], is_max[0])
+        return torch.stack([share * hit for hit in is_max], dim=2)
+
+
 class SetAbstraction(nn.Module):
     """One PointNet++ level: centres, their nearest neighbours, a shared MLP, a maximum.
 
@@ -39,7 +56,7 @@ class SetAbstraction(nn.Module):
         local = gather(xyz, near) - centre[:, :, None]
         local = local * 20.0  # offsets are centimetres: bring them near 1
         grouped = torch.cat([local, gather(features, near), torch.ones_like(local[..., :1])], dim=-1)
-        pooled = self.second(nn.functional.gelu(self.first(grouped), approximate="tanh")).amax(dim=2)
+        pooled = _GroupMaximum.apply(self.second(nn.functional.relu(self.first(grouped))))
         return centre, pooled + self.bias
 
 
