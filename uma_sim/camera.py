@@ -80,6 +80,8 @@ class Renderer:
     def render(self, data: mujoco.MjData, width: int, height: int, view: mujoco.MjvCamera | None = None) -> tuple[np.ndarray, np.ndarray]:
         """``(H, W, 3)`` uint8 colours and ``(H, W)`` float32 depth in metres along the optical axis."""
         _shared_gl[0].make_current()
+        # Several scenes share the one context; without this the last one made would be drawn into.
+        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)
         rect = mujoco.MjrRect(0, 0, width, height)
         mujoco.mjv_updateScene(self._model, data, self._option, None, view or self._camera, mujoco.mjtCatBit.mjCAT_ALL.value, self._scene)
         mujoco.mjr_render(rect, self._scene, self._context)
