@@ -73,7 +73,7 @@ class Demonstrator:
         goal[2, 3] += over_rim * max(_ramp(lateral, 0.010, 0.035), _ramp(angle, 0.15, 0.4))
         # Near the table lift straight up first: turning there would drive the lower end into it.
         share = max(_ramp(float(T[2, 3]), 0.04, 0.11), 1.0 - _ramp(lateral, 0.02, 0.06))
-        target = se3.clip_step(T, goal, STEP_M, STEP_RAD * share + 1e-6)
+        target = se3.clip_step(T, goal, STEP_M, STEP_RAD * share)
         # Nor sideways into a holder while the lower end is below its rim.
         gap = min(float(np.linalg.norm(low_now[:2] - h.center)) for h in station.scene.holders) - holder.half_opening
         clear = max(_ramp(float(low_now[2]), holder.height - 0.03, holder.height + 0.02), _ramp(gap, 0.07, 0.16), 1.0 - _ramp(lateral, 0.02, 0.06))

@@ -1,0 +1,146 @@
+"""Scenes, the demonstrator, recorded demonstrations and reference motions of the insertion task."""
+
+import os
+
+os.environ.setdefault("MUJOCO_GL", "egl")
+
+import numpy as np
+import pytest
+
+pytest.importorskip("mujoco")
+pytest.importorskip("franky_sim")
+
+from uma.geometry import se3  # noqa: E402
+from uma.types import RATE_HZ, CameraModel  # noqa: E402
+from uma_sim import scene, utensils  # noqa: E402
+from uma_sim.demonstrator import STEP_M, STEP_RAD, Demonstrator  # noqa: E402
+from uma_sim.rollout import run_demonstration  # noqa: E402
+from uma_sim.station import MAX_STEP_M, Station  # noqa: E402
+from uma_sim.tasks import insertion  # noqa: E402
+
+
+def test_a_seed_gives_one_scene_and_one_course_of_events():
+    runs = []
+    for _ in range(2):
+        station = Station(3, render=False)
+        expert = Demonstrator()
+        for _ in range(12):
+            station.act(*expert.act(station))
+        runs.append((station.joint_positions(), station.object_points(), station.T_base_cam))
+    for a, b in zip(*runs, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert not np.allclose(scene.sample(4).T_base_cam, runs[0][2])
+
+
+def test_scenes_are_fair():
+    scenes = [scene.sample(seed) for seed in range(200)]
+    assert 0.4 < np.mean([s.goal for s in scenes]) < 0.6
+    assert {s.utensil.shape for s in scenes} == set(utensils.SHAPES)
+    for s in scenes:
+        a, b = s.holders
+        assert (a.half_opening, a.height, a.sides) == (b.half_opening, b.height, b.sides)  # only the place tells them apart
+        assert np.hypot(*(np.array(a.center) - b.center)) > 2 * a.half_opening + 0.02
+        assert 0.075 <= 2 * a.half_opening <= 0.09 and 0.14 <= s.utensil.length <= 0.185
+
+
+def test_an_unknown_shape_is_refused_by_name():
+    with pytest.raises(ValueError, match="'ladle'.*spoon"):
+        Station(0, render=False, shape="ladle")
+
+
+@pytest.mark.parametrize("shape", sorted(utensils.SHAPES))
+def test_every_shape_rests_on_the_table(shape):
+    station = Station(0, render=False, shape=shape)
+    points = station.object_points()
+    assert points.shape == (16, 3)
+    assert -0.003 < points[:, 2].min() and points[:, 2].max() < 0.04
+    assert station.object_speed() < 0.02
+    assert station.outcome() == ("in_progress", "lies on the table")
+
+
+def test_time_and_steps_keep_to_the_rate():
+    station = Station(0, render=False)
+    for _ in range(15):
+        station.act(station.ee_pose(), 0.0)
+    assert station.time == pytest.approx(15 / RATE_HZ, abs=0.0021)
+
+
+def test_a_far_target_is_approached_by_bounded_steps():
+    station = Station(0, render=False)
+    far = station.ee_pose()
+    far[0, 3] += 0.5
+    before = station.ee_pose()
+    station.act(far, 0.0)
+    assert 0.005 < station.ee_pose()[0, 3] - before[0, 3] < MAX_STEP_M + 0.01
+
+
+def test_the_demonstrator_succeeds_and_its_labels_are_small_steps():
+    successes = 0
+    for seed in range(5):
+        episode = run_demonstration(seed, 0.0, mishap_probability=0.0)
+        successes += episode["success"]
+        T, goal = episode["pose"], episode["label_pose"]
+        assert np.linalg.norm(goal[:, :3, 3] - T[:, :3, 3], axis=1).max() < STEP_M + 1e-6
+        assert se3.rotation_angle(T[:, :3, :3], goal[:, :3, :3]).max() < STEP_RAD + 1e-6
+        assert set(np.unique(episode["label_gripper"])) <= {0.0, 1.0}
+    assert successes >= 4
+
+
+def test_the_demonstrator_recovers_from_noise_and_mishaps():
+    assert sum(run_demonstration(seed, 1.0, mishap_probability=1.0)["success"] for seed in range(5)) >= 4
+
+
+def test_the_demonstrator_keeps_no_state():
+    station, old = Station(2, render=False), Demonstrator()
+    for _ in range(40):
+        T, grip = old.act(station)
+        fresh_T, fresh_grip = Demonstrator().act(station)
+        np.testing.assert_array_equal(T, fresh_T)
+        assert grip == fresh_grip
+        station.act(T, grip)
+
+
+def test_the_other_holder_counts_as_wrong():
+    episode = run_demonstration(1, 0.0, mishap_probability=0.0, holder=1 - Station(1, render=False).scene.goal)
+    assert episode["verdict"] == "wrong_holder" and episode["success"]
+
+
+def test_a_recorded_episode_is_complete():
+    episode = run_demonstration(0, 0.5, on_observation=lambda o: o.depth[::8, ::8].astype(np.float16))
+    n = len(episode["stamp"])
+    assert episode["label_pose"].shape == episode["pose"].shape == (n, 4, 4)
+    assert episode["object_points"].shape == (n, 16, 3) and episode["holder_points"].shape == (2, 4, 3)
+    np.testing.assert_allclose(np.diff(episode["stamp"]), 1 / RATE_HZ, atol=0.0021)
+    assert len(episode["observations"]) == len(episode["observation_step"]) == (n + 1) // 2
+    assert isinstance(episode["camera"], CameraModel) and episode["T_base_cam"].shape == (4, 4)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_reference_starts_at_the_utensil_and_ends_in_the_right_holder(seed):
+    station = Station(seed, render=False)
+    for reference, index in ((insertion.plan_reference(station), station.scene.goal), (insertion.wrong_reference(station), 1 - station.scene.goal)):
+        waypoints = se3.apply(station.T_base_cam, np.stack(reference.waypoints))
+        assert waypoints.shape == (6, 4, 3) and reference.frame == station.camera.frame
+        start = station.object_points()
+        assert np.linalg.norm(waypoints[:, 0, None] - start[None], axis=-1).min(1).max() < 1e-9
+        holder = station.scene.holders[index]
+        below_rim = waypoints[:, -1][waypoints[:, -1, 2] < holder.height]
+        assert len(below_rim) and all(holder.inset(p[:2]) > -0.004 for p in below_rim)
+        assert below_rim[:, 2].min() < insertion.DEPTH
+        assert waypoints[:, 2, 2].min() > holder.height  # passes above the rim
+
+
+@pytest.mark.parametrize(("keypoints", "waypoints"), [(2, 2), (9, 4), (4, 3), (3, 7)])
+def test_a_reference_can_be_sparse_or_dense(keypoints, waypoints):
+    station = Station(0, render=False)
+    reference = insertion.plan_reference(station, np.random.default_rng(0), keypoints, waypoints)
+    assert len(reference.waypoints) == keypoints and all(len(w) == waypoints for w in reference.waypoints)
+    # The utensil is rigid: distances between keypoints stay.
+    w = np.stack(reference.waypoints)
+    spread = np.linalg.norm(w[0] - w[1], axis=-1)
+    np.testing.assert_allclose(spread, spread[0], atol=1e-9)
+
+
+def test_a_reference_with_no_keypoint_is_refused():
+    with pytest.raises(ValueError, match="num_keypoints=0"):
+        insertion.plan_reference(Station(0, render=False), num_keypoints=0)
