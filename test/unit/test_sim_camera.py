@@ -10,10 +10,10 @@ import pytest
 pytest.importorskip("mujoco")
 pytest.importorskip("franky_sim")
 
-from uma.geometry import se3  # noqa: E402
-from uma.geometry.camera import project, unproject  # noqa: E402
-from uma_sim import camera as cameras  # noqa: E402
-from uma_sim.station import Station  # noqa: E402
+from uma.geometry import se3
+from uma.geometry.camera import project, unproject
+from uma_sim import camera as cameras
+from uma_sim.station import Station
 
 
 @pytest.fixture(scope="module")

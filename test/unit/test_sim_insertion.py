@@ -10,13 +10,13 @@ import pytest
 pytest.importorskip("mujoco")
 pytest.importorskip("franky_sim")
 
-from uma.geometry import se3  # noqa: E402
-from uma.types import RATE_HZ, CameraModel  # noqa: E402
-from uma_sim import scene, utensils  # noqa: E402
-from uma_sim.demonstrator import STEP_M, STEP_RAD, Demonstrator  # noqa: E402
-from uma_sim.rollout import run_demonstration  # noqa: E402
-from uma_sim.station import MAX_STEP_M, Station  # noqa: E402
-from uma_sim.tasks import insertion  # noqa: E402
+from uma.geometry import se3
+from uma.types import RATE_HZ, CameraModel
+from uma_sim import scene, utensils
+from uma_sim.demonstrator import STEP_M, STEP_RAD, Demonstrator
+from uma_sim.rollout import run_demonstration
+from uma_sim.station import MAX_STEP_M, Station
+from uma_sim.tasks import insertion
 
 
 def test_a_seed_gives_one_scene_and_one_course_of_events():

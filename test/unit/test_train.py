@@ -1,0 +1,135 @@
+"""The training path on small data made here: format, hindsight references, parity with deployment, resuming."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from uma.checkpoint.bundle import load_bundle
+from uma.geometry import se3
+from uma.model.config import tiny
+from uma.model.inputs import PointSet, encode_actions
+from uma_train.benchmark import EpisodeResult, summarize, wilson
+from uma_train.config import TrainConfig
+from uma_train.data.episode import METRE, Episode, EpisodeError, load_episode, quantize, save_episode
+from uma_train.data.reference import ReferenceSampling, draw_reference
+from uma_train.data.windows import Windows, measure_normalization
+from uma_train.loop import train
+
+
+def episode(seed: int = 0, S: int = 24) -> Episode:
+    """A gripper that carries a stick along a line; points are random."""
+    rng = np.random.default_rng(seed)
+    F, N = S // 2, tiny().points.total
+    frames = [quantize(PointSet(rng.normal([0, 0, 0.9], 0.2, (N, 3)).astype(np.float32), rng.integers(0, 255, (N, 3), dtype=np.uint8), rng.uniform(0, 0.2, N).astype(np.float32)))
+              for _ in range(F)]
+    direction = rng.normal(size=3)
+    path = np.array([0, 0, 0.8]) + np.linspace(0, 0.3, S + 1)[:, None] * direction / np.linalg.norm(direction)
+    poses = se3.make_pose(np.repeat(np.diag([1.0, -1.0, -1.0])[None], S + 1, 0), path).astype(np.float32)
+    tracks = (path[:S, None] + rng.normal(0, 0.03, (1, 16, 3))).astype(np.float32)
+    grip = (np.arange(S) > S // 2).astype(np.float32)
+    return Episode(*(np.stack([f[i] for f in frames]) for i in range(3)), np.arange(0, S, 2, dtype=np.int32)[:F], poses[:S], grip, poses[1:], grip, tracks,
+                   rng.normal(0, 0.1, (8, 3)).astype(np.float32), {"seed": seed})
+
+
+def test_episodes_survive_the_disk(tmp_path):
+    e = episode()
+    save_episode(tmp_path / "a.npz", e)
+    back = load_episode(tmp_path / "a.npz")
+    for f in dataclasses.fields(e):
+        a, b = getattr(e, f.name), getattr(back, f.name)
+        assert a == b if f.name == "meta" else np.array_equal(a, b) and a.dtype == b.dtype, f.name
+    assert not list(tmp_path.glob("*.part"))
+    data = (tmp_path / "a.npz").read_bytes()
+    (tmp_path / "b.npz").write_bytes(data[: len(data) // 2])
+    with pytest.raises(EpisodeError, match="b.npz"):
+        load_episode(tmp_path / "b.npz")
+    with pytest.raises(EpisodeError, match="gripper has 3 entries, must be 24"):
+        dataclasses.replace(e, gripper=e.gripper[:3])
+
+
+def test_hindsight_references_lie_on_the_track_and_in_order():
+    e = episode()
+    rng = np.random.default_rng(0)
+    sizes = set()
+    for _ in range(200):
+        start = int(rng.integers(0, 20))
+        motion = draw_reference(e.tracks, e.static, start, "cam", ReferenceSampling(noise_m=0.0), rng)
+        moving = [w for w in motion.waypoints if len(w) > 1]
+        sizes.add((len(motion.waypoints), len(moving[0])))
+        for w in moving:
+            d = np.linalg.norm(w[:, None, None] - e.tracks[start:], axis=-1)
+            assert d.min((1, 2)).max() < 1e-6
+            steps = d.min(2).argmin(1)
+            assert (np.diff(steps) >= 0).all() and np.allclose(d[0, 0].min(), 0, atol=1e-6)
+        assert all(np.isclose(np.linalg.norm(w - e.static, axis=-1).min(), 0, atol=1e-6) for w in motion.waypoints if len(w) == 1)
+    assert len({n for n, _ in sizes}) >= 6 and {t for _, t in sizes} == {2, 3, 4, 5, 6}
+
+
+def test_windows_hold_the_future_as_deployment_would_encode_it():
+    episodes = [episode(i) for i in range(3)]
+    norm = measure_normalization(episodes)
+    windows = Windows(episodes, first_is_initial=1.0)
+    assert len(windows) == 36
+    batch = windows.draw(4, 5, norm, np.random.default_rng(0), np.array([0, 5, 12, 35]))
+    assert batch.grid.action.shape == (4, 17, 10) and batch.grid.motion.shape == (4, 17, 5, 3) and batch.points.xyz.shape[1] == tiny().points.total
+    e, s = episodes[0], 10  # frame 5 of the first episode
+    steps = np.minimum(np.arange(s, s + 16), 23)
+    expected = encode_actions(e.target_pose[steps].astype(np.float64), e.target_gripper[steps], e.pose[s].astype(np.float64), norm)
+    assert np.allclose(batch.grid.action[1, 1:].numpy(), expected, atol=1e-5)
+    assert np.allclose(batch.grid.action[1, 0, :9].numpy(), 0, atol=1e-5)
+    assert np.allclose(batch.initial_points.xyz[1].numpy(), e.xyz[0] * METRE, atol=1e-6)
+    x = batch.grid.motion[1].numpy() * norm.local_scale + e.pose[s, :3, 3]
+    assert np.linalg.norm(x[0][:, None] - e.tracks[s][None], axis=-1).min(1).max() < 1e-4
+
+
+def test_a_run_resumes_where_it_was_killed(tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+    for i in range(5):
+        save_episode(data / f"{i}.npz", episode(i))
+    common = dict(data=str(data), preset="tiny", batch_size=8, steps=12, save_every=6, validate_every=12, validation_episodes=1, warmup=2, bf16=False, threads=1)
+    whole = train(TrainConfig(out=str(tmp_path / "whole"), **common))
+    cut = TrainConfig(out=str(tmp_path / "cut"), **common)
+    import uma_train.loop as loop
+
+    class Killed(Exception):
+        pass
+
+    save = loop.Trainer.save
+
+    def save_and_die(self, path):
+        save(self, path)
+        if self.step == 6:
+            raise Killed
+
+    loop.Trainer.save = save_and_die
+    try:
+        with pytest.raises(Killed):
+            train(cut)
+    finally:
+        loop.Trainer.save = save
+    resumed = train(cut)
+    a, b = load_bundle(whole), load_bundle(resumed)
+    assert a.checkpoint_id == b.checkpoint_id
+    assert all(torch.equal(x, y) for x, y in zip(a.model.state_dict().values(), b.model.state_dict().values()))
+    rows = [json.loads(line) for line in (tmp_path / "whole" / "log.jsonl").read_text().splitlines()]
+    assert rows[-1]["validation"]["dynamics"]["motion_mm"] > 0
+    with pytest.raises(ValueError, match="lr was 0.001, now 0.01"):
+        train(dataclasses.replace(cut, lr=0.01))
+
+
+def test_no_data_is_a_clear_error(tmp_path):
+    with pytest.raises(EpisodeError, match="no episode"):
+        train(TrainConfig(data=str(tmp_path), out=str(tmp_path / "o")))
+
+
+def test_benchmark_rows():
+    low, high = wilson(40, 50)
+    assert (round(low, 3), round(high, 3)) == (0.670, 0.888)
+    results = [EpisodeResult("uma", i, "success" if i < 3 else "wrong_holder", True, 5.0 + i, "") for i in range(4)] + [EpisodeResult("hold_still", 0, "no_grasp", False, float("nan"), "")]
+    uma, still = summarize(results)
+    assert (uma["success"], uma["episodes"], uma["wrong_holder"], uma["seconds"]) == (3, 4, 1, 6.0)
+    assert (still["success"], still["no_grasp"]) == (0, 1)
