@@ -1,0 +1,11 @@
+"""ros2 launch uma_ros replay.launch.py [checkpoint:=...] beside `ros2 bag play BAG --clock`: the policy alone, on what the bag holds."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+from graph_launch import describe  # noqa: E402
+
+
+def generate_launch_description():
+    return describe("replay")

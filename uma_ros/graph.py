@@ -1,0 +1,99 @@
+"""The node graph of each deployment as data: one source for `ros2 launch` and for `uma up`."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from uma.types import InputError
+
+
+@dataclass(frozen=True)
+class Options:
+    """What may be chosen at the start; the launch arguments of the same names.
+
+    Attributes:
+        station: "sim" or "hardware".
+        checkpoint: folder of the checkpoint; empty = as in the configuration.
+        config: YAML file with the parameters of all nodes.
+        record: folder for a bag; empty = no recording.
+        dry_run: everything but motion.
+        rviz: also start rviz2.
+        seed: of the simulated scene.
+        run_dir: folder for what nodes leave for each other (the simulated calibration).
+    """
+
+    station: str = "sim"
+    checkpoint: str = ""
+    config: str = "config/insertion.yaml"
+    record: str = ""
+    dry_run: bool = False
+    rviz: bool = False
+    seed: int = 0
+    run_dir: str = "runs/latest"
+
+    def __post_init__(self) -> None:
+        if self.station not in ("sim", "hardware"):
+            raise InputError(f"station: {self.station!r}, must be sim or hardware")
+
+
+@dataclass(frozen=True)
+class NodeSpec:
+    """One process of the graph.
+
+    Attributes:
+        name: node name; also the executable in package uma_ros.
+        parameters: over those of the configuration file.
+        package: where a launch file finds the executable.
+        module: what `python -m` runs; empty for a program that is not ours.
+    """
+
+    name: str
+    parameters: dict[str, Any] = field(default_factory=dict)
+    package: str = "uma_ros"
+    module: str = ""
+
+    def command(self, config: str) -> list[str]:
+        """How to start it without a launch system."""
+        if not self.module:
+            return [self.name]
+        words = [sys.executable, "-m", self.module, "--ros-args", "-r", f"__node:={self.name}", "--params-file", config]
+        for key, value in self.parameters.items():
+            text = str(value).lower() if isinstance(value, bool) else f'"{value}"' if isinstance(value, str) else str(value)
+            words += ["-p", f"{key}:={text}"]
+        return words
+
+
+def _node(name: str, **parameters: Any) -> NodeSpec:
+    return NodeSpec(name, {k.replace("__", "."): v for k, v in parameters.items()}, module=f"uma_ros.nodes.{name}")
+
+
+def insertion(options: Options) -> tuple[NodeSpec, ...]:
+    """The graph that inserts: on the simulated station, or on the robot beside the vendors' drivers."""
+    sim = options.station == "sim"
+    clock = {"use_sim_time": sim}
+    calibration = str(Path(options.run_dir) / "calibration.yaml")
+    policy = {"checkpoint": options.checkpoint} if options.checkpoint else {}
+    nodes = []
+    if sim:
+        nodes.append(_node("station", seed=options.seed, calibration_file=calibration))
+        nodes.append(_node("camera", **clock))
+    nodes.append(_node("extrinsics", **clock, **({"calibration": calibration, "wait_s": 30.0} if sim else {})))
+    nodes.append(_node("policy", **clock, **policy))
+    nodes.append(_node("controller", **clock, **({"autostart": True} if sim else {}), dry_run=options.dry_run))
+    if options.record:
+        nodes.append(_node("recorder", **clock, path=options.record))
+    if options.rviz:
+        nodes.append(NodeSpec("rviz2", package="rviz2"))
+    return tuple(nodes)
+
+
+def replay(options: Options) -> tuple[NodeSpec, ...]:
+    """The policy alone, for `ros2 bag play --clock`: the bag has the images, the robot's state and /tf_static."""
+    policy = {"checkpoint": options.checkpoint} if options.checkpoint else {}
+    return (_node("policy", use_sim_time=True, require_controller=False, **policy),)
+
+
+GRAPHS = {"insertion": insertion, "replay": replay}

@@ -1,0 +1,39 @@
+"""Motions as markers for rviz and Foxglove."""
+
+from __future__ import annotations
+
+import colorsys
+
+from builtin_interfaces.msg import Time
+from geometry_msgs.msg import Point
+from std_msgs.msg import ColorRGBA
+from visualization_msgs.msg import Marker
+
+from uma.types import MotionPrediction, ReferenceMotion
+
+
+def _line(namespace: str, number: int, frame: str, stamp: Time, points, hue: float, width: float) -> Marker:
+    marker = Marker(ns=namespace, id=number, type=Marker.LINE_STRIP, action=Marker.ADD)
+    marker.header.frame_id, marker.header.stamp = frame, stamp
+    marker.scale.x = width
+    marker.pose.orientation.w = 1.0
+    r, g, b = colorsys.hsv_to_rgb(hue, 0.8, 1.0)
+    marker.color = ColorRGBA(r=r, g=g, b=b, a=1.0)
+    marker.points = [Point(x=float(x), y=float(y), z=float(z)) for x, y, z in points]
+    return marker
+
+
+def _erase(namespace: str) -> Marker:
+    return Marker(ns=namespace, action=Marker.DELETEALL)
+
+
+def reference_markers(reference: ReferenceMotion, stamp: Time) -> list[Marker]:
+    """One line a keypoint, in the reference's frame; replaces those of an earlier one."""
+    lines = [w[v] for w, v in zip(reference.waypoints, reference.is_valid)]
+    return [_erase("reference"), *(_line("reference", k, reference.frame, stamp, p, k / max(len(lines), 1) * 0.8, 0.004) for k, p in enumerate(lines))]
+
+
+def motion_markers(motion: MotionPrediction, stamp: Time) -> list[Marker]:
+    """One line a keypoint over the horizon."""
+    n = motion.points.shape[1]
+    return [_line("predicted", k, motion.frame, stamp, motion.points[:, k], k / max(n, 1) * 0.8, 0.002) for k in range(n)]

@@ -1,0 +1,265 @@
+"""Controller node: chunks in the base frame in, one stream of safe Cartesian targets out. It alone decides whether the robot moves."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+from geometry_msgs.msg import PoseStamped
+from sensor_msgs.msg import JointState
+from std_srvs.srv import Trigger
+from tf2_msgs.msg import TFMessage
+
+from uma.control.cadence import Cadence
+from uma.control.safety import SafetyFilter, SafetySettings
+from uma.control.schedule import Schedule
+from uma.control.session import Session, State
+from uma.control.settings import setting
+from uma.control.watchdog import Watchdog
+from uma.geometry.se3 import invert
+from uma.types import RATE_HZ, InputError
+from uma_ros.convert import chunk_from, gripper_from, nanoseconds, pose_to
+from uma_ros.frames import StaticFrames
+from uma_ros.gripper import GripperClient, Hysteresis
+from uma_ros.inputs import check_age, check_state_pose
+from uma_ros.msg import ActionChunk
+from uma_ros.names import COMMAND, GRIPPER_JOINT, LATCHED, SENSOR_IN, Topics
+from uma_ros.runtime import UmaNode, run_node
+from uma_ros.status import StatusSpeaker
+
+MAX_JUMP = 0.15
+"""Metres between two robot states in a row beyond which the robot's state is not believed."""
+
+
+@dataclass(frozen=True)
+class ControllerSettings:
+    """Rates, gates and limits between a chunk and the robot."""
+
+    rate: float = setting(125.0, "Hz; targets sent to the robot", 20.0, 1000.0)
+    autostart: bool = setting(False, "move as soon as there is a chunk; else only after /uma/start")
+    dry_run: bool = setting(False, "do everything but send targets and gripper commands")
+    base_frame: str = setting("fr3_link0", "base frame of the robot; chunks must be in it")
+    robot_ee_frame: str = setting("fr3_link8", "the frame that the robot's Cartesian controller places")
+    blend_s: float = setting(0.2, "s; time over which a new chunk takes over", 0.0, 2.0)
+    lead_s: float = setting(0.0, "s; how far ahead of its due time an action is commanded, for an arm that lags", 0.0, 0.5)
+    max_chunk_age: float = setting(1.0, "s; a chunk from an older observation is refused", 0.05, 10.0)
+    max_state_age: float = setting(0.3, "s; older robot state is refused, longer silence is a HOLD", 0.005, 10.0)
+    hold_limit: float = setting(5.0, "s; after a HOLD this long a new start is needed (with autostart: a new chunk)", 0.1, 3600.0)
+    gripper_close_above: float = setting(0.6, "0 to 1; the gripper closes when an action is above", 0.0, 1.0)
+    gripper_open_below: float = setting(0.4, "0 to 1; the gripper opens when an action is below", 0.0, 1.0)
+    gripper_effort: float = setting(40.0, "N; effort asked of the gripper", 0.0, 235.0)
+    safety: SafetySettings = field(default_factory=SafetySettings)
+    topics: Topics = field(default_factory=Topics)
+
+
+class ControllerNode(UmaNode):
+    def __init__(self) -> None:
+        super().__init__("controller", ControllerSettings())
+        s, topics = self.settings, self.settings.topics
+        self.session = Session(s.autostart, s.hold_limit)
+        self.schedule = Schedule(s.blend_s, s.lead_s)
+        self.safety = SafetyFilter(s.safety)
+        self.watchdog = Watchdog({"robot": s.max_state_age, "gripper": s.max_state_age, "calibration": float("inf")})
+        self.cadence = Cadence("targets", 1.0 / s.rate)
+        self.hysteresis = Hysteresis(s.gripper_close_above, s.gripper_open_below)
+        self.gripper = GripperClient(self, topics.gripper, s.gripper_effort)
+        self.frames = StaticFrames()
+        self.status = StatusSpeaker(self)
+        self.status.message.dry_run = s.dry_run
+        self.measured: np.ndarray | None = None  # robot_ee_frame in the base frame
+        self.T_robot_ee: np.ndarray | None = None  # of the chunk that is being followed
+        self._chunk_stamp = self._chunk_heard = float("-inf")
+        self._held = ""
+        self._blocked = True
+        self._last_tick: float | None = None
+        self._followed = False  # the filter stands where the robot was sent to
+
+        self._out = self.speak(PoseStamped, topics.target_pose, COMMAND)
+        self.listen(ActionChunk, topics.action_chunk_base, self._on_chunk, COMMAND)
+        self.listen(PoseStamped, topics.robot_pose, self._on_pose, SENSOR_IN)
+        self.listen(JointState, topics.joint_states, self._on_joints, SENSOR_IN)
+        self.listen(TFMessage, "/tf_static", self._on_tf, LATCHED)
+        for name, action in (("start", self._start), ("stop", self._stop), ("recover", self._recover)):
+            self.create_service(Trigger, f"/uma/{name}", action)
+        self.publish_configuration()
+        self.every(1.0 / s.rate, self._tick)
+        self.every(0.2, self.status.publish)
+
+    # -- inputs ---------------------------------------------------------------------------------------------------------------
+
+    def _on_tf(self, msg: TFMessage) -> None:
+        try:
+            self.frames.add_message(msg)
+        except InputError as error:
+            self.status.refuse("/tf_static", error)
+            return
+        self.watchdog.heard("calibration", time.monotonic())
+
+    def _on_pose(self, msg: PoseStamped) -> None:
+        now = time.monotonic()
+        try:
+            pose = check_state_pose(msg, self.settings.base_frame)
+            check_age(nanoseconds(msg.header.stamp), self.get_clock().now().nanoseconds, self.settings.max_state_age)
+        except InputError as error:
+            self.status.refuse(self.settings.topics.robot_pose, error)
+            return
+        silent = self.watchdog.silence("robot", now)
+        if silent > self.settings.max_state_age:
+            self._forget()  # it may have been moved, or be another one
+            if 1.0 < silent < float("inf"):
+                self._say(self.session.stop(now, f"the robot was silent for {silent:.1f} s, waiting for /uma/start"))
+        elif np.linalg.norm(pose[:3, 3] - self.measured[:3, 3]) > MAX_JUMP:
+            self._say(self.session.fault(now, f"the robot's pose jumped by {np.linalg.norm(pose[:3, 3] - self.measured[:3, 3]):.2f} m, limit {MAX_JUMP} m"))
+            self._forget()
+        self.measured = pose
+        self.watchdog.heard("robot", now)
+
+    def _on_joints(self, msg: JointState) -> None:
+        if GRIPPER_JOINT not in msg.name:
+            return
+        try:
+            gripper_from(msg)
+        except InputError as error:
+            self.status.refuse(self.settings.topics.joint_states, error)
+            return
+        self.watchdog.heard("gripper", time.monotonic())
+
+    def _on_chunk(self, msg: ActionChunk) -> None:
+        now, t = time.monotonic(), self.ros_time()
+        try:
+            chunk = chunk_from(msg)
+            if chunk.frame != self.settings.base_frame:
+                raise InputError(f"header.frame_id: {chunk.frame!r}, must be {self.settings.base_frame!r}")
+            check_age(nanoseconds(msg.header.stamp), self.get_clock().now().nanoseconds, self.settings.max_chunk_age)
+            try:
+                T_robot_ee = self.frames.lookup(self.settings.robot_ee_frame, chunk.ee_frame)
+            except InputError as error:
+                raise InputError(f"ee_frame: {error}") from None
+            if self.measured is None:
+                raise InputError("nothing is known of the robot's pose yet")
+            self._chunk_heard = now
+            self._update(now, t)
+            if self.session.state in (State.RUNNING, State.HOLD):
+                if not self._followed:
+                    self.safety.reset(self.measured @ T_robot_ee)
+                    self._followed = True
+                self.T_robot_ee = T_robot_ee
+                try:
+                    self.schedule.add(chunk, t, self.safety.pose)
+                except ValueError as error:
+                    raise InputError(str(error)) from None
+        except InputError as error:
+            self.status.refuse(self.settings.topics.action_chunk_base, error)
+            return
+        self._chunk_stamp = chunk.stamp
+        self.status.message.sequence = chunk.sequence
+
+    # -- services -------------------------------------------------------------------------------------------------------------
+
+    def _start(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        try:
+            self.session.start(time.monotonic())
+        except RuntimeError as error:
+            response.success, response.message = False, str(error)
+            return response
+        response.success, response.message = True, "started"
+        self.get_logger().info("/uma/start")
+        return response
+
+    def _stop(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        self.schedule.clear()
+        self._say(self.session.stop(time.monotonic(), "stopped by /uma/stop, waiting for /uma/start"))
+        response.success, response.message = True, "stopped: the pose is held"
+        return response
+
+    def _recover(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        try:
+            self._say(self.session.recover(time.monotonic()))
+        except RuntimeError as error:
+            response.success, response.message = False, str(error)
+            return response
+        self._forget()
+        response.success, response.message = True, "recovered; call /uma/start to go on"
+        return response
+
+    # -- motion ---------------------------------------------------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        now, t = time.monotonic(), self.ros_time()
+        period = 1.0 / self.settings.rate
+        dt = 0.0 if self._last_tick is None else t - self._last_tick
+        if dt < 0:  # time was turned back: nothing that was planned is due any more
+            self.schedule.clear()
+        self._last_tick = t
+        self._update(now, t)
+        silent = self.watchdog.silence("robot", now) > self.settings.max_state_age
+        if not self._followed or silent or self.session.state is State.FAULT:
+            return  # never sent anywhere, or unknown where it is: the robot side holds
+        if dt > 0:
+            follow = self.session.state is State.RUNNING or (self.session.state is State.HOLD and not self._blocked)
+            point = self.schedule.target(t) if follow else None
+            verdict = self.safety.step(None if point is None else point.pose, self.measured @ self.T_robot_ee, min(dt, 4 * period))
+            self._held = verdict.held
+            self.status.message.num_held += bool(verdict.held)
+            self.status.message.num_limited += bool(verdict.limited)
+            if point is not None and not verdict.held:
+                self._command_gripper(point.gripper)
+        self._send(self.safety.pose @ invert(self.T_robot_ee))
+        self.cadence.beat(now)
+
+    def _update(self, now: float, t: float) -> None:
+        """Feed the session."""
+        blockers = self.watchdog.stale(now)
+        self._blocked = bool(blockers)
+        last_due = self.schedule.last_due
+        hold = self._held
+        if last_due is not None and t > last_due + 2.0 / RATE_HZ:
+            hold = f"no fresh chunk: the last action was due {t - last_due:.1f} s ago, the policy is silent for {now - self._chunk_heard:.1f} s"
+        elif last_due is None and self.session.state in (State.RUNNING, State.HOLD) and now - self._chunk_heard > 1.0:
+            hold = f"no fresh chunk: the policy is silent for {now - self._chunk_heard:.1f} s"
+        recent = now - self._chunk_heard < 1.0 or self.session.state in (State.RUNNING, State.HOLD)
+        if self.session.state is State.READY:
+            hold = ""
+        self._say(self.session.update(now, blockers, recent, hold))
+
+    def _say(self, transition) -> None:
+        age = (self.ros_time() - self._chunk_stamp) * 1e3
+        self.status.message.observation_age_ms = age if age < float("inf") else float("nan")
+        self.status.message.achieved_rate_hz = self.cadence.rate(time.monotonic(), 1.0)
+        self.status.transition(transition, self.session.reason)
+
+    def _forget(self) -> None:
+        """Start afresh from wherever the robot is."""
+        self.schedule.clear()
+        self._followed = False
+        self.hysteresis.closed = None
+
+    def _send(self, T_base_robot: np.ndarray) -> None:
+        if self.settings.dry_run:
+            return
+        msg = PoseStamped(pose=pose_to(T_base_robot))
+        msg.header.frame_id, msg.header.stamp = self.settings.base_frame, self.get_clock().now().to_msg()
+        self._out.publish(msg)
+
+    def _command_gripper(self, value: float) -> None:
+        before = self.hysteresis.closed
+        command = self.hysteresis.update(value)
+        if command is None or self.settings.dry_run:
+            return
+        if not self.gripper.send(command):
+            self.hysteresis.closed = before  # again at the next tick
+        self.problem("gripper", self.gripper.trouble)
+
+    def diagnose(self) -> dict:
+        counts = {k.replace(": ", "_"): v for k, v in sorted(self.safety.counts.items())}
+        return {"state": self.session.state.name, **self.cadence.report(), **counts, "refused": self.status.message.num_refused}
+
+
+def main() -> int:
+    return run_node(ControllerNode)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

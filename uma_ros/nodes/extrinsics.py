@@ -1,0 +1,91 @@
+"""Extrinsics node: the one place that knows where the camera stands. Publishes /tf_static and brings chunks to the base frame."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from geometry_msgs.msg import TransformStamped
+from tf2_msgs.msg import TFMessage
+
+from uma.control.settings import setting
+from uma.types import InputError
+from uma_ros.calibration import load_calibration
+from uma_ros.convert import chunk_from, chunk_to, transform_to
+from uma_ros.msg import ActionChunk
+from uma_ros.names import COMMAND, LATCHED, Topics
+from uma_ros.resources import find
+from uma_ros.runtime import UmaNode, run_node
+from uma_ros.status import StatusSpeaker
+
+
+@dataclass(frozen=True)
+class ExtrinsicsSettings:
+    """Which calibration."""
+
+    calibration: str = setting("config/calibration.yaml", "path of the calibration file: ours (YAML) or DROID's calibration_info.json")
+    camera: str = setting("", "key in a DROID file, such as 23897859_left; empty if it holds one left camera")
+    camera_frame: str = setting("zed_left_camera_frame_optical", "optical frame of the camera, for a DROID file, which names none")
+    base_frame: str = setting("fr3_link0", "base frame of the robot, for a DROID file")
+    wait_s: float = setting(0.0, "s; how long to wait for the file to appear (a simulated station writes its own)", 0.0, 120.0)
+    max_age_days: float = setting(30.0, "days; an older calibration is a warning in the diagnostics", 0.0, 3650.0)
+    topics: Topics = field(default_factory=Topics)
+
+
+class ExtrinsicsNode(UmaNode):
+    def __init__(self) -> None:
+        super().__init__("extrinsics", ExtrinsicsSettings())
+        s = self.settings
+        deadline = time.monotonic() + s.wait_s
+        while s.wait_s and not Path(s.calibration).exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        path = find(s.calibration)
+        self.calibration = load_calibration(path, s.camera, s.camera_frame, s.base_frame)
+        self.status = StatusSpeaker(self)
+        self._tf = self.create_publisher(TFMessage, "/tf_static", LATCHED)
+        self._out = self.speak(ActionChunk, s.topics.action_chunk_base, COMMAND)
+        self.listen(ActionChunk, s.topics.action_chunk, self._on_chunk, COMMAND)
+        self.num_chunks = 0
+        self._publish_tf()
+        self.publish_configuration(calibration=path.read_text())
+        self.get_logger().info(f"{path}: {self.calibration.camera_frame} in {self.calibration.base_frame}, {self.calibration.convention}")
+
+    def _publish_tf(self) -> None:
+        c = self.calibration
+        transforms = [(c.base_frame, c.camera_frame, c.T_base_cam), *((parent, frame, T) for (parent, frame), T in c.tools.items())]
+        msg = TFMessage()
+        for parent, child, T in transforms:
+            t = TransformStamped(child_frame_id=child, transform=transform_to(T))
+            t.header.frame_id, t.header.stamp = parent, self.get_clock().now().to_msg()
+            msg.transforms.append(t)
+        self._tf.publish(msg)
+
+    def _on_chunk(self, msg: ActionChunk) -> None:
+        c = self.calibration
+        try:
+            chunk = chunk_from(msg)
+            if chunk.frame != c.camera_frame:
+                raise InputError(f"header.frame_id: {chunk.frame!r}, must be {c.camera_frame!r}, the frame of the calibration")
+        except InputError as error:
+            self.status.refuse(self.settings.topics.action_chunk, error)
+            return
+        self._out.publish(chunk_to(chunk.transformed(c.T_base_cam, c.base_frame), msg.header.stamp))
+        self.num_chunks += 1
+
+    def diagnose(self) -> dict:
+        date = self.calibration.date
+        age = None if date is None else (datetime.now(UTC) - date).total_seconds() / 86400
+        old = age is not None and age > self.settings.max_age_days
+        self.problem("calibration", f"{age:.0f} days old, limit {self.settings.max_age_days:g}" if old else "")
+        return {"age_days": "unknown" if age is None else round(age, 2), "convention": self.calibration.convention, "chunks": self.num_chunks}
+
+
+def main() -> int:
+    return run_node(ExtrinsicsNode)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,330 @@
+"""Policy node: observations and a reference motion in, action chunks out. The model runs in its own thread."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # the other nodes need the remaining cores
+
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from geometry_msgs.msg import PoseStamped
+from sensor_msgs.msg import CameraInfo, Image, JointState
+from std_msgs.msg import String
+from tf2_msgs.msg import TFMessage
+from visualization_msgs.msg import MarkerArray
+
+from uma.control.cadence import Cadence
+from uma.control.session import Session, State
+from uma.control.settings import setting
+from uma.control.watchdog import Watchdog
+from uma.types import InputError, Prediction
+from uma_ros.convert import camera_from, chunk_from, chunk_to, gripper_from, motion_to, nanoseconds, reference_from, reference_to
+from uma_ros.frames import StaticFrames
+from uma_ros.inputs import Frame, FrameBuffer, check_age, check_image, check_state_pose
+from uma_ros.markers import motion_markers, reference_markers
+from uma_ros.msg import ActionChunk, MotionPrediction, PolicyStatus, ReferenceMotion
+from uma_ros.names import COMMAND, GRIPPER_JOINT, LATCHED, SENSOR_IN, STATUS, TASK_IN, Topics
+from uma_ros.resources import find
+from uma_ros.runtime import UmaNode, run_node
+from uma_ros.srv import PredictMotion
+from uma_ros.status import StatusSpeaker
+
+
+@dataclass(frozen=True)
+class PolicySettings:
+    """The checkpoint, how it is sampled, and how old its inputs may be."""
+
+    checkpoint: str = setting("models/insertion-small", "folder of the checkpoint")
+    seed: int = setting(0, "of the sampler's noise", 0, 2**31 - 1)
+    num_steps: int = setting(8, "Euler steps of the flow", 1, 100)
+    num_samples: int = setting(4, "chunks that are sampled and averaged", 1, 32)
+    threads: int = setting(1, "threads of torch", 1, 64)
+    replan_steps: int = setting(8, "actions after which a new chunk is made", 1, 64)
+    predict_motion: bool = setting(True, "also predict the object's motion with every chunk")
+    base_frame: str = setting("fr3_link0", "base frame of the robot")
+    robot_ee_frame: str = setting("fr3_link8", "the frame whose pose the robot reports")
+    max_image_age: float = setting(0.4, "s; older images are refused, longer silence is a HOLD", 0.02, 10.0)
+    max_state_age: float = setting(0.3, "s; the same for robot and gripper state", 0.005, 10.0)
+    require_controller: bool = setting(True, "make no chunks while the controller is silent, stopped or in FAULT; off for replays")
+    topics: Topics = field(default_factory=Topics)
+
+
+class PolicyNode(UmaNode):
+    """
+    Args:
+        load: settings -> the policy; loads torch, so it runs in the worker's thread.
+    """
+
+    def __init__(self, load: Callable[[PolicySettings], Any]) -> None:
+        super().__init__("policy", PolicySettings())
+        s, topics = self.settings, self.settings.topics
+        self.session = Session(autostart=True)
+        limits = {"checkpoint": float("inf"), "camera": s.max_image_age, "depth": s.max_image_age, "camera_info": s.max_image_age}
+        limits |= {"robot": s.max_state_age, "gripper": s.max_state_age, "calibration": float("inf")}
+        self.watchdog = Watchdog(limits | ({"controller": 1.0} if s.require_controller else {}))
+        self.buffer, self.frames = FrameBuffer(s.robot_ee_frame), StaticFrames()
+        self.cadence = Cadence("chunks", s.replan_steps / 15.0)
+        self.status = StatusSpeaker(self)
+        self.refused = self.status.refuse
+
+        # Shared with the worker, under the lock.
+        self._wake = threading.Condition()
+        self._policy: Any = None
+        self._task: Any = None
+        self._task_frame = ""
+        self._new_task: ReferenceMotion | None = None
+        self._active = self._closing = False
+        self._last_stamp, self._sequence = -1, 0
+        self._failure: BaseException | None = None
+        self._controller: PolicyStatus | None = None
+
+        self._chunks = self.speak(ActionChunk, topics.action_chunk, COMMAND)
+        self._motions = self.speak(MotionPrediction, topics.predicted_motion, COMMAND)
+        self._echo = self.speak(ReferenceMotion, topics.active_reference, LATCHED)
+        self._markers = self.speak(MarkerArray, topics.markers, COMMAND)
+        self.listen(Image, topics.rgb, lambda m: self._on_image("rgb", topics.rgb, m), SENSOR_IN)
+        self.listen(Image, topics.depth, lambda m: self._on_image("depth", topics.depth, m), SENSOR_IN)
+        self.listen(CameraInfo, topics.camera_info, self._on_info, SENSOR_IN)
+        self.listen(PoseStamped, topics.robot_pose, self._on_pose, SENSOR_IN)
+        self.listen(JointState, topics.joint_states, self._on_joints, SENSOR_IN)
+        self.listen(TFMessage, "/tf_static", self._on_tf, LATCHED)
+        self.listen(ReferenceMotion, topics.reference_motion, self._on_reference, TASK_IN)
+        self.listen(String, topics.instruction, self._on_instruction, TASK_IN)
+        self.listen(PolicyStatus, topics.status, self._on_status, STATUS)
+        self.create_service(PredictMotion, "/uma/predict_motion", self._on_predict_motion)
+        self.every(0.05, self._tick)
+        self.every(0.2, self.status.publish)
+        self._worker = threading.Thread(target=self._work, args=(lambda: load(s),), daemon=True)
+        self._worker.start()
+
+    # -- inputs ---------------------------------------------------------------------------------------------------------------
+
+    def _accept(self, topic: str, source: str, take: Callable[[], Any]) -> None:
+        """Run ``take``; what it refuses is said and changes nothing, what it accepts counts as a sign of life of ``source``."""
+        try:
+            with self._wake:
+                take()
+                self._wake.notify()
+        except InputError as error:
+            self.refused(topic, error)
+            return
+        self.watchdog.heard(source, time.monotonic())
+
+    def _on_image(self, kind: str, topic: str, msg: Image) -> None:
+        def take() -> None:
+            check_image(msg, kind, self.get_clock().now().nanoseconds, self.settings.max_image_age)
+            self.buffer.add_image(kind, msg)
+
+        self._accept(topic, "camera" if kind == "rgb" else "depth", take)
+
+    def _on_info(self, msg: CameraInfo) -> None:
+        def take() -> None:
+            camera_from(msg)
+            self.buffer.add_info(msg)
+
+        self._accept(self.settings.topics.camera_info, "camera_info", take)
+
+    def _on_pose(self, msg: PoseStamped) -> None:
+        def take() -> None:
+            check_state_pose(msg, self.settings.base_frame)
+            check_age(nanoseconds(msg.header.stamp), self.get_clock().now().nanoseconds, self.settings.max_state_age)
+            self.buffer.add_state("pose", msg)
+
+        self._accept(self.settings.topics.robot_pose, "robot", take)
+
+    def _on_joints(self, msg: JointState) -> None:
+        if GRIPPER_JOINT not in msg.name:
+            return  # the arm's own joint states may come in messages of their own
+
+        def take() -> None:
+            gripper_from(msg)
+            check_age(nanoseconds(msg.header.stamp), self.get_clock().now().nanoseconds, self.settings.max_state_age)
+            self.buffer.add_state("joints", msg)
+
+        self._accept(self.settings.topics.joint_states, "gripper", take)
+
+    def _on_tf(self, msg: TFMessage) -> None:
+        self._accept("/tf_static", "calibration", lambda: self.frames.add_message(msg))
+
+    def _on_reference(self, msg: ReferenceMotion) -> None:
+        def take() -> None:
+            reference_from(msg)
+            if self.buffer.info is not None:
+                self.frames.lookup(self.buffer.info.header.frame_id, msg.header.frame_id)
+            self._new_task = msg
+
+        self._accept(self.settings.topics.reference_motion, "task", take)
+
+    def _on_instruction(self, msg: String) -> None:
+        self.refused(self.settings.topics.instruction, f"data: {msg.data[:80]!r}, this checkpoint takes reference motions only")
+
+    def _on_status(self, msg: PolicyStatus) -> None:
+        if msg.node == "controller":
+            self._controller = msg
+            self.watchdog.heard("controller", time.monotonic())
+
+    # -- state ----------------------------------------------------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        if self._failure is not None:
+            raise self._failure
+        blockers = self.watchdog.stale(now)
+        closed = self._controller is not None and self.settings.require_controller and self._controller.state in (State.IDLE, State.FAULT)
+        has_task = self._task is not None or self._new_task is not None
+        transition = self.session.update(now, blockers, has_task and not closed)
+        reason = self.session.reason
+        if self.session.state is State.READY:
+            reason = f"waiting for the controller ({self._controller.reason})" if closed else "waiting for a reference motion"
+        self.status.transition(transition, reason)
+        message = self.status.message
+        message.achieved_rate_hz = self.cadence.rate(now, 4.0)
+        with self._wake:
+            newest = self.buffer.newest()
+            self._active = self.session.state is State.RUNNING
+            self._wake.notify()
+        age = (self.get_clock().now().nanoseconds - newest.stamp_ns) * 1e-6 if newest else float("nan")
+        message.observation_age_ms = age
+
+    # -- the model's thread ---------------------------------------------------------------------------------------------------
+
+    def _work(self, load: Callable[[], Any]) -> None:
+        try:
+            began = time.monotonic()
+            policy = load()
+            self.get_logger().info(f"checkpoint {policy.checkpoint_id} ready after {time.monotonic() - began:.1f} s")
+            self.status.message.checkpoint_id = policy.checkpoint_id
+            self.publish_configuration(checkpoint_id=policy.checkpoint_id)
+            with self._wake:
+                self._policy = policy
+            self.watchdog.heard("checkpoint", time.monotonic())
+            while True:
+                with self._wake:
+                    while not self._closing and (job := self._next_job()) is None:
+                        self._wake.wait(0.2)
+                    if self._closing:
+                        return
+                self._answer(*job)
+        except Exception as error:  # the node ends with it: a policy that fails must not look alive
+            self._failure = error
+
+    def _next_job(self) -> tuple[Frame, ReferenceMotion | None] | None:
+        """What to do now, under the lock: the newest complete frame, if a chunk or a task is due."""
+        frame = self.buffer.newest()
+        if frame is None or not self._active:
+            return None
+        if frame.stamp_ns < self._last_stamp:  # time was turned back: another bag, another simulation
+            self._last_stamp = -1
+        period_ns = int((self.settings.replan_steps - 0.5) / 15.0 * 1e9)
+        task, self._new_task = self._new_task, None
+        if task is None and (self._task is None or frame.stamp_ns - self._last_stamp < period_ns):
+            return None
+        return frame, task
+
+    def _answer(self, frame: Frame, new_task: ReferenceMotion | None) -> None:
+        began = time.perf_counter()
+        topics = self.settings.topics
+        try:
+            observation = frame.observation(self.frames, self._policy.contract.ee_frame)
+        except InputError as error:
+            self._last_stamp = frame.stamp_ns
+            self.refused("observation", error)
+            return
+        converted = (time.perf_counter() - began) * 1e3
+        if new_task is not None:
+            self._take_task(frame, observation, new_task)
+        if self._task is None:
+            return
+        if self._task_frame != observation.camera.frame:
+            self.refused("observation", f"camera frame {observation.camera.frame!r}: the task is in {self._task_frame!r}")
+            return
+        sequence, self._sequence = self._sequence, self._sequence + 1
+        self._last_stamp = frame.stamp_ns
+        try:
+            prediction = self._policy.predict(observation, self._task, sequence=sequence, with_motion=self.settings.predict_motion)
+        except InputError as error:
+            self.refused("observation", error)
+            return
+        with self._wake:
+            if not self._active:
+                return
+        stamp = frame.rgb.header.stamp
+        self._chunks.publish(chunk_to(prediction.chunk, stamp))
+        if prediction.motion is not None:
+            self._motions.publish(motion_to(prediction.motion, stamp))
+            self._markers.publish(MarkerArray(markers=motion_markers(prediction.motion, stamp)))
+        self._report(prediction, converted, (time.perf_counter() - began) * 1e3, topics)
+
+    def _report(self, prediction: Prediction, converted: float, total: float, topics: Topics) -> None:
+        self.cadence.beat(time.monotonic(), total)
+        stages = {"convert": converted, **{k: v for k, v in prediction.latency_ms.items() if k != "total"}, "total": total}
+        message = self.status.message
+        message.stages, message.latency_ms = list(stages), [float(v) for v in stages.values()]
+        message.sequence = prediction.chunk.sequence
+        self.status.publish()
+
+    def _take_task(self, frame: Frame, observation: Any, msg: ReferenceMotion) -> None:
+        """Encode a new task; the running one stays if that is refused.
+
+        The policy is given what the echo says, so that a bag which holds the echo is enough to give it the same again.
+        """
+        try:
+            given = reference_from(msg)
+            T_cam_frame = self.frames.lookup(observation.camera.frame, given.frame)
+            echo = reference_to(given.transformed(T_cam_frame, observation.camera.frame), frame.rgb.header.stamp)
+            reference = reference_from(echo)
+            task = self._policy.encode_task(observation, reference)
+        except InputError as error:
+            self.refused(self.settings.topics.reference_motion, error)
+            return
+        self._task, self._task_frame, self._last_stamp = task, observation.camera.frame, -1
+        self._echo.publish(echo)
+        self._markers.publish(MarkerArray(markers=reference_markers(reference, frame.rgb.header.stamp)))
+        self.get_logger().info(f"new task: {len(reference.waypoints)} keypoints, {reference.object_label or 'no label'}, given in {given.frame}")
+
+    def _on_predict_motion(self, request: PredictMotion.Request, response: PredictMotion.Response) -> PredictMotion.Response:
+        """Dynamics mode on request; rare, so it may wait for the model in this thread."""
+        try:
+            chunk = chunk_from(request.chunk)
+            with self._wake:
+                frame, task, policy = self.buffer.newest(), self._task, self._policy
+            if frame is None or task is None or policy is None:
+                raise InputError("nothing to predict from: " + ("no complete observation yet" if frame is None else "no task yet"))
+            observation = frame.observation(self.frames, policy.contract.ee_frame)
+            if chunk.frame != observation.camera.frame:
+                chunk = chunk.transformed(self.frames.lookup(observation.camera.frame, chunk.frame), observation.camera.frame)
+            motion = policy.predict_motion(observation, task, chunk, sequence=chunk.sequence)
+        except InputError as error:
+            response.success, response.message = False, str(error)
+            return response
+        response.success, response.prediction = True, motion_to(motion, frame.rgb.header.stamp)
+        return response
+
+    def diagnose(self) -> dict:
+        return {"state": self.session.state.name, **self.cadence.report(), "refused": self.status.message.num_refused}
+
+    def close(self) -> None:
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+        self._worker.join(timeout=2.0)
+
+
+def load_policy(settings: PolicySettings) -> Any:
+    from uma.policy import Policy
+
+    return Policy.load(find(settings.checkpoint), seed=settings.seed, num_steps=settings.num_steps, num_samples=settings.num_samples, threads=settings.threads)
+
+
+def main(load: Callable[[PolicySettings], Any] = load_policy) -> int:
+    return run_node(lambda: PolicyNode(load))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,93 @@
+"""Recorder node: every topic of the stack into an MCAP bag, as the bytes that came in."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import PoseStamped
+from rclpy.qos import QoSProfile
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import CameraInfo, Image, JointState, PointCloud2
+from std_msgs.msg import String
+from tf2_msgs.msg import TFMessage
+from visualization_msgs.msg import MarkerArray
+
+from uma.control.settings import setting
+from uma.types import InputError
+from uma_ros.bagfile import BagWriter
+from uma_ros.msg import ActionChunk, MotionPrediction, PolicyStatus, ReferenceMotion
+from uma_ros.names import COMMAND, CONFIGURATION, LATCHED, STATUS, Topics, _profile
+from uma_ros.runtime import UmaNode, run_node
+
+STREAM = _profile(50, reliable=False)
+
+
+@dataclass(frozen=True)
+class RecorderSettings:
+    """Where to, and how much of it."""
+
+    path: str = setting("", "folder of the bag; must not exist yet")
+    image_every: int = setting(1, "record every n-th image; a replay needs those that the policy used, so 1 to replay", 1, 1000)
+    topics: Topics = field(default_factory=Topics)
+
+
+class RecorderNode(UmaNode):
+    def __init__(self) -> None:
+        super().__init__("recorder", RecorderSettings())
+        path = self.settings.path
+        if not path or Path(path).exists():
+            raise InputError(f"path: {path!r}, must name a folder that does not exist yet")
+        self.bag = BagWriter(path)
+        self.num_messages = 0
+        self._skipped: dict[str, int] = {}
+        for topic, (kind, listen, offered) in self._sources().items():
+            self._record(topic, kind, listen, offered)
+        self.publish_configuration()
+
+    def _sources(self) -> dict[str, tuple[type, QoSProfile, QoSProfile]]:
+        """Topic -> type, how to listen, and what a player should offer."""
+        t = self.settings.topics
+        streams = {
+            t.rgb: Image, t.depth: Image, t.camera_info: CameraInfo, t.depth_info: CameraInfo, t.robot_pose: PoseStamped, t.joint_states: JointState,
+            t.target_pose: PoseStamped, t.sim_object: PointCloud2, "/clock": Clock,
+        }  # fmt: skip
+        reliable = {
+            t.reference_motion: ReferenceMotion, t.action_chunk: ActionChunk, t.action_chunk_base: ActionChunk, t.predicted_motion: MotionPrediction,
+            t.status: PolicyStatus, t.markers: MarkerArray, t.instruction: String, "/diagnostics": DiagnosticArray,
+        }  # fmt: skip
+        latched = {t.active_reference: ReferenceMotion, t.sim_reference: ReferenceMotion, t.sim_outcome: String, "/tf_static": TFMessage}
+        queue = _profile(50, reliable=True)
+        sources = {topic: (kind, STREAM, queue if kind in (Image, CameraInfo) else STREAM) for topic, kind in streams.items()}
+        sources |= {topic: (kind, queue, COMMAND if kind is ActionChunk else STATUS) for topic, kind in reliable.items()}
+        sources |= {topic: (kind, _profile(16, True, latched=True), LATCHED) for topic, kind in latched.items()}
+        return sources | {t.configuration: (String, CONFIGURATION, CONFIGURATION)}
+
+    def _record(self, topic: str, kind: type, listen: QoSProfile, offered: QoSProfile) -> None:
+        self.bag.add_topic(topic, kind, offered)
+        every = self.settings.image_every if kind is Image else 1
+
+        def write(data: bytes) -> None:
+            self._skipped[topic] = seen = self._skipped.get(topic, -1) + 1
+            if seen % every == 0:
+                self.bag.write(topic, self.get_clock().now().nanoseconds or time.time_ns(), data)
+                self.num_messages += 1
+
+        self.create_subscription(kind, topic, write, listen, raw=True)
+
+    def diagnose(self) -> dict:
+        return {"messages": self.num_messages, "bag": self.settings.path}
+
+    def close(self) -> None:
+        self.bag.close()
+
+
+def main() -> int:
+    return run_node(RecorderNode)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,218 @@
+"""Simulated station: an FR3, a 2F-85 and a ZED under the names of the hardware, and the clock."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+os.environ.setdefault("MUJOCO_GL", "egl")
+
+import numpy as np
+import yaml
+from control_msgs.action import GripperCommand
+from geometry_msgs.msg import PoseStamped
+from rclpy.action import ActionServer, CancelResponse, GoalResponse
+from rclpy.action.server import ServerGoalHandle
+from rclpy.task import Future
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import CameraInfo, Image, JointState, PointCloud2, PointField
+from std_msgs.msg import String
+
+from uma.control.cadence import Cadence
+from uma.control.settings import setting
+from uma.geometry.se3 import invert
+from uma.types import InputError
+from uma_ros.calibration import Calibration, save_calibration
+from uma_ros.convert import camera_to, image_to, pose_from, pose_to, reference_to, stamp_from
+from uma_ros.msg import ReferenceMotion
+from uma_ros.names import CAMERA_OUT, COMMAND, GRIPPER_CLOSED, GRIPPER_JOINT, LATCHED, STATE_OUT, Topics
+from uma_ros.runtime import UmaNode, run_node
+from uma_ros.status import StatusSpeaker
+from uma_sim.station import Station
+from uma_sim.tasks.insertion import plan_reference
+
+STEP = 0.01
+"""Simulated seconds between two states."""
+
+
+@dataclass(frozen=True)
+class StationSettings:
+    """The simulated scene and its pace."""
+
+    seed: int = setting(0, "draws the scene", 0, 2**31 - 1)
+    noise: bool = setting(True, "sensor noise in the images")
+    real_time_factor: float = setting(1.0, "simulated seconds a second, at most", 0.05, 10.0)
+    camera_rate: float = setting(15.0, "Hz; images, in simulated time", 1.0, 60.0)
+    calibration_file: str = setting("", "where to write the scene's calibration for the extrinsics node; empty = nowhere")
+    topics: Topics = field(default_factory=Topics)
+
+
+class StationNode(UmaNode):
+    def __init__(self) -> None:
+        super().__init__("station", StationSettings())
+        s, topics = self.settings, self.settings.topics
+        self.station = Station(s.seed, noise=s.noise)
+        self.T_link8_tcp = self.station.T_link8_tcp
+        if s.calibration_file:
+            tools = {("fr3_link8", self.station.ee_frame): self.T_link8_tcp}
+            save_calibration(Calibration(self.station.camera.frame, self.station.base_frame, self.station.T_base_cam, tools, datetime.now(UTC)), s.calibration_file)
+        # The clock starts at the time of day: a station that is started again does not turn time back for the others.
+        self.start_time = float(int(time.time()))
+        self.num_steps = 0
+        self.target: np.ndarray | None = None
+        self.grip = self.station.gripper_position()
+        self._goal: tuple[ServerGoalHandle, Future] | None = None
+        self._settled_since = 0.0
+        self.status = StatusSpeaker(self)
+        self.pace = Cadence("steps", STEP / s.real_time_factor)
+
+        self.clock_out = self.create_publisher(Clock, "/clock", 1)
+        self._pose = self.speak(PoseStamped, topics.robot_pose, STATE_OUT)
+        self._joints = self.speak(JointState, topics.joint_states, STATE_OUT)
+        self._rgb = self.speak(Image, f"{topics.sim_camera}/rgb", CAMERA_OUT)
+        self._rgb_info = self.speak(CameraInfo, f"{topics.sim_camera}/camera_info", CAMERA_OUT)
+        self._depth = self.speak(Image, f"{topics.sim_camera}/depth", CAMERA_OUT)
+        self._depth_info = self.speak(CameraInfo, f"{topics.sim_camera}/depth_info", CAMERA_OUT)
+        self._object = self.speak(PointCloud2, topics.sim_object, CAMERA_OUT)
+        self._reference = self.speak(ReferenceMotion, topics.sim_reference, LATCHED)
+        self._outcome = self.speak(String, topics.sim_outcome, LATCHED)
+        self.listen(PoseStamped, topics.target_pose, self._on_target, COMMAND)
+        self._server = ActionServer(
+            self, GripperCommand, topics.gripper, self._run_gripper, goal_callback=self._on_goal, cancel_callback=lambda _: CancelResponse.ACCEPT
+        )
+        self._publish_sight()  # the first picture compiles shaders; time starts after it
+        self._reference.publish(reference_to(plan_reference(self.station), stamp_from(self.start_time)))
+        self.publish_configuration()
+        self._told = ("", "")
+        self._began = time.monotonic()
+        self.every(0.005, self._catch_up)
+        self.get_logger().info(f"scene {s.seed}, {type(self.station).__module__}; {s.real_time_factor:g} x real time")
+
+    # -- time -----------------------------------------------------------------------------------------------------------------
+
+    def _now(self) -> float:
+        return self.start_time + self.num_steps * STEP
+
+    def _catch_up(self) -> None:
+        """Let simulated time reach the time that is due, or slip if that is too far."""
+        due = (time.monotonic() - self._began) * self.settings.real_time_factor / STEP
+        if due - self.num_steps > 10:
+            self._began += (due - self.num_steps - 10) * STEP / self.settings.real_time_factor
+        for _ in range(min(int(due) - self.num_steps, 10)):
+            self._step()
+
+    def _step(self) -> None:
+        if self.target is not None:
+            self.station.set_target(self.target, self.grip)
+        self.station.advance(STEP)
+        self.num_steps += 1
+        self.pace.beat(time.monotonic())
+        stamp = stamp_from(self._now())
+        self.clock_out.publish(Clock(clock=stamp))
+        pose = PoseStamped(pose=pose_to(self.station.flange_pose()))
+        pose.header.frame_id, pose.header.stamp = self.station.base_frame, stamp
+        self._pose.publish(pose)
+        if self.num_steps % 2 == 0:
+            self._publish_joints(stamp)
+        self._finish_gripper()
+        period = 1.0 / (self.settings.camera_rate * STEP)
+        if self.num_steps // period > (self.num_steps - 1) // period:
+            self._publish_sight()
+
+    # -- what the hardware would say ------------------------------------------------------------------------------------------
+
+    def _publish_joints(self, stamp) -> None:
+        joints = JointState(name=[*self.station.joint_names, GRIPPER_JOINT])
+        joints.header.stamp = stamp
+        joints.position = [*self.station.joint_positions().tolist(), self.station.gripper_position() * GRIPPER_CLOSED]
+        joints.velocity = [*self.station.joint_velocities().tolist(), self.station.gripper_speed() * GRIPPER_CLOSED]
+        self._joints.publish(joints)
+
+    def _publish_sight(self) -> None:
+        observation = self.station.observe()
+        stamp, frame = stamp_from(self._now()), observation.camera.frame
+        info = camera_to(observation.camera, stamp)
+        self._rgb_info.publish(info)
+        self._depth_info.publish(info)
+        self._rgb.publish(image_to(observation.rgb, "rgb8", frame, stamp))
+        self._depth.publish(image_to(observation.depth, "32FC1", frame, stamp))
+        self._publish_truth(stamp)
+
+    def _publish_truth(self, stamp) -> None:
+        points = self.station.object_points().astype(np.float32)
+        fields = [PointField(name=n, offset=4 * i, datatype=PointField.FLOAT32, count=1) for i, n in enumerate("xyz")]
+        cloud = PointCloud2(height=1, width=len(points), fields=fields, point_step=12, row_step=12 * len(points), is_dense=True, data=points.tobytes())
+        cloud.header.frame_id, cloud.header.stamp = self.station.base_frame, stamp
+        self._object.publish(cloud)
+        outcome = self.station.outcome()
+        if outcome != getattr(self, "_told", None):
+            self._told = outcome
+            text = {"verdict": outcome[0], "reason": outcome[1], "seed": self.settings.seed, "time": round(self.station.time, 2)}
+            self._outcome.publish(String(data=yaml.safe_dump(text, sort_keys=False)))
+
+    # -- what the hardware would obey -----------------------------------------------------------------------------------------
+
+    def _on_target(self, msg: PoseStamped) -> None:
+        try:
+            if msg.header.frame_id != self.station.base_frame:
+                raise InputError(f"header.frame_id: {msg.header.frame_id!r}, must be {self.station.base_frame!r}")
+            self.target = pose_from(msg.pose, "pose") @ self.T_link8_tcp
+        except InputError as error:
+            self.status.refuse(self.settings.topics.target_pose, error)
+
+    def _on_goal(self, goal: GripperCommand.Goal) -> GoalResponse:
+        position = goal.command.position
+        if not 0.0 <= position <= GRIPPER_CLOSED:
+            self.status.refuse(self.settings.topics.gripper, f"command.position: {position}, must lie in [0, {GRIPPER_CLOSED}]")
+            return GoalResponse.REJECT
+        return GoalResponse.ACCEPT
+
+    async def _run_gripper(self, handle: ServerGoalHandle) -> GripperCommand.Result:
+        """Obey until the gripper has settled or another goal comes."""
+        if self._goal is not None:
+            self._goal[1].set_result(False)
+        self.grip = handle.request.command.position / GRIPPER_CLOSED
+        if self.target is None:
+            self.target = self.station.ee_pose()
+        done = Future()
+        self._goal, self._settled_since = (handle, done), self._now()
+        settled = await done
+        position = self.station.gripper_position() * GRIPPER_CLOSED
+        reached = abs(position - handle.request.command.position) < 0.05
+        if settled:
+            handle.succeed()  # stalled on an object is a grasp, not a failure (allow_stalling)
+        elif handle.is_cancel_requested:
+            handle.canceled()
+        else:
+            handle.abort()
+        return GripperCommand.Result(position=position, effort=0.0, stalled=not reached, reached_goal=reached)
+
+    def _finish_gripper(self) -> None:
+        if self._goal is None:
+            return
+        handle, done = self._goal
+        if abs(self.station.gripper_speed()) > 0.05:
+            self._settled_since = self._now()
+        if self._now() - self._settled_since > 0.2 or handle.is_cancel_requested:
+            self._goal = None
+            done.set_result(not handle.is_cancel_requested)
+
+    def diagnose(self) -> dict:
+        rate = self.pace.rate(time.monotonic()) * STEP
+        slow = 0 < rate < 0.9 * self.settings.real_time_factor
+        self.problem("pace", f"{rate:.2f} x real time, asked for {self.settings.real_time_factor:g}" if slow else "")
+        return {"real_time_factor": round(rate, 3), "outcome": ": ".join(self._told)}
+
+    def close(self) -> None:
+        self.station.close()
+
+
+def main() -> int:
+    return run_node(StationNode)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,154 @@
+"""What every node has: typed parameters, its configuration on a latched topic, diagnostics, a clean end with a report."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")  # discovery stays on this host unless someone asks for more
+
+import rclpy
+import yaml
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
+from rclpy.clock import Clock, ClockType
+from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
+from rclpy.executors import ExternalShutdownException
+from rclpy.node import Node
+from std_msgs.msg import String
+
+from uma.control.settings import flatten, replaced
+from uma.types import InputError
+from uma_ros.names import CONFIGURATION
+
+
+class UmaNode(Node):
+    """A node whose parameters are the fields of a settings dataclass.
+
+    Args:
+        name: default node name.
+        settings: an instance with the defaults; `self.settings` holds it with the parameters' values.
+    """
+
+    def __init__(self, name: str, settings: Any) -> None:
+        super().__init__(name)
+        values = {}
+        for key, (default, rule) in flatten(settings).items():
+            values[key] = self.declare_parameter(key, default, describe(default, rule)).value
+            values[key] = list(values[key]) if isinstance(default, list) else values[key]
+        self.settings = replaced(settings, values)
+        self.add_on_set_parameters_callback(lambda _: SetParametersResult(successful=False, reason="parameters are read at the start; restart the node to change one"))
+        self.started = time.monotonic()
+        self.problems: dict[str, str] = {}
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self._configuration = self.create_publisher(String, self.settings.topics.configuration, CONFIGURATION)
+        self.every(1.0, self._publish_diagnostics)
+
+    # -- time -----------------------------------------------------------------------------------------------------------------
+
+    def every(self, period: float, callback: Callable[[], None]):
+        """A timer on the steady clock: a /clock that stops cannot silence it."""
+        return self.create_timer(period, callback, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    def ros_time(self) -> float:
+        """Now on the ROS clock (the simulation's if use_sim_time), seconds."""
+        return self.get_clock().now().nanoseconds * 1e-9
+
+    # -- topics ---------------------------------------------------------------------------------------------------------------
+
+    def listen(self, kind: type, topic: str, callback: Callable, qos: Any) -> None:
+        """Subscribe; an incompatible publisher becomes a problem in the diagnostics."""
+        events = SubscriptionEventCallbacks(incompatible_qos=lambda e: self.problem(topic, f"a publisher's QoS does not fit ({e.last_policy_kind})"))
+        self.create_subscription(kind, topic, callback, qos, event_callbacks=events)
+
+    def speak(self, kind: type, topic: str, qos: Any):
+        """A publisher; an incompatible subscriber becomes a problem in the diagnostics."""
+        events = PublisherEventCallbacks(incompatible_qos=lambda e: self.problem(topic, f"a subscriber's QoS does not fit ({e.last_policy_kind})"))
+        return self.create_publisher(kind, topic, qos, event_callbacks=events)
+
+    # -- what an operator sees ------------------------------------------------------------------------------------------------
+
+    def problem(self, name: str, text: str) -> None:
+        """Something that is wrong until it is cleared with an empty text."""
+        if text and self.problems.get(name) != text:
+            self.get_logger().warning(f"{name}: {text}")
+        if text:
+            self.problems[name] = text
+        else:
+            self.problems.pop(name, None)
+
+    def diagnose(self) -> dict[str, Any]:
+        """Values for /diagnostics and for the report at the end."""
+        return {}
+
+    def publish_configuration(self, **more: Any) -> None:
+        """Say once, for everybody who comes later, with what this node runs."""
+        parameters = {k: v for k, (v, _) in flatten(self.settings).items()}
+        text = yaml.safe_dump({"node": self.get_name(), "parameters": parameters, **more}, sort_keys=False)
+        self._configuration.publish(String(data=text))
+
+    def _publish_diagnostics(self) -> None:
+        values = {**self.diagnose(), **self.problems}
+        level = DiagnosticStatus.WARN if self.problems else DiagnosticStatus.OK
+        message = "; ".join(f"{k}: {v}" for k, v in self.problems.items()) or "ok"
+        pairs = [KeyValue(key=k, value=str(v)) for k, v in values.items()]
+        status = DiagnosticStatus(level=level, name=f"uma: {self.get_name()}", message=message, hardware_id="uma", values=pairs)
+        msg = DiagnosticArray(status=[status])
+        msg.header.stamp = self.get_clock().now().to_msg()
+        self._diagnostics.publish(msg)
+
+    def close(self) -> None:
+        """Called once at the end, while publishing is still possible."""
+
+
+def describe(default: Any, rule: dict) -> ParameterDescriptor:
+    """The ROS descriptor of a setting: description, range, read only."""
+    text = rule.get("description", "")
+    if rule.get("choices"):
+        text += f" ({' | '.join(rule['choices'])})"
+    descriptor = ParameterDescriptor(description=text, read_only=False)
+    low, high = rule.get("low"), rule.get("high")
+    if isinstance(default, float) and low is not None and high is not None:
+        descriptor.floating_point_range = [FloatingPointRange(from_value=float(low), to_value=float(high), step=0.0)]
+    elif isinstance(default, int) and not isinstance(default, bool) and low is not None and high is not None:
+        descriptor.integer_range = [IntegerRange(from_value=int(low), to_value=int(high), step=0)]
+    return descriptor
+
+
+def run_node(make: Callable[[], UmaNode], spin: Callable[[UmaNode], None] | None = None) -> int:
+    """Run a node until Ctrl-C or SIGTERM. Returns the process's exit code.
+
+    Args:
+        make: builds the node.
+        spin: runs it; the default is an executor on this thread.
+    """
+    rclpy.init(args=sys.argv)
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    node = None
+    try:
+        node = make()
+        (spin or rclpy.spin)(node)
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    except InputError as error:
+        print(f"{os.path.basename(sys.argv[0])}: {error}", file=sys.stderr)
+        return 2
+    except rclpy.exceptions.ParameterException as error:
+        print(f"{os.path.basename(sys.argv[0])}: {error}", file=sys.stderr)
+        return 2
+    except Exception:
+        if rclpy.ok():  # else it was ended while it was starting
+            raise
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        if node is not None:
+            node.close()
+            report = ", ".join(f"{k} {v}" for k, v in node.diagnose().items())
+            print(f"[{node.get_name()}] ended after {time.monotonic() - node.started:.1f} s; {report}", file=sys.stderr, flush=True)
+            node.destroy_node()
+        rclpy.try_shutdown()
+    return 0
