@@ -77,16 +77,46 @@ def main() -> None:
     for name, stages in samples.items():
         for stage, values in stages.items():
             floor = 1e3 * flops[name] / rate if stage == "total" else None
-            rows.append({"regime": name, "stage": stage, "floor_ms": floor, **{k: float(np.percentile(values, q)) for k, q in (("median", 50), ("p95", 95), ("p99", 99))}})
-    rows.append({"regime": "once a task", "stage": "task encoder", "floor_ms": None, **{k: float(np.percentile(task_ms[3:], q)) for k, q in (("median", 50), ("p95", 95), ("p99", 99))}})
-    table = Table("regime", "stage", "median ms", "p95", "p99", "floor ms", "median / floor", title=f"{args.repeats} chunks of {HORIZON} actions, {args.threads} thread(s), {platform.processor() or platform.machine()}, "
-                  f"torch {torch.__version__}, {rate / 1e9:.0f} GFLOP/s matrix product")
+            rows.append(
+                {
+                    "regime": name,
+                    "stage": stage,
+                    "floor_ms": floor,
+                    **{k: float(np.percentile(values, q)) for k, q in (("median", 50), ("p95", 95), ("p99", 99))},
+                }
+            )
+    rows.append(
+        {
+            "regime": "once a task",
+            "stage": "task encoder",
+            "floor_ms": None,
+            **{k: float(np.percentile(task_ms[3:], q)) for k, q in (("median", 50), ("p95", 95), ("p99", 99))},
+        }
+    )
+    table = Table(
+        "regime",
+        "stage",
+        "median ms",
+        "p95",
+        "p99",
+        "floor ms",
+        "median / floor",
+        title=f"{args.repeats} chunks of {HORIZON} actions, {args.threads} thread(s), {platform.processor() or platform.machine()}, "
+        f"torch {torch.__version__}, {rate / 1e9:.0f} GFLOP/s matrix product",
+    )
     for r in rows:
         floor = r["floor_ms"]
-        table.add_row(r["regime"], r["stage"], *(f"{r[k]:.1f}" for k in ("median", "p95", "p99")), *((f"{floor:.1f}", f"{r['median'] / floor:.1f}") if floor else ("", "")))
+        table.add_row(
+            r["regime"],
+            r["stage"],
+            *(f"{r[k]:.1f}" for k in ("median", "p95", "p99")),
+            *((f"{floor:.1f}", f"{r['median'] / floor:.1f}") if floor else ("", "")),
+        )
     Console().print(table)
     if args.json:
-        args.json.write_text(json.dumps({"rows": rows, "gflops": rate / 1e9, "flops": flops, "threads": args.threads, "torch": torch.__version__}, indent=2) + "\n")
+        args.json.write_text(
+            json.dumps({"rows": rows, "gflops": rate / 1e9, "flops": flops, "threads": args.threads, "torch": torch.__version__}, indent=2) + "\n"
+        )
 
 
 if __name__ == "__main__":

@@ -141,10 +141,10 @@ class ReferenceMotion:
             _require(len(p) == T, f"{name}.phase: {len(p)} values for {T} waypoints, must be empty or {T}")
             _require(len(v) == T, f"{name}.is_valid: {len(v)} values for {T} waypoints, must be empty or {T}")
             _require(bool(v.any()), f"{name}.is_valid: no valid waypoint, at least 1 is needed")
-            bad = np.flatnonzero(v & ~np.isfinite(w).all(axis=1))
-            _require(bad.size == 0, f"{name}.waypoints[{bad[0] if bad.size else 0}]: {w[bad[0]] if bad.size else ''} is not finite")
-            far = np.flatnonzero(v & (np.abs(w) > self.MAX_COORDINATE).any(axis=1))
-            _require(far.size == 0, f"{name}.waypoints[{far[0] if far.size else 0}]: {w[far[0]] if far.size else ''} is over {self.MAX_COORDINATE} m from the origin of {self.frame}")
+            for i in np.flatnonzero(v):
+                point = f"{name}.waypoints[{i}]: {w[i]}"
+                _require(bool(np.isfinite(w[i]).all()), f"{point} is not finite")
+                _require(bool(np.abs(w[i]).max() <= self.MAX_COORDINATE), f"{point} is over {self.MAX_COORDINATE} m from the origin of {self.frame}")
             _require(bool(np.isfinite(p).all()) and p.min() >= 0.0 and p.max() <= 1.0, f"{name}.phase: {p}, must lie in [0, 1]")
             _require(bool((np.diff(p) >= 0).all()), f"{name}.phase: {p}, must not decrease")
             phase.append(p)

@@ -86,6 +86,7 @@ def _chunks(config: BenchmarkConfig, name: str, seed: int, station, first) -> It
 
     reference = plan_reference(station, np.random.default_rng([seed, 7]))
     if name == "hold_still":
+
         def act(o, n):
             return ActionChunk(np.repeat(o.T_cam_ee[None], HORIZON, 0), np.zeros(HORIZON), o.stamp, o.camera.frame, station.ee_frame)
     elif name == "grasp_and_follow":
@@ -108,6 +109,7 @@ def _chunks(config: BenchmarkConfig, name: str, seed: int, station, first) -> It
 
         def act(o, n):
             return policy.predict(o, task, sequence=n, with_motion=config.with_motion).chunk
+
     observation, n = yield None, 0
     while True:
         observation, n = (yield act(observation, n)), n + 1
@@ -178,8 +180,18 @@ def summarize(results: list[EpisodeResult]) -> list[dict]:
         wins = [r for r in mine if r.outcome == "success"]
         low, high = wilson(len(wins), len(mine))
         classes = {k: sum(r.outcome == k for r in mine) for k in ("wrong_holder", "dropped", "no_grasp", "time_out")}
-        rows.append({"policy": name, "episodes": len(mine), "success": len(wins), "low": low, "high": high, "grasp": sum(r.grasped for r in mine),
-                     "seconds": float(np.median([r.seconds for r in wins])) if wins else math.nan, **classes})
+        rows.append(
+            {
+                "policy": name,
+                "episodes": len(mine),
+                "success": len(wins),
+                "low": low,
+                "high": high,
+                "grasp": sum(r.grasped for r in mine),
+                "seconds": float(np.median([r.seconds for r in wins])) if wins else math.nan,
+                **classes,
+            }
+        )
     return rows
 
 
@@ -188,8 +200,14 @@ def print_table(rows: list[dict], console: Console) -> None:
     table = Table("policy", "success", "95 % interval", "grasp", "wrong holder", "dropped", "no grasp", "time out", "s to success")
     for r in rows:
         n = r["episodes"]
-        table.add_row(r["policy"], f"{r['success']}/{n} = {100 * r['success'] / n:.0f} %", f"{100 * r['low']:.0f} to {100 * r['high']:.0f} %", f"{100 * r['grasp'] / n:.0f} %",
-                      *(str(r[k]) for k in ("wrong_holder", "dropped", "no_grasp", "time_out")), f"{r['seconds']:.1f}")
+        table.add_row(
+            r["policy"],
+            f"{r['success']}/{n} = {100 * r['success'] / n:.0f} %",
+            f"{100 * r['low']:.0f} to {100 * r['high']:.0f} %",
+            f"{100 * r['grasp'] / n:.0f} %",
+            *(str(r[k]) for k in ("wrong_holder", "dropped", "no_grasp", "time_out")),
+            f"{r['seconds']:.1f}",
+        )
     console.print(table)
 
 

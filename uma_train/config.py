@@ -18,6 +18,8 @@ class TrainConfig:
         out: folder of the run: training state, log, and the bundle under ``bundle/``.
         preset: architecture preset of `uma.model.config`.
         steps: optimiser steps.
+        minutes: end the run, its schedule included, after this long if ``steps`` have not been reached by then; 0 = no limit.
+            Where cores are shared it is the time that is known beforehand. Such a run resumes, but not bit for bit.
         batch_size: windows a step.
         lr: peak learning rate. The paper's 1e-4 is for width 768; narrow models take more.
         warmup: steps of linear warm-up (paper: 10,000 of a far longer run); afterwards the rate falls as a cosine to 0.
@@ -37,6 +39,7 @@ class TrainConfig:
     out: str = "runs/train"
     preset: Literal["tiny", "small", "base"] = "small"
     steps: int = 6000
+    minutes: float = 0.0
     batch_size: int = 64
     lr: float = 1e-3
     warmup: int = 200

@@ -39,6 +39,14 @@ class Processes:
             p.grad = flat[offset : offset + n].view_as(p)
             offset += n
 
+    def from_first(self, value: float) -> float:
+        """The first process's value, on all: for what they must agree on, such as the time."""
+        if self.count == 1:
+            return value
+        message = torch.tensor([value], dtype=torch.float64)
+        dist.broadcast(message, 0)
+        return message.item()
+
     def close(self) -> None:
         """Leave the group."""
         if dist.is_initialized():

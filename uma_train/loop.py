@@ -7,8 +7,9 @@ import math
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 import torch
@@ -49,6 +50,7 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(self.parameters, lr=config.lr, weight_decay=config.weight_decay, betas=(0.9, 0.95))
         self.step = 0
         self.seconds = 0.0
+        self.progress = 0.0
 
     def draw(self, step: int) -> Batch:
         """Batch of a step: with or without motion tokens, as the mask mix says."""
@@ -63,7 +65,14 @@ class Trainer:
         """Learning rate of the present step."""
         c = self.config
         warm = min(1.0, (self.step + 1) / max(1, c.warmup))
-        return c.lr * warm * 0.5 * (1 + math.cos(math.pi * self.step / c.steps))
+        return c.lr * warm * 0.5 * (1 + math.cos(math.pi * self.progress))
+
+    def is_done(self) -> bool:
+        """Advance `progress`, the share of the run that is over, by steps or by the clock; True at the end."""
+        c = self.config
+        by_clock = self.seconds / (60 * c.minutes) if c.minutes else 0.0
+        self.progress = min(1.0, self.processes.from_first(max(self.step / c.steps, by_clock)))
+        return self.progress >= 1.0
 
     def update(self, batch: Batch) -> dict[str, float]:
         """One optimiser step; returns the losses."""
@@ -95,8 +104,17 @@ class Trainer:
     def save(self, path: Path) -> None:
         """Write the training state atomically."""
         part = path.with_suffix(".part")
-        torch.save({"model": self.model.state_dict(), "average": self.average, "optimizer": self.optimizer.state_dict(), "step": self.step, "seconds": self.seconds,
-                    "config": json.dumps(to_json(self.config))}, part)
+        torch.save(
+            {
+                "model": self.model.state_dict(),
+                "average": self.average,
+                "optimizer": self.optimizer.state_dict(),
+                "step": self.step,
+                "seconds": self.seconds,
+                "config": json.dumps(to_json(self.config)),
+            },
+            part,
+        )
         os.replace(part, path)
 
     def load(self, path: Path) -> None:
@@ -144,16 +162,30 @@ def train(config: TrainConfig, console: Console | None = None) -> Path:
         trainer.load(state)
         console.print(f"resumed at step {trainer.step} of {config.steps}")
     parameters = sum(p.numel() for p in trainer.model.parameters())
-    console.print(f"{len(episodes) - held} episodes, {len(windows)} frames; {held} episodes held out; {parameters / 1e6:.2f} M parameters; {processes.count} process(es) of {torch.get_num_threads()} threads")
+    console.print(
+        f"{len(episodes) - held} episodes, {len(windows)} frames; {held} episodes held out; {parameters / 1e6:.2f} M parameters; "
+        f"{processes.count} process(es) of {torch.get_num_threads()} threads"
+    )
     if processes.is_first:
         (out / "config.json").write_text(json.dumps(to_json(config), indent=2) + "\n")
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
     began = time.monotonic() - trainer.seconds
-    with Progress(*columns, console=console) as progress, ThreadPoolExecutor(1) as pool, open(out / "log.jsonl" if processes.is_first else os.devnull, "a") as log:
+    with (
+        Progress(*columns, console=console) as progress,
+        ThreadPoolExecutor(1) as pool,
+        open(out / "log.jsonl" if processes.is_first else os.devnull, "a") as log,
+    ):
         bar = progress.add_task("train", total=config.steps, completed=trainer.step, note="")
         ahead = pool.submit(trainer.draw, trainer.step)
         smooth: dict[str, float] = {}
-        while trainer.step < config.steps:
+        while not trainer.is_done():
             batch = ahead.result()
             ahead = pool.submit(trainer.draw, trainer.step + 1)
             values = trainer.update(batch)
@@ -162,35 +194,66 @@ def train(config: TrainConfig, console: Console | None = None) -> Path:
                     smooth[k] = v if k not in smooth else 0.98 * smooth[k] + 0.02 * v
             trainer.seconds = time.monotonic() - began
             if trainer.step % 25 == 0:
-                log.write(json.dumps({"step": trainer.step, "seconds": round(trainer.seconds, 1), "lr": trainer.rate(), **{k: round(v, 5) for k, v in smooth.items()}}) + "\n")
+                log.write(
+                    json.dumps(
+                        {"step": trainer.step, "seconds": round(trainer.seconds, 1), "lr": trainer.rate(), **{k: round(v, 5) for k, v in smooth.items()}}
+                    )
+                    + "\n"
+                )
                 log.flush()
             rate = trainer.step * config.batch_size / max(trainer.seconds, 1e-6)
             progress.update(bar, completed=trainer.step, note=f"La {smooth.get('action', 0):.3f} Lx {smooth.get('motion', 0):.3f} {rate:.0f}/s")
             if not processes.is_first:
                 continue
-            if trainer.step % config.save_every == 0 or trainer.step == config.steps:
+            if trainer.step % config.save_every == 0:
                 trainer.save(state)
-            if trainer.step % config.validate_every == 0 or trainer.step == config.steps:
-                errors = validate(trainer.averaged(), validation)
-                log.write(json.dumps({"step": trainer.step, "validation": {k: asdict(v) for k, v in errors.items()}}) + "\n")
-                log.flush()
-                c, d = errors["control"], errors["dynamics"]
-                progress.console.print(f"step {trainer.step}: control {c.position_mm[0]:.1f}/{c.position_mm[1]:.1f}/{c.position_mm[2]:.1f} mm, {c.rotation_deg[0]:.1f} deg, "
-                                       f"gripper {100 * c.gripper:.1f} %; joint {errors['joint'].position_mm[0]:.1f} mm, keypoints {errors['joint'].motion_mm:.1f} mm; "
-                                       f"dynamics {d.motion_mm:.1f} mm (still {d.motion_still_mm:.1f}); inverse {errors['inverse'].position_mm[0]:.1f} mm")
-                export(trainer, out / "bundle", len(episodes) - held, errors["control"].position_mm)
+            if trainer.step % config.validate_every == 0:
+                report(trainer, validation, out, log, progress.console, len(episodes) - held)
+        if processes.is_first and trainer.step:
+            trainer.save(state)
+            report(trainer, validation, out, log, progress.console, len(episodes) - held)
     processes.close()
     return out / "bundle"
+
+
+def report(trainer: Trainer, validation: Windows, out: Path, log: TextIO, console: Console, episodes: int) -> None:
+    """Validate the averaged weights, say and log the errors of every mode, and export the bundle."""
+    errors = validate(trainer.averaged(), validation)
+    log.write(json.dumps({"step": trainer.step, "validation": {k: asdict(v) for k, v in errors.items()}}) + "\n")
+    log.flush()
+    c, d = errors["control"], errors["dynamics"]
+    console.print(
+        f"step {trainer.step}: control {c.position_mm[0]:.1f}/{c.position_mm[1]:.1f}/{c.position_mm[2]:.1f} mm, {c.rotation_deg[0]:.1f} deg, "
+        f"gripper {100 * c.gripper:.1f} %; joint {errors['joint'].position_mm[0]:.1f} mm, keypoints {errors['joint'].motion_mm:.1f} mm; "
+        f"dynamics {d.motion_mm:.1f} mm (still {d.motion_still_mm:.1f}); inverse {errors['inverse'].position_mm[0]:.1f} mm"
+    )
+    export(trainer, out / "bundle", episodes, errors["control"].position_mm)
 
 
 def export(trainer: Trainer, path: Path, episodes: int, position_mm: tuple[float, float, float]) -> None:
     """Write the averaged weights as a bundle with its card."""
     c = trainer.config
-    command = f"uma train --data {c.data} --out {c.out} --preset {c.preset} --steps {c.steps} --batch-size {c.batch_size} --seed {c.seed}"
-    training = {"command": command, "config": to_json(c), "step": trainer.step, "samples": trainer.step * c.batch_size, "episodes": episodes,
-                "seconds": round(trainer.seconds, 1), "torch": torch.__version__, "threads": torch.get_num_threads(), "processes": trainer.processes.count}
-    card = (f"# {c.preset}: a UMA checkpoint\n\nMade by `{command}`: {trainer.step} steps of {c.batch_size} windows ({training['samples']} samples) from {episodes} simulated "
-            f"episodes in {trainer.seconds / 60:.0f} minutes on {trainer.processes.count * torch.get_num_threads()} CPU threads, torch {torch.__version__}.\n\nHeld-out action position error at steps "
-            f"0 / 7 / 15 of a chunk, control mode, one sample: {position_mm[0]:.1f} / {position_mm[1]:.1f} / {position_mm[2]:.1f} mm.\n\n"
-            "Weights: Apache-2.0. For the simulated DROID station of this repository; it has seen no real image.\n")
+    changed = {f.name: getattr(c, f.name) for f in fields(c) if getattr(c, f.name) != f.default and f.name not in ("sampling", "objective")}
+    command = " ".join(["uma train", *(f"--{k.replace('_', '-')} {v}" for k, v in changed.items())])
+    if trainer.processes.count > 1:
+        command = f"torchrun --standalone --nproc_per_node {trainer.processes.count} -m {command.replace(' ', '.cli ', 1)}"
+    training = {
+        "command": command,
+        "config": to_json(c),
+        "step": trainer.step,
+        "samples": trainer.step * c.batch_size,
+        "episodes": episodes,
+        "seconds": round(trainer.seconds, 1),
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "processes": trainer.processes.count,
+    }
+    threads = trainer.processes.count * torch.get_num_threads()
+    error = " / ".join(f"{v:.1f}" for v in position_mm)
+    card = (
+        f"# {c.preset}: a UMA checkpoint\n\nMade by `{command}`\n\n{trainer.step} steps of {c.batch_size} windows ({training['samples']} samples) from {episodes} "
+        f"simulated episodes in {trainer.seconds / 60:.0f} minutes on {threads} CPU threads, seed {c.seed}, torch {torch.__version__}.\n\n"
+        f"Held-out action position error at steps 0 / 7 / 15 of a chunk, control mode, one sample: {error} mm.\n\n"
+        "Weights: Apache-2.0. For the simulated DROID station of this repository; it has seen no real image.\n"
+    )
     save_bundle(path, trainer.averaged(), Contract(), training=training, card=card)

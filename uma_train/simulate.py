@@ -54,11 +54,29 @@ def to_episode(run: dict) -> Episode:
         return np.stack([f[i] for f in frames])
 
     camera = run["camera"]
-    meta = {"task": "insertion", "source": "uma_sim", "seed": int(run["seed"]), "goal": int(run["goal"]), "mishap": run["mishap"],
-            "noise_scale": float(run["noise_scale"]), "camera": asdict(camera), "T_base_cam": run["T_base_cam"].tolist()}
-    return Episode(stack(0), stack(1), stack(2), run["observation_step"].astype(np.int32), (T_cam_base @ run["pose"]).astype(np.float32),
-                   run["gripper"].astype(np.float32), (T_cam_base @ run["label_pose"]).astype(np.float32), run["label_gripper"].astype(np.float32),
-                   se3.apply(T_cam_base, run["object_points"]).astype(np.float32), se3.apply(T_cam_base, run["holder_points"].reshape(-1, 3)).astype(np.float32), meta)
+    meta = {
+        "task": "insertion",
+        "source": "uma_sim",
+        "seed": int(run["seed"]),
+        "goal": int(run["goal"]),
+        "mishap": run["mishap"],
+        "noise_scale": float(run["noise_scale"]),
+        "camera": asdict(camera),
+        "T_base_cam": run["T_base_cam"].tolist(),
+    }
+    return Episode(
+        stack(0),
+        stack(1),
+        stack(2),
+        run["observation_step"].astype(np.int32),
+        (T_cam_base @ run["pose"]).astype(np.float32),
+        run["gripper"].astype(np.float32),
+        (T_cam_base @ run["label_pose"]).astype(np.float32),
+        run["label_gripper"].astype(np.float32),
+        se3.apply(T_cam_base, run["object_points"]).astype(np.float32),
+        se3.apply(T_cam_base, run["holder_points"].reshape(-1, 3)).astype(np.float32),
+        meta,
+    )
 
 
 def _job(args: tuple[SimulateConfig, int]) -> tuple[int, str, str]:
@@ -98,9 +116,17 @@ def simulate(config: SimulateConfig, console: Console | None = None) -> dict:
             kept = sum(r["result"] == "kept" for r in done.values())
             progress.update(bar, advance=1, description=f"kept {kept} ({100 * kept / len(done):.0f} %)")
     results = [done[s] for s in seeds]
-    by_mishap = {m: dict(Counter("kept" if r["result"] == "kept" else "failed" for r in results if r["mishap"] == m)) for m in sorted({r["mishap"] for r in results})}
-    card = {"config": asdict(config), "tried": len(results), "kept": sum(r["result"] == "kept" for r in results), "by_mishap": by_mishap,
-            "failures": dict(Counter(r["result"] for r in results if r["result"] != "kept")), "wall_seconds_this_run": round(time.monotonic() - began, 1)}
+    by_mishap = {
+        m: dict(Counter("kept" if r["result"] == "kept" else "failed" for r in results if r["mishap"] == m)) for m in sorted({r["mishap"] for r in results})
+    }
+    card = {
+        "config": asdict(config),
+        "tried": len(results),
+        "kept": sum(r["result"] == "kept" for r in results),
+        "by_mishap": by_mishap,
+        "failures": dict(Counter(r["result"] for r in results if r["result"] != "kept")),
+        "wall_seconds_this_run": round(time.monotonic() - began, 1),
+    }
     (out / "card.json").write_text(json.dumps(card, indent=2) + "\n")
     console.print(f"{card['kept']} of {card['tried']} episodes kept in {out}")
     return card

@@ -14,10 +14,10 @@ from uma.model.uma import TokenGrid, Uma
 T = 17
 
 
-def scrambled(config: ModelConfig = tiny()) -> Uma:
+def scrambled() -> Uma:
     """A model whose zero-initialised parts are not zero."""
     torch.manual_seed(0)
-    model = Uma(config, Normalization())
+    model = Uma(tiny(), Normalization())
     with torch.no_grad():
         for p in model.parameters():
             if (p == 0).all():
@@ -25,9 +25,9 @@ def scrambled(config: ModelConfig = tiny()) -> Uma:
     return model.eval()
 
 
-def inputs(B: int = 2, K: int = 3, seed: int = 0, config: ModelConfig = tiny()):
+def inputs(B: int = 2, K: int = 3, seed: int = 0):
     g = torch.Generator().manual_seed(seed)
-    N = config.points.total
+    N = tiny().points.total
 
     def randn(*shape):
         return torch.randn(*shape, generator=g)
@@ -93,8 +93,12 @@ def test_task_depends_on_the_reference_but_not_on_its_padding_or_order():
     task = model.encode_task(points, reference)
     shuffled = ReferenceBatch(*(getattr(reference, f.name).flip(1) for f in dataclasses.fields(reference)))
     assert torch.allclose(task, model.encode_task(points, shuffled), atol=1e-4)
-    padded = ReferenceBatch(*(torch.cat([getattr(reference, f.name), torch.ones_like(getattr(reference, f.name)) * (f.name != "is_valid")], 1)
-                              for f in dataclasses.fields(reference)))
+    padded = ReferenceBatch(
+        *(
+            torch.cat([getattr(reference, f.name), torch.ones_like(getattr(reference, f.name)) * (f.name != "is_valid")], 1)
+            for f in dataclasses.fields(reference)
+        )
+    )
     padded = dataclasses.replace(padded, is_valid=padded.is_valid.bool())
     assert torch.allclose(task, model.encode_task(points, padded), atol=1e-4)
     other = dataclasses.replace(reference, position=reference.position + 0.3)

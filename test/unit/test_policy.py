@@ -132,7 +132,10 @@ def test_a_prefix_comes_back_as_it_was_given(bundle):
     [
         (lambda p, o: p.encode_task(o, reference().transformed(np.eye(4), "map")), "reference frame 'map'"),
         (lambda p, o: p.encode_task(Observation(o.rgb, np.full_like(o.depth, np.nan), CAMERA, o.T_cam_ee, 0.0), reference()), "depth: 0 valid pixels"),
-        (lambda p, o: p.predict_motion(o, p.encode_task(o, reference()), ActionChunk(np.eye(4)[None], np.zeros(1), 0.0, CAMERA.frame, "x")), "chunk: 1 actions, must be 16"),
+        (
+            lambda p, o: p.predict_motion(o, p.encode_task(o, reference()), ActionChunk(np.eye(4)[None], np.zeros(1), 0.0, CAMERA.frame, "x")),
+            "chunk: 1 actions, must be 16",
+        ),
     ],
 )
 def test_bad_questions_are_refused(bundle, ask, message):

@@ -23,15 +23,30 @@ def episode(seed: int = 0, S: int = 24) -> Episode:
     """A gripper that carries a stick along a line; points are random."""
     rng = np.random.default_rng(seed)
     F, N = S // 2, tiny().points.total
-    frames = [quantize(PointSet(rng.normal([0, 0, 0.9], 0.2, (N, 3)).astype(np.float32), rng.integers(0, 255, (N, 3), dtype=np.uint8), rng.uniform(0, 0.2, N).astype(np.float32)))
-              for _ in range(F)]
+    frames = [
+        quantize(
+            PointSet(
+                rng.normal([0, 0, 0.9], 0.2, (N, 3)).astype(np.float32), rng.integers(0, 255, (N, 3), dtype=np.uint8), rng.uniform(0, 0.2, N).astype(np.float32)
+            )
+        )
+        for _ in range(F)
+    ]
     direction = rng.normal(size=3)
     path = np.array([0, 0, 0.8]) + np.linspace(0, 0.3, S + 1)[:, None] * direction / np.linalg.norm(direction)
     poses = se3.make_pose(np.repeat(np.diag([1.0, -1.0, -1.0])[None], S + 1, 0), path).astype(np.float32)
     tracks = (path[:S, None] + rng.normal(0, 0.03, (1, 16, 3))).astype(np.float32)
     grip = (np.arange(S) > S // 2).astype(np.float32)
-    return Episode(*(np.stack([f[i] for f in frames]) for i in range(3)), np.arange(0, S, 2, dtype=np.int32)[:F], poses[:S], grip, poses[1:], grip, tracks,
-                   rng.normal(0, 0.1, (8, 3)).astype(np.float32), {"seed": seed})
+    return Episode(
+        *(np.stack([f[i] for f in frames]) for i in range(3)),
+        np.arange(0, S, 2, dtype=np.int32)[:F],
+        poses[:S],
+        grip,
+        poses[1:],
+        grip,
+        tracks,
+        rng.normal(0, 0.1, (8, 3)).astype(np.float32),
+        {"seed": seed},
+    )
 
 
 def test_episodes_survive_the_disk(tmp_path):
@@ -90,7 +105,9 @@ def test_a_run_resumes_where_it_was_killed(tmp_path):
     data.mkdir()
     for i in range(5):
         save_episode(data / f"{i}.npz", episode(i))
-    common = dict(data=str(data), preset="tiny", batch_size=8, steps=12, save_every=6, validate_every=12, validation_episodes=1, warmup=2, bf16=False, threads=1)
+    common = dict(
+        data=str(data), preset="tiny", batch_size=8, steps=12, save_every=6, validate_every=12, validation_episodes=1, warmup=2, bf16=False, threads=1
+    )
     whole = train(TrainConfig(out=str(tmp_path / "whole"), **common))
     cut = TrainConfig(out=str(tmp_path / "cut"), **common)
     import uma_train.loop as loop
@@ -129,7 +146,9 @@ def test_no_data_is_a_clear_error(tmp_path):
 def test_benchmark_rows():
     low, high = wilson(40, 50)
     assert (round(low, 3), round(high, 3)) == (0.670, 0.888)
-    results = [EpisodeResult("uma", i, "success" if i < 3 else "wrong_holder", True, 5.0 + i, "") for i in range(4)] + [EpisodeResult("hold_still", 0, "no_grasp", False, float("nan"), "")]
+    results = [EpisodeResult("uma", i, "success" if i < 3 else "wrong_holder", True, 5.0 + i, "") for i in range(4)] + [
+        EpisodeResult("hold_still", 0, "no_grasp", False, float("nan"), "")
+    ]
     uma, still = summarize(results)
     assert (uma["success"], uma["episodes"], uma["wrong_holder"], uma["seconds"]) == (3, 4, 1, 6.0)
     assert (still["success"], still["no_grasp"]) == (0, 1)

@@ -90,8 +90,17 @@ class ModelConfig:
 
 def tiny() -> ModelConfig:
     """For tests: runs in milliseconds, learns little."""
-    return ModelConfig(width=32, heads=2, layers=2, task_tokens=4, groups=(24, 12), group_size=4, group_widths=(16,), task_layers=1,
-                       points=PointConfig(near=24, low=24, rest=16))
+    return ModelConfig(
+        width=32,
+        heads=2,
+        layers=2,
+        task_tokens=4,
+        groups=(24, 12),
+        group_size=4,
+        group_widths=(16,),
+        task_layers=1,
+        points=PointConfig(near=24, low=24, rest=16),
+    )
 
 
 def small() -> ModelConfig:

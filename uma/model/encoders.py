@@ -105,8 +105,11 @@ class TaskEncoder(nn.Module):
         center = points.xyz.new_tensor(n.point_center)
         position = torch.cat([(points.xyz - center) / n.point_scale, points.height[..., None] / n.local_scale], -1)
         cloud = self.points(points.xyz, torch.cat([position, points.rgb * 2 - 1], -1), position)
-        z = self.waypoint(torch.cat([(reference.position - center) / n.point_scale, (reference.position - reference.start) / n.local_scale,
-                                     reference.phase[..., None] * 2 - 1], -1))
+        z = self.waypoint(
+            torch.cat(
+                [(reference.position - center) / n.point_scale, (reference.position - reference.start) / n.local_scale, reference.phase[..., None] * 2 - 1], -1
+            )
+        )
         norms = iter(self.norms)
         for to_points, among, ffn in zip(self.to_points, self.among, self.ffn, strict=True):
             z = z + to_points(next(norms)(z), to_points.keys_values(cloud))

@@ -145,5 +145,9 @@ def reference_arrays(reference: ReferenceMotion, length: int = MAX_REFERENCE_TOK
         phase += list(p)
     n = len(position)
     pad = ((0, length - n), (0, 0))
-    return ReferenceArrays(np.pad(np.array(position, np.float32), pad), np.pad(np.array(start, np.float32), pad),
-                           np.pad(np.array(phase, np.float32), pad[0]), np.arange(length) < n)
+    return ReferenceArrays(
+        np.pad(np.array(position, np.float32), pad),
+        np.pad(np.array(start, np.float32), pad),
+        np.pad(np.array(phase, np.float32), pad[0]),
+        np.arange(length) < n,
+    )

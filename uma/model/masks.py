@@ -21,8 +21,17 @@ class MaskPattern:
     motion: Tensor
 
 
-def pattern(batch: int, steps: int, keypoints: int, *, action_target: bool, motion_target: bool, prefix: int = 0, tracked: bool = False,
-            device: torch.device | str = "cpu") -> MaskPattern:
+def pattern(
+    batch: int,
+    steps: int,
+    keypoints: int,
+    *,
+    action_target: bool,
+    motion_target: bool,
+    prefix: int = 0,
+    tracked: bool = False,
+    device: torch.device | str = "cpu",
+) -> MaskPattern:
     """The pattern of an inference mode.
 
     control: actions are targets and ``keypoints`` is 0. joint: both are targets. dynamics: motion is the target, actions are given.
@@ -63,6 +72,7 @@ class MaskMix:
 
     def draw(self, batch: int, steps: int, keypoints: int, generator: torch.Generator) -> MaskPattern:
         """Patterns for a batch; with ``keypoints`` 0 all are control, otherwise the regimes with motion tokens are mixed per sample."""
+
         def chance(p: float) -> Tensor:
             return torch.rand(batch, generator=generator) < p
 

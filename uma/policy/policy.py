@@ -134,8 +134,9 @@ class Policy:
         return MotionPrediction(points, observation.stamp, observation.camera.frame, self.contract.rate_hz, sequence, error)
 
     @torch.no_grad()
-    def _run(self, observation: Observation, task: Task, sequence: int, K: int, *, action_target: bool, motion_target: bool,
-             given: ActionChunk | None) -> tuple[np.ndarray, np.ndarray, dict[str, float]]:
+    def _run(
+        self, observation: Observation, task: Task, sequence: int, K: int, *, action_target: bool, motion_target: bool, given: ActionChunk | None
+    ) -> tuple[np.ndarray, np.ndarray, dict[str, float]]:
         """Normalised actions ``(H, 10)`` and motion ``(T, K, 3)``, averaged over the samples, and milliseconds by stage."""
         start = time.perf_counter()
         norm, H = self.model.normalization, self.contract.horizon
@@ -155,7 +156,9 @@ class Policy:
             prefix = len(given.poses)
             action[1 : 1 + prefix] = encode_actions(given.poses, given.gripper, T_cam_ee, norm)
         identity = torch.from_numpy(((task.keypoints[:K] - T_cam_ee[:3, 3]) / norm.local_scale).astype(np.float32))
-        grid = TokenGrid(torch.from_numpy(action).expand(S, -1, -1), torch.zeros(S, H + 1, K, 3), identity.expand(S, -1, -1), torch.ones(S, K, dtype=torch.bool))
+        grid = TokenGrid(
+            torch.from_numpy(action).expand(S, -1, -1), torch.zeros(S, H + 1, K, 3), identity.expand(S, -1, -1), torch.ones(S, K, dtype=torch.bool)
+        )
         mask = pattern(S, H + 1, K, action_target=action_target, motion_target=motion_target, prefix=prefix if action_target else 0)
         generator = torch.Generator().manual_seed((self.seed * 1_000_003 + sequence) % (1 << 62))
         noise = (torch.randn(S, H + 1, ACTION_DIM, generator=generator), torch.randn(S, H + 1, K, 3, generator=generator))

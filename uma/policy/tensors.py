@@ -11,9 +11,11 @@ from uma.model.inputs import PointSet, ReferenceArrays
 
 def point_batch(sets: list[PointSet]) -> PointBatch:
     """Stack `PointSet` into a batch."""
-    return PointBatch(torch.from_numpy(np.stack([s.xyz for s in sets])),
-                      torch.from_numpy(np.stack([s.rgb for s in sets]).astype(np.float32) / 255.0),
-                      torch.from_numpy(np.stack([s.height for s in sets])))
+    return PointBatch(
+        torch.from_numpy(np.stack([s.xyz for s in sets])),
+        torch.from_numpy(np.stack([s.rgb for s in sets]).astype(np.float32) / 255.0),
+        torch.from_numpy(np.stack([s.height for s in sets])),
+    )
 
 
 def ee_batch(poses: np.ndarray, gripper: np.ndarray) -> EndEffectorBatch:

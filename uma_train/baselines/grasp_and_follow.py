@@ -35,7 +35,9 @@ class GraspAndFollow:
         up = plane[:3]
         moving = [w for w in reference.waypoints if len(w) > 1]
         count = min(len(w) for w in moving) if moving else 1
-        points = np.stack([w[np.linspace(0, len(w) - 1, count).round().astype(int)] for w in moving]) if moving else np.stack([w[:1] for w in reference.waypoints])
+        points = (
+            np.stack([w[np.linspace(0, len(w) - 1, count).round().astype(int)] for w in moving]) if moving else np.stack([w[:1] for w in reference.waypoints])
+        )
         start = points[:, 0]
         middle = start.mean(0)
         axis = np.linalg.svd(start - middle, full_matrices=False)[2][0] if len(start) > 1 else observation.T_cam_ee[:3, 0]
@@ -46,12 +48,21 @@ class GraspAndFollow:
         grasp = se3.make_pose(np.stack([x, np.cross(z, x), z], -1), middle)
         above = grasp.copy()
         above[:3, 3] += APPROACH_M * up
-        motions = [se3.fit_rigid(start, points[:, t]) @ grasp if len(start) >= 3 else se3.make_pose(grasp[:3, :3], points[:, t].mean(0)) for t in range(1, count)]
+        motions = [
+            se3.fit_rigid(start, points[:, t]) @ grasp if len(start) >= 3 else se3.make_pose(grasp[:3, :3], points[:, t].mean(0)) for t in range(1, count)
+        ]
         last = motions[-1] if motions else grasp
         retreat = last.copy()
         retreat[:3, 3] -= 0.1 * last[:3, 2]
         # (pose, gripper, steps to stay once there)
-        self.plan = [(above, 0.0, 0), (grasp, 0.0, 0), (grasp, 1.0, CLOSE_STEPS), *((T, 1.0, 0) for T in motions), (last, 0.0, OPEN_STEPS), (retreat, 0.0, 10**6)]
+        self.plan = [
+            (above, 0.0, 0),
+            (grasp, 0.0, 0),
+            (grasp, 1.0, CLOSE_STEPS),
+            *((T, 1.0, 0) for T in motions),
+            (last, 0.0, OPEN_STEPS),
+            (retreat, 0.0, 10**6),
+        ]
         self.stage, self.waited = 0, 0
 
     def act(self, observation: Observation, sequence: int = 0) -> ActionChunk:
