@@ -63,4 +63,6 @@ def add_body(spec: mujoco.MjSpec, holder: Holder, name: str, color: tuple[float,
                 type=mujoco.mjtGeom.mjGEOM_BOX, size=[WALL / 2, half_side, (z1 - z0) / 2], pos=[r * np.cos(angle), r * np.sin(angle), (z0 + z1) / 2],
                 quat=[np.cos(angle / 2), 0, 0, np.sin(angle / 2)], rgba=c, **contacts.WORLD,
             )  # fmt: skip
-    body.add_geom(type=mujoco.mjtGeom.mjGEOM_CYLINDER, size=[holder.half_opening, FLOOR / 2, 0], pos=[0, 0, FLOOR / 2], rgba=shade * [0.8, 0.8, 0.8, 1], **contacts.WORLD)
+    body.add_geom(
+        type=mujoco.mjtGeom.mjGEOM_CYLINDER, size=[holder.half_opening, FLOOR / 2, 0], pos=[0, 0, FLOOR / 2], rgba=shade * [0.8, 0.8, 0.8, 1], **contacts.WORLD
+    )

@@ -25,7 +25,11 @@ NOISE_M, NOISE_RAD, NOISE_RHO = 0.003, 0.012, 0.85
 
 @dataclass
 class Mishap:
-    """One disturbance of an episode: "drop" (the gripper is forced open in transport), "miss" (it closes beside the utensil), "closed" (it starts closed), or "none"."""
+    """One disturbance of an episode.
+
+    ``kind`` is "drop" (the gripper is forced open in transport), "miss" (it closes beside the utensil),
+    "closed" (it starts closed), or "none".
+    """
 
     kind: str
     offset: np.ndarray
@@ -138,7 +142,8 @@ def run_demonstration(
     episode = {key: np.asarray(value) for key, value in rows.items()}
     reached = "success" if goal == station.scene.goal else "wrong_holder"
     return episode | {
-        "holder_points": np.stack([station.holder_points(h) for h in (0, 1)]), "observation_step": np.array(observed, dtype=np.int64), "observations": observations,
+        "holder_points": np.stack([station.holder_points(h) for h in (0, 1)]), "observation_step": np.array(observed, dtype=np.int64),
+        "observations": observations,
         "T_base_cam": station.T_base_cam, "camera": station.camera, "seed": seed, "goal": goal, "noise_scale": scale, "mishap": mishap.kind,
         "verdict": verdict, "success": verdict == reached, "reason": reason, "rate_hz": RATE_HZ,
     }  # fmt: skip

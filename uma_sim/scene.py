@@ -129,7 +129,15 @@ def build(scene: Scene, camera_fovy: float, visual: bool = False) -> mujoco.MjMo
 def _add_room(spec: mujoco.MjSpec, scene: Scene) -> None:
     world = spec.worldbody
     box = mujoco.mjtGeom.mjGEOM_BOX
-    spec.add_texture(name="sky", type=mujoco.mjtTexture.mjTEXTURE_SKYBOX, builtin=mujoco.mjtBuiltin.mjBUILTIN_GRADIENT, rgb1=[0.86, 0.88, 0.90], rgb2=[0.62, 0.65, 0.69], width=64, height=384)
+    spec.add_texture(
+        name="sky",
+        type=mujoco.mjtTexture.mjTEXTURE_SKYBOX,
+        builtin=mujoco.mjtBuiltin.mjBUILTIN_GRADIENT,
+        rgb1=[0.86, 0.88, 0.90],
+        rgb2=[0.62, 0.65, 0.69],
+        width=64,
+        height=384,
+    )
     world.add_geom(name="table", type=box, size=[0.55, 0.75, 0.02], pos=[0.35, 0.0, -0.02], rgba=scene.table_color, **contacts.WORLD)
     edge = np.array(scene.table_color) * [0.55, 0.55, 0.55, 1]
     world.add_geom(type=box, size=[0.551, 0.751, 0.006], pos=[0.35, 0.0, -0.034], rgba=edge, **contacts.SCENERY)
@@ -139,5 +147,9 @@ def _add_room(spec: mujoco.MjSpec, scene: Scene) -> None:
     world.add_geom(name="floor", type=box, size=[4, 4, 0.01], pos=[0, 0, -0.73], rgba=[0.45, 0.46, 0.48, 1], **contacts.SCENERY)
     world.add_geom(name="wall", type=box, size=[4, 0.05, 1.6], pos=[0, 2.2, 0.8], rgba=[0.75, 0.76, 0.77, 1], **contacts.SCENERY)
     k = 0.45 * scene.light
-    world.add_light(pos=[0.2, -0.6, 1.8], dir=[0.15, 0.35, -1], diffuse=[k] * 3, specular=[0.12] * 3, type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL, castshadow=True)
-    world.add_light(pos=[0.9, 0.8, 1.6], dir=[-0.3, -0.5, -1], diffuse=[0.5 * k] * 3, specular=[0] * 3, type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL, castshadow=False)
+    world.add_light(
+        pos=[0.2, -0.6, 1.8], dir=[0.15, 0.35, -1], diffuse=[k] * 3, specular=[0.12] * 3, type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL, castshadow=True
+    )
+    world.add_light(
+        pos=[0.9, 0.8, 1.6], dir=[-0.3, -0.5, -1], diffuse=[0.5 * k] * 3, specular=[0] * 3, type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL, castshadow=False
+    )

@@ -123,7 +123,9 @@ class Station:
         if not len(geoms):
             return 0
         bodies = self.model.geom_bodyid[geoms]
-        return sum(bool((((geoms[:, 0] == p) & (bodies[:, 1] == self._utensil)) | ((geoms[:, 1] == p) & (bodies[:, 0] == self._utensil))).any()) for p in self._pads)
+        return sum(
+            bool((((geoms[:, 0] == p) & (bodies[:, 1] == self._utensil)) | ((geoms[:, 1] == p) & (bodies[:, 0] == self._utensil))).any()) for p in self._pads
+        )
 
     def grasped(self) -> bool:
         """The jaw has stopped on the utensil, which lies between the pads."""

@@ -48,7 +48,11 @@ class Utensil:
         sign = np.tile([1.0, -1.0], NUM_POINTS // 2)
         for i, xi in enumerate(out[:, 0]):
             in_head = xi > self.half_length - self.head_length
-            width, thickness = SHAPES[self.shape].profile((xi - self.half_length + self.head_length) / self.head_length) if in_head else (self.handle_width / 2, self.handle_thickness / 2)
+            width, thickness = (
+                SHAPES[self.shape].profile((xi - self.half_length + self.head_length) / self.head_length)
+                if in_head
+                else (self.handle_width / 2, self.handle_thickness / 2)
+            )
             out[i, 1 if (i // 2) % 2 == 0 else 2] = sign[i] * (width if (i // 2) % 2 == 0 else thickness)
         return out
 
