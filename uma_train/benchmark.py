@@ -7,15 +7,20 @@ import math
 import multiprocessing
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from uma.types import ActionChunk, Observation
+    from uma_sim.station import Station
 
 POLICIES = ("uma", "uma_zeroed", "uma_other_task", "hold_still", "grasp_and_follow", "demonstrator")
 
@@ -29,8 +34,8 @@ class BenchmarkConfig:
         episodes, first_seed: scenes ``first_seed`` to ``first_seed + episodes - 1``; training uses seeds below 1,000,000.
         policies: of `POLICIES`. ``uma_zeroed`` is told nothing; ``uma_other_task`` gets the task tokens of the scene 500,000 seeds on;
             ``demonstrator`` is the scripted expert on the true state.
-        execute: actions executed of each chunk.
-        delay: control steps between an observation and the first action of its chunk.
+        execute: control steps between two observations.
+        delay: control steps that a chunk takes to compute; until then the last one goes on.
         num_steps, num_samples: of the sampler.
         with_motion: sample actions jointly with motion tokens.
         max_steps: control steps until an episode is given up.
@@ -54,8 +59,8 @@ class BenchmarkConfig:
     def __post_init__(self) -> None:
         if unknown := set(self.policies) - set(POLICIES):
             raise ValueError(f"policies: {sorted(unknown)[0]!r}, must be of {POLICIES}")
-        if not 1 <= self.execute + self.delay <= 16:
-            raise ValueError(f"execute + delay: {self.execute + self.delay}, must be 1 to 16")
+        if not 0 <= self.delay < self.execute or self.execute + self.delay > 16:
+            raise ValueError(f"execute {self.execute}, delay {self.delay}: delay must be less, and both together at most 16")
 
 
 @dataclass(frozen=True)
@@ -77,42 +82,31 @@ def _policy(checkpoint: str, num_steps: int, num_samples: int):
     return Policy.load(checkpoint, num_steps=num_steps, num_samples=num_samples, threads=1)
 
 
-def _chunks(config: BenchmarkConfig, name: str, seed: int, station, first) -> Iterator:
-    """A generator: send an observation, get a chunk in the camera frame. ``first`` is o_0."""
+def _actor(config: BenchmarkConfig, name: str, seed: int, station: Station, first: Observation) -> Callable[[Observation, int], ActionChunk]:
+    """What maps (observation, chunk number) to a chunk in the camera frame; ``first`` is o_0."""
     from uma.types import HORIZON, ActionChunk
     from uma_sim.station import Station
     from uma_sim.tasks.insertion import plan_reference
     from uma_train.baselines.grasp_and_follow import GraspAndFollow
 
-    reference = plan_reference(station, np.random.default_rng([seed, 7]))
     if name == "hold_still":
-
-        def act(o, n):
-            return ActionChunk(np.repeat(o.T_cam_ee[None], HORIZON, 0), np.zeros(HORIZON), o.stamp, o.camera.frame, station.ee_frame)
-    elif name == "grasp_and_follow":
-        script = GraspAndFollow(first, reference, station.ee_frame)
-        script.executed = config.execute
-
-        def act(o, n):
-            return script.act(o, n)
+        still = np.repeat(first.T_cam_ee[None], HORIZON, 0)
+        return lambda o, n: ActionChunk(still, np.zeros(HORIZON), o.stamp, o.camera.frame, station.ee_frame)
+    reference = plan_reference(station, np.random.default_rng([seed, 7]))
+    if name == "grasp_and_follow":
+        script = GraspAndFollow(first, reference, station.ee_frame, executed=config.execute)
+        return script.act
+    policy = _policy(config.checkpoint, config.num_steps, config.num_samples)
+    policy.seed = seed
+    if name == "uma_other_task":
+        other = Station(seed + 500_000)
+        task = policy.encode_task(other.observe(), plan_reference(other, np.random.default_rng([seed, 7])))
+        other.close()
     else:
-        policy = _policy(config.checkpoint, config.num_steps, config.num_samples)
-        policy.seed = seed
-        if name == "uma_other_task":
-            other = Station(seed + 500_000)
-            task = policy.encode_task(other.observe(), plan_reference(other, np.random.default_rng([seed, 7])))
-            other.close()
-        else:
-            task = policy.encode_task(first, reference)
-        if name == "uma_zeroed":
-            task = task.zeroed()
-
-        def act(o, n):
-            return policy.predict(o, task, sequence=n, with_motion=config.with_motion).chunk
-
-    observation, n = yield None, 0
-    while True:
-        observation, n = (yield act(observation, n)), n + 1
+        task = policy.encode_task(first, reference)
+    if name == "uma_zeroed":
+        task = task.zeroed()
+    return lambda o, n: policy.predict(o, task, sequence=n, with_motion=config.with_motion).chunk
 
 
 def run_episode(config: BenchmarkConfig, name: str, seed: int) -> EpisodeResult:
@@ -124,23 +118,19 @@ def run_episode(config: BenchmarkConfig, name: str, seed: int) -> EpisodeResult:
     lifted, step = False, 0
     verdict, reason, done_at = "in_progress", "", math.nan
     expert = Demonstrator()
-    source = None
-    if name != "demonstrator":
-        source = _chunks(config, name, seed, station, station.observe())
-        next(source)
-    plan: list[tuple[np.ndarray, float]] = []
+    actor = None if name == "demonstrator" else _actor(config, name, seed, station, station.observe())
+    running: list[tuple[np.ndarray, float]] = [(station.ee_pose(), 0.0)] * config.delay
+    chunk = 0
     while step < config.max_steps:
-        if source is None:
+        if actor is None:
             actions = [expert.act(station)]
         else:
-            # The chunk's first ``delay`` actions are due while it is being computed: what is left of the last plan runs then.
-            chunk = source.send(station.observe())
-            fresh = [(station.T_base_cam @ T, float(g > 0.5)) for T, g in zip(chunk.poses, chunk.gripper, strict=True)]
-            stale = plan[: config.delay] or [(station.ee_pose(), float(station.gripper_position() > 0.5))] * config.delay
-            actions = stale + fresh[config.delay : config.delay + config.execute]
-            plan = fresh[config.delay + config.execute :]
-            if config.delay:
-                actions = actions[: config.execute] if step else actions
+            answer = actor(station.observe(), chunk)
+            chunk += 1
+            plan = [(station.T_base_cam @ T, float(g > 0.5)) for T, g in zip(answer.poses, answer.gripper, strict=True)]
+            # While a chunk is computed, ``delay`` more actions of the running one come due; the new one is joined at its time.
+            actions = running + plan[config.delay : config.execute]
+            running = plan[config.execute : config.execute + config.delay]
         for T, g in actions:
             station.act(T, g)
             step += 1
@@ -197,7 +187,9 @@ def summarize(results: list[EpisodeResult]) -> list[dict]:
 
 def print_table(rows: list[dict], console: Console) -> None:
     """The rows of `summarize` for people."""
-    table = Table("policy", "success", "95 % interval", "grasp", "wrong holder", "dropped", "no grasp", "time out", "s to success")
+    table = Table()
+    for heading in ("policy", "success", "95 % interval", "grasp", "wrong holder", "dropped", "no grasp", "time out", "s to success"):
+        table.add_column(heading, no_wrap=True)
     for r in rows:
         n = r["episodes"]
         table.add_row(
@@ -206,7 +198,7 @@ def print_table(rows: list[dict], console: Console) -> None:
             f"{100 * r['low']:.0f} to {100 * r['high']:.0f} %",
             f"{100 * r['grasp'] / n:.0f} %",
             *(str(r[k]) for k in ("wrong_holder", "dropped", "no_grasp", "time_out")),
-            f"{r['seconds']:.1f}",
+            f"{r['seconds']:.1f}" if r["success"] else "",
         )
     console.print(table)
 
@@ -240,5 +232,5 @@ def benchmark(config: BenchmarkConfig, console: Console | None = None) -> list[d
     order = {name: i for i, name in enumerate(config.policies)}
     rows = summarize(sorted(results, key=lambda r: (order[r.policy], r.seed)))
     (out / "result.json").write_text(json.dumps({"config": asdict(config), "rows": rows, "wall_seconds": time.monotonic() - began}, indent=2))
-    print_table(rows, console)
+    print_table(rows, Console(width=120) if console.width < 120 else console)
     return rows

@@ -251,8 +251,8 @@ def export(trainer: Trainer, path: Path, episodes: int, position_mm: tuple[float
     threads = trainer.processes.count * torch.get_num_threads()
     error = " / ".join(f"{v:.1f}" for v in position_mm)
     card = (
-        f"# {c.preset}: a UMA checkpoint\n\nMade by `{command}`\n\n{trainer.step} steps of {c.batch_size} windows ({training['samples']} samples) from {episodes} "
-        f"simulated episodes in {trainer.seconds / 60:.0f} minutes on {threads} CPU threads, seed {c.seed}, torch {torch.__version__}.\n\n"
+        f"# {c.preset}: a UMA checkpoint\n\nMade by `{command}`\n\n{trainer.step} steps of {c.batch_size} windows ({training['samples']} samples) "
+        f"from {episodes} simulated episodes in {trainer.seconds / 60:.0f} minutes on {threads} CPU threads, seed {c.seed}, torch {torch.__version__}.\n\n"
         f"Held-out action position error at steps 0 / 7 / 15 of a chunk, control mode, one sample: {error} mm.\n\n"
         "Weights: Apache-2.0. For the simulated DROID station of this repository; it has seen no real image.\n"
     )

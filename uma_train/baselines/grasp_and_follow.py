@@ -25,10 +25,11 @@ class GraspAndFollow:
         observation: o_0.
         reference: in the camera frame; its waypoints with the same index are taken as simultaneous.
         ee_frame: frame that the poses place, its z axis pointing out of the gripper and its x axis along the pads' faces.
+        executed: actions of each chunk that are executed; the plan goes on after them.
     """
 
-    def __init__(self, observation: Observation, reference: ReferenceMotion, ee_frame: str):
-        self.ee_frame = ee_frame
+    def __init__(self, observation: Observation, reference: ReferenceMotion, ee_frame: str, *, executed: int = 8):
+        self.ee_frame, self.executed = ee_frame, executed
         cloud = unproject(observation.depth, observation.camera).reshape(-1, 3)
         cloud = cloud[np.isfinite(cloud).all(1)]
         plane = fit_plane(cloud[cloud[:, 2] < 1.8])
@@ -81,6 +82,3 @@ class GraspAndFollow:
             if i == self.executed - 1:
                 self.stage, self.waited = stage, waited
         return ActionChunk(np.stack(poses), np.array(grips), observation.stamp, observation.camera.frame, self.ee_frame, sequence=sequence)
-
-    executed = 8
-    """Actions of each chunk that are executed; the plan goes on after them."""
