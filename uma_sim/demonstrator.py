@@ -17,9 +17,6 @@ from uma_sim.tasks import insertion
 STEP_M, STEP_RAD = 0.04, 0.11
 """Largest step of a label from the measured pose in one 15 Hz period."""
 
-SET_DOWN = (0.48, -0.12)
-"""Free place on the table, metres in the base frame."""
-
 
 def _ramp(x: float, low: float, high: float) -> float:
     return float(np.clip((x - low) / (high - low), 0.0, 1.0))
@@ -67,19 +64,14 @@ class Demonstrator:
         T_ee_object = se3.invert(T) @ station.object_pose()
         goal, low = grasping.insertion_pose(utensil, holder, T_ee_object, grasping.carrying_rotation(T, T[:2, 3], self._tilt(T)))
         end = 1.0 if T_ee_object[0, 0] >= 0 else -1.0
-        leaning = float(np.arccos(np.clip(end * (goal[:3, :3] @ T_ee_object[:3, 0])[2], -1.0, 1.0)))
-        if leaning > self._tilt(T) + 0.35:
-            return self._set_down(T)
         low_now = se3.apply(T, T_ee_object[:3, 3] - end * utensil.half_length * T_ee_object[:3, 0])
         lateral = float(np.linalg.norm(low_now[:2] - low[:2]))
         angle = float(se3.rotation_angle(T[:3, :3], goal[:3, :3]))
         is_placed = lateral < 0.018 and angle < 0.2 and abs(low_now[2] - low[2]) < 0.014
-        # Wedged against a wall it will not come to the exact pose; let go deep enough in, it falls the rest of the way.
-        is_deep = insertion.is_over(station, index) and low_now[2] < 0.5 * holder.height and (angle > 0.2 or lateral > 0.018)
-        if is_placed or is_deep:
+        if is_placed:
             return se3.clip_step(T, goal, STEP_M, STEP_RAD), 0.0
         over_rim = holder.height + 0.045 - low[2]
-        goal[2, 3] += over_rim * max(_ramp(lateral, 0.010, 0.035), _ramp(angle, 0.15, 0.4))
+        goal[2, 3] += over_rim * max(_ramp(lateral, 0.008, 0.022), _ramp(angle, 0.12, 0.3))
         # Near the table lift straight up first: turning there would drive the lower end into it.
         share = max(_ramp(float(T[2, 3]), 0.04, 0.11), 1.0 - _ramp(lateral, 0.02, 0.06))
         target = se3.clip_step(T, goal, STEP_M, STEP_RAD * share)
@@ -90,18 +82,6 @@ class Demonstrator:
         step[:2] *= share * max(clear, 0.05)
         target[:3, 3] = T[:3, 3] + step * min(1.0, STEP_M / max(float(np.linalg.norm(step)), 1e-9))
         return target, 1.0
-
-    @staticmethod
-    def _set_down(T: np.ndarray) -> tuple[np.ndarray, float]:
-        """Swung in the grasp further than the wrist can make up for: press it flat on the free part of the table, or let go there."""
-        goal = grasping.top_down(grasping.bearing(T[:3, 0] + T[:3, 2]), np.array([*SET_DOWN, 0.03]))
-        lateral = float(np.linalg.norm(T[:2, 3] - goal[:2, 3]))
-        goal[2, 3] += 0.2 * _ramp(lateral, 0.03, 0.10)
-        is_down = lateral < 0.03 and T[2, 3] < 0.05
-        step = se3.clip_step(T, goal, STEP_M, STEP_RAD)
-        if lateral > 0.1 and T[2, 3] < 0.2:
-            step[:2, 3] = T[:2, 3]  # out of the holder first
-        return step, 0.0 if is_down else 1.0
 
     @staticmethod
     def _tilt(T: np.ndarray) -> float:
