@@ -20,7 +20,7 @@ MAX_STEP_M, MAX_STEP_RAD = 0.075, 0.15
 
 
 class Station:
-    """One random insertion scene with the robot in it.
+    """One random insertion scene with the robot in it. Not thread-safe: `observe` and `picture` must be called from one thread of the process.
 
     Args:
         seed: draws the scene; the same seed gives the same scene and the same noise.
