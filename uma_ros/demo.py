@@ -70,6 +70,12 @@ class Watcher:
     def task_is_heard(self) -> bool:
         return self._task.get_subscription_count() > 0
 
+    def recorder_listens(self) -> bool:
+        """Whether the recorder has found what a replay needs, so that the bag holds the first observation."""
+        topics = Topics()
+        needed = (topics.rgb, topics.depth, topics.robot_pose, topics.joint_states, topics.reference_motion, topics.active_reference, topics.action_chunk)
+        return all(any(i.node_name == "recorder" for i in self.node.get_subscriptions_info_by_topic(t)) for t in needed)
+
     def stop(self) -> None:
         if self._stop.service_is_ready():
             rclpy.spin_until_future_complete(self.node, self._stop.call_async(Trigger.Request()), timeout_sec=2.0)
@@ -89,9 +95,10 @@ class Watcher:
         policy, controller = self.status.get("policy"), self.status.get("controller")
         latency = dict(zip(policy.stages, policy.latency_ms)).get("total", float("nan")) if policy else float("nan")
         states = f"policy {State(policy.state).name if policy else '...':<8}controller {State(controller.state).name if controller else '...':<8}"
-        age = self.time - began if began else 0.0
+        if not began:
+            return f"waiting: {states} {policy.reason[:90] if policy else ''}"
         return (
-            f"{age:5.1f} s  {states} chunk {policy.sequence if policy else 0:3d}  latency {latency:4.0f} ms  "
+            f"{self.time - began:5.1f} s  {states} chunk {policy.sequence if policy else 0:3d}  latency {latency:4.0f} ms  "
             f"object {self.distance() * 100:5.1f} cm from the end of the reference  {self.outcome.get('reason', '')}"
         )
 
@@ -143,6 +150,9 @@ def drive(supervisor: Supervisor, watcher: Watcher, folder: Path, limit: float, 
     ready = (State.READY, State.RUNNING)
     wait(lambda: {"policy", "controller"} <= set(watcher.status) and all(watcher.status[n].state in ready for n in ("policy", "controller")), patience, "READY")
     wait(lambda: watcher.reference is not None and watcher.task_is_heard(), 10.0, "the scene's reference")
+    wait(watcher.recorder_listens, 10.0, "the recorder")
+    settled = time.monotonic() + 0.5  # publishers find it a little later than we do
+    wait(lambda: time.monotonic() > settled, 5.0, "time")
     save_reference(reference_from(watcher.reference), folder / "reference.yaml", "The task of this run, as it was sent to /uma/reference_motion.")
     watcher.send_task()
     refused = watcher.status["policy"].num_refused
