@@ -79,7 +79,7 @@ def executed_error(episode: Episode, index: int, settings: PolicySettings) -> fl
     return float(np.mean(errors)) if errors else float("nan")
 
 
-def replay(bag: str | Path, checkpoint: str = "", load: Callable[[PolicySettings], Any] = load_policy) -> tuple[list[Row], Episode, Any]:
+def replay(bag: str | Path, checkpoint: str = "", load: Callable[[PolicySettings], tuple[Any, Any]] = load_policy) -> tuple[list[Row], Episode, Any]:
     """Make every recorded chunk again.
 
     Raises:
@@ -89,7 +89,7 @@ def replay(bag: str | Path, checkpoint: str = "", load: Callable[[PolicySettings
     if not episode.chunks:
         raise InputError(f"bag {bag}: no message on {TOPICS.action_chunk}: there is nothing to compare with")
     settings = recorded_settings(episode, checkpoint)
-    policy = load(settings)
+    policy, _ = load(settings)
     buffer, rows, task = FrameBuffer(settings.robot_ee_frame, num_images=60, num_states=3000), [], None
     kinds = {
         TOPICS.rgb: Image, TOPICS.depth: Image, TOPICS.camera_info: CameraInfo, TOPICS.robot_pose: PoseStamped, TOPICS.joint_states: JointState,
@@ -129,8 +129,7 @@ def _again(msg: ActionChunkMsg, policy: Any, task: Any, observe: Callable[[int],
         if task is None or isinstance(task, InputError):
             raise InputError(f"no task before it in the bag{f': {task}' if task else ''}")
         observation = observe(stamp_ns)
-        with_motion = (recorded.sequence, stamp_ns) in episode.motions
-        chunk = policy.predict(observation, task, sequence=recorded.sequence, with_motion=with_motion).chunk
+        chunk = policy.predict(observation, task, sequence=recorded.sequence).chunk
     except InputError as error:
         nan = float("nan")
         return Row(recorded.sequence, recorded.stamp, False, nan, nan, nan, executed, str(error))
@@ -172,7 +171,7 @@ def plot(rows: list[Row], path: Path) -> None:
     plt.close(figure)
 
 
-def main(argv: list[str], load: Callable[[PolicySettings], Any] = load_policy) -> int:
+def main(argv: list[str], load: Callable[[PolicySettings], tuple[Any, Any]] = load_policy) -> int:
     """Exit code 0 when every chunk could be made again, 1 when one could not, 2 for a bad bag or checkpoint."""
     parser = argparse.ArgumentParser(prog="uma replay", description="Run the policy again on a recorded bag and compare with what it did.")
     parser.add_argument("bag", help="folder of the bag")

@@ -32,7 +32,7 @@ class FakePolicy:
             raise InputError(f"keypoints: {len(reference.waypoints)} given, this checkpoint takes at most {self.contract.max_keypoints}")
         return reference
 
-    def predict(self, observation, task, *, sequence=0, with_motion=False):
+    def predict(self, observation, task, *, sequence=0):
         time.sleep(0.03)
         goal = observation.T_cam_ee.copy()
         goal[:3, 3] = np.mean([w[-1] for w in task.waypoints], axis=0)
@@ -41,8 +41,7 @@ class FakePolicy:
             pose = clip_step(pose, goal, 0.015, 0.05)
             poses.append(pose)
         chunk = ActionChunk(np.array(poses), np.zeros(16), observation.stamp, observation.camera.frame, self.contract.ee_frame, 15.0, sequence)
-        motion = self.predict_motion(observation, task, chunk, sequence=sequence) if with_motion else None
-        return Prediction(chunk, motion, {"flow": 30.0, "total": 30.0})
+        return Prediction(chunk, None, {"flow": 30.0, "total": 30.0})
 
     def predict_motion(self, observation, task, chunk, *, sequence=0):
         if len(chunk.poses) != self.contract.horizon:
@@ -52,4 +51,4 @@ class FakePolicy:
 
 
 if __name__ == "__main__":
-    sys.exit(policy.main(lambda settings: FakePolicy()))
+    sys.exit(policy.main(lambda settings: (FakePolicy(), FakePolicy())))

@@ -46,7 +46,8 @@ class PolicySettings:
     num_samples: int = setting(4, "chunks that are sampled and averaged", 1, 32)
     threads: int = setting(1, "threads of torch", 1, 64)
     replan_steps: int = setting(8, "actions after which a new chunk is made", 1, 64)
-    predict_motion: bool = setting(True, "also predict the object's motion with every chunk")
+    predict_motion: bool = setting(True, "after each chunk, also predict the object motion that it will cause (dynamics mode)")
+    motion_samples: int = setting(1, "motions that are sampled and averaged for that", 1, 32)
     base_frame: str = setting("fr3_link0", "base frame of the robot")
     robot_ee_frame: str = setting("fr3_link8", "the frame whose pose the robot reports")
     max_image_age: float = setting(0.4, "s; older images are refused, longer silence is a HOLD", 0.02, 10.0)
@@ -58,10 +59,10 @@ class PolicySettings:
 class PolicyNode(UmaNode):
     """
     Args:
-        load: settings -> the policy; loads torch, so it runs in the worker's thread.
+        load: settings -> the policy for chunks and the one for predicted motion; runs in the worker's thread.
     """
 
-    def __init__(self, load: Callable[[PolicySettings], Any]) -> None:
+    def __init__(self, load: Callable[[PolicySettings], tuple[Any, Any]]) -> None:
         super().__init__("policy", PolicySettings())
         s, topics = self.settings, self.settings.topics
         self.session = Session(autostart=True)
@@ -76,6 +77,7 @@ class PolicyNode(UmaNode):
         # Shared with the worker, under the lock.
         self._wake = threading.Condition()
         self._policy: Any = None
+        self._motion_policy: Any = None
         self._task: Any = None
         self._task_frame = ""
         self._new_task: ReferenceMotion | None = None
@@ -174,6 +176,8 @@ class PolicyNode(UmaNode):
     def _tick(self) -> None:
         now = time.monotonic()
         if self._failure is not None:
+            if isinstance(self._failure, (ValueError, OSError, ImportError)):  # a wrong checkpoint: say so, without a trace
+                raise InputError(f"checkpoint {self.settings.checkpoint}: {self._failure}")
             raise self._failure
         blockers = self.watchdog.stale(now)
         closed = self._controller is not None and self.settings.require_controller and self._controller.state in (State.IDLE, State.FAULT)
@@ -194,15 +198,15 @@ class PolicyNode(UmaNode):
 
     # -- the model's thread ---------------------------------------------------------------------------------------------------
 
-    def _work(self, load: Callable[[], Any]) -> None:
+    def _work(self, load: Callable[[], tuple[Any, Any]]) -> None:
         try:
             began = time.monotonic()
-            policy = load()
+            policy, motion_policy = load()
             self.get_logger().info(f"checkpoint {policy.checkpoint_id} ready after {time.monotonic() - began:.1f} s")
             self.status.message.checkpoint_id = policy.checkpoint_id
             self.publish_configuration(checkpoint_id=policy.checkpoint_id)
             with self._wake:
-                self._policy = policy
+                self._policy, self._motion_policy = policy, motion_policy
             self.watchdog.heard("checkpoint", time.monotonic())
             while True:
                 with self._wake:
@@ -229,7 +233,6 @@ class PolicyNode(UmaNode):
 
     def _answer(self, frame: Frame, new_task: ReferenceMotion | None) -> None:
         began = time.perf_counter()
-        topics = self.settings.topics
         try:
             observation = frame.observation(self.frames, self._policy.contract.ee_frame)
         except InputError as error:
@@ -247,7 +250,7 @@ class PolicyNode(UmaNode):
         sequence, self._sequence = self._sequence, self._sequence + 1
         self._last_stamp = frame.stamp_ns
         try:
-            prediction = self._policy.predict(observation, self._task, sequence=sequence, with_motion=self.settings.predict_motion)
+            prediction = self._policy.predict(observation, self._task, sequence=sequence)
         except InputError as error:
             self.refused("observation", error)
             return
@@ -256,12 +259,13 @@ class PolicyNode(UmaNode):
                 return
         stamp = frame.rgb.header.stamp
         self._chunks.publish(chunk_to(prediction.chunk, stamp))
-        if prediction.motion is not None:
-            self._motions.publish(motion_to(prediction.motion, stamp))
-            self._markers.publish(MarkerArray(markers=motion_markers(prediction.motion, stamp)))
-        self._report(prediction, converted, (time.perf_counter() - began) * 1e3, topics)
+        self._report(prediction, converted, (time.perf_counter() - began) * 1e3)
+        if self.settings.predict_motion:  # once the chunk is on its way: the robot does not wait for it
+            motion = self._motion_policy.predict_motion(observation, self._task, prediction.chunk, sequence=sequence)
+            self._motions.publish(motion_to(motion, stamp))
+            self._markers.publish(MarkerArray(markers=motion_markers(motion, stamp)))
 
-    def _report(self, prediction: Prediction, converted: float, total: float, topics: Topics) -> None:
+    def _report(self, prediction: Prediction, converted: float, total: float) -> None:
         self.cadence.beat(time.monotonic(), total)
         stages = {"convert": converted, **{k: v for k, v in prediction.latency_ms.items() if k != "total"}, "total": total}
         message = self.status.message
@@ -293,7 +297,7 @@ class PolicyNode(UmaNode):
         try:
             chunk = chunk_from(request.chunk)
             with self._wake:
-                frame, task, policy = self.buffer.newest(), self._task, self._policy
+                frame, task, policy = self.buffer.newest(), self._task, self._motion_policy
             if frame is None or task is None or policy is None:
                 raise InputError("nothing to predict from: " + ("no complete observation yet" if frame is None else "no task yet"))
             observation = frame.observation(self.frames, policy.contract.ee_frame)
@@ -316,13 +320,17 @@ class PolicyNode(UmaNode):
         self._worker.join(timeout=2.0)
 
 
-def load_policy(settings: PolicySettings) -> Any:
+def load_policy(settings: PolicySettings) -> tuple[Any, Any]:
+    """The checkpoint twice, over the same weights: one samples chunks, the other predicts what they cause."""
     from uma.policy import Policy
 
-    return Policy.load(find(settings.checkpoint), seed=settings.seed, num_steps=settings.num_steps, num_samples=settings.num_samples, threads=settings.threads)
+    policy = Policy.load(find(settings.checkpoint), seed=settings.seed, num_steps=settings.num_steps, num_samples=settings.num_samples, threads=settings.threads)
+    return policy, Policy(policy.bundle, seed=settings.seed, num_steps=settings.num_steps, num_samples=settings.motion_samples)
 
 
-def main(load: Callable[[PolicySettings], Any] = load_policy) -> int:
+def main(load: Callable[[PolicySettings], tuple[Any, Any]] = load_policy) -> int:
+    if load is load_policy:
+        import uma.policy.policy  # noqa: F401  (torch comes in before there are threads: scipy trips over a half-imported one)
     return run_node(lambda: PolicyNode(load))
 
 

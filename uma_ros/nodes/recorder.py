@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -43,6 +42,7 @@ class RecorderNode(UmaNode):
             raise InputError(f"path: {path!r}, must name a folder that does not exist yet")
         self.bag = BagWriter(path)
         self.num_messages = 0
+        self._early: list[tuple[str, bytes]] = []
         self._skipped: dict[str, int] = {}
         for topic, (kind, listen, offered) in self._sources().items():
             self._record(topic, kind, listen, offered)
@@ -73,10 +73,19 @@ class RecorderNode(UmaNode):
         def write(data: bytes) -> None:
             self._skipped[topic] = seen = self._skipped.get(topic, -1) + 1
             if seen % every == 0:
-                self.bag.write(topic, self.get_clock().now().nanoseconds or time.time_ns(), data)
-                self.num_messages += 1
+                self._write(topic, data)
 
         self.create_subscription(kind, topic, write, listen, raw=True)
+
+    def _write(self, topic: str, data: bytes) -> None:
+        """Stamp with the ROS clock; what comes before a simulated clock has started is kept until it has, so that the order stays."""
+        now = self.get_clock().now().nanoseconds
+        self._early.append((topic, data))
+        if now > 0:
+            for early_topic, early in self._early:
+                self.bag.write(early_topic, now, early)
+            self.num_messages += len(self._early)
+            self._early.clear()
 
     def diagnose(self) -> dict:
         return {"messages": self.num_messages, "bag": self.settings.path}

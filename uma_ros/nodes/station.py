@@ -60,7 +60,7 @@ class StationNode(UmaNode):
             tools = {("fr3_link8", self.station.ee_frame): self.T_link8_tcp}
             save_calibration(Calibration(self.station.camera.frame, self.station.base_frame, self.station.T_base_cam, tools, datetime.now(UTC)), s.calibration_file)
         # The clock starts at the time of day: a station that is started again does not turn time back for the others.
-        self.start_time = float(int(time.time()))
+        self.start_time = round(time.time(), 2)
         self.num_steps = 0
         self.target: np.ndarray | None = None
         self.grip = self.station.gripper_position()
