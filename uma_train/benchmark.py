@@ -217,7 +217,6 @@ def benchmark(config: BenchmarkConfig, console: Console | None = None) -> list[d
     done = {(r.policy, r.seed) for r in results}
     seeds = range(config.first_seed, config.first_seed + config.episodes)
     jobs = [(config, name, seed) for seed in seeds for name in config.policies if (name, seed) not in done]
-    os.environ.setdefault("MUJOCO_GL", "egl")
     os.environ["OMP_NUM_THREADS"] = "1"
     began = time.monotonic()
     context = multiprocessing.get_context("spawn")

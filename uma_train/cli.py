@@ -16,6 +16,8 @@ def _run(config_type: type, function: Callable[[Any], Any], args: list[str] | No
     except (ValueError, FileNotFoundError) as e:
         print(f"{prog}: {e}", file=sys.stderr)
         return 2
+    except SystemExit as e:  # tyro has said what was wrong, or shown the help
+        return int(e.code or 0)
     except KeyboardInterrupt:
         print(f"{prog}: interrupted; the same command resumes", file=sys.stderr)
         return 130

@@ -1,8 +1,6 @@
 """The camera: metric depth, blind spots, and agreement of projection and rendering."""
 
-import os
 
-os.environ.setdefault("MUJOCO_GL", "egl")
 
 import numpy as np
 import pytest

@@ -1,8 +1,6 @@
 """Scenes, the demonstrator, recorded demonstrations and reference motions of the insertion task."""
 
-import os
 
-os.environ.setdefault("MUJOCO_GL", "egl")
 
 import numpy as np
 import pytest
