@@ -19,6 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from uma.checkpoint.bundle import Contract, load_bundle, save_bundle
 from uma.checkpoint.typed import to_json
 from uma.model.config import PRESETS
+from uma.model.contrastive import ProjectionHead
 from uma.model.inputs import Normalization
 from uma.model.uma import Uma
 from uma_train.config import TrainConfig
@@ -45,7 +46,8 @@ class Trainer:
         else:
             self.model = Uma(PRESETS[config.preset](), norm)
         self.model.train()
-        self.parameters = list(self.model.parameters())
+        self.head = ProjectionHead(self.model.config)
+        self.parameters = [*self.model.parameters(), *(self.head.parameters() if config.objective.contrastive_weight else ())]
         self.average = {k: v.clone() for k, v in self.model.state_dict().items()}
         self.optimizer = torch.optim.AdamW(self.parameters, lr=config.lr, weight_decay=config.weight_decay, betas=(0.9, 0.95))
         self.step = 0
@@ -80,7 +82,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate()
         with torch.autocast("cpu", torch.bfloat16, enabled=self.config.bf16):
-            out = losses(self.model, batch, self.config.objective, generator)
+            out = losses(self.model, self.head, batch, self.config.objective, generator)
         self.optimizer.zero_grad(set_to_none=True)
         out["total"].backward()
         self.processes.average_gradients(self.parameters)
@@ -107,6 +109,7 @@ class Trainer:
         torch.save(
             {
                 "model": self.model.state_dict(),
+                "head": self.head.state_dict(),
                 "average": self.average,
                 "optimizer": self.optimizer.state_dict(),
                 "step": self.step,
@@ -129,6 +132,7 @@ class Trainer:
         if differ := [k for k in mine if k not in free and mine[k] != stored.get(k)]:
             raise ValueError(f"{path} is of another run: {differ[0]} was {stored.get(differ[0])!r}, now {mine[differ[0]]!r}; give another --out")
         self.model.load_state_dict(state["model"])
+        self.head.load_state_dict(state["head"])
         self.average = state["average"]
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.seconds = state["step"], state["seconds"]

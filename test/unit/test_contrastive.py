@@ -1,0 +1,93 @@
+"""The contrastive term (paper A.1): what it rewards, what its views keep, and whom its gradient reaches."""
+
+
+import numpy as np
+import pytest
+import torch
+
+from uma.model.config import tiny
+from uma.model.contrastive import ProjectionHead, info_nce
+from uma.model.encoders import EndEffectorBatch, PointBatch, ReferenceBatch
+from uma.model.inputs import Normalization
+from uma.model.uma import TokenGrid, Uma
+from uma_train.data.windows import Batch
+from uma_train.objectives import Objective, contrastive_loss
+from uma_train.views import ViewSampling, augmented, hard_negative, keypoint_index, subsample
+
+
+def batch(B: int = 4, seed: int = 0) -> Batch:
+    g = torch.Generator().manual_seed(seed)
+    N = tiny().points.total
+    points = PointBatch(torch.randn(B, N, 3, generator=g) * 0.2, torch.rand(B, N, 3, generator=g), torch.rand(B, N, generator=g))
+    start = torch.randn(B, 3, 1, 3, generator=g).expand(B, 3, 4, 3)  # 3 keypoints of 4 waypoints
+    position = start + torch.arange(4)[None, None, :, None] * torch.randn(B, 1, 1, 3, generator=g) * 0.1
+    phase = torch.linspace(0, 1, 4).repeat(B, 3)
+    reference = ReferenceBatch(position.reshape(B, 12, 3), start.reshape(B, 12, 3), phase, torch.ones(B, 12, dtype=torch.bool))
+    ee = EndEffectorBatch(torch.eye(4).repeat(B, 1, 1), torch.zeros(B))
+    grid = TokenGrid(torch.zeros(B, 17, 10), torch.zeros(B, 17, 0, 3), torch.zeros(B, 0, 3), torch.ones(B, 0, dtype=torch.bool))
+    return Batch(points, ee, points, reference, grid, np.eye(4)[None].repeat(B, 0))
+
+
+def test_info_nce_equals_equation_9_written_out():
+    torch.manual_seed(0)
+    z = torch.nn.functional.normalize(torch.randn(6, 5), dim=-1)
+    group = [0, 1, 0, 1, 0, 2]
+    terms = []
+    for a in range(6):
+        positives = [b for b in range(6) if b != a and group[b] == group[a]]
+        if positives:
+            e = [float(torch.exp(z[a] @ z[b] / 0.07)) for b in range(6)]
+            terms.append(-np.log(sum(e[b] for b in positives) / sum(e[b] for b in range(6) if b != a)))
+    assert info_nce(z, torch.tensor(group)).item() == pytest.approx(np.mean(terms), rel=1e-4)
+    assert info_nce(z[:2], torch.tensor([0, 1])).item() == 0.0
+    together = torch.eye(5)[[0, 1, 0, 1]]
+    assert info_nce(together, torch.tensor([0, 1, 0, 1])).item() < 1e-3 < 5 < info_nce(together, torch.tensor([0, 0, 1, 1])).item()
+
+
+def test_views_keep_the_geometry_between_scene_and_reference():
+    b, rng = batch(), np.random.default_rng(0)
+    points, reference = augmented(b.initial_points, b.reference, ViewSampling(), rng)
+    kept = reference.is_valid
+    assert kept.any(1).all() and (kept & ~b.reference.is_valid).sum() == 0 and kept.sum() < b.reference.is_valid.sum()
+    before = torch.cdist(b.reference.position, b.initial_points.xyz)
+    after = torch.cdist(reference.position, points.xyz)
+    assert torch.allclose(before, after, atol=1e-4) and not torch.allclose(points.xyz, b.initial_points.xyz, atol=1e-2)
+    for _ in range(20):
+        thin = subsample(b.reference, ViewSampling(keep_keypoint=0.0, keep_waypoint=0.0), rng)
+        assert (thin.is_valid.sum(1) == 1).all()  # one keypoint, its first waypoint
+    assert torch.equal(keypoint_index(b.reference)[0], torch.arange(3).repeat_interleave(4))
+
+
+def test_hard_negatives_start_alike_move_otherwise_and_rigidly():
+    b = batch()
+    other = hard_negative(b.reference, ViewSampling(), np.random.default_rng(1))
+    first, last = b.reference.phase[0] == 0, b.reference.phase[0] == 1
+    assert torch.allclose(other.position[:, first], b.reference.start[:, first], atol=1e-5)
+    assert (other.position[:, last] - b.reference.position[:, last]).norm(dim=-1).min() > 0.02
+    shape = torch.cdist(b.reference.start[:, last], b.reference.start[:, last])
+    assert torch.allclose(torch.cdist(other.position[:, last], other.position[:, last]), shape, atol=1e-4)
+
+
+def test_its_gradient_reaches_the_task_encoder_and_the_head_alone():
+    torch.manual_seed(0)
+    model, b = Uma(tiny(), Normalization()), batch()
+    head = ProjectionHead(tiny())
+    loss = contrastive_loss(model, head, b, model.encode_task(b.initial_points, b.reference), Objective(), np.random.default_rng(0))
+    loss.backward()
+    touched = {name.split(".")[0] for name, p in model.named_parameters() if p.grad is not None and p.grad.any()}
+    assert touched == {"task_encoder"} and all(p.grad.any() for p in head.parameters())
+
+
+def test_training_on_it_groups_views_of_a_task():
+    torch.manual_seed(0)
+    model, b = Uma(tiny(), Normalization()), batch(8)
+    head, objective = ProjectionHead(tiny()), Objective(views=ViewSampling(turn_rad=0.3))
+    optimizer = torch.optim.AdamW([*model.task_encoder.parameters(), *head.parameters()], lr=3e-3)
+    first = None
+    for i in range(40):
+        loss = contrastive_loss(model, head, b, model.encode_task(b.initial_points, b.reference), objective, np.random.default_rng(i))
+        first = first or loss.item()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < 0.7 * first

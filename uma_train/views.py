@@ -1,0 +1,93 @@
+"""Views of a task specification (o_0, x_c) for the contrastive objective (paper A.1), on padded batches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from scipy.spatial.transform import Rotation
+from torch import Tensor
+
+from uma.model.encoders import PointBatch, ReferenceBatch
+
+
+@dataclass(frozen=True)
+class ViewSampling:
+    """How views differ.
+
+    Attributes:
+        views: augmented views per sample, S - 1; the unaugmented one is the S-th and alone conditions the denoiser.
+        hard_negatives: tasks per sample in the same scene that start at the same keypoints and move otherwise.
+        keep_keypoint, keep_waypoint: chance that a keypoint, or a waypoint after the first, stays in a view.
+        shift_m, turn_rad: of the random rigid motion of scene and reference together: uniform up to this on each axis, and
+            about a random axis.
+        negative_shift_m, negative_turn_rad: of the hard negatives' last pose.
+    """
+
+    views: int = 2
+    hard_negatives: int = 1
+    keep_keypoint: float = 0.7
+    keep_waypoint: float = 0.6
+    shift_m: float = 0.15
+    turn_rad: float = 0.6
+    negative_shift_m: float = 0.35
+    negative_turn_rad: float = 2.0
+
+
+def random_rigid(count: int, shift: float, turn: float, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """``(count, 3, 3)`` rotations and ``(count, 3)`` translations in metres."""
+    axis = rng.normal(size=(count, 3))
+    axis /= np.linalg.norm(axis, axis=1, keepdims=True)
+    R = Rotation.from_rotvec(axis * rng.uniform(0, turn, (count, 1))).as_matrix()
+    return torch.from_numpy(R.astype(np.float32)), torch.from_numpy(rng.uniform(-shift, shift, (count, 3)).astype(np.float32))
+
+
+def keypoint_index(reference: ReferenceBatch) -> Tensor:
+    """``(B, L)`` which keypoint each token belongs to: tokens of one keypoint share their start and stand together."""
+    change = (reference.start[:, 1:] != reference.start[:, :-1]).any(-1)
+    return torch.cat([torch.zeros_like(change[:, :1]), change], 1).cumsum(1)
+
+
+def subsample(reference: ReferenceBatch, sampling: ViewSampling, rng: np.random.Generator) -> ReferenceBatch:
+    """Drop keypoints and waypoints at random; at least one keypoint stays, and of each its first waypoint."""
+    B, L = reference.is_valid.shape
+    index = keypoint_index(reference)
+    count = int(index.max()) + 1
+    keep = torch.from_numpy(rng.random((B, count)) < sampling.keep_keypoint)
+    real = index.masked_fill(~reference.is_valid, 0).amax(1) + 1
+    sure = torch.from_numpy((rng.random(B) * real.numpy()).astype(np.int64))
+    keep[torch.arange(B), sure] = True
+    is_first = torch.cat([torch.ones(B, 1, dtype=torch.bool), index[:, 1:] != index[:, :-1]], 1)
+    waypoint = is_first | torch.from_numpy(rng.random((B, L)) < sampling.keep_waypoint)
+    return replace(reference, is_valid=reference.is_valid & keep.gather(1, index) & waypoint)
+
+
+def moved(points: PointBatch, reference: ReferenceBatch, R: Tensor, p: Tensor) -> tuple[PointBatch, ReferenceBatch]:
+    """Scene and reference under one rigid motion per sample, about the cloud's middle. Heights over the table are the scene's own and stay."""
+    middle = points.xyz.mean(1, keepdim=True)
+
+    def move(x: Tensor) -> Tensor:
+        return (x - middle) @ R.transpose(1, 2) + middle + p[:, None]
+
+    return replace(points, xyz=move(points.xyz)), replace(reference, position=move(reference.position), start=move(reference.start))
+
+
+def augmented(points: PointBatch, reference: ReferenceBatch, sampling: ViewSampling, rng: np.random.Generator) -> tuple[PointBatch, ReferenceBatch]:
+    """One positive view of every sample: subsampled, then moved."""
+    return moved(points, subsample(reference, sampling, rng), *random_rigid(len(points.xyz), sampling.shift_m, sampling.turn_rad, rng))
+
+
+def hard_negative(reference: ReferenceBatch, sampling: ViewSampling, rng: np.random.Generator) -> ReferenceBatch:
+    """The same keypoints on another path: each sample's starts carried along an interpolated random rigid motion, at the tokens' own phases."""
+    B, L = reference.is_valid.shape
+    valid = reference.is_valid[..., None].float()
+    middle = (reference.start * valid).sum(1) / valid.sum(1).clamp_min(1)
+    axis = rng.normal(size=(B, 3))
+    axis /= np.linalg.norm(axis, axis=1, keepdims=True)
+    turn = rng.uniform(0, sampling.negative_turn_rad, (B, 1)) * reference.phase.numpy()
+    R = Rotation.from_rotvec((axis[:, None] * turn[..., None]).reshape(-1, 3)).as_matrix().reshape(B, L, 3, 3)
+    shift = torch.from_numpy(rng.uniform(-sampling.negative_shift_m, sampling.negative_shift_m, (B, 1, 3)).astype(np.float32))
+    local = reference.start - middle[:, None]
+    position = (torch.from_numpy(R.astype(np.float32)) @ local[..., None])[..., 0] + middle[:, None] + shift * reference.phase[..., None]
+    return replace(reference, position=position)
