@@ -12,8 +12,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from uma_ros import runtime  # noqa: F401  (sets the discovery range before rclpy starts)
-
 import numpy as np
 import rclpy
 import yaml

@@ -13,12 +13,19 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import rclpy
 import yaml
+from builtin_interfaces.msg import Time
 
 from uma.types import InputError, ReferenceMotion
+from uma_ros.convert import reference_to
+from uma_ros.msg import PolicyStatus
+from uma_ros.msg import ReferenceMotion as ReferenceMsg
+from uma_ros.names import LATCHED, STATUS, TASK_IN, Topics
 
 
 def load_reference(path: str | Path) -> ReferenceMotion:
@@ -58,6 +65,55 @@ def save_reference(reference: ReferenceMotion, path: str | Path, comment: str = 
     Path(path).write_text("\n".join(lines) + "\n")
 
 
+class _Sender:
+    """Publishes a task and listens for the echo or the refusal."""
+
+    def __init__(self, topics: Topics) -> None:
+        rclpy.init()
+        self.node = rclpy.create_node("uma_reference")
+        self._topic = topics.reference_motion
+        self._publisher = self.node.create_publisher(ReferenceMsg, self._topic, TASK_IN)
+        self._sent = False
+        self._active: Time | None = None
+        self._num_refused: int | None = None
+        self._answer: str | None = None
+        self.node.create_subscription(ReferenceMsg, topics.active_reference, self._on_echo, LATCHED)
+        self.node.create_subscription(PolicyStatus, topics.status, self._on_status, STATUS)
+
+    def _on_echo(self, msg: ReferenceMsg) -> None:
+        if self._sent and msg.header.stamp != self._active:
+            self._answer = ""
+        self._active = msg.header.stamp
+
+    def _on_status(self, msg: PolicyStatus) -> None:
+        if msg.node != "policy":
+            return
+        if self._sent and msg.num_refused > self._num_refused and self._topic in msg.refused:
+            self._answer = msg.refused
+        self._num_refused = msg.num_refused
+
+    def _wait(self, condition: Callable[[], bool], deadline: float) -> bool:
+        while not condition() and time.monotonic() < deadline:
+            rclpy.spin_once(self.node, timeout_sec=0.1)
+        return condition()
+
+    def send(self, reference: ReferenceMotion, timeout: float) -> int:
+        deadline = time.monotonic() + timeout
+        if not self._wait(lambda: self._publisher.get_subscription_count() > 0 and self._num_refused is not None, deadline):
+            print(f"no policy heard within {timeout:g} s; is it running, in this ROS domain?", file=sys.stderr)
+            return 1
+        self._publisher.publish(reference_to(reference, self.node.get_clock().now().to_msg()))
+        self._sent = True
+        if not self._wait(lambda: self._answer is not None, deadline):
+            print(f"sent; the policy has not taken it within {timeout:g} s, /uma/status says why", file=sys.stderr)
+            return 1
+        if self._answer:
+            print(self._answer, file=sys.stderr)
+            return 1
+        print(f"the policy works on it: {len(reference.waypoints)} keypoints, given in {reference.frame}")
+        return 0
+
+
 def main(argv: list[str]) -> int:
     """Exit code 0 when the policy took the task, 1 when it refused it or is not there, 2 for a bad file."""
     parser = argparse.ArgumentParser(prog="uma reference", description="Send a reference motion to the running policy.")
@@ -66,51 +122,9 @@ def main(argv: list[str]) -> int:
     args = parser.parse_args(argv)
     reference = load_reference(args.file)
 
-    from uma_ros import runtime  # noqa: F401  (sets the discovery range before rclpy starts)
-    import rclpy
-
-    from uma_ros.convert import reference_to
-    from uma_ros.msg import PolicyStatus, ReferenceMotion as ReferenceMsg
-    from uma_ros.names import LATCHED, STATUS, TASK_IN, Topics
-
-    topics, answer = Topics(), []
-    rclpy.init()
-    node = rclpy.create_node("uma_reference")
+    sender = _Sender(Topics())
     try:
-        publisher = node.create_publisher(ReferenceMsg, topics.reference_motion, TASK_IN)
-        old = None
-
-        def on_echo(msg: ReferenceMsg) -> None:
-            if sent and (msg.header.stamp.sec, msg.header.stamp.nanosec) != old:
-                answer.append("")
-
-        def on_status(msg: PolicyStatus) -> None:
-            if sent and msg.node == "policy" and msg.num_refused > before.get("n", msg.num_refused) and topics.reference_motion in msg.refused:
-                answer.append(msg.refused)
-            if not sent and msg.node == "policy":
-                before["n"] = msg.num_refused
-
-        before: dict[str, int] = {}
-        sent = False
-        stamps: list = []
-        node.create_subscription(ReferenceMsg, topics.active_reference, lambda m: (stamps.append((m.header.stamp.sec, m.header.stamp.nanosec)), on_echo(m)), LATCHED)
-        node.create_subscription(PolicyStatus, topics.status, on_status, STATUS)
-        deadline = time.monotonic() + args.timeout
-        while time.monotonic() < deadline and not (publisher.get_subscription_count() and "n" in before):
-            rclpy.spin_once(node, timeout_sec=0.1)
-        if "n" not in before:
-            print(f"no policy heard on {topics.status} within {args.timeout:g} s; is it running, in this ROS domain?", file=sys.stderr)
-            return 1
-        old = stamps[-1] if stamps else None
-        publisher.publish(reference_to(reference, node.get_clock().now().to_msg()))
-        sent = True
-        while time.monotonic() < deadline and not answer:
-            rclpy.spin_once(node, timeout_sec=0.1)
-        if not answer:
-            print(f"sent; the policy has not taken it within {args.timeout:g} s (see /uma/status)", file=sys.stderr)
-            return 1
-        print(answer[0] or f"the policy works on it: {len(reference.waypoints)} keypoints, given in {reference.frame}", file=sys.stderr if answer[0] else sys.stdout)
-        return 1 if answer[0] else 0
+        return sender.send(reference, args.timeout)
     finally:
-        node.destroy_node()
+        sender.node.destroy_node()
         rclpy.try_shutdown()

@@ -143,6 +143,10 @@ def summarise(episode: Episode) -> dict:
     return summary
 
 
+def _cm(summary: dict, key: str) -> str:
+    return f"{summary[key] * 100:.1f} cm" if key in summary else "unknown"
+
+
 def write_summary(summary: dict, folder: Path) -> None:
     """summary.json for programs, summary.md for people."""
     (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
@@ -153,7 +157,7 @@ def write_summary(summary: dict, folder: Path) -> None:
         ("scene", f"seed {outcome.get('seed', '?')}"),
         ("checkpoint", summary.get("checkpoint_id", "")),
         ("time", f"{summary.get('seconds', float('nan')):.1f} s simulated"),
-        ("distance to the end of the reference", f"{summary.get('distance_m', float('nan')) * 100:.1f} cm at the end, {summary.get('closest_m', float('nan')) * 100:.1f} cm at best"),
+        ("object to the end of the reference", f"{_cm(summary, 'distance_m')} at the end, {_cm(summary, 'closest_m')} at best"),
         ("chunks", str(summary["chunks"])),
         ("latency of a chunk", f"p50 {latency.get('p50', '?')} ms, p95 {latency.get('p95', '?')} ms, p99 {latency.get('p99', '?')} ms"),
         ("rates", ", ".join(f"{k} {v}" for k, v in summary["rates"].items())),

@@ -9,8 +9,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")  # discovery stays on this host unless someone asks for more
-
 import rclpy
 import yaml
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
@@ -41,7 +39,8 @@ class UmaNode(Node):
             values[key] = self.declare_parameter(key, default, describe(default, rule)).value
             values[key] = list(values[key]) if isinstance(default, list) else values[key]
         self.settings = replaced(settings, values)
-        self.add_on_set_parameters_callback(lambda _: SetParametersResult(successful=False, reason="parameters are read at the start; restart the node to change one"))
+        fixed = SetParametersResult(successful=False, reason="parameters are read at the start; restart the node to change one")
+        self.add_on_set_parameters_callback(lambda _: fixed)
         self.started = time.monotonic()
         self.problems: dict[str, str] = {}
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)

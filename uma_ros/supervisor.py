@@ -33,7 +33,6 @@ class Supervisor:
         """Start one node; ``command`` in place of the spec's own."""
         words = list(command or spec.command(config))
         environment = {**os.environ, "PYTHONUNBUFFERED": "1", "RCUTILS_COLORIZED_OUTPUT": "0"}
-        environment.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
         process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True, env=environment)
         self.processes[spec.name] = process
         reader = threading.Thread(target=self._read, args=(spec.name, process), daemon=True)

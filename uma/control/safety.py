@@ -141,12 +141,27 @@ class SafetyFilter:
         # The target's own velocity goes ahead of the correction: without it a moving target is followed with a lag.
         ahead = np.zeros(3) if braking else (goal[:3, 3] - self._wanted[:3, 3]) / dt
         spin = np.zeros(3) if braking else Rotation.from_matrix(self._wanted[:3, :3].T @ goal[:3, :3]).as_rotvec() / dt
-        v, self._a = _follow(step, ahead, self._v, self._a, dt, s.max_speed, s.max_acceleration, s.max_jerk)
+        v, _ = _follow(step, ahead, self._v, self._a, dt, s.max_speed, s.max_acceleration, s.max_jerk)
+        v, self._a = self._stay_inside(here[:3, 3], v, dt)
         w, self._alpha = _follow(turn, spin, self._w, self._alpha, dt, s.max_turn_speed, s.max_turn_acceleration, s.max_turn_jerk)
         self._v, self._w, self._wanted = v, w, goal
         self._pose = make_pose(here[:3, :3] @ Rotation.from_rotvec(w * dt).as_matrix(), here[:3, 3] + v * dt)
         if not braking and not _close(self._pose, goal, 0.005, 0.03):
             limited.append("speed")
+
+    def _stay_inside(self, p: np.ndarray, v: np.ndarray, dt: float) -> tuple[np.ndarray, np.ndarray]:
+        """Velocity that can still be braked before each wall of the workspace, and the acceleration it takes: walls come first."""
+        s = self.settings
+        a = 0.5 * s.max_acceleration  # three walls at once then stay within the limit
+        room_high = np.maximum(np.asarray(s.workspace_max) - p, 0.0)
+        room_low = np.maximum(p - np.asarray(s.workspace_min), 0.0)
+        most, least = (a * (np.sqrt(0.25 * dt * dt + 2 * room / a) - 0.5 * dt) for room in (room_high, room_low))
+        inside = np.clip(v, -least, most)
+        change = (inside - self._v) / dt
+        wall = np.where(inside != v, change, 0.0)
+        wall = _shorten(wall, s.max_acceleration)
+        rest = _shorten(np.where(inside != v, 0.0, change), np.sqrt(max(s.max_acceleration**2 - float(wall @ wall), 0.0)))
+        return self._v + (wall + rest) * dt, wall + rest
 
 
 def _close(a: np.ndarray, b: np.ndarray, metres: float = 1e-3, radians: float = 9e-3) -> bool:
@@ -168,7 +183,9 @@ def _follow(error: np.ndarray, ahead: np.ndarray, v: np.ndarray, a: np.ndarray, 
         brake = a_brake * (np.sqrt(0.25 * dt * dt + 2 * far / a_brake) - 0.5 * dt)
         wanted = _shorten(ahead, speed) + error / distance * min(brake, distance / dt)
     wanted = _shorten(wanted, speed)
-    change = _shorten((wanted - v) / dt, acceleration)
+    change = wanted - v
+    room = jerk * dt * (np.sqrt(0.25 + 2 * float(np.linalg.norm(change)) / (jerk * dt * dt)) - 0.5)  # acceleration that can still fade out in time
+    change = _shorten(change / dt, min(acceleration, room))
     change = a + _shorten(change - a, jerk * dt)
     change = _shorten(change, acceleration)
     new = _shorten(v + change * dt, speed)

@@ -23,7 +23,6 @@ from std_msgs.msg import String
 
 from uma.control.cadence import Cadence
 from uma.control.settings import setting
-from uma.geometry.se3 import invert
 from uma.types import InputError
 from uma_ros.calibration import Calibration, save_calibration
 from uma_ros.convert import camera_to, image_to, pose_from, pose_to, reference_to, stamp_from
