@@ -1,0 +1,161 @@
+"""The real graph as processes, with the fake policy, and a client that hears and says everything."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import rclpy
+from geometry_msgs.msg import PoseStamped
+from rclpy.node import Node
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import CameraInfo, Image, JointState
+from std_msgs.msg import String
+from std_srvs.srv import Trigger
+
+from uma_ros.convert import chunk_from, pose_from, seconds
+from uma_ros.graph import Options, insertion
+from uma_ros.msg import ActionChunk, MotionPrediction, PolicyStatus, ReferenceMotion
+from uma_ros.names import CAMERA_OUT, COMMAND, LATCHED, STATE_OUT, STATUS, TASK_IN, Topics, _profile
+from uma_ros.supervisor import Supervisor
+
+ROOT = Path(__file__).resolve().parents[2]
+TOPICS = Topics()
+FAKE = str(Path(__file__).with_name("fake_policy.py"))
+
+
+class Graph:
+    """Starts the insertion graph; `client` listens to it.
+
+    Args:
+        without: nodes to leave out.
+        changes: parameters over those of the graph, by node.
+    """
+
+    def __init__(self, folder: Path, without: tuple[str, ...] = (), changes: dict[str, dict] | None = None) -> None:
+        self.options = Options(seed=3, config=str(ROOT / "config/insertion.yaml"), run_dir=str(folder))
+        self.specs = {spec.name: spec for spec in insertion(self.options)}
+        for name, parameters in (changes or {}).items():
+            self.specs[name].parameters.update(parameters)
+        self.supervisor = Supervisor(folder / "log")
+        for name in self.specs:
+            if name not in without:
+                self.start(name)
+        rclpy.init()
+        self.client = Client()
+
+    def start(self, name: str) -> None:
+        words = self.specs[name].command(self.options.config)
+        self.supervisor.start(self.specs[name], self.options.config, [words[0], FAKE, *words[3:]] if name == "policy" else words)
+
+    def kill(self, name: str) -> None:
+        self.supervisor.kill(name)
+
+    def alive(self) -> set[str]:
+        return set(self.supervisor.processes) - set(self.supervisor.dead())
+
+    def log(self, name: str) -> str:
+        return (self.supervisor.log_dir / f"{name}.log").read_text()
+
+    def begin(self) -> None:
+        """Wait until policy and controller are READY, send the scene's own reference, wait for motion."""
+        c = self.client
+        c.wait(lambda: c.state("policy") == c.state("controller") == PolicyStatus.READY and c.scene, 60.0, "READY")
+        c.send(c.scene)
+        c.wait(lambda: c.state("policy") == c.state("controller") == PolicyStatus.RUNNING, 15.0, "RUNNING")
+        n = len(c.base_chunks)
+        c.wait(lambda: len(c.base_chunks) >= n + 1, 10.0, "chunks")
+
+    def close(self) -> dict[str, int]:
+        self.client.node.destroy_node()
+        rclpy.try_shutdown()
+        return self.supervisor.stop()
+
+
+class Client:
+    def __init__(self) -> None:
+        self.node = Node("tester")
+        self.status: dict[str, PolicyStatus] = {}
+        self.history: list[PolicyStatus] = []
+        self.scene: ReferenceMotion | None = None
+        self.active: ReferenceMotion | None = None
+        self.chunks: list[ActionChunk] = []
+        self.base_chunks: list[ActionChunk] = []
+        self.motions: list[MotionPrediction] = []
+        self.targets: list[tuple[float, float, PoseStamped]] = []
+        self.poses: list[tuple[float, PoseStamped]] = []
+        listen = self.node.create_subscription
+        listen(PolicyStatus, TOPICS.status, self._on_status, STATUS)
+        listen(ReferenceMotion, TOPICS.sim_reference, lambda m: setattr(self, "scene", m), LATCHED)
+        listen(ReferenceMotion, TOPICS.active_reference, lambda m: setattr(self, "active", m), LATCHED)
+        listen(ActionChunk, TOPICS.action_chunk, self.chunks.append, COMMAND)
+        listen(ActionChunk, TOPICS.action_chunk_base, self.base_chunks.append, COMMAND)
+        listen(MotionPrediction, TOPICS.predicted_motion, self.motions.append, COMMAND)
+        listen(PoseStamped, TOPICS.target_pose, lambda m: self.targets.append((time.monotonic(), seconds(m.header.stamp), m)), _profile(200, True))
+        listen(PoseStamped, TOPICS.robot_pose, lambda m: self.poses.append((seconds(m.header.stamp), m)), _profile(200, False))
+        speak = self.node.create_publisher
+        self.out = {
+            "reference": speak(ReferenceMotion, TOPICS.reference_motion, TASK_IN),
+            "instruction": speak(String, TOPICS.instruction, TASK_IN),
+            "chunk": speak(ActionChunk, TOPICS.action_chunk, COMMAND),
+            "chunk_base": speak(ActionChunk, TOPICS.action_chunk_base, COMMAND),
+            "rgb": speak(Image, TOPICS.rgb, CAMERA_OUT),
+            "depth": speak(Image, TOPICS.depth, CAMERA_OUT),
+            "camera_info": speak(CameraInfo, TOPICS.camera_info, CAMERA_OUT),
+            "pose": speak(PoseStamped, TOPICS.robot_pose, STATE_OUT),
+            "joints": speak(JointState, TOPICS.joint_states, STATE_OUT),
+            "target": speak(PoseStamped, TOPICS.target_pose, COMMAND),
+        }
+        self._time = 0.0
+        listen(Clock, "/clock", lambda m: setattr(self, "_time", seconds(m.clock)), _profile(1, False))
+        self._services: dict[str, object] = {}
+
+    def _on_status(self, msg: PolicyStatus) -> None:
+        self.status[msg.node] = msg
+        self.history.append(msg)
+
+    def ros_time(self) -> float:
+        """The simulation's clock, seconds."""
+        return self._time
+
+    def state(self, node: str) -> int | None:
+        return self.status[node].state if node in self.status else None
+
+    def send(self, reference: ReferenceMotion) -> None:
+        self.wait(lambda: self.out["reference"].get_subscription_count() > 0, 10.0, "the policy's subscription")
+        self.out["reference"].publish(reference)
+
+    def spin(self, duration: float) -> None:
+        end = time.monotonic() + duration
+        while time.monotonic() < end:
+            rclpy.spin_once(self.node, timeout_sec=0.02)
+
+    def wait(self, condition, timeout: float, what: str) -> float:
+        """Spin until ``condition`` holds; returns the seconds it took."""
+        began = time.monotonic()
+        while not condition():
+            rclpy.spin_once(self.node, timeout_sec=0.02)
+            if time.monotonic() - began > timeout:
+                words = {k: (m.state, m.reason, m.refused) for k, m in self.status.items()}
+                raise AssertionError(f"{what} did not come within {timeout} s: {words}")
+        return time.monotonic() - began
+
+    def call(self, name: str, kind=Trigger, request=None):
+        client = self._services.setdefault(name, self.node.create_client(kind, name))
+        assert client.wait_for_service(10.0), f"no service {name}"
+        future = client.call_async(request or kind.Request())
+        self.wait(future.done, 10.0, name)
+        return future.result()
+
+    def ee(self):
+        """Measured pose of fr3_link8 in the base, (4, 4)."""
+        return pose_from(self.poses[-1][1].pose, "pose")
+
+    def last_chunk(self):
+        return chunk_from(self.base_chunks[-1])
+
+
+def fake_command(spec) -> list[str] | None:
+    words = spec.command(str(ROOT / "config/insertion.yaml"))
+    return [sys.executable, FAKE, *words[3:]] if spec.name == "policy" else None

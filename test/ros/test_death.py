@@ -1,0 +1,144 @@
+"""Nodes killed in mid-motion: the arm holds, status says why, nothing else crashes, and it goes on only on request."""
+
+import os
+import time
+
+import numpy as np
+import pytest
+from geometry_msgs.msg import Point
+from harness import Graph
+
+from uma.types import RATE_HZ
+from uma_ros.convert import chunk_from, pose_from, seconds
+from uma_ros.msg import KeypointTrajectory, PolicyStatus, ReferenceMotion
+
+PERIOD = 1.0 / RATE_HZ
+TOOL = 0.1597
+
+
+@pytest.fixture
+def graph(tmp_path):
+    g = Graph(tmp_path)
+    try:
+        g.begin()
+        yield g
+    finally:
+        g.close()
+
+
+def far_task(graph, way=(0.05, -0.38, 0.0)) -> ReferenceMotion:
+    """A point that takes over a second to reach, from wherever the arm is."""
+    p = pose_from(graph.client.poses[-1][1].pose, "pose")[:3, 3] + way
+    msg = ReferenceMotion(keypoints=[KeypointTrajectory(waypoints=[Point(x=float(p[0]), y=float(p[1]), z=float(p[2] - TOOL))])])
+    msg.header.frame_id = "fr3_link0"
+    return msg
+
+
+def in_motion(graph) -> None:
+    """Send a far task and return while the arm moves."""
+    c = graph.client
+    c.send(far_task(graph))
+    start = c.ee()[:3, 3]
+    c.wait(lambda: np.linalg.norm(c.ee()[:3, 3] - start) > 0.04, 10.0, "motion")
+
+
+def still(graph, seconds_=1.0) -> float:
+    """Largest movement in metres over a while."""
+    c = graph.client
+    c.spin(0.3)
+    c.poses.clear()
+    c.spin(seconds_)
+    p = np.array([pose_from(m.pose, "pose")[:3, 3] for _, m in c.poses])
+    return float(np.linalg.norm(p - p[0], axis=1).max()) if len(p) else 0.0
+
+
+def test_policy_killed_in_motion(graph):
+    c = graph.client
+    in_motion(graph)
+    c.poses.clear()
+    graph.kill("policy")
+    last_due = chunk_from(c.base_chunks[-1]).due()[-1]
+    c.wait(lambda: c.state("controller") == PolicyStatus.HOLD, 5.0, "HOLD")
+    reason = c.status["controller"].reason
+    c.spin(1.5)
+    last_due = max(last_due, chunk_from(c.base_chunks[-1]).due()[-1])
+    times = np.array([t for t, _ in c.poses])
+    places = np.stack([pose_from(m.pose, "pose")[:3, 3] for _, m in c.poses])
+    after = places[times > last_due + 2 * PERIOD]
+    moved = np.linalg.norm(after - after[0], axis=1).max()
+    hold = seconds(next(m for m in c.history[::-1] if m.node == "controller" and m.state == PolicyStatus.RUNNING).header.stamp)
+    print(f"after 2 periods past the last due action it moved {moved * 1e3:.2f} mm; HOLD was said at most {max(0, hold - last_due):.2f} s after it: {reason}")
+    assert len(after) > 50 and moved < 1e-3
+    assert "no fresh chunk" in reason and "policy is silent" in reason
+    assert graph.alive() == {"station", "camera", "extrinsics", "controller"}
+
+    targets = len(c.targets)
+    c.spin(0.5)
+    assert len(c.targets) - targets > 40, "the hold is commanded, not left to chance"
+
+    graph.start("policy")
+    c.wait(lambda: c.state("policy") == PolicyStatus.READY and c.status["policy"].num_refused == 0, 30.0, "the restarted policy")
+    c.spin(1.0)
+    assert still(graph) < 1e-3, "a restarted policy does not move by itself"
+    assert c.state("controller") == PolicyStatus.HOLD
+    before = c.ee()[:3, 3]
+    c.send(far_task(graph, (0.0, 0.15, 0.05)))
+    c.wait(lambda: c.state("controller") == PolicyStatus.RUNNING, 10.0, "RUNNING after the request")
+    c.wait(lambda: np.linalg.norm(c.ee()[:3, 3] - before) > 0.05, 10.0, "motion after the request")
+
+
+def test_camera_killed_in_motion(graph):
+    c = graph.client
+    in_motion(graph)
+    graph.kill("camera")
+    c.wait(lambda: c.state("policy") == PolicyStatus.HOLD and "camera" in c.status["policy"].reason, 5.0, "HOLD of the policy")
+    c.wait(lambda: c.state("controller") == PolicyStatus.HOLD, 5.0, "HOLD of the controller")
+    assert still(graph) < 1e-3
+    assert graph.alive() == {"station", "extrinsics", "policy", "controller"}
+    graph.start("camera")
+    c.wait(lambda: c.state("policy") == PolicyStatus.RUNNING, 15.0, "the policy sees again")
+
+
+def test_controller_killed_in_motion(graph):
+    c = graph.client
+    in_motion(graph)
+    graph.kill("controller")
+    c.wait(lambda: c.state("policy") == PolicyStatus.HOLD and "controller" in c.status["policy"].reason, 5.0, "HOLD of the policy")
+    chunks = len(c.chunks)
+    assert still(graph) < 1e-3, "the robot's side holds its last target by itself"
+    assert len(c.chunks) == chunks
+    assert graph.alive() == {"station", "camera", "extrinsics", "policy"}
+
+
+def test_station_killed_in_motion(graph):
+    """With the station the clock stops: the watchdogs run on a steady one."""
+    c = graph.client
+    in_motion(graph)
+    graph.kill("station")
+    took = c.wait(lambda: c.state("controller") == PolicyStatus.HOLD and "robot" in c.status["controller"].reason, 5.0, "HOLD of the controller")
+    c.wait(lambda: c.state("policy") == PolicyStatus.HOLD, 5.0, "HOLD of the policy")
+    print(f"HOLD {took:.2f} s after the station's death")
+    c.spin(0.5)
+    targets = len(c.targets)
+    c.spin(1.0)
+    assert len(c.targets) == targets, "nothing is sent to a robot that does not say where it is"
+    assert graph.alive() == {"camera", "extrinsics", "policy", "controller"}
+    c.poses.clear()
+    graph.start("station")
+    c.wait(lambda: len(c.poses) > 50, 20.0, "the station's return")
+    c.wait(lambda: c.state("controller") == PolicyStatus.IDLE and "/uma/start" in c.status["controller"].reason, 5.0, "a request for a new start")
+    assert still(graph, 1.5) < 2e-3, "it does not resume by itself"
+    assert c.call("/uma/start").success
+    c.wait(lambda: c.state("controller") == PolicyStatus.RUNNING, 10.0, "RUNNING after the request")
+
+
+def test_every_process_is_gone_afterwards(tmp_path):
+    """Also when they are ended while they are still starting."""
+    g = Graph(tmp_path)
+    pids = [p.pid for p in g.supervisor.processes.values()]
+    began = time.monotonic()
+    g.close()
+    assert time.monotonic() - began < 10.0
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.killpg(pid, 0)

@@ -1,0 +1,208 @@
+"""The real graph over DDS: who talks to whom and how, and the arm does what the chunks say."""
+
+import numpy as np
+import pytest
+from harness import TOPICS, Graph
+from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
+
+from uma.geometry.se3 import invert
+from uma_ros.calibration import load_calibration
+from uma_ros.convert import chunk_from, pose_from, reference_from, seconds
+from uma_ros.msg import PolicyStatus
+from uma_ros.srv import PredictMotion
+
+R, B = ReliabilityPolicy.RELIABLE, ReliabilityPolicy.BEST_EFFORT
+
+
+@pytest.fixture(scope="module")
+def graph(tmp_path_factory):
+    g = Graph(tmp_path_factory.mktemp("graph"))
+    try:
+        g.begin()
+        yield g
+    finally:
+        codes = g.close()
+    assert set(codes.values()) == {0}, codes
+
+
+EXPECTED = [
+    # topic, type, publisher, its reliability, subscriber, its reliability
+    (TOPICS.rgb, "sensor_msgs/msg/Image", "camera", R, "policy", B),
+    (TOPICS.depth, "sensor_msgs/msg/Image", "camera", R, "policy", B),
+    (TOPICS.camera_info, "sensor_msgs/msg/CameraInfo", "camera", R, "policy", B),
+    (TOPICS.robot_pose, "geometry_msgs/msg/PoseStamped", "station", B, "policy", B),
+    (TOPICS.robot_pose, "geometry_msgs/msg/PoseStamped", "station", B, "controller", B),
+    (TOPICS.joint_states, "sensor_msgs/msg/JointState", "station", B, "controller", B),
+    (TOPICS.reference_motion, "uma_ros/msg/ReferenceMotion", "tester", R, "policy", R),
+    (TOPICS.action_chunk, "uma_ros/msg/ActionChunk", "policy", R, "extrinsics", R),
+    (TOPICS.action_chunk_base, "uma_ros/msg/ActionChunk", "extrinsics", R, "controller", R),
+    (TOPICS.target_pose, "geometry_msgs/msg/PoseStamped", "controller", R, "station", R),
+    (TOPICS.status, "uma_ros/msg/PolicyStatus", "policy", R, "tester", R),
+    (TOPICS.status, "uma_ros/msg/PolicyStatus", "controller", R, "policy", R),
+    (TOPICS.predicted_motion, "uma_ros/msg/MotionPrediction", "policy", R, "tester", R),
+    (TOPICS.active_reference, "uma_ros/msg/ReferenceMotion", "policy", R, "tester", R),
+    ("/tf_static", "tf2_msgs/msg/TFMessage", "extrinsics", R, "policy", R),
+]
+
+
+@pytest.mark.parametrize("topic, kind, source, source_reliability, sink, sink_reliability", EXPECTED)
+def test_topics_types_and_quality_of_service(graph, topic, kind, source, source_reliability, sink, sink_reliability):
+    node = graph.client.node
+    publishers = {i.node_name: i for i in node.get_publishers_info_by_topic(topic)}
+    subscribers = {i.node_name: i for i in node.get_subscriptions_info_by_topic(topic)}
+    assert source in publishers and sink in subscribers, (list(publishers), list(subscribers))
+    assert publishers[source].topic_type == subscribers[sink].topic_type == kind
+    assert publishers[source].qos_profile.reliability == source_reliability
+    assert subscribers[sink].qos_profile.reliability == sink_reliability
+
+
+@pytest.mark.parametrize("topic, node", [("/tf_static", "extrinsics"), (TOPICS.active_reference, "policy"), (TOPICS.configuration, "policy")])
+def test_what_late_comers_need_is_latched(graph, topic, node):
+    info = {i.node_name: i for i in graph.client.node.get_publishers_info_by_topic(topic)}[node]
+    assert info.qos_profile.durability == DurabilityPolicy.TRANSIENT_LOCAL
+
+
+def test_the_task_is_heard_volatile_as_the_command_line_sends_it(graph):
+    info = {i.node_name: i for i in graph.client.node.get_subscriptions_info_by_topic(TOPICS.reference_motion)}["policy"]
+    assert info.qos_profile.durability == DurabilityPolicy.VOLATILE
+
+
+def test_services_and_actions(graph):
+    services = {name: kinds for name, kinds in graph.client.node.get_service_names_and_types()}
+    for name in ("/uma/start", "/uma/stop", "/uma/recover"):
+        assert services[name] == ["std_srvs/srv/Trigger"]
+    assert services["/uma/predict_motion"] == ["uma_ros/srv/PredictMotion"]
+    assert services[TOPICS.gripper + "/_action/send_goal"] == ["control_msgs/action/GripperCommand_SendGoal"]
+
+
+def test_nodes_declare_parameters_with_descriptions_and_ranges(graph):
+    from rcl_interfaces.srv import DescribeParameters, ListParameters, SetParameters
+    from rclpy.parameter import Parameter
+
+    c = graph.client
+    names = c.call("/controller/list_parameters", ListParameters).result.names
+    assert {"rate", "safety.max_step_m", "safety.workspace_min", "topics.target_pose"} <= set(names)
+    described = c.call("/controller/describe_parameters", DescribeParameters, DescribeParameters.Request(names=["rate", "safety.max_step_m"])).descriptors
+    assert all(d.description and d.floating_point_range for d in described)
+    request = SetParameters.Request(parameters=[Parameter("rate", value=50.0).to_parameter_msg()])
+    result = c.call("/controller/set_parameters", SetParameters, request).results[0]
+    assert not result.successful and "restart" in result.reason
+
+
+def test_the_echo_says_the_task_in_the_camera_frame(graph):
+    c = graph.client
+    echo, sent = reference_from(c.active), reference_from(c.scene)
+    assert echo.frame == "zed_left_camera_frame_optical" and len(echo.waypoints) == len(sent.waypoints)
+    assert np.allclose(echo.waypoints[0], sent.waypoints[0], atol=1e-9)
+    assert seconds(c.active.header.stamp) > 0
+
+
+def test_chunks_of_16_actions_at_15_hz_in_the_camera_frame_and_the_same_in_the_base_frame(graph):
+    c = graph.client
+    n = len(c.base_chunks)
+    c.wait(lambda: len(c.base_chunks) >= n + 3, 10.0, "chunks")
+    base = {m.sequence: m for m in c.base_chunks}
+    calibration = load_calibration(graph.options.run_dir + "/calibration.yaml")
+    compared = 0
+    for msg in c.chunks[-3:]:
+        if msg.sequence not in base:
+            continue
+        chunk, in_base = chunk_from(msg), chunk_from(base[msg.sequence])
+        assert len(chunk.poses) == 16 and chunk.rate_hz == 15.0 and chunk.ee_frame == "robotiq_2f85_tcp"
+        assert chunk.frame == "zed_left_camera_frame_optical" and in_base.frame == "fr3_link0"
+        assert msg.header.stamp == base[msg.sequence].header.stamp
+        assert np.allclose(calibration.T_base_cam @ chunk.poses, in_base.poses, atol=1e-6)
+        compared += 1
+    assert compared >= 2
+    intervals = np.diff([seconds(m.header.stamp) for m in c.chunks])
+    assert abs(np.median(intervals) - 8 / 15) < 0.07, f"replans every 8 actions, took {np.median(intervals):.3f} s"
+
+
+def test_targets_at_100_hz_or_more_in_the_robots_own_frame(graph):
+    c = graph.client
+    c.targets.clear()
+    c.spin(3.0)
+    received = np.array([t for t, _, _ in c.targets])
+    rate = (len(received) - 1) / (received[-1] - received[0])
+    assert rate >= 100.0, f"{rate:.1f} Hz"
+    assert {m.header.frame_id for _, _, m in c.targets} == {"fr3_link0"}
+
+
+def test_the_arm_moves_the_way_the_chunk_says(graph):
+    """A new task 35 cm away: at the time of each due action the measured end effector is where the action says."""
+    c = graph.client
+    calibration = load_calibration(graph.options.run_dir + "/calibration.yaml")
+    tool = calibration.tools["fr3_link8", "robotiq_2f85_tcp"]
+    here = c.ee() @ tool
+    reference = type(c.scene)(object_label="a point to go to")
+    reference.header.frame_id = "fr3_link0"
+    goal = here[:3, 3] + [0.05, -0.34, 0.03]
+    keypoint = type(c.scene.keypoints[0])()
+    from geometry_msgs.msg import Point
+
+    keypoint.waypoints = [Point(x=float(goal[0]), y=float(goal[1]), z=float(goal[2]))]
+    reference.keypoints = [keypoint]
+    c.poses.clear()
+    first = len(c.base_chunks)
+    c.send(reference)
+    c.wait(lambda: len(c.base_chunks) >= first + 5, 15.0, "chunks toward the new task")
+    c.spin(0.3)
+    times = np.array([t for t, _ in c.poses])
+    measured = np.stack([(pose_from(m.pose, "pose") @ tool)[:3, 3] for _, m in c.poses])
+    errors, moved = [], np.linalg.norm(measured[-1] - here[:3, 3])
+    chunks = [chunk_from(m) for m in c.base_chunks[first:]]
+    for chunk, following in zip(chunks, chunks[1:]):
+        for due, T in zip(chunk.due(), chunk.poses):
+            if chunk.stamp + 0.3 < due <= following.stamp + 0.1 and times[0] < due < times[-1]:
+                errors.append(np.linalg.norm(measured[np.searchsorted(times, due)] - T[:3, 3]))
+    errors = np.array(errors) * 1e3
+    print(f"end effector against the due action: median {np.median(errors):.1f} mm, p95 {np.percentile(errors, 95):.1f} mm, {len(errors)} actions; moved {moved * 100:.1f} cm")
+    assert moved > 0.25 and len(errors) >= 8
+    assert np.median(errors) < 15.0 and np.percentile(errors, 95) < 30.0
+
+
+def test_what_a_chunk_would_cause_is_answered_on_request(graph):
+    c = graph.client
+    reply = c.call("/uma/predict_motion", PredictMotion, PredictMotion.Request(chunk=c.chunks[-1]))
+    assert reply.success, reply.message
+    assert {len(k.waypoints) for k in reply.prediction.keypoints} == {16}
+    wrong = c.chunks[-1]
+    bad = type(wrong)(header=wrong.header, rate_hz=wrong.rate_hz, poses=wrong.poses[:5], gripper=wrong.gripper[:5], ee_frame=wrong.ee_frame)
+    reply = c.call("/uma/predict_motion", PredictMotion, PredictMotion.Request(chunk=bad))
+    assert not reply.success and "5 actions, must be 16" in reply.message
+
+
+def test_status_tells_latency_rate_and_age(graph):
+    c = graph.client
+    c.spin(0.5)
+    policy, controller = c.status["policy"], c.status["controller"]
+    assert policy.checkpoint_id == "fake" and "total" in policy.stages and len(policy.stages) == len(policy.latency_ms)
+    assert 0 < policy.achieved_rate_hz < 4 and controller.achieved_rate_hz > 90
+    assert 0 < policy.observation_age_ms < 1000
+
+
+def test_stop_acts_at_once_and_start_goes_on(graph):
+    c = graph.client
+    assert c.call("/uma/stop").success
+    c.wait(lambda: c.state("controller") == PolicyStatus.IDLE, 2.0, "IDLE")
+    assert "/uma/stop" in c.status["controller"].reason
+    c.spin(1.0)
+    chunks, before = len(c.chunks), c.ee()
+    c.spin(2.0)
+    assert np.linalg.norm(c.ee()[:3, 3] - before[:3, 3]) < 1e-3, "the arm stands"
+    assert len(c.chunks) == chunks, "the policy makes no chunks for a stopped controller"
+    assert c.state("policy") == PolicyStatus.READY and "stop" in c.status["policy"].reason
+    assert c.call("/uma/start").success
+    c.wait(lambda: c.state("policy") == c.state("controller") == PolicyStatus.RUNNING, 5.0, "RUNNING")
+    assert not c.call("/uma/recover").success
+
+
+def test_the_tool_offset_is_composed(graph):
+    """What is sent is the flange, what is asked for is the tool's tip 16 cm below it."""
+    c = graph.client
+    c.wait(lambda: c.state("controller") == PolicyStatus.RUNNING and c.targets, 10.0, "targets")
+    c.spin(2.5)
+    tool = load_calibration(graph.options.run_dir + "/calibration.yaml").tools["fr3_link8", "robotiq_2f85_tcp"]
+    sent = pose_from(c.targets[-1][2].pose, "pose")
+    goal = c.last_chunk().poses[-1]
+    assert np.linalg.norm((sent @ tool)[:3, 3] - goal[:3, 3]) < 0.03 < np.linalg.norm((sent @ invert(tool))[:3, 3] - goal[:3, 3])
