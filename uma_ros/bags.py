@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,7 +103,22 @@ def replay(bag: str | Path, checkpoint: str = "", load: Callable[[PolicySettings
             raise InputError("its images or the robot's state are not in the bag")
         return frame.observation(episode.frames, policy.contract.ee_frame)
 
-    for topic, _, msg in read_bag(bag, kinds):
+    def work_off(before_ns: float) -> None:
+        nonlocal task
+        while waiting and waiting[0][1] < before_ns:
+            topic, _, msg = waiting.popleft()
+            if topic == TOPICS.action_chunk:
+                rows.append(_again(msg, policy, task, observe, episode, len(rows), settings))
+                continue
+            try:
+                task = policy.encode_task(observe(nanoseconds(msg.header.stamp)), reference_from(msg))
+            except InputError as error:
+                task = error
+
+    # A recorder may write an answer down before the image that it answers: answers wait until a second later in the bag.
+    waiting: deque[tuple[str, int, Any]] = deque()
+    for topic, t, msg in read_bag(bag, kinds):
+        work_off(t - 1_000_000_000)
         if topic in (TOPICS.rgb, TOPICS.depth):
             buffer.add_image("rgb" if topic == TOPICS.rgb else "depth", msg)
         elif topic == TOPICS.camera_info:
@@ -112,13 +128,9 @@ def replay(bag: str | Path, checkpoint: str = "", load: Callable[[PolicySettings
         elif topic == TOPICS.joint_states:
             if GRIPPER_JOINT in msg.name:
                 buffer.add_state("joints", msg)
-        elif topic == TOPICS.active_reference:
-            try:
-                task = policy.encode_task(observe(nanoseconds(msg.header.stamp)), reference_from(msg))
-            except InputError as error:
-                task = error
         else:
-            rows.append(_again(msg, policy, task, observe, episode, len(rows), settings))
+            waiting.append((topic, t, msg))
+    work_off(float("inf"))
     return rows, episode, policy
 
 

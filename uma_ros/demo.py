@@ -68,12 +68,6 @@ class Watcher:
     def task_is_heard(self) -> bool:
         return self._task.get_subscription_count() > 0
 
-    def recorder_listens(self) -> bool:
-        """Whether the recorder has found what a replay needs, so that the bag holds the first observation."""
-        topics = Topics()
-        needed = (topics.rgb, topics.depth, topics.robot_pose, topics.joint_states, topics.reference_motion, topics.active_reference, topics.action_chunk)
-        return all(any(i.node_name == "recorder" for i in self.node.get_subscriptions_info_by_topic(t)) for t in needed)
-
     def stop(self) -> None:
         if self._stop.service_is_ready():
             rclpy.spin_until_future_complete(self.node, self._stop.call_async(Trigger.Request()), timeout_sec=2.0)
@@ -148,9 +142,8 @@ def drive(supervisor: Supervisor, watcher: Watcher, folder: Path, limit: float, 
     ready = (State.READY, State.RUNNING)
     wait(lambda: {"policy", "controller"} <= set(watcher.status) and all(watcher.status[n].state in ready for n in ("policy", "controller")), patience, "READY")
     wait(lambda: watcher.reference is not None and watcher.task_is_heard(), 10.0, "the scene's reference")
-    wait(watcher.recorder_listens, 10.0, "the recorder")
-    settled = time.monotonic() + 0.5  # publishers find it a little later than we do
-    wait(lambda: time.monotonic() > settled, 5.0, "time")
+    # The bag has to hold the first observation, or it cannot be replayed.
+    wait(lambda: "recorder" in watcher.status and watcher.status["recorder"].state == State.RUNNING, 20.0, "the recorder")
     save_reference(reference_from(watcher.reference), folder / "reference.yaml", "The task of this run, as it was sent to /uma/reference_motion.")
     watcher.send_task()
     refused = watcher.status["policy"].num_refused

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,12 +16,14 @@ from std_msgs.msg import String
 from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import MarkerArray
 
+from uma.control.session import Session
 from uma.control.settings import setting
 from uma.types import InputError
 from uma_ros.bagfile import BagWriter
 from uma_ros.msg import ActionChunk, MotionPrediction, PolicyStatus, ReferenceMotion
 from uma_ros.names import COMMAND, CONFIGURATION, LATCHED, STATUS, Topics, _profile
 from uma_ros.runtime import UmaNode, run_node
+from uma_ros.status import StatusSpeaker
 
 STREAM = _profile(50, reliable=False)
 
@@ -46,7 +49,18 @@ class RecorderNode(UmaNode):
         self._skipped: dict[str, int] = {}
         for topic, (kind, listen, offered) in self._sources().items():
             self._record(topic, kind, listen, offered)
+        t = self.settings.topics
+        self.session = Session(autostart=True)
+        self.status = StatusSpeaker(self)
+        self._needed = {t.rgb, t.depth, t.camera_info, t.robot_pose, t.joint_states, "/tf_static", t.status}
         self.publish_configuration()
+        self.every(0.2, self._tick)
+
+    def _tick(self) -> None:
+        """RUNNING once everything that a replay needs has been heard."""
+        missing = [f"{topic}: nothing received yet" for topic in sorted(self._needed - set(self._skipped))]
+        self.status.transition(self.session.update(time.monotonic(), missing, True), self.session.reason)
+        self.status.publish()
 
     def _sources(self) -> dict[str, tuple[type, QoSProfile, QoSProfile]]:
         """Topic -> type, how to listen, and what a player should offer."""

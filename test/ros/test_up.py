@@ -1,0 +1,102 @@
+"""`uma up` and `uma reference`: one terminal starts the graph, another sends a task; every child ends."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from harness import ROOT
+
+
+def up(folder: Path, *more: str, fake: bool = True) -> subprocess.Popen:
+    """`uma up insertion`, with the fake policy put in by a wrapper."""
+    code = (
+        f"import sys; sys.path.insert(0, {str(ROOT / 'test/ros')!r})\n"
+        "from harness import fake_command\nfrom uma_ros import supervisor, up\n"
+        "start = supervisor.Supervisor.start\n"
+        "supervisor.Supervisor.start = lambda self, spec, config, command=None: start(self, spec, config, fake_command(spec))\n"
+        "sys.exit(up.main(sys.argv[1:]))"
+    )
+    words = [sys.executable, *(["-c", code] if fake else ["-m", "uma.cli", "up"]), "insertion", "--run-dir", str(folder), *more]
+    return subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+
+
+def children(pid: int) -> list[int]:
+    out = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True).stdout
+    return [int(x) for x in out.split()]
+
+
+def wait_for(path: Path, text: str, timeout: float = 40.0) -> None:
+    end = time.monotonic() + timeout
+    while time.monotonic() < end:
+        if path.exists() and text in path.read_text():
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"{text!r} did not come in {path}: {path.read_text() if path.exists() else 'no file'}")
+
+
+def gone(pids: list[int]) -> bool:
+    return not any(os.path.exists(f"/proc/{pid}") and "Z" not in Path(f"/proc/{pid}/stat").read_text().split()[2] for pid in pids)
+
+
+def test_reference_from_another_terminal_and_ctrl_c_ends_every_child(tmp_path):
+    process = up(tmp_path)
+    try:
+        wait_for(tmp_path / "log/policy.log", "READY")
+        pids = children(process.pid)
+        assert len(pids) == 5
+        send = [sys.executable, "-m", "uma.cli", "reference"]
+        good = subprocess.run([*send, "config/reference_example.yaml"], cwd=ROOT, capture_output=True, text=True, timeout=60)
+        assert good.returncode == 0 and "6 keypoints, given in fr3_link0" in good.stdout, good.stdout + good.stderr
+        (tmp_path / "bad.yaml").write_text("frame: nowhere\nkeypoints:\n  - waypoints: [[0.4, 0.0, 0.1]]\n")
+        bad = subprocess.run([*send, str(tmp_path / "bad.yaml")], cwd=ROOT, capture_output=True, text=True, timeout=60)
+        assert bad.returncode == 1 and "'nowhere'" in bad.stderr, bad.stdout + bad.stderr
+        process.send_signal(signal.SIGINT)
+        output = process.communicate(timeout=30)[0]
+        assert process.returncode == 0, output
+        assert "ended after" in output and gone(pids)
+    finally:
+        process.kill()
+
+
+def test_a_node_that_dies_ends_the_graph_with_another_code_than_0(tmp_path):
+    process = up(tmp_path)
+    try:
+        wait_for(tmp_path / "log/controller.log", "READY")
+        pids = children(process.pid)
+        camera = next(p for p in pids if "uma_ros.nodes.camera" in Path(f"/proc/{p}/cmdline").read_text())
+        os.kill(camera, signal.SIGKILL)
+        output = process.communicate(timeout=30)[0]
+        assert process.returncode == 1 and "camera died with code -9; it is not restarted" in output, output
+        assert gone(pids)
+    finally:
+        process.kill()
+
+
+def test_a_wrong_argument_is_named():
+    done = subprocess.run([sys.executable, "-m", "uma.cli", "up", "insertion", "--config", "no.yaml"], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2 and "no.yaml: no such file" in done.stderr
+
+
+def test_reference_without_a_policy_says_so(tmp_path):
+    words = [sys.executable, "-m", "uma.cli", "reference", "config/reference_example.yaml", "--timeout", "2"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=60, env={**os.environ, "ROS_DOMAIN_ID": "9"})
+    assert done.returncode == 1 and "no policy heard within 2 s" in done.stderr
+
+
+@pytest.mark.parametrize("text, words", [
+    ("- 1", "must be a mapping"),
+    ("frame: a\nkeypoints:\n  - waypoints: [[1, 2]]", "shape (1, 2), must be (T, 3)"),
+    ("frame: a\nkeypoints:\n  - waypoints: [[.nan, 0, 0]]", "not finite"),
+    ("frame: a\nkeypoints: []", "0 given, must be 1 to 16"),
+    ("frame: a\nkeypoints:\n  - {waypoints: [[0, 0, 0]], speed: 2}", "keypoints[0]"),
+])
+def test_a_bad_reference_file_is_refused_by_entry(tmp_path, text, words, capsys):
+    from uma.cli import main
+
+    (tmp_path / "r.yaml").write_text(text)
+    assert main(["reference", str(tmp_path / "r.yaml")]) == 2
+    assert words in capsys.readouterr().err
