@@ -21,6 +21,7 @@ class TrainConfig:
         minutes: end the run, its schedule included, after this long if ``steps`` have not been reached by then; 0 = no limit.
             Where cores are shared it is the time that is known beforehand. Such a run resumes, but not bit for bit.
         batch_size: windows a step.
+        windows_per_task: windows that share an initial observation, a reference and their encoding.
         lr: peak learning rate. The paper's 1e-4 is for width 768; narrow models take more.
         warmup: steps of linear warm-up (paper: 10,000 of a far longer run); afterwards the rate falls as a cosine to 0.
         weight_decay, clip_norm: paper A.3.
@@ -41,6 +42,7 @@ class TrainConfig:
     steps: int = 6000
     minutes: float = 0.0
     batch_size: int = 64
+    windows_per_task: int = 2
     lr: float = 1e-3
     warmup: int = 200
     weight_decay: float = 1e-6

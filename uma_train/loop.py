@@ -61,7 +61,8 @@ class Trainer:
         masks = self.config.objective.masks
         with_motion = 1 - masks.control / (masks.control + masks.joint + masks.dynamics + masks.inverse + masks.random)
         K = self.config.keypoints if shared.random() < with_motion else 0
-        return self.windows.draw(self.config.batch_size // self.processes.count, K, self.model.normalization, rng)
+        c = self.config
+        return self.windows.draw(c.batch_size // self.processes.count, K, self.model.normalization, rng, windows_per_task=c.windows_per_task)
 
     def rate(self) -> float:
         """Learning rate of the present step."""
@@ -146,8 +147,8 @@ def train(config: TrainConfig, console: Console | None = None) -> Path:
         ValueError: the folder holds a run with another configuration.
     """
     processes = Processes()
-    if config.batch_size % processes.count:
-        raise ValueError(f"batch_size {config.batch_size}: must be a multiple of the {processes.count} processes")
+    if config.batch_size % (processes.count * config.windows_per_task):
+        raise ValueError(f"batch_size {config.batch_size}: must be a multiple of {processes.count} processes x {config.windows_per_task} windows per task")
     console = console or Console(quiet=not processes.is_first)
     if config.threads:
         torch.set_num_threads(config.threads)

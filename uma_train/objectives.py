@@ -59,8 +59,9 @@ def losses(model: Uma, head: ProjectionHead, batch: Batch, objective: Objective,
     """``action`` L_a, ``motion`` L_x, ``contrastive`` L_c (if weighted) and their weighted sum ``total``."""
     B, T, K, _ = batch.grid.motion.shape
     task = model.encode_task(batch.initial_points, batch.reference)
+    each = task.repeat_interleave(batch.windows_per_task, 0)
     keep = (torch.rand(B, generator=generator) >= objective.task_dropout).to(task.dtype).to(task.device)
-    cache = model.prepare_context(batch.points, batch.ee, task * keep[:, None, None])
+    cache = model.prepare_context(batch.points, batch.ee, each * keep[:, None, None])
     mask = objective.masks.draw(B, T, K, generator)
     out = model.flow_losses(batch.grid, mask, cache, generator)
     out["total"] = objective.action_weight * out["action"] + objective.motion_weight * out["motion"]

@@ -105,6 +105,16 @@ def test_task_depends_on_the_reference_but_not_on_its_padding_or_order():
     assert not torch.allclose(task, model.encode_task(points, other), atol=1e-3)
 
 
+def test_task_tokens_differ_between_tasks_as_much_as_observation_tokens_do():
+    """A task encoder whose output starts nearly constant collapsed in training: everything then ignored the task."""
+    torch.manual_seed(0)
+    model = Uma(tiny(), Normalization())
+    points, ee, reference, _, _ = inputs(B=32)
+    task, observation = model.encode_task(points, reference), model.observation_encoder(points, ee)
+    assert task.std(0).mean() > 0.5 * observation.std(0).mean()
+    assert task.std(0).mean() > 0.2 * task.std()
+
+
 def test_target_and_given_tokens_are_modulated_by_their_own_parameters():
     model = scrambled()
     points, ee, reference, grid, noise = inputs()

@@ -100,6 +100,18 @@ def test_windows_hold_the_future_as_deployment_would_encode_it():
     assert np.linalg.norm(x[0][:, None] - e.tracks[s][None], axis=-1).min(1).max() < 1e-4
 
 
+def test_windows_may_share_a_task():
+    episodes = [episode(i) for i in range(4)]
+    windows = Windows(episodes, first_is_initial=0.5)
+    batch = windows.draw(8, 2, measure_normalization(episodes), np.random.default_rng(3), windows_per_task=2)
+    assert batch.points.xyz.shape[0] == 8 and batch.initial_points.xyz.shape[0] == 4 == batch.reference.is_valid.shape[0]
+    clouds = [{tuple(frame[0]) for frame in e.xyz} for e in episodes]
+    for i in range(4):  # both windows of a task are of the episode of its initial observation
+        first = tuple(np.round(batch.initial_points.xyz[i, 0].numpy() / METRE).astype(int))
+        own = next(c for c in clouds if first in c)
+        assert all(tuple(np.round(batch.points.xyz[2 * i + j, 0].numpy() / METRE).astype(int)) in own for j in range(2))
+
+
 def test_a_run_resumes_where_it_was_killed(tmp_path):
     data = tmp_path / "data"
     data.mkdir()
