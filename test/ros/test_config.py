@@ -1,0 +1,155 @@
+"""Configuration, calibration files and the node graph as data."""
+
+import json
+import runpy
+import sys
+import types
+
+import numpy as np
+import pytest
+import yaml
+from harness import ROOT
+from scipy.spatial.transform import Rotation
+
+from uma.control.settings import flatten
+from uma.geometry.se3 import make_pose
+from uma.types import InputError
+from uma_ros import calibration
+from uma_ros.graph import GRAPHS, Options, insertion, replay
+from uma_ros.inspect import parameters
+from uma_ros.parameters import NODES, settings_of
+from uma_ros.reference import load_reference, save_reference
+
+
+def test_the_configuration_file_mirrors_the_settings_of_every_node():
+    text = (ROOT / "config/insertion.yaml").read_text()
+    assert text.strip() == parameters().strip(), "write it anew with `uma inspect parameters > config/insertion.yaml`"
+    data = yaml.safe_load(text)
+    assert set(data) == set(NODES)
+    for node in NODES:
+        flat = {k: v for k, (v, _) in flatten(settings_of(node)).items() if not k.startswith("topics.")}
+        given = data[node]["ros__parameters"]
+        got = {f"{k}.{kk}": vv for k, v in given.items() if isinstance(v, dict) for kk, vv in v.items()} | {k: v for k, v in given.items() if not isinstance(v, dict)}
+        assert got == flat
+
+
+@pytest.mark.parametrize("node", NODES)
+def test_every_parameter_is_described_and_every_number_has_a_range(node):
+    for key, (value, rule) in flatten(settings_of(node)).items():
+        assert rule["description"], f"{node}.{key}"
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            assert rule["low"] is not None and rule["high"] is not None and rule["low"] <= value <= rule["high"], f"{node}.{key}"
+
+
+def test_the_simulated_graph():
+    specs = {s.name: s for s in insertion(Options(seed=4, record="bag", dry_run=True, checkpoint="models/x", rviz=True))}
+    assert list(specs) == ["station", "camera", "extrinsics", "policy", "controller", "recorder", "rviz2"]
+    assert specs["station"].parameters["seed"] == 4 and "use_sim_time" not in specs["station"].parameters
+    assert all(specs[n].parameters["use_sim_time"] for n in ("camera", "extrinsics", "policy", "controller", "recorder"))
+    assert specs["controller"].parameters == {"use_sim_time": True, "autostart": True, "dry_run": True}
+    assert specs["policy"].parameters["checkpoint"] == "models/x"
+    assert specs["extrinsics"].parameters["calibration"] == specs["station"].parameters["calibration_file"]
+    words = specs["controller"].command("c.yaml")
+    assert words[1:3] == ["-m", "uma_ros.nodes.controller"] and "dry_run:=true" in words and "c.yaml" in words
+
+
+def test_the_graph_on_hardware_has_no_simulated_part_and_does_not_start_by_itself():
+    specs = {s.name: s for s in insertion(Options(station="hardware"))}
+    assert not {"station", "camera"} & set(specs)
+    assert "autostart" not in specs["controller"].parameters and not specs["policy"].parameters["use_sim_time"]
+
+
+def test_replay_is_the_policy_alone():
+    (policy,) = replay(Options())
+    assert policy.parameters == {"use_sim_time": True, "require_controller": False}
+
+
+def test_an_unknown_station_is_refused():
+    with pytest.raises(InputError, match="'real', must be sim or hardware"):
+        Options(station="real")
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_launch_files_start_the_same_graph(name, monkeypatch, tmp_path):
+    """`launch` is not on PyPI: a stand-in notes what the launch file asks it for."""
+
+    class Noted:
+        def __init__(self, *args, **kwargs):
+            self.args, self.kwargs = args, kwargs
+
+    class Configuration(Noted):
+        def perform(self, context):
+            return context[self.args[0]]
+
+    modules = {
+        "launch": {"LaunchDescription": Noted},
+        "launch.actions": {k: type(k, (Noted,), {}) for k in ("DeclareLaunchArgument", "OpaqueFunction", "SetEnvironmentVariable")},
+        "launch.substitutions": {"LaunchConfiguration": Configuration},
+        "launch_ros": {},
+        "launch_ros.actions": {"Node": type("Node", (Noted,), {})},
+    }
+    for module, names in modules.items():
+        stand_in = types.ModuleType(module)
+        stand_in.__dict__.update(names)
+        monkeypatch.setitem(sys.modules, module, stand_in)
+    monkeypatch.delitem(sys.modules, "graph_launch", raising=False)
+    described = runpy.run_path(str(ROOT / f"launch/{name}.launch.py"))["generate_launch_description"]()
+    sys.modules.pop("graph_launch", None)
+    actions = described.args[0]
+    arguments = {a.args[0]: a.kwargs["default_value"] for a in actions if type(a).__name__ == "DeclareLaunchArgument"}
+    assert {"station", "checkpoint", "config", "record", "dry_run", "rviz", "seed"} <= set(arguments)
+    start = next(a for a in actions if type(a).__name__ == "OpaqueFunction").kwargs["function"]
+    given = {**arguments, "run_dir": str(tmp_path), "seed": "5", "dry_run": "true"}
+    nodes = start(given)
+    specs = GRAPHS[name](Options(run_dir=str(tmp_path), seed=5, dry_run=True, config=str(ROOT / "config/insertion.yaml")))
+    assert [n.kwargs["executable"] for n in nodes] == [s.name for s in specs]
+    for node, spec in zip(nodes, specs):
+        assert node.kwargs["package"] == "uma_ros" and node.kwargs["parameters"][1] == spec.parameters
+        assert node.kwargs["parameters"][0] == str(ROOT / "config/insertion.yaml")
+
+
+# -- files --------------------------------------------------------------------------------------------------------------------
+
+
+def test_our_calibration_survives_the_disk(tmp_path):
+    T = make_pose(Rotation.random(random_state=1).as_matrix(), np.array([0.5, -0.5, 0.4]))
+    tools = {("fr3_link8", "tcp"): make_pose(Rotation.random(random_state=2).as_matrix(), np.array([0, 0, 0.16]))}
+    calibration.save_calibration(calibration.Calibration("cam", "fr3_link0", T, tools), tmp_path / "c.yaml")
+    again = calibration.load_calibration(tmp_path / "c.yaml")
+    assert np.allclose(again.T_base_cam, T, atol=1e-12) and np.allclose(again.tools["fr3_link8", "tcp"], tools["fr3_link8", "tcp"], atol=1e-12)
+
+
+def test_droids_calibration_is_extrinsic_xyz_camera_to_base(tmp_path):
+    rx, ry, rz = -1.9, 0.2, 0.8
+    (tmp_path / "calibration_info.json").write_text(json.dumps({
+        "23897859_left": {"pose": [0.3, 0.5, 0.4, rx, ry, rz], "timestamp": 1.7e9}, "23897859_right": {"pose": [0, 0, 0, 0, 0, 0], "timestamp": 1.7e9}
+    }))  # fmt: skip
+    found = calibration.load_calibration(tmp_path / "calibration_info.json")
+    about = lambda axis, a: Rotation.from_rotvec(a * np.eye(3)[axis]).as_matrix()  # noqa: E731
+    assert np.allclose(found.T_base_cam[:3, :3], about(2, rz) @ about(1, ry) @ about(0, rx))
+    assert np.allclose(found.T_base_cam[:3, 3], [0.3, 0.5, 0.4]) and found.date.year == 2023 and "extrinsic xyz" in found.convention
+
+
+@pytest.mark.parametrize("name, text, words", [
+    ("a.yaml", "[1, 2]", "must be a mapping"),
+    ("b.yaml", "camera_frame: c\nbase_frame: b\nT_base_cam: {xyz: [0, 0, 0], xyzw: [0, 0, 0, 0]}", "norm 0"),
+    ("c.yaml", "camera_frame: c\nbase_frame: b\nT_base_cam: {xyz: [0, 0], xyzw: [0, 0, 0, 1]}", "T_base_cam"),
+    ("d.yaml", "base_frame: b\nT_base_cam: {xyz: [0, 0, 0], xyzw: [0, 0, 0, 1]}", "camera_frame"),
+    ("e.json", '{"1_left": {"pose": [1, 2]}}', "6 finite numbers"),
+    ("f.json", '{"1_left": {"pose": [0,0,0,0,0,0]}, "2_left": {"pose": [0,0,0,0,0,0]}}', "one of 1_left, 2_left"),
+    ("g.json", "{", "g.json"),
+    ("missing.yaml", None, "missing.yaml"),
+])
+def test_a_bad_calibration_is_refused_by_entry(tmp_path, name, text, words):
+    if text is not None:
+        (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match=words):
+        calibration.load_calibration(tmp_path / name)
+
+
+def test_the_example_reference_reads_and_survives_the_disk(tmp_path):
+    example = load_reference(ROOT / "config/reference_example.yaml")
+    assert len(example.waypoints) == 6 and example.frame == "fr3_link0"
+    save_reference(example, tmp_path / "r.yaml")
+    again = load_reference(tmp_path / "r.yaml")
+    assert all(np.array_equal(a, b) for a, b in zip(example.waypoints, again.waypoints)) and again.object_label == example.object_label

@@ -1,0 +1,173 @@
+"""Messages to arrays and back; images of every encoding; frames; inputs of one instant."""
+
+import array
+import time
+
+import numpy as np
+import pytest
+from builtin_interfaces.msg import Time
+from geometry_msgs.msg import Pose, PoseStamped, TransformStamped
+from hypothesis import given, settings, strategies as st
+from rclpy.serialization import deserialize_message, serialize_message
+from scipy.spatial.transform import Rotation
+from sensor_msgs.msg import CameraInfo, Image, JointState
+from tf2_msgs.msg import TFMessage
+
+from uma.geometry.se3 import invert, make_pose
+from uma.types import ActionChunk, CameraModel, InputError, MotionPrediction, ReferenceMotion
+from uma_ros import convert, msg
+from uma_ros.frames import StaticFrames
+from uma_ros.inputs import FrameBuffer
+
+STAMP = Time(sec=1_700_000_000, nanosec=123_456_789)
+CAMERA = CameraModel(6, 4, 131.75, 131.75, 2.5, 1.5)
+finite = st.floats(-2, 2)
+
+
+def wire(message):
+    """The message after a trip over the wire."""
+    return deserialize_message(serialize_message(message), type(message))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.tuples(finite, finite, finite), st.tuples(*[st.floats(-3, 3)] * 3))
+def test_poses_survive_the_wire(p, r):
+    T = make_pose(Rotation.from_rotvec(r).as_matrix(), np.array(p))
+    assert np.allclose(convert.pose_from(wire(convert.pose_to(T)), "pose"), T, atol=1e-9)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 16), st.data())
+def test_references_survive_the_wire_to_the_last_bit(K, data):
+    T = [data.draw(st.integers(1, 6)) for _ in range(K)]
+    points = tuple(np.array([[data.draw(finite) for _ in range(3)] for _ in range(n)]) for n in T)
+    phase = tuple(np.sort(np.float32([data.draw(st.floats(0, 1, width=32)) for _ in range(n)])).astype(float) if data.draw(st.booleans()) else np.zeros(0) for n in T)
+    valid = tuple(np.array([True] + [data.draw(st.booleans()) for _ in range(n - 1)]) for n in T)
+    reference = ReferenceMotion(points, phase, valid, "fr3_link0", "spoon")
+    again = convert.reference_from(wire(convert.reference_to(reference, STAMP)))
+    for a, b in zip((*reference.waypoints, *reference.phase, *reference.is_valid), (*again.waypoints, *again.phase, *again.is_valid)):
+        assert np.array_equal(a, b)
+    assert (again.frame, again.object_label) == ("fr3_link0", "spoon")
+
+
+def test_chunks_and_motions_survive_the_wire():
+    rng = np.random.default_rng(0)
+    poses = make_pose(Rotation.random(16, random_state=0).as_matrix(), rng.normal(size=(16, 3)))
+    chunk = ActionChunk(poses, np.linspace(0, 1, 16), 1.7e9, "fr3_link0", "tcp", 15.0, 7, 3)
+    again = convert.chunk_from(wire(convert.chunk_to(chunk, STAMP)))
+    assert np.allclose(again.poses, poses, atol=1e-9) and np.allclose(again.gripper, chunk.gripper, atol=1e-7)
+    assert (again.sequence, again.num_committed, again.ee_frame, again.rate_hz) == (7, 3, "tcp", 15.0)
+    motion = MotionPrediction(rng.normal(size=(16, 5, 3)), 1.7e9, "camera", 15.0, 7, 0.25)
+    assert np.array_equal(convert.motion_from(wire(convert.motion_to(motion, STAMP))).points, motion.points)
+
+
+def test_stamps_keep_their_nanoseconds():
+    assert convert.nanoseconds(STAMP) == 1_700_000_000_123_456_789
+    t = convert.stamp_from(1763.123456789)
+    assert (t.sec, t.nanosec) == (1763, 123456789)
+
+
+@pytest.mark.parametrize("encoding, order", [("rgb8", [0, 1, 2]), ("bgr8", [2, 1, 0]), ("rgba8", [0, 1, 2, 3]), ("bgra8", [2, 1, 0, 3])])
+@pytest.mark.parametrize("padding", [0, 5])
+def test_colours_of_every_encoding_and_padded_rows(encoding, order, padding):
+    rgb = np.random.default_rng(1).integers(0, 256, (4, 6, 4), dtype=np.uint8)
+    wired = rgb[..., order]
+    rows = np.concatenate([wired.reshape(4, -1), np.full((4, padding), 99, np.uint8)], axis=1)
+    image = Image(width=6, height=4, encoding=encoding, step=rows.shape[1], data=array.array("B", rows.tobytes()))
+    assert np.array_equal(convert.rgb_from(wire(image)), rgb[..., :3])
+
+
+def test_depth_in_metres_and_millimetres_says_what_is_invalid():
+    metres = np.array([[0.5, np.nan, np.inf], [-1.0, 0.0, 2.25]], np.float32)
+    got = convert.depth_from(wire(convert.image_to(metres, "32FC1", "camera", STAMP)))
+    assert got.dtype == np.float32 and np.array_equal(got, [[0.5, np.nan, np.nan], [np.nan, np.nan, 2.25]], equal_nan=True)
+    millimetres = np.array([[500, 0, 65535]], np.uint16)
+    for encoding in ("16UC1", "mono16"):
+        got = convert.depth_from(wire(convert.image_to(millimetres, encoding, "camera", STAMP)))
+        assert got.dtype == np.float32 and np.allclose(got, [[0.5, np.nan, 65.535]], equal_nan=True)
+    big = Image(width=1, height=1, encoding="16UC1", step=2, is_bigendian=1, data=array.array("B", b"\x01\xf4"))
+    assert convert.depth_from(big)[0, 0] == pytest.approx(0.5)
+
+
+def test_an_image_is_made_without_a_loop_over_its_bytes():
+    image = np.zeros((720, 1280, 3), np.uint8)
+    began = time.perf_counter()
+    convert.image_to(image, "rgb8", "camera", STAMP)
+    assert time.perf_counter() - began < 0.1
+
+
+def test_intrinsics_come_back_from_both_matrices():
+    info = wire(convert.camera_to(CAMERA, STAMP))
+    assert convert.camera_from(info) == CAMERA
+    info.p = [0.0] * 12
+    assert convert.camera_from(info) == CAMERA
+
+
+def test_the_gripper_joint_is_0_open_to_1_closed():
+    joints = JointState(name=["fr3_joint1", "robotiq_85_left_knuckle_joint"], position=[1.0, 0.4])
+    assert convert.gripper_from(joints) == pytest.approx(0.5)
+
+
+def test_static_frames_are_found_along_the_tree_and_in_both_directions():
+    frames, rng = StaticFrames(), np.random.default_rng(2)
+    T = {name: make_pose(Rotation.random(random_state=i).as_matrix(), rng.normal(size=3)) for i, name in enumerate("ab")}
+    t = TransformStamped(child_frame_id="camera", transform=convert.transform_to(T["a"]))
+    t.header.frame_id = "base"
+    frames.add_message(TFMessage(transforms=[t]))
+    frames.add("table", "base", T["b"])
+    assert np.allclose(frames.lookup("table", "camera"), T["b"] @ T["a"])
+    assert np.allclose(frames.lookup("camera", "table"), invert(T["b"] @ T["a"]))
+    assert np.allclose(frames.lookup("base", "base"), np.eye(4))
+    with pytest.raises(InputError, match="'world'.*known from there: base, camera, table"):
+        frames.lookup("camera", "world")
+
+
+def image(t, kind):
+    data = np.zeros((4, 6, 3), np.uint8) if kind == "rgb" else np.ones((4, 6), np.float32)
+    return convert.image_to(data, "rgb8" if kind == "rgb" else "32FC1", CAMERA.frame, convert.stamp_from(t))
+
+
+def pose(t):
+    message = PoseStamped(pose=Pose())
+    message.header.stamp, message.header.frame_id, message.pose.position.x = convert.stamp_from(t), "fr3_link0", t
+    return message
+
+
+def joints(t):
+    message = JointState(name=["robotiq_85_left_knuckle_joint"], position=[0.0])
+    message.header.stamp = convert.stamp_from(t)
+    return message
+
+
+def test_a_frame_is_complete_when_the_robots_state_has_gone_past_its_images():
+    buffer = FrameBuffer()
+    buffer.add_info(convert.camera_to(CAMERA, STAMP))
+    for kind in ("rgb", "depth"):
+        buffer.add_image(kind, image(1.0, kind))
+    buffer.add_state("joints", joints(0.5))
+    buffer.add_state("joints", joints(1.5))
+    buffer.add_state("pose", pose(0.98))
+    assert buffer.newest() is None, "a later pose that is still before the image may come"
+    buffer.add_state("pose", pose(0.999))
+    buffer.add_state("pose", pose(1.003))
+    frame = buffer.newest()
+    assert frame.pose.pose.position.x == 0.999 and convert.seconds(frame.joints.header.stamp) == 0.5
+    buffer.add_image("rgb", image(1.066, "rgb"))
+    assert buffer.newest().stamp_ns == frame.stamp_ns, "no depth of that stamp yet"
+    frames = StaticFrames()
+    frames.add("fr3_link0", CAMERA.frame, make_pose(np.eye(3), np.array([0.0, 0.0, 1.0])))
+    frames.add("fr3_link8", "tcp", make_pose(np.eye(3), np.array([0.0, 0.0, 0.16])))
+    observation = frame.observation(frames, "tcp")
+    assert np.allclose(observation.T_cam_ee[:3, 3], [0.999, 0.0, -0.84]) and observation.stamp == pytest.approx(1.0)
+
+
+def test_colour_depth_and_intrinsics_must_agree():
+    with pytest.raises(InputError, match="depth: 3x4 pixels, must be 6x4"):
+        convert.observation_from(image(1.0, "rgb"), convert.image_to(np.ones((4, 3), np.float32), "32FC1", "c", STAMP), convert.camera_to(CAMERA, STAMP), np.eye(4), 0.0)
+
+
+def test_status_constants_are_those_of_the_session():
+    from uma.control.session import State
+
+    assert all(getattr(msg.PolicyStatus, s.name) == s for s in State)
+    assert isinstance(CameraInfo(), CameraInfo)
