@@ -117,7 +117,7 @@ class _Sender:
 def main(argv: list[str]) -> int:
     """Exit code 0 when the policy took the task, 1 when it refused it or is not there, 2 for a bad file."""
     parser = argparse.ArgumentParser(prog="uma reference", description="Send a reference motion to the running policy.")
-    parser.add_argument("file", help="YAML file; config/reference_example.yaml shows the format")
+    parser.add_argument("file", help="YAML file; config/reference_insertion.yaml shows the format")
     parser.add_argument("--timeout", type=float, default=10.0, help="seconds to wait for the policy (default 10)")
     args = parser.parse_args(argv)
     reference = load_reference(args.file)

@@ -56,7 +56,7 @@ def test_nodes_and_messages_import_from_the_install_space(install):
 
 def test_what_ros2_run_and_launch_need_is_installed(install):
     share, programs = install / "uma_ros/share/uma_ros", install / "uma_ros/lib/uma_ros"
-    for name in ("package.xml", "launch/insertion.launch.py", "launch/replay.launch.py", "config/insertion.yaml", "config/reference_example.yaml", "msg/ActionChunk.msg", "srv/PredictMotion.srv"):
+    for name in ("package.xml", "launch/insertion.launch.py", "launch/replay.launch.py", "config/insertion.yaml", "config/reference_insertion.yaml", "msg/ActionChunk.msg", "srv/PredictMotion.srv"):
         assert (share / name).exists(), name
     for name in ("camera", "controller", "extrinsics", "policy", "recorder", "station", "uma"):
         assert os.access(programs / name, os.X_OK), name
@@ -86,5 +86,5 @@ def test_a_node_starts_from_there_and_finds_the_installed_configuration(install)
         output = process.communicate(timeout=20)[0]
     assert heard and heard[0].node == "controller", output
     assert process.returncode == 0, output
-    done = sourced(install, f"{install}/uma_ros/lib/uma_ros/uma inspect config/reference_example.yaml").communicate(timeout=60)[0]
+    done = sourced(install, f"{install}/uma_ros/lib/uma_ros/uma inspect config/reference_insertion.yaml").communicate(timeout=60)[0]
     assert "6 keypoints in fr3_link0" in done

@@ -148,7 +148,7 @@ def test_a_bad_calibration_is_refused_by_entry(tmp_path, name, text, words):
 
 
 def test_the_example_reference_reads_and_survives_the_disk(tmp_path):
-    example = load_reference(ROOT / "config/reference_example.yaml")
+    example = load_reference(ROOT / "config/reference_insertion.yaml")
     assert len(example.waypoints) == 6 and example.frame == "fr3_link0"
     save_reference(example, tmp_path / "r.yaml")
     again = load_reference(tmp_path / "r.yaml")

@@ -49,7 +49,7 @@ def test_reference_from_another_terminal_and_ctrl_c_ends_every_child(tmp_path):
         pids = children(process.pid)
         assert len(pids) == 5
         send = [sys.executable, "-m", "uma.cli", "reference"]
-        good = subprocess.run([*send, "config/reference_example.yaml"], cwd=ROOT, capture_output=True, text=True, timeout=60)
+        good = subprocess.run([*send, "config/reference_insertion.yaml"], cwd=ROOT, capture_output=True, text=True, timeout=60)
         assert good.returncode == 0 and "6 keypoints, given in fr3_link0" in good.stdout, good.stdout + good.stderr
         (tmp_path / "bad.yaml").write_text("frame: nowhere\nkeypoints:\n  - waypoints: [[0.4, 0.0, 0.1]]\n")
         bad = subprocess.run([*send, str(tmp_path / "bad.yaml")], cwd=ROOT, capture_output=True, text=True, timeout=60)
@@ -82,7 +82,7 @@ def test_a_wrong_argument_is_named():
 
 
 def test_reference_without_a_policy_says_so(tmp_path):
-    words = [sys.executable, "-m", "uma.cli", "reference", "config/reference_example.yaml", "--timeout", "2"]
+    words = [sys.executable, "-m", "uma.cli", "reference", "config/reference_insertion.yaml", "--timeout", "2"]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=60, env={**os.environ, "ROS_DOMAIN_ID": "9"})
     assert done.returncode == 1 and "no policy heard within 2 s" in done.stderr
 
