@@ -57,6 +57,10 @@ class UmaNode(Node):
         """Now on the ROS clock (the simulation's if use_sim_time), seconds."""
         return self.get_clock().now().nanoseconds * 1e-9
 
+    def clock_runs(self) -> bool:
+        """False until a simulated clock has been heard: until then no stamp can be judged."""
+        return self.get_clock().now().nanoseconds > 0
+
     # -- topics ---------------------------------------------------------------------------------------------------------------
 
     def listen(self, kind: type, topic: str, callback: Callable, qos: Any) -> None:

@@ -142,3 +142,32 @@ def test_every_process_is_gone_afterwards(tmp_path):
     for pid in pids:
         with pytest.raises(ProcessLookupError):
             os.killpg(pid, 0)
+
+
+def test_without_autostart_chunks_are_a_preview_until_start_is_called(tmp_path):
+    g = Graph(tmp_path, changes={"controller": {"autostart": False}})
+    c = g.client
+    try:
+        c.wait(lambda: c.state("policy") == c.state("controller") == PolicyStatus.READY and c.scene and c.poses, 60.0, "READY")
+        c.send(far_task(g))
+        c.wait(lambda: len(c.base_chunks) >= 3 and c.motions, 15.0, "chunks and predicted motion to look at")
+        assert c.state("controller") == PolicyStatus.READY and "/uma/start" in c.status["controller"].reason
+        assert not c.targets and still(g) < 1e-3
+        before = c.ee()[:3, 3]
+        assert c.call("/uma/start").success
+        c.wait(lambda: np.linalg.norm(c.ee()[:3, 3] - before) > 0.1, 10.0, "motion after the start")
+        assert all(m.num_refused == 0 for m in c.status.values()), [(m.node, m.refused) for m in c.status.values()]
+    finally:
+        g.close()
+
+
+def test_a_dry_run_does_everything_but_move(tmp_path):
+    g = Graph(tmp_path, changes={"controller": {"dry_run": True}})
+    c = g.client
+    try:
+        g.begin()
+        c.spin(1.5)
+        assert c.state("controller") == PolicyStatus.RUNNING and c.status["controller"].dry_run
+        assert not c.targets and still(g) < 1e-3 and len(c.base_chunks) > 1
+    finally:
+        g.close()

@@ -98,6 +98,8 @@ class ControllerNode(UmaNode):
         self.watchdog.heard("calibration", time.monotonic())
 
     def _on_pose(self, msg: PoseStamped) -> None:
+        if not self.clock_runs():
+            return
         now = time.monotonic()
         try:
             pose = check_state_pose(msg, self.settings.base_frame)

@@ -81,7 +81,7 @@ class PolicyNode(UmaNode):
         self._task: Any = None
         self._task_frame = ""
         self._new_task: ReferenceMotion | None = None
-        self._active = self._closing = False
+        self._active = self._closing = self._encoding = False
         self._last_stamp, self._sequence = -1, 0
         self._failure: BaseException | None = None
         self._controller: PolicyStatus | None = None
@@ -109,6 +109,8 @@ class PolicyNode(UmaNode):
 
     def _accept(self, topic: str, source: str, take: Callable[[], Any]) -> None:
         """Run ``take``; what it refuses is said and changes nothing, what it accepts counts as a sign of life of ``source``."""
+        if not self.clock_runs():
+            return
         try:
             with self._wake:
                 take()
@@ -152,7 +154,13 @@ class PolicyNode(UmaNode):
         self._accept(self.settings.topics.joint_states, "gripper", take)
 
     def _on_tf(self, msg: TFMessage) -> None:
-        self._accept("/tf_static", "calibration", lambda: self.frames.add_message(msg))
+        try:
+            with self._wake:
+                self.frames.add_message(msg)
+        except InputError as error:
+            self.refused("/tf_static", error)
+            return
+        self.watchdog.heard("calibration", time.monotonic())
 
     def _on_reference(self, msg: ReferenceMotion) -> None:
         def take() -> None:
@@ -181,7 +189,7 @@ class PolicyNode(UmaNode):
             raise self._failure
         blockers = self.watchdog.stale(now)
         closed = self._controller is not None and self.settings.require_controller and self._controller.state in (State.IDLE, State.FAULT)
-        has_task = self._task is not None or self._new_task is not None
+        has_task = self._task is not None or self._new_task is not None or self._encoding
         transition = self.session.update(now, blockers, has_task and not closed)
         reason = self.session.reason
         if self.session.state is State.READY:
@@ -215,6 +223,7 @@ class PolicyNode(UmaNode):
                     if self._closing:
                         return
                 self._answer(*job)
+                self._encoding = False
         except Exception as error:  # the node ends with it: a policy that fails must not look alive
             self._failure = error
 
@@ -229,6 +238,7 @@ class PolicyNode(UmaNode):
         task, self._new_task = self._new_task, None
         if task is None and (self._task is None or frame.stamp_ns - self._last_stamp < period_ns):
             return None
+        self._encoding = task is not None
         return frame, task
 
     def _answer(self, frame: Frame, new_task: ReferenceMotion | None) -> None:
