@@ -66,8 +66,8 @@ def test_what_ros2_run_and_launch_need_is_installed(install):
 def test_a_node_starts_from_there_and_finds_the_installed_configuration(install):
     process = sourced(install, f"{install}/uma_ros/lib/uma_ros/controller --ros-args --params-file {install}/uma_ros/share/uma_ros/config/insertion.yaml")
     import rclpy
-
     from uma_ros.msg import PolicyStatus
+
     from uma_ros.names import STATUS, Topics
 
     rclpy.init()

@@ -13,10 +13,10 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image, JointState
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
+from uma_ros.msg import ActionChunk, MotionPrediction, PolicyStatus, ReferenceMotion
 
 from uma_ros.convert import chunk_from, pose_from, seconds
 from uma_ros.graph import Options, insertion
-from uma_ros.msg import ActionChunk, MotionPrediction, PolicyStatus, ReferenceMotion
 from uma_ros.names import CAMERA_OUT, COMMAND, LATCHED, STATE_OUT, STATUS, TASK_IN, Topics, _profile
 from uma_ros.supervisor import Supervisor
 

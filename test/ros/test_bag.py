@@ -83,8 +83,9 @@ def test_rosbags_reads_it_and_the_metadata_say_the_same(run):
 
 
 def test_type_hashes_in_the_bag_are_those_of_ros(run):
-    from uma_ros.bagfile import typestore
     from uma_ros.msg import ActionChunk, PolicyStatus
+
+    from uma_ros.bagfile import typestore
     from uma_ros.parameters import NODES  # noqa: F401
 
     for kind in (ActionChunk, PolicyStatus):

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from geometry_msgs.msg import Point
 from harness import Graph
+from uma_ros.msg import KeypointTrajectory, PolicyStatus, ReferenceMotion
 
 from uma.types import RATE_HZ
 from uma_ros.convert import chunk_from, pose_from, seconds
-from uma_ros.msg import KeypointTrajectory, PolicyStatus, ReferenceMotion
 
 PERIOD = 1.0 / RATE_HZ
 TOOL = 0.1597

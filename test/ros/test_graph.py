@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from harness import TOPICS, Graph
 from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
+from uma_ros.msg import PolicyStatus
+from uma_ros.srv import PredictMotion
 
 from uma.geometry.se3 import invert
 from uma_ros.calibration import load_calibration
 from uma_ros.convert import chunk_from, pose_from, reference_from, seconds
-from uma_ros.msg import PolicyStatus
-from uma_ros.srv import PredictMotion
 
 R, B = ReliabilityPolicy.RELIABLE, ReliabilityPolicy.BEST_EFFORT
 

@@ -9,9 +9,9 @@ from geometry_msgs.msg import Point, PoseStamped
 from harness import TOPICS, Graph
 from sensor_msgs.msg import CameraInfo, Image, JointState
 from std_msgs.msg import String
+from uma_ros.msg import ActionChunk, KeypointTrajectory, PolicyStatus, ReferenceMotion
 
 from uma_ros.convert import stamp_from
-from uma_ros.msg import ActionChunk, KeypointTrajectory, PolicyStatus, ReferenceMotion
 
 NAN, INF = math.nan, math.inf
 

@@ -7,7 +7,6 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the other nodes need the remaining cores
 
 import sys
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -23,17 +22,20 @@ from uma.control.cadence import Cadence
 from uma.control.session import Session, State
 from uma.control.settings import setting
 from uma.control.watchdog import Watchdog
-from uma.types import InputError, Prediction
-from uma_ros.convert import camera_from, chunk_from, chunk_to, gripper_from, motion_to, nanoseconds, reference_from, reference_to
+from uma.types import InputError, MotionPrediction, Prediction, ReferenceMotion
+from uma_ros.convert import camera_from, chunk_from, chunk_to, gripper_from, motion_to, nanoseconds, reference_from
 from uma_ros.frames import StaticFrames
 from uma_ros.inputs import Frame, FrameBuffer, check_age, check_image, check_state_pose
 from uma_ros.markers import motion_markers, reference_markers
-from uma_ros.msg import ActionChunk, MotionPrediction, PolicyStatus, ReferenceMotion
+from uma_ros.msg import ActionChunk, PolicyStatus
+from uma_ros.msg import MotionPrediction as MotionMsg
+from uma_ros.msg import ReferenceMotion as ReferenceMsg
 from uma_ros.names import COMMAND, GRIPPER_JOINT, LATCHED, SENSOR_IN, STATUS, TASK_IN, Topics
 from uma_ros.resources import find
 from uma_ros.runtime import UmaNode, run_node
 from uma_ros.srv import PredictMotion
 from uma_ros.status import StatusSpeaker
+from uma_ros.worker import PolicyWorker
 
 
 @dataclass(frozen=True)
@@ -72,23 +74,13 @@ class PolicyNode(UmaNode):
         self.buffer, self.frames = FrameBuffer(s.robot_ee_frame), StaticFrames()
         self.cadence = Cadence("chunks", s.replan_steps / 15.0)
         self.status = StatusSpeaker(self)
-        self.refused = self.status.refuse
 
-        # Shared with the worker, under the lock.
-        self._wake = threading.Condition()
-        self._policy: Any = None
-        self._motion_policy: Any = None
-        self._task: Any = None
-        self._task_frame = ""
-        self._new_task: ReferenceMotion | None = None
-        self._active = self._closing = self._encoding = False
-        self._last_stamp, self._sequence = -1, 0
-        self._failure: BaseException | None = None
+        self.worker = PolicyWorker(lambda: load(s), self, self.buffer, self.frames, s.replan_steps, s.predict_motion)
         self._controller: PolicyStatus | None = None
 
         self._chunks = self.speak(ActionChunk, topics.action_chunk, COMMAND)
-        self._motions = self.speak(MotionPrediction, topics.predicted_motion, COMMAND)
-        self._echo = self.speak(ReferenceMotion, topics.active_reference, LATCHED)
+        self._motions = self.speak(MotionMsg, topics.predicted_motion, COMMAND)
+        self._echo = self.speak(ReferenceMsg, topics.active_reference, LATCHED)
         self._markers = self.speak(MarkerArray, topics.markers, COMMAND)
         self.listen(Image, topics.rgb, lambda m: self._on_image("rgb", topics.rgb, m), SENSOR_IN)
         self.listen(Image, topics.depth, lambda m: self._on_image("depth", topics.depth, m), SENSOR_IN)
@@ -96,14 +88,13 @@ class PolicyNode(UmaNode):
         self.listen(PoseStamped, topics.robot_pose, self._on_pose, SENSOR_IN)
         self.listen(JointState, topics.joint_states, self._on_joints, SENSOR_IN)
         self.listen(TFMessage, "/tf_static", self._on_tf, LATCHED)
-        self.listen(ReferenceMotion, topics.reference_motion, self._on_reference, TASK_IN)
+        self.listen(ReferenceMsg, topics.reference_motion, self._on_reference, TASK_IN)
         self.listen(String, topics.instruction, self._on_instruction, TASK_IN)
         self.listen(PolicyStatus, topics.status, self._on_status, STATUS)
         self.create_service(PredictMotion, "/uma/predict_motion", self._on_predict_motion)
         self.every(0.05, self._tick)
         self.every(0.2, self.status.publish)
-        self._worker = threading.Thread(target=self._work, args=(lambda: load(s),), daemon=True)
-        self._worker.start()
+        self.worker.start()
 
     # -- inputs ---------------------------------------------------------------------------------------------------------------
 
@@ -112,11 +103,11 @@ class PolicyNode(UmaNode):
         if not self.clock_runs():
             return
         try:
-            with self._wake:
+            with self.worker.wake:
                 take()
-                self._wake.notify()
+                self.worker.wake.notify()
         except InputError as error:
-            self.refused(topic, error)
+            self.status.refuse(topic, error)
             return
         self.watchdog.heard(source, time.monotonic())
 
@@ -155,24 +146,24 @@ class PolicyNode(UmaNode):
 
     def _on_tf(self, msg: TFMessage) -> None:
         try:
-            with self._wake:
+            with self.worker.wake:
                 self.frames.add_message(msg)
         except InputError as error:
-            self.refused("/tf_static", error)
+            self.status.refuse("/tf_static", error)
             return
         self.watchdog.heard("calibration", time.monotonic())
 
-    def _on_reference(self, msg: ReferenceMotion) -> None:
+    def _on_reference(self, msg: ReferenceMsg) -> None:
         def take() -> None:
             reference_from(msg)
             if self.buffer.info is not None:
                 self.frames.lookup(self.buffer.info.header.frame_id, msg.header.frame_id)
-            self._new_task = msg
+            self.worker.give_task(msg)
 
         self._accept(self.settings.topics.reference_motion, "task", take)
 
     def _on_instruction(self, msg: String) -> None:
-        self.refused(self.settings.topics.instruction, f"data: {msg.data[:80]!r}, this checkpoint takes reference motions only")
+        self.status.refuse(self.settings.topics.instruction, f"data: {msg.data[:80]!r}, this checkpoint takes reference motions only")
 
     def _on_status(self, msg: PolicyStatus) -> None:
         if msg.node == "controller":
@@ -183,137 +174,56 @@ class PolicyNode(UmaNode):
 
     def _tick(self) -> None:
         now = time.monotonic()
-        if self._failure is not None:
-            if isinstance(self._failure, (ValueError, OSError, ImportError)):  # a wrong checkpoint: say so, without a trace
-                raise InputError(f"checkpoint {self.settings.checkpoint}: {self._failure}")
-            raise self._failure
+        if self.worker.failure is not None:
+            if isinstance(self.worker.failure, (ValueError, OSError, ImportError)):  # a wrong checkpoint: say so, without a trace
+                raise InputError(f"checkpoint {self.settings.checkpoint}: {self.worker.failure}")
+            raise self.worker.failure
         blockers = self.watchdog.stale(now)
         closed = self._controller is not None and self.settings.require_controller and self._controller.state in (State.IDLE, State.FAULT)
-        has_task = self._task is not None or self._new_task is not None or self._encoding
-        transition = self.session.update(now, blockers, has_task and not closed)
+        transition = self.session.update(now, blockers, self.worker.has_task and not closed)
         reason = self.session.reason
         if self.session.state is State.READY:
             reason = f"waiting for the controller ({self._controller.reason})" if closed else "waiting for a reference motion"
         self.status.transition(transition, reason)
+        newest = self.worker.set_active(self.session.state is State.RUNNING)
         message = self.status.message
         message.achieved_rate_hz = self.cadence.rate(now, 4.0)
-        with self._wake:
-            newest = self.buffer.newest()
-            self._active = self.session.state is State.RUNNING
-            self._wake.notify()
-        age = (self.get_clock().now().nanoseconds - newest.stamp_ns) * 1e-6 if newest else float("nan")
-        message.observation_age_ms = age
+        message.observation_age_ms = (self.get_clock().now().nanoseconds - newest.stamp_ns) * 1e-6 if newest else float("nan")
 
-    # -- the model's thread ---------------------------------------------------------------------------------------------------
+    # -- what the worker tells, in its own thread -------------------------------------------------------------------------------
 
-    def _work(self, load: Callable[[], tuple[Any, Any]]) -> None:
-        try:
-            began = time.monotonic()
-            policy, motion_policy = load()
-            self.get_logger().info(f"checkpoint {policy.checkpoint_id} ready after {time.monotonic() - began:.1f} s")
-            self.status.message.checkpoint_id = policy.checkpoint_id
-            self.publish_configuration(checkpoint_id=policy.checkpoint_id)
-            with self._wake:
-                self._policy, self._motion_policy = policy, motion_policy
-            self.watchdog.heard("checkpoint", time.monotonic())
-            while True:
-                with self._wake:
-                    while not self._closing and (job := self._next_job()) is None:
-                        self._wake.wait(0.2)
-                    if self._closing:
-                        return
-                self._answer(*job)
-                self._encoding = False
-        except Exception as error:  # the node ends with it: a policy that fails must not look alive
-            self._failure = error
+    def on_ready(self, policy: Any) -> None:
+        self.get_logger().info(f"checkpoint {policy.checkpoint_id} ready after {time.monotonic() - self.started:.1f} s")
+        self.status.message.checkpoint_id = policy.checkpoint_id
+        self.publish_configuration(checkpoint_id=policy.checkpoint_id)
+        self.watchdog.heard("checkpoint", time.monotonic())
 
-    def _next_job(self) -> tuple[Frame, ReferenceMotion | None] | None:
-        """What to do now, under the lock: the newest complete frame, if a chunk or a task is due."""
-        frame = self.buffer.newest()
-        if frame is None or not self._active:
-            return None
-        if frame.stamp_ns < self._last_stamp:  # time was turned back: another bag, another simulation
-            self._last_stamp = -1
-        period_ns = int((self.settings.replan_steps - 0.5) / 15.0 * 1e9)
-        task, self._new_task = self._new_task, None
-        if task is None and (self._task is None or frame.stamp_ns - self._last_stamp < period_ns):
-            return None
-        self._encoding = task is not None
-        return frame, task
+    def on_task(self, echo: ReferenceMsg, reference: ReferenceMotion) -> None:
+        self._echo.publish(echo)
+        self._markers.publish(MarkerArray(markers=reference_markers(reference, echo.header.stamp)))
+        self.get_logger().info(f"new task: {len(reference.waypoints)} keypoints, {reference.object_label or 'no label'}")
 
-    def _answer(self, frame: Frame, new_task: ReferenceMotion | None) -> None:
-        began = time.perf_counter()
-        try:
-            observation = frame.observation(self.frames, self._policy.contract.ee_frame)
-        except InputError as error:
-            self._last_stamp = frame.stamp_ns
-            self.refused("observation", error)
-            return
-        converted = (time.perf_counter() - began) * 1e3
-        if new_task is not None:
-            self._take_task(frame, observation, new_task)
-        if self._task is None:
-            return
-        if self._task_frame != observation.camera.frame:
-            self.refused("observation", f"camera frame {observation.camera.frame!r}: the task is in {self._task_frame!r}")
-            return
-        sequence, self._sequence = self._sequence, self._sequence + 1
-        self._last_stamp = frame.stamp_ns
-        try:
-            prediction = self._policy.predict(observation, self._task, sequence=sequence)
-        except InputError as error:
-            self.refused("observation", error)
-            return
-        with self._wake:
-            if not self._active:
-                return
-        stamp = frame.rgb.header.stamp
-        self._chunks.publish(chunk_to(prediction.chunk, stamp))
-        self._report(prediction, converted, (time.perf_counter() - began) * 1e3)
-        if self.settings.predict_motion:  # once the chunk is on its way: the robot does not wait for it
-            motion = self._motion_policy.predict_motion(observation, self._task, prediction.chunk, sequence=sequence)
-            self._motions.publish(motion_to(motion, stamp))
-            self._markers.publish(MarkerArray(markers=motion_markers(motion, stamp)))
-
-    def _report(self, prediction: Prediction, converted: float, total: float) -> None:
-        self.cadence.beat(time.monotonic(), total)
-        stages = {"convert": converted, **{k: v for k, v in prediction.latency_ms.items() if k != "total"}, "total": total}
+    def on_chunk(self, frame: Frame, prediction: Prediction, stages_ms: dict[str, float]) -> None:
+        self._chunks.publish(chunk_to(prediction.chunk, frame.rgb.header.stamp))
+        self.cadence.beat(time.monotonic(), stages_ms["total"])
         message = self.status.message
-        message.stages, message.latency_ms = list(stages), [float(v) for v in stages.values()]
+        message.stages, message.latency_ms = list(stages_ms), [float(v) for v in stages_ms.values()]
         message.sequence = prediction.chunk.sequence
         self.status.publish()
 
-    def _take_task(self, frame: Frame, observation: Any, msg: ReferenceMotion) -> None:
-        """Encode a new task; the running one stays if that is refused.
+    def on_motion(self, frame: Frame, motion: MotionPrediction) -> None:
+        self._motions.publish(motion_to(motion, frame.rgb.header.stamp))
+        self._markers.publish(MarkerArray(markers=motion_markers(motion, frame.rgb.header.stamp)))
 
-        The policy is given what the echo says, so that a bag which holds the echo is enough to give it the same again.
-        """
-        try:
-            given = reference_from(msg)
-            T_cam_frame = self.frames.lookup(observation.camera.frame, given.frame)
-            echo = reference_to(given.transformed(T_cam_frame, observation.camera.frame), frame.rgb.header.stamp)
-            reference = reference_from(echo)
-            task = self._policy.encode_task(observation, reference)
-        except InputError as error:
-            self.refused(self.settings.topics.reference_motion, error)
-            return
-        self._task, self._task_frame, self._last_stamp = task, observation.camera.frame, -1
-        self._echo.publish(echo)
-        self._markers.publish(MarkerArray(markers=reference_markers(reference, frame.rgb.header.stamp)))
-        self.get_logger().info(f"new task: {len(reference.waypoints)} keypoints, {reference.object_label or 'no label'}, given in {given.frame}")
+    def on_refused(self, what: str, error: InputError | str) -> None:
+        self.status.refuse(self.settings.topics.reference_motion if what == "task" else what, error)
+
+    # -- the rest ---------------------------------------------------------------------------------------------------------------
 
     def _on_predict_motion(self, request: PredictMotion.Request, response: PredictMotion.Response) -> PredictMotion.Response:
-        """Dynamics mode on request; rare, so it may wait for the model in this thread."""
+        """Rare, so it may wait for the model in this thread."""
         try:
-            chunk = chunk_from(request.chunk)
-            with self._wake:
-                frame, task, policy = self.buffer.newest(), self._task, self._motion_policy
-            if frame is None or task is None or policy is None:
-                raise InputError("nothing to predict from: " + ("no complete observation yet" if frame is None else "no task yet"))
-            observation = frame.observation(self.frames, policy.contract.ee_frame)
-            if chunk.frame != observation.camera.frame:
-                chunk = chunk.transformed(self.frames.lookup(observation.camera.frame, chunk.frame), observation.camera.frame)
-            motion = policy.predict_motion(observation, task, chunk, sequence=chunk.sequence)
+            frame, motion = self.worker.predict_motion(chunk_from(request.chunk))
         except InputError as error:
             response.success, response.message = False, str(error)
             return response
@@ -324,10 +234,7 @@ class PolicyNode(UmaNode):
         return {"state": self.session.state.name, **self.cadence.report(), "refused": self.status.message.num_refused}
 
     def close(self) -> None:
-        with self._wake:
-            self._closing = True
-            self._wake.notify()
-        self._worker.join(timeout=2.0)
+        self.worker.close()
 
 
 def load_policy(settings: PolicySettings) -> tuple[Any, Any]:

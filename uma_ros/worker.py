@@ -1,0 +1,165 @@
+"""The policy's own thread: takes the newest complete frame when a chunk or a task is due, and tells what came out.
+
+Torch never runs in an executor's callback. The lock `PolicyWorker.wake` guards what both threads touch: the frame buffer, the static
+frames, the waiting task and the switch.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from uma.types import RATE_HZ, ActionChunk, InputError, MotionPrediction, Observation, Prediction, ReferenceMotion
+from uma_ros.convert import reference_from, reference_to
+from uma_ros.frames import StaticFrames
+from uma_ros.inputs import Frame, FrameBuffer
+from uma_ros.msg import ReferenceMotion as ReferenceMsg
+
+
+class Listener(Protocol):
+    """What the worker tells, from its own thread."""
+
+    def on_ready(self, policy: Any) -> None: ...
+    def on_task(self, echo: ReferenceMsg, reference: ReferenceMotion) -> None: ...
+    def on_chunk(self, frame: Frame, prediction: Prediction, stages_ms: dict[str, float]) -> None: ...
+    def on_motion(self, frame: Frame, motion: MotionPrediction) -> None: ...
+    def on_refused(self, what: str, error: InputError | str) -> None: ...
+
+
+class PolicyWorker:
+    """
+    Args:
+        load: gives the policy for chunks and the one for predicted motion; called in the worker's thread.
+        listener: hears what comes out.
+        replan_steps: actions after which a new chunk is due.
+        predict_motion: whether each chunk is followed by the motion that it will cause.
+    """
+
+    def __init__(
+        self, load: Callable[[], tuple[Any, Any]], listener: Listener, buffer: FrameBuffer, frames: StaticFrames, replan_steps: int, predict_motion: bool
+    ) -> None:
+        self.wake = threading.Condition()
+        self.failure: Exception | None = None
+        self._listener, self._buffer, self._frames = listener, buffer, frames
+        self._period_ns = int((replan_steps - 0.5) / RATE_HZ * 1e9)  # half a frame early: the images' own period jitters
+        self._predict_motion = predict_motion
+        self._policy: Any = None
+        self._motion_policy: Any = None
+        self._task: Any = None
+        self._task_frame = ""
+        self._new_task: ReferenceMsg | None = None
+        self._active = self._closing = self._encoding = False
+        self._last_stamp, self._sequence = -1, 0
+        self._thread = threading.Thread(target=self._run, args=(load,), daemon=True)
+
+    # -- for the node's thread ------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        with self.wake:
+            self._closing = True
+            self.wake.notify()
+        self._thread.join(timeout=2.0)
+
+    @property
+    def has_task(self) -> bool:
+        return self._task is not None or self._new_task is not None or self._encoding
+
+    def give_task(self, msg: ReferenceMsg) -> None:
+        """A checked task, to be encoded with the next frame; call it under the lock."""
+        self._new_task = msg
+
+    def set_active(self, active: bool) -> Frame | None:
+        """Let chunks be made, or not. Returns the newest complete frame."""
+        with self.wake:
+            self._active = active
+            self.wake.notify()
+            return self._buffer.newest()
+
+    def predict_motion(self, chunk: ActionChunk) -> tuple[Frame, MotionPrediction]:
+        """Dynamics mode on request, in the caller's thread. Raises `InputError` if there is nothing to predict from."""
+        with self.wake:
+            frame, task, policy = self._buffer.newest(), self._task, self._motion_policy
+        if frame is None or task is None:
+            raise InputError("nothing to predict from: " + ("no complete observation yet" if frame is None else "no task yet"))
+        observation = frame.observation(self._frames, policy.contract.ee_frame)
+        if chunk.frame != observation.camera.frame:
+            chunk = chunk.transformed(self._frames.lookup(observation.camera.frame, chunk.frame), observation.camera.frame)
+        return frame, policy.predict_motion(observation, task, chunk, sequence=chunk.sequence)
+
+    # -- the thread -----------------------------------------------------------------------------------------------------------
+
+    def _run(self, load: Callable[[], tuple[Any, Any]]) -> None:
+        try:
+            self._policy, self._motion_policy = load()
+            self._listener.on_ready(self._policy)
+            while True:
+                with self.wake:
+                    while not self._closing and (job := self._next_job()) is None:
+                        self.wake.wait(0.2)
+                    if self._closing:
+                        return
+                self._answer(*job)
+                self._encoding = False
+        except Exception as error:  # the node ends with it: a policy that fails must not look alive
+            self.failure = error
+
+    def _next_job(self) -> tuple[Frame, ReferenceMsg | None] | None:
+        """What to do now, under the lock: the newest complete frame, if a chunk or a task is due."""
+        frame = self._buffer.newest() if self._active else None
+        if frame is None:
+            return None
+        if frame.stamp_ns < self._last_stamp:  # time was turned back: another bag, another simulation
+            self._last_stamp = -1
+        is_due = self._task is not None and frame.stamp_ns - self._last_stamp >= self._period_ns
+        if self._new_task is None and not is_due:
+            return None
+        task, self._new_task = self._new_task, None
+        self._encoding = task is not None
+        return frame, task
+
+    def _answer(self, frame: Frame, new_task: ReferenceMsg | None) -> None:
+        began = time.perf_counter()
+        self._last_stamp = frame.stamp_ns
+        try:
+            with self.wake:
+                observation = frame.observation(self._frames, self._policy.contract.ee_frame)
+            converted = (time.perf_counter() - began) * 1e3
+            if new_task is not None:
+                self._take_task(frame, observation, new_task)
+            if self._task is None:
+                return
+            if self._task_frame != observation.camera.frame:
+                raise InputError(f"camera frame {observation.camera.frame!r}: the task is in {self._task_frame!r}")
+            sequence, self._sequence = self._sequence, self._sequence + 1
+            prediction = self._policy.predict(observation, self._task, sequence=sequence)
+            if not self._active:
+                return
+            stages = {"convert": converted, **{k: v for k, v in prediction.latency_ms.items() if k != "total"}}
+            self._listener.on_chunk(frame, prediction, {**stages, "total": (time.perf_counter() - began) * 1e3})
+            if self._predict_motion:  # once the chunk is on its way: the robot does not wait for it
+                self._listener.on_motion(frame, self._motion_policy.predict_motion(observation, self._task, prediction.chunk, sequence=sequence))
+        except InputError as error:
+            self._listener.on_refused("observation", error)
+
+    def _take_task(self, frame: Frame, observation: Observation, msg: ReferenceMsg) -> None:
+        """Encode a new task; the running one stays if that is refused.
+
+        The policy is given what the echo says, so that a bag which holds the echo is enough to give it the same again.
+        """
+        try:
+            given = reference_from(msg)
+            with self.wake:
+                T_cam_frame = self._frames.lookup(observation.camera.frame, given.frame)
+            echo = reference_to(given.transformed(T_cam_frame, observation.camera.frame), frame.rgb.header.stamp)
+            reference = reference_from(echo)
+            task = self._policy.encode_task(observation, reference)
+        except InputError as error:
+            self._listener.on_refused("task", error)
+            return
+        self._task, self._task_frame = task, observation.camera.frame
+        self._listener.on_task(echo, reference)
