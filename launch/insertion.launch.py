@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
-from graph_launch import describe  # noqa: E402
+from graph_launch import describe
 
 
 def generate_launch_description():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from harness import TOPICS, Graph
-from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from uma_ros.msg import PolicyStatus
 from uma_ros.srv import PredictMotion
 
@@ -206,3 +206,15 @@ def test_the_tool_offset_is_composed(graph):
     sent = pose_from(c.targets[-1][2].pose, "pose")
     goal = c.last_chunk().poses[-1]
     assert np.linalg.norm((sent @ tool)[:3, 3] - goal[:3, 3]) < 0.03 < np.linalg.norm((sent @ invert(tool))[:3, 3] - goal[:3, 3])
+
+
+def test_a_publisher_whose_quality_of_service_does_not_fit_shows_in_the_diagnostics(graph):
+    from diagnostic_msgs.msg import DiagnosticArray
+
+    c, said = graph.client, []
+    c.node.create_subscription(DiagnosticArray, "/diagnostics", lambda m: said.extend(m.status), 10)
+    lossy = c.node.create_publisher(type(c.scene), TOPICS.reference_motion, QoSProfile(depth=1, reliability=B))
+    c.wait(lambda: any(s.name == "uma: policy" and TOPICS.reference_motion in s.message and "QoS" in s.message for s in said), 10.0, "a warning")
+    c.node.destroy_publisher(lossy)
+    everybody = {"uma: policy", "uma: controller", "uma: station", "uma: camera", "uma: extrinsics"}
+    c.wait(lambda: everybody <= {s.name for s in said}, 5.0, "diagnostics of every node")
