@@ -178,7 +178,7 @@ def test_status_tells_latency_rate_and_age(graph):
     policy, controller = c.status["policy"], c.status["controller"]
     assert policy.checkpoint_id == "fake" and "total" in policy.stages and len(policy.stages) == len(policy.latency_ms)
     assert 0 < policy.achieved_rate_hz < 4 and controller.achieved_rate_hz > 90
-    assert 0 < policy.observation_age_ms < 1000
+    assert 0 <= policy.observation_age_ms < 1000
 
 
 def test_stop_acts_at_once_and_start_goes_on(graph):
