@@ -14,6 +14,7 @@ from uma.types import RATE_HZ, Observation
 from uma_sim import grasping
 from uma_sim.demonstrator import Demonstrator
 from uma_sim.station import Station
+from uma_sim.tasks import insertion
 
 MAX_STEPS = 220
 STEPS_AFTER_SUCCESS = 10
@@ -133,7 +134,7 @@ def run_demonstration(
         station.act(executed, executed_grip)
         if not np.isfinite(station.data.qpos).all():
             return None
-        verdict, reason = station.outcome()
+        verdict, reason = insertion.outcome(station)
         after = after + 1 if verdict == "success" or (verdict == "wrong_holder" and goal != station.scene.goal) else 0
         if after >= STEPS_AFTER_SUCCESS:
             break

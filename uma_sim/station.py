@@ -223,11 +223,3 @@ class Station:
         if self._picture is not None:
             self._picture[2].close()
             self._picture = None
-
-    # ---- judgement ---------------------------------------------------------------------------------------------
-
-    def outcome(self) -> tuple[str, str]:
-        """See `uma_sim.tasks.insertion.outcome`."""
-        from uma_sim.tasks import insertion
-
-        return insertion.outcome(self)

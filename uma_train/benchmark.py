@@ -47,7 +47,7 @@ class BenchmarkConfig:
     episodes: int = 50
     first_seed: int = 1_000_000
     policies: tuple[str, ...] = ("uma", "uma_zeroed", "uma_other_task", "hold_still", "grasp_and_follow")
-    execute: int = 8
+    execute: int = 4
     delay: int = 0
     num_steps: int = 8
     num_samples: int = 4
@@ -113,6 +113,7 @@ def run_episode(config: BenchmarkConfig, name: str, seed: int) -> EpisodeResult:
     """One closed-loop episode."""
     from uma_sim.demonstrator import Demonstrator
     from uma_sim.station import Station
+    from uma_sim.tasks.insertion import outcome
 
     station = Station(seed, render=name != "demonstrator")
     lifted, step = False, 0
@@ -136,7 +137,7 @@ def run_episode(config: BenchmarkConfig, name: str, seed: int) -> EpisodeResult:
             step += 1
             lifted |= station.lifted()
             if step % 4 == 0:
-                verdict, reason = station.outcome()
+                verdict, reason = outcome(station)
                 if verdict != "in_progress":
                     done_at = station.time
                     break

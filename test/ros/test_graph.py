@@ -115,7 +115,7 @@ def test_chunks_of_16_actions_at_15_hz_in_the_camera_frame_and_the_same_in_the_b
         compared += 1
     assert compared >= 2
     intervals = np.diff([seconds(m.header.stamp) for m in c.chunks])
-    assert abs(np.median(intervals) - 8 / 15) < 0.07, f"replans every 8 actions, took {np.median(intervals):.3f} s"
+    assert abs(np.median(intervals) - 4 / 15) < 0.07, f"replans every 4 actions, took {np.median(intervals):.3f} s"
 
 
 def test_targets_at_100_hz_or_more_in_the_robots_own_frame(graph):

@@ -53,7 +53,7 @@ def test_every_shape_rests_on_the_table(shape):
     assert points.shape == (16, 3)
     assert -0.003 < points[:, 2].min() and points[:, 2].max() < 0.04
     assert station.object_speed() < 0.02
-    assert station.outcome() == ("in_progress", "lies on the table")
+    assert insertion.outcome(station) == ("in_progress", "lies on the table")
 
 
 def test_time_and_steps_keep_to_the_rate():

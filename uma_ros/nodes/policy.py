@@ -47,7 +47,7 @@ class PolicySettings:
     num_steps: int = setting(8, "Euler steps of the flow", 1, 100)
     num_samples: int = setting(4, "chunks that are sampled and averaged", 1, 32)
     threads: int = setting(1, "threads of torch", 1, 64)
-    replan_steps: int = setting(8, "actions after which a new chunk is made", 1, 64)
+    replan_steps: int = setting(4, "actions after which a new chunk is made", 1, 64)
     predict_motion: bool = setting(True, "after each chunk, also predict the object motion that it will cause (dynamics mode)")
     motion_samples: int = setting(1, "motions that are sampled and averaged for that", 1, 32)
     base_frame: str = setting("fr3_link0", "base frame of the robot")
