@@ -203,7 +203,8 @@ def install_tree(python: str) -> None:
     site = next(VENV.glob("lib/python3*/site-packages"))
     (site / "uma_source.pth").write_text(f"{ROOT}\n")
     command = VENV / "bin/uma"
-    command.write_text(f"#!{python}\nimport sys\n\nfrom uma.cli import main\n\nsys.exit(main())\n")
+    template = (ROOT / "tools/program.py.in").read_text()
+    command.write_text(template.replace("@Python3_EXECUTABLE@", str(python)).replace("@module@", "uma.cli"))
     command.chmod(0o755)
 
 

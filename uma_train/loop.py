@@ -7,7 +7,7 @@ import math
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, fields, is_dataclass, replace
 from pathlib import Path
 from typing import TextIO
 
@@ -235,11 +235,23 @@ def report(trainer: Trainer, validation: Windows, out: Path, log: TextIO, consol
     export(trainer, out / "bundle", episodes, errors["control"].position_mm)
 
 
+def changed_flags(config: object, default: object, prefix: str = "--") -> list[str]:
+    """The command-line flags that make ``config`` from the defaults."""
+    flags = []
+    for f in fields(config):
+        value, usual = getattr(config, f.name), getattr(default, f.name)
+        name = prefix + f.name.replace("_", "-")
+        if is_dataclass(value):
+            flags += changed_flags(value, usual, name + ".")
+        elif value != usual:
+            flags.append(f"{name} {value}")
+    return flags
+
+
 def export(trainer: Trainer, path: Path, episodes: int, position_mm: tuple[float, float, float]) -> None:
     """Write the averaged weights as a bundle with its card."""
     c = trainer.config
-    changed = {f.name: getattr(c, f.name) for f in fields(c) if getattr(c, f.name) != f.default and f.name not in ("sampling", "objective")}
-    command = " ".join(["uma train", *(f"--{k.replace('_', '-')} {v}" for k, v in changed.items())])
+    command = " ".join(["uma train", *changed_flags(c, TrainConfig())])
     if trainer.processes.count > 1:
         command = f"torchrun --standalone --nproc_per_node {trainer.processes.count} -m {command.replace(' ', '.cli ', 1)}"
     training = {

@@ -1,6 +1,9 @@
 """The honest thin path: demonstrations -> episodes -> windows -> a bundle -> closed loop, on a few small episodes."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,8 +19,11 @@ from uma_train.data.windows import Windows, measure_normalization
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
+    """Made by the command itself, whose worker processes import it again."""
     folder = tmp_path_factory.mktemp("data")
-    assert cli.simulate(["--out", str(folder), "--episodes", "3", "--workers", "1"]) == 0
+    words = [Path(sys.executable).parent / "uma", "simulate", "--out", folder, "--episodes", "3", "--workers", "2"]
+    done = subprocess.run([str(w) for w in words], capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr[-2000:]
     return folder
 
 

@@ -11,12 +11,14 @@ from uma.checkpoint.bundle import load_bundle
 from uma.geometry import se3
 from uma.model.config import tiny
 from uma.model.inputs import PointSet, encode_actions
+from uma.model.masks import MaskMix
 from uma_train.benchmark import EpisodeResult, summarize, wilson
 from uma_train.config import TrainConfig
 from uma_train.data.episode import METRE, Episode, EpisodeError, load_episode, quantize, save_episode
 from uma_train.data.reference import ReferenceSampling, draw_reference
 from uma_train.data.windows import Windows, measure_normalization
-from uma_train.loop import train
+from uma_train.loop import changed_flags, train
+from uma_train.objectives import Objective
 
 
 def episode(seed: int = 0, S: int = 24) -> Episode:
@@ -148,6 +150,15 @@ def test_a_run_resumes_where_it_was_killed(tmp_path):
     assert rows[-1]["validation"]["dynamics"]["motion_mm"] > 0
     with pytest.raises(ValueError, match="lr was 0.001, now 0.01"):
         train(dataclasses.replace(cut, lr=0.01))
+
+
+def test_the_card_s_command_makes_the_same_configuration():
+    import tyro
+
+    config = TrainConfig(steps=7, lr=4e-4, objective=Objective(contrastive_weight=0.0, masks=MaskMix(control=0.7)))
+    flags = changed_flags(config, TrainConfig())
+    assert "--objective.masks.control 0.7" in flags and len(flags) == 4
+    assert tyro.cli(TrainConfig, args=" ".join(flags).split()) == config
 
 
 def test_no_data_is_a_clear_error(tmp_path):
