@@ -112,7 +112,8 @@ def main() -> None:
             *(f"{r[k]:.1f}" for k in ("median", "p95", "p99")),
             *((f"{floor:.1f}", f"{r['median'] / floor:.1f}") if floor else ("", "")),
         )
-    Console().print(table)
+    console = Console()
+    (Console(width=130) if console.width < 130 else console).print(table)
     if args.json:
         args.json.write_text(
             json.dumps({"rows": rows, "gflops": rate / 1e9, "flops": flops, "threads": args.threads, "torch": torch.__version__}, indent=2) + "\n"

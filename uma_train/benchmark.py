@@ -232,5 +232,5 @@ def benchmark(config: BenchmarkConfig, console: Console | None = None) -> list[d
     order = {name: i for i, name in enumerate(config.policies)}
     rows = summarize(sorted(results, key=lambda r: (order[r.policy], r.seed)))
     (out / "result.json").write_text(json.dumps({"config": asdict(config), "rows": rows, "wall_seconds": time.monotonic() - began}, indent=2))
-    print_table(rows, Console(width=120) if console.width < 120 else console)
+    print_table(rows, Console(width=140) if console.width < 140 else console)
     return rows
