@@ -145,7 +145,7 @@ def test_the_arm_moves_the_way_the_chunk_says(graph):
     c.poses.clear()
     first = len(c.base_chunks)
     c.send(reference)
-    c.wait(lambda: len(c.base_chunks) >= first + 5, 15.0, "chunks toward the new task")
+    c.wait(lambda: len(c.base_chunks) >= first + 10, 15.0, "chunks toward the new task")
     c.spin(0.3)
     times = np.array([t for t, _ in c.poses])
     measured = np.stack([(pose_from(m.pose, "pose") @ tool)[:3, 3] for _, m in c.poses])
@@ -153,12 +153,13 @@ def test_the_arm_moves_the_way_the_chunk_says(graph):
     chunks = [chunk_from(m) for m in c.base_chunks[first:]]
     for chunk, following in zip(chunks, chunks[1:]):
         for due, T in zip(chunk.due(), chunk.poses):
-            if chunk.stamp + 0.3 < due <= following.stamp + 0.1 and times[0] < due < times[-1]:
+            # from when the blend into this chunk is over until the next one begins to take over
+            if chunk.stamp + 0.25 < due <= following.stamp + 0.25 and times[0] < due < times[-1]:
                 errors.append(np.linalg.norm(measured[np.searchsorted(times, due)] - T[:3, 3]))
     errors = np.array(errors) * 1e3
     print(f"end effector against the due action: median {np.median(errors):.1f} mm, p95 {np.percentile(errors, 95):.1f} mm, {len(errors)} actions; moved {moved * 100:.1f} cm")
     assert moved > 0.25 and len(errors) >= 8
-    assert np.median(errors) < 15.0 and np.percentile(errors, 95) < 30.0
+    assert np.median(errors) < 15.0 and np.percentile(errors, 95) < 40.0
 
 
 def test_what_a_chunk_would_cause_is_answered_on_request(graph):
