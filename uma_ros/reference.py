@@ -22,7 +22,7 @@ import yaml
 from builtin_interfaces.msg import Time
 
 from uma.types import InputError, ReferenceMotion
-from uma_ros.convert import reference_to
+from uma_ros.convert import reference_from, reference_to
 from uma_ros.msg import PolicyStatus
 from uma_ros.msg import ReferenceMotion as ReferenceMsg
 from uma_ros.names import LATCHED, STATUS, TASK_IN, Topics
@@ -65,6 +65,14 @@ def save_reference(reference: ReferenceMotion, path: str | Path, comment: str = 
     Path(path).write_text("\n".join(lines) + "\n")
 
 
+def _same_shape(a: ReferenceMotion, b: ReferenceMotion) -> bool:
+    """Whether two references are one up to a rigid motion: the same counts and the same distances from the first waypoint."""
+    if [len(w) for w in a.waypoints] != [len(w) for w in b.waypoints]:
+        return False
+    p, q = (np.concatenate(r.waypoints) for r in (a, b))
+    return bool(np.allclose(np.linalg.norm(p - p[0], axis=1), np.linalg.norm(q - q[0], axis=1), atol=1e-4, equal_nan=True))
+
+
 class _Sender:
     """Publishes a task and listens for the echo or the refusal."""
 
@@ -73,7 +81,7 @@ class _Sender:
         self.node = rclpy.create_node("uma_reference")
         self._topic = topics.reference_motion
         self._publisher = self.node.create_publisher(ReferenceMsg, self._topic, TASK_IN)
-        self._sent = False
+        self._sent: ReferenceMotion | None = None
         self._active: Time | None = None
         self._num_refused: int | None = None
         self._answer: str | None = None
@@ -81,14 +89,15 @@ class _Sender:
         self.node.create_subscription(PolicyStatus, topics.status, self._on_status, STATUS)
 
     def _on_echo(self, msg: ReferenceMsg) -> None:
-        if self._sent and msg.header.stamp != self._active:
+        # The latched echo of the task before may be late: only one of this shape, from whichever frame it is seen, is an answer.
+        if self._sent is not None and msg.header.stamp != self._active and _same_shape(reference_from(msg), self._sent):
             self._answer = ""
         self._active = msg.header.stamp
 
     def _on_status(self, msg: PolicyStatus) -> None:
         if msg.node != "policy":
             return
-        if self._sent and msg.num_refused > self._num_refused and self._topic in msg.refused:
+        if self._sent is not None and msg.num_refused > self._num_refused and self._topic in msg.refused:
             self._answer = msg.refused
         self._num_refused = msg.num_refused
 
@@ -102,8 +111,9 @@ class _Sender:
         if not self._wait(lambda: self._publisher.get_subscription_count() > 0 and self._num_refused is not None, deadline):
             print(f"no policy heard within {timeout:g} s; is it running, in this ROS domain?", file=sys.stderr)
             return 1
+        self._wait(lambda: self._active is not None, min(deadline, time.monotonic() + 0.5))  # what is latched, if anything is
+        self._sent = reference
         self._publisher.publish(reference_to(reference, self.node.get_clock().now().to_msg()))
-        self._sent = True
         if not self._wait(lambda: self._answer is not None, deadline):
             print(f"sent; the policy has not taken it within {timeout:g} s, /uma/status says why", file=sys.stderr)
             return 1
