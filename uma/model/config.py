@@ -38,6 +38,58 @@ class PointConfig:
 
 
 @dataclass(frozen=True)
+class ImageConfig:
+    """Image features at the points (paper 3.2: point positions concatenated with SigLIP 2 features).
+
+    Attributes:
+        kind: "none" (colour alone), "small" (a convolutional network trained with the rest) or "siglip2" (frozen, from ``path``).
+        height, width: pixels to which images are resized.
+        features: width of the features that a point gets; for "siglip2" after a learned projection.
+        path: local folder of the SigLIP 2 weights, as transformers saves them; they are not part of the bundle.
+        sha256: of those weights; loading others is refused. Empty = not checked.
+    """
+
+    kind: str = "none"
+    height: int = 96
+    width: int = 160
+    features: int = 32
+    path: str = ""
+    sha256: str = ""
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("none", "small", "siglip2"):
+            raise ValueError(f"image.kind '{self.kind}': must be 'none', 'small' or 'siglip2'")
+        if self.kind == "siglip2" and not self.path:
+            raise ValueError("image.path: empty, must be the folder of the SigLIP 2 weights")
+
+
+@dataclass(frozen=True)
+class LanguageConfig:
+    """The language encoder h_omega (paper D.1).
+
+    Attributes:
+        kind: "none", "words" (a trained table of hashed words, no download) or "siglip2" (frozen text tower from ``path``).
+        layers: N_l, each a self-attention among the text's tokens and a cross-attention of the M aggregation queries.
+        max_tokens: longer texts are cut (paper: 64).
+        embedding: width of the text embeddings (SigLIP 2: 768).
+        path, sha256: as in `ImageConfig`.
+    """
+
+    kind: str = "none"
+    layers: int = 2
+    max_tokens: int = 64
+    embedding: int = 768
+    path: str = ""
+    sha256: str = ""
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("none", "words", "siglip2"):
+            raise ValueError(f"language.kind '{self.kind}': must be 'none', 'words' or 'siglip2'")
+        if self.kind == "siglip2" and not self.path:
+            raise ValueError("language.path: empty, must be the folder of the SigLIP 2 weights")
+
+
+@dataclass(frozen=True)
 class ModelConfig:
     """UMA's architecture.
 
@@ -55,7 +107,10 @@ class ModelConfig:
         proprioception: whether the measured end-effector state is a context token and the points get coordinates
             relative to the end effector (without it the prototype's success fell from 78 to 15 %).
         flow_time: distribution of the flow time in training: "uniform" or "beta" (more weight on noise).
+        history: past steps that may be given, with measured poses and tracked points (paper Eq. 5: "recent history"); 0 = none.
         points: how images become points.
+        image: image features at the points.
+        language: the language encoder.
     """
 
     width: int = 768
@@ -72,7 +127,10 @@ class ModelConfig:
     task_layers: int = 2
     proprioception: bool = True
     flow_time: str = "uniform"
+    history: int = 0
     points: PointConfig = PointConfig()
+    image: ImageConfig = ImageConfig()
+    language: LanguageConfig = LanguageConfig()
 
     def __post_init__(self) -> None:
         if self.width % self.heads:

@@ -15,19 +15,30 @@ from uma.model.pointnet import PointEncoder
 
 @dataclass(frozen=True)
 class PointBatch:
-    """Points of a batch: ``xyz`` ``(B, N, 3)`` metres in the camera frame, ``rgb`` ``(B, N, 3)`` in [0, 1], ``height`` ``(B, N)`` metres."""
+    """Points of a batch: ``xyz`` ``(B, N, 3)`` metres in the camera frame, ``rgb`` ``(B, N, 3)`` in [0, 1], ``height`` ``(B, N)`` metres.
+
+    For models with image features also ``image`` ``(B, 3, h, w)`` in [0, 1] and ``pixel`` ``(B, N, 2)``: where each point lies in it,
+    x and y in [-1, 1] from the image's left and upper edge to its right and lower edge.
+    """
 
     xyz: Tensor
     rgb: Tensor
     height: Tensor
+    image: Tensor | None = None
+    pixel: Tensor | None = None
 
 
 @dataclass(frozen=True)
 class EndEffectorBatch:
-    """Measured state: ``pose`` ``(B, 4, 4)`` = T_cam_ee, ``gripper`` ``(B,)`` in [0, 1]."""
+    """Measured state: ``pose`` ``(B, 4, 4)`` = T_cam_ee, ``gripper`` ``(B,)`` in [0, 1].
+
+    ``is_known`` ``(B,)`` bool is False for sources that show no robot, such as human video; there ``pose`` is only the origin of the
+    relative coordinates. None = all known.
+    """
 
     pose: Tensor
     gripper: Tensor
+    is_known: Tensor | None = None
 
 
 @dataclass(frozen=True)

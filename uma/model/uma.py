@@ -27,7 +27,8 @@ class TokenGrid:
         motion: ``(B, T, K, 3)`` relative to the measured end-effector position, along the camera's axes.
         identity: ``(B, K, 3)`` positions of the keypoints in the initial observation, relative to the same: which point each one is.
         is_valid: ``(B, K)`` bool; padded keypoints are False.
-        is_supervised_action: ``(B,)`` bool; False for sources without compatible actions (paper 3.3).
+        is_supervised_action: ``(B,)`` bool; False for sources without compatible actions (paper 3.3). None = all.
+        is_tracked: ``(B, T, K)`` bool; False where a keypoint was not seen, so that it is neither given nor supervised. None = all seen.
     """
 
     action: Tensor
@@ -35,6 +36,7 @@ class TokenGrid:
     identity: Tensor
     is_valid: Tensor
     is_supervised_action: Tensor | None = None
+    is_tracked: Tensor | None = None
 
 
 def sinusoid(x: Tensor, width: int) -> Tensor:

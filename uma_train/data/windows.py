@@ -20,7 +20,8 @@ from uma_train.data.reference import ReferenceSampling, draw_reference_arrays
 class Batch:
     """Inputs of one training step: o_t, o_0 with its reference, and the token grid (``K`` may be 0).
 
-    ``initial_points`` and ``reference`` have one row per task; ``windows_per_task`` consecutive rows of the others belong to it.
+    ``initial_points``, ``reference`` and ``text`` (None where there is none) have one entry per task; ``windows_per_task`` consecutive
+    rows of the others belong to it.
     """
 
     points: PointBatch
@@ -30,6 +31,7 @@ class Batch:
     grid: TokenGrid
     T_cam_ee: np.ndarray
     windows_per_task: int = 1
+    text: tuple[str | None, ...] | None = None
 
 
 class Windows:
