@@ -55,6 +55,7 @@ class Uma(nn.Module):
         d = config.width
         self.observation_encoder = ObservationEncoder(config, norm)
         self.task_encoder = TaskEncoder(config, norm)
+        self.language_encoder = None
         self.action_in = nn.Linear(ACTION_DIM, d)
         self.motion_in = mlp(3 if config.keypoint_identity == "index" else 6, d)
         if config.keypoint_identity != "position":
