@@ -120,11 +120,11 @@ def test_a_run_resumes_where_it_was_killed(tmp_path):
     for i in range(5):
         save_episode(data / f"{i}.npz", episode(i))
     common = dict(
-        data=str(data), preset="tiny", batch_size=8, steps=12, save_every=6, validate_every=12, validation_episodes=1, warmup=2, bf16=False, threads=1
+        data=(str(data),), preset="tiny", batch_size=8, micro_batch=8, steps=12, save_every=6, validate_every=12, validation_episodes=1, warmup=2, bf16=False, threads=1
     )
     whole = train(TrainConfig(out=str(tmp_path / "whole"), **common))
     cut = TrainConfig(out=str(tmp_path / "cut"), **common)
-    import uma_train.loop as loop
+    import uma_train.trainer as loop
 
     class Killed(Exception):
         pass
@@ -163,7 +163,7 @@ def test_the_card_s_command_makes_the_same_configuration():
 
 def test_no_data_is_a_clear_error(tmp_path):
     with pytest.raises(EpisodeError, match="no episode"):
-        train(TrainConfig(data=str(tmp_path), out=str(tmp_path / "o")))
+        train(TrainConfig(data=(str(tmp_path),), out=str(tmp_path / "o")))
 
 
 def test_benchmark_rows():

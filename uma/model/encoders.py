@@ -59,7 +59,8 @@ class ObservationEncoder(nn.Module):
     """RGB-D points and the end-effector state to context tokens.
 
     Point features are colour, height over the table and position: in the camera frame and, with proprioception, also
-    relative to the end effector along the camera's axes and in its own frame.
+    relative to the end effector along the camera's axes and in its own frame. Where no robot is seen those coordinates and the
+    end-effector token are zero.
     """
 
     def __init__(self, config: ModelConfig, norm: Normalization):
@@ -76,7 +77,8 @@ class ObservationEncoder(nn.Module):
         center = points.xyz.new_tensor(n.point_center)
         position = [(points.xyz - center) / n.point_scale, points.height[..., None] / n.local_scale]
         if self.config.proprioception:
-            relative = (points.xyz - ee.pose[:, None, :3, 3]) / n.local_scale
+            known = ee.pose.new_ones(len(ee.pose), 1, 1) if ee.is_known is None else ee.is_known[:, None, None].to(ee.pose.dtype)
+            relative = known * (points.xyz - ee.pose[:, None, :3, 3]) / n.local_scale
             # tanh keeps far points from drowning the centimetres around the fingers
             position += [torch.tanh(relative), torch.tanh(relative @ ee.pose[:, :3, :3])]
         position = torch.cat(position, -1)
@@ -85,7 +87,7 @@ class ObservationEncoder(nn.Module):
             return tokens
         R = ee.pose[:, :3, :3]
         state = torch.cat([(ee.pose[:, :3, 3] - center) / n.point_scale, R[..., 0], R[..., 1], 2 * ee.gripper[:, None] - 1], -1)
-        return torch.cat([tokens, self.end_effector(state)[:, None]], 1)
+        return torch.cat([tokens, known * self.end_effector(state)[:, None]], 1)
 
 
 class TaskEncoder(nn.Module):
