@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from uma.model.inputs import ReferenceArrays, reference_arrays
 from uma.types import ReferenceMotion
 
 
