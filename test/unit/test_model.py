@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from uma.model import flow
-from uma.model.config import PRESETS, ModelConfig, base, reading, tiny
+from uma.model.config import PRESETS, ImageConfig, LanguageConfig, ModelConfig, base, reading, tiny
 from uma.model.encoders import EndEffectorBatch, PointBatch, ReferenceBatch
 from uma.model.inputs import ACTION_DIM, Normalization
 from uma.model.masks import MaskMix, pattern
@@ -37,6 +37,7 @@ def inputs(B: int = 2, K: int = 3, seed: int = 0):
 
     points = PointBatch(randn(B, N, 3) * 0.2 + torch.tensor([0, 0, 0.9]), torch.rand(B, N, 3, generator=g), torch.rand(B, N, generator=g) * 0.1)
     ee = EndEffectorBatch(torch.eye(4).repeat(B, 1, 1), torch.rand(B, generator=g))
+    points = dataclasses.replace(points, image=torch.rand(B, 3, 90, 160, generator=g), pixel=torch.rand(B, N, 2, generator=g) * 2 - 1)
     reference = ReferenceBatch(randn(B, 8, 3), randn(B, 8, 3), torch.rand(B, 8, generator=g), torch.ones(B, 8, dtype=torch.bool))
     grid = TokenGrid(randn(B, T, ACTION_DIM), randn(B, T, K, 3), randn(B, K, 3), torch.ones(B, K, dtype=torch.bool))
     noise = (randn(B, T, ACTION_DIM), randn(B, T, K, 3))
@@ -226,6 +227,7 @@ VARIANTS = {
     "index identity": dataclasses.replace(tiny(), keypoint_identity="index"),
     "both identities": dataclasses.replace(tiny(), keypoint_identity="both"),
     "history": dataclasses.replace(tiny(), history=3),
+    "image features": dataclasses.replace(tiny(), image=ImageConfig(kind="small", height=48, width=80, features=8)),
 }
 
 
@@ -340,3 +342,13 @@ def test_heun_is_second_order_and_euler_first():
     assert error["heun", 8] / error["heun", 16] == pytest.approx(4, rel=0.1)
     with pytest.raises(ValueError, match="method 'rk4'"):
         flow.sample(lambda x, t: x, start, start, is_target, 2, "rk4")
+
+
+def test_language_makes_the_same_kind_of_tokens_as_the_reference():
+    model = scrambled(dataclasses.replace(tiny(), language=LanguageConfig(kind="words", embedding=16)))
+    points, ee, reference, grid, noise = inputs()
+    said = model.encode_instruction(["put the spoon into the cup", "sweep the paper"])
+    assert said.shape == model.encode_task(points, reference).shape
+    mask = pattern(2, T, 3, action_target=True, motion_target=True)
+    answers = [model.sample(grid, mask, model.prepare_context(points, ee, c), noise, 2)[0] for c in (said, said.flip(0))]
+    assert not torch.allclose(*answers, atol=1e-4)

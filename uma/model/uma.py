@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +14,7 @@ from uma.model.config import ModelConfig
 from uma.model.dit import FinalLayer, MaskedDiTBlock
 from uma.model.encoders import EndEffectorBatch, ObservationEncoder, PointBatch, ReferenceBatch, TaskEncoder, mlp
 from uma.model.inputs import ACTION_DIM, Normalization
+from uma.model.language import LanguageEncoder
 from uma.model.masks import MaskPattern
 
 Cache = list[list[tuple[Tensor, Tensor]]]
@@ -55,7 +57,7 @@ class Uma(nn.Module):
         d = config.width
         self.observation_encoder = ObservationEncoder(config, norm)
         self.task_encoder = TaskEncoder(config, norm)
-        self.language_encoder = None
+        self.language_encoder = LanguageEncoder(config) if config.language.kind != "none" else None
         self.action_in = nn.Linear(ACTION_DIM, d)
         self.motion_in = mlp(3 if config.keypoint_identity == "index" else 6, d)
         if config.keypoint_identity != "position":
@@ -73,6 +75,10 @@ class Uma(nn.Module):
     def encode_task(self, points: PointBatch, reference: ReferenceBatch) -> Tensor:
         """Task tokens c = h_psi(o_0, x_c), ``(B, M, d)`` (paper Eq. 3)."""
         return self.task_encoder(points, reference)
+
+    def encode_instruction(self, texts: Sequence[str]) -> Tensor:
+        """Task tokens c = h_omega(text), ``(B, M, d)`` (paper D.1). The model must have a language encoder."""
+        return self.language_encoder(texts)
 
     def prepare_context(self, points: PointBatch, ee: EndEffectorBatch, task: Tensor) -> Cache:
         """Keys and values of the context for every block: computed once per observation, whatever the number of flow steps."""
