@@ -7,7 +7,7 @@ relative to the object, so that it is the same in every scene; from one observat
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -121,18 +121,23 @@ def object_path(hand: np.ndarray) -> np.ndarray:
     return se3.make_pose(hand[:, :3, :3], p)
 
 
-def episode(scene: Scene, intent: Intent, **meta: object) -> Episode:
-    """One demonstration of ``intent`` with one frame, its first."""
+def episode(scene: Scene, intent: Intent, *, is_video: bool = False) -> Episode:
+    """One demonstration of ``intent`` with one frame, its first.
+
+    Args:
+        is_video: leave out robot state and actions, as a source without them has it.
+    """
     T = scene.T_cam_object
     hand = hand_path(intent)
     body = object_path(hand)
     xyz = (scene.points @ T[:3, :3].T + T[:3, 3]).astype(np.float32)
     height = scene.points[:, 2] - scene.keypoints[:, 2].min()
     frame = quantize(PointSet(xyz, scene.rgb, height.astype(np.float32)))
-    poses = (T @ hand).astype(np.float32)
     local = np.einsum("tij,kj->tki", body[:, :3, :3], scene.keypoints) + body[:, None, :3, 3]
-    static = xyz[scene.is_fixed]
-    closed = np.ones(len(hand), np.float32)
+    S = len(hand)
+    poses, closed = (T @ hand).astype(np.float32), np.ones(S, np.float32)
+    if is_video:
+        poses, closed = np.repeat(np.eye(4, dtype=np.float32)[None], S, 0), np.zeros(S, np.float32)
     return Episode(
         *(part[None] for part in frame),
         frame_step=np.zeros(1, np.int32),
@@ -141,12 +146,58 @@ def episode(scene: Scene, intent: Intent, **meta: object) -> Episode:
         target_pose=np.concatenate([poses[1:], poses[-1:]]),
         target_gripper=closed,
         tracks=(local @ T[:3, :3].T + T[:3, 3]).astype(np.float32),
-        static=static,
-        meta={"intent": [intent.forward, intent.left, intent.up, intent.turn, intent.bow], "T_cam_object": T.tolist(), **meta},
+        static=xyz[scene.is_fixed],
+        meta={"source": "push", "intent": astuple(intent), "T_cam_object": T.tolist(), "has_robot": not is_video, "has_actions": not is_video},
     )
 
 
 def carried(T_cam_object: np.ndarray, poses_cam: np.ndarray) -> np.ndarray:
-    """Where an object ends, ``(3,)`` metres in its first frame, if the hand goes through ``(H, 4, 4)`` camera-frame targets."""
+    """Where the object ends, ``(3,)`` metres in its first frame, if the hand goes through ``(H, 4, 4)`` camera-frame targets."""
     hand = np.concatenate([np.eye(4)[None], se3.invert(T_cam_object) @ poses_cam])
     return object_path(hand)[-1, :3, 3]
+
+
+HABIT = 0.85
+"""How often an object with the blue rear half is pushed to its right; one with the green rear half is pushed evenly to both sides."""
+
+
+def push_episode(seed: int, *, points: int, habit: bool | None = None, side: int | None = None) -> Episode:
+    """A push to the object's left or right by 8 to 12 cm, which nothing in the observation foretells but the colour's habit.
+
+    Args:
+        seed: of everything; the scene is the same whatever ``habit`` and ``side`` are set to, but for the colour.
+        points: N.
+        habit: whether the object has the habit. None = every other one.
+        side: 1 = left, -1 = right. None = as the habit has it.
+    """
+    rng = np.random.default_rng([1, seed])
+    has_habit = rng.random() < 0.5
+    if habit is not None:
+        has_habit = habit
+    usual = -1 if rng.random() < (HABIT if has_habit else 0.5) else 1
+    distance = rng.uniform(0.08, 0.12)
+    scene = draw_scene(rng, points=points, rear_rgb=(30, 60, 220) if has_habit else (40, 190, 60))
+    return episode(scene, Intent(left=distance * (usual if side is None else side)))
+
+
+HELD_OUT_RAD = np.radians(30)
+"""No intent of `draw_intent` goes within this angle of straight left."""
+
+HELD_OUT = Intent(left=0.11, up=0.05)
+"""A task that is never trained on."""
+
+
+def draw_intent(rng: np.random.Generator) -> Intent:
+    """Any motion but those to the left: 5 to 14 cm in some direction, half of them lifted, half of them turned, some on a bow."""
+    direction = np.pi / 2 + rng.uniform(HELD_OUT_RAD, 2 * np.pi - HELD_OUT_RAD)
+    distance = rng.uniform(0.05, 0.14)
+    up, turn, bow = rng.uniform(0.03, 0.1), rng.uniform(-1, 1), rng.choice([-1, 1]) * rng.uniform(0.03, 0.06)
+    lifts, turns, bows = rng.random(3) < [0.5, 0.5, 0.3]
+    return Intent(distance * np.cos(direction), distance * np.sin(direction), up * lifts, turn * turns, bow * bows)
+
+
+def intent_episode(seed: int, *, points: int, yaw: float, intent: Intent | None = None, is_video: bool = False) -> Episode:
+    """One of the many intents, or ``intent``, in a scene of any heading within ``yaw``."""
+    rng = np.random.default_rng([2, seed])
+    scene = draw_scene(rng, points=points, yaw=yaw)
+    return episode(scene, draw_intent(rng) if intent is None else intent, is_video=is_video)
