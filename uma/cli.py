@@ -13,6 +13,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "inspect": ("uma_ros.inspect:main", "show a bag, a checkpoint, a calibration or the nodes' parameters"),
     "simulate": ("uma_train.cli:simulate", "record scripted demonstrations"),
     "train": ("uma_train.cli:train", "train a checkpoint"),
+    "adapt": ("uma_train.cli:adapt", "find the task tokens of a new task from a few demonstrations"),
+    "eval": ("uma_train.cli:evaluate", "errors of every inference mode on held-out episodes"),
     "benchmark": ("uma_train.cli:benchmark", "judge a checkpoint in closed loop"),
 }
 """name -> ('module:function', what it does). The function takes the remaining arguments and returns the exit code."""

@@ -32,6 +32,21 @@ def train(args: list[str] | None = None) -> int:
     return _run(TrainConfig, run, args, "uma train")
 
 
+def adapt(args: list[str] | None = None) -> int:
+    """``uma adapt``"""
+    from uma_train.adapt import AdaptConfig, adapt_prompt
+
+    return _run(AdaptConfig, adapt_prompt, args, "uma adapt")
+
+
+def evaluate(args: list[str] | None = None) -> int:
+    """``uma eval``"""
+    from uma_train.evaluate import EvalConfig
+    from uma_train.evaluate import evaluate as run
+
+    return _run(EvalConfig, run, args, "uma eval")
+
+
 def simulate(args: list[str] | None = None) -> int:
     """``uma simulate``"""
     from uma_train.simulate import SimulateConfig
