@@ -55,6 +55,30 @@ def simulate(args: list[str] | None = None) -> int:
     return _run(SimulateConfig, run, args, "uma simulate")
 
 
+def pack(args: list[str] | None = None) -> int:
+    """``uma pack FOLDER``"""
+    import argparse
+    from pathlib import Path
+
+    from uma_train.data.shards import open_shards
+    from uma_train.data.shards import pack as run
+
+    parser = argparse.ArgumentParser(prog="uma pack", description="pack a folder of episodes into memory-mapped shards; the same command resumes")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--out", type=Path, help="where the shards go; by default FOLDER/packed, where training looks for them and makes them itself")
+    asked = parser.parse_args(sys.argv[1:] if args is None else args)
+    out = asked.out or asked.folder / "packed"
+    try:
+        changed = run(asked.folder, out)
+        store = open_shards(out)
+    except (ValueError, FileNotFoundError) as e:
+        print(f"uma pack: {e}", file=sys.stderr)
+        return 2
+    size = sum(array.nbytes for shard in store.shards for array in shard.values())
+    print(f"{out}: {len(store)} episodes, {len(store.shards)} shards, {size / 2**20:.0f} MiB{'' if changed else '; nothing to do'}")
+    return 0
+
+
 def benchmark(args: list[str] | None = None) -> int:
     """``uma benchmark``"""
     from uma_train.benchmark import BenchmarkConfig
