@@ -16,6 +16,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("uma_train.cli:train", "train a checkpoint"),
     "adapt": ("uma_train.cli:adapt", "find the task tokens of a new task from a few demonstrations"),
     "eval": ("uma_train.cli:evaluate", "errors of every inference mode on held-out episodes"),
+    "ablate": ("uma_train.cli:ablate", "train and judge the paper's ablations on equal data and steps"),
     "benchmark": ("uma_train.cli:benchmark", "judge a checkpoint in closed loop"),
 }
 """name -> ('module:function', what it does). The function takes the remaining arguments and returns the exit code."""

@@ -47,6 +47,14 @@ def evaluate(args: list[str] | None = None) -> int:
     return _run(EvalConfig, run, args, "uma eval")
 
 
+def ablate(args: list[str] | None = None) -> int:
+    """``uma ablate``"""
+    from uma_train.ablate import AblateConfig
+    from uma_train.ablate import ablate as run
+
+    return _run(AblateConfig, run, args, "uma ablate")
+
+
 def simulate(args: list[str] | None = None) -> int:
     """``uma simulate``"""
     from uma_train.simulate import SimulateConfig

@@ -56,7 +56,7 @@ def test_two_processes_give_the_loss_curve_of_one(data, one, tmp_path, sharding)
     for a, b in rows:
         for key in ("total", "action", "motion", "contrastive", "gradient_norm"):
             assert b[key] == pytest.approx(a[key], rel=1e-3), (a["step"], key)
-    assert rows[1][0]["total"] < 0.9 * rows[0][0]["total"]  # a curve that falls, not a constant
+    assert rows[1][0]["total"] < 0.97 * rows[0][0]["total"]  # a curve that falls, not a constant
     a, b = (load_bundle(out / "bundle").model.state_dict() for out in (one, two))
     assert max((a[k] - b[k]).abs().max().item() for k in a) < 2e-3
     assert any((a[k] != b[k]).any() for k in a) or sharding == "replicate"
