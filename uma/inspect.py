@@ -9,6 +9,7 @@ from uma.types import InputError
 
 KINDS: dict[str, tuple[str, str]] = {
     "episode": ("uma_train.inspect:main", "a training episode (.npz), or a folder of them, packed or not"),
+    "presets": ("uma.model.summary:main", "the word presets: how many parameters each has"),
     "deployment": ("uma_ros.inspect:main", "a bag, a checkpoint, a calibration, a reference motion, or the word parameters"),
 }
 """kind -> ('module:function', what it is). The function takes all arguments and returns the exit code."""
@@ -16,6 +17,8 @@ KINDS: dict[str, tuple[str, str]] = {
 
 def kind_of(what: str) -> str:
     """The kind of the thing named ``what``."""
+    if what == "presets":
+        return "presets"
     path = Path(what)
     if path.suffix == ".npz" or path.is_dir() and (any(path.glob("*.npz")) or (path / "index.json").exists()):
         return "episode"
