@@ -20,8 +20,7 @@ from uma.checkpoint.prompt import Prompt, save_prompt
 from uma.checkpoint.typed import to_json
 from uma.model.masks import MaskMix
 from uma.model.uma import Uma
-from uma_train.data.reference import ReferenceSampling
-from uma_train.data.sources import open_sources
+from uma_train.data.sources import open_all, parse_sources
 from uma_train.data.windows import Batch
 from uma_train.objectives import on
 
@@ -159,7 +158,7 @@ def adapt_prompt(config: AdaptConfig, console: Console | None = None) -> Prompt:
     """
     console = console or Console()
     bundle = load_bundle(config.checkpoint)
-    windows, _, _ = open_sources(config.data, held_out=0, sampling=ReferenceSampling())
+    windows = open_all(parse_sources(config.data))
     norm = bundle.model.normalization
 
     def draw(size: int, keypoints: int, rng: np.random.Generator) -> Batch:
@@ -172,13 +171,13 @@ def adapt_prompt(config: AdaptConfig, console: Console | None = None) -> Prompt:
         tokens, history = adapt(bundle.model, draw, start, config.adaptation, lambda step, loss: progress.update(bar, advance=1, description=f"loss {loss:.3f}"))
     n = max(1, len(history) // 10)
     training = {
-        "config": to_json(config), "demonstrations": windows.episode_count, "loss_first": float(np.mean(history[:n])), "loss_last": float(np.mean(history[-n:])),
+        "config": to_json(config), "demonstrations": len(windows.episodes), "loss_first": float(np.mean(history[:n])), "loss_last": float(np.mean(history[-n:])),
         "weights_sha256": weights_hash(bundle.model), "seconds": round(time.monotonic() - began, 1),
     }  # fmt: skip
     prompt = Prompt(tokens, bundle.checkpoint_id, config.name, training)
     save_prompt(config.out, prompt)
     console.print(
-        f"{config.out}: {Path(config.out).stat().st_size / 1024:.1f} kB for checkpoint {bundle.checkpoint_id} from {windows.episode_count} demonstrations; "
+        f"{config.out}: {Path(config.out).stat().st_size / 1024:.1f} kB for checkpoint {bundle.checkpoint_id} from {len(windows.episodes)} demonstrations; "
         f"loss {training['loss_first']:.3f} -> {training['loss_last']:.3f} (means over the first and last {n} steps); all weights unchanged"
     )
     return prompt

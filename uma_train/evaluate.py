@@ -17,7 +17,7 @@ from uma.model.inputs import decode_actions
 from uma.model.masks import pattern
 from uma.model.uma import Uma
 from uma_train.data.reference import ReferenceSampling
-from uma_train.data.sources import open_sources
+from uma_train.data.sources import open_all, open_sources, parse_sources
 from uma_train.data.windows import Batch
 from uma_train.trainer import Drawable
 from uma_train.views import ViewSampling, augmented
@@ -52,7 +52,8 @@ class ModeErrors:
 
 
 def mode_errors(model: Uma, batch: Batch, mode: str, *, num_steps: int = 8, seed: int = 0, method: str = "euler") -> ModeErrors:
-    """Sample one chunk per window in ``mode``, one of `MODES`, and compare. Only windows with actions, and keypoints that were seen, count."""
+    """Sample one chunk per window in ``mode``, one of `MODES`, and compare. Windows with actions count, and keypoints where they were
+    seen, if they move in their episode."""
     grid = batch.grid
     B, T, K, _ = grid.motion.shape
     if mode == "control":
@@ -82,11 +83,14 @@ def mode_errors(model: Uma, batch: Batch, mode: str, *, num_steps: int = 8, seed
         counts = np.broadcast_to(grid.is_valid.numpy()[:, None], truth.shape[:3]).copy()
         if grid.is_tracked is not None:
             counts &= grid.is_tracked.numpy()
+        if batch.is_moving is not None:
+            counts &= batch.is_moving.numpy()[:, None]
         counts = counts[:, 1:]
         scale = model.normalization.local_scale
         error, rest = scale * (motion[:, 1:] - truth[:, 1:]), scale * (truth[:, :1] - truth[:, 1:])
-        moved, still = (1e3 * float(np.linalg.norm(e, axis=-1)[counts].mean()) for e in (error, rest))
-        mse = float((error[:, :10][counts[:, :10]] ** 2).mean())
+        if counts.any():
+            moved, still = (1e3 * float(np.linalg.norm(e, axis=-1)[counts].mean()) for e in (error, rest))
+            mse = float((error[:, :10][counts[:, :10]] ** 2).mean())
     at = list(SHOWN)
     return ModeErrors(
         tuple(position[at].tolist()), tuple(rotation[at].tolist()), gripper, moved, still, mse, float(position.mean()), float(rotation.mean())
@@ -154,12 +158,12 @@ def evaluate(config: EvalConfig, console: Console | None = None) -> dict:
     console = console or Console()
     bundle = load_bundle(config.checkpoint)
     sampling = ReferenceSampling(pinned=0.0, to_the_end=1.0)
-    everything, held, _ = open_sources(config.data, held_out=config.held_out, sampling=sampling)
-    windows = held if config.held_out else everything
+    sources = parse_sources(config.data)
+    windows = open_sources(sources, config.held_out)[1] if config.held_out else open_all(sources, sampling=sampling, first_is_initial=1.0)
     errors = validate(bundle.model, windows, keypoints=config.keypoints, size=config.windows, seed=config.seed, num_steps=config.num_steps, method=config.method)
-    size = min(64, windows.episode_count)
+    size = min(64, len(windows.episodes))
     found = retrieval(bundle.model, windows, size=size, seed=config.seed)
-    table = Table(title=f"{config.windows} windows of {windows.episode_count} episodes, checkpoint {bundle.checkpoint_id}, {config.num_steps} {config.method} steps, seed {config.seed}")
+    table = Table(title=f"{config.windows} windows of {len(windows.episodes)} episodes, checkpoint {bundle.checkpoint_id}, {config.num_steps} {config.method} steps, seed {config.seed}")
     for heading in ("mode", "position (cm) at 0 / 7 / 15", "mean", "rotation (deg) at 0 / 7 / 15", "mean", "gripper wrong", "keypoints (cm)", "if still", "MSE, 10 steps (m^2)"):
         table.add_column(heading, justify="left" if heading == "mode" else "right")
     for mode, e in errors.items():

@@ -15,7 +15,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from uma.checkpoint.bundle import Contract, save_bundle
 from uma.checkpoint.typed import to_json
 from uma_train.config import TrainConfig
-from uma_train.data.sources import Mixture, open_sources
+from uma_train.data.sources import Mixture, open_sources, parse_sources
+from uma_train.data.windows import measure_normalization
 from uma_train.distributed import Processes
 from uma_train.evaluate import ModeErrors, validate
 from uma_train.log import RunLog
@@ -38,15 +39,16 @@ def train(config: TrainConfig, console: Console | None = None) -> Path:
         torch.set_num_threads(config.threads)
     out = Path(config.out)
     out.mkdir(parents=True, exist_ok=True)
-    training, validation, norm = open_sources(config.data, held_out=config.validation_episodes, sampling=config.sampling)
-    trainer = Trainer(config, training, norm, processes)
+    sources = parse_sources(config.data)
+    training, validation = open_sources(sources, config.validation_episodes, sampling=config.sampling, transforms=config.transforms)
+    trainer = Trainer(config, training, measure_normalization(training.episodes), processes)
     state = out / "state.pt"
     if state.exists():
         trainer.load(state)
         console.print(f"resumed at step {trainer.step} of {config.steps}")
     parameters = sum(p.numel() for p in trainer.model.parameters())
     console.print(
-        f"{training.episode_count} episodes, {len(training)} frames; {validation.episode_count} episodes held out; {parameters / 1e6:.2f} M parameters; "
+        f"{len(training.episodes)} episodes, {len(training)} frames; {len(validation.episodes)} episodes held out; {parameters / 1e6:.2f} M parameters; "
         f"{processes.count} process(es) on {processes.device}, {torch.get_num_threads()} threads each"
     )
     if processes.is_first:
@@ -80,9 +82,10 @@ def train(config: TrainConfig, console: Console | None = None) -> Path:
             if trainer.step % config.save_every == 0:
                 trainer.save(state)
             if trainer.step % config.validate_every == 0:
-                report(trainer, validation, out, log, progress.console, training.episode_count)
+                report(trainer, validation, out, log, progress.console, len(training.episodes))
         trainer.save(state)
-        report(trainer, validation, out, log, progress.console, training.episode_count)
+        if trainer.step % config.validate_every or not (out / "bundle").exists():
+            report(trainer, validation, out, log, progress.console, len(training.episodes))
     log.close()
     processes.close()
     return out / "bundle"

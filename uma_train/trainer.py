@@ -18,7 +18,6 @@ from uma.model.contrastive import ProjectionHead
 from uma.model.inputs import Normalization
 from uma.model.uma import Uma
 from uma_train.config import TrainConfig
-from uma_train.data.transforms import transformed
 from uma_train.data.windows import Batch
 from uma_train.distributed import Processes, like, whole
 from uma_train.objectives import losses
@@ -73,11 +72,10 @@ class Trainer:
     def _draw(self, step: int, m: int, K: int, history: int) -> Batch:
         c = self.config
         rng = np.random.default_rng([c.seed, step, m])
-        batch = self.windows.draw(
+        return self.windows.draw(
             c.micro_batch, K, self.model.normalization, rng, windows_per_task=c.windows_per_task, history=history, vary_keypoints=c.vary_keypoints,
             with_image=self.model.config.image.kind != "none",
         )  # fmt: skip
-        return transformed(batch, c.transforms, self.model.normalization, rng)
 
     def rate(self) -> float:
         """Learning rate of the present step."""

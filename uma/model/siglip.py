@@ -38,8 +38,8 @@ def load_tower(path: str | Path, sha256: str, part: Literal["vision", "text"], f
     """The vision or text tower of a SigLIP or SigLIP 2 checkpoint in transformers' format, float32, on the CPU.
 
     The folder holds ``config.json`` and ``model.safetensors``, of both towers (as google/siglip2-base-patch16-224 and
-    google/siglip2-base-patch16-naflex on the hub) or of the one asked for. Weights are loaded strictly: one that is absent or
-    of another shape is an error and not a random start.
+    google/siglip2-base-patch16-naflex on the hub) or of the one asked for. A weight that is absent or of
+    another shape is an error and not a random start; what the tower does not have is passed over.
 
     Args:
         sha256: of ``model.safetensors``; empty = not checked.
@@ -76,7 +76,9 @@ def load_tower(path: str | Path, sha256: str, part: Literal["vision", "text"], f
         with safe_open(path / "model.safetensors", framework="pt") as f:  # the other tower is not read
             keys = list(f.keys())
             own = [k for k in keys if k.startswith(prefix)] or [k for k in keys if "_model." not in k]
-            tower.load_state_dict({k.removeprefix(prefix): f.get_tensor(k).float() for k in own})
+            missing = tower.load_state_dict({k.removeprefix(prefix): f.get_tensor(k).float() for k in own}, strict=False).missing_keys
+        if missing:
+            raise RuntimeError(f"missing {', '.join(missing)}")
     except (SafetensorError, RuntimeError) as error:
         raise InputError(f"{field}.path: {path / 'model.safetensors'} does not hold the {part} tower of its config.json: {str(error)[:400]}") from error
     return Frozen(tower)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from uma.model.config import PRESETS, ModelConfig
+from uma.model.config import PRESETS, ModelConfig, base, reading
 from uma.model.inputs import Normalization
 from uma.model.uma import Uma
 
@@ -35,3 +35,11 @@ def parameter_table(configs: dict[str, ModelConfig] | None = None) -> str:
             f"{n['language_encoder']:>9.2f}{n['denoiser']:>9.2f}{n['modulation']:>13.2f}{total:>9.2f}"
         )
     return "\n".join(lines) + "\n(millions of trained parameters; frozen SigLIP 2 towers are not counted)"
+
+
+def main(argv: list[str]) -> int:
+    """``uma inspect presets``"""
+    print(parameter_table())
+    print("\nreadings of the block order, and the dense ablation, of base:")
+    print(parameter_table({name: reading(base(), name) for name in ("A", "B", "C", "dense")}))
+    return 0

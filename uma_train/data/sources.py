@@ -189,3 +189,9 @@ def open_sources(
         validation.append(Windows(store, first_is_initial=1.0, sampling=quiet, members=range(cut, len(store))))
     weights = [s.weight for s in sources]
     return Mixture(training, weights, transforms=transforms), Mixture(validation, weights)
+
+
+def open_all(sources: Sequence[Source], *, sampling: ReferenceSampling | None = None, first_is_initial: float = 0.75) -> Mixture:
+    """Windows of all episodes of some sources, none held out, not transformed. Raises `EpisodeError` as `open_folder` does."""
+    windows = [Windows(open_folder(s.folder), sampling=sampling, first_is_initial=first_is_initial) for s in sources]
+    return Mixture(windows, [s.weight for s in sources])
