@@ -69,14 +69,18 @@ def box_surface(size: np.ndarray, count: int, rng: np.random.Generator) -> np.nd
     return p * size
 
 
-def draw_scene(rng: np.random.Generator, *, points: int, rear_rgb: tuple[int, int, int] | None = None, yaw: float = 0.8) -> Scene:
-    """Place an object of random size, place, heading (within ``yaw`` radians of the camera's) and colour under the hand.
+def draw_scene(
+    rng: np.random.Generator, *, points: int, yaw: float = 0.8, rear_rgb: tuple[int, int, int] | None = None, size_m: tuple[float, float, float] | None = None
+) -> Scene:
+    """Place an object at random, with its heading within ``yaw`` radians of the camera's, under the hand.
 
     Args:
         points: N.
-        rear_rgb: colour of the rear half; None = any.
+        rear_rgb, size_m: colour of the object's rear half, and its edges; None = any.
     """
     size = rng.uniform([0.07, 0.03, 0.03], [0.12, 0.06, 0.06])
+    if size_m is not None:
+        size = np.array(size_m)
     n_hand, n_fixed = points // 4, points // 8
     n_object = points - n_hand - n_fixed
     body = box_surface(size, n_object, rng)
@@ -196,8 +200,14 @@ def draw_intent(rng: np.random.Generator) -> Intent:
     return Intent(distance * np.cos(direction), distance * np.sin(direction), up * lifts, turn * turns, bow * bows)
 
 
+OBJECT_M = (0.1, 0.05, 0.04)
+OBJECT_RGB = (40, 190, 60)
+"""Edges and rear colour of the one object of the world of intents. Were every scene's object another, an encoder could tell a batch's tasks apart
+by what lies there and never look at the motion."""
+
+
 def intent_episode(seed: int, *, points: int, yaw: float, intent: Intent | None = None, is_video: bool = False) -> Episode:
-    """One of the many intents, or ``intent``, in a scene of any heading within ``yaw``."""
+    """One of the many intents, or ``intent``, on the one object in a new pose, its heading within ``yaw``."""
     rng = np.random.default_rng([2, seed])
-    scene = draw_scene(rng, points=points, yaw=yaw)
+    scene = draw_scene(rng, points=points, yaw=yaw, rear_rgb=OBJECT_RGB, size_m=OBJECT_M)
     return episode(scene, draw_intent(rng) if intent is None else intent, is_video=is_video)
