@@ -15,6 +15,7 @@ setup(
         "sim": ["mujoco>=4,<5", "franky-sim>=1.0.4,<2"],
         "bags": ["rosbags>=0.11,<0.12", "mcap>=1.3,<2", "mcap-ros2-support>=0.6,<1"],
         "demo": ["rich>=13", "matplotlib>=3.8", "pillow>=11"],
+        "perception": ["opencv-python-headless>=4.13,<5"],
         "train": ["tyro>=1,<2"],
         "test": ["pytest>=8", "pytest-timeout>=2", "hypothesis>=6", "ruff>=0.9"],
     },
