@@ -47,6 +47,8 @@ def _profile(depth: int, reliable: bool, latched: bool = False) -> QoSProfile:
 
 SENSOR_IN = _profile(5, reliable=False)
 """Images and states as they are subscribed to: matches reliable and best-effort publishers."""
+HISTORY_IN = _profile(50, reliable=False)
+"""States for one who looks for that of an image's time: a few milliseconds without the processor must not lose the right one."""
 STATE_OUT = _profile(5, reliable=False)
 """Robot state, as franka_ros2 and CRISP publish it."""
 CAMERA_OUT = _profile(5, reliable=True)

@@ -1,5 +1,5 @@
 """Plays a bag as `ros2 bag play BAG --clock` does: every message as its recorded bytes, with its recorded type and quality of service,
-at its time in the bag; the bag's own /clock left out and one at 40 Hz in its place that tells the time in the bag. rosbag2 is not on PyPI."""
+at its time in the bag, and a /clock at 40 Hz that tells the time in the bag. rosbag2 is not on PyPI."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def main() -> int:
     rclpy.init()
     node = rclpy.create_node("rosbag2_player")
     with Reader(args.bag) as reader:
-        wanted = [c for c in reader.connections if c.topic not in ("/clock", *args.exclude_topics)]
+        wanted = [c for c in reader.connections if c.topic not in args.exclude_topics]
         messages = [(t, connection.topic, bytes(data)) for connection, t, data in reader.messages(connections=wanted)]
         start = reader.start_time
         publishers = {c.topic: node.create_publisher(message_class(c.msgtype), c.topic, profile(c.ext.offered_qos_profiles)) for c in wanted}

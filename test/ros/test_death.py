@@ -59,10 +59,10 @@ def test_policy_killed_in_motion(graph):
     reason = c.status["controller"].reason
     last_due = chunk_from(c.base_chunks[-1]).due()[-1]
     c.wait(lambda: c.poses[-1][0] > last_due + 1.5, 30.0, "what the arm does then")
-    late = max(c.lateness(last_due - 0.5, last_due + 0.5) - 0.04, 0.0)
+    late = max(c.lateness(last_due - 0.5, last_due + 0.5) - 0.04, 0.0)  # commands and, after them, the filter that follows at a limited speed
     times = np.array([t for t, _ in c.poses])
     places = np.stack([pose_from(m.pose, "pose")[:3, 3] for _, m in c.poses])
-    after = places[times > last_due + 2 * PERIOD + late]
+    after = places[times > last_due + 2 * PERIOD + 2 * late]
     moved = np.linalg.norm(after - after[0], axis=1).max()
     hold = seconds(next(m for m in c.history[::-1] if m.node == "controller" and m.state == PolicyStatus.RUNNING).header.stamp)
     print(f"controller late by {late * 1e3:.0f} ms; after 2 periods past the last due action it moved {moved * 1e3:.2f} mm; HOLD was said at most {max(0, hold - last_due):.2f} s after it: {reason}")
@@ -102,8 +102,9 @@ def test_controller_killed_in_motion(graph):
     in_motion(graph)
     graph.kill("controller")
     c.wait(lambda: c.state("policy") == PolicyStatus.HOLD and "controller" in c.status["policy"].reason, 20.0, "HOLD of the policy")
-    chunks = len(c.chunks)
     assert still(graph) < 1e-3, "the robot's side holds its last target by itself"
+    chunks = len(c.chunks)
+    c.spin(1.0)
     assert len(c.chunks) == chunks
     assert graph.alive() == {"station", "camera", "extrinsics", "policy"}
 
@@ -152,7 +153,7 @@ def test_without_autostart_chunks_are_a_preview_until_start_is_called(tmp_path):
         before = c.ee()[:3, 3]
         assert c.call("/uma/start").success
         c.wait(lambda: np.linalg.norm(c.ee()[:3, 3] - before) > 0.1, 30.0, "motion after the start")
-        assert all(m.num_refused == 0 for m in c.status.values()), [(m.node, m.refused) for m in c.status.values()]
+        assert all(not m.refused or "s old" in m.refused for m in c.status.values()), [(m.node, m.refused) for m in c.status.values()]
     finally:
         g.close()
 

@@ -30,7 +30,7 @@ from uma_ros.markers import motion_markers, reference_markers
 from uma_ros.msg import ActionChunk, PolicyStatus
 from uma_ros.msg import MotionPrediction as MotionMsg
 from uma_ros.msg import ReferenceMotion as ReferenceMsg
-from uma_ros.names import COMMAND, GRIPPER_JOINT, LATCHED, SENSOR_IN, STATUS, TASK_IN, Topics
+from uma_ros.names import COMMAND, GRIPPER_JOINT, HISTORY_IN, LATCHED, SENSOR_IN, STATUS, TASK_IN, Topics
 from uma_ros.resources import find
 from uma_ros.runtime import UmaNode, run_node
 from uma_ros.srv import PredictMotion
@@ -86,8 +86,8 @@ class PolicyNode(UmaNode):
         self.listen(Image, topics.rgb, lambda m: self._on_image("rgb", topics.rgb, m), SENSOR_IN)
         self.listen(Image, topics.depth, lambda m: self._on_image("depth", topics.depth, m), SENSOR_IN)
         self.listen(CameraInfo, topics.camera_info, self._on_info, SENSOR_IN)
-        self.listen(PoseStamped, topics.robot_pose, self._on_pose, SENSOR_IN)
-        self.listen(JointState, topics.joint_states, self._on_joints, SENSOR_IN)
+        self.listen(PoseStamped, topics.robot_pose, self._on_pose, HISTORY_IN)
+        self.listen(JointState, topics.joint_states, self._on_joints, HISTORY_IN)
         self.listen(TFMessage, "/tf_static", self._on_tf, LATCHED)
         self.listen(ReferenceMsg, topics.reference_motion, self._on_reference, TASK_IN)
         if s.recorded_task:
