@@ -67,11 +67,10 @@ def shrink(rgb: np.ndarray, width: int, height: int) -> np.ndarray:
 
 
 def instruction(run: dict, utensil: str) -> str:
-    """What a person would say: the utensil's name, and the side of the goal as the camera sees the two holders."""
-    centers = se3.apply(se3.invert(run["T_base_cam"]), run["holder_points"].mean(1))
-    x = centers[:, 0] / centers[:, 2]
-    side = "left" if x[run["goal"]] < x[1 - run["goal"]] else "right"
-    return f"put the {utensil} into the {side} holder"
+    """What a person would say: the utensil's name, and which of the two holders, which stand one behind the other as the camera sees them."""
+    depth = se3.apply(se3.invert(run["T_base_cam"]), run["holder_points"].mean(1))[:, 2]
+    which = "near" if depth[run["goal"]] < depth[1 - run["goal"]] else "far"
+    return f"put the {utensil} into the {which} holder"
 
 
 def to_episode(run: dict, *, text: str = "", images: Literal["none", "first", "all"] = "none", has_actions: bool = True) -> Episode:
