@@ -231,16 +231,16 @@ def draw_overlay(episode: Episode, scale: int = 5) -> np.ndarray:
         for p, c in zip(project(episode.xyz[frame] * METRE, camera), episode.rgb[frame], strict=True):
             if np.isfinite(p).all():
                 canvas.rectangle([*(p - 2), *(p + 2)], fill=tuple(int(v) for v in c), outline=(40, 40, 40))
+        if episode.meta["has_robot"]:
+            T = episode.pose[step]
+            for axis, color in enumerate(((255, 0, 0), (0, 255, 0), (0, 0, 255))):
+                line(np.stack([T[:3, 3], T[:3, 3] + 0.05 * T[:3, axis]]), color, 3)
         for k in range(episode.tracks.shape[1]):
             color = (255, 40, 40) if not episode.track_valid[step, k] else (40, 255, 40) if episode.track_moving[k] else (60, 120, 255)
             line(episode.tracks[step : step + int(RATE_HZ) + 1, k], color, 1)
             p = project(episode.tracks[step, k], camera)
             if np.isfinite(p).all():
                 canvas.ellipse([*(p - 3), *(p + 3)], fill=color)
-        if episode.meta["has_robot"]:
-            T = episode.pose[step]
-            for axis, color in enumerate(((255, 0, 0), (0, 255, 0), (0, 0, 255))):
-                line(np.stack([T[:3, 3], T[:3, 3] + 0.05 * T[:3, axis]]), color, 3)
         pictures.append(np.asarray(image))
     return np.concatenate(pictures, 1)
 
