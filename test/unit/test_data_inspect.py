@@ -66,7 +66,7 @@ def test_right_frames_pass():
     [
         (lambda e: corrupt(e, turn_deg=(0, 8, 0)), "colour|inside"),
         (lambda e: corrupt(e, turn_deg=(0, 0, 30)), "colour|inside"),
-        (lambda e: corrupt(e, turn_deg=(0, 2, 0)), "colour"),
+        (lambda e: corrupt(e, turn_deg=(0, 4, 0)), "colour"),
         (lambda e: corrupt(e, shift=(0.12, 0, 0)), "colour|inside"),
         (lambda e: corrupt(e, turn_deg=(0, 180, 0)), "0.0 % of the points fall inside"),  # behind the camera
         (lambda e: dataclasses.replace(e, meta=e.meta | {"camera": e.meta["camera"] | {"fx": 50.0, "fy": 50.0}}), "colour"),
