@@ -146,10 +146,18 @@ def _job(args: tuple[SimulateConfig, int]) -> tuple[int, str, str]:
 
 
 def simulate(config: SimulateConfig, console: Console | None = None) -> dict:
-    """Run, resume after a kill, and write ``card.json`` with the yield; returns it."""
+    """Run, resume after a kill, and write ``card.json`` with the yield; returns it.
+
+    Raises:
+        ValueError: the folder holds a finished set of other points, images or share of actions.
+    """
     console = console or Console()
     out = Path(config.out)
     out.mkdir(parents=True, exist_ok=True)
+    stored = json.loads((out / "card.json").read_text())["config"] if (out / "card.json").exists() else {}
+    for name in ("preset", "images", "image_width", "image_height", "without_actions"):
+        if stored.get(name, getattr(config, name)) != getattr(config, name):
+            raise ValueError(f"{out} holds episodes made with {name} {stored[name]!r}, now {getattr(config, name)!r}; give another --out")
     log = out / "seeds.jsonl"
     done = {r["seed"]: r for r in map(json.loads, log.read_text().splitlines())} if log.exists() else {}
     seeds = range(config.first_seed, config.first_seed + config.episodes)

@@ -1,13 +1,14 @@
 """What `uma simulate` stores, on one short demonstration."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
 
 from uma_train.data.episode import DTYPES, load_episode
 from uma_train.inspect import check_frames
-from uma_train.simulate import SimulateConfig, _job, has_actions, instruction, shrink
+from uma_train.simulate import SimulateConfig, _job, has_actions, instruction, shrink, simulate
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +68,12 @@ def test_images_are_means_of_what_they_cover():
     small = shrink(rgb, 160, 90)
     assert np.abs(small - rgb.reshape(90, 2, 160, 2, 3).mean((1, 3))).max() <= 0.51
     assert shrink(rgb, 100, 50).shape == (50, 100, 3)
+
+
+def test_sets_of_different_kinds_are_not_mixed(tmp_path):
+    (tmp_path / "card.json").write_text(json.dumps({"config": dataclasses.asdict(SimulateConfig(images="all"))}))
+    with pytest.raises(ValueError, match="images 'all', now 'first'; give another --out"):
+        simulate(SimulateConfig(out=str(tmp_path), episodes=0))
 
 
 @pytest.mark.parametrize("change, message", [({"without_actions": 1.5}, "without_actions 1.5"), ({"image_width": 0}, "image_width 0")])
