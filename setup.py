@@ -16,6 +16,7 @@ setup(
         "bags": ["rosbags>=0.11,<0.12", "mcap>=1.3,<2", "mcap-ros2-support>=0.6,<1"],
         "demo": ["rich>=13", "matplotlib>=3.8", "pillow>=11"],
         "siglip2": ["transformers>=5.23,<6", "tokenizers>=0.22"],
+        "perception": ["opencv-python-headless>=4.13,<5"],
         "train": ["tyro>=1,<2"],
         "test": ["pytest>=8", "pytest-timeout>=2", "hypothesis>=6", "ruff>=0.9"],
     },

@@ -90,10 +90,15 @@ def insertion(options: Options) -> tuple[NodeSpec, ...]:
     return tuple(nodes)
 
 
+REPLAY_NAMES = {name: f"/uma_replay/{name}" for name in ("action_chunk", "predicted_motion", "active_reference", "status", "markers", "configuration")}
+"""Where the policy of a replay speaks: the player says on the usual topics what was said when the bag was recorded."""
+
+
 def replay(options: Options) -> tuple[NodeSpec, ...]:
-    """The policy alone, for `ros2 bag play --clock`: the bag has the images, the robot's state and /tf_static."""
+    """The policy alone, for `ros2 bag play --clock`: the bag has the images, the robot's state, /tf_static and the task."""
     policy = {"checkpoint": options.checkpoint} if options.checkpoint else {}
-    return (_node("policy", use_sim_time=True, require_controller=False, **policy),)
+    names = {f"topics__{name}": topic for name, topic in REPLAY_NAMES.items()}
+    return (_node("policy", use_sim_time=True, require_controller=False, recorded_task="/uma/active_reference", **names, **policy),)
 
 
 GRAPHS = {"insertion": insertion, "replay": replay}

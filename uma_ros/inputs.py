@@ -64,9 +64,11 @@ class FrameBuffer:
             store.clear()
 
     def add_image(self, kind: str, msg: Image) -> None:
-        """``kind``: rgb or depth."""
-        store = self._images[kind]
-        store[nanoseconds(msg.header.stamp)] = msg
+        """``kind``: rgb or depth. A stamp that goes back starts the history anew: the bag is played once more."""
+        store, stamp = self._images[kind], nanoseconds(msg.header.stamp)
+        if store and stamp < max(store):
+            store.clear()
+        store[stamp] = msg
         while len(store) > self._num_images:
             del store[min(store)]
 

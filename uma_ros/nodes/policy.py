@@ -55,6 +55,7 @@ class PolicySettings:
     max_image_age: float = setting(0.4, "s; older images are refused, longer silence is a HOLD", 0.02, 10.0)
     max_state_age: float = setting(0.3, "s; the same for robot and gripper state", 0.005, 10.0)
     require_controller: bool = setting(True, "make no chunks while the controller is silent, stopped or in FAULT; off for replays")
+    recorded_task: str = setting("", "topic on which a recorded policy says its task (uma_ros/msg/ReferenceMotion), to be taken up; for replays")
     topics: Topics = field(default_factory=Topics)
 
 
@@ -89,6 +90,8 @@ class PolicyNode(UmaNode):
         self.listen(JointState, topics.joint_states, self._on_joints, SENSOR_IN)
         self.listen(TFMessage, "/tf_static", self._on_tf, LATCHED)
         self.listen(ReferenceMsg, topics.reference_motion, self._on_reference, TASK_IN)
+        if s.recorded_task:
+            self.listen(ReferenceMsg, s.recorded_task, self._on_reference, LATCHED)
         self.listen(String, topics.instruction, self._on_instruction, TASK_IN)
         self.listen(PolicyStatus, topics.status, self._on_status, STATUS)
         self.create_service(PredictMotion, "/uma/predict_motion", self._on_predict_motion)
@@ -100,8 +103,8 @@ class PolicyNode(UmaNode):
 
     def _accept(self, topic: str, source: str, take: Callable[[], Any]) -> None:
         """Run ``take``; what it refuses is said and changes nothing, what it accepts counts as a sign of life of ``source``."""
-        if not self.clock_runs():
-            return
+        if source != "task" and not self.clock_runs():
+            return  # no stamp can be judged yet; a task has none to judge
         try:
             with self.worker.wake:
                 take()

@@ -75,7 +75,8 @@ class RecorderNode(UmaNode):
         }  # fmt: skip
         latched = {t.active_reference: ReferenceMotion, t.sim_reference: ReferenceMotion, t.sim_outcome: String, "/tf_static": TFMessage}
         queue = _profile(50, reliable=True)
-        sources = {topic: (kind, STREAM, queue if kind in (Image, CameraInfo) else STREAM) for topic, kind in streams.items()}
+        lossless = {t.rgb, t.depth, t.camera_info, t.depth_info, t.target_pose, t.sim_object}  # as they are published, whatever is enough to record them
+        sources = {topic: (kind, STREAM, queue if topic in lossless else STREAM) for topic, kind in streams.items()}
         sources |= {topic: (kind, queue, COMMAND if kind is ActionChunk else STATUS) for topic, kind in reliable.items()}
         sources |= {topic: (kind, _profile(16, True, latched=True), LATCHED) for topic, kind in latched.items()}
         return sources | {t.configuration: (String, CONFIGURATION, CONFIGURATION)}
