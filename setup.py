@@ -17,7 +17,7 @@ setup(
         "demo": ["rich>=13", "matplotlib>=3.8", "pillow>=11"],
         "siglip2": ["transformers>=5.23,<6", "tokenizers>=0.22"],
         "perception": ["opencv-python-headless>=4.13,<5"],
-        "train": ["tyro>=1,<2"],
+        "train": ["tyro>=1,<2", "rich>=13", "tensorboard>=2.20"],
         "test": ["pytest>=8", "pytest-timeout>=2", "hypothesis>=6", "ruff>=0.9"],
     },
     entry_points={"console_scripts": ["uma = uma.cli:main"]},
