@@ -141,12 +141,15 @@ class ReferenceMotion:
             _require(len(p) == T, f"{name}.phase: {len(p)} values for {T} waypoints, must be empty or {T}")
             _require(len(v) == T, f"{name}.is_valid: {len(v)} values for {T} waypoints, must be empty or {T}")
             _require(bool(v.any()), f"{name}.is_valid: no valid waypoint, at least 1 is needed")
-            for i in np.flatnonzero(v):
+            # Messages are made for bad values alone: formatting every waypoint and phase took 85 % of drawing a training batch.
+            for i in np.flatnonzero(v & ~(np.abs(w) <= self.MAX_COORDINATE).all(1)):
                 point = f"{name}.waypoints[{i}]: {w[i]}"
                 _require(bool(np.isfinite(w[i]).all()), f"{point} is not finite")
                 _require(bool(np.abs(w[i]).max() <= self.MAX_COORDINATE), f"{point} is over {self.MAX_COORDINATE} m from the origin of {self.frame}")
-            _require(bool(np.isfinite(p).all()) and p.min() >= 0.0 and p.max() <= 1.0, f"{name}.phase: {p}, must lie in [0, 1]")
-            _require(bool((np.diff(p) >= 0).all()), f"{name}.phase: {p}, must not decrease")
+            if not (p.min() >= 0.0 and p.max() <= 1.0):
+                raise InputError(f"{name}.phase: {p}, must lie in [0, 1]")
+            if (p[1:] < p[:-1]).any():
+                raise InputError(f"{name}.phase: {p}, must not decrease")
             phase.append(p)
             valid.append(v)
         object.__setattr__(self, "waypoints", points)

@@ -32,12 +32,67 @@ def train(args: list[str] | None = None) -> int:
     return _run(TrainConfig, run, args, "uma train")
 
 
+def adapt(args: list[str] | None = None) -> int:
+    """``uma adapt``"""
+    from uma_train.adapt import AdaptConfig, adapt_prompt
+
+    return _run(AdaptConfig, adapt_prompt, args, "uma adapt")
+
+
+def evaluate(args: list[str] | None = None) -> int:
+    """``uma eval``"""
+    from uma_train.evaluate import EvalConfig
+    from uma_train.evaluate import evaluate as run
+
+    return _run(EvalConfig, run, args, "uma eval")
+
+
+def ablate(args: list[str] | None = None) -> int:
+    """``uma ablate``"""
+    from uma_train.ablate import AblateConfig
+    from uma_train.ablate import ablate as run
+
+    return _run(AblateConfig, run, args, "uma ablate")
+
+
+def mechanisms(args: list[str] | None = None) -> int:
+    """``uma mechanisms``"""
+    from uma_train.mechanisms import MechanismsConfig
+    from uma_train.mechanisms import mechanisms as run
+
+    return _run(MechanismsConfig, run, args, "uma mechanisms")
+
+
 def simulate(args: list[str] | None = None) -> int:
     """``uma simulate``"""
     from uma_train.simulate import SimulateConfig
     from uma_train.simulate import simulate as run
 
     return _run(SimulateConfig, run, args, "uma simulate")
+
+
+def pack(args: list[str] | None = None) -> int:
+    """``uma pack FOLDER``"""
+    import argparse
+    from pathlib import Path
+
+    from uma_train.data.shards import open_shards
+    from uma_train.data.shards import pack as run
+
+    parser = argparse.ArgumentParser(prog="uma pack", description="pack a folder of episodes into memory-mapped shards; the same command resumes")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--out", type=Path, help="where the shards go; by default FOLDER/packed, where training looks for them and makes them itself")
+    asked = parser.parse_args(sys.argv[1:] if args is None else args)
+    out = asked.out or asked.folder / "packed"
+    try:
+        changed = run(asked.folder, out)
+        store = open_shards(out)
+    except (ValueError, FileNotFoundError) as e:
+        print(f"uma pack: {e}", file=sys.stderr)
+        return 2
+    size = sum(array.nbytes for shard in store.shards for array in shard.values())
+    print(f"{out}: {len(store)} episodes, {len(store.shards)} shards, {size / 2**20:.0f} MiB{'' if changed else '; nothing to do'}")
+    return 0
 
 
 def benchmark(args: list[str] | None = None) -> int:

@@ -2,11 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
+from uma.model.config import PRESETS, ImageConfig, LanguageConfig, ModelConfig, reading
 from uma_train.data.reference import ReferenceSampling
+from uma_train.data.transforms import Transforms
 from uma_train.objectives import Objective
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """What may differ from the preset; see `uma.model.config.ModelConfig` for each.
+
+    Attributes:
+        reading: of the block order: A, B, C, or the ablation "dense".
+        separate_layers: of the ablation "separate heads".
+        keypoint_identity, history, task_tokens: as there; ``task_tokens`` 0 = the preset's.
+        image, language: image features at the points, and the language encoder.
+    """
+
+    reading: Literal["A", "B", "C", "dense"] = "A"
+    separate_layers: int = 0
+    keypoint_identity: Literal["position", "index", "both"] = "position"
+    history: int = 0
+    task_tokens: int = 0
+    image: ImageConfig = ImageConfig()
+    language: LanguageConfig = LanguageConfig()
 
 
 @dataclass(frozen=True)
@@ -14,34 +36,44 @@ class TrainConfig:
     """One training run.
 
     Attributes:
-        data: folder of episodes.
-        out: folder of the run: training state, log, and the bundle under ``bundle/``.
+        data: folders of episodes, each "folder" or "folder=weight"; without weights all are drawn equally often (paper A.3).
+        out: folder of the run: training state, logs, and the bundle under ``bundle/``.
         preset: architecture preset of `uma.model.config`.
+        model: what differs from it.
         steps: optimiser steps.
         minutes: end the run, its schedule included, after this long if ``steps`` have not been reached by then; 0 = no limit.
             Where cores are shared it is the time that is known beforehand. Such a run resumes, but not bit for bit.
         batch_size: windows a step.
+        micro_batch: windows whose gradient is computed at once; a step adds up batch_size / micro_batch of them, shared out
+            among the processes. It bounds memory, and is the pool of the contrastive term. How many processes share the work changes nothing else.
         windows_per_task: windows that share an initial observation, a reference and their encoding.
         lr: peak learning rate. The paper's 1e-4 is for width 768; narrow models take more.
         warmup: steps of linear warm-up (paper: 10,000 of a far longer run); afterwards the rate falls as a cosine to 0.
         weight_decay, clip_norm: paper A.3.
         ema: decay of the averaged weights, which are what is validated and shipped.
-        keypoints: motion tokens a step in batches that have them.
+        keypoints: motion tokens a step in batches that have them, 1 to 16.
+        vary_keypoints: draw 1 to ``keypoints`` real ones for every sample and pad the rest (paper A.3: K in [1, 16]).
         seed: of weights, batches and noise.
+        device: "auto" takes a GPU where there is one.
         threads: torch threads; 0 = torch's own choice.
         bf16: bfloat16 autocast.
-        validation_episodes: the last episodes of the folder, held out.
+        sharding: with several processes, "replicate" the model, or "shard" parameters, gradients and optimiser state (FSDP2)
+            for presets that do not fit otherwise.
+        validation_episodes: the last episodes of each source, held out.
         validate_every, save_every: in steps.
+        tensorboard: also log for TensorBoard, beside ``log.jsonl``.
         init: bundle whose weights start the run, or empty.
-        sampling, objective: how references and masks are drawn and weighted.
+        sampling, transforms, objective: how references are drawn, what is done to samples, and how masks are drawn and terms weighted.
     """
 
-    data: str = "data/insertion"
+    data: tuple[str, ...] = ("data/insertion",)
     out: str = "runs/train"
-    preset: Literal["tiny", "small", "base"] = "small"
+    preset: Literal["tiny", "small", "base", "paper_150m", "paper_300m", "paper_600m"] = "small"
+    model: ModelChoice = ModelChoice()
     steps: int = 6000
     minutes: float = 0.0
     batch_size: int = 64
+    micro_batch: int = 32
     windows_per_task: int = 2
     lr: float = 1e-3
     warmup: int = 200
@@ -49,19 +81,40 @@ class TrainConfig:
     clip_norm: float = 1.0
     ema: float = 0.998
     keypoints: int = 4
+    vary_keypoints: bool = False
     seed: int = 0
+    device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int = 0
     bf16: bool = True
+    sharding: Literal["replicate", "shard"] = "replicate"
     validation_episodes: int = 24
     validate_every: int = 500
     save_every: int = 250
+    tensorboard: bool = True
     init: str = ""
     sampling: ReferenceSampling = ReferenceSampling()
+    transforms: Transforms = Transforms()
     objective: Objective = Objective()
 
     def __post_init__(self) -> None:
-        for name, low in (("steps", 1), ("batch_size", 1), ("keypoints", 1), ("validate_every", 1), ("save_every", 1), ("validation_episodes", 1)):
-            if getattr(self, name) < low:
-                raise ValueError(f"{name} {getattr(self, name)}: must be >= {low}")
+        lows = ("steps", "batch_size", "micro_batch", "windows_per_task", "keypoints", "validate_every", "save_every", "validation_episodes")
+        for name in lows:
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} {getattr(self, name)}: must be >= 1")
         if not 0 < self.ema < 1:
             raise ValueError(f"ema {self.ema}: must lie in (0, 1)")
+        if self.micro_batch % self.windows_per_task:
+            raise ValueError(f"micro_batch {self.micro_batch}: must be a multiple of windows_per_task, {self.windows_per_task}")
+        if self.batch_size % self.micro_batch:
+            raise ValueError(f"batch_size {self.batch_size}: must be a multiple of micro_batch, {self.micro_batch}")
+        if self.keypoints > self.model_config().max_keypoints:
+            raise ValueError(f"keypoints {self.keypoints}: must be at most {self.model_config().max_keypoints}")
+
+    def model_config(self) -> ModelConfig:
+        """The architecture: the preset with `model`'s choices."""
+        m = self.model
+        config = reading(PRESETS[self.preset](), m.reading)
+        return replace(
+            config, separate_layers=m.separate_layers, keypoint_identity=m.keypoint_identity, history=m.history,
+            task_tokens=m.task_tokens or config.task_tokens, image=m.image, language=m.language,
+        )  # fmt: skip

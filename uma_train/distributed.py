@@ -1,11 +1,18 @@
-"""Several processes, one model: gradients averaged over gloo. Started by ``torchrun``; a plain start is one process."""
+"""Several processes, one model: replicated, or sharded by FSDP2. Started by ``torchrun``; a plain start is one process."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+from uma.model.contrastive import ProjectionHead
+from uma.model.uma import Uma
 
 
 class Processes:
@@ -13,37 +20,73 @@ class Processes:
 
     Attributes:
         rank, count: this process and how many there are.
+        sharded: parameters, gradients and optimiser state are divided among the processes (FSDP2) instead of repeated.
+        device: where this process computes.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, sharded: bool = False, device: str = "cpu") -> None:
         self.count = int(os.environ.get("WORLD_SIZE", "1"))
         self.rank = int(os.environ.get("RANK", "0"))
+        self.sharded = sharded and self.count > 1
+        self.device = torch.device(f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if device == "cuda" else device)
+        if self.device.type == "cuda":
+            torch.cuda.set_device(self.device)
         if self.count > 1 and not dist.is_initialized():
-            dist.init_process_group("gloo")
+            dist.init_process_group("nccl" if self.device.type == "cuda" else "gloo")
 
     @property
     def is_first(self) -> bool:
         return self.rank == 0
 
-    def average_gradients(self, parameters: list[torch.nn.Parameter]) -> None:
-        """Replace every gradient by its mean over the processes, in one message; an absent gradient counts as zero."""
+    def prepare(self, model: Uma, head: ProjectionHead) -> None:
+        """Shard both modules in place, if the run is sharded: each block and encoder is gathered when it is used."""
+        if not self.sharded:
+            return
+        from torch.distributed.device_mesh import init_device_mesh
+        from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
+
+        mesh = init_device_mesh(self.device.type, (self.count,))
+        blocks = [*model.blocks, *model.action_blocks, *model.motion_blocks]
+        encoders = [m for m in (model.observation_encoder, model.task_encoder, model.language_encoder) if m is not None]
+        for module in [*blocks, *encoders, model, head]:
+            fully_shard(module, mesh=mesh)
+        for block in blocks:
+            register_fsdp_forward_method(block, "cache")
+        for method in ("encode_task", "encode_instruction", "prepare_context", "velocity"):
+            register_fsdp_forward_method(model, method)
+
+    def sum_gradients(self, parameters: list[nn.Parameter]) -> None:
+        """Replace every gradient by its sum over the processes, in one message; an absent gradient counts as zero."""
         if self.count == 1:
+            return
+        if self.sharded:  # FSDP2 has averaged them in the backward pass
+            for p in parameters:
+                if p.grad is not None:
+                    p.grad.mul_(self.count)
             return
         # A mode without motion tokens leaves some parameters without gradient on every process alike.
         flat = torch.cat([(p.grad if p.grad is not None else torch.zeros_like(p)).reshape(-1) for p in parameters])
         dist.all_reduce(flat)
-        flat /= self.count
         offset = 0
         for p in parameters:
             n = p.numel()
             p.grad = flat[offset : offset + n].view_as(p)
             offset += n
 
+    def sum_values(self, values: Iterable[float]) -> list[float]:
+        """Each number summed over the processes."""
+        values = list(values)
+        if self.count == 1:
+            return values
+        message = torch.tensor(values, dtype=torch.float64, device=self.device)
+        dist.all_reduce(message)
+        return message.tolist()
+
     def from_first(self, value: float) -> float:
         """The first process's value, on all: for what they must agree on, such as the time."""
         if self.count == 1:
             return value
-        message = torch.tensor([value], dtype=torch.float64)
+        message = torch.tensor([value], dtype=torch.float64, device=self.device)
         dist.broadcast(message, 0)
         return message.item()
 
@@ -51,3 +94,22 @@ class Processes:
         """Leave the group."""
         if dist.is_initialized():
             dist.destroy_process_group()
+
+
+def whole(value: Any) -> Any:
+    """Nested state with every sharded tensor gathered to the CPU. All processes must call it."""
+    if isinstance(value, DTensor):
+        return value.full_tensor().cpu()
+    if isinstance(value, Tensor):
+        return value.detach().cpu()
+    if isinstance(value, Mapping):
+        return {k: whole(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(whole(v) for v in value)
+    return value
+
+
+def like(value: Tensor, model: Tensor) -> Tensor:
+    """A whole tensor laid out as ``model`` is: on its device, sharded if it is sharded."""
+    value = value.to(model.device)
+    return distribute_tensor(value, model.device_mesh, model.placements) if isinstance(model, DTensor) else value

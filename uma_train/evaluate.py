@@ -1,29 +1,44 @@
-"""Open-loop errors on held-out windows, one row per inference mode."""
+"""Open-loop errors on held-out windows, one row per inference mode, and retrieval by the task latent."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
+from rich.console import Console
+from rich.table import Table
 
+from uma.checkpoint.bundle import load_bundle
 from uma.geometry import se3
 from uma.model.inputs import decode_actions
 from uma.model.masks import pattern
 from uma.model.uma import Uma
-from uma_train.data.windows import Batch, Windows
+from uma_train.data.reference import ReferenceSampling
+from uma_train.data.sources import open_all, open_sources, parse_sources
+from uma_train.data.windows import Batch
+from uma_train.trainer import Drawable
+from uma_train.views import ViewSampling, augmented
+
+MODES = ("control", "joint", "dynamics", "inverse")
+SHOWN = (0, 7, 15)
+"""Steps of a chunk at which action errors are told."""
 
 
 @dataclass(frozen=True)
 class ModeErrors:
-    """Errors of one mode.
+    """Errors of one mode; NaN where it predicts no actions, or no motion.
 
     Attributes:
-        position_mm: action position error at steps 0, 7, 15, millimetres; NaN where actions are given.
+        position_mm: action position error at steps 0, 7, 15, millimetres.
         rotation_deg: the same of rotation.
         gripper: share of steps whose gripper is on the wrong side of a half.
-        motion_mm: mean keypoint error, millimetres; NaN in control mode.
+        motion_mm: mean keypoint error, millimetres.
         motion_still_mm: the same error of the guess that nothing moves from where it is.
+        motion_mse_m2: squared error per coordinate over the first 10 steps, square metres (paper C.3, with 16 keypoints there).
+        mean_position_mm, mean_rotation_deg: action errors over all steps.
     """
 
     position_mm: tuple[float, float, float]
@@ -31,51 +46,141 @@ class ModeErrors:
     gripper: float
     motion_mm: float
     motion_still_mm: float
+    motion_mse_m2: float
+    mean_position_mm: float
+    mean_rotation_deg: float
 
 
-def mode_errors(model: Uma, batch: Batch, mode: str, *, num_steps: int = 8, seed: int = 0) -> ModeErrors:
-    """Sample one chunk per window in ``mode`` (control, joint, dynamics or inverse) and compare."""
+def mode_errors(model: Uma, batch: Batch, mode: str, *, num_steps: int = 8, seed: int = 0, method: str = "euler") -> ModeErrors:
+    """Sample one chunk per window in ``mode``, one of `MODES`, and compare. Windows with actions count, and keypoints where they were
+    seen, if they move in their episode."""
     grid = batch.grid
     B, T, K, _ = grid.motion.shape
     if mode == "control":
         K = 0
-        grid = type(grid)(grid.action, grid.motion[:, :, :0], grid.identity[:, :0], grid.is_valid[:, :0])
+        grid = replace(grid, motion=grid.motion[:, :, :0], identity=grid.identity[:, :0], is_valid=grid.is_valid[:, :0],
+                       is_tracked=None if grid.is_tracked is None else grid.is_tracked[:, :, :0])  # fmt: skip
     mask = pattern(B, T, K, action_target=mode != "dynamics", motion_target=mode in ("joint", "dynamics"))
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         cache = model.prepare_context(batch.points, batch.ee, model.encode_task(batch.initial_points, batch.reference))
         noise = (torch.randn(B, T, grid.action.shape[-1], generator=generator), torch.randn(B, T, K, 3, generator=generator))
-        action, motion = (v.numpy() for v in model.sample(grid, mask, cache, noise, num_steps))
-    nan3 = (float("nan"),) * 3
-    position, rotation, gripper = nan3, nan3, float("nan")
-    if mode != "dynamics":
-        truth = grid.action.numpy()
+        action, motion = (v.numpy() for v in model.sample(grid, mask, cache, noise, num_steps, method))
+    nan = float("nan")
+    position, rotation, gripper = np.full(T - 1, nan), np.full(T - 1, nan), nan
+    has_action = np.ones(B, bool) if grid.is_supervised_action is None else grid.is_supervised_action.numpy()
+    if mode != "dynamics" and has_action.any():
         p, r, g = [], [], []
-        for b in range(B):
-            poses, grip = decode_actions(action[b, 1:], batch.T_cam_ee[b], model.normalization)
-            poses_t, grip_t = decode_actions(truth[b, 1:], batch.T_cam_ee[b], model.normalization)
+        for b in np.flatnonzero(has_action):
+            (poses, grip), (poses_t, grip_t) = (decode_actions(a[b, 1:], batch.T_cam_ee[b], model.normalization) for a in (action, grid.action.numpy()))
             p.append(np.linalg.norm(poses[:, :3, 3] - poses_t[:, :3, 3], axis=-1))
             r.append(se3.rotation_angle(poses[:, :3, :3], poses_t[:, :3, :3]))
             g.append((grip > 0.5) != (grip_t > 0.5))
-        at = [0, 7, 15]
-        position = tuple(1e3 * np.mean(p, 0)[at])
-        rotation = tuple(np.degrees(np.mean(r, 0)[at]))
-        gripper = float(np.mean(g))
-    moved = still = float("nan")
+        position, rotation, gripper = 1e3 * np.mean(p, 0), np.degrees(np.mean(r, 0)), float(np.mean(g))
+    moved = still = mse = nan
     if mode in ("joint", "dynamics"):
         truth = grid.motion.numpy()
-        moved = 1e3 * model.normalization.local_scale * float(np.linalg.norm(motion[:, 1:] - truth[:, 1:], axis=-1).mean())
-        still = 1e3 * model.normalization.local_scale * float(np.linalg.norm(truth[:, :1] - truth[:, 1:], axis=-1).mean())
-    return ModeErrors(position, rotation, gripper, moved, still)
+        counts = np.broadcast_to(grid.is_valid.numpy()[:, None], truth.shape[:3]).copy()
+        if grid.is_tracked is not None:
+            counts &= grid.is_tracked.numpy()
+        if batch.is_moving is not None:
+            counts &= batch.is_moving.numpy()[:, None]
+        counts = counts[:, 1:]
+        scale = model.normalization.local_scale
+        error, rest = scale * (motion[:, 1:] - truth[:, 1:]), scale * (truth[:, :1] - truth[:, 1:])
+        if counts.any():
+            moved, still = (1e3 * float(np.linalg.norm(e, axis=-1)[counts].mean()) for e in (error, rest))
+            mse = float((error[:, :10][counts[:, :10]] ** 2).mean())
+    at = list(SHOWN)
+    return ModeErrors(
+        tuple(position[at].tolist()), tuple(rotation[at].tolist()), gripper, moved, still, mse, float(position.mean()), float(rotation.mean())
+    )  # fmt: skip
 
 
-def validate(model: Uma, windows: Windows, *, keypoints: int = 6, size: int = 128, seed: int = 0) -> dict[str, ModeErrors]:
-    """Errors of every mode on ``size`` windows spread evenly over ``windows``, the same on every call."""
-    rng = np.random.default_rng(seed)
-    frames = np.linspace(0, len(windows) - 1, size).round().astype(int)
-    batch = windows.draw(size, keypoints, model.normalization, rng, frames)
+def validate(model: Uma, windows: Drawable, *, keypoints: int = 6, size: int = 128, seed: int = 0, num_steps: int = 8, method: str = "euler") -> dict[str, ModeErrors]:
+    """Errors of every mode on ``size`` windows, the same on every call."""
+    batch = windows.draw(size, keypoints, model.normalization, np.random.default_rng(seed), with_image=model.config.image.kind != "none")
     was_training = model.training
     model.eval()
-    out = {mode: mode_errors(model, batch, mode, seed=seed) for mode in ("control", "joint", "dynamics", "inverse")}
+    out = {mode: mode_errors(model, batch, mode, seed=seed, num_steps=num_steps, method=method) for mode in MODES}
     model.train(was_training)
     return out
+
+
+@torch.no_grad()
+def retrieval(model: Uma, windows: Drawable, *, size: int = 64, seed: int = 0, views: ViewSampling | None = None) -> float:
+    """Share of tasks found again by their latent after the scene was moved and the reference thinned (paper 3.3, A.1).
+
+    Each of ``size`` task specifications is encoded as it is and as an augmented view; a view is found again if, among all ``size``, its own
+    specification's flattened tokens have the largest cosine with its. Tokens are centred on their mean, which no task would share otherwise. Chance is
+    1 / size. The projection head plays no part: it is not deployed.
+    """
+    batch = windows.draw(size, 0, model.normalization, np.random.default_rng(seed), with_image=model.config.image.kind != "none")
+    plain = model.encode_task(batch.initial_points, batch.reference).flatten(1)
+    view = model.encode_task(*augmented(batch.initial_points, batch.reference, views or ViewSampling(), np.random.default_rng([seed, 1]))).flatten(1)
+    middle = plain.mean(0)
+    a, b = (torch.nn.functional.normalize(z - middle, dim=1) for z in (plain, view))
+    return float(((b @ a.T).argmax(1) == torch.arange(len(a))).float().mean())
+
+
+@dataclass(frozen=True)
+class EvalConfig:
+    """`uma eval`: errors on held-out episodes.
+
+    Attributes:
+        checkpoint: bundle.
+        data: folders of episodes.
+        held_out: the last episodes of each folder, which training held out as well; 0 = all.
+        windows: drawn from them.
+        keypoints: motion tokens a step (paper C.3: 16).
+        num_steps, method: of the flow.
+        seed: of windows and noise.
+        out: JSON file, or empty.
+    """
+
+    checkpoint: str = "models/insertion-small"
+    data: tuple[str, ...] = ("data/insertion",)
+    held_out: int = 24
+    windows: int = 256
+    keypoints: int = 16
+    num_steps: int = 8
+    method: str = "euler"
+    seed: int = 0
+    out: str = ""
+
+
+def evaluate(config: EvalConfig, console: Console | None = None) -> dict:
+    """Print and return the errors of every mode and the retrieval accuracy.
+
+    Raises:
+        EpisodeError, BundleError: no usable data or checkpoint.
+    """
+    console = console or Console()
+    bundle = load_bundle(config.checkpoint)
+    sampling = ReferenceSampling(pinned=0.0, to_the_end=1.0)
+    sources = parse_sources(config.data)
+    windows = open_sources(sources, config.held_out)[1] if config.held_out else open_all(sources, sampling=sampling, first_is_initial=1.0)
+    errors = validate(bundle.model, windows, keypoints=config.keypoints, size=config.windows, seed=config.seed, num_steps=config.num_steps, method=config.method)
+    size = min(64, len(windows.episodes))
+    found = retrieval(bundle.model, windows, size=size, seed=config.seed)
+    table = Table(title=f"{config.windows} windows of {len(windows.episodes)} episodes, checkpoint {bundle.checkpoint_id}, {config.num_steps} {config.method} steps, seed {config.seed}")
+    for heading in ("mode", "position (cm) at 0 / 7 / 15", "mean", "rotation (deg) at 0 / 7 / 15", "mean", "gripper wrong", "keypoints (cm)", "if still", "MSE, 10 steps (m^2)"):
+        table.add_column(heading, justify="left" if heading == "mode" else "right")
+    for mode, e in errors.items():
+        def show(value: float, text: str) -> str:
+            return "" if np.isnan(value) else text
+
+        table.add_row(
+            mode,
+            show(e.mean_position_mm, " / ".join(f"{v / 10:.2f}" for v in e.position_mm)), show(e.mean_position_mm, f"{e.mean_position_mm / 10:.2f}"),
+            show(e.mean_rotation_deg, " / ".join(f"{v:.1f}" for v in e.rotation_deg)), show(e.mean_rotation_deg, f"{e.mean_rotation_deg:.1f}"),
+            show(e.gripper, f"{100 * e.gripper:.1f} %"), show(e.motion_mm, f"{e.motion_mm / 10:.2f}"), show(e.motion_still_mm, f"{e.motion_still_mm / 10:.2f}"),
+            show(e.motion_mse_m2, f"{e.motion_mse_m2:.5f}"),
+        )  # fmt: skip
+    Console(width=170).print(table) if console.width < 170 else console.print(table)
+    console.print(f"task found again by its latent in a moved scene: {100 * found:.0f} % of {size} (chance {100 / size:.1f} %)")
+    result = {"config": asdict(config), "checkpoint_id": bundle.checkpoint_id, "modes": {k: asdict(v) for k, v in errors.items()}, "retrieval": found, "retrieval_of": size}
+    if config.out:
+        Path(config.out).parent.mkdir(parents=True, exist_ok=True)
+        Path(config.out).write_text(json.dumps(result, indent=2) + "\n")
+    return result

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,6 +27,9 @@ class Objective:
         views: its views and hard negatives.
         task_dropout: share of samples whose task tokens are zeroed, so that the policy without a task is in distribution
             and can be compared with.
+        language_conditioning: share of the tasks with text whose denoiser is told by h_omega(text) instead of h_psi(o_0, x_c).
+            In the paper's A.1 language tokens meet the motion-derived ones in the contrastive pool alone (0). That aligns their
+            projections; with a share over 0 the language encoder also learns from what the denoiser makes of its tokens.
         masks: the regimes.
     """
 
@@ -35,38 +39,77 @@ class Objective:
     temperature: float = 0.07
     views: ViewSampling = ViewSampling()
     task_dropout: float = 0.1
+    language_conditioning: float = 0.0
     masks: MaskMix = MaskMix()
 
 
-def contrastive_loss(model: Uma, head: ProjectionHead, batch: Batch, task: Tensor, objective: Objective, rng: np.random.Generator) -> Tensor:
-    """L_c (paper Eq. 9) over the unaugmented task tokens ``(B, M, d)``, augmented views and hard negatives.
+def on(device: torch.device, value: Any) -> Any:
+    """A dataclass of tensors on ``device``."""
+    if isinstance(value, Tensor):
+        return value.to(device, non_blocking=True)
+    if is_dataclass(value):
+        return type(value)(**{f.name: on(device, getattr(value, f.name)) for f in fields(value)})
+    return value
 
-    Its gradient reaches the task encoder and the head alone, because no other module is on its way.
+
+def contrastive_loss(
+    model: Uma, head: ProjectionHead, batch: Batch, task: Tensor, objective: Objective, rng: np.random.Generator, language: tuple[Tensor, Tensor] | None = None
+) -> Tensor:
+    """L_c (paper Eq. 9) over the unaugmented task tokens ``(B, M, d)``, augmented views, hard negatives and language views.
+
+    Its gradient reaches the encoders of the task and the head alone, because no other module is on its way.
+
+    Args:
+        language: language tokens ``(n, M, d)`` and the rows ``(n,)`` of the tasks that they tell: positives of their task (paper A.1).
     """
-    B = len(task)
+    B, device = len(task), task.device
     own = torch.arange(B)
     z, group = [head(task)], [own]
     for _ in range(objective.views.views):
-        z.append(head(model.encode_task(*augmented(batch.initial_points, batch.reference, objective.views, rng))))
+        z.append(head(model.encode_task(*(on(device, v) for v in augmented(batch.initial_points, batch.reference, objective.views, rng)))))
         group.append(own)
     for i in range(objective.views.hard_negatives):
-        z.append(head(model.encode_task(batch.initial_points, hard_negative(batch.reference, objective.views, rng))))
+        other = hard_negative(batch.reference, objective.views, rng)
+        z.append(head(model.encode_task(on(device, batch.initial_points), on(device, other))))
         group.append(own + (i + 1) * B)
-    return info_nce(torch.cat(z), torch.cat(group), objective.temperature)
+    if language is not None:
+        z.append(head(language[0]))
+        group.append(language[1])
+    return info_nce(torch.cat(z), torch.cat(group).to(device), objective.temperature)
+
+
+def encode_text(model: Uma, batch: Batch) -> tuple[Tensor, Tensor] | None:
+    """Language tokens of the tasks that have text, and which those are; None without text or language encoder."""
+    rows = [i for i, text in enumerate(batch.text or ()) if text]
+    if model.language_encoder is None or not rows:
+        return None
+    return model.encode_instruction([batch.text[i] for i in rows]), torch.tensor(rows)
 
 
 def losses(model: Uma, head: ProjectionHead, batch: Batch, objective: Objective, generator: torch.Generator) -> dict[str, Tensor]:
-    """``action`` L_a, ``motion`` L_x, ``contrastive`` L_c (if weighted) and their weighted sum ``total``."""
+    """``action`` L_a, ``motion`` L_x, ``contrastive`` L_c (if weighted) and their weighted sum ``total``.
+
+    Args:
+        batch: on the CPU; what the model takes is moved to where it is.
+        generator: on the CPU: masks, noise and views are the same on every device.
+    """
     B, T, K, _ = batch.grid.motion.shape
-    task = model.encode_task(batch.initial_points, batch.reference)
-    each = task.repeat_interleave(batch.windows_per_task, 0)
-    keep = (torch.rand(B, generator=generator) >= objective.task_dropout).to(task.dtype).to(task.device)
-    cache = model.prepare_context(batch.points, batch.ee, each * keep[:, None, None])
-    mask = objective.masks.draw(B, T, K, generator)
-    out = model.flow_losses(batch.grid, mask, cache, generator)
+    device = model.step.device
+    task = model.encode_task(on(device, batch.initial_points), on(device, batch.reference))
+    told, language = task, encode_text(model, batch)
+    if language is not None and objective.language_conditioning:
+        rows = language[1]
+        by_text = torch.zeros(len(task), dtype=torch.bool)
+        by_text[rows] = torch.rand(len(rows), generator=generator) < objective.language_conditioning
+        told = torch.where(by_text.to(device)[:, None, None], torch.zeros_like(task).index_copy(0, rows.to(device), language[0].to(task.dtype)), task)
+    each = told.repeat_interleave(batch.windows_per_task, 0)
+    keep = (torch.rand(B, generator=generator) >= objective.task_dropout).to(device, task.dtype)
+    cache = model.prepare_context(on(device, batch.points), on(device, batch.ee), each * keep[:, None, None])
+    mask = on(device, objective.masks.draw(B, T, K, generator, history=T - model.config.horizon - 1))
+    out = model.flow_losses(on(device, batch.grid), mask, cache, generator)
     out["total"] = objective.action_weight * out["action"] + objective.motion_weight * out["motion"]
     if objective.contrastive_weight:
         rng = np.random.default_rng(int(torch.randint(2**31, (1,), generator=generator)))
-        out["contrastive"] = contrastive_loss(model, head, batch, task, objective, rng)
+        out["contrastive"] = contrastive_loss(model, head, batch, task, objective, rng, language)
         out["total"] = out["total"] + objective.contrastive_weight * out["contrastive"]
     return out

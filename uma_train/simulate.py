@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from rich.console import Console
@@ -30,6 +31,10 @@ class SimulateConfig:
         first_seed: of the scenes; keep below 1,000,000, where the benchmark's begin.
         preset: model preset whose point counts are stored.
         workers: processes.
+        images: which frames keep their colour image: none, the first alone, or all. Training with image features wants all.
+        image_width, image_height: of the kept images, pixels; the camera gives 320x180.
+        without_actions: share of the episodes whose actions are left out. They stand in for sources that supervise motion alone; unlike in human video,
+            the robot is still seen and measured.
     """
 
     out: str = "data/insertion"
@@ -37,67 +42,122 @@ class SimulateConfig:
     first_seed: int = 0
     preset: str = "small"
     workers: int = 2
+    images: Literal["none", "first", "all"] = "first"
+    image_width: int = 160
+    image_height: int = 90
+    without_actions: float = 0.0
 
     def __post_init__(self) -> None:
+        if not 0 <= self.without_actions <= 1:
+            raise ValueError(f"without_actions {self.without_actions}: must lie in [0, 1]")
+        if min(self.image_width, self.image_height) < 1:
+            raise ValueError(f"image_width {self.image_width}, image_height {self.image_height}: both must be >= 1")
         if self.preset not in PRESETS:
             raise ValueError(f"preset '{self.preset}': must be one of {sorted(PRESETS)}")
         if not 0 <= self.first_seed <= self.first_seed + self.episodes <= 1_000_000:
             raise ValueError(f"first_seed {self.first_seed} + episodes {self.episodes}: must lie in 0 to 1,000,000")
 
 
-def to_episode(run: dict) -> Episode:
-    """A recorded demonstration (see `uma_sim.rollout.run_demonstration`) as an `Episode` in the camera frame."""
+def shrink(rgb: np.ndarray, width: int, height: int) -> np.ndarray:
+    """``(height, width, 3)`` uint8: every pixel the mean of the area it covers."""
+    import torch
+
+    pixels = torch.from_numpy(rgb).permute(2, 0, 1)[None].float()
+    return torch.nn.functional.interpolate(pixels, (height, width), mode="area")[0].permute(1, 2, 0).round().to(torch.uint8).numpy()
+
+
+def instruction(run: dict, utensil: str) -> str:
+    """What a person would say: the utensil's name, and which of the two holders, which stand one behind the other as the camera sees them."""
+    depth = se3.apply(se3.invert(run["T_base_cam"]), run["holder_points"].mean(1))[:, 2]
+    which = "near" if depth[run["goal"]] < depth[1 - run["goal"]] else "far"
+    return f"put the {utensil} into the {which} holder"
+
+
+def to_episode(run: dict, *, text: str = "", images: Literal["none", "first", "all"] = "none", has_actions: bool = True) -> Episode:
+    """A recorded demonstration as an `Episode` in the camera frame.
+
+    Args:
+        run: of `uma_sim.rollout.run_demonstration`, whose observations are (xyz, rgb, height, image) as stored, the image None where none is kept.
+        has_actions: False leaves the commanded actions out: the measured pose stands in their place, which nothing reads.
+    """
     T_cam_base = se3.invert(run["T_base_cam"])
     frames = run["observations"]
-
-    def stack(i: int) -> np.ndarray:
-        return np.stack([f[i] for f in frames])
-
-    camera = run["camera"]
+    kept = [] if images == "none" else range(1 if images == "first" else len(frames))
     meta = {
         "task": "insertion",
         "source": "uma_sim",
+        "text": text,
+        "has_actions": has_actions,
+        "has_robot": True,
         "seed": int(run["seed"]),
         "goal": int(run["goal"]),
         "mishap": run["mishap"],
         "noise_scale": float(run["noise_scale"]),
-        "camera": asdict(camera),
+        "camera": asdict(run["camera"]),
+        "camera_frame": run["camera"].frame,
         "T_base_cam": run["T_base_cam"].tolist(),
     }
+    pose, gripper = (T_cam_base @ run["pose"]).astype(np.float32), run["gripper"].astype(np.float32)
     return Episode(
-        stack(0),
-        stack(1),
-        stack(2),
-        run["observation_step"].astype(np.int32),
-        (T_cam_base @ run["pose"]).astype(np.float32),
-        run["gripper"].astype(np.float32),
-        (T_cam_base @ run["label_pose"]).astype(np.float32),
-        run["label_gripper"].astype(np.float32),
-        se3.apply(T_cam_base, run["object_points"]).astype(np.float32),
-        se3.apply(T_cam_base, run["holder_points"].reshape(-1, 3)).astype(np.float32),
-        meta,
+        xyz=np.stack([f[0] for f in frames]),
+        rgb=np.stack([f[1] for f in frames]),
+        height=np.stack([f[2] for f in frames]),
+        frame_step=run["observation_step"].astype(np.int32),
+        pose=pose,
+        gripper=gripper,
+        target_pose=(T_cam_base @ run["label_pose"]).astype(np.float32) if has_actions else pose,
+        target_gripper=run["label_gripper"].astype(np.float32) if has_actions else gripper,
+        tracks=se3.apply(T_cam_base, run["object_points"]).astype(np.float32),
+        static=se3.apply(T_cam_base, run["holder_points"].reshape(-1, 3)).astype(np.float32),
+        meta=meta,
+        images=np.stack([frames[i][3] for i in kept]) if kept else None,
+        image_frame=np.array(kept, np.int32) if kept else None,
     )
+
+
+def has_actions(config: SimulateConfig, seed: int) -> bool:
+    """Whether the episode of a scene keeps its actions: a draw of the scene's own, so that resuming and other episodes do not change it."""
+    return bool(np.random.default_rng([seed, 11]).random() >= config.without_actions)
 
 
 def _job(args: tuple[SimulateConfig, int]) -> tuple[int, str, str]:
     config, seed = args
+    from uma_sim import scene
     from uma_sim.rollout import run_demonstration
 
     points = PRESETS[config.preset]().points
-    run = run_demonstration(seed, on_observation=lambda o: quantize(point_set(o, points)))
+    seen = []
+
+    def keep(observation):
+        is_kept = config.images == "all" or config.images == "first" and not seen
+        seen.append(True)
+        image = shrink(observation.rgb, config.image_width, config.image_height) if is_kept else None
+        return (*quantize(point_set(observation, points)), image)
+
+    run = run_demonstration(seed, on_observation=keep)
     if run is None:
         return seed, "none", "simulation failed"
     if run["success"]:
-        save_episode(Path(config.out) / f"{seed:07d}.npz", to_episode(run))
+        text = instruction(run, scene.sample(seed).utensil.shape)
+        episode = to_episode(run, text=text, images=config.images, has_actions=has_actions(config, seed))
+        save_episode(Path(config.out) / f"{seed:07d}.npz", episode)
         return seed, run["mishap"], "kept"
     return seed, run["mishap"], f"{run['verdict']}: {run['reason']}"
 
 
 def simulate(config: SimulateConfig, console: Console | None = None) -> dict:
-    """Run, resume after a kill, and write ``card.json`` with the yield; returns it."""
+    """Run, resume after a kill, and write ``card.json`` with the yield; returns it.
+
+    Raises:
+        ValueError: the folder holds a finished set of other points, images or share of actions.
+    """
     console = console or Console()
     out = Path(config.out)
     out.mkdir(parents=True, exist_ok=True)
+    stored = json.loads((out / "card.json").read_text())["config"] if (out / "card.json").exists() else {}
+    for name in ("preset", "images", "image_width", "image_height", "without_actions"):
+        if stored.get(name, getattr(config, name)) != getattr(config, name):
+            raise ValueError(f"{out} holds episodes made with {name} {stored[name]!r}, now {getattr(config, name)!r}; give another --out")
     log = out / "seeds.jsonl"
     done = {r["seed"]: r for r in map(json.loads, log.read_text().splitlines())} if log.exists() else {}
     seeds = range(config.first_seed, config.first_seed + config.episodes)

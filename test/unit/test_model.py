@@ -1,23 +1,26 @@
 """What must hold of the model whatever its weights: masks, padding, permutation, caching, gradients."""
 
 import dataclasses
+import math
 
 import pytest
 import torch
 
-from uma.model.config import PRESETS, ModelConfig, base, tiny
+from uma.model import flow
+from uma.model.config import PRESETS, ImageConfig, LanguageConfig, ModelConfig, base, reading, tiny
 from uma.model.encoders import EndEffectorBatch, PointBatch, ReferenceBatch
 from uma.model.inputs import ACTION_DIM, Normalization
 from uma.model.masks import MaskMix, pattern
+from uma.model.summary import PARTS, parameter_counts
 from uma.model.uma import TokenGrid, Uma
 
 T = 17
 
 
-def scrambled() -> Uma:
+def scrambled(config: ModelConfig | None = None) -> Uma:
     """A model whose zero-initialised parts are not zero."""
     torch.manual_seed(0)
-    model = Uma(tiny(), Normalization())
+    model = Uma(config or tiny(), Normalization())
     with torch.no_grad():
         for p in model.parameters():
             if (p == 0).all():
@@ -34,6 +37,7 @@ def inputs(B: int = 2, K: int = 3, seed: int = 0):
 
     points = PointBatch(randn(B, N, 3) * 0.2 + torch.tensor([0, 0, 0.9]), torch.rand(B, N, 3, generator=g), torch.rand(B, N, generator=g) * 0.1)
     ee = EndEffectorBatch(torch.eye(4).repeat(B, 1, 1), torch.rand(B, generator=g))
+    points = dataclasses.replace(points, image=torch.rand(B, 3, 90, 160, generator=g), pixel=torch.rand(B, N, 2, generator=g) * 2 - 1)
     reference = ReferenceBatch(randn(B, 8, 3), randn(B, 8, 3), torch.rand(B, 8, generator=g), torch.ones(B, 8, dtype=torch.bool))
     grid = TokenGrid(randn(B, T, ACTION_DIM), randn(B, T, K, 3), randn(B, K, 3), torch.ones(B, K, dtype=torch.bool))
     noise = (randn(B, T, ACTION_DIM), randn(B, T, K, 3))
@@ -173,12 +177,26 @@ def test_mask_mix_draws_every_regime():
 def test_presets():
     paper = base()
     assert (paper.width, paper.layers, paper.heads, paper.horizon, paper.max_keypoints) == (768, 6, 12, 16, 16)
-    with torch.device("meta"):
-        count = sum(p.numel() for p in Uma(paper, Normalization()).blocks.parameters())
-    assert count > 100e6  # 6 blocks of three attentions, a feed-forward and the dual modulation at width 768
-    assert set(PRESETS) == {"tiny", "small", "base"}
     with pytest.raises(ValueError, match="multiple of heads"):
         ModelConfig(width=100, heads=12)
+
+
+@pytest.mark.parametrize(("name", "millions"), [("paper_150m", 150), ("paper_300m", 300), ("paper_600m", 600), ("small", 3.6)])
+def test_presets_have_the_size_they_say(name, millions):
+    counts = parameter_counts(PRESETS[name]())
+    assert sum(counts[part] for part in PARTS) / 1e6 == pytest.approx(millions, rel=0.08)
+
+
+def test_readings_of_the_block_order():
+    """A reads "alternating" within a layer, B as three blocks a layer, C as blocks that take turns; dense has A's size."""
+    orders = {name: reading(base(), name) for name in ("A", "B", "C", "dense")}
+    sublayers = {name: [kind for _ in range(c.layers) for kind in c.block_order] for name, c in orders.items()}
+    assert [sublayers[n].count("ffn") for n in ("A", "B", "C")] == [6, 18, 6]
+    assert [sublayers[n].count("spatial") for n in ("A", "B", "C")] == [6, 6, 2]
+    size = {name: sum(parameter_counts(c)[part] for part in PARTS) for name, c in orders.items()}
+    assert size["dense"] == pytest.approx(size["A"], rel=0.03)
+    with pytest.raises(ValueError, match="layers 4: reading C takes a multiple of 3"):
+        reading(PRESETS["small"](), "C")
 
 
 def test_few_steps_on_one_batch_lower_the_loss():
@@ -199,3 +217,138 @@ def test_few_steps_on_one_batch_lower_the_loss():
         loss(i).backward()
         optimizer.step()
     assert loss(0).item() < 0.8 * first
+
+
+VARIANTS = {
+    "reading B": reading(tiny(), "B"),
+    "reading C": reading(dataclasses.replace(tiny(), layers=3), "C"),
+    "dense": reading(tiny(), "dense"),
+    "separate heads": dataclasses.replace(tiny(), separate_layers=1),
+    "index identity": dataclasses.replace(tiny(), keypoint_identity="index"),
+    "both identities": dataclasses.replace(tiny(), keypoint_identity="both"),
+    "history": dataclasses.replace(tiny(), history=3),
+    "image features": dataclasses.replace(tiny(), image=ImageConfig(kind="small", height=48, width=80, features=8)),
+}
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_every_variant_keeps_given_tokens_ignores_padding_and_learns_all_its_parameters(name):
+    model = scrambled(VARIANTS[name])
+    points, ee, reference, grid, noise = inputs(K=3)
+    mask = pattern(2, T, 3, action_target=True, motion_target=True, tracked=True)
+    action, motion = run(model, points, ee, reference, grid, noise, mask)
+    assert torch.equal(motion[:, 0], grid.motion[:, 0])
+    valid = torch.tensor([[True, True, True, False]]).expand(2, 4)
+    wide = TokenGrid(grid.action, torch.cat([grid.motion, torch.randn(2, T, 1, 3)], 2), torch.cat([grid.identity, torch.randn(2, 1, 3)], 1), valid)
+    noise4 = (noise[0], torch.cat([noise[1], torch.randn(2, T, 1, 3)], 2))
+    action4, motion4 = run(model, points, ee, reference, wide, noise4, pattern(2, T, 4, action_target=True, motion_target=True, tracked=True))
+    assert torch.allclose(action, action4, atol=1e-4)
+    assert torch.allclose(motion, motion4[:, :, :3], atol=1e-4)
+    losses = model.flow_losses(grid, mask, model.prepare_context(points, ee, model.encode_task(points, reference)), torch.Generator().manual_seed(0))
+    (losses["action"] + losses["motion"]).backward()
+    assert not [n for n, p in model.named_parameters() if p.grad is None]
+
+
+def test_separate_heads_cut_the_coupling_and_one_trunk_has_it():
+    """With every layer separate, the motion cannot see the action; with one trunk it does."""
+    points, ee, reference, grid, noise = inputs()
+    mask = pattern(2, T, 3, action_target=False, motion_target=True)
+    other = dataclasses.replace(grid, action=grid.action.flip(0))
+    for layers, same in ((0, False), (2, True)):
+        model = scrambled(dataclasses.replace(tiny(), separate_layers=layers))
+        motion, motion2 = (run(model, points, ee, reference, g, noise, mask)[1] for g in (grid, other))
+        assert torch.allclose(motion, motion2, atol=1e-5) == same
+
+
+def test_given_history_counts_and_a_grid_without_it_is_the_plain_one():
+    model = scrambled(VARIANTS["history"])
+    points, ee, reference, grid, noise = inputs()
+    g = torch.Generator().manual_seed(1)
+    past = (torch.randn(2, 3, ACTION_DIM, generator=g), torch.randn(2, 3, 3, 3, generator=g))
+    long = dataclasses.replace(grid, action=torch.cat([past[0], grid.action], 1), motion=torch.cat([past[1], grid.motion], 1))
+    noise_long = tuple(torch.cat([p, n], 1) for p, n in zip(past, noise, strict=True))
+    mask = pattern(2, T + 3, 3, action_target=True, motion_target=True, history=3, tracked=True)
+    assert not mask.action[:, :4].any() and not mask.motion[:, :4].any() and mask.action[:, 4:].all()
+    action, motion = run(model, points, ee, reference, long, noise_long, mask)
+    assert torch.equal(action[:, :4], long.action[:, :4]) and torch.equal(motion[:, :3], past[1])
+    moved = dataclasses.replace(long, action=torch.cat([past[0] + 1, grid.action], 1))
+    assert not torch.allclose(run(model, points, ee, reference, moved, noise_long, mask)[0][:, 4:], action[:, 4:], atol=1e-3)
+    short, _ = run(model, points, ee, reference, grid, noise, pattern(2, T, 3, action_target=True, motion_target=True))
+    assert short.shape[1] == T
+    # A model without history and with the same weights answers the short grid alike.
+    plain = Uma(tiny(), Normalization())
+    plain.load_state_dict({k: v[3:] if k == "step" else v for k, v in model.state_dict().items()})
+    same, _ = run(plain.eval(), points, ee, reference, grid, noise, pattern(2, T, 3, action_target=True, motion_target=True))
+    assert torch.equal(short, same)
+
+
+def test_action_free_samples_leave_the_action_head_without_gradient_and_are_not_moved_by_its_tokens():
+    model = scrambled()
+    points, ee, reference, grid, noise = inputs()
+    free = dataclasses.replace(grid, is_supervised_action=torch.zeros(2, dtype=torch.bool))
+    mask = pattern(2, T, 3, action_target=True, motion_target=True)
+    cache = model.prepare_context(points, ee, model.encode_task(points, reference))
+    losses = model.flow_losses(free, mask, cache, torch.Generator().manual_seed(0))
+    (losses["action"] + losses["motion"]).backward()
+    assert losses["action"] == 0 and losses["motion"] > 0
+    for module in (model.final.action, model.action_in):
+        assert all(p.grad is None or not p.grad.any() for p in module.parameters())
+    assert model.final.motion.weight.grad.any()
+    other = dataclasses.replace(free, action=torch.randn_like(free.action))
+    assert torch.equal(run(model, points, ee, reference, free, noise, mask)[1], run(model, points, ee, reference, other, (noise[0] + 1, noise[1]), mask)[1])
+
+
+def test_unseen_keypoints_are_neither_given_nor_supervised():
+    model = scrambled()
+    points, ee, reference, grid, _ = inputs()
+    seen = torch.ones(2, T, 3, dtype=torch.bool)
+    seen[:, 4:9, 1] = False
+    grid = dataclasses.replace(grid, is_tracked=seen)
+    changed = dataclasses.replace(grid, motion=torch.where(seen[..., None], grid.motion, torch.full_like(grid.motion, 7.0)))
+    cache = model.prepare_context(points, ee, model.encode_task(points, reference))
+    # Given or target, what stands at an unseen place is drowned by noise at flow time 0 and carries no weight.
+    for motion_target in (True, False):
+        mask = pattern(2, T, 3, action_target=True, motion_target=motion_target)
+        drawn = [_losses_at_zero(model, g, mask, cache) for g in (grid, changed)]
+        assert drawn[0] == drawn[1]
+
+
+def _losses_at_zero(model, grid, mask, cache):
+    """The losses with every flow time at 0, where targets are pure noise."""
+    from unittest import mock
+
+    with mock.patch("uma.model.flow.draw_flow_time", lambda batch, kind, generator: torch.zeros(batch)):
+        out = model.flow_losses(grid, mask, cache, torch.Generator().manual_seed(0))
+    return out["action"].item(), out["motion"].item()
+
+
+def test_without_a_robot_in_view_its_pose_is_not_seen():
+    model = scrambled()
+    points, ee, _, _, _ = inputs()
+    unknown = dataclasses.replace(ee, is_known=torch.zeros(2, dtype=torch.bool))
+    elsewhere = dataclasses.replace(unknown, pose=unknown.pose + 0.1 * torch.eye(4), gripper=unknown.gripper + 1)
+    assert torch.equal(model.observation_encoder(points, unknown), model.observation_encoder(points, elsewhere))
+    assert not torch.equal(model.observation_encoder(points, unknown), model.observation_encoder(points, ee))
+
+
+def test_heun_is_second_order_and_euler_first():
+    """On dx/dt = x the errors of n and 2n steps stand as 1:2 for Euler and 1:4 for Heun."""
+    one = torch.ones(1, 1, 1, dtype=torch.float64)
+    start, is_target = (one, one[..., None]), (one.bool(), one[..., None].bool())
+    error = {
+        (method, n): abs(flow.sample(lambda x, t: x, start, start, is_target, n, method)[0].item() - math.e) for method in flow.METHODS for n in (8, 16)
+    }
+    assert error["euler", 8] / error["euler", 16] == pytest.approx(2, rel=0.1)
+    assert error["heun", 8] / error["heun", 16] == pytest.approx(4, rel=0.1)
+    with pytest.raises(ValueError, match="method 'rk4'"):
+        flow.sample(lambda x, t: x, start, start, is_target, 2, "rk4")
+
+
+def test_language_makes_the_same_kind_of_tokens_as_the_reference():
+    model = scrambled(dataclasses.replace(tiny(), language=LanguageConfig(kind="words", embedding=16)))
+    points, ee, reference, grid, noise = inputs()
+    said = model.encode_instruction(["put the spoon into the cup", "sweep the paper"])
+    assert said.shape == model.encode_task(points, reference).shape
+    mask = pattern(2, T, 3, action_target=True, motion_target=True)
+    answers = [model.sample(grid, mask, model.prepare_context(points, ee, c), noise, 2)[0] for c in (said, said.flip(0))]
+    assert not torch.allclose(*answers, atol=1e-4)

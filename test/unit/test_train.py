@@ -6,49 +6,19 @@ import json
 import numpy as np
 import pytest
 import torch
+from episodes import episode
 
 from uma.checkpoint.bundle import load_bundle
-from uma.geometry import se3
 from uma.model.config import tiny
-from uma.model.inputs import PointSet, encode_actions
+from uma.model.inputs import encode_actions
 from uma.model.masks import MaskMix
 from uma_train.benchmark import EpisodeResult, summarize, wilson
 from uma_train.config import TrainConfig
-from uma_train.data.episode import METRE, Episode, EpisodeError, load_episode, quantize, save_episode
+from uma_train.data.episode import METRE, EpisodeError, load_episode, save_episode
 from uma_train.data.reference import ReferenceSampling, draw_reference
 from uma_train.data.windows import Windows, measure_normalization
 from uma_train.loop import changed_flags, train
 from uma_train.objectives import Objective
-
-
-def episode(seed: int = 0, S: int = 24) -> Episode:
-    """A gripper that carries a stick along a line; points are random."""
-    rng = np.random.default_rng(seed)
-    F, N = S // 2, tiny().points.total
-    frames = [
-        quantize(
-            PointSet(
-                rng.normal([0, 0, 0.9], 0.2, (N, 3)).astype(np.float32), rng.integers(0, 255, (N, 3), dtype=np.uint8), rng.uniform(0, 0.2, N).astype(np.float32)
-            )
-        )
-        for _ in range(F)
-    ]
-    direction = rng.normal(size=3)
-    path = np.array([0, 0, 0.8]) + np.linspace(0, 0.3, S + 1)[:, None] * direction / np.linalg.norm(direction)
-    poses = se3.make_pose(np.repeat(np.diag([1.0, -1.0, -1.0])[None], S + 1, 0), path).astype(np.float32)
-    tracks = (path[:S, None] + rng.normal(0, 0.03, (1, 16, 3))).astype(np.float32)
-    grip = (np.arange(S) > S // 2).astype(np.float32)
-    return Episode(
-        *(np.stack([f[i] for f in frames]) for i in range(3)),
-        np.arange(0, S, 2, dtype=np.int32)[:F],
-        poses[:S],
-        grip,
-        poses[1:],
-        grip,
-        tracks,
-        rng.normal(0, 0.1, (8, 3)).astype(np.float32),
-        {"seed": seed},
-    )
 
 
 def test_episodes_survive_the_disk(tmp_path):
@@ -120,11 +90,11 @@ def test_a_run_resumes_where_it_was_killed(tmp_path):
     for i in range(5):
         save_episode(data / f"{i}.npz", episode(i))
     common = dict(
-        data=str(data), preset="tiny", batch_size=8, steps=12, save_every=6, validate_every=12, validation_episodes=1, warmup=2, bf16=False, threads=1
+        data=(str(data),), preset="tiny", batch_size=8, micro_batch=8, steps=12, save_every=6, validate_every=12, validation_episodes=1, warmup=2, bf16=False, threads=1
     )
     whole = train(TrainConfig(out=str(tmp_path / "whole"), **common))
     cut = TrainConfig(out=str(tmp_path / "cut"), **common)
-    import uma_train.loop as loop
+    import uma_train.trainer as loop
 
     class Killed(Exception):
         pass
@@ -163,7 +133,7 @@ def test_the_card_s_command_makes_the_same_configuration():
 
 def test_no_data_is_a_clear_error(tmp_path):
     with pytest.raises(EpisodeError, match="no episode"):
-        train(TrainConfig(data=str(tmp_path), out=str(tmp_path / "o")))
+        train(TrainConfig(data=(str(tmp_path),), out=str(tmp_path / "o")))
 
 
 def test_benchmark_rows():

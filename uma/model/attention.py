@@ -63,3 +63,24 @@ class CrossAttention(nn.Module):
         N, L, d = z.shape
         q = self.q(z).view(N, L, self.heads, d // self.heads).transpose(1, 2)
         return self.out(attend(q, *keys_values, is_valid).transpose(1, 2).reshape(N, L, d))
+
+
+class DenseAttention(nn.Module):
+    """Attention of ``(N, L, d)`` tokens to each other and to a ``(N, S, d)`` context in one softmax: the paper's ablation of the structured pattern."""
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.kv = nn.Linear(width, 2 * width)
+        self.out = nn.Linear(width, width)
+
+    keys_values = CrossAttention.keys_values
+
+    def forward(self, z: Tensor, keys_values: tuple[Tensor, Tensor], is_valid: Tensor) -> Tensor:
+        """``(N, L, d)`` -> ``(N, L, d)``; ``is_valid`` ``(N, L)`` marks the tokens that count; the context counts whole."""
+        N, L, d = z.shape
+        q, k, v = self.qkv(z).view(N, L, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
+        k, v = (torch.cat(pair, 2) for pair in zip((k, v), keys_values, strict=True))
+        is_valid = torch.cat([is_valid, is_valid.new_ones(N, keys_values[0].shape[2])], 1)
+        return self.out(attend(q, k, v, is_valid).transpose(1, 2).reshape(N, L, d))

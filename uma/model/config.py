@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from uma.types import HORIZON, MAX_KEYPOINTS
 
@@ -95,10 +95,15 @@ class ModelConfig:
 
     Attributes:
         width, heads, layers, ffn_ratio: of the transformer (paper A.3: 768, 12, 6; feed-forward ratio not given).
-        block_order: sub-layers of one block in order, each with its own dual modulation. The paper's "alternating"
-            admits several readings; spatial, temporal, context and one feed-forward per layer is ours.
+        block_order: sub-layers of one block in order, each with its own dual modulation. The paper's "alternating" admits several
+            readings, see `reading`; spatial, temporal, context and one feed-forward per layer is the default. "dense" is the
+            ablation: one attention over all motion, action and context tokens (paper 4.5).
+        separate_layers: the last so many layers exist twice, once for the action and once for the motion tokens, which no longer
+            see each other there: the ablation "separate heads" (paper 4.5). 0 = one trunk up to the two linear heads.
         horizon: H actions and steps of motion (paper A.3). The token grid has H + 1 steps: step 0 is now.
         max_keypoints: K (paper A.3).
+        keypoint_identity: how a motion token says which keypoint it is (the paper names an embedding of the index): "position", where
+            the keypoint was in the initial image, which ties it to the scene; "index", a learned vector of its number; or "both".
         task_tokens: M (not given in the paper).
         groups: points kept by each PointNet++ level; the last one is the number of observation tokens.
         group_size: neighbours per group.
@@ -118,8 +123,10 @@ class ModelConfig:
     layers: int = 6
     ffn_ratio: int = 4
     block_order: tuple[str, ...] = ("spatial", "temporal", "context", "ffn")
+    separate_layers: int = 0
     horizon: int = HORIZON
     max_keypoints: int = MAX_KEYPOINTS
+    keypoint_identity: str = "position"
     task_tokens: int = 8
     groups: tuple[int, ...] = (512, 128)
     group_size: int = 16
@@ -137,9 +144,15 @@ class ModelConfig:
             raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
         if len(self.group_widths) != len(self.groups) - 1:
             raise ValueError(f"group_widths has {len(self.group_widths)} entries for {len(self.groups)} levels, must have one less")
-        known = {"spatial", "temporal", "context", "ffn"}
+        known = {"spatial", "temporal", "context", "dense", "ffn"}
         if not set(self.block_order) <= known:
             raise ValueError(f"block_order {self.block_order}: each must be one of {sorted(known)}")
+        if not 0 <= self.separate_layers <= self.layers:
+            raise ValueError(f"separate_layers {self.separate_layers}: must be 0 to layers, {self.layers}")
+        if self.keypoint_identity not in ("position", "index", "both"):
+            raise ValueError(f"keypoint_identity '{self.keypoint_identity}': must be 'position', 'index' or 'both'")
+        if not 0 <= self.history <= self.horizon:
+            raise ValueError(f"history {self.history}: must be 0 to the horizon, {self.horizon}")
         if self.groups[0] > self.points.total:
             raise ValueError(f"groups[0] = {self.groups[0]} is more than the {self.points.total} points")
         if self.flow_time not in ("uniform", "beta"):
@@ -171,4 +184,45 @@ def base() -> ModelConfig:
     return ModelConfig(points=PointConfig(near=1024, low=2048, rest=1024))
 
 
-PRESETS = {"tiny": tiny, "small": small, "base": base}
+def paper_150m() -> ModelConfig:
+    """About 150 M trained parameters: the smallest of the paper's scaling analysis (E, Fig. 11), which gives no widths.
+
+    The three scales differ here in width alone. Frozen SigLIP 2 towers are not counted.
+    """
+    return replace(base(), width=704, heads=11)
+
+
+def paper_300m() -> ModelConfig:
+    """About 300 M trained parameters (320 M: heads of 64 allow no closer); see `paper_150m`."""
+    return replace(base(), width=1024, heads=16)
+
+
+def paper_600m() -> ModelConfig:
+    """About 600 M trained parameters; see `paper_150m`."""
+    return replace(base(), width=1408, heads=22)
+
+
+PRESETS = {"tiny": tiny, "small": small, "base": base, "paper_150m": paper_150m, "paper_300m": paper_300m, "paper_600m": paper_600m}
+
+
+def reading(config: ModelConfig, name: str) -> ModelConfig:
+    """``config`` with another reading of "alternating among spatial, temporal and context attention" (paper A.3).
+
+    A: every layer has the three attentions and one feed-forward. B: every layer is three full blocks, each an attention and a feed-forward.
+    C: every layer is one full block, and the three attentions take turns; ``layers`` counts groups of three, so it is divided by 3.
+    dense: the ablation; as many layers as bring about as many parameters as A has.
+    """
+    full = ("spatial", "ffn", "temporal", "ffn", "context", "ffn")
+    if name == "A":
+        return replace(config, block_order=("spatial", "temporal", "context", "ffn"))
+    if name == "B":
+        return replace(config, block_order=full)
+    if name == "C":
+        if config.layers % 3:
+            raise ValueError(f"layers {config.layers}: reading C takes a multiple of 3")
+        return replace(config, block_order=full, layers=config.layers // 3)
+    if name == "dense":
+        # In units of width^2: three attentions of 4, a feed-forward and 24 of modulation against one attention of 6, a feed-forward and 12.
+        ffn = 2 * config.ffn_ratio
+        return replace(config, block_order=("dense", "ffn"), layers=round(config.layers * (12 + ffn + 24) / (6 + ffn + 12)))
+    raise ValueError(f"reading '{name}': must be 'A', 'B', 'C' or 'dense'")

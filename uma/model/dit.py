@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from uma.model.attention import CrossAttention, SelfAttention
+from uma.model.attention import CrossAttention, DenseAttention, SelfAttention
 from uma.model.config import ModelConfig
 
 
@@ -40,7 +40,7 @@ class MaskedDiTBlock(nn.Module):
     """Spatial, temporal and context attention and a feed-forward over a ``(B, T, P, d)`` grid of tokens.
 
     Spatial couples motion and action within a step; temporal links one keypoint, or the actions, across steps; context
-    attends to observation, task and proprioception tokens (paper 3.2, A.2).
+    attends to observation, task and proprioception tokens (paper 3.2, A.2). "dense" is the ablation: all of them in one attention.
     """
 
     def __init__(self, config: ModelConfig):
@@ -52,6 +52,8 @@ class MaskedDiTBlock(nn.Module):
         for kind in self.order:
             if kind == "context":
                 layers.append(CrossAttention(d, h))
+            elif kind == "dense":
+                layers.append(DenseAttention(d, h))
             elif kind == "ffn":
                 layers.append(nn.Sequential(nn.Linear(d, config.ffn_ratio * d), nn.GELU(approximate="tanh"), nn.Linear(config.ffn_ratio * d, d)))
             else:
@@ -60,8 +62,8 @@ class MaskedDiTBlock(nn.Module):
         self.norms = nn.ModuleList(nn.LayerNorm(d, elementwise_affine=False) for _ in self.order)
 
     def cache(self, context: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Keys and values of each context sub-layer for a ``(B, S, d)`` context."""
-        return [layer.keys_values(context) for layer in self.layers if isinstance(layer, CrossAttention)]
+        """Keys and values of each sub-layer that attends to the ``(B, S, d)`` context."""
+        return [layer.keys_values(context) for layer in self.layers if isinstance(layer, CrossAttention | DenseAttention)]
 
     def forward(self, z: Tensor, time: Tensor, role: Tensor, is_valid: Tensor, cached: list[tuple[Tensor, Tensor]]) -> Tensor:
         """One block.
@@ -70,7 +72,7 @@ class MaskedDiTBlock(nn.Module):
             z: ``(B, T, P, d)`` tokens.
             time: ``(B, d)`` flow-time embedding.
             role: ``(B, T, P, 2)`` one-hot: target, given.
-            is_valid: ``(B, P)`` bool; padded keypoints are not attended to.
+            is_valid: ``(B, P)`` bool; padded keypoints, and the actions of sources without, are not attended to.
             cached: from `cache`.
         """
         B, T, P, d = z.shape
@@ -86,6 +88,8 @@ class MaskedDiTBlock(nn.Module):
                 y = layer(y.transpose(1, 2).reshape(B * P, T, d)).view(B, P, T, d).transpose(1, 2)
             elif kind == "context":
                 y = layer(y.reshape(B, T * P, d), next(contexts)).view(B, T, P, d)
+            elif kind == "dense":
+                y = layer(y.reshape(B, T * P, d), next(contexts), key_valid.reshape(B, T * P)).view(B, T, P, d)
             else:
                 y = layer(y)
             z = z + gate * y

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from uma.model.attention import CrossAttention, SelfAttention
 from uma.model.config import ModelConfig
+from uma.model.image import features_at, image_encoder
 from uma.model.inputs import Normalization
 from uma.model.pointnet import PointEncoder
 
@@ -55,18 +56,36 @@ def mlp(a: int, b: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(a, b), nn.GELU(approximate="tanh"), nn.Linear(b, b))
 
 
+class PointColours(nn.Module):
+    """What a point looks like: its colour, and the features of the image there where the model has an image encoder (paper 3.2)."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.encoder = image_encoder(config.image)
+        self.width = 3 + (config.image.features if self.encoder is not None else 0)
+
+    def forward(self, points: PointBatch) -> Tensor:
+        """``(B, N, width)``."""
+        colour = points.rgb * 2 - 1
+        if self.encoder is None:
+            return colour
+        return torch.cat([colour, features_at(self.encoder(points.image), points.pixel).to(colour.dtype)], -1)
+
+
 class ObservationEncoder(nn.Module):
     """RGB-D points and the end-effector state to context tokens.
 
     Point features are colour, height over the table and position: in the camera frame and, with proprioception, also
-    relative to the end effector along the camera's axes and in its own frame.
+    relative to the end effector along the camera's axes and in its own frame. Where no robot is seen those coordinates and the
+    end-effector token are zero.
     """
 
     def __init__(self, config: ModelConfig, norm: Normalization):
         super().__init__()
         self.config, self.normalization = config, norm
         position_width = 10 if config.proprioception else 4
-        self.points = PointEncoder(config, position_width + 3, position_width)
+        self.colours = PointColours(config)
+        self.points = PointEncoder(config, position_width + self.colours.width, position_width)
         if config.proprioception:
             self.end_effector = mlp(10, config.width)
 
@@ -76,16 +95,17 @@ class ObservationEncoder(nn.Module):
         center = points.xyz.new_tensor(n.point_center)
         position = [(points.xyz - center) / n.point_scale, points.height[..., None] / n.local_scale]
         if self.config.proprioception:
-            relative = (points.xyz - ee.pose[:, None, :3, 3]) / n.local_scale
+            known = ee.pose.new_ones(len(ee.pose), 1, 1) if ee.is_known is None else ee.is_known[:, None, None].to(ee.pose.dtype)
+            relative = known * (points.xyz - ee.pose[:, None, :3, 3]) / n.local_scale
             # tanh keeps far points from drowning the centimetres around the fingers
             position += [torch.tanh(relative), torch.tanh(relative @ ee.pose[:, :3, :3])]
         position = torch.cat(position, -1)
-        tokens = self.points(points.xyz, torch.cat([position, points.rgb * 2 - 1], -1), position)
+        tokens = self.points(points.xyz, torch.cat([position, self.colours(points)], -1), position)
         if not self.config.proprioception:
             return tokens
         R = ee.pose[:, :3, :3]
         state = torch.cat([(ee.pose[:, :3, 3] - center) / n.point_scale, R[..., 0], R[..., 1], 2 * ee.gripper[:, None] - 1], -1)
-        return torch.cat([tokens, self.end_effector(state)[:, None]], 1)
+        return torch.cat([tokens, known * self.end_effector(state)[:, None]], 1)
 
 
 class TaskEncoder(nn.Module):
@@ -103,7 +123,8 @@ class TaskEncoder(nn.Module):
         super().__init__()
         d, h = config.width, config.heads
         self.normalization = norm
-        self.points = PointEncoder(config, 7, 4)
+        self.colours = PointColours(config)
+        self.points = PointEncoder(config, 4 + self.colours.width, 4)
         self.waypoint = mlp(7, d)
         self.to_points = nn.ModuleList(CrossAttention(d, h) for _ in range(config.task_layers))
         self.among = nn.ModuleList(SelfAttention(d, h) for _ in range(config.task_layers))
@@ -127,7 +148,7 @@ class TaskEncoder(nn.Module):
         n = self.normalization
         center = points.xyz.new_tensor(n.point_center)
         position = torch.cat([(points.xyz - center) / n.point_scale, points.height[..., None] / n.local_scale], -1)
-        cloud = self.points(points.xyz, torch.cat([position, points.rgb * 2 - 1], -1), position)
+        cloud = self.points(points.xyz, torch.cat([position, self.colours(points)], -1), position)
         raw = torch.cat(
             [(reference.position - center) / n.point_scale, (reference.position - reference.start) / n.local_scale, reference.phase[..., None] * 2 - 1], -1
         )

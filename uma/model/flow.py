@@ -23,24 +23,38 @@ def draw_flow_time(batch: int, kind: str, generator: torch.Generator) -> Tensor:
     return u if kind == "uniform" else 1.0 - u ** (1 / 1.5)
 
 
+METHODS = ("euler", "heun")
+
 State = tuple[Tensor, Tensor]
 """An action tensor ``(B, T, A)`` and a motion tensor ``(B, T, K, 3)``."""
 
 
-def sample(velocity: Callable[[State, float], State], noise: State, given: State, is_target: State, num_steps: int) -> State:
-    """Integrate from noise to data with Euler steps; given tokens are exactly their clean values at every step.
+def sample(
+    velocity: Callable[[State, float], State], noise: State, given: State, is_target: State, num_steps: int, method: str = "euler"
+) -> State:
+    """Integrate from noise to data; given tokens are exactly their clean values at every evaluation.
 
     Args:
         velocity: maps the state and the flow time to velocities.
         noise: start of the target tokens.
         given: clean values of the given tokens (anything at targets).
         is_target: bool masks broadcastable to the state.
-        num_steps: Euler steps, >= 1.
+        num_steps: steps, >= 1.
+        method: "euler", one evaluation a step, or "heun", two: the mean of the velocities at both ends.
     """
     if num_steps < 1:
         raise ValueError(f"num_steps {num_steps}: must be >= 1")
+    if method not in METHODS:
+        raise ValueError(f"method '{method}': must be one of {METHODS}")
+
+    def step(x: State, v: State) -> State:
+        return tuple(torch.where(m, a + b.to(a.dtype) / num_steps, g) for m, a, b, g in zip(is_target, x, v, given, strict=True))
+
     x = tuple(torch.where(m, n, g) for m, n, g in zip(is_target, noise, given, strict=True))
     for i in range(num_steps):
         v = velocity(x, i / num_steps)
-        x = tuple(torch.where(m, a + b.to(a.dtype) / num_steps, g) for m, a, b, g in zip(is_target, x, v, given, strict=True))
+        if method == "heun":
+            end = velocity(step(x, v), (i + 1) / num_steps)
+            v = tuple((a + b) / 2 for a, b in zip(v, end, strict=True))
+        x = step(x, v)
     return x

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +14,7 @@ from uma.model.config import ModelConfig
 from uma.model.dit import FinalLayer, MaskedDiTBlock
 from uma.model.encoders import EndEffectorBatch, ObservationEncoder, PointBatch, ReferenceBatch, TaskEncoder, mlp
 from uma.model.inputs import ACTION_DIM, Normalization
+from uma.model.language import LanguageEncoder
 from uma.model.masks import MaskPattern
 
 Cache = list[list[tuple[Tensor, Tensor]]]
@@ -55,57 +57,95 @@ class Uma(nn.Module):
         d = config.width
         self.observation_encoder = ObservationEncoder(config, norm)
         self.task_encoder = TaskEncoder(config, norm)
+        self.language_encoder = LanguageEncoder(config) if config.language.kind != "none" else None
         self.action_in = nn.Linear(ACTION_DIM, d)
-        self.motion_in = mlp(6, d)
+        self.motion_in = mlp(3 if config.keypoint_identity == "index" else 6, d)
+        if config.keypoint_identity != "position":
+            self.keypoint = nn.Parameter(torch.randn(config.max_keypoints, d) * 0.02)
         self.kind = nn.Parameter(torch.randn(2, d) * 0.02)  # token type: action, motion
         self.role = nn.Parameter(torch.randn(2, d) * 0.02)  # target, given
-        self.step = nn.Parameter(sinusoid(torch.arange(config.horizon + 1), d) * 0.5)
+        self.step = nn.Parameter(sinusoid(torch.arange(-config.history, config.horizon + 1), d) * 0.5)
         self.time_in = mlp(d, d)
-        self.blocks = nn.ModuleList(MaskedDiTBlock(config) for _ in range(config.layers))
+        shared = config.layers - config.separate_layers
+        self.blocks = nn.ModuleList(MaskedDiTBlock(config) for _ in range(shared))
+        self.action_blocks = nn.ModuleList(MaskedDiTBlock(config) for _ in range(config.separate_layers))
+        self.motion_blocks = nn.ModuleList(MaskedDiTBlock(config) for _ in range(config.separate_layers))
         self.final = FinalLayer(d, ACTION_DIM)
 
     def encode_task(self, points: PointBatch, reference: ReferenceBatch) -> Tensor:
         """Task tokens c = h_psi(o_0, x_c), ``(B, M, d)`` (paper Eq. 3)."""
         return self.task_encoder(points, reference)
 
+    def encode_instruction(self, texts: Sequence[str]) -> Tensor:
+        """Task tokens c = h_omega(text), ``(B, M, d)`` (paper D.1). The model must have a language encoder."""
+        return self.language_encoder(texts)
+
     def prepare_context(self, points: PointBatch, ee: EndEffectorBatch, task: Tensor) -> Cache:
         """Keys and values of the context for every block: computed once per observation, whatever the number of flow steps."""
         context = torch.cat([self.observation_encoder(points, ee), task], 1)
-        return [block.cache(context) for block in self.blocks]
+        return [block.cache(context) for block in self._all_blocks()]
 
-    def velocity(self, state: flow.State, identity: Tensor, is_valid: Tensor, mask: MaskPattern, flow_time: Tensor, cache: Cache) -> flow.State:
+    def _all_blocks(self) -> list[MaskedDiTBlock]:
+        return [*self.blocks, *self.action_blocks, *self.motion_blocks]
+
+    def velocity(
+        self, state: flow.State, identity: Tensor, is_valid: Tensor, mask: MaskPattern, flow_time: Tensor, cache: Cache, has_action: Tensor | None = None
+    ) -> flow.State:
         """Velocities of the state at ``(B,)`` flow times.
 
         Args:
-            state: noisy targets and clean given tokens, ``(B, T, 10)`` and ``(B, T, K, 3)``.
+            state: noisy targets and clean given tokens, ``(B, T, 10)`` and ``(B, T, K, 3)``; T is the horizon and now, with or without the history before.
             identity, is_valid: as in `TokenGrid`.
+            has_action: ``(B,)`` bool; the action tokens of the others are attended to by nothing. None = all.
         """
         action, motion = state
         B, T, K, _ = motion.shape
         a = self.action_in(action)[:, :, None] + self.kind[0]
-        m = self.motion_in(torch.cat([motion, identity[:, None].expand(B, T, K, 3)], -1)) + self.kind[1]
+        known = self.config.keypoint_identity
+        m = self.motion_in(motion if known == "index" else torch.cat([motion, identity[:, None].expand(B, T, K, 3)], -1)) + self.kind[1]
+        if known != "position":
+            m = m + self.keypoint[:K]
         is_target = torch.cat([mask.action[:, :, None], mask.motion], 2)
         role = torch.stack([is_target, ~is_target], -1).to(a.dtype)
-        z = torch.cat([a, m], 2) + self.step[:T, None] + role @ self.role
+        step = self.step[-T:] if T > self.config.horizon + 1 else self.step[self.config.history :][:T]
+        z = torch.cat([a, m], 2) + step[:, None] + role @ self.role
         time = self.time_in(sinusoid(flow_time * 1000.0, self.config.width).to(z.dtype))
-        valid = torch.cat([is_valid.new_ones(B, 1), is_valid], 1)
-        for block, cached in zip(self.blocks, cache, strict=True):
-            z = block(z, time, role, valid, cached)
+        actions_valid = is_valid.new_ones(B, 1) if has_action is None else has_action[:, None]
+        valid = torch.cat([actions_valid, is_valid], 1)
+        rest = iter(cache)
+        for block in self.blocks:
+            z = block(z, time, role, valid, next(rest))
+        if self.config.separate_layers:
+            parts = []
+            for blocks, part in ((self.action_blocks, slice(0, 1)), (self.motion_blocks, slice(1, None))):
+                y = z[:, :, part]
+                for block in blocks:
+                    y = block(y, time, role[:, :, part], valid[:, part], next(rest)) if y.shape[2] else y
+                parts.append(y)
+            z = torch.cat(parts, 2)
         return self.final(z, time, role)
 
     def flow_losses(self, grid: TokenGrid, mask: MaskPattern, cache: Cache, generator: torch.Generator) -> dict[str, Tensor]:
-        """L_x and L_a (paper 3.3): mean squared velocity error over valid target tokens; 0 where there is none."""
+        """L_x and L_a (paper 3.3): mean squared velocity error over valid target tokens; 0 where there is none.
+
+        A keypoint that was not seen at a step has no truth: its token is a target without weight.
+        """
+        if grid.is_tracked is not None:
+            mask = MaskPattern(mask.action, mask.motion | ~grid.is_tracked)
         B = len(grid.action)
         t = flow.draw_flow_time(B, self.config.flow_time, generator).to(grid.action.device)
         noise = tuple(torch.randn(v.shape, generator=generator).to(v.device) for v in (grid.action, grid.motion))
         targets = (mask.action[..., None], mask.motion[..., None])
         data = (grid.action, grid.motion)
         state = tuple(torch.where(m, flow.path(x, n, t), x) for m, x, n in zip(targets, data, noise, strict=True))
-        velocity = self.velocity(state, grid.identity, grid.is_valid, mask, t, cache)
+        velocity = self.velocity(state, grid.identity, grid.is_valid, mask, t, cache, grid.is_supervised_action)
         action_weight = targets[0].float()
         if grid.is_supervised_action is not None:
             action_weight = action_weight * grid.is_supervised_action[:, None, None]
-        weights = (action_weight, targets[1] * grid.is_valid[:, None, :, None].float())
+        motion_weight = targets[1] * grid.is_valid[:, None, :, None].float()
+        if grid.is_tracked is not None:
+            motion_weight = motion_weight * grid.is_tracked[..., None]
+        weights = (action_weight, motion_weight)
         losses = {}
         for name, v, x, n, w in zip(("action", "motion"), velocity, data, noise, weights, strict=True):
             error = (v.float() - (x - n)) ** 2 * w
@@ -113,11 +153,11 @@ class Uma(nn.Module):
         return losses
 
     @torch.no_grad()
-    def sample(self, grid: TokenGrid, mask: MaskPattern, cache: Cache, noise: flow.State, num_steps: int) -> flow.State:
-        """Predict the target tokens of ``mask`` given the rest of ``grid`` (paper Eq. 5, 6), ``num_steps`` Euler steps."""
+    def sample(self, grid: TokenGrid, mask: MaskPattern, cache: Cache, noise: flow.State, num_steps: int, method: str = "euler") -> flow.State:
+        """Predict the target tokens of ``mask`` given the rest of ``grid`` (paper Eq. 5, 6), in ``num_steps`` steps of ``method`` (see `flow.sample`)."""
         B = len(grid.action)
 
         def velocity(state: flow.State, t: float) -> flow.State:
-            return self.velocity(state, grid.identity, grid.is_valid, mask, state[0].new_full((B,), t), cache)
+            return self.velocity(state, grid.identity, grid.is_valid, mask, state[0].new_full((B,), t), cache, grid.is_supervised_action)
 
-        return flow.sample(velocity, noise, (grid.action, grid.motion), (mask.action[..., None], mask.motion[..., None]), num_steps)
+        return flow.sample(velocity, noise, (grid.action, grid.motion), (mask.action[..., None], mask.motion[..., None]), num_steps, method)

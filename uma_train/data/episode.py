@@ -1,7 +1,27 @@
-"""The episode format: one ``.npz`` per episode, written atomically, read without pickle.
+"""The episode format, version 2: one ``.npz`` per episode, written atomically, read without pickle.
 
-Everything is in the episode's own camera frame (paper 3.3). Points keep 0.1 mm in 16-bit integers. The measured pose and
-the commanded target are separate fields.
+Everything is in the episode's own camera frame (paper 3.3): optical, x right, y down, z forward; metres, radians, seconds, 15 Hz. Action-free
+sources therefore need no calibration. The file holds the arrays of `Episode` under their names and ``meta``, UTF-8 JSON as uint8:
+
+==============  =====================================================================================================================
+key of meta     value
+==============  =====================================================================================================================
+format          2. A file without it is version 1; a newer one is refused.
+source          where the episode comes from, such as "uma_sim".
+text            the instruction, or "".
+has_actions     whether ``target_pose`` and ``target_gripper`` are commanded actions. If not they hold placeholders.
+has_robot       whether ``pose`` and ``gripper`` are measured. If not (human video) all four robot fields hold placeholders.
+camera          width, height, fx, fy, cx, cy (pixels; pixel centres have whole coordinates) and frame, as `uma.types.CameraModel`; or null.
+camera_frame    name of the frame that all coordinates are in.
+==============  =====================================================================================================================
+
+Further keys are the source's own. `placeholders` makes the robot fields of an episode without a robot.
+
+Points keep 0.1 mm in 16-bit integers. The measured pose and the commanded target are separate fields: the one is where the end effector
+was at a step, the other where it was told to be one period later.
+
+Version 1 had no ``track_valid``, ``track_moving``, ``images``, ``image_frame``, and of the keys above only source and camera. Such a file loads
+with all tracks valid, no images, and both robot and actions present.
 """
 
 from __future__ import annotations
@@ -14,9 +34,23 @@ from pathlib import Path
 import numpy as np
 
 from uma.model.inputs import PointSet
+from uma.types import CameraModel
+
+FORMAT = 2
+"""Version that is written, and the newest that is read."""
 
 METRE = 1e-4
 """Metres per unit of the stored point coordinates."""
+
+MOVED_M = 0.01
+"""A keypoint moves if it gets farther than this from where it was first seen, metres."""
+
+FRAME_FIELDS = {"xyz": np.int16, "rgb": np.uint8, "height": np.int16, "frame_step": np.int32}
+STEP_FIELDS = {"pose": np.float32, "gripper": np.float32, "target_pose": np.float32, "target_gripper": np.float32}
+TRACK_FIELDS = {"tracks": np.float32, "track_valid": np.bool_}
+OTHER_FIELDS = {"track_moving": np.bool_, "static": np.float32, "images": np.uint8, "image_frame": np.int32}
+DTYPES: dict[str, type] = {**FRAME_FIELDS, **STEP_FIELDS, **TRACK_FIELDS, **OTHER_FIELDS}
+"""Element type of every array."""
 
 
 class EpisodeError(ValueError):
@@ -25,7 +59,7 @@ class EpisodeError(ValueError):
 
 @dataclass(frozen=True)
 class Episode:
-    """One demonstration of S control steps at 15 Hz, with F rendered frames of N points.
+    """One demonstration of S control steps at 15 Hz, with F frames of N points, K tracked keypoints and I images.
 
     Attributes:
         xyz: ``(F, N, 3)`` int16, tenths of a millimetre, camera frame.
@@ -34,9 +68,13 @@ class Episode:
         frame_step: ``(F,)`` int32, the control step of each frame.
         pose, gripper: measured end effector ``(S, 4, 4)`` float32 in the camera frame, ``(S,)`` in [0, 1].
         target_pose, target_gripper: the action at each step, due one period later; same shapes.
-        tracks: ``(S, K, 3)`` float32 metres, surface points of the object.
+        tracks: ``(S, K, 3)`` float32 metres, surface points of the object. Finite also where not valid: there the last place known.
         static: ``(Q, 3)`` float32 metres, points that do not move (holder rims), for pinned keypoints.
-        meta: JSON values: seed, task, source, camera.
+        meta: JSON values, see the module; what is missing is filled in.
+        track_valid: ``(S, K)`` bool, the keypoint was seen at that step. None = all.
+        track_moving: ``(K,)`` bool, it moved more than `MOVED_M` over the episode. None = found from the tracks.
+        images: ``(I, h, w, 3)`` uint8, the camera's whole image at any resolution. None = none.
+        image_frame: ``(I,)`` int32, increasing: which of the F frames each image belongs to.
     """
 
     xyz: np.ndarray
@@ -50,16 +88,73 @@ class Episode:
     tracks: np.ndarray
     static: np.ndarray
     meta: dict
+    track_valid: np.ndarray | None = None
+    track_moving: np.ndarray | None = None
+    images: np.ndarray | None = None
+    image_frame: np.ndarray | None = None
 
     def __post_init__(self) -> None:
+        camera = self.meta.get("camera")
+        known = {"source": "", "text": "", "has_actions": True, "has_robot": True, "camera": None, "camera_frame": (camera or {}).get("frame", "")}
+        object.__setattr__(self, "meta", {**known, **self.meta, "format": FORMAT})
         S, F = len(self.pose), len(self.xyz)
         if S < 2 or F < 1:
             raise EpisodeError(f"episode: {S} steps and {F} frames, at least 2 and 1 are needed")
-        for name, n in (("gripper", S), ("target_pose", S), ("target_gripper", S), ("tracks", S), ("rgb", F), ("height", F), ("frame_step", F)):
-            if len(getattr(self, name)) != n:
-                raise EpisodeError(f"episode: {name} has {len(getattr(self, name))} entries, must be {n}")
+        if self.tracks.ndim != 3 or self.tracks.shape[1] < 1:
+            raise EpisodeError(f"episode: tracks has shape {self.tracks.shape}, must be (S, K, 3) with K >= 1")
+        K = self.tracks.shape[1]
+        if self.track_valid is None:
+            object.__setattr__(self, "track_valid", np.ones((len(self.tracks), K), bool))
+        if self.images is None or not len(self.images):
+            object.__setattr__(self, "images", np.zeros((0, 1, 1, 3), np.uint8))
+        if self.image_frame is None:
+            object.__setattr__(self, "image_frame", np.zeros(0, np.int32))
+        N, image = self.xyz.shape[1:2], self.images.shape[1:3]
+        shapes = {
+            **{"xyz": (F, *N, 3), "rgb": (F, *N, 3), "height": (F, *N), "frame_step": (F,)},
+            **{"pose": (S, 4, 4), "gripper": (S,), "target_pose": (S, 4, 4), "target_gripper": (S,), "tracks": (S, K, 3), "track_valid": (S, K)},
+            **{"static": (len(self.static), 3), "images": (len(self.images), *image, 3), "image_frame": (len(self.images),)},
+        }
+        for name, shape in shapes.items():
+            self._check(name, shape)
+        if self.track_moving is None:
+            object.__setattr__(self, "track_moving", moving_points(self.tracks, self.track_valid))
+        self._check("track_moving", (K,))
+        for name in ("pose", "gripper", "target_pose", "target_gripper", "tracks", "static"):
+            if not np.isfinite(getattr(self, name)).all():
+                raise EpisodeError(f"episode: {name} holds a value that is not finite")
         if self.frame_step.min() < 0 or self.frame_step.max() >= S:
             raise EpisodeError(f"episode: frame_step runs to {self.frame_step.max()}, must be below {S}")
+        frames = self.image_frame
+        if len(frames) and (frames.min() < 0 or frames.max() >= F or (np.diff(frames) <= 0).any()):
+            raise EpisodeError(f"episode: image_frame {frames.tolist()}, must increase within 0 to {F - 1}")
+        if self.meta["has_actions"] and not self.meta["has_robot"]:
+            raise EpisodeError("episode: has_actions without has_robot: actions are coded relative to the measured pose")
+
+    def _check(self, name: str, shape: tuple[int, ...]) -> None:
+        value = getattr(self, name)
+        if value.shape[:1] != shape[:1]:
+            raise EpisodeError(f"episode: {name} has {len(value)} entries, must be {shape[0]}")
+        if value.shape != shape or value.dtype != DTYPES[name]:
+            raise EpisodeError(f"episode: {name} is {value.dtype} {value.shape}, must be {np.dtype(DTYPES[name])} {shape}")
+
+    @property
+    def camera(self) -> CameraModel | None:
+        """Intrinsics, if they are known."""
+        return CameraModel(**self.meta["camera"]) if self.meta["camera"] else None
+
+
+def moving_points(tracks: np.ndarray, is_valid: np.ndarray) -> np.ndarray:
+    """``(K,)`` bool: which of ``(S, K, 3)`` tracks get farther than `MOVED_M` from where they were first seen, while seen."""
+    first = tracks[is_valid.argmax(0), np.arange(tracks.shape[1])]
+    return ((np.linalg.norm(tracks - first, axis=-1) > MOVED_M) & is_valid).any(0)
+
+
+def placeholders(steps: int) -> dict[str, np.ndarray]:
+    """The robot fields of an episode of ``steps`` steps that shows no robot: identity poses and open grippers, which nothing reads."""
+    pose = np.tile(np.eye(4, dtype=np.float32), (steps, 1, 1))
+    grip = np.zeros(steps, np.float32)
+    return {"pose": pose, "gripper": grip, "target_pose": pose.copy(), "target_gripper": grip.copy()}
 
 
 def quantize(points: PointSet) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -74,22 +169,25 @@ def save_episode(path: str | Path, episode: Episode) -> None:
     """Write to ``path`` (``.npz``) through a temporary file and a rename."""
     path = Path(path)
     part = path.with_suffix(".part")
-    arrays = {f.name: getattr(episode, f.name) for f in fields(episode) if f.name != "meta"}
     with open(part, "wb") as f:
-        np.savez(f, meta=np.frombuffer(json.dumps(episode.meta).encode(), np.uint8), **arrays)
+        np.savez(f, meta=np.frombuffer(json.dumps(episode.meta).encode(), np.uint8), **{name: getattr(episode, name) for name in DTYPES})
     os.replace(part, path)
 
 
 def load_episode(path: str | Path) -> Episode:
-    """Read one episode.
+    """Read one episode of this version or an older one.
 
     Raises:
-        EpisodeError: not an episode file, or fields that do not fit together.
+        EpisodeError: not an episode file, of a newer version, or fields that do not fit together.
     """
     try:
         with np.load(path, allow_pickle=False) as z:
             meta = json.loads(bytes(z["meta"]).decode())
-            return Episode(meta=meta, **{f.name: z[f.name] for f in fields(Episode) if f.name != "meta"})
+            version = meta.get("format", 1)
+            if version not in (1, FORMAT):
+                raise EpisodeError(f"format {version}: this program reads 1 to {FORMAT}")
+            needed = [f.name for f in fields(Episode) if f.name in DTYPES and (version == FORMAT or f.default is not None)]
+            return Episode(meta=meta, **{name: z[name] for name in needed})
     except EpisodeError as e:
         raise EpisodeError(f"{path}: {e}") from e
     except (KeyError, ValueError, OSError, EOFError) as e:

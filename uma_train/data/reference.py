@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from uma.model.inputs import ReferenceArrays, reference_arrays
 from uma.types import ReferenceMotion
 
 
@@ -35,19 +34,38 @@ class ReferenceSampling:
     noise_m: float = 0.003
 
 
-def draw_reference(tracks: np.ndarray, static: np.ndarray, start: int, frame: str, config: ReferenceSampling, rng: np.random.Generator) -> ReferenceMotion:
+def draw_reference(
+    tracks: np.ndarray,
+    static: np.ndarray,
+    start: int,
+    frame: str,
+    config: ReferenceSampling,
+    rng: np.random.Generator,
+    is_valid: np.ndarray | None = None,
+    is_moving: np.ndarray | None = None,
+) -> ReferenceMotion:
     """A sparse reference for the motion after step ``start``.
+
+    Keypoints are drawn among those that are seen at ``start`` and move in the episode; where none does, among those that are seen, and at worst among all.
 
     Args:
         tracks: ``(S, K, 3)`` metres.
         static: ``(Q, 3)`` points that may be pinned.
         frame: name of the frame of both.
+        is_valid: ``(S, K)`` bool, where a track was seen; waypoints elsewhere are marked invalid. None = everywhere.
+        is_moving: ``(K,)`` bool. None = all.
     """
     S, K, _ = tracks.shape
     last = S - 1 - int(rng.integers(0, 4)) if rng.random() < config.to_the_end else int(rng.integers(start, S))
     last = max(last, start)
+    pool = np.arange(K)
+    if is_valid is not None and is_valid[start].any():
+        pool = np.flatnonzero(is_valid[start])
+    if is_moving is not None and is_moving[pool].any():
+        pool = pool[is_moving[pool]]
     span = tracks[start : last + 1]
-    travelled = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(span.mean(1), axis=0), axis=-1))])
+    middle = span[:, pool].mean(1)
+    travelled = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(middle, axis=0), axis=-1))])
     n = int(rng.integers(config.min_waypoints, config.max_waypoints + 1))
     inner = np.sort(rng.random(max(n - 2, 0)))
     fraction = np.concatenate([[0.0], inner, [1.0]])
@@ -57,17 +75,17 @@ def draw_reference(tracks: np.ndarray, static: np.ndarray, start: int, frame: st
     else:
         steps = np.round(fraction * (len(span) - 1)).astype(int)
     phase = np.linspace(0, 1, n) if rng.random() < config.even_phase else fraction
-    keypoints = rng.choice(K, min(K, int(rng.integers(config.min_keypoints, config.max_keypoints + 1))), replace=False)
+    keypoints = rng.choice(pool, min(len(pool), int(rng.integers(config.min_keypoints, config.max_keypoints + 1))), replace=False)
     noise = config.noise_m * rng.random()
-    waypoints = [span[steps, k] + rng.normal(0, noise, (n, 3)) for k in keypoints]
+    waypoints = [*(span[steps][:, keypoints] + rng.normal(0, noise, (n, len(keypoints), 3))).transpose(1, 0, 2)]
     phases = [phase] * len(waypoints)
+    valid = [np.ones(n, bool)] * len(waypoints)
+    if is_valid is not None:
+        seen = is_valid[start : last + 1][steps][:, keypoints].T
+        valid = [v if v.any() else np.arange(n) == 0 for v in seen]
     if len(static) and rng.random() < config.pinned:
         for q in rng.choice(len(static), min(len(static), int(rng.integers(1, 4))), replace=False):
             waypoints.append(static[q : q + 1])
             phases.append(np.zeros(1))
-    return ReferenceMotion(tuple(waypoints), tuple(phases), frame=frame)
-
-
-def draw_reference_arrays(tracks: np.ndarray, static: np.ndarray, start: int, config: ReferenceSampling, rng: np.random.Generator) -> ReferenceArrays:
-    """`draw_reference` as padded model inputs, through the function that deployment uses."""
-    return reference_arrays(draw_reference(tracks, static, start, "camera", config, rng))
+            valid.append(np.ones(1, bool))
+    return ReferenceMotion(tuple(waypoints), tuple(phases), tuple(valid), frame)

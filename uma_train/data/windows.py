@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from uma.model.encoders import EndEffectorBatch, PointBatch, ReferenceBatch
-from uma.model.inputs import Normalization, encode_actions
+from uma.model.inputs import Normalization, ReferenceArrays, encode_actions, reference_arrays
 from uma.model.uma import TokenGrid
-from uma.policy.tensors import ee_batch, reference_batch
+from uma.policy.tensors import reference_batch
 from uma.types import HORIZON
-from uma_train.data.episode import METRE, Episode
-from uma_train.data.reference import ReferenceSampling, draw_reference_arrays
+from uma_train.data.episode import METRE, Episode, EpisodeError
+from uma_train.data.reference import ReferenceSampling, draw_reference
+from uma_train.data.store import Members, Store
 
 
 @dataclass(frozen=True)
@@ -21,7 +24,7 @@ class Batch:
     """Inputs of one training step: o_t, o_0 with its reference, and the token grid (``K`` may be 0).
 
     ``initial_points``, ``reference`` and ``text`` (None where there is none) have one entry per task; ``windows_per_task`` consecutive
-    rows of the others belong to it.
+    rows of the others belong to it. ``is_moving`` ``(B, K)`` bool marks the keypoints that move in their episode, which are what is evaluated.
     """
 
     points: PointBatch
@@ -32,95 +35,254 @@ class Batch:
     T_cam_ee: np.ndarray
     windows_per_task: int = 1
     text: tuple[str | None, ...] | None = None
+    is_moving: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked of a batch beside its windows: the arguments of `Windows.draw` of the same names."""
+
+    keypoints: int
+    norm: Normalization
+    windows_per_task: int = 1
+    history: int = 0
+    vary_keypoints: bool = False
+    with_image: bool = False
+
+
+def task_seeds(rng: np.random.Generator, tasks: int, share: tuple[int, int]) -> tuple[np.ndarray, slice]:
+    """One seed per task of the whole batch, and which of the tasks belong to ``share`` (rank, count).
+
+    All that is random about a task follows from its seed. A batch is thus the same whether one process draws all of it or several a part each.
+    """
+    rank, count = share
+    return rng.integers(2**63, size=tasks), slice(tasks * rank // count, tasks * (rank + 1) // count)
+
+
+@dataclass
+class _Task:
+    """One task's choices: episode, frame of o_0, frames of the windows, keypoints ``(w, K)`` (-1 = padding), anchors ``(w, 3)`` without a robot."""
+
+    episode: int
+    initial: int
+    frames: np.ndarray
+    keypoints: np.ndarray
+    reference: ReferenceArrays
+    anchor: np.ndarray
 
 
 class Windows:
-    """All frames of a list of episodes in memory, from which batches are drawn.
+    """Windows on episodes, from which batches are drawn.
 
     Args:
+        episodes: a list of episodes, or a store of them in memory or memory-mapped.
         first_is_initial: share of samples whose o_0 is the episode's first frame; the others start at a random earlier one.
+        sampling: how references are drawn.
+        members: which episodes of a store, by number. None = all.
+
+    Attributes:
+        episodes: the episodes windows are drawn from.
+        image_size: ``(h, w)`` of the images that `draw` gives, or None if there are none. Set it where images of another source set the size.
     """
 
-    def __init__(self, episodes: list[Episode], *, first_is_initial: float = 0.75, sampling: ReferenceSampling | None = None):
-        self.episodes, self.first_is_initial = episodes, first_is_initial
+    def __init__(
+        self,
+        episodes: Sequence[Episode] | Store,
+        *,
+        first_is_initial: float = 0.75,
+        sampling: ReferenceSampling | None = None,
+        members: Sequence[int] | np.ndarray | None = None,
+    ):
+        self.store = episodes if isinstance(episodes, Store) else Store.of(episodes)
+        self.first_is_initial = first_is_initial
         self.sampling = sampling or ReferenceSampling()
-        counts = [len(e.frame_step) for e in episodes]
-        self.starts = np.concatenate([[0], np.cumsum(counts)])[:-1]
-        self.owner = np.repeat(np.arange(len(episodes)), counts)
-        self.counts = np.array(counts)
-        self.xyz = np.concatenate([e.xyz for e in episodes])
-        self.rgb = np.concatenate([e.rgb for e in episodes])
-        self.height = np.concatenate([e.height for e in episodes])
+        self.episodes = Members(self.store, np.arange(len(self.store)) if members is None else np.asarray(members, int))
+        self.counts = self.store.count["frames"][self.episodes.index]
+        self.ends = np.cumsum(self.counts)
+        self.starts = self.ends - self.counts
+        self.image_size = self.store.image_size
 
     def __len__(self) -> int:
-        return len(self.owner)
-
-    def point_batch(self, frames: np.ndarray) -> PointBatch:
-        """The stored points of frames as float tensors."""
-        return PointBatch(torch.from_numpy(self.xyz[frames].astype(np.float32) * METRE), torch.from_numpy(self.rgb[frames].astype(np.float32) / 255.0),
-                          torch.from_numpy(self.height[frames].astype(np.float32) * METRE))
+        return int(self.ends[-1])
 
     def draw(
-        self, size: int, keypoints: int, norm: Normalization, rng: np.random.Generator, frames: np.ndarray | None = None, windows_per_task: int = 1
+        self,
+        size: int,
+        keypoints: int,
+        norm: Normalization,
+        rng: np.random.Generator,
+        frames: np.ndarray | None = None,
+        windows_per_task: int = 1,
+        *,
+        history: int = 0,
+        vary_keypoints: bool = False,
+        with_image: bool = False,
+        share: tuple[int, int] = (0, 1),
     ) -> Batch:
-        """A batch of ``size`` windows with ``keypoints`` motion tokens a step; ``frames`` fixes the windows.
+        """A batch of ``size`` windows with ``keypoints`` motion tokens a step. It is a function of the store, the arguments and ``rng``.
 
         Windows that share a task share its encoding, which costs as much as everything else about a window without motion tokens.
+
+        Args:
+            frames: fixes the windows by the numbers of their frames, 0 to ``len(self) - 1``; those of one task must be of one episode.
+            history: steps before the present that the grid has too: measured poses and tracks, the first step repeated before the episode's
+                start. The present step stands at index ``history``, and the grid has ``history + 1 + HORIZON`` steps.
+            vary_keypoints: each window uses 1 to ``keypoints`` real keypoints, the rest is padding. Without it padding stands only where an
+                episode has fewer tracks.
+            with_image: give images and the points' places in them. A frame without an image gets zeros.
+            share: (rank, count): give only the rank-th of ``count`` parts of the batch; the parts together are the whole.
+
+        Raises:
+            EpisodeError: ``with_image`` and no image anywhere.
         """
+        w = windows_per_task
+        request = Request(keypoints, norm, w, history, vary_keypoints, with_image)
+        groups = None if frames is None else np.asarray(frames).reshape(-1, w)
+        seeds, part = task_seeds(rng, size // w if groups is None else len(groups), share)
+        return self.draw_tasks(seeds[part], request, None if groups is None else groups[part])
+
+    def draw_tasks(self, seeds: np.ndarray, request: Request, frames: np.ndarray | None = None) -> Batch:
+        """The tasks of some seeds (see `task_seeds`); ``frames`` ``(tasks, w)`` fixes their windows."""
+        tasks = [self._choose(np.random.Generator(np.random.PCG64(int(seed))), request, None if frames is None else frames[i]) for i, seed in enumerate(seeds)]
+        return self._gather(tasks, request)
+
+    def _choose(self, rng: np.random.Generator, request: Request, frames: np.ndarray | None) -> _Task:
+        """All that is random about one task."""
+        store, w, slots = self.store, request.windows_per_task, request.keypoints
+        first = int(rng.integers(len(self))) if frames is None else int(frames[0])
+        member = int(np.searchsorted(self.ends, first, "right"))
+        episode, begin, count = int(self.episodes.index[member]), int(self.starts[member]), int(self.counts[member])
         if frames is None:
-            frames = rng.integers(0, len(self), size // windows_per_task)
-            owner = self.owner[frames]
-            more = self.starts[owner] + (rng.random((windows_per_task - 1, len(frames))) * self.counts[owner]).astype(int)
-            frames = np.concatenate([frames[None], more]).T.reshape(-1)
-        H = HORIZON
-        initial, references, poses, grippers, targets, target_grippers, motions, identities = ([] for _ in range(8))
-        for i, f in enumerate(frames):
-            e = self.episodes[self.owner[f]]
-            begin = self.starts[self.owner[f]]
-            offset = int(f - begin)
-            if i % windows_per_task == 0:
-                earliest = int(frames[i : i + windows_per_task].min() - begin)
-                first = 0 if rng.random() < self.first_is_initial else int(rng.integers(0, earliest + 1))
-                s0 = int(e.frame_step[first])
-                initial.append(begin + first)
-                references.append(draw_reference_arrays(e.tracks, e.static, s0, self.sampling, rng))
-            s = int(e.frame_step[offset])
-            steps = np.minimum(np.arange(s, s + H + 1), len(e.pose) - 1)
-            poses.append(e.pose[s])
-            grippers.append(e.gripper[s])
-            targets.append(e.target_pose[steps[:H]])
-            target_grippers.append(e.target_gripper[steps[:H]])
-            if keypoints:
-                k = rng.choice(e.tracks.shape[1], keypoints, replace=False)
-                motions.append(e.tracks[steps][:, k])
-                identities.append(e.tracks[s0, k])
-        T_cam_ee = np.stack(poses).astype(np.float64)
-        gripper = np.array(grippers)
-        now = encode_actions(T_cam_ee[:, None], gripper[:, None], T_cam_ee, norm)
-        action = np.concatenate([now, encode_actions(np.stack(targets), np.stack(target_grippers), T_cam_ee, norm)], 1)
-        p = T_cam_ee[:, :3, 3]
-        if keypoints:
-            motion = ((np.stack(motions) - p[:, None, None]) / norm.local_scale).astype(np.float32)
-            identity = ((np.stack(identities) - p[:, None]) / norm.local_scale).astype(np.float32)
+            offsets = np.append(first - begin, rng.integers(count, size=w - 1))
         else:
-            motion, identity = np.zeros((len(frames), H + 1, 0, 3), np.float32), np.zeros((len(frames), 0, 3), np.float32)
-        grid = TokenGrid(torch.from_numpy(action), torch.from_numpy(motion), torch.from_numpy(identity), torch.ones(len(frames), keypoints, dtype=torch.bool))
-        initial_points = self.point_batch(np.array(initial))
-        return Batch(self.point_batch(frames), ee_batch(T_cam_ee, gripper), initial_points, reference_batch(references), grid, T_cam_ee, windows_per_task)
+            offsets = frames - begin
+            if offsets.min() < 0 or offsets.max() >= count:
+                raise ValueError(f"frames {frames.tolist()}: windows of one task must be of one episode")
+        initial = 0 if rng.random() < self.first_is_initial else int(rng.integers(offsets.min() + 1))
+        step = store.rows("frame_step", episode)
+        start, now = int(step[initial]), step[offsets]
+        K = int(store.count["keypoints"][episode])
+        tracks, is_valid = store.rows("tracks", episode).reshape(-1, K, 3), store.rows("track_valid", episode).reshape(-1, K)
+        is_moving = store.rows("track_moving", episode)
+        reference = draw_reference(tracks, store.rows("static", episode), start, "camera", self.sampling, rng, is_valid, is_moving)
+        keypoints = np.full((w, slots), -1)
+        if slots:
+            # Keypoints that were not seen now, or not in the initial observation that names them, come last.
+            order = (rng.random((w, K)) + ~is_valid[now] + ~is_valid[start]).argsort(1)[:, :slots]
+            keypoints[:, : order.shape[1]] = order
+            if request.vary_keypoints:
+                keypoints[np.arange(slots) >= rng.integers(1, slots + 1, (w, 1))] = -1
+        anchor = np.zeros((w, 3))
+        if not store.has_robot[episode]:
+            seen = np.where(is_valid[now].any(1, keepdims=True), is_valid[now], True)[..., None]
+            anchor = (tracks[now] * seen).sum(1) / seen.sum(1)
+        return _Task(episode, initial, offsets, keypoints, reference_arrays(reference), anchor)
+
+    def _gather(self, tasks: list[_Task], request: Request) -> Batch:
+        """The batch of some tasks' choices: nothing here is random."""
+        store, w, norm, H, h = self.store, request.windows_per_task, request.norm, HORIZON, request.history
+        task_episode = np.array([t.episode for t in tasks])
+        episode = np.repeat(task_episode, w)
+        initial, offset = np.array([t.initial for t in tasks]), np.concatenate([t.frames for t in tasks])
+        start, now = store.take("frame_step", task_episode, initial), store.take("frame_step", episode, offset)
+        last = store.count["steps"][episode] - 1
+
+        def steps(begin: int, end: int) -> np.ndarray:
+            return np.clip(now[:, None] + np.arange(begin, end + 1), 0, last[:, None])
+
+        has_robot, has_actions = store.has_robot[episode], store.has_actions[episode]
+        measured, gripper = store.take("pose", episode, steps(-h, 0)).astype(np.float64), store.take("gripper", episode, steps(-h, 0))
+        target, target_gripper = store.take("target_pose", episode, steps(0, H - 1)).astype(np.float64), store.take("target_gripper", episode, steps(0, H - 1))
+        T_cam_ee, present = measured[:, -1].copy(), gripper[:, -1] * has_robot
+        T_cam_ee[~has_robot] = np.eye(4)
+        T_cam_ee[~has_robot, :3, 3] = np.concatenate([t.anchor for t in tasks])[~has_robot]
+        action = encode_actions(np.concatenate([measured, target], 1), np.concatenate([gripper, target_gripper], 1), T_cam_ee, norm)
+        action[~has_robot] = 0.0
+        action[~has_actions, h + 1 :] = 0.0
+        ee = EndEffectorBatch(torch.from_numpy(T_cam_ee.astype(np.float32)), torch.from_numpy(present), torch.from_numpy(has_robot))
+
+        keypoint = np.concatenate([t.keypoints for t in tasks])
+        is_valid, k = keypoint >= 0, keypoint.clip(0)
+        K = store.count["keypoints"][episode]
+        p = T_cam_ee[:, :3, 3]
+        row = steps(-h, H)[:, :, None] * K[:, None, None] + k[:, None]
+        motion = (store.take("tracks", episode, row) - p[:, None, None]) / norm.local_scale * is_valid[:, None, :, None]
+        identity = (store.take("tracks", episode, np.repeat(start, w)[:, None] * K[:, None] + k) - p[:, None]) / norm.local_scale * is_valid[..., None]
+        grid = TokenGrid(
+            torch.from_numpy(action),
+            torch.from_numpy(motion.astype(np.float32)),
+            torch.from_numpy(identity.astype(np.float32)),
+            torch.from_numpy(is_valid),
+            torch.from_numpy(has_actions),
+            torch.from_numpy(store.take("track_valid", episode, row) & is_valid[:, None]),
+        )
+        return Batch(
+            self._points(episode, offset, request.with_image),
+            ee,
+            self._points(task_episode, initial, request.with_image),
+            reference_batch([t.reference for t in tasks]),
+            grid,
+            T_cam_ee,
+            w,
+            tuple(store.metas[e]["text"] or None for e in task_episode),
+            torch.from_numpy(store.take("track_moving", episode, k) & is_valid),
+        )
+
+    def _points(self, episode: np.ndarray, frame: np.ndarray, with_image: bool) -> PointBatch:
+        """The stored points of frames as float tensors, with images and the points' places in them if asked for."""
+        xyz = self.store.take("xyz", episode, frame).astype(np.float32) * np.float32(METRE)
+        rgb = self.store.take("rgb", episode, frame).astype(np.float32) / np.float32(255)
+        height = self.store.take("height", episode, frame).astype(np.float32) * np.float32(METRE)
+        points = [torch.from_numpy(v) for v in (xyz, rgb, height)]
+        if not with_image:
+            return PointBatch(*points)
+        if self.image_size is None:
+            raise EpisodeError("no episode has an image; write them with 'uma simulate --images all', or train without image features")
+        return PointBatch(*points, torch.from_numpy(self._images(episode, frame)), torch.from_numpy(image_places(xyz, self.store.intrinsics[episode])))
+
+    def _images(self, episode: np.ndarray, frame: np.ndarray) -> np.ndarray:
+        """``(B, 3, h, w)`` float32 images of frames, zeros where there is none."""
+        out = np.zeros((len(frame), 3, *self.image_size), np.float32)
+        row, has = np.zeros(len(frame), int), np.zeros(len(frame), bool)
+        for i, (e, f) in enumerate(zip(episode, frame, strict=True)):
+            listed = self.store.rows("image_frame", e)
+            row[i] = np.searchsorted(listed, f)
+            has[i] = row[i] < len(listed) and listed[row[i]] == f
+        if has.any():
+            out[has] = self.store.take("images", episode[has], row[has]).transpose(0, 3, 1, 2) / np.float32(255)
+        return out
 
 
-def measure_normalization(episodes: list[Episode]) -> Normalization:
-    """Normalisation constants of a data set: means and standard deviations, isotropic in space."""
-    points = np.concatenate([e.xyz[0] for e in episodes]).astype(np.float64) * METRE
+def image_places(points_cam: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
+    """Where points lie in the image: ``(B, N, 2)``, x and y in [-1, 1] from edge to edge, whatever the image's resolution.
+
+    Args:
+        points_cam: ``(B, N, 3)`` metres.
+        intrinsics: ``(B, 6)`` fx, fy, cx, cy, width, height in pixels; where they are unknown (NaN) all points get the image's middle.
+    """
+    focal, middle, size = (intrinsics[:, None, i : i + 2] for i in (0, 2, 4))
+    pixel = points_cam[..., :2] / np.maximum(points_cam[..., 2:], 1e-6) * focal + middle
+    return np.nan_to_num((pixel + 0.5) / size * 2 - 1).astype(np.float32)
+
+
+def measure_normalization(episodes: Sequence[Episode], most: int = 4000) -> Normalization:
+    """Normalisation constants of a data set: means and standard deviations, isotropic in space.
+
+    Args:
+        most: of more episodes than this, this many are taken, evenly spread.
+    """
+    chosen = [episodes[int(i)] for i in np.unique(np.linspace(0, len(episodes) - 1, min(len(episodes), most)).round())]
+    points = np.concatenate([e.xyz[0] for e in chosen]).astype(np.float64) * METRE
     center = points.mean(0)
-    raw = Normalization(position_scale=1.0, rotation_scale=1.0)
+    raw, usual = Normalization(position_scale=1.0, rotation_scale=1.0), Normalization()
     actions = []
-    for e in episodes:
-        for s in range(0, len(e.pose), 7):
+    for e in chosen:
+        for s in range(0, len(e.pose) if e.meta["has_actions"] else 0, 7):
             steps = np.minimum(np.arange(s, s + HORIZON), len(e.pose) - 1)
             actions.append(encode_actions(e.target_pose[steps].astype(np.float64), e.target_gripper[steps], e.pose[s].astype(np.float64), raw))
-    a = np.concatenate(actions)
-    position, rotation = (float(np.sqrt((part**2).mean())) for part in (a[:, :3], a[:, 3:9]))
-    # Data that never turns, or never moves, must not make a scale of zero.
-    return Normalization(tuple(float(c) for c in center.round(4)), round(max(float((points - center).std()), 0.01), 4), 0.2,
-                         round(max(position, 0.01), 4), round(max(rotation, 0.01), 4))
+    position, rotation = usual.position_scale, usual.rotation_scale
+    if actions:
+        a = np.concatenate(actions)
+        # Data that never turns, or never moves, must not make a scale of zero.
+        position, rotation = (round(max(float(np.sqrt((part**2).mean())), 0.01), 4) for part in (a[:, :3], a[:, 3:9]))
+    return Normalization(tuple(float(c) for c in center.round(4)), round(max(float((points - center).std()), 0.01), 4), 0.2, position, rotation)

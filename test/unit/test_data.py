@@ -1,0 +1,409 @@
+"""Episodes on disk, packed shards, windows and sources, on small data made here."""
+
+import dataclasses
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+
+from uma.geometry import se3
+from uma.geometry.camera import project
+from uma.model.inputs import Normalization, PointSet, decode_actions
+from uma.types import HORIZON, CameraModel
+from uma_train.data import shards
+from uma_train.data.episode import DTYPES, Episode, EpisodeError, load_episode, moving_points, placeholders, quantize, save_episode
+from uma_train.data.reference import ReferenceSampling, draw_reference
+from uma_train.data.sources import Mixture, Source, open_sources, parse_sources
+from uma_train.data.store import Store
+from uma_train.data.windows import Windows, image_places, measure_normalization
+
+CAMERA = CameraModel(64, 36, 40.0, 40.0, 31.5, 17.5, "cam")
+NORM = Normalization()
+
+
+def episode(seed: int = 0, S: int = 24, K: int = 16, N: int = 48, shots: int = 0, robot: bool = True, **changes) -> Episode:
+    """A gripper that carries points along a curve; the cloud is random, its x of the first point tells seed and frame."""
+    rng = np.random.default_rng(seed)
+    F = S // 2
+    xyz = rng.normal([0, 0, 0.9], 0.1, (F, N, 3)).astype(np.float32)
+    clouds = [quantize(PointSet(x, rng.integers(0, 255, (N, 3), dtype=np.uint8), rng.uniform(0, 0.2, N).astype(np.float32))) for x in xyz]
+    path = np.array([0, 0, 0.8]) + np.linspace(0, 0.3, S + 1)[:, None] * rng.normal(size=3) + 0.02 * np.sin(np.arange(S + 1))[:, None]
+    quarter = se3.make_pose([[0, -1, 0], [1, 0, 0], [0, 0, 1]], np.zeros(3))
+    R = np.stack([np.diag([1.0, -1.0, -1.0]) @ se3.interpolate(np.eye(4), quarter, s)[:3, :3] for s in np.linspace(0, 1, S + 1)])
+    poses = se3.make_pose(R, path).astype(np.float32)
+    tracks = (path[:S, None] + rng.normal(0, 0.03, (1, K, 3))).astype(np.float32)
+    grip = np.linspace(0, 1, S).astype(np.float32)
+    fields = {
+        **{name: np.stack([c[i] for c in clouds]) for i, name in enumerate(("xyz", "rgb", "height"))},
+        "frame_step": np.arange(0, S, 2, dtype=np.int32),
+        **({"pose": poses[:S], "gripper": grip, "target_pose": poses[1:], "target_gripper": grip} if robot else placeholders(S)),
+        "tracks": tracks,
+        "static": rng.normal(0, 0.1, (8, 3)).astype(np.float32),
+        "meta": {"seed": seed, "source": "test", "text": f"push {seed}", "has_robot": robot, "has_actions": robot, "camera": dataclasses.asdict(CAMERA)},
+    }
+    if shots:
+        fields |= {"images": rng.integers(1, 255, (shots, 18, 32, 3), dtype=np.uint8), "image_frame": np.arange(shots, dtype=np.int32)}
+    return Episode(**fields | changes)
+
+
+def same(a: Episode, b: Episode) -> bool:
+    return a.meta == b.meta and all(np.array_equal(getattr(a, n), getattr(b, n)) and getattr(a, n).dtype == getattr(b, n).dtype for n in DTYPES)
+
+
+def tensors(batch):
+    """(name, tensor) of all that a batch holds."""
+    for part in ("points", "ee", "initial_points", "reference", "grid"):
+        for f in dataclasses.fields(getattr(batch, part)):
+            yield f"{part}.{f.name}", getattr(getattr(batch, part), f.name)
+    yield "is_moving", batch.is_moving
+    yield "T_cam_ee", torch.from_numpy(batch.T_cam_ee)
+
+
+def assert_equal(a, b):
+    for (name, x), (_, y) in zip(tensors(a), tensors(b), strict=True):
+        assert (x is None and y is None) or torch.equal(x, y), name
+    assert a.text == b.text and a.windows_per_task == b.windows_per_task
+
+
+# ---- the format ----------------------------------------------------------------------------------------------------------------
+
+
+def test_every_field_survives_the_disk(tmp_path):
+    valid = np.random.default_rng(1).random((24, 16)) < 0.8
+    for i, e in enumerate((episode(shots=3, track_valid=valid), episode(1), episode(2, robot=False))):
+        save_episode(tmp_path / f"{i}.npz", e)
+        assert same(load_episode(tmp_path / f"{i}.npz"), e)
+    assert load_episode(tmp_path / "0.npz").camera == CAMERA
+    assert not load_episode(tmp_path / "2.npz").meta["has_actions"]
+
+
+def test_version_1_files_load_with_defaults_and_newer_ones_are_refused(tmp_path):
+    e = episode()
+    old = ("xyz", "rgb", "height", "frame_step", "pose", "gripper", "target_pose", "target_gripper", "tracks", "static")
+
+    def write(name: str, meta: dict, names=old):
+        np.savez(tmp_path / name, meta=np.frombuffer(json.dumps(meta).encode(), np.uint8), **{n: getattr(e, n) for n in names})
+
+    write("1.npz", {"seed": 4, "source": "uma_sim", "camera": dataclasses.asdict(CAMERA)})
+    back = load_episode(tmp_path / "1.npz")
+    assert back.track_valid.all() and back.track_valid.shape == (24, 16) and len(back.images) == len(back.image_frame) == 0
+    assert back.meta["has_actions"] and back.meta["has_robot"] and back.meta["text"] == "" and back.meta["seed"] == 4 and back.meta["camera_frame"] == "cam"
+    assert back.track_moving.all() and np.array_equal(back.pose, e.pose)
+    write("3.npz", {"format": 3}, DTYPES)
+    with pytest.raises(EpisodeError, match="3.npz: format 3: this program reads 1 to 2"):
+        load_episode(tmp_path / "3.npz")
+    write("2.npz", {"format": 2})  # says it is of version 2, and lacks its fields
+    with pytest.raises(EpisodeError, match="2.npz.*track_valid"):
+        load_episode(tmp_path / "2.npz")
+
+
+def test_pickles_are_never_read(tmp_path):
+    np.savez(tmp_path / "a.npz", meta=np.array([{"format": 2}], dtype=object))
+    with pytest.raises(EpisodeError, match="a.npz"):
+        load_episode(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"track_valid": np.ones((24, 3), bool)}, "track_valid is bool"),
+        ({"tracks": np.full((24, 16, 3), np.nan, np.float32)}, "tracks holds a value that is not finite"),
+        ({"pose": np.zeros((24, 4, 4))}, "pose is float64"),
+        ({"images": np.zeros((2, 4, 4, 3), np.uint8), "image_frame": np.array([1, 1], np.int32)}, "image_frame"),
+        ({"images": np.zeros((2, 4, 4, 3), np.uint8), "image_frame": np.array([1, 12], np.int32)}, "within 0 to 11"),
+        ({"meta": {"has_robot": False}}, "has_actions without has_robot"),
+    ],
+)
+def test_fields_that_do_not_fit_are_named(change, message):
+    with pytest.raises(EpisodeError, match=message):
+        episode(**change)
+
+
+def test_what_moves_is_found_where_it_was_seen():
+    tracks = np.zeros((5, 4, 3), np.float32)
+    tracks[:, 1, 0] = np.linspace(0, 0.02, 5)  # moves
+    tracks[:, 2, 0] = np.linspace(0, 0.009, 5)  # less than a centimetre
+    tracks[4, 3, 0] = 1.0  # jumps where it was not seen
+    valid = np.ones((5, 4), bool)
+    valid[4, 3] = False
+    assert moving_points(tracks, valid).tolist() == [False, True, False, False]
+
+
+# ---- shards --------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Seven episodes that differ in steps, tracks and images, and what they are."""
+    made = [episode(i, S=20 + 2 * i, K=5 + i, shots=i % 3) for i in range(7)]
+    for i, e in enumerate(made):
+        save_episode(tmp_path / f"{i}.npz", e)
+    return tmp_path, made
+
+
+def test_a_packed_folder_holds_the_same_episodes_in_shards_of_bounded_size(folder):
+    path, made = folder
+    store = shards.open_folder(path, shard_bytes=20_000)
+    assert len(store.shards) > 2 and len(store) == 7
+    assert all(same(a, b) for a, b in zip(store, made, strict=True))
+    assert isinstance(store.shards[0]["xyz"].base, np.memmap) and not store.shards[0]["xyz"].flags.writeable
+    assert all(same(a, b) for a, b in zip(Store.of(made), made, strict=True))
+
+
+def test_packing_goes_on_after_a_kill_and_behind_what_is_there(folder, monkeypatch):
+    path, made = folder
+    out = path / "packed"
+    write, calls = shards._write, []
+
+    def dies(p, save):
+        calls.append(p)
+        if len(calls) == 22:  # in the middle of the second shard
+            raise KeyboardInterrupt
+        write(p, save)
+
+    monkeypatch.setattr(shards, "_write", dies)
+    with pytest.raises(KeyboardInterrupt):
+        shards.pack(path, out, shard_bytes=20_000)
+    monkeypatch.setattr(shards, "_write", write)
+    with pytest.raises(EpisodeError, match="interrupted after"):
+        shards.open_shards(out)
+    first = (out / "00000.xyz.npy").stat().st_mtime_ns
+    assert shards.pack(path, out, shard_bytes=20_000)
+    assert (out / "00000.xyz.npy").stat().st_mtime_ns == first  # not made again
+    assert all(same(a, b) for a, b in zip(shards.open_shards(out), made, strict=True)) and not list(out.glob("*.part"))
+    assert not shards.pack(path, out)  # nothing to do
+    save_episode(path / "9.npz", episode(9))
+    assert shards.pack(path, out) and (out / "00000.xyz.npy").stat().st_mtime_ns == first
+    assert len(shards.open_shards(out)) == 8
+    save_episode(path / "0.npz", episode(50))  # changed: stale from the first on
+    (path / "9.npz").unlink()
+    assert shards.pack(path, out, shard_bytes=10**9)
+    store = shards.open_shards(out)
+    assert store[0].meta["seed"] == 50 and len(store) == 7 and len(list(out.glob("*.xyz.npy"))) == 1
+
+
+def test_of_several_processes_one_packs_and_the_others_find_it_done(folder):
+    path, made = folder
+    with ThreadPoolExecutor(3) as pool:
+        worked = list(pool.map(lambda _: shards.pack(path, path / "packed", shard_bytes=20_000), range(3)))
+    assert sorted(worked) == [False, False, True]
+    assert all(same(a, b) for a, b in zip(shards.open_shards(path / "packed"), made, strict=True))
+
+
+@pytest.mark.parametrize("how", ["cut", "gone", "other", "version", "rows"])
+def test_damaged_shards_are_refused_by_name(folder, how):
+    path, _ = folder
+    shards.pack(path, path / "packed")
+    file, index = path / "packed" / "00000.tracks.npy", path / "packed" / "index.json"
+    listed = json.loads(index.read_text())
+    if how == "cut":
+        file.write_bytes(file.read_bytes()[:-100])
+    elif how == "gone":
+        file.unlink()
+    elif how == "other":
+        np.save(file, np.load(file).astype(np.float64))
+    elif how == "version":
+        index.write_text(json.dumps(listed | {"version": 7}))
+    else:
+        listed["episodes"].pop()
+        index.write_text(json.dumps(listed))
+    with pytest.raises(EpisodeError, match="version 7" if how == "version" else "rows" if how == "rows" else "00000.tracks.npy"):
+        shards.open_shards(path / "packed")
+
+
+def test_a_folder_that_cannot_be_written_says_what_to_do(folder, monkeypatch):
+    path, _ = folder
+
+    def refuse(*_):
+        raise PermissionError("read-only")
+
+    monkeypatch.setattr(shards, "_write", refuse)
+    with pytest.raises(EpisodeError, match="read-only.*uma pack"):
+        shards.open_folder(path)
+
+
+def test_episodes_of_different_clouds_cannot_be_packed_together(tmp_path):
+    save_episode(tmp_path / "a.npz", episode(0, N=48))
+    save_episode(tmp_path / "b.npz", episode(1, N=64))
+    with pytest.raises(EpisodeError, match=r"a.npz to b.npz: .*\[48, 64\]"):
+        shards.open_folder(tmp_path)
+
+
+# ---- windows -------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("arguments", [{}, {"history": 3, "vary_keypoints": True}, {"with_image": True, "windows_per_task": 2}])
+def test_memory_and_shards_give_the_same_batch(folder, arguments):
+    path, made = folder
+    a = Windows(made).draw(12, 6, NORM, np.random.default_rng(3), **arguments)
+    for size in (20_000, 10**9):
+        shards.pack(path, path / str(size), shard_bytes=size)
+        assert_equal(a, Windows(shards.open_shards(path / str(size))).draw(12, 6, NORM, np.random.default_rng(3), **arguments))
+    other = Windows(made).draw(12, 6, NORM, np.random.default_rng(4), **arguments)
+    assert not torch.equal(a.points.xyz, other.points.xyz)
+
+
+def test_the_parts_of_a_batch_are_the_batch():
+    made = [episode(i) for i in range(6)]
+    sources = Mixture([Windows(made[:3]), Windows(made[3:])], [1.0, 2.0])
+    for windows in (Windows(made), sources):
+        whole = windows.draw(16, 4, NORM, np.random.default_rng(5), windows_per_task=2, vary_keypoints=True)
+        parts = [windows.draw(16, 4, NORM, np.random.default_rng(5), windows_per_task=2, vary_keypoints=True, share=(r, 4)) for r in range(4)]
+        for name, (value, *shares) in ((n[0][0], [v for _, v in n]) for n in zip(tensors(whole), *map(tensors, parts))):
+            if value is not None and not name.startswith("reference"):  # references are padded to the longest of their part
+                assert torch.equal(value, torch.cat(shares)), name
+        rows = [r for p in parts for r in p.reference.position[p.reference.is_valid]]
+        assert torch.equal(whole.reference.position[whole.reference.is_valid], torch.stack(rows))
+
+
+def test_history_is_measured_and_the_future_commanded():
+    e = episode(3)
+    windows = Windows([e], first_is_initial=1.0)
+    frames = np.array([0, 1, 6, 11])
+    batch = windows.draw(4, 16, NORM, np.random.default_rng(0), frames, history=4)
+    now_only = windows.draw(4, 16, NORM, np.random.default_rng(0), frames)
+    assert batch.grid.action.shape == (4, 5 + HORIZON, 10) and batch.grid.motion.shape == (4, 5 + HORIZON, 16, 3)
+    assert torch.equal(batch.grid.action[:, 4:], now_only.grid.action) and torch.equal(batch.grid.motion[:, 4:], now_only.grid.motion)
+    for b, f in enumerate(frames):
+        s = 2 * f
+        steps = np.clip(np.arange(s - 4, s + 1), 0, None)
+        poses, grip = decode_actions(batch.grid.action[b, :5].numpy(), batch.T_cam_ee[b], NORM)
+        assert np.allclose(poses, e.pose[steps], atol=1e-5) and np.allclose(grip, e.gripper[steps], atol=1e-6)
+        poses, grip = decode_actions(batch.grid.action[b, 5:].numpy(), batch.T_cam_ee[b], NORM)
+        assert np.allclose(poses, e.target_pose[np.minimum(np.arange(s, s + HORIZON), 23)], atol=1e-5)
+        x = batch.grid.motion[b].numpy() * NORM.local_scale + batch.T_cam_ee[b, :3, 3]
+        start = batch.grid.identity[b].numpy() * NORM.local_scale + batch.T_cam_ee[b, :3, 3]
+        k = np.linalg.norm(start[:, None] - e.tracks[0][None], axis=-1).argmin(1)
+        assert sorted(k) == list(range(16))
+        assert np.allclose(x, e.tracks[np.clip(np.arange(s - 4, s + HORIZON + 1), 0, 23)][:, k], atol=1e-5)
+
+
+def test_keypoints_vary_and_padding_is_flagged():
+    windows = Windows([episode(i, K=10) for i in range(3)])
+    batch = windows.draw(256, 16, NORM, np.random.default_rng(0), vary_keypoints=True)
+    count = batch.grid.is_valid.sum(1)
+    assert set(count.tolist()) == set(range(1, 11))  # the tracks are ten
+    assert batch.grid.motion.shape[2] == 16 and (batch.grid.motion.abs().sum((1, 3)) > 0).eq(batch.grid.is_valid).all()
+    assert (batch.grid.identity[~batch.grid.is_valid] == 0).all() and not batch.grid.is_tracked.permute(0, 2, 1)[~batch.grid.is_valid].any()
+    assert (windows.draw(8, 16, NORM, np.random.default_rng(0)).grid.is_valid.sum(1) == 10).all()
+    assert windows.draw(8, 0, NORM, np.random.default_rng(0)).grid.motion.shape == (8, 17, 0, 3)
+
+
+def test_keypoints_that_were_seen_come_first_and_unseen_steps_are_flagged():
+    valid = np.ones((24, 16), bool)
+    valid[:, 8:] = False  # never seen
+    valid[10:, 0] = False  # lost in the middle
+    e = episode(K=16, track_valid=valid)
+    windows = Windows([e], first_is_initial=1.0)
+    batch = windows.draw(32, 7, NORM, np.random.default_rng(0), np.full(32, 2))
+    start = batch.grid.identity.numpy() * NORM.local_scale + batch.T_cam_ee[:, None, :3, 3]
+    k = np.linalg.norm(start[:, :, None] - e.tracks[0], axis=-1).argmin(-1)
+    assert k.max() < 8
+    steps = np.minimum(np.arange(4, 4 + 17), 23)
+    for b in range(32):
+        assert np.array_equal(batch.grid.is_tracked[b].numpy(), valid[steps][:, k[b]])
+    rng = np.random.default_rng(7)
+    for _ in range(50):  # references hold no waypoint that was not seen
+        r = draw_reference(e.tracks, e.static, 0, "cam", ReferenceSampling(noise_m=0.0, pinned=0.0), rng, e.track_valid, e.track_moving)
+        for w, v in zip(r.waypoints, r.is_valid, strict=True):
+            d = np.linalg.norm(w[:, None, None] - e.tracks, axis=-1)
+            at = [np.unravel_index(x.argmin(), x.shape) for x in d[v]]
+            assert v.any() and all(valid[s, k] for s, k in at)
+
+
+def test_a_source_without_a_robot_supervises_motion_alone():
+    robot, video = episode(0), episode(1, robot=False)
+    batch = Windows([robot, video]).draw(4, 3, NORM, np.random.default_rng(0), np.array([2, 3, 14, 15]), history=2)
+    assert batch.grid.is_supervised_action.tolist() == batch.ee.is_known.tolist() == [True, True, False, False]
+    assert (batch.grid.action[2:] == 0).all() and (batch.grid.action[:2].abs().sum((1, 2)) > 0).all() and (batch.ee.gripper[2:] == 0).all()
+    for b, s in ((2, 4), (3, 6)):
+        assert np.allclose(batch.T_cam_ee[b, :3, :3], np.eye(3)) and np.allclose(batch.T_cam_ee[b, :3, 3], video.tracks[s].mean(0), atol=1e-5)
+        x = batch.grid.motion[b].numpy() * NORM.local_scale + batch.T_cam_ee[b, :3, 3]
+        assert np.linalg.norm(x[2][:, None] - video.tracks[s], axis=-1).min(1).max() < 1e-5
+    assert batch.text == ("push 0", "push 0", "push 1", "push 1")
+    # A robot whose actions are not known: its state is, past steps are, and no commanded action stands in the grid.
+    quiet = dataclasses.replace(robot, meta=robot.meta | {"has_actions": False})
+    b = Windows([quiet]).draw(2, 0, NORM, np.random.default_rng(0), np.array([4, 5]), history=2)
+    assert b.ee.is_known.all() and not b.grid.is_supervised_action.any() and (b.grid.action[:, 3:] == 0).all() and (b.grid.action[:, :2] != 0).any()
+
+
+def test_images_come_with_the_places_of_the_points():
+    e = episode(0, shots=5)
+    batch = Windows([e], first_is_initial=1.0).draw(2, 0, NORM, np.random.default_rng(0), np.array([3, 9]), with_image=True)
+    assert np.array_equal((batch.points.image[0].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8), e.images[3])
+    assert (batch.points.image[1] == 0).all()  # frame 9 has none
+    assert (batch.initial_points.image * 255).round().to(torch.uint8)[0, 0, 0, 0] == e.images[0, 0, 0, 0]
+    uv = project(batch.points.xyz.numpy(), CAMERA)
+    assert np.allclose(batch.points.pixel.numpy(), (uv + 0.5) / [64, 36] * 2 - 1, atol=1e-4)
+    # The outermost pixel centres lie half a pixel within the edges, at every resolution.
+    corner = np.array([[[(0 - CAMERA.cx) / CAMERA.fx, (35 - CAMERA.cy) / CAMERA.fy, 1.0]]])
+    intrinsics = np.array([[40.0, 40.0, 31.5, 17.5, 64, 36]])
+    assert np.allclose(image_places(corner, intrinsics), [[[1 / 64 - 1, 1 - 1 / 36]]])
+    assert (image_places(corner, intrinsics * np.nan) == 0).all()
+    with pytest.raises(EpisodeError, match="no episode has an image"):
+        Windows([episode(0)]).draw(2, 0, NORM, np.random.default_rng(0), with_image=True)
+
+
+def test_windows_of_one_task_are_of_one_episode():
+    windows = Windows([episode(0), episode(1)])
+    with pytest.raises(ValueError, match="one episode"):
+        windows.draw(2, 0, NORM, np.random.default_rng(0), np.array([3, 14]), windows_per_task=2)
+
+
+def test_normalization_leaves_sources_without_actions_out():
+    made = [episode(i) for i in range(3)]
+    video = episode(9, robot=False)
+    own, both = measure_normalization(made), measure_normalization([*made, video])
+    assert (own.position_scale, own.rotation_scale) == (both.position_scale, both.rotation_scale) and own.point_center != both.point_center
+    assert measure_normalization([video]).position_scale == Normalization().position_scale
+    assert measure_normalization(Store.of(made)) == own
+
+
+# ---- sources -------------------------------------------------------------------------------------------------------------------
+
+
+def test_sources_are_parsed():
+    assert parse_sources(("data/a", "data/b=0.5")) == (Source("data/a", 1.0), Source("data/b", 0.5))
+    for words, message in ((("a=x",), "FOLDER=WEIGHT"), (("a=0",), "weight > 0"), (("a", "./a=2"), "twice"), ((), "at least one"), (("a=nan",), "weight > 0")):
+        with pytest.raises(ValueError, match=message):
+            parse_sources(words)
+
+
+def test_sources_come_by_weight_and_each_keeps_its_own():
+    robot, video = [episode(i, shots=2) for i in range(3)], [episode(i, S=60, robot=False) for i in range(10, 13)]
+    mixture = Mixture([Windows(robot), Windows(video)], [1.0, 3.0])
+    assert len(mixture) == 3 * 12 + 3 * 30 and len(mixture.episodes) == 6 and mixture.episodes[3].meta["seed"] == 10
+    batch = mixture.draw(800, 3, NORM, np.random.default_rng(0), windows_per_task=2, with_image=True)
+    share = batch.ee.is_known.float().mean().item()
+    assert 0.19 < share < 0.31, share  # 400 tasks at 1/4: three standard deviations
+    of = np.array([int(t.split()[1]) < 10 for t in batch.text])
+    assert np.array_equal(np.repeat(of, 2), batch.ee.is_known.numpy()) and np.array_equal(np.repeat(of, 2), batch.grid.is_supervised_action.numpy())
+    assert (batch.points.image[~batch.ee.is_known] == 0).all() and (batch.initial_points.image.amax((1, 2, 3)) > 0).any()
+    # A task's windows, initial cloud and reference stay together through the mixing.
+    clouds = {e.meta["seed"]: {tuple(frame[0]) for frame in e.xyz} for e in robot + video}
+    for i in range(0, 400, 23):
+        own = clouds[int(batch.text[i].split()[1])]
+        for cloud in (batch.initial_points.xyz[i, 0], batch.points.xyz[2 * i, 0], batch.points.xyz[2 * i + 1, 0]):
+            assert tuple(np.round(cloud.numpy() / 1e-4).astype(int)) in own
+    fixed = mixture.draw(2, 0, NORM, np.random.default_rng(0), np.array([0, 36]))
+    assert torch.equal(fixed.points.xyz[1], Windows(video).draw(1, 0, NORM, np.random.default_rng(0), np.array([0])).points.xyz[0])
+
+
+def test_sources_that_do_not_fit_are_refused():
+    with pytest.raises(EpisodeError, match="sources differ"):
+        Mixture([Windows([episode(0, N=48)]), Windows([episode(0, N=50)])])
+
+
+def test_the_last_episodes_of_every_source_are_held_out(tmp_path):
+    for name, first in (("a", 0), ("b", 20)):
+        (tmp_path / name).mkdir()
+        for i in range(first, first + 6):
+            save_episode(tmp_path / name / f"{i:03d}.npz", episode(i))
+    training, validation = open_sources(parse_sources((str(tmp_path / "a"), str(tmp_path / "b"))), 4)
+    assert [e.meta["seed"] for e in validation.episodes] == [5, 25]  # a fifth of six
+    assert [e.meta["seed"] for e in training.episodes] == [*range(5), *range(20, 25)]
+    assert isinstance(training.windows[0].store.shards[0]["xyz"].base, np.memmap)
+    seen = {t for t in training.draw(400, 0, NORM, np.random.default_rng(0)).text}
+    assert "push 5" not in seen and "push 25" not in seen and len(seen) == 10

@@ -1,0 +1,68 @@
+"""Stored prompts: task tokens found by adaptation (paper Eq. 7), a few kilobytes that any deployment of their checkpoint loads."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import safetensors
+import torch
+from safetensors.torch import save_file
+
+SCHEMA = 1
+
+
+class PromptError(ValueError):
+    """A prompt is missing, damaged, or of another checkpoint. The message names the file and the reason."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A task as tokens.
+
+    Attributes:
+        tokens: ``(M, d)`` float32.
+        checkpoint_id: of the checkpoint that they were optimised for; other weights give them another meaning.
+        name: for people.
+        training: JSON values that say how they were made.
+    """
+
+    tokens: torch.Tensor
+    checkpoint_id: str
+    name: str = ""
+    training: dict = field(default_factory=dict)
+
+
+def save_prompt(path: str | Path, prompt: Prompt) -> None:
+    """Write a ``.safetensors`` file atomically."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    about = {"schema": str(SCHEMA), "checkpoint_id": prompt.checkpoint_id, "name": prompt.name, "training": json.dumps(prompt.training)}
+    save_file({"tokens": prompt.tokens.detach().float().contiguous().cpu()}, part, metadata=about)
+    os.replace(part, path)
+
+
+def load_prompt(path: str | Path) -> Prompt:
+    """Read a prompt.
+
+    Raises:
+        PromptError: no such file, or not a prompt of this schema.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise PromptError(f"prompt {path}: no such file")
+    try:
+        with safetensors.safe_open(path, "pt") as f:
+            about, names = f.metadata() or {}, list(f.keys())
+            if about.get("schema") != str(SCHEMA) or names != ["tokens"]:
+                raise PromptError(f"prompt {path}: schema {about.get('schema')} with tensors {names}, this version reads {SCHEMA} with ['tokens']")
+            tokens = f.get_tensor("tokens")
+            training = json.loads(about.get("training", "{}"))
+    except (safetensors.SafetensorError, json.JSONDecodeError, OSError) as e:
+        raise PromptError(f"prompt {path}: damaged: {e}") from e
+    if tokens.dim() != 2 or not torch.isfinite(tokens).all():
+        raise PromptError(f"prompt {path}: tokens of shape {tuple(tokens.shape)}, must be finite and (M, d)")
+    return Prompt(tokens.float(), about.get("checkpoint_id", ""), about.get("name", ""), training)

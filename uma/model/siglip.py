@@ -1,0 +1,84 @@
+"""Frozen SigLIP 2 towers from a local folder: never from the network, never inside a bundle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import nn
+
+from uma.types import InputError
+
+
+class Frozen(nn.Module):
+    """A pretrained module beside the module tree: in no state dict, no parameter list and no training mode, without gradients.
+
+    It moves between devices with the model that holds it and keeps its own precision.
+    """
+
+    def __init__(self, module: nn.Module):
+        super().__init__()
+        self.register_buffer("anchor", torch.empty(0), persistent=False)  # on the device where the holding model is
+        object.__setattr__(self, "module", module.eval().requires_grad_(False))  # past nn.Module's own, which would make it a child
+
+    def _apply(self, fn, recurse=True):
+        super()._apply(fn, recurse)
+        self.module.to(self.anchor.device)
+        return self
+
+    @torch.no_grad()
+    def forward(self, *args, **kwargs):
+        return self.module(*args, **kwargs)
+
+
+def load_tower(path: str | Path, sha256: str, part: Literal["vision", "text"], field: str) -> Frozen:
+    """The vision or text tower of a SigLIP or SigLIP 2 checkpoint in transformers' format, float32, on the CPU.
+
+    The folder holds ``config.json`` and ``model.safetensors``, of both towers (as google/siglip2-base-patch16-224 and
+    google/siglip2-base-patch16-naflex on the hub) or of the one asked for. A weight that is absent or of
+    another shape is an error and not a random start; what the tower does not have is passed over.
+
+    Args:
+        sha256: of ``model.safetensors``; empty = not checked.
+        field: "image" or "language", for the messages.
+
+    Raises:
+        InputError: the folder or a file is absent, altered, or not of this kind.
+        ImportError: transformers is not installed.
+    """
+    path = Path(path)
+    for name in ("config.json", "model.safetensors"):
+        if not (path / name).is_file():
+            raise InputError(f"{field}.path: {path} lacks {name}; must be a local folder of SigLIP 2 weights as transformers saves them")
+    if sha256:
+        with open(path / "model.safetensors", "rb") as f:
+            found = hashlib.file_digest(f, "sha256").hexdigest()
+        if found != sha256.lower():
+            raise InputError(f"{field}.sha256: {path / 'model.safetensors'} has {found}, must be {sha256}")
+    model_type = json.loads((path / "config.json").read_text()).get("model_type")
+    families = {name: family for family in ("siglip", "siglip2") for name in (family, f"{family}_{part}_model")}
+    if model_type not in families:
+        raise InputError(f"{field}.path: {path / 'config.json'} has model_type '{model_type}', must be one of {', '.join(families)}")
+    try:
+        import transformers
+    except ImportError as error:
+        raise ImportError(f"{field}.kind 'siglip2' needs the package transformers: pip install 'uma[siglip2]'") from error
+    from safetensors import SafetensorError, safe_open
+
+    name = {"siglip": "Siglip", "siglip2": "Siglip2"}[families[model_type]] + part.capitalize()
+    config = getattr(transformers, name + "Config").from_pretrained(path, local_files_only=True)
+    tower = getattr(transformers, name + "Model")(config)
+    prefix = f"{part}_model."
+    try:
+        with safe_open(path / "model.safetensors", framework="pt") as f:  # the other tower is not read
+            keys = list(f.keys())
+            own = [k for k in keys if k.startswith(prefix)] or [k for k in keys if "_model." not in k]
+            missing = tower.load_state_dict({k.removeprefix(prefix): f.get_tensor(k).float() for k in own}, strict=False).missing_keys
+        if missing:
+            raise RuntimeError(f"missing {', '.join(missing)}")
+    except (SafetensorError, RuntimeError) as error:
+        raise InputError(f"{field}.path: {path / 'model.safetensors'} does not hold the {part} tower of its config.json: {str(error)[:400]}") from error
+    return Frozen(tower)

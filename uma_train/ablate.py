@@ -1,0 +1,117 @@
+"""`uma ablate`: the paper's design ablation (4.5, Fig. 6) from configuration: equal data, steps and seeds, one table."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from uma.checkpoint.bundle import load_bundle
+from uma.model.summary import PARTS, parameter_counts
+from uma_train.benchmark import BenchmarkConfig, benchmark
+from uma_train.config import TrainConfig
+from uma_train.evaluate import EvalConfig, evaluate
+from uma_train.loop import changed_flags
+
+
+def _objective(config: TrainConfig, **changes) -> TrainConfig:
+    return replace(config, objective=replace(config.objective, **changes))
+
+
+def _model(config: TrainConfig, **changes) -> TrainConfig:
+    return replace(config, model=replace(config.model, **changes))
+
+
+def _masks(config: TrainConfig, **changes) -> TrainConfig:
+    return _objective(config, masks=replace(config.objective.masks, **changes))
+
+
+VARIANTS: dict[str, tuple[Callable[[TrainConfig], TrainConfig], str]] = {
+    "uma": (lambda c: c, "as configured"),
+    "action_only": (lambda c: _masks(c, control=1.0, joint=0.0, dynamics=0.0, inverse=0.0, random=0.0), "no motion token is ever predicted"),
+    "separate_heads": (lambda c: _model(c, separate_layers=c.model_config().layers // 2), "half of the layers are two decoders of their own"),
+    "dense_attention": (lambda c: _model(c, reading="dense"), "one attention over all tokens, as many parameters"),
+    "no_contrastive": (lambda c: _objective(c, contrastive_weight=0.0), "lambda_c = 0"),
+    "reading_b": (lambda c: _model(c, reading="B"), "each attention has a feed-forward of its own"),
+    "index_identity": (lambda c: _model(c, keypoint_identity="index"), "a keypoint is known by its number"),
+}
+"""name -> (the configuration that it makes of another, what it is)."""
+
+
+@dataclass(frozen=True)
+class AblateConfig:
+    """One ablation.
+
+    Attributes:
+        train: what all variants share; ``out`` is ignored.
+        variants: of `VARIANTS`.
+        processes: of each training run.
+        episodes, first_seed: closed-loop scenes for each; 0 episodes = open-loop errors alone.
+        out: folder; a run with the same configuration resumes there.
+    """
+
+    train: TrainConfig = TrainConfig(steps=1500)
+    variants: tuple[str, ...] = ("uma", "action_only", "separate_heads", "dense_attention", "no_contrastive")
+    processes: int = 1
+    episodes: int = 50
+    first_seed: int = 1_000_000
+    out: str = "runs/ablation"
+
+    def __post_init__(self) -> None:
+        if unknown := set(self.variants) - set(VARIANTS):
+            raise ValueError(f"variants: {sorted(unknown)[0]!r}, must be of {tuple(VARIANTS)}")
+
+
+def _train(config: TrainConfig, processes: int) -> None:
+    """In processes of its own, so that no variant inherits another's state."""
+    launch = ["-m", "uma.cli"] if processes == 1 else ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", "-m", "uma.cli"]
+    flags = [word for flag in changed_flags(config, TrainConfig()) for word in flag.split(" ")]
+    done = subprocess.run([sys.executable, *launch, "train", *flags], env={"OMP_NUM_THREADS": "1", **os.environ})
+    if done.returncode:
+        raise ValueError(f"training {config.out} ended with {done.returncode}")
+
+
+def ablate(config: AblateConfig, console: Console | None = None) -> list[dict]:
+    """Train and judge every variant, print the table and write ``result.json``; returns its rows.
+
+    Raises:
+        ValueError: the folder holds another ablation, or a training run failed.
+    """
+    console = console or Console()
+    out = Path(config.out)
+    rows = []
+    for name in config.variants:
+        train = replace(VARIANTS[name][0](config.train), out=str(out / name))
+        bundle = out / name / "bundle"
+        console.rule(f"{name}: {VARIANTS[name][1]}")
+        _train(train, config.processes)
+        loaded = load_bundle(bundle)
+        errors = evaluate(EvalConfig(str(bundle), train.data, train.validation_episodes, out=str(out / name / "eval.json")), console)
+        row = {
+            "variant": name, "parameters": sum(parameter_counts(loaded.model.config)[part] for part in PARTS), "steps": loaded.training["step"],
+            "seconds": loaded.training["seconds"], "errors": errors["modes"], "retrieval": errors["retrieval"],
+        }  # fmt: skip
+        if config.episodes:
+            judge = BenchmarkConfig(str(bundle), config.episodes, config.first_seed, ("uma",), workers=2, out=str(out / name / "benchmark"))
+            row["closed_loop"] = benchmark(judge, console)[0]
+        rows.append(row)
+    (out / "result.json").write_text(json.dumps({"config": asdict(config), "rows": rows}, indent=2, default=str) + "\n")
+    table = Table(title=f"{config.train.batch_size} windows a step, seed {config.train.seed}")
+    for heading in ("variant", "parameters", "steps", "minutes", "control (mm)", "joint (mm)", "dynamics (mm)", "task found again", "success", "95 %", "grasp"):
+        table.add_column(heading, justify="left" if heading == "variant" else "right")
+    for r in rows:
+        e, b = r["errors"], r.get("closed_loop")
+        closed = (f"{b['success']}/{b['episodes']}", f"{100 * b['low']:.0f} to {100 * b['high']:.0f} %", f"{b['grasp']}") if b else ("", "", "")
+        table.add_row(
+            r["variant"], f"{r['parameters'] / 1e6:.2f} M", str(r["steps"]), f"{r['seconds'] / 60:.1f}", f"{e['control']['mean_position_mm']:.1f}",
+            f"{e['joint']['mean_position_mm']:.1f}", f"{e['dynamics']['motion_mm']:.1f}", f"{100 * r['retrieval']:.0f} %", *closed,
+        )  # fmt: skip
+    (console if console.width >= 150 else Console(width=150)).print(table)
+    return rows

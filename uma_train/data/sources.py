@@ -1,0 +1,197 @@
+"""Several sources of episodes in one batch (paper 3.3, A.3): each supervises what it has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from uma.model.encoders import EndEffectorBatch, PointBatch, ReferenceBatch
+from uma.model.inputs import Normalization
+from uma.model.uma import TokenGrid
+from uma_train.data.episode import Episode, EpisodeError
+from uma_train.data.reference import ReferenceSampling
+from uma_train.data.shards import open_folder
+from uma_train.data.transforms import Transforms, transform
+from uma_train.data.windows import Batch, Request, Windows, task_seeds
+
+
+@dataclass(frozen=True)
+class Source:
+    """A folder of episodes, packed or not, and its share of the batches relative to the other sources'."""
+
+    folder: str
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.weight) and self.weight > 0):
+            raise ValueError(f"source {self.folder}: weight {self.weight}, must be > 0")
+
+
+def parse_sources(words: Sequence[str]) -> tuple[Source, ...]:
+    """Sources from words ``FOLDER`` or ``FOLDER=WEIGHT``; a weight that is not given is 1, so that sources come equally often (paper A.3).
+
+    Raises:
+        ValueError: no word, a folder twice, or a weight that is no positive number.
+    """
+    sources = []
+    for word in words:
+        folder, equals, weight = word.rpartition("=") if "=" in word else (word, "", "1")
+        try:
+            sources.append(Source(folder, float(weight)))
+        except ValueError as e:
+            raise ValueError(f"source {word!r}: must be FOLDER or FOLDER=WEIGHT with a weight > 0") from e
+    if not sources:
+        raise ValueError("no source: give at least one folder of episodes")
+    names = [str(Path(s.folder)) for s in sources]
+    if doubled := [n for n in names if names.count(n) > 1]:
+        raise ValueError(f"source {doubled[0]!r} is given twice")
+    return tuple(sources)
+
+
+class Mixture:
+    """Windows of several sources as one.
+
+    Every task of a batch is drawn from source i with probability ``weights[i] / sum(weights)``. Frames are numbered through the sources in order.
+
+    Args:
+        transforms: augmentation of what is drawn.
+
+    Raises:
+        EpisodeError: sources differ in points per frame or in the size of their images.
+    """
+
+    def __init__(self, windows: Sequence[Windows], weights: Sequence[float] | None = None, *, transforms: Transforms | None = None):
+        self.windows = list(windows)
+        w = np.ones(len(self.windows)) if weights is None else np.asarray(weights, float)
+        self.probability = w / w.sum()
+        self.transforms = transforms or Transforms()
+        points = {v.store.points for v in self.windows}
+        sizes = {v.store.image_size for v in self.windows} - {None}
+        if len(points) > 1 or len(sizes) > 1:
+            raise EpisodeError(f"sources differ: points per frame {sorted(points)}, image sizes {sorted(sizes)}; there must be one of each")
+        self.image_size = sizes.pop() if sizes else None
+        for v in self.windows:
+            v.image_size = self.image_size
+        self.ends = np.cumsum([len(v) for v in self.windows])
+
+    def __len__(self) -> int:
+        return int(self.ends[-1])
+
+    @property
+    def episodes(self) -> Sequence[Episode]:
+        """The episodes of all sources, one after the other."""
+        return Chained([v.episodes for v in self.windows])
+
+    def draw(
+        self,
+        size: int,
+        keypoints: int,
+        norm: Normalization,
+        rng: np.random.Generator,
+        frames: np.ndarray | None = None,
+        windows_per_task: int = 1,
+        *,
+        history: int = 0,
+        vary_keypoints: bool = False,
+        with_image: bool = False,
+        share: tuple[int, int] = (0, 1),
+    ) -> Batch:
+        """As `Windows.draw`, over all sources, and transformed. Images are zeros for sources without any."""
+        w = windows_per_task
+        request = Request(keypoints, norm, w, history, vary_keypoints, with_image)
+        groups = None if frames is None else np.asarray(frames).reshape(-1, w)
+        tasks = size // w if groups is None else len(groups)
+        seeds, part = task_seeds(rng, tasks, share)
+        source = rng.choice(len(self.windows), tasks, p=self.probability) if groups is None else np.searchsorted(self.ends, groups[:, 0], "right")
+        seeds, source = seeds[part], source[part]
+        groups = None if groups is None else groups[part] - (self.ends - [len(v) for v in self.windows])[source][:, None]
+        of = [np.flatnonzero(source == i) for i in range(len(self.windows))]
+        batches = [self.windows[i].draw_tasks(seeds[t], request, None if groups is None else groups[t]) for i, t in enumerate(of) if len(t)]
+        batch = batches[0] if len(batches) == 1 else collate(batches, np.concatenate(of).argsort())
+        return transform(batch, self.transforms, norm, seeds)
+
+
+class Chained(Sequence[Episode]):
+    """Sequences of episodes as one."""
+
+    def __init__(self, parts: Sequence[Sequence[Episode]]):
+        self.parts = parts
+        self.ends = np.cumsum([len(p) for p in parts])
+
+    def __len__(self) -> int:
+        return int(self.ends[-1])
+
+    def __getitem__(self, i: int) -> Episode:
+        part = int(np.searchsorted(self.ends, i, "right"))
+        return self.parts[part][i - (int(self.ends[part - 1]) if part else 0)]
+
+    def __iter__(self) -> Iterator[Episode]:
+        return chain.from_iterable(self.parts)
+
+
+def collate(batches: Sequence[Batch], order: np.ndarray) -> Batch:
+    """Batches one after the other, their tasks then put into ``order``; references are padded to the longest."""
+    w = batches[0].windows_per_task
+    rows = (order[:, None] * w + np.arange(w)).reshape(-1)
+    length = max(b.reference.is_valid.shape[1] for b in batches)
+
+    def joined(values: list[Tensor | None], index: np.ndarray) -> Tensor | None:
+        return None if values[0] is None else torch.cat(values)[torch.from_numpy(index)]
+
+    def gather(kind: type, get: Callable, index: np.ndarray):
+        parts = [get(b) for b in batches]
+        return kind(*(joined([getattr(p, f.name) for p in parts], index) for f in fields(kind)))
+
+    def padded(reference: ReferenceBatch) -> ReferenceBatch:
+        grow = length - reference.is_valid.shape[1]
+        return ReferenceBatch(*(torch.cat([v, v.new_zeros(len(v), grow, *v.shape[2:])], 1) for v in (getattr(reference, f.name) for f in fields(reference))))
+
+    text = [t for b in batches for t in b.text]
+    return Batch(
+        gather(PointBatch, lambda b: b.points, rows),
+        gather(EndEffectorBatch, lambda b: b.ee, rows),
+        gather(PointBatch, lambda b: b.initial_points, order),
+        gather(ReferenceBatch, lambda b: padded(b.reference), order),
+        gather(TokenGrid, lambda b: b.grid, rows),
+        np.concatenate([b.T_cam_ee for b in batches])[rows],
+        w,
+        tuple(text[i] for i in order),
+        joined([b.is_moving for b in batches], rows),
+    )
+
+
+def open_sources(
+    sources: Sequence[Source], held_out: int, *, sampling: ReferenceSampling | None = None, transforms: Transforms | None = None
+) -> tuple[Mixture, Mixture]:
+    """Training and validation windows of some sources.
+
+    The last ``held_out`` episodes of every source are held out, or a fifth if that is fewer, and at least one. Validation is not transformed, its o_0 is the
+    episode's first frame, and its references run to the end and pin nothing.
+
+    Raises:
+        EpisodeError: as `open_folder`, or a source has fewer than 2 episodes.
+    """
+    sampling = sampling or ReferenceSampling()
+    training, validation = [], []
+    for source in sources:
+        store = open_folder(source.folder)
+        if len(store) < 2:
+            raise EpisodeError(f"{source.folder}: {len(store)} episode, at least 2 are needed (one is held out)")
+        cut = len(store) - min(held_out, len(store) // 5 or 1)
+        training.append(Windows(store, sampling=sampling, members=range(cut)))
+        quiet = replace(sampling, pinned=0.0, to_the_end=1.0)
+        validation.append(Windows(store, first_is_initial=1.0, sampling=quiet, members=range(cut, len(store))))
+    weights = [s.weight for s in sources]
+    return Mixture(training, weights, transforms=transforms), Mixture(validation, weights)
+
+
+def open_all(sources: Sequence[Source], *, sampling: ReferenceSampling | None = None, first_is_initial: float = 0.75) -> Mixture:
+    """Windows of all episodes of some sources, none held out, not transformed. Raises `EpisodeError` as `open_folder` does."""
+    windows = [Windows(open_folder(s.folder), sampling=sampling, first_is_initial=first_is_initial) for s in sources]
+    return Mixture(windows, [s.weight for s in sources])

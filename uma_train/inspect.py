@@ -1,0 +1,267 @@
+"""What is in an episode, and whether its frames are right: everything stored is projected onto the stored images and compared with them."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from uma.geometry.camera import project
+from uma.types import RATE_HZ, CameraModel
+from uma_train.data.episode import METRE, Episode, EpisodeError, list_episodes, load_episode
+from uma_train.data.shards import open_shards
+
+MIN_INSIDE = 0.95
+"""Least share of points inside the image for the frames to be right; points come from the image, so all should be."""
+
+MAX_COLOR = 16.0
+"""Largest median difference between a point's colour and the image's where it projects, of 255. Over four simulated episodes with images of 160x90 it was 4 as
+recorded, 13 to 15 with the camera turned by 1 degree, 29 to 34 by 2 degrees, 9 to 11 with it 1 cm aside and 27 to 35 with it 3 cm aside."""
+
+BEFORE_SHUFFLED = 0.6
+"""The same difference must be below this share of what it is with the colours dealt out anew: a scene of one colour would agree with any camera."""
+
+
+@dataclass(frozen=True)
+class FrameCheck:
+    """Projection of an episode's stored points, tracks and end effector onto its images.
+
+    Attributes:
+        images: how many were compared.
+        inside: share of the points that fall inside the image and before the camera; tracks_inside: of the tracks that were seen.
+        color: median difference, of 255, between the stored colour of a point and the image's at its projection, mean of the channels.
+        shuffled: the same with the points' colours dealt out anew among the points of the frame: what a camera that is all wrong would give.
+        depth_m: median distance along the optical axis between seen, moving tracks and the nearest point in the image; NaN without one.
+        end_effector_m: median distance of the end effector to the nearest point, metres; NaN without a robot.
+    """
+
+    images: int
+    inside: float
+    tracks_inside: float
+    color: float
+    shuffled: float
+    depth_m: float
+    end_effector_m: float
+
+    @property
+    def failure(self) -> str:
+        """Why the frames are not right, or ""."""
+        if self.inside < MIN_INSIDE:
+            return f"{100 * self.inside:.1f} % of the points fall inside the image, must be {100 * MIN_INSIDE:.0f} %"
+        limit = min(MAX_COLOR, BEFORE_SHUFFLED * self.shuffled)
+        if self.color > limit:
+            return f"points differ from the image in colour by {self.color:.1f} of 255 in the median, limit {limit:.1f}"
+        return ""
+
+
+def image_camera(episode: Episode, image: np.ndarray) -> CameraModel:
+    """Intrinsics at the resolution of a stored image, which is the camera's whole image from edge to edge."""
+    c, (h, w) = episode.camera, image.shape[:2]
+    sx, sy = w / c.width, h / c.height
+    # Edges, not pixel centres, keep their places when an image is resized.
+    return CameraModel(w, h, c.fx * sx, c.fy * sy, (c.cx + 0.5) * sx - 0.5, (c.cy + 0.5) * sy - 0.5, c.frame)
+
+
+def is_inside(uv: np.ndarray, camera: CameraModel) -> np.ndarray:
+    """``(...)`` bool: pixels ``(..., 2)`` that fall into the image; NaN, behind the camera, does not."""
+    with np.errstate(invalid="ignore"):
+        return ((uv >= -0.5) & (uv < np.array([camera.width, camera.height]) - 0.5)).all(-1)
+
+
+def check_frames(episode: Episode) -> FrameCheck | None:
+    """Compare an episode with its images; None if it has no image or no intrinsics."""
+    if not len(episode.images) or episode.camera is None:
+        return None
+    rng = np.random.default_rng(0)
+    inside, tracks_inside, color, shuffled, depth, ee = ([] for _ in range(6))
+    for image, frame in zip(episode.images, episode.image_frame, strict=True):
+        camera, step = image_camera(episode, image), episode.frame_step[frame]
+        xyz, rgb = episode.xyz[frame] * METRE, episode.rgb[frame].astype(float)
+        uv = project(xyz, camera)
+        is_in = is_inside(uv, camera)
+        inside.append(is_in)
+        u, v = np.round(uv[is_in]).astype(int).T
+        there = image[v, u].astype(float)
+        color.append(np.abs(there - rgb[is_in]).mean(-1))
+        shuffled.append(np.abs(there - rng.permutation(rgb[is_in])).mean(-1))
+        seen = episode.tracks[step][episode.track_valid[step]]
+        tracks_inside.append(is_inside(project(seen, camera), camera))
+        on = episode.tracks[step][episode.track_valid[step] & episode.track_moving]
+        track_uv = project(on, camera)
+        for point, pixel in zip(on[is_inside(track_uv, camera)], track_uv[is_inside(track_uv, camera)], strict=True):
+            if is_in.any():
+                nearest = np.linalg.norm(uv[is_in] - pixel, axis=1).argmin()
+                depth.append(abs(float(xyz[is_in][nearest, 2] - point[2])))
+        if episode.meta["has_robot"]:
+            ee.append(float(np.linalg.norm(xyz - episode.pose[step, :3, 3], axis=1).min()))
+
+    def middle(values: list) -> float:
+        return float(np.median(values)) if len(values) else float("nan")
+
+    def share(values: list[np.ndarray]) -> float:
+        flat = np.concatenate(values)
+        return float(flat.mean()) if len(flat) else float("nan")
+
+    colors, dealt = (np.concatenate(v) for v in (color, shuffled))
+    return FrameCheck(len(episode.images), share(inside), share(tracks_inside), middle(colors), middle(dealt), middle(depth), middle(ee))
+
+
+def frame_lines(episode: Episode) -> tuple[list[str], bool]:
+    """What `check_frames` found, for people, and whether the frames are right as far as can be told."""
+    check = check_frames(episode)
+    if check is None:
+        return [f"frames     not checked: {'no camera intrinsics' if episode.camera is None else 'no image stored'}"], True
+    lines = [
+        f"frames     {'WRONG: ' + check.failure if check.failure else 'right'}",
+        f"  {check.images} images: {100 * check.inside:.1f} % of the points and {100 * check.tracks_inside:.1f} % of the seen tracks fall inside",
+        f"  colour of points and image differ by {check.color:.1f} of 255 in the median ({check.shuffled:.1f} if dealt out anew)",
+        f"  depth of moving tracks and of the nearest point in the image differ by {1e3 * check.depth_m:.0f} mm in the median",
+    ]
+    if episode.meta["has_robot"]:
+        lines.append(f"  end effector to the nearest point: {1e3 * check.end_effector_m:.0f} mm in the median")
+    return lines, not check.failure
+
+
+def _report(path: Path) -> tuple[str, bool]:
+    e = load_episode(path)
+    meta, (S, K) = e.meta, e.track_valid.shape
+    xyz = e.xyz * METRE
+    path_m = np.linalg.norm(np.diff(e.tracks, axis=0), axis=-1).sum(0)
+    lines = [
+        f"{path}",
+        f"source     {meta['source'] or 'unknown'}; text {meta['text']!r}; coordinates in {meta['camera_frame'] or 'an unnamed camera frame'}",
+        f"steps      {S} at {RATE_HZ:.0f} Hz, {S / RATE_HZ:.1f} s; {len(xyz)} frames of {xyz.shape[1]} points, one each "
+        f"{np.diff(e.frame_step).mean() / RATE_HZ if len(xyz) > 1 else 0:.2f} s; {len(e.images)} images"
+        + (f" of {e.images.shape[2]}x{e.images.shape[1]}" if len(e.images) else ""),
+        "points     " + ", ".join(f"{a} {xyz[..., i].min():.2f} to {xyz[..., i].max():.2f}" for i, a in enumerate("xyz"))
+        + f", height {e.height.min() * METRE:.3f} to {e.height.max() * METRE:.3f} m",
+        f"tracks     {K}, {int(e.track_moving.sum())} of them moving; seen in {100 * e.track_valid.mean():.1f} % of the steps; "
+        f"path {path_m.min():.2f} to {path_m.max():.2f} m; {len(e.static)} static points",
+    ]  # fmt: skip
+    if meta["has_robot"]:
+        p = e.pose[:, :3, 3]
+        lines.append(f"robot      measured over {np.linalg.norm(np.diff(p, axis=0), axis=-1).sum():.2f} m, gripper {e.gripper.min():.2f} to {e.gripper.max():.2f}")
+    else:
+        lines.append("robot      none")
+    if meta["has_actions"]:
+        ahead = 1e3 * np.linalg.norm(e.target_pose[:, :3, 3] - e.pose[:, :3, 3], axis=-1)
+        lines.append(f"actions    commanded {np.median(ahead):.0f} mm ahead of the measured pose in the median, {ahead.max():.0f} mm at most")
+    else:
+        lines.append("actions    none: supervises motion alone")
+    frames, is_right = frame_lines(e)
+    return "\n".join(lines + frames), is_right
+
+
+def episode_report(path: str | Path) -> str:
+    """Counts, rates, ranges, validity and the frames check of one episode file.
+
+    Raises:
+        EpisodeError: the file is damaged.
+    """
+    return _report(Path(path))[0]
+
+
+def folder_report(folder: str | Path) -> str:
+    """Counts of a folder of episodes, packed or not, and the frames check of each that has images.
+
+    Raises:
+        EpisodeError: no episode, or a damaged one.
+    """
+    return _folder(Path(folder))[0]
+
+
+def _folder(folder: Path) -> tuple[str, bool]:
+    if (folder / "index.json").exists():
+        store = open_shards(folder)
+        named, kind = ((f"episode {i}", store[i]) for i in range(len(store))), f"{len(store.shards)} shards of {store.points} points a frame"
+    else:
+        named, kind = ((p.name, load_episode(p)) for p in list_episodes(folder)), "one file each"
+    count = steps = frames = images = robots = actions = texts = checked = 0
+    seen, moving, wrong, sources = [], [], [], set()
+    for name, e in named:
+        count, steps, frames, images = count + 1, steps + len(e.pose), frames + len(e.xyz), images + len(e.images)
+        robots, actions, texts = robots + e.meta["has_robot"], actions + e.meta["has_actions"], texts + bool(e.meta["text"])
+        sources.add(e.meta["source"] or "unknown")
+        seen.append(e.track_valid.mean())
+        moving.append(e.track_moving.mean())
+        check = check_frames(e)
+        checked += check is not None
+        if check is not None and check.failure:
+            wrong.append(f"  {name}: {check.failure}")
+    lines = [
+        f"{folder}: {count} episodes ({kind}) from {', '.join(sorted(sources))}",
+        f"  {steps} steps ({steps / RATE_HZ / 60:.1f} min), {frames} frames, {images} images",
+        f"  {robots} with a robot, {actions} with actions, {texts} with a text",
+        f"  tracks seen in {100 * np.mean(seen):.1f} % of the steps, {100 * np.mean(moving):.1f} % of them move",
+        f"frames     {f'WRONG in {len(wrong)} of' if wrong else 'right in all'} {checked} episodes that have images",
+    ]
+    return "\n".join(lines + wrong), not wrong
+
+
+def draw_overlay(episode: Episode, scale: int = 5) -> np.ndarray:
+    """``(h, w, 3)`` uint8: the first, middle and last image side by side, enlarged, with what is stored drawn where it projects.
+
+    Points are small squares in their own colour within a dark rim: they vanish where the frames are right. Tracks are green where they move, blue where
+    they stay, and red where they were not seen, with their next second as a line; the end effector is three axes of 5 cm, x red, y green, z blue.
+
+    Raises:
+        EpisodeError: no image or no intrinsics.
+    """
+    from PIL import Image, ImageDraw
+
+    if not len(episode.images) or episode.camera is None:
+        raise EpisodeError("episode: no picture without a stored image and camera intrinsics")
+    pictures = []
+    for i in np.unique(np.linspace(0, len(episode.images) - 1, 3).round().astype(int)):
+        frame = episode.image_frame[i]
+        step = int(episode.frame_step[frame])
+        image = Image.fromarray(episode.images[i])
+        image = image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
+        camera = image_camera(episode, np.asarray(image))
+        canvas = ImageDraw.Draw(image)
+
+        def line(points: np.ndarray, color: tuple, width: int, canvas=canvas, camera=camera) -> None:
+            uv = project(points, camera)
+            if np.isfinite(uv).all():
+                canvas.line([tuple(p) for p in uv], fill=color, width=width)
+
+        for p, c in zip(project(episode.xyz[frame] * METRE, camera), episode.rgb[frame], strict=True):
+            if np.isfinite(p).all():
+                canvas.rectangle([*(p - 2), *(p + 2)], fill=tuple(int(v) for v in c), outline=(40, 40, 40))
+        if episode.meta["has_robot"]:
+            T = episode.pose[step]
+            for axis, color in enumerate(((255, 0, 0), (0, 255, 0), (0, 0, 255))):
+                line(np.stack([T[:3, 3], T[:3, 3] + 0.05 * T[:3, axis]]), color, 3)
+        for k in range(episode.tracks.shape[1]):
+            color = (255, 40, 40) if not episode.track_valid[step, k] else (40, 255, 40) if episode.track_moving[k] else (60, 120, 255)
+            line(episode.tracks[step : step + int(RATE_HZ) + 1, k], color, 1)
+            p = project(episode.tracks[step, k], camera)
+            if np.isfinite(p).all():
+                canvas.ellipse([*(p - 3), *(p + 3)], fill=color)
+        pictures.append(np.asarray(image))
+    return np.concatenate(pictures, 1)
+
+
+def main(argv: list[str]) -> int:
+    """``uma inspect EPISODE|FOLDER``. Exit code 1 if a frames check fails, 2 if a file is damaged."""
+    parser = argparse.ArgumentParser(prog="uma inspect", description="show a training episode or a folder of them, and check its frames")
+    parser.add_argument("what", type=Path, help="an episode (.npz), a folder of them, or a packed folder")
+    parser.add_argument("--out", type=Path, help="also draw the episode's contents over its images, into this PNG; of a folder, those of its first episode")
+    args = parser.parse_args(argv)
+    try:
+        text, is_right = _folder(args.what) if args.what.is_dir() else _report(args.what)
+        print(text)
+        if args.out:
+            from PIL import Image
+
+            packed = args.what.is_dir() and (args.what / "index.json").exists()
+            first = open_shards(args.what)[0] if packed else load_episode(list_episodes(args.what)[0] if args.what.is_dir() else args.what)
+            Image.fromarray(draw_overlay(first)).save(args.out)
+            print(f"drawn      {args.out}")
+    except EpisodeError as e:
+        print(f"uma inspect: {e}", file=sys.stderr)
+        return 2
+    return 0 if is_right else 1

@@ -1,0 +1,402 @@
+"""Each mechanism of the paper, proven or refuted by a number, on a synthetic world that needs minutes (`uma mechanisms`)."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+from torch import Tensor
+
+from uma.checkpoint.bundle import Contract, save_bundle
+from uma.model.config import ModelConfig, PointConfig
+from uma.model.contrastive import ProjectionHead
+from uma.model.inputs import ACTION_DIM, decode_actions
+from uma.model.masks import MaskMix, pattern
+from uma.model.uma import Uma
+from uma_train.adapt import Adaptation, adapt
+from uma_train.benchmark import wilson
+from uma_train.config import TrainConfig
+from uma_train.data.episode import Episode
+from uma_train.data.reference import ReferenceSampling
+from uma_train.data.windows import Batch, Windows, measure_normalization
+from uma_train.loop import Trainer
+from uma_train.objectives import Objective
+from uma_train.views import ViewSampling
+from uma_train.worlds import push
+
+MODEL = ModelConfig(
+    width=48,
+    heads=4,
+    layers=2,
+    task_tokens=4,
+    groups=(24, 12),
+    group_size=6,
+    group_widths=(24,),
+    task_layers=1,
+    points=PointConfig(near=24, low=24, rest=16),
+)
+"""Large enough for these worlds, and trained in a minute or two on one core."""
+
+MASKS = MaskMix(control=0.25, joint=0.35, dynamics=0.15, inverse=0.15, random=0.1)
+"""All regimes often enough for a short run."""
+
+FRESH = 10_000_000
+"""Seeds from here on are never trained on."""
+
+
+@dataclass(frozen=True)
+class MechanismsConfig:
+    """`uma mechanisms`.
+
+    Attributes:
+        out: folder of the trained models and the result; trained ones are taken up again.
+        parts: "push" (what belongs together, and who is followed) and "intents" (contrastive term, soft prompts).
+        seed: of weights, data, batches and noise.
+        episodes: demonstrations in each world.
+        push_steps, intent_steps: optimiser steps.
+        batch_size, lr: of both.
+        samples: fresh scenes behind every number.
+        weights: values of lambda_c that are compared, on the same data, steps and seed.
+        yaw: scenes of the intents are turned by up to this, radians, and so are the views of the contrastive term.
+        candidates: intents among which one is to be found again.
+        demonstrations, adapt_steps: of a soft prompt.
+        num_steps: Euler steps of the sampler.
+        threads: torch threads.
+    """
+
+    out: str = "runs/mechanisms"
+    parts: tuple[str, ...] = ("push", "intents")
+    seed: int = 0
+    episodes: int = 3000
+    push_steps: int = 800
+    intent_steps: int = 3000
+    batch_size: int = 32
+    lr: float = 3e-3
+    samples: int = 256
+    weights: tuple[float, ...] = (0.0, 0.001, 0.1)
+    yaw: float = 1.5
+    candidates: int = 24
+    demonstrations: int = 25
+    adapt_steps: int = 300
+    num_steps: int = 8
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        if unknown := set(self.parts) - {"push", "intents"}:
+            raise ValueError(f"parts: {sorted(unknown)[0]!r}, must be of push, intents")
+        if self.samples < 2 * self.candidates:
+            raise ValueError(f"samples {self.samples}: must be at least twice the {self.candidates} candidates")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One number.
+
+    Attributes:
+        mechanism, what: what it is about.
+        value, low, high: with its 95 % interval; a share, or millimetres.
+        count: samples behind it.
+        unit: "%" or "mm".
+        limit: what it must be, in words; empty if it is only told.
+        holds: whether it is; None if it is only told.
+    """
+
+    mechanism: str
+    what: str
+    value: float
+    low: float
+    high: float
+    count: int
+    unit: str
+    limit: str = ""
+    holds: bool | None = None
+
+    def text(self) -> str:
+        """Value and interval for people."""
+        if self.unit == "%":
+            return f"{100 * self.value:.1f} % ({100 * self.low:.1f} to {100 * self.high:.1f})"
+        return f"{self.value:.1f} mm ({self.low:.1f} to {self.high:.1f})"
+
+
+def share(mechanism: str, what: str, hits: np.ndarray, *, at_least: float | None = None, below: float | None = None) -> Finding:
+    """A share of ``hits`` (bool) with Wilson's interval; its value is held against the limit."""
+    value = float(np.mean(hits))
+    limit, holds = "", None
+    if at_least is not None:
+        limit, holds = f">= {100 * at_least:.0f} %", value >= at_least
+    if below is not None:
+        limit, holds = f"< {100 * below:.0f} %", value < below
+    return Finding(mechanism, what, value, *wilson(int(np.sum(hits)), len(hits)), len(hits), "%", limit, holds)
+
+
+def distance(mechanism: str, what: str, metres: np.ndarray, *, beats: Finding | None = None) -> Finding:
+    """A mean distance in millimetres with its normal interval; it beats another one if the intervals do not touch."""
+    mm = 1e3 * np.asarray(metres)
+    half = 1.96 * mm.std(ddof=1) / np.sqrt(len(mm))
+    value = float(mm.mean())
+    limit, holds = ("", None) if beats is None else (f"< {beats.low:.0f} mm", bool(value + half < beats.low))
+    return Finding(mechanism, what, value, float(value - half), float(value + half), len(mm), "mm", limit, holds)
+
+
+def train_world(config: MechanismsConfig, name: str, episodes: list[Episode], objective: Objective, steps: int, console: Console) -> tuple[Uma, ProjectionHead]:
+    """Train `MODEL` on ``episodes``, or take the run up where it stopped; returns the averaged model and the projection head.
+
+    Raises:
+        ValueError: the folder holds a run with another configuration.
+    """
+    folder = Path(config.out) / name
+    norm = measure_normalization(episodes)
+    if not (folder / "start").exists():
+        torch.manual_seed(config.seed)
+        save_bundle(folder / "start", Uma(MODEL, norm), Contract(), training={"seed": config.seed}, card=f"# {name}: untrained\n")
+    trainer = Trainer(
+        TrainConfig(
+            out=str(folder),
+            init=str(folder / "start"),
+            steps=steps,
+            batch_size=config.batch_size,
+            micro_batch=config.batch_size,
+            windows_per_task=1,
+            lr=config.lr,
+            warmup=50,
+            ema=0.99,
+            keypoints=2,
+            seed=config.seed,
+            device="cpu",
+            bf16=False,  # slower than single precision at this width
+            objective=objective,
+        ),
+        Windows(episodes),
+        norm,
+    )
+    state = folder / "state.pt"
+    if state.exists():
+        trainer.load(state)
+    with Progress(console=console) as progress:
+        bar = progress.add_task(name, total=steps, completed=trainer.step)
+        began = time.monotonic() - trainer.seconds
+        while not trainer.is_done():
+            trainer.update(trainer.draw(trainer.step))
+            trainer.seconds = time.monotonic() - began
+            progress.update(bar, completed=trainer.step)
+            if trainer.step % 500 == 0 or trainer.step == steps:
+                trainer.save(state)
+    console.print(f"{name}: {trainer.step} steps of {config.batch_size} in {trainer.seconds:.0f} s")
+    return trainer.averaged(), trainer.head.eval()
+
+
+def evenly(model: Uma, episodes: list[Episode], keypoints: int, seed: int) -> Batch:
+    """One window of each episode, told by a whole reference."""
+    windows = Windows(episodes, first_is_initial=1.0, sampling=ReferenceSampling(to_the_end=1.0, pinned=0.0))
+    return windows.draw(len(episodes), keypoints, model.normalization, np.random.default_rng(seed), np.arange(len(episodes)))
+
+
+@torch.no_grad()
+def told(model: Uma, episodes: list[Episode], seed: int = 0) -> Tensor:
+    """Task tokens ``(B, M, d)`` of a reference drawn from each episode."""
+    batch = evenly(model, episodes, 0, seed)
+    return model.encode_task(batch.initial_points, batch.reference)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Ends of sampled windows in the objects' first frames, ``(B, 3)`` metres.
+
+    Attributes:
+        acted: where the world's physics take the object if the sampled actions are done.
+        moved: where the sampled motion takes it; empty without motion tokens.
+    """
+
+    acted: np.ndarray
+    moved: np.ndarray
+
+
+@torch.no_grad()
+def ask(model: Uma, episodes: list[Episode], task: Tensor, *, acts: bool = True, moves: bool = True, keypoints: int = 4, seed: int = 0, num_steps: int = 8) -> Answer:
+    """Sample one window of each episode, each under its own noise.
+
+    Args:
+        task: ``(B, M, d)`` tokens, or one ``(M, d)`` for all.
+        acts, moves: whether actions, or motion, are targets; what is no target is given as the episode has it.
+        keypoints: motion tokens a step; 0 = control.
+    """
+    batch, B = evenly(model, episodes, keypoints, seed), len(episodes)
+    T = batch.grid.action.shape[1]
+    generator = torch.Generator().manual_seed(seed)
+    noise = (torch.randn(B, T, ACTION_DIM, generator=generator), torch.randn(B, T, keypoints, 3, generator=generator))
+    cache = model.prepare_context(batch.points, batch.ee, task.expand(B, -1, -1))
+    action, motion = model.sample(batch.grid, pattern(B, T, keypoints, action_target=acts, motion_target=moves), cache, noise, num_steps)
+    norm = model.normalization
+    acted, moved = [], []
+    for i, e in enumerate(episodes):
+        T_cam_object = np.array(e.meta["T_cam_object"])
+        poses, _ = decode_actions(action[i, 1:].numpy(), batch.T_cam_ee[i], norm)
+        acted.append(push.carried(T_cam_object, poses))
+        if keypoints:
+            travelled = norm.local_scale * (motion[i, -1] - batch.grid.identity[i]).numpy().mean(0)
+            moved.append(travelled @ T_cam_object[:3, :3])
+    return Answer(np.array(acted), np.array(moved))
+
+
+def side(ends: np.ndarray) -> np.ndarray:
+    """1 = the object's left, -1 = its right."""
+    return np.sign(ends[:, 1])
+
+
+def zero_tokens() -> Tensor:
+    """Task tokens of who is told nothing."""
+    return torch.zeros(MODEL.task_tokens, MODEL.width)
+
+
+def train_push(config: MechanismsConfig, console: Console) -> Uma:
+    """The model of the pushing world; half of its samples are told nothing."""
+    episodes = [push.push_episode(seed, points=MODEL.points.total) for seed in range(config.episodes)]
+    return train_world(config, "push", episodes, Objective(contrastive_weight=0.0, task_dropout=0.5, masks=MASKS), config.push_steps, console)[0]
+
+
+def push_findings(model: Uma, samples: int, num_steps: int = 8) -> list[Finding]:
+    """What joint, inverse, dynamics and control samples do in the pushing world, on ``samples`` fresh scenes each."""
+    N = MODEL.points.total
+
+    def scenes(first: int, **options: object) -> list[Episode]:
+        return [push.push_episode(FRESH + first + i, points=N, **options) for i in range(samples)]
+
+    def run(episodes: list[Episode], task: Tensor, seed: int, **options: object) -> Answer:
+        return ask(model, episodes, task, seed=seed, num_steps=num_steps, **options)
+
+    nothing = zero_tokens()
+    out = []
+    for habit, colour in ((False, "even"), (True, f"{100 * push.HABIT:.0f} % right")):
+        here = scenes(0, habit=habit)
+        truth = np.array([np.sign(e.meta["intent"][1]) for e in here])
+        joint = run(here, nothing, 1)
+        out.append(share("joint", f"{colour}: motion and action agree, told nothing", side(joint.acted) == side(joint.moved), at_least=0.95))
+        left = side(joint.acted) > 0
+        if not habit:
+            out.append(share("joint", f"{colour}: the rarer side", left if left.mean() < 0.5 else ~left, at_least=0.25))
+        control, motion = run(here, nothing, 2, keypoints=0).acted, run(here, nothing, 3).moved
+        limit = None if habit else 0.75  # with the habit, draws that know nothing of each other agree in 0.85^2 + 0.15^2 = 74.5 %
+        out.append(share("separate", f"{colour}: motion and action agree, drawn apart", side(control) == side(motion), below=limit))
+        out.append(share("inverse", f"{colour}: actions on the motion's side, told nothing", side(run(here, nothing, 4, moves=False).acted) == truth, at_least=0.95))
+        if habit:
+            out.append(share("task tokens", f"{colour}: told nothing, control follows the habit", side(control) < 0, at_least=0.75))
+    rare = scenes(samples, habit=True, side=1)
+    out.append(share("dynamics", "motion follows actions to the rarer side, told nothing", side(run(rare, nothing, 5, acts=False).moved) > 0, at_least=0.95))
+    usual = told(model, scenes(samples, habit=True, side=-1))
+    out.append(share("dynamics", "the same, told the other side", side(run(rare, usual, 5, acts=False).moved) > 0))
+    own = told(model, rare)
+    out.append(share("control", "actions follow the reference to the rarer side", side(run(rare, own, 6, keypoints=0).acted) > 0, at_least=0.95))
+    out.append(share("control", "the same, sampled jointly with motion", side(run(rare, own, 6).acted) > 0, at_least=0.95))
+    for text, to in (("left for right", 1), ("right for left", -1)):
+        here, other = scenes(2 * samples, habit=False, side=-to), told(model, scenes(3 * samples, habit=False, side=to))
+        out.append(share("task tokens", f"swapped {text}, from another scene: the side flips", side(run(here, other, 7, keypoints=0).acted) == to, at_least=0.95))
+    return out
+
+
+def train_intents(config: MechanismsConfig, weight: float, console: Console) -> tuple[Uma, ProjectionHead]:
+    """A model of the world of many intents, half of whose episodes are video, with lambda_c = ``weight``."""
+    episodes = [push.intent_episode(seed, points=MODEL.points.total, yaw=config.yaw, is_video=seed % 2 == 1) for seed in range(config.episodes)]
+    views = ViewSampling(turn_rad=config.yaw)
+    objective = Objective(contrastive_weight=weight, task_dropout=0.1, masks=MASKS, views=views)
+    return train_world(config, f"intents-{weight:g}", episodes, objective, config.intent_steps, console)
+
+
+def retrieved(a: Tensor, b: Tensor, candidates: int) -> np.ndarray:
+    """Whether each row of ``(n, e)`` embeddings ``a`` is closest, by cosine after taking off the mean, to its own row of ``b`` among the block's ``candidates``."""
+    middle = torch.cat([a, b]).mean(0)
+    a, b = (torch.nn.functional.normalize(v - middle, dim=-1).view(-1, candidates, v.shape[-1]) for v in (a, b))
+    return ((a @ b.transpose(1, 2)).argmax(-1) == torch.arange(candidates)).flatten().numpy()
+
+
+def retrieval(config: MechanismsConfig, model: Uma, head: ProjectionHead | None) -> np.ndarray:
+    """Whether an intent is found again in another scene, by other keypoints and waypoints: by task tokens, or by g_phi of them (paper Eq. 8)."""
+    n = config.samples // config.candidates * config.candidates
+    tokens = []
+    for first in (0, n):
+        rng = np.random.default_rng([3, config.seed])
+        here = [push.intent_episode(FRESH + first + i, points=MODEL.points.total, yaw=config.yaw, intent=push.draw_intent(rng)) for i in range(n)]
+        tokens.append(told(model, here, seed=first))
+    with torch.no_grad():
+        return retrieved(*(c.flatten(1) if head is None else head(c) for c in tokens), config.candidates)
+
+
+def prompt_findings(config: MechanismsConfig, model: Uma, label: str) -> list[Finding]:
+    """Goal errors of `push.HELD_OUT` on fresh scenes under prompts: unadapted, adapted with actions, adapted from motion alone, and its own references."""
+    N = MODEL.points.total
+
+    def scenes(first: int, count: int, **options: object) -> list[Episode]:
+        return [push.intent_episode(FRESH + first + i, points=N, yaw=config.yaw, **options) for i in range(count)]
+
+    goal = push.object_path(push.hand_path(push.HELD_OUT))[-1, :3, 3]
+    fresh = scenes(100_000, config.samples, intent=push.HELD_OUT)
+
+    def errors(task: Tensor) -> np.ndarray:
+        return np.linalg.norm(ask(model, fresh, task, keypoints=0, seed=8, num_steps=config.num_steps).acted - goal, axis=-1)
+
+    mechanism = f"soft prompt, lambda_c {label}"
+    start = told(model, scenes(200_000, 256)).mean(0)
+    unadapted = distance(mechanism, "c_0, the mean of the trained tasks' tokens", errors(start))
+    out = [unadapted, distance(mechanism, "zeroed tokens", errors(zero_tokens()))]
+    for is_video, text in ((False, "motion and actions"), (True, "motion alone")):
+        windows = Windows(scenes(300_000, config.demonstrations, intent=push.HELD_OUT, is_video=is_video))
+
+        def draw(size: int, keypoints: int, rng: np.random.Generator, windows: Windows = windows) -> Batch:
+            return windows.draw(size, keypoints, model.normalization, rng)
+
+        how = Adaptation(steps=config.adapt_steps, batch_size=config.batch_size, action_weight=0.0 if is_video else 2.0, masks=MASKS, seed=config.seed)
+        tokens, _ = adapt(model, draw, start, how)
+        out.append(distance(mechanism, f"adapted on {config.demonstrations} demonstrations: {text}", errors(tokens), beats=unadapted))
+    out.append(distance(mechanism, "not adapted: references of the task itself", errors(told(model, fresh))))
+    return out
+
+
+def intent_findings(config: MechanismsConfig, console: Console) -> list[Finding]:
+    """Retrieval and soft prompts for every lambda_c of ``config.weights``."""
+    found, prompts = [], []
+    for weight in config.weights:
+        model, head = train_intents(config, weight, console)
+        what = f"same intent found in a new scene, among {config.candidates}"
+        row = share(f"retrieval, lambda_c {weight:g}", f"{what}: task tokens", retrieval(config, model, None))
+        if weight and config.weights[0] == 0:
+            row = replace(row, limit="above lambda_c 0", holds=row.low > found[0].high)
+        found.append(row)
+        if weight:
+            found.append(share(f"retrieval, lambda_c {weight:g}", f"{what}: g_phi of them", retrieval(config, model, head)))
+        prompts += prompt_findings(config, model, f"{weight:g}")
+        for f in [f for f in found + prompts if f.mechanism.endswith(f" {weight:g}")]:
+            console.print(f"{f.mechanism}: {f.what}: {f.text()}", highlight=False)
+    return found + prompts
+
+
+def mechanisms(config: MechanismsConfig, console: Console | None = None) -> dict:
+    """Train or take up, measure, print, and write ``result.json``; returns what it holds.
+
+    Raises:
+        ValueError: the folder holds runs with another configuration.
+    """
+    console = console or Console()
+    torch.set_num_threads(config.threads)
+    out = Path(config.out)
+    out.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
+    findings = []
+    if "push" in config.parts:
+        findings += push_findings(train_push(config, console), config.samples, config.num_steps)
+    if "intents" in config.parts:
+        findings += intent_findings(config, console)
+    table = Table(title=f"seed {config.seed}, {config.samples} fresh scenes a number, 95 % intervals")
+    for heading in ("mechanism", "what", "measured", "of", "must be", "holds"):
+        table.add_column(heading, justify="right" if heading == "of" else "left")
+    for f in findings:
+        table.add_row(f.mechanism, f.what, f.text(), str(f.count), f.limit, {None: "", True: "yes", False: "NO"}[f.holds])
+    Console(width=170).print(table) if console.width < 170 else console.print(table)
+    result = {"config": asdict(config), "findings": [asdict(f) for f in findings], "wall_seconds": round(time.monotonic() - began, 1), "torch": torch.__version__}
+    (out / "result.json").write_text(json.dumps(result, indent=2) + "\n")
+    return result

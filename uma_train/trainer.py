@@ -1,0 +1,168 @@
+"""The state of a training run and its one step, independent of how many processes share the work."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from uma.checkpoint.bundle import load_bundle
+from uma.checkpoint.typed import to_json
+from uma.model.contrastive import ProjectionHead
+from uma.model.inputs import Normalization
+from uma.model.uma import Uma
+from uma_train.config import TrainConfig
+from uma_train.data.windows import Batch
+from uma_train.distributed import Processes, like, whole
+from uma_train.objectives import losses
+
+FREE = {"threads", "save_every", "validate_every", "tensorboard", "device"}
+"""Fields that a resumed run may change."""
+
+
+class Drawable(Protocol):
+    """What batches are drawn from: `Windows` or a `Mixture` of sources."""
+
+    def draw(self, size: int, keypoints: int, norm: Normalization, rng: np.random.Generator, **options: Any) -> Batch: ...
+
+
+class Trainer:
+    """Weights, their average, the optimiser and the random states of a run.
+
+    A step is made of micro-batches. Micro-batch m of step s is drawn, masked and noised from generators seeded by (seed, s, m), and
+    process r of n computes those with m = r modulo n. So a resumed run sees the batches that it would have seen, and the sum of the gradients is
+    the same, up to the order of additions, for any number of processes.
+    """
+
+    def __init__(self, config: TrainConfig, windows: Drawable, norm: Normalization, processes: Processes | None = None):
+        torch.manual_seed(config.seed)
+        self.config, self.windows = config, windows
+        self.processes = processes or Processes()
+        self.micro_batches = config.batch_size // config.micro_batch
+        if self.micro_batches % self.processes.count:
+            raise ValueError(
+                f"batch_size {config.batch_size} / micro_batch {config.micro_batch} = {self.micro_batches}: must be a multiple of the {self.processes.count} processes"
+            )
+        self.model = load_bundle(config.init).model if config.init else Uma(config.model_config(), norm)
+        self.head = ProjectionHead(self.model.config)
+        self.model.train().to(self.processes.device)
+        self.head.to(self.processes.device)
+        self.processes.prepare(self.model, self.head)
+        self.parameters = [*self.model.parameters(), *(self.head.parameters() if config.objective.contrastive_weight else ())]
+        self.average = {k: v.clone() for k, v in self.model.state_dict().items()}
+        self.optimizer = torch.optim.AdamW(self.parameters, lr=config.lr, weight_decay=config.weight_decay, betas=(0.9, 0.95))
+        self.step = 0
+        self.seconds = 0.0
+        self.progress = 0.0
+
+    def draw(self, step: int) -> list[Batch]:
+        """This process's micro-batches of a step: with or without motion tokens and history, as the mask mix says, alike on all."""
+        c, masks = self.config, self.config.objective.masks
+        shared = np.random.default_rng([c.seed, step])
+        K = c.keypoints if shared.random() < masks.with_motion else 0
+        history = self.model.config.history if shared.random() < masks.history else 0
+        return [self._draw(step, m, K, history) for m in range(self.processes.rank, self.micro_batches, self.processes.count)]
+
+    def _draw(self, step: int, m: int, K: int, history: int) -> Batch:
+        c = self.config
+        rng = np.random.default_rng([c.seed, step, m])
+        return self.windows.draw(
+            c.micro_batch, K, self.model.normalization, rng, windows_per_task=c.windows_per_task, history=history, vary_keypoints=c.vary_keypoints,
+            with_image=self.model.config.image.kind != "none",
+        )  # fmt: skip
+
+    def rate(self) -> float:
+        """Learning rate of the present step."""
+        c = self.config
+        warm = min(1.0, (self.step + 1) / max(1, c.warmup))
+        return c.lr * warm * 0.5 * (1 + math.cos(math.pi * self.progress))
+
+    def is_done(self) -> bool:
+        """Advance `progress`, the share of the run that is over, by steps or by the clock; True at the end."""
+        c = self.config
+        by_clock = self.seconds / (60 * c.minutes) if c.minutes else 0.0
+        self.progress = min(1.0, self.processes.from_first(max(self.step / c.steps, by_clock)))
+        return self.progress >= 1.0
+
+    def update(self, batches: list[Batch]) -> dict[str, float]:
+        """One optimiser step; returns the losses, averaged over all micro-batches, and the norm of the gradient.
+
+        Raises:
+            FloatingPointError: the gradient is not finite; the weights are as before.
+        """
+        c = self.config
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate()
+        self.optimizer.zero_grad(set_to_none=True)
+        sums: dict[str, float] = {}
+        for m, batch in zip(range(self.processes.rank, self.micro_batches, self.processes.count), batches, strict=True):
+            generator = torch.Generator().manual_seed(((c.seed * 1_000_003 + self.step) * 1024 + m) % (1 << 62))
+            with torch.autocast(self.processes.device.type, torch.bfloat16, enabled=c.bf16):
+                out = losses(self.model, self.head, batch, c.objective, generator)
+            (out["total"] / self.micro_batches).backward()
+            for k, v in out.items():
+                sums[k] = sums.get(k, 0.0) + v.item() / self.micro_batches
+        values = dict(zip(sums, self.processes.sum_values(sums.values()), strict=True))
+        self.processes.sum_gradients(self.parameters)
+        norm = whole(torch.nn.utils.clip_grad_norm_(self.parameters, c.clip_norm)).item()
+        if not math.isfinite(norm):
+            raise FloatingPointError(f"gradient norm {norm} at step {self.step}")
+        self.optimizer.step()
+        self.step += 1
+        decay = min(c.ema, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            for k, v in self.model.state_dict().items():
+                self.average[k].lerp_(v, 1 - decay)
+        return {**values, "gradient_norm": norm}
+
+    def averaged(self) -> Uma:
+        """A copy of the model with the averaged weights, on the CPU, for validation and shipping. All processes must call it."""
+        model = Uma(self.model.config, self.model.normalization)
+        model.load_state_dict(whole(self.average))
+        return model.eval()
+
+    def save(self, path: Path) -> None:
+        """Write the training state atomically. All processes must call it; the first one writes."""
+        state = whole(
+            {
+                "model": self.model.state_dict(),
+                "head": self.head.state_dict(),
+                "average": self.average,
+                "optimizer": self.optimizer.state_dict(),
+                "step": self.step,
+                "seconds": self.seconds,
+                "config": json.dumps(to_json(self.config)),
+            }
+        )
+        if self.processes.is_first:
+            part = path.with_suffix(".part")
+            torch.save(state, part)
+            os.replace(part, path)
+
+    def load(self, path: Path) -> None:
+        """Resume from `save`.
+
+        Raises:
+            ValueError: the state is of a run with another configuration.
+        """
+        state = torch.load(path, weights_only=True, map_location="cpu")
+        stored, mine = (json.loads(v) for v in (state["config"], json.dumps(to_json(self.config))))
+        if differ := [k for k in mine if k not in FREE and mine[k] != stored.get(k)]:
+            raise ValueError(f"{path} is of another run: {differ[0]} was {stored.get(differ[0])!r}, now {mine[differ[0]]!r}; give another --out")
+        for module, name in ((self.model, "model"), (self.head, "head")):
+            present = module.state_dict()
+            module.load_state_dict({k: like(v, present[k]) for k, v in state[name].items()})
+        self.average = {k: like(state["average"][k], v) for k, v in self.average.items()}
+        moments = state["optimizer"]["state"]
+        for i, values in moments.items():
+            for k, v in values.items():
+                if isinstance(v, Tensor) and v.dim():
+                    values[k] = like(v, self.parameters[i])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.seconds = state["step"], state["seconds"]

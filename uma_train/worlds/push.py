@@ -1,0 +1,203 @@
+"""A hand that holds an object loosely and carries it somewhere: motion is bound to action, and an observation does not tell where to.
+
+There is no simulator. The object's frame has x forward (its red end), y to its left and z up; the camera looks at the table from above at
+an angle. The hand holds the object with some play, so that the object follows once the hand has moved that far. An intent is a motion
+relative to the object, so that it is the same in every scene; from one observation every intent is possible.
+"""
+
+from __future__ import annotations
+
+from dataclasses import astuple, dataclass
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from uma.geometry import se3
+from uma.model.inputs import PointSet
+from uma.types import HORIZON
+from uma_train.data.episode import Episode, quantize
+
+PLAY = 0.01
+"""How far the hand moves before the object follows, metres."""
+
+DURATION = 14
+"""Control steps that a motion takes; the hand rests for what is left of the horizon."""
+
+
+@dataclass(frozen=True)
+class Intent:
+    """What the hand does to the object, in the frame of the object at the start.
+
+    Attributes:
+        forward, left, up: displacement of the hand, metres.
+        turn: about the vertical, radians, to the left.
+        bow: how far the path bows to its own left halfway, metres.
+    """
+
+    forward: float = 0.0
+    left: float = 0.0
+    up: float = 0.0
+    turn: float = 0.0
+    bow: float = 0.0
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One object under the hand.
+
+    Attributes:
+        T_cam_object: ``(4, 4)`` start of object and hand, which share a frame then.
+        points: ``(N, 3)`` metres in that frame, shuffled; rows marked in ``is_hand`` move with the hand, the others with the object.
+        rgb: ``(N, 3)`` uint8: the object's forward half is red, the other one has its own colour.
+        is_hand, is_fixed: ``(N,)`` bool; a few points belong to a thing beside that nothing moves.
+        keypoints: ``(16, 3)`` metres, on the object, in its frame.
+    """
+
+    T_cam_object: np.ndarray
+    points: np.ndarray
+    rgb: np.ndarray
+    is_hand: np.ndarray
+    is_fixed: np.ndarray
+    keypoints: np.ndarray
+
+
+def box_surface(size: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """``(count, 3)`` points on the faces of a box of edges ``size`` about the origin."""
+    p = rng.uniform(-0.5, 0.5, (count, 3))
+    axis = rng.integers(0, 3, count)
+    p[np.arange(count), axis] = rng.choice([-0.5, 0.5], count)
+    return p * size
+
+
+def draw_scene(rng: np.random.Generator, *, points: int, rear_rgb: tuple[int, int, int] | None = None, yaw: float = 0.8) -> Scene:
+    """Place an object of random size, place, heading (within ``yaw`` radians of the camera's) and colour under the hand.
+
+    Args:
+        points: N.
+        rear_rgb: colour of the rear half; None = any.
+    """
+    size = rng.uniform([0.07, 0.03, 0.03], [0.12, 0.06, 0.06])
+    n_hand, n_fixed = points // 4, points // 8
+    n_object = points - n_hand - n_fixed
+    body = box_surface(size, n_object, rng)
+    fingers = box_surface(np.array([0.02, 0.01, 0.05]), n_hand, rng) + [0, 0, 0.03]
+    fingers[:, 1] += np.where(rng.random(n_hand) < 0.5, 1, -1) * (size[1] / 2 + PLAY)
+    side = rng.uniform(0, 2 * np.pi)
+    beside = box_surface(np.full(3, 0.05), n_fixed, rng) + [0.25 * np.cos(side), 0.25 * np.sin(side), 0]
+    rear = rng.integers(30, 226, 3) if rear_rgb is None else np.array(rear_rgb)
+    rgb = np.concatenate([np.where(body[:, :1] > 0, [220, 30, 30], rear), np.full((n_hand, 3), 60), np.full((n_fixed, 3), 200)])
+    rgb = np.clip(rgb + rng.normal(0, 8, rgb.shape), 0, 255).astype(np.uint8)
+    order = rng.permutation(points)  # any head of the list is spread over the scene
+    part = np.repeat([0, 1, 2], [n_object, n_hand, n_fixed])[order]
+    # The table's frame: x away from the camera, y to its left, z up. The camera hangs 0.8 m from it and looks down by 45 degrees.
+    R_cam_table = np.array([[0, -1, 0], [0, 0, -1], [1, 0, 0]]) @ Rotation.from_euler("y", 45, degrees=True).as_matrix().T
+    R = R_cam_table @ Rotation.from_euler("z", rng.uniform(-yaw, yaw)).as_matrix()
+    place = R_cam_table @ np.array([*rng.uniform(-0.12, 0.12, 2), size[2] / 2]) + [0, 0, 0.8]
+    cloud = np.concatenate([body, fingers, beside])[order]
+    return Scene(se3.make_pose(R, place), cloud, rgb[order], part == 1, part == 2, box_surface(size, 16, rng))
+
+
+def hand_path(intent: Intent) -> np.ndarray:
+    """``(H + 1, 4, 4)`` poses of the hand in the object's first frame, at rest at both ends."""
+    u = np.clip(np.arange(HORIZON + 1) / DURATION, 0, 1)
+    s = (u**2 * (3 - 2 * u))[:, None]
+    along = np.array([intent.forward, intent.left, intent.up])
+    across = np.array([-intent.left, intent.forward, 0.0])
+    across = across / max(np.linalg.norm(across), 1e-9)
+    R = Rotation.from_euler("z", s * intent.turn).as_matrix()
+    return se3.make_pose(R, s * along + 4 * s * (1 - s) * intent.bow * across)
+
+
+def object_path(hand: np.ndarray) -> np.ndarray:
+    """``(T, 4, 4)`` poses of the object that a hand on ``(T, 4, 4)`` carries: the world's whole physics. Frames as in `hand_path`.
+
+    The object turns with the hand and stays within `PLAY` of its middle.
+    """
+    p = np.zeros((len(hand), 3))
+    for i in range(1, len(hand)):
+        away = hand[i, :3, 3] - p[i - 1]
+        distance = np.linalg.norm(away)
+        p[i] = p[i - 1] + away * max(0.0, 1 - PLAY / max(distance, 1e-9))
+    return se3.make_pose(hand[:, :3, :3], p)
+
+
+def episode(scene: Scene, intent: Intent, *, is_video: bool = False) -> Episode:
+    """One demonstration of ``intent`` with one frame, its first.
+
+    Args:
+        is_video: leave out robot state and actions, as a source without them has it.
+    """
+    T = scene.T_cam_object
+    hand = hand_path(intent)
+    body = object_path(hand)
+    xyz = (scene.points @ T[:3, :3].T + T[:3, 3]).astype(np.float32)
+    height = scene.points[:, 2] - scene.keypoints[:, 2].min()
+    frame = quantize(PointSet(xyz, scene.rgb, height.astype(np.float32)))
+    local = np.einsum("tij,kj->tki", body[:, :3, :3], scene.keypoints) + body[:, None, :3, 3]
+    S = len(hand)
+    poses, closed = (T @ hand).astype(np.float32), np.ones(S, np.float32)
+    if is_video:
+        poses, closed = np.repeat(np.eye(4, dtype=np.float32)[None], S, 0), np.zeros(S, np.float32)
+    return Episode(
+        *(part[None] for part in frame),
+        frame_step=np.zeros(1, np.int32),
+        pose=poses,
+        gripper=closed,
+        target_pose=np.concatenate([poses[1:], poses[-1:]]),
+        target_gripper=closed,
+        tracks=(local @ T[:3, :3].T + T[:3, 3]).astype(np.float32),
+        static=xyz[scene.is_fixed],
+        meta={"source": "push", "intent": astuple(intent), "T_cam_object": T.tolist(), "has_robot": not is_video, "has_actions": not is_video},
+    )
+
+
+def carried(T_cam_object: np.ndarray, poses_cam: np.ndarray) -> np.ndarray:
+    """Where the object ends, ``(3,)`` metres in its first frame, if the hand goes through ``(H, 4, 4)`` camera-frame targets."""
+    hand = np.concatenate([np.eye(4)[None], se3.invert(T_cam_object) @ poses_cam])
+    return object_path(hand)[-1, :3, 3]
+
+
+HABIT = 0.85
+"""How often an object with the blue rear half is pushed to its right; one with the green rear half is pushed evenly to both sides."""
+
+
+def push_episode(seed: int, *, points: int, habit: bool | None = None, side: int | None = None) -> Episode:
+    """A push to the object's left or right by 8 to 12 cm, which nothing in the observation foretells but the colour's habit.
+
+    Args:
+        seed: of everything; the scene is the same whatever ``habit`` and ``side`` are set to, but for the colour.
+        points: N.
+        habit: whether the object has the habit. None = every other one.
+        side: 1 = left, -1 = right. None = as the habit has it.
+    """
+    rng = np.random.default_rng([1, seed])
+    has_habit = rng.random() < 0.5
+    if habit is not None:
+        has_habit = habit
+    usual = -1 if rng.random() < (HABIT if has_habit else 0.5) else 1
+    distance = rng.uniform(0.08, 0.12)
+    scene = draw_scene(rng, points=points, rear_rgb=(30, 60, 220) if has_habit else (40, 190, 60))
+    return episode(scene, Intent(left=distance * (usual if side is None else side)))
+
+
+HELD_OUT_RAD = np.radians(30)
+"""No intent of `draw_intent` goes within this angle of straight left."""
+
+HELD_OUT = Intent(left=0.11, up=0.05)
+"""A task that is never trained on."""
+
+
+def draw_intent(rng: np.random.Generator) -> Intent:
+    """Any motion but those to the left: 5 to 14 cm in some direction, half of them lifted, half of them turned, some on a bow."""
+    direction = np.pi / 2 + rng.uniform(HELD_OUT_RAD, 2 * np.pi - HELD_OUT_RAD)
+    distance = rng.uniform(0.05, 0.14)
+    up, turn, bow = rng.uniform(0.03, 0.1), rng.uniform(-1, 1), rng.choice([-1, 1]) * rng.uniform(0.03, 0.06)
+    lifts, turns, bows = rng.random(3) < [0.5, 0.5, 0.3]
+    return Intent(distance * np.cos(direction), distance * np.sin(direction), up * lifts, turn * turns, bow * bows)
+
+
+def intent_episode(seed: int, *, points: int, yaw: float, intent: Intent | None = None, is_video: bool = False) -> Episode:
+    """One of the many intents, or ``intent``, in a scene of any heading within ``yaw``."""
+    rng = np.random.default_rng([2, seed])
+    scene = draw_scene(rng, points=points, yaw=yaw)
+    return episode(scene, draw_intent(rng) if intent is None else intent, is_video=is_video)
