@@ -72,7 +72,7 @@ MUTANTS = (
         "keypoint order: a token knows its place in the list",
         "uma/model/uma.py",
         "        is_target = torch.cat([mask.action[:, :, None], mask.motion], 2)\n",
-        "        m = m + 0.1 * torch.arange(K)[:, None]\n        is_target = torch.cat([mask.action[:, :, None], mask.motion], 2)\n",
+        "        m = m + torch.arange(K)[:, None] * torch.linspace(-0.1, 0.1, m.shape[-1])\n        is_target = torch.cat([mask.action[:, :, None], mask.motion], 2)\n",
         f"{MODEL}::test_keypoint_permutation_permutes_the_motion",
     ),
     Mutant(
@@ -170,7 +170,7 @@ MUTANTS = (
         "Masked DiT: one modulation for both roles",
         "uma/model/dit.py",
         "scale, shift, gate = route(modulation[i], role, 3)",
-        "scale, shift, gate = route(modulation[i], torch.ones_like(role) / 2, 3)",
+        "scale, shift, gate = route(modulation[i], 0.5 + 0 * role, 3)",
         f"{MODEL}::test_target_and_given_tokens_are_modulated_by_their_own_parameters",
     ),
 )
@@ -214,9 +214,10 @@ def main() -> int:
     for m in chosen:
         with tempfile.TemporaryDirectory() as t:
             code, output = run_tests(broken_tree(Path(t), m), [m.test])
-        caught = code == 1  # 0 = passed, others = did not run
-        missed += not caught
         reason = next((line for line in output.splitlines() if line.startswith("E  ")), "")
+        # 0 = passed, above 1 = did not run. A defect that does not even run is no mutant.
+        caught = code == 1 and not any(kind in reason for kind in ("NameError", "SyntaxError", "ImportError"))
+        missed += not caught
         print(f"{'caught' if caught else f'MISSED (pytest exit code {code})'}: {m.name}\n    {m.test}\n    {reason[:150]}", flush=True)
     print(f"{len(chosen) - missed} of {len(chosen)} caught")
     return 1 if missed else 0
