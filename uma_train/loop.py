@@ -106,7 +106,7 @@ def report(trainer: Trainer, validation: Mixture, out: Path, log: RunLog, consol
     model = trainer.averaged()
     if not trainer.processes.is_first:
         return
-    errors = validate(model, validation)
+    errors = validate(model, validation, size=trainer.config.validation_windows)
     log.write(trainer.step, validation={k: asdict(v) for k, v in errors.items()})
     c, d = errors["control"], errors["dynamics"]
     console.print(

@@ -90,7 +90,7 @@ def test_a_run_resumes_where_it_was_killed(tmp_path):
     for i in range(5):
         save_episode(data / f"{i}.npz", episode(i))
     common = dict(
-        data=(str(data),), preset="tiny", batch_size=8, micro_batch=8, steps=12, save_every=6, validate_every=12, validation_episodes=1, warmup=2, bf16=False, threads=1
+        data=(str(data),), preset="tiny", batch_size=8, micro_batch=8, steps=12, save_every=6, validate_every=12, validation_episodes=1, validation_windows=8, warmup=2, bf16=False, threads=1
     )
     whole = train(TrainConfig(out=str(tmp_path / "whole"), **common))
     cut = TrainConfig(out=str(tmp_path / "cut"), **common)
