@@ -38,7 +38,7 @@ def bundle(tmp_path_factory):
             save_episode(folder / name / f"{i}.npz", dataclasses.replace(e, meta=meta))
     config = TrainConfig(
         data=(str(folder / "robot"), f"{folder / 'video'}=0.5"), out=str(folder / "run"), preset="tiny", steps=26, batch_size=16, micro_batch=8, warmup=2,
-        threads=1, validate_every=26, validation_episodes=1, validation_windows=8, tensorboard=False, keypoints=16, vary_keypoints=True, transforms=Transforms.mild(), lr=3e-3,
+        threads=1, bf16=False, validate_every=26, validation_episodes=1, validation_windows=8, tensorboard=False, keypoints=16, vary_keypoints=True, transforms=Transforms.mild(), lr=3e-3,
         model=ModelChoice(history=2, keypoint_identity="both", image=ImageConfig("small", 18, 32, 8), language=LanguageConfig("words", embedding=16)),
         objective=Objective(contrastive_weight=0.01, language_conditioning=0.3),
     )  # fmt: skip
