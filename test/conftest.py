@@ -24,4 +24,4 @@ def _own_domain() -> tuple[int, socket.socket]:
 
 _domain, _taken = _own_domain()
 os.environ["ROS_DOMAIN_ID"] = str(_domain)
-sys.path.insert(0, str(Path(__file__).parent / "ros"))
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent / "ros")]

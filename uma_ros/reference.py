@@ -91,7 +91,7 @@ class _Sender:
 
     def _on_echo(self, msg: ReferenceMsg) -> None:
         # The latched echo of the task before may be late: only one of this shape, from whichever frame it is seen, is an answer.
-        if self._sent is not None and msg.header.stamp != self._active and _same_shape(reference_from(msg), self._sent):
+        if self._sent is not None and msg.header.stamp != self._active and msg.keypoints and _same_shape(reference_from(msg), self._sent):
             self._answer = ""
         self._active = msg.header.stamp
 

@@ -73,7 +73,7 @@ class RecorderNode(UmaNode):
         }  # fmt: skip
         reliable = {
             t.reference_motion: ReferenceMotion, t.action_chunk: ActionChunk, t.action_chunk_base: ActionChunk, t.predicted_motion: MotionPrediction,
-            t.status: PolicyStatus, t.markers: MarkerArray, t.instruction: String, "/diagnostics": DiagnosticArray,
+            t.status: PolicyStatus, t.markers: MarkerArray, t.instruction: String, t.goal_image: Image, t.goal_depth: Image, "/diagnostics": DiagnosticArray,
         }  # fmt: skip
         latched = {t.active_reference: ReferenceMotion, t.sim_reference: ReferenceMotion, t.sim_outcome: String, "/tf_static": TFMessage}
         states = {t.robot_pose, t.joint_states}
@@ -84,7 +84,7 @@ class RecorderNode(UmaNode):
 
     def _record(self, topic: str, kind: type, listen: QoSProfile, offered: QoSProfile) -> None:
         self.bag.add_topic(topic, kind, offered)
-        every = self.settings.image_every if kind is Image else 1
+        every = self.settings.image_every if topic in (self.settings.topics.rgb, self.settings.topics.depth) else 1
 
         def write(data: bytes) -> None:
             self._skipped[topic] = seen = self._skipped.get(topic, -1) + 1
