@@ -16,6 +16,7 @@ from uma_ros.resources import find
 HELP = {
     "station": "sim: the simulated station; hardware: the robot, beside its vendors' drivers",
     "checkpoint": "folder of the checkpoint; empty: as in the configuration",
+    "prompt": "prompt file for the checkpoint: the task until another one comes; empty: as in the configuration",
     "config": "YAML file with the parameters of all nodes",
     "record": "folder for a bag; empty: no recording",
     "dry_run": "everything but motion",

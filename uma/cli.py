@@ -17,6 +17,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "adapt": ("uma_train.cli:adapt", "find the task tokens of a new task from a few demonstrations"),
     "eval": ("uma_train.cli:evaluate", "errors of every inference mode on held-out episodes"),
     "ablate": ("uma_train.cli:ablate", "train and judge the paper's ablations on equal data and steps"),
+    "mechanisms": ("uma_train.cli:mechanisms", "prove or refute each of the paper's mechanisms on a small synthetic world"),
     "benchmark": ("uma_train.cli:benchmark", "judge a checkpoint in closed loop"),
 }
 """name -> ('module:function', what it does). The function takes the remaining arguments and returns the exit code."""
@@ -28,7 +29,7 @@ def main(argv: list[str] | None = None) -> int:
     if not argv or argv[0] in ("-h", "--help"):
         print("usage: uma COMMAND [ARGUMENT ...]; uma COMMAND --help tells more\n")
         for name, (_, text) in COMMANDS.items():
-            print(f"  {name:<10} {text}")
+            print(f"  {name:<11}{text}")
         return 0 if argv else 2
     name, *rest = argv
     if name not in COMMANDS:

@@ -18,13 +18,14 @@ from uma.control.settings import flatten, replaced
 from uma.geometry.se3 import rotation_angle
 from uma.types import ActionChunk, InputError
 from uma_ros.bagfile import read_bag
-from uma_ros.convert import chunk_from, chunk_to, nanoseconds, reference_from
+from uma_ros.convert import chunk_from, chunk_to, nanoseconds
 from uma_ros.episode import TOPICS, Episode, read_episode
 from uma_ros.inputs import FrameBuffer
 from uma_ros.msg import ActionChunk as ActionChunkMsg
 from uma_ros.msg import ReferenceMotion as ReferenceMotionMsg
 from uma_ros.names import GRIPPER_JOINT
 from uma_ros.nodes.policy import PolicySettings, load_policy
+from uma_ros.tasks import from_echo
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,8 @@ def replay(bag: str | Path, checkpoint: str = "", load: Callable[[PolicySettings
                 rows.append(_again(msg, policy, task, observe, episode, len(rows), settings))
                 continue
             try:
-                task = policy.encode_task(observe(nanoseconds(msg.header.stamp)), reference_from(msg))
+                given = from_echo(msg, settings.prompt)
+                task = given.encode(policy, observe(nanoseconds(msg.header.stamp)), episode.frames.lookup, msg.header.stamp).task
             except InputError as error:
                 task = error
 

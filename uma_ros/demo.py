@@ -74,7 +74,7 @@ class Watcher:
 
     def distance(self) -> float:
         """Mean distance in metres of the keypoints to their last waypoints; NaN before the task is known."""
-        if self.active is None or self.points is None or not self.frames.knows("fr3_link0", self.active.header.frame_id):
+        if self.active is None or not self.active.keypoints or self.points is None or not self.frames.knows("fr3_link0", self.active.header.frame_id):
             return float("nan")
         T = self.frames.lookup("fr3_link0", self.active.header.frame_id)
         waypoints = [apply(T, w) for w in reference_from(self.active).waypoints]

@@ -34,7 +34,7 @@ class Episode:
     Attributes:
         chunks: in the camera frame, with the nanoseconds of their observation's stamp.
         motions: sequence and stamp in ns -> predicted motion, camera frame.
-        references: tasks in force, camera frame, with the stamp of their first observation in ns.
+        references: reference motions in force, camera frame, with the stamp of their first observation in ns; an instruction or a prompt is none.
         ee: ``(N,)`` seconds and ``(N, 4, 4)`` measured poses of the robot-side frame in the base frame.
         targets: ``(N,)`` seconds at which targets were sent.
         objects: ``(N,)`` seconds and ``(N, 16, 3)`` true object points in the base frame (simulated station only).
@@ -73,7 +73,7 @@ def read_episode(path: str | Path) -> Episode:
             episode.chunks.append((nanoseconds(msg.header.stamp), chunk_from(msg)))
         elif topic == TOPICS.predicted_motion:
             episode.motions[msg.sequence, nanoseconds(msg.header.stamp)] = motion_from(msg)
-        elif topic == TOPICS.active_reference:
+        elif topic == TOPICS.active_reference and msg.keypoints:
             episode.references.append((nanoseconds(msg.header.stamp), reference_from(msg)))
         elif topic == "/tf_static":
             episode.frames.add_message(msg)
@@ -127,7 +127,7 @@ def executed_keypoints(episode: Episode) -> tuple[np.ndarray, np.ndarray, np.nda
     """
     times, points = episode.objects
     if not episode.references or not len(times):
-        raise InputError("the bag holds no task" if not episode.references else "the bag holds no true object points (they come from the simulated station only)")
+        raise InputError("the bag holds no reference motion" if not episode.references else "the bag holds no true object points (they come from the simulated station only)")
     stamp_ns, reference = episode.references[-1]
     T_base_cam = episode.frames.lookup("fr3_link0", reference.frame)
     base = reference.transformed(T_base_cam, "fr3_link0")

@@ -17,6 +17,7 @@ class Options:
     Attributes:
         station: "sim" or "hardware".
         checkpoint: folder of the checkpoint; empty = as in the configuration.
+        prompt: prompt file for it; empty = as in the configuration.
         config: YAML file with the parameters of all nodes.
         record: folder for a bag; empty = no recording.
         dry_run: everything but motion.
@@ -27,6 +28,7 @@ class Options:
 
     station: str = "sim"
     checkpoint: str = ""
+    prompt: str = ""
     config: str = "config/insertion.yaml"
     record: str = ""
     dry_run: bool = False
@@ -70,18 +72,22 @@ def _node(name: str, **parameters: Any) -> NodeSpec:
     return NodeSpec(name, {k.replace("__", "."): v for k, v in parameters.items()}, module=f"uma_ros.nodes.{name}")
 
 
+def _chosen(options: Options) -> dict[str, str]:
+    """The policy's parameters that are not left to the configuration."""
+    return {name: value for name, value in (("checkpoint", options.checkpoint), ("prompt", options.prompt)) if value}
+
+
 def insertion(options: Options) -> tuple[NodeSpec, ...]:
     """The graph that inserts: on the simulated station, or on the robot beside the vendors' drivers."""
     sim = options.station == "sim"
     clock = {"use_sim_time": sim}
     calibration = str(Path(options.run_dir) / "calibration.yaml")
-    policy = {"checkpoint": options.checkpoint} if options.checkpoint else {}
     nodes = []
     if sim:
         nodes.append(_node("station", seed=options.seed, calibration_file=calibration))
         nodes.append(_node("camera", **clock))
     nodes.append(_node("extrinsics", **clock, **({"calibration": calibration, "wait_s": 30.0} if sim else {})))
-    nodes.append(_node("policy", **clock, **policy))
+    nodes.append(_node("policy", **clock, **_chosen(options)))
     nodes.append(_node("controller", **clock, **({"autostart": True} if sim else {}), dry_run=options.dry_run))
     if options.record:
         nodes.append(_node("recorder", **clock, path=options.record))
@@ -90,10 +96,14 @@ def insertion(options: Options) -> tuple[NodeSpec, ...]:
     return tuple(nodes)
 
 
+REPLAY_NAMES = {name: f"/uma_replay/{name}" for name in ("action_chunk", "predicted_motion", "active_reference", "status", "markers", "configuration")}
+"""Where the policy of a replay speaks: the player says on the usual topics what was said when the bag was recorded."""
+
+
 def replay(options: Options) -> tuple[NodeSpec, ...]:
-    """The policy alone, for `ros2 bag play --clock`: the bag has the images, the robot's state and /tf_static."""
-    policy = {"checkpoint": options.checkpoint} if options.checkpoint else {}
-    return (_node("policy", use_sim_time=True, require_controller=False, **policy),)
+    """The policy alone, for `ros2 bag play --clock`: the bag has the images, the robot's state, /tf_static and the task."""
+    names = {f"topics__{name}": topic for name, topic in REPLAY_NAMES.items()}
+    return (_node("policy", use_sim_time=True, require_controller=False, recorded_task="/uma/active_reference", **names, **_chosen(options)),)
 
 
 GRAPHS = {"insertion": insertion, "replay": replay}

@@ -64,9 +64,11 @@ class FrameBuffer:
             store.clear()
 
     def add_image(self, kind: str, msg: Image) -> None:
-        """``kind``: rgb or depth."""
-        store = self._images[kind]
-        store[nanoseconds(msg.header.stamp)] = msg
+        """``kind``: rgb or depth. A stamp that goes back starts the history anew: the bag is played once more."""
+        store, stamp = self._images[kind], nanoseconds(msg.header.stamp)
+        if store and stamp < max(store):
+            store.clear()
+        store[stamp] = msg
         while len(store) > self._num_images:
             del store[min(store)]
 
@@ -107,8 +109,8 @@ class FrameBuffer:
         return history[i - 1][1] if i else None
 
 
-def check_image(msg: Image, kind: str, now_ns: int, max_age: float) -> None:
-    """What can be told of an image without decoding it.
+def check_image(msg: Image, kind: str) -> None:
+    """What can be told of an image without decoding it; its age is another matter.
 
     Raises:
         InputError: naming the field, its value and the limit.
@@ -125,7 +127,6 @@ def check_image(msg: Image, kind: str, now_ns: int, max_age: float) -> None:
         raise InputError(f"data: {len(msg.data)} bytes, must be step x height = {msg.step * msg.height}")
     if not msg.header.frame_id:
         raise InputError("header.frame_id: empty, must name the camera's optical frame")
-    check_age(nanoseconds(msg.header.stamp), now_ns, max_age)
 
 
 def check_age(stamp_ns: int, now_ns: int, max_age: float) -> None:

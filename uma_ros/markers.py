@@ -27,6 +27,11 @@ def _erase(namespace: str) -> Marker:
     return Marker(ns=namespace, action=Marker.DELETEALL)
 
 
+def clear_markers() -> list[Marker]:
+    """For a task that is no motion."""
+    return [_erase("reference"), _erase("predicted")]
+
+
 def reference_markers(reference: ReferenceMotion, stamp: Time) -> list[Marker]:
     """One line a keypoint, in the reference's frame; replaces those of an earlier one."""
     lines = [w[v] for w, v in zip(reference.waypoints, reference.is_valid)]

@@ -22,8 +22,14 @@ class Topics:
     target_pose: str = setting("/target_pose", "Cartesian target of the robot-side end-effector frame (geometry_msgs/PoseStamped)")
     gripper: str = setting("/robotiq_gripper_controller/gripper_cmd", "gripper action (control_msgs/action/GripperCommand)")
     reference_motion: str = setting("/uma/reference_motion", "the task (uma_ros/msg/ReferenceMotion)")
-    active_reference: str = setting("/uma/active_reference", "the task in force, in the camera frame, stamped with its first observation (uma_ros/msg/ReferenceMotion)")
+    active_reference: str = setting(
+        "/uma/active_reference",
+        "the task in force, in the camera frame, stamped with its first observation (uma_ros/msg/ReferenceMotion); "
+        "without keypoints: the instruction is its label, or it is the stored prompt",
+    )
     instruction: str = setting("/uma/instruction", "the task in words, for checkpoints that take it (std_msgs/String)")
+    goal_image: str = setting("/uma/goal_image", "the task as a picture: the scene as it should be (sensor_msgs/Image, as rgb), with goal_depth of the same stamp")
+    goal_depth: str = setting("/uma/goal_depth", "depth of goal_image (sensor_msgs/Image, as depth)")
     action_chunk: str = setting("/uma/action_chunk", "actions in the camera frame (uma_ros/msg/ActionChunk)")
     action_chunk_base: str = setting("/uma/action_chunk_base", "the same in the base frame (uma_ros/msg/ActionChunk)")
     predicted_motion: str = setting("/uma/predicted_motion", "how the object should move, in the camera frame (uma_ros/msg/MotionPrediction)")
@@ -47,6 +53,8 @@ def _profile(depth: int, reliable: bool, latched: bool = False) -> QoSProfile:
 
 SENSOR_IN = _profile(5, reliable=False)
 """Images and states as they are subscribed to: matches reliable and best-effort publishers."""
+HISTORY_IN = _profile(50, reliable=False)
+"""States for one who looks for that of an image's time: a few milliseconds without the processor must not lose the right one."""
 STATE_OUT = _profile(5, reliable=False)
 """Robot state, as franka_ros2 and CRISP publish it."""
 CAMERA_OUT = _profile(5, reliable=True)

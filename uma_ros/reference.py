@@ -23,6 +23,7 @@ from builtin_interfaces.msg import Time
 
 from uma.types import InputError, ReferenceMotion
 from uma_ros.convert import reference_from, reference_to
+from uma_ros.graph import REPLAY_NAMES
 from uma_ros.msg import PolicyStatus
 from uma_ros.msg import ReferenceMotion as ReferenceMsg
 from uma_ros.names import LATCHED, STATUS, TASK_IN, Topics
@@ -90,7 +91,7 @@ class _Sender:
 
     def _on_echo(self, msg: ReferenceMsg) -> None:
         # The latched echo of the task before may be late: only one of this shape, from whichever frame it is seen, is an answer.
-        if self._sent is not None and msg.header.stamp != self._active and _same_shape(reference_from(msg), self._sent):
+        if self._sent is not None and msg.header.stamp != self._active and msg.keypoints and _same_shape(reference_from(msg), self._sent):
             self._answer = ""
         self._active = msg.header.stamp
 
@@ -128,11 +129,12 @@ def main(argv: list[str]) -> int:
     """Exit code 0 when the policy took the task, 1 when it refused it or is not there, 2 for a bad file."""
     parser = argparse.ArgumentParser(prog="uma reference", description="Send a reference motion to the running policy.")
     parser.add_argument("file", help="YAML file; config/reference_insertion.yaml shows the format")
+    parser.add_argument("--replay", action="store_true", help="to the policy that `uma up replay` or replay.launch.py has started")
     parser.add_argument("--timeout", type=float, default=10.0, help="seconds to wait for the policy (default 10)")
     args = parser.parse_args(argv)
     reference = load_reference(args.file)
 
-    sender = _Sender(Topics())
+    sender = _Sender(Topics(active_reference=REPLAY_NAMES["active_reference"], status=REPLAY_NAMES["status"]) if args.replay else Topics())
     try:
         return sender.send(reference, args.timeout)
     finally:

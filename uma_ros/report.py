@@ -24,8 +24,8 @@ def _pixels(points: np.ndarray, episode: Episode, scale: float) -> list[tuple[fl
 
 def contact_sheet(bag: str | Path, episode: Episode, path: str | Path, columns: int = 4, rows: int = 3) -> None:
     """Camera images at chunks spread over the episode, with the reference (blue, dots at its waypoints) and the predicted motion (orange)."""
-    if not episode.chunks or not episode.references:
-        raise InputError("the bag holds no chunk or no task: nothing to draw")
+    if not episode.chunks:
+        raise InputError("the bag holds no chunk: nothing to draw")
     picks = np.unique(np.linspace(0, len(episode.chunks) - 1, columns * rows).round().astype(int))
     chosen = [episode.chunks[i] for i in picks]
     images = read_images(bag, {stamp for stamp, _ in chosen})
@@ -37,12 +37,12 @@ def contact_sheet(bag: str | Path, episode: Episode, path: str | Path, columns: 
         rgb = rgb_from(images[stamp])
         tile = Picture.fromarray(rgb).resize((int(rgb.shape[1] * scale), int(rgb.shape[0] * scale)), Picture.Resampling.BICUBIC)
         draw = ImageDraw.Draw(tile)
-        reference = [r for s, r in episode.references if s <= stamp][-1:] or [episode.references[0][1]]
-        for w, v in zip(reference[0].waypoints, reference[0].is_valid):
-            line = _pixels(w[v], episode, scale)
-            draw.line(line, fill=BLUE, width=1)
-            for u, v_ in line:
-                draw.ellipse((u - 2, v_ - 2, u + 2, v_ + 2), outline=BLUE)
+        for reference in [r for s, r in episode.references if s <= stamp][-1:]:
+            for w, v in zip(reference.waypoints, reference.is_valid):
+                line = _pixels(w[v], episode, scale)
+                draw.line(line, fill=BLUE, width=1)
+                for u, v_ in line:
+                    draw.ellipse((u - 2, v_ - 2, u + 2, v_ + 2), outline=BLUE)
         motion = episode.motions.get((chunk.sequence, stamp))
         if motion is not None:
             for k in range(motion.points.shape[1]):

@@ -21,6 +21,7 @@ def add_options(parser: argparse.ArgumentParser, defaults: Options | None = None
     defaults = defaults or Options()
     parser.add_argument("--station", choices=("sim", "hardware"), default=defaults.station, help="simulated station or the robot")
     parser.add_argument("--checkpoint", default=defaults.checkpoint, help="folder of the checkpoint; default: as in the configuration")
+    parser.add_argument("--prompt", default=defaults.prompt, help="prompt file for the checkpoint: the task until another one comes")
     parser.add_argument("--config", default=defaults.config, help="YAML file with the parameters of all nodes")
     parser.add_argument("--record", default=defaults.record, metavar="FOLDER", help="record a bag there")
     parser.add_argument("--dry-run", action="store_true", help="everything but motion")

@@ -11,21 +11,22 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from uma.types import RATE_HZ, ActionChunk, InputError, MotionPrediction, Observation, Prediction, ReferenceMotion
-from uma_ros.convert import reference_from, reference_to
+import numpy as np
+
+from uma.types import RATE_HZ, ActionChunk, InputError, MotionPrediction, Observation, Prediction
 from uma_ros.frames import StaticFrames
 from uma_ros.inputs import Frame, FrameBuffer
-from uma_ros.msg import ReferenceMotion as ReferenceMsg
+from uma_ros.tasks import Encoded, GivenTask
 
 
 class Listener(Protocol):
     """What the worker tells, from its own thread."""
 
     def on_ready(self, policy: Any) -> None: ...
-    def on_task(self, echo: ReferenceMsg, reference: ReferenceMotion) -> None: ...
+    def on_task(self, encoded: Encoded) -> None: ...
     def on_chunk(self, frame: Frame, prediction: Prediction, stages_ms: dict[str, float]) -> None: ...
     def on_motion(self, frame: Frame, motion: MotionPrediction) -> None: ...
-    def on_refused(self, what: str, error: InputError | str) -> None: ...
+    def on_refused(self, source: str, error: InputError | str) -> None: ...
 
 
 class PolicyWorker:
@@ -34,7 +35,7 @@ class PolicyWorker:
         load: gives the policy for chunks and the one for predicted motion; called in the worker's thread.
         listener: hears what comes out.
         replan_steps: actions after which a new chunk is due.
-        predict_motion: whether each chunk is followed by the motion that it will cause.
+        predict_motion: whether each chunk is followed by the motion that it will cause, if the task has keypoints.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class PolicyWorker:
         self._motion_policy: Any = None
         self._task: Any = None
         self._task_frame = ""
-        self._new_task: ReferenceMsg | None = None
+        self._new_task: GivenTask | None = None
         self._active = self._closing = self._encoding = False
         self._last_stamp, self._sequence = -1, 0
         self._thread = threading.Thread(target=self._run, args=(load,), daemon=True)
@@ -69,9 +70,14 @@ class PolicyWorker:
     def has_task(self) -> bool:
         return self._task is not None or self._new_task is not None or self._encoding
 
-    def give_task(self, msg: ReferenceMsg) -> None:
+    @property
+    def policy(self) -> Any:
+        """The policy for chunks; None until it is loaded."""
+        return self._policy
+
+    def give_task(self, given: GivenTask) -> None:
         """A checked task, to be encoded with the next frame; call it under the lock."""
-        self._new_task = msg
+        self._new_task = given
 
     def set_active(self, active: bool) -> Frame | None:
         """Let chunks be made, or not. Returns the newest complete frame."""
@@ -86,6 +92,8 @@ class PolicyWorker:
             frame, task, policy = self._buffer.newest(), self._task, self._motion_policy
         if frame is None or task is None:
             raise InputError("nothing to predict from: " + ("no complete observation yet" if frame is None else "no task yet"))
+        if not len(task.keypoints):
+            raise InputError("nothing to predict: the task came without keypoints, a motion is predicted of the keypoints of a reference motion")
         observation = frame.observation(self._frames, policy.contract.ee_frame)
         if chunk.frame != observation.camera.frame:
             chunk = chunk.transformed(self._frames.lookup(observation.camera.frame, chunk.frame), observation.camera.frame)
@@ -108,7 +116,7 @@ class PolicyWorker:
         except Exception as error:  # the node ends with it: a policy that fails must not look alive
             self.failure = error
 
-    def _next_job(self) -> tuple[Frame, ReferenceMsg | None] | None:
+    def _next_job(self) -> tuple[Frame, GivenTask | None] | None:
         """What to do now, under the lock: the newest complete frame, if a chunk or a task is due."""
         frame = self._buffer.newest() if self._active else None
         if frame is None:
@@ -122,7 +130,7 @@ class PolicyWorker:
         self._encoding = task is not None
         return frame, task
 
-    def _answer(self, frame: Frame, new_task: ReferenceMsg | None) -> None:
+    def _answer(self, frame: Frame, new_task: GivenTask | None) -> None:
         began = time.perf_counter()
         self._last_stamp = frame.stamp_ns
         try:
@@ -141,25 +149,22 @@ class PolicyWorker:
                 return
             stages = {"convert": converted, **{k: v for k, v in prediction.latency_ms.items() if k != "total"}}
             self._listener.on_chunk(frame, prediction, {**stages, "total": (time.perf_counter() - began) * 1e3})
-            if self._predict_motion:  # once the chunk is on its way: the robot does not wait for it
+            if self._predict_motion and len(self._task.keypoints):  # once the chunk is on its way: the robot does not wait for it
                 self._listener.on_motion(frame, self._motion_policy.predict_motion(observation, self._task, prediction.chunk, sequence=sequence))
         except InputError as error:
             self._listener.on_refused("observation", error)
 
-    def _take_task(self, frame: Frame, observation: Observation, msg: ReferenceMsg) -> None:
-        """Encode a new task; the running one stays if that is refused.
+    def _take_task(self, frame: Frame, observation: Observation, given: GivenTask) -> None:
+        """Encode a new task; the running one stays if that is refused."""
 
-        The policy is given what the echo says, so that a bag which holds the echo is enough to give it the same again.
-        """
-        try:
-            given = reference_from(msg)
+        def lookup(target: str, source: str) -> np.ndarray:
             with self.wake:
-                T_cam_frame = self._frames.lookup(observation.camera.frame, given.frame)
-            echo = reference_to(given.transformed(T_cam_frame, observation.camera.frame), frame.rgb.header.stamp)
-            reference = reference_from(echo)
-            task = self._policy.encode_task(observation, reference)
+                return self._frames.lookup(target, source)
+
+        try:
+            encoded = given.encode(self._policy, observation, lookup, frame.rgb.header.stamp)
         except InputError as error:
-            self._listener.on_refused("task", error)
+            self._listener.on_refused(given.source, error)
             return
-        self._task, self._task_frame = task, observation.camera.frame
-        self._listener.on_task(echo, reference)
+        self._task, self._task_frame = encoded.task, observation.camera.frame
+        self._listener.on_task(encoded)

@@ -55,6 +55,14 @@ def ablate(args: list[str] | None = None) -> int:
     return _run(AblateConfig, run, args, "uma ablate")
 
 
+def mechanisms(args: list[str] | None = None) -> int:
+    """``uma mechanisms``"""
+    from uma_train.mechanisms import MechanismsConfig
+    from uma_train.mechanisms import mechanisms as run
+
+    return _run(MechanismsConfig, run, args, "uma mechanisms")
+
+
 def simulate(args: list[str] | None = None) -> int:
     """``uma simulate``"""
     from uma_train.simulate import SimulateConfig

@@ -60,6 +60,7 @@ class TrainConfig:
         sharding: with several processes, "replicate" the model, or "shard" parameters, gradients and optimiser state (FSDP2)
             for presets that do not fit otherwise.
         validation_episodes: the last episodes of each source, held out.
+        validation_windows: windows drawn from them for the errors of every mode.
         validate_every, save_every: in steps.
         tensorboard: also log for TensorBoard, beside ``log.jsonl``.
         init: bundle whose weights start the run, or empty.
@@ -88,6 +89,7 @@ class TrainConfig:
     bf16: bool = True
     sharding: Literal["replicate", "shard"] = "replicate"
     validation_episodes: int = 24
+    validation_windows: int = 128
     validate_every: int = 500
     save_every: int = 250
     tensorboard: bool = True
@@ -97,7 +99,7 @@ class TrainConfig:
     objective: Objective = Objective()
 
     def __post_init__(self) -> None:
-        lows = ("steps", "batch_size", "micro_batch", "windows_per_task", "keypoints", "validate_every", "save_every", "validation_episodes")
+        lows = ("steps", "batch_size", "micro_batch", "windows_per_task", "keypoints", "validate_every", "save_every", "validation_episodes", "validation_windows")
         for name in lows:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} {getattr(self, name)}: must be >= 1")

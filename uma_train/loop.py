@@ -41,6 +41,8 @@ def train(config: TrainConfig, console: Console | None = None) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     sources = parse_sources(config.data)
     training, validation = open_sources(sources, config.validation_episodes, sampling=config.sampling, transforms=config.transforms)
+    if config.model.image.kind != "none":
+        check_images(training)
     trainer = Trainer(config, training, measure_normalization(training.episodes), processes)
     state = out / "state.pt"
     if state.exists():
@@ -91,12 +93,20 @@ def train(config: TrainConfig, console: Console | None = None) -> Path:
     return out / "bundle"
 
 
+def check_images(mixture: Mixture) -> None:
+    """Raise ValueError for a source of which some frames have an image and others do not: zeros would stand for those unnoticed."""
+    for windows in mixture.windows:
+        images, frames = (int(windows.store.count[kind][windows.episodes.index].sum()) for kind in ("images", "frames"))
+        if 0 < images < frames:
+            raise ValueError(f"data: {images} of {frames} frames have an image; image features take all ('uma simulate --images all') or none of a source")
+
+
 def report(trainer: Trainer, validation: Mixture, out: Path, log: RunLog, console: Console, episodes: int) -> None:
     """Validate the averaged weights, say and log the errors of every mode, and export the bundle. All processes must call it."""
     model = trainer.averaged()
     if not trainer.processes.is_first:
         return
-    errors = validate(model, validation)
+    errors = validate(model, validation, size=trainer.config.validation_windows)
     log.write(trainer.step, validation={k: asdict(v) for k, v in errors.items()})
     c, d = errors["control"], errors["dynamics"]
     console.print(

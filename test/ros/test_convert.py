@@ -92,9 +92,9 @@ def test_depth_in_metres_and_millimetres_says_what_is_invalid():
 
 def test_an_image_is_made_without_a_loop_over_its_bytes():
     image = np.zeros((720, 1280, 3), np.uint8)
-    began = time.perf_counter()
+    began = time.process_time()
     convert.image_to(image, "rgb8", "camera", STAMP)
-    assert time.perf_counter() - began < 0.1
+    assert time.process_time() - began < 0.1
 
 
 def test_intrinsics_come_back_from_both_matrices():
@@ -172,3 +172,24 @@ def test_status_constants_are_those_of_the_session():
 
     assert all(getattr(msg.PolicyStatus, s.name) == s for s in State)
     assert isinstance(CameraInfo(), CameraInfo)
+
+
+def test_frames_are_put_together_again_when_time_is_turned_back():
+    """A bag that is played once more: what is left of the first time must not push out what comes now."""
+    buffer = FrameBuffer(num_images=5, num_states=10)
+    buffer.add_info(CameraInfo())
+
+    def hear(stamp_s: int) -> None:
+        for kind in ("rgb", "depth"):
+            image = Image()
+            image.header.stamp.sec = stamp_s
+            buffer.add_image(kind, image)
+        for kind, state in (("pose", PoseStamped()), ("joints", JointState())):
+            state.header.stamp.sec = stamp_s
+            buffer.add_state(kind, state)
+
+    for _ in range(2):
+        for stamp in range(100, 110):
+            hear(stamp)
+            assert buffer.newest().stamp_ns == stamp * 10**9
+    assert buffer.at(104 * 10**9) is None and buffer.at(105 * 10**9) is not None

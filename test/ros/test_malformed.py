@@ -168,18 +168,17 @@ CASES = {
 def test_refused_with_field_value_and_limit_and_nothing_stops(graph, name):
     channel, who, make, words = CASES[name]
     c = graph.client
-    c.wait(lambda: c.state("policy") == c.state("controller") == PolicyStatus.RUNNING and c.poses, 10.0, "RUNNING before")
+    c.wait(lambda: c.state("policy") == c.state("controller") == PolicyStatus.RUNNING and c.poses, 30.0, "RUNNING before")
     seen = len(c.history)
     motions, active = len(c.motions), c.active
-    c.wait(lambda: c.out[channel].get_subscription_count() > 0, 5.0, "a listener")
+    c.wait(lambda: c.out[channel].get_subscription_count() > 0, 20.0, "a listener")
     c.spin(0.02)
-    message = make(graph)
 
     def refusal() -> str:
         return next((m.refused for m in c.history[seen:] if m.node == who and m.refused and all(w in m.refused for w in words)), "")
 
-    for _ in range(5):  # states are best effort
-        c.out[channel].publish(message)
+    for _ in range(100):  # states are best effort; and made anew each time, for what is only old is refused as old
+        c.out[channel].publish(make(graph))
         c.spin(0.1)
         if refusal():
             break
@@ -187,13 +186,13 @@ def test_refused_with_field_value_and_limit_and_nothing_stops(graph, name):
     assert refusal(), f"{who} said {set(said)}"
     assert refusal().startswith(("/", "observation")) and "refused: " in refusal()
     assert c.active is active or c.active == active, "the running task stays"
-    c.wait(lambda: len(c.motions) > motions, 5.0, "further chunks")
-    c.wait(lambda: c.state("policy") == c.state("controller") == PolicyStatus.RUNNING, 5.0, "RUNNING after")
+    c.wait(lambda: len(c.motions) > motions, 30.0, "further chunks")
+    c.wait(lambda: c.state("policy") == c.state("controller") == PolicyStatus.RUNNING, 30.0, "RUNNING after")
 
 
 def test_everything_is_still_alive_and_unharmed(graph):
     assert graph.alive() == set(graph.specs)
     c = graph.client
     n = len(c.base_chunks)
-    c.wait(lambda: len(c.base_chunks) >= n + 2, 5.0, "chunks")
+    c.wait(lambda: len(c.base_chunks) >= n + 2, 30.0, "chunks")
     assert len(CASES) >= 30 and TOPICS.rgb

@@ -25,7 +25,7 @@ def trained(tmp_path_factory):
     data = episode_folder(folder / "data")
     config = TrainConfig(
         data=(str(data),), out=str(folder / "run"), preset="tiny", batch_size=8, micro_batch=8, steps=40, warmup=2, bf16=False, threads=1,
-        validate_every=100, validation_episodes=1, tensorboard=True,
+        validate_every=100, validation_episodes=1, validation_windows=8, tensorboard=True,
     )  # fmt: skip
     return train(config), data
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -183,6 +184,14 @@ def test_packing_goes_on_after_a_kill_and_behind_what_is_there(folder, monkeypat
     assert store[0].meta["seed"] == 50 and len(store) == 7 and len(list(out.glob("*.xyz.npy"))) == 1
 
 
+def test_of_several_processes_one_packs_and_the_others_find_it_done(folder):
+    path, made = folder
+    with ThreadPoolExecutor(3) as pool:
+        worked = list(pool.map(lambda _: shards.pack(path, path / "packed", shard_bytes=20_000), range(3)))
+    assert sorted(worked) == [False, False, True]
+    assert all(same(a, b) for a, b in zip(shards.open_shards(path / "packed"), made, strict=True))
+
+
 @pytest.mark.parametrize("how", ["cut", "gone", "other", "version", "rows"])
 def test_damaged_shards_are_refused_by_name(folder, how):
     path, _ = folder
@@ -194,7 +203,7 @@ def test_damaged_shards_are_refused_by_name(folder, how):
     elif how == "gone":
         file.unlink()
     elif how == "other":
-        np.save(file, np.zeros((3, 3), np.float32))
+        np.save(file, np.load(file).astype(np.float64))
     elif how == "version":
         index.write_text(json.dumps(listed | {"version": 7}))
     else:
@@ -202,6 +211,17 @@ def test_damaged_shards_are_refused_by_name(folder, how):
         index.write_text(json.dumps(listed))
     with pytest.raises(EpisodeError, match="version 7" if how == "version" else "rows" if how == "rows" else "00000.tracks.npy"):
         shards.open_shards(path / "packed")
+
+
+def test_a_folder_that_cannot_be_written_says_what_to_do(folder, monkeypatch):
+    path, _ = folder
+
+    def refuse(*_):
+        raise PermissionError("read-only")
+
+    monkeypatch.setattr(shards, "_write", refuse)
+    with pytest.raises(EpisodeError, match="read-only.*uma pack"):
+        shards.open_folder(path)
 
 
 def test_episodes_of_different_clouds_cannot_be_packed_together(tmp_path):
@@ -284,8 +304,9 @@ def test_keypoints_that_were_seen_come_first_and_unseen_steps_are_flagged():
     steps = np.minimum(np.arange(4, 4 + 17), 23)
     for b in range(32):
         assert np.array_equal(batch.grid.is_tracked[b].numpy(), valid[steps][:, k[b]])
+    rng = np.random.default_rng(7)
     for _ in range(50):  # references hold no waypoint that was not seen
-        r = draw_reference(e.tracks, e.static, 0, "cam", ReferenceSampling(noise_m=0.0, pinned=0.0), np.random.default_rng(), e.track_valid, e.track_moving)
+        r = draw_reference(e.tracks, e.static, 0, "cam", ReferenceSampling(noise_m=0.0, pinned=0.0), rng, e.track_valid, e.track_moving)
         for w, v in zip(r.waypoints, r.is_valid, strict=True):
             d = np.linalg.norm(w[:, None, None] - e.tracks, axis=-1)
             at = [np.unravel_index(x.argmin(), x.shape) for x in d[v]]

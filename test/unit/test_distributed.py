@@ -14,9 +14,11 @@ from episodes import episode_folder
 
 from uma.checkpoint.bundle import load_bundle
 
+pytestmark = pytest.mark.timeout(900)
+
 # Gradients must be whole: warm-up of one step, float32, losses logged every step.
 COMMON = [
-    "--preset", "tiny", "--batch-size", "16", "--micro-batch", "4", "--warmup", "1", "--no-bf16", "--threads", "1", "--validation-episodes", "1",
+    "--preset", "tiny", "--batch-size", "16", "--micro-batch", "4", "--warmup", "1", "--no-bf16", "--threads", "1", "--validation-episodes", "1", "--validation-windows", "4",
     "--objective.contrastive-weight", "0.1", "--no-tensorboard", "--device", "cpu",
 ]  # fmt: skip
 

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ALLOWED = {"uma": {"uma"}, "uma_sim": {"uma", "uma_sim"}, "uma_train": {"uma", "uma_sim", "uma_train"}, "uma_ros": {"uma", "uma_sim", "uma_ros"}}
 ONLY_IN = {"rclpy": "uma_ros", "mujoco": "uma_sim"}
 ROS = {"rclpy", "std_msgs", "sensor_msgs", "geometry_msgs", "tf2_msgs", "control_msgs", "std_srvs", "diagnostic_msgs", "visualization_msgs", "rosgraph_msgs"}
-HEAVY = {"transformers", "open3d", "pyzed", "pylibfranka", "viser"}
+HEAVY = {"cv2", "transformers", "open3d", "pyzed", "pylibfranka", "viser"}
 FILES = sorted(path for package in ALLOWED for path in (ROOT / package).rglob("*.py"))
 
 
@@ -59,9 +59,9 @@ def test_models_holds_no_python():
 
 
 def test_import_uma_is_light():
-    code = "import sys, time; t = time.perf_counter(); import uma, uma.types; print(time.perf_counter() - t); assert 'torch' not in sys.modules and 'scipy' not in sys.modules"
+    code = "import sys, time; t = time.process_time(); import uma, uma.types; print(time.process_time() - t); assert 'torch' not in sys.modules and 'scipy' not in sys.modules"
     began = time.monotonic()
-    # numpy is loaded first: what is measured is our own share.
+    # numpy is loaded first: what is measured is our own share, in processor time: the machine may be busy with other things.
     times = [float(subprocess.run([sys.executable, "-c", "import numpy; " + code], capture_output=True, text=True, check=True).stdout) for _ in range(3)]
     assert min(times) < 0.05, f"{times} s (measured over {time.monotonic() - began:.1f} s)"
 

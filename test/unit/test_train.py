@@ -9,11 +9,11 @@ import torch
 from episodes import episode
 
 from uma.checkpoint.bundle import load_bundle
-from uma.model.config import tiny
+from uma.model.config import ImageConfig, tiny
 from uma.model.inputs import encode_actions
 from uma.model.masks import MaskMix
 from uma_train.benchmark import EpisodeResult, summarize, wilson
-from uma_train.config import TrainConfig
+from uma_train.config import ModelChoice, TrainConfig
 from uma_train.data.episode import METRE, EpisodeError, load_episode, save_episode
 from uma_train.data.reference import ReferenceSampling, draw_reference
 from uma_train.data.windows import Windows, measure_normalization
@@ -90,7 +90,7 @@ def test_a_run_resumes_where_it_was_killed(tmp_path):
     for i in range(5):
         save_episode(data / f"{i}.npz", episode(i))
     common = dict(
-        data=(str(data),), preset="tiny", batch_size=8, micro_batch=8, steps=12, save_every=6, validate_every=12, validation_episodes=1, warmup=2, bf16=False, threads=1
+        data=(str(data),), preset="tiny", batch_size=8, micro_batch=8, steps=12, save_every=6, validate_every=12, validation_episodes=1, validation_windows=8, warmup=2, bf16=False, threads=1
     )
     whole = train(TrainConfig(out=str(tmp_path / "whole"), **common))
     cut = TrainConfig(out=str(tmp_path / "cut"), **common)
@@ -145,3 +145,13 @@ def test_benchmark_rows():
     uma, still = summarize(results)
     assert (uma["success"], uma["episodes"], uma["wrong_holder"], uma["seconds"]) == (3, 4, 1, 6.0)
     assert (still["success"], still["no_grasp"]) == (0, 1)
+
+
+def test_image_features_take_images_of_all_frames_of_a_source_or_of_none(tmp_path):
+    e = episode()
+    for i in range(4):
+        some = dataclasses.replace(e, images=np.zeros((1, 9, 16, 3), np.uint8), image_frame=np.zeros(1, np.int32))
+        save_episode(tmp_path / f"{i}.npz", some)
+    config = TrainConfig(data=(str(tmp_path),), out=str(tmp_path / "o"), preset="tiny", model=ModelChoice(image=ImageConfig(kind="small")))
+    with pytest.raises(ValueError, match="3 of 36 frames have an image; image features take all"):
+        train(config)

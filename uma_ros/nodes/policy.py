@@ -1,4 +1,4 @@
-"""Policy node: observations and a reference motion in, action chunks out. The model runs in its own thread."""
+"""Policy node: observations and a task in, action chunks out. The model runs in its own thread."""
 
 from __future__ import annotations
 
@@ -22,19 +22,20 @@ from uma.control.cadence import Cadence
 from uma.control.session import Session, State
 from uma.control.settings import setting
 from uma.control.watchdog import Watchdog
-from uma.types import InputError, MotionPrediction, Prediction, ReferenceMotion
+from uma.types import InputError, MotionPrediction, Prediction
 from uma_ros.convert import camera_from, chunk_from, chunk_to, gripper_from, motion_to, nanoseconds, reference_from
 from uma_ros.frames import StaticFrames
 from uma_ros.inputs import Frame, FrameBuffer, check_age, check_image, check_state_pose
-from uma_ros.markers import motion_markers, reference_markers
+from uma_ros.markers import clear_markers, motion_markers, reference_markers
 from uma_ros.msg import ActionChunk, PolicyStatus
 from uma_ros.msg import MotionPrediction as MotionMsg
 from uma_ros.msg import ReferenceMotion as ReferenceMsg
-from uma_ros.names import COMMAND, GRIPPER_JOINT, LATCHED, SENSOR_IN, STATUS, TASK_IN, Topics
+from uma_ros.names import COMMAND, GRIPPER_JOINT, HISTORY_IN, LATCHED, SENSOR_IN, STATUS, TASK_IN, Topics
 from uma_ros.resources import find
 from uma_ros.runtime import UmaNode, run_node
 from uma_ros.srv import PredictMotion
 from uma_ros.status import StatusSpeaker
+from uma_ros.tasks import Encoded, FromGoal, FromInstruction, FromPrompt, FromReference, from_echo
 from uma_ros.worker import PolicyWorker
 
 
@@ -55,6 +56,8 @@ class PolicySettings:
     max_image_age: float = setting(0.4, "s; older images are refused, longer silence is a HOLD", 0.02, 10.0)
     max_state_age: float = setting(0.3, "s; the same for robot and gripper state", 0.005, 10.0)
     require_controller: bool = setting(True, "make no chunks while the controller is silent, stopped or in FAULT; off for replays")
+    prompt: str = setting("", "prompt file for this checkpoint, the task until another one comes; empty = none")
+    recorded_task: str = setting("", "topic on which a recorded policy says its task (uma_ros/msg/ReferenceMotion), to be taken up; for replays")
     topics: Topics = field(default_factory=Topics)
 
 
@@ -77,6 +80,7 @@ class PolicyNode(UmaNode):
 
         self.worker = PolicyWorker(lambda: load(s), self, self.buffer, self.frames, s.replan_steps, s.predict_motion)
         self._controller: PolicyStatus | None = None
+        self._goal: dict[str, Image] = {}  # the half of a goal that has come
 
         self._chunks = self.speak(ActionChunk, topics.action_chunk, COMMAND)
         self._motions = self.speak(MotionMsg, topics.predicted_motion, COMMAND)
@@ -85,10 +89,14 @@ class PolicyNode(UmaNode):
         self.listen(Image, topics.rgb, lambda m: self._on_image("rgb", topics.rgb, m), SENSOR_IN)
         self.listen(Image, topics.depth, lambda m: self._on_image("depth", topics.depth, m), SENSOR_IN)
         self.listen(CameraInfo, topics.camera_info, self._on_info, SENSOR_IN)
-        self.listen(PoseStamped, topics.robot_pose, self._on_pose, SENSOR_IN)
-        self.listen(JointState, topics.joint_states, self._on_joints, SENSOR_IN)
+        self.listen(PoseStamped, topics.robot_pose, self._on_pose, HISTORY_IN)
+        self.listen(JointState, topics.joint_states, self._on_joints, HISTORY_IN)
         self.listen(TFMessage, "/tf_static", self._on_tf, LATCHED)
         self.listen(ReferenceMsg, topics.reference_motion, self._on_reference, TASK_IN)
+        if s.recorded_task:
+            self.listen(ReferenceMsg, s.recorded_task, self._on_recorded_task, LATCHED)
+        self.listen(Image, topics.goal_image, lambda m: self._on_goal("rgb", topics.goal_image, m), TASK_IN)
+        self.listen(Image, topics.goal_depth, lambda m: self._on_goal("depth", topics.goal_depth, m), TASK_IN)
         self.listen(String, topics.instruction, self._on_instruction, TASK_IN)
         self.listen(PolicyStatus, topics.status, self._on_status, STATUS)
         self.create_service(PredictMotion, "/uma/predict_motion", self._on_predict_motion)
@@ -100,8 +108,8 @@ class PolicyNode(UmaNode):
 
     def _accept(self, topic: str, source: str, take: Callable[[], Any]) -> None:
         """Run ``take``; what it refuses is said and changes nothing, what it accepts counts as a sign of life of ``source``."""
-        if not self.clock_runs():
-            return
+        if source != "task" and not self.clock_runs():
+            return  # no stamp can be judged yet; a task has none to judge
         try:
             with self.worker.wake:
                 take()
@@ -113,7 +121,8 @@ class PolicyNode(UmaNode):
 
     def _on_image(self, kind: str, topic: str, msg: Image) -> None:
         def take() -> None:
-            check_image(msg, kind, self.get_clock().now().nanoseconds, self.settings.max_image_age)
+            check_image(msg, kind)
+            check_age(nanoseconds(msg.header.stamp), self.get_clock().now().nanoseconds, self.settings.max_image_age)
             self.buffer.add_image(kind, msg)
 
         self._accept(topic, "camera" if kind == "rgb" else "depth", take)
@@ -158,12 +167,46 @@ class PolicyNode(UmaNode):
             reference_from(msg)
             if self.buffer.info is not None:
                 self.frames.lookup(self.buffer.info.header.frame_id, msg.header.frame_id)
-            self.worker.give_task(msg)
+            self.worker.give_task(FromReference(msg))
 
         self._accept(self.settings.topics.reference_motion, "task", take)
 
+    def _on_recorded_task(self, msg: ReferenceMsg) -> None:
+        self._accept(self.settings.recorded_task, "task", lambda: self.worker.give_task(from_echo(msg, self.settings.prompt)))
+
     def _on_instruction(self, msg: String) -> None:
-        self.status.refuse(self.settings.topics.instruction, f"data: {msg.data[:80]!r}, this checkpoint takes reference motions only")
+        def take() -> None:
+            given = FromInstruction(msg.data.strip())
+            if not given.text:
+                raise InputError("data: empty, must say what to do")
+            if self.worker.policy is not None:
+                given.check(self.worker.policy)
+            self.worker.give_task(given)
+
+        self._accept(self.settings.topics.instruction, "task", take)
+
+    def _on_goal(self, kind: str, topic: str, msg: Image) -> None:
+        """Colour and depth of one goal have the same stamp; when it was taken does not matter."""
+
+        def take() -> None:
+            check_image(msg, kind)
+            camera = self.buffer.info
+            if camera is not None and msg.header.frame_id != camera.header.frame_id:
+                raise InputError(f"header.frame_id: {msg.header.frame_id!r}, must be the camera's, {camera.header.frame_id!r}")
+            if camera is not None and (msg.width, msg.height) != (camera.width, camera.height):
+                raise InputError(f"width x height: {msg.width}x{msg.height}, must be {camera.width}x{camera.height} as the camera's")
+            self._goal[kind] = msg
+            if len(self._goal) < 2:
+                return
+            stamps = {k: nanoseconds(m.header.stamp) for k, m in self._goal.items()}
+            if stamps["rgb"] != stamps["depth"]:
+                self._goal = {kind: msg}
+                other = "depth" if kind == "rgb" else "rgb"
+                raise InputError(f"header.stamp: {stamps[kind] * 1e-9:.9f}, must be that of the goal's other image, {stamps[other] * 1e-9:.9f}")
+            self.worker.give_task(FromGoal(**self._goal))
+            self._goal = {}
+
+        self._accept(topic, "task", take)
 
     def _on_status(self, msg: PolicyStatus) -> None:
         if msg.node == "controller":
@@ -183,7 +226,7 @@ class PolicyNode(UmaNode):
         transition = self.session.update(now, blockers, self.worker.has_task and not closed)
         reason = self.session.reason
         if self.session.state is State.READY:
-            reason = f"waiting for the controller ({self._controller.reason})" if closed else "waiting for a reference motion"
+            reason = f"waiting for the controller ({self._controller.reason})" if closed else "waiting for a task"
         self.status.transition(transition, reason)
         newest = self.worker.set_active(self.session.state is State.RUNNING)
         message = self.status.message
@@ -193,15 +236,21 @@ class PolicyNode(UmaNode):
     # -- what the worker tells, in its own thread -------------------------------------------------------------------------------
 
     def on_ready(self, policy: Any) -> None:
+        if self.settings.prompt:
+            policy.load_prompt(find(self.settings.prompt))  # a bad one is said now, and not with the first image
+            with self.worker.wake:
+                if not self.worker.has_task:
+                    self.worker.give_task(FromPrompt(self.settings.prompt))
         self.get_logger().info(f"checkpoint {policy.checkpoint_id} ready after {time.monotonic() - self.started:.1f} s")
         self.status.message.checkpoint_id = policy.checkpoint_id
         self.publish_configuration(checkpoint_id=policy.checkpoint_id)
         self.watchdog.heard("checkpoint", time.monotonic())
 
-    def on_task(self, echo: ReferenceMsg, reference: ReferenceMotion) -> None:
-        self._echo.publish(echo)
-        self._markers.publish(MarkerArray(markers=reference_markers(reference, echo.header.stamp)))
-        self.get_logger().info(f"new task: {len(reference.waypoints)} keypoints, {reference.object_label or 'no label'}")
+    def on_task(self, encoded: Encoded) -> None:
+        self._echo.publish(encoded.echo)
+        reference = encoded.reference
+        self._markers.publish(MarkerArray(markers=clear_markers() if reference is None else reference_markers(reference, encoded.echo.header.stamp)))
+        self.get_logger().info(f"new task: {encoded}")
 
     def on_chunk(self, frame: Frame, prediction: Prediction, stages_ms: dict[str, float]) -> None:
         self._chunks.publish(chunk_to(prediction.chunk, frame.rgb.header.stamp))
@@ -215,8 +264,8 @@ class PolicyNode(UmaNode):
         self._motions.publish(motion_to(motion, frame.rgb.header.stamp))
         self._markers.publish(MarkerArray(markers=motion_markers(motion, frame.rgb.header.stamp)))
 
-    def on_refused(self, what: str, error: InputError | str) -> None:
-        self.status.refuse(self.settings.topics.reference_motion if what == "task" else what, error)
+    def on_refused(self, source: str, error: InputError | str) -> None:
+        self.status.refuse(getattr(self.settings.topics, source, source), error)
 
     # -- the rest ---------------------------------------------------------------------------------------------------------------
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseStamped
+from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.qos import QoSProfile
-from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image, JointState, PointCloud2
 from std_msgs.msg import String
 from tf2_msgs.msg import TFMessage
@@ -25,7 +25,8 @@ from uma_ros.names import COMMAND, CONFIGURATION, LATCHED, STATUS, Topics, _prof
 from uma_ros.runtime import UmaNode, run_node
 from uma_ros.status import StatusSpeaker
 
-STREAM = _profile(50, reliable=False)
+STREAM = _profile(500, reliable=False)
+QUEUE = _profile(50, reliable=True)
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class RecorderNode(UmaNode):
         self.num_messages = 0
         self._early: list[tuple[str, bytes]] = []
         self._skipped: dict[str, int] = {}
+        self._lossy: set[str] = set()
         for topic, (kind, listen, offered) in self._sources().items():
             self._record(topic, kind, listen, offered)
         t = self.settings.topics
@@ -63,33 +65,40 @@ class RecorderNode(UmaNode):
         self.status.publish()
 
     def _sources(self) -> dict[str, tuple[type, QoSProfile, QoSProfile]]:
-        """Topic -> type, how to listen, and what a player should offer."""
+        """Topic -> type, how to listen, and what a player should offer. Not /clock: messages are stamped with it, and `ros2 bag play --clock` makes one."""
         t = self.settings.topics
         streams = {
             t.rgb: Image, t.depth: Image, t.camera_info: CameraInfo, t.depth_info: CameraInfo, t.robot_pose: PoseStamped, t.joint_states: JointState,
-            t.target_pose: PoseStamped, t.sim_object: PointCloud2, "/clock": Clock,
+            t.target_pose: PoseStamped, t.sim_object: PointCloud2,
         }  # fmt: skip
         reliable = {
             t.reference_motion: ReferenceMotion, t.action_chunk: ActionChunk, t.action_chunk_base: ActionChunk, t.predicted_motion: MotionPrediction,
-            t.status: PolicyStatus, t.markers: MarkerArray, t.instruction: String, "/diagnostics": DiagnosticArray,
+            t.status: PolicyStatus, t.markers: MarkerArray, t.instruction: String, t.goal_image: Image, t.goal_depth: Image, "/diagnostics": DiagnosticArray,
         }  # fmt: skip
         latched = {t.active_reference: ReferenceMotion, t.sim_reference: ReferenceMotion, t.sim_outcome: String, "/tf_static": TFMessage}
-        queue = _profile(50, reliable=True)
-        sources = {topic: (kind, STREAM, queue if kind in (Image, CameraInfo) else STREAM) for topic, kind in streams.items()}
-        sources |= {topic: (kind, queue, COMMAND if kind is ActionChunk else STATUS) for topic, kind in reliable.items()}
+        states = {t.robot_pose, t.joint_states}
+        sources = {topic: (kind, *((STREAM, STREAM) if topic in states else (QUEUE, QUEUE))) for topic, kind in streams.items()}
+        sources |= {topic: (kind, QUEUE, COMMAND if kind is ActionChunk else STATUS) for topic, kind in reliable.items()}
         sources |= {topic: (kind, _profile(16, True, latched=True), LATCHED) for topic, kind in latched.items()}
         return sources | {t.configuration: (String, CONFIGURATION, CONFIGURATION)}
 
     def _record(self, topic: str, kind: type, listen: QoSProfile, offered: QoSProfile) -> None:
         self.bag.add_topic(topic, kind, offered)
-        every = self.settings.image_every if kind is Image else 1
+        every = self.settings.image_every if topic in (self.settings.topics.rgb, self.settings.topics.depth) else 1
 
         def write(data: bytes) -> None:
             self._skipped[topic] = seen = self._skipped.get(topic, -1) + 1
             if seen % every == 0:
                 self._write(topic, data)
 
-        self.create_subscription(kind, topic, write, listen, raw=True)
+        def settle_for_less(_) -> None:
+            """A publisher that offers best effort alone is not heard on a reliable subscription."""
+            if topic not in self._lossy:
+                self._lossy.add(topic)
+                self.create_subscription(kind, topic, write, STREAM, raw=True)
+
+        events = SubscriptionEventCallbacks(incompatible_qos=settle_for_less)
+        self.create_subscription(kind, topic, write, listen, raw=True, event_callbacks=events)
 
     def _write(self, topic: str, data: bytes) -> None:
         """Stamp with the ROS clock; what comes before a simulated clock has started is kept until it has, so that the order stays."""

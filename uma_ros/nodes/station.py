@@ -96,11 +96,11 @@ class StationNode(UmaNode):
         return self.start_time + self.num_steps * STEP
 
     def _catch_up(self) -> None:
-        """Let simulated time reach the time that is due, or slip if that is too far."""
+        """Let simulated time come closer to the time that is due, or slip if that is too far. Never in a burst: targets must get in between."""
         due = (time.monotonic() - self._began) * self.settings.real_time_factor / STEP
         if due - self.num_steps > 10:
             self._began += (due - self.num_steps - 10) * STEP / self.settings.real_time_factor
-        for _ in range(min(int(due) - self.num_steps, 10)):
+        for _ in range(min(int(due) - self.num_steps, 2)):
             self._step()
 
     def _step(self) -> None:

@@ -9,6 +9,7 @@ and ``index.json``:
 
 Shards are written one after the other, each bounded in size, and the index after each of them, always through a temporary file and a rename. A killed
 run therefore leaves a shorter but whole index, and the next one goes on behind it; so does one that finds more episodes in the folder than before.
+Packed episodes take as much disk as the files they are made from, which are not needed for training any more.
 """
 
 from __future__ import annotations
@@ -162,5 +163,8 @@ def open_folder(folder: str | Path, **kwargs) -> Store:
     folder = Path(folder)
     if (folder / "index.json").exists():
         return open_shards(folder)
-    pack(folder, folder / "packed", **kwargs)
+    try:
+        pack(folder, folder / "packed", **kwargs)
+    except OSError as e:
+        raise EpisodeError(f"{folder / 'packed'}: cannot be written: {e}; pack the folder elsewhere with 'uma pack --out' and train on that") from e
     return open_shards(folder / "packed")

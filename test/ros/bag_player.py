@@ -1,0 +1,74 @@
+"""Plays a bag as `ros2 bag play BAG --clock` does: every message as its recorded bytes, with its recorded type and quality of service,
+at its time in the bag, and a /clock at 40 Hz that tells the time in the bag. rosbag2 is not on PyPI."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+import time
+
+import rclpy
+from builtin_interfaces.msg import Time
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rosbags.rosbag2 import Reader
+from rosgraph_msgs.msg import Clock
+
+import uma_ros  # noqa: F401  (discovery stays on this host)
+
+CLOCK_HZ = 40.0
+
+
+def message_class(name: str) -> type:
+    package, _, kind = name.split("/")
+    return getattr(importlib.import_module(f"{package}.msg"), kind)
+
+
+def profile(offers: list) -> QoSProfile:
+    """What a publisher has to offer to be heard by all who heard the recorded ones."""
+    offer = offers[0]
+    return QoSProfile(
+        history=HistoryPolicy.KEEP_LAST,
+        depth=offer.depth,
+        reliability=ReliabilityPolicy.RELIABLE if offer.reliability.name == "RELIABLE" else ReliabilityPolicy.BEST_EFFORT,
+        durability=DurabilityPolicy.TRANSIENT_LOCAL if offer.durability.name == "TRANSIENT_LOCAL" else DurabilityPolicy.VOLATILE,
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("bag")
+    parser.add_argument("--delay", type=float, default=3.0)
+    parser.add_argument("--loop", type=int, default=1, help="how many times, without a pause")
+    parser.add_argument("--exclude-topics", nargs="*", default=[])
+    args = parser.parse_args()
+    rclpy.init()
+    node = rclpy.create_node("rosbag2_player")
+    with Reader(args.bag) as reader:
+        wanted = [c for c in reader.connections if c.topic not in args.exclude_topics]
+        messages = [(t, connection.topic, bytes(data)) for connection, t, data in reader.messages(connections=wanted)]
+        start = reader.start_time
+        publishers = {c.topic: node.create_publisher(message_class(c.msgtype), c.topic, profile(c.ext.offered_qos_profiles)) for c in wanted}
+    clock = node.create_publisher(Clock, "/clock", QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT))
+    time.sleep(args.delay)
+    for _ in range(args.loop):
+        began, next_clock = time.monotonic(), 0.0
+        for stamp, topic, data in messages:
+            due = (stamp - start) * 1e-9
+            while True:
+                passed = time.monotonic() - began
+                if passed >= next_clock:
+                    now = start + int(passed * 1e9)
+                    clock.publish(Clock(clock=Time(sec=now // 1_000_000_000, nanosec=now % 1_000_000_000)))
+                    next_clock = passed + 1.0 / CLOCK_HZ
+                if passed >= due:
+                    break
+                time.sleep(max(min(due, next_clock) - passed, 0.0))
+            publishers[topic].publish(data)
+    node.destroy_node()
+    rclpy.shutdown()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

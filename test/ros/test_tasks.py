@@ -1,0 +1,206 @@
+"""Tasks that are no reference motion: an instruction, a stored prompt, a goal image. Over DDS, with the fake policy."""
+
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import yaml
+from box_scene import CAMERA, T_WORLD_CAM, box_pose, draw, in_camera, textures
+from fake_policy import FakePolicy
+from geometry_msgs.msg import PoseStamped, TransformStamped
+from harness import FAKE, TOPICS, Graph
+from sensor_msgs.msg import Image, JointState
+from std_msgs.msg import String
+from tf2_msgs.msg import TFMessage
+from uma_ros.msg import PolicyStatus
+from uma_ros.srv import PredictMotion
+
+from uma.geometry.se3 import apply
+from uma_ros import bags
+from uma_ros.bagfile import bag_topics
+from uma_ros.convert import camera_to, image_to, nanoseconds, reference_from, stamp_from, transform_to
+from uma_ros.episode import read_episode
+from uma_ros.names import CONFIGURATION, GRIPPER_JOINT, LATCHED, TASK_IN
+
+WORDS = {"policy": {"checkpoint": "words"}}
+
+
+# -- in words, and as a stored prompt -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def bag(tmp_path_factory):
+    """Some seconds with an instruction, which is also what its first test looks at."""
+    folder = tmp_path_factory.mktemp("words")
+    g = Graph(folder, changes=WORDS, record=str(folder / "bag"))
+    try:
+        c = g.client
+        c.wait(lambda: c.state("recorder") == PolicyStatus.RUNNING, 60.0, "the recorder")
+        g.begin()
+        c.wait(lambda: len(c.motions) > 2, 30.0, "predicted motion while the task is one")
+        said = len(c.history)
+        c.out["instruction"].publish(String(data="  "))
+        c.wait(lambda: any("data: empty" in m.refused for m in c.history[said:]), 20.0, "a refusal")
+        c.out["instruction"].publish(String(data="a" * 201))
+        c.wait(lambda: any("201 characters, at most 200" in m.refused for m in c.history[said:]), 20.0, "the policy's own refusal")
+        assert c.active.keypoints and c.state("policy") == PolicyStatus.RUNNING, "the running task stays"
+
+        before = c.ee()[:3, 3]
+        c.out["instruction"].publish(String(data="lift the spoon"))
+        c.wait(lambda: c.active.object_label == "lift the spoon", 20.0, "the echo")
+        assert not c.active.keypoints and c.active.header.frame_id == "zed_left_camera_frame_optical"
+        c.spin(1.0)
+        motions, chunks = len(c.motions), len(c.chunks)
+        c.wait(lambda: len(c.chunks) > chunks + 5, 30.0, "chunks")
+        assert len(c.motions) == motions, "there are no keypoints whose motion could be predicted"
+        c.wait(lambda: c.ee()[2, 3] > before[2] + 0.05, 30.0, "motion")
+        reply = c.call("/uma/predict_motion", PredictMotion, PredictMotion.Request(chunk=c.chunks[-1]))
+        assert not reply.success and "without keypoints" in reply.message
+
+        c.send(c.scene)
+        c.wait(lambda: c.active.keypoints and len(c.motions) > motions + 1, 30.0, "predicted motion for a reference motion again")
+    finally:
+        codes = g.close()
+    assert set(codes.values()) == {0}, codes
+    return folder / "bag"
+
+
+def test_an_instruction_is_a_task_and_its_bag_can_be_replayed(bag):
+    assert bag_topics(bag)[TOPICS.instruction][1] >= 1
+    assert len(read_episode(bag).references) == 2, "what the instruction was is no reference motion"
+    rows, episode, _ = bags.replay(bag, load=lambda s: (FakePolicy(s), None))
+    assert len(rows) == len(episode.chunks) > 10
+    assert not [row.missing for row in rows if row.missing] and np.mean([row.equal for row in rows]) > 0.95
+    deaf, _, _ = bags.replay(bag, load=lambda s: (FakePolicy(), None))
+    said = {row.missing for row in deaf if row.missing}
+    assert len(said) == 1 and "'lift the spoon', this checkpoint takes reference motions only" in said.pop()
+
+
+def test_a_stored_prompt_is_the_task_from_the_start(tmp_path):
+    (tmp_path / "prompt.safetensors").write_text("a prompt")
+    g = Graph(tmp_path, changes={"policy": {"checkpoint": "words", "prompt": str(tmp_path / "prompt.safetensors")}}, record=str(tmp_path / "bag"))
+    c, said = g.client, []
+    c.node.create_subscription(String, TOPICS.configuration, lambda m: said.append(yaml.safe_load(m.data)), CONFIGURATION)
+    try:
+        c.wait(lambda: c.state("policy") == PolicyStatus.RUNNING and len(c.chunks) > 3 and c.active, 90.0, "chunks without a word")
+        assert not c.active.keypoints and not c.active.object_label and not c.motions
+        c.wait(lambda: any(s["node"] == "policy" for s in said), 10.0, "the configuration")
+        assert next(s for s in said if s["node"] == "policy")["parameters"]["prompt"].endswith("prompt.safetensors")
+    finally:
+        g.close()
+    rows, _, _ = bags.replay(tmp_path / "bag", load=lambda s: (FakePolicy(s), None))
+    made = [row for row in rows if not row.missing]
+    assert len(made) >= 3 and np.mean([row.equal for row in made]) > 0.9
+
+
+@pytest.mark.parametrize("content, words", [(None, "no such file"), ("nonsense", "damaged")])
+def test_a_bad_prompt_ends_the_node_with_a_message(tmp_path, content, words):
+    path = tmp_path / "prompt.safetensors"
+    if content:
+        path.write_text(content)
+    done = subprocess.run([sys.executable, FAKE, "--ros-args", "-p", f"prompt:={path}"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2 and str(path) in done.stderr and words in done.stderr and "Traceback" not in done.stderr
+
+
+# -- as a picture -------------------------------------------------------------------------------------------------------------
+
+
+class DrawnStation:
+    """The policy alone, before a drawn scene that the tester publishes."""
+
+    def __init__(self, folder) -> None:
+        faces = textures(np.random.default_rng(0))
+        self.A, self.B = box_pose(-0.1, 0.0, 0.1), box_pose(0.1, 0.05, 0.4, z=0.05)
+        self.now, self.goal = draw(self.A, faces)[:2], draw(self.B, faces)[:2]
+        changes = {"policy": {"use_sim_time": False, "require_controller": False, "max_image_age": 2.0, "max_state_age": 2.0}}
+        self.graph = Graph(folder, without=("station", "camera", "extrinsics", "controller"), changes=changes)
+        self.client = self.graph.client
+        node = self.client.node
+        self.out = [node.create_publisher(Image, topic, TASK_IN) for topic in (TOPICS.goal_image, TOPICS.goal_depth)]
+        self.tf = node.create_publisher(TFMessage, "/tf_static", LATCHED)
+        transforms = []
+        for parent, child, T in (("fr3_link0", "cam", T_WORLD_CAM), ("fr3_link8", "robotiq_2f85_tcp", np.eye(4))):
+            t = TransformStamped(child_frame_id=child, transform=transform_to(T))
+            t.header.frame_id = parent
+            transforms.append(t)
+        self.tf.publish(TFMessage(transforms=transforms))
+        node.create_timer(0.1, self._tick)
+
+    def _tick(self) -> None:
+        stamp = stamp_from(time.time())
+        pose = PoseStamped()
+        pose.header.frame_id, pose.header.stamp, pose.pose.orientation.w, pose.pose.position.z = "fr3_link0", stamp, 1.0, 0.4
+        joints = JointState(name=[GRIPPER_JOINT], position=[0.0])
+        joints.header.stamp = stamp
+        c = self.client
+        c.out["camera_info"].publish(camera_to(CAMERA, stamp))
+        c.out["rgb"].publish(image_to(self.now[0], "rgb8", "cam", stamp))
+        c.out["depth"].publish(image_to(self.now[1], "32FC1", "cam", stamp))
+        c.out["pose"].publish(pose)
+        c.out["joints"].publish(joints)
+
+    def show(self, rgb=None, depth=None, frame="cam", stamps=(5.0, 5.0)) -> None:
+        """Publish a goal, long past: its age is no matter."""
+        rgb, depth = self.goal[0] if rgb is None else rgb, self.goal[1] if depth is None else depth
+        self.out[0].publish(image_to(rgb, "rgb8", frame, stamp_from(stamps[0])))
+        self.out[1].publish(image_to(depth, "32FC1", frame, stamp_from(stamps[1])))
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    station = DrawnStation(tmp_path_factory.mktemp("drawn"))
+    try:
+        c = station.client
+        c.wait(lambda: c.state("policy") == PolicyStatus.READY and all(p.get_subscription_count() for p in station.out), 90.0, "READY")
+        yield station
+    finally:
+        codes = station.graph.close()
+    assert codes == {"policy": 0}
+
+
+def test_a_goal_image_becomes_a_reference_motion_in_force(drawn):
+    c = drawn.client
+    drawn.show()
+    c.wait(lambda: c.active is not None and c.chunks, 60.0, "the echo and chunks")
+    reference = reference_from(c.active)
+    first, last = (np.stack([w[i] for w in reference.waypoints]) for i in (0, -1))
+    error = np.linalg.norm(apply(in_camera(drawn.A, drawn.B), first) - last, axis=1) * 1e3
+    print(f"{len(error)} keypoints, {np.median(error):.1f} mm median, {error.max():.1f} mm at most")
+    assert reference.frame == "cam" and 6 <= len(error) <= 16 and all(len(w) == 2 for w in reference.waypoints)
+    assert np.median(error) < 3.0 and error.max() < 15.0
+    assert nanoseconds(c.active.header.stamp) > 1e18, "o_0 is the observation of now, not the goal"
+
+
+REFUSED = {
+    "another size": (dict(rgb=np.zeros((180, 320, 3), np.uint8)), TOPICS.goal_image, ["width x height", "320x180", "640x360"]),
+    "another frame": (dict(frame="wrist"), TOPICS.goal_image, ["header.frame_id", "'wrist'", "'cam'"]),
+    "stamps differ": (dict(stamps=(5.0, 6.0)), "/uma/goal_", ["header.stamp", "6.000000000", "5.000000000"]),
+    "depth in another encoding": (None, TOPICS.goal_depth, ["encoding", "'rgb8'", "32FC1, 16UC1, mono16"]),
+    "nothing to match": (dict(rgb=np.zeros((360, 640, 3), np.uint8)), TOPICS.goal_image, ["0 matches left of 0", "at least 3"]),
+    "no depth": (dict(depth=np.full((360, 640), np.nan, np.float32)), TOPICS.goal_image, ["(0 have valid depth", "at least 3"]),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_goal_that_is_none_is_refused_and_the_running_task_stays(drawn, name):
+    change, topic, words = REFUSED[name]
+    c = drawn.client
+    if c.active is None:
+        drawn.show()
+    c.wait(lambda: c.active is not None and c.state("policy") == PolicyStatus.RUNNING, 60.0, "a task that runs")
+    seen, active, chunks = len(c.history), c.active, len(c.chunks)
+    if change is None:
+        drawn.out[1].publish(image_to(drawn.goal[0], "rgb8", "cam", stamp_from(5.0)))
+    else:
+        drawn.show(**change)
+
+    def refusals() -> list[str]:
+        return [m.refused for m in c.history[seen:] if topic in m.refused]
+
+    c.wait(lambda: any(all(w in text for w in words) for text in refusals()), 30.0, f"a refusal with {words}")
+    c.wait(lambda: len(c.chunks) > chunks + 1, 30.0, "further chunks")
+    assert c.active is active
+    drawn.show()  # whatever half of a goal is left over is paired or pushed out
+    c.wait(lambda: c.active is not active, 30.0, "the next good goal")

@@ -1,0 +1,82 @@
+"""What `uma simulate` stores, on one short demonstration."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from uma_train.data.episode import DTYPES, load_episode
+from uma_train.inspect import check_frames
+from uma_train.simulate import SimulateConfig, _job, has_actions, instruction, shrink, simulate
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """The same scene with all images, with the first alone and no actions, and once more: (episode, again) and (bare)."""
+    out = {}
+    for name, changes in {"all": {"images": "all"}, "again": {"images": "all"}, "bare": {"without_actions": 1.0, "image_width": 80, "image_height": 45}}.items():
+        folder = tmp_path_factory.mktemp(name)
+        seed, _, result = _job((SimulateConfig(out=str(folder), preset="tiny", **changes), 0))
+        assert (seed, result) == (0, "kept")
+        out[name] = load_episode(folder / "0000000.npz")
+    return out
+
+
+def test_the_same_seed_makes_the_same_episode(made):
+    a, b = made["all"], made["again"]
+    assert a.meta == b.meta and all(np.array_equal(getattr(a, n), getattr(b, n)) for n in DTYPES)
+
+
+def test_frames_of_a_simulated_episode_are_right(made):
+    e = made["all"]
+    assert e.images.shape == (len(e.xyz), 90, 160, 3) and e.image_frame.tolist() == list(range(len(e.xyz)))
+    check = check_frames(e)
+    assert check.failure == "" and check.color < 12
+    assert e.meta["has_actions"] and e.meta["has_robot"] and e.camera.width == 320 and e.track_moving.all()
+
+
+def test_an_instruction_names_utensil_and_holder(made):
+    from uma_sim import scene
+
+    drawn = scene.sample(0)
+    assert made["all"].meta["text"] == f"put the {drawn.utensil.shape} into the {('near', 'far')[drawn.goal]} holder"
+    # The camera looks along +y of the base; the nearer holder is the one with the lower depth, whatever its number.
+    T = np.eye(4)
+    run = {"T_base_cam": T, "holder_points": np.array([[[0.1, 0, 0.9]] * 4, [[0.1, 0, 0.6]] * 4])}
+    assert instruction(run | {"goal": 0}, "fork") == "put the fork into the far holder" and instruction(run | {"goal": 1}, "fork").endswith("near holder")
+
+
+def test_an_episode_without_actions_holds_none(made):
+    a, e = made["all"], made["bare"]
+    assert not e.meta["has_actions"] and e.meta["has_robot"]
+    assert np.array_equal(e.pose, a.pose) and np.array_equal(e.tracks, a.tracks)  # the same demonstration
+    assert np.array_equal(e.target_pose, e.pose) and np.array_equal(e.target_gripper, e.gripper) and not np.allclose(a.target_pose, a.pose, atol=1e-3)
+    assert e.images.shape == (1, 45, 80, 3) and e.image_frame.tolist() == [0]
+
+
+def test_the_share_without_actions_is_drawn_scene_by_scene():
+    config = SimulateConfig(without_actions=0.3)
+    kept = [has_actions(config, s) for s in range(2000)]
+    assert 0.66 < np.mean(kept) < 0.74
+    assert kept == [has_actions(dataclasses.replace(config, first_seed=5, episodes=3), s) for s in range(2000)]
+    assert all(has_actions(SimulateConfig(), s) for s in range(100))
+
+
+def test_images_are_means_of_what_they_cover():
+    rgb = np.random.default_rng(0).integers(0, 255, (180, 320, 3), dtype=np.uint8)
+    small = shrink(rgb, 160, 90)
+    assert np.abs(small - rgb.reshape(90, 2, 160, 2, 3).mean((1, 3))).max() <= 0.51
+    assert shrink(rgb, 100, 50).shape == (50, 100, 3)
+
+
+def test_sets_of_different_kinds_are_not_mixed(tmp_path):
+    (tmp_path / "card.json").write_text(json.dumps({"config": dataclasses.asdict(SimulateConfig(images="all"))}))
+    with pytest.raises(ValueError, match="images 'all', now 'first'; give another --out"):
+        simulate(SimulateConfig(out=str(tmp_path), episodes=0))
+
+
+@pytest.mark.parametrize("change, message", [({"without_actions": 1.5}, "without_actions 1.5"), ({"image_width": 0}, "image_width 0")])
+def test_settings_out_of_range_are_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        SimulateConfig(**change)

@@ -1,0 +1,65 @@
+"""Text in training (paper A.1, D.1): a positive of its task's motion-derived views, and where asked for what the denoiser is told."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from test_contrastive import batch
+
+from uma.model.config import LanguageConfig, tiny
+from uma.model.contrastive import ProjectionHead
+from uma.model.inputs import Normalization
+from uma.model.uma import Uma
+from uma_train.objectives import Objective, contrastive_loss, encode_text, losses
+
+TEXT = ("put the spoon into the left cup", None, "sweep the paper", "fold the cloth")
+
+
+def model() -> Uma:
+    torch.manual_seed(0)
+    return Uma(dataclasses.replace(tiny(), language=LanguageConfig(kind="words", embedding=32)), Normalization())
+
+
+def test_text_is_a_positive_of_its_own_task_and_its_gradient_stays_with_the_encoders():
+    m, b = model(), dataclasses.replace(batch(), text=TEXT)
+    head = ProjectionHead(m.config)
+    tokens, rows = encode_text(m, b)
+    assert tokens.shape == (3, 4, 32) and rows.tolist() == [0, 2, 3]
+    task = m.encode_task(b.initial_points, b.reference)
+    loss = contrastive_loss(m, head, b, task, Objective(), np.random.default_rng(0), (tokens, rows))
+    loss.backward()
+    touched = {name.split(".")[0] for name, p in m.named_parameters() if p.grad is not None and p.grad.any()}
+    assert touched == {"task_encoder", "language_encoder"}
+    # Told which task it is of, it costs less to bring text and motion together than when it is told a wrong one.
+    optimizer = torch.optim.AdamW([*m.task_encoder.parameters(), *m.language_encoder.parameters(), *head.parameters()], lr=3e-3)
+    for i in range(40):
+        optimizer.zero_grad()
+        task, language = m.encode_task(b.initial_points, b.reference), encode_text(m, b)
+        contrastive_loss(m, head, b, task, Objective(), np.random.default_rng(i), language).backward()
+        optimizer.step()
+    with torch.no_grad():
+        near = head(encode_text(m, b)[0]) @ head(m.encode_task(b.initial_points, b.reference)).T
+    assert near.argmax(1).tolist() == [0, 2, 3]
+
+
+@pytest.mark.parametrize(("share", "reached"), [(0.0, False), (1.0, True)])
+def test_the_denoiser_is_told_by_text_only_if_asked_for(share, reached):
+    m, b = model(), dataclasses.replace(batch(), text=TEXT)
+    with torch.no_grad():
+        for p in m.final.parameters():
+            p.normal_(0, 0.1)
+        for block in m.blocks:
+            block.modulation.linear.bias.normal_(0, 0.5)
+    objective = Objective(contrastive_weight=0.0, language_conditioning=share, task_dropout=0.0)
+    out = losses(m, ProjectionHead(m.config), b, objective, torch.Generator().manual_seed(0))
+    out["total"].backward()
+    assert any(p.grad is not None and p.grad.any() for p in m.language_encoder.parameters()) == reached
+    assert any(p.grad is not None and p.grad.any() for p in m.task_encoder.parameters())  # of the task without text at least
+
+
+def test_a_model_without_a_language_encoder_passes_over_text():
+    torch.manual_seed(0)
+    plain = Uma(tiny(), Normalization())
+    assert encode_text(plain, dataclasses.replace(batch(), text=TEXT)) is None
+    assert encode_text(model(), batch()) is None
