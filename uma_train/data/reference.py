@@ -34,10 +34,10 @@ class ReferenceSampling:
     noise_m: float = 0.003
 
     def __post_init__(self) -> None:
-        for name, limit in (("keypoints", MAX_KEYPOINTS), ("waypoints", ReferenceMotion.MAX_WAYPOINTS)):
+        for name, least, most in (("keypoints", 1, MAX_KEYPOINTS), ("waypoints", 2, ReferenceMotion.MAX_WAYPOINTS)):
             low, high = getattr(self, f"min_{name}"), getattr(self, f"max_{name}")
-            if not 1 <= low <= high <= limit:
-                raise ValueError(f"sampling.min_{name} {low}, max_{name} {high}: must be 1 <= min <= max <= {limit}")
+            if not least <= low <= high <= most:
+                raise ValueError(f"sampling.min_{name} {low}, max_{name} {high}: must be {least} <= min <= max <= {most}")
 
 
 def draw_reference(
