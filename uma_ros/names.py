@@ -53,8 +53,8 @@ def _profile(depth: int, reliable: bool, latched: bool = False) -> QoSProfile:
 
 SENSOR_IN = _profile(5, reliable=False)
 """Images and states as they are subscribed to: matches reliable and best-effort publishers."""
-HISTORY_IN = _profile(50, reliable=False)
-"""States for one who looks for that of an image's time: a few milliseconds without the processor must not lose the right one."""
+HISTORY_IN = _profile(20, reliable=False)
+"""States for one who looks for that of an image's time: a moment without the processor must not lose the right one. No longer, or what is heard is too old."""
 STATE_OUT = _profile(5, reliable=False)
 """Robot state, as franka_ros2 and CRISP publish it."""
 CABLE_IN = _profile(5, reliable=True)
