@@ -44,7 +44,7 @@ class TrainConfig:
         minutes: end the run, its schedule included, after this long if ``steps`` have not been reached by then; 0 = no limit.
             Where cores are shared it is the time that is known beforehand. Such a run resumes, but not bit for bit.
         batch_size: windows a step.
-        micro_batch: windows whose gradient is computed at once; a step adds up batch_size / micro_batch of them, shared out
+        micro_batch: windows whose gradient is computed at once, at most; a step adds up batch_size / micro_batch of them, shared out
             among the processes. It bounds memory, and is the pool of the contrastive term. How many processes share the work changes nothing else.
         windows_per_task: windows that share an initial observation, a reference and their encoding.
         lr: peak learning rate. The paper's 1e-4 is for width 768; narrow models take more.
@@ -106,12 +106,17 @@ class TrainConfig:
                 raise ValueError(f"{name} {getattr(self, name)}: must be >= 1")
         if not 0 < self.ema < 1:
             raise ValueError(f"ema {self.ema}: must lie in (0, 1)")
-        if self.micro_batch % self.windows_per_task:
-            raise ValueError(f"micro_batch {self.micro_batch}: must be a multiple of windows_per_task, {self.windows_per_task}")
-        if self.batch_size % self.micro_batch:
+        if self.windows_at_once % self.windows_per_task:
+            raise ValueError(f"micro_batch {self.windows_at_once}: must be a multiple of windows_per_task, {self.windows_per_task}")
+        if self.batch_size % self.windows_at_once:
             raise ValueError(f"batch_size {self.batch_size}: must be a multiple of micro_batch, {self.micro_batch}")
         if self.keypoints > self.model_config().max_keypoints:
             raise ValueError(f"keypoints {self.keypoints}: must be at most {self.model_config().max_keypoints}")
+
+    @property
+    def windows_at_once(self) -> int:
+        """Size of a micro-batch."""
+        return min(self.micro_batch, self.batch_size)
 
     def model_config(self) -> ModelConfig:
         """The architecture: the preset with `model`'s choices."""

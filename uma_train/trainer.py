@@ -44,10 +44,10 @@ class Trainer:
         torch.manual_seed(config.seed)
         self.config, self.windows = config, windows
         self.processes = processes or Processes()
-        self.micro_batches = config.batch_size // config.micro_batch
+        self.micro_batches = config.batch_size // config.windows_at_once
         if self.micro_batches % self.processes.count:
             raise ValueError(
-                f"batch_size {config.batch_size} / micro_batch {config.micro_batch} = {self.micro_batches}: must be a multiple of the {self.processes.count} processes"
+                f"batch_size {config.batch_size} / micro_batch {config.windows_at_once} = {self.micro_batches}: must be a multiple of the {self.processes.count} processes"
             )
         self.model = load_bundle(config.init).model if config.init else Uma(config.model_config(), norm)
         self.head = ProjectionHead(self.model.config)
@@ -73,7 +73,7 @@ class Trainer:
         c = self.config
         rng = np.random.default_rng([c.seed, step, m])
         return self.windows.draw(
-            c.micro_batch, K, self.model.normalization, rng, windows_per_task=c.windows_per_task, history=history, vary_keypoints=c.vary_keypoints,
+            c.windows_at_once, K, self.model.normalization, rng, windows_per_task=c.windows_per_task, history=history, vary_keypoints=c.vary_keypoints,
             with_image=self.model.config.image.kind != "none",
         )  # fmt: skip
 
