@@ -129,7 +129,7 @@ def test_targets_at_100_hz_or_more_in_the_robots_own_frame(graph):
 def test_the_arm_moves_the_way_the_chunk_says(graph):
     """A task 35 cm away: the measured end effector passes where the actions say, and when they say.
 
-    The time is judged for actions that were due while policy and controller were let run: on a busy machine they may have to wait.
+    The time is judged if policy and controller were let run all the while: on a busy machine they have to wait.
     """
     c = graph.client
     tool = load_calibration(graph.options.run_dir + "/calibration.yaml").tools["fr3_link8", "robotiq_2f85_tcp"]
@@ -144,18 +144,19 @@ def test_the_arm_moves_the_way_the_chunk_says(graph):
     c.spin(0.3)
     times = np.array([t for t, _ in c.poses])
     measured = np.stack([(pose_from(m.pose, "pose") @ tool)[:3, 3] for _, m in c.poses])
-    chunks, passed, in_time = [(chunk_from(m), age) for m, age in zip(c.base_chunks[first:], c.ages[first:])], [], []
-    for (chunk, age), (following, next_age) in zip(chunks, chunks[1:]):
+    chunks, passed, in_time = [chunk_from(m) for m in c.base_chunks[first:]], [], []
+    for chunk, following in zip(chunks, chunks[1:]):
         for due, T in zip(chunk.due(), chunk.poses):
             # from when the blend into this chunk is over until the next one begins to take over
             if chunk.stamp + 0.25 < due <= following.stamp + 0.25 and times[0] < due < times[-1]:
                 passed.append(float(np.linalg.norm(measured - T[:3, 3], axis=1).min()) * 1e3)
-                if max(age, next_age) < 0.25 and c.lateness(due - 0.3, due) < 0.08:
-                    in_time.append(float(np.linalg.norm(measured[np.searchsorted(times, due)] - T[:3, 3])) * 1e3)
+                in_time.append(float(np.linalg.norm(measured[np.searchsorted(times, due)] - T[:3, 3])) * 1e3)
     print(f"end effector from each of {len(passed)} actions: median {np.median(passed):.1f} mm, p95 {np.percentile(passed, 95):.1f} mm")
     assert len(passed) >= 8 and np.median(passed) < 10.0 and np.percentile(passed, 95) < 30.0
-    if len(in_time) >= 8:
-        print(f"at the time when it was due, {len(in_time)} actions: median {np.median(in_time):.1f} mm, p95 {np.percentile(in_time, 95):.1f} mm")
+    late, age = c.lateness(times[0], times[-1]), max(c.ages[first:])
+    print(f"targets at most {late * 1e3:.0f} ms late, chunks {age * 1e3:.0f} ms old")
+    if late < 0.1 and age < 0.25:
+        print(f"at the time when it was due: median {np.median(in_time):.1f} mm, p95 {np.percentile(in_time, 95):.1f} mm")
         assert np.median(in_time) < 15.0 and np.percentile(in_time, 95) < 40.0
 
 
@@ -183,13 +184,13 @@ def test_stop_acts_at_once_and_start_goes_on(graph):
     assert c.call("/uma/stop").success
     c.wait(lambda: c.state("controller") == PolicyStatus.IDLE, 10.0, "IDLE")
     assert "/uma/stop" in c.status["controller"].reason
-    c.wait(lambda: c.state("policy") == PolicyStatus.READY, 10.0, "the policy's READY")
+    c.wait(lambda: c.state("policy") == PolicyStatus.READY, 20.0, "the policy's READY")
     c.spin(1.0)
     chunks, before = len(c.chunks), c.ee()
     c.spin(2.0)
     assert np.linalg.norm(c.ee()[:3, 3] - before[:3, 3]) < 1e-3, "the arm stands"
     assert len(c.chunks) == chunks, "the policy makes no chunks for a stopped controller"
-    assert c.state("policy") == PolicyStatus.READY and "stop" in c.status["policy"].reason
+    c.wait(lambda: c.state("policy") == PolicyStatus.READY and "stop" in c.status["policy"].reason, 20.0, "READY, waiting for the controller")
     assert c.call("/uma/start").success
     c.wait(lambda: c.state("policy") == c.state("controller") == PolicyStatus.RUNNING, 30.0, "RUNNING")
     assert not c.call("/uma/recover").success
