@@ -25,7 +25,7 @@ from uma_ros.msg import ActionChunk as ActionChunkMsg
 from uma_ros.msg import ReferenceMotion as ReferenceMotionMsg
 from uma_ros.names import GRIPPER_JOINT
 from uma_ros.nodes.policy import PolicySettings, load_policy
-from uma_ros.tasks import from_echo
+from uma_ros.tasks import FromReference, from_echo
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,10 @@ def replay(bag: str | Path, checkpoint: str = "", load: Callable[[PolicySettings
                 continue
             try:
                 given = from_echo(msg, settings.prompt)
-                task = given.encode(policy, observe(nanoseconds(msg.header.stamp)), episode.frames.lookup, msg.header.stamp).task
+                if isinstance(given, FromReference):
+                    task = given.encode(policy, observe(nanoseconds(msg.header.stamp)), episode.frames.lookup, msg.header.stamp).task
+                else:
+                    task = given.task(policy)  # whose first image may have come before the recorder was there
             except InputError as error:
                 task = error
 

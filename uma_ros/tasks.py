@@ -106,9 +106,13 @@ class FromInstruction:
         if not policy.takes_instructions:
             raise InputError(f"data: {self.text[:80]!r}, this checkpoint takes reference motions only")
 
-    def encode(self, policy: Any, observation: Observation, lookup: Lookup, stamp: Time) -> Encoded:
+    def task(self, policy: Any) -> Any:
+        """The policy's task; no observation has a part in it."""
         self.check(policy)
-        return _without_motion(policy.encode_instruction(self.text), observation, stamp, self.text)
+        return policy.encode_instruction(self.text)
+
+    def encode(self, policy: Any, observation: Observation, lookup: Lookup, stamp: Time) -> Encoded:
+        return _without_motion(self.task(policy), observation, stamp, self.text)
 
 
 @dataclass(frozen=True)
@@ -118,11 +122,15 @@ class FromPrompt:
     path: str
     source: ClassVar[str] = "prompt"
 
+    def task(self, policy: Any) -> Any:
+        """The policy's task; no observation has a part in it."""
+        return policy.load_prompt(find(self.path))
+
     def encode(self, policy: Any, observation: Observation, lookup: Lookup, stamp: Time) -> Encoded:
-        return _without_motion(policy.load_prompt(find(self.path)), observation, stamp, "")
+        return _without_motion(self.task(policy), observation, stamp, "")
 
 
-def from_echo(echo: ReferenceMsg, prompt: str) -> GivenTask:
+def from_echo(echo: ReferenceMsg, prompt: str) -> FromReference | FromInstruction | FromPrompt:
     """The task that an echo tells of; ``prompt``: the prompt file, in case it was that.
 
     Raises:

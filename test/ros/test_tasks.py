@@ -93,7 +93,8 @@ def test_a_stored_prompt_is_the_task_from_the_start(tmp_path):
         g.close()
     rows, _, _ = bags.replay(tmp_path / "bag", load=lambda s: (FakePolicy(s), None))
     made = [row for row in rows if not row.missing]
-    assert len(made) >= 3 and np.mean([row.equal for row in made]) > 0.6
+    assert len(made) >= 3, {row.missing for row in rows}
+    assert np.mean([row.equal for row in made]) > 0.6
 
 
 @pytest.mark.parametrize("content, words", [(None, "no such file"), ("nonsense", "damaged")])
