@@ -18,7 +18,7 @@ setup(
         "siglip2": ["transformers>=5.23,<6", "tokenizers>=0.22"],
         "perception": ["opencv-python-headless>=4.13,<5"],
         "train": ["tyro>=1,<2", "rich>=13", "tensorboard>=2.20"],
-        "test": ["pytest>=8", "pytest-timeout>=2", "hypothesis>=6", "ruff>=0.9"],
+        "test": ["pytest>=8", "pytest-timeout>=2", "pytest-xdist>=3", "hypothesis>=6", "ruff>=0.9"],
     },
     entry_points={"console_scripts": ["uma = uma.cli:main"]},
 )

@@ -1,4 +1,4 @@
-"""What holds for every test: headless rendering, ROS on this host only, a ROS domain that no other test run on this machine has."""
+"""What holds for every test: headless rendering, one thread of torch, ROS on this host only, a ROS domain that no other test run on this machine has."""
 
 import os
 import socket
@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 os.environ.setdefault("MUJOCO_GL", "egl")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads that wait for each other are slower than one on shared cores
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from heapq import heappop, heappush
 from pathlib import Path
 from typing import Any
 
@@ -106,8 +106,8 @@ def replay(bag: str | Path, checkpoint: str = "", load: Callable[[PolicySettings
 
     def work_off(before_ns: float) -> None:
         nonlocal task
-        while waiting and waiting[0][1] < before_ns:
-            topic, _, msg = waiting.popleft()
+        while waiting and waiting[0][0] < before_ns:
+            *_, topic, msg = heappop(waiting)
             if topic == TOPICS.action_chunk:
                 rows.append(_again(msg, policy, task, observe, episode, len(rows), settings))
                 continue
@@ -117,9 +117,10 @@ def replay(bag: str | Path, checkpoint: str = "", load: Callable[[PolicySettings
             except InputError as error:
                 task = error
 
-    # A recorder may write an answer down before the image that it answers: answers wait until a second later in the bag.
-    waiting: deque[tuple[str, int, Any]] = deque()
-    for topic, t, msg in read_bag(bag, kinds):
+    # A recorder may write an answer down before the image that it answers, or the first chunk of a task before the task: what the policy said waits
+    # until a second after the image that it speaks of, and comes in the order of the images, a task before the chunk of the same one.
+    waiting: list[tuple[int, bool, int, str, Any]] = []
+    for number, (topic, t, msg) in enumerate(read_bag(bag, kinds)):
         work_off(t - 1_000_000_000)
         if topic in (TOPICS.rgb, TOPICS.depth):
             buffer.add_image("rgb" if topic == TOPICS.rgb else "depth", msg)
@@ -131,7 +132,7 @@ def replay(bag: str | Path, checkpoint: str = "", load: Callable[[PolicySettings
             if GRIPPER_JOINT in msg.name:
                 buffer.add_state("joints", msg)
         else:
-            waiting.append((topic, t, msg))
+            heappush(waiting, (nanoseconds(msg.header.stamp), topic == TOPICS.action_chunk, number, topic, msg))
     work_off(float("inf"))
     return rows, episode, policy
 

@@ -53,12 +53,14 @@ def _profile(depth: int, reliable: bool, latched: bool = False) -> QoSProfile:
 
 SENSOR_IN = _profile(5, reliable=False)
 """Images and states as they are subscribed to: matches reliable and best-effort publishers."""
-HISTORY_IN = _profile(50, reliable=False)
-"""States for one who looks for that of an image's time: a few milliseconds without the processor must not lose the right one."""
+HISTORY_IN = _profile(20, reliable=False)
+"""States for one who looks for that of an image's time: a moment without the processor must not lose the right one. No longer, or what is heard is too old."""
 STATE_OUT = _profile(5, reliable=False)
 """Robot state, as franka_ros2 and CRISP publish it."""
-CAMERA_OUT = _profile(5, reliable=True)
-"""As zed-ros2-wrapper publishes."""
+CABLE_IN = _profile(5, reliable=True)
+"""What the camera node hears of a simulated camera: reliable, and old images are dropped rather than kept waiting."""
+CAMERA_OUT = _profile(20, reliable=True)
+"""Reliable as zed-ros2-wrapper publishes; over a second of images stays at hand for a recorder that was not let run."""
 TASK_IN = _profile(5, reliable=True)
 """Tasks: reliable and volatile as `ros2 topic pub` sends them; a transient_local subscription would never hear it."""
 COMMAND = _profile(1, reliable=True)

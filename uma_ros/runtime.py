@@ -129,6 +129,13 @@ def run_node(make: Callable[[], UmaNode], spin: Callable[[UmaNode], None] | None
         make: builds the node.
         spin: runs it; the default is an executor on this thread.
     """
+    was_asked = []  # to end
+
+    def interrupt(*_: object) -> None:
+        was_asked.append(True)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupt)
     rclpy.init(args=sys.argv)
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     node = None
@@ -144,7 +151,7 @@ def run_node(make: Callable[[], UmaNode], spin: Callable[[UmaNode], None] | None
         print(f"{os.path.basename(sys.argv[0])}: {error}", file=sys.stderr)
         return 2
     except Exception:
-        if rclpy.ok():  # else it was ended while it was starting
+        if rclpy.ok() and not was_asked:  # else it was ended while it was starting, or in the middle of a conversion, which makes another error of it
             raise
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)

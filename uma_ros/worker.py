@@ -119,7 +119,7 @@ class PolicyWorker:
     def _next_job(self) -> tuple[Frame, GivenTask | None] | None:
         """What to do now, under the lock: the newest complete frame, if a chunk or a task is due."""
         frame = self._buffer.newest() if self._active else None
-        if frame is None:
+        if frame is None or frame.stamp_ns == self._last_stamp:  # one answer to an image: the task of a chunk can be told by its stamp
             return None
         if frame.stamp_ns < self._last_stamp:  # time was turned back: another bag, another simulation
             self._last_stamp = -1

@@ -61,7 +61,7 @@ class TrainConfig:
             for presets that do not fit otherwise.
         validation_episodes: the last episodes of each source, held out.
         validation_windows: windows drawn from them for the errors of every mode.
-        validate_every, save_every: in steps.
+        validate_every, save_every, log_every: in steps.
         tensorboard: also log for TensorBoard, beside ``log.jsonl``.
         init: bundle whose weights start the run, or empty.
         sampling, transforms, objective: how references are drawn, what is done to samples, and how masks are drawn and terms weighted.
@@ -92,6 +92,7 @@ class TrainConfig:
     validation_windows: int = 128
     validate_every: int = 500
     save_every: int = 250
+    log_every: int = 25
     tensorboard: bool = True
     init: str = ""
     sampling: ReferenceSampling = ReferenceSampling()
@@ -99,7 +100,7 @@ class TrainConfig:
     objective: Objective = Objective()
 
     def __post_init__(self) -> None:
-        lows = ("steps", "batch_size", "micro_batch", "windows_per_task", "keypoints", "validate_every", "save_every", "validation_episodes", "validation_windows")
+        lows = ("steps", "batch_size", "micro_batch", "windows_per_task", "keypoints", "validate_every", "save_every", "log_every", "validation_episodes", "validation_windows")
         for name in lows:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} {getattr(self, name)}: must be >= 1")

@@ -22,8 +22,6 @@ from uma_train.evaluate import ModeErrors, validate
 from uma_train.log import RunLog
 from uma_train.trainer import Trainer
 
-LOG_EVERY = 25
-
 
 def train(config: TrainConfig, console: Console | None = None) -> Path:
     """Run or resume a training run; returns the bundle's folder.
@@ -75,7 +73,7 @@ def train(config: TrainConfig, console: Console | None = None) -> Path:
                 sums.setdefault(k, []).append(v)
             trainer.seconds = time.monotonic() - began
             rate = (trainer.step - at_start) * config.batch_size / max(time.monotonic() - since, 1e-6)
-            if trainer.step % LOG_EVERY == 0:
+            if trainer.step % config.log_every == 0:
                 means = {k: round(sum(v) / len(v), 6) for k, v in sums.items()}
                 log.write(trainer.step, seconds=round(trainer.seconds, 1), lr=trainer.rate(), samples_per_second=round(rate, 1), **means)
                 sums = {}

@@ -22,7 +22,7 @@ from uma_train.data.windows import Batch
 from uma_train.distributed import Processes, like, whole
 from uma_train.objectives import losses
 
-FREE = {"threads", "save_every", "validate_every", "tensorboard", "device"}
+FREE = {"threads", "save_every", "validate_every", "log_every", "tensorboard", "device"}
 """Fields that a resumed run may change."""
 
 

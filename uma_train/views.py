@@ -19,7 +19,7 @@ class ViewSampling:
     Attributes:
         views: augmented views per sample, S - 1; the unaugmented one is the S-th and alone conditions the denoiser.
         hard_negatives: tasks per sample in the same scene that start at the same keypoints and move otherwise.
-        keep_keypoint, keep_waypoint: chance that a keypoint, or a waypoint after the first, stays in a view.
+        keep_keypoint, keep_waypoint: chance that a keypoint, or a waypoint between the first and the last, stays in a view.
         shift_m, turn_rad: of the random rigid motion of scene and reference together: uniform up to this on each axis, and
             about a random axis.
         negative_shift_m, negative_turn_rad: of the hard negatives' last pose.
@@ -50,7 +50,11 @@ def keypoint_index(reference: ReferenceBatch) -> Tensor:
 
 
 def subsample(reference: ReferenceBatch, sampling: ViewSampling, rng: np.random.Generator) -> ReferenceBatch:
-    """Drop keypoints and waypoints at random; at least one keypoint stays, and of each its first waypoint."""
+    """Drop keypoints and waypoints at random; at least one keypoint stays, and of each its first and its last waypoint.
+
+    The paper thins dense motions in time, which leaves their ends nearly where they were. A sparse reference without its last waypoint would be
+    another task, and a view of it no positive.
+    """
     B, L = reference.is_valid.shape
     index = keypoint_index(reference)
     count = int(index.max()) + 1
@@ -58,8 +62,10 @@ def subsample(reference: ReferenceBatch, sampling: ViewSampling, rng: np.random.
     real = index.masked_fill(~reference.is_valid, 0).amax(1) + 1
     sure = torch.from_numpy((rng.random(B) * real.numpy()).astype(np.int64))
     keep[torch.arange(B), sure] = True
-    is_first = torch.cat([torch.ones(B, 1, dtype=torch.bool), index[:, 1:] != index[:, :-1]], 1)
-    waypoint = is_first | torch.from_numpy(rng.random((B, L)) < sampling.keep_waypoint)
+    one, is_new = torch.ones(B, 1, dtype=torch.bool), index[:, 1:] != index[:, :-1]
+    is_first = torch.cat([one, is_new], 1)
+    is_last = torch.cat([is_new | ~reference.is_valid[:, 1:], one], 1)  # padding stands at the end
+    waypoint = is_first | is_last | torch.from_numpy(rng.random((B, L)) < sampling.keep_waypoint)
     return replace(reference, is_valid=reference.is_valid & keep.gather(1, index) & waypoint)
 
 

@@ -72,7 +72,8 @@ def test_an_instruction_is_a_task_and_its_bag_can_be_replayed(bag):
     assert len(read_episode(bag).references) == 2, "what the instruction was is no reference motion"
     rows, episode, _ = bags.replay(bag, load=lambda s: (FakePolicy(s), None))
     assert len(rows) == len(episode.chunks) > 10
-    assert not [row.missing for row in rows if row.missing] and np.mean([row.equal for row in rows]) > 0.95
+    assert not [row.missing for row in rows if row.missing] and np.mean([row.equal for row in rows]) > 0.7
+    assert max(row.position_m for row in rows) < 0.1, "no chunk is taken for one of another task"
     deaf, _, _ = bags.replay(bag, load=lambda s: (FakePolicy(), None))
     said = {row.missing for row in deaf if row.missing}
     assert len(said) == 1 and "'lift the spoon', this checkpoint takes reference motions only" in said.pop()
@@ -92,7 +93,7 @@ def test_a_stored_prompt_is_the_task_from_the_start(tmp_path):
         g.close()
     rows, _, _ = bags.replay(tmp_path / "bag", load=lambda s: (FakePolicy(s), None))
     made = [row for row in rows if not row.missing]
-    assert len(made) >= 3 and np.mean([row.equal for row in made]) > 0.9
+    assert len(made) >= 3 and np.mean([row.equal for row in made]) > 0.6
 
 
 @pytest.mark.parametrize("content, words", [(None, "no such file"), ("nonsense", "damaged")])
@@ -111,7 +112,7 @@ class DrawnStation:
     """The policy alone, before a drawn scene that the tester publishes."""
 
     def __init__(self, folder) -> None:
-        faces = textures(np.random.default_rng(0))
+        self.shown, faces = 0.0, textures(np.random.default_rng(0))
         self.A, self.B = box_pose(-0.1, 0.0, 0.1), box_pose(0.1, 0.05, 0.4, z=0.05)
         self.now, self.goal = draw(self.A, faces)[:2], draw(self.B, faces)[:2]
         changes = {"policy": {"use_sim_time": False, "require_controller": False, "max_image_age": 2.0, "max_state_age": 2.0}}
@@ -141,11 +142,13 @@ class DrawnStation:
         c.out["pose"].publish(pose)
         c.out["joints"].publish(joints)
 
-    def show(self, rgb=None, depth=None, frame="cam", stamps=(5.0, 5.0)) -> None:
+    def show(self, rgb=None, depth=None, frame="cam", encoding="32FC1", apart=0.0, alone=False) -> None:
         """Publish a goal, long past: its age is no matter."""
+        self.shown += 1.0
         rgb, depth = self.goal[0] if rgb is None else rgb, self.goal[1] if depth is None else depth
-        self.out[0].publish(image_to(rgb, "rgb8", frame, stamp_from(stamps[0])))
-        self.out[1].publish(image_to(depth, "32FC1", frame, stamp_from(stamps[1])))
+        if not alone:
+            self.out[0].publish(image_to(rgb, "rgb8", frame, stamp_from(self.shown)))
+        self.out[1].publish(image_to(depth, encoding, frame, stamp_from(self.shown + apart)))
 
 
 @pytest.fixture(scope="module")
@@ -176,8 +179,9 @@ def test_a_goal_image_becomes_a_reference_motion_in_force(drawn):
 REFUSED = {
     "another size": (dict(rgb=np.zeros((180, 320, 3), np.uint8)), TOPICS.goal_image, ["width x height", "320x180", "640x360"]),
     "another frame": (dict(frame="wrist"), TOPICS.goal_image, ["header.frame_id", "'wrist'", "'cam'"]),
-    "stamps differ": (dict(stamps=(5.0, 6.0)), "/uma/goal_", ["header.stamp", "6.000000000", "5.000000000"]),
-    "depth in another encoding": (None, TOPICS.goal_depth, ["encoding", "'rgb8'", "32FC1, 16UC1, mono16"]),
+    "stamps differ": (dict(apart=0.5), TOPICS.goal_image, ["header.stamp", TOPICS.goal_depth, "no image of this stamp within 10 s"]),
+    "depth alone": (dict(alone=True), TOPICS.goal_depth, ["header.stamp", TOPICS.goal_image, "no image of this stamp within 10 s"]),
+    "depth in another encoding": (dict(encoding="rgb8"), TOPICS.goal_depth, ["encoding", "'rgb8'", "32FC1, 16UC1, mono16"]),
     "nothing to match": (dict(rgb=np.zeros((360, 640, 3), np.uint8)), TOPICS.goal_image, ["0 matches left of 0", "at least 3"]),
     "no depth": (dict(depth=np.full((360, 640), np.nan, np.float32)), TOPICS.goal_image, ["(0 have valid depth", "at least 3"]),
 }
@@ -191,16 +195,13 @@ def test_a_goal_that_is_none_is_refused_and_the_running_task_stays(drawn, name):
         drawn.show()
     c.wait(lambda: c.active is not None and c.state("policy") == PolicyStatus.RUNNING, 60.0, "a task that runs")
     seen, active, chunks = len(c.history), c.active, len(c.chunks)
-    if change is None:
-        drawn.out[1].publish(image_to(drawn.goal[0], "rgb8", "cam", stamp_from(5.0)))
-    else:
-        drawn.show(**change)
+    drawn.show(**change)
 
     def refusals() -> list[str]:
         return [m.refused for m in c.history[seen:] if topic in m.refused]
 
-    c.wait(lambda: any(all(w in text for w in words) for text in refusals()), 30.0, f"a refusal with {words}")
+    c.wait(lambda: any(all(w in text for w in words) for text in refusals()), 60.0, f"a refusal with {words}")
     c.wait(lambda: len(c.chunks) > chunks + 1, 30.0, "further chunks")
     assert c.active is active
-    drawn.show()  # whatever half of a goal is left over is paired or pushed out
-    c.wait(lambda: c.active is not active, 30.0, "the next good goal")
+    drawn.show()
+    c.wait(lambda: c.active is not active, 60.0, "the next good goal")

@@ -54,7 +54,8 @@ def test_views_keep_the_geometry_between_scene_and_reference():
     assert torch.allclose(before, after, atol=1e-4) and not torch.allclose(points.xyz, b.initial_points.xyz, atol=1e-2)
     for _ in range(20):
         thin = subsample(b.reference, ViewSampling(keep_keypoint=0.0, keep_waypoint=0.0), rng)
-        assert (thin.is_valid.sum(1) == 1).all()  # one keypoint, its first waypoint
+        assert torch.equal(thin.is_valid.view(4, 3, 4).any(2).sum(1), torch.ones(4, dtype=torch.long))  # one keypoint, its first and last waypoint
+        assert torch.equal(thin.is_valid.view(4, 3, 4).any(1), torch.tensor([[True, False, False, True]]).expand(4, 4))
     assert torch.equal(keypoint_index(b.reference)[0], torch.arange(3).repeat_interleave(4))
 
 

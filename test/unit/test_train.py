@@ -55,6 +55,15 @@ def test_hindsight_references_lie_on_the_track_and_in_order():
     assert len({n for n, _ in sizes}) >= 6 and {t for _, t in sizes} == {2, 3, 4, 5, 6}
 
 
+def test_a_reference_never_has_more_keypoints_than_one_may_have():
+    e = episode()
+    full = ReferenceSampling(min_keypoints=15, max_keypoints=16, pinned=1.0)
+    counts = {len(draw_reference(e.tracks, e.static, 0, "cam", full, np.random.default_rng(i)).waypoints) for i in range(20)}
+    assert counts == {16}
+    with pytest.raises(ValueError, match="sampling.min_keypoints 3, max_keypoints 17: must be 1 <= min <= max <= 16"):
+        ReferenceSampling(max_keypoints=17)
+
+
 def test_windows_hold_the_future_as_deployment_would_encode_it():
     episodes = [episode(i) for i in range(3)]
     norm = measure_normalization(episodes)

@@ -10,7 +10,7 @@ from sensor_msgs.msg import CameraInfo, Image
 
 from uma.control.cadence import Cadence
 from uma.control.settings import setting
-from uma_ros.names import CAMERA_OUT, Topics
+from uma_ros.names import CABLE_IN, CAMERA_OUT, Topics
 from uma_ros.runtime import UmaNode, run_node
 
 
@@ -47,7 +47,7 @@ class CameraNode(UmaNode):
             if counts:
                 self.frames.beat(time.monotonic())
 
-        self.create_subscription(kind, source, relay, CAMERA_OUT, raw=True)
+        self.create_subscription(kind, source, relay, CABLE_IN, raw=True)
 
     def diagnose(self) -> dict:
         rate = self.frames.rate(time.monotonic())

@@ -38,6 +38,9 @@ from uma_ros.status import StatusSpeaker
 from uma_ros.tasks import Encoded, FromGoal, FromInstruction, FromPrompt, FromReference, from_echo
 from uma_ros.worker import PolicyWorker
 
+GOAL_PATIENCE = 10.0
+"""Seconds that one image of a goal waits for the other; a large message of which a part was lost comes some seconds later."""
+
 
 @dataclass(frozen=True)
 class PolicySettings:
@@ -80,7 +83,7 @@ class PolicyNode(UmaNode):
 
         self.worker = PolicyWorker(lambda: load(s), self, self.buffer, self.frames, s.replan_steps, s.predict_motion)
         self._controller: PolicyStatus | None = None
-        self._goal: dict[str, Image] = {}  # the half of a goal that has come
+        self._goal: dict[str, tuple[Image, float]] = {}  # the halves of a goal that have come, and when
 
         self._chunks = self.speak(ActionChunk, topics.action_chunk, COMMAND)
         self._motions = self.speak(MotionMsg, topics.predicted_motion, COMMAND)
@@ -195,18 +198,22 @@ class PolicyNode(UmaNode):
                 raise InputError(f"header.frame_id: {msg.header.frame_id!r}, must be the camera's, {camera.header.frame_id!r}")
             if camera is not None and (msg.width, msg.height) != (camera.width, camera.height):
                 raise InputError(f"width x height: {msg.width}x{msg.height}, must be {camera.width}x{camera.height} as the camera's")
-            self._goal[kind] = msg
-            if len(self._goal) < 2:
-                return
-            stamps = {k: nanoseconds(m.header.stamp) for k, m in self._goal.items()}
-            if stamps["rgb"] != stamps["depth"]:
-                self._goal = {kind: msg}
-                other = "depth" if kind == "rgb" else "rgb"
-                raise InputError(f"header.stamp: {stamps[kind] * 1e-9:.9f}, must be that of the goal's other image, {stamps[other] * 1e-9:.9f}")
-            self.worker.give_task(FromGoal(**self._goal))
-            self._goal = {}
+            self._goal[kind] = (msg, time.monotonic())
+            halves = {k: m for k, (m, _) in self._goal.items()}
+            if len(halves) == 2 and halves["rgb"].header.stamp == halves["depth"].header.stamp:
+                self._goal.clear()
+                self.worker.give_task(FromGoal(**halves))
 
         self._accept(topic, "task", take)
+
+    def _drop_half_a_goal(self, now: float) -> None:
+        """Of what has waited in vain for the other image."""
+        topics = {"rgb": self.settings.topics.goal_image, "depth": self.settings.topics.goal_depth}
+        for kind, (msg, heard) in list(self._goal.items()):
+            if now - heard > GOAL_PATIENCE:
+                del self._goal[kind]
+                other = topics["depth" if kind == "rgb" else "rgb"]
+                self.status.refuse(topics[kind], f"header.stamp: {nanoseconds(msg.header.stamp) * 1e-9:.9f}, {other} brought no image of this stamp within {GOAL_PATIENCE:g} s")
 
     def _on_status(self, msg: PolicyStatus) -> None:
         if msg.node == "controller":
@@ -221,6 +228,7 @@ class PolicyNode(UmaNode):
             if isinstance(self.worker.failure, (ValueError, OSError, ImportError)):  # a wrong checkpoint: say so, without a trace
                 raise InputError(f"checkpoint {self.settings.checkpoint}: {self.worker.failure}")
             raise self.worker.failure
+        self._drop_half_a_goal(now)
         blockers = self.watchdog.stale(now)
         closed = self._controller is not None and self.settings.require_controller and self._controller.state in (State.IDLE, State.FAULT)
         transition = self.session.update(now, blockers, self.worker.has_task and not closed)

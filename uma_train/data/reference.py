@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from uma.types import ReferenceMotion
+from uma.types import MAX_KEYPOINTS, ReferenceMotion
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,12 @@ class ReferenceSampling:
     even_phase: float = 0.7
     pinned: float = 0.15
     noise_m: float = 0.003
+
+    def __post_init__(self) -> None:
+        for name, least, most in (("keypoints", 1, MAX_KEYPOINTS), ("waypoints", 2, ReferenceMotion.MAX_WAYPOINTS)):
+            low, high = getattr(self, f"min_{name}"), getattr(self, f"max_{name}")
+            if not least <= low <= high <= most:
+                raise ValueError(f"sampling.min_{name} {low}, max_{name} {high}: must be {least} <= min <= max <= {most}")
 
 
 def draw_reference(
@@ -84,7 +90,8 @@ def draw_reference(
         seen = is_valid[start : last + 1][steps][:, keypoints].T
         valid = [v if v.any() else np.arange(n) == 0 for v in seen]
     if len(static) and rng.random() < config.pinned:
-        for q in rng.choice(len(static), min(len(static), int(rng.integers(1, 4))), replace=False):
+        most = min(len(static), MAX_KEYPOINTS - len(waypoints))
+        for q in rng.choice(len(static), min(most, int(rng.integers(1, 4))), replace=False):
             waypoints.append(static[q : q + 1])
             phases.append(np.zeros(1))
             valid.append(np.ones(1, bool))
