@@ -317,7 +317,7 @@ def retrieved(a: Tensor, b: Tensor, candidates: int) -> np.ndarray:
 
 
 def retrieval(config: MechanismsConfig, model: Uma, head: ProjectionHead | None) -> np.ndarray:
-    """Whether an intent is found again in another scene, by other keypoints and waypoints: by task tokens, or by g_phi of them (paper Eq. 8)."""
+    """Whether an intent is found again in another pose of the scene, by other keypoints and waypoints: by task tokens, or by g_phi of them (paper Eq. 8)."""
     n = config.samples // config.candidates * config.candidates
     tokens = []
     for first in (0, n):

@@ -59,7 +59,8 @@ def test_motion_is_bound_to_action():
     shape = np.linalg.norm(e.tracks[:, :, None] - e.tracks[:, None], axis=-1)
     assert np.allclose(shape, shape[0], atol=1e-5)  # rigid
     travelled = (e.tracks[-1] - e.tracks[0]).mean(0) @ T[:3, :3]
-    centre = push.draw_scene(np.random.default_rng([2, 3]), points=MODEL.points.total, yaw=1.0).keypoints.mean(0)
+    options = {"rear_rgb": push.OBJECT_RGB, "size_m": push.OBJECT_M}
+    centre = push.draw_scene(np.random.default_rng([2, 3]), points=MODEL.points.total, yaw=1.0, **options).keypoints.mean(0)
     assert np.allclose(travelled, body[-1, :3, 3] + body[-1, :3, :3] @ centre - centre, atol=1e-5)
 
 
