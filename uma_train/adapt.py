@@ -31,6 +31,7 @@ class Adaptation:
 
     Attributes:
         steps, batch_size, lr: Adam on the tokens alone.
+        keypoints: motion tokens a step in batches that have them.
         motion_weight, action_weight: lambda'_x and lambda'_a of Eq. 7; ``action_weight`` 0 is motion supervision alone.
         prior_weight: lambda'_c, the pull to c_0, per squared unit of the tokens.
         masks: the regimes; without action supervision only those with motion targets count.
@@ -40,6 +41,7 @@ class Adaptation:
     steps: int = 400
     batch_size: int = 32
     lr: float = 0.02
+    keypoints: int = 6
     motion_weight: float = 1.0
     action_weight: float = 2.0
     prior_weight: float = 1e-4
@@ -47,7 +49,7 @@ class Adaptation:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size"):
+        for name in ("steps", "batch_size", "keypoints"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} {getattr(self, name)}: must be >= 1")
         if min(self.motion_weight, self.action_weight) < 0 or self.motion_weight + self.action_weight == 0:
@@ -94,7 +96,7 @@ def adapt(
     try:
         for step in range(config.steps):
             rng = np.random.default_rng([config.seed, step])
-            K = 6 if rng.random() < with_motion else 0
+            K = config.keypoints if rng.random() < with_motion else 0
             batch = draw(config.batch_size, K, rng)
             generator = torch.Generator().manual_seed((config.seed * 1_000_003 + step) % (1 << 62))
             B, T, K, _ = batch.grid.motion.shape

@@ -17,7 +17,7 @@ from uma.model.inputs import decode_actions
 from uma.model.masks import pattern
 from uma.model.uma import Uma
 from uma_train.data.reference import ReferenceSampling
-from uma_train.data.sources import open_all, open_sources, parse_sources
+from uma_train.data.sources import Mixture, open_all, open_sources, parse_sources
 from uma_train.data.windows import Batch
 from uma_train.trainer import Drawable
 from uma_train.views import ViewSampling, augmented
@@ -108,14 +108,16 @@ def validate(model: Uma, windows: Drawable, *, keypoints: int = 6, size: int = 1
 
 
 @torch.no_grad()
-def retrieval(model: Uma, windows: Drawable, *, size: int = 64, seed: int = 0, views: ViewSampling | None = None) -> float:
+def retrieval(model: Uma, windows: Mixture, *, size: int = 64, seed: int = 0, views: ViewSampling | None = None) -> float:
     """Share of tasks found again by their latent after the scene was moved and the reference thinned (paper 3.3, A.1).
 
-    Each of ``size`` task specifications is encoded as it is and as an augmented view; a view is found again if, among all ``size``, its own
+    Each of ``size`` task specifications, of as many episodes, is encoded as it is and as an augmented view; a view is found again if, among all ``size``, its own
     specification's flattened tokens have the largest cosine with its. Tokens are centred on their mean, which no task would share otherwise. Chance is
     1 / size. The projection head plays no part: it is not deployed.
     """
-    batch = windows.draw(size, 0, model.normalization, np.random.default_rng(seed), with_image=model.config.image.kind != "none")
+    rng = np.random.default_rng(seed)
+    episodes = rng.choice(windows.starts, size, replace=False)  # an episode twice would be its own distractor
+    batch = windows.draw(size, 0, model.normalization, rng, episodes, with_image=model.config.image.kind != "none")
     plain = model.encode_task(batch.initial_points, batch.reference).flatten(1)
     view = model.encode_task(*augmented(batch.initial_points, batch.reference, views or ViewSampling(), np.random.default_rng([seed, 1]))).flatten(1)
     middle = plain.mean(0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ class RunLog:
             return
         path = out / "log.jsonl"
         kept = [line for line in path.read_text().splitlines() if json.loads(line)["step"] <= step] if path.exists() else []
-        path.write_text("".join(line + "\n" for line in kept))
+        part = path.with_suffix(".part")
+        part.write_text("".join(line + "\n" for line in kept))
+        os.replace(part, path)
         self._file = open(path, "a")
         if tensorboard:
             from torch.utils.tensorboard import SummaryWriter

@@ -221,3 +221,5 @@ def test_a_publisher_whose_quality_of_service_does_not_fit_shows_in_the_diagnost
     c.node.destroy_publisher(lossy)
     everybody = {"uma: policy", "uma: controller", "uma: station", "uma: camera", "uma: extrinsics"}
     c.wait(lambda: everybody <= {s.name for s in said}, 30.0, "diagnostics of every node")
+    warned = {s.name for s in said if TOPICS.reference_motion in s.message and "QoS" in s.message}
+    assert warned == {"uma: policy"}, "who listens to the topic, and nobody else, tells of it"

@@ -84,6 +84,11 @@ class Mixture:
         return int(self.ends[-1])
 
     @property
+    def starts(self) -> np.ndarray:
+        """``(E,)`` number of the first frame of every episode."""
+        return np.concatenate([v.starts + end - len(v) for v, end in zip(self.windows, self.ends, strict=True)])
+
+    @property
     def episodes(self) -> Sequence[Episode]:
         """The episodes of all sources, one after the other."""
         return Chained([v.episodes for v in self.windows])
