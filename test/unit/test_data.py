@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from uma.geometry import se3
-from uma.geometry.camera import project
+from uma.geometry.camera import image_places, project
 from uma.model.inputs import Normalization, PointSet, decode_actions
 from uma.types import HORIZON, CameraModel
 from uma_train.data import shards
@@ -17,7 +17,7 @@ from uma_train.data.episode import DTYPES, Episode, EpisodeError, load_episode, 
 from uma_train.data.reference import ReferenceSampling, draw_reference
 from uma_train.data.sources import Mixture, Source, open_sources, parse_sources
 from uma_train.data.store import Store
-from uma_train.data.windows import Windows, image_places, measure_normalization
+from uma_train.data.windows import Windows, measure_normalization
 
 CAMERA = CameraModel(64, 36, 40.0, 40.0, 31.5, 17.5, "cam")
 NORM = Normalization()

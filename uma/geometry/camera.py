@@ -22,3 +22,15 @@ def project(points_cam: np.ndarray, camera: CameraModel) -> np.ndarray:
     """``(..., 2)`` pixels (u, v) of ``(..., 3)`` points; NaN for points at or behind the camera."""
     z = np.where(points_cam[..., 2] > 1e-6, points_cam[..., 2], np.nan)
     return np.stack([camera.fx * points_cam[..., 0] / z + camera.cx, camera.fy * points_cam[..., 1] / z + camera.cy], axis=-1)
+
+
+def image_places(points_cam: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
+    """Where points lie in the image: ``(B, N, 2)``, x and y in [-1, 1] from edge to edge, whatever the image's resolution.
+
+    Args:
+        points_cam: ``(B, N, 3)`` metres.
+        intrinsics: ``(B, 6)`` fx, fy, cx, cy, width, height in pixels; where they are unknown (NaN) all points get the image's middle.
+    """
+    focal, middle, size = (intrinsics[:, None, i : i + 2] for i in (0, 2, 4))
+    pixel = points_cam[..., :2] / np.maximum(points_cam[..., 2:], 1e-6) * focal + middle
+    return np.nan_to_num((pixel + 0.5) / size * 2 - 1).astype(np.float32)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from uma.geometry.camera import project
+from uma.geometry.camera import image_places
 from uma.model.encoders import EndEffectorBatch, PointBatch, ReferenceBatch
 from uma.model.inputs import PointSet, ReferenceArrays
-from uma.types import CameraModel, Observation
+from uma.types import Observation
 
 
 def image_batch(images: np.ndarray) -> torch.Tensor:
@@ -16,18 +16,13 @@ def image_batch(images: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 255.0
 
 
-def image_place(xyz: np.ndarray, camera: CameraModel) -> np.ndarray:
-    """Where points ``(..., 3)`` of the camera frame lie in its image: ``(..., 2)`` float32, x and y in [-1, 1] from edge to edge."""
-    uv = project(xyz, camera)
-    return ((uv + 0.5) / np.array([camera.width, camera.height]) * 2 - 1).astype(np.float32)
-
-
 def point_batch(sets: list[PointSet], observations: list[Observation] | None = None) -> PointBatch:
     """Stack `PointSet` into a batch, with the images that they are from where the model looks at those."""
     images = places = None
     if observations is not None:
         images = image_batch(np.stack([o.rgb for o in observations]))
-        places = torch.from_numpy(np.stack([image_place(s.xyz, o.camera) for s, o in zip(sets, observations, strict=True)]))
+        cameras = np.array([(c.fx, c.fy, c.cx, c.cy, c.width, c.height) for c in (o.camera for o in observations)])
+        places = torch.from_numpy(image_places(np.stack([s.xyz for s in sets]), cameras))
     return PointBatch(
         torch.from_numpy(np.stack([s.xyz for s in sets])),
         torch.from_numpy(np.stack([s.rgb for s in sets]).astype(np.float32) / 255.0),

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from uma.geometry.camera import image_places
 from uma.model.encoders import EndEffectorBatch, PointBatch, ReferenceBatch
 from uma.model.inputs import Normalization, ReferenceArrays, encode_actions, reference_arrays
 from uma.model.uma import TokenGrid
@@ -251,18 +252,6 @@ class Windows:
         if has.any():
             out[has] = self.store.take("images", episode[has], row[has]).transpose(0, 3, 1, 2) / np.float32(255)
         return out
-
-
-def image_places(points_cam: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
-    """Where points lie in the image: ``(B, N, 2)``, x and y in [-1, 1] from edge to edge, whatever the image's resolution.
-
-    Args:
-        points_cam: ``(B, N, 3)`` metres.
-        intrinsics: ``(B, 6)`` fx, fy, cx, cy, width, height in pixels; where they are unknown (NaN) all points get the image's middle.
-    """
-    focal, middle, size = (intrinsics[:, None, i : i + 2] for i in (0, 2, 4))
-    pixel = points_cam[..., :2] / np.maximum(points_cam[..., 2:], 1e-6) * focal + middle
-    return np.nan_to_num((pixel + 0.5) / size * 2 - 1).astype(np.float32)
 
 
 def measure_normalization(episodes: Sequence[Episode], most: int = 4000) -> Normalization:
