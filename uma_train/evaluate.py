@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
+from torch import Tensor
 
 from uma.checkpoint.bundle import load_bundle
 from uma.geometry import se3
@@ -107,6 +108,13 @@ def validate(model: Uma, windows: Drawable, *, keypoints: int = 6, size: int = 1
     return out
 
 
+def retrieved(a: Tensor, b: Tensor, candidates: int) -> np.ndarray:
+    """Whether each row of ``(n, e)`` embeddings ``a`` is closest, by cosine after taking off the mean, to its own row of ``b`` among the block's ``candidates``."""
+    middle = torch.cat([a, b]).mean(0)
+    a, b = (torch.nn.functional.normalize(v - middle, dim=-1).view(-1, candidates, v.shape[-1]) for v in (a, b))
+    return ((a @ b.transpose(1, 2)).argmax(-1) == torch.arange(candidates)).flatten().numpy()
+
+
 @torch.no_grad()
 def retrieval(model: Uma, windows: Mixture, *, size: int = 64, seed: int = 0, views: ViewSampling | None = None) -> float:
     """Share of tasks found again by their latent after the scene was moved and the reference thinned (paper 3.3, A.1).
@@ -120,9 +128,7 @@ def retrieval(model: Uma, windows: Mixture, *, size: int = 64, seed: int = 0, vi
     batch = windows.draw(size, 0, model.normalization, rng, episodes, with_image=model.config.image.kind != "none")
     plain = model.encode_task(batch.initial_points, batch.reference).flatten(1)
     view = model.encode_task(*augmented(batch.initial_points, batch.reference, views or ViewSampling(), np.random.default_rng([seed, 1]))).flatten(1)
-    middle = plain.mean(0)
-    a, b = (torch.nn.functional.normalize(z - middle, dim=1) for z in (plain, view))
-    return float(((b @ a.T).argmax(1) == torch.arange(len(a))).float().mean())
+    return float(retrieved(view, plain, size).mean())
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from uma_train.config import TrainConfig
 from uma_train.data.episode import Episode
 from uma_train.data.reference import ReferenceSampling
 from uma_train.data.windows import Batch, Windows, measure_normalization
+from uma_train.evaluate import retrieved
 from uma_train.loop import Trainer
 from uma_train.objectives import Objective
 from uma_train.views import ViewSampling
@@ -307,13 +308,6 @@ def train_intents(config: MechanismsConfig, weight: float, console: Console) -> 
     views = ViewSampling(turn_rad=config.yaw, hard_negatives=3, negative_shift_m=0.14, negative_turn_rad=1.0)
     objective = Objective(contrastive_weight=weight, task_dropout=0.1, masks=MASKS, views=views)
     return train_world(config, f"intents-{weight:g}", episodes, objective, config.intent_steps, console)
-
-
-def retrieved(a: Tensor, b: Tensor, candidates: int) -> np.ndarray:
-    """Whether each row of ``(n, e)`` embeddings ``a`` is closest, by cosine after taking off the mean, to its own row of ``b`` among the block's ``candidates``."""
-    middle = torch.cat([a, b]).mean(0)
-    a, b = (torch.nn.functional.normalize(v - middle, dim=-1).view(-1, candidates, v.shape[-1]) for v in (a, b))
-    return ((a @ b.transpose(1, 2)).argmax(-1) == torch.arange(candidates)).flatten().numpy()
 
 
 def retrieval(config: MechanismsConfig, model: Uma, head: ProjectionHead | None) -> np.ndarray:
