@@ -14,6 +14,7 @@ NODES = {
     "policy": "PolicySettings",
     "controller": "ControllerSettings",
     "recorder": "RecorderSettings",
+    "gripper": "GripperSettings",
 }
 
 

@@ -22,7 +22,7 @@ from uma.geometry.se3 import invert
 from uma.types import RATE_HZ, InputError
 from uma_ros.convert import chunk_from, gripper_from, nanoseconds, pose_to
 from uma_ros.frames import StaticFrames
-from uma_ros.gripper import GripperClient, Hysteresis
+from uma_ros.gripper import ACTIONS, GripperClient, Hysteresis
 from uma_ros.inputs import check_age, check_state_pose
 from uma_ros.msg import ActionChunk
 from uma_ros.names import COMMAND, GRIPPER_JOINT, LATCHED, SENSOR_IN, Topics
@@ -50,6 +50,7 @@ class ControllerSettings:
     gripper_close_above: float = setting(0.6, "0 to 1; the gripper closes when an action is above", 0.0, 1.0)
     gripper_open_below: float = setting(0.4, "0 to 1; the gripper opens when an action is below", 0.0, 1.0)
     gripper_effort: float = setting(40.0, "N; effort asked of the gripper", 0.0, 235.0)
+    gripper_action: str = setting("GripperCommand", "the action of control_msgs that the gripper's driver serves", choices=ACTIONS)
     safety: SafetySettings = field(default_factory=SafetySettings)
     topics: Topics = field(default_factory=Topics)
 
@@ -64,7 +65,7 @@ class ControllerNode(UmaNode):
         self.watchdog = Watchdog({"robot": s.max_state_age, "gripper": s.max_state_age, "calibration": float("inf")})
         self.cadence = Cadence("targets", 1.0 / s.rate)
         self.hysteresis = Hysteresis(s.gripper_close_above, s.gripper_open_below)
-        self.gripper = GripperClient(self, topics.gripper, s.gripper_effort)
+        self.gripper = GripperClient(self, topics.gripper, s.gripper_effort, s.gripper_action)
         self.frames = StaticFrames()
         self.status = StatusSpeaker(self)
         self.status.message.dry_run = s.dry_run
