@@ -9,7 +9,7 @@ from typing import Any
 
 from uma.types import InputError
 
-DRIVERS = {"gripper": "a Robotiq 2F-85 on a serial port"}
+DRIVERS = {"camera": "a ZED through its SDK, a recording, or another camera's topics", "gripper": "a Robotiq 2F-85 on a serial port"}
 """Our own driver nodes for hardware, each in the place of a vendor's."""
 
 
