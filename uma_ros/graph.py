@@ -9,7 +9,11 @@ from typing import Any
 
 from uma.types import InputError
 
-DRIVERS = {"camera": "a ZED through its SDK, a recording, or another camera's topics", "gripper": "a Robotiq 2F-85 on a serial port"}
+DRIVERS = {
+    "camera": "a ZED through its SDK, a recording, or another camera's topics",
+    "gripper": "a Robotiq 2F-85 on a serial port",
+    "robot": "watches a Franka behind franka_ros2 and CRISP, and recovers it",
+}
 """Our own driver nodes for hardware, each in the place of a vendor's."""
 
 

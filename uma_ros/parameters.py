@@ -15,6 +15,7 @@ NODES = {
     "controller": "ControllerSettings",
     "recorder": "RecorderSettings",
     "gripper": "GripperSettings",
+    "robot": "RobotSettings",
 }
 
 
