@@ -136,7 +136,9 @@ def test_without_a_target_it_brakes_and_holds():
     assert np.abs(follower.q - q).max() < 1e-4
 
 
-@pytest.mark.parametrize("changes, words", [({"max_speed": [1.0] * 6}, "7 values"), ({"max_speed": [3.0] * 7}, "where the FR3 stops"), ({"max_jerk": 9000.0}, "max_jerk: 9000")])
+@pytest.mark.parametrize(
+    "changes, words", [({"max_speed": [1.0] * 6}, "7 values"), ({"max_speed": [3.0] * 7}, "where the FR3 stops"), ({"max_jerk": 9000.0}, "max_jerk: 9000")]
+)
 def test_limits_beyond_the_arms_own_are_refused(changes, words):
     with pytest.raises(InputError, match=words):
         JointLimits(**changes)

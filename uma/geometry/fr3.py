@@ -71,7 +71,9 @@ def pose_error(T: np.ndarray, T_target: np.ndarray) -> np.ndarray:
     return np.concatenate([T_target[:3, 3] - T[:3, 3], v])
 
 
-def solve(T_target: np.ndarray, q0: np.ndarray, iterations: int = 60, max_step: float = 0.25, margin: float = 0.05, posture: float = 0.02) -> tuple[np.ndarray, float, float]:
+def solve(
+    T_target: np.ndarray, q0: np.ndarray, iterations: int = 60, max_step: float = 0.25, margin: float = 0.05, posture: float = 0.02
+) -> tuple[np.ndarray, float, float]:
     """Joint positions near ``q0`` that bring the flange to ``T_target``, by damped least squares; the spare freedom draws the elbow to `REST`.
 
     Args:
