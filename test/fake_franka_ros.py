@@ -65,13 +65,13 @@ class Arm:
 
     # -- as a node's factories ------------------------------------------------------------------------------------------------
 
-    def create_client(self, kind, name):
+    def create_client(self, kind, name, callback_group=None):
         return _Client(self, kind.__name__, name)
 
-    def action_client(self, node, kind, name):
+    def action_client(self, node, kind, name, callback_group=None):
         return _Action(self, name)
 
-    def every(self, period, callback):
+    def every(self, period, callback, group=None):
         self.timers.append(callback)
         return callback
 

@@ -69,18 +69,21 @@ class FrankaSteps:
         manager: name of the controller manager.
         error_recovery: name of franka_ros2's action.
         patience: s; an answer that takes longer is a broken link.
+        group: reentrant callback group of the clients, and of whoever awaits the steps.
         action_client: makes the action's client.
     """
 
-    def __init__(self, node: Any, manager: str, error_recovery: str, patience: float, action_client: Callable[..., Any] = ActionClient) -> None:
-        self._node, self._patience, self._recovery_name = node, patience, error_recovery
+    def __init__(
+        self, node: Any, manager: str, error_recovery: str, patience: float, group: Any = None, action_client: Callable[..., Any] = ActionClient
+    ) -> None:
+        self._node, self._patience, self._group, self._recovery_name = node, patience, group, error_recovery
         srv = self._srv = ros_package("controller_manager_msgs.srv")
-        self._list = node.create_client(srv.ListControllers, f"{manager}/list_controllers")
-        self._switch = node.create_client(srv.SwitchController, f"{manager}/switch_controller")
-        self._hardware = node.create_client(srv.SetHardwareComponentState, f"{manager}/set_hardware_component_state")
+        self._list = node.create_client(srv.ListControllers, f"{manager}/list_controllers", callback_group=group)
+        self._switch = node.create_client(srv.SwitchController, f"{manager}/switch_controller", callback_group=group)
+        self._hardware = node.create_client(srv.SetHardwareComponentState, f"{manager}/set_hardware_component_state", callback_group=group)
         action = ros_package("franka_msgs.action")
         self._goal = action.ErrorRecovery.Goal
-        self._recovery = action_client(node, action.ErrorRecovery, error_recovery)
+        self._recovery = action_client(node, action.ErrorRecovery, error_recovery, callback_group=group)
 
     async def controllers(self) -> dict[str, str]:
         reply = await self._call(self._list, self._srv.ListControllers.Request())
@@ -124,7 +127,7 @@ class FrankaSteps:
             if not future.done():
                 future.set_exception(LinkError(f"{name}: no answer within {self._patience:g} s"))
 
-        timer = self._node.every(self._patience, give_up)
+        timer = self._node.every(self._patience, give_up, self._group)
         try:
             return await future
         finally:

@@ -12,6 +12,7 @@ from uma.types import InputError
 DRIVERS = {
     "camera": "a ZED through its SDK, a recording, or another camera's topics",
     "gripper": "a Robotiq 2F-85 on a serial port",
+    "franka": "an FR3 through libfranka, in the place of franka_ros2 and CRISP",
     "robot": "watches a Franka behind franka_ros2 and CRISP, and recovers it",
 }
 """Our own driver nodes for hardware, each in the place of a vendor's."""

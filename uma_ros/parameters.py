@@ -16,6 +16,7 @@ NODES = {
     "recorder": "RecorderSettings",
     "gripper": "GripperSettings",
     "robot": "RobotSettings",
+    "franka": "FrankaSettings",
 }
 
 

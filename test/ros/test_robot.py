@@ -40,7 +40,7 @@ def arm(monkeypatch):
 
 
 def steps_of(arm: Arm) -> FrankaSteps:
-    return FrankaSteps(arm, "/controller_manager", "/action_server/error_recovery", 5.0, arm.action_client)
+    return FrankaSteps(arm, "/controller_manager", "/action_server/error_recovery", 5.0, None, arm.action_client)
 
 
 def test_the_recovery_keeps_the_documented_order_and_ends_with_active_controllers(arm):
