@@ -1,13 +1,16 @@
-"""`uma calibrate FOLDER`: where the camera stands, from pictures of a ChArUco board in the gripper.
+"""`uma calibrate PATH`: where the camera stands, from pictures of a ChArUco board in the gripper.
 
-The folder holds camera.yaml (width, height, fx, fy, cx, cy, frame), NAME.png (rectified) and poses.yaml: NAME -> {xyz: [m, m, m],
+PATH is a bag of the recorder, or of `ros2 bag record`, with the colour image, its camera_info and the flange's pose: the moments when the
+arm stood still are taken. Or it is a folder that holds camera.yaml (width, height, fx, fy, cx, cy, frame), NAME.png (rectified) and poses.yaml: NAME -> {xyz: [m, m, m],
 xyzw: [quaternion]}, the flange (fr3_link8) in the base when the picture was taken. Move the arm between the pictures so that the board
-turns about two axes at least, by 20 degrees and more, and fills different parts of the image; let it come to rest for each.
+turns about two axes at least, by 20 degrees and more, and fills different parts of the image; let it come to rest for each. A marker
+needs about 15 pixels: DROID's board in a 1280 pixel wide image must be nearer than 0.55 m.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -44,19 +47,39 @@ def read_poses(path: Path) -> dict[str, np.ndarray]:
     return poses
 
 
-def read_views(folder: Path, settings: BoardSettings) -> tuple[CameraModel, list[View], list[str]]:
-    """The camera, the pictures in which the board was found, and the names of the others."""
-    camera, poses, board = read_camera(folder / "camera.yaml"), read_poses(folder / "poses.yaml"), settings.make()
-    views, missed = [], []
-    for name, T in poses.items():
+def read_folder(folder: Path) -> tuple[CameraModel, Iterator[tuple[str, np.ndarray, np.ndarray]]]:
+    """The camera, and (name, ``(4, 4)`` T_base_flange, ``(H, W, 3)`` picture) of each entry in poses.yaml. Raises `InputError` naming the entry."""
+    camera, poses = read_camera(folder / "camera.yaml"), read_poses(folder / "poses.yaml")
+    for name in poses:
         if Path(name).name != name:
             raise InputError(f"{folder / 'poses.yaml'}: {name}: must be the name of a picture in this folder")
-        rgb = read_image(folder / f"{name}.png")
+    return camera, ((name, T, read_image(folder / f"{name}.png")) for name, T in poses.items())
+
+
+def read_views(path: Path, settings: BoardSettings) -> tuple[CameraModel, list[View], list[str]]:
+    """The camera, the pictures of a folder or a bag in which the board was found, and the names of the others."""
+    if (path / "metadata.yaml").exists() or path.suffix == ".mcap":
+        from uma_ros.stills import read_stills
+
+        camera, pictures = read_stills(path)
+    else:
+        camera, pictures = read_folder(path)
+    board, views, missed = settings.make(), [], []
+    for name, T, rgb in pictures:
         if rgb.shape[:2] != (camera.height, camera.width):
-            raise InputError(f"{name}.png: {rgb.shape[1]}x{rgb.shape[0]} pixels, must be {camera.width}x{camera.height} as camera.yaml says")
+            raise InputError(f"{name}: {rgb.shape[1]}x{rgb.shape[0]} pixels, must be {camera.width}x{camera.height} as its intrinsics say")
         view = find_board(rgb, board, camera, T, name)
         missed.append(name) if view is None else views.append(view)
     return camera, views, missed
+
+
+def picture_of(path: Path, name: str) -> np.ndarray:
+    """``(H, W, 3)`` the picture ``name`` once more: they are not all kept."""
+    if (path / f"{name}.png").exists():
+        return read_image(path / f"{name}.png")
+    from uma_ros.stills import read_stills
+
+    return next(rgb for other, _, rgb in read_stills(path)[1] if other == name)
 
 
 # A 2F-85 as three boxes in the frame of the flange, m: centre and half edges; for the eye, not for collisions.
@@ -113,7 +136,7 @@ def compare(old: Calibration, views: list[View], camera: CameraModel, found: Han
 def main(argv: list[str]) -> int:
     """Exit code: 0, or 1 if the calibration is poor; it is written all the same, under its own name."""
     parser = argparse.ArgumentParser(prog="uma calibrate", description=__doc__.split(":", 1)[1].strip(), formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("path", type=Path, help="a bag, or a folder of pictures")
     parser.add_argument("--out", type=Path, default=Path("calibration.yaml"), help="the calibration (YAML); beside it goes a picture of the same name, .png")
     parser.add_argument("--columns", type=int, default=BoardSettings.columns, help="squares along the board's x")
     parser.add_argument("--rows", type=int, default=BoardSettings.rows, help="squares along its y")
@@ -131,7 +154,7 @@ def main(argv: list[str]) -> int:
     now = datetime.now(UTC)
     board = BoardSettings(args.columns, args.rows, args.square, args.marker, args.dictionary, args.legacy)
     try:
-        camera, views, missed = read_views(args.folder, board)
+        camera, views, missed = read_views(args.path, board)
     except MissingPackage as error:
         raise InputError(str(error)) from None
     tools = load_calibration(args.tools).tools if args.tools else {}
@@ -139,7 +162,7 @@ def main(argv: list[str]) -> int:
     save_calibration(Calibration(camera.frame, args.base_frame, found.T_base_cam, tools, now), args.out)
     worst = max(views, key=lambda v: found.view_px[v.name])
     picture = args.out.with_suffix(".png")
-    overlay(read_image(args.folder / f"{worst.name}.png"), worst, camera, found, picture, args.gripper_turn)
+    overlay(picture_of(args.path, worst.name), worst, camera, found, picture, args.gripper_turn)
     num_corners = sum(len(r) for r in residuals(views, camera, found.T_base_cam, found.T_flange_board))
     print(f"{len(views)} pictures, {num_corners} corners{f'; no board in {len(missed)}: ' + ', '.join(missed) if missed else ''}")
     print(

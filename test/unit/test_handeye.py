@@ -214,6 +214,40 @@ def test_malformed_folders_are_refused_by_entry(folder, tmp_path, name, text, wo
         command.main([str(folder), "--out", str(tmp_path / "c.yaml")])
 
 
+def test_from_a_bag_the_moments_are_taken_when_the_arm_stood_still(tmp_path, shots):
+    pytest.importorskip("rosbags", reason="extra 'bags' is not installed")
+    from geometry_msgs.msg import PoseStamped
+    from rclpy.serialization import serialize_message
+    from sensor_msgs.msg import CameraInfo, Image
+
+    from uma_ros.bagfile import BagWriter
+    from uma_ros.convert import camera_to, image_to, pose_to, stamp_from
+    from uma_ros.names import CAMERA_OUT, STATE_OUT, Topics
+
+    topics, bag = Topics(), BagWriter(tmp_path / "bag")
+    for topic, kind, qos in ((topics.rgb, Image, CAMERA_OUT), (topics.camera_info, CameraInfo, CAMERA_OUT), (topics.robot_pose, PoseStamped, STATE_OUT)):
+        bag.add_topic(topic, kind, qos)
+
+    def write(topic, t, msg):
+        msg.header.stamp = stamp_from(t)
+        bag.write(topic, round(t * 1e9), serialize_message(msg))
+
+    for i, (_, T, rgb) in enumerate(shots):
+        t = 1000.0 + 2.0 * i
+        write(topics.camera_info, t, camera_to(CAMERA, stamp_from(t)))
+        for k in range(20):  # a second of standing, then a second of moving
+            there = T @ make_pose(np.eye(3), np.array([0.0, 0.0, 0.01 * max(k - 9, 0)]))
+            write(topics.robot_pose, t + 0.1 * k, PoseStamped(pose=pose_to(there)))
+        for late in (0.45, 1.5):  # one picture while it stands, one while it moves
+            write(topics.rgb, t + late, image_to(rgb if late < 1 else rgb[::-1], "rgb8", "cam", stamp_from(t + late)))
+    bag.close()
+    camera, views, missed = command.read_views(tmp_path / "bag", BOARD)
+    assert len(views) + len(missed) == len(shots) and len(views) >= 12 and camera.fx == CAMERA.fx
+    mm, degrees = difference(calibrate(views, camera).T_base_cam, T_BASE_CAM)
+    assert mm < 1.5 and degrees < 0.12
+    assert command.picture_of(tmp_path / "bag", views[2].name).shape == (720, 1280, 3)
+
+
 def test_the_gripper_is_drawn_around_the_flanges_axis():
     lines = np.concatenate(command.gripper_lines())
     assert lines[:, 2].min() >= 0 and 0.15 < lines[:, 2].max() < 0.17 and np.abs(lines.mean(0)[:2]).max() < 1e-9
