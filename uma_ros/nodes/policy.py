@@ -26,7 +26,7 @@ from uma.types import InputError, MotionPrediction, Prediction
 from uma_ros.convert import camera_from, chunk_from, chunk_to, gripper_from, motion_to, nanoseconds, reference_from
 from uma_ros.frames import StaticFrames
 from uma_ros.inputs import Frame, FrameBuffer, check_age, check_image, check_state_pose
-from uma_ros.markers import clear_markers, motion_markers, reference_markers
+from uma_ros.markers import chunk_markers, clear_markers, motion_markers, reference_markers
 from uma_ros.msg import ActionChunk, PolicyStatus
 from uma_ros.msg import MotionPrediction as MotionMsg
 from uma_ros.msg import ReferenceMotion as ReferenceMsg
@@ -262,6 +262,7 @@ class PolicyNode(UmaNode):
 
     def on_chunk(self, frame: Frame, prediction: Prediction, stages_ms: dict[str, float]) -> None:
         self._chunks.publish(chunk_to(prediction.chunk, frame.rgb.header.stamp))
+        self._markers.publish(MarkerArray(markers=chunk_markers(prediction.chunk, frame.rgb.header.stamp)))
         self.cadence.beat(time.monotonic(), stages_ms["total"])
         message = self.status.message
         message.stages, message.latency_ms = list(stages_ms), [float(v) for v in stages_ms.values()]
