@@ -32,7 +32,7 @@ class SafetySettings:
     max_step_rad: float = setting(0.15, "rad; largest turn in one 15 Hz step: 2.25 rad/s", 0.001, 0.16)
     max_acceleration: float = setting(8.0, "m/s^2; the FR3 stops at 9", 0.1, 8.9)
     max_turn_acceleration: float = setting(15.0, "rad/s^2; the FR3 stops at 17", 0.1, 16.9)
-    max_jerk: float = setting(4000.0, "m/s^3; the FR3 stops at 4500", 1.0, 4490.0)
+    max_jerk: float = setting(4000.0, "m/s^3; the FR3 stops at 4500; a wall may ask for up to three times a much lower limit", 1.0, 4490.0)
     max_turn_jerk: float = setting(8000.0, "rad/s^3; the FR3 stops at 8500", 1.0, 8490.0)
     max_lead_m: float = setting(0.12, "m; furthest that the target may run ahead of the measured pose", 0.005, 0.5)
     max_lead_rad: float = setting(0.4, "rad; furthest that the target may turn ahead of the measured pose", 0.01, 1.5)
