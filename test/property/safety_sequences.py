@@ -112,7 +112,11 @@ def run(seed: int, worst: Worst) -> None:
     poses = [start]
     for target, told, dt in zip(targets, measured, dts, strict=True):
         arm = f.pose if told is None else told
-        verdict = f.step(target, arm, float(dt))
+        try:
+            verdict = f.step(target, arm, float(dt))
+        except Exception as error:  # whatever it is: a target must never end the controller
+            worst.broken.append(f"seed {seed}: raised {error!r}")
+            return
         T = verdict.pose
         worst.steps += 1
         worst.held += bool(verdict.held)

@@ -19,7 +19,7 @@ def test_every_limit_holds():
     [
         ("_follow", lambda error, ahead, v, a, dt, *limits: (error / dt, a), "acceleration"),
         ("collision", lambda T, settings: "", "colliding"),
-        ("check_pose", lambda T, name: np.where(np.isfinite(T), T, 0.3), "broken target"),
+        ("check_pose", lambda T, name: np.where(np.isfinite(T), T, 0.3), "raised"),
     ],
 )
 def test_a_broken_filter_is_caught(monkeypatch, name, broken, words):
