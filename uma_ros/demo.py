@@ -161,7 +161,7 @@ def drive(supervisor: Supervisor, watcher: Watcher, folder: Path, limit: float, 
             raise StackError("; ".join(f"node {name} died with code {code}, see {supervisor.log_dir}/{name}.log" for name, code in dead.items()))
         if time.monotonic() > deadline:
             raise StackError("simulated time stands still")
-        over = watcher.outcome.get("verdict") in ("success", "wrong_holder")
+        over = watcher.outcome.get("verdict") in ("success", "wrong_goal")
         done_since = (done_since or watcher.time) if over else None
         if done_since and watcher.time - done_since > 1.0:
             break

@@ -66,14 +66,7 @@ def shrink(rgb: np.ndarray, width: int, height: int) -> np.ndarray:
     return torch.nn.functional.interpolate(pixels, (height, width), mode="area")[0].permute(1, 2, 0).round().to(torch.uint8).numpy()
 
 
-def instruction(run: dict, utensil: str) -> str:
-    """What a person would say: the utensil's name, and which of the two holders, which stand one behind the other as the camera sees them."""
-    depth = se3.apply(se3.invert(run["T_base_cam"]), run["holder_points"].mean(1))[:, 2]
-    which = "near" if depth[run["goal"]] < depth[1 - run["goal"]] else "far"
-    return f"put the {utensil} into the {which} holder"
-
-
-def to_episode(run: dict, *, text: str = "", images: Literal["none", "first", "all"] = "none", has_actions: bool = True) -> Episode:
+def to_episode(run: dict, *, images: Literal["none", "first", "all"] = "none", has_actions: bool = True) -> Episode:
     """A recorded demonstration as an `Episode` in the camera frame.
 
     Args:
@@ -84,9 +77,9 @@ def to_episode(run: dict, *, text: str = "", images: Literal["none", "first", "a
     frames = run["observations"]
     kept = [] if images == "none" else range(1 if images == "first" else len(frames))
     meta = {
-        "task": "insertion",
+        "task": run["task"],
         "source": "uma_sim",
-        "text": text,
+        "text": run["text"],
         "has_actions": has_actions,
         "has_robot": True,
         "seed": int(run["seed"]),
@@ -108,7 +101,7 @@ def to_episode(run: dict, *, text: str = "", images: Literal["none", "first", "a
         target_pose=(T_cam_base @ run["label_pose"]).astype(np.float32) if has_actions else pose,
         target_gripper=run["label_gripper"].astype(np.float32) if has_actions else gripper,
         tracks=se3.apply(T_cam_base, run["object_points"]).astype(np.float32),
-        static=se3.apply(T_cam_base, run["holder_points"].reshape(-1, 3)).astype(np.float32),
+        static=se3.apply(T_cam_base, run["static_points"]).astype(np.float32),
         meta=meta,
         images=np.stack([frames[i][3] for i in kept]) if kept else None,
         image_frame=np.array(kept, np.int32) if kept else None,
@@ -122,7 +115,6 @@ def has_actions(config: SimulateConfig, seed: int) -> bool:
 
 def _job(args: tuple[SimulateConfig, int]) -> tuple[int, str, str]:
     config, seed = args
-    from uma_sim import scene
     from uma_sim.rollout import run_demonstration
 
     points = PRESETS[config.preset]().points
@@ -138,8 +130,7 @@ def _job(args: tuple[SimulateConfig, int]) -> tuple[int, str, str]:
     if run is None:
         return seed, "none", "simulation failed"
     if run["success"]:
-        text = instruction(run, scene.sample(seed).utensil.shape)
-        episode = to_episode(run, text=text, images=config.images, has_actions=has_actions(config, seed))
+        episode = to_episode(run, images=config.images, has_actions=has_actions(config, seed))
         save_episode(Path(config.out) / f"{seed:07d}.npz", episode)
         return seed, run["mishap"], "kept"
     return seed, run["mishap"], f"{run['verdict']}: {run['reason']}"

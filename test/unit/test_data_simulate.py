@@ -2,13 +2,17 @@
 
 import dataclasses
 import json
+import types
 
 import numpy as np
 import pytest
 
+pytest.importorskip("mujoco")
+
+from uma_sim.scene import look_at
 from uma_train.data.episode import DTYPES, load_episode
 from uma_train.inspect import check_frames
-from uma_train.simulate import SimulateConfig, _job, has_actions, instruction, shrink, simulate
+from uma_train.simulate import SimulateConfig, _job, has_actions, shrink, simulate
 
 
 @pytest.fixture(scope="module")
@@ -37,14 +41,15 @@ def test_frames_of_a_simulated_episode_are_right(made):
 
 
 def test_an_instruction_names_utensil_and_holder(made):
-    from uma_sim import scene
+    from uma_sim.tasks import insertion
 
-    drawn = scene.sample(0)
+    drawn = insertion.sample(0)
     assert made["all"].meta["text"] == f"put the {drawn.utensil.shape} into the {('near', 'far')[drawn.goal]} holder"
-    # The camera looks along +y of the base; the nearer holder is the one with the lower depth, whatever its number.
-    T = np.eye(4)
-    run = {"T_base_cam": T, "holder_points": np.array([[[0.1, 0, 0.9]] * 4, [[0.1, 0, 0.6]] * 4])}
-    assert instruction(run | {"goal": 0}, "fork") == "put the fork into the far holder" and instruction(run | {"goal": 1}, "fork").endswith("near holder")
+    # The nearer holder is the one with the lower depth along the camera's axis, whatever its number.
+    seen = types.SimpleNamespace(scene=drawn, T_base_cam=drawn.room.T_base_cam)
+    behind = types.SimpleNamespace(scene=drawn, T_base_cam=look_at(np.array([0.5, 1.2, 0.5]), np.array([0.5, 0.2, 0.0])))
+    assert insertion.instruction(seen, 0).endswith("near holder") and insertion.instruction(seen, 1).endswith("far holder")
+    assert insertion.instruction(behind, 0).endswith("far holder") and insertion.instruction(behind, 1).endswith("near holder")
 
 
 def test_an_episode_without_actions_holds_none(made):

@@ -31,7 +31,6 @@ from uma_ros.names import CAMERA_OUT, COMMAND, GRIPPER_CLOSED, GRIPPER_JOINT, LA
 from uma_ros.runtime import UmaNode, run_node
 from uma_ros.status import StatusSpeaker
 from uma_sim.station import Station
-from uma_sim.tasks import insertion
 
 STEP = 0.01
 """Simulated seconds between two states."""
@@ -83,7 +82,7 @@ class StationNode(UmaNode):
             self, GripperCommand, topics.gripper, self._run_gripper, goal_callback=self._on_goal, cancel_callback=lambda _: CancelResponse.ACCEPT
         )
         self._publish_sight()  # the first picture compiles shaders; time starts after it
-        self._reference.publish(reference_to(insertion.plan_reference(self.station), stamp_from(self.start_time)))
+        self._reference.publish(reference_to(self.station.task.plan_reference(self.station), stamp_from(self.start_time)))
         self.publish_configuration()
         self._told = ("", "")
         self._began = time.monotonic()
@@ -146,7 +145,7 @@ class StationNode(UmaNode):
         cloud = PointCloud2(height=1, width=len(points), fields=fields, point_step=12, row_step=12 * len(points), is_dense=True, data=points.tobytes())
         cloud.header.frame_id, cloud.header.stamp = self.station.base_frame, stamp
         self._object.publish(cloud)
-        outcome = insertion.outcome(self.station)
+        outcome = self.station.task.outcome(self.station)
         if outcome != getattr(self, "_told", None):
             self._told = outcome
             text = {"verdict": outcome[0], "reason": outcome[1], "seed": self.settings.seed, "time": round(self.station.time, 2)}
