@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from uma_sim.station import Station
     from uma_sim.tracked import Tracked
 
-MODULES = {"insertion": "uma_sim.tasks.insertion"}
+MODULES = {"insertion": "uma_sim.tasks.insertion", "sweeping": "uma_sim.tasks.sweeping"}
 """name -> module."""
 
 
@@ -49,7 +49,7 @@ class Task:
         static_points: ``station -> (Q, 3)`` metres, base frame: points that do not move, for pinned keypoints.
         outcome: ``station -> (verdict, reason)``; the verdict is "success", "wrong_goal" (the distractor's goal was reached instead), or "in_progress"; the
             reason says what is missing.
-        plan_reference: ``(station, rng, num_keypoints, num_waypoints, goal) -> ReferenceMotion`` in the camera frame, from the present scene alone.
+        plan_reference: ``(station, rng, num_keypoints, num_waypoints, goal, pinned) -> ReferenceMotion`` in the camera frame, from the present scene alone.
         demonstrator: ``goal -> Demonstrator``; None for the scene's goal.
         taken: ``station -> bool``, the object is surely in the gripper, not merely touched; the benchmark's measure of a grasp.
         grasp_pose: ``station -> (4, 4)`` where the expert would grasp now; the mishap "miss" closes beside it.

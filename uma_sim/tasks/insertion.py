@@ -10,7 +10,7 @@ import numpy as np
 
 from uma.geometry import se3
 from uma.types import ReferenceMotion
-from uma_sim import grasping, holders, scene, utensils
+from uma_sim import grasping, holders, reference, scene, utensils
 from uma_sim.holders import Holder
 from uma_sim.scene import Room
 from uma_sim.tasks import Task
@@ -190,20 +190,8 @@ def _planned_poses(station: Station, index: int) -> list[np.ndarray]:
     return [start, lifted, above, inserted]
 
 
-def _interpolated(poses: list[np.ndarray], count: int) -> list[np.ndarray]:
-    if count == 2:
-        return [poses[0], poses[3]]
-    if count == 3:
-        return [poses[0], poses[2], poses[3]]
-    out = []
-    for s in np.linspace(0, len(poses) - 1, count):
-        i = min(int(s), len(poses) - 2)
-        out.append(se3.interpolate(poses[i], poses[i + 1], float(s - i)))
-    return out
-
-
 def plan_reference(
-    station: Station, rng: np.random.Generator | None = None, num_keypoints: int = 6, num_waypoints: int = 4, goal: int | None = None
+    station: Station, rng: np.random.Generator | None = None, num_keypoints: int = 6, num_waypoints: int = 4, goal: int | None = None, pinned: int = 0
 ) -> ReferenceMotion:
     """What a person would sketch from the present scene alone: the utensil lifted, upright above the holder, and inserted.
 
@@ -212,6 +200,7 @@ def plan_reference(
         num_keypoints: 1 to 16.
         num_waypoints: 2 or more per keypoint, the first at the present place.
         goal: index of the holder; None for the scene's.
+        pinned: how many points of the holder's rim are added as keypoints that stay, 0 to 4.
 
     Returns:
         The motion in the camera frame.
@@ -220,17 +209,13 @@ def plan_reference(
         ValueError: a count is out of range.
     """
     points = station.scene.utensil.points()
-    if not 1 <= num_keypoints <= len(points) or num_waypoints < 2:
-        raise ValueError(f"num_keypoints={num_keypoints} (1 to {len(points)}), num_waypoints={num_waypoints} (2 or more)")
-    if rng is None:
-        chosen = np.unique(np.linspace(0, len(points) - 1, num_keypoints).round().astype(int))
-    else:
-        chosen = np.sort(rng.choice(len(points), num_keypoints, replace=False))
+    chosen = reference.choose(len(points), num_keypoints, num_waypoints, rng)
     index = station.scene.goal if goal is None else goal
+    poses = reference.interpolated(_planned_poses(station, index), num_waypoints)
     T_cam_base = se3.invert(station.T_base_cam)
-    poses = _interpolated(_planned_poses(station, index), num_waypoints)
-    waypoints = np.stack([se3.apply(T_cam_base @ T, points[chosen]) for T in poses], axis=1)
-    return ReferenceMotion(tuple(waypoints), frame=station.camera.frame, object_label=station.scene.utensil.shape)
+    paths = np.stack([se3.apply(T_cam_base @ T, points[chosen]) for T in poses], axis=1)
+    rim = station.scene.holders[index].rim_points()[:pinned]
+    return reference.sketch(paths, rim, station.T_base_cam, station.camera.frame, station.scene.utensil.shape)
 
 
 def wrong_reference(station: Station, **kwargs) -> ReferenceMotion:
