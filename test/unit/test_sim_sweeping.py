@@ -1,9 +1,10 @@
 """The sweeping task: what counts as swept."""
 
-import mujoco
+
 import numpy as np
 import pytest
 
+mujoco = pytest.importorskip("mujoco")
 pytest.importorskip("franky_sim")
 
 from uma_sim.station import Station

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from uma_sim.station import Station
     from uma_sim.tracked import Tracked
 
-MODULES = {"insertion": "uma_sim.tasks.insertion", "sweeping": "uma_sim.tasks.sweeping"}
+MODULES = {name: f"uma_sim.tasks.{name}" for name in ("insertion", "sweeping", "folding")}
 """name -> module."""
 
 
