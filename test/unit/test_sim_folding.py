@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-mujoco = pytest.importorskip("mujoco")
+pytest.importorskip("mujoco")
 pytest.importorskip("franky_sim")
+
+import mujoco
 
 from uma_sim.cloth import COLUMNS, ROWS
 from uma_sim.station import Station

@@ -4,8 +4,10 @@
 import numpy as np
 import pytest
 
-mujoco = pytest.importorskip("mujoco")
+pytest.importorskip("mujoco")
 pytest.importorskip("franky_sim")
+
+import mujoco
 
 from uma_sim.station import Station
 from uma_sim.tasks import sweeping

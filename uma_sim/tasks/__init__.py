@@ -24,6 +24,17 @@ if TYPE_CHECKING:
 MODULES = {name: f"uma_sim.tasks.{name}" for name in ("insertion", "sweeping", "folding")}
 """name -> module."""
 
+MIXTURE = "primitives/all"
+"""Name of the mixture of all primitives, which `of_seed` resolves."""
+
+
+def of_seed(name: str, seed: int) -> str:
+    """The task of one scene: ``name`` itself, or for `MIXTURE` one of the primitives, drawn from the seed."""
+    if name != MIXTURE:
+        return name
+    primitives = [task for task in MODULES if task.startswith("primitives/")]
+    return str(np.random.default_rng([seed, 12]).choice(primitives))
+
 
 class TaskScene(Protocol):
     """What the scene of every task holds. Frozen: everything that can be known of it before time passes.
