@@ -31,6 +31,7 @@ from uma_ros.names import CAMERA_OUT, COMMAND, GRIPPER_CLOSED, GRIPPER_JOINT, LA
 from uma_ros.runtime import UmaNode, run_node
 from uma_ros.status import StatusSpeaker
 from uma_sim.station import Station
+from uma_sim.tasks import MODULES
 
 STEP = 0.01
 """Simulated seconds between two states."""
@@ -40,6 +41,7 @@ STEP = 0.01
 class StationSettings:
     """The simulated scene and its pace."""
 
+    task: str = setting("insertion", "which scenes", choices=tuple(MODULES))
     seed: int = setting(0, "draws the scene", 0, 2**31 - 1)
     noise: bool = setting(True, "sensor noise in the images")
     real_time_factor: float = setting(1.0, "simulated seconds a second, at most", 0.05, 10.0)
@@ -52,7 +54,7 @@ class StationNode(UmaNode):
     def __init__(self) -> None:
         super().__init__("station", StationSettings())
         s, topics = self.settings, self.settings.topics
-        self.station = Station(s.seed, noise=s.noise)
+        self.station = Station(s.seed, s.task, noise=s.noise)
         self.T_link8_tcp = self.station.T_link8_tcp
         if s.calibration_file:
             tools = {("fr3_link8", self.station.ee_frame): self.T_link8_tcp}
@@ -87,7 +89,7 @@ class StationNode(UmaNode):
         self._told = ("", "")
         self._began = time.monotonic()
         self.every(0.005, self._catch_up)
-        self.get_logger().info(f"scene {s.seed}, {type(self.station).__module__}; {s.real_time_factor:g} x real time")
+        self.get_logger().info(f"{s.task}, scene {s.seed}, {type(self.station).__module__}; {s.real_time_factor:g} x real time")
 
     # -- time -----------------------------------------------------------------------------------------------------------------
 
@@ -148,7 +150,7 @@ class StationNode(UmaNode):
         outcome = self.station.task.outcome(self.station)
         if outcome != getattr(self, "_told", None):
             self._told = outcome
-            text = {"verdict": outcome[0], "reason": outcome[1], "seed": self.settings.seed, "time": round(self.station.time, 2)}
+            text = {"verdict": outcome[0], "reason": outcome[1], "task": self.settings.task, "seed": self.settings.seed, "time": round(self.station.time, 2)}
             self._outcome.publish(String(data=yaml.safe_dump(text, sort_keys=False)))
 
     # -- what the hardware would obey -----------------------------------------------------------------------------------------
