@@ -13,7 +13,7 @@ PREFIX = "jeans_"
 """Of the names of all that belongs to the cloth."""
 
 ROWS, COLUMNS = 10, 9
-"""Vertices along the cloth's y (the way it is folded) and along its x."""
+"""Vertices along the cloth's y (the way it is folded) and against its x."""
 
 RADIUS = 0.005
 """Half the thickness of the cloth, metres: trousers lie four layers of denim thick."""
@@ -50,7 +50,7 @@ class Cloth:
     def flat(self) -> np.ndarray:
         """``(ROWS, COLUMNS, 2)`` x, y of the vertices in its frame when it lies flat."""
         half = self.half_size
-        y, x = np.meshgrid(np.linspace(-half[1], half[1], ROWS), np.linspace(-half[0], half[0], COLUMNS), indexing="ij")
+        y, x = np.meshgrid(np.linspace(-half[1], half[1], ROWS), np.linspace(half[0], -half[0], COLUMNS), indexing="ij")
         return np.stack([x, y], -1)
 
 

@@ -40,7 +40,7 @@ def test_the_fold_angle_is_what_one_half_was_turned_by():
             axis = crease[-1] - crease[0]
             half = slice(0, ROWS // 2) if goal == 0 else slice(ROWS // 2, ROWS)
             turned = flat.copy()
-            turn = Rotation.from_rotvec((1 - 2 * (goal == 0)) * s * np.pi * axis / np.linalg.norm(axis))
+            turn = Rotation.from_rotvec((2 * (goal == 0) - 1) * s * np.pi * axis / np.linalg.norm(axis))
             turned[half] = (turn.apply((flat[half] - crease.mean(0)).reshape(-1, 3)) + crease.mean(0)).reshape(-1, COLUMNS, 3)
             # The two middle rows, between which the crease lies, shift it a little when one of them turns.
             assert folding.fold_angle(turned) == pytest.approx(s * np.pi, abs=0.2)
@@ -60,6 +60,16 @@ def test_a_fold_askew_is_as_wrong_as_one_that_stands_up(station):
             put_vertices(station, askew)
             assert folding.folded_side(station) == expected, (axis, degrees)
     put_vertices(station, flat)
+
+
+def test_the_drawn_layout_is_where_the_cloth_lies_and_the_plan_passes_over_it(station):
+    vertices = station.object.vertices()
+    np.testing.assert_allclose(vertices[..., :2], folding.flat_vertices(station.scene), atol=1e-3)
+    for goal in (0, 1):
+        half_way = folding.planned_vertices(vertices, goal, 0.5)
+        row, rest = folding.rows_of(goal)
+        assert half_way[row, :, 2].min() > 0.08  # the carried edge is up, the other has stayed
+        np.testing.assert_array_equal(half_way[rest], vertices[rest])
 
 
 def test_the_side_that_moved_decides_the_goal(station):

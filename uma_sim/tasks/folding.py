@@ -203,7 +203,7 @@ def planned_vertices(vertices: np.ndarray, goal: int, s: float) -> np.ndarray:
     crease = (upper + lower) / 2
     middle, axis = crease.mean(0), crease[-1] - crease[0]
     half = slice(0, ROWS // 2) if goal == 0 else slice(ROWS // 2, ROWS)
-    sense = -1.0 if goal == 0 else 1.0
+    sense = 1.0 if goal == 0 else -1.0
     turn = Rotation.from_rotvec(sense * s * np.pi * axis / np.linalg.norm(axis))
     out[half] = (turn.apply((vertices[half] - middle).reshape(-1, 3)) + middle).reshape(-1, COLUMNS, 3)
     out[half, :, 2] = np.maximum(out[half, :, 2] * (1.0 if s in (0.0, 1.0) else ARC), vertices[half, :, 2])
