@@ -32,7 +32,7 @@ from uma_ros.pace import Pace
 from uma_ros.runtime import UmaNode, run_node
 from uma_ros.status import StatusSpeaker
 from uma_sim.station import Station
-from uma_sim.tasks import insertion
+from uma_sim.tasks import MODULES
 
 STEP = 0.01
 """Simulated seconds between two states."""
@@ -42,6 +42,7 @@ STEP = 0.01
 class StationSettings:
     """The simulated scene and its pace."""
 
+    task: str = setting("insertion", "which scenes", choices=tuple(MODULES))
     seed: int = setting(0, "draws the scene", 0, 2**31 - 1)
     noise: bool = setting(True, "sensor noise in the images")
     real_time_factor: float = setting(1.0, "simulated seconds a second, at most", 0.05, 10.0)
@@ -55,7 +56,7 @@ class StationNode(UmaNode):
     def __init__(self) -> None:
         super().__init__("station", StationSettings())
         s, topics = self.settings, self.settings.topics
-        self.station = Station(s.seed, noise=s.noise)
+        self.station = Station(s.seed, s.task, noise=s.noise)
         self.T_link8_tcp = self.station.T_link8_tcp
         if s.calibration_file:
             tools = {("fr3_link8", self.station.ee_frame): self.T_link8_tcp}
@@ -87,12 +88,12 @@ class StationNode(UmaNode):
             self, GripperCommand, topics.gripper, self._run_gripper, goal_callback=self._on_goal, cancel_callback=lambda _: CancelResponse.ACCEPT
         )
         self._publish_sight()  # the first picture compiles shaders; time starts after it
-        self._reference.publish(reference_to(insertion.plan_reference(self.station), stamp_from(self.start_time)))
+        self._reference.publish(reference_to(self.station.task.plan_reference(self.station), stamp_from(self.start_time)))
         self.publish_configuration()
         self._told = ("", "")
         self.pace = Pace(STEP, s.real_time_factor, s.max_latency, time.monotonic())
         self.every(0.005, self._catch_up)
-        self.get_logger().info(f"scene {s.seed}, {type(self.station).__module__}; {s.real_time_factor:g} x real time")
+        self.get_logger().info(f"{s.task}, scene {s.seed}, {type(self.station).__module__}; {s.real_time_factor:g} x real time")
 
     # -- time -----------------------------------------------------------------------------------------------------------------
 
@@ -146,10 +147,10 @@ class StationNode(UmaNode):
         cloud = PointCloud2(height=1, width=len(points), fields=fields, point_step=12, row_step=12 * len(points), is_dense=True, data=points.tobytes())
         cloud.header.frame_id, cloud.header.stamp = self.station.base_frame, stamp
         self._object.publish(cloud)
-        outcome = insertion.outcome(self.station)
+        outcome = self.station.task.outcome(self.station)
         if outcome != getattr(self, "_told", None):
             self._told = outcome
-            text = {"verdict": outcome[0], "reason": outcome[1], "seed": self.settings.seed, "time": round(self.station.time, 2)}
+            text = {"verdict": outcome[0], "reason": outcome[1], "task": self.settings.task, "seed": self.settings.seed, "time": round(self.station.time, 2)}
             self._outcome.publish(String(data=yaml.safe_dump(text, sort_keys=False)))
 
     # -- what the hardware would obey -----------------------------------------------------------------------------------------
