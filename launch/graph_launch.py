@@ -21,6 +21,7 @@ HELP = {
     "record": "folder for a bag; empty: no recording",
     "dry_run": "everything but motion",
     "rviz": "also start rviz2",
+    "drivers": "on hardware: our own driver nodes to start, separated by commas; the rest are the vendors'",
     "seed": "of the simulated scene",
     "run_dir": "folder for the simulated calibration; empty: ~/.ros/uma/<time>",
 }

@@ -112,10 +112,11 @@ def depth_from(msg: Image, name: str = "depth") -> np.ndarray:
 
 def image_to(image: np.ndarray, encoding: str, frame: str, stamp: Time) -> Image:
     """An image message; the data go in as ``array.array``, which costs a copy and no loop over bytes."""
+    image = np.ascontiguousarray(image)  # a slice's strides are not those of its bytes
     msg = Image(height=image.shape[0], width=image.shape[1], encoding=encoding, is_bigendian=0, step=image.strides[0])
     msg.header.frame_id, msg.header.stamp = frame, stamp
     data = array.array("B")
-    data.frombytes(np.ascontiguousarray(image).tobytes())
+    data.frombytes(image.tobytes())
     msg.data = data
     return msg
 

@@ -9,6 +9,14 @@ from typing import Any
 
 from uma.types import InputError
 
+DRIVERS = {
+    "camera": "a ZED through its SDK, a recording, or another camera's topics",
+    "gripper": "a Robotiq 2F-85 on a serial port",
+    "franka": "an FR3 through libfranka, in the place of franka_ros2 and CRISP",
+    "robot": "watches a Franka behind franka_ros2 and CRISP, and recovers it",
+}
+"""Our own driver nodes for hardware, each in the place of a vendor's."""
+
 
 @dataclass(frozen=True)
 class Options:
@@ -22,6 +30,7 @@ class Options:
         record: folder for a bag; empty = no recording.
         dry_run: everything but motion.
         rviz: also start rviz2.
+        drivers: on hardware, which of our own driver nodes to start, separated by commas: those of `DRIVERS`; the rest are the vendors'.
         seed: of the simulated scene.
         run_dir: folder for what nodes leave for each other (the simulated calibration).
     """
@@ -33,12 +42,21 @@ class Options:
     record: str = ""
     dry_run: bool = False
     rviz: bool = False
+    drivers: str = ""
     seed: int = 0
     run_dir: str = "runs/latest"
 
     def __post_init__(self) -> None:
         if self.station not in ("sim", "hardware"):
             raise InputError(f"station: {self.station!r}, must be sim or hardware")
+        for name in self.driver_names():
+            if name not in DRIVERS:
+                raise InputError(f"drivers: {name!r}, must be of {', '.join(DRIVERS)}")
+        if self.driver_names() and self.station == "sim":
+            raise InputError(f"drivers: {self.drivers!r} with station sim, which is its own; they are for station hardware")
+
+    def driver_names(self) -> tuple[str, ...]:
+        return tuple(name.strip() for name in self.drivers.split(",") if name.strip())
 
 
 @dataclass(frozen=True)
@@ -86,6 +104,7 @@ def deployment(options: Options, task: str) -> tuple[NodeSpec, ...]:
     if sim:
         nodes.append(_node("station", task=task, seed=options.seed, calibration_file=calibration))
         nodes.append(_node("camera", **clock))
+    nodes += [_node(name) for name in options.driver_names()]
     nodes.append(_node("extrinsics", **clock, **({"calibration": calibration, "wait_s": 30.0} if sim else {})))
     nodes.append(_node("policy", **clock, **_chosen(options)))
     nodes.append(_node("controller", **clock, **({"autostart": True} if sim else {}), dry_run=options.dry_run))

@@ -1,12 +1,90 @@
-"""The gripper's side of the controller: a binary command with hysteresis, sent as an action goal when it changes."""
+"""The gripper's side of the controller: a binary command with hysteresis, sent as an action goal when it changes.
+
+Two actions of control_msgs are spoken: GripperCommand (ros2_control up to Jazzy) and ParallelGripperCommand (from Jazzy on, alone from Kilted on).
+Both carry the knuckle joint's angle; here alone it becomes our opening, 0 open to 1 closed, and back.
+"""
 
 from __future__ import annotations
 
-from control_msgs.action import GripperCommand
+import importlib
+import math
+from dataclasses import dataclass
+from typing import Any
+
 from rclpy.action import ActionClient
 from rclpy.node import Node
+from sensor_msgs.msg import JointState
 
-from uma_ros.names import GRIPPER_CLOSED
+from uma.types import InputError
+from uma_ros.names import GRIPPER_CLOSED, GRIPPER_JOINT
+
+ACTIONS = ("GripperCommand", "ParallelGripperCommand")
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a goal asks for.
+
+    Attributes:
+        opening: 0 open to 1 closed.
+        speed: share of the whole stroke in a second; 0 = not said.
+        force: N; 0 = not said.
+    """
+
+    opening: float
+    speed: float = 0.0
+    force: float = 0.0
+
+
+def action_type(name: str) -> Any:
+    """The action's class. Raises `InputError` if this control_msgs does not have it."""
+    found = getattr(importlib.import_module("control_msgs.action"), name, None) if name in ACTIONS else None
+    if found is None:
+        raise InputError(f"gripper action {name!r}: not in this installation of control_msgs; known are {', '.join(ACTIONS)}")
+    return found
+
+
+def goal_to(name: str, wish: Wish) -> Any:
+    """A goal message of action ``name``."""
+    goal = action_type(name).Goal()
+    angle = wish.opening * GRIPPER_CLOSED
+    if name == "GripperCommand":
+        goal.command.position, goal.command.max_effort = angle, wish.force
+        return goal
+    goal.command = JointState(name=[GRIPPER_JOINT], position=[angle])
+    goal.command.velocity = [wish.speed * GRIPPER_CLOSED] if wish.speed else []
+    goal.command.effort = [wish.force] if wish.force else []
+    return goal
+
+
+def goal_from(name: str, goal: Any) -> Wish:
+    """What a goal message of action ``name`` asks for.
+
+    Raises:
+        InputError: naming the field, its value and the limit.
+    """
+    if name == "GripperCommand":
+        angle, speed, force, field = goal.command.position, 0.0, goal.command.max_effort, "command.position"
+    else:
+        c = goal.command
+        if list(c.name) not in ([], [GRIPPER_JOINT]) or len(c.position) != 1 or len(c.velocity) > 1 or len(c.effort) > 1:
+            raise InputError(f"command: joints {list(c.name)}, {len(c.position)} positions, must be {GRIPPER_JOINT} alone")
+        angle, speed, force = c.position[0], *(list(v)[0] if len(v) else 0.0 for v in (c.velocity, c.effort))
+        field = "command.position[0]"
+    if not 0.0 <= angle <= GRIPPER_CLOSED:
+        raise InputError(f"{field}: {angle}, must lie in [0, {GRIPPER_CLOSED}]")
+    for what, value in (("velocity", speed), ("effort", force)):
+        if not (math.isfinite(value) and value >= 0.0):
+            raise InputError(f"command {what}: {value}, must be finite and at least 0")
+    return Wish(angle / GRIPPER_CLOSED, speed / GRIPPER_CLOSED, force)
+
+
+def result_to(name: str, opening: float, stalled: bool, reached: bool) -> Any:
+    """A result message of action ``name``."""
+    kind, angle = action_type(name).Result, opening * GRIPPER_CLOSED
+    if name == "GripperCommand":
+        return kind(position=angle, stalled=stalled, reached_goal=reached)
+    return kind(state=JointState(name=[GRIPPER_JOINT], position=[angle]), stalled=stalled, reached_goal=reached)
 
 
 class Hysteresis:
@@ -26,11 +104,16 @@ class Hysteresis:
 
 
 class GripperClient:
-    """Sends goals to the gripper's action server without waiting for it."""
+    """Sends goals to the gripper's action server without waiting for it.
 
-    def __init__(self, node: Node, action: str, max_effort: float) -> None:
-        self._client = ActionClient(node, GripperCommand, action)
-        self._max_effort = max_effort
+    Args:
+        topic, action: where the server is, and which of `ACTIONS` it speaks.
+        max_effort: N, asked for with every goal.
+    """
+
+    def __init__(self, node: Node, topic: str, max_effort: float, action: str = "GripperCommand") -> None:
+        self._client = ActionClient(node, action_type(action), topic)
+        self._action, self._max_effort = action, max_effort
         self.trouble = ""
 
     def send(self, closed: bool) -> bool:
@@ -39,8 +122,7 @@ class GripperClient:
             self.trouble = "no gripper action server"
             return False
         self.trouble = ""
-        goal = GripperCommand.Goal()
-        goal.command.position, goal.command.max_effort = GRIPPER_CLOSED if closed else 0.0, self._max_effort
+        goal = goal_to(self._action, Wish(1.0 if closed else 0.0, force=self._max_effort))
         self._client.send_goal_async(goal).add_done_callback(self._on_answer)
         return True
 

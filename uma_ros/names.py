@@ -20,7 +20,7 @@ class Topics:
     robot_pose: str = setting("/current_pose", "measured pose of the robot-side end-effector frame in the base frame (geometry_msgs/PoseStamped)")
     joint_states: str = setting("/joint_states", "arm and gripper joints (sensor_msgs/JointState)")
     target_pose: str = setting("/target_pose", "Cartesian target of the robot-side end-effector frame (geometry_msgs/PoseStamped)")
-    gripper: str = setting("/robotiq_gripper_controller/gripper_cmd", "gripper action (control_msgs/action/GripperCommand)")
+    gripper: str = setting("/robotiq_gripper_controller/gripper_cmd", "gripper action (control_msgs/action/GripperCommand or ParallelGripperCommand)")
     reference_motion: str = setting("/uma/reference_motion", "the task (uma_ros/msg/ReferenceMotion)")
     active_reference: str = setting(
         "/uma/active_reference",

@@ -14,6 +14,9 @@ NODES = {
     "policy": "PolicySettings",
     "controller": "ControllerSettings",
     "recorder": "RecorderSettings",
+    "gripper": "GripperSettings",
+    "robot": "RobotSettings",
+    "franka": "FrankaSettings",
 }
 
 

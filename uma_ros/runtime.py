@@ -13,6 +13,7 @@ import rclpy
 import yaml
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
+from rclpy.callback_groups import CallbackGroup, ReentrantCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
 from rclpy.executors import ExternalShutdownException
@@ -49,9 +50,13 @@ class UmaNode(Node):
 
     # -- time -----------------------------------------------------------------------------------------------------------------
 
-    def every(self, period: float, callback: Callable[[], None]):
-        """A timer on the steady clock: a /clock that stops cannot silence it."""
-        return self.create_timer(period, callback, clock=Clock(clock_type=ClockType.STEADY_TIME))
+    def every(self, period: float, callback: Callable[[], Any], group: CallbackGroup | None = None):
+        """A timer on the steady clock: a /clock that stops cannot silence it. A callback that awaits needs a reentrant ``group``: see `create_group`."""
+        return self.create_timer(period, callback, callback_group=group, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    def create_group(self) -> CallbackGroup:
+        """A group for callbacks that await, and for what they wait for: in the default one, each keeps all others waiting until it has ended."""
+        return ReentrantCallbackGroup()
 
     def ros_time(self) -> float:
         """Now on the ROS clock (the simulation's if use_sim_time), seconds."""

@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 from uma.types import InputError
-from uma_ros.graph import GRAPHS, Options
+from uma_ros.graph import DRIVERS, GRAPHS, Options
 from uma_ros.resources import find
 from uma_ros.supervisor import Supervisor
 
@@ -26,6 +26,9 @@ def add_options(parser: argparse.ArgumentParser, defaults: Options | None = None
     parser.add_argument("--record", default=defaults.record, metavar="FOLDER", help="record a bag there")
     parser.add_argument("--dry-run", action="store_true", help="everything but motion")
     parser.add_argument("--rviz", action="store_true", help="also start rviz2")
+    parser.add_argument(
+        "--drivers", default=defaults.drivers, metavar="NAME,...", help=f"on hardware, our own driver nodes in place of the vendors': {', '.join(DRIVERS)}"
+    )
     parser.add_argument("--seed", type=int, default=defaults.seed, help="of the simulated scene")
     parser.add_argument("--run-dir", default="", help="folder for logs and the simulated calibration; default: runs/<time>")
 

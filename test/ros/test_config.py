@@ -15,7 +15,7 @@ from uma.control.settings import flatten
 from uma.geometry.se3 import make_pose
 from uma.types import InputError
 from uma_ros import calibration
-from uma_ros.graph import GRAPHS, TASKS, Options, insertion, replay
+from uma_ros.graph import DRIVERS, GRAPHS, TASKS, Options, insertion, replay
 from uma_ros.inspect import parameters
 from uma_ros.names import Topics
 from uma_ros.parameters import NODES, settings_of
@@ -65,6 +65,17 @@ def test_the_graph_on_hardware_has_no_simulated_part_and_does_not_start_by_itsel
     specs = {s.name: s for s in insertion(Options(station="hardware"))}
     assert not {"station", "camera"} & set(specs)
     assert "autostart" not in specs["controller"].parameters and not specs["policy"].parameters["use_sim_time"]
+
+
+def test_on_hardware_our_own_drivers_are_started_by_name_and_unknown_ones_refused():
+    plain = [s.name for s in insertion(Options(station="hardware"))]
+    assert [s.name for s in insertion(Options(station="hardware", drivers=", ".join(DRIVERS)))] == [*DRIVERS, *plain]
+    for name in DRIVERS:
+        assert name in NODES, "its parameters stand in the configuration file"
+    with pytest.raises(InputError, match="drivers: 'griper', must be of .*gripper"):
+        Options(station="hardware", drivers="griper")
+    with pytest.raises(InputError, match="with station sim"):
+        Options(drivers="gripper")
 
 
 def test_replay_is_the_policy_alone_and_speaks_on_topics_of_its_own():

@@ -11,8 +11,21 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 ALLOWED = {"uma": {"uma"}, "uma_sim": {"uma", "uma_sim"}, "uma_train": {"uma", "uma_sim", "uma_train"}, "uma_ros": {"uma", "uma_sim", "uma_ros"}}
 ONLY_IN = {"rclpy": "uma_ros", "mujoco": "uma_sim"}
-ROS = {"rclpy", "std_msgs", "sensor_msgs", "geometry_msgs", "tf2_msgs", "control_msgs", "std_srvs", "diagnostic_msgs", "visualization_msgs", "rosgraph_msgs"}
-HEAVY = {"cv2", "transformers", "open3d", "pyzed", "pylibfranka", "viser"}
+ROS = {
+    "rclpy",
+    "std_msgs",
+    "sensor_msgs",
+    "geometry_msgs",
+    "tf2_msgs",
+    "control_msgs",
+    "std_srvs",
+    "diagnostic_msgs",
+    "visualization_msgs",
+    "rosgraph_msgs",
+    "franka_msgs",
+    "controller_manager_msgs",
+}
+HEAVY = {"cv2", "transformers", "open3d", "pyzed", "pylibfranka", "pymodbus", "serial", "viser"}
 FILES = sorted(path for package in ALLOWED for path in (ROOT / package).rglob("*.py"))
 
 

@@ -1,4 +1,4 @@
-"""Camera node: RGB-D and intrinsics under the names of the ZED's own ROS wrapper, from the simulated camera."""
+"""Camera node: RGB-D and intrinsics under the names of the ZED's own ROS wrapper, from whatever is there."""
 
 from __future__ import annotations
 
@@ -6,53 +6,60 @@ import sys
 import time
 from dataclasses import dataclass, field
 
-from sensor_msgs.msg import CameraInfo, Image
-
-from uma.control.cadence import Cadence
 from uma.control.settings import setting
-from uma_ros.names import CABLE_IN, CAMERA_OUT, Topics
+from uma.types import InputError
+from uma_ros.feeds import DeviceFeed, Outlets, SimFeed, TopicFeed, TopicSettings
+from uma_ros.hardware.folder import FolderSettings, FolderSource
+from uma_ros.hardware.link import DeviceError
+from uma_ros.hardware.zed import ZedSettings, ZedSource
+from uma_ros.names import Topics
 from uma_ros.runtime import UmaNode, run_node
+
+SOURCES = ("sim", "zed", "topics", "folder")
 
 
 @dataclass(frozen=True)
 class CameraSettings:
     """Where the images come from."""
 
-    source: str = setting("sim", "what feeds the node", choices=("sim",))
-    rate: float = setting(15.0, "Hz; frame rate that is expected of the source", 1.0, 120.0)
+    source: str = setting(
+        "sim", "what feeds the node: the simulated station, a ZED or its recording, another driver's topics, a folder of frames", choices=SOURCES
+    )
+    rate: float = setting(15.0, "Hz; frame rate that is asked of the source, and expected", 1.0, 120.0)
+    zed: ZedSettings = field(default_factory=ZedSettings)
+    inputs: TopicSettings = field(default_factory=TopicSettings)
+    folder: FolderSettings = field(default_factory=FolderSettings)
     topics: Topics = field(default_factory=Topics)
 
 
 class CameraNode(UmaNode):
-    """Passes frames on as they are, without decoding them."""
-
     def __init__(self) -> None:
         super().__init__("camera", CameraSettings())
-        topics, cable = self.settings.topics, self.settings.topics.sim_camera
-        self.frames = Cadence("frames", 1.0 / self.settings.rate)
-        for kind, source, topic in (
-            (Image, "rgb", topics.rgb),
-            (CameraInfo, "camera_info", topics.camera_info),
-            (Image, "depth", topics.depth),
-            (CameraInfo, "depth_info", topics.depth_info),
-        ):
-            self._pass_on(kind, f"{cable}/{source}", topic, counts=source == "depth")
+        s = self.settings
+        self.outlets = Outlets(self, s.rate)
+        if s.source not in SOURCES:
+            raise InputError(f"source: {s.source!r}, must be one of {', '.join(SOURCES)}")
+        try:
+            if s.source == "sim":
+                self.feed = SimFeed(self, self.outlets)
+            elif s.source == "topics":
+                self.feed = TopicFeed(self, self.outlets, s.inputs)
+            else:
+                source = ZedSource(s.zed, s.rate) if s.source == "zed" else FolderSource(s.folder, s.rate)
+                self.feed = DeviceFeed(self, self.outlets, source, s.rate)
+        except DeviceError as error:
+            raise InputError(f"source {s.source}: {error}") from None
         self.publish_configuration()
 
-    def _pass_on(self, kind: type, source: str, topic: str, counts: bool) -> None:
-        publisher = self.speak(kind, topic, CAMERA_OUT)
-
-        def relay(data: bytes) -> None:
-            publisher.publish(data)
-            if counts:
-                self.frames.beat(time.monotonic())
-
-        self.create_subscription(kind, source, relay, CABLE_IN, raw=True)
-
     def diagnose(self) -> dict:
-        rate = self.frames.rate(time.monotonic())
+        values, trouble = self.feed.diagnose()
+        rate = self.outlets.frames.rate(time.monotonic())
+        self.problem(self.settings.source, trouble)
         self.problem("frames", f"{rate:.1f} Hz, expected {self.settings.rate:g} Hz" if rate < 0.8 * self.settings.rate else "")
-        return self.frames.report()
+        return {**self.outlets.frames.report(), **values}
+
+    def close(self) -> None:
+        self.feed.close()
 
 
 def main() -> int:

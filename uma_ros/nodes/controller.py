@@ -25,7 +25,7 @@ from uma.geometry.se3 import invert
 from uma.types import RATE_HZ, InputError, ReferenceMotion
 from uma_ros.convert import chunk_from, gripper_from, motion_from, nanoseconds, pose_to, reference_from
 from uma_ros.frames import StaticFrames
-from uma_ros.gripper import GripperClient, Hysteresis
+from uma_ros.gripper import ACTIONS, GripperClient, Hysteresis
 from uma_ros.inputs import check_age, check_state_pose
 from uma_ros.msg import ActionChunk, MotionPrediction
 from uma_ros.msg import ReferenceMotion as ReferenceMsg
@@ -54,6 +54,7 @@ class ControllerSettings:
     gripper_close_above: float = setting(0.6, "0 to 1; the gripper closes when an action is above", 0.0, 1.0)
     gripper_open_below: float = setting(0.4, "0 to 1; the gripper opens when an action is below", 0.0, 1.0)
     gripper_effort: float = setting(40.0, "N; effort asked of the gripper", 0.0, 235.0)
+    gripper_action: str = setting("GripperCommand", "the action of control_msgs that the gripper's driver serves", choices=ACTIONS)
     confirm: str = setting("off", "what waits for /uma/confirm before it moves: nothing, every new task, or every chunk (a single step)", choices=MODES)
     heartbeat_s: float = setting(0.0, "s; longest silence of a remote operator's heartbeat before the arm is held; 0 = none is asked for", 0.0, 60.0)
     max_departure: float = setting(0.0, "m; the arm is held while the predicted motion leaves the reference's path by more; 0 = never", 0.0, 2.0)
@@ -73,7 +74,7 @@ class ControllerNode(UmaNode):
         self.gate = Gate(s.confirm)
         self.cadence = Cadence("targets", 1.0 / s.rate)
         self.hysteresis = Hysteresis(s.gripper_close_above, s.gripper_open_below)
-        self.gripper = GripperClient(self, topics.gripper, s.gripper_effort)
+        self.gripper = GripperClient(self, topics.gripper, s.gripper_effort, s.gripper_action)
         self.frames = StaticFrames()
         self.status = StatusSpeaker(self)
         self.status.message.dry_run = s.dry_run

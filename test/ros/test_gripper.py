@@ -1,0 +1,214 @@
+"""The gripper node on a pseudo-terminal, spoken to over DDS by the controller's own client, in both actions."""
+
+import time
+
+import pytest
+import rclpy
+from control_msgs.action import GripperCommand
+from diagnostic_msgs.msg import DiagnosticArray
+from harness import ROOT, TOPICS
+from rclpy.action import ActionClient
+from rclpy.node import Node
+from robotiq_gripper import FakeGripper
+from sensor_msgs.msg import JointState
+from std_srvs.srv import Trigger
+
+from uma.types import InputError
+from uma_ros.convert import gripper_from
+from uma_ros.graph import NodeSpec
+from uma_ros.gripper import ACTIONS, GripperClient, Wish, action_type, goal_from, goal_to, result_to
+from uma_ros.names import GRIPPER_CLOSED, GRIPPER_JOINT, SENSOR_IN
+from uma_ros.supervisor import Supervisor
+
+pytest.importorskip("pymodbus", reason="extra 'robot' is not installed")
+pytest.importorskip("serial", reason="extra 'robot' is not installed")
+
+
+# -- conventions --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_0_is_open_and_1_is_closed_and_the_joint_runs_from_0_to_its_closed_angle(action):
+    for opening, angle in ((0.0, 0.0), (1.0, GRIPPER_CLOSED), (0.25, 0.25 * GRIPPER_CLOSED)):
+        goal = goal_to(action, Wish(opening, force=30.0))
+        assert (goal.command.position if action == "GripperCommand" else goal.command.position[0]) == pytest.approx(angle)
+        assert goal_from(action, goal) == Wish(pytest.approx(opening), 0.0, 30.0)
+        result = result_to(action, opening, False, True)
+        assert (result.position if action == "GripperCommand" else result.state.position[0]) == pytest.approx(angle)
+
+
+def test_a_parallel_goal_may_name_its_speed():
+    assert goal_from("ParallelGripperCommand", goal_to("ParallelGripperCommand", Wish(1.0, 0.5, 20.0))) == Wish(1.0, 0.5, 20.0)
+    assert goal_from("ParallelGripperCommand", goal_to("ParallelGripperCommand", Wish(1.0))) == Wish(1.0)
+
+
+@pytest.mark.parametrize("action, command, words", [
+    ("GripperCommand", {"position": -0.01}, "command.position: -0.01"),
+    ("GripperCommand", {"position": 0.085}, None),
+    ("GripperCommand", {"position": float("nan")}, "must lie in"),
+    ("GripperCommand", {"position": 0.9}, r"\[0, 0.8\]"),
+    ("GripperCommand", {"max_effort": float("inf")}, "effort: inf"),
+    ("ParallelGripperCommand", {"name": ["other_joint"], "position": [0.1]}, GRIPPER_JOINT),
+    ("ParallelGripperCommand", {"position": []}, "0 positions"),
+    ("ParallelGripperCommand", {"position": [0.1, 0.1]}, "2 positions"),
+    ("ParallelGripperCommand", {"position": [0.1], "velocity": [-1.0]}, "velocity: -"),
+    ("ParallelGripperCommand", {"position": [float("nan")]}, "must lie in"),
+    ("ParallelGripperCommand", {"position": [0.1]}, None),
+])  # fmt: skip
+def test_malformed_goals_are_refused_by_field(action, command, words):
+    goal = action_type(action).Goal()
+    for key, value in command.items():
+        setattr(goal.command, key, value)
+    if words is None:
+        goal_from(action, goal)
+        return
+    with pytest.raises(InputError, match=words):
+        goal_from(action, goal)
+
+
+def test_an_action_that_control_msgs_does_not_have_is_named():
+    with pytest.raises(InputError, match="'Grasp': not in this installation of control_msgs; known are GripperCommand"):
+        action_type("Grasp")
+
+
+# -- the node -----------------------------------------------------------------------------------------------------------------
+
+
+class Bench:
+    """A gripper on a pseudo-terminal, the node on it, and someone who listens."""
+
+    def __init__(self, folder, action: str, **parameters) -> None:
+        self.hand = FakeGripper(pace=6.0)
+        values = {"action": action, "robotiq.port": self.hand.port, **parameters}
+        self.supervisor = Supervisor(folder / "log")
+        self.supervisor.start(NodeSpec("gripper", values, module="uma_ros.nodes.gripper"), str(ROOT / "config/insertion.yaml"))
+        self.log = folder / "log/gripper.log"
+        rclpy.init()
+        self.node = Node("tester")
+        self.joints: list[JointState] = []
+        self.diagnostics: dict[str, str] = {}
+        self.node.create_subscription(JointState, TOPICS.joint_states, self.joints.append, SENSOR_IN)
+        self.node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
+        self.client = GripperClient(self.node, TOPICS.gripper, 60.0, action)
+        self.raw = ActionClient(self.node, action_type(action), TOPICS.gripper)
+
+    def _on_diagnostics(self, msg: DiagnosticArray) -> None:
+        self.diagnostics = {v.key: v.value for s in msg.status for v in s.values}
+
+    def wait(self, condition, what: str, timeout: float = 30.0):
+        end = time.monotonic() + timeout
+        while not condition():
+            rclpy.spin_once(self.node, timeout_sec=0.02)
+            assert time.monotonic() < end, f"{what} did not come: {self.diagnostics}\n{self.log.read_text()}"
+
+    def opening(self) -> float:
+        return gripper_from(self.joints[-1])
+
+    def ready(self) -> None:
+        self.wait(lambda: self.diagnostics.get("ready") == "True", "ready")
+
+    def send(self, goal):
+        """The accepted goal's handle, or None if it was rejected."""
+        self.wait(self.raw.server_is_ready, "server")
+        future = self.raw.send_goal_async(goal)
+        self.wait(future.done, "answer")
+        return future.result() if future.result().accepted else None
+
+    def result(self, handle):
+        future = handle.get_result_async()
+        self.wait(future.done, "result")
+        return future.result()
+
+    def close(self) -> int:
+        self.node.destroy_node()
+        rclpy.try_shutdown()
+        code = self.supervisor.stop()["gripper"]
+        self.hand.close()
+        return code
+
+
+@pytest.fixture(params=ACTIONS)
+def bench(request, tmp_path):
+    b = Bench(tmp_path, request.param)
+    b.action = request.param
+    try:
+        yield b
+    finally:
+        assert b.close() == 0
+
+
+def test_the_controllers_client_closes_and_opens_it(bench):
+    bench.ready()
+    bench.wait(lambda: bench.client.send(True), "server")
+    bench.wait(lambda: bench.joints and bench.opening() > 0.99, "closed")
+    assert bench.hand.written()[-1] == (0x0900, 255, 255 << 8 | 47), "60 N asked for, at the default speed"
+    bench.client.send(False)
+    bench.wait(lambda: bench.opening() < 0.01, "open")
+    assert not bench.client.trouble
+    stamps = [m.header.stamp.sec + m.header.stamp.nanosec * 1e-9 for m in bench.joints]
+    assert stamps == sorted(stamps) and abs(stamps[-1] - time.time()) < 5.0
+
+
+def test_a_grasp_is_a_success_that_says_stalled_and_a_bad_goal_is_rejected(bench):
+    bench.ready()
+    bench.hand.object_at = 140
+    done = bench.result(bench.send(goal_to(bench.action, Wish(1.0))))
+    assert done.status == 4 and done.result.stalled and not done.result.reached_goal
+    angle = done.result.position if bench.action == "GripperCommand" else done.result.state.position[0]
+    assert angle == pytest.approx((140 - 3) / 227 * GRIPPER_CLOSED, abs=0.01)
+    bad = action_type(bench.action).Goal()
+    bad.command.position = 5.0 if bench.action == "GripperCommand" else [5.0]
+    writes = len(bench.hand.written())
+    assert bench.send(bad) is None and len(bench.hand.written()) == writes
+
+
+def test_a_cancelled_goal_stops_the_fingers_and_a_new_one_replaces_the_one_before(tmp_path):
+    b = Bench(tmp_path, "GripperCommand", **{"robotiq.speed": 0.02})
+    try:
+        b.ready()
+        b.hand.pace = 0.5
+        first = b.send(goal_to("GripperCommand", Wish(1.0)))
+        second = b.send(goal_to("GripperCommand", Wish(0.9)))
+        assert b.result(first).status == 6, "aborted"
+        future = second.cancel_goal_async()
+        b.wait(future.done, "cancelled")
+        assert b.result(second).status == 5, "canceled"
+        b.wait(lambda: b.hand.written()[-1] == (0x0100, 0, 0), "the stop")
+    finally:
+        assert b.close() == 0
+
+
+def test_a_gripper_that_falls_silent_is_not_reported_and_comes_back(tmp_path):
+    b = Bench(tmp_path, "GripperCommand")
+    try:
+        b.ready()
+        b.hand.is_silent = True
+        b.wait(lambda: "next attempt" in b.diagnostics.get("gripper", ""), "the problem in the diagnostics")
+        heard = len(b.joints)
+        end = time.monotonic() + 0.5
+        b.wait(lambda: time.monotonic() > end, "half a second")
+        assert len(b.joints) == heard, "an old state is not told as a new one"
+        assert b.send(goal_to("GripperCommand", Wish(1.0))) is None
+        b.hand.is_silent = False
+        b.ready()
+        assert b.diagnostics["links_lost"] == "1"
+        assert b.result(b.send(goal_to("GripperCommand", Wish(1.0)))).result.reached_goal
+    finally:
+        assert b.close() == 0
+
+
+def test_after_a_fault_the_service_activates_it_anew(tmp_path):
+    b = Bench(tmp_path, "GripperCommand")
+    try:
+        b.ready()
+        b.hand.fault = 0x0C
+        b.wait(lambda: "internal fault" in b.diagnostics.get("gripper", ""), "the fault in the diagnostics")
+        assert b.send(GripperCommand.Goal()) is None
+        service = b.node.create_client(Trigger, "/robotiq_activation_controller/reactivate_gripper")
+        assert service.wait_for_service(10.0)
+        future = service.call_async(Trigger.Request())
+        b.wait(future.done, "the service")
+        b.ready()
+        assert b.result(b.send(goal_to("GripperCommand", Wish(1.0)))).status == 4
+    finally:
+        assert b.close() == 0

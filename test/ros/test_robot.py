@@ -1,0 +1,134 @@
+"""The Franka behind franka_ros2: what it says of itself, and its recovery against an arm that refuses what comes in the wrong order."""
+
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import fake_franka_ros
+import numpy as np
+import pytest
+from fake_franka_ros import Arm, Errors
+from geometry_msgs.msg import PoseStamped
+from harness import ROOT
+from scipy.spatial.transform import Rotation
+
+from uma.geometry.se3 import make_pose
+from uma.types import InputError
+from uma_ros.convert import pose_to
+from uma_ros.franka_ros import FrankaSteps, flange_pose, health_from, ros_package
+from uma_ros.hardware.franka import Health, Mode, recover
+from uma_ros.hardware.link import DeviceError, LinkError, MissingPackage
+
+NAMES = ["cartesian_impedance_controller"]
+
+
+def drive(coroutine, arm: Arm | None = None):
+    """Run a coroutine as an executor would; timers fire when nothing else is left to do."""
+    while True:
+        try:
+            coroutine.send(None)
+        except StopIteration as end:
+            return end.value
+        assert arm is not None and arm.timers, "it waits for something that never comes"
+        arm.timers[-1]()
+
+
+@pytest.fixture
+def arm(monkeypatch):
+    fake_franka_ros.install(monkeypatch)
+    return Arm()
+
+
+def steps_of(arm: Arm) -> FrankaSteps:
+    return FrankaSteps(arm, "/controller_manager", "/action_server/error_recovery", 5.0, None, arm.action_client)
+
+
+def test_the_recovery_keeps_the_documented_order_and_ends_with_active_controllers(arm):
+    arm.reflex()
+    done = drive(recover(steps_of(arm), NAMES, "FrankaHardwareInterface"))
+    assert arm.log == [f"activate [] deactivate {NAMES}", "recovery", "hardware FrankaHardwareInterface", f"activate {NAMES} deactivate []"]
+    assert arm.states[NAMES[0]] == arm.hardware == "active" and not arm.in_reflex and len(done) == 4
+
+
+def test_controllers_that_went_down_with_the_reflex_are_not_deactivated_again(arm):
+    arm.reflex()
+    arm.states[NAMES[0]] = "inactive"
+    drive(recover(steps_of(arm), NAMES, "FrankaHardwareInterface"))
+    assert arm.log[0] == "recovery" and arm.states[NAMES[0]] == "active"
+
+
+@pytest.mark.parametrize("prepare, words", [
+    (lambda a: a.refuse.add("recovery"), "error_recovery: ended with status 6"),
+    (lambda a: setattr(a, "is_user_stopped", True), "external activation device"),
+    (lambda a: a.refuse.add("hardware"), "FrankaHardwareInterface is inactive, must be active"),
+    (lambda a: a.refuse.add("switch"), "switch_controller: refused.*the hardware is not active"),
+    (lambda a: a.states.pop(NAMES[0]), "not loaded; loaded are joint_state_broadcaster"),
+])  # fmt: skip
+def test_a_step_that_is_refused_ends_the_recovery_with_its_reason_and_activates_nothing(arm, prepare, words):
+    arm.reflex()
+    prepare(arm)
+    with pytest.raises(DeviceError, match=words):
+        drive(recover(steps_of(arm), NAMES, "FrankaHardwareInterface"))
+    assert not any(entry.startswith(f"activate {NAMES}") for entry in arm.log)
+
+
+@pytest.mark.parametrize(
+    "name, words", [("ListControllers", "list_controllers: no answer within 5 s"), ("SetHardwareComponentState", "set_hardware_component_state: no answer")]
+)
+def test_a_service_that_does_not_answer_is_a_broken_link(arm, name, words):
+    arm.silent.add(name)
+    with pytest.raises(LinkError, match=words):
+        drive(recover(steps_of(arm), NAMES, "FrankaHardwareInterface"), arm)
+    assert not arm.timers, "every timer is taken down"
+
+
+@pytest.mark.parametrize("name, words", [("ListControllers", "is ros2_control running"), ("recovery", "is franka_ros2 running")])
+def test_a_service_that_is_not_there_is_named(arm, name, words):
+    arm.absent.add(name)
+    with pytest.raises(LinkError, match=words):
+        drive(recover(steps_of(arm), NAMES, "FrankaHardwareInterface"))
+
+
+def state(**changes):
+    T = make_pose(Rotation.from_euler("xyz", [3.0, 0.1, 0.7]).as_matrix(), np.array([0.4, 0.1, 0.3]))
+    tool = make_pose(Rotation.from_euler("z", -0.785).as_matrix(), np.array([0.0, 0.0, 0.1034]))
+    fields = {
+        "robot_mode": 2, "control_command_success_rate": 0.98, "current_errors": Errors(), "last_motion_errors": Errors(),
+        "o_t_ee": PoseStamped(pose=pose_to(T @ tool)), "f_t_ee": PoseStamped(pose=pose_to(tool)),
+    }  # fmt: skip
+    return T, SimpleNamespace(**{**fields, **changes})
+
+
+def test_what_the_arm_says_of_itself():
+    _, msg = state()
+    assert health_from(msg) == Health(Mode.MOVE, 0.98) and not health_from(msg).blocked
+    _, msg = state(robot_mode=4, current_errors=Errors(cartesian_reflex=True))
+    assert "REFLEX (cartesian_reflex)" in health_from(msg).blocked and "call the recovery" in health_from(msg).blocked
+    _, msg = state(robot_mode=5)
+    assert "release the external activation device" in health_from(msg).blocked
+    _, msg = state(robot_mode=99)
+    assert health_from(msg).mode is Mode.OTHER and health_from(msg).blocked
+    for mode in (Mode.IDLE, Mode.MOVE):
+        assert not Health(mode).blocked
+    assert Health(Mode.IDLE, errors=("joint_reflex",)).blocked, "an error blocks whatever the mode"
+
+
+def test_the_flange_does_not_depend_on_the_end_effector_that_is_set_in_desk():
+    T, msg = state()
+    assert np.allclose(flange_pose(msg), T, atol=1e-9)
+    msg.o_t_ee.pose.orientation.w = float("nan")
+    with pytest.raises(InputError, match="o_t_ee.orientation"):
+        flange_pose(msg)
+
+
+@pytest.mark.parametrize("module, origin", [("franka_msgs.msg", "franka_ros2"), ("controller_manager_msgs.srv", "ros2_control")])
+def test_a_missing_ros_package_says_where_it_comes_from(monkeypatch, module, origin):
+    monkeypatch.setitem(sys.modules, module.split(".")[0], None)
+    with pytest.raises(MissingPackage, match=f"{module.split('.')[0]} is not installed: it comes with {origin}"):
+        ros_package(module)
+
+
+def test_without_franka_msgs_the_node_ends_with_a_message():
+    code = "import sys; sys.modules['franka_msgs'] = None; from uma_ros.nodes import robot; sys.exit(robot.main())"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd=ROOT)
+    assert ended.returncode == 2 and "franka_msgs is not installed: it comes with franka_ros2" in ended.stderr and "Traceback" not in ended.stderr, ended.stderr

@@ -1,0 +1,105 @@
+"""Kinematics of the Franka Research 3 from its Denavit-Hartenberg parameters. NumPy alone: it runs beside a 1 kHz loop, without a simulator."""
+
+from __future__ import annotations
+
+import numpy as np
+
+JOINT_NAMES = tuple(f"fr3_joint{i}" for i in range(1, 8))
+
+LOWER = np.array([-2.7437, -1.7837, -2.9007, -3.0421, -2.8065, 0.5445, -3.0159])
+UPPER = np.array([2.7437, 1.7837, 2.9007, -0.1518, 2.8065, 4.5169, 3.0159])
+"""``(7,)`` joint limits, rad."""
+
+SPEED = np.array([2.62, 2.62, 2.62, 2.62, 5.26, 4.18, 5.26])
+"""``(7,)`` rad/s at which the arm stops; less near the ends of the joints."""
+ACCELERATION, JERK = 10.0, 5000.0
+"""rad/s^2 and rad/s^3 at which the arm stops, every joint."""
+
+REST = np.array([0.0, -0.35, 0.0, -2.35, 0.0, 2.0, 0.0])
+"""``(7,)`` posture that the elbow is drawn to: the gripper points down about 0.45 m in front of the base."""
+
+# Craig's convention: joint i turns about z of frame i, which is reached from frame i - 1 by a turn alpha and a step a along x, and a step d along z.
+_A = np.array([0.0, 0.0, 0.0, 0.0825, -0.0825, 0.0, 0.088])
+_D = np.array([0.333, 0.0, 0.316, 0.0, 0.384, 0.0, 0.0])
+_ALPHA = np.array([0.0, -1.0, 1.0, 1.0, -1.0, 1.0, 1.0]) * (np.pi / 2)
+_FLANGE = 0.107
+_FIXED = np.tile(np.eye(4), (7, 1, 1))
+for _i in range(7):
+    _c, _s = round(np.cos(_ALPHA[_i])), round(np.sin(_ALPHA[_i]))
+    _FIXED[_i] = [[1, 0, 0, _A[_i]], [0, _c, -_s, -_s * _D[_i]], [0, _s, _c, _c * _D[_i]], [0, 0, 0, 1]]
+
+
+def _frames(q: np.ndarray) -> np.ndarray:
+    """``(7, 4, 4)`` T_base_joint of every joint."""
+    frames, T = np.empty((7, 4, 4)), np.eye(4)
+    for i, (c, s) in enumerate(zip(np.cos(q), np.sin(q))):
+        T = T @ _FIXED[i]
+        x, y = T[:, 0].copy(), T[:, 1].copy()
+        T[:, 0], T[:, 1] = c * x + s * y, c * y - s * x
+        frames[i] = T
+    return frames
+
+
+def forward(q: np.ndarray) -> np.ndarray:
+    """``(4, 4)`` pose of the flange ``fr3_link8`` in the base ``fr3_link0`` at joint positions ``(7,)``, rad."""
+    T = _frames(q)[6].copy()
+    T[:3, 3] += _FLANGE * T[:3, 2]
+    return T
+
+
+def jacobian(q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """`forward`, and the ``(6, 7)`` velocity of the flange's origin and angular velocity, in the base frame, per joint velocity."""
+    frames = _frames(q)
+    T = frames[6].copy()
+    T[:3, 3] += _FLANGE * T[:3, 2]
+    axes = frames[:, :3, 2]
+    return T, np.concatenate([np.cross(axes, T[:3, 3] - frames[:, :3, 3]).T, axes.T])
+
+
+def pose_error(T: np.ndarray, T_target: np.ndarray) -> np.ndarray:
+    """``(6,)`` metres and rotation vector, base frame, from ``T`` to ``T_target``."""
+    R = T_target[:3, :3] @ T[:3, :3].T
+    v = 0.5 * np.array([R[2, 1] - R[1, 2], R[0, 2] - R[2, 0], R[1, 0] - R[0, 1]])
+    sine = float(np.linalg.norm(v))
+    angle = float(np.arctan2(sine, 0.5 * (np.trace(R) - 1.0)))
+    if sine > 1e-9:
+        v *= angle / sine
+    elif angle > 1.0:  # half a turn: the axis is in the symmetric part
+        axis = np.sqrt(np.maximum((np.diag(R) + 1.0) / 2.0, 0.0))
+        k = int(axis.argmax())
+        v = np.pi * np.array([axis[i] if i == k else R[k, i] / (2.0 * axis[k]) for i in range(3)])
+    return np.concatenate([T_target[:3, 3] - T[:3, 3], v])
+
+
+def solve(
+    T_target: np.ndarray, q0: np.ndarray, iterations: int = 60, max_step: float = 0.25, margin: float = 0.05, posture: float = 0.02
+) -> tuple[np.ndarray, float, float]:
+    """Joint positions near ``q0`` that bring the flange to ``T_target``, by damped least squares; the spare freedom draws the elbow to `REST`.
+
+    Args:
+        max_step: rad; furthest that a joint goes in one iteration.
+        margin: rad; room that is left to the joint limits.
+        posture: share of the way to `REST` that is taken in the null space, each iteration.
+
+    Returns:
+        ``(7,)`` rad, and what is left of the way: m, rad.
+    """
+    low, high = LOWER + margin, UPPER - margin
+    q = np.clip(np.asarray(q0, dtype=np.float64), low, high)
+    for _ in range(iterations):
+        T, J = jacobian(q)
+        error = pose_error(T, T_target)
+        pull = posture * (REST - q)
+        is_free = np.ones(7, bool)
+        for _ in range(3):  # a joint that would pass its limit is held, and the others take over its part
+            A = J * is_free
+            inverse = A.T @ np.linalg.inv(A @ A.T + 1e-5 * np.eye(6))
+            dq = inverse @ error + (pull - inverse @ (A @ pull)) * is_free
+            passes = is_free & ((q + dq < low) & (dq < 0) | (q + dq > high) & (dq > 0))
+            if not passes.any():
+                break
+            is_free &= ~passes
+        dq = dq * is_free
+        q = np.clip(q + dq / max(1.0, float(np.abs(dq).max()) / max_step), low, high)
+    error = pose_error(forward(q), T_target)
+    return q, float(np.linalg.norm(error[:3])), float(np.linalg.norm(error[3:]))

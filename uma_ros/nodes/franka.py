@@ -1,0 +1,196 @@
+"""Franka node: an FR3 through libfranka, without ros2_control. Says where it is, follows Cartesian targets with its own inverse kinematics."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+
+import numpy as np
+from geometry_msgs.msg import PoseStamped
+from rclpy.task import Future
+from sensor_msgs.msg import JointState
+from std_srvs.srv import Trigger
+
+from uma.control.joints import JointLimits
+from uma.control.settings import setting
+from uma.geometry import fr3
+from uma.types import InputError
+from uma_ros.convert import nanoseconds, pose_to, stamp_from
+from uma_ros.hardware.fci import ArmState, FciLink, FciSettings, Phase, Target
+from uma_ros.inputs import check_age, check_state_pose
+from uma_ros.names import COMMAND, STATE_OUT, Topics
+from uma_ros.runtime import UmaNode, run_node
+from uma_ros.status import StatusSpeaker
+
+
+@dataclass(frozen=True)
+class FrankaSettings:
+    """What is said and how often, how the arm is driven, and its limits."""
+
+    rate: float = setting(200.0, "Hz; poses and joint states that are published", 20.0, 1000.0)
+    base_frame: str = setting("fr3_link0", "base frame of the robot; targets must be in it, and place the flange fr3_link8")
+    max_target_age: float = setting(0.2, "s; an older target is refused", 0.01, 2.0)
+    max_miss_m: float = setting(0.02, "m; a target that the joints cannot come this near to is refused", 0.001, 0.2)
+    max_miss_rad: float = setting(0.1, "rad; the same for its orientation", 0.001, 1.0)
+    fci: FciSettings = field(default_factory=FciSettings)
+    limits: JointLimits = field(default_factory=JointLimits)
+    topics: Topics = field(default_factory=Topics)
+
+
+class TargetMaker:
+    """From poses of the flange to targets of the joints, each near the one before."""
+
+    def __init__(self, settings: FrankaSettings) -> None:
+        self._settings = settings
+        self._last: Target | None = None
+
+    def make(self, pose: np.ndarray, now: float, stamp: float, measured: np.ndarray) -> Target:
+        """A joint target for ``pose`` ``(4, 4)``, made at ``now`` (s, monotonic) for ``stamp`` (s, the sender's clock).
+
+        Raises:
+            InputError: the joints cannot come near enough to it.
+        """
+        s, last = self._settings, self._last
+        continues = last is not None and now - last.time < s.fci.hold_after
+        q, metres, radians = fr3.solve(pose, last.q if continues else measured, iterations=2 if continues else 30, margin=s.limits.margin)
+        if metres > s.max_miss_m or radians > s.max_miss_rad:
+            raise InputError(
+                f"pose: the joints come no nearer than {metres * 1e3:.0f} mm and {radians:.2f} rad, limit {s.max_miss_m * 1e3:g} mm and {s.max_miss_rad:g} rad"
+            )
+        gap = stamp - self._stamp if continues else 0.0
+        speed = (q - last.q) / gap if 0.001 < gap < s.fci.hold_after else np.zeros(7)
+        self._last, self._stamp = Target(now, q, np.clip(speed, -fr3.SPEED, fr3.SPEED)), stamp
+        return self._last
+
+
+class FrankaNode(UmaNode):
+    def __init__(self) -> None:
+        super().__init__("franka", FrankaSettings())
+        s, topics = self.settings, self.settings.topics
+        self.status = StatusSpeaker(self)
+        self.maker = TargetMaker(s)
+        self.link = FciLink(s.fci, s.limits)
+        self.state: ArmState | None = None
+        self.trouble = "not reached yet"
+        self.counts: Counter[str] = Counter(lost=0, blocked=0, targets=0)
+        self._told = 0.0
+        self._waiting: list[Future] = []
+        self._stop = self.create_client(Trigger, "/uma/stop")
+        self._pose = self.speak(PoseStamped, topics.robot_pose, STATE_OUT)
+        self._joints = self.speak(JointState, topics.joint_states, STATE_OUT)
+        self.listen(PoseStamped, topics.target_pose, self._on_target, COMMAND)
+        self.create_service(Trigger, "/uma/recover_robot", self._recover, callback_group=self.create_group())
+        self.publish_configuration()
+        self.every(1.0 / s.rate, self._tick)
+        self.every(0.05, self._hear)
+
+    def _tick(self) -> None:
+        state = self.link.state()
+        if state is None or state.time <= self._told:  # nothing new: whoever needs the state sees it silent
+            return
+        self.state, self._told = state, state.time
+        stamp = stamp_from(self.ros_time() - (time.monotonic() - state.time))
+        if state.phase is not Phase.BLOCKED:
+            # An arm that obeys nobody is silent: the controller then forgets where it had sent it, and starts from where it is.
+            pose = PoseStamped(pose=pose_to(fr3.forward(state.q)))
+            pose.header.frame_id, pose.header.stamp = self.settings.base_frame, stamp
+            self._pose.publish(pose)
+        joints = JointState(name=list(fr3.JOINT_NAMES), position=state.q.tolist(), velocity=state.dq.tolist())
+        joints.header.stamp = stamp
+        self._joints.publish(joints)
+
+    def _on_target(self, msg: PoseStamped) -> None:
+        now, s = time.monotonic(), self.settings
+        try:
+            pose = check_state_pose(msg, s.base_frame)
+            check_age(nanoseconds(msg.header.stamp), self.get_clock().now().nanoseconds, s.max_target_age)
+            if self.state is None or now - self.state.time > s.fci.hold_after:
+                raise InputError("the arm is not reached")
+            if self.counts["publishers"] > 1:
+                raise InputError(f"{self.counts['publishers']} nodes publish targets, must be one")
+            self.link.follow(self.maker.make(pose, now, nanoseconds(msg.header.stamp) * 1e-9, self.state.q))
+            self.counts["targets"] += 1
+        except InputError as error:
+            self.status.refuse(s.topics.target_pose, error)
+
+    def _hear(self) -> None:
+        self.counts["publishers"] = self.count_publishers(self.settings.topics.target_pose)
+        for kind, text in self.link.heard():
+            if kind in ("log", "recovered"):
+                self.get_logger().info(text)
+            else:
+                self.get_logger().error(text)
+            if kind in ("lost", "blocked"):
+                if not self.trouble and self._stop.service_is_ready():
+                    self._stop.call_async(Trigger.Request())  # and only a person starts it again
+                self.counts[kind] += 1
+                self.trouble = f"{text}: make the space around the arm safe, then call /uma/recover_robot"
+                self._answer(False, text)
+            elif kind in ("recovered", "failed"):
+                if kind == "recovered":
+                    self.trouble = ""
+                self._answer(kind == "recovered", text)
+            elif kind == "fatal":
+                raise InputError(text)
+        if self.trouble == "not reached yet" and self.state is not None:
+            self.trouble = ""
+        if not self.link.is_alive:
+            raise InputError("the process that drives the arm has died: the arm holds; start the node again")
+
+    def _answer(self, success: bool, text: str) -> None:
+        """To everybody who waits for a recovery."""
+        for future in self._waiting:
+            future.set_result((success, text))
+        self._waiting.clear()
+
+    async def _recover(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        if self.state is None or time.monotonic() - self.state.time > 1.0:
+            response.success, response.message = False, f"the arm is not reached: {self.trouble}"
+            return response
+        future = Future()
+        self._waiting.append(future)
+        self.link.recover()
+        response.success, response.message = await future
+        if response.success:
+            response.message += "; call /uma/start to go on"
+        return response
+
+    def diagnose(self) -> dict:
+        state = self.state
+        self.problem("arm", self.trouble)
+        many = self.counts["publishers"]
+        self.problem("targets", f"{many} nodes publish targets, must be one: none is followed" if many > 1 else "")
+        if state is None:
+            return {"phase": Phase.UNREACHED.name, **self.counts}
+        silent = time.monotonic() - state.time
+        low = state.phase is Phase.MOVING and self.settings.fci.variant == "loop" and state.success_rate < 0.95
+        self.problem("network", f"{state.success_rate:.0%} of the commands reach the arm in time, at least 95 % are needed" if low else "")
+        error = float(np.abs(state.q - state.q_command).max())
+        timing = {
+            "cycles": state.cycles,
+            "late": state.late,
+            "compute_p99_ms": round(state.compute_p99_ms, 3),
+            "interval_p99_ms": round(state.interval_p99_ms, 3),
+        }
+        phase = Phase.UNREACHED if silent > 1.0 else state.phase
+        return {
+            "phase": phase.name,
+            "mode": state.mode.name,
+            "control_command_success_rate": state.success_rate,
+            "tracking_error_rad": round(error, 5),
+            **timing,
+            **self.counts,
+        }
+
+    def close(self) -> None:
+        self.link.close()
+
+
+def main() -> int:
+    return run_node(FrankaNode)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,142 @@
+"""Gripper node: a Robotiq 2F-85 on a serial port, under the names of ros2_robotiq_gripper. The wire has a thread of its own: it may be slow."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+
+from rclpy.action import ActionServer, CancelResponse, GoalResponse
+from rclpy.action.server import ServerGoalHandle
+from rclpy.task import Future
+from sensor_msgs.msg import JointState
+from std_srvs.srv import Trigger
+
+from uma.control.cadence import Cadence
+from uma.control.settings import setting
+from uma.types import InputError
+from uma_ros.convert import stamp_from
+from uma_ros.gripper import ACTIONS, action_type, goal_from, result_to
+from uma_ros.hardware.link import DeviceError
+from uma_ros.hardware.robotiq import STROKE, GripperSession, Outcome, Robotiq, RobotiqSettings
+from uma_ros.names import GRIPPER_CLOSED, GRIPPER_JOINT, STATE_OUT, Topics
+from uma_ros.runtime import UmaNode, run_node
+from uma_ros.status import StatusSpeaker
+
+
+@dataclass(frozen=True)
+class GripperSettings:
+    """How the gripper is reached and what is served."""
+
+    rate: float = setting(30.0, "Hz; exchanges with the gripper, each with a joint state", 5.0, 100.0)
+    action: str = setting("GripperCommand", "the action of control_msgs that is served", choices=ACTIONS)
+    reactivate: str = setting(
+        "/robotiq_activation_controller/reactivate_gripper", "service that activates the gripper anew (std_srvs/Trigger); it lets go of what it holds"
+    )
+    robotiq: RobotiqSettings = field(default_factory=RobotiqSettings)
+    topics: Topics = field(default_factory=Topics)
+
+
+class GripperNode(UmaNode):
+    def __init__(self) -> None:
+        super().__init__("gripper", GripperSettings())
+        s, topics = self.settings, self.settings.topics
+        try:
+            self.session = GripperSession(Robotiq(s.robotiq))
+        except DeviceError as error:
+            raise InputError(str(error)) from None
+        self.status = StatusSpeaker(self)
+        self.exchanges = Cadence("exchanges", 1.0 / s.rate)
+        self._told = float("-inf")
+        self._goal: tuple[int, ServerGoalHandle, Future] | None = None
+        self._number = 0
+        self._joints = self.speak(JointState, topics.joint_states, STATE_OUT)
+        self._server = ActionServer(
+            self, action_type(s.action), topics.gripper, self._run, goal_callback=self._on_goal, cancel_callback=lambda _: CancelResponse.ACCEPT
+        )
+        self.create_service(Trigger, s.reactivate, self._reactivate)
+        self.publish_configuration()
+        self._ended = threading.Event()
+        self._wire = threading.Thread(target=self._exchange, name="wire")
+        self._wire.start()
+        self.every(0.5 / s.rate, self._tick)
+
+    # -- the wire's thread ----------------------------------------------------------------------------------------------------
+
+    def _exchange(self) -> None:
+        period = 1.0 / self.settings.rate
+        while not self._ended.is_set():
+            began = time.monotonic()
+            self.session.cycle(began)
+            self.exchanges.beat(began)
+            self._ended.wait(max(period - (time.monotonic() - began), 0.001))
+
+    # -- ROS ------------------------------------------------------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        heard = self.session.status_at
+        if heard > self._told:  # nothing is said of a gripper that does not answer: whoever needs it sees it silent
+            self._told = heard
+            t = self.ros_time() - (time.monotonic() - heard)
+            msg = JointState(name=[GRIPPER_JOINT], position=[self.session.opening() * GRIPPER_CLOSED])
+            msg.header.stamp = stamp_from(t)
+            self._joints.publish(msg)
+        self.problem("gripper", self.session.trouble)
+        if self._goal is not None:
+            number, handle, done = self._goal
+            if handle.is_cancel_requested:
+                self.session.cancel(number)
+            outcome = self.session.outcome(number)
+            if outcome is not None:
+                self._goal = None
+                done.set_result(outcome)
+
+    def _on_goal(self, goal) -> GoalResponse:
+        """Accept what the gripper can begin at once."""
+        try:
+            wish = goal_from(self.settings.action, goal)
+            self._number = self.session.goto(wish.opening, wish.speed * STROKE, wish.force)
+        except (InputError, DeviceError) as error:
+            self.status.refuse(self.settings.topics.gripper, str(error))
+            return GoalResponse.REJECT
+        return GoalResponse.ACCEPT
+
+    async def _run(self, handle: ServerGoalHandle):
+        if self._goal is not None:
+            self._goal[2].set_result(Outcome(failed="another goal came"))
+        done = Future()
+        self._goal = self._number, handle, done
+        outcome = await done
+        if not outcome.failed:
+            handle.succeed()  # stalled on an object is a grasp, not a failure (allow_stalling)
+        elif handle.is_cancel_requested:
+            handle.canceled()
+        else:
+            self.get_logger().warning(f"goal failed: {outcome.failed}")
+            handle.abort()
+        return result_to(self.settings.action, self.session.opening() or 0.0, outcome.stalled, outcome.reached)
+
+    def _reactivate(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        self.session.reactivate()
+        response.success, response.message = True, "the gripper is being activated: its fingers open and close once"
+        return response
+
+    def diagnose(self) -> dict:
+        session, status = self.session, self.session.status
+        said = {} if status is None else {"fingers": status.motion.name, "fault": status.fault_text or "none", "motor_A": round(status.current, 2)}
+        replies = {f"reply_{k}_ms": round(v, 1) for k, v in session.device.replies.percentiles().items()}
+        return {"ready": session.is_ready, **said, "rate_hz": round(self.exchanges.rate(time.monotonic()), 1), **replies, "links_lost": session.num_lost}
+
+    def close(self) -> None:
+        self._ended.set()
+        self._wire.join(2.0)
+        self.session.device.close()  # the gripper goes on holding what it holds
+
+
+def main() -> int:
+    return run_node(GripperNode)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

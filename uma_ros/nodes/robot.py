@@ -1,0 +1,132 @@
+"""Robot node: watches a Franka behind franka_ros2 and CRISP, says how it is, stops the controller when it obeys nobody, and recovers it on request."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass, field
+
+from geometry_msgs.msg import PoseStamped
+from rclpy.serialization import deserialize_message
+from std_srvs.srv import Trigger
+
+from uma.control.cadence import Cadence
+from uma.control.settings import setting
+from uma.types import InputError
+from uma_ros.convert import pose_to
+from uma_ros.franka_ros import FrankaSteps, flange_pose, health_from, ros_package
+from uma_ros.hardware.franka import Health, recover
+from uma_ros.hardware.link import DeviceError, LinkError, MissingPackage
+from uma_ros.names import SENSOR_IN, STATE_OUT, Topics
+from uma_ros.runtime import UmaNode, run_node
+
+
+@dataclass(frozen=True)
+class RobotSettings:
+    """Names of franka_ros2 and ros2_control, and what must be active."""
+
+    state: str = setting("/franka_robot_state_broadcaster/robot_state", "state of the arm (franka_msgs/msg/FrankaRobotState)")
+    rate: float = setting(100.0, "Hz; states that are looked at, of up to 1000 a second", 1.0, 1000.0)
+    publish_pose: bool = setting(False, "say the flange's pose on robot_pose, from that state; off where CRISP's pose broadcaster says it")
+    base_frame: str = setting("fr3_link0", "base frame of the robot, for that pose")
+    controllers: list[str] = setting(["cartesian_impedance_controller"], "controllers that must be active")
+    hardware: str = setting("FrankaHardwareInterface", "hardware component of the arm")
+    manager: str = setting("/controller_manager", "the controller manager")
+    error_recovery: str = setting("/action_server/error_recovery", "action that clears the arm's errors (franka_msgs/action/ErrorRecovery)")
+    patience: float = setting(10.0, "s; an answer that takes longer is a broken link", 0.5, 60.0)
+    max_silence: float = setting(0.5, "s; a state older than this is a problem", 0.05, 10.0)
+    min_success_rate: float = setting(0.95, "0 to 1; a lower share of commands that reach the arm in time is a problem", 0.0, 1.0)
+    topics: Topics = field(default_factory=Topics)
+
+
+class RobotNode(UmaNode):
+    def __init__(self) -> None:
+        super().__init__("robot", RobotSettings())
+        s = self.settings
+        self.health: Health | None = None
+        self.states = Cadence("states")
+        self._heard = float("-inf")
+        self._blocked = ""
+        self._asking = self._recovering = False
+        group = self.create_group()
+        try:
+            self._kind = ros_package("franka_msgs.msg").FrankaRobotState
+            self.steps = FrankaSteps(self, s.manager, s.error_recovery, s.patience, group)
+        except MissingPackage as error:
+            raise InputError(str(error)) from None
+        self._pose = self.speak(PoseStamped, s.topics.robot_pose, STATE_OUT) if s.publish_pose else None
+        self._stop = self.create_client(Trigger, "/uma/stop")
+        # Raw: at 1 kHz only those that are looked at are decoded.
+        self.create_subscription(self._kind, s.state, self._on_state, SENSOR_IN, raw=True)
+        self.create_service(Trigger, "/uma/recover_robot", self._recover, callback_group=group)
+        self.publish_configuration()
+        self.every(1.0, self._check_controllers, group)
+
+    def _on_state(self, data: bytes) -> None:
+        now = time.monotonic()
+        if now - self._heard < 0.9 / self.settings.rate:
+            return
+        self._heard = now
+        self.states.beat(now)
+        msg = deserialize_message(data, self._kind)
+        self.health = health_from(msg)
+        if self.health.blocked and not self._blocked:
+            self.get_logger().error(self.health.blocked)
+            if self._stop.service_is_ready():
+                self._stop.call_async(Trigger.Request())  # and only a person starts it again
+        self._blocked = self.health.blocked
+        if self._pose is not None:
+            try:
+                pose = PoseStamped(pose=pose_to(flange_pose(msg)))
+            except InputError as error:
+                self.problem("pose", str(error))
+                return
+            pose.header.frame_id, pose.header.stamp = self.settings.base_frame, msg.header.stamp
+            self._pose.publish(pose)
+
+    async def _check_controllers(self) -> None:
+        if self._asking or self._recovering:
+            return
+        self._asking = True
+        try:
+            states = await self.steps.controllers()
+            idle = [f"{name} is {states.get(name, 'not loaded')}" for name in self.settings.controllers if states.get(name) != "active"]
+            self.problem("controllers", f"{', '.join(idle)}, must be active" if idle else "")
+        except (DeviceError, LinkError) as error:
+            self.problem("controllers", str(error))
+        finally:
+            self._asking = False
+
+    async def _recover(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        if self._recovering:
+            response.success, response.message = False, "a recovery is going on"
+            return response
+        self._recovering = True
+        try:
+            done = await recover(self.steps, self.settings.controllers, self.settings.hardware)
+            response.success, response.message = True, "; ".join([*done, "call /uma/start to go on"])
+        except (DeviceError, LinkError) as error:
+            response.success, response.message = False, str(error)
+        finally:
+            self._recovering = False
+        self.get_logger().info(f"/uma/recover_robot: {response.message}")
+        return response
+
+    def diagnose(self) -> dict:
+        s, silent = self.settings, time.monotonic() - self._heard
+        self.problem("state", f"silent for {silent:.1f} s, limit {s.max_silence:g} s" if silent > s.max_silence else "")
+        self.problem("robot", self._blocked)
+        if self.health is None:
+            return {"mode": "unknown"}
+        h = self.health
+        low = h.mode.name == "MOVE" and h.success_rate < s.min_success_rate
+        self.problem("network", f"{h.success_rate:.0%} of the commands reach the arm in time, at least {s.min_success_rate:.0%} are needed" if low else "")
+        return {"mode": h.mode.name, "control_command_success_rate": h.success_rate, "last_errors": ", ".join(h.last_errors) or "none", **self.states.report()}
+
+
+def main() -> int:
+    return run_node(RobotNode)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
