@@ -68,7 +68,6 @@ class MechanismsConfig:
         yaw: scenes of the intents are turned by up to this, radians. At pi a motion in the camera frame says nothing of the intent.
         views: of the contrastive term in the world of intents. They differ as its scenes do, and hard negatives are of its own size: the usual ones reach
             35 cm, which tells them apart by their length alone.
-        view_conditioning: as in `Objective`, in the world of intents.
         candidates: intents among which one is to be found again.
         demonstrations, adapt_steps: of a soft prompt.
         num_steps: Euler steps of the sampler.
@@ -89,7 +88,6 @@ class MechanismsConfig:
     views: ViewSampling = ViewSampling(
         turn_rad=np.pi, axis="vertical", hard_negatives=2, negative_views=1, negative_shift_m=0.14, negative_turn_rad=1.0
     )
-    view_conditioning: float = 0.0
     candidates: int = 24
     demonstrations: int = 25
     adapt_steps: int = 300
@@ -311,7 +309,7 @@ def push_findings(model: Uma, samples: int, num_steps: int = 8) -> list[Finding]
 def train_intents(config: MechanismsConfig, weight: float, console: Console) -> tuple[Uma, ProjectionHead]:
     """A model of the world of many intents, half of whose episodes are video, with lambda_c = ``weight``."""
     episodes = [push.intent_episode(seed, points=MODEL.points.total, yaw=config.yaw, is_video=seed % 2 == 1) for seed in range(config.episodes)]
-    objective = Objective(contrastive_weight=weight, task_dropout=0.1, masks=MASKS, views=config.views, view_conditioning=config.view_conditioning)
+    objective = Objective(contrastive_weight=weight, task_dropout=0.1, masks=MASKS, views=config.views)
     return train_world(config, f"intents-{weight:g}", episodes, objective, config.intent_steps, console)
 
 

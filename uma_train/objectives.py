@@ -30,9 +30,6 @@ class Objective:
         language_conditioning: share of the tasks with text whose denoiser is told by h_omega(text) instead of h_psi(o_0, x_c).
             In the paper's A.1 language tokens meet the motion-derived ones in the contrastive pool alone (0). That aligns their
             projections; with a share over 0 the language encoder also learns from what the denoiser makes of its tokens.
-        view_conditioning: share of the tasks whose denoiser is told by an augmented view, whose scene stands elsewhere. In the paper's A.1 the unaugmented
-            view alone conditions it (0). The contrastive term makes g_phi(c) the same wherever a scene stands, not c itself; with a share over 0 the denoiser
-            cannot read poses out of c, so that c comes to say what moves how relative to the scene, which a prompt for many scenes needs.
         masks: the regimes.
     """
 
@@ -43,7 +40,6 @@ class Objective:
     views: ViewSampling = ViewSampling()
     task_dropout: float = 0.1
     language_conditioning: float = 0.0
-    view_conditioning: float = 0.0
     masks: MaskMix = MaskMix()
 
 
@@ -104,16 +100,11 @@ def losses(model: Uma, head: ProjectionHead, batch: Batch, objective: Objective,
     device = model.step.device
     task = model.encode_task(on(device, batch.initial_points), on(device, batch.reference))
     told, language = task, encode_text(model, batch)
-    if objective.view_conditioning:
-        rng = np.random.default_rng(int(torch.randint(2**31, (1,), generator=generator)))
-        view = model.encode_task(*(on(device, v) for v in augmented(batch.initial_points, batch.reference, objective.views, rng)))
-        by_view = torch.rand(len(task), generator=generator) < objective.view_conditioning
-        told = torch.where(by_view.to(device)[:, None, None], view.to(task.dtype), told)
     if language is not None and objective.language_conditioning:
         rows = language[1]
         by_text = torch.zeros(len(task), dtype=torch.bool)
         by_text[rows] = torch.rand(len(rows), generator=generator) < objective.language_conditioning
-        told = torch.where(by_text.to(device)[:, None, None], torch.zeros_like(task).index_copy(0, rows.to(device), language[0].to(task.dtype)), told)
+        told = torch.where(by_text.to(device)[:, None, None], torch.zeros_like(task).index_copy(0, rows.to(device), language[0].to(task.dtype)), task)
     each = told.repeat_interleave(batch.windows_per_task, 0)
     keep = (torch.rand(B, generator=generator) >= objective.task_dropout).to(device, task.dtype)
     cache = model.prepare_context(on(device, batch.points), on(device, batch.ee), each * keep[:, None, None])

@@ -101,6 +101,9 @@ class ControllerNode(UmaNode):
         for name, action in (("start", self._start), ("stop", self._stop), ("recover", self._recover), ("confirm", self._confirm)):
             self.create_service(Trigger, f"/uma/{name}", action)
         self.publish_configuration()
+        self._rivals = ""
+        if not s.dry_run:
+            self.every(0.2, self._look_for_rivals)
         self.every(1.0 / s.rate, self._tick)
         self.every(0.2, self.status.publish)
 
@@ -235,6 +238,12 @@ class ControllerNode(UmaNode):
         response.success, response.message = True, "recovered; call /uma/start to go on"
         return response
 
+    def _look_for_rivals(self) -> None:
+        """Two streams of targets would pull the arm to and fro: a bag that is played, or a second controller."""
+        topic = self.settings.topics.target_pose
+        count = self.count_publishers(topic)
+        self._rivals = f"{topic}: {count} publishers, this node must be the only one (a killed one counts for 20 s)" if count > 1 else ""
+
     # -- motion ---------------------------------------------------------------------------------------------------------------
 
     def _tick(self) -> None:
@@ -252,7 +261,7 @@ class ControllerNode(UmaNode):
             # A held target is tried again, so that the hold ends when it can; a plan whose outcome departs from the task is not.
             follow = not self._departed and (self.session.state is State.RUNNING or (self.session.state is State.HOLD and not self._blocked))
             point = self.schedule.target(t) if follow else None
-            verdict = self.safety.step(None if point is None else point.pose, self.measured @ self.T_robot_ee, min(dt, 4 * period))
+            verdict = self.safety.step(None if point is None else point.pose, self.measured @ self.T_robot_ee, min(dt, 4 * period), dt)
             self._held = verdict.held
             self.status.message.num_held += bool(verdict.held)
             self.status.message.num_limited += bool(verdict.limited)
@@ -267,7 +276,7 @@ class ControllerNode(UmaNode):
 
     def _update(self, now: float, t: float) -> None:
         """Feed the session."""
-        blockers = self.watchdog.stale(now)
+        blockers = [*self.watchdog.stale(now), *([self._rivals] if self._rivals else [])]
         self._blocked = bool(blockers)
         last_due = self.schedule.last_due
         hold = self._held or self._departed
