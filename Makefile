@@ -15,7 +15,7 @@ demo: setup  ## one simulated insertion over ROS 2, headless; results in runs/ (
 	@$(BIN)/uma demo --seed $(SEED)
 
 test: setup  ## the whole test suite: what runs in real time by itself, then the rest on two processes
-	@$(BIN)/python -m pytest test/ros; first=$$?; $(BIN)/python -m pytest -n 2 --dist loadfile test/unit test/integration && exit $$first
+	@$(BIN)/python -m pytest test/ros; first=$$?; $(BIN)/python -m pytest -n 2 --dist loadfile test/unit test/integration test/property && exit $$first
 
 lint: setup  ## ruff
 	@$(BIN)/ruff check .

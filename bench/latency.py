@@ -49,10 +49,9 @@ def main() -> None:
     torch.set_num_threads(args.threads)
 
     from uma_sim.station import Station
-    from uma_sim.tasks.insertion import plan_reference
 
     station = Station(1_000_000)
-    observation, reference = station.observe(), plan_reference(station)
+    observation, reference = station.observe(), station.task.plan_reference(station)
     rate = matmul_rate()
     policies = {name: Policy.load(args.checkpoint, num_samples=n) for name, n, _ in REGIMES}
     tasks = {name: p.encode_task(observation, reference) for name, p in policies.items()}

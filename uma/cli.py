@@ -6,8 +6,8 @@ import importlib
 import sys
 
 COMMANDS: dict[str, tuple[str, str]] = {
-    "demo": ("uma_ros.demo:main", "one simulated insertion over ROS 2, with a report in runs/"),
-    "up": ("uma_ros.up:main", "start a node graph: insertion or replay"),
+    "demo": ("uma_ros.demo:main", "one simulated task over ROS 2, with a report in runs/"),
+    "up": ("uma_ros.up:main", "start a node graph: insertion, sweeping, folding or replay"),
     "reference": ("uma_ros.reference:main", "send a reference motion from a YAML file"),
     "replay": ("uma_ros.bags:main", "run the policy again on a recorded bag and compare"),
     "calibrate": ("uma_ros.calibrate:main", "find where the camera stands, from pictures of a board in the gripper"),

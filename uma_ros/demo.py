@@ -1,4 +1,4 @@
-"""`uma demo`: one seeded insertion on the simulated station, headless, with live progress and a report."""
+"""`uma demo`: one seeded task on the simulated station, headless, with live progress and a report."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from uma.geometry.se3 import apply
 from uma.types import InputError
 from uma_ros.convert import reference_from, seconds
 from uma_ros.frames import StaticFrames
-from uma_ros.graph import NodeSpec, Options, insertion
+from uma_ros.graph import TASKS, NodeSpec, Options
 from uma_ros.msg import ActionChunk, PolicyStatus, ReferenceMotion
 from uma_ros.names import CAMERA_OUT, COMMAND, LATCHED, STATUS, TASK_IN, Topics
 from uma_ros.reference import save_reference
@@ -161,7 +161,7 @@ def drive(supervisor: Supervisor, watcher: Watcher, folder: Path, limit: float, 
             raise StackError("; ".join(f"node {name} died with code {code}, see {supervisor.log_dir}/{name}.log" for name, code in dead.items()))
         if time.monotonic() > deadline:
             raise StackError("simulated time stands still")
-        over = watcher.outcome.get("verdict") in ("success", "wrong_holder")
+        over = watcher.outcome.get("verdict") in ("success", "wrong_goal")
         done_since = (done_since or watcher.time) if over else None
         if done_since and watcher.time - done_since > 1.0:
             break
@@ -173,12 +173,13 @@ def drive(supervisor: Supervisor, watcher: Watcher, folder: Path, limit: float, 
 
 
 def main(argv: list[str], command: Callable[[NodeSpec], list[str] | None] = lambda spec: None) -> int:
-    """Exit code 0 if the stack worked, whatever became of the insertion; 1 if it did not; 2 for a wrong argument.
+    """Exit code 0 if the stack worked, whatever became of the task; 1 if it did not; 2 for a wrong argument.
 
     Args:
         command: replaces the command of a node, for tests.
     """
-    parser = argparse.ArgumentParser(prog="uma demo", description="One simulated insertion over ROS 2, headless; results in runs/<time>/.")
+    parser = argparse.ArgumentParser(prog="uma demo", description="One simulated task over ROS 2, headless; results in runs/<time>/.")
+    parser.add_argument("--task", choices=sorted(TASKS), default="insertion", help="default insertion")
     parser.add_argument("--seed", type=int, default=0, help="of the scene (default 0)")
     parser.add_argument("--limit", type=float, default=30.0, help="simulated seconds after which it counts as failed (default 30)")
     parser.add_argument("--checkpoint", default="", help="folder of the checkpoint; default: as in the configuration")
@@ -189,13 +190,13 @@ def main(argv: list[str], command: Callable[[NodeSpec], list[str] | None] = lamb
     bag = folder / "bag"
     options = Options(seed=args.seed, checkpoint=args.checkpoint, config=str(find(args.config)), record=str(bag), run_dir=str(folder))
     folder.mkdir(parents=True, exist_ok=False)
-    print(f"Insertion in scene {args.seed}; everything that is left of it will be in {os.path.relpath(folder)}/")
+    print(f"{args.task.capitalize()} in scene {args.seed}; everything that is left of it will be in {os.path.relpath(folder)}/")
     show, trouble, elapsed = _show(), "", 0.0
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     rclpy.init(signal_handler_options=rclpy.SignalHandlerOptions.NO)
     supervisor, watcher = Supervisor(folder / "log"), Watcher()
     try:
-        for spec in insertion(options):
+        for spec in TASKS[args.task](options):
             supervisor.start(spec, options.config, command(spec))
         elapsed = drive(supervisor, watcher, folder, args.limit, show)
     except StackError as error:
@@ -239,7 +240,7 @@ def report(folder: Path, bag: Path, elapsed: float, limit: float, trouble: str) 
     summary["seconds"] = round(elapsed, 2)
     write_summary(summary, folder)
     latency = summary["latency_ms"].get("total", {})
-    print(f"Insertion: {summary['result']} ({summary['why']}) after {elapsed:.1f} s")
+    print(f"{outcome.get('task', 'insertion').capitalize()}: {summary['result']} ({summary['why']}) after {elapsed:.1f} s")
     print(f"Stack: {summary['stack']}")
     if latency:
         rates = summary["rates"]

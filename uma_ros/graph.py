@@ -95,14 +95,14 @@ def _chosen(options: Options) -> dict[str, str]:
     return {name: value for name, value in (("checkpoint", options.checkpoint), ("prompt", options.prompt)) if value}
 
 
-def insertion(options: Options) -> tuple[NodeSpec, ...]:
-    """The graph that inserts: on the simulated station, or on the robot beside the vendors' drivers."""
+def deployment(options: Options, task: str) -> tuple[NodeSpec, ...]:
+    """The graph that does a task: on the simulated station, whose scenes are those of ``task``, or on the robot beside the vendors' drivers."""
     sim = options.station == "sim"
     clock = {"use_sim_time": sim}
     calibration = str(Path(options.run_dir) / "calibration.yaml")
     nodes = []
     if sim:
-        nodes.append(_node("station", seed=options.seed, calibration_file=calibration))
+        nodes.append(_node("station", task=task, seed=options.seed, calibration_file=calibration))
         nodes.append(_node("camera", **clock))
     nodes += [_node(name) for name in options.driver_names()]
     nodes.append(_node("extrinsics", **clock, **({"calibration": calibration, "wait_s": 30.0} if sim else {})))
@@ -115,6 +115,21 @@ def insertion(options: Options) -> tuple[NodeSpec, ...]:
     return tuple(nodes)
 
 
+def insertion(options: Options) -> tuple[NodeSpec, ...]:
+    """A utensil into a holder."""
+    return deployment(options, "insertion")
+
+
+def sweeping(options: Options) -> tuple[NodeSpec, ...]:
+    """Paper scraps into a dustpan."""
+    return deployment(options, "sweeping")
+
+
+def folding(options: Options) -> tuple[NodeSpec, ...]:
+    """Jeans in half."""
+    return deployment(options, "folding")
+
+
 REPLAY_NAMES = {name: f"/uma_replay/{name}" for name in ("action_chunk", "predicted_motion", "active_reference", "status", "markers", "configuration")}
 """Where the policy of a replay speaks: the player says on the usual topics what was said when the bag was recorded."""
 
@@ -125,4 +140,5 @@ def replay(options: Options) -> tuple[NodeSpec, ...]:
     return (_node("policy", use_sim_time=True, require_controller=False, recorded_task="/uma/active_reference", **names, **_chosen(options)),)
 
 
-GRAPHS = {"insertion": insertion, "replay": replay}
+TASKS = {"insertion": insertion, "sweeping": sweeping, "folding": folding}
+GRAPHS = {**TASKS, "replay": replay}

@@ -9,7 +9,7 @@ from geometry_msgs.msg import Point
 from std_msgs.msg import ColorRGBA
 from visualization_msgs.msg import Marker
 
-from uma.types import MotionPrediction, ReferenceMotion
+from uma.types import ActionChunk, MotionPrediction, ReferenceMotion
 
 
 def _line(namespace: str, number: int, frame: str, stamp: Time, points, hue: float, width: float) -> Marker:
@@ -36,6 +36,11 @@ def reference_markers(reference: ReferenceMotion, stamp: Time) -> list[Marker]:
     """One line a keypoint, in the reference's frame; replaces those of an earlier one."""
     lines = [w[v] for w, v in zip(reference.waypoints, reference.is_valid)]
     return [_erase("reference"), *(_line("reference", k, reference.frame, stamp, p, k / max(len(lines), 1) * 0.8, 0.004) for k, p in enumerate(lines))]
+
+
+def chunk_markers(chunk: ActionChunk, stamp: Time) -> list[Marker]:
+    """The way of the end effector over the chunk: what the arm would do if it followed it."""
+    return [_line("chunk", 0, chunk.frame, stamp, chunk.poses[:, :3, 3], 0.9, 0.006)]
 
 
 def motion_markers(motion: MotionPrediction, stamp: Time) -> list[Marker]:

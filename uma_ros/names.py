@@ -34,6 +34,7 @@ class Topics:
     action_chunk_base: str = setting("/uma/action_chunk_base", "the same in the base frame (uma_ros/msg/ActionChunk)")
     predicted_motion: str = setting("/uma/predicted_motion", "how the object should move, in the camera frame (uma_ros/msg/MotionPrediction)")
     status: str = setting("/uma/status", "state of policy and controller (uma_ros/msg/PolicyStatus)")
+    heartbeat: str = setting("/uma/heartbeat", "signs of life of a remote operator, if the controller asks for them (std_msgs/Header)")
     markers: str = setting("/uma/markers", "reference and predicted motion for rviz and Foxglove (visualization_msgs/MarkerArray)")
     configuration: str = setting("/uma/configuration", "resolved parameters of every node, as YAML (std_msgs/String)")
     sim_camera: str = setting("/uma_sim/camera", "the simulated camera's cable: prefix of what station sends to the camera node")

@@ -164,6 +164,6 @@ def write_summary(summary: dict, folder: Path) -> None:
         ("measured end effector against the due action", ", ".join(f"{k} {v}" for k, v in summary["tracking"].items())),
     ]
     rows += [(f"node {name}", ", ".join(f"{k} {v}" for k, v in values.items()) or "-") for name, values in summary["nodes"].items()]
-    lines = ["# One simulated insertion over ROS 2", "", "| | |", "|---|---|", *(f"| {a} | {b} |" for a, b in rows), "", "States:", ""]
+    lines = [f"# One simulated {outcome.get('task', 'insertion')} over ROS 2", "", "| | |", "|---|---|", *(f"| {a} | {b} |" for a, b in rows), "", "States:", ""]
     lines += [f"- {line}" for line in summary["states"]]
     (folder / "summary.md").write_text("\n".join(lines) + "\n")

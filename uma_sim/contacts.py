@@ -14,3 +14,15 @@ WORLD = dict(contype=1, conaffinity=6, condim=4, priority=2, friction=[0.35, 0.0
 
 SCENERY = dict(contype=0, conaffinity=0)
 """Seen, never touched."""
+
+SCRAP = dict(contype=8, conaffinity=15, condim=4, priority=1, friction=[0.6, 0.01, 0.001], solref=[0.004, 1], solimp=[0.95, 0.99, 0.001, 0.5, 2])
+"""Paper debris: meets world, tools, robot and other scraps."""
+
+PAN_FLOOR = dict(contype=16, conaffinity=12, condim=4, priority=2, friction=[0.35, 0.005, 0.0001], solref=[0.004, 1], solimp=[0.95, 0.99, 0.001, 0.5, 2])
+"""Floor and lip of a dustpan: carry scraps and stop the robot, but let a brush through, whose real bristles would bend over them."""
+
+PAN_WALL = dict(WORLD, conaffinity=14)
+"""Walls of a dustpan: stop tools, robot and scraps."""
+
+CLOTH = dict(contype=2, conaffinity=5, condim=4, priority=1, friction=[1.2, 0.02, 0.0001], solref=[0.004, 1], solimp=[0.98, 0.995, 0.0005, 0.5, 2])
+"""A vertex of a cloth: meets world and robot, not other vertices."""

@@ -11,12 +11,8 @@ from scipy.spatial.transform import Rotation
 
 from uma.geometry import se3
 from uma.types import RATE_HZ, Observation
-from uma_sim import grasping
-from uma_sim.demonstrator import Demonstrator
 from uma_sim.station import Station
-from uma_sim.tasks import insertion
 
-MAX_STEPS = 220
 STEPS_AFTER_SUCCESS = 10
 OBSERVE_EVERY = 2
 
@@ -28,7 +24,7 @@ NOISE_M, NOISE_RAD, NOISE_RHO = 0.003, 0.012, 0.85
 class Mishap:
     """One disturbance of an episode.
 
-    ``kind`` is "drop" (the gripper is forced open in transport), "miss" (it closes beside the utensil),
+    ``kind`` is "drop" (the gripper is forced open in transport), "miss" (it closes beside the object),
     "closed" (it starts closed), or "none".
     """
 
@@ -50,18 +46,15 @@ class Mishap:
         """The action that is executed in place of ``(T, grip)``."""
         if self.kind == "none" or self.is_spent:
             return T, grip
-        T_object, T_ee = station.object_pose(), station.ee_pose()
         if self.kind == "drop":
-            # Dropped between the holders it could not be grasped again.
-            gap = min(float(np.linalg.norm(T_object[:2, 3] - h.center)) for h in station.scene.holders)
-            if self.left == 0 and station.grasped() and T_object[2, 3] > self.start and gap > 0.18:
+            if self.left == 0 and station.task.may_drop(station, self.start):
                 self.left = self.steps
             if self.left:
                 grip = 0.0
                 self.left -= 1
                 self.is_spent = self.left == 0
         elif self.kind == "miss":
-            goal = grasping.grasp_pose(station.scene.utensil, T_object, grasping.choose_end(T_object, T_ee), station.scene.holders)
+            T_ee, goal = station.ee_pose(), station.task.grasp_pose(station)
             beside = goal[:2, 3] + self.offset[:2]
             near = float(np.linalg.norm(T_ee[:2, 3] - goal[:2, 3])) < 0.06
             if self.left == 0 and near:
@@ -69,9 +62,9 @@ class Mishap:
             if self.left:
                 T = T.copy()
                 T[:2, 3] = beside
-                T[2, 3] = max(float(T_ee[2, 3]) - 0.04, grasping.GRASP_HEIGHT)
+                T[2, 3] = max(float(T_ee[2, 3]) - 0.04, float(goal[2, 3]))
                 self.left -= 1
-                grip = 1.0 if T_ee[2, 3] < grasping.GRASP_HEIGHT + 0.012 else 0.0
+                grip = 1.0 if T_ee[2, 3] < goal[2, 3] + 0.012 else 0.0
                 self.is_spent = self.left == 0
         return T, grip
 
@@ -84,7 +77,7 @@ def run_demonstration(
     on_observation: Callable[[Observation], Any] | None = None,
     mishap_probability: float = 0.25,
     station: Station | None = None,
-    holder: int | None = None,
+    goal: int | None = None,
     **station_kwargs,
 ) -> dict | None:
     """Run one demonstration in the scene of ``seed``.
@@ -97,23 +90,23 @@ def run_demonstration(
         on_observation: maps each rendered `Observation` to what shall be kept of it; None renders nothing.
         mishap_probability: of one disturbance in the episode.
         station: run on this station instead of a fresh one (``seed`` then only names it); its ``close`` is left to the caller.
-        holder: which holder to aim for; None for the scene's goal.
-        station_kwargs: passed to `Station`.
+        goal: what to aim for; None for the scene's goal.
+        station_kwargs: passed to `Station`, such as ``task``.
 
     Returns:
         None if the simulation failed (a value was not finite), else a dict of ``(T, ...)`` arrays, one row a 15 Hz step:
         ``label_pose`` (T, 4, 4) expert target T_base_ee, ``label_gripper`` (T,), ``pose`` (T, 4, 4) measured T_base_ee, ``gripper`` (T,) measured,
-        ``object_points`` (T, 16, 3) base frame, ``stamp`` (T,) s; ``holder_points`` (2, 4, 3) base frame; ``observation_step`` (M,) indices of the
-        steps that were observed and ``observations``, a list of M results of ``on_observation``; ``T_base_cam`` (4, 4), ``camera``, ``seed``,
-        ``goal``, ``noise_scale``, ``mishap``, ``verdict``, ``success`` and ``reason``. Row i holds the state before action i.
+        ``object_points`` (T, 16, 3) base frame, ``stamp`` (T,) s; ``static_points`` (Q, 3) base frame; ``observation_step`` (M,) indices of the
+        steps that were observed and ``observations``, a list of M results of ``on_observation``; ``task``, ``text`` (the instruction),
+        ``T_base_cam`` (4, 4), ``camera``, ``seed``, ``goal``, ``noise_scale``, ``mishap``, ``verdict``, ``success`` and ``reason``. Row i holds the state before action i.
     """
     rng = np.random.default_rng([seed, 7]) if rng is None else rng
     scale = float(rng.uniform(0.0, 1.6)) if noise_scale is None else float(noise_scale)
     mishap = Mishap.draw(rng, mishap_probability)
     own = station is None
     station = Station(seed, render=on_observation is not None, **station_kwargs) if station is None else station
-    goal = station.scene.goal if holder is None else holder
-    expert = Demonstrator(holder)
+    task, goal = station.task, station.scene.goal if goal is None else goal
+    expert = task.demonstrator(goal)
     if mishap.kind == "closed":
         station.set_target(station.ee_pose(), 1.0)
         station.advance(0.8)
@@ -121,7 +114,7 @@ def run_demonstration(
     observations, observed = [], []
     drift = np.zeros(6)
     after = 0
-    for i in range(MAX_STEPS):
+    for i in range(task.max_steps):
         if on_observation is not None and i % OBSERVE_EVERY == 0:
             observations.append(on_observation(station.observe()))
             observed.append(i)
@@ -134,17 +127,17 @@ def run_demonstration(
         station.act(executed, executed_grip)
         if not np.isfinite(station.data.qpos).all():
             return None
-        verdict, reason = insertion.outcome(station)
-        after = after + 1 if verdict == "success" or (verdict == "wrong_holder" and goal != station.scene.goal) else 0
+        verdict, reason = task.outcome(station)
+        after = after + 1 if verdict == "success" or (verdict == "wrong_goal" and goal != station.scene.goal) else 0
         if after >= STEPS_AFTER_SUCCESS:
             break
+    about = {"task": task.name, "static_points": task.static_points(station), "text": task.instruction(station, goal)}
     if own:
         station.close()
     episode = {key: np.asarray(value) for key, value in rows.items()}
-    reached = "success" if goal == station.scene.goal else "wrong_holder"
-    return episode | {
-        "holder_points": np.stack([station.holder_points(h) for h in (0, 1)]), "observation_step": np.array(observed, dtype=np.int64),
-        "observations": observations,
+    reached = "success" if goal == station.scene.goal else "wrong_goal"
+    return episode | about | {
+        "observation_step": np.array(observed, dtype=np.int64), "observations": observations,
         "T_base_cam": station.T_base_cam, "camera": station.camera, "seed": seed, "goal": goal, "noise_scale": scale, "mishap": mishap.kind,
         "verdict": verdict, "success": verdict == reached, "reason": reason, "rate_hz": RATE_HZ,
     }  # fmt: skip

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import mujoco
 import numpy as np
 
 from uma.geometry import se3
 from uma.types import RATE_HZ, Observation
 from uma_sim import camera as cameras
-from uma_sim import gripper, robot, scene
+from uma_sim import gripper, robot, scene, tasks
 from uma_sim.gripper import T_LINK8_TCP
 from uma_sim.ik import Kinematics
 
@@ -20,17 +22,20 @@ MAX_STEP_M, MAX_STEP_RAD = 0.075, 0.15
 
 
 class Station:
-    """One random insertion scene with the robot in it. Not thread-safe: `observe` and `picture` must be called from one thread of the process.
+    """One random scene of a task with the robot in it. Not thread-safe: `observe` and `picture` must be called from one thread of the process.
 
     Args:
         seed: draws the scene; the same seed gives the same scene and the same noise.
+        task: a key of `uma_sim.tasks.MODULES`.
         noise: depth and colour noise in `observe`.
         render: False leaves the camera out (`observe` and `picture` then raise).
         width, height: of the observed images, pixels.
-        shape: fixes the kind of utensil, see `uma_sim.utensils.SHAPES`.
+        options: of the task's ``sample``, such as ``shape`` for insertion, see `uma_sim.utensils.SHAPES`.
 
     Attributes:
+        task: the task as functions of this station.
         scene: what was drawn.
+        object: what the task moves.
         camera: intrinsics.
         T_base_cam: ``(4, 4)`` camera pose, known exactly as after a calibration.
     """
@@ -40,12 +45,15 @@ class Station:
     T_link8_tcp = T_LINK8_TCP
     joint_names = robot.JOINT_NAMES
 
-    def __init__(self, seed: int, *, noise: bool = True, render: bool = True, width: int = 320, height: int = 180, shape: str | None = None) -> None:
+    def __init__(
+        self, seed: int, task: str = "insertion", *, noise: bool = True, render: bool = True, width: int = 320, height: int = 180, **options: Any
+    ) -> None:
         self.seed = seed
-        self.scene = scene.sample(seed, shape)
+        self.task = tasks.load(task)
+        self.scene = self.task.sample(seed, **options)
         self.camera = cameras.camera_model(width, height)
-        self.T_base_cam = self.scene.T_base_cam
-        self.model = scene.build(self.scene, cameras.fovy_degrees())
+        self.T_base_cam = self.scene.room.T_base_cam
+        self.model = self._build()
         self.data = mujoco.MjData(self.model)
         self.kinematics = Kinematics(T_LINK8_TCP)
         self._gripper = gripper.GripperState(self.model)
@@ -53,22 +61,22 @@ class Station:
         self._renders = render
         self._renderer: cameras.Renderer | None = None
         self._picture: tuple[mujoco.MjModel, mujoco.MjData, cameras.Renderer] | None = None
-        self._points = self.scene.utensil.points()
-        self._utensil = self.model.body("utensil").id
-        self._utensil_dof = int(self.model.joint("utensil").dofadr[0])
-        self._pads = [self.model.geom(name).id for name in gripper.PADS]
+        self.object = self.task.track(self)
         self._max_dq = robot.VELOCITY_LIMIT * IK_PERIOD * scene.TIMESTEP
         self._steps = 0
         self._due = 0.0
         self._grip = 0.0
-        self._q_command = self.scene.start_joints.copy()
+        self._q_command = self.scene.room.start_joints.copy()
         self.data.qpos[:7] = self._q_command
         self.data.ctrl[:7] = self._q_command
         self._path: tuple[np.ndarray, np.ndarray, float, float] | None = None
         self._target = self.kinematics.forward(self._q_command)
         mujoco.mj_forward(self.model, self.data)
-        self.advance(0.4)  # lets the utensil come to rest
+        self.advance(0.4)  # lets the objects come to rest
         self._start_time = float(self.data.time)
+
+    def _build(self, visual: bool = False) -> mujoco.MjModel:
+        return scene.build(self.scene.room, lambda spec: self.task.add_bodies(spec, self.scene), cameras.fovy_degrees(), visual)
 
     # ---- state -------------------------------------------------------------------------------------------------
 
@@ -102,47 +110,31 @@ class Station:
         return self.data.qvel[:7].copy()
 
     def object_pose(self) -> np.ndarray:
-        """``(4, 4)`` true pose of the utensil in the base frame."""
-        return se3.make_pose(self.data.xmat[self._utensil].reshape(3, 3), self.data.xpos[self._utensil])
+        """``(4, 4)`` true pose of the object in the base frame; of a rigid object only."""
+        return self.object.pose()
 
     def object_points(self) -> np.ndarray:
-        """``(16, 3)`` fixed surface points of the utensil, now, in the base frame."""
-        return se3.apply(self.object_pose(), self._points)
+        """``(16, 3)`` fixed surface points of the object, now, in the base frame."""
+        return self.object.points()
 
     def object_speed(self) -> float:
-        """Speed of the utensil's middle in m/s."""
-        return float(np.linalg.norm(self.data.qvel[self._utensil_dof : self._utensil_dof + 3]))
-
-    def holder_points(self, index: int) -> np.ndarray:
-        """``(4, 3)`` points on the rim of holder ``index`` (0 or 1) in the base frame."""
-        return self.scene.holders[index].rim_points()
+        """Speed of the object in m/s."""
+        return self.object.speed()
 
     def pads_in_contact(self) -> int:
-        """How many of the two pads touch the utensil."""
-        geoms = self.data.contact.geom
-        if not len(geoms):
-            return 0
-        bodies = self.model.geom_bodyid[geoms]
-        return sum(
-            bool((((geoms[:, 0] == p) & (bodies[:, 1] == self._utensil)) | ((geoms[:, 1] == p) & (bodies[:, 0] == self._utensil))).any()) for p in self._pads
-        )
+        """How many of the two pads touch the object."""
+        return self.object.pads_in_contact()
 
     def grasped(self) -> bool:
-        """The jaw has stopped on the utensil, which lies between the pads."""
+        """The jaw has stopped on the object, which lies between the pads."""
         if abs(self.gripper_speed()) > 0.9 or not 0.3 < self.gripper_position() < 0.97:
             return False
         # One pad is enough: contacts come and go within a step while the grasp holds.
         return self.pads_in_contact() >= 1 and self.tcp_to_object() < 0.03
 
     def tcp_to_object(self) -> float:
-        """Distance in metres from the TCP to the utensil's axis (the segment between its ends)."""
-        T, p, h = self.object_pose(), self.ee_pose()[:3, 3], self.scene.utensil.half_length
-        s = float(np.clip((p - T[:3, 3]) @ T[:3, 0], -h, h))
-        return float(np.linalg.norm(p - T[:3, 3] - s * T[:3, 0]))
-
-    def lifted(self) -> bool:
-        """The whole utensil is more than 6 cm above the table."""
-        return bool(self.object_points()[:, 2].min() > 0.06)
+        """Distance in metres from the TCP to where the object may be grasped."""
+        return self.object.distance(self.ee_pose()[:3, 3])
 
     # ---- motion ------------------------------------------------------------------------------------------------
 
@@ -181,6 +173,7 @@ class Station:
         self.data.ctrl[:7] = self._q_command
         travel = gripper.SPEED * IK_PERIOD * scene.TIMESTEP
         self.data.ctrl[7] += np.clip(self._grip - self.data.ctrl[7], -travel, travel)
+        self.object.control(self.gripper_position(), self._grip)
 
     # ---- sight -------------------------------------------------------------------------------------------------
 
@@ -206,12 +199,13 @@ class Station:
             self._renderer = self._renderer or cameras.Renderer(self.model)
             return self._renderer.render(self.data, width, height, view)[0]
         if self._picture is None:
-            model = scene.build(self.scene, cameras.fovy_degrees(), visual=True)
+            model = self._build(visual=True)
             self._picture = (model, mujoco.MjData(model), cameras.Renderer(model, show_collision=False))
         model, data, renderer = self._picture
         data.qpos[:] = self.data.qpos
         mujoco.mj_kinematics(model, data)
         mujoco.mj_comPos(model, data)
+        mujoco.mj_flex(model, data)
         mujoco.mj_camlight(model, data)
         return renderer.render(data, width, height, view)[0]
 

@@ -30,6 +30,7 @@ class BenchmarkConfig:
     """One benchmark run.
 
     Attributes:
+        task: a key of `uma_sim.tasks.MODULES`.
         checkpoint: bundle.
         episodes, first_seed: scenes ``first_seed`` to ``first_seed + episodes - 1``; training uses seeds below 1,000,000.
         policies: of `POLICIES`. ``uma_zeroed`` is told nothing; ``uma_other_task`` gets the task tokens of the scene 500,000 seeds on;
@@ -43,6 +44,7 @@ class BenchmarkConfig:
         out: folder of the result; a run with the same configuration resumes there.
     """
 
+    task: str = "insertion"
     checkpoint: str = "models/insertion-small"
     episodes: int = 50
     first_seed: int = 1_000_000
@@ -65,7 +67,7 @@ class BenchmarkConfig:
 
 @dataclass(frozen=True)
 class EpisodeResult:
-    """``outcome``: success, wrong_holder, dropped, no_grasp or time_out; ``seconds``: simulated, to success."""
+    """``outcome``: success, wrong_goal, dropped, no_grasp or time_out; ``seconds``: simulated, to success."""
 
     policy: str
     seed: int
@@ -86,21 +88,20 @@ def _actor(config: BenchmarkConfig, name: str, seed: int, station: Station, firs
     """What maps (observation, chunk number) to a chunk in the camera frame; ``first`` is o_0."""
     from uma.types import HORIZON, ActionChunk
     from uma_sim.station import Station
-    from uma_sim.tasks.insertion import plan_reference
     from uma_train.baselines.grasp_and_follow import GraspAndFollow
 
     if name == "hold_still":
         still = np.repeat(first.T_cam_ee[None], HORIZON, 0)
         return lambda o, n: ActionChunk(still, np.zeros(HORIZON), o.stamp, o.camera.frame, station.ee_frame)
-    reference = plan_reference(station, np.random.default_rng([seed, 7]))
+    reference = station.task.plan_reference(station, np.random.default_rng([seed, 7]))
     if name == "grasp_and_follow":
         script = GraspAndFollow(first, reference, station.ee_frame, executed=config.execute)
         return script.act
     policy = _policy(config.checkpoint, config.num_steps, config.num_samples)
     policy.seed = seed
     if name == "uma_other_task":
-        other = Station(seed + 500_000)
-        task = policy.encode_task(other.observe(), plan_reference(other, np.random.default_rng([seed, 7])))
+        other = Station(seed + 500_000, config.task)
+        task = policy.encode_task(other.observe(), other.task.plan_reference(other, np.random.default_rng([seed, 7])))
         other.close()
     else:
         task = policy.encode_task(first, reference)
@@ -111,14 +112,12 @@ def _actor(config: BenchmarkConfig, name: str, seed: int, station: Station, firs
 
 def run_episode(config: BenchmarkConfig, name: str, seed: int) -> EpisodeResult:
     """One closed-loop episode."""
-    from uma_sim.demonstrator import Demonstrator
     from uma_sim.station import Station
-    from uma_sim.tasks.insertion import outcome
 
-    station = Station(seed, render=name != "demonstrator")
-    lifted, step = False, 0
+    station = Station(seed, config.task, render=name != "demonstrator")
+    taken, step = False, 0
     verdict, reason, done_at = "in_progress", "", math.nan
-    expert = Demonstrator()
+    expert = station.task.demonstrator(None)
     actor = None if name == "demonstrator" else _actor(config, name, seed, station, station.observe())
     running: list[tuple[np.ndarray, float]] = [(station.ee_pose(), 0.0)] * config.delay
     chunk = 0
@@ -135,9 +134,9 @@ def run_episode(config: BenchmarkConfig, name: str, seed: int) -> EpisodeResult:
         for T, g in actions:
             station.act(T, g)
             step += 1
-            lifted |= station.lifted()
+            taken |= station.task.taken(station)
             if step % 4 == 0:
-                verdict, reason = outcome(station)
+                verdict, reason = station.task.outcome(station)
                 if verdict != "in_progress":
                     done_at = station.time
                     break
@@ -145,8 +144,8 @@ def run_episode(config: BenchmarkConfig, name: str, seed: int) -> EpisodeResult:
             break
     station.close()
     if verdict == "in_progress":
-        verdict = "no_grasp" if not lifted else "dropped" if reason != "held" else "time_out"
-    return EpisodeResult(name, seed, verdict, bool(lifted), done_at, reason)
+        verdict = "no_grasp" if not taken else "dropped" if reason != "held" else "time_out"
+    return EpisodeResult(name, seed, verdict, bool(taken), done_at, reason)
 
 
 def _job(args: tuple[BenchmarkConfig, str, int]) -> EpisodeResult:
@@ -170,7 +169,7 @@ def summarize(results: list[EpisodeResult]) -> list[dict]:
         mine = [r for r in results if r.policy == name]
         wins = [r for r in mine if r.outcome == "success"]
         low, high = wilson(len(wins), len(mine))
-        classes = {k: sum(r.outcome == k for r in mine) for k in ("wrong_holder", "dropped", "no_grasp", "time_out")}
+        classes = {k: sum(r.outcome == k for r in mine) for k in ("wrong_goal", "dropped", "no_grasp", "time_out")}
         rows.append(
             {
                 "policy": name,
@@ -189,7 +188,7 @@ def summarize(results: list[EpisodeResult]) -> list[dict]:
 def print_table(rows: list[dict], console: Console) -> None:
     """The rows of `summarize` for people."""
     table = Table()
-    for heading in ("policy", "success", "95 % interval", "grasp", "wrong holder", "dropped", "no grasp", "time out", "s to success"):
+    for heading in ("policy", "success", "95 % interval", "grasp", "wrong goal", "dropped", "no grasp", "time out", "s to success"):
         table.add_column(heading, no_wrap=True)
     for r in rows:
         n = r["episodes"]
@@ -198,7 +197,7 @@ def print_table(rows: list[dict], console: Console) -> None:
             f"{r['success']}/{n} = {100 * r['success'] / n:.0f} %",
             f"{100 * r['low']:.0f} to {100 * r['high']:.0f} %",
             f"{100 * r['grasp'] / n:.0f} %",
-            *(str(r[k]) for k in ("wrong_holder", "dropped", "no_grasp", "time_out")),
+            *(str(r[k]) for k in ("wrong_goal", "dropped", "no_grasp", "time_out")),
             f"{r['seconds']:.1f}" if r["success"] else "",
         )
     console.print(table)

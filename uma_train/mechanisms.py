@@ -65,7 +65,9 @@ class MechanismsConfig:
         batch_size, lr: of both.
         samples: fresh scenes behind every number.
         weights: values of lambda_c that are compared, on the same data, steps and seed.
-        yaw: scenes of the intents are turned by up to this, radians, and so are the views of the contrastive term.
+        yaw: scenes of the intents are turned by up to this, radians. At pi a motion in the camera frame says nothing of the intent.
+        views: of the contrastive term in the world of intents. They differ as its scenes do, and hard negatives are of its own size: the usual ones reach
+            35 cm, which tells them apart by their length alone.
         candidates: intents among which one is to be found again.
         demonstrations, adapt_steps: of a soft prompt.
         num_steps: Euler steps of the sampler.
@@ -77,12 +79,15 @@ class MechanismsConfig:
     seed: int = 0
     episodes: int = 3000
     push_steps: int = 800
-    intent_steps: int = 800
+    intent_steps: int = 1000
     batch_size: int = 32
     lr: float = 3e-3
     samples: int = 256
     weights: tuple[float, ...] = (0.0, 0.001, 0.1)
-    yaw: float = 0.8
+    yaw: float = np.pi
+    views: ViewSampling = ViewSampling(
+        turn_rad=np.pi, axis="vertical", hard_negatives=2, negative_views=1, negative_shift_m=0.14, negative_turn_rad=1.0
+    )
     candidates: int = 24
     demonstrations: int = 25
     adapt_steps: int = 300
@@ -304,9 +309,7 @@ def push_findings(model: Uma, samples: int, num_steps: int = 8) -> list[Finding]
 def train_intents(config: MechanismsConfig, weight: float, console: Console) -> tuple[Uma, ProjectionHead]:
     """A model of the world of many intents, half of whose episodes are video, with lambda_c = ``weight``."""
     episodes = [push.intent_episode(seed, points=MODEL.points.total, yaw=config.yaw, is_video=seed % 2 == 1) for seed in range(config.episodes)]
-    # Hard negatives of this world's own size: the usual ones reach 35 cm, which tells them apart by their length alone.
-    views = ViewSampling(turn_rad=config.yaw, hard_negatives=3, negative_shift_m=0.14, negative_turn_rad=1.0)
-    objective = Objective(contrastive_weight=weight, task_dropout=0.1, masks=MASKS, views=views)
+    objective = Objective(contrastive_weight=weight, task_dropout=0.1, masks=MASKS, views=config.views)
     return train_world(config, f"intents-{weight:g}", episodes, objective, config.intent_steps, console)
 
 
@@ -357,13 +360,13 @@ def intent_findings(config: MechanismsConfig, console: Console) -> list[Finding]
     found, prompts = [], []
     for weight in config.weights:
         model, head = train_intents(config, weight, console)
-        what = f"same intent found in a new pose, among {config.candidates}"
-        row = share(f"retrieval, lambda_c {weight:g}", f"{what}: task tokens", retrieval(config, model, None))
+        what, mechanism = f"same intent found in a new pose, among {config.candidates}", f"retrieval, lambda_c {weight:g}"
+        found.append(share(mechanism, f"{what}: task tokens", retrieval(config, model, None)))
+        # Without the term g_phi is untrained, a random projection; it stands beside the trained one so that like is compared with like.
+        projected = share(mechanism, f"{what}: g_phi of them", retrieval(config, model, head))
         if weight and config.weights[0] == 0:
-            row = replace(row, limit="above lambda_c 0", holds=row.low > found[0].high)
-        found.append(row)
-        if weight:
-            found.append(share(f"retrieval, lambda_c {weight:g}", f"{what}: g_phi of them", retrieval(config, model, head)))
+            projected = replace(projected, limit="above lambda_c 0", holds=projected.low > max(f.high for f in found[:2]))
+        found.append(projected)
         prompts += prompt_findings(config, model, f"{weight:g}")
         for f in [f for f in found + prompts if f.mechanism.endswith(f" {weight:g}")]:
             console.print(f"{f.mechanism}: {f.what}: {f.text()}", highlight=False)

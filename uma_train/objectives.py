@@ -72,6 +72,9 @@ def contrastive_loss(
         other = hard_negative(batch.reference, objective.views, rng)
         z.append(head(model.encode_task(on(device, batch.initial_points), on(device, other))))
         group.append(own + (i + 1) * B)
+        for _ in range(objective.views.negative_views):
+            z.append(head(model.encode_task(*(on(device, v) for v in augmented(batch.initial_points, other, objective.views, rng)))))
+            group.append(own + (i + 1) * B)
     if language is not None:
         z.append(head(language[0]))
         group.append(language[1])

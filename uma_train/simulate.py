@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from rich.console import Console
@@ -20,12 +20,16 @@ from uma.model.config import PRESETS
 from uma.model.inputs import point_set
 from uma_train.data.episode import Episode, quantize, save_episode
 
+if TYPE_CHECKING:
+    from uma.types import CameraModel, Observation
+
 
 @dataclass(frozen=True)
 class SimulateConfig:
     """One data set.
 
     Attributes:
+        task: a key of `uma_sim.tasks.MODULES`, or "primitives/all" for a mixture, drawn scene by scene.
         out: folder of the episodes.
         episodes: scenes to try; only successful demonstrations are kept (paper B.2).
         first_seed: of the scenes; keep below 1,000,000, where the benchmark's begin.
@@ -35,8 +39,10 @@ class SimulateConfig:
         image_width, image_height: of the kept images, pixels; the camera gives 320x180.
         without_actions: share of the episodes whose actions are left out. They stand in for sources that supervise motion alone; unlike in human video,
             the robot is still seen and measured.
+        record: False runs the demonstrations without looking and stores no episode: for the yield alone, many times faster.
     """
 
+    task: str = "insertion"
     out: str = "data/insertion"
     episodes: int = 1000
     first_seed: int = 0
@@ -46,8 +52,13 @@ class SimulateConfig:
     image_width: int = 160
     image_height: int = 90
     without_actions: float = 0.0
+    record: bool = True
 
     def __post_init__(self) -> None:
+        from uma_sim import tasks
+
+        if self.task not in (*tasks.MODULES, tasks.MIXTURE):
+            raise ValueError(f"task '{self.task}': must be one of {', '.join((*tasks.MODULES, tasks.MIXTURE))}")
         if not 0 <= self.without_actions <= 1:
             raise ValueError(f"without_actions {self.without_actions}: must lie in [0, 1]")
         if min(self.image_width, self.image_height) < 1:
@@ -66,27 +77,33 @@ def shrink(rgb: np.ndarray, width: int, height: int) -> np.ndarray:
     return torch.nn.functional.interpolate(pixels, (height, width), mode="area")[0].permute(1, 2, 0).round().to(torch.uint8).numpy()
 
 
-def instruction(run: dict, utensil: str) -> str:
-    """What a person would say: the utensil's name, and which of the two holders, which stand one behind the other as the camera sees them."""
-    depth = se3.apply(se3.invert(run["T_base_cam"]), run["holder_points"].mean(1))[:, 2]
-    which = "near" if depth[run["goal"]] < depth[1 - run["goal"]] else "far"
-    return f"put the {utensil} into the {which} holder"
+def visible(points_cam: np.ndarray, depth: np.ndarray, camera: CameraModel) -> np.ndarray:
+    """``(K,)`` bool: which of ``(K, 3)`` surface points the camera sees: in the image, with a depth there that is theirs within 2 cm."""
+    z = np.maximum(points_cam[:, 2], 1e-6)
+    u = np.round(camera.fx * points_cam[:, 0] / z + camera.cx).astype(int)
+    v = np.round(camera.fy * points_cam[:, 1] / z + camera.cy).astype(int)
+    is_inside = (points_cam[:, 2] > 0) & (u >= 0) & (u < camera.width) & (v >= 0) & (v < camera.height)
+    seen = depth[v.clip(0, camera.height - 1), u.clip(0, camera.width - 1)]
+    return is_inside & (np.abs(np.nan_to_num(seen, nan=-1.0) - points_cam[:, 2]) < 0.02)
 
 
-def to_episode(run: dict, *, text: str = "", images: Literal["none", "first", "all"] = "none", has_actions: bool = True) -> Episode:
+def to_episode(
+    run: dict, *, images: Literal["none", "first", "all"] = "none", has_actions: bool = True, seen: np.ndarray | None = None
+) -> Episode:
     """A recorded demonstration as an `Episode` in the camera frame.
 
     Args:
         run: of `uma_sim.rollout.run_demonstration`, whose observations are (xyz, rgb, height, image) as stored, the image None where none is kept.
         has_actions: False leaves the commanded actions out: the measured pose stands in their place, which nothing reads.
+        seen: ``(F, K)`` bool, which points each frame shows; between frames what the last one showed holds. None = all.
     """
     T_cam_base = se3.invert(run["T_base_cam"])
     frames = run["observations"]
     kept = [] if images == "none" else range(1 if images == "first" else len(frames))
     meta = {
-        "task": "insertion",
+        "task": run["task"],
         "source": "uma_sim",
-        "text": text,
+        "text": run["text"],
         "has_actions": has_actions,
         "has_robot": True,
         "seed": int(run["seed"]),
@@ -108,8 +125,9 @@ def to_episode(run: dict, *, text: str = "", images: Literal["none", "first", "a
         target_pose=(T_cam_base @ run["label_pose"]).astype(np.float32) if has_actions else pose,
         target_gripper=run["label_gripper"].astype(np.float32) if has_actions else gripper,
         tracks=se3.apply(T_cam_base, run["object_points"]).astype(np.float32),
-        static=se3.apply(T_cam_base, run["holder_points"].reshape(-1, 3)).astype(np.float32),
+        static=se3.apply(T_cam_base, run["static_points"]).astype(np.float32),
         meta=meta,
+        track_valid=None if seen is None else seen[np.searchsorted(run["observation_step"], np.arange(len(run["stamp"])), side="right") - 1],
         images=np.stack([frames[i][3] for i in kept]) if kept else None,
         image_frame=np.array(kept, np.int32) if kept else None,
     )
@@ -120,44 +138,61 @@ def has_actions(config: SimulateConfig, seed: int) -> bool:
     return bool(np.random.default_rng([seed, 11]).random() >= config.without_actions)
 
 
-def _job(args: tuple[SimulateConfig, int]) -> tuple[int, str, str]:
+def _job(args: tuple[SimulateConfig, int]) -> tuple[int, str, str, str]:
+    """(seed, mishap, result, task) of one demonstration, stored if it succeeded."""
     config, seed = args
-    from uma_sim import scene
+    from uma_sim import tasks
     from uma_sim.rollout import run_demonstration
+    from uma_sim.station import Station
 
     points = PRESETS[config.preset]().points
-    seen = []
+    seen: list[np.ndarray] = []
+    task = tasks.of_seed(config.task, seed)
+    station = Station(seed, task, render=config.record)
 
-    def keep(observation):
+    def keep(observation: Observation) -> tuple:
         is_kept = config.images == "all" or config.images == "first" and not seen
-        seen.append(True)
+        seen.append(visible(se3.apply(se3.invert(station.T_base_cam), station.object_points()), observation.depth, observation.camera))
         image = shrink(observation.rgb, config.image_width, config.image_height) if is_kept else None
         return (*quantize(point_set(observation, points)), image)
 
-    run = run_demonstration(seed, on_observation=keep)
+    run = run_demonstration(seed, station=station, on_observation=keep if config.record else None)
+    station.close()
     if run is None:
-        return seed, "none", "simulation failed"
-    if run["success"]:
-        text = instruction(run, scene.sample(seed).utensil.shape)
-        episode = to_episode(run, text=text, images=config.images, has_actions=has_actions(config, seed))
+        return seed, "none", "simulation failed", task
+    if not run["success"]:
+        return seed, run["mishap"], f"{run['verdict']}: {run['reason']}", task
+    if config.record:
+        # Insertion keeps the full tracks that its checkpoint was trained on.
+        tracks = np.stack(seen) if task.startswith("primitives/") else None
+        episode = to_episode(run, images=config.images, has_actions=has_actions(config, seed), seen=tracks)
         save_episode(Path(config.out) / f"{seed:07d}.npz", episode)
-        return seed, run["mishap"], "kept"
-    return seed, run["mishap"], f"{run['verdict']}: {run['reason']}"
+    return seed, run["mishap"], "kept", task
+
+
+FIRST = {"task": "insertion", "record": True}
+"""What a card that does not say it means: sets made before there was a choice."""
+
+
+def _counts(results: list[dict], key: str) -> dict[str, dict[str, int]]:
+    """value of ``key`` -> how many were kept and how many failed."""
+    values = sorted({r.get(key, "insertion") for r in results})
+    return {v: dict(Counter("kept" if r["result"] == "kept" else "failed" for r in results if r.get(key, "insertion") == v)) for v in values}
 
 
 def simulate(config: SimulateConfig, console: Console | None = None) -> dict:
     """Run, resume after a kill, and write ``card.json`` with the yield; returns it.
 
     Raises:
-        ValueError: the folder holds a finished set of other points, images or share of actions.
+        ValueError: the folder holds a finished set of another task, other points, images or share of actions.
     """
     console = console or Console()
     out = Path(config.out)
     out.mkdir(parents=True, exist_ok=True)
     stored = json.loads((out / "card.json").read_text())["config"] if (out / "card.json").exists() else {}
-    for name in ("preset", "images", "image_width", "image_height", "without_actions"):
-        if stored.get(name, getattr(config, name)) != getattr(config, name):
-            raise ValueError(f"{out} holds episodes made with {name} {stored[name]!r}, now {getattr(config, name)!r}; give another --out")
+    for name in ("task", "preset", "images", "image_width", "image_height", "without_actions", "record"):
+        if stored and stored.get(name, FIRST.get(name, getattr(config, name))) != getattr(config, name):
+            raise ValueError(f"{out} holds episodes made with {name} {stored.get(name, FIRST.get(name))!r}, now {getattr(config, name)!r}; give another --out")
     log = out / "seeds.jsonl"
     done = {r["seed"]: r for r in map(json.loads, log.read_text().splitlines())} if log.exists() else {}
     seeds = range(config.first_seed, config.first_seed + config.episodes)
@@ -168,24 +203,26 @@ def simulate(config: SimulateConfig, console: Console | None = None) -> dict:
     context = multiprocessing.get_context("spawn")
     with context.Pool(config.workers) as pool, Progress(*columns, console=console) as progress, open(log, "a") as f:
         bar = progress.add_task("", total=len(seeds), completed=len(seeds) - len(jobs))
-        for seed, mishap, result in pool.imap_unordered(_job, jobs):
-            done[seed] = {"seed": seed, "mishap": mishap, "result": result}
+        for seed, mishap, result, task in pool.imap_unordered(_job, jobs):
+            done[seed] = {"seed": seed, "mishap": mishap, "result": result, "task": task}
             f.write(json.dumps(done[seed]) + "\n")
             f.flush()
             kept = sum(r["result"] == "kept" for r in done.values())
             progress.update(bar, advance=1, description=f"kept {kept} ({100 * kept / len(done):.0f} %)")
     results = [done[s] for s in seeds]
-    by_mishap = {
-        m: dict(Counter("kept" if r["result"] == "kept" else "failed" for r in results if r["mishap"] == m)) for m in sorted({r["mishap"] for r in results})
-    }
     card = {
         "config": asdict(config),
         "tried": len(results),
         "kept": sum(r["result"] == "kept" for r in results),
-        "by_mishap": by_mishap,
+        "by_task": _counts(results, "task"),
+        "by_mishap": _counts(results, "mishap"),
         "failures": dict(Counter(r["result"] for r in results if r["result"] != "kept")),
         "wall_seconds_this_run": round(time.monotonic() - began, 1),
     }
     (out / "card.json").write_text(json.dumps(card, indent=2) + "\n")
-    console.print(f"{card['kept']} of {card['tried']} episodes kept in {out}")
+    for kind in ("by_task", "by_mishap"):
+        console.print("; ".join(f"{name}: {c.get('kept', 0)} of {sum(c.values())}" for name, c in card[kind].items()), highlight=False)
+    for reason, count in card["failures"].items():
+        console.print(f"  {count} x {reason}", highlight=False)
+    console.print(f"{card['kept']} of {card['tried']} episodes {'kept in' if config.record else 'would be kept; card in'} {out}")
     return card

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -19,27 +20,41 @@ class ViewSampling:
     Attributes:
         views: augmented views per sample, S - 1; the unaugmented one is the S-th and alone conditions the denoiser.
         hard_negatives: tasks per sample in the same scene that start at the same keypoints and move otherwise.
+        negative_views: augmented views of each hard negative, positives of each other. The paper does not say whether it has any. Without them a hard
+            negative only repels, and one bit, whether a motion is a drawn or a real one, keeps it off; with them every scene holds several tasks to tell apart.
         keep_keypoint, keep_waypoint: chance that a keypoint, or a waypoint between the first and the last, stays in a view.
         shift_m, turn_rad: of the random rigid motion of scene and reference together: uniform up to this on each axis, and
-            about a random axis.
+            about the axis.
+        axis: "any", or "vertical" as the scenes of a robot on a table differ; read from the points' heights over the table.
         negative_shift_m, negative_turn_rad: of the hard negatives' last pose.
     """
 
     views: int = 2
     hard_negatives: int = 1
+    negative_views: int = 0
     keep_keypoint: float = 0.7
     keep_waypoint: float = 0.6
     shift_m: float = 0.15
     turn_rad: float = 0.6
+    axis: Literal["any", "vertical"] = "any"
     negative_shift_m: float = 0.35
     negative_turn_rad: float = 2.0
 
 
-def random_rigid(count: int, shift: float, turn: float, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """``(count, 3, 3)`` rotations and ``(count, 3)`` translations in metres."""
-    axis = rng.normal(size=(count, 3))
-    axis /= np.linalg.norm(axis, axis=1, keepdims=True)
-    R = Rotation.from_rotvec(axis * rng.uniform(0, turn, (count, 1))).as_matrix()
+def vertical(points: PointBatch) -> np.ndarray:
+    """``(B, 3)`` unit vectors along which the height over the table grows, by least squares."""
+    xyz = points.xyz.double() - points.xyz.double().mean(1, keepdim=True)
+    height = points.height.double() - points.height.double().mean(1, keepdim=True)
+    up = torch.linalg.solve(xyz.transpose(1, 2) @ xyz + 1e-9 * torch.eye(3, dtype=torch.float64), xyz.transpose(1, 2) @ height[..., None])[..., 0]
+    return torch.nn.functional.normalize(up, dim=-1).numpy()
+
+
+def random_rigid(count: int, shift: float, turn: float, rng: np.random.Generator, axis: np.ndarray | None = None) -> tuple[Tensor, Tensor]:
+    """``(count, 3, 3)`` rotations about ``axis`` ``(count, 3)``, None = random ones, and ``(count, 3)`` translations in metres."""
+    drawn = rng.normal(size=(count, 3))
+    drawn /= np.linalg.norm(drawn, axis=1, keepdims=True)
+    angle = rng.uniform(0, turn, (count, 1)) * rng.choice([-1, 1], (count, 1))
+    R = Rotation.from_rotvec((drawn if axis is None else axis) * angle).as_matrix()
     return torch.from_numpy(R.astype(np.float32)), torch.from_numpy(rng.uniform(-shift, shift, (count, 3)).astype(np.float32))
 
 
@@ -81,7 +96,8 @@ def moved(points: PointBatch, reference: ReferenceBatch, R: Tensor, p: Tensor) -
 
 def augmented(points: PointBatch, reference: ReferenceBatch, sampling: ViewSampling, rng: np.random.Generator) -> tuple[PointBatch, ReferenceBatch]:
     """One positive view of every sample: subsampled, then moved."""
-    return moved(points, subsample(reference, sampling, rng), *random_rigid(len(points.xyz), sampling.shift_m, sampling.turn_rad, rng))
+    axis = vertical(points) if sampling.axis == "vertical" else None
+    return moved(points, subsample(reference, sampling, rng), *random_rigid(len(points.xyz), sampling.shift_m, sampling.turn_rad, rng, axis))
 
 
 def hard_negative(reference: ReferenceBatch, sampling: ViewSampling, rng: np.random.Generator) -> ReferenceBatch:

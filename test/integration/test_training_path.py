@@ -81,4 +81,4 @@ def test_train_and_benchmark_end_to_end(data, tmp_path):
     assert cli.benchmark([*ask, "--policies", "uma", "uma_zeroed", "uma_other_task", "hold_still", "grasp_and_follow"]) == 0
     rows = json.loads((out / "result.json").read_text())["rows"]
     assert [r["policy"] for r in rows] == ["uma", "uma_zeroed", "uma_other_task", "hold_still", "grasp_and_follow"]
-    assert all(r["episodes"] == 1 and r["success"] + r["wrong_holder"] + r["dropped"] + r["no_grasp"] + r["time_out"] == 1 for r in rows)
+    assert all(r["episodes"] == 1 and r["success"] + r["wrong_goal"] + r["dropped"] + r["no_grasp"] + r["time_out"] == 1 for r in rows)

@@ -4,6 +4,7 @@ The checkpoint named "words" also takes instructions and prompts: then the end e
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from dataclasses import dataclass
@@ -14,6 +15,9 @@ import numpy as np
 from uma.geometry.se3 import clip_step
 from uma.types import ActionChunk, InputError, MotionPrediction, Prediction
 from uma_ros.nodes import policy
+
+SLOW = os.environ.get("UMA_TEST_SLOW", "")
+"""While this file is there, a chunk takes a second."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,7 @@ class FakePolicy:
         return NO_MOTION
 
     def predict(self, observation, task, *, sequence=0):
-        time.sleep(0.03)
+        time.sleep(1.0 if SLOW and Path(SLOW).exists() else 0.03)
         goal = observation.T_cam_ee.copy()
         goal[:3, 3] = task.goals.mean(0) if len(task.goals) else goal[:3, 3] + [0.0, -0.1, 0.0]
         poses, pose = [], observation.T_cam_ee

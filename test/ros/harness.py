@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -114,7 +115,6 @@ class Client:
             "camera_info": speak(CameraInfo, TOPICS.camera_info, CAMERA_OUT),
             "pose": speak(PoseStamped, TOPICS.robot_pose, STATE_OUT),
             "joints": speak(JointState, TOPICS.joint_states, STATE_OUT),
-            "target": speak(PoseStamped, TOPICS.target_pose, COMMAND),
         }
         self._time = 0.0
         listen(Clock, "/clock", lambda m: setattr(self, "_time", seconds(m.clock)), _profile(1, False))
@@ -133,6 +133,15 @@ class Client:
         self.targets.append((time.monotonic(), stamp, msg))
         if self.poses:
             self.behind.append((stamp, self.poses[-1][0] - stamp))
+
+    @contextmanager
+    def rival(self):
+        """A second publisher of targets, for as long as the context lasts: the controller does not stand it."""
+        publisher = self.out["target"] = self.node.create_publisher(PoseStamped, TOPICS.target_pose, COMMAND)
+        try:
+            yield publisher
+        finally:
+            self.node.destroy_publisher(self.out.pop("target"))
 
     def ros_time(self) -> float:
         """The simulation's clock, seconds."""

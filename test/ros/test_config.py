@@ -15,7 +15,7 @@ from uma.control.settings import flatten
 from uma.geometry.se3 import make_pose
 from uma.types import InputError
 from uma_ros import calibration
-from uma_ros.graph import DRIVERS, GRAPHS, Options, insertion, replay
+from uma_ros.graph import DRIVERS, GRAPHS, TASKS, Options, insertion, replay
 from uma_ros.inspect import parameters
 from uma_ros.names import Topics
 from uma_ros.parameters import NODES, settings_of
@@ -52,6 +52,13 @@ def test_the_simulated_graph():
     assert specs["extrinsics"].parameters["calibration"] == specs["station"].parameters["calibration_file"]
     words = specs["controller"].command("c.yaml")
     assert words[1:3] == ["-m", "uma_ros.nodes.controller"] and "dry_run:=true" in words and "c.yaml" in words
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_tasks_differ_by_the_scenes_of_the_simulated_station_alone(task):
+    specs, others = TASKS[task](Options(seed=4)), insertion(Options(seed=4))
+    assert specs[0].name == "station" and specs[0].parameters == {**others[0].parameters, "task": task}
+    assert specs[1:] == others[1:] and TASKS[task](Options(station="hardware")) == insertion(Options(station="hardware"))
 
 
 def test_the_graph_on_hardware_has_no_simulated_part_and_does_not_start_by_itself():
@@ -191,8 +198,9 @@ def test_a_bad_calibration_is_refused_by_entry(tmp_path, name, text, words):
         calibration.load_calibration(tmp_path / name)
 
 
-def test_the_example_reference_reads_and_survives_the_disk(tmp_path):
-    example = load_reference(ROOT / "config/reference_insertion.yaml")
+@pytest.mark.parametrize("task", TASKS)
+def test_the_example_reference_reads_and_survives_the_disk(task, tmp_path):
+    example = load_reference(ROOT / f"config/reference_{task}.yaml")
     assert len(example.waypoints) == 6 and example.frame == "fr3_link0"
     save_reference(example, tmp_path / "r.yaml")
     again = load_reference(tmp_path / "r.yaml")

@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 import pytest
+from faults import Relay, frozen
 from geometry_msgs.msg import Point
 from harness import Graph
 from uma_ros.msg import KeypointTrajectory, PolicyStatus, ReferenceMotion
@@ -169,3 +170,23 @@ def test_a_dry_run_does_everything_but_move(tmp_path):
         assert not c.targets and still(g) < 1e-3 and len(c.base_chunks) > 1
     finally:
         g.close()
+
+
+def test_a_second_publisher_of_targets_and_a_frozen_camera_hold_the_arm(graph):
+    """Faults in which everything goes on talking. The table of all faults: test/ros/faults.py."""
+    c = graph.client
+    in_motion(graph)
+    with c.rival():
+        c.wait(lambda: c.state("controller") == PolicyStatus.HOLD and "/target_pose: 2 publishers" in c.status["controller"].reason, 20.0, "HOLD of the controller")
+        assert still(graph) < 1e-3
+    c.wait(lambda: c.state("controller") == PolicyStatus.RUNNING, 30.0, "RUNNING when it is alone again")
+    graph.kill("camera")
+    with lying_camera(graph):
+        c.wait(lambda: c.state("policy") == PolicyStatus.HOLD and "camera" in c.status["policy"].reason, 30.0, "HOLD of the policy")
+        c.wait(lambda: "the same image for" in c.status["policy"].refused, 10.0, "what is wrong with the image")
+        c.wait(lambda: c.state("controller") == PolicyStatus.HOLD, 20.0, "HOLD of the controller")
+
+
+def lying_camera(graph):
+    graph.relay = Relay(graph)
+    return frozen(graph)

@@ -129,7 +129,8 @@ def test_targets_at_100_hz_or_more_in_the_robots_own_frame(graph):
 def test_the_arm_moves_the_way_the_chunk_says(graph):
     """A task 35 cm away: the measured end effector passes where the actions say, and when they say.
 
-    The time is judged if policy and controller were let run all the while: on a busy machine they have to wait.
+    The time is judged if policy and controller were let run all the while: on a busy machine they have to wait. It is judged from the third chunk on:
+    setting off, the arm has to catch up with a chunk whose first action already moves.
     """
     c = graph.client
     tool = load_calibration(graph.options.run_dir + "/calibration.yaml").tools["fr3_link8", "robotiq_2f85_tcp"]
@@ -145,12 +146,13 @@ def test_the_arm_moves_the_way_the_chunk_says(graph):
     times = np.array([t for t, _ in c.poses])
     measured = np.stack([(pose_from(m.pose, "pose") @ tool)[:3, 3] for _, m in c.poses])
     chunks, passed, in_time = [chunk_from(m) for m in c.base_chunks[first:]], [], []
-    for chunk, following in zip(chunks, chunks[1:]):
+    for n, (chunk, following) in enumerate(zip(chunks, chunks[1:])):
         for due, T in zip(chunk.due(), chunk.poses):
             # from when the blend into this chunk is over until the next one begins to take over
             if chunk.stamp + 0.25 < due <= following.stamp + 0.25 and times[0] < due < times[-1]:
                 passed.append(float(np.linalg.norm(measured - T[:3, 3], axis=1).min()) * 1e3)
-                in_time.append(float(np.linalg.norm(measured[np.searchsorted(times, due)] - T[:3, 3])) * 1e3)
+                if n >= 2:
+                    in_time.append(float(np.linalg.norm(measured[np.searchsorted(times, due)] - T[:3, 3])) * 1e3)
     print(f"end effector from each of {len(passed)} actions: median {np.median(passed):.1f} mm, p95 {np.percentile(passed, 95):.1f} mm")
     assert len(passed) >= 8 and np.median(passed) < 10.0 and np.percentile(passed, 95) < 30.0
     late, age = c.lateness(times[0], times[-1]), max(c.ages[first:])

@@ -3,6 +3,7 @@
 import array
 import copy
 import math
+from contextlib import nullcontext
 
 import pytest
 from geometry_msgs.msg import Point, PoseStamped
@@ -171,17 +172,18 @@ def test_refused_with_field_value_and_limit_and_nothing_stops(graph, name):
     c.wait(lambda: c.state("policy") == c.state("controller") == PolicyStatus.RUNNING and c.poses, 30.0, "RUNNING before")
     seen = len(c.history)
     motions, active = len(c.motions), c.active
-    c.wait(lambda: c.out[channel].get_subscription_count() > 0, 20.0, "a listener")
-    c.spin(0.02)
 
     def refusal() -> str:
         return next((m.refused for m in c.history[seen:] if m.node == who and m.refused and all(w in m.refused for w in words)), "")
 
-    for _ in range(100):  # states are best effort; and made anew each time, for what is only old is refused as old
-        c.out[channel].publish(make(graph))
-        c.spin(0.1)
-        if refusal():
-            break
+    with c.rival() if channel == "target" else nullcontext():
+        c.wait(lambda: c.out[channel].get_subscription_count() > 0, 20.0, "a listener")
+        c.spin(0.02)
+        for _ in range(100):  # states are best effort; and made anew each time, for what is only old is refused as old
+            c.out[channel].publish(make(graph))
+            c.spin(0.1)
+            if refusal():
+                break
     said = [m.refused for m in c.history[seen:] if m.node == who]
     assert refusal(), f"{who} said {set(said)}"
     assert refusal().startswith(("/", "observation")) and "refused: " in refusal()

@@ -116,7 +116,7 @@ class DrawnStation:
         self.shown, faces = 0.0, textures(np.random.default_rng(0))
         self.A, self.B = box_pose(-0.1, 0.0, 0.1), box_pose(0.1, 0.05, 0.4, z=0.05)
         self.now, self.goal = draw(self.A, faces)[:2], draw(self.B, faces)[:2]
-        changes = {"policy": {"use_sim_time": False, "require_controller": False, "max_image_age": 2.0, "max_state_age": 2.0}}
+        changes = {"policy": {"use_sim_time": False, "require_controller": False, "max_image_age": 2.0, "max_state_age": 2.0, "max_frozen": 0.0}}
         self.graph = Graph(folder, without=("station", "camera", "extrinsics", "controller"), changes=changes)
         self.client = self.graph.client
         node = self.client.node

@@ -1,5 +1,6 @@
 """The contrastive term (paper A.1): what it rewards, what its views keep, and whom its gradient reaches."""
 
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,9 +11,10 @@ from uma.model.contrastive import ProjectionHead, info_nce
 from uma.model.encoders import EndEffectorBatch, PointBatch, ReferenceBatch
 from uma.model.inputs import Normalization
 from uma.model.uma import TokenGrid, Uma
+from uma_train import objectives
 from uma_train.data.windows import Batch
 from uma_train.objectives import Objective, contrastive_loss
-from uma_train.views import ViewSampling, augmented, hard_negative, keypoint_index, subsample
+from uma_train.views import ViewSampling, augmented, hard_negative, keypoint_index, subsample, vertical
 
 
 def batch(B: int = 4, seed: int = 0) -> Batch:
@@ -92,3 +94,30 @@ def test_training_on_it_groups_views_of_a_task():
         loss.backward()
         optimizer.step()
     assert loss.item() < 0.7 * first
+
+
+def test_vertical_views_turn_about_the_direction_in_which_the_heights_grow():
+    b = batch()
+    up = torch.nn.functional.normalize(torch.tensor([0.2, -0.9, -0.4]), dim=0)
+    points = replace(b.initial_points, height=b.initial_points.xyz @ up)
+    assert np.allclose(vertical(points), up, atol=1e-4)
+    sampling = ViewSampling(keep_keypoint=1.0, keep_waypoint=1.0, shift_m=0.0, turn_rad=np.pi, axis="vertical")
+    turned, _ = augmented(points, b.reference, sampling, np.random.default_rng(0))
+    rise = (points.xyz - points.xyz.mean(1, keepdim=True)) @ up
+    assert torch.allclose((turned.xyz - turned.xyz.mean(1, keepdim=True)) @ up, rise, atol=1e-5)
+    assert (turned.xyz - points.xyz).norm(dim=-1).mean() > 0.01
+    freely, _ = augmented(points, b.reference, replace(sampling, axis="any"), np.random.default_rng(0))
+    assert not torch.allclose((freely.xyz - freely.xyz.mean(1, keepdim=True)) @ up, rise, atol=1e-2)
+
+
+def test_hard_negatives_with_views_are_groups_of_their_own(monkeypatch):
+    seen = []
+    monkeypatch.setattr(objectives, "info_nce", lambda z, group, temperature: seen.append(group) or z.sum() * 0)
+    model, b = Uma(tiny(), Normalization()), batch()
+    task = model.encode_task(b.initial_points, b.reference)
+    for views in (0, 2):
+        sampling = ViewSampling(views=1, hard_negatives=2, negative_views=views)
+        contrastive_loss(model, ProjectionHead(tiny()), b, task, Objective(views=sampling), np.random.default_rng(0))
+    B = len(task)
+    for group, views in zip(seen, (0, 2), strict=True):
+        assert torch.equal(group.bincount(), torch.tensor([2] * B + [1 + views] * 2 * B))

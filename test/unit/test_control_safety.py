@@ -173,3 +173,18 @@ def test_settings_beyond_the_robot_are_refused(changes, words):
 
 def test_angle_helper_agrees_with_the_limit():
     assert rotation_angle(HOME[:3, :3], at(0, 0, 0, (0, 0, 0.2))[:3, :3]) == pytest.approx(0.2)
+
+
+def test_after_a_late_period_it_catches_up_without_a_burst():
+    """The controller was not let run for 0.25 s; its periods are cut to 32 ms, but the plan has moved on by 5 cm."""
+    f = fresh(ramp_s=0.0)
+    speeds, t, late = [], 0.0, False
+    while t < 2.0:
+        dt = 0.25 if t > 0.8 and not late else 0.008
+        late |= dt > 0.1
+        t += dt
+        before = f.pose
+        f.step(at(0.45, 0.2 * min(t, 1.4), 0.3), before, min(dt, 0.032), dt)
+        speeds.append(np.linalg.norm(f.pose[:3, 3] - before[:3, 3]) / min(dt, 0.032))
+    assert max(speeds) < 0.2 + f.settings.catch_up * f.settings.max_speed + 0.01
+    assert np.linalg.norm(f.pose[:3, 3] - at(0.45, 0.28, 0.3)[:3, 3]) < 1e-3

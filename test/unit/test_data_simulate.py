@@ -2,13 +2,18 @@
 
 import dataclasses
 import json
+import types
 
 import numpy as np
 import pytest
 
+pytest.importorskip("mujoco")
+
+from uma.types import CameraModel
+from uma_sim.scene import look_at
 from uma_train.data.episode import DTYPES, load_episode
 from uma_train.inspect import check_frames
-from uma_train.simulate import SimulateConfig, _job, has_actions, instruction, shrink, simulate
+from uma_train.simulate import SimulateConfig, _job, has_actions, shrink, simulate, visible
 
 
 @pytest.fixture(scope="module")
@@ -17,8 +22,8 @@ def made(tmp_path_factory):
     out = {}
     for name, changes in {"all": {"images": "all"}, "again": {"images": "all"}, "bare": {"without_actions": 1.0, "image_width": 80, "image_height": 45}}.items():
         folder = tmp_path_factory.mktemp(name)
-        seed, _, result = _job((SimulateConfig(out=str(folder), preset="tiny", **changes), 0))
-        assert (seed, result) == (0, "kept")
+        seed, _, result, task = _job((SimulateConfig(out=str(folder), preset="tiny", **changes), 0))
+        assert (seed, result, task) == (0, "kept", "insertion")
         out[name] = load_episode(folder / "0000000.npz")
     return out
 
@@ -37,14 +42,15 @@ def test_frames_of_a_simulated_episode_are_right(made):
 
 
 def test_an_instruction_names_utensil_and_holder(made):
-    from uma_sim import scene
+    from uma_sim.tasks import insertion
 
-    drawn = scene.sample(0)
+    drawn = insertion.sample(0)
     assert made["all"].meta["text"] == f"put the {drawn.utensil.shape} into the {('near', 'far')[drawn.goal]} holder"
-    # The camera looks along +y of the base; the nearer holder is the one with the lower depth, whatever its number.
-    T = np.eye(4)
-    run = {"T_base_cam": T, "holder_points": np.array([[[0.1, 0, 0.9]] * 4, [[0.1, 0, 0.6]] * 4])}
-    assert instruction(run | {"goal": 0}, "fork") == "put the fork into the far holder" and instruction(run | {"goal": 1}, "fork").endswith("near holder")
+    # The nearer holder is the one with the lower depth along the camera's axis, whatever its number.
+    seen = types.SimpleNamespace(scene=drawn, T_base_cam=drawn.room.T_base_cam)
+    behind = types.SimpleNamespace(scene=drawn, T_base_cam=look_at(np.array([0.5, 1.2, 0.5]), np.array([0.5, 0.2, 0.0])))
+    assert insertion.instruction(seen, 0).endswith("near holder") and insertion.instruction(seen, 1).endswith("far holder")
+    assert insertion.instruction(behind, 0).endswith("far holder") and insertion.instruction(behind, 1).endswith("near holder")
 
 
 def test_an_episode_without_actions_holds_none(made):
@@ -76,7 +82,30 @@ def test_sets_of_different_kinds_are_not_mixed(tmp_path):
         simulate(SimulateConfig(out=str(tmp_path), episodes=0))
 
 
-@pytest.mark.parametrize("change, message", [({"without_actions": 1.5}, "without_actions 1.5"), ({"image_width": 0}, "image_width 0")])
+def test_a_card_from_before_there_were_tasks_is_of_insertion(tmp_path):
+    old = dataclasses.asdict(SimulateConfig())
+    del old["task"], old["record"]
+    (tmp_path / "card.json").write_text(json.dumps({"config": old}))
+    with pytest.raises(ValueError, match="task 'insertion', now 'sweeping'"):
+        simulate(SimulateConfig(task="sweeping", out=str(tmp_path), episodes=0))
+    assert simulate(SimulateConfig(out=str(tmp_path), episodes=0))["tried"] == 0
+
+
+def test_the_yield_alone_is_counted_without_episodes(tmp_path):
+    card = simulate(SimulateConfig(task="sweeping", out=str(tmp_path), episodes=2, workers=1, record=False))
+    assert card["by_task"] == {"sweeping": {"kept": 2}} and card["kept"] == 2 and not list(tmp_path.glob("*.npz"))
+
+
+def test_a_point_is_seen_where_the_depth_is_its_own():
+    camera = CameraModel(8, 6, 4.0, 4.0, 3.5, 2.5)
+    depth = np.full((6, 8), 1.0, np.float32)
+    depth[2, 4], depth[3, 3] = 0.5, np.nan
+    at = lambda u, v, z: [(u - 3.5) / 4 * z, (v - 2.5) / 4 * z, z]  # noqa: E731
+    points = np.array([at(1, 1, 1.0), at(4, 2, 1.0), at(4, 2, 0.51), at(3, 3, 1.0), at(20, 2, 1.0), at(1, 1, 1.1), [0, 0, -1.0]])
+    assert visible(points, depth, camera).tolist() == [True, False, True, False, False, False, False]
+
+
+@pytest.mark.parametrize("change, message", [({"task": "juggling"}, "task 'juggling'.*sweeping"), ({"without_actions": 1.5}, "without_actions 1.5"), ({"image_width": 0}, "image_width 0")])
 def test_settings_out_of_range_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         SimulateConfig(**change)

@@ -10,8 +10,9 @@ pytest.importorskip("franky_sim")
 
 from uma.geometry import se3
 from uma.types import RATE_HZ, CameraModel
-from uma_sim import scene, utensils
-from uma_sim.demonstrator import STEP_M, STEP_RAD, Demonstrator
+from uma_sim import utensils
+from uma_sim.demonstrator import STEP_M, STEP_RAD
+from uma_sim.demonstrators.insertion import Inserter
 from uma_sim.rollout import run_demonstration
 from uma_sim.station import MAX_STEP_M, Station
 from uma_sim.tasks import insertion
@@ -21,17 +22,17 @@ def test_a_seed_gives_one_scene_and_one_course_of_events():
     runs = []
     for _ in range(2):
         station = Station(3, render=False)
-        expert = Demonstrator()
+        expert = Inserter()
         for _ in range(12):
             station.act(*expert.act(station))
         runs.append((station.joint_positions(), station.object_points(), station.T_base_cam))
     for a, b in zip(*runs, strict=True):
         np.testing.assert_array_equal(a, b)
-    assert not np.allclose(scene.sample(4).T_base_cam, runs[0][2])
+    assert not np.allclose(insertion.sample(4).room.T_base_cam, runs[0][2])
 
 
 def test_scenes_are_fair():
-    scenes = [scene.sample(seed) for seed in range(200)]
+    scenes = [insertion.sample(seed) for seed in range(200)]
     assert 0.4 < np.mean([s.goal for s in scenes]) < 0.6
     assert {s.utensil.shape for s in scenes} == set(utensils.SHAPES)
     for s in scenes:
@@ -89,25 +90,25 @@ def test_the_demonstrator_recovers_from_noise_and_mishaps():
 
 
 def test_the_demonstrator_keeps_no_state():
-    station, old = Station(2, render=False), Demonstrator()
+    station, old = Station(2, render=False), Inserter()
     for _ in range(40):
         T, grip = old.act(station)
-        fresh_T, fresh_grip = Demonstrator().act(station)
+        fresh_T, fresh_grip = Inserter().act(station)
         np.testing.assert_array_equal(T, fresh_T)
         assert grip == fresh_grip
         station.act(T, grip)
 
 
 def test_the_other_holder_counts_as_wrong():
-    episode = run_demonstration(1, 0.0, mishap_probability=0.0, holder=1 - Station(1, render=False).scene.goal)
-    assert episode["verdict"] == "wrong_holder" and episode["success"]
+    episode = run_demonstration(1, 0.0, mishap_probability=0.0, goal=1 - Station(1, render=False).scene.goal)
+    assert episode["verdict"] == "wrong_goal" and episode["success"]
 
 
 def test_a_recorded_episode_is_complete():
     episode = run_demonstration(0, 0.5, on_observation=lambda o: o.depth[::8, ::8].astype(np.float16))
     n = len(episode["stamp"])
     assert episode["label_pose"].shape == episode["pose"].shape == (n, 4, 4)
-    assert episode["object_points"].shape == (n, 16, 3) and episode["holder_points"].shape == (2, 4, 3)
+    assert episode["object_points"].shape == (n, 16, 3) and episode["static_points"].shape == (8, 3)
     np.testing.assert_allclose(np.diff(episode["stamp"]), 1 / RATE_HZ, atol=0.0021)
     assert len(episode["observations"]) == len(episode["observation_step"]) == (n + 1) // 2
     assert isinstance(episode["camera"], CameraModel) and episode["T_base_cam"].shape == (4, 4)
@@ -142,3 +143,13 @@ def test_a_reference_can_be_sparse_or_dense(keypoints, waypoints):
 def test_a_reference_with_no_keypoint_is_refused():
     with pytest.raises(ValueError, match="num_keypoints=0"):
         insertion.plan_reference(Station(0, render=False), num_keypoints=0)
+
+
+def test_scenes_stay_those_that_the_shipped_checkpoint_was_trained_and_judged_on():
+    drawn = insertion.sample(1_000_000)
+    assert (drawn.utensil.shape, drawn.goal) == ("spoon", 0)
+    np.testing.assert_allclose(drawn.utensil_position, [0.49190463, -0.18268256, 0.01129215], atol=1e-8)
+    np.testing.assert_allclose(drawn.room.T_base_cam[:3, 3], [0.49533583, -0.53170039, 0.48796742], atol=1e-8)
+    np.testing.assert_allclose(drawn.room.start_joints[:2], [-0.04184315, -0.25145786], atol=1e-8)
+    np.testing.assert_allclose([drawn.utensil_yaw, drawn.room.light], [1.1177768461773123, 0.9114607426705346], atol=1e-8)
+    np.testing.assert_allclose(drawn.holder_color[:3], [0.7334616241473402, 0.10522990558029921, 0.3810587503744257], atol=1e-8)

@@ -148,11 +148,11 @@ def test_no_data_is_a_clear_error(tmp_path):
 def test_benchmark_rows():
     low, high = wilson(40, 50)
     assert (round(low, 3), round(high, 3)) == (0.670, 0.888)
-    results = [EpisodeResult("uma", i, "success" if i < 3 else "wrong_holder", True, 5.0 + i, "") for i in range(4)] + [
+    results = [EpisodeResult("uma", i, "success" if i < 3 else "wrong_goal", True, 5.0 + i, "") for i in range(4)] + [
         EpisodeResult("hold_still", 0, "no_grasp", False, float("nan"), "")
     ]
     uma, still = summarize(results)
-    assert (uma["success"], uma["episodes"], uma["wrong_holder"], uma["seconds"]) == (3, 4, 1, 6.0)
+    assert (uma["success"], uma["episodes"], uma["wrong_goal"], uma["seconds"]) == (3, 4, 1, 6.0)
     assert (still["success"], still["no_grasp"]) == (0, 1)
 
 

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from uma.control.collision import CollisionSettings, collision
 from uma.control.settings import check_settings, setting
 from uma.geometry.se3 import clip_step, make_pose, rotation_angle
 from uma.types import InputError, check_pose
 
 FR3 = {"speed": 3.0, "acceleration": 9.0, "jerk": 4500.0, "turn_speed": 2.5, "turn_acceleration": 17.0, "turn_jerk": 8500.0}
 """Cartesian limits of the FR3 (libfranka rate_limiting.h), m and rad per s, s^2, s^3. The settings stay below them."""
+
+
+SLOW = 0.1
+"""Share of the speed limits from which the ramp of the first seconds begins."""
 
 
 @dataclass(frozen=True)
@@ -27,11 +32,14 @@ class SafetySettings:
     max_step_rad: float = setting(0.15, "rad; largest turn in one 15 Hz step: 2.25 rad/s", 0.001, 0.16)
     max_acceleration: float = setting(8.0, "m/s^2; the FR3 stops at 9", 0.1, 8.9)
     max_turn_acceleration: float = setting(15.0, "rad/s^2; the FR3 stops at 17", 0.1, 16.9)
-    max_jerk: float = setting(4000.0, "m/s^3; the FR3 stops at 4500", 1.0, 4490.0)
+    max_jerk: float = setting(4000.0, "m/s^3; the FR3 stops at 4500; a wall may ask for up to three times a much lower limit", 1.0, 4490.0)
     max_turn_jerk: float = setting(8000.0, "rad/s^3; the FR3 stops at 8500", 1.0, 8490.0)
     max_lead_m: float = setting(0.12, "m; furthest that the target may run ahead of the measured pose", 0.005, 0.5)
     max_lead_rad: float = setting(0.4, "rad; furthest that the target may turn ahead of the measured pose", 0.01, 1.5)
+    catch_up: float = setting(0.3, "share of the speed limits by which the arm may go faster than its plan, to make up for a lag", 0.05, 1.0)
+    ramp_s: float = setting(1.0, "s; after a start from rest the speed limits grow to their full value over this time", 0.0, 30.0)
     max_tilt: float = setting(3.15, "rad; largest angle between the tool's approach axis and straight down; 3.15 = any", 0.0, 3.15)
+    collision: CollisionSettings = field(default_factory=CollisionSettings)
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -78,14 +86,18 @@ class SafetyFilter:
         self._pose = check_pose(pose, "pose")
         self._wanted = self._pose
         self._v, self._a, self._w, self._alpha = (np.zeros(3) for _ in range(4))
+        self._ramp = 0.0
 
     @property
     def pose(self) -> np.ndarray | None:
         """The pose that was passed last."""
         return self._pose
 
-    def step(self, target: np.ndarray | None, measured: np.ndarray, dt: float) -> Verdict:
+    def step(self, target: np.ndarray | None, measured: np.ndarray, dt: float, elapsed: float | None = None) -> Verdict:
         """One control period of ``dt`` seconds. ``target`` None brakes and then holds.
+
+        Args:
+            elapsed: seconds since the target before this one, where that is longer than the period: how fast the target moves follows from it.
 
         Raises:
             InputError: ``measured`` is no pose: the robot's state cannot be trusted.
@@ -101,7 +113,7 @@ class SafetyFilter:
             if not _close(near, target):
                 limited.append("lead")
             target = near
-        self._move(target, dt, limited)
+        self._move(target, dt, max(elapsed or dt, dt), limited)
         if held:
             self.counts["held: " + held.split(":")[0]] += 1
         self.counts.update(f"limited: {name}" for name in limited)
@@ -128,9 +140,11 @@ class SafetyFilter:
         tilt = float(np.arccos(np.clip(-target[2, 2], -1.0, 1.0)))
         if tilt > s.max_tilt:
             return None, f"tilt: {tilt:.2f} rad from straight down, limit {s.max_tilt}"
+        if hit := collision(target, s.collision):
+            return None, f"collision: {hit}"
         return target, ""
 
-    def _move(self, target: np.ndarray | None, dt: float, limited: list[str]) -> None:
+    def _move(self, target: np.ndarray | None, dt: float, elapsed: float, limited: list[str]) -> None:
         """Advance the passed pose by one period toward ``target``."""
         s = self.settings
         here = self._pose
@@ -139,11 +153,16 @@ class SafetyFilter:
         step = np.zeros(3) if braking else goal[:3, 3] - here[:3, 3]
         turn = np.zeros(3) if braking else Rotation.from_matrix(here[:3, :3].T @ goal[:3, :3]).as_rotvec()
         # The target's own velocity goes ahead of the correction: without it a moving target is followed with a lag.
-        ahead = np.zeros(3) if braking else (goal[:3, 3] - self._wanted[:3, 3]) / dt
-        spin = np.zeros(3) if braking else Rotation.from_matrix(self._wanted[:3, :3].T @ goal[:3, :3]).as_rotvec() / dt
-        v, _ = _follow(step, ahead, self._v, self._a, dt, s.max_speed, s.max_acceleration, s.max_jerk)
+        ahead = np.zeros(3) if braking else (goal[:3, 3] - self._wanted[:3, 3]) / elapsed
+        spin = np.zeros(3) if braking else Rotation.from_matrix(self._wanted[:3, :3].T @ goal[:3, :3]).as_rotvec() / elapsed
+        # Setting off gently gives an operator the time to see where it goes. Braking never waits for the ramp.
+        if braking and not self._v.any() and not self._w.any():
+            self._ramp = 0.0
+        self._ramp = min(self._ramp + (0.0 if braking else dt / max(s.ramp_s, dt)), 1.0)
+        share = 1.0 if braking else SLOW + (1.0 - SLOW) * self._ramp
+        v, _ = _follow(step, ahead, self._v, self._a, dt, share * s.max_speed, s.max_acceleration, s.max_jerk, s.catch_up)
         v, self._a = self._stay_inside(here[:3, 3], v, dt)
-        w, self._alpha = _follow(turn, spin, self._w, self._alpha, dt, s.max_turn_speed, s.max_turn_acceleration, s.max_turn_jerk)
+        w, self._alpha = _follow(turn, spin, self._w, self._alpha, dt, share * s.max_turn_speed, s.max_turn_acceleration, s.max_turn_jerk, s.catch_up)
         self._v, self._w, self._wanted = v, w, goal
         self._pose = make_pose(here[:3, :3] @ Rotation.from_rotvec(w * dt).as_matrix(), here[:3, 3] + v * dt)
         if not braking and not _close(self._pose, goal, 0.005, 0.03):
@@ -173,7 +192,7 @@ def _shorten(x: np.ndarray, limit: float) -> np.ndarray:
     return x * (limit / n) if n > limit else x
 
 
-def _follow(error: np.ndarray, ahead: np.ndarray, v: np.ndarray, a: np.ndarray, dt: float, speed: float, acceleration: float, jerk: float) -> tuple[np.ndarray, np.ndarray]:
+def _follow(error: np.ndarray, ahead: np.ndarray, v: np.ndarray, a: np.ndarray, dt: float, speed: float, acceleration: float, jerk: float, catch_up: float) -> tuple[np.ndarray, np.ndarray]:
     """Next velocity and acceleration of a point that should cover ``error`` within ``dt``, each ``(3,)``, within the limits."""
     distance = float(np.linalg.norm(error))
     wanted = error / dt
@@ -181,7 +200,7 @@ def _follow(error: np.ndarray, ahead: np.ndarray, v: np.ndarray, a: np.ndarray, 
     if far > 1e-4:  # behind by more than the target's own step: catch up only as fast as there is room left to brake
         a_brake = 0.6 * acceleration
         brake = a_brake * (np.sqrt(0.25 * dt * dt + 2 * far / a_brake) - 0.5 * dt)
-        wanted = _shorten(ahead, speed) + error / distance * min(brake, distance / dt)
+        wanted = _shorten(ahead, speed) + error / distance * min(brake, distance / dt, catch_up * speed)
     wanted = _shorten(wanted, speed)
     change = wanted - v
     room = jerk * dt * (np.sqrt(0.25 + 2 * float(np.linalg.norm(change)) / (jerk * dt * dt)) - 0.5)  # acceleration that can still fade out in time

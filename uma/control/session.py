@@ -45,8 +45,15 @@ class Session:
         self._started = autostart
         self._stopped = ""
 
-    def update(self, now: float, blockers: Sequence[str], has_work: bool, hold: str = "") -> Transition | None:
-        """Look at the inputs. ``blockers``: what is stale, one sentence each. ``hold``: why the work at hand cannot go on; empty if it can."""
+    def update(self, now: float, blockers: Sequence[str], has_work: bool, hold: str = "", gate: str = "") -> Transition | None:
+        """Look at the inputs.
+
+        Args:
+            blockers: what is stale, one sentence each.
+            has_work: whether there is something to do.
+            hold: why the work at hand cannot go on; empty if it can.
+            gate: what an operator has to do before it may; empty if nothing. That is no fault: READY, however long it takes.
+        """
         if self.state is State.FAULT:
             return None
         if self._stopped:
@@ -58,13 +65,13 @@ class Session:
                     self._started = self.autostart
                     return self._to(State.READY if not blockers else State.IDLE, f"held for over {self.hold_limit:g} s ({why}); start again", now)
                 return self._to(State.HOLD, why, now)
-            if not has_work:
-                return self._to(State.READY, "nothing to do", now)
+            if not has_work or gate:
+                return self._to(State.READY, f"waiting for {gate}" if has_work else "nothing to do", now)
             return self._to(State.RUNNING, "inputs are fresh again" if self.state is State.HOLD else self.reason, now)
         if blockers:
             return self._to(State.IDLE, "waiting for " + why, now)
-        if not (has_work and self._started and not hold):
-            missing = "something to do" if not has_work else hold or "/uma/start"
+        if not (has_work and self._started and not hold and not gate):
+            missing = "something to do" if not has_work else hold or (gate if self._started else "/uma/start")
             return self._to(State.READY, f"waiting for {missing}", now)
         return self._to(State.RUNNING, "started", now)
 

@@ -9,23 +9,27 @@ from dataclasses import dataclass, field
 import numpy as np
 from geometry_msgs.msg import PoseStamped
 from sensor_msgs.msg import JointState
+from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 from tf2_msgs.msg import TFMessage
 
 from uma.control.cadence import Cadence
+from uma.control.departure import departure
+from uma.control.gate import MODES, Gate
 from uma.control.safety import SafetyFilter, SafetySettings
 from uma.control.schedule import Schedule
 from uma.control.session import Session, State
 from uma.control.settings import setting
 from uma.control.watchdog import Watchdog
 from uma.geometry.se3 import invert
-from uma.types import RATE_HZ, InputError
-from uma_ros.convert import chunk_from, gripper_from, nanoseconds, pose_to
+from uma.types import RATE_HZ, InputError, ReferenceMotion
+from uma_ros.convert import chunk_from, gripper_from, motion_from, nanoseconds, pose_to, reference_from
 from uma_ros.frames import StaticFrames
 from uma_ros.gripper import ACTIONS, GripperClient, Hysteresis
 from uma_ros.inputs import check_age, check_state_pose
-from uma_ros.msg import ActionChunk
-from uma_ros.names import COMMAND, GRIPPER_JOINT, LATCHED, SENSOR_IN, Topics
+from uma_ros.msg import ActionChunk, MotionPrediction
+from uma_ros.msg import ReferenceMotion as ReferenceMsg
+from uma_ros.names import COMMAND, GRIPPER_JOINT, LATCHED, SENSOR_IN, STATUS, Topics
 from uma_ros.runtime import UmaNode, run_node
 from uma_ros.status import StatusSpeaker
 
@@ -51,6 +55,9 @@ class ControllerSettings:
     gripper_open_below: float = setting(0.4, "0 to 1; the gripper opens when an action is below", 0.0, 1.0)
     gripper_effort: float = setting(40.0, "N; effort asked of the gripper", 0.0, 235.0)
     gripper_action: str = setting("GripperCommand", "the action of control_msgs that the gripper's driver serves", choices=ACTIONS)
+    confirm: str = setting("off", "what waits for /uma/confirm before it moves: nothing, every new task, or every chunk (a single step)", choices=MODES)
+    heartbeat_s: float = setting(0.0, "s; longest silence of a remote operator's heartbeat before the arm is held; 0 = none is asked for", 0.0, 60.0)
+    max_departure: float = setting(0.0, "m; the arm is held while the predicted motion leaves the reference's path by more; 0 = never", 0.0, 2.0)
     safety: SafetySettings = field(default_factory=SafetySettings)
     topics: Topics = field(default_factory=Topics)
 
@@ -62,7 +69,9 @@ class ControllerNode(UmaNode):
         self.session = Session(s.autostart, s.hold_limit)
         self.schedule = Schedule(s.blend_s, s.lead_s)
         self.safety = SafetyFilter(s.safety)
-        self.watchdog = Watchdog({"robot": s.max_state_age, "gripper": s.max_state_age, "calibration": float("inf")})
+        limits = {"robot": s.max_state_age, "gripper": s.max_state_age, "calibration": float("inf")}
+        self.watchdog = Watchdog(limits | ({"operator": s.heartbeat_s} if s.heartbeat_s else {}))
+        self.gate = Gate(s.confirm)
         self.cadence = Cadence("targets", 1.0 / s.rate)
         self.hysteresis = Hysteresis(s.gripper_close_above, s.gripper_open_below)
         self.gripper = GripperClient(self, topics.gripper, s.gripper_effort, s.gripper_action)
@@ -72,7 +81,8 @@ class ControllerNode(UmaNode):
         self.measured: np.ndarray | None = None  # robot_ee_frame in the base frame
         self.T_robot_ee: np.ndarray | None = None  # of the chunk that is being followed
         self._chunk_stamp = self._chunk_heard = float("-inf")
-        self._held = ""
+        self._held = self._departed = ""
+        self._reference: ReferenceMotion | None = None
         self._blocked = True
         self._last_tick: float | None = None
         self._followed = False  # the filter stands where the robot was sent to
@@ -82,9 +92,18 @@ class ControllerNode(UmaNode):
         self.listen(PoseStamped, topics.robot_pose, self._on_pose, SENSOR_IN)
         self.listen(JointState, topics.joint_states, self._on_joints, SENSOR_IN)
         self.listen(TFMessage, "/tf_static", self._on_tf, LATCHED)
-        for name, action in (("start", self._start), ("stop", self._stop), ("recover", self._recover)):
+        if s.confirm != "off" or s.max_departure:
+            self.listen(ReferenceMsg, topics.active_reference, self._on_task, LATCHED)
+        if s.max_departure:
+            self.listen(MotionPrediction, topics.predicted_motion, self._on_motion, COMMAND)
+        if s.heartbeat_s:
+            self.listen(Header, topics.heartbeat, lambda _: self.watchdog.heard("operator", time.monotonic()), STATUS)
+        for name, action in (("start", self._start), ("stop", self._stop), ("recover", self._recover), ("confirm", self._confirm)):
             self.create_service(Trigger, f"/uma/{name}", action)
         self.publish_configuration()
+        self._rivals = ""
+        if not s.dry_run:
+            self.every(0.2, self._look_for_rivals)
         self.every(1.0 / s.rate, self._tick)
         self.every(0.2, self.status.publish)
 
@@ -144,7 +163,7 @@ class ControllerNode(UmaNode):
                 raise InputError("nothing is known of the robot's pose yet")
             self._chunk_heard = now
             self._update(now, t)
-            if self.session.state in (State.RUNNING, State.HOLD):
+            if self.gate.accepts and self.session.state in (State.RUNNING, State.HOLD):
                 if not self._followed:
                     self.safety.reset(self.measured @ T_robot_ee)
                     self._followed = True
@@ -153,11 +172,36 @@ class ControllerNode(UmaNode):
                     self.schedule.add(chunk, t, self.safety.pose)
                 except ValueError as error:
                     raise InputError(str(error)) from None
+                self.gate.took()
         except InputError as error:
             self.status.refuse(self.settings.topics.action_chunk_base, error)
             return
         self._chunk_stamp = chunk.stamp
         self.status.message.sequence = chunk.sequence
+
+    def _on_task(self, msg: ReferenceMsg) -> None:
+        """The task in force changed: consent to the one before does not count for it."""
+        self._departed = ""
+        try:
+            self._reference = reference_from(msg) if msg.keypoints else None
+        except InputError as error:
+            self._reference = None
+            self.status.refuse(self.settings.topics.active_reference, error)
+        if self.gate.mode != "off":
+            self.gate.close()
+            self.schedule.clear()
+            self._update(time.monotonic(), self.ros_time())
+
+    def _on_motion(self, msg: MotionPrediction) -> None:
+        if self._reference is None:
+            return
+        try:
+            away = departure(motion_from(msg), self._reference)
+        except (InputError, ValueError) as error:
+            self.status.refuse(self.settings.topics.predicted_motion, str(error))
+            return
+        limit = self.settings.max_departure
+        self._departed = f"the predicted motion leaves the reference by {away:.3f} m, limit {limit} m" if away > limit else ""
 
     # -- services -------------------------------------------------------------------------------------------------------------
 
@@ -171,8 +215,15 @@ class ControllerNode(UmaNode):
         self.get_logger().info("/uma/start")
         return response
 
+    def _confirm(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        response.success = self.gate.confirm()
+        response.message = "confirmed" if response.success else f"nothing waits for it (confirm is {self.gate.mode!r})"
+        self.get_logger().info(f"/uma/confirm: {response.message}")
+        return response
+
     def _stop(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         self.schedule.clear()
+        self.gate.close()
         self._say(self.session.stop(time.monotonic(), "stopped by /uma/stop, waiting for /uma/start"))
         response.success, response.message = True, "stopped: the pose is held"
         return response
@@ -186,6 +237,12 @@ class ControllerNode(UmaNode):
         self._forget()
         response.success, response.message = True, "recovered; call /uma/start to go on"
         return response
+
+    def _look_for_rivals(self) -> None:
+        """Two streams of targets would pull the arm to and fro: a bag that is played, or a second controller."""
+        topic = self.settings.topics.target_pose
+        count = self.count_publishers(topic)
+        self._rivals = f"{topic}: {count} publishers, this node must be the only one (a killed one counts for 20 s)" if count > 1 else ""
 
     # -- motion ---------------------------------------------------------------------------------------------------------------
 
@@ -201,23 +258,28 @@ class ControllerNode(UmaNode):
         if not self._followed or silent or self.session.state is State.FAULT:
             return  # never sent anywhere, or unknown where it is: the robot side holds
         if dt > 0:
-            follow = self.session.state is State.RUNNING or (self.session.state is State.HOLD and not self._blocked)
+            # A held target is tried again, so that the hold ends when it can; a plan whose outcome departs from the task is not.
+            follow = not self._departed and (self.session.state is State.RUNNING or (self.session.state is State.HOLD and not self._blocked))
             point = self.schedule.target(t) if follow else None
-            verdict = self.safety.step(None if point is None else point.pose, self.measured @ self.T_robot_ee, min(dt, 4 * period))
+            verdict = self.safety.step(None if point is None else point.pose, self.measured @ self.T_robot_ee, min(dt, 4 * period), dt)
             self._held = verdict.held
             self.status.message.num_held += bool(verdict.held)
             self.status.message.num_limited += bool(verdict.limited)
             if point is not None and not verdict.held:
                 self._command_gripper(point.gripper)
+            if point is not None and point.is_over:
+                self.gate.finished()
+                if self.gate.waiting:
+                    self.schedule.clear()
         self._send(self.safety.pose @ invert(self.T_robot_ee))
         self.cadence.beat(now)
 
     def _update(self, now: float, t: float) -> None:
         """Feed the session."""
-        blockers = self.watchdog.stale(now)
+        blockers = [*self.watchdog.stale(now), *([self._rivals] if self._rivals else [])]
         self._blocked = bool(blockers)
         last_due = self.schedule.last_due
-        hold = self._held
+        hold = self._held or self._departed
         if last_due is not None and t > last_due + 2.0 / RATE_HZ:
             hold = f"no fresh chunk: the last action was due {t - last_due:.1f} s ago, the policy is silent for {now - self._chunk_heard:.1f} s"
         elif last_due is None and self.session.state in (State.RUNNING, State.HOLD) and now - self._chunk_heard > 1.0:
@@ -225,7 +287,7 @@ class ControllerNode(UmaNode):
         recent = now - self._chunk_heard < 1.0 or self.session.state in (State.RUNNING, State.HOLD)
         if self.session.state is State.READY:
             hold = ""
-        self._say(self.session.update(now, blockers, recent, hold))
+        self._say(self.session.update(now, blockers, recent, hold, self.gate.waiting))
 
     def _say(self, transition) -> None:
         age = (self.ros_time() - self._chunk_stamp) * 1e3

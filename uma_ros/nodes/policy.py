@@ -26,7 +26,7 @@ from uma.types import InputError, MotionPrediction, Prediction
 from uma_ros.convert import camera_from, chunk_from, chunk_to, gripper_from, motion_to, nanoseconds, reference_from
 from uma_ros.frames import StaticFrames
 from uma_ros.inputs import Frame, FrameBuffer, check_age, check_image, check_state_pose
-from uma_ros.markers import clear_markers, motion_markers, reference_markers
+from uma_ros.markers import chunk_markers, clear_markers, motion_markers, reference_markers
 from uma_ros.msg import ActionChunk, PolicyStatus
 from uma_ros.msg import MotionPrediction as MotionMsg
 from uma_ros.msg import ReferenceMotion as ReferenceMsg
@@ -58,6 +58,7 @@ class PolicySettings:
     robot_ee_frame: str = setting("fr3_link8", "the frame whose pose the robot reports")
     max_image_age: float = setting(0.4, "s; older images are refused, longer silence is a HOLD", 0.02, 10.0)
     max_state_age: float = setting(0.3, "s; the same for robot and gripper state", 0.005, 10.0)
+    max_frozen: float = setting(1.0, "s; a camera that shows the same image for longer under new stamps is not believed; 0 = it is, as for noiseless images", 0.0, 60.0)
     require_controller: bool = setting(True, "make no chunks while the controller is silent, stopped or in FAULT; off for replays")
     prompt: str = setting("", "prompt file for this checkpoint, the task until another one comes; empty = none")
     recorded_task: str = setting("", "topic on which a recorded policy says its task (uma_ros/msg/ReferenceMotion), to be taken up; for replays")
@@ -83,6 +84,7 @@ class PolicyNode(UmaNode):
 
         self.worker = PolicyWorker(lambda: load(s), self, self.buffer, self.frames, s.replan_steps, s.predict_motion)
         self._controller: PolicyStatus | None = None
+        self._shown: dict[str, tuple[bytes, float]] = {}  # a sample of each image's pixels, and since when they have been the same
         self._goal: dict[str, tuple[Image, float]] = {}  # the halves of a goal that have come, and when
 
         self._chunks = self.speak(ActionChunk, topics.action_chunk, COMMAND)
@@ -126,9 +128,20 @@ class PolicyNode(UmaNode):
         def take() -> None:
             check_image(msg, kind)
             check_age(nanoseconds(msg.header.stamp), self.get_clock().now().nanoseconds, self.settings.max_image_age)
+            self._check_frozen(kind, msg)
             self.buffer.add_image(kind, msg)
 
         self._accept(topic, "camera" if kind == "rgb" else "depth", take)
+
+    def _check_frozen(self, kind: str, msg: Image) -> None:
+        """Raise `InputError` if the image has been the same for too long: a hung driver may go on stamping its last one, and no real sensor is without noise."""
+        limit, now = self.settings.max_frozen, time.monotonic()
+        pixels = bytes(memoryview(msg.data)[::97])
+        last, since = self._shown.get(kind, (b"", now))
+        if pixels != last:
+            self._shown[kind] = (pixels, now)
+        elif 0 < limit < now - since:
+            raise InputError(f"data: the same image for {now - since:.1f} s under new stamps, limit {limit:g} s")
 
     def _on_info(self, msg: CameraInfo) -> None:
         def take() -> None:
@@ -262,6 +275,7 @@ class PolicyNode(UmaNode):
 
     def on_chunk(self, frame: Frame, prediction: Prediction, stages_ms: dict[str, float]) -> None:
         self._chunks.publish(chunk_to(prediction.chunk, frame.rgb.header.stamp))
+        self._markers.publish(MarkerArray(markers=chunk_markers(prediction.chunk, frame.rgb.header.stamp)))
         self.cadence.beat(time.monotonic(), stages_ms["total"])
         message = self.status.message
         message.stages, message.latency_ms = list(stages_ms), [float(v) for v in stages_ms.values()]

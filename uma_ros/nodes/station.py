@@ -25,13 +25,14 @@ from uma.control.cadence import Cadence
 from uma.control.settings import setting
 from uma.types import InputError
 from uma_ros.calibration import Calibration, save_calibration
-from uma_ros.convert import camera_to, image_to, pose_from, pose_to, reference_to, stamp_from
-from uma_ros.msg import ReferenceMotion
+from uma_ros.convert import camera_to, image_to, pose_from, pose_to, reference_to, seconds, stamp_from
+from uma_ros.msg import ActionChunk, ReferenceMotion
 from uma_ros.names import CAMERA_OUT, COMMAND, GRIPPER_CLOSED, GRIPPER_JOINT, LATCHED, STATE_OUT, Topics
+from uma_ros.pace import Pace
 from uma_ros.runtime import UmaNode, run_node
 from uma_ros.status import StatusSpeaker
 from uma_sim.station import Station
-from uma_sim.tasks import insertion
+from uma_sim.tasks import MODULES
 
 STEP = 0.01
 """Simulated seconds between two states."""
@@ -41,9 +42,11 @@ STEP = 0.01
 class StationSettings:
     """The simulated scene and its pace."""
 
+    task: str = setting("insertion", "which scenes", choices=tuple(MODULES))
     seed: int = setting(0, "draws the scene", 0, 2**31 - 1)
     noise: bool = setting(True, "sensor noise in the images")
     real_time_factor: float = setting(1.0, "simulated seconds a second, at most", 0.05, 10.0)
+    max_latency: float = setting(0.2, "s; simulated time is slowed while chunks come later than this after their image, as on a slow machine; 0 = never", 0.0, 10.0)
     camera_rate: float = setting(15.0, "Hz; images, in simulated time", 1.0, 60.0)
     calibration_file: str = setting("", "where to write the scene's calibration for the extrinsics node; empty = nowhere")
     topics: Topics = field(default_factory=Topics)
@@ -53,7 +56,7 @@ class StationNode(UmaNode):
     def __init__(self) -> None:
         super().__init__("station", StationSettings())
         s, topics = self.settings, self.settings.topics
-        self.station = Station(s.seed, noise=s.noise)
+        self.station = Station(s.seed, s.task, noise=s.noise)
         self.T_link8_tcp = self.station.T_link8_tcp
         if s.calibration_file:
             tools = {("fr3_link8", self.station.ee_frame): self.T_link8_tcp}
@@ -66,7 +69,7 @@ class StationNode(UmaNode):
         self._goal: tuple[ServerGoalHandle, Future] | None = None
         self._settled_since = 0.0
         self.status = StatusSpeaker(self)
-        self.pace = Cadence("steps", STEP / s.real_time_factor)
+        self.cadence = Cadence("steps", STEP / s.real_time_factor)
 
         self.clock_out = self.create_publisher(Clock, "/clock", 1)
         self._pose = self.speak(PoseStamped, topics.robot_pose, STATE_OUT)
@@ -78,17 +81,19 @@ class StationNode(UmaNode):
         self._object = self.speak(PointCloud2, topics.sim_object, CAMERA_OUT)
         self._reference = self.speak(ReferenceMotion, topics.sim_reference, LATCHED)
         self._outcome = self.speak(String, topics.sim_outcome, LATCHED)
+        self.pace = Pace(STEP, s.real_time_factor, s.max_latency, time.monotonic())
         self.listen(PoseStamped, topics.target_pose, self._on_target, COMMAND)
+        self.listen(ActionChunk, topics.action_chunk, lambda m: self.pace.chunk(self._now() - seconds(m.header.stamp)), COMMAND)
         self._server = ActionServer(
             self, GripperCommand, topics.gripper, self._run_gripper, goal_callback=self._on_goal, cancel_callback=lambda _: CancelResponse.ACCEPT
         )
         self._publish_sight()  # the first picture compiles shaders; time starts after it
-        self._reference.publish(reference_to(insertion.plan_reference(self.station), stamp_from(self.start_time)))
+        self._reference.publish(reference_to(self.station.task.plan_reference(self.station), stamp_from(self.start_time)))
         self.publish_configuration()
         self._told = ("", "")
-        self._began = time.monotonic()
+        self.pace = Pace(STEP, s.real_time_factor, s.max_latency, time.monotonic())
         self.every(0.005, self._catch_up)
-        self.get_logger().info(f"scene {s.seed}, {type(self.station).__module__}; {s.real_time_factor:g} x real time")
+        self.get_logger().info(f"{s.task}, scene {s.seed}, {type(self.station).__module__}; {s.real_time_factor:g} x real time")
 
     # -- time -----------------------------------------------------------------------------------------------------------------
 
@@ -96,11 +101,7 @@ class StationNode(UmaNode):
         return self.start_time + self.num_steps * STEP
 
     def _catch_up(self) -> None:
-        """Let simulated time come closer to the time that is due, or slip if that is too far. Never in a burst: targets must get in between."""
-        due = (time.monotonic() - self._began) * self.settings.real_time_factor / STEP
-        if due - self.num_steps > 10:
-            self._began += (due - self.num_steps - 10) * STEP / self.settings.real_time_factor
-        for _ in range(min(int(due) - self.num_steps, 2)):
+        for _ in range(self.pace.due(time.monotonic(), 2)):
             self._step()
 
     def _step(self) -> None:
@@ -108,7 +109,7 @@ class StationNode(UmaNode):
             self.station.set_target(self.target, self.grip)
         self.station.advance(STEP)
         self.num_steps += 1
-        self.pace.beat(time.monotonic())
+        self.cadence.beat(time.monotonic())
         stamp = stamp_from(self._now())
         self.clock_out.publish(Clock(clock=stamp))
         pose = PoseStamped(pose=pose_to(self.station.flange_pose()))
@@ -146,10 +147,10 @@ class StationNode(UmaNode):
         cloud = PointCloud2(height=1, width=len(points), fields=fields, point_step=12, row_step=12 * len(points), is_dense=True, data=points.tobytes())
         cloud.header.frame_id, cloud.header.stamp = self.station.base_frame, stamp
         self._object.publish(cloud)
-        outcome = insertion.outcome(self.station)
+        outcome = self.station.task.outcome(self.station)
         if outcome != getattr(self, "_told", None):
             self._told = outcome
-            text = {"verdict": outcome[0], "reason": outcome[1], "seed": self.settings.seed, "time": round(self.station.time, 2)}
+            text = {"verdict": outcome[0], "reason": outcome[1], "task": self.settings.task, "seed": self.settings.seed, "time": round(self.station.time, 2)}
             self._outcome.publish(String(data=yaml.safe_dump(text, sort_keys=False)))
 
     # -- what the hardware would obey -----------------------------------------------------------------------------------------
@@ -200,9 +201,9 @@ class StationNode(UmaNode):
             done.set_result(not handle.is_cancel_requested)
 
     def diagnose(self) -> dict:
-        rate = self.pace.rate(time.monotonic()) * STEP
-        slow = 0 < rate < 0.9 * self.settings.real_time_factor
-        self.problem("pace", f"{rate:.2f} x real time, asked for {self.settings.real_time_factor:g}" if slow else "")
+        rate, asked = self.cadence.rate(time.monotonic()) * STEP, self.settings.real_time_factor
+        why = f"slowed to {self.pace.factor:.2f} x for the policy, whose chunks come late" if self.pace.factor < 0.9 * asked else "the machine is too slow"
+        self.problem("pace", f"{rate:.2f} x real time, asked for {asked:g}: {why}" if 0 < rate < 0.9 * asked else "")
         return {"real_time_factor": round(rate, 3), "outcome": ": ".join(self._told)}
 
     def close(self) -> None:

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import mujoco
 import numpy as np
 
 from uma.geometry import se3
 from uma.types import ReferenceMotion
-from uma_sim import grasping, holders
+from uma_sim import grasping, holders, reference, scene, utensils
+from uma_sim.holders import Holder
+from uma_sim.scene import Room
+from uma_sim.tasks import Task
+from uma_sim.tracked import RigidObject
+from uma_sim.utensils import Utensil
 
 if TYPE_CHECKING:
+    from uma_sim.demonstrator import Demonstrator
     from uma_sim.station import Station
 
 DEPTH = 0.03
@@ -18,6 +26,99 @@ DEPTH = 0.03
 
 CLEARANCE = 0.045
 """Least distance in metres of the TCP from the utensil's axis for the gripper to be clear of it."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One drawn scene.
+
+    Attributes:
+        room: robot, camera and light.
+        utensil, utensil_position (3,), utensil_yaw: what lies on the table, where, radians.
+        holders: two holders alike in everything but place.
+        goal: index of the holder that the utensil should go into; only the reference motion tells.
+        holder_color: RGBA.
+    """
+
+    room: Room
+    utensil: Utensil
+    utensil_position: np.ndarray
+    utensil_yaw: float
+    holders: tuple[Holder, Holder]
+    goal: int
+    holder_color: tuple[float, ...]
+
+
+def sample(seed: int, shape: str | None = None) -> Scene:
+    """Draw the scene of ``seed``; ``shape`` fixes the utensil's kind and leaves the rest as drawn."""
+    rng = np.random.default_rng(seed)
+    utensil = utensils.sample(rng, shape)
+    half_opening, height = float(rng.uniform(0.0375, 0.045)), float(rng.uniform(0.08, 0.11))
+    sides = int(rng.choice([4, 8]))
+    near = (float(rng.uniform(0.51, 0.64)), float(rng.uniform(0.12, 0.16)))
+    far = (float(rng.uniform(0.51, 0.64)), float(rng.uniform(0.27, 0.32)))
+    pair = tuple(Holder(c, float(rng.uniform(-0.4, 0.4)), half_opening, height, sides) for c in (near, far))
+    goal = int(rng.integers(2))
+    while True:
+        position = np.array([rng.uniform(0.38, 0.62), rng.uniform(-0.25, 0.0), utensil.handle_thickness / 2 + 0.004])
+        yaw = float(rng.uniform(-np.pi, np.pi))
+        axis = np.array([np.cos(yaw), np.sin(yaw)])
+        # Keep the utensil, and the open gripper above it, clear of the holders.
+        stations = position[:2] + np.linspace(-1, 1, 5)[:, None] * utensil.half_length * axis
+        if np.linalg.norm(stations[:, None] - np.array([near, far])[None], axis=-1).min() > half_opening + 0.055:
+            break
+    T_base_cam, table_color, start_joints = scene.random_camera(rng), scene.random_grey(rng), scene.random_joints(rng)
+    holder_color, light = utensils.vivid(rng), scene.random_light(rng)
+    return Scene(Room(start_joints, T_base_cam, table_color, light), utensil, position, yaw, pair, goal, holder_color)
+
+
+def add_bodies(spec: mujoco.MjSpec, drawn: Scene) -> None:
+    """The utensil, as the free body ``utensil``, and the two holders."""
+    utensils.add_body(spec, drawn.utensil, drawn.utensil_position, drawn.utensil_yaw)
+    for i, holder in enumerate(drawn.holders):
+        holders.add_body(spec, holder, f"holder{i}", drawn.holder_color)
+
+
+def track(station: Station) -> RigidObject:
+    """The utensil."""
+    utensil = station.scene.utensil
+    return RigidObject(station.model, station.data, "utensil", utensil.points(), (-utensil.half_length, utensil.half_length))
+
+
+def static_points(station: Station) -> np.ndarray:
+    """``(8, 3)`` four points on the rim of each holder, in the base frame."""
+    return np.concatenate([holder.rim_points() for holder in station.scene.holders])
+
+
+def grasp_pose(station: Station) -> np.ndarray:
+    """``(4, 4)`` where the expert would grasp the utensil as it lies now."""
+    T_object = station.object_pose()
+    return grasping.grasp_pose(station.scene.utensil, T_object, grasping.choose_end(T_object, station.ee_pose()), station.scene.holders)
+
+
+def lifted(station: Station) -> bool:
+    """The whole utensil is more than 6 cm above the table."""
+    return bool(station.object_points()[:, 2].min() > 0.06)
+
+
+def may_drop(station: Station, height: float) -> bool:
+    """Held at more than ``height`` metres, and not between the holders, where it could not be grasped again."""
+    T_object = station.object_pose()
+    gap = min(float(np.linalg.norm(T_object[:2, 3] - h.center)) for h in station.scene.holders)
+    return station.grasped() and bool(T_object[2, 3] > height) and gap > 0.18
+
+
+def demonstrator(goal: int | None = None) -> Demonstrator:
+    """The expert that puts the utensil into holder ``goal``; None for the scene's."""
+    from uma_sim.demonstrators.insertion import Inserter
+
+    return Inserter(goal)
+
+
+def instruction(station: Station, goal: int) -> str:
+    """The utensil's name, and which of the two holders, which stand one behind the other as the camera sees them."""
+    depth = [float(se3.apply(se3.invert(station.T_base_cam), h.rim_points().mean(0))[2]) for h in station.scene.holders]
+    return f"put the {station.scene.utensil.shape} into the {'near' if depth[goal] < depth[1 - goal] else 'far'} holder"
 
 
 def low_and_rim(station: Station, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -53,7 +154,7 @@ def outcome(station: Station) -> tuple[str, str]:
     is high, "completely inside" is: it stands in the holder (`is_inside`: lower end inside the walls and less than 3 cm above the table, the
     axis inside the opening at the rim), it is at rest, and the gripper is open and at least 4.5 cm away from it.
 
-    The verdict is "success", "wrong_holder" (the same for the other holder), or "in_progress"; the reason says what is missing.
+    The verdict is "success", "wrong_goal" (the same for the other holder), or "in_progress"; the reason says what is missing.
     """
     goal = station.scene.goal
     held = station.pads_in_contact() > 0
@@ -63,7 +164,7 @@ def outcome(station: Station) -> tuple[str, str]:
                 return "in_progress", "inside, not yet let go"
             if station.object_speed() > 0.03:
                 return "in_progress", "inside, not yet at rest"
-            return ("success", "stands in the goal holder") if index == goal else ("wrong_holder", "stands in the other holder")
+            return ("success", "stands in the goal holder") if index == goal else ("wrong_goal", "stands in the other holder")
     if held:
         return "in_progress", "held"
     low, high, _ = low_and_rim(station, goal)
@@ -89,20 +190,8 @@ def _planned_poses(station: Station, index: int) -> list[np.ndarray]:
     return [start, lifted, above, inserted]
 
 
-def _interpolated(poses: list[np.ndarray], count: int) -> list[np.ndarray]:
-    if count == 2:
-        return [poses[0], poses[3]]
-    if count == 3:
-        return [poses[0], poses[2], poses[3]]
-    out = []
-    for s in np.linspace(0, len(poses) - 1, count):
-        i = min(int(s), len(poses) - 2)
-        out.append(se3.interpolate(poses[i], poses[i + 1], float(s - i)))
-    return out
-
-
 def plan_reference(
-    station: Station, rng: np.random.Generator | None = None, num_keypoints: int = 6, num_waypoints: int = 4, holder: int | None = None
+    station: Station, rng: np.random.Generator | None = None, num_keypoints: int = 6, num_waypoints: int = 4, goal: int | None = None, pinned: int = 0
 ) -> ReferenceMotion:
     """What a person would sketch from the present scene alone: the utensil lifted, upright above the holder, and inserted.
 
@@ -110,7 +199,8 @@ def plan_reference(
         rng: picks the keypoints among the utensil's surface points; None spreads them evenly.
         num_keypoints: 1 to 16.
         num_waypoints: 2 or more per keypoint, the first at the present place.
-        holder: index of the holder; None for the scene's goal.
+        goal: index of the holder; None for the scene's.
+        pinned: how many points of the holder's rim are added as keypoints that stay, 0 to 4.
 
     Returns:
         The motion in the camera frame.
@@ -119,19 +209,31 @@ def plan_reference(
         ValueError: a count is out of range.
     """
     points = station.scene.utensil.points()
-    if not 1 <= num_keypoints <= len(points) or num_waypoints < 2:
-        raise ValueError(f"num_keypoints={num_keypoints} (1 to {len(points)}), num_waypoints={num_waypoints} (2 or more)")
-    if rng is None:
-        chosen = np.unique(np.linspace(0, len(points) - 1, num_keypoints).round().astype(int))
-    else:
-        chosen = np.sort(rng.choice(len(points), num_keypoints, replace=False))
-    index = station.scene.goal if holder is None else holder
+    chosen = reference.choose(len(points), num_keypoints, num_waypoints, rng)
+    index = station.scene.goal if goal is None else goal
+    poses = reference.interpolated(_planned_poses(station, index), num_waypoints)
     T_cam_base = se3.invert(station.T_base_cam)
-    poses = _interpolated(_planned_poses(station, index), num_waypoints)
-    waypoints = np.stack([se3.apply(T_cam_base @ T, points[chosen]) for T in poses], axis=1)
-    return ReferenceMotion(tuple(waypoints), frame=station.camera.frame, object_label=station.scene.utensil.shape)
+    paths = np.stack([se3.apply(T_cam_base @ T, points[chosen]) for T in poses], axis=1)
+    rim = station.scene.holders[index].rim_points()[:pinned]
+    return reference.sketch(paths, rim, station.T_base_cam, station.camera.frame, station.scene.utensil.shape)
 
 
 def wrong_reference(station: Station, **kwargs) -> ReferenceMotion:
     """`plan_reference` for the other holder: what a policy that follows its reference should then do instead."""
-    return plan_reference(station, holder=1 - station.scene.goal, **kwargs)
+    return plan_reference(station, goal=1 - station.scene.goal, **kwargs)
+
+
+TASK = Task(
+    name="insertion",
+    sample=sample,
+    add_bodies=add_bodies,
+    track=track,
+    static_points=static_points,
+    outcome=outcome,
+    plan_reference=plan_reference,
+    demonstrator=demonstrator,
+    taken=lifted,
+    grasp_pose=grasp_pose,
+    may_drop=may_drop,
+    instruction=instruction,
+)

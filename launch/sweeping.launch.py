@@ -1,0 +1,11 @@
+"""ros2 launch uma_ros sweeping.launch.py [station:=sim|hardware] [checkpoint:=...] [config:=...] [record:=...] [dry_run:=true] [rviz:=true] [seed:=0]"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+from graph_launch import describe
+
+
+def generate_launch_description():
+    return describe("sweeping")

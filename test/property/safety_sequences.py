@@ -1,0 +1,188 @@
+"""Target sequences made to break the safety filter, and what has to hold of its answers.
+
+    python test/property/safety_sequences.py --sequences 100000 [--first 0] [--processes 2]
+
+prints for every limit the worst that was seen, as a share of the limit, over all sequences, and exits with 1 if one was passed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import sys
+from collections import Counter
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from uma.control.collision import collision
+from uma.control.safety import FR3, SafetyFilter, SafetySettings
+from uma.geometry.se3 import make_pose, rotation_angle
+
+DOWN = np.diag([1.0, -1.0, -1.0])
+KINDS = ("walk", "jumps", "zigzag", "edges", "broken", "gaps", "stuck", "calm")
+STEPS = (4, 28)
+"""Control periods of a sequence, from and below."""
+
+
+def draw(seed: int) -> tuple[str, SafetySettings, np.ndarray, list[np.ndarray | None], list[np.ndarray | None], np.ndarray]:
+    """Kind, settings, the pose it starts from, targets, measured poses (None = where the filter sent the arm), and periods in seconds."""
+    rng = np.random.default_rng([seed, 40])
+    kind = KINDS[seed % len(KINDS)]
+    settings = SafetySettings(ramp_s=float(rng.choice([0.0, 1.0])), max_lead_m=float(rng.choice([0.12, 0.5])), max_jerk=float(rng.choice([4000.0, 500.0])))
+    n = int(rng.integers(*STEPS))
+    low, high = np.array(settings.workspace_min), np.array(settings.workspace_max)
+    start = make_pose(DOWN @ Rotation.from_euler("xyz", rng.uniform(-0.5, 0.5, 3)).as_matrix(), rng.uniform([0.3, -0.45, 0.1], [0.7, 0.45, 0.6]))
+    dt = np.full(n, 1 / 125) if rng.random() < 0.5 else rng.uniform(0.004, 0.03, n)
+
+    def pose(p: np.ndarray, turn: np.ndarray) -> np.ndarray:
+        return make_pose(start[:3, :3] @ Rotation.from_rotvec(turn).as_matrix(), p)
+
+    here = start[:3, 3]
+    if kind == "walk":
+        p, r = here + np.cumsum(rng.normal(0, 0.02, (n, 3)), 0), np.cumsum(rng.normal(0, 0.1, (n, 3)), 0)
+    elif kind in ("jumps", "gaps", "broken", "stuck"):
+        p, r = rng.uniform(low - 0.2, high + 0.2, (n, 3)), rng.uniform(-3, 3, (n, 3))
+        hold = int(rng.integers(1, 8))
+        p, r = (np.repeat(x, hold, 0)[:n] for x in (p, r))
+    elif kind == "zigzag":
+        sign, way, turn = (-1.0) ** np.arange(n)[:, None], rng.normal(0, 0.1, 3), rng.normal(0, 1, 3)
+        p, r = here + sign * way, sign * turn
+    elif kind == "edges":
+        p, r = np.where(rng.random((n, 3)) < 0.5, low, high) + rng.uniform(-0.05, 0.05, (n, 3)), np.zeros((n, 3))
+        p = np.repeat(p, 12, 0)[:n]
+    else:  # calm: slow enough that nothing may be changed
+        t = np.cumsum(dt)[:, None]
+        p, r = here + 0.05 * rng.uniform(-1, 1, 3) * t**2, 0.1 * rng.uniform(-1, 1, 3) * t**2
+    targets: list[np.ndarray | None] = [pose(a, b) for a, b in zip(p, r, strict=True)]
+    measured: list[np.ndarray | None] = [None] * n
+    for i in range(n):
+        if kind == "gaps" and rng.random() < 0.4:
+            targets[i] = None
+        elif kind == "broken" and rng.random() < 0.4:
+            bad, how = targets[i].copy(), rng.integers(4)
+            bad[tuple(rng.integers(0, [3, 4]))] = [np.nan, np.inf, 1e9, -3.0][how]
+            targets[i] = bad
+        elif kind == "stuck":
+            measured[i] = make_pose(start[:3, :3], here + rng.normal(0, 1e-3, 3))
+    return kind, settings, start, targets, measured, dt
+
+
+@dataclass
+class Worst:
+    """Largest share of each limit that was reached, and what was broken.
+
+    Attributes:
+        share: limit -> value over limit.
+        broken: one sentence each, with the seed.
+        kinds, steps, held: counts.
+    """
+
+    share: dict[str, float] = field(default_factory=dict)
+    broken: list[str] = field(default_factory=list)
+    kinds: Counter[str] = field(default_factory=Counter)
+    steps: int = 0
+    held: int = 0
+
+    def see(self, seed: int, name: str, value: float, limit: float) -> None:
+        """One value against its limit."""
+        self.share[name] = max(self.share.get(name, 0.0), value / limit)
+        if not value <= limit:
+            self.broken.append(f"seed {seed}: {name} {value:.6g}, limit {limit:.6g}")
+
+    def add(self, other: Worst) -> None:
+        """Take in what another one has seen."""
+        for name, value in other.share.items():
+            self.share[name] = max(self.share.get(name, 0.0), value)
+        self.broken += other.broken
+        self.kinds += other.kinds
+        self.steps += other.steps
+        self.held += other.held
+
+
+def run(seed: int, worst: Worst) -> None:
+    """Send one sequence through a filter and hold every answer against every limit."""
+    kind, settings, start, targets, measured, dts = draw(seed)
+    f = SafetyFilter(settings)
+    f.reset(start)
+    worst.kinds[kind] += 1
+    low, high = np.array(settings.workspace_min), np.array(settings.workspace_max)
+    poses = [start]
+    for target, told, dt in zip(targets, measured, dts, strict=True):
+        arm = f.pose if told is None else told
+        try:
+            verdict = f.step(target, arm, float(dt))
+        except Exception as error:  # whatever it is: a target must never end the controller
+            worst.broken.append(f"seed {seed}: raised {error!r}")
+            return
+        T = verdict.pose
+        worst.steps += 1
+        worst.held += bool(verdict.held)
+        worst.see(seed, "not finite", float(not np.isfinite(T).all()), 0.5)
+        worst.see(seed, "rotation error", float(np.abs(T[:3, :3] @ T[:3, :3].T - np.eye(3)).max()), 1e-9)
+        worst.see(seed, "outside the workspace (m)", float(np.maximum(low - T[:3, 3], T[:3, 3] - high).max()), 1e-3)
+        if target is not None and not np.isfinite(target).all():
+            worst.see(seed, "a broken target not held", float(not verdict.held), 0.5)
+        if target is not None and np.isfinite(target).all() and collision(clip(target, low, high), settings.collision):
+            worst.see(seed, "a colliding target not held", float(not verdict.held), 0.5)
+        if kind == "calm":
+            worst.see(seed, "a calm target changed (m)", float(np.linalg.norm(T[:3, 3] - target[:3, 3])), 1e-3)
+            worst.see(seed, "a calm target turned (rad)", float(rotation_angle(T[:3, :3], target[:3, :3])), 9e-3)
+        poses.append(T)
+    p = np.stack([T[:3, 3] for T in poses])
+    turn = np.stack([Rotation.from_matrix(a[:3, :3].T @ b[:3, :3]).as_rotvec() for a, b in zip(poses, poses[1:], strict=False)])
+    v = np.concatenate([np.zeros((1, 3)), np.diff(p, axis=0) / dts[:, None]])
+    a = np.concatenate([np.zeros((1, 3)), np.diff(v, axis=0) / dts[:, None]])
+    # A jerk limit far below the robot's gives way where a wall or an irregular period demands to brake; the robot's own never does.
+    worst.see(seed, "jerk", float(np.linalg.norm(np.diff(a, axis=0) / dts[:, None], axis=1).max()), FR3["jerk"])
+    for name, steps, speed, acceleration in (
+        ("", np.diff(p, axis=0), settings.max_speed, settings.max_acceleration), ("turn ", turn, settings.max_turn_speed, settings.max_turn_acceleration),
+    ):  # fmt: skip
+        v = np.concatenate([np.zeros((1, 3)), steps / dts[:, None]])
+        a = np.diff(v, axis=0) / dts[:, None]
+        worst.see(seed, f"{name}speed", float(np.linalg.norm(v, axis=1).max()), speed * (1 + 1e-6))
+        worst.see(seed, f"{name}acceleration", float(np.linalg.norm(a, axis=1).max()), acceleration * (1 + 1e-3) if not name else FR3["turn_acceleration"])
+
+
+def clip(target: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """The target as the workspace box lets it through."""
+    return make_pose(target[:3, :3], np.clip(target[:3, 3], low, high))
+
+
+def run_range(first: int, count: int) -> Worst:
+    """Sequences ``first`` to ``first + count - 1``."""
+    worst = Worst()
+    for seed in range(first, first + count):
+        run(seed, worst)
+    return worst
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sequences", type=int, default=100_000)
+    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
+    args = parser.parse_args()
+    from tqdm import tqdm
+
+    size = 500
+    jobs = [(first, min(size, args.first + args.sequences - first)) for first in range(args.first, args.first + args.sequences, size)]
+    total = Worst()
+    with multiprocessing.get_context("spawn").Pool(args.processes) as pool:
+        for result in tqdm(pool.imap_unordered(_job, jobs), total=len(jobs), unit=f" x {size}"):
+            total.add(result)
+    print(f"{args.sequences} sequences from seed {args.first}, {total.steps} steps, {total.held} held; {dict(total.kinds)}")
+    for name, share in total.share.items():
+        print(f"  {name:32s} {share:.4f} of the limit")
+    print("\n".join(total.broken[:20]) or "every limit held")
+    return bool(total.broken)
+
+
+def _job(job: tuple[int, int]) -> Worst:
+    return run_range(*job)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

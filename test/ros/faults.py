@@ -1,0 +1,283 @@
+"""What happens when something breaks while the arm moves: every fault on the live simulated graph, as a table.
+
+    python test/ros/faults.py [--repeats 20] [--only NAME ...] [--json FILE]
+
+Each time the arm is under way to a point 35 cm off when the fault begins. "at rest" is how long after that the arm moved for the last time (faster than 5 mm/s, by
+the robot's own clock, looked at for four seconds); "peak" is its fastest in that time. Safe is a run whose peak is no faster than the plan with what the
+filter may add, and which comes to rest where it has to. "said" is what the controller gave as its reason.
+After the fault is over a new task is given, with /uma/start if it is asked for, and the arm has to move.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent)]
+import conftest  # noqa: E402, F401  (a ROS domain of its own on this host)
+import numpy as np  # noqa: E402
+from geometry_msgs.msg import Point, PoseStamped  # noqa: E402
+from harness import TOPICS, Graph  # noqa: E402
+from rich.console import Console  # noqa: E402
+from rich.progress import track  # noqa: E402
+from rich.table import Table  # noqa: E402
+from rosgraph_msgs.msg import Clock  # noqa: E402
+from sensor_msgs.msg import CameraInfo, Image  # noqa: E402
+from uma_ros.msg import KeypointTrajectory, PolicyStatus, ReferenceMotion  # noqa: E402
+
+from uma.control.safety import SafetySettings  # noqa: E402
+from uma.types import RATE_HZ  # noqa: E402
+from uma_ros.convert import chunk_from, chunk_to, pose_from, pose_to, seconds, stamp_from  # noqa: E402
+from uma_ros.names import CABLE_IN, CAMERA_OUT  # noqa: E402
+
+TOOL = 0.1597
+WATCH = 4.0
+"""Seconds after the fault begins in which the arm is watched."""
+
+LIMITS = SafetySettings()
+FASTEST = 0.015 * RATE_HZ + LIMITS.catch_up * LIMITS.max_speed + 0.1
+"""m/s: the scripted policy's plan, what the filter may add to make up for a lag, and what the arm itself may overshoot."""
+
+
+class Relay:
+    """Stands where the camera node stood, and can lie: `alter` maps (kind, image) to what is passed on, None = nothing."""
+
+    def __init__(self, graph: Graph) -> None:
+        node = graph.client.node
+        self.alter: Callable[[str, Image], Image | None] = lambda kind, image: image
+        pairs = ((Image, "rgb", TOPICS.rgb), (Image, "depth", TOPICS.depth), (CameraInfo, "camera_info", TOPICS.camera_info), (CameraInfo, "depth_info", TOPICS.depth_info))
+        for kind, name, topic in pairs:
+            out = node.create_publisher(kind, topic, CAMERA_OUT)
+
+            def hear(msg, name=name, out=out) -> None:
+                told = self.alter(name, msg) if name in ("rgb", "depth") else msg
+                if told is not None:
+                    out.publish(told)
+
+            node.create_subscription(kind, f"{TOPICS.sim_camera}/{name}", hear, CABLE_IN)
+
+
+@contextmanager
+def killed(graph: Graph, name: str) -> Iterator[None]:
+    graph.kill(name)
+    yield
+    graph.start(name)
+
+
+@contextmanager
+def stopped(graph: Graph, name: str) -> Iterator[None]:
+    pid = graph.supervisor.processes[name].pid
+    os.killpg(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.killpg(pid, signal.SIGCONT)
+
+
+@contextmanager
+def lying(graph: Graph, alter: Callable[[str, Image], Image | None]) -> Iterator[None]:
+    graph.relay.alter = alter
+    yield
+    graph.relay.alter = lambda kind, image: image
+
+
+@contextmanager
+def frozen(graph: Graph) -> Iterator[None]:
+    """The same image again and again under new stamps."""
+    first: dict[str, Image] = {}
+
+    def again(kind: str, image: Image) -> Image:
+        kept = first.setdefault(kind, image)
+        return Image(header=image.header, height=kept.height, width=kept.width, encoding=kept.encoding, is_bigendian=kept.is_bigendian, step=kept.step, data=kept.data)
+
+    with lying(graph, again):
+        yield
+
+
+def no_depth(kind: str, image: Image) -> Image:
+    """Depth that is invalid everywhere."""
+    if kind == "depth":
+        image.data = np.full(image.height * image.width, np.nan, np.float32).tobytes()
+    return image
+
+
+@contextmanager
+def bad_chunk(graph: Graph, change: Callable) -> Iterator[None]:
+    """One bad chunk among good ones, before the extrinsics node."""
+    msg = chunk_to(chunk_from(graph.client.chunks[-1]))
+    change(msg)
+    graph.client.out["chunk"].publish(msg)
+    yield
+
+
+@contextmanager
+def time_turned_back(graph: Graph) -> Iterator[None]:
+    """A second clock says, once, that it is ten seconds ago."""
+    c = graph.client
+    out = c.node.create_publisher(Clock, "/clock", 1)
+    c.wait(lambda: out.get_subscription_count() > 3, 10.0, "listeners to the clock")
+    out.publish(Clock(clock=stamp_from(c.ros_time() - 10.0)))
+    yield
+    c.node.destroy_publisher(out)
+
+
+@contextmanager
+def two_publishers(graph: Graph) -> Iterator[None]:
+    """Another node sends targets: where the arm is, so that it fights for the arm without pulling it away."""
+    c = graph.client
+    with c.rival() as rival:
+
+        def push() -> None:
+            msg = PoseStamped(pose=pose_to(c.ee()))
+            msg.header.frame_id, msg.header.stamp = "fr3_link0", stamp_from(c.ros_time())
+            rival.publish(msg)
+
+        timer = c.node.create_timer(0.02, push)
+        yield
+        c.node.destroy_timer(timer)
+
+
+@contextmanager
+def slow(graph: Graph) -> Iterator[None]:
+    """A chunk takes a second."""
+    Path(os.environ["UMA_TEST_SLOW"]).touch()
+    yield
+    Path(os.environ["UMA_TEST_SLOW"]).unlink()
+
+
+def _nan(msg) -> None:
+    msg.poses[3].position.x = float("nan")
+
+
+def _past(msg) -> None:
+    msg.header.stamp = stamp_from(seconds(msg.header.stamp) - 5.0)
+
+
+FAULTS: dict[str, tuple[Callable[[Graph], object], bool]] = {
+    "nothing (to compare with)": (lambda g: nullcontext(), False),
+    **{f"SIGKILL {name}": (lambda g, name=name: killed(g, name), True) for name in ("policy", "camera", "extrinsics", "controller", "station")},
+    **{f"SIGSTOP {name}": (lambda g, name=name: stopped(g, name), True) for name in ("policy", "camera", "extrinsics", "controller", "station")},
+    "camera stalls": (lambda g: lying(g, lambda kind, image: None), True),
+    "camera frozen, new stamps": (frozen, True),
+    "depth all invalid": (lambda g: lying(g, no_depth), True),
+    "policy takes 1 s": (slow, False),
+    "chunk with NaN": (lambda g: bad_chunk(g, _nan), False),
+    "chunk from the past": (lambda g: bad_chunk(g, _past), False),
+    "clock jumps back": (time_turned_back, False),
+    "two publishers of targets": (two_publishers, True),
+}
+"""name -> (what breaks, within a context; whether the arm has to come to rest)."""
+
+
+def run(name: str, folder: Path) -> dict:
+    """One fault, once, on a graph of its own."""
+    make, must_rest = FAULTS[name]
+    relayed = name.startswith(("camera ", "depth "))
+    graph = Graph(folder, without=("camera",) if relayed else ())
+    c = graph.client
+    try:
+        if relayed:
+            graph.relay = Relay(graph)
+        graph.begin()
+
+        def go(*way: float) -> None:
+            p = c.ee()[:3, 3] + way
+            msg = ReferenceMotion(keypoints=[KeypointTrajectory(waypoints=[Point(x=float(p[0]), y=float(p[1]), z=float(p[2] - TOOL))])])
+            msg.header.frame_id = "fr3_link0"
+            c.send(msg)
+
+        # Upward and away from the scene, wherever the arm stands.
+        there = np.array([0.5, -0.3, 0.55]) - c.ee()[:3, 3]
+        go(*(0.35 * there / np.linalg.norm(there)))
+        start = c.ee()[:3, 3]
+        c.wait(lambda: np.linalg.norm(c.ee()[:3, 3] - start) > 0.04, 30.0, "motion")
+        seen, at = len(c.history), len(c.poses)
+        began = c.poses[-1][0]
+        with make(graph):
+            end = time.monotonic() + WATCH
+            while time.monotonic() < end:
+                c.spin(0.05)
+            said = [m.reason for m in c.history[seen:] if m.node == "controller" and m.state in (PolicyStatus.HOLD, PolicyStatus.IDLE, PolicyStatus.FAULT)]
+            refused = [m.refused for m in c.history[seen:] if m.refused]
+            times, speed = _speeds(c.poses[at - 1 :])
+        moving = times[speed > 0.005]
+        row = {
+            "rest_s": float(moving[-1] - began) if len(moving) else 0.0, "peak": float(speed.max(initial=0.0)), "must_rest": must_rest,
+            "said": said[-1] if said else "", "refused": refused[-1] if refused else "", "alive": sorted(graph.alive()),
+        }  # fmt: skip
+        row["is_safe"] = bool(row["peak"] <= FASTEST and (not must_rest or row["rest_s"] < WATCH - 0.3))
+        row["recovered"] = _recovers(graph, go)
+        return row
+    finally:
+        graph.close()
+
+
+def _speeds(poses: list) -> tuple[np.ndarray, np.ndarray]:
+    """Times and speeds in m/s of the flange, over 50 ms."""
+    if len(poses) < 7:
+        return np.zeros(0), np.zeros(0)
+    t = np.array([p[0] for p in poses])
+    x = np.stack([pose_from(m.pose, "pose")[:3, 3] for _, m in poses])
+    return t[5:], np.linalg.norm(x[5:] - x[:-5], axis=1) / np.maximum(t[5:] - t[:-5], 1e-3)
+
+
+def _recovers(graph: Graph, go: Callable[..., None]) -> bool:
+    """A new task moves the arm again, after /uma/recover and /uma/start where the controller asks for them."""
+    c = graph.client
+    try:
+        c.wait(lambda: all(c.state(n) in (PolicyStatus.READY, PolicyStatus.RUNNING, PolicyStatus.HOLD) for n in ("policy",)), 60.0, "the policy")
+        c.spin(1.0)
+        if c.state("controller") == PolicyStatus.FAULT:
+            c.call("/uma/recover")
+        start = c.ee()[:3, 3]
+        for _ in range(7):
+            c.call("/uma/start")
+            go(0.0, 0.0, -0.12)
+            end = time.monotonic() + 6.0
+            while time.monotonic() < end:
+                c.spin(0.1)
+                if np.linalg.norm(c.ee()[:3, 3] - start) > 0.05:
+                    return True
+    except AssertionError:
+        pass
+    return False
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=20)
+    parser.add_argument("--only", nargs="*", default=list(FAULTS), choices=list(FAULTS), metavar="NAME")
+    parser.add_argument("--json", default="")
+    args = parser.parse_args()
+    console, rows = Console(width=200), {}
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["UMA_TEST_SLOW"] = str(Path(folder) / "slow")
+        jobs = [(name, i) for name in args.only for i in range(args.repeats)]
+        for name, i in track(jobs, "faults", console=Console(stderr=True)):
+            Path(os.environ["UMA_TEST_SLOW"]).unlink(missing_ok=True)
+            rows.setdefault(name, []).append(run(name, Path(folder) / f"{name.replace(' ', '_')}_{i}"))
+            if args.json:
+                Path(args.json).write_text(json.dumps(rows, indent=2) + "\n")
+    table = Table(title=f"{args.repeats} times each, seed 3, a scripted policy; the peak must not exceed {FASTEST:.2f} m/s")
+    for heading in ("fault", "at rest (s): median", "worst", "peak (m/s)", "safe", "recovered", "what the controller said"):
+        table.add_column(heading)
+    for name, runs in rows.items():
+        rest, peak = [r["rest_s"] for r in runs], max(r["peak"] for r in runs)
+        safe, recovered = (f"{sum(r[key] for r in runs)}/{len(runs)}" for key in ("is_safe", "recovered"))
+        when = (f"{np.median(rest):.2f}", f"{max(rest):.2f}") if FAULTS[name][1] else ("goes on", "")
+        table.add_row(name, *when, f"{peak:.2f}", safe, recovered, runs[-1]["said"] or runs[-1]["refused"])
+    console.print(table)
+    return int(any(not r["is_safe"] for runs in rows.values() for r in runs))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,44 @@
+"""A coarse model of what the tool may run into: the table under it and the robot's own column."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from uma.control.settings import check_settings, setting
+
+TOOL = (("gripper", (0.0, 0.0, -0.08), 0.05), ("coupling", (0.0, 0.0, -0.15), 0.045), ("wrist", (0.0, 0.0, -0.22), 0.06))
+"""Spheres about a 2F-85 and the end of an FR3: name, centre in the end-effector frame (z out of the gripper) and radius, metres. The fingertips are
+no sphere: they have to come near the table, and the workspace box bounds them."""
+
+
+@dataclass(frozen=True)
+class CollisionSettings:
+    """What the tool must stay clear of, in the base frame."""
+
+    is_checked: bool = setting(True, "hold before the gripper's body or the wrist meets the table or the robot's column")
+    table_height: float = setting(0.0, "m; height of the table over the base frame", -1.0, 1.0)
+    column_radius: float = setting(0.14, "m; of the robot's own column, an upright cylinder about the base frame's origin", 0.0, 0.5)
+    column_height: float = setting(0.75, "m; of that column", 0.0, 2.0)
+    clearance: float = setting(0.01, "m; least distance to either", 0.0, 0.2)
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+
+def collision(T_base_ee: np.ndarray, settings: CollisionSettings) -> str:
+    """What a pose ``(4, 4)`` of the end effector would come too close to, in words; empty if nothing."""
+    if not settings.is_checked:
+        return ""
+    for name, centre, radius in TOOL:
+        p = T_base_ee[:3, :3] @ np.array(centre) + T_base_ee[:3, 3]
+        above = float(p[2]) - settings.table_height - radius
+        if above < settings.clearance:
+            return f"the {name} would come to {above:.3f} m over the table, limit {settings.clearance} m"
+        beside = float(np.hypot(p[0], p[1])) - settings.column_radius
+        over = float(p[2]) - settings.column_height
+        room = (np.hypot(max(beside, 0.0), max(over, 0.0)) if max(beside, over) > 0 else max(beside, over)) - radius
+        if room < settings.clearance:
+            return f"the {name} would come to {room:.3f} m from the robot's column, limit {settings.clearance} m"
+    return ""

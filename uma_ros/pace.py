@@ -1,0 +1,42 @@
+"""How fast simulated time runs: as fast as asked for, slower while the policy does not keep up."""
+
+from __future__ import annotations
+
+SLOWEST = 0.2
+"""Share of the pace asked for that is never gone below: images, and with them the watchdogs' signs of life, must keep coming."""
+
+RECOVERY = 0.2
+"""Share of the pace asked for that is won back in a second."""
+
+MOST_OWED = 10
+"""Steps that may be made up for after a pause; what is owed beyond is dropped."""
+
+
+class Pace:
+    """Says how many simulation steps are due. A machine that is too slow for the policy in real time then shows the policy and not its own lateness.
+
+    Args:
+        step: simulated seconds of a step.
+        factor: simulated seconds a second, at most.
+        max_latency: simulated seconds from an image to its chunk above which time is slowed; 0 = never.
+        now: seconds on any steady clock, as for all methods.
+    """
+
+    def __init__(self, step: float, factor: float, max_latency: float, now: float) -> None:
+        self._step, self._asked, self._max_latency = step, factor, max_latency
+        self._then, self._owed = now, 0.0
+        self.factor = factor
+
+    def chunk(self, latency: float) -> None:
+        """A chunk came, ``latency`` simulated seconds after its image. One alone at most halves the pace, whatever its stamp says."""
+        if 0 < self._max_latency < latency:
+            self.factor = max(SLOWEST * self._asked, self.factor * max(self._max_latency / latency, 0.5))
+
+    def due(self, now: float, most: int) -> int:
+        """How many steps to take now, ``most`` of them: never a burst, so that targets get in between."""
+        passed, self._then = max(now - self._then, 0.0), now
+        self.factor = min(self._asked, self.factor + RECOVERY * self._asked * passed)
+        self._owed = min(self._owed + passed * self.factor / self._step, MOST_OWED)
+        steps = min(int(self._owed), most)
+        self._owed -= steps
+        return steps

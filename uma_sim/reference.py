@@ -1,0 +1,45 @@
+"""From planned object poses to a sketched reference motion: the part that all tasks share."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from uma.geometry import se3
+from uma.types import MAX_KEYPOINTS, ReferenceMotion
+
+
+def interpolated(poses: list[np.ndarray], count: int) -> list[np.ndarray]:
+    """``count`` poses ``(4, 4)`` along a planned path; two are its ends, three have the last stop before the end between them."""
+    if count == 2:
+        return [poses[0], poses[-1]]
+    if count == 3:
+        return [poses[0], poses[-2], poses[-1]]
+    out = []
+    for s in np.linspace(0, len(poses) - 1, count):
+        i = min(int(s), len(poses) - 2)
+        out.append(se3.interpolate(poses[i], poses[i + 1], float(s - i)))
+    return out
+
+
+def choose(count: int, num_keypoints: int, num_waypoints: int, rng: np.random.Generator | None) -> np.ndarray:
+    """Indices of the keypoints among ``count`` surface points, increasing; without ``rng`` spread evenly.
+
+    Raises:
+        ValueError: a count is out of range.
+    """
+    if not 1 <= num_keypoints <= count or num_waypoints < 2:
+        raise ValueError(f"num_keypoints={num_keypoints} (1 to {count}), num_waypoints={num_waypoints} (2 or more)")
+    if rng is None:
+        return np.unique(np.linspace(0, count - 1, num_keypoints).round().astype(int))
+    return np.sort(rng.choice(count, num_keypoints, replace=False))
+
+
+def sketch(paths_cam: np.ndarray, pinned: np.ndarray, T_base_cam: np.ndarray, frame: str, label: str) -> ReferenceMotion:
+    """The reference in the camera frame.
+
+    Args:
+        paths_cam: ``(K, W, 3)`` waypoints of each keypoint, camera frame.
+        pinned: ``(P, 3)`` points that stay, base frame; dropped beyond `MAX_KEYPOINTS` in all.
+    """
+    points = se3.apply(se3.invert(T_base_cam), pinned[: MAX_KEYPOINTS - len(paths_cam)])
+    return ReferenceMotion((*paths_cam, *points[:, None]), frame=frame, object_label=label)

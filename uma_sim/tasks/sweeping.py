@@ -1,0 +1,270 @@
+"""Sweeping: paper scraps from the table into one of two dustpans that look alike, with a hand brush."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import mujoco
+import numpy as np
+
+from uma.geometry import se3
+from uma.types import ReferenceMotion
+from uma_sim import brushes, grasping, reference, scene, utensils
+from uma_sim.brushes import Brush, Dustpan
+from uma_sim.grasping import wrap
+from uma_sim.scene import Room
+from uma_sim.tasks import Task
+from uma_sim.tracked import RigidObject
+
+if TYPE_CHECKING:
+    from uma_sim.demonstrator import Demonstrator
+    from uma_sim.station import Station
+
+SCRAPS = 6
+"""Pieces of paper in every scene: with the brush's ten points they make the 16 that are tracked."""
+
+RADIUS = 0.030
+"""Metres around the middle of the pile within which they lie."""
+
+PAST_LIP = 0.030
+"""How far behind the lip the brush's face ends its stroke, metres."""
+
+BEHIND = 0.028
+"""Metres between the brush's face and the nearest scrap where a stroke begins."""
+
+LOW = 0.0015
+"""Height of the bristles' tips over the table in a stroke, metres."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One drawn scene.
+
+    Attributes:
+        room: robot, camera and light.
+        brush, brush_position (2,), brush_yaw: what stands on the table, where, radians.
+        scraps: ``(SCRAPS, 6)`` of each: x, y, yaw, half sizes.
+        pans: two dustpans alike in everything but place.
+        goal: index of the dustpan that the scraps should go into; only the reference motion tells.
+        pan_color: RGBA.
+        scrap_colors: RGBA of each.
+    """
+
+    room: Room
+    brush: Brush
+    brush_position: np.ndarray
+    brush_yaw: float
+    scraps: np.ndarray
+    pans: tuple[Dustpan, Dustpan]
+    goal: int
+    pan_color: tuple[float, ...]
+    scrap_colors: tuple[tuple[float, ...], ...]
+
+
+def sample(seed: int) -> Scene:
+    """Draw the scene of ``seed``."""
+    rng = np.random.default_rng([seed, 20])
+    brush = brushes.sample_brush(rng)
+    middle = np.array([rng.uniform(0.45, 0.53), rng.uniform(-0.02, 0.06)])
+    half_width, depth, height = rng.uniform(0.072, 0.080), rng.uniform(0.10, 0.12), rng.uniform(0.018, 0.026)
+    pans = []
+    for side in (1, -1):
+        # From the +y direction toward +x for the one and toward the base for the other; far enough apart to stand side by side.
+        heading = np.pi / 2 - side * float(np.radians(rng.uniform(40, 66)))
+        inward = np.array([np.cos(heading), np.sin(heading)])
+        aside = rng.uniform(-0.010, 0.010) * np.array([-inward[1], inward[0]])
+        lip = middle + rng.uniform(0.120, 0.150) * inward + aside
+        pans.append(Dustpan((float(lip[0]), float(lip[1])), heading, float(half_width), float(depth), float(height)))
+    places: list[np.ndarray] = []
+    while len(places) < SCRAPS:
+        r, angle = RADIUS * np.sqrt(rng.uniform()), rng.uniform(-np.pi, np.pi)
+        place = middle + r * np.array([np.cos(angle), np.sin(angle)])
+        if all(np.linalg.norm(place - other) > 0.019 for other in places):
+            places.append(place)
+    sizes = rng.uniform([0.006, 0.005, 0.004], [0.009, 0.007, 0.006], (SCRAPS, 3))
+    scraps = np.concatenate([np.array(places), rng.uniform(-np.pi, np.pi, (SCRAPS, 1)), sizes], -1)
+    goal = int(rng.integers(2))
+    position, yaw = np.array([rng.uniform(0.40, 0.60), rng.uniform(-0.27, -0.17)]), float(rng.uniform(-np.pi, np.pi))
+    white = [tuple(float(c) for c in (*(rng.uniform(0.85, 1.0) * np.array([1.0, 1.0, rng.uniform(0.8, 1.0)])), 1.0)) for _ in range(SCRAPS)]
+    return Scene(scene.random_room(rng), brush, position, yaw, scraps, (pans[0], pans[1]), goal, utensils.vivid(rng), tuple(white))
+
+
+def add_bodies(spec: mujoco.MjSpec, drawn: Scene) -> None:
+    """The free bodies ``brush`` and ``scrap0`` to ``scrap5``, and the two dustpans."""
+    brushes.add_brush(spec, drawn.brush, np.array([*drawn.brush_position, 0.001]), drawn.brush_yaw)
+    for i, pan in enumerate(drawn.pans):
+        brushes.add_dustpan(spec, pan, f"pan{i}", drawn.pan_color)
+    for i, (row, color) in enumerate(zip(drawn.scraps, drawn.scrap_colors, strict=True)):
+        brushes.add_scrap(spec, f"scrap{i}", row[3:], np.array([row[0], row[1], row[5] + 0.001]), float(row[2]), color)
+
+
+class BrushAndScraps(RigidObject):
+    """The brush, with the scraps among its tracked points."""
+
+    def __init__(self, station: Station) -> None:
+        reach = 0.6 * station.scene.brush.half_length
+        super().__init__(station.model, station.data, "brush", station.scene.brush.points(), (-reach, reach))
+        self._scraps = np.array([station.model.body(f"scrap{i}").id for i in range(SCRAPS)])
+        self._scrap_dofs = np.array([int(station.model.joint(f"scrap{i}").dofadr[0]) for i in range(SCRAPS)])
+        self._tops = np.concatenate([np.zeros((SCRAPS, 2)), station.scene.scraps[:, 5:]], -1)
+
+    def points(self) -> np.ndarray:
+        """``(16, 3)`` ten on the brush, then one on each scrap's face, now, in the base frame."""
+        R = self._data.xmat[self._scraps].reshape(-1, 3, 3)
+        return np.concatenate([super().points(), self._data.xpos[self._scraps] + np.einsum("nij,nj->ni", R, self._tops)])
+
+    def scraps(self) -> np.ndarray:
+        """``(SCRAPS, 3)`` middles of the scraps in the base frame."""
+        return self._data.xpos[self._scraps].copy()
+
+    def scrap_speed(self) -> float:
+        """Of the fastest scrap, m/s."""
+        return float(np.linalg.norm(self._data.qvel[self._scrap_dofs[:, None] + np.arange(3)], axis=-1).max())
+
+
+def outcome(station: Station) -> tuple[str, str]:
+    """How the episode stands: ``(verdict, reason)``.
+
+    The paper calls it a success when the debris is contained in the dustpan. Here: the middle of every scrap is behind the lip and between the walls
+    of the goal dustpan, the scraps are at rest, and the brush has been taken out of the pan, so that it holds nothing in place; it may stay in
+    hand, as the task asks.
+    """
+    thing, goal = station.object, station.scene.goal
+    scraps = thing.scraps()
+    for index in (goal, 1 - goal):
+        if station.scene.pans[index].holds(scraps).all():
+            if bristles_height(station) < 0.02 and station.scene.pans[index].local(thing.pose()[:2, 3])[0] > -station.scene.brush.half_length:
+                return "in_progress", "all inside, the brush as well"
+            if thing.scrap_speed() > 0.03:
+                return "in_progress", "all inside, not yet at rest"
+            return ("success", "all scraps in the goal dustpan") if index == goal else ("wrong_goal", "all scraps in the other dustpan")
+    inside = int(station.scene.pans[goal].holds(scraps).sum())
+    lies = abs(float(thing.pose()[2, 2])) < 0.7
+    return "in_progress", f"{inside} of {SCRAPS} inside" + (", held" if station.pads_in_contact() else ", the brush has toppled" if lies else "")
+
+
+def bristles_height(station: Station) -> float:
+    """Metres from the table to the bristles' tips of an upright brush."""
+    return float(station.object_pose()[2, 3]) - station.scene.brush.drop
+
+
+def static_points(station: Station) -> np.ndarray:
+    """``(8, 3)`` four points on the rim of each dustpan, in the base frame."""
+    return np.concatenate([pan.rim_points() for pan in station.scene.pans])
+
+
+def turn_to(axis_yaw: float, yaw_ee: float) -> float:
+    """Of the two gripper yaws along an axis, the one in the middle of the wrist's range; near the tie the present one decides."""
+    return min((wrap(axis_yaw), wrap(axis_yaw + np.pi)), key=lambda yaw: abs(yaw) + 0.4 * abs(wrap(yaw - yaw_ee)))
+
+
+def grasp_pose(station: Station) -> np.ndarray:
+    """``(4, 4)`` top-down grasp of the brush's grip, as it stands now."""
+    T = station.object_pose()
+    yaw = turn_to(grasping.bearing(T[:3, 0]), grasping.bearing(station.ee_pose()[:3, 0]))
+    return grasping.top_down(yaw, T[:3, 3])
+
+
+def stroke_yaw(pan: Dustpan, yaw_ee: float) -> float:
+    """Yaw of the gripper while it sweeps into ``pan``: the grip across the way."""
+    return turn_to(pan.heading + np.pi / 2, yaw_ee)
+
+
+def stroke_ends(brush: Brush, pan: Dustpan, scraps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where the middle of the brush is at the beginning and the end of a stroke; each ``(2,)``, in the pan's frame.
+
+    Args:
+        scraps: ``(n, 2)`` those still to be swept, base frame.
+    """
+    local = pan.local(scraps)
+    room = pan.half_width - brush.half_length - 0.006
+    aside = float(np.clip(local[:, 1].mean(), -room, room))
+    begin = float(local[:, 0].min()) - 0.009 - BEHIND - brush.half_thickness
+    return np.array([begin, aside]), np.array([PAST_LIP - brush.half_thickness, aside])
+
+
+def taken(station: Station) -> bool:
+    """The gripper holds the brush, which has left its place."""
+    return station.grasped() and float(np.linalg.norm(station.object_pose()[:2, 3] - station.scene.brush_position)) > 0.03
+
+
+def may_drop(station: Station, height: float) -> bool:
+    """Held low enough to land on its bristles, and ``height`` metres and more from where it stood."""
+    away = float(np.linalg.norm(station.object_pose()[:2, 3] - station.scene.brush_position))
+    return station.grasped() and bristles_height(station) < 0.012 and away > height
+
+
+def demonstrator(goal: int | None = None) -> Demonstrator:
+    """The expert that sweeps into dustpan ``goal``; None for the scene's."""
+    from uma_sim.demonstrators.sweeping import Sweeper
+
+    return Sweeper(goal)
+
+
+def instruction(station: Station, goal: int) -> str:
+    """Which of the two dustpans, which stand side by side as the camera sees them."""
+    middle = [float(se3.apply(se3.invert(station.T_base_cam), pan.rim_points().mean(0))[0]) for pan in station.scene.pans]
+    return f"sweep the paper into the {'left' if middle[goal] < middle[1 - goal] else 'right'} dustpan"
+
+
+def plan_reference(
+    station: Station, rng: np.random.Generator | None = None, num_keypoints: int = 6, num_waypoints: int = 4, goal: int | None = None, pinned: int = 0
+) -> ReferenceMotion:
+    """What a person would sketch from the present scene alone: the brush behind the scraps and then in the dustpan, each scrap in the dustpan.
+
+    Args:
+        rng: picks the keypoints among the tracked points; None spreads them evenly over brush and scraps.
+        num_keypoints: 1 to 16.
+        num_waypoints: 2 or more per keypoint, the first at the present place.
+        goal: index of the dustpan; None for the scene's.
+        pinned: how many points of the dustpan's rim are added as keypoints that stay, 0 to 4.
+
+    Returns:
+        The motion in the camera frame.
+
+    Raises:
+        ValueError: a count is out of range.
+    """
+    brush, pan = station.scene.brush, station.scene.pans[station.scene.goal if goal is None else goal]
+    start, points = station.object_pose(), station.object_points()
+    chosen = reference.choose(len(points), num_keypoints, num_waypoints, rng)
+    T_grasp = grasp_pose(station)
+    yaw = stroke_yaw(pan, grasping.bearing(T_grasp[:3, 0]))
+    T_ee_brush = se3.invert(T_grasp) @ start
+    scraps = station.object.scraps()
+    poses = [start]
+    begin, end = stroke_ends(brush, pan, scraps[:, :2])
+    for xy, rise in ((begin, 0.06), (begin, LOW), (end, LOW)):
+        poses.append(grasping.top_down(yaw, np.array([*pan.base(xy), brush.drop + rise])) @ T_ee_brush)
+    local = pan.local(points[:, :2])
+    # The brush's face pushes the nearest scraps ahead of it; those in front are pushed by these, or lie where they were.
+    ahead = end[0] + brush.half_thickness + 0.012 + 0.35 * (local[:, 0] - local[len(brush.points()) :, 0].min())
+    swept = np.concatenate([pan.base(np.stack([np.maximum(ahead, local[:, 0]), np.clip(local[:, 1], -0.06, 0.06)], -1)), points[:, 2:] + brushes.FLOOR], -1)
+    paths = []
+    for k in chosen:
+        if k < len(brush.points()):
+            path = np.array([se3.apply(T, brush.points()[k]) for T in reference.interpolated(poses, num_waypoints)])
+        else:
+            # A scrap lies still until the stroke, which is the last of the plan's three legs.
+            s = np.array([0.0, 1.0]) if num_waypoints == 2 else np.array([0.0, 0.0, 1.0]) if num_waypoints == 3 else np.linspace(-2, 1, num_waypoints).clip(0)
+            path = points[k] + s[:, None] * (swept[k] - points[k])
+        paths.append(se3.apply(se3.invert(station.T_base_cam), path))
+    return reference.sketch(np.array(paths), pan.rim_points()[:pinned], station.T_base_cam, station.camera.frame, "brush")
+
+
+TASK = Task(
+    name="sweeping",
+    sample=sample,
+    add_bodies=add_bodies,
+    track=BrushAndScraps,
+    static_points=static_points,
+    outcome=outcome,
+    plan_reference=plan_reference,
+    demonstrator=demonstrator,
+    taken=taken,
+    grasp_pose=grasp_pose,
+    may_drop=may_drop,
+    instruction=instruction,
+    max_steps=260,
+)
