@@ -17,7 +17,7 @@ setup(
         "demo": ["rich>=13", "matplotlib>=3.8", "pillow>=11"],
         "siglip2": ["transformers>=5.23,<6", "tokenizers>=0.22"],
         "perception": ["opencv-python-headless>=4.13,<5"],
-        "robot": ["pylibfranka>=0.21,<0.22", "pymodbus>=3.9,<4", "pyserial>=3.5"],
+        "robot": ["pylibfranka>=0.21,<0.22", "pymodbus>=3.10,<4", "pyserial>=3.5"],
         "train": ["tyro>=1,<2", "rich>=13", "tensorboard>=2.20"],
         "test": ["pytest>=8", "pytest-timeout>=2", "pytest-xdist>=3", "hypothesis>=6", "ruff>=0.9"],
     },

@@ -1,7 +1,8 @@
 """Calibration files: where the camera stands and how the tool is mounted.
 
-Two formats: ours (YAML, below) and DROID's ``calibration_info.json``. DROID's poses are camera -> robot base with extrinsic xyz Euler
-angles, in the camera's optical axes, keyed ``<serial>_left``.
+Three formats: ours (YAML, below), DROID's ``calibration_info.json``, and the improved calibrations of DROID's episodes that Karl Pertsch
+published as ``cam2base_extrinsics.json``. The latter two hold poses camera -> robot base with extrinsic xyz Euler angles, in the camera's
+optical axes; DROID keys them ``<serial>_left``, the other ``<episode id>`` and therein ``<serial>``, beside figures on their quality.
 
     camera_frame: zed_left_camera_frame_optical
     base_frame: fr3_link0
@@ -25,6 +26,9 @@ from scipy.spatial.transform import Rotation
 from uma.geometry.se3 import from_quaternion, make_pose, quaternion
 from uma.types import InputError
 
+MAX_BYTES = 256 * 1024 * 1024
+"""Largest file that is read; that of DROID's 36,000 episodes has some 20 MB."""
+
 
 @dataclass(frozen=True)
 class Calibration:
@@ -46,10 +50,11 @@ class Calibration:
 
 
 def load_calibration(path: str | Path, camera: str = "", camera_frame: str = "zed_left_camera_frame_optical", base_frame: str = "fr3_link0") -> Calibration:
-    """Read either format.
+    """Read any of the formats.
 
     Args:
-        camera: key in a DROID file, such as ``23897859_left``; may stay empty if the file has one left camera.
+        camera: key in a DROID file, such as ``23897859_left``, or ``<episode id>/<serial>`` in one of its episodes; may stay empty if the
+            file leaves no choice.
         camera_frame, base_frame: what to call the frames of a DROID file, which names none.
 
     Raises:
@@ -57,6 +62,8 @@ def load_calibration(path: str | Path, camera: str = "", camera_frame: str = "ze
     """
     path = Path(path)
     try:
+        if path.stat().st_size > MAX_BYTES:
+            raise ValueError(f"{path.stat().st_size} bytes, limit {MAX_BYTES}")
         text = path.read_text()
         data = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
     except (OSError, ValueError, yaml.YAMLError) as error:
@@ -65,6 +72,8 @@ def load_calibration(path: str | Path, camera: str = "", camera_frame: str = "ze
         raise InputError(f"calibration {path}: {type(data).__name__}, must be a mapping")
     if "T_base_cam" in data:
         return _ours(data, path)
+    if any(isinstance(entry, dict) and _serials(entry) for entry in data.values()):
+        return _episodes(data, path, camera, camera_frame, base_frame)
     return _droid(data, path, camera, camera_frame, base_frame)
 
 
@@ -94,13 +103,43 @@ def _droid(data: dict, path: Path, camera: str, camera_frame: str, base_frame: s
     key = camera or (left[0] if len(left) == 1 else "")
     if key not in cameras:
         raise InputError(f"calibration {path}: camera {camera!r}, must be one of {', '.join(cameras) or '(the file holds none)'}")
-    pose = np.array(cameras[key]["pose"], dtype=float)
-    if pose.shape != (6,) or not np.isfinite(pose).all():
-        raise InputError(f"calibration {path}: {key}.pose: {pose}, must be 6 finite numbers x y z rx ry rz")
     stamp = cameras[key].get("timestamp")
-    date = None if stamp is None else datetime.fromtimestamp(float(stamp), UTC)
-    # Lower-case axes are extrinsic in scipy.
-    return Calibration(camera_frame, base_frame, make_pose(Rotation.from_euler("xyz", pose[3:]).as_matrix(), pose[:3]), {}, date, "DROID: extrinsic xyz Euler, camera to base")
+    try:
+        date = None if stamp is None else datetime.fromtimestamp(float(stamp), UTC)
+    except (TypeError, ValueError, OverflowError, OSError):
+        raise InputError(f"calibration {path}: {key}.timestamp: {stamp!r}, must be seconds since 1970") from None
+    T = _euler_pose(cameras[key]["pose"], f"calibration {path}: {key}.pose")
+    return Calibration(camera_frame, base_frame, T, {}, date, "DROID: extrinsic xyz Euler, camera to base")
+
+
+def _euler_pose(entry: object, name: str) -> np.ndarray:
+    try:
+        pose = np.array(entry, dtype=float)
+    except (TypeError, ValueError):
+        pose = np.zeros(0)
+    if pose.shape != (6,) or not np.isfinite(pose).all():
+        raise InputError(f"{name}: {entry}, must be 6 finite numbers x y z rx ry rz")
+    return make_pose(Rotation.from_euler("xyz", pose[3:]).as_matrix(), pose[:3])  # lower-case axes are extrinsic in scipy
+
+
+def _serials(entry: dict) -> list[str]:
+    """Keys of an episode's entry that are cameras: a serial number, perhaps with a side. What stands beside them is about quality."""
+    return [key for key, value in entry.items() if key.removesuffix("_left").removesuffix("_right").isdigit() and isinstance(value, list)]
+
+
+def _episodes(data: dict, path: Path, camera: str, camera_frame: str, base_frame: str) -> Calibration:
+    episode, _, serial = camera.rpartition("/")
+    if not episode and len(data) == 1:
+        episode = next(iter(data))
+    if not isinstance(data.get(episode), dict):
+        some = ", ".join(list(data)[:3])
+        raise InputError(f"calibration {path}: camera {camera!r}, must be EPISODE/SERIAL with one of the file's {len(data)} episodes, such as {some}")
+    found = _serials(data[episode])
+    key = serial or (found[0] if len(found) == 1 else "")
+    if key not in found:
+        raise InputError(f"calibration {path}: camera {camera!r}, must be one of {', '.join(f'{episode}/{s}' for s in found) or '(the episode holds none)'}")
+    T = _euler_pose(data[episode][key], f"calibration {path}: {episode}/{key}")
+    return Calibration(camera_frame, base_frame, T, {}, None, "DROID episodes, calibrated anew: extrinsic xyz Euler, camera to base")
 
 
 def save_calibration(calibration: Calibration, path: str | Path) -> None:

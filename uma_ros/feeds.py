@@ -71,7 +71,8 @@ class SimFeed:
     """Passes the simulated camera's frames on as they are, without decoding them."""
 
     def __init__(self, node: UmaNode, outlets: Outlets) -> None:
-        cable = node.settings.topics.sim_camera
+        self._outlets, self._cable = outlets, node.settings.topics.sim_camera
+        cable = self._cable
         for kind, source, publisher, counts in (
             (Image, "rgb", outlets.rgb, False),
             (CameraInfo, "camera_info", outlets.rgb_info, False),
@@ -88,7 +89,8 @@ class SimFeed:
 
     def diagnose(self) -> tuple[dict[str, Any], str]:
         """Values for the diagnostics, and what is wrong."""
-        return {}, ""
+        waits = not self._outlets.frames.count
+        return {}, f"waiting for {self._cable}/rgb of the simulated station; on hardware, set another source" if waits else ""
 
     def close(self) -> None: ...
 
@@ -110,8 +112,8 @@ class DeviceFeed:
             began = time.monotonic()
             try:
                 frame = session.cycle(began)
-            except DeviceError as error:
-                self._fatal = str(error)
+            except Exception as error:  # also what a vendor's library throws: the thread must not end without a word
+                self._fatal = str(error) if isinstance(error, (DeviceError, InputError)) else f"{type(error).__name__}: {error}"
                 self._node.get_logger().error(self._fatal)
                 return
             if session.said != said:

@@ -58,7 +58,7 @@ def test_what_ros2_run_and_launch_need_is_installed(install):
     share, programs = install / "uma_ros/share/uma_ros", install / "uma_ros/lib/uma_ros"
     for name in ("package.xml", "launch/insertion.launch.py", "launch/replay.launch.py", "config/insertion.yaml", "config/reference_insertion.yaml", "msg/ActionChunk.msg", "srv/PredictMotion.srv"):
         assert (share / name).exists(), name
-    for name in ("camera", "controller", "extrinsics", "policy", "recorder", "station", "uma"):
+    for name in ("camera", "controller", "extrinsics", "franka", "gripper", "policy", "recorder", "robot", "station", "uma"):
         assert os.access(programs / name, os.X_OK), name
     assert (install / "uma_ros/share/ament_index/resource_index/packages/uma_ros").exists()
 

@@ -79,6 +79,25 @@ def test_a_folder_of_frames_comes_out_under_the_zeds_names(tmp_path):
         assert b.close() == 0
 
 
+def test_a_damaged_frame_in_a_folder_is_named_in_the_diagnostics(tmp_path):
+    (tmp_path / "camera.yaml").write_text(yaml.safe_dump({"width": 8, "height": 6, "fx": 7.0, "fy": 7.0, "cx": 3.5, "cy": 2.5}))
+    Picture.fromarray(np.zeros((6, 8, 3), np.uint8)).save(tmp_path / "0.png")
+    (tmp_path / "0.depth.npy").write_bytes(b"\x93NUMPY nonsense")
+    b = Bench(tmp_path, source="folder", **{"folder.path": str(tmp_path)})
+    try:
+        b.wait(lambda: "0.depth.npy" in b.diagnostics.get("folder", ""), "the file's name")
+    finally:
+        assert b.close() == 0
+
+
+def test_the_simulated_source_says_that_it_waits_for_the_station(tmp_path):
+    b = Bench(tmp_path)
+    try:
+        b.wait(lambda: "on hardware, set another source" in b.diagnostics.get("sim", ""), "what it waits for")
+    finally:
+        assert b.close() == 0
+
+
 def test_another_drivers_topics_come_out_under_ours_with_one_stamp(tmp_path):
     b = Bench(tmp_path, source="topics", **{"inputs.preset": "realsense", "inputs.name": "camera"})
     names = ("/camera/camera/color/image_raw", "/camera/camera/aligned_depth_to_color/image_raw", "/camera/camera/color/camera_info")

@@ -152,6 +152,33 @@ def test_droids_calibration_is_extrinsic_xyz_camera_to_base(tmp_path):
     assert np.allclose(found.T_base_cam[:3, 3], [0.3, 0.5, 0.4]) and found.date.year == 2023 and "extrinsic xyz" in found.convention
 
 
+def test_the_calibrations_of_droids_episodes_have_the_same_convention_and_are_named_by_episode_and_serial(tmp_path):
+    pose, path = [0.3, 0.5, 0.4, -1.9, 0.2, 0.8], tmp_path / "cam2base_extrinsics.json"
+    one = {"23897859": pose, "23897859_metric_type": "IoU", "23897859_quality_metric": 0.9, "relative_path": "success/2023"}
+    path.write_text(json.dumps({"LAB+1+2023-08-17": one}))
+    (tmp_path / "calibration_info.json").write_text(json.dumps({"23897859_left": {"pose": pose, "timestamp": 1.7e9}}))
+    droid = calibration.load_calibration(tmp_path / "calibration_info.json")
+    found = calibration.load_calibration(path)
+    assert np.array_equal(found.T_base_cam, droid.T_base_cam) and found.date is None and "calibrated anew" in found.convention
+    two = {"23897859_left": pose, "23897859_right": [0.0] * 6, "quality": [1, 2]}
+    path.write_text(json.dumps({"LAB+1+2023-08-17": one, "LAB+2+2023-08-18": two}))
+    assert np.array_equal(calibration.load_calibration(path, "LAB+1+2023-08-17/23897859").T_base_cam, droid.T_base_cam)
+    assert np.array_equal(calibration.load_calibration(path, "LAB+2+2023-08-18/23897859_right").T_base_cam, np.eye(4))
+    for camera, words in (("", "EPISODE/SERIAL with one of the file's 2 episodes"), ("LAB+2+2023-08-18/", "one of LAB.*23897859_left"), ("LAB+1+2023-08-17/1", "one of")):
+        with pytest.raises(InputError, match=words):
+            calibration.load_calibration(path, camera)
+    path.write_text(json.dumps({"E": {"23897859": [1, 2]}}))
+    with pytest.raises(InputError, match="E/23897859: .*6 finite numbers"):
+        calibration.load_calibration(path)
+
+
+def test_a_calibration_of_absurd_size_is_not_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(calibration, "MAX_BYTES", 100)
+    (tmp_path / "c.json").write_text("[" + "0," * 100 + "0]")
+    with pytest.raises(InputError, match="bytes, limit 100"):
+        calibration.load_calibration(tmp_path / "c.json")
+
+
 @pytest.mark.parametrize("name, text, words", [
     ("a.yaml", "[1, 2]", "must be a mapping"),
     ("b.yaml", "camera_frame: c\nbase_frame: b\nT_base_cam: {xyz: [0, 0, 0], xyzw: [0, 0, 0, 0]}", "norm 0"),
@@ -160,6 +187,8 @@ def test_droids_calibration_is_extrinsic_xyz_camera_to_base(tmp_path):
     ("e.json", '{"1_left": {"pose": [1, 2]}}', "6 finite numbers"),
     ("f.json", '{"1_left": {"pose": [0,0,0,0,0,0]}, "2_left": {"pose": [0,0,0,0,0,0]}}', "one of 1_left, 2_left"),
     ("g.json", "{", "g.json"),
+    ("h.json", '{"1_left": {"pose": "x"}}', "6 finite numbers"),
+    ("i.json", '{"1_left": {"pose": [0,0,0,0,0,0], "timestamp": "soon"}}', "seconds since 1970"),
     ("missing.yaml", None, "missing.yaml"),
 ])
 def test_a_bad_calibration_is_refused_by_entry(tmp_path, name, text, words):

@@ -41,11 +41,11 @@ HOME = fr3.forward(np.array([0.0, -0.35, 0.0, -2.35, 0.0, 2.0, 0.785]))
 class Bench:
     """A simulated arm, the node on it, and a stand-in for the controller."""
 
-    def __init__(self, folder, **parameters) -> None:
+    def __init__(self, folder, late: bool = False, **parameters) -> None:
         host = f"127.{os.getpid() % 200 + 20}.{time.monotonic_ns() % 250 + 1}.3"  # libfranka's port is fixed, the address need not be
-        self.arm = subprocess.Popen([sys.executable, str(SERVER), host], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        while self.arm.stdout.readline().strip() != "ready":
-            assert self.arm.poll() is None
+        self.host, self.arm = host, None
+        if not late:
+            self.switch_on()
         values = {"fci.host": host, "fci.hold_after": 1.0, "max_target_age": 2.0, **parameters}  # the machine may be busy
         self.supervisor = Supervisor(folder / "log")
         self.supervisor.start(NodeSpec("franka", values, module="uma_ros.nodes.franka"), str(ROOT / "config/insertion.yaml"))
@@ -64,6 +64,11 @@ class Bench:
         self.node.create_service(Trigger, "/uma/stop", self._on_stop)
         self.out = self.node.create_publisher(PoseStamped, TOPICS.target_pose, COMMAND)
         self.recovery = self.node.create_client(Trigger, "/uma/recover_robot")
+
+    def switch_on(self) -> None:
+        self.arm = subprocess.Popen([sys.executable, str(SERVER), self.host], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        while self.arm.stdout.readline().strip() != "ready":
+            assert self.arm.poll() is None
 
     def _on_diagnostics(self, msg: DiagnosticArray) -> None:
         self.diagnostics = {v.key: v.value for s in msg.status for v in s.values}
@@ -124,8 +129,9 @@ class Bench:
         self.node.destroy_node()
         rclpy.try_shutdown()
         code = self.supervisor.stop()["franka"]
-        self.arm.kill()
-        self.arm.wait()
+        if self.arm is not None:
+            self.arm.kill()
+            self.arm.wait()
         return code
 
 
@@ -226,6 +232,27 @@ def test_a_lost_connection_is_found_again_and_moves_only_after_a_recovery(bench)
     assert bench.recover().success
     bench.wait(lambda: len(bench.poses) > silent, "the pose")
     bench.go([0.0, -0.03, 0.0])
+
+
+def test_an_arm_that_is_switched_on_later_is_reached_and_needs_no_recovery(tmp_path):
+    b = Bench(tmp_path, late=True)
+    try:
+        b.wait(lambda: "next attempt" in b.diagnostics.get("arm", "") and "recover" not in b.diagnostics["arm"], "what it tries")
+        assert not b.recover().success and not b.poses
+        b.switch_on()
+        b.reached()
+        b.wait(lambda: "arm" not in b.diagnostics, "no problem any more")
+        b.go([0.02, 0.0, 0.0])
+        assert b.stops == 0
+    finally:
+        assert b.close() == 0
+
+
+def test_without_pylibfranka_the_node_ends_with_a_message(tmp_path):
+    (tmp_path / "pylibfranka.py").write_text("raise ModuleNotFoundError(\"No module named 'pylibfranka'\", name='pylibfranka')\n")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
+    ended = subprocess.run([sys.executable, "-m", "uma_ros.nodes.franka"], capture_output=True, text=True, timeout=60, env=environment, cwd=ROOT)
+    assert ended.returncode == 2 and "pip install 'uma[robot]'" in ended.stderr and "Traceback" not in ended.stderr, ended.stderr
 
 
 def test_bad_targets_are_refused_by_field_and_move_nothing(bench):

@@ -2,15 +2,23 @@
 
 import subprocess
 import sys
+import time
 from types import SimpleNamespace
 
 import fake_franka_ros
 import numpy as np
 import pytest
+import rclpy
+from control_msgs.action import GripperCommand
 from fake_franka_ros import Arm, Errors
 from geometry_msgs.msg import PoseStamped
 from harness import ROOT
+from rclpy.action import ActionServer
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.task import Future
 from scipy.spatial.transform import Rotation
+from std_srvs.srv import Trigger
 
 from uma.geometry.se3 import make_pose
 from uma.types import InputError
@@ -18,6 +26,8 @@ from uma_ros.convert import pose_to
 from uma_ros.franka_ros import FrankaSteps, flange_pose, health_from, ros_package
 from uma_ros.hardware.franka import Health, Mode, recover
 from uma_ros.hardware.link import DeviceError, LinkError, MissingPackage
+from uma_ros.nodes.robot import RobotSettings
+from uma_ros.runtime import UmaNode
 
 NAMES = ["cartesian_impedance_controller"]
 
@@ -126,6 +136,63 @@ def test_a_missing_ros_package_says_where_it_comes_from(monkeypatch, module, ori
     monkeypatch.setitem(sys.modules, module.split(".")[0], None)
     with pytest.raises(MissingPackage, match=f"{module.split('.')[0]} is not installed: it comes with {origin}"):
         ros_package(module)
+
+
+def test_over_real_actions_a_step_awaits_its_answer_while_the_nodes_timers_go_on(monkeypatch):
+    """franka_msgs is on no package index: an action that is here stands for its own, whose goal is as empty."""
+    fake_franka_ros.install(monkeypatch)
+    for name in ("ListControllers", "SwitchController", "SetHardwareComponentState"):
+        monkeypatch.setattr(sys.modules["controller_manager_msgs.srv"], name, Trigger)
+    monkeypatch.setattr(sys.modules["franka_msgs.action"], "ErrorRecovery", GripperCommand)
+    rclpy.init()
+    executor = SingleThreadedExecutor()
+    try:
+        node, robot = UmaNode("robot_under_test", RobotSettings()), Node("robot")
+        behaviour, ticks, group = ["succeed"], [], node.create_group()
+
+        async def run(handle):
+            if behaviour[0] == "wait":
+                await Future()
+            getattr(handle, behaviour[0])()
+            return GripperCommand.Result()
+
+        server = ActionServer(robot, GripperCommand, "/action_server/error_recovery", run)
+        steps = FrankaSteps(node, "/controller_manager", "/action_server/error_recovery", 1.0, group)
+        node.every(0.02, lambda: ticks.append(0))
+        for each in (node, robot):
+            executor.add_node(each)
+
+        def outcome(seconds=20.0):
+            """What the step ends with, run in a timer's callback as the node does it."""
+            ended = []
+
+            async def once():
+                timer.cancel()
+                try:
+                    ended.append(await steps.recover_errors())
+                except (DeviceError, LinkError) as error:
+                    ended.append(error)
+
+            timer = node.every(0.01, once, group)
+            end = time.monotonic() + seconds
+            while not ended:
+                executor.spin_once(timeout_sec=0.05)
+                assert time.monotonic() < end
+            return ended[0]
+
+        end = time.monotonic() + 20.0
+        while isinstance(outcome(), LinkError):
+            assert time.monotonic() < end, "the action server is never found"
+        assert outcome() is None
+        behaviour[0] = "abort"
+        assert isinstance(outcome(), DeviceError)
+        behaviour[0] = "wait"
+        ticks.clear()
+        assert "no answer within 1 s" in str(outcome()) and len(ticks) > 5, "the node's own timers are not kept waiting"
+        server.destroy()
+    finally:
+        executor.shutdown()
+        rclpy.try_shutdown()
 
 
 def test_without_franka_msgs_the_node_ends_with_a_message():

@@ -347,10 +347,10 @@ class Server:
         self._say(("blocked", text))
 
     def _lost(self, text: str) -> None:
-        self._robot = None
-        self._is_blocked = True
+        was_reached, self._robot = self._robot is not None, None
+        self._is_blocked |= was_reached  # an arm that was never reached has nothing to recover from
         wait = self.backoff.failed(time.monotonic())
-        self._say(("lost", f"{self.settings.host}: {text}; next attempt in {wait:.1f} s"))
+        self._say(("lost" if was_reached else "unreached", f"{self.settings.host}: {text}; next attempt in {wait:.1f} s"))
 
     def recover(self) -> None:
         """Clear the arm's errors and follow targets again. The answer goes out through `say`."""
@@ -437,7 +437,7 @@ class FciLink:
         self._pipe.send("recover")
 
     def heard(self) -> list[tuple[str, str]]:
-        """What the process has said since the last call: (log | warn | lost | blocked | recovered | failed | fatal, text)."""
+        """What the process has said since the last call: (log | warn | unreached | lost | blocked | recovered | failed | fatal, text)."""
         said = []
         try:
             while self._pipe.poll():

@@ -26,8 +26,10 @@ from uma_ros.status import StatusSpeaker
 class ExtrinsicsSettings:
     """Which calibration."""
 
-    calibration: str = setting("config/calibration.yaml", "path of the calibration file: ours (YAML) or DROID's calibration_info.json")
-    camera: str = setting("", "key in a DROID file, such as 23897859_left; empty if it holds one left camera")
+    calibration: str = setting(
+        "config/calibration.yaml", "path of the calibration file: ours (YAML), DROID's calibration_info.json, or cam2base_extrinsics.json of its episodes"
+    )
+    camera: str = setting("", "key in a DROID file, such as 23897859_left, or EPISODE/SERIAL; empty if the file leaves no choice")
     camera_frame: str = setting("zed_left_camera_frame_optical", "optical frame of the camera, for a DROID file, which names none")
     base_frame: str = setting("fr3_link0", "base frame of the robot, for a DROID file")
     wait_s: float = setting(0.0, "s; how long to wait for the file to appear (a simulated station writes its own)", 0.0, 120.0)

@@ -73,7 +73,7 @@ class FrankaNode(UmaNode):
         self.maker = TargetMaker(s)
         self.link = FciLink(s.fci, s.limits)
         self.state: ArmState | None = None
-        self.trouble = "not reached yet"
+        self.trouble, self._trouble_at = "not reached yet", 0.0
         self.counts: Counter[str] = Counter(lost=0, blocked=0, targets=0)
         self._told = 0.0
         self._waiting: list[Future] = []
@@ -126,15 +126,15 @@ class FrankaNode(UmaNode):
                 if not self.trouble and self._stop.service_is_ready():
                     self._stop.call_async(Trigger.Request())  # and only a person starts it again
                 self.counts[kind] += 1
-                self.trouble = f"{text}: make the space around the arm safe, then call /uma/recover_robot"
+                self.trouble, self._trouble_at = f"{text}: make the space around the arm safe, then call /uma/recover_robot", time.monotonic()
                 self._answer(False, text)
+            elif kind == "unreached":
+                self.trouble, self._trouble_at = text, time.monotonic()
             elif kind in ("recovered", "failed"):
-                if kind == "recovered":
-                    self.trouble = ""
                 self._answer(kind == "recovered", text)
             elif kind == "fatal":
                 raise InputError(text)
-        if self.trouble == "not reached yet" and self.state is not None:
+        if self.state is not None and self.state.phase in (Phase.WATCHING, Phase.MOVING) and self.state.time > self._trouble_at:
             self.trouble = ""
         if not self.link.is_alive:
             raise InputError("the process that drives the arm has died: the arm holds; start the node again")
