@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-SLOWEST = 0.2
+SLOWEST = 0.25
 """Share of the pace asked for that is never gone below: images, and with them the watchdogs' signs of life, must keep coming."""
 
-RECOVERY = 0.2
-"""Share of the pace asked for that is won back in a second."""
+RECOVERY = 0.1
+"""Share of the pace asked for that is won back in a second in which no chunk came."""
+
+PATIENCE = 2.0
+"""Seconds without a chunk after which it is won back."""
 
 MOST_OWED = 10
 """Steps that may be made up for after a pause; what is owed beyond is dropped."""
@@ -25,17 +28,21 @@ class Pace:
     def __init__(self, step: float, factor: float, max_latency: float, now: float) -> None:
         self._step, self._asked, self._max_latency = step, factor, max_latency
         self._then, self._owed = now, 0.0
+        self._heard = now
         self.factor = factor
 
-    def chunk(self, latency: float) -> None:
-        """A chunk came, ``latency`` simulated seconds after its image. One alone at most halves the pace, whatever its stamp says."""
-        if 0 < self._max_latency < latency:
-            self.factor = max(SLOWEST * self._asked, self.factor * max(self._max_latency / latency, 0.5))
+    def chunk(self, latency: float, now: float) -> None:
+        """A chunk came, ``latency`` simulated seconds after its image. One alone at most halves the pace, whatever its stamp says, or raises it by a tenth."""
+        self._heard = now
+        if self._max_latency > 0:
+            share = min(max(self._max_latency / max(latency, 1e-3), 0.5), 1.1)
+            self.factor = min(max(self.factor * share, SLOWEST * self._asked), self._asked)
 
     def due(self, now: float, most: int) -> int:
         """How many steps to take now, ``most`` of them: never a burst, so that targets get in between."""
         passed, self._then = max(now - self._then, 0.0), now
-        self.factor = min(self._asked, self.factor + RECOVERY * self._asked * passed)
+        if now - self._heard > PATIENCE:
+            self.factor = min(self._asked, self.factor + RECOVERY * self._asked * passed)
         self._owed = min(self._owed + passed * self.factor / self._step, MOST_OWED)
         steps = min(int(self._owed), most)
         self._owed -= steps

@@ -83,7 +83,7 @@ class StationNode(UmaNode):
         self._outcome = self.speak(String, topics.sim_outcome, LATCHED)
         self.pace = Pace(STEP, s.real_time_factor, s.max_latency, time.monotonic())
         self.listen(PoseStamped, topics.target_pose, self._on_target, COMMAND)
-        self.listen(ActionChunk, topics.action_chunk, lambda m: self.pace.chunk(self._now() - seconds(m.header.stamp)), COMMAND)
+        self.listen(ActionChunk, topics.action_chunk, lambda m: self.pace.chunk(self._now() - seconds(m.header.stamp), time.monotonic()), COMMAND)
         self._server = ActionServer(
             self, GripperCommand, topics.gripper, self._run_gripper, goal_callback=self._on_goal, cancel_callback=lambda _: CancelResponse.ACCEPT
         )
