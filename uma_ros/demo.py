@@ -244,7 +244,7 @@ def report(folder: Path, bag: Path, elapsed: float, limit: float, trouble: str) 
     print(f"Stack: {summary['stack']}")
     if latency:
         rates = summary["rates"]
-        print(f"Chunks: {summary['chunks']}, latency p50 {latency['p50']} ms, p95 {latency['p95']} ms; targets at {rates.get('targets_hz')} Hz")
+        print(f"Chunks: {summary['chunks']}, latency p50 {latency['p50']} ms, p95 {latency['p95']} ms; targets at {rates.get('targets_hz')} Hz of simulated time")
     for name in ("contact_sheet.png", "motion.png", "summary.md", "bag"):
         if (folder / name).exists():
             print(f"  {os.path.relpath(folder / name)}")
