@@ -7,7 +7,7 @@ import numpy as np
 from uma.geometry import se3
 from uma_sim import grasping
 from uma_sim.demonstrator import STEP_M, STEP_RAD, ramp
-from uma_sim.demonstrators.folding import CARRY_M, approach_edge, leave_edge
+from uma_sim.demonstrators.folding import CARRY_M, approach_edge
 from uma_sim.grasping import bearing, wrap
 from uma_sim.station import Station
 from uma_sim.tasks import primitive_cloth, primitive_move, primitive_tool
@@ -136,7 +136,7 @@ class ToolUser:
 
 
 class ClothMover:
-    """Pinches a cloth's edge and moves it along its way; grasps again what was dropped or missed.
+    """Pinches a cloth's edge, moves it along its way and holds it there; grasps again what was dropped or missed.
 
     Args:
         goal: which way; None for the scene's goal.
@@ -147,18 +147,12 @@ class ClothMover:
 
     def act(self, station: Station) -> tuple[np.ndarray, float]:
         """The next target: ``(4, 4)`` T_base_ee at most (`STEP_M`, `STEP_RAD`) from the measured pose, and gripper 0 or 1."""
-        T, phase = station.ee_pose(), self.phase(station)
-        if phase == "leave":
-            return leave_edge(station)
-        if phase == "approach":
+        T = station.ee_pose()
+        if not station.object.is_held():
             return approach_edge(station, primitive_cloth.grasp_pose(station))
         way = station.scene.ways[station.scene.goal if self._goal is None else self._goal]
-        if np.linalg.norm(T[:3, 3] - way.poses[-1, :3, 3]) < 0.016:
-            return T.copy(), 0.0
         return se3.clip_step(T, way.ahead(T, CARRY_M), CARRY_M, STEP_RAD), 1.0
 
     def phase(self, station: Station) -> str:
-        """The name of the rule in force, for people: "carry", "leave" or "approach"."""
-        if station.object.is_held():
-            return "carry"
-        return "leave" if primitive_cloth.has_arrived(station, station.scene.goal if self._goal is None else self._goal) else "approach"
+        """The name of the rule in force, for people: "carry" or "approach"."""
+        return "carry" if station.object.is_held() else "approach"
