@@ -122,7 +122,7 @@ class ToolUser:
         is_pushing = -0.015 < along < primitive_tool.BEFORE + 0.012 and abs(aside) < 0.012 and angle < 0.12 and height < 0.014
         goal_xy = end + 0.02 * d if is_pushing else begin  # past it: the thing's own place ends the stroke
         lateral = float(np.hypot(along, aside))
-        rise = 0.0 if is_pushing else 0.09 * max(ramp(lateral, 0.006, 0.04), ramp(angle, 0.05, 0.3))
+        rise = 0.0 if is_pushing else 0.10 * max(ramp(lateral, 0.006, 0.04), ramp(angle, 0.05, 0.3))
         step = np.array([*(goal_xy - tip[:2]), primitive_tool.CLEAR + rise - height])
         if not is_pushing:
             # Up before sideways, over what stands about.

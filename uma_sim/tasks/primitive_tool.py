@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 TOOLS = {"sweep": "rake", "poke": "stick", "hook": "hook"}
 """use -> kind of tool."""
 
-PUSHED = {"sweep": ("box", "can", "pebble", "mug"), "poke": ("box",), "hook": ("box", "can", "pebble")}
-"""use -> kinds of the thing that is pushed. A round thing would roll off the narrow end of a stick."""
+PUSHED = {"sweep": ("box", "can", "pebble"), "poke": ("box",), "hook": ("box", "pebble")}
+"""use -> kinds of the thing that is pushed. A round thing would slip off the narrow end of a stick or the arm of a hook."""
 
 BEFORE = 0.030
 """Metres between the tool and the thing where a stroke begins."""
@@ -70,8 +70,8 @@ def sample(seed: int, use: str, held_out: bool = False) -> Scene:
     pushed = []
     while len(pushed) < 2:
         thing = shapes.sample(rng, PUSHED[use])
-        # What is taller than it is wide would fall over, and tools are carried over the other one.
-        if thing.half_height < min(1.3 * thing.radius, 0.028) and thing.radius < 0.045:
+        # What is much taller than it is wide would fall over, and tools are carried over the other one.
+        if thing.half_height < min(1.5 * thing.radius, 0.036 if use == "sweep" else 0.028) and thing.radius < 0.045:
             pushed.append(thing)
     others = tuple(shapes.sample(rng, ("box", "can", "pebble", "bowl")) for _ in range(int(rng.integers(0, 3))))
     things = (tool, *pushed, *others)
@@ -79,7 +79,9 @@ def sample(seed: int, use: str, held_out: bool = False) -> Scene:
     apart = rng.uniform(0.17, 0.21)
     # The two stand about one behind the other as the robot sees them; the tool lies in front, on the other side of the table's middle.
     pair = [[x + rng.uniform(-0.03, 0.03), y, 0.0], [x + rng.uniform(-0.03, 0.03), y + apart, 0.0]]
-    headings = (float(rng.uniform(0.3, 1.2)), float(rng.uniform(0.3, 1.2))) if use != "sweep" else (float(rng.uniform(-0.3, 0.5)), float(rng.uniform(-0.3, 0.5)))
+    # Aslant to the line through the two, so that neither tool nor gripper meets the one that is nearer when it is the other's turn.
+    low, high = {"sweep": (-0.3, 0.5), "poke": (0.2, 0.9), "hook": (0.1, 0.7)}[use]
+    headings = (float(rng.uniform(low, high)), float(rng.uniform(low, high)))
     if use == "poke":
         for place, heading in zip(pair, headings, strict=True):
             place[2] = heading + float(rng.choice([0, np.pi]))
@@ -201,7 +203,7 @@ def half_extent(drawn: Scene, goal: int) -> float:
     """Metres from the middle of thing ``goal`` to its side that is pushed."""
     thing = drawn.things[1 + goal]
     if thing.kind != "box":
-        return thing.radius if thing.kind != "mug" else thing.width / 2
+        return thing.radius
     half = np.abs(thing.points).max(0)
     angle = drawn.places[1 + goal, 2] - np.arctan2(*drawn.direction(goal)[::-1])
     return float(abs(half[0] * np.cos(angle)) + abs(half[1] * np.sin(angle)))
