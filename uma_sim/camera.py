@@ -22,14 +22,14 @@ DEPTH_NOISE = 0.0015
 _shared_gl: list = []
 
 
-def camera_model(width: int, height: int) -> CameraModel:
+def camera_model(width: int, height: int, focal: float = FULL_FOCAL) -> CameraModel:
     """Intrinsics of the ZED's left image resized to ``width`` x ``height``; pixel centres have whole coordinates."""
-    return CameraModel(width, height, FULL_FOCAL * width / FULL_WIDTH, FULL_FOCAL * height / FULL_HEIGHT, (width - 1) / 2, (height - 1) / 2)
+    return CameraModel(width, height, focal * width / FULL_WIDTH, focal * height / FULL_HEIGHT, (width - 1) / 2, (height - 1) / 2)
 
 
-def fovy_degrees() -> float:
+def fovy_degrees(focal: float = FULL_FOCAL) -> float:
     """Vertical field of view in degrees."""
-    return float(np.degrees(2 * np.arctan(FULL_HEIGHT / 2 / FULL_FOCAL)))
+    return float(np.degrees(2 * np.arctan(FULL_HEIGHT / 2 / focal)))
 
 
 def is_seen_by_both(depth: np.ndarray, camera: CameraModel, baseline: float = BASELINE) -> np.ndarray:

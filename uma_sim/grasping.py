@@ -88,6 +88,11 @@ def bearing(position: np.ndarray) -> float:
     return float(np.arctan2(position[1], position[0]))
 
 
+def turn_to(axis_yaw: float, yaw_ee: float) -> float:
+    """Of the two gripper yaws along an axis, the one in the middle of the wrist's range; near the tie the present one decides."""
+    return min((wrap(axis_yaw), wrap(axis_yaw + np.pi)), key=lambda yaw: abs(yaw) + 0.4 * abs(wrap(yaw - yaw_ee)))
+
+
 def heading_beside_bearing(T_base_ee: np.ndarray) -> float:
     """Radians by which the gripper points to the left of the line from the base through it."""
     forward = T_base_ee[:2, 0] + T_base_ee[:2, 2]  # x points forward in a grasp, z over a holder; on the way both do

@@ -11,6 +11,7 @@ from scipy.spatial.transform import Rotation
 
 from uma.geometry import se3
 from uma_sim import contacts, gripper, robot
+from uma_sim.camera import FULL_FOCAL
 
 TIMESTEP = 0.002
 """Physics step in seconds."""
@@ -29,12 +30,16 @@ class Room:
         T_base_cam: ``(4, 4)`` pose of the camera's optical frame.
         table_color: RGBA.
         light: brightness factor.
+        focal: of the camera, in pixels of its full image.
+        pattern: RGBA of a second colour in which the table is chequered; None leaves it plain.
     """
 
     start_joints: np.ndarray
     T_base_cam: np.ndarray
     table_color: tuple[float, ...]
     light: float
+    focal: float = FULL_FOCAL
+    pattern: tuple[float, ...] | None = None
 
 
 def look_at(position: np.ndarray, target: np.ndarray) -> np.ndarray:
@@ -71,6 +76,25 @@ def random_light(rng: np.random.Generator) -> float:
 def random_room(rng: np.random.Generator) -> Room:
     """A room with the camera near its nominal pose."""
     return Room(random_joints(rng), random_camera(rng), random_grey(rng), random_light(rng))
+
+
+def varied_room(rng: np.random.Generator) -> Room:
+    """A room for training data: the camera on either side of the robot and anywhere in a shell about the workspace, another lens, a table of any
+    dull colour with or without a pattern, another light."""
+    side, azimuth = float(rng.choice([-1, 1])), float(rng.uniform(-0.5, 0.9))
+    target = np.array([rng.uniform(0.44, 0.54), rng.uniform(-0.05, 0.10), rng.uniform(0.02, 0.10)])
+    reach, height = float(rng.uniform(0.62, 0.85)), float(rng.uniform(0.40, 0.62))
+    flat = float(np.sqrt(max(reach**2 - (height - target[2]) ** 2, 0.25)))
+    position = target + [flat * np.sin(azimuth), side * flat * np.cos(azimuth), height - target[2]]
+    T_nominal = look_at(position, target)
+    roll = Rotation.from_rotvec(rng.uniform(-0.05, 0.05, 3)).as_matrix()
+    color = rng.uniform(0.25, 0.9) * (1.0 - rng.uniform(0.0, 0.25) * rng.uniform(0, 1, 3))
+    other = color * rng.uniform(0.75, 0.97)
+    return Room(
+        start_joints=random_joints(rng), T_base_cam=se3.make_pose(T_nominal[:3, :3] @ roll, T_nominal[:3, 3]), table_color=(*(float(c) for c in color), 1.0),
+        light=float(rng.uniform(0.65, 1.25)), focal=float(FULL_FOCAL * rng.uniform(0.85, 1.1)),
+        pattern=(*(float(c) for c in other), 1.0) if rng.uniform() < 0.5 else None,
+    )  # fmt: skip
 
 
 def build(room: Room, add_bodies: Callable[[mujoco.MjSpec], None], camera_fovy: float, visual: bool = False) -> mujoco.MjModel:
@@ -119,7 +143,15 @@ def _add_room(spec: mujoco.MjSpec, room: Room) -> None:
         width=64,
         height=384,
     )
-    world.add_geom(name="table", type=box, size=[0.55, 0.75, 0.02], pos=[0.35, 0.0, -0.02], rgba=room.table_color, **contacts.WORLD)
+    table = world.add_geom(name="table", type=box, size=[0.55, 0.75, 0.02], pos=[0.35, 0.0, -0.02], rgba=room.table_color, **contacts.WORLD)
+    if room.pattern is not None:
+        spec.add_texture(
+            name="pattern", type=mujoco.mjtTexture.mjTEXTURE_2D, builtin=mujoco.mjtBuiltin.mjBUILTIN_CHECKER, width=128, height=128,
+            rgb1=room.table_color[:3], rgb2=room.pattern[:3],
+        )  # fmt: skip
+        material = spec.add_material(name="pattern", texrepeat=[9, 12], rgba=[1, 1, 1, 1])
+        material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = "pattern"
+        table.material, table.rgba = "pattern", [1, 1, 1, 1]
     edge = np.array(room.table_color) * [0.55, 0.55, 0.55, 1]
     world.add_geom(type=box, size=[0.551, 0.751, 0.006], pos=[0.35, 0.0, -0.034], rgba=edge, **contacts.SCENERY)
     for x in (-0.15, 0.85):

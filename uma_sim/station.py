@@ -51,7 +51,7 @@ class Station:
         self.seed = seed
         self.task = tasks.load(task)
         self.scene = self.task.sample(seed, **options)
-        self.camera = cameras.camera_model(width, height)
+        self.camera = cameras.camera_model(width, height, self.scene.room.focal)
         self.T_base_cam = self.scene.room.T_base_cam
         self.model = self._build()
         self.data = mujoco.MjData(self.model)
@@ -76,7 +76,7 @@ class Station:
         self._start_time = float(self.data.time)
 
     def _build(self, visual: bool = False) -> mujoco.MjModel:
-        return scene.build(self.scene.room, lambda spec: self.task.add_bodies(spec, self.scene), cameras.fovy_degrees(), visual)
+        return scene.build(self.scene.room, lambda spec: self.task.add_bodies(spec, self.scene), cameras.fovy_degrees(self.scene.room.focal), visual)
 
     # ---- state -------------------------------------------------------------------------------------------------
 

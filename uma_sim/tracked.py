@@ -42,14 +42,15 @@ class RigidObject:
         name: of the body and of its free joint.
         points: ``(16, 3)`` surface points in its frame.
         grasp_axis: ``(low, high)`` metres along its x: the segment on which it may be grasped.
+        grasp_z: metres along its z at which that segment lies.
     """
 
-    def __init__(self, model: mujoco.MjModel, data: mujoco.MjData, name: str, points: np.ndarray, grasp_axis: tuple[float, float]) -> None:
+    def __init__(self, model: mujoco.MjModel, data: mujoco.MjData, name: str, points: np.ndarray, grasp_axis: tuple[float, float], grasp_z: float = 0.0) -> None:
         self._model, self._data, self._points = model, data, points
         self._body = model.body(name).id
         self._dof = int(model.joint(name).dofadr[0])
         self._pads = [model.geom(pad).id for pad in gripper.PADS]
-        self._low, self._high = grasp_axis
+        self._low, self._high, self._grasp_z = *grasp_axis, grasp_z
 
     def pose(self) -> np.ndarray:
         """``(4, 4)`` true pose in the base frame."""
@@ -74,8 +75,9 @@ class RigidObject:
     def distance(self, point: np.ndarray) -> float:
         """Metres from ``point`` ``(3,)`` to the segment on which it may be grasped."""
         T = self.pose()
-        s = float(np.clip((point - T[:3, 3]) @ T[:3, 0], self._low, self._high))
-        return float(np.linalg.norm(point - T[:3, 3] - s * T[:3, 0]))
+        origin = T[:3, 3] + self._grasp_z * T[:3, 2]
+        s = float(np.clip((point - origin) @ T[:3, 0], self._low, self._high))
+        return float(np.linalg.norm(point - origin - s * T[:3, 0]))
 
     def control(self, grip: float, command: float) -> None:
         """Friction alone holds a rigid object."""

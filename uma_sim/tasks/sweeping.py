@@ -12,7 +12,6 @@ from uma.geometry import se3
 from uma.types import ReferenceMotion
 from uma_sim import brushes, grasping, reference, scene, utensils
 from uma_sim.brushes import Brush, Dustpan
-from uma_sim.grasping import wrap
 from uma_sim.scene import Room
 from uma_sim.tasks import Task
 from uma_sim.tracked import RigidObject
@@ -154,21 +153,16 @@ def static_points(station: Station) -> np.ndarray:
     return np.concatenate([pan.rim_points() for pan in station.scene.pans])
 
 
-def turn_to(axis_yaw: float, yaw_ee: float) -> float:
-    """Of the two gripper yaws along an axis, the one in the middle of the wrist's range; near the tie the present one decides."""
-    return min((wrap(axis_yaw), wrap(axis_yaw + np.pi)), key=lambda yaw: abs(yaw) + 0.4 * abs(wrap(yaw - yaw_ee)))
-
-
 def grasp_pose(station: Station) -> np.ndarray:
     """``(4, 4)`` top-down grasp of the brush's grip, as it stands now."""
     T = station.object_pose()
-    yaw = turn_to(grasping.bearing(T[:3, 0]), grasping.bearing(station.ee_pose()[:3, 0]))
+    yaw = grasping.turn_to(grasping.bearing(T[:3, 0]), grasping.bearing(station.ee_pose()[:3, 0]))
     return grasping.top_down(yaw, T[:3, 3])
 
 
 def stroke_yaw(pan: Dustpan, yaw_ee: float) -> float:
     """Yaw of the gripper while it sweeps into ``pan``: the grip across the way."""
-    return turn_to(pan.heading + np.pi / 2, yaw_ee)
+    return grasping.turn_to(pan.heading + np.pi / 2, yaw_ee)
 
 
 def stroke_ends(brush: Brush, pan: Dustpan, scraps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,80 @@
+"""The primitives of the training data: the catalogue of shapes, what is held out, rooms, paths."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("mujoco")
+pytest.importorskip("franky_sim")
+
+from uma.geometry import se3
+from uma_sim import grasping, paths, scene, shapes, tasks
+from uma_sim.robot import LOWER
+from uma_sim.station import Station
+from uma_sim.tasks import primitive_move, primitive_tool
+
+
+def test_what_is_held_out_exists_and_is_never_in_a_training_scene():
+    catalogue = {f"{kind}-{number:02d}" for kind in shapes.MAKERS for number in range(shapes.COUNT)}
+    assert shapes.HELD_OUT <= catalogue
+    assert {name.rsplit("-", 1)[0] for name in shapes.HELD_OUT} == set(shapes.MAKERS)  # of every kind there is something to judge by
+    for seed in range(60):
+        drawn = [primitive_move.sample(seed), *(primitive_tool.sample(seed, use) for use in primitive_tool.TOOLS)]
+        assert not {thing.name for one in drawn for thing in one.things} & shapes.HELD_OUT
+    assert all(primitive_move.sample(seed, held_out=True).things[0].name in shapes.HELD_OUT for seed in range(20))
+
+
+@pytest.mark.parametrize("kind", sorted(shapes.MAKERS))
+def test_shapes_are_fixed_differ_and_fit_the_gripper(kind):
+    made = [shapes.shape(kind, number) for number in range(0, shapes.COUNT, 4)]
+    for thing in made:
+        again = shapes.shape(kind, int(thing.name[-2:]))
+        np.testing.assert_array_equal(thing.points, again.points)
+        assert thing.points.shape == (16, 3) and 1e-6 < shapes.volume(thing.name) < 1e-3
+        assert np.abs(thing.points[:, 2]).max() < 2.1 * thing.half_height + 0.01
+        if thing.grasp_axis is not None:
+            assert 0.005 < thing.width < 0.0595  # the jaw must close by 30 % before a grasp is taken for one
+            assert thing.half_height + thing.grasp_z >= grasping.GRASP_HEIGHT - 1e-9
+    assert len({round(shapes.volume(thing.name) * 1e9) for thing in made}) > 5
+
+
+def test_rooms_vary_in_camera_side_lens_and_table():
+    rooms = [scene.varied_room(np.random.default_rng(seed)) for seed in range(200)]
+    sides = np.array([room.T_base_cam[1, 3] > 0 for room in rooms])
+    assert 0.4 < sides.mean() < 0.6
+    assert np.std([room.focal for room in rooms]) > 20 and 0.4 < np.mean([room.pattern is not None for room in rooms]) < 0.6
+    for room in rooms:
+        middle = se3.apply(se3.invert(room.T_base_cam), np.array([0.5, 0.03, 0.05]))
+        assert 0.4 < middle[2] < 1.1 and np.abs(middle[:2]).max() < 0.2  # in the middle of the picture
+        assert (room.start_joints > LOWER).all()
+
+
+def test_a_camera_of_another_lens_is_what_is_rendered():
+    station = Station(0, "primitives/move", noise=False)
+    assert station.camera.fx == pytest.approx(station.scene.room.focal / 4)
+    points = se3.apply(se3.invert(station.T_base_cam), station.object_points())
+    u, v = (station.camera.fx * points[:, 0] / points[:, 2] + station.camera.cx), (station.camera.fy * points[:, 1] / points[:, 2] + station.camera.cy)
+    depth = station.observe().depth[v.round().astype(int), u.round().astype(int)]
+    assert (np.abs(depth - points[:, 2]) < 0.01).sum() >= 4
+    station.close()
+
+
+def test_a_path_begins_straight_up_and_ends_at_its_last_waypoint():
+    T = grasping.top_down(0.3, np.array([0.5, -0.1, 0.02]))
+    for seed in range(20):
+        path = paths.random_path(np.random.default_rng(seed), T, lets_go=bool(seed % 2))
+        np.testing.assert_allclose(path.poses[0], T, atol=1e-12)
+        low = path.poses[path.poses[:, 2, 3] < T[2, 3] + paths.LIFT - 1e-9]
+        beginning = low[np.linalg.norm(low[:, :3, 3] - T[:3, 3], axis=1) < 0.08]
+        np.testing.assert_allclose(beginning[:5, :2, 3], np.tile(T[:2, 3], (5, 1)), atol=1e-12)
+        assert np.linalg.norm(np.diff(path.poses[:, :3, 3], axis=0), axis=1).max() < 0.03
+        # Following it step by step arrives.
+        at = T
+        for _ in range(200):
+            at = path.ahead(at, 0.04)
+        np.testing.assert_allclose(at, path.poses[-1], atol=1e-9)
+
+
+def test_the_mixture_holds_every_primitive_and_is_fixed_by_the_seed():
+    drawn = [tasks.of_seed(tasks.MIXTURE, seed) for seed in range(200)]
+    assert set(drawn) == {name for name in tasks.MODULES if name.startswith("primitives/")}
+    assert drawn == [tasks.of_seed(tasks.MIXTURE, seed) for seed in range(200)] and tasks.of_seed("folding", 3) == "folding"

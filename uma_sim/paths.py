@@ -1,0 +1,73 @@
+"""Ways of the gripper through space: straight up from a grasp, then along a Bézier curve through drawn 6-DoF waypoints (paper B.2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.spatial.transform import Rotation, Slerp
+
+from uma_sim import grasping
+from uma_sim.grasping import UP
+
+LIFT = 0.10
+"""Metres straight up before the curve begins."""
+
+
+@dataclass(frozen=True)
+class Path:
+    """A sampled way.
+
+    Attributes:
+        poses: ``(N, 4, 4)`` T_base_ee, about 1 cm apart.
+        lets_go: the thing is put down and let go at the end; else it is held there.
+    """
+
+    poses: np.ndarray
+    lets_go: bool
+
+    def ahead(self, T: np.ndarray, metres: float) -> np.ndarray:
+        """The pose ``metres`` further along than the one that is nearest to ``T``, in place and, at 10 cm a radian, in rotation."""
+        apart = np.linalg.norm(self.poses[:, :3, 3] - T[:3, 3], axis=-1)
+        cosine = (np.einsum("nij,ij->n", self.poses[:, :3, :3], T[:3, :3]) - 1) / 2
+        i = int(np.argmin(apart + 0.1 * np.arccos(np.clip(cosine, -1, 1))))
+        travelled = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(self.poses[:, :3, 3], axis=0), axis=-1))])
+        return self.poses[min(int(np.searchsorted(travelled, travelled[i] + metres)), len(self.poses) - 1)].copy()
+
+    def spread(self, count: int) -> np.ndarray:
+        """``(count, 4, 4)`` poses evenly spaced along it, both ends among them."""
+        return self.poses[np.linspace(0, len(self.poses) - 1, count).round().astype(int)]
+
+
+def bezier(T_grasp: np.ndarray, controls: np.ndarray, R_end: np.ndarray, lets_go: bool, lift: float = LIFT) -> Path:
+    """From a grasp straight up by ``lift`` and along the cubic curve of three more control points.
+
+    Args:
+        T_grasp: ``(4, 4)``.
+        controls: ``(3, 3)`` metres, base frame; the last is the end.
+        R_end: ``(3, 3)`` rotation of the gripper at the end; on the way it turns evenly.
+    """
+    up = T_grasp[:3, 3] + lift * UP
+    s = np.linspace(0, 1, 60)[:, None]
+    curve = (1 - s) ** 3 * up + 3 * s * (1 - s) ** 2 * controls[0] + 3 * s**2 * (1 - s) * controls[1] + s**3 * controls[2]
+    straight = np.linspace(T_grasp[:3, 3], up, 1 + int(lift / 0.01))[:-1]
+    poses = np.tile(np.eye(4), (len(straight) + len(curve), 1, 1))
+    poses[:, :3, 3] = np.concatenate([straight, curve])
+    turn = Slerp([0, 1], Rotation.from_matrix(np.stack([T_grasp[:3, :3], R_end])))
+    poses[: len(straight), :3, :3] = T_grasp[:3, :3]
+    poses[len(straight) :, :3, :3] = turn(s[:, 0]).as_matrix()
+    return Path(poses, lets_go)
+
+
+def random_path(rng: np.random.Generator, T_grasp: np.ndarray, lets_go: bool) -> Path:
+    """A curve over the workspace: to a place on the table where the thing is put down, or to a tilted pose in the air."""
+    yaw = float(np.clip(grasping.bearing(T_grasp[:3, 0]) + rng.uniform(-1.0, 1.0), -1.6, 1.6))
+    end = np.array([rng.uniform(0.40, 0.60), rng.uniform(-0.20, 0.26), T_grasp[2, 3] + 0.004 if lets_go else rng.uniform(0.20, 0.34)])
+    R = grasping.top_down(yaw, end)[:3, :3]
+    if not lets_go:
+        axis = rng.uniform(-np.pi, np.pi)
+        R = Rotation.from_rotvec(rng.uniform(0.0, 0.4) * np.array([np.cos(axis), np.sin(axis), 0.0])).as_matrix() @ R
+    between = T_grasp[:3, 3] + 0.5 * (end - T_grasp[:3, 3])
+    first = np.array([*(between[:2] + rng.uniform(-0.10, 0.10, 2)), rng.uniform(0.24, 0.36)])
+    last = np.array([*(end[:2] if lets_go else 0.5 * (end[:2] + first[:2]) + rng.uniform(-0.05, 0.05, 2)), rng.uniform(0.22, 0.34)])
+    return bezier(T_grasp, np.stack([first, last, end]), R, lets_go)
