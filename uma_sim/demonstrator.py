@@ -19,7 +19,7 @@ STEP_M, STEP_RAD = 0.04, 0.11
 
 
 class Demonstrator(Protocol):
-    """An expert at one task, made by `uma_sim.tasks.Task.demonstrator`."""
+    """An expert at one task, made by `uma_sim.demonstrators.expert`."""
 
     def act(self, station: Station) -> tuple[np.ndarray, float]:
         """The next target: ``(4, 4)`` T_base_ee at most (`STEP_M`, `STEP_RAD`) from the measured pose, and gripper 0 or 1."""

@@ -112,12 +112,13 @@ def _actor(config: BenchmarkConfig, name: str, seed: int, station: Station, firs
 
 def run_episode(config: BenchmarkConfig, name: str, seed: int) -> EpisodeResult:
     """One closed-loop episode."""
+    from uma_sim import demonstrators
     from uma_sim.station import Station
 
     station = Station(seed, config.task, render=name != "demonstrator")
     taken, step = False, 0
     verdict, reason, done_at = "in_progress", "", math.nan
-    expert = station.task.demonstrator(None)
+    expert = demonstrators.expert(config.task)
     actor = None if name == "demonstrator" else _actor(config, name, seed, station, station.observe())
     running: list[tuple[np.ndarray, float]] = [(station.ee_pose(), 0.0)] * config.delay
     chunk = 0

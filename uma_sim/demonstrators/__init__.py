@@ -1,1 +1,29 @@
-"""One scripted expert per task, see `uma_sim.demonstrator`."""
+"""One scripted expert per task, found by the task's name; see `uma_sim.demonstrator`."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from uma_sim.demonstrator import Demonstrator
+
+EXPERTS = {
+    "insertion": "insertion:Inserter",
+    "sweeping": "sweeping:Sweeper",
+    "folding": "folding:Folder",
+    "primitives/move": "primitives:Mover",
+    "primitives/cloth": "primitives:ClothMover",
+    **{f"primitives/{use}": "primitives:ToolUser" for use in ("sweep", "poke", "hook")},
+}
+"""task -> 'module:class' in this package."""
+
+
+def expert(task: str, goal: int | None = None) -> Demonstrator:
+    """The expert at ``task`` that brings about ``goal``; None for the scene's.
+
+    Raises:
+        KeyError: no such task.
+    """
+    module, name = EXPERTS[task].split(":")
+    return getattr(importlib.import_module(f"{__name__}.{module}"), name)(goal)

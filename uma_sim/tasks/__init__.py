@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     import mujoco
 
     from uma.types import ReferenceMotion
-    from uma_sim.demonstrator import Demonstrator
     from uma_sim.scene import Room
     from uma_sim.station import Station
     from uma_sim.tracked import Tracked
@@ -66,7 +65,6 @@ class Task:
         outcome: ``station -> (verdict, reason)``; the verdict is "success", "wrong_goal" (the distractor's goal was reached instead), or "in_progress"; the
             reason says what is missing.
         plan_reference: ``(station, rng, num_keypoints, num_waypoints, goal, pinned) -> ReferenceMotion`` in the camera frame, from the present scene alone.
-        demonstrator: ``goal -> Demonstrator``; None for the scene's goal.
         taken: ``station -> bool``, the object is surely in the gripper, not merely touched; the benchmark's measure of a grasp.
         grasp_pose: ``station -> (4, 4)`` where the expert would grasp now; the mishap "miss" closes beside it.
         may_drop: ``(station, height) -> bool``, whether the mishap "drop" may happen: held, moved by ``height`` metres, and to be had again.
@@ -81,7 +79,6 @@ class Task:
     static_points: Callable[[Station], np.ndarray]
     outcome: Callable[[Station], tuple[str, str]]
     plan_reference: Callable[..., ReferenceMotion]
-    demonstrator: Callable[[int | None], Demonstrator]
     taken: Callable[[Station], bool]
     grasp_pose: Callable[[Station], np.ndarray]
     may_drop: Callable[[Station, float], bool]

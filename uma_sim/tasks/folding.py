@@ -18,7 +18,6 @@ from uma_sim.scene import Room
 from uma_sim.tasks import Task
 
 if TYPE_CHECKING:
-    from uma_sim.demonstrator import Demonstrator
     from uma_sim.station import Station
 
 TOLERANCE = np.radians(10.0)
@@ -181,13 +180,6 @@ def may_drop(station: Station, height: float) -> bool:
     return bool(held[:, 2].max() > height / 4 and np.linalg.norm(held[:, :2].mean(0) - start) < 0.05)
 
 
-def demonstrator(goal: int | None = None) -> Demonstrator:
-    """The expert that carries edge ``goal`` over; None for the scene's."""
-    from uma_sim.demonstrators.folding import Folder
-
-    return Folder(goal)
-
-
 def instruction(station: Station, goal: int) -> str:
     """Which edge goes over to the other, as the camera sees them."""
     flat = flat_vertices(station.scene)
@@ -249,7 +241,6 @@ TASK = Task(
     static_points=static_points,
     outcome=outcome,
     plan_reference=plan_reference,
-    demonstrator=demonstrator,
     taken=taken,
     grasp_pose=grasp_pose,
     may_drop=may_drop,

@@ -18,7 +18,6 @@ from uma_sim.tracked import RigidObject
 from uma_sim.utensils import Utensil
 
 if TYPE_CHECKING:
-    from uma_sim.demonstrator import Demonstrator
     from uma_sim.station import Station
 
 DEPTH = 0.03
@@ -106,13 +105,6 @@ def may_drop(station: Station, height: float) -> bool:
     T_object = station.object_pose()
     gap = min(float(np.linalg.norm(T_object[:2, 3] - h.center)) for h in station.scene.holders)
     return station.grasped() and bool(T_object[2, 3] > height) and gap > 0.18
-
-
-def demonstrator(goal: int | None = None) -> Demonstrator:
-    """The expert that puts the utensil into holder ``goal``; None for the scene's."""
-    from uma_sim.demonstrators.insertion import Inserter
-
-    return Inserter(goal)
 
 
 def instruction(station: Station, goal: int) -> str:
@@ -231,7 +223,6 @@ TASK = Task(
     static_points=static_points,
     outcome=outcome,
     plan_reference=plan_reference,
-    demonstrator=demonstrator,
     taken=lifted,
     grasp_pose=grasp_pose,
     may_drop=may_drop,

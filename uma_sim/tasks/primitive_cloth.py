@@ -19,7 +19,6 @@ from uma_sim.tasks.primitive_move import side_of
 from uma_sim.utensils import vivid
 
 if TYPE_CHECKING:
-    from uma_sim.demonstrator import Demonstrator
     from uma_sim.station import Station
 
 EDGE = tuple((r, c) for r in range(ROWS) for c in range(COLUMNS) if r in (0, ROWS - 1) or c in (0, COLUMNS - 1))
@@ -126,13 +125,6 @@ def may_drop(station: Station, height: float) -> bool:
     return len(held) > 0 and bool(held[:, 2].max() > height / 4 and np.linalg.norm(held[:, :2].mean(0) - station.scene.ways[0].poses[0, :2, 3]) < 0.05)
 
 
-def demonstrator(goal: int | None = None) -> Demonstrator:
-    """The expert that moves the point along way ``goal``; None for the scene's."""
-    from uma_sim.demonstrators.primitives import ClothMover
-
-    return ClothMover(goal)
-
-
 def instruction(station: Station, goal: int) -> str:
     """Which of the two ends, as the camera sees them."""
     return f"pull the edge of the cloth to the {side_of(station, [way.poses[-1, :3, 3] for way in station.scene.ways], goal)}"
@@ -179,7 +171,6 @@ TASK = Task(
     static_points=static_points,
     outcome=outcome,
     plan_reference=plan_reference,
-    demonstrator=demonstrator,
     taken=folding.taken,
     grasp_pose=grasp_pose,
     may_drop=may_drop,

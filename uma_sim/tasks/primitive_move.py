@@ -18,7 +18,6 @@ from uma_sim.tasks import Task
 from uma_sim.tracked import RigidObject
 
 if TYPE_CHECKING:
-    from uma_sim.demonstrator import Demonstrator
     from uma_sim.station import Station
 
 GRASPED = ("box", "bar", "can", "bottle", "pebble", "mug", "utensil", "stick", "rake", "hook")
@@ -167,13 +166,6 @@ def may_drop(station: Station, height: float) -> bool:
     return station.grasped() and things[0].half_height < 0.02 and things[0].half_height + height < T[2, 3] < 0.15 and gap > 0.10
 
 
-def demonstrator(goal: int | None = None) -> Demonstrator:
-    """The expert that moves the thing along way ``goal``; None for the scene's."""
-    from uma_sim.demonstrators.primitives import Mover
-
-    return Mover(goal)
-
-
 def side_of(station: Station, points: list[np.ndarray], index: int) -> str:
     """ "left" or "right": where point ``index`` of two, each ``(3,)``, is as the camera sees them."""
     across = [float(se3.apply(se3.invert(station.T_base_cam), p)[0]) for p in points]
@@ -222,7 +214,6 @@ TASK = Task(
     static_points=static_points,
     outcome=outcome,
     plan_reference=plan_reference,
-    demonstrator=demonstrator,
     taken=taken,
     grasp_pose=grasp_pose,
     may_drop=may_drop,

@@ -18,7 +18,6 @@ from uma_sim.tasks.primitive_move import scatter, side_of, thing_grasp
 from uma_sim.tracked import RigidObject
 
 if TYPE_CHECKING:
-    from uma_sim.demonstrator import Demonstrator
     from uma_sim.station import Station
 
 TOOLS = {"sweep": "rake", "poke": "stick", "hook": "hook"}
@@ -209,13 +208,6 @@ def half_extent(drawn: Scene, goal: int) -> float:
     return float(abs(half[0] * np.cos(angle)) + abs(half[1] * np.sin(angle)))
 
 
-def demonstrator(goal: int | None = None) -> Demonstrator:
-    """The expert that pushes thing ``goal``; None for the scene's."""
-    from uma_sim.demonstrators.primitives import ToolUser
-
-    return ToolUser(goal)
-
-
 def instruction(station: Station, goal: int) -> str:
     """What is used on what, and which of the two things as the camera sees them."""
     points = [station.object.pushed_pose(i)[:3, 3] for i in (0, 1)]
@@ -277,7 +269,6 @@ def _task(use: str) -> Task:
         static_points=static_points,
         outcome=outcome,
         plan_reference=plan_reference,
-        demonstrator=demonstrator,
         taken=taken,
         grasp_pose=grasp_pose,
         may_drop=may_drop,

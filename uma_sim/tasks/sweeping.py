@@ -17,7 +17,6 @@ from uma_sim.tasks import Task
 from uma_sim.tracked import RigidObject
 
 if TYPE_CHECKING:
-    from uma_sim.demonstrator import Demonstrator
     from uma_sim.station import Station
 
 SCRAPS = 6
@@ -189,13 +188,6 @@ def may_drop(station: Station, height: float) -> bool:
     return station.grasped() and bristles_height(station) < 0.012 and away > height
 
 
-def demonstrator(goal: int | None = None) -> Demonstrator:
-    """The expert that sweeps into dustpan ``goal``; None for the scene's."""
-    from uma_sim.demonstrators.sweeping import Sweeper
-
-    return Sweeper(goal)
-
-
 def instruction(station: Station, goal: int) -> str:
     """Which of the two dustpans, which stand side by side as the camera sees them."""
     middle = [float(se3.apply(se3.invert(station.T_base_cam), pan.rim_points().mean(0))[0]) for pan in station.scene.pans]
@@ -255,7 +247,6 @@ TASK = Task(
     static_points=static_points,
     outcome=outcome,
     plan_reference=plan_reference,
-    demonstrator=demonstrator,
     taken=taken,
     grasp_pose=grasp_pose,
     may_drop=may_drop,
