@@ -114,7 +114,9 @@ def test_mcap_reads_it_with_our_own_messages(run):
 
 def test_the_first_observation_and_the_configuration_are_in_it(run):
     episode = read_episode(run[0] / "bag")
-    assert len(episode.references) == 1 and episode.chunks[0][0] == episode.references[0][0]
+    asked, (first, chunk) = episode.references[0][0], episode.chunks[0]
+    # On a busy machine the recorder may come too late for the first chunk, of which the topic keeps one.
+    assert len(episode.references) == 1 and (first == asked if chunk.sequence == 0 else first > asked)
     assert {"station", "policy", "controller", "extrinsics", "camera", "recorder"} <= set(episode.configuration)
 
 

@@ -89,6 +89,9 @@ def test_a_stored_prompt_is_the_task_from_the_start(tmp_path):
         assert not c.active.keypoints and not c.active.object_label and not c.motions
         c.wait(lambda: any(s["node"] == "policy" for s in said), 10.0, "the configuration")
         assert next(s for s in said if s["node"] == "policy")["parameters"]["prompt"].endswith("prompt.safetensors")
+        c.wait(lambda: c.state("recorder") == PolicyStatus.RUNNING, 60.0, "the recorder")
+        seen = len(c.chunks)
+        c.wait(lambda: len(c.chunks) >= seen + 6, 60.0, "chunks that are recorded")
     finally:
         g.close()
     rows, _, _ = bags.replay(tmp_path / "bag", load=lambda s: (FakePolicy(s), None))
