@@ -56,7 +56,9 @@ def test_policy_killed_in_motion(graph):
     in_motion(graph)
     c.poses.clear()
     graph.kill("policy")
-    c.wait(lambda: c.state("controller") == PolicyStatus.HOLD, 20.0, "HOLD")
+    # A moment without the processor may hold it for another reason first.
+    told = lambda: c.state("controller") == PolicyStatus.HOLD and "no fresh chunk" in c.status["controller"].reason  # noqa: E731
+    c.wait(told, 20.0, "HOLD")
     reason = c.status["controller"].reason
     last_due = chunk_from(c.base_chunks[-1]).due()[-1]
     c.wait(lambda: c.poses[-1][0] > last_due + 1.5, 30.0, "what the arm does then")
@@ -172,21 +174,25 @@ def test_a_dry_run_does_everything_but_move(tmp_path):
         g.close()
 
 
-def test_a_second_publisher_of_targets_and_a_frozen_camera_hold_the_arm(graph):
-    """Faults in which everything goes on talking. The table of all faults: test/ros/faults.py."""
+def test_a_second_publisher_of_targets_holds_the_arm(graph):
     c = graph.client
     in_motion(graph)
     with c.rival():
         c.wait(lambda: c.state("controller") == PolicyStatus.HOLD and "/target_pose: 2 publishers" in c.status["controller"].reason, 20.0, "HOLD of the controller")
         assert still(graph) < 1e-3
     c.wait(lambda: c.state("controller") == PolicyStatus.RUNNING, 30.0, "RUNNING when it is alone again")
-    graph.kill("camera")
-    with lying_camera(graph):
-        c.wait(lambda: c.state("policy") == PolicyStatus.HOLD and "camera" in c.status["policy"].reason, 30.0, "HOLD of the policy")
-        c.wait(lambda: "the same image for" in c.status["policy"].refused, 10.0, "what is wrong with the image")
-        c.wait(lambda: c.state("controller") == PolicyStatus.HOLD, 20.0, "HOLD of the controller")
 
 
-def lying_camera(graph):
-    graph.relay = Relay(graph)
-    return frozen(graph)
+def test_a_camera_that_shows_the_same_image_under_new_stamps_holds_the_arm(tmp_path):
+    """A fault in which everything goes on talking. The table of all faults: test/ros/faults.py."""
+    g = Graph(tmp_path, without=("camera",))
+    c = g.client
+    try:
+        g.relay = Relay(g)
+        g.begin()
+        with frozen(g):
+            c.wait(lambda: any(m.node == "policy" and "the same image for" in m.refused for m in c.history), 30.0, "what is wrong with the image")
+            c.wait(lambda: c.state("policy") == PolicyStatus.HOLD and "camera" in c.status["policy"].reason, 30.0, "HOLD of the policy")
+            c.wait(lambda: c.state("controller") == PolicyStatus.HOLD, 20.0, "HOLD of the controller")
+    finally:
+        g.close()
