@@ -194,5 +194,8 @@ def test_a_camera_that_shows_the_same_image_under_new_stamps_holds_the_arm(tmp_p
             c.wait(lambda: any(m.node == "policy" and "the same image for" in m.refused for m in c.history), 30.0, "what is wrong with the image")
             c.wait(lambda: c.state("policy") == PolicyStatus.HOLD and "camera" in c.status["policy"].reason, 30.0, "HOLD of the policy")
             c.wait(lambda: c.state("controller") == PolicyStatus.HOLD, 20.0, "HOLD of the controller")
+            chunks = len(c.chunks)
+            assert still(g) < 1e-3
+            assert len(c.chunks) == chunks, "nothing is made of an image that is not believed"
     finally:
         g.close()

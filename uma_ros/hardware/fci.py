@@ -11,7 +11,6 @@ import time
 from collections import deque
 from dataclasses import dataclass
 from enum import IntEnum
-from multiprocessing import get_context
 from typing import Any, Protocol
 
 import numpy as np
@@ -124,9 +123,6 @@ class ArmState:
             return None
         return ArmState(float(row[0]), Phase(int(row[1])), Mode(int(row[2])), float(row[3]), row[4:11], row[11:18], row[18:25],
                         int(row[25]), int(row[26]), float(row[27]), float(row[28]))  # fmt: skip
-
-
-# -- the process's side -------------------------------------------------------------------------------------------------------
 
 
 class Motion(Protocol):
@@ -375,7 +371,7 @@ class Server:
         self._motion = self._robot = None
 
 
-def _serve(settings: FciSettings, limits: JointLimits, targets: Board, states: Board, pipe: Any, parent: int) -> None:
+def serve(settings: FciSettings, limits: JointLimits, targets: Board, states: Board, pipe: Any, parent: int) -> None:
     """What the process runs; ends, with the arm at rest, when it is told to or when the node has died."""
     import signal
 
@@ -406,52 +402,3 @@ def _serve(settings: FciSettings, limits: JointLimits, targets: Board, states: B
         pipe.send(("fatal", str(error)))
     except (BrokenPipeError, EOFError):
         pass
-
-
-# -- the node's side ----------------------------------------------------------------------------------------------------------
-
-
-class FciLink:
-    """Starts the process and speaks with it."""
-
-    def __init__(self, settings: FciSettings, limits: JointLimits) -> None:
-        context = get_context("spawn")
-        self._targets, self._states = Board(context, 15), Board(context, ArmState.SIZE)
-        self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(settings, limits, self._targets, self._states, theirs, os.getpid()), name="fci", daemon=True)
-        self._process.start()
-        theirs.close()
-
-    @property
-    def is_alive(self) -> bool:
-        return self._process.is_alive()
-
-    def state(self) -> ArmState | None:
-        return ArmState.from_row(self._states.read())
-
-    def follow(self, target: Target) -> None:
-        self._targets.write(target.row())
-
-    def recover(self) -> None:
-        """Ask for a recovery; the answer is among `heard`."""
-        self._pipe.send("recover")
-
-    def heard(self) -> list[tuple[str, str]]:
-        """What the process has said since the last call: (log | warn | unreached | lost | blocked | recovered | failed | fatal, text)."""
-        said = []
-        try:
-            while self._pipe.poll():
-                said.append(self._pipe.recv())
-        except (EOFError, OSError):
-            pass
-        return said
-
-    def close(self, patience: float = 5.0) -> None:
-        try:
-            self._pipe.send("end")
-        except (BrokenPipeError, OSError):
-            pass
-        self._process.join(patience)
-        if self._process.is_alive():
-            self._process.kill()
-            self._process.join()

@@ -18,7 +18,8 @@ from uma.control.settings import setting
 from uma.geometry import fr3
 from uma.types import InputError
 from uma_ros.convert import nanoseconds, pose_to, stamp_from
-from uma_ros.hardware.fci import ArmState, FciLink, FciSettings, Phase, Target
+from uma_ros.hardware.fci import ArmState, FciSettings, Phase, Target
+from uma_ros.hardware.fci_link import FciLink
 from uma_ros.inputs import check_age, check_state_pose
 from uma_ros.names import COMMAND, STATE_OUT, Topics
 from uma_ros.runtime import UmaNode, run_node
