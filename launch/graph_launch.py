@@ -20,6 +20,7 @@ HELP = {
     "config": "YAML file with the parameters of all nodes",
     "record": "folder for a bag; empty: no recording",
     "dry_run": "everything but motion",
+    "managed": "a manager node takes the others through their life cycle; else each configures and activates itself",
     "rviz": "also start rviz2",
     "drivers": "on hardware: our own driver nodes to start, separated by commas; the rest are the vendors'",
     "seed": "of the simulated scene",
@@ -35,7 +36,7 @@ def describe(graph: str) -> LaunchDescription:
     def start(context):
         given = {name: LaunchConfiguration(name).perform(context) for name in defaults}
         values = {**given, "seed": int(given["seed"]), "config": str(find(given["config"]))}
-        for name in ("dry_run", "rviz"):
+        for name in ("dry_run", "managed", "rviz"):
             values[name] = given[name].lower() in ("true", "1", "yes")
         values["run_dir"] = given["run_dir"] or str(Path.home() / ".ros/uma" / datetime.now().strftime("%Y-%m-%d_%H-%M-%S"))
         return [

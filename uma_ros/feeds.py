@@ -51,15 +51,22 @@ class TopicSettings:
 
 
 class Outlets:
-    """The four publishers, and how regularly frames pass."""
+    """The four publishers, and how regularly frames pass. Nothing does while the node is inactive."""
 
     def __init__(self, node: UmaNode, rate: float) -> None:
+        self._node = node
         t: Topics = node.settings.topics
         self.rgb, self.depth = node.speak(Image, t.rgb, CAMERA_OUT), node.speak(Image, t.depth, CAMERA_OUT)
         self.rgb_info, self.depth_info = node.speak(CameraInfo, t.camera_info, CAMERA_OUT), node.speak(CameraInfo, t.depth_info, CAMERA_OUT)
         self.frames = Cadence("frames", 1.0 / rate)
 
+    @property
+    def are_open(self) -> bool:
+        return self._node.is_active
+
     def publish(self, rgb: Image, depth: Image, info: CameraInfo) -> None:
+        if not self.are_open:
+            return
         self.rgb_info.publish(info)
         self.depth_info.publish(info)
         self.rgb.publish(rgb)
@@ -81,6 +88,8 @@ class SimFeed:
         ):
 
             def relay(data: bytes, publisher=publisher, counts=counts) -> None:
+                if not outlets.are_open:
+                    return
                 publisher.publish(data)
                 if counts:
                     outlets.frames.beat(time.monotonic())

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ class Options:
         config: YAML file with the parameters of all nodes.
         record: folder for a bag; empty = no recording.
         dry_run: everything but motion.
+        managed: a manager node takes the others through their life cycle; else each configures and activates itself.
         rviz: also start rviz2.
         drivers: on hardware, which of our own driver nodes to start, separated by commas: those of `DRIVERS`; the rest are the vendors'.
         seed: of the simulated scene.
@@ -41,6 +43,7 @@ class Options:
     config: str = "config/insertion.yaml"
     record: str = ""
     dry_run: bool = False
+    managed: bool = False
     rviz: bool = False
     drivers: str = ""
     seed: int = 0
@@ -81,7 +84,7 @@ class NodeSpec:
             return [self.name]
         words = [sys.executable, "-m", self.module, "--ros-args", "-r", f"__node:={self.name}", "--params-file", config]
         for key, value in self.parameters.items():
-            text = str(value).lower() if isinstance(value, bool) else f'"{value}"' if isinstance(value, str) else str(value)
+            text = json.dumps(value)
             words += ["-p", f"{key}:={text}"]
         return words
 
@@ -110,6 +113,9 @@ def deployment(options: Options, task: str) -> tuple[NodeSpec, ...]:
     nodes.append(_node("controller", **clock, **({"autostart": True} if sim else {}), dry_run=options.dry_run))
     if options.record:
         nodes.append(_node("recorder", **clock, path=options.record))
+    if options.managed:
+        nodes = [replace(node, parameters={**node.parameters, "managed": True}) for node in nodes]
+        nodes.append(_node("manager", nodes=[node.name for node in nodes]))
     if options.rviz:
         nodes.append(NodeSpec("rviz2", package="rviz2"))
     return tuple(nodes)

@@ -113,7 +113,7 @@ class GripperClient:
 
     def __init__(self, node: Node, topic: str, max_effort: float, action: str = "GripperCommand") -> None:
         self._client = ActionClient(node, action_type(action), topic)
-        self._action, self._max_effort = action, max_effort
+        self._action, self.max_effort = action, max_effort
         self.trouble = ""
 
     def send(self, closed: bool) -> bool:
@@ -122,7 +122,7 @@ class GripperClient:
             self.trouble = "no gripper action server"
             return False
         self.trouble = ""
-        goal = goal_to(self._action, Wish(1.0 if closed else 0.0, force=self._max_effort))
+        goal = goal_to(self._action, Wish(1.0 if closed else 0.0, force=self.max_effort))
         self._client.send_goal_async(goal).add_done_callback(self._on_answer)
         return True
 

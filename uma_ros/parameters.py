@@ -17,6 +17,7 @@ NODES = {
     "gripper": "GripperSettings",
     "robot": "RobotSettings",
     "franka": "FrankaSettings",
+    "manager": "ManagerSettings",
 }
 
 
@@ -32,10 +33,11 @@ def _value(value: Any) -> str:
 
 
 def _range(rule: dict) -> str:
+    live = "; may change while the node runs" if rule.get("live") else ""
     if rule.get("choices"):
-        return "; one of " + ", ".join(rule["choices"])
+        return "; one of " + ", ".join(rule["choices"]) + live
     low, high = rule.get("low"), rule.get("high")
-    return "" if low is None or high is None else f"; {low:g} to {high:g}"
+    return live if low is None or high is None else f"; {low:g} to {high:g}{live}"
 
 
 def as_yaml(node: str, indent: str = "") -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import signal
 import sys
@@ -16,17 +17,23 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.callback_groups import CallbackGroup, ReentrantCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
-from rclpy.executors import ExternalShutdownException
-from rclpy.node import Node
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.parameter import Parameter
 from std_msgs.msg import String
 
-from uma.control.settings import flatten, replaced
+from uma.control.settings import check_settings, flatten, replaced
 from uma.types import InputError
+from uma_ros.managed import ManagedNode
 from uma_ros.names import CONFIGURATION
 
+PATIENCE = 6.0
+"""Seconds for the middleware to take a node out of the graph."""
 
-class UmaNode(Node):
+
+class UmaNode(ManagedNode):
     """A node whose parameters are the fields of a settings dataclass.
+
+    Before it is configured all of them may be set; afterwards those that are marked live, at once and together or not at all.
 
     Args:
         name: default node name.
@@ -40,13 +47,39 @@ class UmaNode(Node):
             values[key] = self.declare_parameter(key, default, describe(default, rule)).value
             values[key] = list(values[key]) if isinstance(default, list) else values[key]
         self.settings = replaced(settings, values)
-        fixed = SetParametersResult(successful=False, reason="parameters are read at the start; restart the node to change one")
-        self.add_on_set_parameters_callback(lambda _: fixed)
+        what = "whether a manager takes the node through its life cycle; else it configures and activates itself"
+        self.is_managed = self.declare_parameter("managed", False, ParameterDescriptor(description=what)).value
+        self.add_on_set_parameters_callback(self._set)
         self.started = time.monotonic()
         self.problems: dict[str, str] = {}
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._configuration = self.create_publisher(String, self.settings.topics.configuration, CONFIGURATION)
         self.every(1.0, self._publish_diagnostics)
+
+    # -- parameters -----------------------------------------------------------------------------------------------------------
+
+    def _set(self, parameters: list[Parameter]) -> SetParametersResult:
+        known, values = flatten(self.settings), {}
+        for p in parameters:
+            live = p.name in known and (known[p.name][1].get("live") or not self.is_configured)
+            if not live:
+                way = "deactivate and clean up the node first, or restart it" if p.name in known else "restart the node"
+                return SetParametersResult(successful=False, reason=f"{p.name}: read at the start; {way} to change it")
+            values[p.name] = list(p.value) if isinstance(known[p.name][0], list) else p.value
+        try:
+            settings = replaced(self.settings, values)
+            check_settings(settings)
+        except InputError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        self.settings = settings
+        if self.is_configured:
+            self.take_over()
+            self.publish_configuration()
+            self.get_logger().info("parameters changed: " + ", ".join(f"{k} = {v}" for k, v in values.items()))
+        return SetParametersResult(successful=True)
+
+    def take_over(self) -> None:
+        """`self.settings` has changed in fields that are marked live: hand them on to what keeps a copy."""
 
     # -- time -----------------------------------------------------------------------------------------------------------------
 
@@ -90,27 +123,25 @@ class UmaNode(Node):
             self.problems.pop(name, None)
 
     def diagnose(self) -> dict[str, Any]:
-        """Values for /diagnostics and for the report at the end."""
+        """Values for /diagnostics and for the report at the end, of a configured node."""
         return {}
 
     def publish_configuration(self, **more: Any) -> None:
         """Say once, for everybody who comes later, with what this node runs."""
         parameters = {k: v for k, (v, _) in flatten(self.settings).items()}
-        text = yaml.safe_dump({"node": self.get_name(), "parameters": parameters, **more}, sort_keys=False)
+        self._more = {**getattr(self, "_more", {}), **more}
+        text = yaml.safe_dump({"node": self.get_name(), "parameters": parameters, **self._more}, sort_keys=False)
         self._configuration.publish(String(data=text))
 
     def _publish_diagnostics(self) -> None:
-        values = {**self.diagnose(), **self.problems}
+        values = {**(self.diagnose() if self.is_configured else {}), **self.problems}
         level = DiagnosticStatus.WARN if self.problems else DiagnosticStatus.OK
-        message = "; ".join(f"{k}: {v}" for k, v in self.problems.items()) or "ok"
+        message = "; ".join(f"{k}: {v}" for k, v in self.problems.items()) or ("ok" if self.is_active else "inactive" if self.is_configured else "unconfigured")
         pairs = [KeyValue(key=k, value=str(v)) for k, v in values.items()]
         status = DiagnosticStatus(level=level, name=f"uma: {self.get_name()}", message=message, hardware_id="uma", values=pairs)
         msg = DiagnosticArray(status=[status])
         msg.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(msg)
-
-    def close(self) -> None:
-        """Called once at the end, while publishing is still possible."""
 
 
 def describe(default: Any, rule: dict) -> ParameterDescriptor:
@@ -127,13 +158,8 @@ def describe(default: Any, rule: dict) -> ParameterDescriptor:
     return descriptor
 
 
-def run_node(make: Callable[[], UmaNode], spin: Callable[[UmaNode], None] | None = None) -> int:
-    """Run a node until Ctrl-C or SIGTERM. Returns the process's exit code.
-
-    Args:
-        make: builds the node.
-        spin: runs it; the default is an executor on this thread.
-    """
+def run_node(make: Callable[[], UmaNode]) -> int:
+    """Run the node that ``make`` builds until Ctrl-C or SIGTERM, from its configuration on unless it waits for a manager. Returns the process's exit code."""
     was_asked = []  # to end
 
     def interrupt(*_: object) -> None:
@@ -146,7 +172,15 @@ def run_node(make: Callable[[], UmaNode], spin: Callable[[UmaNode], None] | None
     node = None
     try:
         node = make()
-        (spin or rclpy.spin)(node)
+        if not node.is_managed:
+            node.trigger_configure()
+            if node.failure is not None:
+                raise node.failure
+            node.trigger_activate()
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        while rclpy.ok() and not was_asked:  # an interrupt can be swallowed where Python calls back from C
+            executor.spin_once(1.0)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     except InputError as error:
@@ -161,9 +195,20 @@ def run_node(make: Callable[[], UmaNode], spin: Callable[[UmaNode], None] | None
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         if node is not None:
-            node.close()
-            report = ", ".join(f"{k} {v}" for k, v in node.diagnose().items())
+            report = "never configured"
+            if node.is_configured:
+                node.close()
+                report = ", ".join(f"{k} {v}" for k, v in node.diagnose().items())
             print(f"[{node.get_name()}] ended after {time.monotonic() - node.started:.1f} s; {report}", file=sys.stderr, flush=True)
+            faulthandler.dump_traceback_later(PATIENCE, exit=True)  # says where the middleware hangs, if it ever does
             node.destroy_node()
         rclpy.try_shutdown()
+        faulthandler.cancel_dump_traceback_later()
     return 0
+
+
+def leave(code: int) -> None:
+    """End the process now: everything is closed, and what the interpreter would still do is left to libraries whose threads now and then wait for each other for ever."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

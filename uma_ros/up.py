@@ -25,6 +25,7 @@ def add_options(parser: argparse.ArgumentParser, defaults: Options | None = None
     parser.add_argument("--config", default=defaults.config, help="YAML file with the parameters of all nodes")
     parser.add_argument("--record", default=defaults.record, metavar="FOLDER", help="record a bag there")
     parser.add_argument("--dry-run", action="store_true", help="everything but motion")
+    parser.add_argument("--managed", action="store_true", help="a manager node takes the others through their ROS 2 life cycle")
     parser.add_argument("--rviz", action="store_true", help="also start rviz2")
     parser.add_argument(
         "--drivers", default=defaults.drivers, metavar="NAME,...", help=f"on hardware, our own driver nodes in place of the vendors': {', '.join(DRIVERS)}"

@@ -44,8 +44,9 @@ class PolicyWorker:
         self.wake = threading.Condition()
         self.failure: Exception | None = None
         self._listener, self._buffer, self._frames = listener, buffer, frames
-        self._period_ns = int((replan_steps - 0.5) / RATE_HZ * 1e9)  # half a frame early: the images' own period jitters
+        self._plan_every(replan_steps)
         self._predict_motion = predict_motion
+        self._loaded = threading.Event()
         self._policy: Any = None
         self._motion_policy: Any = None
         self._task: Any = None
@@ -65,6 +66,21 @@ class PolicyWorker:
             self._closing = True
             self.wake.notify()
         self._thread.join(timeout=2.0)
+
+    def wait_loaded(self) -> None:
+        """Until the policies are there, or `failure` says why not."""
+        self._loaded.wait()
+
+    def change(self, replan_steps: int, predict_motion: bool, motion_samples: int) -> None:
+        """From the next chunk on."""
+        with self.wake:
+            self._plan_every(replan_steps)
+            self._predict_motion = predict_motion
+            if self._motion_policy is not None:
+                self._motion_policy.num_samples = motion_samples
+
+    def _plan_every(self, steps: int) -> None:
+        self._period_ns = int((steps - 0.5) / RATE_HZ * 1e9)  # half a frame early: the images' own period jitters
 
     @property
     def has_task(self) -> bool:
@@ -105,6 +121,7 @@ class PolicyWorker:
         try:
             self._policy, self._motion_policy = load()
             self._listener.on_ready(self._policy)
+            self._loaded.set()
             while True:
                 with self.wake:
                     while not self._closing and (job := self._next_job()) is None:
@@ -115,6 +132,7 @@ class PolicyWorker:
                 self._encoding = False
         except Exception as error:  # the node ends with it: a policy that fails must not look alive
             self.failure = error
+            self._loaded.set()
 
     def _next_job(self) -> tuple[Frame, GivenTask | None] | None:
         """What to do now, under the lock: the newest complete frame, if a chunk or a task is due."""

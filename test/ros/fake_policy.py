@@ -5,7 +5,6 @@ The checkpoint named "words" also takes instructions and prompts: then the end e
 from __future__ import annotations
 
 import os
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 from uma.geometry.se3 import clip_step
 from uma.types import ActionChunk, InputError, MotionPrediction, Prediction
 from uma_ros.nodes import policy
+from uma_ros.runtime import leave
 
 SLOW = os.environ.get("UMA_TEST_SLOW", "")
 """While this file is there, a chunk takes a second."""
@@ -82,4 +82,4 @@ class FakePolicy:
 
 
 if __name__ == "__main__":
-    sys.exit(policy.main(lambda settings: (FakePolicy(settings), FakePolicy(settings))))
+    leave(policy.main(lambda settings: (FakePolicy(settings), FakePolicy(settings))))

@@ -35,16 +35,19 @@ class Graph:
         changes: parameters over those of the graph, by node.
         graph, topics: another graph, and where its policy speaks.
         record: folder for a bag.
+        managed: with a manager node.
+        scripted: a scripted policy in the place of the model.
     """
 
     def __init__(
-        self, folder: Path, without: tuple[str, ...] = (), changes: dict[str, dict] | None = None, graph=insertion, topics: Topics = TOPICS, record: str = ""
+        self, folder: Path, without: tuple[str, ...] = (), changes: dict[str, dict] | None = None, graph=insertion, topics: Topics = TOPICS, record: str = "", managed: bool = False, scripted: bool = True
     ) -> None:
-        self.options = Options(seed=3, config=str(ROOT / "config/insertion.yaml"), run_dir=str(folder), record=record)
+        self.options = Options(seed=3, config=str(ROOT / "config/insertion.yaml"), run_dir=str(folder), record=record, managed=managed)
         self.specs = {spec.name: spec for spec in graph(self.options)}
         for name, parameters in (changes or {}).items():
             self.specs[name].parameters.update(parameters)
         self.supervisor = Supervisor(folder / "log")
+        self.scripted = scripted
         for name in self.specs:
             if name not in without:
                 self.start(name)
@@ -53,7 +56,7 @@ class Graph:
 
     def start(self, name: str) -> None:
         words = self.specs[name].command(self.options.config)
-        self.supervisor.start(self.specs[name], self.options.config, [words[0], FAKE, *words[3:]] if name == "policy" else words)
+        self.supervisor.start(self.specs[name], self.options.config, [words[0], FAKE, *words[3:]] if name == "policy" and self.scripted else words)
 
     def kill(self, name: str) -> None:
         self.supervisor.kill(name)

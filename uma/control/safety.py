@@ -28,16 +28,16 @@ class SafetySettings:
     workspace_min: list[float] = setting([0.2, -0.55, -0.005], "m; lowest x, y, z of the end effector in the base frame", -2.0, 2.0)
     workspace_max: list[float] = setting([0.8, 0.55, 0.75], "m; highest x, y, z of the end effector in the base frame", -2.0, 2.0)
     workspace_margin: float = setting(0.1, "m; a target this little outside is clamped to the box, one further out is not followed", 0.0, 1.0)
-    max_step_m: float = setting(0.075, "m; longest way in one 15 Hz step: 1.125 m/s", 0.001, 0.19)
-    max_step_rad: float = setting(0.15, "rad; largest turn in one 15 Hz step: 2.25 rad/s", 0.001, 0.16)
+    max_step_m: float = setting(0.075, "m; longest way in one 15 Hz step: 1.125 m/s", 0.001, 0.19, live=True)
+    max_step_rad: float = setting(0.15, "rad; largest turn in one 15 Hz step: 2.25 rad/s", 0.001, 0.16, live=True)
     max_acceleration: float = setting(8.0, "m/s^2; the FR3 stops at 9", 0.1, 8.9)
     max_turn_acceleration: float = setting(15.0, "rad/s^2; the FR3 stops at 17", 0.1, 16.9)
     max_jerk: float = setting(4000.0, "m/s^3; the FR3 stops at 4500; a wall may ask for up to three times a much lower limit", 1.0, 4490.0)
     max_turn_jerk: float = setting(8000.0, "rad/s^3; the FR3 stops at 8500", 1.0, 8490.0)
     max_lead_m: float = setting(0.12, "m; furthest that the target may run ahead of the measured pose", 0.005, 0.5)
     max_lead_rad: float = setting(0.4, "rad; furthest that the target may turn ahead of the measured pose", 0.01, 1.5)
-    catch_up: float = setting(0.3, "share of the speed limits by which the arm may go faster than its plan, to make up for a lag", 0.05, 1.0)
-    ramp_s: float = setting(1.0, "s; after a start from rest the speed limits grow to their full value over this time", 0.0, 30.0)
+    catch_up: float = setting(0.3, "share of the speed limits by which the arm may go faster than its plan, to make up for a lag", 0.05, 1.0, live=True)
+    ramp_s: float = setting(1.0, "s; after a start from rest the speed limits grow to their full value over this time", 0.0, 30.0, live=True)
     max_tilt: float = setting(3.15, "rad; largest angle between the tool's approach axis and straight down; 3.15 = any", 0.0, 3.15)
     collision: CollisionSettings = field(default_factory=CollisionSettings)
 
@@ -207,5 +207,6 @@ def _follow(error: np.ndarray, ahead: np.ndarray, v: np.ndarray, a: np.ndarray, 
     change = _shorten(change / dt, min(acceleration, room))
     change = a + _shorten(change - a, jerk * dt)
     change = _shorten(change, acceleration)
-    new = _shorten(v + change * dt, speed)
+    # A limit that was just lowered is come down to by braking, not at once.
+    new = _shorten(v + change * dt, max(speed, float(np.linalg.norm(v))))
     return new, (new - v) / dt

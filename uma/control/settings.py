@@ -12,9 +12,9 @@ from typing import Any
 from uma.types import InputError
 
 
-def setting(default: Any, description: str, low: float | None = None, high: float | None = None, choices: tuple[str, ...] = ()) -> Any:
-    """A field with its description (unit first) and its range or choices, both inclusive."""
-    metadata = {"description": description, "low": low, "high": high, "choices": choices}
+def setting(default: Any, description: str, low: float | None = None, high: float | None = None, choices: tuple[str, ...] = (), live: bool = False) -> Any:
+    """A field with its description (unit first), its range or choices, both inclusive, and whether it may change while the node runs."""
+    metadata = {"description": description, "low": low, "high": high, "choices": choices, "live": live}
     if isinstance(default, list):
         return field(default_factory=lambda: list(default), metadata=metadata)
     return field(default=default, metadata=metadata)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from dataclasses import dataclass, field
 
@@ -13,7 +12,7 @@ from uma_ros.hardware.folder import FolderSettings, FolderSource
 from uma_ros.hardware.link import DeviceError
 from uma_ros.hardware.zed import ZedSettings, ZedSource
 from uma_ros.names import Topics
-from uma_ros.runtime import UmaNode, run_node
+from uma_ros.runtime import UmaNode, leave, run_node
 
 SOURCES = ("sim", "zed", "topics", "folder")
 
@@ -35,6 +34,8 @@ class CameraSettings:
 class CameraNode(UmaNode):
     def __init__(self) -> None:
         super().__init__("camera", CameraSettings())
+
+    def configure(self) -> None:
         s = self.settings
         self.outlets = Outlets(self, s.rate)
         if s.source not in SOURCES:
@@ -67,4 +68,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from dataclasses import dataclass, field
 
@@ -27,10 +26,11 @@ from uma_ros.convert import chunk_from, gripper_from, motion_from, nanoseconds, 
 from uma_ros.frames import StaticFrames
 from uma_ros.gripper import ACTIONS, GripperClient, Hysteresis
 from uma_ros.inputs import check_age, check_state_pose
+from uma_ros.managed import INACTIVE
 from uma_ros.msg import ActionChunk, MotionPrediction
 from uma_ros.msg import ReferenceMotion as ReferenceMsg
 from uma_ros.names import COMMAND, GRIPPER_JOINT, LATCHED, SENSOR_IN, STATUS, Topics
-from uma_ros.runtime import UmaNode, run_node
+from uma_ros.runtime import UmaNode, leave, run_node
 from uma_ros.status import StatusSpeaker
 
 MAX_JUMP = 0.15
@@ -48,12 +48,12 @@ class ControllerSettings:
     robot_ee_frame: str = setting("fr3_link8", "the frame that the robot's Cartesian controller places")
     blend_s: float = setting(0.2, "s; time over which a new chunk takes over", 0.0, 2.0)
     lead_s: float = setting(0.0, "s; how far ahead of its due time an action is commanded, for an arm that lags", 0.0, 0.5)
-    max_chunk_age: float = setting(1.0, "s; a chunk from an older observation is refused", 0.05, 10.0)
-    max_state_age: float = setting(0.3, "s; older robot state is refused, longer silence is a HOLD", 0.005, 10.0)
-    hold_limit: float = setting(5.0, "s; after a HOLD this long a new start is needed (with autostart: a new chunk)", 0.1, 3600.0)
+    max_chunk_age: float = setting(1.0, "s; a chunk from an older observation is refused", 0.05, 10.0, live=True)
+    max_state_age: float = setting(0.3, "s; older robot state is refused, longer silence is a HOLD", 0.005, 10.0, live=True)
+    hold_limit: float = setting(5.0, "s; after a HOLD this long a new start is needed (with autostart: a new chunk)", 0.1, 3600.0, live=True)
     gripper_close_above: float = setting(0.6, "0 to 1; the gripper closes when an action is above", 0.0, 1.0)
     gripper_open_below: float = setting(0.4, "0 to 1; the gripper opens when an action is below", 0.0, 1.0)
-    gripper_effort: float = setting(40.0, "N; effort asked of the gripper", 0.0, 235.0)
+    gripper_effort: float = setting(40.0, "N; effort asked of the gripper", 0.0, 235.0, live=True)
     gripper_action: str = setting("GripperCommand", "the action of control_msgs that the gripper's driver serves", choices=ACTIONS)
     confirm: str = setting("off", "what waits for /uma/confirm before it moves: nothing, every new task, or every chunk (a single step)", choices=MODES)
     heartbeat_s: float = setting(0.0, "s; longest silence of a remote operator's heartbeat before the arm is held; 0 = none is asked for", 0.0, 60.0)
@@ -65,12 +65,13 @@ class ControllerSettings:
 class ControllerNode(UmaNode):
     def __init__(self) -> None:
         super().__init__("controller", ControllerSettings())
+
+    def configure(self) -> None:
         s, topics = self.settings, self.settings.topics
         self.session = Session(s.autostart, s.hold_limit)
         self.schedule = Schedule(s.blend_s, s.lead_s)
         self.safety = SafetyFilter(s.safety)
-        limits = {"robot": s.max_state_age, "gripper": s.max_state_age, "calibration": float("inf")}
-        self.watchdog = Watchdog(limits | ({"operator": s.heartbeat_s} if s.heartbeat_s else {}))
+        self.watchdog = Watchdog(self._limits())
         self.gate = Gate(s.confirm)
         self.cadence = Cadence("targets", 1.0 / s.rate)
         self.hysteresis = Hysteresis(s.gripper_close_above, s.gripper_open_below)
@@ -106,6 +107,24 @@ class ControllerNode(UmaNode):
             self.every(0.2, self._look_for_rivals)
         self.every(1.0 / s.rate, self._tick)
         self.every(0.2, self.status.publish)
+
+    def _limits(self) -> dict[str, float]:
+        """Source -> longest silence, seconds."""
+        s = self.settings
+        limits = {"robot": s.max_state_age, "gripper": s.max_state_age, "calibration": float("inf")}
+        return limits | ({"operator": s.heartbeat_s} if s.heartbeat_s else {})
+
+    def take_over(self) -> None:
+        s = self.settings
+        self.watchdog.limits = self._limits()
+        self.safety.settings = s.safety
+        self.session.hold_limit, self.gripper.max_effort = s.hold_limit, s.gripper_effort
+
+    def deactivate(self) -> None:
+        """As after /uma/stop: the pose is held, and only a start after the next activation ends that."""
+        self.schedule.clear()
+        self.gate.close()
+        self._say(self.session.stop(time.monotonic(), f"{INACTIVE}; after its activation, /uma/start"))
 
     # -- inputs ---------------------------------------------------------------------------------------------------------------
 
@@ -206,6 +225,9 @@ class ControllerNode(UmaNode):
     # -- services -------------------------------------------------------------------------------------------------------------
 
     def _start(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        if not self.is_active:
+            response.success, response.message = False, INACTIVE
+            return response
         try:
             self.session.start(time.monotonic())
         except RuntimeError as error:
@@ -276,7 +298,7 @@ class ControllerNode(UmaNode):
 
     def _update(self, now: float, t: float) -> None:
         """Feed the session."""
-        blockers = [*self.watchdog.stale(now), *([self._rivals] if self._rivals else [])]
+        blockers = [*self.watchdog.stale(now), *([self._rivals] if self._rivals else []), *([] if self.is_active else [INACTIVE])]
         self._blocked = bool(blockers)
         last_due = self.schedule.last_due
         hold = self._held or self._departed
@@ -327,4 +349,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -18,7 +17,7 @@ from uma_ros.convert import chunk_from, chunk_to, transform_to
 from uma_ros.msg import ActionChunk
 from uma_ros.names import COMMAND, LATCHED, Topics
 from uma_ros.resources import find
-from uma_ros.runtime import UmaNode, run_node
+from uma_ros.runtime import UmaNode, leave, run_node
 from uma_ros.status import StatusSpeaker
 
 
@@ -33,13 +32,15 @@ class ExtrinsicsSettings:
     camera_frame: str = setting("zed_left_camera_frame_optical", "optical frame of the camera, for a DROID file, which names none")
     base_frame: str = setting("fr3_link0", "base frame of the robot, for a DROID file")
     wait_s: float = setting(0.0, "s; how long to wait for the file to appear (a simulated station writes its own)", 0.0, 120.0)
-    max_age_days: float = setting(30.0, "days; an older calibration is a warning in the diagnostics", 0.0, 3650.0)
+    max_age_days: float = setting(30.0, "days; an older calibration is a warning in the diagnostics", 0.0, 3650.0, live=True)
     topics: Topics = field(default_factory=Topics)
 
 
 class ExtrinsicsNode(UmaNode):
     def __init__(self) -> None:
         super().__init__("extrinsics", ExtrinsicsSettings())
+
+    def configure(self) -> None:
         s = self.settings
         deadline = time.monotonic() + s.wait_s
         while s.wait_s and not Path(s.calibration).exists() and time.monotonic() < deadline:
@@ -66,6 +67,8 @@ class ExtrinsicsNode(UmaNode):
         self._tf.publish(msg)
 
     def _on_chunk(self, msg: ActionChunk) -> None:
+        if not self.is_active:
+            return
         c = self.calibration
         try:
             chunk = chunk_from(msg)
@@ -90,4 +93,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

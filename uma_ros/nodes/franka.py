@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -21,8 +20,9 @@ from uma_ros.convert import nanoseconds, pose_to, stamp_from
 from uma_ros.hardware.fci import ArmState, FciSettings, Phase, Target
 from uma_ros.hardware.fci_link import FciLink
 from uma_ros.inputs import check_age, check_state_pose
+from uma_ros.managed import INACTIVE
 from uma_ros.names import COMMAND, STATE_OUT, Topics
-from uma_ros.runtime import UmaNode, run_node
+from uma_ros.runtime import UmaNode, leave, run_node
 from uma_ros.status import StatusSpeaker
 
 
@@ -69,6 +69,8 @@ class TargetMaker:
 class FrankaNode(UmaNode):
     def __init__(self) -> None:
         super().__init__("franka", FrankaSettings())
+
+    def configure(self) -> None:
         s, topics = self.settings, self.settings.topics
         self.status = StatusSpeaker(self)
         self.maker = TargetMaker(s)
@@ -104,6 +106,8 @@ class FrankaNode(UmaNode):
 
     def _on_target(self, msg: PoseStamped) -> None:
         now, s = time.monotonic(), self.settings
+        if not self.is_active:
+            return  # the arm's process holds by itself when targets cease
         try:
             pose = check_state_pose(msg, s.base_frame)
             check_age(nanoseconds(msg.header.stamp), self.get_clock().now().nanoseconds, s.max_target_age)
@@ -147,6 +151,9 @@ class FrankaNode(UmaNode):
         self._waiting.clear()
 
     async def _recover(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        if not self.is_active:
+            response.success, response.message = False, INACTIVE
+            return response
         if self.state is None or time.monotonic() - self.state.time > 1.0:
             response.success, response.message = False, f"the arm is not reached: {self.trouble}"
             return response
@@ -194,4 +201,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from dataclasses import dataclass, field
@@ -20,8 +19,9 @@ from uma_ros.convert import stamp_from
 from uma_ros.gripper import ACTIONS, action_type, goal_from, result_to
 from uma_ros.hardware.link import DeviceError
 from uma_ros.hardware.robotiq import STROKE, GripperSession, Outcome, Robotiq, RobotiqSettings
+from uma_ros.managed import INACTIVE
 from uma_ros.names import GRIPPER_CLOSED, GRIPPER_JOINT, STATE_OUT, Topics
-from uma_ros.runtime import UmaNode, run_node
+from uma_ros.runtime import UmaNode, leave, run_node
 from uma_ros.status import StatusSpeaker
 
 
@@ -41,6 +41,8 @@ class GripperSettings:
 class GripperNode(UmaNode):
     def __init__(self) -> None:
         super().__init__("gripper", GripperSettings())
+
+    def configure(self) -> None:
         s, topics = self.settings, self.settings.topics
         try:
             self.session = GripperSession(Robotiq(s.robotiq))
@@ -95,6 +97,8 @@ class GripperNode(UmaNode):
     def _on_goal(self, goal) -> GoalResponse:
         """Accept what the gripper can begin at once."""
         try:
+            if not self.is_active:
+                raise DeviceError(INACTIVE)
             wish = goal_from(self.settings.action, goal)
             self._number = self.session.goto(wish.opening, wish.speed * STROKE, wish.force)
         except (InputError, DeviceError) as error:
@@ -118,6 +122,9 @@ class GripperNode(UmaNode):
         return result_to(self.settings.action, self.session.opening() or 0.0, outcome.stalled, outcome.reached)
 
     def _reactivate(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        if not self.is_active:
+            response.success, response.message = False, INACTIVE
+            return response
         self.session.reactivate()
         response.success, response.message = True, "the gripper is being activated: its fingers open and close once"
         return response
@@ -139,4 +146,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

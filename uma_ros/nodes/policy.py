@@ -6,7 +6,6 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the other nodes need the remaining cores
 
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -22,17 +21,18 @@ from uma.control.cadence import Cadence
 from uma.control.session import Session, State
 from uma.control.settings import setting
 from uma.control.watchdog import Watchdog
-from uma.types import InputError, MotionPrediction, Prediction
+from uma.types import RATE_HZ, InputError, MotionPrediction, Prediction
 from uma_ros.convert import camera_from, chunk_from, chunk_to, gripper_from, motion_to, nanoseconds, reference_from
 from uma_ros.frames import StaticFrames
 from uma_ros.inputs import Frame, FrameBuffer, check_age, check_image, check_state_pose
+from uma_ros.managed import INACTIVE
 from uma_ros.markers import chunk_markers, clear_markers, motion_markers, reference_markers
 from uma_ros.msg import ActionChunk, PolicyStatus
 from uma_ros.msg import MotionPrediction as MotionMsg
 from uma_ros.msg import ReferenceMotion as ReferenceMsg
 from uma_ros.names import COMMAND, GRIPPER_JOINT, HISTORY_IN, LATCHED, SENSOR_IN, STATUS, TASK_IN, Topics
 from uma_ros.resources import find
-from uma_ros.runtime import UmaNode, run_node
+from uma_ros.runtime import UmaNode, leave, run_node
 from uma_ros.srv import PredictMotion
 from uma_ros.status import StatusSpeaker
 from uma_ros.tasks import Encoded, FromGoal, FromInstruction, FromPrompt, FromReference, from_echo
@@ -44,21 +44,21 @@ GOAL_PATIENCE = 10.0
 
 @dataclass(frozen=True)
 class PolicySettings:
-    """The checkpoint, how it is sampled, and how old its inputs may be."""
+    """The checkpoint, how it is sampled, and how old its inputs may be. What shapes an answer is not live, so that a bag's answers can be made again."""
 
     checkpoint: str = setting("models/insertion-small", "folder of the checkpoint")
     seed: int = setting(0, "of the sampler's noise", 0, 2**31 - 1)
     num_steps: int = setting(8, "Euler steps of the flow", 1, 100)
     num_samples: int = setting(4, "chunks that are sampled and averaged", 1, 32)
     threads: int = setting(1, "threads of torch", 1, 64)
-    replan_steps: int = setting(4, "actions after which a new chunk is made", 1, 64)
-    predict_motion: bool = setting(True, "after each chunk, also predict the object motion that it will cause (dynamics mode)")
-    motion_samples: int = setting(1, "motions that are sampled and averaged for that", 1, 32)
+    replan_steps: int = setting(4, "actions after which a new chunk is made", 1, 64, live=True)
+    predict_motion: bool = setting(True, "after each chunk, also predict the object motion that it will cause (dynamics mode)", live=True)
+    motion_samples: int = setting(1, "motions that are sampled and averaged for that", 1, 32, live=True)
     base_frame: str = setting("fr3_link0", "base frame of the robot")
     robot_ee_frame: str = setting("fr3_link8", "the frame whose pose the robot reports")
-    max_image_age: float = setting(0.4, "s; older images are refused, longer silence is a HOLD", 0.02, 10.0)
-    max_state_age: float = setting(0.3, "s; the same for robot and gripper state", 0.005, 10.0)
-    max_frozen: float = setting(1.0, "s; a camera that shows the same image for longer under new stamps is not believed; 0 = it is, as for noiseless images", 0.0, 60.0)
+    max_image_age: float = setting(0.4, "s; older images are refused, longer silence is a HOLD", 0.02, 10.0, live=True)
+    max_state_age: float = setting(0.3, "s; the same for robot and gripper state", 0.005, 10.0, live=True)
+    max_frozen: float = setting(1.0, "s; a camera that shows the same image for longer under new stamps is not believed; 0 = it is, as for noiseless images", 0.0, 60.0, live=True)
     require_controller: bool = setting(True, "make no chunks while the controller is silent, stopped or in FAULT; off for replays")
     prompt: str = setting("", "prompt file for this checkpoint, the task until another one comes; empty = none")
     recorded_task: str = setting("", "topic on which a recorded policy says its task (uma_ros/msg/ReferenceMotion), to be taken up; for replays")
@@ -73,16 +73,17 @@ class PolicyNode(UmaNode):
 
     def __init__(self, load: Callable[[PolicySettings], tuple[Any, Any]]) -> None:
         super().__init__("policy", PolicySettings())
+        self._load = load
+
+    def configure(self) -> None:
         s, topics = self.settings, self.settings.topics
         self.session = Session(autostart=True)
-        limits = {"checkpoint": float("inf"), "camera": s.max_image_age, "depth": s.max_image_age, "camera_info": s.max_image_age}
-        limits |= {"robot": s.max_state_age, "gripper": s.max_state_age, "calibration": float("inf")}
-        self.watchdog = Watchdog(limits | ({"controller": 1.0} if s.require_controller else {}))
+        self.watchdog = Watchdog(self._limits())
         self.buffer, self.frames = FrameBuffer(s.robot_ee_frame), StaticFrames()
-        self.cadence = Cadence("chunks", s.replan_steps / 15.0)
+        self.cadence = Cadence("chunks", s.replan_steps / RATE_HZ)
         self.status = StatusSpeaker(self)
 
-        self.worker = PolicyWorker(lambda: load(s), self, self.buffer, self.frames, s.replan_steps, s.predict_motion)
+        self.worker = PolicyWorker(lambda: self._load(s), self, self.buffer, self.frames, s.replan_steps, s.predict_motion)
         self._controller: PolicyStatus | None = None
         self._shown: dict[str, tuple[bytes, float]] = {}  # a sample of each image's pixels, and since when they have been the same
         self._goal: dict[str, tuple[Image, float]] = {}  # the halves of a goal that have come, and when
@@ -108,6 +109,25 @@ class PolicyNode(UmaNode):
         self.every(0.05, self._tick)
         self.every(0.2, self.status.publish)
         self.worker.start()
+        if self.is_managed:  # a checkpoint that cannot be loaded is then a configuration that failed; else it ends the node
+            self.worker.wait_loaded()
+            self._raise_failure()
+
+    def _limits(self) -> dict[str, float]:
+        """Source -> longest silence, seconds."""
+        s = self.settings
+        limits = {"checkpoint": float("inf"), "camera": s.max_image_age, "depth": s.max_image_age, "camera_info": s.max_image_age}
+        limits |= {"robot": s.max_state_age, "gripper": s.max_state_age, "calibration": float("inf")}
+        return limits | ({"controller": 1.0} if s.require_controller else {})
+
+    def take_over(self) -> None:
+        s = self.settings
+        self.watchdog.limits = self._limits()
+        self.cadence = Cadence("chunks", s.replan_steps / RATE_HZ)
+        self.worker.change(s.replan_steps, s.predict_motion, s.motion_samples)
+
+    def deactivate(self) -> None:
+        self._tick()  # no chunk comes after it
 
     # -- inputs ---------------------------------------------------------------------------------------------------------------
 
@@ -237,12 +257,9 @@ class PolicyNode(UmaNode):
 
     def _tick(self) -> None:
         now = time.monotonic()
-        if self.worker.failure is not None:
-            if isinstance(self.worker.failure, (ValueError, OSError, ImportError)):  # a wrong checkpoint: say so, without a trace
-                raise InputError(f"checkpoint {self.settings.checkpoint}: {self.worker.failure}")
-            raise self.worker.failure
+        self._raise_failure()
         self._drop_half_a_goal(now)
-        blockers = self.watchdog.stale(now)
+        blockers = [*self.watchdog.stale(now), *([] if self.is_active else [INACTIVE])]
         closed = self._controller is not None and self.settings.require_controller and self._controller.state in (State.IDLE, State.FAULT)
         transition = self.session.update(now, blockers, self.worker.has_task and not closed)
         reason = self.session.reason
@@ -253,6 +270,14 @@ class PolicyNode(UmaNode):
         message = self.status.message
         message.achieved_rate_hz = self.cadence.rate(now, 4.0)
         message.observation_age_ms = (self.get_clock().now().nanoseconds - newest.stamp_ns) * 1e-6 if newest else float("nan")
+
+    def _raise_failure(self) -> None:
+        """Whatever ended the worker ends the node."""
+        failure = self.worker.failure
+        if isinstance(failure, (ValueError, OSError, ImportError)):  # a wrong checkpoint: say so, without a trace
+            raise InputError(f"checkpoint {self.settings.checkpoint}: {failure}")
+        if failure is not None:
+            raise failure
 
     # -- what the worker tells, in its own thread -------------------------------------------------------------------------------
 
@@ -293,6 +318,9 @@ class PolicyNode(UmaNode):
 
     def _on_predict_motion(self, request: PredictMotion.Request, response: PredictMotion.Response) -> PredictMotion.Response:
         """Rare, so it may wait for the model in this thread."""
+        if not self.is_active:
+            response.success, response.message = False, INACTIVE
+            return response
         try:
             frame, motion = self.worker.predict_motion(chunk_from(request.chunk))
         except InputError as error:
@@ -323,4 +351,4 @@ def main(load: Callable[[PolicySettings], tuple[Any, Any]] = load_policy) -> int
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

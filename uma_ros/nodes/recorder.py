@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +21,7 @@ from uma.types import InputError
 from uma_ros.bagfile import BagWriter
 from uma_ros.msg import ActionChunk, MotionPrediction, PolicyStatus, ReferenceMotion
 from uma_ros.names import COMMAND, CONFIGURATION, LATCHED, STATUS, Topics, _profile
-from uma_ros.runtime import UmaNode, run_node
+from uma_ros.runtime import UmaNode, leave, run_node
 from uma_ros.status import StatusSpeaker
 
 STREAM = _profile(500, reliable=False)
@@ -41,6 +40,8 @@ class RecorderSettings:
 class RecorderNode(UmaNode):
     def __init__(self) -> None:
         super().__init__("recorder", RecorderSettings())
+
+    def configure(self) -> None:
         path = self.settings.path
         if not path or Path(path).exists():
             raise InputError(f"path: {path!r}, must name a folder that does not exist yet")
@@ -87,6 +88,8 @@ class RecorderNode(UmaNode):
         every = self.settings.image_every if topic in (self.settings.topics.rgb, self.settings.topics.depth) else 1
 
         def write(data: bytes) -> None:
+            if not self.is_active:
+                return
             self._skipped[topic] = seen = self._skipped.get(topic, -1) + 1
             if seen % every == 0:
                 self._write(topic, data)
@@ -122,4 +125,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from dataclasses import dataclass, field
 
@@ -17,8 +16,9 @@ from uma_ros.convert import pose_to
 from uma_ros.franka_ros import FrankaSteps, flange_pose, health_from, ros_package
 from uma_ros.hardware.franka import Health, recover
 from uma_ros.hardware.link import DeviceError, LinkError, MissingPackage
+from uma_ros.managed import INACTIVE
 from uma_ros.names import SENSOR_IN, STATE_OUT, Topics
-from uma_ros.runtime import UmaNode, run_node
+from uma_ros.runtime import UmaNode, leave, run_node
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,8 @@ class RobotSettings:
 class RobotNode(UmaNode):
     def __init__(self) -> None:
         super().__init__("robot", RobotSettings())
+
+    def configure(self) -> None:
         s = self.settings
         self.health: Health | None = None
         self.states = Cadence("states")
@@ -98,6 +100,9 @@ class RobotNode(UmaNode):
             self._asking = False
 
     async def _recover(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        if not self.is_active:
+            response.success, response.message = False, INACTIVE
+            return response
         if self._recovering:
             response.success, response.message = False, "a recovery is going on"
             return response
@@ -129,4 +134,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -26,10 +25,11 @@ from uma.control.settings import setting
 from uma.types import InputError
 from uma_ros.calibration import Calibration, save_calibration
 from uma_ros.convert import camera_to, image_to, pose_from, pose_to, reference_to, seconds, stamp_from
+from uma_ros.managed import INACTIVE
 from uma_ros.msg import ActionChunk, ReferenceMotion
 from uma_ros.names import CAMERA_OUT, COMMAND, GRIPPER_CLOSED, GRIPPER_JOINT, LATCHED, STATE_OUT, Topics
 from uma_ros.pace import Pace
-from uma_ros.runtime import UmaNode, run_node
+from uma_ros.runtime import UmaNode, leave, run_node
 from uma_ros.status import StatusSpeaker
 from uma_sim.station import Station
 from uma_sim.tasks import MODULES
@@ -45,8 +45,8 @@ class StationSettings:
     task: str = setting("insertion", "which scenes", choices=tuple(MODULES))
     seed: int = setting(0, "draws the scene", 0, 2**31 - 1)
     noise: bool = setting(True, "sensor noise in the images")
-    real_time_factor: float = setting(1.0, "simulated seconds a second, at most", 0.05, 10.0)
-    max_latency: float = setting(0.2, "s; simulated time is slowed while chunks come later than this after their image, as on a slow machine; 0 = never", 0.0, 10.0)
+    real_time_factor: float = setting(1.0, "simulated seconds a second, at most", 0.05, 10.0, live=True)
+    max_latency: float = setting(0.2, "s; simulated time is slowed while chunks come later than this after their image, as on a slow machine; 0 = never", 0.0, 10.0, live=True)
     camera_rate: float = setting(15.0, "Hz; images, in simulated time", 1.0, 60.0)
     calibration_file: str = setting("", "where to write the scene's calibration for the extrinsics node; empty = nowhere")
     topics: Topics = field(default_factory=Topics)
@@ -55,6 +55,8 @@ class StationSettings:
 class StationNode(UmaNode):
     def __init__(self) -> None:
         super().__init__("station", StationSettings())
+
+    def configure(self) -> None:
         s, topics = self.settings, self.settings.topics
         self.station = Station(s.seed, s.task, noise=s.noise)
         self.T_link8_tcp = self.station.T_link8_tcp
@@ -155,7 +157,18 @@ class StationNode(UmaNode):
 
     # -- what the hardware would obey -----------------------------------------------------------------------------------------
 
+    def take_over(self) -> None:
+        s = self.settings
+        self.pace = Pace(STEP, s.real_time_factor, s.max_latency, time.monotonic())
+        self.cadence = Cadence("steps", STEP / s.real_time_factor)
+
+    def deactivate(self) -> None:
+        """As a driver that obeys no more: the arm stays where it is, and what it is goes on being said."""
+        self.target = self.station.ee_pose()
+
     def _on_target(self, msg: PoseStamped) -> None:
+        if not self.is_active:
+            return
         try:
             if msg.header.frame_id != self.station.base_frame:
                 raise InputError(f"header.frame_id: {msg.header.frame_id!r}, must be {self.station.base_frame!r}")
@@ -165,6 +178,9 @@ class StationNode(UmaNode):
 
     def _on_goal(self, goal: GripperCommand.Goal) -> GoalResponse:
         position = goal.command.position
+        if not self.is_active:
+            self.status.refuse(self.settings.topics.gripper, INACTIVE)
+            return GoalResponse.REJECT
         if not 0.0 <= position <= GRIPPER_CLOSED:
             self.status.refuse(self.settings.topics.gripper, f"command.position: {position}, must lie in [0, {GRIPPER_CLOSED}]")
             return GoalResponse.REJECT
@@ -215,4 +231,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -1,0 +1,141 @@
+"""Hours of closed loop on the simulated graph, with the shipped checkpoint: what grows, what leaks, what becomes slower.
+
+    python test/ros/soak.py [--minutes 120] [--every 20] [--factor 1] [--scripted] [--json FILE]
+
+Every `--every` seconds a new task is given: by turns the scene's own and points in the workspace. Every ten seconds memory, handles and threads of each node
+are read from /proc. Drift is the slope of a straight line through the readings after the first fifth of the time, with its 95 % interval (readings in blocks of
+ten, so that neighbours are not counted as independent). The exit code is 1 if a node died or the arm was not RUNNING for more than a tenth of the time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent)]
+import conftest  # noqa: E402, F401  (a ROS domain of its own on this host)
+import numpy as np  # noqa: E402
+from geometry_msgs.msg import Point  # noqa: E402
+from harness import Graph  # noqa: E402
+from rich.console import Console  # noqa: E402
+from rich.progress import Progress  # noqa: E402
+from rich.table import Table  # noqa: E402
+from scipy import stats  # noqa: E402
+from uma_ros.msg import KeypointTrajectory, PolicyStatus, ReferenceMotion  # noqa: E402
+
+PERIOD = 10.0
+"""Seconds between two readings."""
+
+BLOCK = 10
+"""Readings that are averaged before a line is drawn through them."""
+
+
+def reading(pid: int) -> tuple[float, int, int]:
+    """Resident megabytes, open handles and threads of a process."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20, len(os.listdir(f"/proc/{pid}/fd")), len(os.listdir(f"/proc/{pid}/task"))
+
+
+def slope(hours: np.ndarray, values: np.ndarray) -> tuple[float, float]:
+    """Change an hour and half of its 95 % interval, of block means; NaN with fewer than three blocks."""
+    n = len(values) // BLOCK
+    if n < 3:
+        return float("nan"), float("nan")
+    t, v = (x[: n * BLOCK].reshape(n, BLOCK).mean(1) for x in (hours, values))
+    fit = stats.linregress(t, v)
+    return float(fit.slope), float(fit.stderr * stats.t.ppf(0.975, n - 2))
+
+
+def points(rng: np.random.Generator) -> ReferenceMotion:
+    """Bring whatever is under the arm to a point in the middle of the workspace."""
+    p = rng.uniform([0.35, -0.25, 0.15], [0.65, 0.25, 0.4])
+    msg = ReferenceMotion(keypoints=[KeypointTrajectory(waypoints=[Point(x=float(p[0]), y=float(p[1]), z=float(p[2]))])])
+    msg.header.frame_id = "fr3_link0"
+    return msg
+
+
+def soak(minutes: float, every: float, factor: float, scripted: bool, folder: Path, report: Path | None) -> dict:
+    """Run, and return what was read."""
+    graph = Graph(folder, scripted=scripted, changes={"station": {"real_time_factor": factor}})
+    c, rng = graph.client, np.random.default_rng(0)
+    table: dict[str, list[tuple[float, float, int, int]]] = {name: [] for name in graph.specs}
+    chunks: list[tuple[float, float]] = []
+    states: Counter[str] = Counter()
+    result: dict = {"minutes": 0.0, "factor": factor, "scripted": scripted}
+    try:
+        graph.begin()
+        began, next_read, next_task, tasks, heard, sequence, sim = time.monotonic(), 0.0, 0.0, 0, 0, -1, c.ros_time()
+        with Progress(console=Console(stderr=True)) as progress:
+            bar = progress.add_task("soak", total=minutes * 60)
+            while (now := time.monotonic() - began) < minutes * 60 and graph.alive() == set(graph.specs):
+                c.spin(0.2)
+                for msg in c.history[heard:]:
+                    if msg.node == "policy" and "total" in msg.stages and msg.sequence != sequence:
+                        sequence = msg.sequence
+                        chunks.append((now, msg.latency_ms[list(msg.stages).index("total")]))
+                for kept in (c.history, c.chunks, c.base_chunks, c.ages, c.motions, c.targets, c.behind, c.poses):
+                    del kept[:-200]  # the listener's own memory is not what is looked at
+                heard = len(c.history)
+                if now >= next_task:
+                    next_task, tasks = now + every, tasks + 1
+                    c.send(c.scene if tasks % 2 else points(rng))
+                if now >= next_read:
+                    next_read = now + PERIOD
+                    states[state_name(c.state("controller"))] += 1
+                    for name, process in graph.supervisor.processes.items():
+                        table[name].append((now / 3600, *reading(process.pid)))
+                    result |= {"minutes": now / 60, "simulated_minutes": (c.ros_time() - sim) / 60, "tasks": tasks, "states": dict(states)}
+                    result |= {"refused": {n: m.num_refused for n, m in c.status.items()}, "nodes": table, "dead": graph.supervisor.dead()}
+                    if report:
+                        report.write_text(json.dumps(result | {"chunks": chunks}) + "\n")
+                progress.update(bar, completed=now)
+        result["dead"] = graph.supervisor.dead()
+    finally:
+        graph.close()
+    return result | {"chunks": chunks}
+
+
+def state_name(state: int | None) -> str:
+    return {getattr(PolicyStatus, n): n for n in ("IDLE", "READY", "RUNNING", "HOLD", "FAULT")}.get(state, "unknown")
+
+
+def show(result: dict, console: Console) -> None:
+    title = f"{result['minutes']:.0f} min ({result['simulated_minutes']:.0f} simulated), {result['tasks']} tasks, controller {result['states']}, refused {result['refused']}"
+    table = Table(title=title)
+    for heading in ("node", "memory at first (MB)", "at last", "drift (MB/h)", "handles", "threads"):
+        table.add_column(heading, justify="left" if heading == "node" else "right")
+    for name, rows in result["nodes"].items():
+        rows = np.array(rows)
+        late = rows[len(rows) // 5 :]
+        change, half = slope(late[:, 0], late[:, 1])
+        table.add_row(name, f"{rows[0, 1]:.0f}", f"{rows[-1, 1]:.0f}", f"{change:+.1f} ± {half:.1f}", *(f"{late[:, k].min():.0f} to {late[:, k].max():.0f}" for k in (2, 3)))
+    console.print(table)
+    latency = np.array(result["chunks"])
+    quarters = np.array_split(latency[:, 1], 4)
+    console.print("chunk latency by quarter of the time, p50 / p95 / p99 (ms): " + "; ".join(" / ".join(f"{v:.0f}" for v in np.percentile(q, [50, 95, 99])) for q in quarters))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=120.0)
+    parser.add_argument("--every", type=float, default=20.0, help="s between two tasks")
+    parser.add_argument("--factor", type=float, default=1.0, help="simulated seconds a second")
+    parser.add_argument("--scripted", action="store_true", help="a scripted policy in the place of the model")
+    parser.add_argument("--json", default="", help="readings, written as they come")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        result = soak(args.minutes, args.every, args.factor, args.scripted, Path(folder), Path(args.json) if args.json else None)
+    show(result, Console(width=180))
+    running = result["states"].get("RUNNING", 0) / max(sum(result["states"].values()), 1)
+    return int(bool(result["dead"]) or running < 0.9)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,276 @@
+"""The nodes' life cycle: what a configuration makes a clean up takes away, an inactive node does not act, and a manager brings up a whole graph."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+import rclpy
+from geometry_msgs.msg import Point
+from harness import TOPICS, Graph
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState, GetState
+from rcl_interfaces.srv import SetParameters
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.parameter import Parameter
+from std_msgs.msg import String
+from std_srvs.srv import Trigger
+from uma_ros.msg import KeypointTrajectory, PolicyStatus, ReferenceMotion
+
+from uma.control.settings import setting
+from uma.types import InputError
+from uma_ros.convert import pose_from
+from uma_ros.names import COMMAND, Topics
+from uma_ros.nodes.camera import CameraNode
+from uma_ros.nodes.controller import ControllerNode
+from uma_ros.runtime import UmaNode
+
+TOOL = 0.1597
+
+
+@dataclass(frozen=True)
+class Settings:
+    speed: float = setting(1.0, "m/s; some speed", 0.0, 2.0, live=True)
+    names: list[str] = setting(["a"], "some names", live=True)
+    rate: float = setting(10.0, "Hz; some rate", 1.0, 20.0)
+    mode: str = setting("off", "some mode", choices=("off", "on"))
+    topics: Topics = field(default_factory=Topics)
+
+
+class ThingNode(UmaNode):
+    """A node that says its state, and what it was told."""
+
+    def __init__(self):
+        super().__init__("thing", Settings())
+        self.story = []
+
+    def configure(self):
+        if self.settings.rate > 15.0:
+            raise InputError(f"rate: {self.settings.rate}, must be at most 15 with this mode")
+        if self.settings.mode == "on":
+            raise RuntimeError("broken")
+        self._out = self.speak(String, "said", COMMAND)
+        self.every(0.05, lambda: self._out.publish(String(data="active" if self.is_active else "inactive")))
+        self.create_service(Trigger, "ask", lambda _, r: r)
+
+    def activate(self):
+        self.story.append("activate")
+
+    def deactivate(self):
+        self.story.append("deactivate")
+
+    def close(self):
+        self.story.append("close")
+
+    def take_over(self):
+        self.story.append(("take over", self.settings.speed))
+
+
+class Bench:
+    """A node and somebody who asks it, in one executor."""
+
+    def __init__(self, make) -> None:
+        rclpy.init()
+        self.node, self.other = make(), rclpy.create_node("other")
+        self.executor = SingleThreadedExecutor()
+        self.executor.add_node(self.node)
+        self.executor.add_node(self.other)
+        self.said: list[str] = []
+        self.other.create_subscription(String, "said", lambda m: self.said.append(m.data), 10)
+
+    def call(self, kind, name, request):
+        client = self.other.create_client(kind, f"{self.node.get_name()}/{name}")
+        future = client.call_async(request)
+        self.executor.spin_until_future_complete(future, 20.0)
+        assert future.done(), name
+        self.other.destroy_client(client)
+        return future.result()
+
+    def change(self, transition: int) -> bool:
+        return self.call(ChangeState, "change_state", ChangeState.Request(transition=Transition(id=transition))).success
+
+    def state(self) -> str:
+        return self.call(GetState, "get_state", GetState.Request()).current_state.label
+
+    def set(self, **values) -> list[tuple[bool, str]]:
+        """All in one request, as `ros2 param load` would not: each answered for itself."""
+        parameters = [Parameter(k.replace("__", "."), value=v).to_parameter_msg() for k, v in values.items()]
+        return [(r.successful, r.reason) for r in self.call(SetParameters, "set_parameters", SetParameters.Request(parameters=parameters)).results]
+
+    def hear(self, word: str) -> bool:
+        """Whether ``word`` is said within a second of being asked, and nothing else at the end of it."""
+        self.said.clear()
+        for _ in range(60):
+            self.executor.spin_once(0.02)
+            if self.said[-3:] == [word] * 3:
+                return True
+        return False
+
+    def close(self):
+        if self.node.is_configured:
+            self.node.close()
+        self.executor.shutdown()
+        self.node.destroy_node()
+        self.other.destroy_node()
+        rclpy.try_shutdown()
+
+
+@pytest.fixture
+def bench(request):
+    b = Bench(request.param)
+    try:
+        yield b
+    finally:
+        b.close()
+
+
+def things(node) -> dict[str, int]:
+    """How many publishers, subscriptions, ... a node has, those of rclpy itself included."""
+    return {kind: len(list(getattr(node, kind))) for kind in ("publishers", "subscriptions", "services", "clients", "timers", "waitables")}
+
+
+@pytest.mark.parametrize("bench", [ThingNode], indirect=True)
+def test_a_life(bench):
+    node, before = bench.node, things(bench.node)
+    assert bench.state() == "unconfigured" and not bench.hear("inactive")
+    for _ in range(2):
+        assert bench.change(Transition.TRANSITION_CONFIGURE) and bench.state() == "inactive" and bench.hear("inactive")
+        assert bench.change(Transition.TRANSITION_ACTIVATE) and bench.state() == "active" and bench.hear("active")
+        assert bench.change(Transition.TRANSITION_DEACTIVATE) and bench.hear("inactive")
+        assert bench.change(Transition.TRANSITION_CLEANUP) and bench.state() == "unconfigured"
+        assert things(node) == before
+    assert node.story == ["activate", "deactivate", "close"] * 2
+
+
+@pytest.mark.parametrize("bench", [ThingNode], indirect=True)
+def test_a_transition_that_is_not_possible_is_refused_and_ends_nothing(bench):
+    assert not bench.change(Transition.TRANSITION_ACTIVATE)
+    assert not bench.change(99)
+    assert bench.state() == "unconfigured"
+    assert bench.change(Transition.TRANSITION_CONFIGURE) and not bench.change(Transition.TRANSITION_CONFIGURE)
+    assert bench.state() == "inactive" and bench.hear("inactive")
+
+
+@pytest.mark.parametrize("bench", [ThingNode], indirect=True)
+@pytest.mark.parametrize("name, value, kind", [("rate", 16.0, InputError), ("mode", "on", RuntimeError)])
+def test_a_configuration_that_fails_leaves_the_node_unconfigured_and_can_be_mended(bench, name, value, kind):
+    before = things(bench.node)
+    assert bench.set(**{name: value}) == [(True, "")]
+    assert not bench.change(Transition.TRANSITION_CONFIGURE)
+    assert isinstance(bench.node.failure, kind) and bench.state() == "unconfigured" and things(bench.node) == before
+    assert bench.set(**{name: {"rate": 10.0, "mode": "off"}[name]}) == [(True, "")]
+    assert bench.change(Transition.TRANSITION_CONFIGURE) and bench.state() == "inactive"
+
+
+@pytest.mark.parametrize("bench", [ThingNode], indirect=True)
+def test_of_a_configured_node_only_live_parameters_change_and_only_within_their_ranges(bench):
+    assert bench.set(mode="maybe") == [(False, "mode: 'maybe', must be one of off, on")]
+    assert bench.set(rate=12.0) == [(True, "")] and bench.node.settings.rate == 12.0
+    bench.change(Transition.TRANSITION_CONFIGURE)
+    ((done, why),) = bench.set(rate=11.0)
+    assert not done and why == "rate: read at the start; deactivate and clean up the node first, or restart it to change it"
+    ((done, why),) = bench.set(managed=True)
+    assert not done and why.startswith("managed: read at the start; restart")
+    ((done, why),) = bench.set(speed=3.0)
+    assert not done and "speed" in why
+    assert bench.node.settings.rate == 12.0 and bench.node.settings.speed == 1.0 and bench.node.story == []
+    assert bench.set(speed=0.5, names=["b", "c"]) == [(True, "")] * 2
+    assert bench.node.settings.speed == 0.5 and bench.node.settings.names == ["b", "c"]
+    assert bench.node.story == [("take over", 0.5)] * 2
+
+
+@pytest.mark.parametrize("bench", [ThingNode], indirect=True)
+def test_parameters_that_are_set_together_change_together_or_not_at_all(bench):
+    bench.change(Transition.TRANSITION_CONFIGURE)
+    result = bench.node.set_parameters_atomically([Parameter("speed", value=0.5), Parameter("rate", value=11.0)])
+    assert not result.successful and bench.node.settings.speed == 1.0 and bench.node.story == []
+
+
+@pytest.mark.parametrize("bench", [ControllerNode], indirect=True)
+def test_the_controller_leaves_nothing_behind(bench):
+    before = things(bench.node)
+    for _ in range(2):
+        assert bench.change(Transition.TRANSITION_CONFIGURE) and bench.change(Transition.TRANSITION_ACTIVATE)
+        assert bench.change(Transition.TRANSITION_DEACTIVATE) and bench.change(Transition.TRANSITION_CLEANUP)
+        assert things(bench.node) == before
+
+
+@pytest.mark.parametrize("bench", [CameraNode], indirect=True)
+def test_a_source_without_topics_is_a_refused_configuration_that_another_source_mends(bench):
+    before = things(bench.node)
+    bench.set(source="topics", inputs__preset="custom")
+    assert not bench.change(Transition.TRANSITION_CONFIGURE) and "inputs.rgb: empty" in str(bench.node.failure)
+    assert bench.state() == "unconfigured" and things(bench.node) == before
+    bench.set(source="sim")
+    assert bench.change(Transition.TRANSITION_CONFIGURE) and bench.change(Transition.TRANSITION_ACTIVATE)
+
+
+def test_a_manager_brings_the_graph_up_and_an_inactive_controller_holds(tmp_path):
+    g = Graph(tmp_path, managed=True)
+    c = g.client
+    here = lambda: pose_from(c.poses[-1][1].pose, "pose")[:3, 3]  # noqa: E731
+    controller = lambda state, words="": c.state("controller") == state and words in c.status["controller"].reason  # noqa: E731
+
+    def go(*way: float) -> None:
+        p = here() + way
+        task = ReferenceMotion(keypoints=[KeypointTrajectory(waypoints=[Point(x=float(p[0]), y=float(p[1]), z=float(p[2] - TOOL))])])
+        task.header.frame_id = "fr3_link0"
+        c.send(task)
+
+    try:
+        c.wait(lambda: c.state("policy") == c.state("controller") == PolicyStatus.READY, 90.0, "READY")
+        assert "controller activated" in g.log("manager")
+        go(0.0, -0.3, 0.0)
+        begin = here()
+        c.wait(lambda: np.linalg.norm(here() - begin) > 0.05, 60.0, "motion")
+        change = lambda t: c.call("/controller/change_state", ChangeState, ChangeState.Request(transition=Transition(id=t))).success  # noqa: E731
+
+        assert change(Transition.TRANSITION_DEACTIVATE)
+        c.wait(lambda: controller(PolicyStatus.IDLE, "not active"), 10.0, "IDLE")
+        c.spin(1.5)
+        begin, sent = here(), len(c.targets)
+        assert not c.call("/uma/start").success
+        c.spin(1.5)
+        assert np.linalg.norm(here() - begin) < 2e-3
+        assert len(c.targets) > sent + 50  # the pose is held, not let go
+
+        assert change(Transition.TRANSITION_ACTIVATE)
+        c.spin(1.0)
+        assert np.linalg.norm(here() - begin) < 2e-3 and controller(PolicyStatus.IDLE, "/uma/start")
+        assert c.call("/uma/start").success
+        go(0.0, 0.2, 0.0)
+        c.wait(lambda: np.linalg.norm(here() - begin) > 0.05, 60.0, "motion again")
+
+        assert c.call("/uma/deactivate").success
+        c.wait(lambda: "station deactivated" in g.log("manager"), 30.0, "the whole graph inactive")
+        n = len(c.chunks)
+        c.spin(1.5)
+        assert len(c.chunks) == n
+        assert change(Transition.TRANSITION_CLEANUP)
+        sent = len(c.targets)
+        c.spin(0.5)
+        assert len(c.targets) == sent
+        assert g.alive() == {"station", "camera", "extrinsics", "policy", "controller", "manager"}
+    finally:
+        assert set(g.close().values()) == {0}
+
+
+def test_a_graph_that_cannot_be_configured_says_which_node_and_ends(tmp_path):
+    g = Graph(tmp_path, managed=True, changes={"camera": {"source": "topics", "inputs.preset": "custom"}})
+    try:
+        g.client.wait(lambda: "manager" in g.supervisor.dead(), 60.0, "the manager's end")
+        assert g.supervisor.dead() == {"manager": 2}
+        assert "camera: could not be configured; its log says why" in g.log("manager")
+        assert "change_state: inputs.rgb: empty" in g.log("camera")
+    finally:
+        g.close()
+
+
+def test_targets_of_a_managed_controller_are_sent_by_nobody_before_it_is_configured(tmp_path):
+    g = Graph(tmp_path, managed=True, without=("manager",))
+    try:
+        there = lambda: [n for n, _ in g.client.node.get_service_names_and_types() if n.endswith("/change_state")]  # noqa: E731
+        g.client.wait(lambda: len(there()) == 5, 60.0, "five nodes that can be configured")
+        g.client.spin(1.0)
+        assert g.client.node.count_publishers(TOPICS.target_pose) == 0
+    finally:
+        g.close()

@@ -1,0 +1,149 @@
+"""Manager node: takes the other nodes of a graph through their life cycle, all to configured, then one after the other to active."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState, GetState
+from rclpy.task import Future
+from std_srvs.srv import Trigger
+
+from uma.control.settings import setting
+from uma.types import InputError
+from uma_ros.names import Topics
+from uma_ros.runtime import UmaNode, leave, run_node
+
+STEPS = {
+    Transition.TRANSITION_CONFIGURE: ("configured", "inactive"),
+    Transition.TRANSITION_ACTIVATE: ("activated", "active"),
+    Transition.TRANSITION_DEACTIVATE: ("deactivated", "inactive"),
+}
+"""Transition -> what a node is then, and the state's name."""
+
+ASK_AFTER = 3.0
+"""Seconds without an answer after which a node is asked for its state."""
+
+
+@dataclass(frozen=True)
+class ManagerSettings:
+    """Which nodes, and how long they may take."""
+
+    nodes: list[str] = setting(
+        ["station", "camera", "extrinsics", "policy", "controller"], "nodes that are managed, in the order in which they are activated; deactivated the other way round"
+    )
+    patience: float = setting(120.0, "s; longest wait for a node to come up, and for one transition (the policy loads its checkpoint in one)", 1.0, 3600.0)
+    topics: Topics = field(default_factory=Topics)
+
+
+class ManagerNode(UmaNode):
+    """Serves /uma/activate and /uma/deactivate for the whole graph; the first activation comes by itself."""
+
+    def __init__(self) -> None:
+        super().__init__("manager", ManagerSettings())
+
+    def configure(self) -> None:
+        group = self.create_group()
+        kinds = ((ChangeState, "change_state"), (GetState, "get_state"))
+        self._nodes = {name: [self.create_client(kind, f"{name}/{service}", callback_group=group) for kind, service in kinds] for name in self.settings.nodes}
+        self._states = dict.fromkeys(self._nodes, "unknown")
+        self._busy, self._trouble = threading.Lock(), ""
+        self.create_service(Trigger, "/uma/activate", lambda _, r: self._answer(r, self._activate), callback_group=group)
+        self.create_service(Trigger, "/uma/deactivate", lambda _, r: self._answer(r, self._deactivate), callback_group=group)
+        self.publish_configuration()
+        self.every(0.2, self._look)
+
+    def activate(self) -> None:
+        self._begin(lambda: (self._configure(), self._activate()), fatal=True)
+
+    def _look(self) -> None:
+        """In the main thread: a graph that does not come up ends the node, and with it, as a rule, the graph."""
+        if self._trouble:
+            raise InputError(self._trouble)
+
+    # -- in a thread: a transition may take as long as a checkpoint takes to load ---------------------------------------------
+
+    def _begin(self, work: Callable[[], object], fatal: bool) -> bool:
+        """False if other work is going on."""
+        if not self._busy.acquire(blocking=False):
+            return False
+
+        def run() -> None:
+            try:
+                work()
+            except InputError as error:
+                self.get_logger().error(str(error))
+                self._trouble = str(error) if fatal else ""
+            finally:
+                self._busy.release()
+
+        threading.Thread(target=run, daemon=True).start()
+        return True
+
+    def _configure(self) -> None:
+        for name, (change, _) in self._nodes.items():
+            if not change.wait_for_service(self.settings.patience):
+                raise InputError(f"{name}: not there after {self.settings.patience:g} s")
+        began = time.monotonic()
+        futures = {name: self._ask(name, Transition.TRANSITION_CONFIGURE) for name in self._nodes}  # at once: some wait for what others write
+        for name, future in futures.items():
+            self._finish(name, future, Transition.TRANSITION_CONFIGURE)
+        self.get_logger().info(f"configured in {time.monotonic() - began:.1f} s: {', '.join(self._nodes)}")
+
+    def _activate(self) -> None:
+        self._walk([n for n in self._nodes if self._states[n] == "inactive"], Transition.TRANSITION_ACTIVATE)
+
+    def _deactivate(self) -> None:
+        self._walk([n for n in reversed(self._nodes) if self._states[n] == "active"], Transition.TRANSITION_DEACTIVATE)
+
+    def _walk(self, names: Iterable[str], transition: int) -> None:
+        for name in names:
+            self._finish(name, self._ask(name, transition), transition)
+            self.get_logger().info(f"{name} {STEPS[transition][0]}")
+
+    def _ask(self, name: str, transition: int) -> Future:
+        return self._nodes[name][0].call_async(ChangeState.Request(transition=Transition(id=transition)))
+
+    def _finish(self, name: str, future: Future, transition: int) -> None:
+        """Wait for the answer. DDS may lose one of a node that has just come up: its state is then asked for, and the change once more."""
+        (verb, wanted), deadline = STEPS[transition], time.monotonic() + self.settings.patience
+        while not _is_done(future, ASK_AFTER):
+            if time.monotonic() > deadline:
+                raise InputError(f"{name}: not {verb} within {self.settings.patience:g} s")
+            state = self._nodes[name][1].call_async(GetState.Request())
+            if not _is_done(state, ASK_AFTER) or future.done():
+                continue  # busy with it
+            if state.result().current_state.label == wanted:
+                break
+            future = self._ask(name, transition)
+        else:
+            if not future.result().success:
+                raise InputError(f"{name}: could not be {verb}; its log says why")
+        self._states[name] = wanted
+
+    def _answer(self, response: Trigger.Response, work: Callable[[], None]) -> Trigger.Response:
+        """The work goes on after the answer: see the nodes' states in the diagnostics."""
+        response.success = self._begin(work, fatal=False)
+        response.message = "begun" if response.success else "another change is going on"
+        return response
+
+    def diagnose(self) -> dict:
+        return dict(self._states)
+
+
+def _is_done(future: Future, within: float) -> bool:
+    """Whether it is answered within that many seconds; the node's own thread hears the answer."""
+    done = threading.Event()
+    future.add_done_callback(lambda _: done.set())
+    return done.wait(within)
+
+
+def main() -> int:
+    return run_node(ManagerNode)
+
+
+if __name__ == "__main__":
+    leave(main())
