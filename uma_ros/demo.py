@@ -121,8 +121,13 @@ class StackError(RuntimeError):
     """The stack itself did not work; the message says what."""
 
 
-def drive(supervisor: Supervisor, watcher: Watcher, folder: Path, limit: float, show: Callable[[str], None], patience: float = 90.0) -> float:
+def drive(supervisor: Supervisor, watcher: Watcher, folder: Path, limit: float, show: Callable[[str], None], patience: float = 90.0, recorded: bool = True) -> float:
     """Wait for the graph, send the task, watch until it is done. Returns the simulated seconds from task to end.
+
+    Args:
+        folder: gets the task as a file.
+        limit: simulated seconds.
+        recorded: the graph has a recorder, which has to be there first.
 
     Raises:
         StackError: a node died, or something did not come in time.
@@ -143,7 +148,7 @@ def drive(supervisor: Supervisor, watcher: Watcher, folder: Path, limit: float, 
     wait(lambda: {"policy", "controller"} <= set(watcher.status) and all(watcher.status[n].state in ready for n in ("policy", "controller")), patience, "READY")
     wait(lambda: watcher.reference is not None and watcher.task_is_heard(), 10.0, "the scene's reference")
     # The bag has to hold the first observation, or it cannot be replayed.
-    wait(lambda: "recorder" in watcher.status and watcher.status["recorder"].state == State.RUNNING, 20.0, "the recorder")
+    wait(lambda: not recorded or "recorder" in watcher.status and watcher.status["recorder"].state == State.RUNNING, 20.0, "the recorder")
     save_reference(reference_from(watcher.reference), folder / "reference.yaml", "The task of this run, as it was sent to /uma/reference_motion.")
     watcher.send_task()
     refused = watcher.status["policy"].num_refused

@@ -18,6 +18,9 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from uma.intervals import wilson
+from uma_train.film import Film, sheet
+
 if TYPE_CHECKING:
     from uma.types import ActionChunk, Observation
     from uma_sim.station import Station
@@ -41,6 +44,7 @@ class BenchmarkConfig:
         with_motion: sample actions jointly with motion tokens.
         max_steps: control steps until an episode is given up.
         workers: processes, one torch thread each.
+        films: of the first that many scenes, a film for each policy, and a contact sheet of all of them.
         out: folder of the result; a run with the same configuration resumes there.
     """
 
@@ -56,6 +60,7 @@ class BenchmarkConfig:
     with_motion: bool = False
     max_steps: int = 200
     workers: int = 2
+    films: int = 0
     out: str = "runs/benchmark"
 
     def __post_init__(self) -> None:
@@ -110,12 +115,12 @@ def _actor(config: BenchmarkConfig, name: str, seed: int, station: Station, firs
     return lambda o, n: policy.predict(o, task, sequence=n, with_motion=config.with_motion).chunk
 
 
-def run_episode(config: BenchmarkConfig, name: str, seed: int) -> EpisodeResult:
-    """One closed-loop episode."""
+def run_episode(config: BenchmarkConfig, name: str, seed: int, film: Film | None = None) -> EpisodeResult:
+    """One closed-loop episode, with ``film`` looking on."""
     from uma_sim import demonstrators
     from uma_sim.station import Station
 
-    station = Station(seed, config.task, render=name != "demonstrator")
+    station = Station(seed, config.task, render=name != "demonstrator" or film is not None)
     taken, step = False, 0
     verdict, reason, done_at = "in_progress", "", math.nan
     expert = demonstrators.expert(config.task)
@@ -133,6 +138,8 @@ def run_episode(config: BenchmarkConfig, name: str, seed: int) -> EpisodeResult:
             actions = running + plan[config.delay : config.execute]
             running = plan[config.execute : config.execute + config.delay]
         for T, g in actions:
+            if film is not None:
+                film.look(station, step)
             station.act(T, g)
             step += 1
             taken |= station.task.taken(station)
@@ -143,6 +150,8 @@ def run_episode(config: BenchmarkConfig, name: str, seed: int) -> EpisodeResult:
                     break
         if verdict != "in_progress":
             break
+    if film is not None:
+        film.look(station, 0)
     station.close()
     if verdict == "in_progress":
         verdict = "no_grasp" if not taken else "dropped" if reason != "held" else "time_out"
@@ -150,17 +159,17 @@ def run_episode(config: BenchmarkConfig, name: str, seed: int) -> EpisodeResult:
 
 
 def _job(args: tuple[BenchmarkConfig, str, int]) -> EpisodeResult:
-    return run_episode(*args)
+    config, name, seed = args
+    if seed - config.first_seed >= config.films:
+        return run_episode(config, name, seed)
+    film = Film()
+    result = run_episode(config, name, seed, film)
+    film.save(_film_path(config, name, seed), f"{config.task}, scene {seed}, {name}: {result.outcome} ({result.reason})")
+    return result
 
 
-def wilson(successes: int, count: int) -> tuple[float, float]:
-    """95 % interval of a share by Wilson's score."""
-    if count == 0:
-        return 0.0, 1.0
-    z, p = 1.96, successes / count
-    middle = (p + z * z / (2 * count)) / (1 + z * z / count)
-    half = z / (1 + z * z / count) * math.sqrt(p * (1 - p) / count + z * z / (4 * count * count))
-    return max(0.0, middle - half), min(1.0, middle + half)
+def _film_path(config: BenchmarkConfig, name: str, seed: int) -> Path:
+    return Path(config.out) / f"{name}_{seed}"
 
 
 def summarize(results: list[EpisodeResult]) -> list[dict]:
@@ -232,5 +241,8 @@ def benchmark(config: BenchmarkConfig, console: Console | None = None) -> list[d
     order = {name: i for i, name in enumerate(config.policies)}
     rows = summarize(sorted(results, key=lambda r: (order[r.policy], r.seed)))
     (out / "result.json").write_text(json.dumps({"config": asdict(config), "rows": rows, "wall_seconds": time.monotonic() - began}, indent=2))
+    strips = [_film_path(config, name, seed).with_suffix(".png") for name in config.policies for seed in seeds[: config.films]]
+    if strips := [s for s in strips if s.exists()]:
+        sheet(strips, out / "contact_sheet.png")
     print_table(rows, Console(width=140) if console.width < 140 else console)
     return rows

@@ -15,13 +15,13 @@ from rich.table import Table
 from torch import Tensor
 
 from uma.checkpoint.bundle import Contract, save_bundle
+from uma.intervals import wilson
 from uma.model.config import ModelConfig, PointConfig
 from uma.model.contrastive import ProjectionHead
 from uma.model.inputs import ACTION_DIM, decode_actions
 from uma.model.masks import MaskMix, pattern
 from uma.model.uma import Uma
 from uma_train.adapt import Adaptation, adapt
-from uma_train.benchmark import wilson
 from uma_train.config import TrainConfig
 from uma_train.data.episode import Episode
 from uma_train.data.reference import ReferenceSampling

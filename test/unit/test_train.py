@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 import torch
 from episodes import episode
+from PIL import Image
 
 from uma.checkpoint.bundle import load_bundle
+from uma.intervals import wilson
 from uma.model.config import ImageConfig, tiny
 from uma.model.inputs import encode_actions
 from uma.model.masks import MaskMix
-from uma_train.benchmark import EpisodeResult, summarize, wilson
+from uma_train.benchmark import BenchmarkConfig, EpisodeResult, benchmark, summarize
 from uma_train.config import ModelChoice, TrainConfig
 from uma_train.data.episode import METRE, EpisodeError, load_episode, save_episode
 from uma_train.data.reference import ReferenceSampling, draw_reference
@@ -154,6 +156,15 @@ def test_benchmark_rows():
     uma, still = summarize(results)
     assert (uma["success"], uma["episodes"], uma["wrong_goal"], uma["seconds"]) == (3, 4, 1, 6.0)
     assert (still["success"], still["no_grasp"]) == (0, 1)
+
+
+def test_a_benchmark_leaves_films_and_a_contact_sheet_of_its_first_scenes(tmp_path):
+    config = BenchmarkConfig(episodes=2, policies=("hold_still",), max_steps=4, workers=1, films=1, out=str(tmp_path / "b"))
+    benchmark(config)
+    assert {p.name for p in (tmp_path / "b").glob("*.[wp]*")} == {"hold_still_1000000.webp", "hold_still_1000000.png", "contact_sheet.png"}
+    film, strip, whole = (Image.open(tmp_path / "b" / n) for n in ("hold_still_1000000.webp", "hold_still_1000000.png", "contact_sheet.png"))
+    assert film.n_frames == 3 and film.size == (480, 270)
+    assert strip.size == whole.size and np.asarray(whole).std() > 20  # something is to be seen
 
 
 def test_image_features_take_images_of_all_frames_of_a_source_or_of_none(tmp_path):

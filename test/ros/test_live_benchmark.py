@@ -1,0 +1,27 @@
+"""`uma benchmark --ros`: scenes through the node graph, one after the other."""
+
+import json
+
+import pytest
+from harness import ROOT, fake_command
+
+from uma.types import InputError
+from uma_ros.live_benchmark import main
+
+
+def test_scenes_are_judged_kept_and_not_run_twice(tmp_path, capsys):
+    arguments = ["--config", str(ROOT / "config/insertion.yaml"), "--limit", "1.0", "--out", str(tmp_path)]
+    assert main([*arguments, "--episodes", "1"], fake_command) == 0
+    (row,) = [json.loads(line) for line in (tmp_path / "episodes.jsonl").read_text().splitlines()]
+    assert row["seed"] == 1_000_000 and row["verdict"] == "in_progress" and row["seconds"] >= 1.0 and row["last_chunk_ms"] > 0
+    assert "insertion through the node graph: 0/1" in capsys.readouterr().out
+    assert main([*arguments, "--episodes", "1"], lambda spec: pytest.fail(f"{spec.name} was started again")) == 0
+    with pytest.raises(InputError, match="holds a run with other arguments"):
+        main([*arguments, "--task", "folding"], fake_command)
+
+
+def test_a_node_that_dies_is_no_failure_of_the_policy(tmp_path, capsys):
+    arguments = ["--config", str(ROOT / "config/insertion.yaml"), "--limit", "1.0", "--out", str(tmp_path), "--episodes", "1"]
+    dead = lambda spec: ["false"] if spec.name == "extrinsics" else fake_command(spec)  # noqa: E731
+    assert main(arguments, dead) == 1
+    assert "stack: node extrinsics died with code 1" in capsys.readouterr().out

@@ -1,0 +1,95 @@
+"""`uma benchmark --ros`: closed-loop success through the whole node graph, over real DDS, scene after scene."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import signal
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import rclpy
+from rich.console import Console
+from rich.progress import Progress
+
+from uma.intervals import wilson
+from uma.types import InputError
+from uma_ros.demo import StackError, Watcher, drive
+from uma_ros.graph import TASKS, NodeSpec, Options
+from uma_ros.resources import find
+from uma_ros.supervisor import Supervisor
+
+
+def episode(options: Options, task: str, limit: float, folder: Path, command: Callable[[NodeSpec], list[str] | None]) -> dict:
+    """One scene on a graph of its own: verdict, reason, simulated seconds, chunk latency; verdict ``stack`` if a node did not work."""
+    rclpy.init(signal_handler_options=rclpy.SignalHandlerOptions.NO)
+    supervisor, watcher = Supervisor(folder / "log"), Watcher()
+    trouble, elapsed = "", float("nan")
+    try:
+        for spec in TASKS[task](options):
+            supervisor.start(spec, options.config, command(spec))
+        elapsed = drive(supervisor, watcher, folder, limit, lambda line: None, recorded=False)
+    except StackError as error:
+        trouble = str(error)
+    finally:
+        supervisor.stop()
+        watcher.node.destroy_node()
+        rclpy.try_shutdown()
+    policy = watcher.status.get("policy")
+    latency = dict(zip(policy.stages, policy.latency_ms)).get("total") if policy else None
+    verdict, reason = ("stack", trouble) if trouble else (watcher.outcome.get("verdict", "unknown"), watcher.outcome.get("reason", ""))
+    return {"seed": options.seed, "verdict": verdict, "reason": reason, "seconds": elapsed, "last_chunk_ms": latency}
+
+
+def main(argv: list[str], command: Callable[[NodeSpec], list[str] | None] = lambda spec: None) -> int:
+    """Exit code 0, or 1 if the stack failed in a scene.
+
+    Args:
+        command: replaces the command of a node, for tests.
+    """
+    parser = argparse.ArgumentParser(prog="uma benchmark --ros", description="Closed-loop success through the node graph; resumes in the same folder.")
+    parser.add_argument("--task", choices=sorted(TASKS), default="insertion")
+    parser.add_argument("--checkpoint", default="", help="folder of the checkpoint; default: as in the configuration")
+    parser.add_argument("--episodes", type=int, default=20, help="scenes (default 20); each takes about half a minute")
+    parser.add_argument("--first-seed", type=int, default=1_000_000, help="of the scenes (default 1000000; training stays below)")
+    parser.add_argument("--limit", type=float, default=200 / 15, help="simulated seconds for each (default 200 actions, as without --ros)")
+    parser.add_argument("--config", default="config/insertion.yaml", help="YAML file with the parameters of all nodes")
+    parser.add_argument("--out", default="runs/benchmark_ros", help="folder of the results")
+    args = parser.parse_args(argv)
+    out = Path(args.out).resolve()
+    out.mkdir(parents=True, exist_ok=True)
+    asked, stored = json.dumps({k: v for k, v in vars(args).items() if k not in ("out", "episodes")}, indent=2), out / "config.json"
+    if stored.exists() and stored.read_text() != asked:
+        raise InputError(f"{out} holds a run with other arguments; give another --out")
+    stored.write_text(asked)
+    log = out / "episodes.jsonl"
+    rows = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+    done = {row["seed"] for row in rows}
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with Progress(console=Console(stderr=True)) as progress, open(log, "a") as f:
+        bar = progress.add_task("scenes", total=args.episodes, completed=len(done))
+        for seed in range(args.first_seed, args.first_seed + args.episodes):
+            if seed in done:
+                continue
+            folder = out / f"scene_{seed}"
+            shutil.rmtree(folder, ignore_errors=True)  # of a run that was cut off
+            folder.mkdir()
+            options = Options(seed=seed, checkpoint=args.checkpoint, config=str(find(args.config)), run_dir=str(folder))
+            rows.append(episode(options, args.task, args.limit, folder, command))
+            f.write(json.dumps(rows[-1]) + "\n")
+            f.flush()
+            progress.update(bar, advance=1, description=f"{sum(r['verdict'] == 'success' for r in rows)}/{len(rows)}")
+    wins = sum(row["verdict"] == "success" for row in rows)
+    low, high = wilson(wins, len(rows))
+    print(f"{args.task} through the node graph: {wins}/{len(rows)} = {wins / max(len(rows), 1):.0%} ({low:.0%} to {high:.0%}); {dict(Counter(r['verdict'] for r in rows))}")
+    for row in rows:
+        if row["verdict"] != "success":
+            print(f"  scene {row['seed']}: {row['verdict']}: {row['reason']}")
+    return int(any(row["verdict"] == "stack" for row in rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
