@@ -16,7 +16,8 @@ from sensor_msgs.msg import CameraInfo, Image, JointState
 
 from uma.control.settings import flatten, replaced
 from uma.geometry.se3 import rotation_angle
-from uma.types import ActionChunk, InputError
+from uma.policy.prefix import committed
+from uma.types import ActionChunk, InputError, Observation
 from uma_ros.bagfile import read_bag
 from uma_ros.convert import chunk_from, chunk_to, nanoseconds
 from uma_ros.episode import TOPICS, Episode, read_episode
@@ -64,6 +65,21 @@ def compare(recorded: ActionChunk, again: ActionChunk) -> tuple[bool, float, flo
     position = float(np.linalg.norm(recorded.poses[:, :3, 3] - again.poses[:, :3, 3], axis=1).max())
     rotation = float(rotation_angle(recorded.poses[:, :3, :3], again.poses[:, :3, :3]).max())
     return bool(equal), position, rotation, float(np.abs(recorded.gripper - again.gripper).max())
+
+
+def recorded_prefix(recorded: ActionChunk, before: ActionChunk | None, observation: Observation) -> ActionChunk | None:
+    """The actions that ``recorded`` was given, once more from the chunk ``before`` it; None if it was given none.
+
+    Raises:
+        InputError: they do not follow from that one.
+    """
+    d = recorded.num_committed
+    if not d:
+        return None
+    prefix = committed(before, observation, d)
+    if prefix is None or not np.allclose(prefix.poses, recorded.poses[:d], atol=1e-6):
+        raise InputError(f"num_committed: {d}, but these actions do not follow from the chunk before it in the bag: the one that they are from is missing")
+    return prefix
 
 
 def executed_error(episode: Episode, index: int, settings: PolicySettings) -> float:
@@ -147,7 +163,8 @@ def _again(msg: ActionChunkMsg, policy: Any, task: Any, observe: Callable[[int],
         if task is None or isinstance(task, InputError):
             raise InputError(f"no task before it in the bag{f': {task}' if task else ''}")
         observation = observe(stamp_ns)
-        chunk = policy.predict(observation, task, sequence=recorded.sequence).chunk
+        before = episode.chunks[index - 1][1] if index else None
+        chunk = policy.predict(observation, task, sequence=recorded.sequence, prefix=recorded_prefix(recorded, before, observation)).chunk
     except InputError as error:
         nan = float("nan")
         return Row(recorded.sequence, recorded.stamp, False, nan, nan, nan, executed, str(error))

@@ -13,7 +13,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from uma.policy.prefix import committed
 from uma.types import RATE_HZ, ActionChunk, InputError, MotionPrediction, Observation, Prediction
+from uma_ros.convert import chunk_from, chunk_to
 from uma_ros.frames import StaticFrames
 from uma_ros.inputs import Frame, FrameBuffer
 from uma_ros.tasks import Encoded, GivenTask
@@ -36,16 +38,18 @@ class PolicyWorker:
         listener: hears what comes out.
         replan_steps: actions after which a new chunk is due.
         predict_motion: whether each chunk is followed by the motion that it will cause, if the task has keypoints.
+        prefix: leading actions of a chunk that are taken from the chunk before it, of the same task.
     """
 
     def __init__(
-        self, load: Callable[[], tuple[Any, Any]], listener: Listener, buffer: FrameBuffer, frames: StaticFrames, replan_steps: int, predict_motion: bool
+        self, load: Callable[[], tuple[Any, Any]], listener: Listener, buffer: FrameBuffer, frames: StaticFrames, replan_steps: int, predict_motion: bool, prefix: int = 0
     ) -> None:
         self.wake = threading.Condition()
         self.failure: Exception | None = None
         self._listener, self._buffer, self._frames = listener, buffer, frames
         self._plan_every(replan_steps)
-        self._predict_motion = predict_motion
+        self._predict_motion, self._prefix = predict_motion, prefix
+        self._running: ActionChunk | None = None  # what was published last, for the task in force
         self._loaded = threading.Event()
         self._policy: Any = None
         self._motion_policy: Any = None
@@ -99,6 +103,8 @@ class PolicyWorker:
         """Let chunks be made, or not. Returns the newest complete frame."""
         with self.wake:
             self._active = active
+            if not active:
+                self._running = None  # nobody executes it to its end
             self.wake.notify()
             return self._buffer.newest()
 
@@ -120,6 +126,8 @@ class PolicyWorker:
     def _run(self, load: Callable[[], tuple[Any, Any]]) -> None:
         try:
             self._policy, self._motion_policy = load()
+            if self._prefix >= self._policy.contract.horizon:
+                raise InputError(f"prefix: {self._prefix}, must be fewer than the chunk's {self._policy.contract.horizon} actions")
             self._listener.on_ready(self._policy)
             self._loaded.set()
             while True:
@@ -162,9 +170,12 @@ class PolicyWorker:
             if self._task_frame != observation.camera.frame:
                 raise InputError(f"camera frame {observation.camera.frame!r}: the task is in {self._task_frame!r}")
             sequence, self._sequence = self._sequence, self._sequence + 1
-            prediction = self._policy.predict(observation, self._task, sequence=sequence)
+            prefix = committed(self._running, observation, self._prefix)
+            prediction = self._policy.predict(observation, self._task, sequence=sequence, prefix=prefix)
             if not self._active:
                 return
+            # As everybody else hears it, rounded by the message: a replay finds the same prefix in a bag.
+            self._running = chunk_from(chunk_to(prediction.chunk, frame.rgb.header.stamp))
             stages = {"convert": converted, **{k: v for k, v in prediction.latency_ms.items() if k != "total"}}
             self._listener.on_chunk(frame, prediction, {**stages, "total": (time.perf_counter() - began) * 1e3})
             if self._predict_motion and len(self._task.keypoints):  # once the chunk is on its way: the robot does not wait for it
@@ -184,5 +195,5 @@ class PolicyWorker:
         except InputError as error:
             self._listener.on_refused(given.source, error)
             return
-        self._task, self._task_frame = encoded.task, observation.camera.frame
+        self._task, self._task_frame, self._running = encoded.task, observation.camera.frame, None
         self._listener.on_task(encoded)

@@ -12,17 +12,20 @@ import multiprocessing
 import os
 import sys
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
 from uma.control.collision import collision
+from uma.control.reach import Arm
 from uma.control.safety import FR3, SafetyFilter, SafetySettings
-from uma.geometry.se3 import make_pose, rotation_angle
+from uma.geometry import fr3
+from uma.geometry.se3 import invert, make_pose, rotation_angle
 
 DOWN = np.diag([1.0, -1.0, -1.0])
 KINDS = ("walk", "jumps", "zigzag", "edges", "broken", "gaps", "stuck", "calm")
+T_EE_FLANGE = invert(make_pose(Rotation.from_rotvec([0.0, 0.0, -np.pi / 4]).as_matrix(), np.array([0.0, 0.0, 0.1597])))
 STEPS = (4, 28)
 """Control periods of a sequence, from and below."""
 
@@ -70,6 +73,16 @@ def draw(seed: int) -> tuple[str, SafetySettings, np.ndarray, list[np.ndarray | 
     return kind, settings, start, targets, measured, dt
 
 
+def draw_arm(seed: int, kind: str, start: np.ndarray) -> tuple[np.ndarray | None, float]:
+    """Joints at the start and the margin to their limits, for every other sequence; None where no joints with that margin reach the start."""
+    rng = np.random.default_rng([seed, 41])
+    margin = float(rng.choice([0.05, 0.2]))
+    if rng.random() < 0.5:
+        return None, margin
+    q, metres, radians = fr3.solve(start @ T_EE_FLANGE, fr3.REST + rng.normal(0, 0.2, 7), margin=margin + (0.5 if kind == "calm" else 0.02))
+    return (q if metres < 1e-4 and radians < 1e-3 else None), margin
+
+
 @dataclass
 class Worst:
     """Largest share of each limit that was reached, and what was broken.
@@ -78,6 +91,7 @@ class Worst:
         share: limit -> value over limit.
         broken: one sentence each, with the seed.
         kinds, steps, held: counts.
+        arms, unreachable: sequences in which the joint limits were looked at, and steps that were held for them.
     """
 
     share: dict[str, float] = field(default_factory=dict)
@@ -85,6 +99,8 @@ class Worst:
     kinds: Counter[str] = field(default_factory=Counter)
     steps: int = 0
     held: int = 0
+    arms: int = 0
+    unreachable: int = 0
 
     def see(self, seed: int, name: str, value: float, limit: float) -> None:
         """One value against its limit."""
@@ -100,26 +116,33 @@ class Worst:
         self.kinds += other.kinds
         self.steps += other.steps
         self.held += other.held
+        self.arms += other.arms
+        self.unreachable += other.unreachable
 
 
 def run(seed: int, worst: Worst) -> None:
     """Send one sequence through a filter and hold every answer against every limit."""
     kind, settings, start, targets, measured, dts = draw(seed)
-    f = SafetyFilter(settings)
+    q, margin = draw_arm(seed, kind, start)
+    f = SafetyFilter(replace(settings, joint_margin=margin))
     f.reset(start)
     worst.kinds[kind] += 1
+    worst.arms += q is not None
+    noise = np.random.default_rng([seed, 42])
     low, high = np.array(settings.workspace_min), np.array(settings.workspace_max)
     poses = [start]
     for target, told, dt in zip(targets, measured, dts, strict=True):
         arm = f.pose if told is None else told
         try:
-            verdict = f.step(target, arm, float(dt))
+            joints = None if q is None or noise.random() < 0.2 and f.joints is not None else (q if f.joints is None else f.joints) + noise.normal(0, 1e-3, 7)
+            verdict = f.step(target, arm, float(dt), arm=None if q is None else Arm(T_EE_FLANGE, joints))
         except Exception as error:  # whatever it is: a target must never end the controller
             worst.broken.append(f"seed {seed}: raised {error!r}")
             return
         T = verdict.pose
         worst.steps += 1
         worst.held += bool(verdict.held)
+        worst.unreachable += verdict.held.startswith("joint limits")
         worst.see(seed, "not finite", float(not np.isfinite(T).all()), 0.5)
         worst.see(seed, "rotation error", float(np.abs(T[:3, :3] @ T[:3, :3].T - np.eye(3)).max()), 1e-9)
         worst.see(seed, "outside the workspace (m)", float(np.maximum(low - T[:3, 3], T[:3, 3] - high).max()), 1e-3)
@@ -127,6 +150,12 @@ def run(seed: int, worst: Worst) -> None:
             worst.see(seed, "a broken target not held", float(not verdict.held), 0.5)
         if target is not None and np.isfinite(target).all() and collision(clip(target, low, high), settings.collision):
             worst.see(seed, "a colliding target not held", float(not verdict.held), 0.5)
+        if q is not None:
+            beyond = np.maximum(fr3.LOWER + margin - f.joints, f.joints - fr3.UPPER + margin)
+            error = fr3.pose_error(fr3.forward(f.joints), T @ T_EE_FLANGE)
+            worst.see(seed, "joints beyond the margin (rad)", max(float(beyond.max()), 0.0), 1e-3)
+            worst.see(seed, "joints off the pose (m)", float(np.linalg.norm(error[:3])), 2e-3)
+            worst.see(seed, "joints off the pose (rad)", float(np.linalg.norm(error[3:])), 1e-2)
         if kind == "calm":
             worst.see(seed, "a calm target changed (m)", float(np.linalg.norm(T[:3, 3] - target[:3, 3])), 1e-3)
             worst.see(seed, "a calm target turned (rad)", float(rotation_angle(T[:3, :3], target[:3, :3])), 9e-3)
@@ -173,7 +202,7 @@ def main() -> int:
     with multiprocessing.get_context("spawn").Pool(args.processes) as pool:
         for result in tqdm(pool.imap_unordered(_job, jobs), total=len(jobs), unit=f" x {size}"):
             total.add(result)
-    print(f"{args.sequences} sequences from seed {args.first}, {total.steps} steps, {total.held} held; {dict(total.kinds)}")
+    print(f"{args.sequences} sequences from seed {args.first}, {total.steps} steps, {total.held} held; joint limits in {total.arms}, {total.unreachable} steps held for them; {dict(total.kinds)}")
     for name, share in total.share.items():
         print(f"  {name:32s} {share:.4f} of the limit")
     print("\n".join(total.broken[:20]) or "every limit held")

@@ -12,6 +12,7 @@ def test_every_limit_holds():
     worst = run_range(1_000_000, 400)
     assert not worst.broken, "\n".join(worst.broken[:10])
     assert set(worst.kinds) == set(KINDS) and worst.steps > 4000 and worst.held > 500
+    assert worst.arms > 100 and worst.unreachable > 100
 
 
 @pytest.mark.parametrize(
@@ -30,11 +31,16 @@ def test_a_broken_filter_is_caught(monkeypatch, name, broken, words):
     assert any(words in line for line in worst.broken)
 
 
+def test_a_filter_that_passes_the_joint_limits_is_caught(monkeypatch):
+    monkeypatch.setattr(safety.Reach, "_wrong", lambda self, q, miss, room: "")
+    assert any("joints beyond the margin" in line for line in run_range(1_000_000, 200).broken)
+
+
 def test_a_filter_that_changes_what_is_within_limits_is_caught(monkeypatch):
     true = safety.SafetyFilter.step
 
-    def shifted(self, target, measured, dt):
-        return true(self, None if target is None else make_pose(target[:3, :3], target[:3, 3] + 0.002), measured, dt)
+    def shifted(self, target, measured, dt, **more):
+        return true(self, None if target is None else make_pose(target[:3, :3], target[:3, 3] + 0.002), measured, dt, **more)
 
     monkeypatch.setattr(safety.SafetyFilter, "step", shifted)
     worst = Worst()

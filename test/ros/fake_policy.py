@@ -62,15 +62,16 @@ class FakePolicy:
             raise InputError(f"prompt {path}: damaged")
         return NO_MOTION
 
-    def predict(self, observation, task, *, sequence=0):
+    def predict(self, observation, task, *, sequence=0, prefix=None):
         time.sleep(1.0 if SLOW and Path(SLOW).exists() else 0.03)
         goal = observation.T_cam_ee.copy()
         goal[:3, 3] = task.goals.mean(0) if len(task.goals) else goal[:3, 3] + [0.0, -0.1, 0.0]
-        poses, pose = [], observation.T_cam_ee
-        for _ in range(self.contract.horizon):
+        poses = [] if prefix is None else list(prefix.poses)
+        pose, given = poses[-1] if poses else observation.T_cam_ee, len(poses)
+        for _ in range(self.contract.horizon - given):
             pose = clip_step(pose, goal, 0.015, 0.05)
             poses.append(pose)
-        chunk = ActionChunk(np.array(poses), np.zeros(16), observation.stamp, observation.camera.frame, self.contract.ee_frame, 15.0, sequence)
+        chunk = ActionChunk(np.array(poses), np.zeros(16), observation.stamp, observation.camera.frame, self.contract.ee_frame, 15.0, sequence, given)
         return Prediction(chunk, None, {"flow": 30.0, "total": 30.0})
 
     def predict_motion(self, observation, task, chunk, *, sequence=0):

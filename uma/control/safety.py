@@ -9,6 +9,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from uma.control.collision import CollisionSettings, collision
+from uma.control.reach import Arm, Reach
 from uma.control.settings import check_settings, setting
 from uma.geometry.se3 import clip_step, make_pose, rotation_angle
 from uma.types import InputError, check_pose
@@ -39,6 +40,7 @@ class SafetySettings:
     catch_up: float = setting(0.3, "share of the speed limits by which the arm may go faster than its plan, to make up for a lag", 0.05, 1.0, live=True)
     ramp_s: float = setting(1.0, "s; after a start from rest the speed limits grow to their full value over this time", 0.0, 30.0, live=True)
     max_tilt: float = setting(3.15, "rad; largest angle between the tool's approach axis and straight down; 3.15 = any", 0.0, 3.15)
+    joint_margin: float = setting(0.05, "rad; room left to the arm's joint limits, once its joints have been heard; 0 = they are not looked at", 0.0, 0.5)
     collision: CollisionSettings = field(default_factory=CollisionSettings)
 
     def __post_init__(self) -> None:
@@ -80,6 +82,8 @@ class SafetyFilter:
         self.settings = settings or SafetySettings()
         self.counts: Counter[str] = Counter()
         self._pose: np.ndarray | None = None
+        self._reach = Reach(self.settings.joint_margin) if self.settings.joint_margin else None
+        self._stopping = ""
 
     def reset(self, pose: np.ndarray) -> None:
         """Start again, at rest, from a measured pose."""
@@ -87,17 +91,26 @@ class SafetyFilter:
         self._wanted = self._pose
         self._v, self._a, self._w, self._alpha = (np.zeros(3) for _ in range(4))
         self._ramp = 0.0
+        self._stopping = ""
+        if self._reach is not None:
+            self._reach.clear()
+
+    @property
+    def joints(self) -> np.ndarray | None:
+        """``(7,)`` rad that the pose passed last takes; None if the arm's joints are not looked at, or have never been heard."""
+        return None if self._reach is None else self._reach.q
 
     @property
     def pose(self) -> np.ndarray | None:
         """The pose that was passed last."""
         return self._pose
 
-    def step(self, target: np.ndarray | None, measured: np.ndarray, dt: float, elapsed: float | None = None) -> Verdict:
+    def step(self, target: np.ndarray | None, measured: np.ndarray, dt: float, elapsed: float | None = None, arm: Arm | None = None) -> Verdict:
         """One control period of ``dt`` seconds. ``target`` None brakes and then holds.
 
         Args:
             elapsed: seconds since the target before this one, where that is longer than the period: how fast the target moves follows from it.
+            arm: for ``joint_margin``; until its joints have been given once, the joint limits are not looked at.
 
         Raises:
             InputError: ``measured`` is no pose: the robot's state cannot be trusted.
@@ -113,7 +126,10 @@ class SafetyFilter:
             if not _close(near, target):
                 limited.append("lead")
             target = near
-        self._move(target, dt, max(elapsed or dt, dt), limited)
+        if arm is not None and self._reach is not None and (self._reach.q is not None or arm.joints is not None):
+            held = self._move_within_reach(target, held, dt, max(elapsed or dt, dt), limited, arm)
+        else:
+            self._move(target, dt, max(elapsed or dt, dt), limited)
         if held:
             self.counts["held: " + held.split(":")[0]] += 1
         self.counts.update(f"limited: {name}" for name in limited)
@@ -143,6 +159,39 @@ class SafetyFilter:
         if hit := collision(target, s.collision):
             return None, f"collision: {hit}"
         return target, ""
+
+    def _move_within_reach(self, target: np.ndarray | None, held: str, dt: float, elapsed: float, limited: list[str], arm: Arm) -> str:
+        """`_move`, or brake where the joints would pass their limits. Returns why the target is not followed; empty if it is."""
+        reach = self._reach
+        trouble = reach.start(self._pose, arm) if reach.q is None else ""
+        # Braking is seen through to the end: to give way and brake by turns would shake the arm.
+        if self._stopping and np.linalg.norm(self._v) < 1e-3 and np.linalg.norm(self._w) < 1e-3:
+            self._stopping = ""
+        if target is not None and not self._stopping and not trouble:
+            trouble = reach.refuses(target, arm)
+            if not trouble:
+                before = self._pose, self._v, self._a, self._w, self._alpha, self._wanted, self._ramp
+                found: list[str] = []
+                self._move(target, dt, elapsed, found)
+                trouble = reach.stops_beyond(self._pose, *self._braking(), dt, arm)
+                if not trouble:
+                    limited += found
+                    reach.accept()
+                    return held
+                self._pose, self._v, self._a, self._w, self._alpha, self._wanted, self._ramp = before
+        if trouble:
+            self._stopping = f"joint limits: {trouble}"
+        self._move(None, dt, elapsed, limited)
+        if reach.q is not None:
+            reach.follow(self._pose, arm)
+        return held or (self._stopping if target is not None else "")
+
+    def _braking(self) -> tuple[np.ndarray, np.ndarray, float]:
+        """How far the passed pose would go on if it were braked from here, ``(3,)`` m and rad, and the seconds that takes; rather too much than too little."""
+        s = self.settings
+        way, seconds = _stop(self._v, self._a, 0.6 * s.max_acceleration, s.max_jerk)
+        turn, longer = _stop(self._w, self._alpha, 0.6 * s.max_turn_acceleration, s.max_turn_jerk)
+        return way, turn, max(seconds, longer)
 
     def _move(self, target: np.ndarray | None, dt: float, elapsed: float, limited: list[str]) -> None:
         """Advance the passed pose by one period toward ``target``."""
@@ -190,6 +239,15 @@ def _close(a: np.ndarray, b: np.ndarray, metres: float = 1e-3, radians: float = 
 def _shorten(x: np.ndarray, limit: float) -> np.ndarray:
     n = float(np.linalg.norm(x))
     return x * (limit / n) if n > limit else x
+
+
+def _stop(v: np.ndarray, a: np.ndarray, acceleration: float, jerk: float) -> tuple[np.ndarray, float]:
+    """Way ``(3,)`` that is left from velocity ``v`` to rest, and the seconds it takes: ``a`` fades out, then it brakes with a ramp at either end."""
+    fade = float(np.sqrt(a @ a)) / jerk
+    u = v + 0.5 * fade * a
+    speed = float(np.sqrt(u @ u))
+    seconds = speed / acceleration + acceleration / jerk if speed > acceleration**2 / jerk else 2.0 * np.sqrt(speed / jerk)
+    return fade * v + fade**2 / 3.0 * a + 0.5 * seconds * u, fade + seconds
 
 
 def _follow(error: np.ndarray, ahead: np.ndarray, v: np.ndarray, a: np.ndarray, dt: float, speed: float, acceleration: float, jerk: float, catch_up: float) -> tuple[np.ndarray, np.ndarray]:

@@ -1,86 +1,18 @@
 """Which pose is due now: chunks scheduled by time stamps, joined without a jump.
 
 Action i of a chunk is due at ``stamp + (i + 1) / rate_hz``. Between actions the pose follows a cubic through them, so that speed is
-continuous; where a new chunk takes over, the pose moves from the old plan to the new one along SE(3). The gripper is never blended.
+continuous; where a new chunk takes over, the pose moves from the old plan to the new one along SE(3), or, with an ensemble, to the mean
+of both. The gripper is never blended and never averaged: it is the newest chunk's.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
-from scipy.spatial.transform import Rotation
 
-from uma.geometry.se3 import interpolate, make_pose
+from uma.control.ensemble import Ensemble, ramp
+from uma.control.plan import Plan, Setpoint
+from uma.geometry.se3 import interpolate
 from uma.types import ActionChunk
-
-
-@dataclass(frozen=True)
-class Setpoint:
-    """What the arm should do at one instant.
-
-    Attributes:
-        pose: ``(4, 4)`` target in the chunk's frame.
-        gripper: 0 open to 1 closed.
-        sequence, index: the chunk and the action that is being approached (the last one when the plan is over).
-        is_over: every action is past its time; the pose is the last one.
-    """
-
-    pose: np.ndarray
-    gripper: float
-    sequence: int
-    index: int
-    is_over: bool
-
-
-def _log(R: np.ndarray) -> np.ndarray:
-    return Rotation.from_matrix(R).as_rotvec()
-
-
-class Plan:
-    """One chunk with the pose from which it is approached."""
-
-    def __init__(self, chunk: ActionChunk, anchor: np.ndarray, anchor_time: float) -> None:
-        due = chunk.due()
-        first = int(np.searchsorted(due, anchor_time, side="right"))
-        # With the action before it as the left end, joining in mid-chunk does not bend the path; before the first one it is the anchor.
-        keep = max(first - 1, 0)
-        left_times = [] if first else [anchor_time]
-        self.times = np.concatenate([left_times, due[keep:]])
-        self.poses = np.concatenate([anchor[None] if not first else np.zeros((0, 4, 4)), chunk.poses[keep:]])
-        self.gripper = np.concatenate([chunk.gripper[:1] if not first else [], chunk.gripper[keep:]])
-        self.offset = keep - len(left_times)
-        self.skipped = first
-        self.sequence, self.last_due = chunk.sequence, float(due[-1])
-        self._velocity, self._spin = self._slopes()
-
-    def _slopes(self) -> tuple[np.ndarray, np.ndarray]:
-        """Linear and body-angular velocity at each pose by central differences; zero at both ends, but not where a plan is joined midway."""
-        n = len(self.times)
-        v, w = np.zeros((n, 3)), np.zeros((n, 3))
-        for i in range(1, n - 1):
-            dt = self.times[i + 1] - self.times[i - 1]
-            v[i] = (self.poses[i + 1, :3, 3] - self.poses[i - 1, :3, 3]) / dt
-            w[i] = _log(self.poses[i - 1, :3, :3].T @ self.poses[i + 1, :3, :3]) / dt
-        if self.skipped and n > 1:
-            dt = self.times[1] - self.times[0]
-            v[0], w[0] = (self.poses[1, :3, 3] - self.poses[0, :3, 3]) / dt, _log(self.poses[0, :3, :3].T @ self.poses[1, :3, :3]) / dt
-        return v, w
-
-    def at(self, t: float) -> Setpoint:
-        n = len(self.times)
-        if t >= self.times[-1] or n == 1:
-            return Setpoint(self.poses[-1], float(self.gripper[-1]), self.sequence, n - 1 + self.offset, t >= self.times[-1])
-        i = max(int(np.searchsorted(self.times, t, side="right")) - 1, 0)
-        h = self.times[i + 1] - self.times[i]
-        s = float(np.clip((t - self.times[i]) / h, 0.0, 1.0))
-        h10, h01, h11 = s * (1 - s) ** 2, s * s * (3 - 2 * s), s * s * (s - 1)
-        p0, p1 = self.poses[i, :3, 3], self.poses[i + 1, :3, 3]
-        p = p0 + h01 * (p1 - p0) + h * (h10 * self._velocity[i] + h11 * self._velocity[i + 1])
-        R0 = self.poses[i, :3, :3]
-        r = h01 * _log(R0.T @ self.poses[i + 1, :3, :3]) + h * (h10 * self._spin[i] + h11 * self._spin[i + 1])
-        pose = make_pose(R0 @ Rotation.from_rotvec(r).as_matrix(), p)
-        return Setpoint(pose, float(self.gripper[i + 1]), self.sequence, i + 1 + self.offset, False)
 
 
 class Schedule:
@@ -89,16 +21,30 @@ class Schedule:
     Args:
         blend_s: seconds over which a new chunk takes over from the running one.
         lead_s: how far ahead of its due time an action is commanded, for an arm that follows its target with a lag.
+        ensemble: above 0, a new chunk does not take over but joins those of the same task that still run, see `Ensemble`: this is the decay of their weights, and
+            ``blend_s`` the time over which it gains its own. The blend from plan to plan remains where there is nothing to average: at the start, after a gap, and
+            from one task to another.
     """
 
-    def __init__(self, blend_s: float = 0.2, lead_s: float = 0.0) -> None:
-        self.blend_s, self.lead_s = blend_s, lead_s
+    def __init__(self, blend_s: float = 0.2, lead_s: float = 0.0, ensemble: float = 0.0) -> None:
+        self.blend_s, self.lead_s, self.ensemble = blend_s, lead_s, ensemble
+        self._task_since = float("-inf")
         self.clear()
 
     def clear(self) -> None:
-        self._plan: Plan | None = None
-        self._previous: Plan | None = None
+        self._plan: Plan | None = None  # the newest
+        self._running: Ensemble | None = None
+        self._previous: Ensemble | _Frozen | None = None
         self._joined = 0.0
+
+    def new_task(self, stamp: float, now: float) -> None:
+        """The task changed with the observation of time ``stamp``: chunks of earlier ones are not averaged with later ones."""
+        self._task_since = stamp
+        if self._plan is None or self._plan.stamp < stamp:
+            return  # what runs is the old task's, all of it; the next chunk is blended in
+        anchor = self._pose(now + self.lead_s)
+        if self._running.leave(stamp):
+            self._previous, self._joined = _Frozen(anchor), now + self.lead_s
 
     def add(self, chunk: ActionChunk, now: float, current: np.ndarray) -> int:
         """Take over ``chunk`` at time ``now``; ``current`` is the pose commanded at present. Returns how many late actions are skipped.
@@ -115,11 +61,19 @@ class Schedule:
         # A second join within the blend starts from where the first one has come to.
         anchor = current if self._plan is None else self._pose(t)
         plan = Plan(chunk, anchor, t)
-        self._previous = None if self._plan is None else self._plan if self._weight(t) >= 1.0 else _Frozen(anchor)
-        if self._plan is None:
-            self._previous = _Frozen(current)
-        self._plan, self._joined = plan, t
+        if self._is_averaged_with(chunk, t):
+            self._running.join(plan, t)
+        else:
+            self._previous = _Frozen(anchor) if self._running is None or self._weight(t) < 1.0 else self._running
+            self._running, self._joined = Ensemble(plan, self.ensemble, self.blend_s), t
+        self._plan = plan
         return plan.skipped
+
+    def _is_averaged_with(self, chunk: ActionChunk, t: float) -> bool:
+        """Whether what runs is of the same task and not over."""
+        if not self.ensemble or self._plan is None or self._plan.last_due <= t:
+            return False
+        return (self._plan.stamp >= self._task_since) == (chunk.stamp >= self._task_since)
 
     def target(self, now: float) -> Setpoint | None:
         """What is due at ``now``; None if no chunk was ever given."""
@@ -135,13 +89,11 @@ class Schedule:
         return None if self._plan is None else self._plan.last_due
 
     def _weight(self, t: float) -> float:
-        s = 1.0 if self.blend_s <= 0 else float(np.clip((t - self._joined) / self.blend_s, 0.0, 1.0))
-        return s * s * (3 - 2 * s)
+        return ramp(t - self._joined, self.blend_s)
 
     def _pose(self, t: float) -> np.ndarray:
-        pose = self._plan.at(t).pose
-        w = self._weight(t)
-        return pose if self._previous is None or w >= 1.0 else interpolate(self._previous.at(t).pose, pose, w)
+        pose, w = self._running.pose(t), self._weight(t)
+        return pose if self._previous is None or w >= 1.0 else interpolate(self._previous.pose(t), pose, w)
 
 
 class _Frozen:
@@ -150,5 +102,5 @@ class _Frozen:
     def __init__(self, pose: np.ndarray) -> None:
         self._pose = pose
 
-    def at(self, t: float) -> Setpoint:
-        return Setpoint(self._pose, 0.0, -1, 0, False)
+    def pose(self, t: float) -> np.ndarray:
+        return self._pose

@@ -60,6 +60,24 @@ def interpolate(T_a: np.ndarray, T_b: np.ndarray, s: float) -> np.ndarray:
     return make_pose(R, (1 - s) * T_a[:3, 3] + s * T_b[:3, 3])
 
 
+def mean_pose(T: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Weighted mean of poses ``(N, 4, 4)``: of the positions, and on SO(3) of the rotations, where it is the rotation with the least weighted sum of squared angles.
+
+    The heaviest one is where the search begins, so that among rotations half a turn apart, which have no single mean, the answer is near it.
+
+    Args:
+        weights: ``(N,)``, not negative, not all 0; they need not sum to 1.
+    """
+    w = np.asarray(weights, np.float64) / np.sum(weights)
+    R = T[int(w.argmax()), :3, :3]
+    for _ in range(20):
+        step = w @ Rotation.from_matrix(R.T @ T[:, :3, :3]).as_rotvec()
+        R = R @ Rotation.from_rotvec(step).as_matrix()
+        if float(np.linalg.norm(step)) < 1e-9:
+            break
+    return make_pose(R, w @ T[:, :3, 3])
+
+
 def clip_step(T_from: np.ndarray, T_to: np.ndarray, max_m: float, max_rad: float) -> np.ndarray:
     """``T_to``, drawn back toward ``T_from`` until it is at most ``max_m`` metres and ``max_rad`` radians away."""
     d = T_to[:3, 3] - T_from[:3, 3]

@@ -52,6 +52,7 @@ class PolicySettings:
     num_samples: int = setting(4, "chunks that are sampled and averaged", 1, 32)
     threads: int = setting(1, "threads of torch", 1, 64)
     replan_steps: int = setting(4, "actions after which a new chunk is made", 1, 64, live=True)
+    prefix: int = setting(0, "leading actions of a chunk that are taken from the chunk before it, because they will have been executed by the time this one is ready; 0 = none", 0, 15)
     predict_motion: bool = setting(True, "after each chunk, also predict the object motion that it will cause (dynamics mode)", live=True)
     motion_samples: int = setting(1, "motions that are sampled and averaged for that", 1, 32, live=True)
     base_frame: str = setting("fr3_link0", "base frame of the robot")
@@ -83,7 +84,7 @@ class PolicyNode(UmaNode):
         self.cadence = Cadence("chunks", s.replan_steps / RATE_HZ)
         self.status = StatusSpeaker(self)
 
-        self.worker = PolicyWorker(lambda: self._load(s), self, self.buffer, self.frames, s.replan_steps, s.predict_motion)
+        self.worker = PolicyWorker(lambda: self._load(s), self, self.buffer, self.frames, s.replan_steps, s.predict_motion, s.prefix)
         self._controller: PolicyStatus | None = None
         self._shown: dict[str, tuple[bytes, float]] = {}  # a sample of each image's pixels, and since when they have been the same
         self._goal: dict[str, tuple[Image, float]] = {}  # the halves of a goal that have come, and when
