@@ -78,6 +78,14 @@ def _train(config: TrainConfig, processes: int) -> None:
         raise ValueError(f"training {config.out} ended with {done.returncode}")
 
 
+def _errors(config: EvalConfig, checkpoint_id: str, console: Console) -> dict:
+    """Of `evaluate`, unless they are there from a run that was cut off."""
+    stored = Path(config.out)
+    if stored.exists() and (found := json.loads(stored.read_text())).get("checkpoint_id") == checkpoint_id:
+        return found
+    return evaluate(config, console)
+
+
 def ablate(config: AblateConfig, console: Console | None = None) -> list[dict]:
     """Train and judge every variant, print the table and write ``result.json``; returns its rows.
 
@@ -93,13 +101,15 @@ def ablate(config: AblateConfig, console: Console | None = None) -> list[dict]:
         console.rule(f"{name}: {VARIANTS[name][1]}")
         _train(train, config.processes)
         loaded = load_bundle(bundle)
-        errors = evaluate(EvalConfig(str(bundle), train.data, train.validation_episodes, out=str(out / name / "eval.json")), console)
+        errors = _errors(EvalConfig(str(bundle), train.data, train.validation_episodes, out=str(out / name / "eval.json")), loaded.checkpoint_id, console)
         row = {
             "variant": name, "parameters": sum(parameter_counts(loaded.model.config)[part] for part in PARTS), "steps": loaded.training["step"],
             "seconds": loaded.training["seconds"], "errors": errors["modes"], "retrieval": errors["retrieval"],
         }  # fmt: skip
         if config.episodes:
-            judge = BenchmarkConfig(str(bundle), config.episodes, config.first_seed, ("uma",), workers=2, out=str(out / name / "benchmark"))
+            judge = BenchmarkConfig(
+                checkpoint=str(bundle), episodes=config.episodes, first_seed=config.first_seed, policies=("uma",), out=str(out / name / "benchmark")
+            )
             row["closed_loop"] = benchmark(judge, console)[0]
         rows.append(row)
     (out / "result.json").write_text(json.dumps({"config": asdict(config), "rows": rows}, indent=2, default=str) + "\n")

@@ -1,0 +1,47 @@
+"""The ablations run from configuration, resume, and hand each variant's checkpoint to the benchmark."""
+
+import json
+from pathlib import Path
+
+import pytest
+from episodes import episode
+
+from uma.checkpoint.bundle import load_bundle
+from uma_train import ablate as module
+from uma_train.ablate import AblateConfig, ablate
+from uma_train.config import TrainConfig
+from uma_train.data.episode import save_episode
+from uma_train.loop import train as train_here
+
+
+def test_variants_are_trained_alike_judged_and_not_trained_or_measured_twice(tmp_path, monkeypatch):
+    for i in range(4):
+        save_episode(tmp_path / f"{i}.npz", episode(i))
+    judged, measured = [], []
+    row = {"policy": "uma", "episodes": 2, "success": 1, "low": 0.1, "high": 0.9, "grasp": 2}
+    monkeypatch.setattr(module, "benchmark", lambda config, console: judged.append(config) or [row])
+    modes = {"control": {"mean_position_mm": 1.0}, "joint": {"mean_position_mm": 2.0}, "dynamics": {"motion_mm": 3.0}}
+
+    def evaluate(config, console):
+        measured.append(config)
+        found = {"checkpoint_id": load_bundle(config.checkpoint).checkpoint_id, "modes": modes, "retrieval": 0.5}
+        Path(config.out).write_text(json.dumps(found))
+        return found
+
+    monkeypatch.setattr(module, "evaluate", evaluate)
+    monkeypatch.setattr(module, "_train", lambda config, processes: train_here(config))
+    train = TrainConfig(data=(str(tmp_path),), preset="tiny", steps=2, batch_size=4, micro_batch=4, validation_episodes=1, threads=1)
+    config = AblateConfig(train, ("uma", "action_only"), episodes=2, first_seed=1_000_000, out=str(tmp_path / "out"))
+    rows = ablate(config)
+    assert [(r["variant"], r["steps"], r["closed_loop"]) for r in rows] == [("uma", 2, row), ("action_only", 2, row)]
+    assert [(c.checkpoint, c.episodes, c.first_seed, c.policies) for c in judged] == [(str(tmp_path / "out" / n / "bundle"), 2, 1_000_000, ("uma",)) for n in config.variants]
+    assert json.loads((tmp_path / "out/result.json").read_text())["rows"][1]["variant"] == "action_only"
+    shared, other = (json.loads((tmp_path / "out" / n / "config.json").read_text()) for n in config.variants)
+    assert other["objective"]["masks"]["joint"] == 0.0 != shared["objective"]["masks"]["joint"]
+    assert len(measured) == 2
+    assert ablate(config)[0]["errors"] == rows[0]["errors"] and len(measured) == 2
+
+
+def test_an_unknown_variant_is_named():
+    with pytest.raises(ValueError, match="variants: 'nothing', must be of"):
+        AblateConfig(variants=("uma", "nothing"))
