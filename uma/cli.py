@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "ablate": ("uma_train.cli:ablate", "train and judge the paper's ablations on equal data and steps"),
     "mechanisms": ("uma_train.cli:mechanisms", "prove or refute each of the paper's mechanisms on a small synthetic world"),
     "benchmark": ("uma_train.cli:benchmark", "judge a checkpoint in closed loop; with --ros, through the node graph"),
+    "sweep": ("uma_train.cli:sweep", "closed-loop success against delay, reference, depth noise, displaced camera and flow steps"),
 }
 """name -> ('module:function', what it does). The function takes the remaining arguments and returns the exit code."""
 

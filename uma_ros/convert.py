@@ -13,6 +13,7 @@ from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Point, Pose, Transform
 from sensor_msgs.msg import CameraInfo, Image, JointState
 
+from uma.geometry import fr3
 from uma.geometry.se3 import from_quaternion, quaternion
 from uma.types import MAX_KEYPOINTS, ActionChunk, CameraModel, InputError, MotionPrediction, Observation, ReferenceMotion
 from uma_ros.msg import ActionChunk as ActionChunkMsg
@@ -158,6 +159,20 @@ def gripper_from(msg: JointState) -> float:
     if not -0.1 <= value <= 1.1:
         raise InputError(f"joint_states.position[{i}]: {msg.position[i]:.3f} rad for {GRIPPER_JOINT}, must lie in [0, {GRIPPER_CLOSED}]")
     return min(max(value, 0.0), 1.0)
+
+
+def arm_joints_from(msg: JointState) -> np.ndarray | None:
+    """``(7,)`` rad of the FR3's joints; None for a message about others."""
+    names = list(msg.name)
+    if not set(fr3.JOINT_NAMES) <= set(names):
+        return None
+    index = [names.index(name) for name in fr3.JOINT_NAMES]
+    if max(index) >= len(msg.position):
+        raise InputError(f"joint_states.position: {len(msg.position)} values for {len(names)} names")
+    q = np.array([msg.position[i] for i in index], np.float64)
+    if not np.isfinite(q).all() or np.abs(q).max() > 2.0 * np.pi:
+        raise InputError(f"joint_states.position: {q.tolist()} rad for {fr3.JOINT_NAMES[0]} to {fr3.JOINT_NAMES[-1]}, must be finite and within a turn")
+    return q
 
 
 def observation_from(rgb: Image, depth: Image, info: CameraInfo, T_cam_ee: np.ndarray, gripper: float) -> Observation:

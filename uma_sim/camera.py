@@ -100,15 +100,16 @@ class Renderer:
             self._context.free()
 
 
-def sense(rgb: np.ndarray, depth: np.ndarray, camera: CameraModel, rng: np.random.Generator | None) -> tuple[np.ndarray, np.ndarray]:
+def sense(rgb: np.ndarray, depth: np.ndarray, camera: CameraModel, rng: np.random.Generator | None, noise_factor: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
     """What the camera delivers of a perfect image: NaN where out of range or hidden from the right lens, and noise.
 
     Args:
         rng: source of the noise; None for none.
+        noise_factor: of the depth noise's standard deviation `DEPTH_NOISE`.
     """
     is_seen = is_seen_by_both(depth, camera)
     if rng is not None:
-        depth = depth + np.float32(DEPTH_NOISE) * depth * depth * rng.standard_normal(depth.shape, dtype=np.float32)
+        depth = depth + np.float32(DEPTH_NOISE * noise_factor) * depth * depth * rng.standard_normal(depth.shape, dtype=np.float32)
         # One 8-bit draw a pixel keeps colour noise cheap; the three channels of a sensor share most of it anyway.
         grain = rng.integers(-4, 5, depth.shape, dtype=np.int16)
         rgb = np.clip(rgb.astype(np.int16) + grain[..., None], 0, 255).astype(np.uint8)

@@ -37,7 +37,8 @@ class Station:
         scene: what was drawn.
         object: what the task moves.
         camera: intrinsics.
-        T_base_cam: ``(4, 4)`` camera pose, known exactly as after a calibration.
+        T_base_cam: ``(4, 4)`` camera pose as it was calibrated; exact until `displace_camera`.
+        depth_noise: factor on the standard deviation of the depth noise.
     """
 
     ee_frame = "robotiq_2f85_tcp"
@@ -58,6 +59,7 @@ class Station:
         self.kinematics = Kinematics(T_LINK8_TCP)
         self._gripper = gripper.GripperState(self.model)
         self._noise = np.random.default_rng([seed, 1]) if noise else None
+        self.depth_noise = 1.0
         self._renders = render
         self._renderer: cameras.Renderer | None = None
         self._picture: tuple[mujoco.MjModel, mujoco.MjData, cameras.Renderer] | None = None
@@ -184,8 +186,16 @@ class Station:
         if self._renderer is None:
             self._renderer = cameras.Renderer(self.model)
         rgb, depth = self._renderer.render(self.data, self.camera.width, self.camera.height)
-        rgb, depth = cameras.sense(rgb, depth, self.camera, self._noise)
+        rgb, depth = cameras.sense(rgb, depth, self.camera, self._noise, self.depth_noise)
         return Observation(rgb, depth, self.camera, se3.invert(self.T_base_cam) @ self.ee_pose(), self.gripper_position(), self.time)
+
+    def displace_camera(self, T_calibrated_true: np.ndarray) -> None:
+        """Move the camera ``(4, 4)`` from where it was calibrated, as a knock does: images come from there, and `T_base_cam` does not know it."""
+        T = self.T_base_cam @ T_calibrated_true @ np.diag([1.0, -1.0, -1.0, 1.0])  # MuJoCo's cameras look along -z
+        index = self.model.camera("zed").id
+        self.model.cam_pos[index] = T[:3, 3]
+        self.model.cam_quat[index] = se3.quaternion(T)[[3, 0, 1, 2]]
+        mujoco.mj_forward(self.model, self.data)
 
     def picture(self, width: int = 1280, height: int = 720, quality: str = "picture", view: mujoco.MjvCamera | None = None) -> np.ndarray:
         """``(H, W, 3)`` uint8 for people, from the station's camera or ``view``.

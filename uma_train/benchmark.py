@@ -40,7 +40,11 @@ class BenchmarkConfig:
             ``demonstrator`` is the scripted expert on the true state.
         execute: control steps between two observations.
         delay: control steps that a chunk takes to compute; until then the last one goes on.
+        prefix: leading actions of a chunk that are given to the model from the one before it, see `uma.policy.prefix`; 0 = none, the delay is what makes sense.
         num_steps, num_samples: of the sampler.
+        keypoints, waypoints: of the reference motion.
+        depth_noise: factor on the standard deviation of the camera's depth noise.
+        camera_shift_mm, camera_turn_deg: how far the camera has moved since it was calibrated, in a direction and about an axis drawn for the scene.
         with_motion: sample actions jointly with motion tokens.
         max_steps: control steps until an episode is given up.
         workers: processes, one torch thread each.
@@ -55,8 +59,14 @@ class BenchmarkConfig:
     policies: tuple[str, ...] = ("uma", "uma_zeroed", "uma_other_task", "hold_still", "grasp_and_follow")
     execute: int = 4
     delay: int = 0
+    prefix: int = 0
     num_steps: int = 8
     num_samples: int = 4
+    keypoints: int = 6
+    waypoints: int = 4
+    depth_noise: float = 1.0
+    camera_shift_mm: float = 0.0
+    camera_turn_deg: float = 0.0
     with_motion: bool = False
     max_steps: int = 200
     workers: int = 2
@@ -66,8 +76,19 @@ class BenchmarkConfig:
     def __post_init__(self) -> None:
         if unknown := set(self.policies) - set(POLICIES):
             raise ValueError(f"policies: {sorted(unknown)[0]!r}, must be of {POLICIES}")
-        if not 0 <= self.delay < self.execute or self.execute + self.delay > 16:
-            raise ValueError(f"execute {self.execute}, delay {self.delay}: delay must be less, and both together at most 16")
+        if not 0 <= self.delay <= self.execute or self.execute + self.delay > 16:
+            raise ValueError(f"execute {self.execute}, delay {self.delay}: delay must not be more, and both together at most 16")
+        if not 0 <= self.prefix <= 16 - self.execute:
+            raise ValueError(f"prefix: {self.prefix}, must be 0 to {16 - self.execute}: a chunk before, of which {self.execute} are executed, has no more")
+        for name, low, high in (
+            ("keypoints", 1, 16),
+            ("waypoints", 2, 64),
+            ("depth_noise", 0.0, 100.0),
+            ("camera_shift_mm", 0.0, 500.0),
+            ("camera_turn_deg", 0.0, 90.0),
+        ):
+            if not low <= getattr(self, name) <= high:
+                raise ValueError(f"{name}: {getattr(self, name)}, must be {low:g} to {high:g}")
 
 
 @dataclass(frozen=True)
@@ -91,6 +112,7 @@ def _policy(checkpoint: str, num_steps: int, num_samples: int):
 
 def _actor(config: BenchmarkConfig, name: str, seed: int, station: Station, first: Observation) -> Callable[[Observation, int], ActionChunk]:
     """What maps (observation, chunk number) to a chunk in the camera frame; ``first`` is o_0."""
+    from uma.policy.prefix import committed
     from uma.types import HORIZON, ActionChunk
     from uma_sim.station import Station
     from uma_train.baselines.grasp_and_follow import GraspAndFollow
@@ -98,7 +120,7 @@ def _actor(config: BenchmarkConfig, name: str, seed: int, station: Station, firs
     if name == "hold_still":
         still = np.repeat(first.T_cam_ee[None], HORIZON, 0)
         return lambda o, n: ActionChunk(still, np.zeros(HORIZON), o.stamp, o.camera.frame, station.ee_frame)
-    reference = station.task.plan_reference(station, np.random.default_rng([seed, 7]))
+    reference = station.task.plan_reference(station, np.random.default_rng([seed, 7]), config.keypoints, config.waypoints)
     if name == "grasp_and_follow":
         script = GraspAndFollow(first, reference, station.ee_frame, executed=config.execute)
         return script.act
@@ -106,13 +128,32 @@ def _actor(config: BenchmarkConfig, name: str, seed: int, station: Station, firs
     policy.seed = seed
     if name == "uma_other_task":
         other = Station(seed + 500_000, config.task)
-        task = policy.encode_task(other.observe(), other.task.plan_reference(other, np.random.default_rng([seed, 7])))
+        task = policy.encode_task(other.observe(), other.task.plan_reference(other, np.random.default_rng([seed, 7]), config.keypoints, config.waypoints))
         other.close()
     else:
         task = policy.encode_task(first, reference)
     if name == "uma_zeroed":
         task = task.zeroed()
-    return lambda o, n: policy.predict(o, task, sequence=n, with_motion=config.with_motion).chunk
+    running: list[ActionChunk] = []
+
+    def act(o: Observation, n: int) -> ActionChunk:
+        prefix = committed(running[-1] if running else None, o, config.prefix)
+        running[:] = [policy.predict(o, task, sequence=n, with_motion=config.with_motion, prefix=prefix).chunk]
+        return running[0]
+
+    return act
+
+
+def _displacement(config: BenchmarkConfig, seed: int) -> np.ndarray:
+    """``(4, 4)`` of the camera since its calibration."""
+    from scipy.spatial.transform import Rotation
+
+    from uma.geometry.se3 import make_pose
+
+    rng = np.random.default_rng([seed, 8])
+    way, axis = rng.normal(size=(2, 3))
+    turn = Rotation.from_rotvec(np.radians(config.camera_turn_deg) * axis / np.linalg.norm(axis))
+    return make_pose(turn.as_matrix(), 1e-3 * config.camera_shift_mm * way / np.linalg.norm(way))
 
 
 def run_episode(config: BenchmarkConfig, name: str, seed: int, film: Film | None = None) -> EpisodeResult:
@@ -121,6 +162,9 @@ def run_episode(config: BenchmarkConfig, name: str, seed: int, film: Film | None
     from uma_sim.station import Station
 
     station = Station(seed, config.task, render=name != "demonstrator" or film is not None)
+    station.depth_noise = config.depth_noise
+    if config.camera_shift_mm or config.camera_turn_deg:
+        station.displace_camera(_displacement(config, seed))
     taken, step = False, 0
     verdict, reason, done_at = "in_progress", "", math.nan
     expert = demonstrators.expert(config.task)
@@ -220,7 +264,8 @@ def benchmark(config: BenchmarkConfig, console: Console | None = None) -> list[d
     out.mkdir(parents=True, exist_ok=True)
     log, stored = out / "episodes.jsonl", out / "config.json"
     asked = json.dumps(asdict(config), indent=2)
-    if stored.exists() and stored.read_text() != asked:
+    # A run from before there was an option had its default.
+    if stored.exists() and {**json.loads(json.dumps(asdict(BenchmarkConfig()))), **json.loads(stored.read_text())} != json.loads(asked):
         raise ValueError(f"{out} holds a run with another configuration; give another --out")
     stored.write_text(asked)
     results = [EpisodeResult(**json.loads(line)) for line in log.read_text().splitlines()] if log.exists() else []
@@ -244,5 +289,5 @@ def benchmark(config: BenchmarkConfig, console: Console | None = None) -> list[d
     strips = [_film_path(config, name, seed).with_suffix(".png") for name in config.policies for seed in seeds[: config.films]]
     if strips := [s for s in strips if s.exists()]:
         sheet(strips, out / "contact_sheet.png")
-    print_table(rows, Console(width=140) if console.width < 140 else console)
+    print_table(rows, Console(width=140, quiet=console.quiet) if console.width < 140 else console)
     return rows

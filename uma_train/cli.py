@@ -101,3 +101,11 @@ def benchmark(args: list[str] | None = None) -> int:
     from uma_train.benchmark import benchmark as run
 
     return _run(BenchmarkConfig, run, args, "uma benchmark")
+
+
+def sweep(args: list[str] | None = None) -> int:
+    """``uma sweep``"""
+    from uma_train.sweep import SweepConfig
+    from uma_train.sweep import sweep as run
+
+    return _run(SweepConfig, run, args, "uma sweep")

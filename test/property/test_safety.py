@@ -9,10 +9,10 @@ from uma.geometry.se3 import make_pose
 
 
 def test_every_limit_holds():
-    worst = run_range(1_000_000, 400)
+    worst = run_range(1_000_000, 240)
     assert not worst.broken, "\n".join(worst.broken[:10])
     assert set(worst.kinds) == set(KINDS) and worst.steps > 4000 and worst.held > 500
-    assert worst.arms > 100 and worst.unreachable > 100
+    assert worst.arms > 60 and worst.unreachable > 100
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,8 @@ def test_a_broken_filter_is_caught(monkeypatch, name, broken, words):
 
 def test_a_filter_that_passes_the_joint_limits_is_caught(monkeypatch):
     monkeypatch.setattr(safety.Reach, "_wrong", lambda self, q, miss, room: "")
-    assert any("joints beyond the margin" in line for line in run_range(1_000_570, 20).broken)
+    broken = run_range(1_000_000, 140).broken
+    assert any("joints beyond the margin" in line for line in broken) and any("joints off the pose" in line for line in broken)
 
 
 def test_a_filter_that_changes_what_is_within_limits_is_caught(monkeypatch):

@@ -109,6 +109,17 @@ def test_the_gripper_joint_is_0_open_to_1_closed():
     assert convert.gripper_from(joints) == pytest.approx(0.5)
 
 
+def test_the_arms_joints_are_found_by_name_in_any_order():
+    names = [f"fr3_joint{i}" for i in range(1, 8)]
+    message = JointState(name=["other", *reversed(names)], position=[9.0, *(0.1 * i for i in range(7, 0, -1))])
+    assert np.allclose(convert.arm_joints_from(message), 0.1 * np.arange(1, 8))
+    assert convert.arm_joints_from(JointState(name=names[:6], position=[0.0] * 6)) is None, "the gripper's own message, or another arm's"
+    with pytest.raises(InputError, match=r"joint_states.position: 3 values for 7 names"):
+        convert.arm_joints_from(JointState(name=names, position=[0.0] * 3))
+    with pytest.raises(InputError, match="must be finite and within a turn"):
+        convert.arm_joints_from(JointState(name=names, position=[0.0] * 6 + [np.nan]))
+
+
 def test_static_frames_are_found_along_the_tree_and_in_both_directions():
     frames, rng = StaticFrames(), np.random.default_rng(2)
     T = {name: make_pose(Rotation.random(random_state=i).as_matrix(), rng.normal(size=3)) for i, name in enumerate("ab")}

@@ -202,11 +202,12 @@ def test_more_than_a_chunk_is_refused_at_the_start(checkpoint):
     assert str(worker.failure) == "prefix: 8, must be fewer than the chunk's 8 actions"
 
 
-def test_on_the_live_graph_chunks_begin_with_the_last_ones_actions(tmp_path):
-    graph = Graph(tmp_path, changes={"policy": {"prefix": 3}})
+def test_on_the_live_graph_chunks_begin_with_the_last_ones_actions_and_may_be_averaged(tmp_path):
+    graph = Graph(tmp_path, changes={"policy": {"prefix": 3}, "controller": {"ensemble": 0.3}})
     try:
         graph.begin()
         c = graph.client
+        start = graph.client.ee()
         c.wait(lambda: sum(m.num_committed == 3 for m in c.base_chunks) >= 4, 60.0, "chunks with a prefix")
         chunks = {m.sequence: convert.chunk_from(m) for m in c.base_chunks}
         checked = 0
@@ -219,6 +220,7 @@ def test_on_the_live_graph_chunks_begin_with_the_last_ones_actions(tmp_path):
                 nearest = int(np.abs(before.due() - after.due()[i]).argmin())
                 assert np.linalg.norm(after.poses[i][:3, 3] - before.poses[nearest][:3, 3]) < 0.016, "at most one step of the fake policy away"
         assert checked >= 2
+        c.wait(lambda: np.linalg.norm(graph.client.ee()[:3, 3] - start[:3, 3]) > 0.1, 40.0, "the arm on its way")
     finally:
         codes = graph.close()
     assert set(codes.values()) == {0}

@@ -15,6 +15,7 @@ from tf2_msgs.msg import TFMessage
 from uma.control.cadence import Cadence
 from uma.control.departure import departure
 from uma.control.gate import MODES, Gate
+from uma.control.reach import Arm
 from uma.control.safety import SafetyFilter, SafetySettings
 from uma.control.schedule import Schedule
 from uma.control.session import Session, State
@@ -22,7 +23,7 @@ from uma.control.settings import setting
 from uma.control.watchdog import Watchdog
 from uma.geometry.se3 import invert
 from uma.types import RATE_HZ, InputError, ReferenceMotion
-from uma_ros.convert import chunk_from, gripper_from, motion_from, nanoseconds, pose_to, reference_from
+from uma_ros.convert import arm_joints_from, chunk_from, gripper_from, motion_from, nanoseconds, pose_to, reference_from
 from uma_ros.frames import StaticFrames
 from uma_ros.gripper import ACTIONS, GripperClient, Hysteresis
 from uma_ros.inputs import check_age, check_state_pose
@@ -46,7 +47,8 @@ class ControllerSettings:
     dry_run: bool = setting(False, "do everything but send targets and gripper commands")
     base_frame: str = setting("fr3_link0", "base frame of the robot; chunks must be in it")
     robot_ee_frame: str = setting("fr3_link8", "the frame that the robot's Cartesian controller places")
-    blend_s: float = setting(0.2, "s; time over which a new chunk takes over", 0.0, 2.0)
+    blend_s: float = setting(0.2, "s; time over which a new chunk takes over; with ensemble, gains its weight", 0.0, 2.0)
+    ensemble: float = setting(0.0, "decay of the weight by chunk of age, where all chunks of a task that have an action now are averaged; 0 = only the newest one counts", 0.0, 10.0)
     lead_s: float = setting(0.0, "s; how far ahead of its due time an action is commanded, for an arm that lags", 0.0, 0.5)
     max_chunk_age: float = setting(1.0, "s; a chunk from an older observation is refused", 0.05, 10.0, live=True)
     max_state_age: float = setting(0.3, "s; older robot state is refused, longer silence is a HOLD", 0.005, 10.0, live=True)
@@ -69,7 +71,7 @@ class ControllerNode(UmaNode):
     def configure(self) -> None:
         s, topics = self.settings, self.settings.topics
         self.session = Session(s.autostart, s.hold_limit)
-        self.schedule = Schedule(s.blend_s, s.lead_s)
+        self.schedule = Schedule(s.blend_s, s.lead_s, s.ensemble)
         self.safety = SafetyFilter(s.safety)
         self.watchdog = Watchdog(self._limits())
         self.gate = Gate(s.confirm)
@@ -81,6 +83,7 @@ class ControllerNode(UmaNode):
         self.status.message.dry_run = s.dry_run
         self.measured: np.ndarray | None = None  # robot_ee_frame in the base frame
         self.T_robot_ee: np.ndarray | None = None  # of the chunk that is being followed
+        self._joints: tuple[np.ndarray, float] | None = None  # the arm's, and when they were heard
         self._chunk_stamp = self._chunk_heard = float("-inf")
         self._held = self._departed = ""
         self._reference: ReferenceMotion | None = None
@@ -93,7 +96,7 @@ class ControllerNode(UmaNode):
         self.listen(PoseStamped, topics.robot_pose, self._on_pose, SENSOR_IN)
         self.listen(JointState, topics.joint_states, self._on_joints, SENSOR_IN)
         self.listen(TFMessage, "/tf_static", self._on_tf, LATCHED)
-        if s.confirm != "off" or s.max_departure:
+        if s.confirm != "off" or s.max_departure or s.ensemble:
             self.listen(ReferenceMsg, topics.active_reference, self._on_task, LATCHED)
         if s.max_departure:
             self.listen(MotionPrediction, topics.predicted_motion, self._on_motion, COMMAND)
@@ -158,6 +161,14 @@ class ControllerNode(UmaNode):
         self.watchdog.heard("robot", now)
 
     def _on_joints(self, msg: JointState) -> None:
+        """Of the arm and of the gripper, in one message or in two."""
+        try:
+            joints = arm_joints_from(msg)
+        except InputError as error:
+            self.status.refuse(self.settings.topics.joint_states, error)
+            return
+        if joints is not None:
+            self._joints = joints, time.monotonic()
         if GRIPPER_JOINT not in msg.name:
             return
         try:
@@ -201,6 +212,7 @@ class ControllerNode(UmaNode):
     def _on_task(self, msg: ReferenceMsg) -> None:
         """The task in force changed: consent to the one before does not count for it."""
         self._departed = ""
+        self.schedule.new_task(nanoseconds(msg.header.stamp) * 1e-9, self.ros_time())
         try:
             self._reference = reference_from(msg) if msg.keypoints else None
         except InputError as error:
@@ -283,7 +295,7 @@ class ControllerNode(UmaNode):
             # A held target is tried again, so that the hold ends when it can; a plan whose outcome departs from the task is not.
             follow = not self._departed and (self.session.state is State.RUNNING or (self.session.state is State.HOLD and not self._blocked))
             point = self.schedule.target(t) if follow else None
-            verdict = self.safety.step(None if point is None else point.pose, self.measured @ self.T_robot_ee, min(dt, 4 * period), dt)
+            verdict = self.safety.step(None if point is None else point.pose, self.measured @ self.T_robot_ee, min(dt, 4 * period), dt, self._arm(now))
             self._held = verdict.held
             self.status.message.num_held += bool(verdict.held)
             self.status.message.num_limited += bool(verdict.limited)
@@ -295,6 +307,20 @@ class ControllerNode(UmaNode):
                     self.schedule.clear()
         self._send(self.safety.pose @ invert(self.T_robot_ee))
         self.cadence.beat(now)
+
+    def _arm(self, now: float) -> Arm | None:
+        """For the joint limits; None where the arm's joints cannot be told."""
+        s = self.settings
+        why = ""
+        if self._joints is None:
+            why = f"no message with the joints of an FR3 on {s.topics.joint_states}"
+        elif (s.base_frame, s.robot_ee_frame) != ("fr3_link0", "fr3_link8"):
+            why = f"the kinematics are from 'fr3_link0' to 'fr3_link8', the poses from {s.base_frame!r} to {s.robot_ee_frame!r}"
+        self.problem("joint limits", f"not looked at: {why}" if why and s.safety.joint_margin else "")
+        if why:
+            return None
+        joints, heard = self._joints
+        return Arm(invert(self.T_robot_ee), joints if now - heard <= s.max_state_age else None)
 
     def _update(self, now: float, t: float) -> None:
         """Feed the session."""

@@ -1,0 +1,42 @@
+"""On the live graph the controller hears the arm's joints and holds before one comes too near to its limit, by name; then it follows what leads back."""
+
+import pytest
+from geometry_msgs.msg import Point
+from harness import Graph
+from uma_ros.msg import KeypointTrajectory, PolicyStatus, ReferenceMotion
+
+from uma.geometry import fr3
+from uma_ros.convert import pose_from
+
+TOOL = 0.1597
+
+
+@pytest.fixture
+def graph(tmp_path):
+    g = Graph(tmp_path, changes={"controller": {"safety.joint_margin": 0.45, "hold_limit": 60.0}})
+    try:
+        yield g
+    finally:
+        codes = g.close()
+    assert set(codes.values()) == {0}
+
+
+def test_the_arm_is_held_before_the_elbow_is_bent_too_far_and_let_go_back(graph):
+    graph.begin()
+    c = graph.client
+    here = lambda: pose_from(c.poses[-1][1].pose, "pose")[:3, 3]  # noqa: E731
+
+    def go(*way: float) -> None:
+        p, c.active = here() + way, None
+        task = ReferenceMotion(keypoints=[KeypointTrajectory(waypoints=[Point(x=float(p[0]), y=float(p[1]), z=float(p[2] - TOOL))])])
+        task.header.frame_id = "fr3_link0"
+        c.send(task)
+        c.wait(lambda: c.active is not None, 30.0, "the task in force")
+
+    go(-0.2, 0.0, 0.0)
+    c.wait(lambda: c.state("controller") == PolicyStatus.HOLD and "joint limits: joint 4 would be at -2." in c.status["controller"].reason, 40.0, "HOLD for joint 4")
+    c.spin(3.0)  # the policy tries again from where it is held: the arm comes nearer by ever smaller steps
+    held, joints = here(), fr3.solve(pose_from(c.poses[-1][1].pose, "pose"), fr3.REST, posture=0.0)[0]
+    assert fr3.LOWER[3] + 0.44 < joints[3] < fr3.LOWER[3] + 0.6, "near the margin, and not beyond it but for what the simulated arm lags"
+    go(0.15, 0.0, 0.0)
+    c.wait(lambda: c.state("controller") == PolicyStatus.RUNNING and here()[0] > held[0] + 0.08, 40.0, "the way back")

@@ -1,0 +1,181 @@
+"""What the closed-loop sweep changes, and that each change is really one of the simulation or of the policy's input."""
+
+import json
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+
+from uma.types import ActionChunk, Prediction
+from uma_train import benchmark as benchmarks
+from uma_train import sweep as sweeps
+from uma_train.benchmark import BenchmarkConfig, EpisodeResult
+from uma_train.sweep import SweepConfig, points, sweep
+
+
+def test_every_point_changes_one_thing_on_the_same_scenes():
+    found = points(SweepConfig(out="x"))
+    start = found[0].config
+    assert found[0].what == "starting point" and len({p.config.out for p in found}) == len(found)
+    for point in found[1:]:
+        changed = {k for k, v in asdict(point.config).items() if v != getattr(start, k)} - {"out"}
+        assert len(changed) == 1 or changed == {"delay", "prefix"}, point
+        assert (point.config.first_seed, point.config.episodes, point.config.policies) == (start.first_seed, start.episodes, ("uma",))
+    delays = [p.config for p in found if p.config.delay]
+    assert [(c.delay, c.prefix) for c in delays] == [(d, x) for d in (1, 2, 3, 4) for x in (0, d)]
+    assert [p.value for p in found if p.what == "delay"] == ["67 ms", "133 ms", "200 ms", "267 ms"]
+
+
+def test_what_is_the_starting_point_already_is_not_run_twice():
+    found = points(SweepConfig(delays=(0,), keypoints=(6,), waypoints=(4, 2), depth_noise=(1.0,), camera_shift_mm=(0.0,), camera_turn_deg=(), flow_steps=(8,)))
+    assert [p.what for p in found] == ["starting point", "waypoints"]
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({"delay": 5}, "delay 5"),
+        ({"prefix": 13}, "prefix: 13, must be 0 to 12"),
+        ({"camera_shift_mm": -1.0}, "camera_shift_mm: -1.0"),
+        ({"depth_noise": float("nan")}, "depth_noise"),
+    ],
+)
+def test_values_out_of_range_are_refused(changes, words):
+    with pytest.raises(ValueError, match=words):
+        BenchmarkConfig(**changes)
+
+
+def test_rows_are_written_after_each_point_compared_scene_by_scene_and_resumed(tmp_path, monkeypatch, capsys):
+    """With outcomes that are known: what the sweep makes of them."""
+    asked = []
+
+    def fake(config, console=None):
+        asked.append(config)
+        folder = tmp_path / config.out.rsplit("/", 1)[-1]
+        folder.mkdir(exist_ok=True)
+        won = {10, 11} if config.delay == 0 else {11, 12, 13}
+        results = [EpisodeResult("uma", s, "success" if s in won else "dropped", True, 4.0, "") for s in range(10, 14)]
+        (folder / "episodes.jsonl").write_text("\n".join(json.dumps(asdict(r)) for r in results))
+        return benchmarks.summarize(results)
+
+    monkeypatch.setattr(sweeps, "benchmark", fake)
+    only = SweepConfig(
+        delays=(2,),
+        keypoints=(),
+        waypoints=(),
+        depth_noise=(),
+        camera_shift_mm=(),
+        camera_turn_deg=(),
+        flow_steps=(),
+        episodes=4,
+        first_seed=10,
+        out=str(tmp_path),
+    )
+    rows = sweep(only)
+    assert [(r["success"], r["better"], r["worse"]) for r in rows] == [(2, 0, 0), (3, 2, 1), (3, 2, 1)]
+    stored = json.loads((tmp_path / "sweep.json").read_text())
+    assert [r["value"] for r in stored["rows"]] == ["", "133 ms", "133 ms"] and stored["rows"][2]["config"]["prefix"] == 2
+    assert "3/4 = 75 %" in capsys.readouterr().out
+
+
+def test_a_run_of_before_there_was_an_option_is_resumed(tmp_path, monkeypatch):
+    config = BenchmarkConfig(policies=("hold_still",), episodes=1, out=str(tmp_path))
+    old = {k: v for k, v in asdict(config).items() if k not in ("prefix", "depth_noise")}
+    (tmp_path / "config.json").write_text(json.dumps(old))
+    (tmp_path / "episodes.jsonl").write_text(json.dumps(asdict(EpisodeResult("hold_still", 1_000_000, "no_grasp", False, float("nan"), ""))) + "\n")
+    monkeypatch.setattr(benchmarks.multiprocessing, "get_context", lambda kind: NoPool())
+    assert benchmarks.benchmark(config)[0]["no_grasp"] == 1
+    with pytest.raises(ValueError, match="another configuration"):
+        benchmarks.benchmark(replace(config, depth_noise=2.0))
+
+
+class NoPool:
+    """In the place of processes, of which a run that is complete needs none."""
+
+    def Pool(self, workers):
+        return self
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        return None
+
+    def imap_unordered(self, function, jobs):
+        assert not list(jobs), "everything was there"
+        return []
+
+
+@pytest.fixture(scope="module")
+def station():
+    from uma_sim.station import Station
+
+    s = Station(1_000_000, noise=True)
+    yield s
+    s.close()
+
+
+def test_a_displaced_camera_sees_from_elsewhere_and_the_calibration_does_not_know(station):
+    from uma.geometry.camera import unproject
+    from uma.geometry.se3 import make_pose
+
+    config = BenchmarkConfig(camera_shift_mm=30.0, camera_turn_deg=3.0)
+    D = benchmarks._displacement(config, 5)
+    assert np.linalg.norm(D[:3, 3]) == pytest.approx(0.03) and np.degrees(np.arccos((np.trace(D[:3, :3]) - 1) / 2)) == pytest.approx(3.0)
+    assert not np.allclose(D, benchmarks._displacement(config, 6)), "another scene, another direction"
+    station._noise = None
+    calibrated = station.T_base_cam.copy()
+
+    def table(T_base_cam):
+        """Height of what is seen lowest, which is the table."""
+        o = station.observe()
+        points = unproject(o.depth, o.camera).reshape(-1, 3)
+        z = (points[np.isfinite(points).all(1)] @ T_base_cam[:3, :3].T + T_base_cam[:3, 3])[:, 2]
+        near = z[np.abs(z) < 0.1]
+        return float(np.abs(near - np.median(near)).mean() + abs(np.median(near)))
+
+    straight = table(calibrated)
+    before = station.observe()
+    station.displace_camera(D)
+    assert np.array_equal(station.T_base_cam, calibrated) and np.allclose(station.observe().T_cam_ee, before.T_cam_ee), "what the policy believes"
+    assert table(calibrated @ D) < straight + 1e-3 < table(calibrated), "with the true place the table is where it is, with the old one it is not"
+    station.displace_camera(make_pose(np.eye(3), np.zeros(3)))
+    assert np.nanmedian(np.abs(station.observe().depth - before.depth)) < 1e-5, "moved back, it sees what it saw"
+
+
+def test_the_noise_factor_scales_the_depth_noise_alone(station):
+    def noise(factor):
+        station._noise, station.depth_noise = np.random.default_rng(0), factor
+        noisy = station.observe()
+        station._noise = None
+        clean = station.observe()
+        return np.nanstd(noisy.depth - clean.depth), noisy.rgb
+
+    (none, rgb0), (one, rgb1), (four, rgb4) = noise(0.0), noise(1.0), noise(4.0)
+    assert none == 0.0 and one > 5e-4 and four == pytest.approx(4 * one, rel=0.05)
+    assert rgb0.shape == rgb1.shape == rgb4.shape and np.array_equal(rgb1, rgb4), "the colours are those of the same seed"
+
+
+@pytest.mark.parametrize("prefix", [0, 2])
+def test_the_actions_that_go_on_while_a_chunk_is_computed_are_its_prefix(station, monkeypatch, prefix):
+    seen = []
+
+    class Fake:
+        def encode_task(self, observation, reference):
+            return len(reference.waypoints), len(reference.waypoints[0])
+
+        def predict(self, observation, task, *, sequence, with_motion, prefix):
+            seen.append((task, prefix))
+            poses = np.repeat(observation.T_cam_ee[None], 16, 0)
+            poses[:, 2, 3] += 1e-3 * np.arange(16)
+            return Prediction(ActionChunk(poses, np.zeros(16), observation.stamp, observation.camera.frame, "tcp", 15.0, sequence))
+
+    monkeypatch.setattr(benchmarks, "_policy", lambda *args: Fake())
+    station._noise = None
+    first = station.observe()
+    act = benchmarks._actor(BenchmarkConfig(delay=2, prefix=prefix, keypoints=3, waypoints=2), "uma", 1_000_000, station, first)
+    chunk = act(first, 0)
+    act(replace(first, stamp=first.stamp + 4 / 15), 1)
+    assert seen[0] == ((3, 2), None) and (seen[1][1] is None) is (prefix == 0)
+    if prefix:
+        assert np.allclose(seen[1][1].poses, chunk.poses[4:6], atol=1e-9), "what `run_episode` executes during the delay"

@@ -1,0 +1,125 @@
+"""How closed-loop success depends on one thing at a time: delay, the reference's size, depth noise, a displaced camera, flow steps. Always the same scenes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from uma.types import RATE_HZ
+from uma_train.benchmark import BenchmarkConfig, benchmark
+
+
+@dataclass(frozen=True)
+class SweepConfig:
+    """What is changed, each thing from the same starting point.
+
+    Attributes:
+        task, checkpoint, episodes, first_seed, execute, num_samples, max_steps, workers: as in `BenchmarkConfig`.
+        delays: control steps of 1/15 s between an observation and its chunk, each without and with as many actions given as a prefix.
+        keypoints, waypoints: of the reference motion.
+        depth_noise: factors on the standard deviation of the depth noise.
+        camera_shift_mm, camera_turn_deg: how far the camera has moved since it was calibrated.
+        flow_steps: steps of the sampler.
+        out: folder of the results, one folder a point in it; the same command resumes there.
+    """
+
+    task: str = "insertion"
+    checkpoint: str = "models/insertion-small"
+    episodes: int = 50
+    first_seed: int = 1_000_000
+    execute: int = 4
+    num_samples: int = 4
+    max_steps: int = 200
+    workers: int = 2
+    delays: tuple[int, ...] = (1, 2, 3, 4)
+    keypoints: tuple[int, ...] = (1, 2, 3, 12)
+    waypoints: tuple[int, ...] = (2, 3, 8)
+    depth_noise: tuple[float, ...] = (0.0, 2.0, 4.0)
+    camera_shift_mm: tuple[float, ...] = (5.0, 10.0, 20.0)
+    camera_turn_deg: tuple[float, ...] = (0.5, 1.0, 2.0)
+    flow_steps: tuple[int, ...] = (1, 2, 4, 16)
+    out: str = "runs/sweep"
+
+
+@dataclass(frozen=True)
+class Point:
+    """One row of the table: what is changed, in words, and the benchmark that it is."""
+
+    what: str
+    value: str
+    config: BenchmarkConfig
+
+
+def points(config: SweepConfig) -> list[Point]:
+    """The starting point and every change from it, without repetitions.
+
+    Raises:
+        ValueError: a value is out of the benchmark's range.
+    """
+    shared = ("task", "checkpoint", "episodes", "first_seed", "execute", "num_samples", "max_steps", "workers")
+    start = BenchmarkConfig(policies=("uma",), **{name: getattr(config, name) for name in shared})
+    found = [("starting point", "", {})]
+    for delay in config.delays:
+        found.append(("delay", f"{1e3 * delay / RATE_HZ:.0f} ms", {"delay": delay}))
+        if delay:
+            found.append(("delay, with prefix", f"{1e3 * delay / RATE_HZ:.0f} ms", {"delay": delay, "prefix": delay}))
+    for name, what, unit in (
+        ("keypoints", "keypoints", ""),
+        ("waypoints", "waypoints", ""),
+        ("depth_noise", "depth noise", " x"),
+        ("camera_shift_mm", "camera displaced", " mm"),
+        ("camera_turn_deg", "camera turned", " degrees"),
+    ):
+        found += [(what, f"{value:g}{unit}", {name: value}) for value in getattr(config, name)]
+    found += [("flow steps", str(n), {"num_steps": n}) for n in config.flow_steps]
+    out, seen = [], []
+    for what, value, changes in found:
+        changed = replace(start, **changes)
+        if changed not in seen:
+            seen.append(changed)
+            folder = "_".join(f"{k}_{v:g}" for k, v in changes.items()) or "start"
+            out.append(Point(what, value, replace(changed, out=str(Path(config.out) / folder))))
+    return out
+
+
+def _successes(folder: str) -> dict[int, bool]:
+    """Seed -> success, of one benchmark."""
+    lines = (Path(folder) / "episodes.jsonl").read_text().splitlines()
+    return {r["seed"]: r["outcome"] == "success" for r in map(json.loads, lines)}
+
+
+def sweep(config: SweepConfig, console: Console | None = None) -> list[dict]:
+    """Run or resume every point, write ``sweep.json`` after each, and print the table. Returns its rows."""
+    console = console or Console()
+    rows: list[dict] = []
+    asked = points(config)
+    for number, point in enumerate(asked):
+        console.print(f"{number + 1}/{len(asked)}: {point.what} {point.value}")
+        (row,) = benchmark(point.config, Console(quiet=True))
+        start, here = _successes(asked[0].config.out), _successes(point.config.out)
+        better, worse = (sum(seed in start and bool(won) is sign and start[seed] is not sign for seed, won in here.items()) for sign in (True, False))
+        rows.append({"what": point.what, "value": point.value, **row, "better": better, "worse": worse, "config": asdict(point.config)})
+        Path(config.out, "sweep.json").write_text(json.dumps({"config": asdict(config), "rows": rows}, indent=2))
+    print_table(rows, Console(width=130) if console.width < 130 else console)
+    return rows
+
+
+def print_table(rows: list[dict], console: Console) -> None:
+    """The rows of `sweep` for people; the last column counts scenes that were failures at the starting point and are successes here, and the reverse."""
+    table = Table("changed", "to", "success", "95 % interval", "grasp", "s to success", "better / worse scenes")
+    for r in rows:
+        n = r["episodes"]
+        table.add_row(
+            r["what"],
+            r["value"],
+            f"{r['success']}/{n} = {100 * r['success'] / n:.0f} %",
+            f"{100 * r['low']:.0f} to {100 * r['high']:.0f} %",
+            f"{100 * r['grasp'] / n:.0f} %",
+            f"{r['seconds']:.1f}" if r["success"] else "",
+            f"{r['better']} / {r['worse']}",
+        )
+    console.print(table)
