@@ -13,6 +13,11 @@ from rclpy.serialization import deserialize_message
 from uma.types import InputError
 from uma_ros.resources import find
 
+CHUNK = 0x06
+"""A record of MCAP that holds others, compressed."""
+MAX_CHUNK = 2**30
+"""Bytes of them, unpacked, that are read at once."""
+
 
 @cache
 def typestore() -> Any:
@@ -40,7 +45,7 @@ def read_bag(path: str | Path, topics: dict[str, type] | None = None) -> Iterato
     """
     from rosbags.rosbag2 import Reader
 
-    with _named(path), Reader(storage(path)) as reader:
+    with _named(path), Reader(_checked(path)) as reader:
         wanted = [c for c in reader.connections if topics is None or c.topic in topics]
         for c in wanted:
             if topics is not None and c.msgtype != type_name(topics[c.topic]):
@@ -68,11 +73,29 @@ def storage(path: str | Path) -> Path:
     return path
 
 
+def _checked(path: str | Path) -> Path:
+    """`storage`, after a look at every MCAP file in it: a record that says it is longer than its file would be given as much memory."""
+    found = storage(path)
+    for file in sorted(found.glob("*.mcap")) if found.is_dir() else [found]:
+        size, at = file.stat().st_size, 8
+        with open(file, "rb") as f:
+            while at + 9 <= size - 8:  # behind the last record stand eight bytes
+                f.seek(at)
+                kind, *length = f.read(9)
+                at += 9 + int.from_bytes(bytes(length), "little")
+                if at > size:
+                    raise InputError(f"bag {path}: {file.name}: a record of {int.from_bytes(bytes(length), 'little')} bytes in a file of {size}")
+                unpacked = int.from_bytes(f.read(24)[16:24], "little") if kind == CHUNK else 0
+                if unpacked > MAX_CHUNK:
+                    raise InputError(f"bag {path}: {file.name}: a chunk of {unpacked} bytes, limit {MAX_CHUNK}")
+    return found
+
+
 def bag_topics(path: str | Path) -> dict[str, tuple[str, int]]:
     """Topic -> (type name, number of messages). Raises `InputError` as `read_bag` does."""
     from rosbags.rosbag2 import Reader
 
-    with _named(path), Reader(storage(path)) as reader:
+    with _named(path), Reader(_checked(path)) as reader:
         return {topic: (info.msgtype or "", info.msgcount) for topic, info in sorted(reader.topics.items())}
 
 

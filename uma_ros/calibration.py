@@ -96,8 +96,8 @@ def _date(value: object, name: str) -> datetime | None:
     if isinstance(value, str):
         try:
             value = datetime.fromisoformat(value)
-        except ValueError as error:
-            raise InputError(f"{name}: {error}") from None
+        except ValueError:
+            raise InputError(f"{name}: {reprlib.repr(value)}, must be a date such as 2026-11-20T12:00:00+00:00") from None
     elif isinstance(value, date) and not isinstance(value, datetime):
         value = datetime(value.year, value.month, value.day)
     if value is not None and not isinstance(value, datetime):

@@ -122,7 +122,8 @@ def depth_from(msg: Image, name: str = "depth") -> np.ndarray:
 def image_to(image: np.ndarray, encoding: str, frame: str, stamp: Time) -> Image:
     """An image message; the data go in as ``array.array``, which costs one copy and no loop over bytes."""
     image = np.ascontiguousarray(image)  # a slice's strides are not those of its bytes
-    msg = Image(height=image.shape[0], width=image.shape[1], encoding=encoding, is_bigendian=0, step=image.strides[0])
+    # With its checks on, a message keeps the array that it is given; without, it copies it.
+    msg = Image(height=image.shape[0], width=image.shape[1], encoding=encoding, is_bigendian=0, step=image.strides[0], check_fields=True)
     msg.header.frame_id, msg.header.stamp = frame, stamp
     data = array.array("B")
     data.frombytes(image.reshape(-1).view(np.uint8).data)
@@ -266,4 +267,6 @@ def motion_from(msg: MotionPredictionMsg) -> MotionPrediction:
     for k in range(points.shape[1]):
         if not np.isfinite(points[:, k]).all():
             raise InputError(f"keypoints[{k}].waypoints: a value is not finite")
+        if np.abs(points[:, k]).max() > 10.0:
+            raise InputError(f"keypoints[{k}].waypoints: {np.abs(points[:, k]).max():.3g} m, must be within 10 m")
     return MotionPrediction(points, seconds(msg.header.stamp), msg.header.frame_id, msg.rate_hz, msg.sequence, msg.reference_error_m)

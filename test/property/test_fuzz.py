@@ -10,19 +10,22 @@ from hypothesis import strategies as st
 from uma.types import InputError
 
 CASES = {"bundle": 3, "bag, its files": 4, "bag, its messages": 2}
-"""Slow ones; of all others, 12."""
+"""Slow ones; of all others, 9."""
 
 
 @pytest.fixture(scope="module")
-def doors() -> dict[str, Target]:
-    return {target.name: target for target in targets()}
+def doors():
+    import fuzz_nodes
+
+    yield {target.name: target for target in targets()}
+    fuzz_nodes.close()
 
 
 def test_nothing_breaks(doors):
-    found = {name: fuzz(target, CASES.get(name, 12), 1) for name, target in doors.items()}
+    found = {name: fuzz(target, CASES.get(name, 9), 1) for name, target in doors.items()}
     broken = [f"{name}: {kind}: {example}" for name, result in found.items() for kind, example in result.broken.items()]
     assert not broken, "\n".join(broken)
-    assert sum(r.cases for r in found.values()) > 300 and sum(r.refused for r in found.values()) > 150 and sum(r.accepted for r in found.values()) > 50
+    assert sum(r.cases for r in found.values()) > 300 and sum(r.refused for r in found.values()) > 120 and sum(r.accepted for r in found.values()) > 50
 
 
 @pytest.mark.parametrize("name, module, attribute, worse, words", [
@@ -35,7 +38,7 @@ def test_a_door_that_lets_too_much_through_is_caught(doors, monkeypatch, name, m
     import importlib
 
     monkeypatch.setattr(importlib.import_module(module), attribute, worse)
-    result = fuzz(doors[name], 150 if name != "episode" else 5, 2)
+    result = fuzz(doors[name], 5 if name == "episode" else 60, 2)
     assert any(words in f"{kind} {example}" for kind, example in result.broken.items()), result
 
 

@@ -45,6 +45,7 @@ class Graph:
         for name, parameters in (changes or {}).items():
             self.specs[name].parameters.update(parameters)
         self.supervisor = Supervisor(folder / "log")
+        self.closers: list = []  # of what a test has set beside the graph
         for name in self.specs:
             if name not in without:
                 self.start(name)
@@ -74,6 +75,8 @@ class Graph:
         c.wait(lambda: len(c.base_chunks) >= n + 1, 30.0, "chunks")
 
     def close(self) -> dict[str, int]:
+        for close in self.closers:
+            close()
         self.client.node.destroy_node()
         rclpy.try_shutdown()
         return self.supervisor.stop(patience=25.0)

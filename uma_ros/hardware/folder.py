@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from uma.control.settings import setting
+from uma.npyhead import npy_head
 from uma.types import CameraModel, InputError
 from uma_ros.hardware.frames import EndOfStream, RgbdFrame
 from uma_ros.hardware.link import DeviceError
@@ -23,6 +24,8 @@ from uma_ros.textfile import is_number, read_value, text_of
 MAX_BYTES = 256 * 1024 * 1024
 """Largest file that is read."""
 MAX_PIXELS = 4096
+MAX_PIXELS_A_BYTE = 8300
+"""Deflate makes at most 1032 bytes of one, and a byte has at most 8 pixels."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,8 @@ def read_depth(path: Path) -> np.ndarray:
         if path.stat().st_size > MAX_BYTES:
             raise ValueError(f"{path.stat().st_size} bytes, limit {MAX_BYTES}")
         if path.suffix == ".npy":
+            with open(path, "rb") as file:
+                npy_head(file)
             raw = np.load(path, allow_pickle=False, mmap_mode="r")  # mapped: a head that promises more than the file holds is an error
             if raw.ndim != 2 or raw.dtype != np.float32:
                 raise ValueError(f"{raw.dtype} of shape {raw.shape}, must be float32 of 2 dimensions")
@@ -87,6 +92,8 @@ def read_depth(path: Path) -> np.ndarray:
 def _check_size(size: tuple[int, int], path: Path) -> None:
     if not (1 <= size[0] <= MAX_PIXELS and 1 <= size[1] <= MAX_PIXELS):
         raise ValueError(f"{size[0]}x{size[1]} pixels, must be 1 to {MAX_PIXELS}")
+    if size[0] * size[1] > MAX_PIXELS_A_BYTE * path.stat().st_size:
+        raise ValueError(f"{size[0]}x{size[1]} pixels in {path.stat().st_size} bytes: the head promises more than the file can hold")
 
 
 class FolderSource:

@@ -36,6 +36,7 @@ from pathlib import Path
 import numpy as np
 
 from uma.model.inputs import PointSet
+from uma.npyhead import npy_head
 from uma.types import CameraModel
 
 FORMAT = 2
@@ -218,11 +219,9 @@ def _check_members(path: Path) -> None:
             if info.file_size > MAX_RATIO * info.compress_size + 1024:
                 raise EpisodeError(f"{info.filename}: {info.file_size} bytes packed into {info.compress_size}, at most {MAX_RATIO} to 1")
             with archive.open(info) as member:
-                version = np.lib.format.read_magic(member)
-                read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-                shape, _, dtype = read(member)
+                shape, dtype = npy_head(member)
                 size = math.prod(shape) * dtype.itemsize
-                if min(shape, default=0) < 0 or size > info.file_size:
+                if size > info.file_size:
                     raise EpisodeError(f"{info.filename}: an array of {size} bytes in {info.file_size}")
 
 

@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
+from uma.npyhead import npy_head
 from uma_train.data.episode import DTYPES, EpisodeError, list_episodes, load_episode
 from uma_train.data.store import COUNTS, ROWS, Store, concatenate, row_counts
 
@@ -195,8 +196,7 @@ def open_shards(folder: str | Path) -> Store:
 def _mapped(path: Path) -> np.ndarray:
     """The array of an ``.npy`` file, memory-mapped; one without entries, which cannot be mapped, is made."""
     with open(path, "rb") as f:
-        version = np.lib.format.read_magic(f)
-        shape, _, dtype = np.lib.format.read_array_header_1_0(f) if version == (1, 0) else np.lib.format.read_array_header_2_0(f)
+        shape, dtype = npy_head(f)
     if 0 in shape:
         return np.zeros(shape, dtype)
     return np.load(path, mmap_mode="r", allow_pickle=False)
