@@ -250,7 +250,11 @@ def run(name: str, folder: Path) -> dict:
                 c.spin(0.05)
             said = [m.reason for m in c.history[seen:] if m.node == "controller" and m.state in (PolicyStatus.HOLD, PolicyStatus.IDLE, PolicyStatus.FAULT)]
             refused = [m.refused for m in c.history[seen:] if m.refused]
-            told = fault.told(graph) if fault.told else ""
+            told, was_told = "", True
+            try:
+                told = fault.told(graph) if fault.told else ""
+            except AssertionError as error:
+                told, was_told = f"not said: {error}", False
             times, speed = _speeds(c.poses[at - 1 :])
         moving = times[speed > 0.005]
         row = {
@@ -258,7 +262,7 @@ def run(name: str, folder: Path) -> dict:
             "said": said[-1] if said else "", "told": told, "refused": refused[-1] if refused else "", "alive": sorted(graph.alive()),
         }  # fmt: skip
         fastest = 0.02 if fault.absent else FASTEST
-        row["is_safe"] = bool(row["peak"] <= fastest and (not fault.must_rest or row["rest_s"] < WATCH - 0.3))
+        row["is_safe"] = bool(was_told and row["peak"] <= fastest and (not fault.must_rest or row["rest_s"] < WATCH - 0.3))
         row["recovered"] = _recovers(graph, go)
         return row
     finally:
