@@ -1,17 +1,22 @@
-"""Reading and writing rosbag2 bags (MCAP) by the rosbags package: plain Python, where no rosbag2 is installed."""
+"""Reading rosbag2 bags (MCAP) by the rosbags package: plain Python, where no rosbag2 is installed."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
 
 from uma.types import InputError
 from uma_ros.resources import find
+
+CHUNK = 0x06
+"""A record of MCAP that holds others, compressed."""
+MAX_CHUNK = 2**30
+"""Bytes of them, unpacked, that are read at once."""
 
 
 @cache
@@ -32,67 +37,75 @@ def type_name(kind: type) -> str:
     return f"{package}/{interface}/{kind.__name__}"
 
 
-def _qos(profile: QoSProfile) -> Any:
-    from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
-
-    never = QosTime(9223372036, 854775807)
-    return Qos(
-        QosHistory.KEEP_LAST,
-        profile.depth,
-        QosReliability.RELIABLE if profile.reliability == ReliabilityPolicy.RELIABLE else QosReliability.BEST_EFFORT,
-        QosDurability.TRANSIENT_LOCAL if profile.durability == DurabilityPolicy.TRANSIENT_LOCAL else QosDurability.VOLATILE,
-        never,
-        never,
-        QosLiveliness.AUTOMATIC,
-        never,
-        False,
-    )
-
-
-class BagWriter:
-    """An MCAP bag with a metadata.yaml, compressed by zstd in chunks. The folder must not exist."""
-
-    def __init__(self, path: str | Path) -> None:
-        from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
-
-        self._writer = Writer(Path(path), version=9, storage_plugin=StoragePlugin.MCAP)
-        self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
-        self._writer.open()
-        self._topics: dict[str, Any] = {}
-
-    def add_topic(self, topic: str, kind: type, offered: QoSProfile) -> None:
-        self._topics[topic] = self._writer.add_connection(topic, type_name(kind), typestore=typestore(), offered_qos_profiles=[_qos(offered)])
-
-    def write(self, topic: str, time_ns: int, data: bytes) -> None:
-        self._writer.write(self._topics[topic], time_ns, data)
-
-    def close(self) -> None:
-        self._writer.close()
-
-
 def read_bag(path: str | Path, topics: dict[str, type] | None = None) -> Iterator[tuple[str, int, Any]]:
-    """``(topic, time in ns, message)`` in the order of recording, for the topics in ``topics`` (name -> message class).
+    """``(topic, time in ns, message)`` in the order of recording, for the topics in ``topics`` (name -> message class); without it, as bytes.
 
     Raises:
-        InputError: there is no such bag.
+        InputError: there is no such bag, it is damaged, or a topic has messages of another type. Names the bag, and the topic if it is about one.
     """
-    from rosbags.rosbag2 import Reader, ReaderError
+    from rosbags.rosbag2 import Reader
 
+    with _named(path), Reader(_checked(path)) as reader:
+        wanted = [c for c in reader.connections if topics is None or c.topic in topics]
+        for c in wanted:
+            if topics is not None and c.msgtype != type_name(topics[c.topic]):
+                raise InputError(f"bag {path}: {c.topic}: {c.msgtype[:80]}, must be {type_name(topics[c.topic])}")
+        for connection, t, data in reader.messages(connections=wanted) if wanted else ():
+            yield connection.topic, t, decode(bytes(data), topics[connection.topic], f"bag {path}: {connection.topic}") if topics else data
+
+
+def decode(data: bytes, kind: type, what: str) -> Any:
+    """The message in a CDR buffer. Raises `InputError`, beginning with ``what``, for one that holds none of this kind."""
     try:
-        with Reader(Path(path)) as reader:
-            wanted = [c for c in reader.connections if topics is None or c.topic in topics]
-            for connection, t, data in reader.messages(connections=wanted):
-                yield connection.topic, t, deserialize_message(bytes(data), topics[connection.topic]) if topics else data
-    except (ReaderError, FileNotFoundError) as error:
-        raise InputError(f"bag {path}: {error}") from None
+        return deserialize_message(data, kind)
+    except Exception as error:  # the type support has kinds of its own
+        raise InputError(f"{what}: a message of {len(data)} bytes is no {type_name(kind)}: {str(error)[:120]}") from None
+
+
+def storage(path: str | Path) -> Path:
+    """What to read of a bag: its folder, or the one MCAP file in it where ``metadata.yaml`` was never written. Raises `InputError` if there is neither."""
+    path = Path(path)
+    if path.is_dir() and not (path / "metadata.yaml").exists():
+        files = sorted(path.glob("*.mcap"))
+        if len(files) != 1:
+            raise InputError(f"bag {path}: no metadata.yaml, and {len(files)} MCAP files, must be one")
+        return files[0]
+    return path
+
+
+def _checked(path: str | Path) -> Path:
+    """`storage`, after a look at every MCAP file in it: a record that says it is longer than its file would be given as much memory."""
+    found = storage(path)
+    for file in sorted(found.glob("*.mcap")) if found.is_dir() else [found]:
+        size, at = file.stat().st_size, 8
+        with open(file, "rb") as f:
+            while at + 9 <= size - 8:  # behind the last record stand eight bytes
+                f.seek(at)
+                kind, *length = f.read(9)
+                at += 9 + int.from_bytes(bytes(length), "little")
+                if at > size:
+                    raise InputError(f"bag {path}: {file.name}: a record of {int.from_bytes(bytes(length), 'little')} bytes in a file of {size}")
+                unpacked = int.from_bytes(f.read(24)[16:24], "little") if kind == CHUNK else 0
+                if unpacked > MAX_CHUNK:
+                    raise InputError(f"bag {path}: {file.name}: a chunk of {unpacked} bytes, limit {MAX_CHUNK}")
+    return found
 
 
 def bag_topics(path: str | Path) -> dict[str, tuple[str, int]]:
-    """Topic -> (type name, number of messages)."""
-    from rosbags.rosbag2 import Reader, ReaderError
+    """Topic -> (type name, number of messages). Raises `InputError` as `read_bag` does."""
+    from rosbags.rosbag2 import Reader
 
+    with _named(path), Reader(_checked(path)) as reader:
+        return {topic: (info.msgtype or "", info.msgcount) for topic, info in sorted(reader.topics.items())}
+
+
+@contextmanager
+def _named(path: str | Path) -> Iterator[None]:
+    """Whatever a damaged file makes of the reader is an `InputError` that names the bag: struct.error, KeyError, zstd's own and many more."""
     try:
-        with Reader(Path(path)) as reader:
-            return {topic: (info.msgtype or "", info.msgcount) for topic, info in sorted(reader.topics.items())}
-    except (ReaderError, FileNotFoundError) as error:
-        raise InputError(f"bag {path}: {error}") from None
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        words = str(error) if type(error).__name__ == "ReaderError" or isinstance(error, OSError) else f"damaged: {type(error).__name__}: {error}"
+        raise InputError(f"bag {path}: {words[:300]}") from None

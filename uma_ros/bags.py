@@ -54,6 +54,8 @@ class Row:
 def recorded_settings(episode: Episode, checkpoint: str = "") -> PolicySettings:
     """The policy's settings as the bag tells them; ``checkpoint`` replaces the recorded one."""
     said = episode.configuration.get("policy", {}).get("parameters", {})
+    if not isinstance(said, dict):
+        raise InputError(f"the recorded configuration of the policy: parameters: {type(said).__name__}, must be a mapping")
     known = flatten(PolicySettings())
     settings = replaced(PolicySettings(), {k: v for k, v in said.items() if k in known})
     return replaced(settings, {"checkpoint": checkpoint}) if checkpoint else settings

@@ -15,7 +15,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-import yaml
 
 from uma.geometry.camera import project
 from uma.geometry.se3 import apply, from_quaternion, invert
@@ -24,6 +23,7 @@ from uma_ros.calibration import Calibration, load_calibration, save_calibration
 from uma_ros.handeye import BoardSettings, HandEye, View, calibrate, difference, find_board, judge, residuals
 from uma_ros.hardware.folder import read_camera, read_image
 from uma_ros.hardware.link import MissingPackage
+from uma_ros.textfile import numbers, read_value
 
 MAX_VIEWS = 500
 GOOD_PX = 1.0
@@ -32,16 +32,13 @@ GOOD_PX = 1.0
 
 def read_poses(path: Path) -> dict[str, np.ndarray]:
     """Name -> ``(4, 4)`` T_base_flange. Raises `InputError` naming the entry."""
-    try:
-        data = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"{path}: {error}") from None
+    data = read_value(path, "")
     if not isinstance(data, dict) or not 1 <= len(data) <= MAX_VIEWS:
         raise InputError(f"{path}: must map 1 to {MAX_VIEWS} names of pictures to poses")
     poses = {}
     for name, entry in data.items():
         try:
-            poses[str(name)] = from_quaternion(np.array(entry["xyz"], dtype=float).reshape(3), np.array(entry["xyzw"], dtype=float).reshape(4))
+            poses[str(name)] = from_quaternion(numbers(entry["xyz"], "xyz", 3), numbers(entry["xyzw"], "xyzw", 4))
         except (TypeError, KeyError, ValueError) as error:
             raise InputError(f"{path}: {name}: {error}; must be xyz: 3 metres, xyzw: a unit quaternion") from None
     return poses

@@ -14,9 +14,9 @@ optical axes; DROID keys them ``<serial>_left``, the other ``<episode id>`` and 
 
 from __future__ import annotations
 
-import json
+import reprlib
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import numpy as np
@@ -25,9 +25,11 @@ from scipy.spatial.transform import Rotation
 
 from uma.geometry.se3 import from_quaternion, make_pose, quaternion
 from uma.types import InputError
+from uma_ros.textfile import numbers, read_value, text_of
 
-MAX_BYTES = 256 * 1024 * 1024
-"""Largest file that is read; that of DROID's 36,000 episodes has some 20 MB."""
+MAX_DISTANCE = 10.0
+"""m; a camera or a tool that stands further off in any direction is a mistake, as it is in a message."""
+MAX_TOOLS = 16
 
 
 @dataclass(frozen=True)
@@ -61,13 +63,7 @@ def load_calibration(path: str | Path, camera: str = "", camera_frame: str = "ze
         InputError: naming the file and the entry.
     """
     path = Path(path)
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise ValueError(f"{path.stat().st_size} bytes, limit {MAX_BYTES}")
-        text = path.read_text()
-        data = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise InputError(f"calibration {path}: {error}") from None
+    data = read_value(path, "calibration")
     if not isinstance(data, dict):
         raise InputError(f"calibration {path}: {type(data).__name__}, must be a mapping")
     if "T_base_cam" in data:
@@ -77,54 +73,83 @@ def load_calibration(path: str | Path, camera: str = "", camera_frame: str = "ze
     return _droid(data, path, camera, camera_frame, base_frame)
 
 
+def _within_reach(xyz: np.ndarray, name: str) -> np.ndarray:
+    if np.abs(xyz).max() > MAX_DISTANCE:
+        raise InputError(f"{name}: {xyz} m, must be within {MAX_DISTANCE:g} m")
+    return xyz
+
+
 def _pose(entry: object, name: str) -> np.ndarray:
+    if not isinstance(entry, dict) or not {"xyz", "xyzw"} <= set(entry):
+        raise InputError(f"{name}: {reprlib.repr(entry)}, must be xyz: 3 metres, xyzw: a unit quaternion")
+    xyz = _within_reach(numbers(entry["xyz"], f"{name}.xyz", 3), f"{name}.xyz")
     try:
-        return from_quaternion(np.array(entry["xyz"], dtype=float).reshape(3), np.array(entry["xyzw"], dtype=float).reshape(4))
-    except (TypeError, KeyError, ValueError) as error:
-        raise InputError(f"{name}: {entry}: {error}; must be xyz: 3 metres, xyzw: a unit quaternion") from None
+        return from_quaternion(xyz, numbers(entry["xyzw"], f"{name}.xyzw", 4))
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(f"{name}.xyzw: {error}") from None
+
+
+def _date(value: object, name: str) -> datetime | None:
+    """YAML itself makes a date or a time of what looks like one."""
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            raise InputError(f"{name}: {reprlib.repr(value)}, must be a date such as 2026-11-20T12:00:00+00:00") from None
+    elif isinstance(value, date) and not isinstance(value, datetime):
+        value = datetime(value.year, value.month, value.day)
+    if value is not None and not isinstance(value, datetime):
+        raise InputError(f"{name}: {reprlib.repr(value)}, must be a date such as 2026-11-20T12:00:00+00:00")
+    return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
 
 
 def _ours(data: dict, path: Path) -> Calibration:
+    where = f"calibration {path}"
     unknown = set(data) - {"camera_frame", "base_frame", "T_base_cam", "date", "tools"}
     if unknown or not {"camera_frame", "base_frame"} <= set(data):
-        raise InputError(f"calibration {path}: keys {sorted(data)}, must be camera_frame, base_frame, T_base_cam and perhaps date, tools")
-    tools = {(t["parent"], t["frame"]): _pose(t, f"calibration {path}: tools[{i}]") for i, t in enumerate(data.get("tools") or [])}
-    date = data.get("date")
-    if isinstance(date, str):
-        date = datetime.fromisoformat(date)
-    if date is not None and date.tzinfo is None:
-        date = date.replace(tzinfo=UTC)
-    return Calibration(data["camera_frame"], data["base_frame"], _pose(data["T_base_cam"], f"calibration {path}: T_base_cam"), tools, date)
+        raise InputError(f"{where}: keys {reprlib.repr(list(data))}, must be camera_frame, base_frame, T_base_cam and perhaps date, tools")
+    given = data.get("tools") or []
+    if not isinstance(given, list) or len(given) > MAX_TOOLS:
+        raise InputError(f"{where}: tools: {reprlib.repr(given)}, must be a list of at most {MAX_TOOLS}")
+    tools = {}
+    for i, tool in enumerate(given):
+        if not isinstance(tool, dict) or not {"parent", "frame"} <= set(tool):
+            raise InputError(f"{where}: tools[{i}]: {reprlib.repr(tool)}, must have parent, frame, xyz and xyzw")
+        key = text_of(tool["parent"], f"{where}: tools[{i}].parent"), text_of(tool["frame"], f"{where}: tools[{i}].frame")
+        tools[key] = _pose(tool, f"{where}: tools[{i}]")
+    frames = (text_of(data[name], f"{where}: {name}") for name in ("camera_frame", "base_frame"))
+    return Calibration(*frames, _pose(data["T_base_cam"], f"{where}: T_base_cam"), tools, _date(data.get("date"), f"{where}: date"))
 
 
 def _droid(data: dict, path: Path, camera: str, camera_frame: str, base_frame: str) -> Calibration:
-    cameras = {k: v for k, v in data.items() if isinstance(v, dict) and "pose" in v}
+    cameras = {str(k): v for k, v in data.items() if isinstance(v, dict) and "pose" in v}
     left = [k for k in cameras if k.endswith("_left")]
     key = camera or (left[0] if len(left) == 1 else "")
     if key not in cameras:
-        raise InputError(f"calibration {path}: camera {camera!r}, must be one of {', '.join(cameras) or '(the file holds none)'}")
+        raise InputError(f"calibration {path}: camera {camera!r}, must be one of {', '.join(list(cameras)[:20])[:400] or '(the file holds none)'}")
     stamp = cameras[key].get("timestamp")
     try:
         date = None if stamp is None else datetime.fromtimestamp(float(stamp), UTC)
     except (TypeError, ValueError, OverflowError, OSError):
-        raise InputError(f"calibration {path}: {key}.timestamp: {stamp!r}, must be seconds since 1970") from None
+        raise InputError(f"calibration {path}: {key}.timestamp: {reprlib.repr(stamp)}, must be seconds since 1970") from None
     T = _euler_pose(cameras[key]["pose"], f"calibration {path}: {key}.pose")
     return Calibration(camera_frame, base_frame, T, {}, date, "DROID: extrinsic xyz Euler, camera to base")
 
 
 def _euler_pose(entry: object, name: str) -> np.ndarray:
-    try:
-        pose = np.array(entry, dtype=float)
-    except (TypeError, ValueError):
-        pose = np.zeros(0)
-    if pose.shape != (6,) or not np.isfinite(pose).all():
-        raise InputError(f"{name}: {entry}, must be 6 finite numbers x y z rx ry rz")
-    return make_pose(Rotation.from_euler("xyz", pose[3:]).as_matrix(), pose[:3])  # lower-case axes are extrinsic in scipy
+    if not isinstance(entry, list) or len(entry) != 6:
+        raise InputError(f"{name}: {reprlib.repr(entry)}, must be 6 finite numbers x y z rx ry rz")
+    pose = numbers(entry, name, 6)
+    if np.abs(pose[3:]).max() > 1e3:
+        raise InputError(f"{name}: {pose[3:]}, must be angles in radians")
+    return make_pose(Rotation.from_euler("xyz", pose[3:]).as_matrix(), _within_reach(pose[:3], name))  # lower-case axes are extrinsic in scipy
 
 
 def _serials(entry: dict) -> list[str]:
     """Keys of an episode's entry that are cameras: a serial number, perhaps with a side. What stands beside them is about quality."""
-    return [key for key, value in entry.items() if key.removesuffix("_left").removesuffix("_right").isdigit() and isinstance(value, list)]
+    return [k for k, v in entry.items() if isinstance(k, str) and k.removesuffix("_left").removesuffix("_right").isdigit() and isinstance(v, list)]
 
 
 def _episodes(data: dict, path: Path, camera: str, camera_frame: str, base_frame: str) -> Calibration:
@@ -132,12 +157,13 @@ def _episodes(data: dict, path: Path, camera: str, camera_frame: str, base_frame
     if not episode and len(data) == 1:
         episode = next(iter(data))
     if not isinstance(data.get(episode), dict):
-        some = ", ".join(list(data)[:3])
+        some = ", ".join(str(name)[:80] for name in list(data)[:3])
         raise InputError(f"calibration {path}: camera {camera!r}, must be EPISODE/SERIAL with one of the file's {len(data)} episodes, such as {some}")
     found = _serials(data[episode])
     key = serial or (found[0] if len(found) == 1 else "")
     if key not in found:
-        raise InputError(f"calibration {path}: camera {camera!r}, must be one of {', '.join(f'{episode}/{s}' for s in found) or '(the episode holds none)'}")
+        some = ", ".join(f"{episode}/{s}"[:80] for s in found[:20]) or "(the episode holds none)"
+        raise InputError(f"calibration {path}: camera {camera!r}, must be one of {some}")
     T = _euler_pose(data[episode][key], f"calibration {path}: {episode}/{key}")
     return Calibration(camera_frame, base_frame, T, {}, None, "DROID episodes, calibrated anew: extrinsic xyz Euler, camera to base")
 

@@ -24,7 +24,8 @@ from uma_ros.names import GRIPPER_CLOSED, GRIPPER_JOINT
 
 MAX_PIXELS = 4096
 MAX_ACTIONS = 256
-COLOURS = {"rgb8": (3, (0, 1, 2)), "bgr8": (3, (2, 1, 0)), "rgba8": (4, (0, 1, 2)), "bgra8": (4, (2, 1, 0))}
+COLOURS = {"rgb8": (3, slice(0, 3)), "bgr8": (3, slice(None, None, -1)), "rgba8": (4, slice(0, 3)), "bgra8": (4, slice(2, None, -1))}
+"""Encoding -> bytes a pixel, and where red, green and blue are among them. Slices and no lists: those would copy twice."""
 DEPTHS = {"32FC1": np.dtype("<f4"), "16UC1": np.dtype("<u2"), "mono16": np.dtype("<u2")}
 
 
@@ -90,7 +91,7 @@ def _pixels(msg: Image, name: str, bytes_per_pixel: int) -> np.ndarray:
 
 
 def rgb_from(msg: Image, name: str = "rgb") -> np.ndarray:
-    """``(H, W, 3)`` uint8."""
+    """``(H, W, 3)`` uint8. Of ``rgb8`` without padding a view of the message's data, which nobody may write to; else a copy."""
     if msg.encoding not in COLOURS:
         raise InputError(f"{name}.encoding: {msg.encoding!r}, must be one of {', '.join(COLOURS)}")
     channels, order = COLOURS[msg.encoding]
@@ -99,25 +100,34 @@ def rgb_from(msg: Image, name: str = "rgb") -> np.ndarray:
 
 
 def depth_from(msg: Image, name: str = "depth") -> np.ndarray:
-    """``(H, W)`` float32 metres, NaN where invalid. 16-bit depth is in millimetres with 0 for invalid."""
+    """``(H, W)`` float32 metres, NaN where invalid. 16-bit depth is in millimetres with 0 for invalid.
+
+    Of ``32FC1`` that needs no change a view of the message's data, which nobody may write to; else a copy.
+    """
     if msg.encoding not in DEPTHS:
         raise InputError(f"{name}.encoding: {msg.encoding!r}, must be one of {', '.join(DEPTHS)}")
     dtype = DEPTHS[msg.encoding].newbyteorder(">") if msg.is_bigendian else DEPTHS[msg.encoding]
     raw = np.ascontiguousarray(_pixels(msg, name, dtype.itemsize)).view(dtype)
     if dtype.itemsize == 2:
-        return np.where(raw == 0, np.float32(np.nan), raw.astype(np.float32) * np.float32(1e-3))
+        depth = raw.astype(np.float32)
+        depth *= np.float32(1e-3)
+        depth[raw == 0] = np.nan
+        return depth
+    if raw.dtype == np.float32 and np.fmin.reduce(raw, axis=None) > 0 and np.fmax.reduce(raw, axis=None) < np.inf:  # both pass over NaN
+        return raw
     depth = raw.astype(np.float32)
     depth[~(np.isfinite(depth) & (depth > 0))] = np.nan
     return depth
 
 
 def image_to(image: np.ndarray, encoding: str, frame: str, stamp: Time) -> Image:
-    """An image message; the data go in as ``array.array``, which costs a copy and no loop over bytes."""
+    """An image message; the data go in as ``array.array``, which costs one copy and no loop over bytes."""
     image = np.ascontiguousarray(image)  # a slice's strides are not those of its bytes
-    msg = Image(height=image.shape[0], width=image.shape[1], encoding=encoding, is_bigendian=0, step=image.strides[0])
+    # With its checks on, a message keeps the array that it is given; without, it copies it.
+    msg = Image(height=image.shape[0], width=image.shape[1], encoding=encoding, is_bigendian=0, step=image.strides[0], check_fields=True)
     msg.header.frame_id, msg.header.stamp = frame, stamp
     data = array.array("B")
-    data.frombytes(image.tobytes())
+    data.frombytes(image.reshape(-1).view(np.uint8).data)
     msg.data = data
     return msg
 
@@ -127,6 +137,8 @@ def camera_from(msg: CameraInfo, name: str = "camera_info") -> CameraModel:
     if not msg.header.frame_id:
         raise InputError(f"{name}.header.frame_id: empty, must name the camera's optical frame")
     fx, fy, cx, cy = (msg.p[0], msg.p[5], msg.p[2], msg.p[6]) if msg.p[0] else (msg.k[0], msg.k[4], msg.k[2], msg.k[5])
+    if not (0 < msg.width <= MAX_PIXELS and 0 < msg.height <= MAX_PIXELS):
+        raise InputError(f"{name}: width x height {msg.width}x{msg.height}, both must be > 0 and at most {MAX_PIXELS}")
     values = {"fx": fx, "fy": fy, "cx": cx, "cy": cy}
     for key, value in values.items():
         if not math.isfinite(value) or (key[0] == "f" and value <= 0):
@@ -186,7 +198,9 @@ def observation_from(rgb: Image, depth: Image, info: CameraInfo, T_cam_ee: np.nd
 # -- motions and actions ------------------------------------------------------------------------------------------------------
 
 
-def _waypoints(points: list[Point]) -> np.ndarray:
+def _waypoints(points: list[Point], name: str, most: int) -> np.ndarray:
+    if not 1 <= len(points) <= most:  # before so many are converted
+        raise InputError(f"{name}.waypoints: {len(points)} given, must be 1 to {most}")
     return np.array([(p.x, p.y, p.z) for p in points], dtype=np.float64).reshape(-1, 3)
 
 
@@ -205,7 +219,7 @@ def reference_from(msg: ReferenceMotionMsg) -> ReferenceMotion:
     if not 1 <= len(msg.keypoints) <= MAX_KEYPOINTS:
         raise InputError(f"keypoints: {len(msg.keypoints)} given, must be 1 to {MAX_KEYPOINTS}")
     return ReferenceMotion(
-        waypoints=tuple(_waypoints(k.waypoints) for k in msg.keypoints),
+        waypoints=tuple(_waypoints(k.waypoints, f"keypoints[{i}]", ReferenceMotion.MAX_WAYPOINTS) for i, k in enumerate(msg.keypoints)),
         phase=tuple(np.array(k.phase, dtype=np.float64) for k in msg.keypoints),
         is_valid=tuple(np.array(k.is_valid, dtype=bool) for k in msg.keypoints),
         frame=msg.header.frame_id,
@@ -255,8 +269,19 @@ def motion_to(motion: MotionPrediction, stamp: Time | None = None) -> MotionPred
 
 
 def motion_from(msg: MotionPredictionMsg) -> MotionPrediction:
+    if not msg.header.frame_id:
+        raise InputError("header.frame_id: empty, must name the frame of the waypoints")
+    if not 1 <= len(msg.keypoints) <= MAX_KEYPOINTS:
+        raise InputError(f"keypoints: {len(msg.keypoints)} given, must be 1 to {MAX_KEYPOINTS}")
     lengths = {len(k.waypoints) for k in msg.keypoints}
     if len(lengths) != 1:
-        raise InputError(f"keypoints: lengths {sorted(lengths)}, must be equal and at least one")
-    points = np.stack([_waypoints(k.waypoints) for k in msg.keypoints], axis=1)
+        raise InputError(f"keypoints: lengths {sorted(lengths)}, must be equal")
+    if not (math.isfinite(msg.rate_hz) and 1.0 <= msg.rate_hz <= 1000.0):
+        raise InputError(f"rate_hz: {msg.rate_hz}, must lie in [1, 1000]")
+    points = np.stack([_waypoints(k.waypoints, f"keypoints[{i}]", MAX_ACTIONS) for i, k in enumerate(msg.keypoints)], axis=1)
+    for k in range(points.shape[1]):
+        if not np.isfinite(points[:, k]).all():
+            raise InputError(f"keypoints[{k}].waypoints: a value is not finite")
+        if np.abs(points[:, k]).max() > 10.0:
+            raise InputError(f"keypoints[{k}].waypoints: {np.abs(points[:, k]).max():.3g} m, must be within 10 m")
     return MotionPrediction(points, seconds(msg.header.stamp), msg.header.frame_id, msg.rate_hz, msg.sequence, msg.reference_error_m)

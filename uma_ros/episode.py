@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseStamped
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
@@ -23,6 +22,7 @@ from uma_ros.msg import MotionPrediction as MotionPredictionMsg
 from uma_ros.msg import PolicyStatus
 from uma_ros.msg import ReferenceMotion as ReferenceMotionMsg
 from uma_ros.names import Topics
+from uma_ros.textfile import parse_yaml
 
 TOPICS = Topics()
 
@@ -82,12 +82,12 @@ def read_episode(path: str | Path) -> Episode:
         elif topic == TOPICS.target_pose:
             targets.append(seconds(msg.header.stamp))
         elif topic == TOPICS.sim_object:
-            objects.append((seconds(msg.header.stamp), np.frombuffer(msg.data, "<f4").reshape(-1, 3).astype(np.float64)))
+            objects.append((seconds(msg.header.stamp), _points(msg, f"bag {path}: {topic}")))
         elif topic == TOPICS.sim_outcome:
-            episode.outcome = yaml.safe_load(msg.data)
+            episode.outcome = _mapping(msg.data, f"bag {path}: {topic}", "verdict")
         elif topic == TOPICS.configuration:
-            said = yaml.safe_load(msg.data)
-            episode.configuration[said["node"]] = said
+            said = _mapping(msg.data, f"bag {path}: {topic}", "node")
+            episode.configuration[str(said["node"])] = said
         elif topic == "/diagnostics":
             for status in msg.status:
                 episode.diagnostics[status.name.removeprefix("uma: ")] = {pair.key: pair.value for pair in status.values}
@@ -103,10 +103,27 @@ def read_episode(path: str | Path) -> Episode:
                     episode.latency.setdefault(stage, []).append(float(value))
     if ee:
         episode.ee = np.array([t for t, _ in ee]), np.stack([T for _, T in ee])
+    if len({len(p) for _, p in objects}) > 1:
+        raise InputError(f"bag {path}: {TOPICS.sim_object}: clouds of {sorted({len(p) for _, p in objects})} points, must be of one size")
     if objects:
         episode.objects = np.array([t for t, _ in objects]), np.stack([p for _, p in objects])
     episode.targets = np.array(targets)
     return episode
+
+
+def _points(msg: PointCloud2, what: str) -> np.ndarray:
+    """``(N, 3)`` float64. Raises `InputError`, beginning with ``what``."""
+    if not len(msg.data) or len(msg.data) % 12:
+        raise InputError(f"{what}: data: {len(msg.data)} bytes, must be 12 a point, of at least one")
+    return np.frombuffer(msg.data, "<f4").reshape(-1, 3).astype(np.float64)
+
+
+def _mapping(text: str, what: str, key: str) -> dict[str, Any]:
+    """A mapping from YAML that has ``key``. Raises `InputError`, beginning with ``what``."""
+    said = parse_yaml(text, what)
+    if not isinstance(said, dict) or key not in said:
+        raise InputError(f"{what}: must be a mapping with the key {key!r}")
+    return said
 
 
 def read_images(path: str | Path, stamps_ns: set[int]) -> dict[int, Image]:

@@ -9,6 +9,9 @@ from uma.geometry.se3 import invert
 from uma.types import InputError
 from uma_ros.convert import pose_from
 
+MAX_FRAMES = 1000
+"""Frames that are kept; a station has some twenty."""
+
 
 class StaticFrames:
     """A forest of frames that do not move against each other."""
@@ -21,9 +24,18 @@ class StaticFrames:
         self._edges.setdefault(child, {})[parent] = invert(T_parent_child)
 
     def add_message(self, msg: TFMessage) -> None:
-        """Take over every transform of a message. Raises `InputError` for one that is none."""
-        for t in msg.transforms:
-            self.add(t.header.frame_id, t.child_frame_id, pose_from(t.transform, f"transform {t.header.frame_id} -> {t.child_frame_id}"))
+        """Take over every transform of a message, or none of them. Raises `InputError` for one that is none."""
+        checked = []
+        for i, t in enumerate(msg.transforms[: MAX_FRAMES + 1]):
+            parent, child = t.header.frame_id, t.child_frame_id
+            if not parent or not child or parent == child:
+                raise InputError(f"transforms[{i}]: from {parent[:80]!r} to {child[:80]!r}, must be between two named frames")
+            checked.append((parent, child, pose_from(t.transform, f"transform {parent[:80]} -> {child[:80]}")))
+        count = len(self._edges.keys() | {frame for parent, child, _ in checked for frame in (parent, child)})
+        if count > MAX_FRAMES:
+            raise InputError(f"transforms: with these, {count} frames would be known, limit {MAX_FRAMES}")
+        for edge in checked:
+            self.add(*edge)
 
     def knows(self, target: str, source: str) -> bool:
         try:
@@ -47,5 +59,5 @@ class StaticFrames:
                 if other not in reached:
                     reached[other] = reached[frame] @ T
                     queue.append(other)
-        known = ", ".join(sorted(reached)) if len(reached) > 1 else "nothing"
-        raise InputError(f"frame {source!r}: no static transform to {target!r}; known from there: {known}")
+        known = ", ".join(sorted(reached)[:20])[:400] if len(reached) > 1 else "nothing"
+        raise InputError(f"frame {source[:80]!r}: no static transform to {target[:80]!r}; known from there: {known}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import math
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,8 @@ from uma.types import InputError
 from uma_ros.names import GRIPPER_CLOSED, GRIPPER_JOINT
 
 ACTIONS = ("GripperCommand", "ParallelGripperCommand")
+PATIENCE = 2.0
+"""s; a server that has not said for longer whether it takes a goal is not there: the arm must not lift what was never grasped."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ def goal_from(name: str, goal: Any) -> Wish:
     else:
         c = goal.command
         if list(c.name) not in ([], [GRIPPER_JOINT]) or len(c.position) != 1 or len(c.velocity) > 1 or len(c.effort) > 1:
-            raise InputError(f"command: joints {list(c.name)}, {len(c.position)} positions, must be {GRIPPER_JOINT} alone")
+            raise InputError(f"command: joints {str(list(c.name)[:3])[:200]}, {len(c.position)} positions, must be {GRIPPER_JOINT} alone")
         angle, speed, force = c.position[0], *(list(v)[0] if len(v) else 0.0 for v in (c.velocity, c.effort))
         field = "command.position[0]"
     if not 0.0 <= angle <= GRIPPER_CLOSED:
@@ -115,6 +118,9 @@ class GripperClient:
         self._client = ActionClient(node, action_type(action), topic)
         self._action, self.max_effort = action, max_effort
         self.trouble = ""
+        self._wish = Wish(0.0, force=max_effort)
+        self._asked: float | None = None  # when the goal went out that is not answered yet
+        self._since: float | None = None  # and the first of those that were sent again
 
     def send(self, closed: bool) -> bool:
         """Ask for open or closed; False if no server is there (to be tried again)."""
@@ -122,9 +128,28 @@ class GripperClient:
             self.trouble = "no gripper action server"
             return False
         self.trouble = ""
-        goal = goal_to(self._action, Wish(1.0 if closed else 0.0, force=self.max_effort))
-        self._client.send_goal_async(goal).add_done_callback(self._on_answer)
+        self._wish = Wish(1.0 if closed else 0.0, force=self.max_effort)
+        self._since = None
+        self._ask()
         return True
 
+    def _ask(self) -> None:
+        self._asked = time.monotonic()
+        self._since = self._since or self._asked
+        self._client.send_goal_async(goal_to(self._action, self._wish)).add_done_callback(self._on_answer)
+
+    def overdue(self, now: float) -> str:
+        """What is wrong if the server has taken longer than `PATIENCE` to say whether it takes the last goal; empty if nothing.
+
+        The goal is sent again every so often: a server that was restarted knows nothing of it, and to one that was only slow it is the same goal.
+        """
+        if self._asked is None or now - self._since <= PATIENCE:
+            return ""
+        if now - self._asked > PATIENCE and self._client.server_is_ready():
+            self._ask()
+        self.trouble = f"the gripper has not answered for {now - self._since:.1f} s, limit {PATIENCE:g} s"
+        return self.trouble
+
     def _on_answer(self, future) -> None:
+        self._asked = self._since = None
         self.trouble = "" if future.result().accepted else "the gripper rejected the goal"

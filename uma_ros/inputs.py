@@ -12,8 +12,11 @@ from geometry_msgs.msg import PoseStamped
 from sensor_msgs.msg import CameraInfo, Image, JointState
 
 from uma.types import InputError, Observation
-from uma_ros.convert import COLOURS, DEPTHS, gripper_from, nanoseconds, observation_from, pose_from
+from uma_ros.convert import COLOURS, DEPTHS, MAX_PIXELS, gripper_from, nanoseconds, observation_from, pose_from
 from uma_ros.frames import StaticFrames
+
+MAX_PADDING = 4096
+"""Bytes that a row of pixels may be longer than twice its pixels; an image is kept for a while, so that what it carries beside them counts."""
 
 
 @dataclass(frozen=True)
@@ -121,8 +124,12 @@ def check_image(msg: Image, kind: str) -> None:
     size = COLOURS[msg.encoding][0] if kind == "rgb" else DEPTHS[msg.encoding].itemsize
     if msg.width < 1 or msg.height < 1:
         raise InputError(f"width x height: {msg.width}x{msg.height}, both must be at least 1")
+    if max(msg.width, msg.height) > MAX_PIXELS:
+        raise InputError(f"width x height: {msg.width}x{msg.height}, both must be at most {MAX_PIXELS}")
     if msg.step < msg.width * size:
         raise InputError(f"step: {msg.step} bytes, must be at least {msg.width * size} for {msg.width} pixels of {msg.encoding}")
+    if msg.step > 2 * msg.width * size + MAX_PADDING:
+        raise InputError(f"step: {msg.step} bytes, must be at most {2 * msg.width * size + MAX_PADDING} for {msg.width} pixels of {msg.encoding}")
     if len(msg.data) != msg.step * msg.height:
         raise InputError(f"data: {len(msg.data)} bytes, must be step x height = {msg.step * msg.height}")
     if not msg.header.frame_id:

@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import argparse
+import reprlib
 import sys
 import time
 from collections.abc import Callable
@@ -21,36 +22,43 @@ import rclpy
 import yaml
 from builtin_interfaces.msg import Time
 
-from uma.types import InputError, ReferenceMotion
+from uma.types import MAX_KEYPOINTS, InputError, ReferenceMotion
 from uma_ros.convert import reference_from, reference_to
 from uma_ros.graph import REPLAY_NAMES
 from uma_ros.msg import PolicyStatus
 from uma_ros.msg import ReferenceMotion as ReferenceMsg
 from uma_ros.names import LATCHED, STATUS, TASK_IN, Topics
+from uma_ros.textfile import numbers, read_value, text_of
 
 
 def load_reference(path: str | Path) -> ReferenceMotion:
     """Read a reference file. Raises `InputError` naming the file and the entry."""
-    try:
-        data = yaml.safe_load(Path(path).read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise InputError(f"reference {path}: {error}") from None
+    data, where = read_value(Path(path), "reference"), f"reference {path}"
     if not isinstance(data, dict) or not {"frame", "keypoints"} <= set(data) or set(data) - {"frame", "keypoints", "object_label"}:
-        raise InputError(f"reference {path}: must be a mapping with frame, keypoints and perhaps object_label")
-    points, phases, valids = [], [], []
-    for k, keypoint in enumerate(data["keypoints"] or []):
-        if not isinstance(keypoint, dict) or "waypoints" not in keypoint or set(keypoint) - {"waypoints", "phase", "is_valid"}:
-            raise InputError(f"reference {path}: keypoints[{k}]: must be a mapping with waypoints and perhaps phase, is_valid")
-        try:
-            w = np.array(keypoint["waypoints"], dtype=np.float64)
-        except (TypeError, ValueError) as error:
-            raise InputError(f"reference {path}: keypoints[{k}].waypoints: {error}") from None
-        if w.ndim != 2 or w.shape[1] != 3:
-            raise InputError(f"reference {path}: keypoints[{k}].waypoints: shape {w.shape}, must be (T, 3)")
-        points.append(w)
-        phases.append(np.array(keypoint.get("phase") or [], dtype=np.float64))
-        valids.append(np.array(keypoint.get("is_valid") or [], dtype=bool))
-    return ReferenceMotion(tuple(points), tuple(phases), tuple(valids), str(data["frame"]), str(data.get("object_label") or ""))
+        raise InputError(f"{where}: must be a mapping with frame, keypoints and perhaps object_label")
+    keypoints = data["keypoints"]
+    if not isinstance(keypoints, list) or not 1 <= len(keypoints) <= MAX_KEYPOINTS:
+        raise InputError(f"{where}: keypoints: {reprlib.repr(keypoints)}, must be a list of 1 to {MAX_KEYPOINTS}")
+    read = [_keypoint(keypoint, f"{where}: keypoints[{k}]") for k, keypoint in enumerate(keypoints)]
+    label = data.get("object_label")
+    try:
+        return ReferenceMotion(*zip(*read), text_of(data["frame"], "frame"), "" if label is None else str(label)[:256])
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+
+
+def _keypoint(entry: object, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Waypoints, phase and validity of one keypoint; the latter two are empty where they are not given."""
+    if not isinstance(entry, dict) or "waypoints" not in entry or set(entry) - {"waypoints", "phase", "is_valid"}:
+        raise InputError(f"{name}: must be a mapping with waypoints and perhaps phase, is_valid")
+    points, most = entry["waypoints"], ReferenceMotion.MAX_WAYPOINTS
+    if not isinstance(points, list) or not 1 <= len(points) <= most:
+        raise InputError(f"{name}.waypoints: {reprlib.repr(points)}, must be a list of 1 to {most}")
+    valid = entry.get("is_valid") or []
+    if not isinstance(valid, list) or len(valid) > most or not all(isinstance(v, bool) for v in valid):
+        raise InputError(f"{name}.is_valid: {reprlib.repr(valid)}, must be a list of true and false")
+    waypoints = np.stack([numbers(point, f"{name}.waypoints[{i}]", 3) for i, point in enumerate(points)])
+    return waypoints, numbers(entry.get("phase") or [], f"{name}.phase", most=most), np.array(valid, dtype=bool)
 
 
 def save_reference(reference: ReferenceMotion, path: str | Path, comment: str = "") -> None:

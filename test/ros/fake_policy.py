@@ -18,6 +18,8 @@ from uma_ros.runtime import leave
 
 SLOW = os.environ.get("UMA_TEST_SLOW", "")
 """While this file is there, a chunk takes a second."""
+GRIP = os.environ.get("UMA_TEST_GRIP", "")
+"""While this file is there, the gripper is to close."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,8 @@ class FakePolicy:
         for _ in range(self.contract.horizon - given):
             pose = clip_step(pose, goal, 0.015, 0.05)
             poses.append(pose)
-        chunk = ActionChunk(np.array(poses), np.zeros(16), observation.stamp, observation.camera.frame, self.contract.ee_frame, 15.0, sequence, given)
+        grip = np.full(16, float(bool(GRIP) and Path(GRIP).exists()))
+        chunk = ActionChunk(np.array(poses), grip, observation.stamp, observation.camera.frame, self.contract.ee_frame, 15.0, sequence, given)
         return Prediction(chunk, None, {"flow": 30.0, "total": 30.0})
 
     def predict_motion(self, observation, task, chunk, *, sequence=0):

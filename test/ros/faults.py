@@ -18,12 +18,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 import conftest  # noqa: E402, F401  (a ROS domain of its own on this host)
+import more_faults as more  # noqa: E402
 import numpy as np  # noqa: E402
 from geometry_msgs.msg import Point, PoseStamped  # noqa: E402
 from harness import TOPICS, Graph  # noqa: E402
@@ -162,32 +164,71 @@ def _past(msg) -> None:
     msg.header.stamp = stamp_from(seconds(msg.header.stamp) - 5.0)
 
 
-FAULTS: dict[str, tuple[Callable[[Graph], object], bool]] = {
-    "nothing (to compare with)": (lambda g: nullcontext(), False),
-    **{f"SIGKILL {name}": (lambda g, name=name: killed(g, name), True) for name in ("policy", "camera", "extrinsics", "controller", "station")},
-    **{f"SIGSTOP {name}": (lambda g, name=name: stopped(g, name), True) for name in ("policy", "camera", "extrinsics", "controller", "station")},
-    "camera stalls": (lambda g: lying(g, lambda kind, image: None), True),
-    "camera frozen, new stamps": (frozen, True),
-    "depth all invalid": (lambda g: lying(g, no_depth), True),
-    "policy takes 1 s": (slow, False),
-    "chunk with NaN": (lambda g: bad_chunk(g, _nan), False),
-    "chunk from the past": (lambda g: bad_chunk(g, _past), False),
-    "clock jumps back": (time_turned_back, False),
-    "two publishers of targets": (two_publishers, True),
+@dataclass(frozen=True)
+class Fault:
+    """What breaks, and what has to come of it.
+
+    Attributes:
+        make: the fault, as a context.
+        must_rest: the arm has to come to rest.
+        relayed: the tester stands where the camera node stood.
+        absent: nodes that are not there from the start; then nothing is under way either, and the arm must not move at all.
+        late: nodes that ``prepare`` starts.
+        changes: parameters over those of the graph, by node.
+        record: a bag is recorded.
+        prepare: called before anything begins.
+        told: what somebody else than the controller had to say; waits for it, and raises `AssertionError` if it does not come.
+    """
+
+    make: Callable[[Graph], AbstractContextManager] = lambda graph: nullcontext()
+    must_rest: bool = True
+    relayed: bool = False
+    absent: tuple[str, ...] = ()
+    late: tuple[str, ...] = ()
+    changes: dict[str, dict] = field(default_factory=dict)
+    record: bool = False
+    prepare: Callable[[Graph], None] = lambda graph: None
+    told: Callable[[Graph], str] | None = None
+
+
+NODES = ("policy", "camera", "extrinsics", "controller", "station")
+FAULTS: dict[str, Fault] = {
+    "nothing (to compare with)": Fault(must_rest=False),
+    **{f"SIGKILL {name}": Fault(lambda g, name=name: killed(g, name)) for name in NODES},
+    **{f"SIGSTOP {name}": Fault(lambda g, name=name: stopped(g, name)) for name in NODES},
+    "camera stalls": Fault(lambda g: lying(g, lambda kind, image: None), relayed=True),
+    "camera frozen, new stamps": Fault(frozen, relayed=True),
+    "depth all invalid": Fault(lambda g: lying(g, no_depth), relayed=True),
+    "policy takes 1 s": Fault(slow, must_rest=False),
+    "chunk with NaN": Fault(lambda g: bad_chunk(g, _nan), must_rest=False),
+    "chunk from the past": Fault(lambda g: bad_chunk(g, _past), must_rest=False),
+    "clock jumps back": Fault(time_turned_back, must_rest=False),
+    "two publishers of targets": Fault(two_publishers),
+    "link loses 30 %": Fault(more.bad_link, must_rest=False, relayed=True, changes={"policy": {"topics.action_chunk": more.FAR_CHUNKS}}, prepare=more.far_policy, told=more.something_was_lost),
+    "recorder's disk full": Fault(more.disk_full, must_rest=False, record=True, told=more.bag_stays_whole),
+    "checkpoint damaged": Fault(lambda g: more.checkpoint_swapped(g, True), told=more.damage_is_said),
+    "checkpoint is another": Fault(lambda g: more.checkpoint_swapped(g, False), told=more.other_checkpoint_is_said),
+    "extrinsics never there": Fault(lambda g: more.started_late(g, "extrinsics"), absent=("extrinsics",), told=more.missing_calibration_is_said),
+    "calibration 60 days old": Fault(must_rest=False, late=("extrinsics",), prepare=more.calibration_ages, told=more.age_is_said),
+    "gripper never answers": Fault(more.gripper_mute, changes={"controller": {"topics.gripper": more.MUTE_GRIPPER}}, prepare=more.test_gripper, told=more.mute_gripper_is_said),
+    "robot in reflex": Fault(more.reflex, prepare=more.watched_arm, told=more.reflex_is_said),
 }
-"""name -> (what breaks, within a context; whether the arm has to come to rest)."""
 
 
 def run(name: str, folder: Path) -> dict:
     """One fault, once, on a graph of its own."""
-    make, must_rest = FAULTS[name]
-    relayed = name.startswith(("camera ", "depth "))
-    graph = Graph(folder, without=("camera",) if relayed else ())
+    fault = FAULTS[name]
+    without = (*fault.absent, *fault.late, *(("camera",) if fault.relayed else ()))
+    graph = Graph(folder, without=without, changes=fault.changes, record=str(folder / "bag") if fault.record else "")
     c = graph.client
     try:
-        if relayed:
+        if fault.relayed:
             graph.relay = Relay(graph)
-        graph.begin()
+        fault.prepare(graph)
+        if fault.absent:
+            c.wait(lambda: {"policy", "controller"} <= set(c.status) and c.poses and c.scene, 90.0, "the other nodes")
+        else:
+            graph.begin()
 
         def go(*way: float) -> None:
             p = c.ee()[:3, 3] + way
@@ -199,22 +240,29 @@ def run(name: str, folder: Path) -> dict:
         there = np.array([0.5, -0.3, 0.55]) - c.ee()[:3, 3]
         go(*(0.35 * there / np.linalg.norm(there)))
         start = c.ee()[:3, 3]
-        c.wait(lambda: np.linalg.norm(c.ee()[:3, 3] - start) > 0.04, 30.0, "motion")
+        if not fault.absent:
+            c.wait(lambda: np.linalg.norm(c.ee()[:3, 3] - start) > 0.04, 30.0, "motion")
         seen, at = len(c.history), len(c.poses)
         began = c.poses[-1][0]
-        with make(graph):
+        with fault.make(graph):
             end = time.monotonic() + WATCH
             while time.monotonic() < end:
                 c.spin(0.05)
             said = [m.reason for m in c.history[seen:] if m.node == "controller" and m.state in (PolicyStatus.HOLD, PolicyStatus.IDLE, PolicyStatus.FAULT)]
             refused = [m.refused for m in c.history[seen:] if m.refused]
+            told, was_told = "", True
+            try:
+                told = fault.told(graph) if fault.told else ""
+            except AssertionError as error:
+                told, was_told = f"not said: {error}", False
             times, speed = _speeds(c.poses[at - 1 :])
         moving = times[speed > 0.005]
         row = {
-            "rest_s": float(moving[-1] - began) if len(moving) else 0.0, "peak": float(speed.max(initial=0.0)), "must_rest": must_rest,
-            "said": said[-1] if said else "", "refused": refused[-1] if refused else "", "alive": sorted(graph.alive()),
+            "rest_s": float(moving[-1] - began) if len(moving) else 0.0, "peak": float(speed.max(initial=0.0)), "must_rest": fault.must_rest,
+            "said": said[-1] if said else "", "told": told, "refused": refused[-1] if refused else "", "alive": sorted(graph.alive()),
         }  # fmt: skip
-        row["is_safe"] = bool(row["peak"] <= FASTEST and (not must_rest or row["rest_s"] < WATCH - 0.3))
+        fastest = 0.02 if fault.absent else FASTEST
+        row["is_safe"] = bool(was_told and row["peak"] <= fastest and (not fault.must_rest or row["rest_s"] < WATCH - 0.3))
         row["recovered"] = _recovers(graph, go)
         return row
     finally:
@@ -260,7 +308,7 @@ def main() -> int:
     args = parser.parse_args()
     console, rows = Console(width=200), {}
     with tempfile.TemporaryDirectory() as folder:
-        os.environ["UMA_TEST_SLOW"] = str(Path(folder) / "slow")
+        os.environ |= {"UMA_TEST_SLOW": str(Path(folder) / "slow"), "UMA_TEST_GRIP": str(Path(folder) / "grip")}
         jobs = [(name, i) for name in args.only for i in range(args.repeats)]
         for name, i in track(jobs, "faults", console=Console(stderr=True)):
             Path(os.environ["UMA_TEST_SLOW"]).unlink(missing_ok=True)
@@ -268,13 +316,14 @@ def main() -> int:
             if args.json:
                 Path(args.json).write_text(json.dumps(rows, indent=2) + "\n")
     table = Table(title=f"{args.repeats} times each, seed 3, a scripted policy; the peak must not exceed {FASTEST:.2f} m/s")
-    for heading in ("fault", "at rest (s): median", "worst", "peak (m/s)", "safe", "recovered", "what the controller said"):
+    for heading in ("fault", "at rest (s): median", "worst", "peak (m/s)", "safe", "recovered", "what the controller said | and somebody else"):
         table.add_column(heading)
     for name, runs in rows.items():
         rest, peak = [r["rest_s"] for r in runs], max(r["peak"] for r in runs)
         safe, recovered = (f"{sum(r[key] for r in runs)}/{len(runs)}" for key in ("is_safe", "recovered"))
-        when = (f"{np.median(rest):.2f}", f"{max(rest):.2f}") if FAULTS[name][1] else ("goes on", "")
-        table.add_row(name, *when, f"{peak:.2f}", safe, recovered, runs[-1]["said"] or runs[-1]["refused"])
+        when = (f"{np.median(rest):.2f}", f"{max(rest):.2f}") if FAULTS[name].must_rest else ("goes on", "")
+        words = " | ".join(w for w in (runs[-1]["said"] or runs[-1]["refused"], runs[-1]["told"]) if w)
+        table.add_row(name, *when, f"{peak:.2f}", safe, recovered, words)
     console.print(table)
     return int(any(not r["is_safe"] for runs in rows.values() for r in runs))
 

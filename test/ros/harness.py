@@ -48,6 +48,7 @@ class Graph:
             self.specs[name].parameters.update(parameters)
         self.supervisor = Supervisor(folder / "log")
         self.scripted = scripted
+        self.closers: list = []  # of what a test has set beside the graph
         for name in self.specs:
             if name not in without:
                 self.start(name)
@@ -77,6 +78,8 @@ class Graph:
         c.wait(lambda: len(c.base_chunks) >= n + 1, 30.0, "chunks")
 
     def close(self) -> dict[str, int]:
+        for close in self.closers:
+            close()
         self.client.node.destroy_node()
         rclpy.try_shutdown()
         return self.supervisor.stop(patience=25.0)

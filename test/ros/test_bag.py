@@ -13,7 +13,8 @@ from PIL import Image as Picture
 
 from uma.types import InputError
 from uma_ros import bags
-from uma_ros.bagfile import BagWriter, bag_topics
+from uma_ros.bagfile import bag_topics
+from uma_ros.bagwriter import BagWriter
 from uma_ros.episode import read_episode
 from uma_ros.names import TASK_IN, Topics
 

@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 from uma.control.settings import flatten
 from uma.geometry.se3 import make_pose
 from uma.types import InputError
-from uma_ros import calibration
+from uma_ros import calibration, textfile
 from uma_ros.graph import DRIVERS, GRAPHS, TASKS, Options, insertion, replay
 from uma_ros.inspect import parameters
 from uma_ros.names import Topics
@@ -173,7 +173,7 @@ def test_the_calibrations_of_droids_episodes_have_the_same_convention_and_are_na
 
 
 def test_a_calibration_of_absurd_size_is_not_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(calibration, "MAX_BYTES", 100)
+    monkeypatch.setattr(textfile, "MAX_JSON", 100)
     (tmp_path / "c.json").write_text("[" + "0," * 100 + "0]")
     with pytest.raises(InputError, match="bytes, limit 100"):
         calibration.load_calibration(tmp_path / "c.json")

@@ -18,7 +18,7 @@ from uma.geometry.se3 import invert, make_pose
 from uma.types import ActionChunk, CameraModel, InputError, MotionPrediction, ReferenceMotion
 from uma_ros import convert, msg
 from uma_ros.frames import StaticFrames
-from uma_ros.inputs import FrameBuffer
+from uma_ros.inputs import FrameBuffer, check_image
 
 STAMP = Time(sec=1_700_000_000, nanosec=123_456_789)
 CAMERA = CameraModel(6, 4, 131.75, 131.75, 2.5, 1.5)
@@ -204,3 +204,66 @@ def test_frames_are_put_together_again_when_time_is_turned_back():
             hear(stamp)
             assert buffer.newest().stamp_ns == stamp * 10**9
     assert buffer.at(104 * 10**9) is None and buffer.at(105 * 10**9) is not None
+
+
+def test_a_good_frame_is_looked_at_and_not_copied():
+    rgb = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
+    depth = np.full((4, 6), 0.8, np.float32)
+    depth[1, 2] = np.nan
+    messages = {e: convert.image_to(i, e, "cam", STAMP) for e, i in (("rgb8", rgb), ("bgr8", rgb), ("32FC1", depth))}
+    assert np.shares_memory(convert.rgb_from(messages["rgb8"]), np.frombuffer(messages["rgb8"].data, np.uint8))
+    assert np.shares_memory(convert.depth_from(messages["32FC1"]), np.frombuffer(messages["32FC1"].data, np.uint8))
+    assert np.array_equal(convert.rgb_from(messages["rgb8"]), rgb) and np.array_equal(convert.rgb_from(messages["bgr8"]), rgb[..., ::-1])
+    assert np.array_equal(convert.depth_from(messages["32FC1"]), depth, equal_nan=True)
+    odd = depth.copy()
+    odd[0, :3] = 0.0, -1.0, np.inf
+    again = convert.image_to(odd, "32FC1", "cam", STAMP)
+    assert np.isnan(convert.depth_from(again)[0, :3]).all() and np.array_equal(np.frombuffer(again.data, np.float32), odd.ravel(), equal_nan=True), "the message itself stays"
+
+
+@pytest.mark.parametrize("change, words", [
+    (lambda m: setattr(m.keypoints[0].waypoints[3], "x", float("nan")), r"keypoints\[0\].waypoints: a value is not finite"),
+    (lambda m: setattr(m, "keypoints", []), "keypoints: 0 given, must be 1 to 16"),
+    (lambda m: setattr(m, "keypoints", m.keypoints * 20), "keypoints: 40 given"),
+    (lambda m: setattr(m.keypoints[0], "waypoints", []), "lengths"),
+    (lambda m: [setattr(k, "waypoints", []) for k in m.keypoints], r"keypoints\[0\].waypoints: 0 given"),
+    (lambda m: setattr(m, "rate_hz", 0.0), "rate_hz: 0.0"),
+    (lambda m: setattr(m.header, "frame_id", ""), "header.frame_id: empty"),
+])  # fmt: skip
+def test_a_predicted_motion_that_no_limit_could_compare_with_is_refused(change, words):
+    message = convert.motion_to(MotionPrediction(np.zeros((16, 2, 3)), 1.7e9, "cam"), STAMP)
+    assert convert.motion_from(message).points.shape == (16, 2, 3)
+    change(message)
+    with pytest.raises(InputError, match=words):
+        convert.motion_from(message)
+
+
+def test_of_a_message_with_one_bad_transform_none_is_taken():
+    def transform(parent, child, w=1.0):
+        t = TransformStamped(child_frame_id=child)
+        t.header.frame_id, t.transform.rotation.w = parent, w
+        return t
+
+    frames = StaticFrames()
+    for bad in (transform("b", "c", 0.0), transform("", "c"), transform("b", ""), transform("b", "b")):
+        with pytest.raises(InputError, match="transform"):
+            frames.add_message(TFMessage(transforms=[transform("a", "b"), bad]))
+        assert not frames.knows("a", "b")
+    with pytest.raises(InputError, match="frames would be known, limit 1000"):
+        frames.add_message(TFMessage(transforms=[transform("a", f"f{i}") for i in range(1500)]))
+    frames.add_message(TFMessage(transforms=[transform("a", "b")]))
+    assert frames.knows("a", "b")
+
+
+def test_images_and_intrinsics_beyond_all_measure_are_refused():
+    info = convert.camera_to(CAMERA, STAMP)
+    info.width = 2**31
+    with pytest.raises(InputError, match="width x height 2147483648x4"):
+        convert.camera_from(info)
+    image = Image(height=1, width=5000, encoding="rgb8", step=15000, data=array.array("B", bytes(15000)))
+    image.header.frame_id = "cam"
+    with pytest.raises(InputError, match="at most 4096"):
+        check_image(image, "rgb")
+    image.width, image.step = 4, 15000
+    with pytest.raises(InputError, match="step: 15000 bytes, must be at most"):
+        check_image(image, "rgb")

@@ -212,3 +212,27 @@ def test_after_a_fault_the_service_activates_it_anew(tmp_path):
         assert b.result(b.send(goal_to("GripperCommand", Wish(1.0)))).status == 4
     finally:
         assert b.close() == 0
+
+
+def test_a_server_that_does_not_answer_is_said_and_asked_again():
+    """Without a wire: a client of the client's own that is there and never answers, then does."""
+    from types import SimpleNamespace
+
+    from rclpy.task import Future
+
+    sent: list[Future] = []
+
+    def send(goal) -> Future:
+        sent.append(Future())
+        return sent[-1]
+
+    client = GripperClient.__new__(GripperClient)
+    client._client = SimpleNamespace(server_is_ready=lambda: True, send_goal_async=send)
+    client._action, client._max_effort, client.trouble, client._asked, client._since = "GripperCommand", 40.0, "", None, None
+    assert not client.overdue(time.monotonic()), "nothing was asked"
+    assert client.send(True) and len(sent) == 1
+    now = time.monotonic()
+    assert not client.overdue(now + 1.5) and len(sent) == 1
+    assert "has not answered for 2.5 s, limit 2 s" in client.overdue(now + 2.5) and len(sent) == 2, "asked again"
+    sent[0].set_result(SimpleNamespace(accepted=True))
+    assert not client.overdue(now + 10.0) and not client.trouble

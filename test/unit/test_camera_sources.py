@@ -1,6 +1,7 @@
 """Sources of frames: the ZED through a stand-in for its SDK, a folder, and the session that opens, reopens and counts."""
 
 import sys
+import zlib
 
 import fake_sl
 import numpy as np
@@ -209,3 +210,13 @@ def test_heads_that_promise_huge_arrays_allocate_nothing(tmp_path):
     Image.new("1", (5000, 2)).save(tmp_path / "wide.png")
     with pytest.raises(InputError, match="5000x2 pixels"):
         read_image(tmp_path / "wide.png")
+
+
+def test_a_picture_whose_head_promises_more_than_its_bytes_can_hold_allocates_nothing(tmp_path):
+    Image.fromarray(np.zeros((6, 8, 3), np.uint8)).save(tmp_path / "a.png")
+    data = bytearray((tmp_path / "a.png").read_bytes())
+    data[16:24] = (4000).to_bytes(4, "big") * 2
+    data[29:33] = zlib.crc32(bytes(data[12:29])).to_bytes(4, "big")
+    (tmp_path / "a.png").write_bytes(data)
+    with pytest.raises(InputError, match="a.png: ValueError: 4000x4000 pixels in .* promises more"):
+        read_image(tmp_path / "a.png")

@@ -220,7 +220,7 @@ def test_from_a_bag_the_moments_are_taken_when_the_arm_stood_still(tmp_path, sho
     from rclpy.serialization import serialize_message
     from sensor_msgs.msg import CameraInfo, Image
 
-    from uma_ros.bagfile import BagWriter
+    from uma_ros.bagwriter import BagWriter
     from uma_ros.convert import camera_to, image_to, pose_to, stamp_from
     from uma_ros.names import CAMERA_OUT, STATE_OUT, Topics
 

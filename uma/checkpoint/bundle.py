@@ -18,12 +18,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from uma.checkpoint.typed import from_json, to_json
-from uma.model.config import ModelConfig
+from uma.model.config import ModelConfig, within
 from uma.model.inputs import Normalization
 from uma.model.uma import Uma
 from uma.types import HORIZON, MAX_KEYPOINTS, RATE_HZ
 
 SCHEMA = 1
+MAX_JSON = 16 * 1024 * 1024
+"""Bytes of a JSON file that are read."""
 FILES = ("model.safetensors", "config.json", "normalization.json")
 
 
@@ -51,6 +53,14 @@ class Contract:
     image_height: int = 180
     min_depth_m: float = 0.3
     max_depth_m: float = 3.0
+
+    def __post_init__(self) -> None:
+        within(self, {
+            "rate_hz": (1.0, 1000.0), "horizon": (1, 1024), "max_keypoints": (1, MAX_KEYPOINTS), "image_width": (1, 4096), "image_height": (1, 4096),
+            "min_depth_m": (0.0, 100.0), "max_depth_m": (0.0, 100.0),
+        })  # fmt: skip
+        if not self.ee_frame:
+            raise ValueError("ee_frame: empty, must name the frame that the actions place")
 
 
 @dataclass(frozen=True)
@@ -107,24 +117,54 @@ def load_bundle(path: str | Path) -> Bundle:
     for name in (*FILES, "manifest.json"):
         if not (path / name).is_file():
             raise BundleError(f"checkpoint {path}: {name} is missing")
-    try:
-        manifest = json.loads((path / "manifest.json").read_text())
-        config = json.loads((path / "config.json").read_text())
-        norm = json.loads((path / "normalization.json").read_text())
-    except json.JSONDecodeError as e:
-        raise BundleError(f"checkpoint {path}: not JSON: {e}") from e
+    manifest, config, norm = (_read_json(path, name) for name in ("manifest.json", "config.json", "normalization.json"))
     if not isinstance(config, dict) or config.get("schema") != SCHEMA:
         raise BundleError(f"checkpoint {path}: config.json schema {config.get('schema') if isinstance(config, dict) else None}, this version reads {SCHEMA}")
-    hashes = manifest.get("sha256", {}) if isinstance(manifest, dict) else {}
+    hashes = manifest.get("sha256") if isinstance(manifest, dict) else None
+    if not isinstance(hashes, dict):
+        raise BundleError(f"checkpoint {path}: manifest.json: no mapping sha256 of the other files' hashes")
     for name in FILES:
         if (found := _sha256(path / name)) != hashes.get(name):
             raise BundleError(f"checkpoint {path}: {name} has hash {found[:12]}, manifest.json says {str(hashes.get(name))[:12]}")
     try:
         model_config = from_json(ModelConfig, config.get("model"), "config.model")
         contract = from_json(Contract, config.get("contract"), "config.contract")
-        model = Uma(model_config, from_json(Normalization, norm, "normalization"))
+        normalization = from_json(Normalization, norm, "normalization")
+        _check_fit(path / "model.safetensors", model_config, normalization)
+        model = Uma(model_config, normalization)
         weights = {k: v.float() for k, v in load_file(path / "model.safetensors").items()}
         model.load_state_dict(weights, strict=True)
-    except (ValueError, RuntimeError, safetensors.SafetensorError) as e:
+    except (ValueError, RuntimeError, OSError, safetensors.SafetensorError) as e:
         raise BundleError(f"checkpoint {path}: {e}") from e
-    return Bundle(model.eval(), contract, hashes["model.safetensors"][:12], manifest.get("training", {}))
+    training = manifest.get("training", {})
+    return Bundle(model.eval(), contract, hashes["model.safetensors"][:12], training if isinstance(training, dict) else {})
+
+
+def _read_json(path: Path, name: str) -> object:
+    try:
+        if (path / name).stat().st_size > MAX_JSON:
+            raise BundleError(f"checkpoint {path}: {name} has {(path / name).stat().st_size} bytes, limit {MAX_JSON}")
+        return json.loads((path / name).read_text("utf-8"))
+    except (ValueError, RecursionError, OSError) as e:
+        if isinstance(e, BundleError):
+            raise
+        raise BundleError(f"checkpoint {path}: {name} is not JSON: {str(e)[:200]}") from e
+
+
+def _check_fit(path: Path, config: ModelConfig, norm: Normalization) -> None:
+    """Raise ValueError where the configuration and the head of the weights' file differ, before any memory is taken for either."""
+    if "siglip2" in (config.image.kind, config.language.kind):
+        return  # its frozen towers are read from a folder of their own
+    with safetensors.safe_open(path, "pt") as f:
+        held = {name: tuple(f.get_slice(name).get_shape()) for name in f.keys()}
+    layers = config.layers + config.task_layers + config.language.layers * (config.language.kind != "none")
+    if layers > len(held):
+        raise ValueError(f"{path.name}: {len(held)} tensors for a configuration of {layers} layers")
+    with torch.device("meta"):
+        needed = {name: tuple(value.shape) for name, value in Uma(config, norm).state_dict().items()}
+    for what, names in (("Missing", needed.keys() - held.keys()), ("Unexpected", held.keys() - needed.keys())):
+        if names:
+            raise ValueError(f"{path.name}: {what} key {min(names)!r} and {len(names) - 1} more: the configuration is that of other weights")
+    for name, shape in needed.items():
+        if held[name] != shape:
+            raise ValueError(f"{path.name}: {name} has shape {held[name]}, the configuration says {shape}")

@@ -12,6 +12,8 @@ import torch
 from safetensors.torch import save_file
 
 SCHEMA = 1
+MAX_BYTES = 64 * 1024 * 1024
+"""Largest file that is read; a prompt has some kilobytes."""
 
 
 class PromptError(ValueError):
@@ -55,14 +57,20 @@ def load_prompt(path: str | Path) -> Prompt:
     if not path.is_file():
         raise PromptError(f"prompt {path}: no such file")
     try:
+        if path.stat().st_size > MAX_BYTES:
+            raise PromptError(f"prompt {path}: {path.stat().st_size} bytes, limit {MAX_BYTES}")
         with safetensors.safe_open(path, "pt") as f:
             about, names = f.metadata() or {}, list(f.keys())
             if about.get("schema") != str(SCHEMA) or names != ["tokens"]:
                 raise PromptError(f"prompt {path}: schema {about.get('schema')} with tensors {names}, this version reads {SCHEMA} with ['tokens']")
             tokens = f.get_tensor("tokens")
             training = json.loads(about.get("training", "{}"))
-    except (safetensors.SafetensorError, json.JSONDecodeError, OSError) as e:
-        raise PromptError(f"prompt {path}: damaged: {e}") from e
-    if tokens.dim() != 2 or not torch.isfinite(tokens).all():
-        raise PromptError(f"prompt {path}: tokens of shape {tuple(tokens.shape)}, must be finite and (M, d)")
+    except (safetensors.SafetensorError, ValueError, RecursionError, OSError) as e:
+        if isinstance(e, PromptError):
+            raise
+        raise PromptError(f"prompt {path}: damaged: {str(e)[:200]}") from e
+    if tokens.dim() != 2 or tokens.dtype not in (torch.float16, torch.bfloat16, torch.float32, torch.float64) or not torch.isfinite(tokens).all():
+        raise PromptError(f"prompt {path}: tokens {tokens.dtype} of shape {tuple(tokens.shape)}, must be finite floats of shape (M, d)")
+    if not isinstance(training, dict):
+        raise PromptError(f"prompt {path}: training: {str(training)[:80]}, must be a mapping")
     return Prompt(tokens.float(), about.get("checkpoint_id", ""), about.get("name", ""), training)

@@ -50,15 +50,32 @@ def flatten(settings: Any, prefix: str = "") -> dict[str, tuple[Any, dict]]:
 
 
 def replaced(settings: Any, values: dict[str, Any]) -> Any:
-    """A copy with dotted names replaced; an unknown name is an `InputError`."""
+    """A copy with dotted names replaced. Raises `InputError` for an unknown name, and for a value of another kind than the setting's or out of its range."""
     known = flatten(settings)
-    for name in values:
+    for name, value in values.items():
         if name not in known:
             raise InputError(f"{name}: no such setting; there are {', '.join(known)}")
+        _check_kind(name, value, known[name][0])
     result = settings
     for name, value in values.items():
         result = _replace_one(result, name.split("."), value)
+    check_settings(result)
     return result
+
+
+def _check_kind(name: str, value: Any, default: Any) -> None:
+    """A bag's configuration and a parameter file may hold anything."""
+    if isinstance(default, (list, tuple)):
+        if not isinstance(value, (list, tuple)):
+            raise InputError(f"{name}: {value!r:.80}, must be a list")
+        for i, v in enumerate(value):
+            _check_kind(f"{name}[{i}]", v, default[0] if default else v)
+        return
+    kinds = {bool: (bool,), int: (int,), float: (int, float), str: (str,)}.get(type(default), (type(default),))
+    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+        raise InputError(f"{name}: {value!r:.80}, must be a {type(default).__name__}")
+    if isinstance(value, float) and value != value:
+        raise InputError(f"{name}: {value}, must be a number")
 
 
 def _replace_one(settings: Any, path: list[str], value: Any) -> Any:

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 from uma.types import HORIZON, MAX_KEYPOINTS
+
+
+def within(config: Any, limits: dict[str, tuple[float, float]]) -> None:
+    """Raise ValueError naming the first field of a dataclass that is not in its limits: a file may say anything, and sizes become memory."""
+    for name, (low, high) in limits.items():
+        given = getattr(config, name)
+        for value in given if isinstance(given, tuple) else (given,):
+            if not (math.isfinite(value) and low <= value <= high):
+                raise ValueError(f"{name}: {value}, must be {low} to {high}")
 
 
 @dataclass(frozen=True)
@@ -32,6 +43,9 @@ class PointConfig:
     range_m: float = 1.8
     height_m: float = 0.35
 
+    def __post_init__(self) -> None:
+        within(self, dict.fromkeys(("near", "low", "rest"), (1, 65536)) | dict.fromkeys(("near_m", "low_m", "table_m", "range_m", "height_m"), (0.0, 100.0)))
+
     @property
     def total(self) -> int:
         return self.near + self.low + self.rest
@@ -57,6 +71,7 @@ class ImageConfig:
     sha256: str = ""
 
     def __post_init__(self) -> None:
+        within(self, {"height": (1, 4096), "width": (1, 4096), "features": (1, 4096)})
         if self.kind not in ("none", "small", "siglip2"):
             raise ValueError(f"image.kind '{self.kind}': must be 'none', 'small' or 'siglip2'")
         if self.kind == "siglip2" and not self.path:
@@ -83,6 +98,7 @@ class LanguageConfig:
     sha256: str = ""
 
     def __post_init__(self) -> None:
+        within(self, {"layers": (0, 64), "max_tokens": (1, 4096), "embedding": (1, 16384)})
         if self.kind not in ("none", "words", "siglip2"):
             raise ValueError(f"language.kind '{self.kind}': must be 'none', 'words' or 'siglip2'")
         if self.kind == "siglip2" and not self.path:
@@ -139,7 +155,16 @@ class ModelConfig:
     image: ImageConfig = ImageConfig()
     language: LanguageConfig = LanguageConfig()
 
+    LIMITS = {
+        "width": (1, 16384), "heads": (1, 256), "layers": (1, 256), "ffn_ratio": (1, 16), "horizon": (1, 1024), "max_keypoints": (1, 1024), "task_tokens": (1, 1024),
+        "groups": (1, 65536), "group_size": (1, 1024), "group_widths": (1, 16384), "task_layers": (0, 64),
+    }  # fmt: skip
+    """Far beyond any model of this kind."""
+
     def __post_init__(self) -> None:
+        within(self, self.LIMITS)
+        if not 1 <= len(self.groups) <= 8 or not 1 <= len(self.block_order) <= 32:
+            raise ValueError(f"groups and block_order: {len(self.groups)} and {len(self.block_order)} entries, must be 1 to 8 and 1 to 32")
         if self.width % self.heads:
             raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
         if len(self.group_widths) != len(self.groups) - 1:

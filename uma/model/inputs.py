@@ -12,7 +12,7 @@ import numpy as np
 from uma.geometry import se3
 from uma.geometry.camera import unproject
 from uma.geometry.point_cloud import farthest_points, fit_plane, voxel_indices
-from uma.model.config import PointConfig
+from uma.model.config import PointConfig, within
 from uma.types import InputError, Observation, ReferenceMotion
 
 ACTION_DIM = 10
@@ -88,6 +88,9 @@ class Normalization:
     local_scale: float = 0.2
     position_scale: float = 0.15
     rotation_scale: float = 0.4
+
+    def __post_init__(self) -> None:
+        within(self, {"point_center": (-100.0, 100.0)} | dict.fromkeys(("point_scale", "local_scale", "position_scale", "rotation_scale"), (1e-6, 1e6)))
 
     def to_dict(self) -> dict:
         return asdict(self)

@@ -8,20 +8,24 @@ NAME.depth.npy       depth, float32, metres, NaN invalid
 
 from __future__ import annotations
 
+import reprlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import yaml
 
 from uma.control.settings import setting
+from uma.npyhead import npy_head
 from uma.types import CameraModel, InputError
 from uma_ros.hardware.frames import EndOfStream, RgbdFrame
 from uma_ros.hardware.link import DeviceError
+from uma_ros.textfile import is_number, read_value, text_of
 
 MAX_BYTES = 256 * 1024 * 1024
 """Largest file that is read."""
 MAX_PIXELS = 4096
+MAX_PIXELS_A_BYTE = 8300
+"""Deflate makes at most 1032 bytes of one, and a byte has at most 8 pixels."""
 
 
 @dataclass(frozen=True)
@@ -34,16 +38,17 @@ class FolderSettings:
 
 def read_camera(path: Path, frame: str = "zed_left_camera_frame_optical") -> CameraModel:
     """``camera.yaml``. Raises `InputError` naming the entry."""
+    data, names = read_value(path, ""), ("width", "height", "fx", "fy", "cx", "cy")
+    if not isinstance(data, dict) or not set(names) <= set(data) <= {*names, "frame"} or not all(is_number(data[k]) for k in names):
+        raise InputError(f"{path}: {reprlib.repr(data)}, must have the finite numbers width, height, fx, fy, cx, cy, and perhaps frame, alone")
+    width, height, *intrinsics = (data[k] for k in names)
+    if not (1 <= width <= MAX_PIXELS and 1 <= height <= MAX_PIXELS):
+        raise InputError(f"{path}: {width:g}x{height:g} pixels, must be 1 to {MAX_PIXELS}")
+    name = text_of(data.get("frame", frame), f"{path}: frame")
     try:
-        data = yaml.safe_load(path.read_text())
-        values = [data[k] for k in ("width", "height", "fx", "fy", "cx", "cy")]
-        if set(data) - {"width", "height", "fx", "fy", "cx", "cy", "frame"} or not all(isinstance(v, (int, float)) for v in values):
-            raise ValueError("must have the numbers width, height, fx, fy, cx, cy, and perhaps frame, alone")
-    except (OSError, yaml.YAMLError, TypeError, KeyError, ValueError) as error:
+        return CameraModel(int(width), int(height), *map(float, intrinsics), name)
+    except InputError as error:
         raise InputError(f"{path}: {error}") from None
-    if not (1 <= values[0] <= MAX_PIXELS and 1 <= values[1] <= MAX_PIXELS):
-        raise InputError(f"{path}: {values[0]}x{values[1]} pixels, must be 1 to {MAX_PIXELS}")
-    return CameraModel(int(values[0]), int(values[1]), *map(float, values[2:]), str(data.get("frame", frame)))
 
 
 def read_image(path: Path) -> np.ndarray:
@@ -54,8 +59,8 @@ def read_image(path: Path) -> np.ndarray:
         with Image.open(path) as picture:  # reads the head of the file only
             _check_size(picture.size, path)
             return np.array(picture.convert("RGB"))
-    except (OSError, SyntaxError, ValueError) as error:
-        raise InputError(f"{path}: {error}") from None
+    except Exception as error:  # a damaged picture makes Pillow's decoders raise of every kind
+        raise InputError(f"{path}: {type(error).__name__}: {error}") from None
 
 
 def read_depth(path: Path) -> np.ndarray:
@@ -66,6 +71,8 @@ def read_depth(path: Path) -> np.ndarray:
         if path.stat().st_size > MAX_BYTES:
             raise ValueError(f"{path.stat().st_size} bytes, limit {MAX_BYTES}")
         if path.suffix == ".npy":
+            with open(path, "rb") as file:
+                npy_head(file)
             raw = np.load(path, allow_pickle=False, mmap_mode="r")  # mapped: a head that promises more than the file holds is an error
             if raw.ndim != 2 or raw.dtype != np.float32:
                 raise ValueError(f"{raw.dtype} of shape {raw.shape}, must be float32 of 2 dimensions")
@@ -78,13 +85,15 @@ def read_depth(path: Path) -> np.ndarray:
                 raise ValueError(f"mode {picture.mode}, must be 16 bit")
             raw = np.array(picture)
         return np.where(raw == 0, np.float32(np.nan), raw.astype(np.float32) * np.float32(1e-3))
-    except (OSError, SyntaxError, ValueError) as error:
-        raise InputError(f"{path}: {error}") from None
+    except Exception as error:  # as above; and NumPy's head of a file is Python that may be anything
+        raise InputError(f"{path}: {type(error).__name__}: {error}") from None
 
 
 def _check_size(size: tuple[int, int], path: Path) -> None:
     if not (1 <= size[0] <= MAX_PIXELS and 1 <= size[1] <= MAX_PIXELS):
         raise ValueError(f"{size[0]}x{size[1]} pixels, must be 1 to {MAX_PIXELS}")
+    if size[0] * size[1] > MAX_PIXELS_A_BYTE * path.stat().st_size:
+        raise ValueError(f"{size[0]}x{size[1]} pixels in {path.stat().st_size} bytes: the head promises more than the file can hold")
 
 
 class FolderSource:

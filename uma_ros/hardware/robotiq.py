@@ -6,6 +6,7 @@ at about 3 and 230, which is what it reports. `counts` and `opening` are the one
 
 from __future__ import annotations
 
+import reprlib
 import threading
 import time
 from collections.abc import Callable
@@ -106,8 +107,8 @@ def decode(registers: list[int]) -> Status:
     Raises:
         LinkError: not three registers of 16 bits.
     """
-    if len(registers) != 3 or not all(0 <= r <= 0xFFFF for r in registers):
-        raise LinkError(f"gripper status: registers {registers}, must be 3 of 16 bits")
+    if not isinstance(registers, list) or len(registers) != 3 or not all(isinstance(r, int) and 0 <= r <= 0xFFFF for r in registers):
+        raise LinkError(f"gripper status: registers {reprlib.repr(registers)}, must be 3 of 16 bits")
     state, _, fault, requested, position, current = (b for r in registers for b in (r >> 8, r & 0xFF))
     return Status(bool(state & 1) and (state >> 4) & 3 == 3, Motion(state >> 6), fault & 0x0F, requested, position, current * 0.01)
 
@@ -168,7 +169,8 @@ class Robotiq:
         self._client.close()
 
     def status(self) -> Status:
-        return decode(self._ask(lambda: self._client.read_holding_registers(READ_AT, count=3, device_id=self.settings.device_id)).registers)
+        reply = self._ask(lambda: self._client.read_holding_registers(READ_AT, count=3, device_id=self.settings.device_id))
+        return decode(getattr(reply, "registers", None))
 
     def reset(self) -> None:
         """Clear activation and faults; the fingers stop."""
@@ -198,7 +200,7 @@ class Robotiq:
             reply = request()
         except Exception as error:  # pymodbus and pyserial raise many kinds, termios.error among them
             raise LinkError(f"gripper on {self.settings.port}: {error}") from None
-        if reply.isError():
+        if reply is None or reply.isError():
             raise LinkError(f"gripper on {self.settings.port}: refused the request ({reply})")
         now = time.monotonic()
         self.replies.beat(now, (now - began) * 1e3)

@@ -85,7 +85,7 @@ class ControllerNode(UmaNode):
         self.T_robot_ee: np.ndarray | None = None  # of the chunk that is being followed
         self._joints: tuple[np.ndarray, float] | None = None  # the arm's, and when they were heard
         self._chunk_stamp = self._chunk_heard = float("-inf")
-        self._held = self._departed = ""
+        self._held = self._departed = self._mute = ""
         self._reference: ReferenceMotion | None = None
         self._blocked = True
         self._last_tick: float | None = None
@@ -194,6 +194,9 @@ class ControllerNode(UmaNode):
             self._chunk_heard = now
             self._update(now, t)
             if self.gate.accepts and self.session.state in (State.RUNNING, State.HOLD):
+                if self._followed and not np.allclose(T_robot_ee, self.T_robot_ee, atol=1e-6):
+                    # The filter knows the end effector alone: under another one the same target would be another place of the arm, at once.
+                    raise InputError(f"ee_frame: {chunk.ee_frame!r} sits elsewhere than the end effector that is followed; restart the controller for another one")
                 if not self._followed:
                     self.safety.reset(self.measured @ T_robot_ee)
                     self._followed = True
@@ -293,7 +296,7 @@ class ControllerNode(UmaNode):
             return  # never sent anywhere, or unknown where it is: the robot side holds
         if dt > 0:
             # A held target is tried again, so that the hold ends when it can; a plan whose outcome departs from the task is not.
-            follow = not self._departed and (self.session.state is State.RUNNING or (self.session.state is State.HOLD and not self._blocked))
+            follow = not self._departed and not self._mute and (self.session.state is State.RUNNING or (self.session.state is State.HOLD and not self._blocked))
             point = self.schedule.target(t) if follow else None
             verdict = self.safety.step(None if point is None else point.pose, self.measured @ self.T_robot_ee, min(dt, 4 * period), dt, self._arm(now))
             self._held = verdict.held
@@ -327,7 +330,8 @@ class ControllerNode(UmaNode):
         blockers = [*self.watchdog.stale(now), *([self._rivals] if self._rivals else []), *([] if self.is_active else [INACTIVE])]
         self._blocked = bool(blockers)
         last_due = self.schedule.last_due
-        hold = self._held or self._departed
+        self._mute = self.gripper.overdue(now)
+        hold = self._held or self._departed or self._mute
         if last_due is not None and t > last_due + 2.0 / RATE_HZ:
             hold = f"no fresh chunk: the last action was due {t - last_due:.1f} s ago, the policy is silent for {now - self._chunk_heard:.1f} s"
         elif last_due is None and self.session.state in (State.RUNNING, State.HOLD) and now - self._chunk_heard > 1.0:
@@ -366,6 +370,7 @@ class ControllerNode(UmaNode):
         self.problem("gripper", self.gripper.trouble)
 
     def diagnose(self) -> dict:
+        self.problem("gripper", self.gripper.trouble)
         counts = {k.replace(": ", "_"): v for k, v in sorted(self.safety.counts.items())}
         return {"state": self.session.state.name, **self.cadence.report(), **counts, "refused": self.status.message.num_refused}
 

@@ -74,10 +74,11 @@ class ExtrinsicsNode(UmaNode):
             chunk = chunk_from(msg)
             if chunk.frame != c.camera_frame:
                 raise InputError(f"header.frame_id: {chunk.frame!r}, must be {c.camera_frame!r}, the frame of the calibration")
+            moved = chunk.transformed(c.T_base_cam, c.base_frame)
         except InputError as error:
             self.status.refuse(self.settings.topics.action_chunk, error)
             return
-        self._out.publish(chunk_to(chunk.transformed(c.T_base_cam, c.base_frame), msg.header.stamp))
+        self._out.publish(chunk_to(moved, msg.header.stamp))
         self.num_chunks += 1
 
     def diagnose(self) -> dict:

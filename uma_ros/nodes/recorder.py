@@ -18,7 +18,7 @@ from visualization_msgs.msg import MarkerArray
 from uma.control.session import Session
 from uma.control.settings import setting
 from uma.types import InputError
-from uma_ros.bagfile import BagWriter
+from uma_ros.bagwriter import BagWriter
 from uma_ros.msg import ActionChunk, MotionPrediction, PolicyStatus, ReferenceMotion
 from uma_ros.names import COMMAND, CONFIGURATION, LATCHED, STATUS, Topics, _profile
 from uma_ros.runtime import UmaNode, leave, run_node
@@ -26,6 +26,8 @@ from uma_ros.status import StatusSpeaker
 
 STREAM = _profile(500, reliable=False)
 QUEUE = _profile(50, reliable=True)
+MAX_EARLY = 64 * 1024 * 1024
+"""Bytes that are kept while a simulated clock has not started; it may never."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,6 @@ class RecorderNode(UmaNode):
         if not path or Path(path).exists():
             raise InputError(f"path: {path!r}, must name a folder that does not exist yet")
         self.bag = BagWriter(path)
-        self.num_messages = 0
         self._early: list[tuple[str, bytes]] = []
         self._skipped: dict[str, int] = {}
         self._lossy: set[str] = set()
@@ -61,6 +62,9 @@ class RecorderNode(UmaNode):
 
     def _tick(self) -> None:
         """RUNNING once everything that a replay needs has been heard."""
+        if self.bag.trouble and not self.problems.get("bag"):
+            self.problem("bag", f"{self.bag.trouble}; recording has ended with {self.bag.num_messages} messages, which can be read")
+            self.status.transition(self.session.fault(time.monotonic(), self.problems["bag"]), self.problems["bag"])
         missing = [f"{topic}: nothing received yet" for topic in sorted(self._needed - set(self._skipped))]
         self.status.transition(self.session.update(time.monotonic(), missing, True), self.session.reason)
         self.status.publish()
@@ -110,11 +114,12 @@ class RecorderNode(UmaNode):
         if now > 0:
             for early_topic, early in self._early:
                 self.bag.write(early_topic, now, early)
-            self.num_messages += len(self._early)
             self._early.clear()
+        elif sum(len(early) for _, early in self._early) > MAX_EARLY:
+            del self._early[0]
 
     def diagnose(self) -> dict:
-        return {"messages": self.num_messages, "bag": self.settings.path}
+        return {"messages": self.bag.num_messages, "bag": self.settings.path}
 
     def close(self) -> None:
         self.bag.close()

@@ -27,13 +27,16 @@ with all tracks valid, no images, and both robot and actions present.
 from __future__ import annotations
 
 import json
+import math
 import os
+import zipfile
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 
 from uma.model.inputs import PointSet
+from uma.npyhead import npy_head
 from uma.types import CameraModel
 
 FORMAT = 2
@@ -41,6 +44,9 @@ FORMAT = 2
 
 METRE = 1e-4
 """Metres per unit of the stored point coordinates."""
+
+MAX_RATIO = 1100
+"""Bytes for one byte of an archive that are unpacked; deflate makes at most 1032 of one."""
 
 MOVED_M = 0.01
 """A keypoint moves if it gets farther than this from where it was first seen, metres."""
@@ -181,19 +187,42 @@ def load_episode(path: str | Path) -> Episode:
         EpisodeError: not an episode file, of a newer version, or fields that do not fit together.
     """
     try:
+        _check_members(Path(path))
         with np.load(path, allow_pickle=False) as z:
             meta = json.loads(bytes(z["meta"]).decode())
+            if not isinstance(meta, dict):
+                raise EpisodeError(f"meta: {type(meta).__name__}, must be a mapping")
             version = meta.get("format", 1)
             if version not in (1, FORMAT):
                 raise EpisodeError(f"format {version}: this program reads 1 to {FORMAT}")
             needed = [f.name for f in fields(Episode) if f.name in DTYPES and (version == FORMAT or f.default is not None)]
-            return Episode(meta=meta, **{name: z[name] for name in needed})
+            episode = Episode(meta=meta, **{name: z[name] for name in needed})
+            if episode.meta["camera"] is not None:
+                episode.camera  # noqa: B018  (that it can be made)
+            return episode
     except EpisodeError as e:
         raise EpisodeError(f"{path}: {e}") from e
     except (KeyError, ValueError, OSError, EOFError) as e:
         raise EpisodeError(f"{path}: not an episode of this format: {e}") from e
     except Exception as e:  # zipfile and zlib raise their own kinds on a truncated file
         raise EpisodeError(f"{path}: damaged: {type(e).__name__}: {e}") from e
+
+
+def _check_members(path: Path) -> None:
+    """Refuse an archive whose heads promise more than it holds, before memory is taken for it.
+
+    Raises:
+        EpisodeError: a member is packed more than `MAX_RATIO` to one, or its array is larger than the member.
+    """
+    with zipfile.ZipFile(path) as archive:
+        for info in archive.infolist():
+            if info.file_size > MAX_RATIO * info.compress_size + 1024:
+                raise EpisodeError(f"{info.filename}: {info.file_size} bytes packed into {info.compress_size}, at most {MAX_RATIO} to 1")
+            with archive.open(info) as member:
+                shape, dtype = npy_head(member)
+                size = math.prod(shape) * dtype.itemsize
+                if size > info.file_size:
+                    raise EpisodeError(f"{info.filename}: an array of {size} bytes in {info.file_size}")
 
 
 def list_episodes(folder: str | Path) -> list[Path]:

@@ -22,10 +22,15 @@ from pathlib import Path
 
 import numpy as np
 
+from uma.npyhead import npy_head
 from uma_train.data.episode import DTYPES, EpisodeError, list_episodes, load_episode
 from uma_train.data.store import COUNTS, ROWS, Store, concatenate, row_counts
 
 VERSION = 1
+TAILS = {
+    "xyz": (0, 3), "rgb": (0, 3), "height": (0,), "pose": (4, 4), "target_pose": (4, 4), "tracks": (3,), "static": (3,), "images": (0, 0, 3),
+}  # fmt: skip
+"""Shape of one row of each field; 0 = any length."""
 SHARD_BYTES = 256 * 2**20
 """A shard is closed when it has got this large; packing needs about twice as much memory."""
 
@@ -47,13 +52,45 @@ def _read_index(folder: Path) -> dict | None:
     if not path.exists():
         return None
     try:
-        index = json.loads(path.read_text())
+        index = json.loads(path.read_text("utf-8"))
         version = index["version"]
     except (ValueError, KeyError, TypeError) as e:
         raise EpisodeError(f"{path}: not an index of packed episodes: {e}") from e
+    except RecursionError as e:
+        raise EpisodeError(f"{path}: not an index of packed episodes: nested too deep") from e
     if version != VERSION:
-        raise EpisodeError(f"{path}: version {version}, this program reads {VERSION}; remove the folder to pack anew")
+        raise EpisodeError(f"{path}: version {version!r:.40}, this program reads {VERSION}; remove the folder to pack anew")
+    _check_index(index, path)
     return index
+
+
+def _check_index(index: dict, path: Path) -> None:
+    """Raise `EpisodeError` unless everything that is read of an index is there and of its kind."""
+    shards, episodes = index.get("shards"), index.get("episodes")
+    if not isinstance(shards, list) or not isinstance(episodes, list) or not isinstance(index.get("complete"), bool):
+        raise EpisodeError(f"{path}: must have the lists shards and episodes, and complete, true or false")
+    for i, listed in enumerate(shards):
+        for name in DTYPES:
+            kind = listed.get(name) if isinstance(listed, dict) else None
+            fits = isinstance(kind, list) and len(kind) == 2 and isinstance(kind[0], str) and isinstance(kind[1], list) and 1 <= len(kind[1]) <= 4
+            tail = TAILS.get(name, ())
+            if not fits or not all(_is_count(n) for n in kind[1]) or len(kind[1]) != 1 + len(tail) or any(t and n != t for n, t in zip(kind[1][1:], tail)):
+                raise EpisodeError(f"{path}: shards[{i}].{name}: {kind!r:.80}, must be a dtype and the shape {('N', *(t or 'any' for t in tail))}")
+            if kind[0] != np.dtype(DTYPES[name]).str:
+                raise EpisodeError(f"{path}: shards[{i}].{name}: {kind[0]!r:.40}, must be {np.dtype(DTYPES[name]).str}")
+    for i, e in enumerate(episodes):
+        fits = isinstance(e, dict) and isinstance(e.get("rows"), list) and len(e["rows"]) == len(COUNTS) and all(_is_count(n) for n in e["rows"])
+        if not fits or not isinstance(e.get("file"), list) or not _is_count(e.get("shard")) or e["shard"] >= len(shards):
+            raise EpisodeError(f"{path}: episodes[{i}]: must have file, shard (below {len(shards)}) and rows, {len(COUNTS)} counts")
+        if e["rows"][COUNTS.index("tracks")] != e["rows"][COUNTS.index("steps")] * e["rows"][COUNTS.index("keypoints")]:
+            raise EpisodeError(f"{path}: episodes[{i}].rows: {e['rows']}, the tracks must be steps x keypoints")
+        meta = e.get("meta")
+        if not isinstance(meta, dict) or not {"has_actions", "has_robot", "camera"} <= set(meta) or not isinstance(meta["camera"], dict | None):
+            raise EpisodeError(f"{path}: episodes[{i}].meta: {meta!r:.80}, must have has_actions, has_robot and camera")
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**40
 
 
 def pack(folder: str | Path, out: str | Path, *, shard_bytes: int = SHARD_BYTES, on_episode: Callable[[int, int], None] | None = None) -> bool:
@@ -129,6 +166,8 @@ def open_shards(folder: str | Path) -> Store:
         raise EpisodeError(f"{folder}: no index.json; 'uma pack' writes packed episodes")
     if not index["complete"]:
         raise EpisodeError(f"{folder}: packing was interrupted after {len(index['episodes'])} episodes; run it again, it goes on from there")
+    if not index["episodes"] or not index["shards"]:
+        raise EpisodeError(f"{folder}: packed, and holds no episode")
     shards = []
     for number, listed in enumerate(index["shards"]):
         shard = {}
@@ -136,9 +175,8 @@ def open_shards(folder: str | Path) -> Store:
             path = folder / f"{number:05d}.{name}.npy"
             dtype, shape = listed[name]
             try:
-                # An array without rows cannot be mapped.
-                array = np.load(path, mmap_mode="r" if np.prod(shape) else None, allow_pickle=False)
-            except (OSError, ValueError, EOFError) as e:
+                array = _mapped(path)
+            except Exception as e:  # the head of the file is Python, and may be anything
                 raise EpisodeError(f"{path}: missing or cut short: {e}") from e
             if array.dtype.str != dtype or list(array.shape) != shape:
                 raise EpisodeError(f"{path}: holds {array.dtype.str} {list(array.shape)}, the index says {dtype} {shape}")
@@ -153,6 +191,15 @@ def open_shards(folder: str | Path) -> Store:
             if len(shard[name]) != total[kind]:
                 raise EpisodeError(f"{folder}/{number:05d}.{name}.npy: {len(shard[name])} rows, its episodes have {total[kind]}")
     return Store(shards, counts, shard_of, [e["meta"] for e in index["episodes"]])
+
+
+def _mapped(path: Path) -> np.ndarray:
+    """The array of an ``.npy`` file, memory-mapped; one without entries, which cannot be mapped, is made."""
+    with open(path, "rb") as f:
+        shape, dtype = npy_head(f)
+    if 0 in shape:
+        return np.zeros(shape, dtype)
+    return np.load(path, mmap_mode="r", allow_pickle=False)
 
 
 def open_folder(folder: str | Path, **kwargs) -> Store:

@@ -1,0 +1,135 @@
+"""How old the sensor data is on which the arm acts, hop by hop, on the live simulated graph, with the camera at 15 and at 30 Hz.
+
+    python bench/age.py [--seconds 20] [--rates 15 30] [--checkpoint models/insertion-small] [--json FILE]
+
+Every age is the ROS time at which a message is heard on the bus (of a target: at which it was sent, its stamp) less the stamp of the image that it
+rests on. A target rests on the newest chunk that was heard before it. The clock is the simulation's, in steps of 10 ms, carried on by the steady
+clock between them; it is not slowed for a slow policy. The task is given anew every few seconds, and each chunk is followed as in `uma demo`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import rclpy
+from geometry_msgs.msg import PoseStamped
+from rclpy.node import Node
+from rich.console import Console
+from rich.table import Table
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import Image
+from uma_ros.msg import ActionChunk, PolicyStatus, ReferenceMotion
+
+from uma_ros.convert import seconds
+from uma_ros.graph import Options, insertion
+from uma_ros.names import COMMAND, LATCHED, SENSOR_IN, STATUS, TASK_IN, Topics, _profile
+from uma_ros.resources import find
+from uma_ros.supervisor import Supervisor
+
+HOPS = ("image heard", "chunk heard", "chunk in the base frame heard", "target sent")
+
+
+class Listener:
+    """Hears the bus and keeps the ages, in seconds."""
+
+    def __init__(self) -> None:
+        self.node, self.ages, self.status = Node("age"), defaultdict(list), {}
+        self.task: ReferenceMotion | None = None
+        self._clock: tuple[float, float] | None = None  # simulated, steady
+        self._chunk_stamp = float("-inf")
+        self.is_counting, self.span = False, []
+        t, listen = Topics(), self.node.create_subscription
+        listen(Clock, "/clock", self._on_clock, _profile(1, False))
+        listen(Image, t.rgb, lambda m: self._hear("image heard", m), SENSOR_IN)
+        listen(ActionChunk, t.action_chunk, lambda m: self._hear("chunk heard", m), COMMAND)
+        listen(ActionChunk, t.action_chunk_base, self._on_base_chunk, COMMAND)
+        listen(PoseStamped, t.target_pose, self._on_target, _profile(50, True))
+        listen(ReferenceMotion, t.sim_reference, lambda m: setattr(self, "task", m), LATCHED)
+        listen(PolicyStatus, t.status, lambda m: self.status.update({m.node: m.state}), STATUS)
+        self.out = self.node.create_publisher(ReferenceMotion, t.reference_motion, TASK_IN)
+
+    def _on_clock(self, msg: Clock) -> None:
+        self._clock = seconds(msg.clock), time.monotonic()
+        if self.is_counting:
+            self.span.append(self._clock)
+
+    def _hear(self, hop: str, msg: Image | ActionChunk) -> None:
+        if self.is_counting and self._clock is not None:
+            told, at = self._clock
+            self.ages[hop].append(told + min(time.monotonic() - at, 0.01) - seconds(msg.header.stamp))
+
+    def _on_base_chunk(self, msg: ActionChunk) -> None:
+        self._hear("chunk in the base frame heard", msg)
+        self._chunk_stamp = seconds(msg.header.stamp)
+
+    def _on_target(self, msg: PoseStamped) -> None:
+        if self.is_counting and self.status.get("controller") == PolicyStatus.RUNNING:
+            self.ages["target sent"].append(seconds(msg.header.stamp) - self._chunk_stamp)
+
+    def spin(self, until: float) -> None:
+        while time.monotonic() < until:
+            rclpy.spin_once(self.node, timeout_sec=0.02)
+
+
+def measure(rate: float, length: float, checkpoint: str) -> dict:
+    """Ages with the camera at ``rate`` Hz over ``length`` seconds. Raises RuntimeError if the graph does not come to run."""
+    with tempfile.TemporaryDirectory() as folder:
+        options = Options(seed=3, checkpoint=checkpoint, config=str(find("config/insertion.yaml")), run_dir=folder)
+        specs = {spec.name: spec for spec in insertion(options)}
+        specs["station"].parameters.update({"camera_rate": float(rate), "max_latency": 0.0})
+        specs["camera"].parameters["rate"] = float(rate)
+        with Supervisor(Path(folder) / "log") as supervisor:
+            for spec in specs.values():
+                supervisor.start(spec, options.config)
+            rclpy.init()
+            try:
+                listener = Listener()
+                deadline = time.monotonic() + 120.0
+                while listener.status.get("policy") != PolicyStatus.READY or listener.task is None:
+                    listener.spin(time.monotonic() + 0.1)
+                    if time.monotonic() > deadline or supervisor.dead():
+                        raise RuntimeError(f"the graph does not come to run: {listener.status}, dead: {supervisor.dead()}")
+                listener.out.publish(listener.task)
+                listener.spin(time.monotonic() + 3.0)
+                listener.is_counting = True
+                end = time.monotonic() + length
+                while time.monotonic() < end:
+                    listener.out.publish(listener.task)
+                    listener.spin(min(time.monotonic() + 5.0, end))
+            finally:
+                rclpy.try_shutdown()
+    (sim_a, a), (sim_b, b) = listener.span[0], listener.span[-1]
+    hops = {}
+    for hop in HOPS:
+        ages = np.array(listener.ages[hop]) * 1e3
+        hops[hop] = {"count": len(ages), **{f"p{q}_ms": round(float(np.percentile(ages, q)), 1) if len(ages) else None for q in (50, 95, 99)}}
+    return {"camera_hz": rate, "seconds": length, "real_time_factor": round((sim_b - sim_a) / (b - a), 3), "load": round(os.getloadavg()[0], 2), "hops": hops}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--rates", type=float, nargs="*", default=[15.0, 30.0])
+    parser.add_argument("--checkpoint", default="")
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    rows = [measure(rate, args.seconds, args.checkpoint) for rate in args.rates]
+    table = Table("camera", "real time", "age of the image when", "count", "p50 ms", "p95 ms", "p99 ms")
+    for row in rows:
+        for hop, figures in row["hops"].items():
+            table.add_row(f"{row['camera_hz']:g} Hz", f"{row['real_time_factor']:.2f} x", hop, *(str(v) for v in figures.values()))
+    Console(width=130).print(table)
+    if args.json:
+        args.json.write_text(json.dumps(rows, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,377 @@
+"""Damaged files through every reader: calibrations, references, folders of images, bundles, prompts, bags, episodes and shards, and a gripper's replies."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import yaml
+from fuzz import Target, expect
+from hypothesis import strategies as st
+from mutations import ODD, PATCHES, damaged, trees
+
+from uma.types import InputError
+
+POSE = {"xyz": [0.4, -0.2, 0.6], "xyzw": [0.0, 0.0, 0.0, 1.0]}
+OURS = {
+    "camera_frame": "cam", "base_frame": "fr3_link0", "T_base_cam": POSE, "date": "2026-11-20T12:00:00+00:00",
+    "tools": [{"parent": "fr3_link8", "frame": "tcp", **POSE}],
+}  # fmt: skip
+DROID = {"23897859_left": {"pose": [0.3, 0.5, 0.4, -1.9, 0.2, 0.8], "timestamp": 1.7e9}, "23897859_right": {"pose": [0.0] * 6, "timestamp": 1.7e9}}
+EPISODES = {"LAB+1+2023-08-17": {"23897859": [0.3, 0.5, 0.4, -1.9, 0.2, 0.8], "23897859_metric_type": "IoU", "relative_path": "success/2023"}}
+REFERENCE = {
+    "frame": "fr3_link0",
+    "object_label": "spoon",
+    "keypoints": [{"waypoints": [[0.45, -0.1, 0.03], [0.45, -0.1, 0.2]], "phase": [0.0, 1.0], "is_valid": [True, True]}] * 3,
+}
+CAMERA = {"width": 8, "height": 6, "fx": 7.0, "fy": 7.0, "cx": 3.5, "cy": 2.5, "frame": "cam"}
+
+
+@cache
+def folder() -> Path:
+    """Where the cases are written; the system's own clearing takes it away."""
+    return Path(tempfile.mkdtemp(prefix="fuzz"))
+
+
+def _reader(name: str, read: Callable[[Path], Any], refusal: type[Exception], place: Callable[[Path], Path] = lambda p: p) -> Callable[[bytes], bool]:
+    """Write a case to ``name`` and read it; what is refused must name the file."""
+
+    def run(data: bytes) -> bool:
+        path = folder() / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        try:
+            read(place(path))
+        except refusal as error:
+            text = str(error)
+            expect(place(path).name in text, f"the file is not named: {text[:200]}")
+            expect(len(text) < 2000, f"a message of {len(text)} characters")
+            expect("can't allocate" not in text and "MemoryError" not in text, f"memory was asked for: {text[:200]}")
+            return False
+        return True
+
+    return run
+
+
+def _json(tree: Any) -> bytes:
+    return json.dumps(tree, default=str, skipkeys=True).encode()
+
+
+def _yaml(tree: Any) -> bytes:
+    return yaml.dump(tree, Dumper=_NoAliases).encode()
+
+
+class _NoAliases(yaml.SafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def texts(tree: Any, write: Callable[[Any], bytes]) -> st.SearchStrategy[bytes]:
+    """A valid file with values changed, with something put behind it, or with its bytes damaged."""
+    whole = write(tree)
+    behind = st.sampled_from([p.encode() for p in PATCHES]).map(lambda p: whole + p)
+    return st.one_of(trees(tree).map(write), trees(tree).map(write), behind, damaged(whole), st.sampled_from([b"", b"[" * 400, b"- " * 400]))
+
+
+def _text_targets() -> list[Target]:
+    from uma_ros.calibrate import read_poses
+    from uma_ros.calibration import load_calibration
+    from uma_ros.hardware.folder import read_camera
+    from uma_ros.reference import load_reference
+
+    def calibration(path: Path) -> None:
+        found = load_calibration(path)
+        expect(np.isfinite(found.T_base_cam).all() and np.abs(found.T_base_cam[:3, 3]).max() <= 10.0, "a camera out of reach")
+        expect(isinstance(found.camera_frame, str) and bool(found.camera_frame), f"camera_frame {found.camera_frame!r}")
+        _ = found.date and found.date.timestamp()
+
+    return [
+        Target("calibration, ours", texts(OURS, _yaml), _reader("ours.yaml", calibration, InputError), 0.8),
+        Target("calibration, DROID", texts(DROID, _json), _reader("calibration_info.json", calibration, InputError)),
+        Target("calibration, episodes", texts(EPISODES, _json), _reader("cam2base_extrinsics.json", calibration, InputError)),
+        Target("reference file", texts(REFERENCE, _yaml), _reader("reference.yaml", load_reference, InputError), 0.8),
+        Target("camera.yaml", texts(CAMERA, _yaml), _reader("camera.yaml", read_camera, InputError), 0.5),
+        Target("poses.yaml", texts({"a": POSE, "b": POSE}, _yaml), _reader("poses.yaml", read_poses, InputError), 0.5),
+    ]
+
+
+# -- pictures -----------------------------------------------------------------------------------------------------------------
+
+
+def _picture_targets() -> list[Target]:
+    from PIL import Image
+
+    from uma_ros.hardware.folder import read_depth, read_image
+
+    def stored(name: str, save: Callable[[Path], None]) -> bytes:
+        save(folder() / name)
+        return (folder() / name).read_bytes()
+
+    rgb = stored("a.png", lambda p: Image.fromarray(np.arange(6 * 8 * 3, dtype=np.uint8).reshape(6, 8, 3)).save(p))
+    depth = stored("a.depth.png", lambda p: Image.fromarray(np.full((6, 8), 900, np.uint16)).save(p))
+    npy = stored("a.depth.npy", lambda p: np.save(p, np.full((6, 8), 0.9, np.float32)))
+
+    def heads(claim: tuple) -> bytes:
+        head = f"{{'descr': {claim[0]!r}, 'fortran_order': False, 'shape': {claim[1]}, }}".encode().ljust(117) + b"\n"
+        return b"\x93NUMPY\x01\x00" + len(head).to_bytes(2, "little") + head + b"\0" * 64
+
+    shapes = st.sampled_from(["(999999, 999999)", "(-1, 5)", "(6, 8)", "(2**70, 1)", "()", "(10**9,)", "'x'", "(1.5, 2)", "(0, 0)"])
+    claims = st.tuples(st.sampled_from(["<f4", "|O", ">f4", "<f8", "x", "<c16", "|V9"]), shapes).map(heads)
+    return [
+        Target("colour.png", damaged(rgb), _reader("b.png", read_image, InputError)),
+        Target("depth.png", damaged(depth), _reader("b.depth.png", read_depth, InputError)),
+        Target("depth.npy", st.one_of(damaged(npy), claims), _reader("b.depth.npy", read_depth, InputError)),
+    ]
+
+
+# -- checkpoints --------------------------------------------------------------------------------------------------------------
+
+
+@cache
+def _bundle() -> dict[str, bytes]:
+    """The files of a tiny bundle."""
+    import torch
+
+    from uma.checkpoint.bundle import Contract, save_bundle
+    from uma.model.config import tiny
+    from uma.model.inputs import Normalization
+    from uma.model.uma import Uma
+
+    torch.manual_seed(0)
+    path = folder() / "good"
+    save_bundle(path, Uma(tiny(), Normalization()), Contract(), training={}, card="For a test.\n")
+    return {p.name: p.read_bytes() for p in path.iterdir()}
+
+
+def _bundle_targets() -> list[Target]:
+    from uma.checkpoint.bundle import FILES, BundleError, load_bundle
+    from uma.checkpoint.prompt import Prompt, PromptError, load_prompt, save_prompt
+
+    good = _bundle()
+    trees_of = {name: json.loads(good[name]) for name in ("config.json", "normalization.json", "manifest.json")}
+
+    def run(case: tuple[str, bytes, bool]) -> bool:
+        name, data, is_honest = case
+        path, files = folder() / "bundle", {**good, name: data}
+        if is_honest and name != "manifest.json":  # hashes that fit: what is behind them is tried
+            files["manifest.json"] = _json({"sha256": {n: hashlib.sha256(files[n]).hexdigest() for n in FILES}, "training": {}})
+        path.mkdir(exist_ok=True)
+        for file, content in files.items():
+            (path / file).write_bytes(content)
+        try:
+            load_bundle(path)
+        except BundleError as error:
+            expect(str(path) in str(error) and len(str(error)) < 4000, f"the bundle is not named: {str(error)[:200]}")
+            expect("allocate" not in str(error), f"memory was asked for: {error}")
+            return False
+        return True
+
+    def head(changes: tuple[str, list]) -> bytes:
+        """Weights whose head says something else of one tensor."""
+        weights = good["model.safetensors"]
+        size = int.from_bytes(weights[:8], "little")
+        listed = json.loads(weights[8 : 8 + size])
+        listed[sorted(listed)[1]][changes[0]] = changes[1]
+        text = json.dumps(listed).encode()
+        return len(text).to_bytes(8, "little") + text + weights[8 + size :]
+
+    sizes = [
+        "width",
+        "heads",
+        "layers",
+        "horizon",
+        "max_keypoints",
+        "task_tokens",
+        "group_size",
+        "task_layers",
+        "groups",
+        "ffn_ratio",
+        "separate_layers",
+        "history",
+    ]
+
+    def enlarged(case: tuple[str, Any]) -> bytes:
+        tree = json.loads(good["config.json"])
+        tree["model"][case[0]] = case[1]
+        return _json(tree)
+
+    heads = st.tuples(
+        st.sampled_from(["shape", "data_offsets", "dtype"]), st.sampled_from([[10**9, 10**9], [], [0], [2**63], "F32", "F8_E4M3", [-1, 4], None])
+    ).map(head)
+    grown = st.tuples(st.sampled_from(sizes), st.sampled_from([0, -1, 10**9, 4096, 10**30, [10**9, 10**9], [10**9], 1.5, "8", None])).map(enlarged)
+    contents = st.one_of(
+        *(st.tuples(st.just(name), st.one_of(trees(tree).map(_json), damaged(good[name]))) for name, tree in trees_of.items()),
+        st.tuples(st.just("config.json"), grown),
+        st.tuples(st.just("model.safetensors"), st.one_of(damaged(good["model.safetensors"]), heads)),
+    )
+    cases = st.tuples(contents, st.sampled_from([True, True, True, False])).map(lambda c: (*c[0], c[1]))
+    import torch
+
+    save_prompt(folder() / "prompt.safetensors", Prompt(torch.zeros(4, 32), "abc", "fold", {"steps": 3}))
+    prompt = (folder() / "prompt.safetensors").read_bytes()
+    return [Target("bundle", cases, run, 0.15), Target("prompt", damaged(prompt), _reader("p.safetensors", load_prompt, PromptError))]
+
+
+# -- bags ---------------------------------------------------------------------------------------------------------------------
+
+
+def _bag_targets() -> list[Target]:
+    import fuzz_messages as m
+    from rclpy.serialization import serialize_message
+    from std_msgs.msg import String
+
+    from uma_ros.bagfile import bag_topics
+    from uma_ros.bags import recorded_settings
+    from uma_ros.bagwriter import BagWriter
+    from uma_ros.episode import TOPICS, read_episode
+    from uma_ros.names import STATUS
+
+    said = {"node": "policy", "parameters": {"seed": 1, "num_steps": 8}, "checkpoint_id": "x"}
+    messages = {
+        TOPICS.action_chunk: m.chunk(m.CAMERA), TOPICS.predicted_motion: m.motion(), TOPICS.active_reference: m.reference(), TOPICS.robot_pose: m.pose(),
+        "/tf_static": m.transforms(), TOPICS.configuration: String(data=yaml.safe_dump(said)), TOPICS.camera_info: m.info(), TOPICS.joint_states: m.joints(),
+        TOPICS.sim_outcome: String(data="verdict: success\n"),
+    }  # fmt: skip
+
+    def make(path: Path, change: dict[str, Any] | None = None) -> None:
+        bag = BagWriter(path)
+        for topic, msg in messages.items():
+            bag.add_topic(topic, type(msg), STATUS)
+        for i in range(3):
+            for topic, msg in {**messages, **(change or {})}.items():
+                bag.write(topic, 1_700_000_000_000_000_000 + i, msg if isinstance(msg, bytes) else serialize_message(msg))
+        bag.close()
+
+    make(folder() / "bag")
+    files = {p.name: p.read_bytes() for p in (folder() / "bag").iterdir()}
+
+    def read(path: Path) -> bool:
+        try:
+            bag_topics(path)
+            recorded_settings(read_episode(path))
+        except InputError as error:
+            expect("bag" in str(error) or "configuration" in str(error) or ":" in str(error), f"nothing is named: {error}")
+            expect("MemoryError" not in str(error), f"memory was asked for: {error}")
+            return False
+        return True
+
+    def run_file(case: tuple[str, bytes]) -> bool:
+        path = folder() / "broken_bag"
+        path.mkdir(exist_ok=True)
+        for name, data in {**files, case[0]: case[1]}.items():
+            (path / name.replace("bag", "broken_bag") if name.endswith(".mcap") else path / name).write_bytes(data)
+        meta = (path / "metadata.yaml").read_bytes().replace(b"bag.mcap", b"broken_bag.mcap")
+        (path / "metadata.yaml").write_bytes(meta)
+        return read(path)
+
+    def run_content(case: tuple[str, bytes]) -> bool:
+        import shutil
+
+        shutil.rmtree(folder() / "odd_bag", ignore_errors=True)
+        make(folder() / "odd_bag", {case[0]: case[1]})
+        return read(folder() / "odd_bag")
+
+    metadata = yaml.safe_load(files["metadata.yaml"])
+    in_files = st.one_of(
+        *(st.tuples(st.just(name), damaged(data)) for name, data in files.items()), st.tuples(st.just("metadata.yaml"), trees(metadata).map(_yaml))
+    )
+    words = st.one_of(st.sampled_from(PATCHES), trees(said).map(lambda t: _yaml(t).decode())).map(
+        lambda text: serialize_message(String(data=text.replace("\0", " ")))
+    )
+    in_messages = st.one_of(
+        st.sampled_from(sorted(messages)).flatmap(lambda topic: st.tuples(st.just(topic), damaged(serialize_message(messages[topic])))),
+        st.tuples(st.just(TOPICS.configuration), words),
+    )
+    return [Target("bag, its files", in_files, run_file, 0.4), Target("bag, its messages", in_messages, run_content, 0.12)]
+
+
+# -- training data ------------------------------------------------------------------------------------------------------------
+
+
+def _episode_targets() -> list[Target]:
+    from unit.episodes import episode
+
+    from uma_train.data import shards
+    from uma_train.data.episode import EpisodeError, load_episode, save_episode
+
+    home = folder() / "episodes"
+    home.mkdir()
+    save_episode(home / "a.npz", episode(0))
+    archive = (home / "a.npz").read_bytes()
+    shards.pack(home, folder() / "packed")
+    files = {p.name: p.read_bytes() for p in (folder() / "packed").iterdir() if p.suffix in (".npy", ".json")}
+    index = json.loads(files["index.json"])
+
+    def run(case: tuple[str, bytes]) -> bool:
+        path = folder() / "shards"
+        path.mkdir(exist_ok=True)
+        for name, data in {**files, case[0]: case[1]}.items():
+            (path / name).write_bytes(data)
+        try:
+            store = shards.open_shards(path)
+            _ = [store[i] for i in range(len(store))]
+        except EpisodeError as error:
+            expect(len(str(error)) < 4000, f"a message of {len(str(error))} characters")
+            return False
+        return True
+
+    def odd_meta(tree: Any) -> bytes:
+        from io import BytesIO
+
+        out = BytesIO()
+        with np.load(home / "a.npz") as z:
+            np.savez(out, **{k: z[k] for k in z.files if k != "meta"}, meta=np.frombuffer(_json(tree), np.uint8))
+        return out.getvalue()
+
+    with np.load(home / "a.npz") as z:
+        meta = json.loads(bytes(z["meta"]))
+    names = sorted(n for n in files if n != "index.json")
+    in_shards = st.one_of(
+        st.tuples(st.just("index.json"), st.one_of(trees(index).map(_json), damaged(files["index.json"]))),
+        st.sampled_from(names).flatmap(lambda n: st.tuples(st.just(n), damaged(files[n][:4000]))),
+    )
+    return [
+        Target("episode", st.one_of(damaged(archive), trees(meta).map(odd_meta)), _reader("e.npz", load_episode, EpisodeError), 1.0),
+        Target("shards", in_shards, run, 1.0),
+    ]
+
+
+# -- a gripper's replies ------------------------------------------------------------------------------------------------------
+
+
+def _gripper_target() -> Target:
+    from uma_ros.hardware.robotiq import GripperSession, Robotiq, RobotiqSettings
+
+    def run(replies: list) -> bool:
+        left = list(replies)
+
+        def read(*_: Any, **__: Any) -> Any:
+            answer = left.pop() if left else None
+            if isinstance(answer, Exception):
+                raise answer
+            return answer if answer is None else SimpleNamespace(isError=lambda: answer == "refused", registers=answer)
+
+        client = SimpleNamespace(connect=lambda: True, close=lambda: None, read_holding_registers=read, write_registers=read)
+        session = GripperSession(Robotiq(RobotiqSettings(), lambda _: client))
+        for i in range(len(replies) + 1):
+            session.cycle(100.0 * i)
+            opening = session.opening()
+            expect(opening is None or 0.0 <= opening <= 1.0, f"an opening of {opening}")
+        expect(bool(session.trouble), "a link that says nothing wrong after its last reply")
+        return session.status is not None
+
+    words = st.one_of(st.lists(st.integers(0, 0xFFFF), min_size=3, max_size=3), st.lists(st.integers(-5, 2**33), max_size=5), st.sampled_from(
+        [None, "refused", [None] * 3, ["a"] * 3, [0.5] * 3, b"abc", OSError("gone"), ValueError("odd"), TimeoutError(), ODD[7], [10**400] * 3]
+    ))  # fmt: skip
+    return Target("gripper's replies", st.lists(words, min_size=1, max_size=8), run)
+
+
+def file_targets() -> list[Target]:
+    return [*_text_targets(), *_picture_targets(), *_bundle_targets(), *_bag_targets(), *_episode_targets(), _gripper_target()]

@@ -1,0 +1,323 @@
+"""Real nodes, made once in a ROS domain of their own and never spun: their callbacks and services are called one by one with what must not pass."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import rclpy
+from fake_policy import FakePolicy, FakeTask
+from fuzz import Target, expect
+from fuzz_messages import CAMERA, chunk, image, info, joints, motion, pose, reference, transforms
+from hypothesis import strategies as st
+from mutations import INF, NAN, ODD, WORDS, changed
+from std_msgs.msg import String
+from uma_ros.msg import PolicyStatus
+from uma_ros.srv import PredictMotion
+
+from uma.control.session import Session, State
+from uma.control.settings import check_settings, flatten, replaced
+from uma.geometry.se3 import make_pose
+from uma.types import InputError
+from uma_ros.calibration import Calibration, save_calibration
+from uma_ros.convert import stamp_from
+from uma_ros.feeds import TopicFeed, TopicSettings
+from uma_ros.frames import StaticFrames
+from uma_ros.gripper import goal_to
+from uma_ros.parameters import NODES, settings_of
+
+AWAY = 0.6
+"""Metres within which a pose can be of the same arm."""
+
+
+class Heard:
+    """In the place of a publisher."""
+
+    def __init__(self) -> None:
+        self.messages: list[Any] = []
+
+    def publish(self, msg: Any) -> None:
+        self.messages.append(msg)
+
+
+@cache
+def station() -> SimpleNamespace:
+    """A controller, a policy with a scripted model, and the extrinsics, as they would run; for as long as the process lives."""
+    from uma_ros.nodes.controller import ControllerNode
+    from uma_ros.nodes.extrinsics import ExtrinsicsNode
+    from uma_ros.nodes.policy import PolicyNode
+
+    file = Path(tempfile.mkdtemp(prefix="fuzz")) / "calibration.yaml"
+    save_calibration(Calibration(CAMERA, "fr3_link0", make_pose(np.eye(3), np.zeros(3)), date=datetime.now(UTC)), file)
+    words = ["controller:autostart:=true", "controller:max_departure:=0.1", f'extrinsics:calibration:="{file}"', "policy:require_controller:=false"]
+    rclpy.init(args=["--ros-args", "--log-level", "fatal", *(w for word in words for w in ("-p", word))])
+    controller, extrinsics = ControllerNode(), ExtrinsicsNode()
+    policy = PolicyNode(lambda settings: (FakePolicy(), FakePolicy()))
+    controller._out, controller.gripper = Heard(), SimpleNamespace(send=lambda closed: True, trouble="", overdue=lambda now: "")
+    extrinsics._out, policy._chunks = Heard(), Heard()
+    return SimpleNamespace(controller=controller, extrinsics=extrinsics, policy=policy)
+
+
+def close() -> None:
+    """End them, for whoever starts ROS in this process after this."""
+    if station.cache_info().currsize:
+        for node in vars(station()).values():
+            node.close()
+            node.destroy_node()
+        station.cache_clear()
+        rclpy.try_shutdown()
+
+
+def _now() -> float:
+    return time.time()
+
+
+def _fresh_controller() -> Any:
+    """The controller with an arm at rest, a calibration and nothing to do."""
+    node = station().controller
+    node.session, node._out.messages, node.frames = Session(True), [], StaticFrames()
+    node._forget()
+    node.measured, node.T_robot_ee, node._held, node._departed, node._reference = None, None, "", "", None
+    node.watchdog._heard.clear()
+    node._last_tick, node._chunk_heard = None, float("-inf")
+    node._on_tf(transforms())
+    node._on_pose(pose(_now()))
+    node._on_joints(joints(_now()))
+    node.status.message.num_refused = 0
+    return node
+
+
+# -- chunks that must not pass ------------------------------------------------------------------------------------------------
+
+
+def _set(path: str, value: Any) -> Any:
+    def change(msg: Any) -> None:
+        *heads, last = path.split(".")
+        for head in heads:
+            msg = msg.poses[int(head[6:-1])] if head.startswith("poses[") else getattr(msg, head)
+        setattr(msg, last, value)
+
+    return change
+
+
+def _many(count: int) -> Any:
+    return lambda msg: setattr(msg, "poses", list(msg.poses) * count)
+
+
+numbers = st.sampled_from([NAN, INF, -INF, 1e9, -1e300])
+places = st.builds("poses[{}].{}.{}".format, st.integers(0, 15), st.sampled_from(["position", "orientation"]), st.sampled_from("xyz"))
+bad_chunks = st.one_of(
+    st.tuples(places, numbers).map(lambda c: (c[0].rpartition(".")[0], _set(*c))),
+    st.sampled_from([0, 17]).map(lambda n: ("poses", _many(n))),
+    st.sampled_from([[], [0.0] * 15, [2.0] * 16, [NAN] * 16, [-1.0] + [0.0] * 15]).map(lambda v: ("gripper", _set("gripper", v))),
+    st.sampled_from([NAN, INF, 0.0, -15.0, 1e9]).map(lambda v: ("rate_hz", _set("rate_hz", v))),
+    st.sampled_from([w for w in WORDS if w != "fr3_link0"]).map(lambda v: ("header.frame_id", _set("header.frame_id", v))),
+    st.sampled_from(["", "panda_hand_tcp", "爪", "b" * 300]).map(lambda v: ("ee_frame", _set("ee_frame", v))),
+    st.sampled_from([17, 10**6, 2**32 - 1]).map(lambda v: ("num_committed", _set("num_committed", v))),
+    st.sampled_from([0.0, -5.0, 1e9, 2e9]).map(lambda t: ("header.stamp", _set("header.stamp", stamp_from(t)))),
+)
+"""(word that must be in the refusal, what to do to a good chunk of this moment)."""
+
+others = st.sampled_from(["pose", "joints", "tf", "motion", "task"]).flatmap(
+    lambda kind: st.tuples(st.just(kind), changed({"pose": pose, "joints": joints, "tf": transforms, "motion": motion, "task": reference}[kind]()))
+)
+
+
+def _say(node: Any, kind: str, msg: Any) -> None:
+    {"pose": node._on_pose, "joints": node._on_joints, "tf": node._on_tf, "motion": node._on_motion, "task": node._on_task}[kind](msg)
+
+
+def _bad_chunk(change: Any) -> Any:
+    msg = chunk("fr3_link0", _now())
+    change(msg)
+    return msg
+
+
+def _controller_at_rest(case: list) -> bool:
+    """Bad chunks and changed messages of every other kind: no target is ever sent."""
+    node = _fresh_controller()
+    for kind, content in case:
+        if kind == "chunk":
+            word, change = content
+            node._on_chunk(_bad_chunk(change))
+            refused = node.status.message.refused
+            expect(node.status.message.num_refused > 0 and word.split("[")[0] in refused, f"a bad {word}: {refused!r:.200}")
+        else:
+            _say(node, kind, content[0])
+        node._tick()
+    expect(not node._out.messages, f"{len(node._out.messages)} targets after bad input alone")
+    return False
+
+
+def _controller_that_follows(case: list) -> bool:
+    """The same while the arm stands at its goal: targets stay where they were, or end."""
+    node = _fresh_controller()
+    node._on_chunk(chunk("fr3_link0", _now()))
+    for kind, content in case:
+        if kind == "chunk":
+            node._on_chunk(_bad_chunk(content[1]))
+        elif kind != "tf":  # where the tool sits is not doubted
+            _say(node, kind, content[0])
+        node._tick()
+    for msg in node._out.messages:
+        p, there = msg.pose.position, pose().pose.position
+        moved = np.linalg.norm([p.x - there.x, p.y - there.y, p.z - there.z])
+        # A changed pose of the robot may move the hold to where the arm says that it is, never by itself further.
+        expect(np.isfinite(moved) and moved < (2e-3 if all(k == "chunk" for k, _ in case) else AWAY), f"a target {moved:.3f} m off")
+    return bool(node._out.messages)
+
+
+def _services(case: str) -> bool:
+    """Calls in any order leave a state that has a name."""
+    from std_srvs.srv import Trigger
+
+    node = _fresh_controller()
+    for letter in case:
+        call = {"s": node._start, "p": node._stop, "r": node._recover, "c": node._confirm}.get(letter)
+        if call is not None:
+            expect(bool(call(Trigger.Request(), Trigger.Response()).message), "an answer without words")
+        elif letter == "b":
+            node._on_chunk(_bad_chunk(lambda m: setattr(m, "ee_frame", "")))
+        node._tick()
+    expect(isinstance(node.session.state, State) and not node._out.messages, "a target without a chunk")
+    return True
+
+
+# -- the other nodes ----------------------------------------------------------------------------------------------------------
+
+
+def _policy_node(case: list) -> bool:
+    """Changed messages of every kind into the policy: it goes on, and refuses in words."""
+    node = station().policy
+    node.status.message.num_refused, before = 0, len(node._chunks.messages)
+    for kind, (msg, _) in case:
+        if hasattr(msg, "header") and msg.header.stamp == stamp_from(1.7e9):
+            msg.header.stamp = stamp_from(_now())
+        {
+            "rgb": lambda m: node._on_image("rgb", "rgb", m), "depth": lambda m: node._on_image("depth", "depth", m), "info": node._on_info, "pose": node._on_pose,
+            "joints": node._on_joints, "tf": node._on_tf, "reference": node._on_reference, "instruction": node._on_instruction, "status": node._on_status,
+            "goal": lambda m: node._on_goal("rgb", "goal", m), "goal_depth": lambda m: node._on_goal("depth", "goal_depth", m),
+        }[kind](msg)  # fmt: skip
+    node._tick()
+    expect(node.worker.failure is None, f"the policy's thread died of {node.worker.failure!r}")
+    refused = node.status.message.num_refused
+    expect(not refused or "refused: " in node.status.message.refused, "a refusal without words")
+    expect(len(node._chunks.messages) == before, "a chunk out of bad input")
+    return not refused
+
+
+def _predict_motion(case: tuple) -> bool:
+    """The service, with a task in force."""
+    node = station().policy
+    node.worker._task, node.worker._motion_policy = FakeTask(np.zeros((2, 3)), np.zeros((2, 3))), FakePolicy()
+    try:
+        answer = node._on_predict_motion(PredictMotion.Request(chunk=case[0]), PredictMotion.Response())
+    finally:
+        node.worker._task = None
+    expect(answer.success or bool(answer.message), "no answer and no words")
+    return answer.success
+
+
+def _extrinsics_node(case: tuple) -> bool:
+    node = station().extrinsics
+    node._out.messages, node.status.message.num_refused = [], 0
+    node._on_chunk(case[0])
+    expect(bool(node._out.messages) != bool(node.status.message.num_refused), "neither passed on nor refused, or both")
+    for msg in node._out.messages:
+        expect(msg.header.frame_id == "fr3_link0" and len(msg.poses) == len(msg.gripper), "a chunk that is none")
+    return bool(node._out.messages)
+
+
+def _topic_feed(case: list) -> bool:
+    """The camera node over another driver's topics."""
+    out = Heard()
+    node = SimpleNamespace(settings=SimpleNamespace(topics=SimpleNamespace(rgb="/a", depth="/b", camera_info="/c", depth_info="/d")), listen=lambda *_: None)
+    feed = TopicFeed(node, SimpleNamespace(publish=lambda *m: out.publish(m)), TopicSettings())
+    for kind, (msg, _) in case:
+        feed._on_info(msg) if kind == "info" else feed._on_image(kind, msg)
+    for rgb, depth, _ in out.messages:
+        expect((rgb.width, rgb.height) == (depth.width, depth.height), "a pair of two sizes")
+    feed.diagnose()
+    return bool(out.messages)
+
+
+def _station_target(case: tuple) -> bool:
+    """What the simulated arm obeys: never a target that is not finite."""
+    from uma_ros.nodes.station import StationNode
+
+    said: list[str] = []
+    topics = SimpleNamespace(target_pose="/target_pose")
+    me = SimpleNamespace(
+        station=SimpleNamespace(base_frame="fr3_link0"), T_link8_tcp=np.eye(4), target=None, settings=SimpleNamespace(topics=topics),
+        status=SimpleNamespace(refuse=lambda topic, error: said.append(str(error))),
+    )  # fmt: skip
+    StationNode._on_target(me, case[0])
+    expect((me.target is None) == bool(said), "neither taken nor refused")
+    expect(me.target is None or np.isfinite(me.target).all(), "a target that is not finite")
+    return me.target is not None
+
+
+def _gripper_goal(case: tuple) -> bool:
+    """The gripper node's decision on a goal."""
+    from rclpy.action import GoalResponse
+
+    from uma_ros.nodes.gripper import GripperNode
+
+    asked, said = [], []
+    session = SimpleNamespace(goto=lambda *wish: asked.append(wish) or 1)
+    topics = SimpleNamespace(gripper="/gripper")
+    settings = SimpleNamespace(action="ParallelGripperCommand", topics=topics)
+    me = SimpleNamespace(settings=settings, session=session, status=SimpleNamespace(refuse=lambda topic, text: said.append(text)))
+    answer = GripperNode._on_goal(me, case[0])
+    expect((answer == GoalResponse.ACCEPT) == bool(asked) and bool(asked) != bool(said), "neither taken nor refused")
+    return bool(asked)
+
+
+def _parameters(case: tuple[str, str, Any]) -> bool:
+    """A parameter of any node with any value: an error that names it, or settings within their ranges."""
+    node, key, value = case
+    settings = settings_of(node)
+    try:
+        check_settings(replaced(settings, {key: value}))
+    except InputError as error:
+        expect(key.split(".")[-1] in str(error), f"{key} is not named: {error}")
+        return False
+    return True
+
+
+def node_targets() -> list[Target]:
+    kinds = {
+        "rgb": image("rgb"), "depth": image("depth"), "info": info(), "pose": pose(), "joints": joints(), "tf": transforms(), "reference": reference(),
+        "instruction": String(data="put it away"), "status": PolicyStatus(node="controller"), "goal": image("rgb"), "goal_depth": image("depth"),
+    }  # fmt: skip
+
+    def any_of(*names: str) -> st.SearchStrategy:
+        return st.lists(st.sampled_from(names).flatmap(lambda n: st.tuples(st.just(n), changed(kinds[n]))), min_size=1, max_size=4)
+
+    bad = st.lists(st.one_of(st.tuples(st.just("chunk"), bad_chunks), others), min_size=1, max_size=5)
+    keys = [(node, key) for node in NODES for key in flatten(settings_of(node))]
+    values = st.one_of(st.sampled_from(ODD[:-1]), st.integers(-(2**31), 2**31), st.floats(), st.text(max_size=8), st.booleans())
+    return [
+        Target("controller at rest", bad, _controller_at_rest, 2.0),
+        Target("controller that follows", bad, _controller_that_follows, 1.0),
+        Target("controller's services", st.text("sprcbt", max_size=8), _services, 0.4),
+        Target("policy node", any_of(*kinds), _policy_node, 1.5),
+        Target("srv predict_motion", changed(chunk(CAMERA)), _predict_motion, 0.5),
+        Target("extrinsics node", changed(chunk(CAMERA)), _extrinsics_node, 0.7),
+        Target("camera from topics", any_of("rgb", "depth", "info"), _topic_feed, 0.7),
+        Target("simulated arm's target", changed(pose()), _station_target, 0.5),
+        Target("gripper's goal", changed(goal_to("ParallelGripperCommand", _wish())), _gripper_goal, 0.5),
+        Target("parameters", st.tuples(st.sampled_from(keys), values).map(lambda c: (*c[0], c[1])), _parameters, 1.0),
+    ]
+
+
+def _wish() -> Any:
+    from uma_ros.gripper import Wish
+
+    return Wish(0.5, 0.1, 20.0)

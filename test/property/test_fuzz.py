@@ -1,0 +1,52 @@
+"""Generated input at every door, in small number; `fuzz.py` runs as many as asked for. And that each kind of break is seen."""
+
+import math
+
+import pytest
+import yaml
+from fuzz import Target, fuzz, targets
+from hypothesis import strategies as st
+
+from uma.types import InputError
+
+CASES = {"bundle": 3, "bag, its files": 4, "bag, its messages": 2}
+"""Slow ones; of all others, 9."""
+
+
+@pytest.fixture(scope="module")
+def doors():
+    import fuzz_nodes
+
+    yield {target.name: target for target in targets()}
+    fuzz_nodes.close()
+
+
+def test_nothing_breaks(doors):
+    found = {name: fuzz(target, CASES.get(name, 9), 1) for name, target in doors.items()}
+    broken = [f"{name}: {kind}: {example}" for name, result in found.items() for kind, example in result.broken.items()]
+    assert not broken, "\n".join(broken)
+    assert sum(r.cases for r in found.values()) > 300 and sum(r.refused for r in found.values()) > 120 and sum(r.accepted for r in found.values()) > 50
+
+
+@pytest.mark.parametrize("name, module, attribute, worse, words", [
+    ("reference file", "uma_ros.textfile", "parse_yaml", lambda text, what: yaml.safe_load(text), "Error in"),
+    ("robot pose", "fuzz_messages", "check_state_pose", lambda msg, frame: [msg.pose.position.x / (msg.pose.position.x or 1.0) * math.nan], "not finite"),
+    ("controller at rest", "uma_ros.nodes.controller", "check_age", lambda *_: None, "a bad header.stamp"),
+    ("episode", "uma_train.data.episode", "_check_members", lambda path: bytearray(80 * 2**20) and None, "MiB"),
+])  # fmt: skip
+def test_a_door_that_lets_too_much_through_is_caught(doors, monkeypatch, name, module, attribute, worse, words):
+    import importlib
+
+    monkeypatch.setattr(importlib.import_module(module), attribute, worse)
+    result = fuzz(doors[name], 5 if name == "episode" else 60, 2)
+    assert any(words in f"{kind} {example}" for kind, example in result.broken.items()), result
+
+
+def test_an_error_that_names_nothing_is_caught():
+    from fuzz_messages import _refused_by_field, pose
+
+    def refuse(msg):
+        raise InputError("no")
+
+    result = fuzz(Target("vague", st.just((pose(), ())), _refused_by_field(refuse)), 1, 0)
+    assert any("no field is named" in kind for kind in result.kinds)

@@ -1,0 +1,45 @@
+"""The robot node as a process, with std_msgs in the place of franka_msgs, which is on no package index, and an arm that recovers when it is asked to.
+
+It hears std_msgs/String on its topic of states: "reflex" puts the arm into one, anything else is a sign of life.
+"""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
+import fake_franka_ros  # noqa: E402
+from fake_franka_ros import Arm, Errors  # noqa: E402
+from rclpy.serialization import deserialize_message  # noqa: E402
+from std_msgs.msg import String  # noqa: E402
+
+from uma_ros.franka_ros import FrankaSteps  # noqa: E402
+from uma_ros.nodes import robot  # noqa: E402
+from uma_ros.runtime import run_node  # noqa: E402
+
+ARM = Arm()
+
+
+def state(data: bytes, kind: type) -> SimpleNamespace:
+    """A FrankaRobotState as far as the node looks at it."""
+    if deserialize_message(data, kind).data == "reflex" and not ARM.in_reflex:
+        ARM.reflex()
+    errors = Errors(cartesian_reflex=ARM.in_reflex)
+    return SimpleNamespace(robot_mode=4 if ARM.in_reflex else 2, control_command_success_rate=1.0, current_errors=errors, last_motion_errors=Errors())
+
+
+class FakeRobotNode(robot.RobotNode):
+    def create_client(self, kind, name, **options):
+        known = getattr(kind, "__name__", "") in fake_franka_ros.SERVICES
+        return ARM.create_client(kind, name) if known else super().create_client(kind, name, **options)
+
+
+if __name__ == "__main__":
+    fake_franka_ros.install(SimpleNamespace(setitem=lambda where, key, value: where.__setitem__(key, value)))
+    sys.modules["franka_msgs.msg"] = ModuleType("franka_msgs.msg")
+    sys.modules["franka_msgs.msg"].FrankaRobotState = String
+    robot.deserialize_message, robot.FrankaSteps = state, partial(FrankaSteps, action_client=ARM.action_client)
+    sys.exit(run_node(FakeRobotNode))

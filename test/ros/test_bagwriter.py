@@ -1,0 +1,122 @@
+"""Bags on a disk that takes no more: whole up to then. And damaged bags, refused by name."""
+
+import os
+import resource
+import subprocess
+import sys
+
+import pytest
+from harness import ROOT
+from rclpy.serialization import serialize_message
+from std_msgs.msg import String
+
+from uma.types import InputError
+from uma_ros.bagfile import bag_topics, read_bag
+from uma_ros.bagwriter import BagWriter
+from uma_ros.episode import read_episode
+from uma_ros.names import STATUS
+
+FILL = """
+import os, resource, sys
+from pathlib import Path
+from rclpy.serialization import serialize_message
+from std_msgs.msg import String
+from uma_ros.bagwriter import BagWriter
+from uma_ros.names import STATUS
+bag = BagWriter(sys.argv[1])
+bag.add_topic("/a", String, STATUS)
+path = next(Path(sys.argv[1]).glob("*.mcap"))
+for i in range(400):
+    data = serialize_message(String(data=os.urandom(20_000).hex()))
+    if i == 200:
+        spare = int(sys.argv[2])
+        resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + spare, resource.RLIM_INFINITY))
+    if not bag.write("/a", 10**18 + i, data):
+        break
+bag.close()
+print(i, bag.num_messages, bag.trouble)
+"""
+
+
+@pytest.mark.parametrize("spare", [0, 700, 300_000])
+def test_when_the_disk_takes_no_more_the_bag_is_whole_up_to_then(tmp_path, spare):
+    ended = subprocess.run([sys.executable, "-c", FILL, str(tmp_path / "bag"), str(spare)], capture_output=True, text=True, timeout=120, cwd=ROOT)
+    assert ended.returncode == 0, ended.stderr
+    stopped, kept, trouble = ended.stdout.strip().split(" ", 2)
+    assert trouble.startswith("the disk takes no more") and "not even" not in trouble
+    assert 100 < int(kept) <= int(stopped) < 399
+    times = [t for _, t, _ in read_bag(tmp_path / "bag", {"/a": String})]
+    assert times == [10**18 + i for i in range(int(kept))], "the messages until then, each once"
+    assert bag_topics(tmp_path / "bag") == {"/a": ("std_msgs/msg/String", int(kept))}
+    assert not (tmp_path / "bag/.reserve").exists()
+
+
+def bag(path, *messages):
+    """A bag of (topic, message)."""
+    writer = BagWriter(path)
+    for topic, msg in dict(messages).items():
+        writer.add_topic(topic, type(msg), STATUS)
+    for i, (topic, msg) in enumerate(messages):
+        writer.write(topic, 10**18 + i, serialize_message(msg))
+    writer.close()
+    return path
+
+
+def test_a_bag_without_its_metadata_is_read_all_the_same(tmp_path):
+    path = bag(tmp_path / "bag", ("/a", String(data="x")))
+    (path / "metadata.yaml").unlink()
+    assert [m.data for _, _, m in read_bag(path, {"/a": String})] == ["x"]
+
+
+def test_a_damaged_bag_is_refused_by_name(tmp_path):
+    path = bag(tmp_path / "bag", *[("/a", String(data="x" * 100))] * 50)
+    file = next(path.glob("*.mcap"))
+    whole = file.read_bytes()
+    for data in (whole[:200], whole[:-1], whole[:300] + b"\xff" * 60 + whole[360:], b""):
+        file.write_bytes(data)
+        with pytest.raises(InputError, match="^bag .*bag"):
+            list(read_bag(path, {"/a": String}))
+
+
+def test_another_type_on_a_topic_is_named(tmp_path):
+    from std_msgs.msg import Header
+
+    path = bag(tmp_path / "bag", ("/a", String(data="x")))
+    with pytest.raises(InputError, match="/a: std_msgs/msg/String, must be std_msgs/msg/Header"):
+        list(read_bag(path, {"/a": Header}))
+
+
+@pytest.mark.parametrize("text", ["[1, 2]", "verdict: ok", "x: !!int ''", "a: &a [*a]", "node"])
+def test_a_configuration_that_is_none_is_named(tmp_path, text):
+    path = bag(tmp_path / "bag", ("/uma/configuration", String(data=text)))
+    with pytest.raises(InputError, match="/uma/configuration"):
+        read_episode(path)
+
+
+def test_on_a_small_file_system_too(tmp_path):
+    """As above with a real one that is full, where that may be mounted."""
+    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "none", str(tmp_path)], capture_output=True).returncode:
+        pytest.skip("mounting a file system is not permitted here")
+    try:
+        assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
+        writer = BagWriter(tmp_path / "bag")
+        writer.add_topic("/a", String, STATUS)
+        count = 0
+        while writer.write("/a", 10**18 + count, serialize_message(String(data=os.urandom(20_000).hex()))):
+            count += 1
+            assert count < 1000
+        kept = writer.num_messages
+        assert "No space left" in writer.trouble and 50 < kept <= count
+        assert len(list(read_bag(tmp_path / "bag", {"/a": String}))) == kept and (tmp_path / "bag/metadata.yaml").exists()
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+def test_a_record_longer_than_its_file_takes_no_memory(tmp_path):
+    path = bag(tmp_path / "bag", ("/a", String(data="x")))
+    file = next(path.glob("*.mcap"))
+    data = bytearray(file.read_bytes())
+    data[9:17] = (10**12).to_bytes(8, "little")
+    file.write_bytes(data)
+    with pytest.raises(InputError, match="a record of 1000000000000 bytes in a file of"):
+        bag_topics(path)

@@ -1,0 +1,110 @@
+"""Files from outside that are made to harm a reader: refused by name, before memory is taken."""
+
+import time
+
+import numpy as np
+import pytest
+
+from uma.types import InputError
+from uma_ros.calibrate import read_poses
+from uma_ros.calibration import load_calibration
+from uma_ros.hardware.folder import read_camera
+from uma_ros.reference import load_reference
+from uma_ros.textfile import MAX_YAML, numbers, parse_json, parse_yaml, text_of
+
+BOMB = "a: &a [0,0,0,0,0,0,0,0,0,0]\n" + "".join(f"{c}: &{c} [{','.join(['*' + p] * 10)}]\n" for p, c in zip("abcdefgh", "bcdefghi"))
+
+
+@pytest.mark.parametrize("text, words", [
+    ("x: !!int ''", "no YAML"),
+    ("x: !!timestamp foo", "no YAML"),
+    ("x: !!bool maybe", "no YAML"),
+    ("x: 2026-13-40", "no YAML: ValueError"),
+    ("x: &a [*a]", "alias \\*a is not allowed"),
+    (BOMB, "alias \\*a is not allowed"),
+    ("[" * 500, "nested over 40 deep"),
+    ("- " * 500, "nested over 40 deep"),
+    ("x: 1\n? [a]\n: b", "no YAML"),
+    ("a" * (MAX_YAML + 1), f"limit {MAX_YAML}"),
+])  # fmt: skip
+def test_whatever_yaml_does_it_is_an_input_error(text, words):
+    began = time.monotonic()
+    with pytest.raises(InputError, match=f"^the file: .*{words}"):
+        parse_yaml(text, "the file")
+    assert time.monotonic() - began < 30.0, "it is refused, and not worked on"
+
+
+def test_json_that_is_nested_too_deep_is_an_input_error():
+    with pytest.raises(InputError, match="^the file: no JSON"):
+        parse_json("[" * 200_000, "the file")
+
+
+@pytest.mark.parametrize("value", [[0.0, 1.0], [0.0, 1.0, "2"], [0.0, 1.0, True], [0.0, 1.0, float("nan")], [0.0, 1.0, 10**400], "123", None, [[0.0], [1.0], [2.0]]])
+def test_numbers_are_finite_and_as_many_as_asked_for(value):
+    assert np.array_equal(numbers([0, 1.5, -2], "xyz", 3), [0.0, 1.5, -2.0])
+    with pytest.raises(InputError, match="^xyz: .*must be 3 finite numbers"):
+        numbers(value, "xyz", 3)
+
+
+def test_names_are_short_texts():
+    assert text_of("cam", "frame") == "cam"
+    for value in ("", "x" * 257, 5, None, ["cam"]):
+        with pytest.raises(InputError, match="^frame: "):
+            text_of(value, "frame")
+
+
+OURS = "camera_frame: {frame}\nbase_frame: b\nT_base_cam: {{xyz: [0, 0, {z}], xyzw: [0, 0, 0, 1]}}\n{more}"
+
+
+@pytest.mark.parametrize("change, words", [
+    ({"z": "!!float 1e9"}, "T_base_cam.xyz: .*within 10 m"),
+    ({"z": ".nan"}, "T_base_cam.xyz: .*finite"),
+    ({"frame": "[c]"}, "camera_frame: "),
+    ({"more": "date: 5"}, "date: 5, must be a date"),
+    ({"more": "date: soon"}, "date: "),
+    ({"more": "tools: 5"}, "tools: 5, must be a list"),
+    ({"more": "tools: [5]"}, r"tools\[0\]: 5, must have parent"),
+    ({"more": "tools: [{parent: [a], frame: b, xyz: [0, 0, 0], xyzw: [0, 0, 0, 1]}]"}, r"tools\[0\].parent"),
+])  # fmt: skip
+def test_a_calibration_of_ours_names_what_is_wrong(tmp_path, change, words):
+    path = tmp_path / "c.yaml"
+    path.write_text(OURS.format(**{"frame": "c", "z": "0", "more": "", **change}))
+    with pytest.raises(InputError, match=f"c.yaml: {words}"):
+        load_calibration(path)
+
+
+def test_a_date_without_a_time_is_a_date(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text(OURS.format(frame="c", z="0", more="date: 2026-11-20"))
+    assert load_calibration(path).date.isoformat() == "2026-11-20T00:00:00+00:00"
+
+
+@pytest.mark.parametrize("text, words", [
+    ("frame: b\nkeypoints: 5", "keypoints: 5, must be a list of 1 to 16"),
+    ("frame: b\nkeypoints: [{waypoints: [[0, 0, 0]], phase: abc}]", r"keypoints\[0\].phase"),
+    ("frame: b\nkeypoints: [{waypoints: [[0, 0, 0]], phase: [[0, 1]]}]", r"keypoints\[0\].phase"),
+    ("frame: b\nkeypoints: [{waypoints: [[0, 0, 0]], is_valid: [2]}]", r"keypoints\[0\].is_valid"),
+    ("frame: b\nkeypoints: [{waypoints: [[0, 0, 0], [0, 0]]}]", r"keypoints\[0\].waypoints\[1\]"),
+    ("frame: b\nkeypoints: [{waypoints: [[0, 0, 99]]}]", r"keypoints\[0\].waypoints\[0\].*5.0 m"),
+    ("frame: ''\nkeypoints: [{waypoints: [[0, 0, 0]]}]", "frame: "),
+    ("frame: b\nkeypoints: 2026-99-99", "no YAML"),
+    ("\x00\xff", "r.yaml"),
+])  # fmt: skip
+def test_a_reference_file_names_what_is_wrong(tmp_path, text, words):
+    path = tmp_path / "r.yaml"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(InputError, match=f"r.yaml.*{words}|{words}"):
+        load_reference(path)
+
+
+def test_intrinsics_and_poses_are_finite_numbers(tmp_path):
+    for name, text, read in (
+        ("camera.yaml", "{width: 8, height: 6, fx: .nan, fy: 7, cx: 3, cy: 2}", read_camera),
+        ("camera.yaml", "{width: true, height: 6, fx: 7, fy: 7, cx: 3, cy: 2}", read_camera),
+        ("camera.yaml", "{width: 8, height: 6, fx: 7, fy: 7, cx: 3, cy: 2, frame: [a]}", read_camera),
+        ("camera.yaml", "!!int ''", read_camera),
+        ("poses.yaml", f"a: {{xyz: [0, 0, {10**400}], xyzw: [0, 0, 0, 1]}}", read_poses),
+    ):
+        (tmp_path / name).write_text(text)
+        with pytest.raises(InputError, match=name):
+            read(tmp_path / name)

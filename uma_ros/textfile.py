@@ -1,0 +1,108 @@
+"""YAML and JSON from people and from the wire: bounded before they are parsed, and whatever is wrong with them is an `InputError`."""
+
+from __future__ import annotations
+
+import json
+import math
+import reprlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from uma.types import InputError
+
+MAX_YAML = 4 * 1024 * 1024
+"""Bytes of YAML that are parsed."""
+MAX_DEPTH = 40
+"""Levels of YAML; a configuration has five."""
+MAX_JSON = 256 * 1024 * 1024
+"""Bytes of JSON that are parsed; the calibrations of DROID's 36,000 episodes are some 20 MB."""
+
+
+class _Loader(yaml.SafeLoader):
+    """Without aliases: a few of them, each of several others, are more values than any memory holds. And not deeper than `MAX_DEPTH`."""
+
+    depth = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        event = self.peek_event()
+        if isinstance(event, yaml.events.AliasEvent):
+            raise yaml.composer.ComposerError(None, None, f"alias *{event.anchor[:40]} is not allowed here", event.start_mark)
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise yaml.composer.ComposerError(None, None, f"nested over {MAX_DEPTH} deep", event.start_mark)
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+
+def parse_yaml(text: str, what: str) -> Any:
+    """The value of a YAML text.
+
+    Raises:
+        InputError: beginning with ``what``: no YAML, too long, too deep, or with an alias.
+    """
+    if len(text) > MAX_YAML:
+        raise InputError(f"{what}: {len(text)} characters, limit {MAX_YAML}")
+    try:
+        return yaml.load(text, _Loader)
+    except yaml.YAMLError as error:
+        raise InputError(f"{what}: no YAML: {error}") from None
+    except Exception as error:  # for tags such as !!int and !!timestamp, PyYAML lets out what its constructors happen to raise; and too deep a nesting
+        raise InputError(f"{what}: no YAML: {type(error).__name__}: {str(error)[:200]}") from None
+
+
+def parse_json(text: str, what: str) -> Any:
+    """The value of a JSON text. Raises `InputError`, beginning with ``what``: no JSON, or too deep."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{what}: no JSON: {str(error)[:200]}") from None
+
+
+def read_value(path: Path, what: str) -> Any:
+    """The value of a file, JSON where its name ends so, else YAML.
+
+    Raises:
+        InputError: beginning with ``what`` and the path: unreadable, too large, no UTF-8, or as `parse_yaml` and `parse_json` say.
+    """
+    name, is_json = f"{what} {path}".strip(), path.suffix == ".json"
+    limit = MAX_JSON if is_json else MAX_YAML
+    try:
+        size = path.stat().st_size
+        if size > limit:
+            raise InputError(f"{name}: {size} bytes, limit {limit}")
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{name}: {error}") from None
+    return (parse_json if is_json else parse_yaml)(text, name)
+
+
+def numbers(value: Any, name: str, count: int | None = None, most: int = 64) -> np.ndarray:
+    """``(n,)`` float64 from a list of numbers.
+
+    Args:
+        count: n; None = 0 to ``most``.
+
+    Raises:
+        InputError: naming ``name``: not a list of that many finite numbers.
+    """
+    asked = f"{count} finite numbers" if count is not None else f"a list of at most {most} finite numbers"
+    fits = isinstance(value, list) and (len(value) == count if count is not None else len(value) <= most)
+    if not fits or not all(is_number(v) for v in value):
+        raise InputError(f"{name}: {reprlib.repr(value)}, must be {asked}")
+    return np.array([float(v) for v in value])
+
+
+def is_number(value: Any) -> bool:
+    """A finite number that a float64 holds; bools are none."""
+    return isinstance(value, float) and math.isfinite(value) or isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**300
+
+
+def text_of(value: Any, name: str, most: int = 256) -> str:
+    """A name out of a file. Raises `InputError` naming ``name``: not a text of 1 to ``most`` characters."""
+    if not isinstance(value, str) or not 1 <= len(value) <= most:
+        raise InputError(f"{name}: {reprlib.repr(value)}, must be a text of 1 to {most} characters")
+    return value
