@@ -59,6 +59,10 @@ def station() -> SimpleNamespace:
     rclpy.init(args=["--ros-args", "--log-level", "fatal", *(w for word in words for w in ("-p", word))])
     controller, extrinsics = ControllerNode(), ExtrinsicsNode()
     policy = PolicyNode(lambda settings: (FakePolicy(), FakePolicy()))
+    for node in (controller, extrinsics, policy):
+        node.trigger_configure()
+        assert node.failure is None, node.failure
+        node.trigger_activate()
     controller._out, controller.gripper = Heard(), SimpleNamespace(send=lambda closed: True, trouble="", overdue=lambda now: "")
     extrinsics._out, policy._chunks = Heard(), Heard()
     return SimpleNamespace(controller=controller, extrinsics=extrinsics, policy=policy)
