@@ -42,7 +42,14 @@ class PolicyWorker:
     """
 
     def __init__(
-        self, load: Callable[[], tuple[Any, Any]], listener: Listener, buffer: FrameBuffer, frames: StaticFrames, replan_steps: int, predict_motion: bool, prefix: int = 0
+        self,
+        load: Callable[[], tuple[Any, Any]],
+        listener: Listener,
+        buffer: FrameBuffer,
+        frames: StaticFrames,
+        replan_steps: int,
+        predict_motion: bool,
+        prefix: int = 0,
     ) -> None:
         self.wake = threading.Condition()
         self.failure: Exception | None = None

@@ -48,7 +48,9 @@ class ControllerSettings:
     base_frame: str = setting("fr3_link0", "base frame of the robot; chunks must be in it")
     robot_ee_frame: str = setting("fr3_link8", "the frame that the robot's Cartesian controller places")
     blend_s: float = setting(0.2, "s; time over which a new chunk takes over; with ensemble, gains its weight", 0.0, 2.0)
-    ensemble: float = setting(0.0, "decay of the weight by chunk of age, where all chunks of a task that have an action now are averaged; 0 = only the newest one counts", 0.0, 10.0)
+    ensemble: float = setting(
+        0.0, "decay of the weight by chunk of age, where all chunks of a task that have an action now are averaged; 0 = only the newest one counts", 0.0, 10.0
+    )
     lead_s: float = setting(0.0, "s; how far ahead of its due time an action is commanded, for an arm that lags", 0.0, 0.5)
     max_chunk_age: float = setting(1.0, "s; a chunk from an older observation is refused", 0.05, 10.0, live=True)
     max_state_age: float = setting(0.3, "s; older robot state is refused, longer silence is a HOLD", 0.005, 10.0, live=True)
