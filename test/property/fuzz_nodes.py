@@ -258,6 +258,7 @@ def _station_target(case: tuple) -> bool:
     said: list[str] = []
     topics = SimpleNamespace(target_pose="/target_pose")
     me = SimpleNamespace(
+        is_active=True,
         station=SimpleNamespace(base_frame="fr3_link0"), T_link8_tcp=np.eye(4), target=None, settings=SimpleNamespace(topics=topics),
         status=SimpleNamespace(refuse=lambda topic, error: said.append(str(error))),
     )  # fmt: skip
@@ -277,7 +278,7 @@ def _gripper_goal(case: tuple) -> bool:
     session = SimpleNamespace(goto=lambda *wish: asked.append(wish) or 1)
     topics = SimpleNamespace(gripper="/gripper")
     settings = SimpleNamespace(action="ParallelGripperCommand", topics=topics)
-    me = SimpleNamespace(settings=settings, session=session, status=SimpleNamespace(refuse=lambda topic, text: said.append(text)))
+    me = SimpleNamespace(is_active=True, settings=settings, session=session, status=SimpleNamespace(refuse=lambda topic, text: said.append(text)))
     answer = GripperNode._on_goal(me, case[0])
     expect((answer == GoalResponse.ACCEPT) == bool(asked) and bool(asked) != bool(said), "neither taken nor refused")
     return bool(asked)

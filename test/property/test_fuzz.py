@@ -24,7 +24,8 @@ def doors():
 def test_nothing_breaks(doors):
     found = {name: fuzz(target, CASES.get(name, 9), 1) for name, target in doors.items()}
     broken = [f"{name}: {kind}: {example}" for name, result in found.items() for kind, example in result.broken.items()]
-    assert not broken, "\n".join(broken)
+    if broken:
+        pytest.fail("\n".join(broken))  # an assert would show every door, at length
     assert sum(r.cases for r in found.values()) > 300 and sum(r.refused for r in found.values()) > 120 and sum(r.accepted for r in found.values()) > 50
 
 
