@@ -43,8 +43,8 @@ def rewrite(path, name, text):
     ("model", {"layers": 255}, "tensors for a configuration of"),
     ("model", {"heads": 0}, "heads: 0"),
     ("model", {"groups": []}, "groups"),
-    ("model", {"width": 16384, "heads": 2}, "has shape"),
-    ("model", {"horizon": 1000}, "has shape .* the configuration says"),
+    ("model", {"width": 16384, "heads": 2}, "weights of width 32, the configuration says 16384"),
+    ("model", {"horizon": 1000}, "size mismatch for step"),
     ("contract", {"rate_hz": 0.0}, "rate_hz: 0.0"),
     ("contract", {"ee_frame": ""}, "ee_frame: empty"),
 ])  # fmt: skip

@@ -98,7 +98,7 @@ class LanguageConfig:
     sha256: str = ""
 
     def __post_init__(self) -> None:
-        within(self, {"layers": (0, 64), "max_tokens": (1, 4096), "embedding": (1, 16384)})
+        within(self, {"layers": (0, 64), "max_tokens": (1, 4096), "embedding": (1, 4096)})
         if self.kind not in ("none", "words", "siglip2"):
             raise ValueError(f"language.kind '{self.kind}': must be 'none', 'words' or 'siglip2'")
         if self.kind == "siglip2" and not self.path:
@@ -157,7 +157,7 @@ class ModelConfig:
 
     LIMITS = {
         "width": (1, 16384), "heads": (1, 256), "layers": (1, 256), "ffn_ratio": (1, 16), "horizon": (1, 1024), "max_keypoints": (1, 1024), "task_tokens": (1, 1024),
-        "groups": (1, 65536), "group_size": (1, 1024), "group_widths": (1, 16384), "task_layers": (0, 64),
+        "groups": (1, 65536), "group_size": (1, 1024), "group_widths": (1, 4096), "task_layers": (0, 64),
     }  # fmt: skip
     """Far beyond any model of this kind."""
 
