@@ -10,7 +10,7 @@ from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironment
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from uma_ros.graph import GRAPHS, Options
+from uma_ros.graph import GRAPHS, Options, enclave
 from uma_ros.resources import find
 
 HELP = {
@@ -40,7 +40,10 @@ def describe(graph: str) -> LaunchDescription:
             values[name] = given[name].lower() in ("true", "1", "yes")
         values["run_dir"] = given["run_dir"] or str(Path.home() / ".ros/uma" / datetime.now().strftime("%Y-%m-%d_%H-%M-%S"))
         return [
-            Node(package=spec.package, executable=spec.name, name=spec.name, output="screen", parameters=[values["config"], spec.parameters])
+            Node(
+                package=spec.package, executable=spec.name, name=spec.name, output="screen", parameters=[values["config"], spec.parameters],
+                ros_arguments=enclave(spec.name),
+            )  # fmt: skip
             for spec in GRAPHS[graph](Options(**values))
         ]
 

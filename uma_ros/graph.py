@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -84,9 +85,13 @@ class NodeSpec:
             return [self.name]
         words = [sys.executable, "-m", self.module, "--ros-args", "-r", f"__node:={self.name}", "--params-file", config]
         for key, value in self.parameters.items():
-            text = json.dumps(value)
-            words += ["-p", f"{key}:={text}"]
-        return words
+            words += ["-p", f"{key}:={json.dumps(value)}"]
+        return words + enclave(self.name)
+
+
+def enclave(name: str) -> list[str]:
+    """Where security is on, the arguments that give a node its own enclave of config/sros2_policy.xml."""
+    return ["--enclave", f"/{name}"] if os.environ.get("ROS_SECURITY_ENABLE", "").lower() == "true" else []
 
 
 def _node(name: str, **parameters: Any) -> NodeSpec:
