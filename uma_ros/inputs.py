@@ -148,5 +148,5 @@ def check_age(stamp_ns: int, now_ns: int, max_age: float) -> None:
 def check_state_pose(msg: PoseStamped, base_frame: str) -> np.ndarray:
     """``(4, 4)`` of a robot pose. Raises `InputError` for another frame than the base or a malformed pose."""
     if msg.header.frame_id != base_frame:
-        raise InputError(f"header.frame_id: {msg.header.frame_id!r}, must be {base_frame!r}")
+        raise InputError(f"header.frame_id: {msg.header.frame_id!r:.80}, must be {base_frame!r}")
     return pose_from(msg.pose, "pose")

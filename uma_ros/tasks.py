@@ -86,7 +86,7 @@ class FromGoal:
     def encode(self, policy: Any, observation: Observation, lookup: Lookup, stamp: Time) -> Encoded:
         for name, msg in (("", self.rgb), ("depth ", self.depth)):
             if msg.header.frame_id != observation.camera.frame:
-                raise InputError(f"{name}header.frame_id: {msg.header.frame_id!r}, must be the camera's, {observation.camera.frame!r}")
+                raise InputError(f"{name}header.frame_id: {msg.header.frame_id!r:.80}, must be the camera's, {observation.camera.frame!r}")
         try:
             reference = match_goal(observation, rgb_from(self.rgb), depth_from(self.depth), self.matcher, max_keypoints=policy.contract.max_keypoints, object_label="goal image")
         except ModuleNotFoundError as error:

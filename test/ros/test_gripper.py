@@ -228,7 +228,7 @@ def test_a_server_that_does_not_answer_is_said_and_asked_again():
 
     client = GripperClient.__new__(GripperClient)
     client._client = SimpleNamespace(server_is_ready=lambda: True, send_goal_async=send)
-    client._action, client._max_effort, client.trouble, client._asked, client._since = "GripperCommand", 40.0, "", None, None
+    client._action, client.max_effort, client.trouble, client._asked, client._since = "GripperCommand", 40.0, "", None, None
     assert not client.overdue(time.monotonic()), "nothing was asked"
     assert client.send(True) and len(sent) == 1
     now = time.monotonic()

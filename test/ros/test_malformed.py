@@ -154,6 +154,7 @@ CASES = {
     "chunk, camera frame to the controller": ("chunk_base", "controller", on(chunk, header__frame_id="zed_left_camera_frame_optical"), ["header.frame_id", "zed_left", "'fr3_link0'"]),
     "chunk, unknown end effector": ("chunk_base", "controller", on(chunk, ee_frame="panda_hand_tcp"), ["ee_frame", "panda_hand_tcp", "robotiq_2f85_tcp"]),
     "chunk, no end effector": ("chunk_base", "controller", on(chunk, ee_frame=""), ["ee_frame", "empty"]),
+    "chunk, of another place on the tool": ("chunk_base", "controller", on(chunk, ee_frame="fr3_link8"), ["ee_frame", "'fr3_link8'", "sits elsewhere"]),
     "chunk, gripper out of range": ("chunk_base", "controller", on(chunk, gripper=[2.0] * 16), ["gripper", "2.", "[0, 1]"]),
     "chunk, rate zero": ("chunk_base", "controller", on(chunk, rate_hz=0.0), ["rate_hz", "0.0", "[1, 1000]"]),
     "chunk, stale": ("chunk_base", "controller", on(chunk, header__stamp=old), ["header.stamp", "30", "limit 1 s"]),

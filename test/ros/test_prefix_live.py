@@ -18,7 +18,8 @@ from uma_ros.msg import ActionChunk, ReferenceMotion
 from uma.control.settings import flatten
 from uma.geometry.se3 import invert, make_pose
 from uma_ros import bags, convert
-from uma_ros.bagfile import BagWriter, bag_topics, read_bag, type_name
+from uma_ros.bagfile import bag_topics, read_bag, type_name
+from uma_ros.bagwriter import BagWriter
 from uma_ros.frames import StaticFrames
 from uma_ros.inputs import FrameBuffer
 from uma_ros.names import GRIPPER_JOINT, TASK_IN, Topics

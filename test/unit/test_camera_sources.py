@@ -1,6 +1,7 @@
 """Sources of frames: the ZED through a stand-in for its SDK, a folder, and the session that opens, reopens and counts."""
 
 import sys
+import tracemalloc
 import zlib
 
 import fake_sl
@@ -220,3 +221,20 @@ def test_a_picture_whose_head_promises_more_than_its_bytes_can_hold_allocates_no
     (tmp_path / "a.png").write_bytes(data)
     with pytest.raises(InputError, match="a.png: ValueError: 4000x4000 pixels in .* promises more"):
         read_image(tmp_path / "a.png")
+
+
+def test_a_part_of_a_picture_that_promises_a_gigabyte_is_given_none(tmp_path):
+    Image.fromarray(np.zeros((6, 8, 3), np.uint8)).save(tmp_path / "a.png")
+    data = bytearray((tmp_path / "a.png").read_bytes())
+    at = data.index(b"IDAT")
+    data[at - 4 : at] = (2**30).to_bytes(4, "big")
+    (tmp_path / "a.png").write_bytes(data)
+    tracemalloc.start()
+    try:
+        try:
+            read_image(tmp_path / "a.png")
+        except InputError:
+            pass
+        assert tracemalloc.get_traced_memory()[1] < 20 * 2**20
+    finally:
+        tracemalloc.stop()

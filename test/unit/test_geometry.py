@@ -76,6 +76,8 @@ def test_plane_is_found_under_clutter_and_faces_the_camera():
     assert plane[:3] @ n > 0.9999 and plane[3] == pytest.approx(0.7, abs=0.002)
     with pytest.raises(ValueError, match="at least 50"):
         fit_plane(table[:10])
+    with pytest.raises(ValueError, match="on one line"):
+        fit_plane(np.linspace([0, 0, 0.5], [0, 0, 0.9], 500))
 
 
 def test_farthest_points_spread_and_voxels_thin():

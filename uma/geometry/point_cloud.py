@@ -13,7 +13,7 @@ def fit_plane(points: np.ndarray, *, tolerance: float = 0.006, hypotheses: int =
         (the origin has positive height).
 
     Raises:
-        ValueError: fewer than 50 points.
+        ValueError: fewer than 50 points, or all on one line.
     """
     if len(points) < 50:
         raise ValueError(f"plane: {len(points)} valid points, at least 50 are needed")
@@ -23,6 +23,8 @@ def fit_plane(points: np.ndarray, *, tolerance: float = 0.006, hypotheses: int =
     normals = np.cross(triples[:, 1] - triples[:, 0], triples[:, 2] - triples[:, 0])
     norms = np.linalg.norm(normals, axis=1)
     keep = norms > 1e-6
+    if not keep.any():
+        raise ValueError("plane: all points lie on one line")
     normals = normals[keep] / norms[keep, None]
     offsets = -(normals * triples[keep, 0]).sum(1)
     votes = (np.abs(sample @ normals.T + offsets) < tolerance).sum(0)

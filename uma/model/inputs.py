@@ -50,7 +50,10 @@ def point_set(observation: Observation, config: PointConfig) -> PointSet:
     if len(keep) < 200:
         raise InputError(f"depth: {len(keep)} valid pixels nearer than {config.range_m} m, at least 200 are needed")
     cloud, rgb = cloud[keep], rgb[keep]
-    plane = fit_plane(cloud)
+    try:
+        plane = fit_plane(cloud)
+    except ValueError as error:
+        raise InputError(f"depth: {error}") from None
     height = (cloud @ plane[:3] + plane[3]).astype(np.float32)
     is_near = ((cloud - observation.T_cam_ee[:3, 3]) ** 2).sum(1) < config.near_m**2
     above = (height > config.table_m) & (is_near | (height < config.height_m))

@@ -8,6 +8,7 @@ NAME.depth.npy       depth, float32, metres, NaN invalid
 
 from __future__ import annotations
 
+import io
 import reprlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,7 +57,7 @@ def read_image(path: Path) -> np.ndarray:
     from PIL import Image
 
     try:
-        with Image.open(path) as picture:  # reads the head of the file only
+        with Image.open(_in_memory(path)) as picture:  # reads the head only
             _check_size(picture.size, path)
             return np.array(picture.convert("RGB"))
     except Exception as error:  # a damaged picture makes Pillow's decoders raise of every kind
@@ -68,9 +69,8 @@ def read_depth(path: Path) -> np.ndarray:
     from PIL import Image
 
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise ValueError(f"{path.stat().st_size} bytes, limit {MAX_BYTES}")
         if path.suffix == ".npy":
+            _check_bytes(path)
             with open(path, "rb") as file:
                 npy_head(file)
             raw = np.load(path, allow_pickle=False, mmap_mode="r")  # mapped: a head that promises more than the file holds is an error
@@ -79,7 +79,7 @@ def read_depth(path: Path) -> np.ndarray:
             depth = np.array(raw)
             depth[~(np.isfinite(depth) & (depth > 0))] = np.nan
             return depth
-        with Image.open(path) as picture:
+        with Image.open(_in_memory(path)) as picture:
             _check_size(picture.size, path)
             if not picture.mode.startswith("I"):
                 raise ValueError(f"mode {picture.mode}, must be 16 bit")
@@ -87,6 +87,17 @@ def read_depth(path: Path) -> np.ndarray:
         return np.where(raw == 0, np.float32(np.nan), raw.astype(np.float32) * np.float32(1e-3))
     except Exception as error:  # as above; and NumPy's head of a file is Python that may be anything
         raise InputError(f"{path}: {type(error).__name__}: {error}") from None
+
+
+def _check_bytes(path: Path) -> None:
+    if path.stat().st_size > MAX_BYTES:
+        raise ValueError(f"{path.stat().st_size} bytes, limit {MAX_BYTES}")
+
+
+def _in_memory(path: Path) -> io.BytesIO:
+    """Pillow asks for as many bytes as the head of a part promises, and a file makes room for all of them before it looks whether it has them."""
+    _check_bytes(path)
+    return io.BytesIO(path.read_bytes())
 
 
 def _check_size(size: tuple[int, int], path: Path) -> None:

@@ -185,7 +185,7 @@ class ControllerNode(UmaNode):
         try:
             chunk = chunk_from(msg)
             if chunk.frame != self.settings.base_frame:
-                raise InputError(f"header.frame_id: {chunk.frame!r}, must be {self.settings.base_frame!r}")
+                raise InputError(f"header.frame_id: {chunk.frame!r:.80}, must be {self.settings.base_frame!r}")
             check_age(nanoseconds(msg.header.stamp), self.get_clock().now().nanoseconds, self.settings.max_chunk_age)
             try:
                 T_robot_ee = self.frames.lookup(self.settings.robot_ee_frame, chunk.ee_frame)

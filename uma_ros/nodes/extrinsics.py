@@ -73,7 +73,7 @@ class ExtrinsicsNode(UmaNode):
         try:
             chunk = chunk_from(msg)
             if chunk.frame != c.camera_frame:
-                raise InputError(f"header.frame_id: {chunk.frame!r}, must be {c.camera_frame!r}, the frame of the calibration")
+                raise InputError(f"header.frame_id: {chunk.frame!r:.80}, must be {c.camera_frame!r}, the frame of the calibration")
             moved = chunk.transformed(c.T_base_cam, c.base_frame)
         except InputError as error:
             self.status.refuse(self.settings.topics.action_chunk, error)

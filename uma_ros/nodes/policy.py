@@ -229,7 +229,7 @@ class PolicyNode(UmaNode):
             check_image(msg, kind)
             camera = self.buffer.info
             if camera is not None and msg.header.frame_id != camera.header.frame_id:
-                raise InputError(f"header.frame_id: {msg.header.frame_id!r}, must be the camera's, {camera.header.frame_id!r}")
+                raise InputError(f"header.frame_id: {msg.header.frame_id!r:.80}, must be the camera's, {camera.header.frame_id!r}")
             if camera is not None and (msg.width, msg.height) != (camera.width, camera.height):
                 raise InputError(f"width x height: {msg.width}x{msg.height}, must be {camera.width}x{camera.height} as the camera's")
             self._goal[kind] = (msg, time.monotonic())

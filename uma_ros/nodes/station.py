@@ -171,7 +171,7 @@ class StationNode(UmaNode):
             return
         try:
             if msg.header.frame_id != self.station.base_frame:
-                raise InputError(f"header.frame_id: {msg.header.frame_id!r}, must be {self.station.base_frame!r}")
+                raise InputError(f"header.frame_id: {msg.header.frame_id!r:.80}, must be {self.station.base_frame!r}")
             self.target = pose_from(msg.pose, "pose") @ self.T_link8_tcp
         except InputError as error:
             self.status.refuse(self.settings.topics.target_pose, error)
