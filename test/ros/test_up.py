@@ -89,9 +89,9 @@ def test_reference_without_a_policy_says_so(tmp_path):
 
 @pytest.mark.parametrize("text, words", [
     ("- 1", "must be a mapping"),
-    ("frame: a\nkeypoints:\n  - waypoints: [[1, 2]]", "shape (1, 2), must be (T, 3)"),
-    ("frame: a\nkeypoints:\n  - waypoints: [[.nan, 0, 0]]", "not finite"),
-    ("frame: a\nkeypoints: []", "0 given, must be 1 to 16"),
+    ("frame: a\nkeypoints:\n  - waypoints: [[1, 2]]", "keypoints[0].waypoints[0]: [1, 2], must be 3 finite numbers"),
+    ("frame: a\nkeypoints:\n  - waypoints: [[.nan, 0, 0]]", "[nan, 0, 0], must be 3 finite numbers"),
+    ("frame: a\nkeypoints: []", "keypoints: [], must be a list of 1 to 16"),
     ("frame: a\nkeypoints:\n  - {waypoints: [[0, 0, 0]], speed: 2}", "keypoints[0]"),
 ])
 def test_a_bad_reference_file_is_refused_by_entry(tmp_path, text, words, capsys):
