@@ -158,6 +158,7 @@ def _displacement(config: BenchmarkConfig, seed: int) -> np.ndarray:
 
 def run_episode(config: BenchmarkConfig, name: str, seed: int, film: Film | None = None) -> EpisodeResult:
     """One closed-loop episode, with ``film`` looking on."""
+    from uma.types import InputError
     from uma_sim import demonstrators
     from uma_sim.station import Station
 
@@ -170,14 +171,18 @@ def run_episode(config: BenchmarkConfig, name: str, seed: int, film: Film | None
     expert = demonstrators.expert(config.task)
     actor = None if name == "demonstrator" else _actor(config, name, seed, station, station.observe())
     running: list[tuple[np.ndarray, float]] = [(station.ee_pose(), 0.0)] * config.delay
+    actions: list[tuple[np.ndarray, float]] = []
     chunk = 0
     while step < config.max_steps:
         if actor is None:
             actions = [expert.act(station)]
         else:
-            answer = actor(station.observe(), chunk)
+            try:
+                answer = actor(station.observe(), chunk)
+                plan = [(station.T_base_cam @ T, float(g > 0.5)) for T, g in zip(answer.poses, answer.gripper, strict=True)]
+            except InputError:  # an image that shows no scene: as in the node, no chunk comes of it, and the arm is held
+                plan = [(station.ee_pose(), actions[-1][1] if actions else 0.0)] * 16
             chunk += 1
-            plan = [(station.T_base_cam @ T, float(g > 0.5)) for T, g in zip(answer.poses, answer.gripper, strict=True)]
             # While a chunk is computed, ``delay`` more actions of the running one come due; the new one is joined at its time.
             actions = running + plan[config.delay : config.execute]
             running = plan[config.execute : config.execute + config.delay]

@@ -14,6 +14,7 @@ from uma.intervals import wilson
 from uma.model.config import ImageConfig, tiny
 from uma.model.inputs import encode_actions
 from uma.model.masks import MaskMix
+from uma.types import InputError
 from uma_train.benchmark import BenchmarkConfig, EpisodeResult, benchmark, summarize
 from uma_train.config import ModelChoice, TrainConfig
 from uma_train.data.episode import METRE, EpisodeError, load_episode, save_episode
@@ -156,6 +157,20 @@ def test_benchmark_rows():
     uma, still = summarize(results)
     assert (uma["success"], uma["episodes"], uma["wrong_goal"], uma["seconds"]) == (3, 4, 1, 6.0)
     assert (still["success"], still["no_grasp"]) == (0, 1)
+
+
+def test_an_image_that_shows_nothing_holds_the_arm_and_does_not_end_the_benchmark(monkeypatch):
+    from uma_train import benchmark as module
+
+    asked = []
+
+    def blind(o, n):
+        asked.append(n)
+        raise InputError("depth: 18 points over the table, at least 20 are needed")
+
+    monkeypatch.setattr(module, "_actor", lambda *_: blind)
+    result = module.run_episode(BenchmarkConfig(max_steps=12), "uma", 1_000_000)
+    assert (result.outcome, result.grasped, asked) == ("no_grasp", False, [0, 1, 2])
 
 
 def test_a_benchmark_leaves_films_and_a_contact_sheet_of_its_first_scenes(tmp_path):
