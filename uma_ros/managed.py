@@ -61,6 +61,13 @@ class ManagedNode(LifecycleNode):
     def close(self) -> None:
         """End threads and devices, while publishing is still possible; topics, services and timers are taken away afterwards."""
 
+    def destroy_node(self) -> None:
+        """Also the state machine and the actions, which rclpy forgets: they hold the node, and the others would go on seeing it until its lease ends."""
+        for waitable in [w for w in self.waitables if isinstance(w, (ActionClient, ActionServer))]:
+            waitable.destroy()
+        super().destroy_node()
+        self._state_machine.destroy_when_not_in_use()
+
     # -- for rclpy ------------------------------------------------------------------------------------------------------------
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:

@@ -1,5 +1,7 @@
 """The nodes' life cycle: what a configuration makes a clean up takes away, an inactive node does not act, and a manager brings up a whole graph."""
 
+import os
+import signal
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -202,6 +204,40 @@ def test_a_source_without_topics_is_a_refused_configuration_that_another_source_
     assert bench.state() == "unconfigured" and things(bench.node) == before
     bench.set(source="sim")
     assert bench.change(Transition.TRANSITION_CONFIGURE) and bench.change(Transition.TRANSITION_ACTIVATE)
+
+
+def sockets() -> int:
+    """Open ones of this process: a DDS participant has five."""
+    links = (f"/proc/self/fd/{fd}" for fd in os.listdir("/proc/self/fd"))
+    return sum("socket" in os.readlink(link) for link in links if os.path.islink(link))
+
+
+@pytest.mark.parametrize("kind", [ThingNode, ControllerNode])
+def test_a_node_that_is_destroyed_leaves_the_bus(kind):
+    def live() -> int:
+        b = Bench(kind)
+        try:
+            assert b.change(Transition.TRANSITION_CONFIGURE) and b.change(Transition.TRANSITION_ACTIVATE)
+            return sockets()
+        finally:
+            b.close()
+
+    live()  # the first participant of a process leaves a few for good
+    before = sockets()
+    assert live() > before
+    assert sockets() == before
+
+
+def test_a_controller_that_was_ended_is_gone_for_the_others_at_once(tmp_path):
+    g = Graph(tmp_path, without=("station", "camera", "extrinsics", "policy"))
+    count = lambda: g.client.node.count_publishers(TOPICS.target_pose)  # noqa: E731
+    try:
+        g.client.wait(lambda: count() == 1, 30.0, "the controller")
+        g.supervisor.processes["controller"].send_signal(signal.SIGINT)
+        assert g.supervisor.processes["controller"].wait(20.0) == 0
+        g.client.wait(lambda: count() == 0, 5.0, "its leave")  # a killed one counts for 20 s
+    finally:
+        g.close()
 
 
 def test_a_manager_brings_the_graph_up_and_an_inactive_controller_holds(tmp_path):
