@@ -253,8 +253,8 @@ def test_a_manager_brings_the_graph_up_and_an_inactive_controller_holds(tmp_path
         c.send(task)
 
     try:
-        c.wait(lambda: c.state("policy") == c.state("controller") == PolicyStatus.READY, 90.0, "READY")
-        assert "controller activated" in g.log("manager")
+        c.wait(lambda: c.state("policy") == c.state("controller") == PolicyStatus.READY and c.poses, 90.0, "READY")
+        c.wait(lambda: "controller activated" in g.log("manager"), 10.0, "the manager's word")
         go(0.0, -0.3, 0.0)
         begin = here()
         c.wait(lambda: np.linalg.norm(here() - begin) > 0.05, 60.0, "motion")
@@ -282,6 +282,7 @@ def test_a_manager_brings_the_graph_up_and_an_inactive_controller_holds(tmp_path
         c.spin(1.5)
         assert len(c.chunks) == n
         assert change(Transition.TRANSITION_CLEANUP)
+        c.spin(1.0)  # what was on its way
         sent = len(c.targets)
         c.spin(0.5)
         assert len(c.targets) == sent
