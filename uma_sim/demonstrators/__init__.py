@@ -13,6 +13,7 @@ EXPERTS = {
     "sweeping": "sweeping:Sweeper",
     "folding": "folding:Folder",
     "primitives/move": "primitives:Mover",
+    "primitives/stand": "primitives:Stander",
     "primitives/cloth": "primitives:ClothMover",
     **{f"primitives/{use}": "primitives:ToolUser" for use in ("sweep", "poke", "hook")},
 }

@@ -50,7 +50,7 @@ class Inserter:
     def _carry(self, station: Station, index: int) -> tuple[np.ndarray, float]:
         T, utensil, holder = station.ee_pose(), station.scene.utensil, station.scene.holders[index]
         T_ee_object = se3.invert(T) @ station.object_pose()
-        goal, low = grasping.insertion_pose(utensil, holder, T_ee_object, grasping.carrying_rotation(T, T[:2, 3], self._tilt(T)))
+        goal, low = grasping.insertion_pose(utensil.half_length, holder, T_ee_object, grasping.carrying_rotation(T, T[:2, 3], self._tilt(T)))
         end = 1.0 if T_ee_object[0, 0] >= 0 else -1.0
         low_now = se3.apply(T, T_ee_object[:3, 3] - end * utensil.half_length * T_ee_object[:3, 0])
         lateral = float(np.linalg.norm(low_now[:2] - low[:2]))

@@ -7,10 +7,11 @@ import numpy as np
 from uma.geometry import se3
 from uma_sim import grasping
 from uma_sim.demonstrator import STEP_M, STEP_RAD, ramp
-from uma_sim.demonstrators.folding import CARRY_M, approach_edge
+from uma_sim.demonstrators.folding import CARRY_M, approach_edge, leave_edge
 from uma_sim.grasping import bearing, wrap
+from uma_sim.paths import Path
 from uma_sim.station import Station
-from uma_sim.tasks import primitive_cloth, primitive_move, primitive_tool
+from uma_sim.tasks import primitive_cloth, primitive_move, primitive_stand, primitive_tool
 
 
 def approach(T: np.ndarray, goal: np.ndarray, grip: float, clearance: float = 0.0) -> tuple[np.ndarray, float]:
@@ -41,12 +42,25 @@ def retreat(T: np.ndarray, grip: float, height: float) -> tuple[np.ndarray, floa
     return se3.clip_step(T, target, STEP_M, STEP_RAD), 0.0
 
 
+def withdraw(T: np.ndarray, grip: float, is_near: bool) -> tuple[np.ndarray, float]:
+    """Open, then back out level from what stands upright, and up only when clear of it: a pad that rises along it would take it along."""
+    target = T.copy()
+    if grip < 0.12:
+        forward = np.array([T[0, 2], T[1, 2], 0.0]) / max(float(np.hypot(T[0, 2], T[1, 2])), 1e-6)
+        target[:3, 3] += -STEP_M * forward if is_near else np.array([0.0, 0.0, STEP_M * ramp(0.35 - float(T[2, 3]), 0.0, 0.05)])
+    return se3.clip_step(T, target, STEP_M, STEP_RAD), 0.0
+
+
 class Mover:
     """Grasps the thing of a `Station` and moves it along its way; grasps again what was dropped or missed.
 
     Args:
         goal: which way; None for the scene's goal.
     """
+
+    primitive = primitive_move
+    near = 0.014
+    """Metres from the end of the way within which the gripper opens."""
 
     def __init__(self, goal: int | None = None) -> None:
         self._goal = goal
@@ -57,22 +71,50 @@ class Mover:
         thing = station.scene.things[0]
         phase = self.phase(station)
         if phase == "leave":
+            if abs(T[2, 2]) < 0.8:
+                return withdraw(T, station.gripper_position(), station.tcp_to_object() < 0.075)
             return retreat(T, station.gripper_position(), 0.16 + 2 * thing.half_height)
+        if phase == "let go":
+            return T.copy(), 0.0
         if phase == "approach":
-            return approach(T, primitive_move.grasp_pose(station), station.gripper_position(), max(0.0, thing.half_height - thing.grasp_z))
+            return approach(T, self.primitive.grasp_pose(station), station.gripper_position(), max(0.0, thing.half_height - thing.grasp_z))
         way = station.scene.ways[goal]
-        target = way.ahead(T, STEP_M)
+        slip = self._slip(station, way)
+        along = T @ se3.invert(slip)
         end = way.poses[-1]
-        if way.lets_go and np.linalg.norm(T[:3, 3] - end[:3, 3]) < 0.014 and se3.rotation_angle(T[:3, :3], end[:3, :3]) < 0.2:
-            return se3.clip_step(T, end, STEP_M, STEP_RAD), 0.0
-        return se3.clip_step(T, target, STEP_M, STEP_RAD), 1.0
+        if way.lets_go and np.linalg.norm(along[:3, 3] - end[:3, 3]) < self.near and se3.rotation_angle(along[:3, :3], end[:3, :3]) < 0.2:
+            return se3.clip_step(T, end @ slip, STEP_M, STEP_RAD), 0.0
+        return se3.clip_step(T, way.ahead(along, STEP_M) @ slip, STEP_M, STEP_RAD), 1.0
+
+    @staticmethod
+    def _slip(station: Station, way: Path) -> np.ndarray:
+        """``(4, 4)`` what to add to the poses of ``way`` because the thing lies in the gripper otherwise than planned, so that the thing, not the gripper, goes its
+        way; nothing beyond 3 cm or 0.5 rad, after another grasp."""
+        place, thing = station.scene.places[0], station.scene.things[0]
+        c, s = np.cos(place[2]), np.sin(place[2])
+        start = se3.make_pose(np.array([[c, -s, 0], [s, c, 0], [0, 0, 1.0]]), np.array([*place[:2], thing.half_height]))
+        slip = se3.invert(way.poses[0]) @ start @ se3.invert(station.object_pose()) @ station.ee_pose()
+        is_small = np.linalg.norm(slip[:3, 3]) < 0.03 and se3.rotation_angle(slip[:3, :3], np.eye(3)) < 0.5
+        return slip if is_small else np.eye(4)
 
     def phase(self, station: Station) -> str:
-        """The name of the rule in force, for people: "carry", "leave" or "approach"."""
+        """The name of the rule in force, for people: "carry", "let go", "leave" or "approach"."""
         goal = station.scene.goal if self._goal is None else self._goal
         if station.grasped():
             return "carry"
-        return "leave" if station.scene.ways[goal].lets_go and primitive_move.has_arrived(station, goal) else "approach"
+        way = station.scene.ways[goal]
+        if way.lets_go and self.primitive.has_arrived(station, goal):
+            return "leave"
+        # Until the jaw is open what it held is still between the pads, and would be dragged along.
+        is_opening = way.lets_go and station.gripper_position() > 0.12 and np.linalg.norm(station.ee_pose()[:3, 3] - way.poses[-1, :3, 3]) < 0.03
+        return "let go" if is_opening and station.tcp_to_object() < 0.03 else "approach"
+
+
+class Stander(Mover):
+    """The same for a thing that is stood up."""
+
+    primitive = primitive_stand
+    near = 0.024
 
 
 PUSH_M = 0.013
@@ -136,7 +178,7 @@ class ToolUser:
 
 
 class ClothMover:
-    """Pinches a cloth's edge, moves it along its way and holds it there; grasps again what was dropped or missed.
+    """Pinches a cloth's edge, moves it along its way and holds it or lets it go there; grasps again what was dropped or missed.
 
     Args:
         goal: which way; None for the scene's goal.
@@ -147,12 +189,19 @@ class ClothMover:
 
     def act(self, station: Station) -> tuple[np.ndarray, float]:
         """The next target: ``(4, 4)`` T_base_ee at most (`STEP_M`, `STEP_RAD`) from the measured pose, and gripper 0 or 1."""
-        T = station.ee_pose()
-        if not station.object.is_held():
+        T, phase = station.ee_pose(), self.phase(station)
+        if phase == "leave":
+            return leave_edge(station)
+        if phase == "approach":
             return approach_edge(station, primitive_cloth.grasp_pose(station))
         way = station.scene.ways[station.scene.goal if self._goal is None else self._goal]
+        if way.lets_go and np.linalg.norm(T[:3, 3] - way.poses[-1, :3, 3]) < 0.014:
+            return T.copy(), 0.0
         return se3.clip_step(T, way.ahead(T, CARRY_M), CARRY_M, STEP_RAD), 1.0
 
     def phase(self, station: Station) -> str:
-        """The name of the rule in force, for people: "carry" or "approach"."""
-        return "carry" if station.object.is_held() else "approach"
+        """The name of the rule in force, for people: "carry", "leave" or "approach"."""
+        if station.object.is_held():
+            return "carry"
+        goal = station.scene.goal if self._goal is None else self._goal
+        return "leave" if station.scene.ways[goal].lets_go and primitive_cloth.has_arrived(station, goal) else "approach"

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 MODULES = {
     **{name: f"uma_sim.tasks.{name}:TASK" for name in ("insertion", "sweeping", "folding")},
     "primitives/move": "uma_sim.tasks.primitive_move:TASK",
+    "primitives/stand": "uma_sim.tasks.primitive_stand:TASK",
     "primitives/cloth": "uma_sim.tasks.primitive_cloth:TASK",
     **{f"primitives/{use}": f"uma_sim.tasks.primitive_tool:{use.upper()}" for use in ("sweep", "poke", "hook")},
 }

@@ -172,7 +172,7 @@ def _planned_poses(station: Station, index: int) -> list[np.ndarray]:
     end = grasping.choose_end(start, station.ee_pose())
     T_grasp = grasping.grasp_pose(utensil, start, end, station.scene.holders)
     T_ee_object = se3.invert(T_grasp) @ start
-    T_insert, low = grasping.insertion_pose(utensil, holder, T_ee_object, grasping.carrying_rotation(T_grasp, np.array(holder.center)))
+    T_insert, low = grasping.insertion_pose(utensil.half_length, holder, T_ee_object, grasping.carrying_rotation(T_grasp, np.array(holder.center)))
     released = T_insert @ T_ee_object
     lifted, above, inserted = start.copy(), released.copy(), released.copy()
     lifted[2, 3] += 0.15

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -108,7 +109,7 @@ def static_points(station: Station) -> np.ndarray:
     for i in range(1, min(3, len(station.scene.things))):
         body = station.data.body(f"thing{i}")
         out.append(se3.apply(se3.make_pose(body.xmat.reshape(3, 3), body.xpos), station.scene.things[i].points[:4]))
-    return np.concatenate(out)
+    return np.concatenate([np.zeros((0, 3)), *out])
 
 
 def grasp_pose(station: Station) -> np.ndarray:
@@ -123,9 +124,8 @@ def planned(station: Station, goal: int, count: int) -> list[np.ndarray]:
     T = se3.make_pose(np.array([[c, -s, 0], [s, c, 0], [0, 0, 1.0]]), np.array([*place[:2], station.scene.things[0].half_height]))
     T_ee_object = se3.invert(way.poses[0]) @ T
     poses = [T_ee @ T_ee_object for T_ee in way.spread(count)]
-    if way.lets_go:
-        poses[-1] = poses[-1].copy()
-        poses[-1][2, 3] = T[2, 3]
+    poses[-1] = poses[-1].copy()
+    poses[-1][2, 3] -= way.drop
     return poses
 
 
@@ -142,8 +142,13 @@ def has_arrived(station: Station, goal: int) -> bool:
 def outcome(station: Station) -> tuple[str, str]:
     """How the episode stands: ``(verdict, reason)``. A success is a thing that is where its way ends (`has_arrived`): held there, or let go, the
     gripper open and away, and at rest."""
+    return judged(station, has_arrived)
+
+
+def judged(station: Station, arrived: Callable[[Station, int], bool]) -> tuple[str, str]:
+    """`outcome`, of a thing that is where way ``goal`` ends when ``arrived(station, goal)``."""
     for index in (station.scene.goal, 1 - station.scene.goal):
-        if not has_arrived(station, index):
+        if not arrived(station, index):
             continue
         if station.scene.ways[index].lets_go:
             if station.pads_in_contact() or station.gripper_position() > 0.3 or station.tcp_to_object() < 0.045:
@@ -162,7 +167,7 @@ def taken(station: Station) -> bool:
 def may_drop(station: Station, height: float) -> bool:
     """Held over ``height`` metres, of a kind that lands as it lay, and not over another thing."""
     T, things = station.object_pose(), station.scene.things
-    gap = min(float(np.linalg.norm(T[:2, 3] - p[:2])) - t.radius for t, p in zip(things[1:], station.scene.places[1:], strict=True))
+    gap = min((float(np.linalg.norm(T[:2, 3] - p[:2])) - t.radius for t, p in zip(things[1:], station.scene.places[1:], strict=True)), default=1.0)
     return station.grasped() and things[0].half_height < 0.02 and things[0].half_height + height < T[2, 3] < 0.15 and gap > 0.10
 
 
