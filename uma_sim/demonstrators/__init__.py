@@ -15,6 +15,7 @@ EXPERTS = {
     "primitives/move": "primitives:Mover",
     "primitives/cloth": "primitives:ClothMover",
     **{f"primitives/{use}": "primitives:ToolUser" for use in ("sweep", "poke", "hook")},
+    "primitives/gather": "gathering:Gatherer",
 }
 """task -> 'module:class' in this package."""
 
