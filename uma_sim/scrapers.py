@@ -20,18 +20,22 @@ def make(rng: np.random.Generator) -> dict:
     """A random scraper: the fields of a `uma_sim.shapes.Thing` but for its name. x runs along grip and blade; the origin is at half its height."""
     form = str(rng.choice(FORMS))
     length, thick = rng.uniform(0.030, 0.070), rng.uniform(0.005, 0.018)
+    if form == "rounded":
+        thick = min(thick, length / 4)  # rounder ends would let the bits slip off
     # What is thin must be low, or the slightest push topples it.
     high = rng.uniform(0.020, min(0.050, max(0.021, 3.8 * thick)))
     grip_length = length * rng.uniform(max(0.4, 0.020 / length), 1.0)
     grip_half, grip_height = rng.uniform(0.006, 0.012), rng.uniform(0.020, 0.026 if thick < 0.009 else 0.040)
+    split, thin = float(rng.uniform(0.35, 0.65)), float(rng.uniform(0.5, 0.75))
+    edge = max(thin * thick, 0.004) if form == "footed" else thick
     base = -(high + grip_height) / 2
     shade = rng.uniform(0.35, 1.0, 3) if rng.uniform() < 0.5 else np.full(3, rng.uniform(0.5, 1.0))
-    geoms = _blade(form, length, thick, high, base, shade, float(rng.uniform(0.35, 0.65)), float(rng.uniform(0.5, 0.75)))
+    geoms = _blade(form, length, thick, high, base, shade, split, thin)
     geoms.append(_box([grip_length, grip_half, grip_height / 2], base + high + grip_height / 2, np.ones(3)))
     reach = 0.3 * grip_length
     return dict(
         geoms=tuple(geoms), points=_points(length, thick, high, base, grip_length, grip_half, grip_height), half_height=-base, radius=float(np.hypot(length, thick)),
-        grasp_axis=(-reach, reach), grasp_z=base + high + PAD_CLEARANCE, width=2 * grip_half, tip=np.array([0.0, 0.0, base]), blade=(length, thick),
+        grasp_axis=(-reach, reach), grasp_z=base + high + PAD_CLEARANCE, width=2 * grip_half, tip=np.array([0.0, 0.0, base]), blade=(length, edge),
     )  # fmt: skip
 
 
