@@ -60,7 +60,7 @@ def sample(seed: int, held_out: bool = False) -> Scene:
     room = scene.varied_room(rng)
     tool = shapes.sample(rng, ("scraper",), held_out)
     length, thick = tool.blade or (0.0, 0.0)
-    radius = float(rng.uniform(0.020, max(0.022, min(0.040, length - 0.006))))
+    radius = float(rng.uniform(0.018, max(0.020, min(0.040, 0.8 * length - 0.004))))  # what the blade can keep before it
     has_trays = bool(rng.uniform() < 0.5)
     while True:
         middle = rng.uniform([0.43, -0.14], [0.57, 0.14])
@@ -73,10 +73,12 @@ def sample(seed: int, held_out: bool = False) -> Scene:
         if place is not None:
             break
     others = []
+    ground = np.concatenate([ground, place[None, :2], *(way.base(np.array([[behind(-radius, thick), 0.0], [way.length, 0.0]])) for way in ways)])
     for _ in range(int(rng.integers(0, 3))):
         thing = shapes.sample(rng, ("box", "can", "pebble", "bowl"))
-        spot = _free_place(rng, (0.68, -0.38), (0.80, 0.38), np.concatenate([ground, *(o[2][None, :2] for o in others)]), np.array(thing.radius + 0.08))
+        spot = _free_place(rng, (0.68, -0.38), (0.80, 0.38), ground, np.array(thing.radius + tool.radius + 0.04))
         if spot is not None:
+            ground = np.concatenate([ground, spot[None, :2]])
             others.append((thing, shapes.finish(rng), spot))
     return Scene(room, tool, shapes.finish(rng), place, _heap(rng, middle, radius), ways, trays, tuple(others), int(rng.integers(2)))
 
