@@ -17,8 +17,8 @@ BEHIND = 0.040
 AHEAD = 0.007
 """Metres from the tool's face to the middle of a bit that it pushes, about."""
 
-APART = 0.6
-"""Least angle between the two ways, radians."""
+APART, APART_TRAYS = 0.6, 1.0
+"""Least angle between the two ways, radians; with trays at their ends."""
 
 LOW, HIGH = np.array([0.37, -0.27]), np.array([0.64, 0.27])
 """Corners of the part of the table in which a stroke begins and ends, base frame, metres."""
@@ -87,9 +87,11 @@ def _ways(rng: np.random.Generator, middle: np.ndarray, radius: float, thick: fl
     """Two ways whose strokes lie where the arm and the wrist reach, and whose ends lie well apart."""
     out: list[Way] = []
     tries = 0
+    # Trays of two ways that lie closer would meet.
+    apart = APART_TRAYS if has_trays else APART
     while len(out) < 2:
         tries += 1
-        if tries % 200 == 0:
+        if tries % 50 == 0:
             out = []
         # A lip must lie before the heap, not under it.
         way = Way(middle, float(rng.uniform(-np.pi, np.pi)), float(rng.uniform(radius + 0.065 if has_trays else 0.08, 0.18)))
@@ -98,7 +100,7 @@ def _ways(rng: np.random.Generator, middle: np.ndarray, radius: float, thick: fl
             continue
         if out:
             turn = np.abs((way.heading - out[0].heading + np.pi) % (2 * np.pi) - np.pi)
-            if turn < APART or np.linalg.norm(way.base(np.array([way.length, 0.0])) - out[0].base(np.array([out[0].length, 0.0]))) < 0.10:
+            if turn < apart or np.linalg.norm(way.base(np.array([way.length, 0.0])) - out[0].base(np.array([out[0].length, 0.0]))) < 0.10:
                 continue
         out.append(way)
     return out[0], out[1]
@@ -141,8 +143,9 @@ def _heap(rng: np.random.Generator, middle: np.ndarray, radius: float) -> tuple[
     tries = 0
     while len(out) < count:
         tries += 1
-        if tries % 100 == 0:
-            size, out = max(0.9 * size, 0.004), []
+        if tries % 60 == 0:
+            # Too many, or too large, to find room.
+            size, count, out = max(0.9 * size, 0.004), max(3, count - tries // 180), []
         half = np.clip(size * rng.uniform(0.75, 1.25, 3), 0.004, 0.010)
         half[2] = min(half[2], half[:2].min())  # what stands high would roll rather than slide
         angle, r = rng.uniform(-np.pi, np.pi), radius * np.sqrt(rng.uniform())

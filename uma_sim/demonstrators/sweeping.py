@@ -11,6 +11,7 @@ from uma_sim.demonstrators.upright import Stroke
 from uma_sim.station import Station
 from uma_sim.tasks import sweeping
 
+
 class Sweeper:
     """Sweeps the scraps of a `Station` into its goal dustpan; regrasps a dropped brush that stands and goes back for scraps left behind.
 

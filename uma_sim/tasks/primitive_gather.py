@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import mujoco
@@ -11,6 +10,7 @@ import numpy as np
 from uma.geometry import se3
 from uma.types import ReferenceMotion
 from uma_sim import bits, gatherings, grasping, reference, shapes
+from uma_sim.bits import Way
 from uma_sim.gatherings import Scene
 from uma_sim.tasks import Task
 from uma_sim.tasks.primitive_move import side_of, thing_grasp
@@ -92,9 +92,23 @@ def are_there(station: Station, goal: int, share: float = THERE) -> np.ndarray:
     way = drawn.ways[goal]
     if drawn.trays:
         return drawn.trays[goal].holds(way, now)
-    local = way.local(now[:, :2])
-    aside = local[:, 1] - way.local(np.array([bit.place[:2] for bit in drawn.bits]))[:, 1]
-    return (local[:, 0] > share * way.length) & (local[:, 0] < way.length + PAST) & (np.abs(aside) < ASIDE)
+    x = way.local(now[:, :2])[:, 0]
+    return (x > share * way.length) & (x < way.length + PAST) & (np.abs(_aside(station, way)) < ASIDE)
+
+
+def _aside(station: Station, way: Way) -> np.ndarray:
+    """``(n,)`` metres that each bit has come off its line along ``way``, to the left."""
+    return way.local(station.object.bits()[:, :2])[:, 1] - way.local(np.array([bit.place[:2] for bit in station.scene.bits]))[:, 1]
+
+
+def are_astray(station: Station, goal: int) -> np.ndarray:
+    """``(n,)`` bool: which bits have slipped off the tool so far aside that a stroke along way ``goal`` would not bring them there."""
+    drawn = station.scene
+    way = drawn.ways[goal]
+    if not drawn.trays:
+        return np.abs(_aside(station, way)) > ASIDE - 0.012
+    local = way.local(station.object.bits()[:, :2])
+    return (np.abs(local[:, 1]) > drawn.trays[goal].half_width - 0.012) & (local[:, 0] < drawn.trays[goal].lip)
 
 
 def tool_height(station: Station) -> float:
