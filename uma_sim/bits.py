@@ -150,9 +150,11 @@ def add_bit(spec: mujoco.MjSpec, bit: Bit, name: str) -> None:
         body.add_geom(type=BOX, size=bit.half, **kw)
         return
     directions = np.random.default_rng([bit.number, 41]).normal(size=(24, 3))
-    mesh = directions / np.linalg.norm(directions, axis=1, keepdims=True) * bit.half / [1.0, 1.0, 0.8]
-    # A flat underside, or it would roll.
-    mesh[:, 2] = np.clip(mesh[:, 2], -0.8 * np.abs(mesh[:, 2]).max(), None)
-    mesh[:, 2] += -bit.half[2] - mesh[:, 2].min()
+    mesh = directions / np.linalg.norm(directions, axis=1, keepdims=True)
+    # A flat underside, or it would roll; the full height, or a tool's edge would ride up on it.
+    mesh[:, 2] = np.maximum(mesh[:, 2], -0.55)
+    mesh = mesh * [*bit.half[:2], 1.0]
+    low, high = mesh[:, 2].min(), mesh[:, 2].max()
+    mesh[:, 2] = bit.half[2] * (2 * (mesh[:, 2] - low) / (high - low) - 1)
     spec.add_mesh(name=f"{name}_mesh", uservert=mesh.ravel(), inertia=mujoco.mjtMeshInertia.mjMESH_INERTIA_CONVEX)
     body.add_geom(type=mujoco.mjtGeom.mjGEOM_MESH, meshname=f"{name}_mesh", **kw)

@@ -20,6 +20,9 @@ AHEAD = 0.007
 APART, APART_TRAYS = 0.6, 1.0
 """Least angle between the two ways, radians; with trays at their ends."""
 
+SMALLEST = 0.005
+"""Least half size of a bit, metres: over a lower one the tool's edge, which noise raises by some millimetres, would ride up and spit it out."""
+
 LOW, HIGH = np.array([0.37, -0.27]), np.array([0.64, 0.27])
 """Corners of the part of the table in which a stroke begins and ends, base frame, metres."""
 
@@ -135,7 +138,7 @@ def _free_place(rng: np.random.Generator, low: tuple[float, float], high: tuple[
 
 def _heap(rng: np.random.Generator, middle: np.ndarray, radius: float) -> tuple[Bit, ...]:
     """Three to eight bits within ``radius`` metres of ``middle``, none upon another."""
-    count, size, density = int(rng.integers(3, 9)), float(rng.uniform(0.004, 0.010)), float(rng.uniform(80, 400))
+    count, size, density = int(rng.integers(3, 9)), float(rng.uniform(SMALLEST, 0.010)), float(rng.uniform(80, 400))
     pebbles, one_color = float(rng.choice([0.0, 0.5, 1.0])), utensils.vivid(rng) if rng.uniform() < 0.5 else None
     if one_color is not None and rng.uniform() < 0.3:
         one_color = (*(float(c) for c in rng.uniform(0.8, 1.0) * np.ones(3)), 1.0)
@@ -145,8 +148,8 @@ def _heap(rng: np.random.Generator, middle: np.ndarray, radius: float) -> tuple[
         tries += 1
         if tries % 60 == 0:
             # Too many, or too large, to find room.
-            size, count, out = max(0.9 * size, 0.004), max(3, count - tries // 180), []
-        half = np.clip(size * rng.uniform(0.75, 1.25, 3), 0.004, 0.010)
+            size, count, out = max(0.9 * size, SMALLEST), max(3, count - tries // 180), []
+        half = np.clip(size * rng.uniform(0.75, 1.25, 3), SMALLEST, 0.010)
         half[2] = min(half[2], half[:2].min())  # what stands high would roll rather than slide
         angle, r = rng.uniform(-np.pi, np.pi), radius * np.sqrt(rng.uniform())
         place = np.array([*(middle + r * np.array([np.cos(angle), np.sin(angle)])), rng.uniform(-np.pi, np.pi)])

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 ON_TOOL, ON_BITS = 10, 6
 """How many of the tracked points lie on the tool and on bits."""
 
-LOW = 0.0015
+LOW = 0.001
 """Height of the tool's edge over the table in a stroke, metres."""
 
 THERE = 0.7
