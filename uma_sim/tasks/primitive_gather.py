@@ -108,7 +108,7 @@ def are_astray(station: Station, goal: int) -> np.ndarray:
     if not drawn.trays:
         return np.abs(_aside(station, way)) > ASIDE - 0.012
     local = way.local(station.object.bits()[:, :2])
-    return (np.abs(local[:, 1]) > drawn.trays[goal].half_width - 0.012) & (local[:, 0] < drawn.trays[goal].lip)
+    return (np.abs(local[:, 1]) > drawn.trays[goal].half_width - 0.006) & (local[:, 0] < drawn.trays[goal].lip)
 
 
 def tool_height(station: Station) -> float:
