@@ -93,6 +93,11 @@ def turn_to(axis_yaw: float, yaw_ee: float) -> float:
     return min((wrap(axis_yaw), wrap(axis_yaw + np.pi)), key=lambda yaw: abs(yaw) + 0.4 * abs(wrap(yaw - yaw_ee)))
 
 
+def across(heading: float, yaw_ee: float) -> float:
+    """Yaw of the gripper while its upright tool is pushed along ``heading``: the grip across the way."""
+    return turn_to(heading + np.pi / 2, yaw_ee)
+
+
 def heading_beside_bearing(T_base_ee: np.ndarray) -> float:
     """Radians by which the gripper points to the left of the line from the base through it."""
     forward = T_base_ee[:2, 0] + T_base_ee[:2, 2]  # x points forward in a grasp, z over a holder; on the way both do

@@ -21,6 +21,11 @@ def interpolated(poses: list[np.ndarray], count: int) -> list[np.ndarray]:
     return out
 
 
+def last_leg(count: int) -> np.ndarray:
+    """``(count,)`` 0 to 1: how far what is pushed has come at each waypoint of a plan of three legs (`interpolated`), the last of which is the stroke."""
+    return np.array([0.0, 1.0]) if count == 2 else np.array([0.0, 0.0, 1.0]) if count == 3 else np.linspace(-2, 1, count).clip(0)
+
+
 def choose(count: int, num_keypoints: int, num_waypoints: int, rng: np.random.Generator | None) -> np.ndarray:
     """Indices of the keypoints among ``count`` surface points, increasing; without ``rng`` spread evenly.
 

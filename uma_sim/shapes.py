@@ -15,7 +15,7 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from uma_sim import contacts, utensils
+from uma_sim import contacts, scrapers, utensils
 
 COUNT = 40
 """Shapes of each kind."""
@@ -29,7 +29,7 @@ class Thing:
 
     Attributes:
         name: kind and number, such as "bottle-07".
-        geoms: keyword arguments of each geom; the ``shade`` among them darkens the thing's colour.
+        geoms: keyword arguments of each geom; the ``shade`` among them, a factor or three, darkens the thing's colour.
         mesh: ``(V, 3)`` vertices whose convex hull is drawn as well, or None.
         points: ``(16, 3)`` on the surface.
         half_height: of the origin over the table, metres.
@@ -38,6 +38,7 @@ class Thing:
         grasp_z: height of the grasp over the origin.
         width: between the jaws there.
         tip: ``(3,)`` of a tool, the middle of its functional end; None for other things.
+        blade: of an upright tool, half the length and half the thickness of its edge, metres; None for other things.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Thing:
     width: float = 0.0
     mesh: np.ndarray | None = None
     tip: np.ndarray | None = None
+    blade: tuple[float, float] | None = None
 
     @property
     def kind(self) -> str:
@@ -214,6 +216,7 @@ def _make_hook(rng: np.random.Generator) -> dict:
 MAKERS: dict[str, Callable[[np.random.Generator], dict]] = {
     "box": _make_box, "bar": _make_bar, "can": _make_can, "bottle": _make_bottle, "pebble": _make_pebble, "mug": _make_mug, "bowl": _make_bowl,
     "utensil": _make_utensil, "stick": _make_stick, "rake": _make_rake, "hook": _make_hook,
+    "scraper": scrapers.make,
 }  # fmt: skip
 """kind -> what makes a shape's fields."""
 

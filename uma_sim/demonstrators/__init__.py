@@ -16,6 +16,7 @@ EXPERTS = {
     "primitives/stand": "primitives:Stander",
     "primitives/cloth": "primitives:ClothMover",
     **{f"primitives/{use}": "primitives:ToolUser" for use in ("sweep", "poke", "hook")},
+    "primitives/gather": "gathering:Gatherer",
 }
 """task -> 'module:class' in this package."""
 

@@ -26,6 +26,7 @@ MODULES = {
     "primitives/stand": "uma_sim.tasks.primitive_stand:TASK",
     "primitives/cloth": "uma_sim.tasks.primitive_cloth:TASK",
     **{f"primitives/{use}": f"uma_sim.tasks.primitive_tool:{use.upper()}" for use in ("sweep", "poke", "hook")},
+    "primitives/gather": "uma_sim.tasks.primitive_gather:TASK",
 }
 """name -> 'module:variable' of its `Task`. The primitives are for training alone (paper B.2)."""
 

@@ -252,9 +252,8 @@ def plan_reference(
         if k < 8:
             path = np.array([se3.apply(T, on_tool[k]) for T in reference.interpolated(poses, num_waypoints)])
         else:
-            # The thing lies still until the stroke, the last of the plan's three legs.
-            share = np.array([0.0, 1.0]) if num_waypoints == 2 else np.array([0.0, 0.0, 1.0]) if num_waypoints == 3 else np.linspace(-2, 1, num_waypoints).clip(0)
-            path = points[k] + share[:, None] * np.array([*(station.scene.lengths[side] * d), 0.0])
+            # The thing lies still until the stroke.
+            path = points[k] + reference.last_leg(num_waypoints)[:, None] * np.array([*(station.scene.lengths[side] * d), 0.0])
         rows.append(se3.apply(se3.invert(station.T_base_cam), path))
     still = points[8 + 4 * (1 - side) :][:4][:pinned]
     return reference.sketch(np.array(rows), still, station.T_base_cam, station.camera.frame, tool.kind)

@@ -159,11 +159,6 @@ def grasp_pose(station: Station) -> np.ndarray:
     return grasping.top_down(yaw, T[:3, 3])
 
 
-def stroke_yaw(pan: Dustpan, yaw_ee: float) -> float:
-    """Yaw of the gripper while it sweeps into ``pan``: the grip across the way."""
-    return grasping.turn_to(pan.heading + np.pi / 2, yaw_ee)
-
-
 def stroke_ends(brush: Brush, pan: Dustpan, scraps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Where the middle of the brush is at the beginning and the end of a stroke; each ``(2,)``, in the pan's frame.
 
@@ -216,7 +211,7 @@ def plan_reference(
     start, points = station.object_pose(), station.object_points()
     chosen = reference.choose(len(points), num_keypoints, num_waypoints, rng)
     T_grasp = grasp_pose(station)
-    yaw = stroke_yaw(pan, grasping.bearing(T_grasp[:3, 0]))
+    yaw = grasping.across(pan.heading, grasping.bearing(T_grasp[:3, 0]))
     T_ee_brush = se3.invert(T_grasp) @ start
     scraps = station.object.scraps()
     poses = [start]
@@ -232,9 +227,8 @@ def plan_reference(
         if k < len(brush.points()):
             path = np.array([se3.apply(T, brush.points()[k]) for T in reference.interpolated(poses, num_waypoints)])
         else:
-            # A scrap lies still until the stroke, which is the last of the plan's three legs.
-            s = np.array([0.0, 1.0]) if num_waypoints == 2 else np.array([0.0, 0.0, 1.0]) if num_waypoints == 3 else np.linspace(-2, 1, num_waypoints).clip(0)
-            path = points[k] + s[:, None] * (swept[k] - points[k])
+            # A scrap lies still until the stroke.
+            path = points[k] + reference.last_leg(num_waypoints)[:, None] * (swept[k] - points[k])
         paths.append(se3.apply(se3.invert(station.T_base_cam), path))
     return reference.sketch(np.array(paths), pan.rim_points()[:pinned], station.T_base_cam, station.camera.frame, "brush")
 
