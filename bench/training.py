@@ -92,13 +92,14 @@ def main() -> None:
     processes = Processes(device=name)
     device = processes.device
     config = TrainConfig(preset=args.preset, batch_size=args.batch, micro_batch=args.micro_batch, keypoints=args.keypoints)
-    rate = matmul_rate(device, torch.bfloat16)
     trainers = {}
     for regime, control in (("control: no motion tokens", 1.0), (f"with {args.keypoints} keypoints", 0.0)):
         c = replace(config, objective=replace(config.objective, masks=replace(config.objective.masks, control=control)))
         if control:
             c = replace(c, objective=replace(c.objective, masks=replace(c.objective.masks, joint=0.0, dynamics=0.0, inverse=0.0, random=0.0)))
         trainers[regime] = Trainer(c, RandomWindows(c.model_config().points.total), Normalization(), processes)
+    precision = next(iter(trainers.values())).precision
+    rate = matmul_rate(device, precision)
     flops, seconds = {}, {regime: [] for regime in trainers}
     for regime, trainer in trainers.items():
         with FlopCounterMode(display=False) as counter:
@@ -116,7 +117,7 @@ def main() -> None:
             if i >= 2:
                 seconds[regime].append(time.perf_counter() - start)
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{args.threads} CPU thread(s)"
-    table = Table(title=f"{args.preset}, batch {args.batch} in micro-batches of {args.micro_batch}, {where}, torch {torch.__version__}, bf16, {rate / 1e12:.2f} TFLOP/s matrix product")
+    table = Table(title=f"{args.preset}, batch {args.batch} in micro-batches of {args.micro_batch}, {where}, torch {torch.__version__}, {str(precision)[6:]}, {rate / 1e12:.2f} TFLOP/s matrix product")
     for heading in ("regime", "step, median (ms)", "steps/s", "samples/s", "GFLOP a sample", "floor (ms)", "MFU"):
         table.add_column(heading, justify="left" if heading == "regime" else "right")
     rows = []

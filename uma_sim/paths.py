@@ -86,13 +86,13 @@ def random_path(rng: np.random.Generator, T_grasp: np.ndarray, lets_go: bool) ->
     return bezier(T_grasp, np.stack([first, last, end]), R, lets_go, drop=PUT_DOWN if lets_go else 0.0)
 
 
-def standing_path(rng: np.random.Generator, T_grasp: np.ndarray, T_end: np.ndarray, lets_go: bool, drop: float = 0.0) -> Path:
-    """A curve that turns the gripper level, so that what it holds stands upright, and comes down on ``T_end`` (4, 4) from above.
+def standing_path(rng: np.random.Generator, T_grasp: np.ndarray, T_end: np.ndarray, rise: float, lets_go: bool, drop: float = 0.0) -> Path:
+    """A curve that turns the gripper level, so that what it holds stands upright, and comes down on ``T_end`` (4, 4) from ``rise`` metres above.
 
     The gripper turns sideways before it pitches up: pitched up while it points straight away from the base the wrist is singular.
     """
     end = T_end[:3, 3]
-    above = end + rng.uniform(0.04, 0.09) * UP
+    above = end + rise * UP
     sideways = grasping.carrying_rotation(T_grasp, above[:2], tilt=1.1)
     first = 0.5 * (T_grasp[:3, 3] + above)
     controls = np.stack([[*(first[:2] + rng.uniform(-0.06, 0.06, 2)), rng.uniform(0.22, 0.32)], above + rng.uniform(0.0, 0.06) * UP, above])

@@ -56,7 +56,7 @@ class TrainConfig:
         seed: of weights, batches and noise.
         device: "auto" takes a GPU where there is one.
         threads: torch threads; 0 = torch's own choice.
-        bf16: bfloat16 autocast.
+        bf16: bfloat16 autocast where the device has instructions for it; elsewhere single precision, which is then far quicker.
         sharding: with several processes, "replicate" the model, or "shard" parameters, gradients and optimiser state (FSDP2)
             for presets that do not fit otherwise.
         validation_episodes: the last episodes of each source, held out.

@@ -49,7 +49,7 @@ def train(config: TrainConfig, console: Console | None = None) -> Path:
     parameters = sum(p.numel() for p in trainer.model.parameters())
     console.print(
         f"{len(training.episodes)} episodes, {len(training)} frames; {len(validation.episodes)} episodes held out; {parameters / 1e6:.2f} M parameters; "
-        f"{processes.count} process(es) on {processes.device}, {torch.get_num_threads()} threads each"
+        f"{processes.count} process(es) on {processes.device}, {torch.get_num_threads()} threads each, {str(trainer.precision)[6:]}"
     )
     if processes.is_first:
         (out / "config.json").write_text(json.dumps(to_json(config), indent=2) + "\n")
@@ -140,7 +140,7 @@ def export(trainer: Trainer, model: torch.nn.Module, path: Path, episodes: int, 
     threads = trainer.processes.count * torch.get_num_threads()
     training = {
         "command": command, "config": to_json(c), "step": trainer.step, "samples": trainer.step * c.batch_size, "episodes": episodes,
-        "seconds": round(trainer.seconds, 1), "torch": torch.__version__, "threads": torch.get_num_threads(), "processes": trainer.processes.count,
+        "seconds": round(trainer.seconds, 1), "torch": torch.__version__, "precision": str(trainer.precision)[6:], "threads": torch.get_num_threads(), "processes": trainer.processes.count,
         "device": torch.cuda.get_device_name() if trainer.processes.device.type == "cuda" else "cpu",
     }  # fmt: skip
     error = " / ".join(f"{v:.1f}" for v in control.position_mm)

@@ -15,6 +15,7 @@ from uma.model.config import ImageConfig, tiny
 from uma.model.inputs import encode_actions
 from uma.model.masks import MaskMix
 from uma.types import InputError
+from uma_train import trainer
 from uma_train.benchmark import BenchmarkConfig, EpisodeResult, benchmark, summarize
 from uma_train.config import ModelChoice, TrainConfig
 from uma_train.data.episode import METRE, EpisodeError, load_episode, save_episode
@@ -94,6 +95,12 @@ def test_windows_may_share_a_task():
         first = tuple(np.round(batch.initial_points.xyz[i, 0].numpy() / METRE).astype(int))
         own = next(c for c in clouds if first in c)
         assert all(tuple(np.round(batch.points.xyz[2 * i + j, 0].numpy() / METRE).astype(int)) in own for j in range(2))
+
+
+@pytest.mark.parametrize(("flags", "has"), [("fma avx2", False), ("avx512f avx512_bf16 avx512_vnni", True), ("amx_bf16 amx_tile", True), ("asimd bf16 i8mm", True), ("avx512f", False)])
+def test_bfloat16_is_used_only_where_the_processor_multiplies_in_it(monkeypatch, flags, has):
+    monkeypatch.setattr("pathlib.Path.read_text", lambda self: f"flags\t\t: fpu {flags}\n")
+    assert trainer.multiplies_bfloat16("cpu") is has and trainer.multiplies_bfloat16("cuda")
 
 
 def test_a_run_resumes_where_it_was_killed(tmp_path):

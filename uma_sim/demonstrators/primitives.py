@@ -89,13 +89,14 @@ class Mover:
     @staticmethod
     def _slip(station: Station, way: Path) -> np.ndarray:
         """``(4, 4)`` what to add to the poses of ``way`` because the thing lies in the gripper otherwise than planned, so that the thing, not the gripper, goes its
-        way; nothing beyond 3 cm or 0.5 rad, after another grasp."""
+        way; at most 0.5 rad of it, and nothing beyond 4 cm or 1.2 rad, after another grasp."""
         place, thing = station.scene.places[0], station.scene.things[0]
         c, s = np.cos(place[2]), np.sin(place[2])
         start = se3.make_pose(np.array([[c, -s, 0], [s, c, 0], [0, 0, 1.0]]), np.array([*place[:2], thing.half_height]))
         slip = se3.invert(way.poses[0]) @ start @ se3.invert(station.object_pose()) @ station.ee_pose()
-        is_small = np.linalg.norm(slip[:3, 3]) < 0.03 and se3.rotation_angle(slip[:3, :3], np.eye(3)) < 0.5
-        return slip if is_small else np.eye(4)
+        if np.linalg.norm(slip[:3, 3]) > 0.04 or se3.rotation_angle(slip[:3, :3], np.eye(3)) > 1.2:
+            return np.eye(4)
+        return se3.clip_step(np.eye(4), slip, 0.04, 0.5)
 
     def phase(self, station: Station) -> str:
         """The name of the rule in force, for people: "carry", "let go", "leave" or "approach"."""

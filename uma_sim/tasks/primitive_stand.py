@@ -5,7 +5,7 @@ It is `primitives/move` with 6-DoF waypoints that stand the thing up. No utensil
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import mujoco
@@ -47,7 +47,7 @@ def upright_grasp(thing: Thing, T: np.ndarray, T_ee: np.ndarray) -> np.ndarray:
     """``(4, 4)`` top-down grasp of the lying ``thing`` at pose ``T``, toward the end that will point up."""
     low, high = thing.grasp_axis or (0.0, 0.0)
     end = grasping.choose_end(T, T_ee)
-    offset = float(np.clip(0.45 * end * thing.radius, low, high))
+    offset = float(np.clip(0.38 * end * thing.radius, low, high))
     point = T[:3, 3] + offset * T[:3, 0]
     return grasping.top_down(grasping.bearing(end * T[:3, 0]), np.array([*point[:2], max(float(point[2]) + thing.grasp_z, grasping.GRASP_HEIGHT)]))
 
@@ -75,6 +75,8 @@ def sample(seed: int, held_out: bool = False) -> Scene:
         *(shapes.sample(rng, primitive_move.AROUND, False) for _ in range(int(rng.integers(0, 4)))),
     )
     finishes = tuple(shapes.finish(rng) for _ in things)
+    # Grasped off its middle, a heavy thing would swing in the jaws.
+    finishes = (replace(finishes[0], mass=float(rng.uniform(0.03, 0.08))), *finishes[1:])
     # Things lie on the camera's usual side, ends are on the other: containers are not reached over, and arms not into them.
     places = primitive_move.scatter(rng, [t.radius for t in things], (0.38, -0.27), (0.62, 0.0), 0.02)
     c, s = np.cos(places[0, 2]), np.sin(places[0, 2])
@@ -96,7 +98,8 @@ def sample(seed: int, held_out: bool = False) -> Scene:
             T_end[2, 3] += rng.uniform(0.0, 0.10)
         stands.append(stand)
         drop = max(0.0, low - holders.FLOOR - 0.01) if is_contained else 0.0
-        ways.append(paths.standing_path(rng, T_grasp, T_end, lets_go=is_contained, drop=drop))
+        rise = max(0.0, stand.height - low) + float(rng.uniform(0.03, 0.06))  # its lower end passes over the rim
+        ways.append(paths.standing_path(rng, T_grasp, T_end, rise, lets_go=is_contained, drop=drop))
     containers = tuple(stands) if is_contained else ()
     return Scene(room, things, finishes, places, (ways[0], ways[1]), int(rng.integers(2)), containers, shapes.finish(rng).color)
 
