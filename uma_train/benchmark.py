@@ -93,7 +93,16 @@ class BenchmarkConfig:
 
 @dataclass(frozen=True)
 class EpisodeResult:
-    """``outcome``: success, wrong_goal, dropped, no_grasp or time_out; ``seconds``: simulated, to success."""
+    """How one episode ended.
+
+    Attributes:
+        outcome: success; wrong_goal; no_grasp; time_out, still held (a tool that stays in hand does not count); imprecise, at the end near the end of the
+            reference; or lost, let go or dropped elsewhere.
+        grasped: the object was in the gripper at some time.
+        seconds: simulated, to success.
+        reason: in the task's own words.
+        left: share of the way along the reference that was left at the end, on average over its keypoints: 1 = as at the start.
+    """
 
     policy: str
     seed: int
@@ -101,6 +110,32 @@ class EpisodeResult:
     grasped: bool
     seconds: float
     reason: str
+    left: float = math.nan
+
+
+NEAR = 1 / 3
+"""Share of the way that may be left for an end to be called imprecise rather than lost."""
+
+CLASSES = ("wrong_goal", "imprecise", "lost", "no_grasp", "time_out")
+
+
+def failure_class(taken: bool, reason: str, left: float) -> str:
+    """Why an episode that ended without a verdict failed, see `EpisodeResult.outcome`."""
+    if not taken:
+        return "no_grasp"
+    return "time_out" if reason == "held" else "imprecise" if left < NEAR else "lost"
+
+
+def _way_left(station: Station) -> Callable[[], float]:
+    """What tells, whenever it is called, the share of the reference's way that is left, see `EpisodeResult.left`."""
+    from uma.geometry import se3
+
+    reference = station.task.plan_reference(station, None, 6, 2)
+    start, end = (se3.apply(station.T_base_cam, np.stack([w[i] for w in reference.waypoints])) for i in (0, -1))
+    points = station.object_points()
+    index = np.linalg.norm(points[None] - start[:, None], axis=-1).argmin(1)
+    whole = float(np.linalg.norm(points[index] - end, axis=-1).mean())
+    return lambda: float(np.linalg.norm(station.object_points()[index] - end, axis=-1).mean()) / whole
 
 
 @lru_cache(maxsize=1)
@@ -167,6 +202,7 @@ def run_episode(config: BenchmarkConfig, name: str, seed: int, film: Film | None
     if config.camera_shift_mm or config.camera_turn_deg:
         station.displace_camera(_displacement(config, seed))
     taken, step = False, 0
+    left = _way_left(station)
     verdict, reason, done_at = "in_progress", "", math.nan
     expert = demonstrators.expert(config.task)
     actor = None if name == "demonstrator" else _actor(config, name, seed, station, station.observe())
@@ -202,9 +238,10 @@ def run_episode(config: BenchmarkConfig, name: str, seed: int, film: Film | None
     if film is not None:
         film.look(station, 0)
     station.close()
+    share = left()
     if verdict == "in_progress":
-        verdict = "no_grasp" if not taken else "dropped" if reason != "held" else "time_out"
-    return EpisodeResult(name, seed, verdict, bool(taken), done_at, reason)
+        verdict = failure_class(taken, reason, share)
+    return EpisodeResult(name, seed, verdict, bool(taken), done_at, reason, share)
 
 
 def _job(args: tuple[BenchmarkConfig, str, int]) -> EpisodeResult:
@@ -228,7 +265,7 @@ def summarize(results: list[EpisodeResult]) -> list[dict]:
         mine = [r for r in results if r.policy == name]
         wins = [r for r in mine if r.outcome == "success"]
         low, high = wilson(len(wins), len(mine))
-        classes = {k: sum(r.outcome == k for r in mine) for k in ("wrong_goal", "dropped", "no_grasp", "time_out")}
+        classes = {k: sum(r.outcome == k for r in mine) for k in CLASSES}
         rows.append(
             {
                 "policy": name,
@@ -247,7 +284,7 @@ def summarize(results: list[EpisodeResult]) -> list[dict]:
 def print_table(rows: list[dict], console: Console) -> None:
     """The rows of `summarize` for people."""
     table = Table()
-    for heading in ("policy", "success", "95 % interval", "grasp", "wrong goal", "dropped", "no grasp", "time out", "s to success"):
+    for heading in ("policy", "success", "95 % interval", "grasp", "wrong goal", "imprecise", "lost", "no grasp", "time out", "s to success"):
         table.add_column(heading, no_wrap=True)
     for r in rows:
         n = r["episodes"]
@@ -256,7 +293,7 @@ def print_table(rows: list[dict], console: Console) -> None:
             f"{r['success']}/{n} = {100 * r['success'] / n:.0f} %",
             f"{100 * r['low']:.0f} to {100 * r['high']:.0f} %",
             f"{100 * r['grasp'] / n:.0f} %",
-            *(str(r[k]) for k in ("wrong_goal", "dropped", "no_grasp", "time_out")),
+            *(str(r[k]) for k in CLASSES),
             f"{r['seconds']:.1f}" if r["success"] else "",
         )
     console.print(table)

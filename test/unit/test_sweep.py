@@ -54,7 +54,7 @@ def test_rows_are_written_after_each_point_compared_scene_by_scene_and_resumed(t
         folder = tmp_path / config.out.rsplit("/", 1)[-1]
         folder.mkdir(exist_ok=True)
         won = {10, 11} if config.delay == 0 else {11, 12, 13}
-        results = [EpisodeResult("uma", s, "success" if s in won else "dropped", True, 4.0, "") for s in range(10, 14)]
+        results = [EpisodeResult("uma", s, "success" if s in won else "lost", True, 4.0, "") for s in range(10, 14)]
         (folder / "episodes.jsonl").write_text("\n".join(json.dumps(asdict(r)) for r in results))
         return benchmarks.summarize(results)
 

@@ -16,7 +16,7 @@ from uma.model.inputs import encode_actions
 from uma.model.masks import MaskMix
 from uma.types import InputError
 from uma_train import trainer
-from uma_train.benchmark import BenchmarkConfig, EpisodeResult, benchmark, summarize
+from uma_train.benchmark import BenchmarkConfig, EpisodeResult, _way_left, benchmark, failure_class, summarize
 from uma_train.config import ModelChoice, TrainConfig
 from uma_train.data.episode import METRE, EpisodeError, load_episode, save_episode
 from uma_train.data.reference import ReferenceSampling, draw_reference
@@ -164,6 +164,20 @@ def test_benchmark_rows():
     uma, still = summarize(results)
     assert (uma["success"], uma["episodes"], uma["wrong_goal"], uma["seconds"]) == (3, 4, 1, 6.0)
     assert (still["success"], still["no_grasp"]) == (0, 1)
+
+
+def test_a_failure_near_the_end_of_the_reference_is_told_from_one_elsewhere():
+    from uma_sim import demonstrators
+    from uma_sim.station import Station
+
+    station = Station(1_000_000, render=False)
+    left, expert = _way_left(station), demonstrators.expert("insertion")
+    assert left() == pytest.approx(1.0, abs=1e-6)
+    for _ in range(100):
+        station.act(*expert.act(station))
+    assert station.task.outcome(station)[0] == "success" and left() < 0.1
+    classes = [failure_class(*v) for v in ((False, "lies on the table", 0.1), (True, "held", 0.1), (True, "leans on a holder", 0.1), (True, "lies on the table", 0.6))]
+    assert classes == ["no_grasp", "time_out", "imprecise", "lost"]
 
 
 def test_an_image_that_shows_nothing_holds_the_arm_and_does_not_end_the_benchmark(monkeypatch):
