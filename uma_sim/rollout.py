@@ -17,6 +17,9 @@ from uma_sim.station import Station
 STEPS_AFTER_SUCCESS = 10
 OBSERVE_EVERY = 2
 
+STILL_M = 0.01
+"""How far a point may move in an episode and still be called one that does not."""
+
 NOISE_M, NOISE_RAD, NOISE_RHO = 0.003, 0.012, 0.85
 """Innovation of the execution noise at scale 1, and how much of it lasts to the next step (DART: noise on the action, not on the label)."""
 
@@ -111,6 +114,7 @@ def run_demonstration(
     if mishap.kind == "closed":
         station.set_target(station.ee_pose(), 1.0)
         station.advance(0.8)
+    still = task.static_points(station)
     rows: dict[str, list] = {k: [] for k in ("label_pose", "label_gripper", "pose", "gripper", "object_points", "stamp")}
     observations, observed = [], []
     drift = np.zeros(6)
@@ -132,7 +136,9 @@ def run_demonstration(
         after = after + 1 if verdict == "success" or (verdict == "wrong_goal" and goal != station.scene.goal) else 0
         if after >= STEPS_AFTER_SUCCESS:
             break
-    about = {"task": task.name, "static_points": task.static_points(station), "text": task.instruction(station, goal)}
+    # What was pushed aside, or fell off the table, did move.
+    still = still[np.linalg.norm(task.static_points(station) - still, axis=-1) < STILL_M]
+    about = {"task": task.name, "static_points": still, "text": task.instruction(station, goal)}
     if own:
         station.close()
     episode = {key: np.asarray(value) for key, value in rows.items()}

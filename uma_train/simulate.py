@@ -18,10 +18,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from uma.geometry import se3
 from uma.model.config import PRESETS
 from uma.model.inputs import point_set
+from uma.types import InputError
 from uma_train.data.episode import Episode, quantize, save_episode
 
 if TYPE_CHECKING:
     from uma.types import CameraModel, Observation
+
+
+MAX_AWAY = 2.0
+"""Metres from the base that a tracked point may get in an episode that is kept: what falls off the table falls on for ever."""
 
 
 @dataclass(frozen=True)
@@ -156,12 +161,18 @@ def _job(args: tuple[SimulateConfig, int]) -> tuple[int, str, str, str]:
         image = shrink(observation.rgb, config.image_width, config.image_height) if is_kept else None
         return (*quantize(point_set(observation, points)), image)
 
-    run = run_demonstration(seed, station=station, on_observation=keep if config.record else None)
-    station.close()
+    try:
+        run = run_demonstration(seed, station=station, on_observation=keep if config.record else None)
+    except InputError as error:  # an image that shows no scene: one episode less, not the end of the run
+        return seed, "none", f"no observation: {error}", task
+    finally:
+        station.close()
     if run is None:
         return seed, "none", "simulation failed", task
     if not run["success"]:
         return seed, run["mishap"], f"{run['verdict']}: {run['reason']}", task
+    if float(np.abs(run["object_points"]).max()) > MAX_AWAY:
+        return seed, run["mishap"], "a tracked point left the scene", task
     if config.record:
         # Insertion keeps the full tracks that its checkpoint was trained on.
         tracks = np.stack(seen) if task.startswith("primitives/") else None

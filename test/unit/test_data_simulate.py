@@ -109,3 +109,47 @@ def test_a_point_is_seen_where_the_depth_is_its_own():
 def test_settings_out_of_range_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         SimulateConfig(**change)
+
+
+def test_a_scene_that_cannot_be_seen_and_one_that_flies_apart_are_failures_and_not_the_end(tmp_path, monkeypatch):
+    import uma_sim.rollout as rollout
+    import uma_train.simulate as module
+    from uma.types import InputError
+
+    def blind(*_):
+        raise InputError("depth: 11 points over the table, at least 20 are needed")
+
+    config = SimulateConfig(out=str(tmp_path), preset="tiny")
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "point_set", blind)
+        assert _job((config, 0))[2].startswith("no observation: depth: 11 points")
+    true = rollout.run_demonstration
+
+    def flown(*args, **kwargs):
+        run = true(*args, **kwargs)
+        run["object_points"][-1, 3, 2] = -60.0
+        return run
+
+    monkeypatch.setattr(rollout, "run_demonstration", flown)
+    assert _job((config, 0))[2] == "a tracked point left the scene" and not list(tmp_path.glob("*.npz"))
+
+
+def test_points_that_did_move_are_not_called_static():
+    from uma_sim.rollout import run_demonstration
+    from uma_sim.station import Station
+
+    station = Station(0, "primitives/stand", render=False)
+    true, calls = station.task.static_points, []
+
+    def falling(s):
+        calls.append(s)
+        points = true(s)
+        points[1] += [0.0, 0.0, -50.0 * (len(calls) > 1)]
+        return points
+
+    object.__setattr__(station.task, "static_points", falling)
+    try:
+        run = run_demonstration(0, 0.0, mishap_probability=0.0, station=station)
+    finally:
+        object.__setattr__(station.task, "static_points", true)
+    assert run["success"] and len(calls) == 2 and len(run["static_points"]) <= len(true(station)) - 1 and np.abs(run["static_points"]).max() < 2.0
