@@ -1,6 +1,6 @@
 """What happens when something breaks while the arm moves: every fault on the live simulated graph, as a table.
 
-    python test/ros/faults.py [--repeats 20] [--only NAME ...] [--json FILE]
+    python test/ros/faults.py [--repeats 20] [--only NAME ...] [--json FILE]      with a file, the same command goes on where it was cut off
 
 Each time the arm is under way to a point 35 cm off when the fault begins. "at rest" is how long after that the arm moved for the last time (faster than 5 mm/s, by
 the robot's own clock, looked at for four seconds); "peak" is its fastest in that time. Safe is a run whose peak is no faster than the plan with what the
@@ -309,13 +309,19 @@ def main() -> int:
     console, rows = Console(width=200), {}
     with tempfile.TemporaryDirectory() as folder:
         os.environ |= {"UMA_TEST_SLOW": str(Path(folder) / "slow"), "UMA_TEST_GRIP": str(Path(folder) / "grip")}
-        jobs = [(name, i) for name in args.only for i in range(args.repeats)]
+        if args.json and Path(args.json).exists():
+            rows = {name: runs for name, runs in json.loads(Path(args.json).read_text()).items() if name in args.only}
+        # Round by round, so that a run that is cut off has seen every fault about as often.
+        jobs = [(name, i) for i in range(args.repeats) for name in args.only if len(rows.get(name, ())) <= i]
         for name, i in track(jobs, "faults", console=Console(stderr=True)):
             Path(os.environ["UMA_TEST_SLOW"]).unlink(missing_ok=True)
             rows.setdefault(name, []).append(run(name, Path(folder) / f"{name.replace(' ', '_')}_{i}"))
             if args.json:
-                Path(args.json).write_text(json.dumps(rows, indent=2) + "\n")
-    table = Table(title=f"{args.repeats} times each, seed 3, a scripted policy; the peak must not exceed {FASTEST:.2f} m/s")
+                part = Path(args.json + ".part")
+                part.write_text(json.dumps(rows, indent=2) + "\n")
+                os.replace(part, args.json)
+    rows = {name: rows[name] for name in args.only if name in rows}
+    table = Table(title=f"{min(map(len, rows.values()), default=0)} times each or more, seed 3, a scripted policy; the peak must not exceed {FASTEST:.2f} m/s")
     for heading in ("fault", "at rest (s): median", "worst", "peak (m/s)", "safe", "recovered", "what the controller said | and somebody else"):
         table.add_column(heading)
     for name, runs in rows.items():
