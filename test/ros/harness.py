@@ -190,12 +190,22 @@ class Client:
         stamps = [t for _, t, _ in self.targets if begin <= t <= end]
         return float(np.diff([begin, *stamps, end]).max()) + max((behind for t, behind in self.behind if begin <= t <= end), default=0.0)
 
-    def call(self, name: str, kind=Trigger, request=None):
+    def call(self, name: str, kind=Trigger, request=None, timeout: float = 30.0):
+        """The answer of a service. What is not answered in five seconds is asked again: a server that has just been started may not have found its caller yet
+        when it answers, and the answer is lost."""
         client = self._services.setdefault(name, self.node.create_client(kind, name))
-        assert client.wait_for_service(30.0), f"no service {name}"
-        future = client.call_async(request or kind.Request())
-        self.wait(future.done, 30.0, name)
-        return future.result()
+        assert client.wait_for_service(timeout), f"no service {name}"
+        end = time.monotonic() + timeout
+        while True:
+            future = client.call_async(request or kind.Request())
+            try:
+                self.wait(future.done, min(5.0, timeout), name)
+            except AssertionError:
+                client.remove_pending_request(future)
+                if time.monotonic() > end:
+                    raise
+            else:
+                return future.result()
 
     def ee(self):
         """Measured pose of fr3_link8 in the base, (4, 4)."""
