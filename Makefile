@@ -14,8 +14,8 @@ setup:  ## install everything into .venv (done by the others on their own)
 demo: setup  ## one simulated insertion over ROS 2, headless; results in runs/ (SEED=3 for another scene)
 	@$(BIN)/uma demo --seed $(SEED)
 
-test: setup  ## the whole test suite: what runs in real time by itself, then the rest on two processes
-	@$(BIN)/python -m pytest test/ros; first=$$?; $(BIN)/python -m pytest -n 2 --dist loadfile test/unit test/integration test/property && exit $$first
+test: setup  ## the whole test suite: what runs in real time by itself, then the rest on two processes, the longest files first
+	@$(BIN)/python -m pytest test/ros; first=$$?; $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder test/integration test/property test/unit && exit $$first
 
 lint: setup  ## ruff
 	@$(BIN)/ruff check .

@@ -80,6 +80,7 @@ def run_demonstration(
     *,
     on_observation: Callable[[Observation], Any] | None = None,
     mishap_probability: float = 0.25,
+    max_noise: float = 1.6,
     station: Station | None = None,
     goal: int | None = None,
     **station_kwargs,
@@ -89,7 +90,7 @@ def run_demonstration(
     The labels are the expert's clean targets; what is executed is the label plus noise that decays over a few steps, and perhaps one mishap.
 
     Args:
-        noise_scale: of the execution noise; None draws it from 0 to 1.6.
+        noise_scale: of the execution noise; None draws it from 0 to ``max_noise``.
         rng: randomness of the noise and the mishap; None derives it from ``seed``.
         on_observation: maps each rendered `Observation` to what shall be kept of it; None renders nothing.
         mishap_probability: of one disturbance in the episode.
@@ -105,7 +106,7 @@ def run_demonstration(
         ``T_base_cam`` (4, 4), ``camera``, ``seed``, ``goal``, ``noise_scale``, ``mishap``, ``verdict``, ``success`` and ``reason``. Row i holds the state before action i.
     """
     rng = np.random.default_rng([seed, 7]) if rng is None else rng
-    scale = float(rng.uniform(0.0, 1.6)) if noise_scale is None else float(noise_scale)
+    scale = float(rng.uniform(0.0, max_noise)) if noise_scale is None else float(noise_scale)
     mishap = Mishap.draw(rng, mishap_probability)
     own = station is None
     station = Station(seed, render=on_observation is not None, **station_kwargs) if station is None else station

@@ -44,6 +44,8 @@ class SimulateConfig:
         image_width, image_height: of the kept images, pixels; the camera gives 320x180.
         without_actions: share of the episodes whose actions are left out. They stand in for sources that supervise motion alone; unlike in human video,
             the robot is still seen and measured.
+        noise: largest scale of the execution noise, drawn from 0 for each episode; labels stay clean. 0 = none.
+        mishaps: share of the episodes with one disturbance (the object dropped, the grasp missed, the gripper closed at the start).
         record: False runs the demonstrations without looking and stores no episode: for the yield alone, many times faster.
     """
 
@@ -57,6 +59,8 @@ class SimulateConfig:
     image_width: int = 160
     image_height: int = 90
     without_actions: float = 0.0
+    noise: float = 1.6
+    mishaps: float = 0.25
     record: bool = True
 
     def __post_init__(self) -> None:
@@ -64,8 +68,9 @@ class SimulateConfig:
 
         if self.task not in (*tasks.MODULES, tasks.MIXTURE):
             raise ValueError(f"task '{self.task}': must be one of {', '.join((*tasks.MODULES, tasks.MIXTURE))}")
-        if not 0 <= self.without_actions <= 1:
-            raise ValueError(f"without_actions {self.without_actions}: must lie in [0, 1]")
+        for name, most in (("without_actions", 1.0), ("mishaps", 1.0), ("noise", 4.0)):
+            if not 0 <= getattr(self, name) <= most:
+                raise ValueError(f"{name} {getattr(self, name)}: must lie in [0, {most:g}]")
         if min(self.image_width, self.image_height) < 1:
             raise ValueError(f"image_width {self.image_width}, image_height {self.image_height}: both must be >= 1")
         if self.preset not in PRESETS:
@@ -162,7 +167,9 @@ def _job(args: tuple[SimulateConfig, int]) -> tuple[int, str, str, str]:
         return (*quantize(point_set(observation, points)), image)
 
     try:
-        run = run_demonstration(seed, station=station, on_observation=keep if config.record else None)
+        run = run_demonstration(
+            seed, station=station, on_observation=keep if config.record else None, mishap_probability=config.mishaps, max_noise=config.noise
+        )
     except InputError as error:  # an image that shows no scene: one episode less, not the end of the run
         return seed, "none", f"no observation: {error}", task
     finally:
@@ -181,7 +188,7 @@ def _job(args: tuple[SimulateConfig, int]) -> tuple[int, str, str, str]:
     return seed, run["mishap"], "kept", task
 
 
-FIRST = {"task": "insertion", "record": True}
+FIRST = {"task": "insertion", "record": True, "noise": 1.6, "mishaps": 0.25}
 """What a card that does not say it means: sets made before there was a choice."""
 
 
@@ -201,7 +208,7 @@ def simulate(config: SimulateConfig, console: Console | None = None) -> dict:
     out = Path(config.out)
     out.mkdir(parents=True, exist_ok=True)
     stored = json.loads((out / "card.json").read_text())["config"] if (out / "card.json").exists() else {}
-    for name in ("task", "preset", "images", "image_width", "image_height", "without_actions", "record"):
+    for name in ("task", "preset", "images", "image_width", "image_height", "without_actions", "noise", "mishaps", "record"):
         if stored and stored.get(name, FIRST.get(name, getattr(config, name))) != getattr(config, name):
             raise ValueError(f"{out} holds episodes made with {name} {stored.get(name, FIRST.get(name))!r}, now {getattr(config, name)!r}; give another --out")
     log = out / "seeds.jsonl"

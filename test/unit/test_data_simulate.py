@@ -20,7 +20,7 @@ from uma_train.simulate import SimulateConfig, _job, has_actions, shrink, simula
 def made(tmp_path_factory):
     """The same scene with all images, with the first alone and no actions, and once more: (episode, again) and (bare)."""
     out = {}
-    for name, changes in {"all": {"images": "all"}, "again": {"images": "all"}, "bare": {"without_actions": 1.0, "image_width": 80, "image_height": 45}}.items():
+    for name, changes in {"all": {"images": "all"}, "again": {"images": "all"}, "bare": {"without_actions": 1.0, "image_width": 80, "image_height": 45}, "calm": {"noise": 0.0, "mishaps": 0.0}}.items():
         folder = tmp_path_factory.mktemp(name)
         seed, _, result, task = _job((SimulateConfig(out=str(folder), preset="tiny", **changes), 0))
         assert (seed, result, task) == (0, "kept", "insertion")
@@ -59,6 +59,13 @@ def test_an_episode_without_actions_holds_none(made):
     assert np.array_equal(e.pose, a.pose) and np.array_equal(e.tracks, a.tracks)  # the same demonstration
     assert np.array_equal(e.target_pose, e.pose) and np.array_equal(e.target_gripper, e.gripper) and not np.allclose(a.target_pose, a.pose, atol=1e-3)
     assert e.images.shape == (1, 45, 80, 3) and e.image_frame.tolist() == [0]
+
+
+def test_execution_noise_is_an_option(made):
+    assert made["calm"].meta["noise_scale"] == 0.0 and made["calm"].meta["mishap"] == "none" and 0.0 < made["all"].meta["noise_scale"] < 1.6
+    # Without noise the arm does what the label says, to within its lag.
+    apart = [np.linalg.norm(e.pose[1:, :3, 3] - e.target_pose[:-1, :3, 3], axis=-1).mean() for e in (made["calm"], made["all"])]
+    assert apart[0] < apart[1]
 
 
 def test_the_share_without_actions_is_drawn_scene_by_scene():
@@ -105,7 +112,7 @@ def test_a_point_is_seen_where_the_depth_is_its_own():
     assert visible(points, depth, camera).tolist() == [True, False, True, False, False, False, False]
 
 
-@pytest.mark.parametrize("change, message", [({"task": "juggling"}, "task 'juggling'.*sweeping"), ({"without_actions": 1.5}, "without_actions 1.5"), ({"image_width": 0}, "image_width 0")])
+@pytest.mark.parametrize("change, message", [({"task": "juggling"}, "task 'juggling'.*sweeping"), ({"without_actions": 1.5}, "without_actions 1.5"), ({"noise": -1.0}, r"noise -1.0: must lie in \[0, 4\]"), ({"mishaps": 2.0}, "mishaps 2.0"), ({"image_width": 0}, "image_width 0")])
 def test_settings_out_of_range_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         SimulateConfig(**change)
