@@ -7,6 +7,14 @@ from pathlib import Path
 
 os.environ.setdefault("MUJOCO_GL", "egl")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads that wait for each other are slower than one on shared cores
+# The examples of property tests are the same in every run; what finds new ones is test/property/fuzz.py, with a seed.
+try:
+    import hypothesis
+
+    hypothesis.settings.register_profile("seeded", derandomize=True)
+    hypothesis.settings.load_profile("seeded")
+except ImportError:  # test/ros/faults.py and others run without the test suite's packages
+    pass
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 
 
