@@ -117,11 +117,11 @@ def carrying_rotation(T_base_ee: np.ndarray, at: np.ndarray, tilt: float = TILT)
     return np.stack([x, np.cross(z, x), z], -1)
 
 
-def insertion_pose(half_length: float, holder: Holder, T_ee_object: np.ndarray, R: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def insertion_pose(reach: float, holder: Holder, T_ee_object: np.ndarray, R: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Gripper pose from which an opened gripper leaves the utensil in the holder.
 
     Args:
-        half_length: of the utensil, metres.
+        reach: metres from the utensil's origin to its lower end, along its x.
         T_ee_object: ``(4, 4)`` utensil in the gripper as it is now, slip included.
         R: ``(3, 3)`` nominal rotation of the gripper, see `carrying_rotation`; corrected here for the utensil's turn in the grasp.
 
@@ -130,7 +130,7 @@ def insertion_pose(half_length: float, holder: Holder, T_ee_object: np.ndarray, 
     """
     end = 1.0 if T_ee_object[0, 0] >= 0 else -1.0
     axis_ee = end * T_ee_object[:3, 0]
-    low_ee = T_ee_object[:3, 3] - half_length * axis_ee
+    low_ee = T_ee_object[:3, 3] - reach * axis_ee
     wanted = R[:, 0].copy()
     # Turn by what the utensil has swung in the grasp, within what the wrist can give.
     swing = np.cross(R @ axis_ee, wanted)

@@ -90,9 +90,7 @@ class Mover:
     def _slip(station: Station, way: Path) -> np.ndarray:
         """``(4, 4)`` what to add to the poses of ``way`` because the thing lies in the gripper otherwise than planned, so that the thing, not the gripper, goes its
         way; at most 0.5 rad of it, and nothing beyond 4 cm or 1.2 rad, after another grasp."""
-        place, thing = station.scene.places[0], station.scene.things[0]
-        c, s = np.cos(place[2]), np.sin(place[2])
-        start = se3.make_pose(np.array([[c, -s, 0], [s, c, 0], [0, 0, 1.0]]), np.array([*place[:2], thing.half_height]))
+        start = primitive_move.resting(station.scene.things[0], station.scene.places[0])
         slip = se3.invert(way.poses[0]) @ start @ se3.invert(station.object_pose()) @ station.ee_pose()
         if np.linalg.norm(slip[:3, 3]) > 0.04 or se3.rotation_angle(slip[:3, :3], np.eye(3)) > 1.2:
             return np.eye(4)

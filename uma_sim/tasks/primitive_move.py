@@ -61,6 +61,12 @@ def scatter(rng: np.random.Generator, radii: list[float], low: tuple[float, floa
     return np.array(out)
 
 
+def resting(thing: Thing, place: np.ndarray) -> np.ndarray:
+    """``(4, 4)`` pose of ``thing`` as the scene puts it at ``place`` (3,): x, y, yaw."""
+    c, s = np.cos(place[2]), np.sin(place[2])
+    return se3.make_pose(np.array([[c, -s, 0], [s, c, 0], [0, 0, 1.0]]), np.array([*place[:2], thing.half_height]))
+
+
 def thing_grasp(thing: Thing, T: np.ndarray, yaw_ee: float) -> np.ndarray:
     """``(4, 4)`` top-down grasp of ``thing`` at pose ``T``, across its x axis."""
     low, high = thing.grasp_axis or (0.0, 0.0)
@@ -77,8 +83,7 @@ def sample(seed: int, held_out: bool = False) -> Scene:
     things = (shapes.sample(rng, GRASPED, held_out), *(shapes.sample(rng, AROUND, False) for _ in range(count - 1)))
     finishes = tuple(shapes.finish(rng) for _ in things)
     places = scatter(rng, [t.radius for t in things], (0.36, -0.24), (0.62, 0.26), 0.02)
-    c, s = np.cos(places[0, 2]), np.sin(places[0, 2])
-    T = se3.make_pose(np.array([[c, -s, 0], [s, c, 0], [0, 0, 1.0]]), np.array([*places[0, :2], things[0].half_height]))
+    T = resting(things[0], places[0])
     T_grasp = thing_grasp(things[0], T, 0.0)
     ways = []
     while len(ways) < 2:
@@ -119,9 +124,7 @@ def grasp_pose(station: Station) -> np.ndarray:
 
 def planned(station: Station, goal: int, count: int) -> list[np.ndarray]:
     """``count`` poses ``(4, 4)`` of the thing along way ``goal``, from where the scene put it."""
-    way, place = station.scene.ways[goal], station.scene.places[0]
-    c, s = np.cos(place[2]), np.sin(place[2])
-    T = se3.make_pose(np.array([[c, -s, 0], [s, c, 0], [0, 0, 1.0]]), np.array([*place[:2], station.scene.things[0].half_height]))
+    way, T = station.scene.ways[goal], resting(station.scene.things[0], station.scene.places[0])
     T_ee_object = se3.invert(way.poses[0]) @ T
     poses = [T_ee @ T_ee_object for T_ee in way.spread(count)]
     poses[-1] = poses[-1].copy()

@@ -17,7 +17,6 @@ from uma_sim.holders import Holder
 from uma_sim.paths import Path
 from uma_sim.shapes import Thing
 from uma_sim.tasks import Task, primitive_move
-from uma_sim.tracked import RigidObject
 
 if TYPE_CHECKING:
     from uma_sim.station import Station
@@ -79,8 +78,7 @@ def sample(seed: int, held_out: bool = False) -> Scene:
     finishes = (replace(finishes[0], mass=float(rng.uniform(0.03, 0.08))), *finishes[1:])
     # Things lie on the camera's usual side, ends are on the other: containers are not reached over, and arms not into them.
     places = primitive_move.scatter(rng, [t.radius for t in things], (0.38, -0.27), (0.62, 0.0), 0.02)
-    c, s = np.cos(places[0, 2]), np.sin(places[0, 2])
-    T = se3.make_pose(np.array([[c, -s, 0], [s, c, 0], [0, 0, 1.0]]), np.array([*places[0, :2], things[0].half_height]))
+    T = primitive_move.resting(things[0], places[0])
     T_grasp = upright_grasp(things[0], T, grasping.top_down(0.0, np.array([0.4, 0.0, 0.4])))
     T_ee_object = se3.invert(T_grasp) @ T
     half_opening, sides = float(rng.uniform(0.048, 0.066)), int(rng.choice(SIDES))
@@ -109,11 +107,6 @@ def add_bodies(spec: mujoco.MjSpec, drawn: Scene) -> None:
     primitive_move.add_bodies(spec, drawn)
     for i, container in enumerate(drawn.containers):
         holders.add_body(spec, container, f"container{i}", drawn.color)
-
-
-def track(station: Station) -> RigidObject:
-    """The first thing."""
-    return primitive_move.track(station)
 
 
 def static_points(station: Station) -> np.ndarray:
@@ -162,7 +155,7 @@ TASK = Task(
     name="primitives/stand",
     sample=sample,
     add_bodies=add_bodies,
-    track=track,
+    track=primitive_move.track,
     static_points=static_points,
     outcome=outcome,
     plan_reference=primitive_move.plan_reference,
