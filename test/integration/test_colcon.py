@@ -1,6 +1,7 @@
 """`colcon build`, plain and with --symlink-install, in a workspace of its own; then a node is started from the install space."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,9 +22,9 @@ def environment(**more: str) -> dict[str, str]:
     return {**keep, "PATH": f"{PREFIX}/bin:{os.environ['PATH']}", "AMENT_PREFIX_PATH": str(PREFIX), **more}
 
 
-@pytest.fixture(scope="module", params=[[], ["--symlink-install"]], ids=["plain", "symlink"])
-def install(request, tmp_path_factory) -> Path:
-    """Install space of a fresh workspace that holds what git knows of the tree."""
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory) -> Path:
+    """A fresh one that holds what git knows of the tree."""
     workspace = tmp_path_factory.mktemp("workspace")
     source = workspace / "src/uma_ros"
     listed = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True).stdout
@@ -32,11 +33,19 @@ def install(request, tmp_path_factory) -> Path:
             (source / name).parent.mkdir(parents=True, exist_ok=True)
             (source / name).write_bytes((ROOT / name).read_bytes())
             (source / name).chmod((ROOT / name).stat().st_mode)
+    return workspace
+
+
+@pytest.fixture(scope="module", params=[[], ["--symlink-install"]], ids=["plain", "symlink"])
+def install(request, workspace) -> Path:
+    """An install space of its own; what has been compiled serves both, what has been copied does not (colcon refuses to put a link in its place)."""
+    folder = workspace / ("linked" if request.param else "copied")
+    shutil.rmtree(workspace / "build/uma_ros/ament_cmake_python", ignore_errors=True)
     options = ["-DBUILD_TESTING=OFF", f"-DCMAKE_PREFIX_PATH={PREFIX}", f"-DPython3_EXECUTABLE={sys.executable}"]
-    words = [str(COLCON), "build", *request.param, "--cmake-args", *options]
+    words = [str(COLCON), "build", "--install-base", str(folder), *request.param, "--cmake-args", *options]
     done = subprocess.run(words, cwd=workspace, env=environment(), capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return workspace / "install"
+    return folder
 
 
 def sourced(install: Path, command: str, **more: str) -> subprocess.Popen:

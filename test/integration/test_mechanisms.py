@@ -19,7 +19,7 @@ def findings(tmp_path_factory):
     """Findings by (mechanism, what)."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    config = MechanismsConfig(out=str(tmp_path_factory.mktemp("mechanisms")), episodes=2000, push_steps=500)
+    config = MechanismsConfig(out=str(tmp_path_factory.mktemp("mechanisms")), episodes=1400, push_steps=350)
     model = train_push(config, Console(quiet=True))
     out = push_findings(model, 200)
     torch.set_num_threads(threads)

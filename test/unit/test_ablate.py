@@ -30,7 +30,7 @@ def test_variants_are_trained_alike_judged_and_not_trained_or_measured_twice(tmp
 
     monkeypatch.setattr(module, "evaluate", evaluate)
     monkeypatch.setattr(module, "_train", lambda config, processes: train_here(config))
-    train = TrainConfig(data=(str(tmp_path),), preset="tiny", steps=2, batch_size=4, micro_batch=4, validation_episodes=1, threads=1)
+    train = TrainConfig(data=(str(tmp_path),), preset="tiny", steps=2, batch_size=4, micro_batch=4, validation_episodes=1, validation_windows=4, threads=1)
     config = AblateConfig(train, ("uma", "action_only"), episodes=2, first_seed=1_000_000, out=str(tmp_path / "out"))
     rows = ablate(config)
     assert [(r["variant"], r["steps"], r["closed_loop"]) for r in rows] == [("uma", 2, row), ("action_only", 2, row)]

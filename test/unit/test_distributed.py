@@ -13,6 +13,10 @@ import torch
 from episodes import episode_folder
 
 from uma.checkpoint.bundle import load_bundle
+from uma.model.inputs import Normalization
+from uma_train.config import TrainConfig
+from uma_train.distributed import Processes
+from uma_train.trainer import Trainer
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -50,9 +54,37 @@ def one(data, tmp_path_factory):
     return run(data, tmp_path_factory.mktemp("one"), "--steps", "20", "--validate-every", "20", "--save-every", "20")
 
 
+def children(pid: int) -> list[int]:
+    listed = Path(f"/proc/{pid}/task/{pid}/children")
+    return [int(c) for c in listed.read_text().split()] if listed.exists() else []
+
+
+def killed_at(step: int, data: Path, out: Path, *more: str, processes: int = 1) -> None:
+    """Begin a run, and SIGKILL all of it once it has saved ``step`` or a later one."""
+    process = subprocess.Popen(
+        command(data, out, *more, processes=processes), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    try:
+        end = time.monotonic() + 200
+        while time.monotonic() < end and not ((out / "state.pt").exists() and torch.load(out / "state.pt", weights_only=True)["step"] >= step):
+            assert process.poll() is None, "it ended before it could be killed"
+            time.sleep(0.02)
+    finally:
+        for pid in children(process.pid):  # torchrun gives each of its processes a session of its own
+            os.kill(pid, signal.SIGKILL)
+        process.kill()
+        process.wait()
+
+
 @pytest.mark.parametrize("sharding", ["replicate", "shard"])
 def test_two_processes_give_the_loss_curve_of_one(data, one, tmp_path, sharding):
-    two = run(data, tmp_path / "two", "--steps", "20", "--validate-every", "20", "--save-every", "20", "--sharding", sharding, processes=2)
+    """The sharded run after it was killed and begun again."""
+    args = ("--steps", "20", "--validate-every", "20", "--save-every", "5", "--sharding", sharding)
+    if sharding == "shard":
+        killed_at(5, data, tmp_path / "two", *args, processes=2)
+        state = torch.load(tmp_path / "two/state.pt", weights_only=True)
+        assert 5 <= state["step"] < 20 and not any(type(v).__name__ == "DTensor" for v in state["model"].values())
+    two = run(data, tmp_path / "two", *args, processes=2)
     rows = list(zip(curve(one), curve(two), strict=True))
     assert [a["step"] for a, _ in rows] == [5, 10, 15, 20]
     for a, b in rows:
@@ -64,44 +96,21 @@ def test_two_processes_give_the_loss_curve_of_one(data, one, tmp_path, sharding)
     assert apart < 1e-3 * size  # Adam makes much of the rounding of gradients near zero, so weights are equal as a whole only
 
 
-def test_a_sharded_run_resumes(data, tmp_path):
-    args = (data, tmp_path / "r", "--validate-every", "100", "--save-every", "5", "--sharding", "shard")
-    run(*args, "--steps", "5", processes=2)
-    state = torch.load(tmp_path / "r" / "state.pt", weights_only=True)
-    assert state["step"] == 5 and not any(type(v).__name__ == "DTensor" for v in state["model"].values())
-    # The number of steps is part of the run, so the stored one is changed for a longer run to go on.
-    config = json.loads(state["config"])
-    config["steps"] = 10
-    torch.save({**state, "config": json.dumps(config)}, tmp_path / "r" / "state.pt")
-    run(*args, "--steps", "10", processes=2)
-    assert torch.load(tmp_path / "r" / "state.pt", weights_only=True)["step"] == 10
-
-
-def test_a_run_killed_by_sigkill_ends_bit_for_bit_as_one_that_was_not(data, tmp_path):
+def test_a_run_killed_by_sigkill_ends_bit_for_bit_as_one_that_was_not(data, one, tmp_path):
     """Twice killed, at whatever step it then was."""
-    args = ("--steps", "36", "--validate-every", "36", "--save-every", "4")
-    whole = run(data, tmp_path / "whole", *args)
-    cut = tmp_path / "cut"
-    for least in (4, 16):
-        process = subprocess.Popen(command(data, cut, *args), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"})
-        end = time.monotonic() + 200
-        while time.monotonic() < end:
-            state = cut / "state.pt"
-            if state.exists() and torch.load(state, weights_only=True)["step"] >= least:
-                break
-            assert process.poll() is None, "it ended before it could be killed"
-            time.sleep(0.02)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        assert torch.load(cut / "state.pt", weights_only=True)["step"] < 36
+    args, cut = ("--steps", "20", "--validate-every", "20", "--save-every", "3"), tmp_path / "cut"
+    for step in (3, 9):
+        killed_at(step, data, cut, *args)
+        assert torch.load(cut / "state.pt", weights_only=True)["step"] < 20
     run(data, cut, *args)
-    a, b = load_bundle(whole / "bundle"), load_bundle(cut / "bundle")
-    assert a.checkpoint_id == b.checkpoint_id
+    a, b = load_bundle(one / "bundle"), load_bundle(cut / "bundle")
     assert all(torch.equal(x, y) for x, y in zip(a.model.state_dict().values(), b.model.state_dict().values(), strict=True))
     steps = [row["step"] for row in curve(cut)]
     assert steps == sorted(set(steps)), "a step was logged twice"
 
 
-def test_a_batch_that_cannot_be_shared_is_refused(data, tmp_path):
-    done = subprocess.run(command(data, tmp_path / "x", "--micro-batch", "16", processes=2), capture_output=True, text=True, timeout=250, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    assert done.returncode != 0 and "must be a multiple of the 2 processes" in done.stderr
+def test_a_batch_that_cannot_be_shared_is_refused():
+    config, two = TrainConfig(data=("d",), preset="tiny", batch_size=16, micro_batch=16), Processes()
+    two.count = 2
+    with pytest.raises(ValueError, match="batch_size 16 / micro_batch 16 = 1: must be a multiple of the 2 processes"):
+        Trainer(config, None, Normalization(), two)

@@ -80,7 +80,7 @@ def wild_targets(rng, n):
         yield None if kind == 39 else q, rng.normal(size=7) * rng.choice([0.0, 0.5, 10.0])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(seeds)
 def test_commands_keep_speed_acceleration_jerk_and_joint_limits_whatever_is_asked(seed):
     rng = np.random.default_rng(seed)
