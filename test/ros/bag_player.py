@@ -38,7 +38,7 @@ def profile(offers: list) -> QoSProfile:
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("bag")
-    parser.add_argument("--delay", type=float, default=3.0)
+    parser.add_argument("--delay", type=float, default=2.0, help="s; until those who listen have found it")
     parser.add_argument("--loop", type=int, default=1, help="how many times, without a pause")
     parser.add_argument("--exclude-topics", nargs="*", default=[])
     args = parser.parse_args()

@@ -27,21 +27,20 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]
 import conftest  # noqa: E402, F401  (a ROS domain of its own on this host)
 import more_faults as more  # noqa: E402
 import numpy as np  # noqa: E402
-from geometry_msgs.msg import Point, PoseStamped  # noqa: E402
-from harness import TOPICS, Graph  # noqa: E402
+from geometry_msgs.msg import PoseStamped  # noqa: E402
+from harness import TOPICS, Graph, point_task  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.progress import track  # noqa: E402
 from rich.table import Table  # noqa: E402
 from rosgraph_msgs.msg import Clock  # noqa: E402
 from sensor_msgs.msg import CameraInfo, Image  # noqa: E402
-from uma_ros.msg import KeypointTrajectory, PolicyStatus, ReferenceMotion  # noqa: E402
+from uma_ros.msg import PolicyStatus, ReferenceMotion  # noqa: E402
 
 from uma.control.safety import SafetySettings  # noqa: E402
 from uma.types import RATE_HZ  # noqa: E402
 from uma_ros.convert import chunk_from, chunk_to, pose_from, pose_to, seconds, stamp_from  # noqa: E402
 from uma_ros.names import CABLE_IN, CAMERA_OUT  # noqa: E402
 
-TOOL = 0.1597
 WATCH = 4.0
 """Seconds after the fault begins in which the arm is watched."""
 
@@ -231,10 +230,7 @@ def run(name: str, folder: Path) -> dict:
             graph.begin()
 
         def go(*way: float) -> None:
-            p = c.ee()[:3, 3] + way
-            msg = ReferenceMotion(keypoints=[KeypointTrajectory(waypoints=[Point(x=float(p[0]), y=float(p[1]), z=float(p[2] - TOOL))])])
-            msg.header.frame_id = "fr3_link0"
-            c.send(msg)
+            c.send(point_task(c.ee()[:3, 3] + way))
 
         # Upward and away from the scene, wherever the arm stands.
         there = np.array([0.5, -0.3, 0.55]) - c.ee()[:3, 3]

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import rclpy
-from geometry_msgs.msg import PoseStamped
+from geometry_msgs.msg import Point, PoseStamped
 from rclpy.node import Node
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image, JointState
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
-from uma_ros.msg import ActionChunk, MotionPrediction, PolicyStatus, ReferenceMotion
+from uma_ros.msg import ActionChunk, KeypointTrajectory, MotionPrediction, PolicyStatus, ReferenceMotion
 
 from uma_ros.convert import chunk_from, pose_from, seconds
 from uma_ros.graph import Options, insertion
@@ -24,6 +24,8 @@ from uma_ros.supervisor import Supervisor
 
 ROOT = Path(__file__).resolve().parents[2]
 TOPICS = Topics()
+TOOL = 0.1597
+"""From the flange to the tip of the gripper, m."""
 FAKE = str(Path(__file__).with_name("fake_policy.py"))
 
 
@@ -213,6 +215,28 @@ class Client:
 
     def last_chunk(self):
         return chunk_from(self.base_chunks[-1])
+
+
+def point_task(flange: np.ndarray) -> ReferenceMotion:
+    """A reference of one point in the base: the tip below a flange that points down at ``(3,)``."""
+    task = ReferenceMotion(keypoints=[KeypointTrajectory(waypoints=[Point(x=float(flange[0]), y=float(flange[1]), z=float(flange[2] - TOOL))])])
+    task.header.frame_id = "fr3_link0"
+    return task
+
+
+def far_task(graph, way=(0.0, 0.38, 0.0)) -> ReferenceMotion:
+    """A point that takes over a second to reach, from wherever the arm is; to the side where there is room."""
+    here = pose_from(graph.client.poses[-1][1].pose, "pose")[:3, 3]
+    return point_task(here + np.multiply(way, [1.0, -1.0 if here[1] > 0 else 1.0, 1.0]))
+
+
+def still(graph, seconds_=1.0) -> float:
+    """Largest movement in metres over a while on the robot's own clock, from 0.3 s after what the nodes have said last."""
+    c = graph.client
+    begin = max(seconds(m.header.stamp) for m in c.status.values()) + 0.3
+    c.wait(lambda: c.poses and c.poses[-1][0] > begin + seconds_, 60.0, "states of the robot")
+    p = np.array([pose_from(m.pose, "pose")[:3, 3] for t, m in c.poses if t > begin])
+    return float(np.linalg.norm(p - p[0], axis=1).max())
 
 
 def fake_command(spec) -> list[str] | None:

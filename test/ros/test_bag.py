@@ -41,7 +41,7 @@ def checkpoint(tmp_path_factory):
 def run(tmp_path_factory, checkpoint):
     """Folder, exit code and output of `uma demo`."""
     folder = tmp_path_factory.mktemp("demo") / "run"
-    words = [sys.executable, "-m", "uma.cli", "demo", "--seed", "3", "--limit", "5", "--checkpoint", str(checkpoint), "--out", str(folder)]
+    words = [sys.executable, "-m", "uma.cli", "demo", "--seed", "3", "--limit", "3", "--checkpoint", str(checkpoint), "--out", str(folder)]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=280)
     return folder, done.returncode, done.stdout + done.stderr
 

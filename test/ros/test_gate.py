@@ -2,16 +2,13 @@
 
 import numpy as np
 import pytest
-from geometry_msgs.msg import Point
-from harness import TOPICS, Graph
+from harness import TOPICS, Graph, point_task
 from std_msgs.msg import Header
-from uma_ros.msg import KeypointTrajectory, PolicyStatus, ReferenceMotion
+from uma_ros.msg import PolicyStatus
 from visualization_msgs.msg import MarkerArray
 
 from uma_ros.convert import pose_from
 from uma_ros.names import COMMAND, STATUS
-
-TOOL = 0.1597
 
 
 @pytest.fixture
@@ -33,9 +30,7 @@ def test_nothing_moves_without_consent_heartbeat_and_an_outcome_near_the_task(gr
     def go(*way: float) -> None:
         """A point that far from the tip; returns once the task is in force."""
         p, c.active = here() + way, None
-        task = ReferenceMotion(keypoints=[KeypointTrajectory(waypoints=[Point(x=float(p[0]), y=float(p[1]), z=float(p[2] - TOOL))])])
-        task.header.frame_id = "fr3_link0"
-        c.send(task)
+        c.send(point_task(p))
         c.wait(lambda: c.active is not None, 30.0, "the task in force")
 
     c.wait(lambda: controller(PolicyStatus.IDLE, "operator: nothing received yet") and c.poses, 60.0, "the wait for a heartbeat")

@@ -74,11 +74,15 @@ def test_an_action_that_control_msgs_does_not_have_is_named():
 # -- the node -----------------------------------------------------------------------------------------------------------------
 
 
+PACE = 6.0
+"""How many times as fast as a real one the gripper is."""
+
+
 class Bench:
     """A gripper on a pseudo-terminal, the node on it, and someone who listens."""
 
     def __init__(self, folder, action: str, **parameters) -> None:
-        self.hand = FakeGripper(pace=6.0)
+        self.hand = FakeGripper(pace=PACE)
         values = {"action": action, "robotiq.port": self.hand.port, **parameters}
         self.supervisor = Supervisor(folder / "log")
         self.supervisor.start(NodeSpec("gripper", values, module="uma_ros.nodes.gripper"), str(ROOT / "config/insertion.yaml"))
@@ -134,9 +138,10 @@ class Bench:
         return code
 
 
-@pytest.fixture(params=ACTIONS)
-def bench(request, tmp_path):
-    b = Bench(tmp_path, request.param)
+@pytest.fixture(scope="module", params=ACTIONS)
+def shared(request, tmp_path_factory):
+    """One gripper and one node for the tests that leave the node running."""
+    b = Bench(tmp_path_factory.mktemp("gripper"), request.param)
     b.action = request.param
     try:
         yield b
@@ -144,8 +149,19 @@ def bench(request, tmp_path):
         assert b.close() == 0
 
 
+@pytest.fixture
+def bench(shared):
+    """Ready and open, whatever the test before has done with it."""
+    shared.hand.object_at, shared.hand.pace = None, PACE
+    shared.ready()
+    shared.result(shared.accepted(goal_to(shared.action, Wish(0.0))))
+    return shared
+
+
+plain = pytest.mark.parametrize("shared", ["GripperCommand"], indirect=True)
+
+
 def test_the_controllers_client_closes_and_opens_it(bench):
-    bench.ready()
     bench.wait(lambda: bench.client.send(True), "server")
     bench.wait(lambda: bench.joints and bench.opening() > 0.99, "closed")
     assert bench.hand.written()[-1] == (0x0900, 255, 255 << 8 | 47), "60 N asked for, at the default speed"
@@ -157,7 +173,6 @@ def test_the_controllers_client_closes_and_opens_it(bench):
 
 
 def test_a_grasp_is_a_success_that_says_stalled_and_a_bad_goal_is_rejected(bench):
-    bench.ready()
     bench.hand.object_at = 140
     done = bench.result(bench.accepted(goal_to(bench.action, Wish(1.0))))
     assert done.status == 4 and done.result.stalled and not done.result.reached_goal
@@ -169,56 +184,45 @@ def test_a_grasp_is_a_success_that_says_stalled_and_a_bad_goal_is_rejected(bench
     assert bench.send(bad) is None and len(bench.hand.written()) == writes
 
 
-def test_a_cancelled_goal_stops_the_fingers_and_a_new_one_replaces_the_one_before(tmp_path):
-    b = Bench(tmp_path, "GripperCommand", **{"robotiq.speed": 0.02})
-    try:
-        b.ready()
-        b.hand.pace = 0.5
-        first = b.send(goal_to("GripperCommand", Wish(1.0)))
-        second = b.send(goal_to("GripperCommand", Wish(0.9)))
-        assert b.result(first).status == 6, "aborted"
-        future = second.cancel_goal_async()
-        b.wait(future.done, "cancelled")
-        assert b.result(second).status == 5, "canceled"
-        b.wait(lambda: b.hand.written()[-1] == (0x0100, 0, 0), "the stop")
-    finally:
-        assert b.close() == 0
+@plain
+def test_a_gripper_that_falls_silent_is_not_reported_and_comes_back(bench):
+    lost = int(bench.diagnostics["links_lost"])
+    bench.hand.is_silent = True
+    bench.wait(lambda: "next attempt" in bench.diagnostics.get("gripper", ""), "the problem in the diagnostics")
+    heard = len(bench.joints)
+    end = time.monotonic() + 0.5
+    bench.wait(lambda: time.monotonic() > end, "half a second")
+    assert len(bench.joints) == heard, "an old state is not told as a new one"
+    assert bench.send(goal_to("GripperCommand", Wish(1.0))) is None
+    bench.hand.is_silent = False
+    bench.ready()
+    assert bench.diagnostics["links_lost"] == str(lost + 1)
+    assert bench.result(bench.send(goal_to("GripperCommand", Wish(1.0)))).result.reached_goal
 
 
-def test_a_gripper_that_falls_silent_is_not_reported_and_comes_back(tmp_path):
-    b = Bench(tmp_path, "GripperCommand")
-    try:
-        b.ready()
-        b.hand.is_silent = True
-        b.wait(lambda: "next attempt" in b.diagnostics.get("gripper", ""), "the problem in the diagnostics")
-        heard = len(b.joints)
-        end = time.monotonic() + 0.5
-        b.wait(lambda: time.monotonic() > end, "half a second")
-        assert len(b.joints) == heard, "an old state is not told as a new one"
-        assert b.send(goal_to("GripperCommand", Wish(1.0))) is None
-        b.hand.is_silent = False
-        b.ready()
-        assert b.diagnostics["links_lost"] == "1"
-        assert b.result(b.send(goal_to("GripperCommand", Wish(1.0)))).result.reached_goal
-    finally:
-        assert b.close() == 0
+@plain
+def test_after_a_fault_the_service_activates_it_anew(bench):
+    bench.hand.fault = 0x0C
+    bench.wait(lambda: "internal fault" in bench.diagnostics.get("gripper", ""), "the fault in the diagnostics")
+    assert bench.send(GripperCommand.Goal()) is None
+    service = bench.node.create_client(Trigger, "/robotiq_activation_controller/reactivate_gripper")
+    assert service.wait_for_service(10.0)
+    future = service.call_async(Trigger.Request())
+    bench.wait(future.done, "the service")
+    bench.ready()
+    assert bench.result(bench.send(goal_to("GripperCommand", Wish(1.0)))).status == 4
 
 
-def test_after_a_fault_the_service_activates_it_anew(tmp_path):
-    b = Bench(tmp_path, "GripperCommand")
-    try:
-        b.ready()
-        b.hand.fault = 0x0C
-        b.wait(lambda: "internal fault" in b.diagnostics.get("gripper", ""), "the fault in the diagnostics")
-        assert b.send(GripperCommand.Goal()) is None
-        service = b.node.create_client(Trigger, "/robotiq_activation_controller/reactivate_gripper")
-        assert service.wait_for_service(10.0)
-        future = service.call_async(Trigger.Request())
-        b.wait(future.done, "the service")
-        b.ready()
-        assert b.result(b.send(goal_to("GripperCommand", Wish(1.0)))).status == 4
-    finally:
-        assert b.close() == 0
+@plain
+def test_a_cancelled_goal_stops_the_fingers_and_a_new_one_replaces_the_one_before(bench):
+    bench.hand.pace = 0.05  # ten seconds for the whole way
+    first = bench.send(goal_to("GripperCommand", Wish(1.0)))
+    second = bench.send(goal_to("GripperCommand", Wish(0.9)))
+    assert bench.result(first).status == 6, "aborted"
+    future = second.cancel_goal_async()
+    bench.wait(future.done, "cancelled")
+    assert bench.result(second).status == 5, "canceled"
+    bench.wait(lambda: bench.hand.written()[-1] == (0x0100, 0, 0), "the stop")
 
 
 def test_a_server_that_does_not_answer_is_said_and_asked_again():

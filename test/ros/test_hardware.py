@@ -104,10 +104,10 @@ class Station:
         return -1 if self.status is None else self.status.state
 
     def chunk(self, goal: np.ndarray, gripper: float) -> None:
-        """Send 16 actions from where the tool is toward ``goal`` ``(3,)``, over one second."""
+        """Send 16 actions from where the tool is toward ``goal`` ``(3,)``, which the ninth reaches: at most 0.2 m/s for 7 cm."""
         T = self.pose @ TOOL
         poses = np.tile(T, (16, 1, 1))
-        s = np.linspace(0.0, 1.0, 17)[1:, None]
+        s = np.minimum(np.linspace(0.0, 16 / 9, 17)[1:, None], 1.0)
         poses[:, :3, 3] += (goal - T[:3, 3]) * s * s * (3 - 2 * s)
         self.sequence += 1
         stamp = self.node.get_clock().now().to_msg()

@@ -1,14 +1,11 @@
 """On the live graph the controller hears the arm's joints and holds before one comes too near to its limit, by name; then it follows what leads back."""
 
 import pytest
-from geometry_msgs.msg import Point
-from harness import Graph
-from uma_ros.msg import KeypointTrajectory, PolicyStatus, ReferenceMotion
+from harness import Graph, point_task
+from uma_ros.msg import PolicyStatus
 
 from uma.geometry import fr3
 from uma_ros.convert import pose_from
-
-TOOL = 0.1597
 
 
 @pytest.fixture
@@ -28,9 +25,7 @@ def test_the_arm_is_held_before_the_elbow_is_bent_too_far_and_let_go_back(graph)
 
     def go(*way: float) -> None:
         p, c.active = here() + way, None
-        task = ReferenceMotion(keypoints=[KeypointTrajectory(waypoints=[Point(x=float(p[0]), y=float(p[1]), z=float(p[2] - TOOL))])])
-        task.header.frame_id = "fr3_link0"
-        c.send(task)
+        c.send(point_task(p))
         c.wait(lambda: c.active is not None, 30.0, "the task in force")
 
     go(-0.2, 0.0, 0.0)

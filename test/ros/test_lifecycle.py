@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 import rclpy
-from geometry_msgs.msg import Point
-from harness import TOPICS, Graph
+from harness import TOPICS, Graph, point_task
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.srv import SetParameters
@@ -16,7 +15,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
-from uma_ros.msg import KeypointTrajectory, PolicyStatus, ReferenceMotion
+from uma_ros.msg import PolicyStatus
 
 from uma.control.settings import setting
 from uma.types import InputError
@@ -25,8 +24,6 @@ from uma_ros.names import COMMAND, Topics
 from uma_ros.nodes.camera import CameraNode
 from uma_ros.nodes.controller import ControllerNode
 from uma_ros.runtime import UmaNode
-
-TOOL = 0.1597
 
 
 @dataclass(frozen=True)
@@ -247,10 +244,7 @@ def test_a_manager_brings_the_graph_up_and_an_inactive_controller_holds(tmp_path
     controller = lambda state, words="": c.state("controller") == state and words in c.status["controller"].reason  # noqa: E731
 
     def go(*way: float) -> None:
-        p = here() + way
-        task = ReferenceMotion(keypoints=[KeypointTrajectory(waypoints=[Point(x=float(p[0]), y=float(p[1]), z=float(p[2] - TOOL))])])
-        task.header.frame_id = "fr3_link0"
-        c.send(task)
+        c.send(point_task(here() + way))
 
     try:
         c.wait(lambda: c.state("policy") == c.state("controller") == PolicyStatus.READY and c.poses, 90.0, "READY")

@@ -29,7 +29,7 @@ def bag(tmp_path_factory) -> Path:
     try:
         g.client.wait(lambda: g.client.state("recorder") == PolicyStatus.RUNNING, 60.0, "the recorder")
         g.begin()
-        g.client.wait(lambda: len(g.client.chunks) >= 20, 60.0, "chunks to record")
+        g.client.wait(lambda: len(g.client.chunks) >= 10, 60.0, "chunks to record")
     finally:
         codes = g.close()
     assert set(codes.values()) == {0}, codes
@@ -131,7 +131,7 @@ def test_a_task_given_live(graph, bag, stamps, tmp_path):
     c.wait(lambda: c.state("policy") is not None, 30.0, "the policy")
     words = [sys.executable, "-m", "uma.cli", "reference", "--replay", "--timeout", "60", "config/reference_insertion.yaml"]
     send = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)  # before there is a clock
-    time.sleep(3.0)
+    time.sleep(2.0)
     player = play(bag, "--loop", "5", "--exclude-topics", *TASKS)
     c.wait(lambda: c.state("policy") == PolicyStatus.RUNNING and c.chunks, 60.0 + length(bag), "chunks")
     assert set(stamps_of(c.chunks)) <= set(stamps) and c.active.object_label == "whisk" and len(c.active.keypoints) == 6
