@@ -34,7 +34,7 @@ from rich.progress import track  # noqa: E402
 from rich.table import Table  # noqa: E402
 from rosgraph_msgs.msg import Clock  # noqa: E402
 from sensor_msgs.msg import CameraInfo, Image  # noqa: E402
-from uma_ros.msg import PolicyStatus, ReferenceMotion  # noqa: E402
+from uma_ros.msg import PolicyStatus  # noqa: E402
 
 from uma.control.safety import SafetySettings  # noqa: E402
 from uma.types import RATE_HZ  # noqa: E402
