@@ -97,6 +97,7 @@ class ClothObject:
     def __init__(self, model: mujoco.MjModel, data: mujoco.MjData) -> None:
         self._model, self._data = model, data
         self._bodies = np.array([model.body(f"{PREFIX}cloth_{i}").id for i in range(ROWS * COLUMNS)])
+        self.bodies = frozenset(self._bodies.tolist())
         self._spheres = np.array([model.body_geomadr[b] for b in self._bodies])
         self._dofs = model.body_dofadr[self._bodies][:, None] + np.arange(3)
         self._pads = [model.geom(pad).id for pad in gripper.PADS]

@@ -134,6 +134,17 @@ class Station:
         # One pad is enough: contacts come and go within a step while the grasp holds.
         return self.pads_in_contact() >= 1 and self.tcp_to_object() < 0.03
 
+    def holds_another(self) -> bool:
+        """The jaw has stopped on something movable that is not the object: both pads touch it."""
+        if abs(self.gripper_speed()) > 0.9 or not 0.3 < self.gripper_position() < 0.97:
+            return False
+        pads = {self.model.geom(pad).id: set() for pad in gripper.PADS}
+        for a, b in self.data.contact.geom.tolist():
+            for pad, other in ((a, b), (b, a)):
+                if pad in pads:
+                    pads[pad].add(int(self.model.geom_bodyid[other]))
+        return any(self.model.body_dofnum[body] and body not in self.object.bodies for body in set.intersection(*pads.values()))
+
     def tcp_to_object(self) -> float:
         """Distance in metres from the TCP to where the object may be grasped."""
         return self.object.distance(self.ee_pose()[:3, 3])

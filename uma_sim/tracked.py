@@ -22,6 +22,9 @@ class Tracked(Protocol):
         """m/s."""
         ...
 
+    bodies: frozenset[int]
+    """Of the compiled model, that it is made of."""
+
     def pads_in_contact(self) -> int:
         """How many of the two pads touch it."""
         ...
@@ -48,6 +51,7 @@ class RigidObject:
     def __init__(self, model: mujoco.MjModel, data: mujoco.MjData, name: str, points: np.ndarray, grasp_axis: tuple[float, float], grasp_z: float = 0.0) -> None:
         self._model, self._data, self._points = model, data, points
         self._body = model.body(name).id
+        self.bodies = frozenset({self._body})
         self._dof = int(model.joint(name).dofadr[0])
         self._pads = [model.geom(pad).id for pad in gripper.PADS]
         self._low, self._high, self._grasp_z = *grasp_axis, grasp_z

@@ -96,7 +96,7 @@ class EpisodeResult:
     """How one episode ended.
 
     Attributes:
-        outcome: success; wrong_goal; no_grasp; time_out, still held (a tool that stays in hand does not count); imprecise, at the end near the end of the
+        outcome: success; wrong_goal; no_grasp; wrong_grasp, something else was grasped and the object never; time_out, still held (a tool that stays in hand does not count); imprecise, at the end near the end of the
             reference; or lost, let go or dropped elsewhere.
         grasped: the object was in the gripper at some time.
         seconds: simulated, to success.
@@ -116,13 +116,13 @@ class EpisodeResult:
 NEAR = 1 / 3
 """Share of the way that may be left for an end to be called imprecise rather than lost."""
 
-CLASSES = ("wrong_goal", "imprecise", "lost", "no_grasp", "time_out")
+CLASSES = ("wrong_goal", "imprecise", "lost", "wrong_grasp", "no_grasp", "time_out")
 
 
-def failure_class(taken: bool, reason: str, left: float) -> str:
+def failure_class(taken: bool, mistaken: bool, reason: str, left: float) -> str:
     """Why an episode that ended without a verdict failed, see `EpisodeResult.outcome`."""
     if not taken:
-        return "no_grasp"
+        return "wrong_grasp" if mistaken else "no_grasp"
     return "time_out" if reason == "held" else "imprecise" if left < NEAR else "lost"
 
 
@@ -201,7 +201,7 @@ def run_episode(config: BenchmarkConfig, name: str, seed: int, film: Film | None
     station.depth_noise = config.depth_noise
     if config.camera_shift_mm or config.camera_turn_deg:
         station.displace_camera(_displacement(config, seed))
-    taken, step = False, 0
+    taken, mistaken, step = False, False, 0
     left = _way_left(station)
     verdict, reason, done_at = "in_progress", "", math.nan
     expert = demonstrators.expert(config.task)
@@ -228,6 +228,7 @@ def run_episode(config: BenchmarkConfig, name: str, seed: int, film: Film | None
             station.act(T, g)
             step += 1
             taken |= station.task.taken(station)
+            mistaken |= station.holds_another()
             if step % 4 == 0:
                 verdict, reason = station.task.outcome(station)
                 if verdict != "in_progress":
@@ -240,7 +241,7 @@ def run_episode(config: BenchmarkConfig, name: str, seed: int, film: Film | None
     station.close()
     share = left()
     if verdict == "in_progress":
-        verdict = failure_class(taken, reason, share)
+        verdict = failure_class(taken, mistaken, reason, share)
     return EpisodeResult(name, seed, verdict, bool(taken), done_at, reason, share)
 
 
@@ -284,7 +285,7 @@ def summarize(results: list[EpisodeResult]) -> list[dict]:
 def print_table(rows: list[dict], console: Console) -> None:
     """The rows of `summarize` for people."""
     table = Table()
-    for heading in ("policy", "success", "95 % interval", "grasp", "wrong goal", "imprecise", "lost", "no grasp", "time out", "s to success"):
+    for heading in ("policy", "success", "95 % interval", "grasp", "wrong goal", "imprecise", "lost", "wrong grasp", "no grasp", "time out", "s to success"):
         table.add_column(heading, no_wrap=True)
     for r in rows:
         n = r["episodes"]
@@ -331,5 +332,5 @@ def benchmark(config: BenchmarkConfig, console: Console | None = None) -> list[d
     strips = [_film_path(config, name, seed).with_suffix(".png") for name in config.policies for seed in seeds[: config.films]]
     if strips := [s for s in strips if s.exists()]:
         sheet(strips, out / "contact_sheet.png")
-    print_table(rows, Console(width=140, quiet=console.quiet) if console.width < 140 else console)
+    print_table(rows, Console(width=150, quiet=console.quiet) if console.width < 150 else console)
     return rows

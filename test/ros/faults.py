@@ -177,6 +177,7 @@ class Fault:
         record: a bag is recorded.
         prepare: called before anything begins.
         told: what somebody else than the controller had to say; waits for it, and raises `AssertionError` if it does not come.
+        forgets: it is over when it is over. A killed controller's publisher of targets is counted for another 20 s.
     """
 
     make: Callable[[Graph], AbstractContextManager] = lambda graph: nullcontext()
@@ -188,12 +189,18 @@ class Fault:
     record: bool = False
     prepare: Callable[[Graph], None] = lambda graph: None
     told: Callable[[Graph], str] | None = None
+    forgets: bool = True
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it happens on the graph as it is, and leaves one on which the next fault may happen."""
+        return self.forgets and not (self.relayed or self.absent or self.late or self.changes or self.record or self.prepare is not Fault.prepare)
 
 
 NODES = ("policy", "camera", "extrinsics", "controller", "station")
 FAULTS: dict[str, Fault] = {
     "nothing (to compare with)": Fault(must_rest=False),
-    **{f"SIGKILL {name}": Fault(lambda g, name=name: killed(g, name)) for name in NODES},
+    **{f"SIGKILL {name}": Fault(lambda g, name=name: killed(g, name), forgets=name != "controller") for name in NODES},
     **{f"SIGSTOP {name}": Fault(lambda g, name=name: stopped(g, name)) for name in NODES},
     "camera stalls": Fault(lambda g: lying(g, lambda kind, image: None), relayed=True),
     "camera frozen, new stamps": Fault(frozen, relayed=True),
@@ -214,9 +221,37 @@ FAULTS: dict[str, Fault] = {
 }
 
 
-def run(name: str, folder: Path) -> dict:
-    """One fault, once, on a graph of its own."""
-    fault = FAULTS[name]
+class Bench:
+    """Runs one fault after the other: those that leave a whole graph behind on one and the same, the others on one of their own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.number, self.graph = folder, 0, None
+
+    def run(self, name: str) -> dict:
+        fault, kept = FAULTS[name], None
+        if fault.is_plain:
+            kept, self.graph = self.graph, None
+        else:
+            self.close()
+        self.number += 1
+        graph = kept or started(fault, self.folder / f"{self.number}")
+        try:
+            row = watched(fault, graph)
+            if fault.is_plain and row["is_safe"] and row["recovered"]:
+                self.graph, graph = graph, None
+            return row
+        finally:
+            if graph is not None:
+                graph.close()
+
+    def close(self) -> None:
+        if self.graph is not None:
+            self.graph.close()
+            self.graph = None
+
+
+def started(fault: Fault, folder: Path) -> Graph:
+    """A graph on which the fault can happen, its arm at work."""
     without = (*fault.absent, *fault.late, *(("camera",) if fault.relayed else ()))
     graph = Graph(folder, without=without, changes=fault.changes, record=str(folder / "bag") if fault.record else "")
     c = graph.client
@@ -228,41 +263,48 @@ def run(name: str, folder: Path) -> dict:
             c.wait(lambda: {"policy", "controller"} <= set(c.status) and c.poses and c.scene, 90.0, "the other nodes")
         else:
             graph.begin()
-
-        def go(*way: float) -> None:
-            c.send(point_task(c.ee()[:3, 3] + way))
-
-        # Upward and away from the scene, wherever the arm stands.
-        there = np.array([0.5, -0.3, 0.55]) - c.ee()[:3, 3]
-        go(*(0.35 * there / np.linalg.norm(there)))
-        start = c.ee()[:3, 3]
-        if not fault.absent:
-            c.wait(lambda: np.linalg.norm(c.ee()[:3, 3] - start) > 0.04, 30.0, "motion")
-        seen, at = len(c.history), len(c.poses)
-        began = c.poses[-1][0]
-        with fault.make(graph):
-            end = time.monotonic() + WATCH
-            while time.monotonic() < end:
-                c.spin(0.05)
-            said = [m.reason for m in c.history[seen:] if m.node == "controller" and m.state in (PolicyStatus.HOLD, PolicyStatus.IDLE, PolicyStatus.FAULT)]
-            refused = [m.refused for m in c.history[seen:] if m.refused]
-            told, was_told = "", True
-            try:
-                told = fault.told(graph) if fault.told else ""
-            except AssertionError as error:
-                told, was_told = f"not said: {error}", False
-            times, speed = _speeds(c.poses[at - 1 :])
-        moving = times[speed > 0.005]
-        row = {
-            "rest_s": float(moving[-1] - began) if len(moving) else 0.0, "peak": float(speed.max(initial=0.0)), "must_rest": fault.must_rest,
-            "said": said[-1] if said else "", "told": told, "refused": refused[-1] if refused else "", "alive": sorted(graph.alive()),
-        }  # fmt: skip
-        fastest = 0.02 if fault.absent else FASTEST
-        row["is_safe"] = bool(was_told and row["peak"] <= fastest and (not fault.must_rest or row["rest_s"] < WATCH - 0.3))
-        row["recovered"] = _recovers(graph, go)
-        return row
-    finally:
+    except BaseException:
         graph.close()
+        raise
+    return graph
+
+
+def watched(fault: Fault, graph: Graph) -> dict:
+    """The fault while the arm is under way, and what came of it."""
+    c = graph.client
+
+    def go(*way: float) -> None:
+        c.send(point_task(c.ee()[:3, 3] + way))
+
+    # Upward and away from the scene, to whichever side is further from where the arm stands.
+    there = max((np.array([0.5, y, 0.55]) - c.ee()[:3, 3] for y in (-0.3, 0.25)), key=np.linalg.norm)
+    go(*(0.35 * there / np.linalg.norm(there)))
+    start = c.ee()[:3, 3]
+    if not fault.absent:
+        c.wait(lambda: np.linalg.norm(c.ee()[:3, 3] - start) > 0.04, 30.0, "motion")
+    seen, at = len(c.history), len(c.poses)
+    began = c.poses[-1][0]
+    with fault.make(graph):
+        end = time.monotonic() + WATCH
+        while time.monotonic() < end:
+            c.spin(0.05)
+        said = [m.reason for m in c.history[seen:] if m.node == "controller" and m.state in (PolicyStatus.HOLD, PolicyStatus.IDLE, PolicyStatus.FAULT)]
+        refused = [m.refused for m in c.history[seen:] if m.refused]
+        told, was_told = "", True
+        try:
+            told = fault.told(graph) if fault.told else ""
+        except AssertionError as error:
+            told, was_told = f"not said: {error}", False
+        times, speed = _speeds(c.poses[at - 1 :])
+    moving = times[speed > 0.005]
+    row = {
+        "rest_s": float(moving[-1] - began) if len(moving) else 0.0, "peak": float(speed.max(initial=0.0)), "must_rest": fault.must_rest,
+        "said": said[-1] if said else "", "told": told, "refused": refused[-1] if refused else "", "alive": sorted(graph.alive()),
+    }  # fmt: skip
+    fastest = 0.02 if fault.absent else FASTEST
+    row["is_safe"] = bool(was_told and row["peak"] <= fastest and (not fault.must_rest or row["rest_s"] < WATCH - 0.3))
+    row["recovered"] = _recovers(graph, go)
+    return row
 
 
 def _speeds(poses: list) -> tuple[np.ndarray, np.ndarray]:
@@ -308,14 +350,18 @@ def main() -> int:
         if args.json and Path(args.json).exists():
             rows = {name: runs for name, runs in json.loads(Path(args.json).read_text()).items() if name in args.only}
         # Round by round, so that a run that is cut off has seen every fault about as often.
-        jobs = [(name, i) for i in range(args.repeats) for name in args.only if len(rows.get(name, ())) <= i]
-        for name, i in track(jobs, "faults", console=Console(stderr=True)):
-            Path(os.environ["UMA_TEST_SLOW"]).unlink(missing_ok=True)
-            rows.setdefault(name, []).append(run(name, Path(folder) / f"{name.replace(' ', '_')}_{i}"))
-            if args.json:
-                part = Path(args.json + ".part")
-                part.write_text(json.dumps(rows, indent=2) + "\n")
-                os.replace(part, args.json)
+        jobs = [name for i in range(args.repeats) for name in args.only if len(rows.get(name, ())) <= i]
+        bench = Bench(Path(folder))
+        try:
+            for name in track(jobs, "faults", console=Console(stderr=True)):
+                Path(os.environ["UMA_TEST_SLOW"]).unlink(missing_ok=True)
+                rows.setdefault(name, []).append(bench.run(name))
+                if args.json:
+                    part = Path(args.json + ".part")
+                    part.write_text(json.dumps(rows, indent=2) + "\n")
+                    os.replace(part, args.json)
+        finally:
+            bench.close()
     rows = {name: rows[name] for name in args.only if name in rows}
     table = Table(title=f"{min(map(len, rows.values()), default=0)} times each or more, seed 3, a scripted policy; the peak must not exceed {FASTEST:.2f} m/s")
     for heading in ("fault", "at rest (s): median", "worst", "peak (m/s)", "safe", "recovered", "what the controller said | and somebody else"):

@@ -76,14 +76,13 @@ def test_with_two_publishers_of_targets_none_is_followed(bench):
 
 
 def test_it_follows_a_stream_of_targets_and_holds_when_it_ends(bench):
-    before = bench.flange()
-    bench.go([0.05, -0.06, -0.04])
+    before, way = bench.flange(), np.array([0.05, -0.06, -0.04])
+    bench.go(way)
     assert rotation_angle(bench.flange()[:3, :3], before[:3, :3]) < 0.01, "the orientation is kept"
     bench.wait(lambda: bench.diagnostics.get("phase") == "MOVING" and bench.diagnostics["mode"] == "MOVE", "the diagnostics")
-    held = bench.flange()[:3, 3]
     bench.spin(2.0)
-    assert np.linalg.norm(bench.flange()[:3, 3] - held) < 2e-3
-    bench.go([-0.05, 0.06, 0.04])
+    assert np.linalg.norm(bench.flange()[:3, 3] - before[:3, 3] - way) < 2e-3, "it stays where the targets ended"
+    bench.go(-way)
 
 
 def test_after_a_reflex_nothing_moves_until_it_is_recovered(bench):

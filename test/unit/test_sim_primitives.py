@@ -11,6 +11,7 @@ from uma_sim import demonstrators, grasping, paths, scene, shapes, tasks
 from uma_sim.robot import LOWER
 from uma_sim.station import Station
 from uma_sim.tasks import primitive_cloth, primitive_move, primitive_stand, primitive_tool
+from uma_sim.tracked import RigidObject
 
 
 def test_what_is_held_out_exists_and_is_never_in_a_training_scene():
@@ -132,3 +133,16 @@ def test_the_mixture_holds_every_primitive_and_is_fixed_by_the_seed():
     drawn = [tasks.of_seed(tasks.MIXTURE, seed) for seed in range(200)]
     assert set(drawn) == {name for name in tasks.MODULES if name.startswith("primitives/")}
     assert drawn == [tasks.of_seed(tasks.MIXTURE, seed) for seed in range(200)] and tasks.of_seed("folding", 3) == "folding"
+
+
+def test_a_grasp_of_something_else_is_told_from_one_of_the_object():
+    station = Station(0, "primitives/move", render=False)
+    assert not station.holds_another()
+    expert = demonstrators.expert(station.task.name)
+    for _ in range(60):
+        station.act(*expert.act(station))
+        if station.grasped() and station.object_points()[:, 2].min() > 0.02:
+            break
+    assert station.grasped() and not station.holds_another()
+    station.object = RigidObject(station.model, station.data, "thing1", station.scene.things[1].points, (0.0, 0.0))  # had that been the object
+    assert station.holds_another() and not station.grasped()

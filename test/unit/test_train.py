@@ -176,8 +176,8 @@ def test_a_failure_near_the_end_of_the_reference_is_told_from_one_elsewhere():
     for _ in range(100):
         station.act(*expert.act(station))
     assert station.task.outcome(station)[0] == "success" and left() < 0.1
-    classes = [failure_class(*v) for v in ((False, "lies on the table", 0.1), (True, "held", 0.1), (True, "leans on a holder", 0.1), (True, "lies on the table", 0.6))]
-    assert classes == ["no_grasp", "time_out", "imprecise", "lost"]
+    classes = [failure_class(*v) for v in ((False, False, "lies on the table", 0.1), (False, True, "lies on the table", 0.1), (True, True, "held", 0.1), (True, False, "leans on a holder", 0.1), (True, False, "lies on the table", 0.6))]
+    assert classes == ["no_grasp", "wrong_grasp", "time_out", "imprecise", "lost"]
 
 
 def test_an_image_that_shows_nothing_holds_the_arm_and_does_not_end_the_benchmark(monkeypatch):
