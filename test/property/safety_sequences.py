@@ -134,12 +134,14 @@ def run(seed: int, worst: Worst) -> None:
     worst.arms += q is not None
     noise = np.random.default_rng([seed, 42])
     low, high = np.array(settings.workspace_min), np.array(settings.workspace_max)
+    rng = np.random.default_rng([seed, 43])
+    pace = None if kind == "calm" or rng.random() < 0.5 else (float(rng.uniform(0.0, 0.6)), float(rng.uniform(0.0, 1.2)))
     poses = [start]
     for target, told, dt in zip(targets, measured, dts, strict=True):
         arm = f.pose if told is None else told
         try:
             joints = None if q is None or noise.random() < 0.2 and f.joints is not None else (q if f.joints is None else f.joints) + noise.normal(0, 1e-3, 7)
-            verdict = f.step(target, arm, float(dt), arm=None if q is None else Arm(T_EE_FLANGE, joints))
+            verdict = f.step(target, arm, float(dt), arm=None if q is None else Arm(T_EE_FLANGE, joints), pace=pace)
         except Exception as error:  # whatever it is: a target must never end the controller
             worst.broken.append(f"seed {seed}: raised {error!r}")
             return
@@ -176,6 +178,9 @@ def run(seed: int, worst: Worst) -> None:
         v = np.concatenate([np.zeros((1, 3)), steps / dts[:, None]])
         a = np.diff(v, axis=0) / dts[:, None]
         worst.see(seed, f"{name}speed", float(np.linalg.norm(v, axis=1).max()), speed * (1 + 1e-6))
+        if pace is not None:
+            caught_up = pace[bool(name)] + settings.catch_up * speed
+            worst.see(seed, f"{name}speed over the plan's", float(np.linalg.norm(v, axis=1).max()), caught_up * (1 + 1e-6))
         worst.see(seed, f"{name}acceleration", float(np.linalg.norm(a, axis=1).max()), acceleration * (1 + 1e-3) if not name else FR3["turn_acceleration"])
 
 

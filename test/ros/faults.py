@@ -320,7 +320,9 @@ def _recovers(graph: Graph, go: Callable[..., None]) -> bool:
     """A new task moves the arm again, after /uma/recover and /uma/start where the controller asks for them."""
     c = graph.client
     try:
-        c.wait(lambda: all(c.state(n) in (PolicyStatus.READY, PolicyStatus.RUNNING, PolicyStatus.HOLD) for n in ("policy",)), 60.0, "the policy")
+        heard = len(c.poses)
+        c.wait(lambda: len(c.poses) > heard + 50, 60.0, "the robot's state")  # a station that was started again has put the arm elsewhere
+        c.wait(lambda: c.state("policy") in (PolicyStatus.READY, PolicyStatus.RUNNING, PolicyStatus.HOLD), 60.0, "the policy")
         c.spin(1.0)
         if c.state("controller") == PolicyStatus.FAULT:
             c.call("/uma/recover")

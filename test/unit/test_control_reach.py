@@ -169,3 +169,25 @@ def test_a_motion_that_stays_inside_is_passed_as_without_it():
         target = ee(REST + 0.2 * np.sin(0.02 * i))
         a, b = f.step(target, f.pose, DT, arm=Arm(T_EE_FLANGE, REST if f.joints is None else f.joints)), plain.step(target, plain.pose, DT)
         assert np.array_equal(a.pose, b.pose) and a.limited == b.limited and not a.held
+
+
+def test_the_arm_is_not_stretched_out_to_a_singularity_and_comes_back():
+    """There the joints turn fast for little motion, and a margin to their limits is no longer kept by braking."""
+
+    def stretched(elbow):
+        return np.array([0.0, 0.8, 0.0, elbow, 0.0, 1.6 + 0.3 * (elbow + 2.35), 0.8])
+
+    def dexterity(q):
+        return np.linalg.svd(fr3.jacobian(q)[1], compute_uv=False)[-1]
+
+    q = stretched(-1.5)
+    f = started(q, joint_margin=0.05, max_lead_m=0.5, max_lead_rad=1.5)
+    held, least = [], 1.0
+    for i in range(400):
+        goal = ee(stretched(min(-1.5 + 0.004 * i, -0.4)))
+        held.append(f.step(goal, f.pose, DT, arm=Arm(T_EE_FLANGE, q if f.joints is None else f.joints)).held)
+        least = min(least, dexterity(f.joints))
+        assert solved(f) and inside(f.joints, 0.05)
+    assert dexterity(stretched(-0.5)) < 0.01 < 0.028 < least < 0.06
+    assert "a singularity is near" in held[-1], held[-1]
+    assert not go(f, ee(q), 300)[-1].held and np.linalg.norm(f.pose[:3, 3] - ee(q)[:3, 3]) < 1e-3

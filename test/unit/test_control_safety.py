@@ -188,3 +188,27 @@ def test_after_a_late_period_it_catches_up_without_a_burst():
         speeds.append(np.linalg.norm(f.pose[:3, 3] - before[:3, 3]) / min(dt, 0.032))
     assert max(speeds) < 0.2 + f.settings.catch_up * f.settings.max_speed + 0.01
     assert np.linalg.norm(f.pose[:3, 3] - at(0.45, 0.28, 0.3)[:3, 3]) < 1e-3
+
+
+@pytest.mark.parametrize("pace", [(0.1, 0.2), (0.0, 0.0)])
+def test_however_far_the_target_the_arm_is_not_much_faster_than_its_plan(pace):
+    """As where a chunk comes late and its path is far away: the plan's own pace and what may be caught up, no more."""
+    s = SafetySettings(ramp_s=0.0, max_lead_m=0.5, max_lead_rad=1.5)
+    fastest = []
+    for told in (pace, None):
+        f = SafetyFilter(s)
+        f.reset(HOME)
+        passed = [HOME, *(f.step(at(0.45, 0.05 + 0.02 * n, 0.3), f.pose, DT, pace=told).pose for n in range(20))]
+        fastest.append(float(np.linalg.norm(np.diff(np.stack([T[:3, 3] for T in passed]), axis=0), axis=1).max()) / DT)
+    assert pace[0] + 0.9 * s.catch_up * s.max_speed < fastest[0] <= pace[0] + s.catch_up * s.max_speed + 1e-6 < fastest[1]
+
+
+def test_a_chunk_that_slows_down_is_come_down_to_by_braking():
+    f = fresh(max_lead_m=0.5, ramp_s=0.0)
+    for n in range(40):
+        f.step(at(0.45, 0.006 * n, 0.3), f.pose, DT, pace=(0.75, 0.1))
+    before = np.linalg.norm(f._v)
+    passed = [f.pose, *(f.step(at(0.45, 0.5, 0.3), f.pose, DT, pace=(0.0, 0.0)).pose for n in range(40))]
+    v = np.linalg.norm(np.diff(np.stack([T[:3, 3] for T in passed]), axis=0), axis=1) / DT
+    assert before > 0.6 and v[-1] <= f.settings.catch_up * f.settings.max_speed + 1e-6
+    assert np.abs(np.diff(v)).max() / DT <= f.settings.max_acceleration + 1e-3

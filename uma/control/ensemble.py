@@ -49,5 +49,10 @@ class Ensemble:
             return alive[0][1].at(t).pose
         return mean_pose(np.stack([plan.at(t).pose for _, plan, _ in alive]), weights)
 
+    def pace(self, t: float) -> tuple[float, float]:
+        """m/s and rad/s of the fastest plan that has an action at time ``t``."""
+        paces = [plan.pace for age, (plan, _) in enumerate(reversed(self._members)) if not age or plan.last_due > t]
+        return max(p[0] for p in paces), max(p[1] for p in paces)
+
     def _fade(self, plan: Plan, joined: float, t: float, age: int) -> float:
         return ramp(t - joined, self.fade_s) * (ramp(plan.last_due - t, self.fade_s) if age else 1.0)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from uma.geometry.se3 import make_pose
+from uma.geometry.se3 import make_pose, rotation_angle
 from uma.types import ActionChunk
 
 
@@ -20,6 +20,8 @@ class Setpoint:
         gripper: 0 open to 1 closed.
         sequence, index: the chunk and the action that is being approached (the last one when the plan is over).
         is_over: every action is past its time; the pose is the last one.
+        pace: m/s and rad/s of the fastest step of the chunk, or of the chunks between which the pose lies: how fast the policy means to go. What is due may move
+            faster, where a chunk came late and takes over.
     """
 
     pose: np.ndarray
@@ -27,6 +29,7 @@ class Setpoint:
     sequence: int
     index: int
     is_over: bool
+    pace: tuple[float, float]
 
 
 def _log(R: np.ndarray) -> np.ndarray:
@@ -48,6 +51,8 @@ class Plan:
         self.offset = keep - len(left_times)
         self.skipped = first
         self.sequence, self.stamp, self.last_due = chunk.sequence, chunk.stamp, float(due[-1])
+        steps, turns = np.diff(chunk.poses[:, :3, 3], axis=0), rotation_angle(chunk.poses[:-1, :3, :3], chunk.poses[1:, :3, :3])
+        self.pace = tuple(float(x.max(initial=0.0)) * chunk.rate_hz for x in (np.linalg.norm(steps, axis=-1), turns))
         self._velocity, self._spin = self._slopes()
 
     def _slopes(self) -> tuple[np.ndarray, np.ndarray]:
@@ -66,7 +71,7 @@ class Plan:
     def at(self, t: float) -> Setpoint:
         n = len(self.times)
         if t >= self.times[-1] or n == 1:
-            return Setpoint(self.poses[-1], float(self.gripper[-1]), self.sequence, n - 1 + self.offset, t >= self.times[-1])
+            return Setpoint(self.poses[-1], float(self.gripper[-1]), self.sequence, n - 1 + self.offset, t >= self.times[-1], self.pace)
         i = max(int(np.searchsorted(self.times, t, side="right")) - 1, 0)
         h = self.times[i + 1] - self.times[i]
         s = float(np.clip((t - self.times[i]) / h, 0.0, 1.0))
@@ -76,4 +81,4 @@ class Plan:
         R0 = self.poses[i, :3, :3]
         r = h01 * _log(R0.T @ self.poses[i + 1, :3, :3]) + h * (h10 * self._spin[i] + h11 * self._spin[i + 1])
         pose = make_pose(R0 @ Rotation.from_rotvec(r).as_matrix(), p)
-        return Setpoint(pose, float(self.gripper[i + 1]), self.sequence, i + 1 + self.offset, False)
+        return Setpoint(pose, float(self.gripper[i + 1]), self.sequence, i + 1 + self.offset, False, self.pace)

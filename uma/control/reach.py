@@ -17,6 +17,13 @@ NEWTON = 0.02
 BEND = 0.01
 """rad; room kept besides the margin at the place where the arm would come to rest: braking may bend the way there a little."""
 
+SINGULAR = 0.03
+"""m and rad per rad; least singular value of the Jacobian that a commanded pose may have, unless the arm comes from a lower one: nearer to a singularity the joints turn
+ever faster for the same motion, and which of them do is a matter of chance. The simulated tasks stay above 0.09."""
+
+WATCHED = 0.1
+"""The same; below it, braking is looked at to its end."""
+
 PULL = 0.1
 """Share of the way to the measured elbow that is taken in each iteration, in the null space of the pose."""
 
@@ -84,18 +91,19 @@ class Reach:
         """
         elbow = self._elbow(arm)
         q, *miss = _solve(pose @ arm.T_ee_flange, self.q, elbow, 6)
-        if wrong := self._wrong(q, miss, 0.0):
+        now, then = _dexterity(self.q), _dexterity(q)
+        if wrong := self._wrong(q, miss, 0.0) or _is_singular(then, now):
             return wrong
         self._q_next = q
         reach = np.abs(q - self.q) / dt * seconds + BEND  # twice as far as a joint goes that slows down evenly
-        if (q - reach > self._low).all() and (q + reach < self._high).all():
+        if then > WATCHED and (q - reach > self._low).all() and (q + reach < self._high).all():
             return ""
         for share in (0.5, 1.0):
             ahead = pose.copy()
             ahead[:3, 3] += share * way
             ahead[:3, :3] = pose[:3, :3] @ _rotation(share * turn)
             q, *miss = _solve(ahead @ arm.T_ee_flange, q, elbow, 8)
-            if wrong := self._wrong(q, miss, BEND):
+            if wrong := self._wrong(q, miss, BEND) or _is_singular(_dexterity(q), now):
                 return wrong
         return ""
 
@@ -124,6 +132,16 @@ class Reach:
         if miss[0] > MISS_M or miss[1] > MISS_RAD:
             return f"no joints near the present ones lead there, {miss[0] * 1e3:.0f} mm and {miss[1]:.2f} rad are missing"
         return ""
+
+
+def _dexterity(q: np.ndarray) -> float:
+    """Least singular value of the Jacobian at joints ``(7,)``, m and rad per rad."""
+    return float(np.linalg.svd(fr3.jacobian(q)[1], compute_uv=False)[-1])
+
+
+def _is_singular(dexterity: float, now: float) -> str:
+    """Why joints of that `_dexterity` are not gone to from ``now``; empty if they may be."""
+    return f"a singularity is near: {dexterity:.3f} m or rad per rad, limit {SINGULAR}" if dexterity < min(SINGULAR, now) else ""
 
 
 def _solve(T_flange: np.ndarray, q: np.ndarray, elbow: np.ndarray, iterations: int) -> tuple[np.ndarray, float, float]:

@@ -37,7 +37,7 @@ class SafetySettings:
     max_turn_jerk: float = setting(8000.0, "rad/s^3; the FR3 stops at 8500", 1.0, 8490.0)
     max_lead_m: float = setting(0.12, "m; furthest that the target may run ahead of the measured pose", 0.005, 0.5)
     max_lead_rad: float = setting(0.4, "rad; furthest that the target may turn ahead of the measured pose", 0.01, 1.5)
-    catch_up: float = setting(0.3, "share of the speed limits by which the arm may go faster than its plan, to make up for a lag", 0.05, 1.0, live=True)
+    catch_up: float = setting(0.3, "share of the speed limits by which the arm may go faster than its plan, to make up for a lag or for a chunk that came late", 0.05, 1.0, live=True)
     ramp_s: float = setting(1.0, "s; after a start from rest the speed limits grow to their full value over this time", 0.0, 30.0, live=True)
     max_tilt: float = setting(3.15, "rad; largest angle between the tool's approach axis and straight down; 3.15 = any", 0.0, 3.15)
     joint_margin: float = setting(0.05, "rad; room left to the arm's joint limits, once its joints have been heard; 0 = they are not looked at", 0.0, 0.5)
@@ -84,6 +84,7 @@ class SafetyFilter:
         self._pose: np.ndarray | None = None
         self._reach = Reach(self.settings.joint_margin) if self.settings.joint_margin else None
         self._stopping = ""
+        self._pace: tuple[float, float] | None = None
 
     def reset(self, pose: np.ndarray) -> None:
         """Start again, at rest, from a measured pose."""
@@ -105,10 +106,13 @@ class SafetyFilter:
         """The pose that was passed last."""
         return self._pose
 
-    def step(self, target: np.ndarray | None, measured: np.ndarray, dt: float, elapsed: float | None = None, arm: Arm | None = None) -> Verdict:
+    def step(
+        self, target: np.ndarray | None, measured: np.ndarray, dt: float, elapsed: float | None = None, arm: Arm | None = None, pace: tuple[float, float] | None = None
+    ) -> Verdict:
         """One control period of ``dt`` seconds. ``target`` None brakes and then holds.
 
         Args:
+            pace: m/s and rad/s that the plan behind the target needs; ``catch_up`` faster is as fast as the arm may go. None = nothing is known of a plan.
             elapsed: seconds since the target before this one, where that is longer than the period: how fast the target moves follows from it.
             arm: for ``joint_margin``; until its joints have been given once, the joint limits are not looked at.
 
@@ -118,6 +122,7 @@ class SafetyFilter:
         measured = check_pose(measured, "measured pose")
         if self._pose is None:
             self.reset(measured)
+        self._pace = pace
         held, limited = "", []
         if target is not None:
             target, held = self._place(target, limited)
@@ -209,9 +214,13 @@ class SafetyFilter:
             self._ramp = 0.0
         self._ramp = min(self._ramp + (0.0 if braking else dt / max(s.ramp_s, dt)), 1.0)
         share = 1.0 if braking else SLOW + (1.0 - SLOW) * self._ramp
-        v, _ = _follow(step, ahead, self._v, self._a, dt, share * s.max_speed, s.max_acceleration, s.max_jerk, s.catch_up)
+        catch_up, catch_up_turn = s.catch_up * share * s.max_speed, s.catch_up * share * s.max_turn_speed
+        fastest, fastest_turn = share * s.max_speed, share * s.max_turn_speed
+        if self._pace is not None:
+            fastest, fastest_turn = min(fastest, self._pace[0] + catch_up), min(fastest_turn, self._pace[1] + catch_up_turn)
+        v, _ = _follow(step, ahead, self._v, self._a, dt, fastest, s.max_acceleration, s.max_jerk, catch_up)
         v, self._a = self._stay_inside(here[:3, 3], v, dt)
-        w, self._alpha = _follow(turn, spin, self._w, self._alpha, dt, share * s.max_turn_speed, s.max_turn_acceleration, s.max_turn_jerk, s.catch_up)
+        w, self._alpha = _follow(turn, spin, self._w, self._alpha, dt, fastest_turn, s.max_turn_acceleration, s.max_turn_jerk, catch_up_turn)
         self._v, self._w, self._wanted = v, w, goal
         self._pose = make_pose(here[:3, :3] @ Rotation.from_rotvec(w * dt).as_matrix(), here[:3, 3] + v * dt)
         if not braking and not _close(self._pose, goal, 0.005, 0.03):
@@ -258,7 +267,7 @@ def _follow(error: np.ndarray, ahead: np.ndarray, v: np.ndarray, a: np.ndarray, 
     if far > 1e-4:  # behind by more than the target's own step: catch up only as fast as there is room left to brake
         a_brake = 0.6 * acceleration
         brake = a_brake * (np.sqrt(0.25 * dt * dt + 2 * far / a_brake) - 0.5 * dt)
-        wanted = _shorten(ahead, speed) + error / distance * min(brake, distance / dt, catch_up * speed)
+        wanted = _shorten(ahead, speed) + error / distance * min(brake, distance / dt, catch_up)
     wanted = _shorten(wanted, speed)
     change = wanted - v
     room = jerk * dt * (np.sqrt(0.25 + 2 * float(np.linalg.norm(change)) / (jerk * dt * dt)) - 0.5)  # acceleration that can still fade out in time

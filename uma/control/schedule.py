@@ -81,7 +81,11 @@ class Schedule:
             return None
         t = now + self.lead_s
         point = self._plan.at(t)
-        return Setpoint(self._pose(t), point.gripper, point.sequence, point.index, point.is_over)
+        pace = self._running.pace(t)
+        if self._previous is not None and self._weight(t) < 1.0:
+            before = self._previous.pace(t)
+            pace = max(pace[0], before[0]), max(pace[1], before[1])
+        return Setpoint(self._pose(t), point.gripper, point.sequence, point.index, point.is_over, pace)
 
     @property
     def last_due(self) -> float | None:
@@ -104,3 +108,6 @@ class _Frozen:
 
     def pose(self, t: float) -> np.ndarray:
         return self._pose
+
+    def pace(self, t: float) -> tuple[float, float]:
+        return 0.0, 0.0

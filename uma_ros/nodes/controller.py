@@ -36,6 +36,8 @@ from uma_ros.status import StatusSpeaker
 
 MAX_JUMP = 0.15
 """Metres between two robot states in a row beyond which the robot's state is not believed."""
+CLOCK_SET = 1.0
+"""Seconds between two periods beyond which the clock was set, rather than the controller kept waiting: nothing moves on for that time."""
 
 
 @dataclass(frozen=True)
@@ -300,7 +302,9 @@ class ControllerNode(UmaNode):
             # A held target is tried again, so that the hold ends when it can; a plan whose outcome departs from the task is not.
             follow = not self._departed and not self._mute and (self.session.state is State.RUNNING or (self.session.state is State.HOLD and not self._blocked))
             point = self.schedule.target(t) if follow else None
-            verdict = self.safety.step(None if point is None else point.pose, self.measured @ self.T_robot_ee, min(dt, 4 * period), dt, self._arm(now))
+            lasted = min(dt, 4 * period) if dt < CLOCK_SET else period
+            pose, pace = (None, None) if point is None else (point.pose, point.pace)
+            verdict = self.safety.step(pose, self.measured @ self.T_robot_ee, lasted, dt, self._arm(now), pace)
             self._held = verdict.held
             self.status.message.num_held += bool(verdict.held)
             self.status.message.num_limited += bool(verdict.limited)
