@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import faulthandler
 import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import rclpy
@@ -25,6 +27,7 @@ from uma.control.settings import check_settings, flatten, replaced
 from uma.types import InputError
 from uma_ros.managed import ManagedNode
 from uma_ros.names import CONFIGURATION
+from uma_ros.supervisor import HUNG
 
 PATIENCE = 6.0
 """Seconds for the middleware to take a node out of the graph."""
@@ -200,11 +203,30 @@ def run_node(make: Callable[[], UmaNode]) -> int:
                 node.close()
                 report = ", ".join(f"{k} {v}" for k, v in node.diagnose().items())
             print(f"[{node.get_name()}] ended after {time.monotonic() - node.started:.1f} s; {report}", file=sys.stderr, flush=True)
-            faulthandler.dump_traceback_later(PATIENCE, exit=True)  # says where the middleware hangs, if it ever does
-            node.destroy_node()
-        rclpy.try_shutdown()
-        faulthandler.cancel_dump_traceback_later()
+            with _no_longer_than(PATIENCE):
+                node.destroy_node()
+                rclpy.try_shutdown()
+        else:
+            rclpy.try_shutdown()
     return 0
+
+
+@contextmanager
+def _no_longer_than(seconds: float) -> Iterator[None]:
+    """What is done in this context is the middleware's: now and then its threads wait for each other for ever. Then it is said where, and the process ends with `HUNG`.
+
+    It may hang in C with Python's lock held, where no thread and no handler of Python's runs: so C's own ``_exit`` is the handler, whose argument is the signal's number.
+    """
+    libc = ctypes.CDLL(None)
+    libc.signal.argtypes, libc.signal.restype = [ctypes.c_int, ctypes.c_void_p], ctypes.c_void_p
+    libc.signal(HUNG, ctypes.cast(libc._exit, ctypes.c_void_p))
+    faulthandler.dump_traceback_later(seconds)
+    signal.setitimer(signal.ITIMER_REAL, seconds + 0.5)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        faulthandler.cancel_dump_traceback_later()
 
 
 def leave(code: int) -> None:

@@ -13,6 +13,9 @@ from pathlib import Path
 
 from uma_ros.graph import NodeSpec
 
+HUNG = int(signal.SIGALRM)
+"""Exit code of a node that had closed all of its own when the middleware did not let go of it."""
+
 
 class Supervisor:
     """Child processes, each in a process group of its own.
@@ -57,7 +60,7 @@ class Supervisor:
         self.processes[name].wait()
 
     def stop(self, patience: float = 8.0) -> dict[str, int]:
-        """End all: SIGINT, and SIGKILL to the groups of those that have not ended after ``patience`` seconds. Returns exit codes."""
+        """End all: SIGINT, and SIGKILL to the groups of those that have not ended after ``patience`` seconds. Returns exit codes; `HUNG` at the very end counts as 0."""
         for process in self.processes.values():
             if process.poll() is None:
                 process.send_signal(signal.SIGINT)
@@ -75,7 +78,10 @@ class Supervisor:
             process.wait()
         for reader in self._readers:
             reader.join(1.0)
-        return {name: p.returncode for name, p in self.processes.items()}
+        for name, process in self.processes.items():
+            if process.returncode == HUNG:
+                print(f"{name} had ended, but the middleware did not let go of it; see its log", file=sys.stderr)
+        return {name: 0 if p.returncode == HUNG else p.returncode for name, p in self.processes.items()}
 
     def __enter__(self) -> Supervisor:
         return self

@@ -183,8 +183,8 @@ def test_a_goal_image_becomes_a_reference_motion_in_force(drawn):
 REFUSED = {
     "another size": (dict(rgb=np.zeros((180, 320, 3), np.uint8)), TOPICS.goal_image, ["width x height", "320x180", "640x360"]),
     "another frame": (dict(frame="wrist"), TOPICS.goal_image, ["header.frame_id", "'wrist'", "'cam'"]),
-    "stamps differ": (dict(apart=0.5), TOPICS.goal_image, ["header.stamp", TOPICS.goal_depth, "no image of this stamp within 10 s"]),
-    "depth alone": (dict(alone=True), TOPICS.goal_depth, ["header.stamp", TOPICS.goal_image, "no image of this stamp within 10 s"]),
+    "stamps differ": (dict(apart=0.5), TOPICS.goal_image, ["header.stamp", TOPICS.goal_depth, "no image of this stamp within 5 s"]),
+    "depth alone": (dict(alone=True), TOPICS.goal_depth, ["header.stamp", TOPICS.goal_image, "no image of this stamp within 5 s"]),
     "depth in another encoding": (dict(encoding="rgb8"), TOPICS.goal_depth, ["encoding", "'rgb8'", "32FC1, 16UC1, mono16"]),
     "nothing to match": (dict(rgb=np.zeros((360, 640, 3), np.uint8)), TOPICS.goal_image, ["0 matches left of 0", "at least 3"]),
     "no depth": (dict(depth=np.full((360, 640), np.nan, np.float32)), TOPICS.goal_image, ["(0 have valid depth", "at least 3"]),

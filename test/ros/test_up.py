@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 from harness import ROOT
 
+from uma_ros.graph import NodeSpec
+from uma_ros.supervisor import Supervisor
+
 
 def up(folder: Path, *more: str, fake: bool = True) -> subprocess.Popen:
     """`uma up insertion`, with the fake policy put in by a wrapper."""
@@ -100,3 +103,17 @@ def test_a_bad_reference_file_is_refused_by_entry(tmp_path, text, words, capsys)
     (tmp_path / "r.yaml").write_text(text)
     assert main(["reference", str(tmp_path / "r.yaml")]) == 2
     assert words in capsys.readouterr().err
+
+
+def test_a_node_whose_middleware_hangs_at_the_very_end_ends_and_counts_as_ended(tmp_path, capfd):
+    """In C, with Python's lock held, where nothing of Python's runs any more."""
+    code = (
+        "import ctypes, sys\nfrom uma_ros import runtime\nfrom uma_ros.nodes.camera import CameraNode\nruntime.PATIENCE = 0.5\n"
+        "CameraNode.destroy_node = lambda self: ctypes.PyDLL(None).sleep(100)\nsys.exit(runtime.run_node(CameraNode))"
+    )
+    supervisor = Supervisor(tmp_path)
+    supervisor.start(NodeSpec("camera"), "", [sys.executable, "-c", code])
+    wait_for(tmp_path / "camera.log", "waiting for")
+    began = time.monotonic()
+    assert supervisor.stop(patience=30.0) == {"camera": 0} and time.monotonic() - began < 20.0
+    assert "camera had ended" in capfd.readouterr().err and "Timeout (0:00:00.5" in (tmp_path / "camera.log").read_text()

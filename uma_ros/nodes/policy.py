@@ -38,7 +38,7 @@ from uma_ros.status import StatusSpeaker
 from uma_ros.tasks import Encoded, FromGoal, FromInstruction, FromPrompt, FromReference, from_echo
 from uma_ros.worker import PolicyWorker
 
-GOAL_PATIENCE = 10.0
+GOAL_PATIENCE = 5.0
 """Seconds that one image of a goal waits for the other; a large message of which a part was lost comes some seconds later."""
 
 
