@@ -71,6 +71,16 @@ def expect(condition: bool, words: str) -> None:
         raise Broken(words)
 
 
+def read_constants() -> None:
+    """Hypothesis also draws from the constants of all loaded modules of the project, which it reads when it first wants one: not while memory is traced, when that takes a minute."""
+
+    @settings(max_examples=100, deadline=None, database=None, phases=[Phase.generate])
+    @given(st.integers(), st.text())
+    def nothing(number: int, text: str) -> None: ...
+
+    nothing()
+
+
 def fuzz(target: Target, count: int, number: int) -> Result:
     """Put up to ``count`` generated cases through a target; fewer where there are no more."""
     result = Result()
@@ -98,6 +108,7 @@ def fuzz(target: Target, count: int, number: int) -> Result:
             result.kinds["memory"] += 1
             result.broken.setdefault("memory", f"{peak / 2**20:.0f} MiB <- {case!r:.300}")
 
+    read_constants()
     tracemalloc.start()
     try:
         one()
