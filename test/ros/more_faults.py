@@ -6,6 +6,7 @@ import os
 import resource
 import shutil
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -98,7 +99,7 @@ def something_was_lost(graph: Graph) -> str:
 @contextmanager
 def checkpoint_swapped(graph: Graph, is_damaged: bool) -> Iterator[None]:
     """The policy is started again, with another checkpoint, or with one of which a byte has changed."""
-    path = Path(graph.options.run_dir) / "checkpoint"
+    path = Path(tempfile.mkdtemp(dir=graph.options.run_dir)) / "checkpoint"
     shutil.copytree(BUNDLE, path)
     if is_damaged:
         weights = bytearray((path / "model.safetensors").read_bytes())
