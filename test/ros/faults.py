@@ -1,6 +1,6 @@
 """What happens when something breaks while the arm moves: every fault on the live simulated graph, as a table.
 
-    python test/ros/faults.py [--repeats 20] [--only NAME ...] [--json FILE]      with a file, the same command goes on where it was cut off
+    python test/ros/faults.py [--repeats 20] [--only NAME ...] [--json FILE] [--markdown]
 
 Each time the arm is under way to a point 35 cm off when the fault begins. "at rest" is how long after that the arm moved for the last time (faster than 5 mm/s, by
 the robot's own clock, looked at for four seconds); "peak" is its fastest in that time. Safe is a run whose peak is no faster than the plan with what the
@@ -27,11 +27,11 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]
 import conftest  # noqa: E402, F401  (a ROS domain of its own on this host)
 import more_faults as more  # noqa: E402
 import numpy as np  # noqa: E402
+from fault_table import for_people, markdown  # noqa: E402
 from geometry_msgs.msg import PoseStamped  # noqa: E402
 from harness import TOPICS, Graph, point_task  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.progress import track  # noqa: E402
-from rich.table import Table  # noqa: E402
 from rosgraph_msgs.msg import Clock  # noqa: E402
 from sensor_msgs.msg import CameraInfo, Image  # noqa: E402
 from uma_ros.msg import PolicyStatus  # noqa: E402
@@ -282,10 +282,10 @@ def watched(fault: Fault, graph: Graph) -> dict:
 
     # Upward and away from the scene, to whichever side is further from where the arm stands.
     there = max((np.array([0.5, y, 0.55]) - c.ee()[:3, 3] for y in (-0.3, 0.25)), key=np.linalg.norm)
-    go(*(0.35 * there / np.linalg.norm(there)))
-    start = c.ee()[:3, 3]
-    if not fault.absent:
-        c.wait(lambda: np.linalg.norm(c.ee()[:3, 3] - start) > 0.04, 30.0, "motion")
+    way, start = there / np.linalg.norm(there), c.ee()[:3, 3]
+    go(*(0.35 * way))
+    if not fault.absent:  # it may still be on the way that it was last sent
+        c.wait(lambda: (c.ee()[:3, 3] - start) @ way > 0.04, 30.0, "motion")
     seen, at = len(c.history), len(c.poses)
     began = c.poses[-1][0]
     with fault.make(graph):
@@ -308,6 +308,8 @@ def watched(fault: Fault, graph: Graph) -> dict:
     fastest = 0.02 if fault.absent else FASTEST
     row["is_safe"] = bool(was_told and row["peak"] <= fastest and (not fault.must_rest or row["rest_s"] < WATCH - 0.3))
     row["recovered"] = _recovers(graph, go)
+    if not row["recovered"]:
+        row["then"] = {name: f"{msg.state} {msg.reason}" for name, msg in c.status.items()}
     return row
 
 
@@ -348,13 +350,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=20)
     parser.add_argument("--only", nargs="*", default=list(FAULTS), choices=list(FAULTS), metavar="NAME")
-    parser.add_argument("--json", default="")
+    parser.add_argument("--json", default="", help="what came of every run; the same command goes on where it was cut off")
+    parser.add_argument("--markdown", action="store_true", help="the table as it stands in test/ros/README.md")
     args = parser.parse_args()
     console, rows = Console(width=200), {}
     with tempfile.TemporaryDirectory() as folder:
         os.environ |= {"UMA_TEST_SLOW": str(Path(folder) / "slow"), "UMA_TEST_GRIP": str(Path(folder) / "grip")}
         if args.json and Path(args.json).exists():
-            rows = {name: runs for name, runs in json.loads(Path(args.json).read_text()).items() if name in args.only}
+            rows = json.loads(Path(args.json).read_text())
         # Round by round, so that a run that is cut off has seen every fault about as often.
         jobs = [name for i in range(args.repeats) for name in args.only if len(rows.get(name, ())) <= i]
         bench = Bench(Path(folder))
@@ -369,16 +372,10 @@ def main() -> int:
         finally:
             bench.close()
     rows = {name: rows[name] for name in args.only if name in rows}
-    table = Table(title=f"{min(map(len, rows.values()), default=0)} times each or more, seed 3, a scripted policy; the peak must not exceed {FASTEST:.2f} m/s")
-    for heading in ("fault", "at rest (s): median", "worst", "peak (m/s)", "safe", "recovered", "what the controller said | and somebody else"):
-        table.add_column(heading)
-    for name, runs in rows.items():
-        rest, peak = [r["rest_s"] for r in runs], np.nanmax([r["peak"] for r in runs])
-        safe, recovered = (f"{sum(r[key] for r in runs)}/{len(runs)}" for key in ("is_safe", "recovered"))
-        when = (f"{np.nanmedian(rest):.2f}", f"{np.nanmax(rest):.2f}") if FAULTS[name].must_rest else ("goes on", "")
-        words = " | ".join(w for w in (runs[-1]["said"] or runs[-1]["refused"], runs[-1]["told"]) if w)
-        table.add_row(name, *when, f"{peak:.2f}", safe, recovered, words)
-    console.print(table)
+    if args.markdown:
+        print(markdown(rows))
+    else:
+        console.print(for_people(rows, f"seed 3, a scripted policy; the peak must not exceed {FASTEST:.2f} m/s"))
     return int(any(not r["is_safe"] for runs in rows.values() for r in runs))
 
 

@@ -111,7 +111,7 @@ class ControllerNode(UmaNode):
         self.publish_configuration()
         self._rivals = ""
         if not s.dry_run:
-            self.every(0.2, self._look_for_rivals)
+            self.every(0.05, self._look_for_rivals)
         self.every(1.0 / s.rate, self._tick)
         self.every(0.2, self.status.publish)
 
