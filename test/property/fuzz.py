@@ -18,6 +18,7 @@ import tracemalloc
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -71,6 +72,7 @@ def expect(condition: bool, words: str) -> None:
         raise Broken(words)
 
 
+@cache
 def read_constants() -> None:
     """Hypothesis also draws from the constants of all loaded modules of the project, which it reads when it first wants one: not while memory is traced, when that takes a minute."""
 
