@@ -25,6 +25,8 @@ class Objective:
         contrastive_weight: lambda_c (paper A.3); 0 leaves the term and its extra passes of the task encoder out.
         temperature: tau of the contrastive term (paper A.1).
         views: its views and hard negatives.
+        control_draws: masks, flow times and noises drawn for every window of a batch without motion tokens. They share the encoding of
+            observation and task, which costs twice what the denoiser does there. The loss is their mean; 1 is the paper's.
         task_dropout: share of samples whose task tokens are zeroed, so that the policy without a task is in distribution
             and can be compared with.
         language_conditioning: share of the tasks with text whose denoiser is told by h_omega(text) instead of h_psi(o_0, x_c).
@@ -38,9 +40,25 @@ class Objective:
     contrastive_weight: float = 0.001
     temperature: float = 0.07
     views: ViewSampling = ViewSampling()
+    control_draws: int = 1
     task_dropout: float = 0.1
     language_conditioning: float = 0.0
     masks: MaskMix = MaskMix()
+
+    def __post_init__(self) -> None:
+        if self.control_draws < 1:
+            raise ValueError(f"objective.control_draws {self.control_draws}: must be >= 1")
+
+
+def repeated(value: Any, times: int) -> Any:
+    """Every row of the tensors in a dataclass, a list or a tuple, ``times`` times, one after the other; itself for 1."""
+    if times == 1 or value is None:
+        return value
+    if isinstance(value, Tensor):
+        return value.repeat_interleave(times, 0)
+    if is_dataclass(value):
+        return type(value)(**{f.name: repeated(getattr(value, f.name), times) for f in fields(value)})
+    return type(value)(repeated(v, times) for v in value)
 
 
 def on(device: torch.device, value: Any) -> Any:
@@ -108,8 +126,9 @@ def losses(model: Uma, head: ProjectionHead, batch: Batch, objective: Objective,
     each = told.repeat_interleave(batch.windows_per_task, 0)
     keep = (torch.rand(B, generator=generator) >= objective.task_dropout).to(device, task.dtype)
     cache = model.prepare_context(on(device, batch.points), on(device, batch.ee), each * keep[:, None, None])
-    mask = on(device, objective.masks.draw(B, T, K, generator, history=T - model.config.horizon - 1))
-    out = model.flow_losses(on(device, batch.grid), mask, cache, generator)
+    n = 1 if K else objective.control_draws
+    mask = on(device, objective.masks.draw(B * n, T, K, generator, history=T - model.config.horizon - 1))
+    out = model.flow_losses(on(device, repeated(batch.grid, n)), mask, repeated(cache, n), generator)
     out["total"] = objective.action_weight * out["action"] + objective.motion_weight * out["motion"]
     if objective.contrastive_weight:
         rng = np.random.default_rng(int(torch.randint(2**31, (1,), generator=generator)))

@@ -12,8 +12,10 @@ from PIL import Image
 from uma.checkpoint.bundle import load_bundle
 from uma.intervals import wilson
 from uma.model.config import ImageConfig, tiny
-from uma.model.inputs import encode_actions
+from uma.model.contrastive import ProjectionHead
+from uma.model.inputs import Normalization, encode_actions
 from uma.model.masks import MaskMix
+from uma.model.uma import TokenGrid, Uma
 from uma.types import InputError
 from uma_train import trainer
 from uma_train.benchmark import BenchmarkConfig, EpisodeResult, _way_left, benchmark, failure_class, summarize
@@ -22,7 +24,7 @@ from uma_train.data.episode import METRE, EpisodeError, load_episode, save_episo
 from uma_train.data.reference import ReferenceSampling, draw_reference
 from uma_train.data.windows import Windows, measure_normalization
 from uma_train.loop import changed_flags, train
-from uma_train.objectives import Objective
+from uma_train.objectives import Objective, losses
 
 
 def test_episodes_survive_the_disk(tmp_path):
@@ -211,3 +213,32 @@ def test_image_features_take_images_of_all_frames_of_a_source_or_of_none(tmp_pat
     config = TrainConfig(data=(str(tmp_path),), out=str(tmp_path / "o"), preset="tiny", model=ModelChoice(image=ImageConfig(kind="small")))
     with pytest.raises(ValueError, match="3 of 36 frames have an image; image features take all"):
         train(config)
+
+
+def test_several_draws_of_a_window_are_the_mean_of_each_and_share_its_encoding():
+    """What `control_draws` 3 makes of a batch is what the batch repeated three times would make, at one encoding of its points."""
+    model = Uma(tiny(), Normalization())
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for p in model.parameters():
+            p.add_(0.02 * torch.randn_like(p))
+    windows, head = Windows([episode(i) for i in range(4)]), ProjectionHead(model.config)
+    batch = windows.draw(4, 0, model.normalization, np.random.default_rng(0), windows_per_task=2)
+    config = Objective(contrastive_weight=0.0, task_dropout=0.0, control_draws=3)
+    calls = []
+    model.observation_encoder.register_forward_hook(lambda module, given, out: calls.append(len(out)))
+    out = losses(model, head, batch, config, torch.Generator().manual_seed(5))
+    assert calls == [4]
+    g = torch.Generator().manual_seed(5)
+    torch.rand(4, generator=g)  # the task's dropout
+    task = model.encode_task(batch.initial_points, batch.reference).repeat_interleave(2, 0)
+    cache = model.prepare_context(batch.points, batch.ee, task)
+    thrice = torch.arange(4).repeat_interleave(3)
+    grid = TokenGrid(*(None if v is None else v[thrice] for v in (getattr(batch.grid, f.name) for f in dataclasses.fields(TokenGrid))))
+    expected = model.flow_losses(grid, config.masks.draw(12, 17, 0, g), [[(k[thrice], v[thrice]) for k, v in block] for block in cache], g)
+    assert torch.allclose(out["action"], expected["action"], atol=1e-6) and out["action"] > 0.1
+    with_motion = windows.draw(4, 2, model.normalization, np.random.default_rng(0), windows_per_task=2)
+    once = [losses(model, head, with_motion, dataclasses.replace(config, control_draws=n), torch.Generator().manual_seed(5))["total"] for n in (1, 3)]
+    assert once[0] == once[1], "with motion tokens the denoiser is what costs"
+    with pytest.raises(ValueError, match="control_draws 0: must be >= 1"):
+        Objective(control_draws=0)
