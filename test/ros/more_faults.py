@@ -234,17 +234,18 @@ def watched_arm(graph: Graph) -> None:
     graph.supervisor.start(spec, graph.options.config, words)
     node = graph.client.node
     graph.arm = node.create_publisher(String, ARM_STATES, SENSOR_IN)
-    node.create_timer(0.02, lambda: graph.arm.publish(String(data="well")))
+    graph.arm_is = "well"
+    node.create_timer(0.02, lambda: graph.arm.publish(String(data=graph.arm_is)))
     graph.client.wait(lambda: graph.arm.get_subscription_count() > 0, 60.0, "the robot node")
 
 
 @contextmanager
 def reflex(graph: Graph) -> Iterator[None]:
-    c = graph.client
-    for _ in range(5):  # states are best effort
-        graph.arm.publish(String(data="reflex"))
+    graph.arm_is = "reflex"
     yield
-    answer = c.call("/uma/recover_robot")
+    graph.arm_is = "well"
+    graph.client.spin(0.5)
+    answer = graph.client.call("/uma/recover_robot")
     assert answer.success, answer.message
 
 

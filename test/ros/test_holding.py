@@ -4,8 +4,8 @@ import os
 
 import numpy as np
 import pytest
-from faults import Relay, frozen
 from harness import Graph, far_task, still
+from node_faults import Relay, frozen
 from uma_ros.msg import PolicyStatus
 
 

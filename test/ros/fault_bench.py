@@ -1,0 +1,156 @@
+"""One fault after the other on the live graph, and what came of each."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from fault_list import FAULTS, Fault
+from harness import Graph, point_task
+from node_faults import Relay
+from uma_ros.msg import PolicyStatus
+
+from uma.control.safety import SafetySettings
+from uma.types import RATE_HZ
+from uma_ros.convert import pose_from
+
+WATCH = 4.0
+"""Seconds after the fault begins in which the arm is watched."""
+
+SPAN = 0.05
+"""Seconds over which a speed is measured."""
+
+LIMITS = SafetySettings()
+FASTEST = 0.015 * RATE_HZ + LIMITS.catch_up * LIMITS.max_speed + 0.1
+"""m/s: the scripted policy's plan, what the filter may add to make up for a lag, and what the arm itself may overshoot."""
+
+
+class Bench:
+    """Runs one fault after the other: those that leave a whole graph behind on one and the same, the others on one of their own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.number, self.graph = folder, 0, None
+
+    def run(self, name: str) -> dict:
+        fault, kept = FAULTS[name], None
+        if fault.is_plain:
+            kept, self.graph = self.graph, None
+        else:
+            self.close()
+        self.number += 1
+        graph = kept or started(fault, self.folder / f"{self.number}")
+        try:
+            try:
+                row = watched(fault, graph)
+            except AssertionError as error:  # something that has to come before or after the fault did not
+                row = {"rest_s": float("nan"), "peak": float("nan"), "commanded": float("nan"), "must_rest": fault.must_rest, "said": f"the run failed: {error}", "told": "", "refused": "", "alive": sorted(graph.alive())}
+                row |= {"is_safe": False, "recovered": False}
+            if fault.is_plain and row["is_safe"] and row["recovered"]:
+                self.graph, graph = graph, None
+            return row
+        finally:
+            if graph is not None:
+                graph.close()
+
+    def close(self) -> None:
+        if self.graph is not None:
+            self.graph.close()
+            self.graph = None
+
+
+def started(fault: Fault, folder: Path) -> Graph:
+    """A graph on which the fault can happen, its arm at work."""
+    without = (*fault.absent, *fault.late, *(("camera",) if fault.relayed else ()))
+    graph = Graph(folder, without=without, changes=fault.changes, record=str(folder / "bag") if fault.record else "")
+    c = graph.client
+    try:
+        if fault.relayed:
+            graph.relay = Relay(graph)
+        fault.prepare(graph)
+        if fault.absent:
+            c.wait(lambda: {"policy", "controller"} <= set(c.status) and c.poses and c.scene, 90.0, "the other nodes")
+        else:
+            graph.begin()
+    except BaseException:
+        graph.close()
+        raise
+    return graph
+
+
+def watched(fault: Fault, graph: Graph) -> dict:
+    """The fault while the arm is under way, and what came of it."""
+    c = graph.client
+
+    def go(*way: float) -> None:
+        c.send(point_task(c.ee()[:3, 3] + way))
+
+    # Upward and away from the scene, to whichever side is further from where the arm stands.
+    there = max((np.array([0.5, y, 0.55]) - c.ee()[:3, 3] for y in (-0.3, 0.25)), key=np.linalg.norm)
+    way, start = there / np.linalg.norm(there), c.ee()[:3, 3]
+    go(*(0.35 * way))
+    if not fault.absent:  # it may still be on the way that it was last sent
+        c.wait(lambda: (c.ee()[:3, 3] - start) @ way > 0.04, 30.0, "motion")
+    seen, at, asked = len(c.history), len(c.poses), len(c.targets)
+    began = c.poses[-1][0]
+    with fault.make(graph):
+        end = time.monotonic() + WATCH
+        while time.monotonic() < end:
+            c.spin(0.05)
+        said = [m.reason for m in c.history[seen:] if m.node == "controller" and m.state in (PolicyStatus.HOLD, PolicyStatus.IDLE, PolicyStatus.FAULT)]
+        refused = [m.refused for m in c.history[seen:] if m.refused]
+        told, was_told = "", True
+        try:
+            told = fault.told(graph) if fault.told else ""
+        except AssertionError as error:
+            told, was_told = f"not said: {error}", False
+        times, speed = _speeds(c.poses[at - 1 :])
+        commanded = _speeds([(stamp, msg) for _, stamp, msg in c.targets[asked:]])[1]
+    moving = times[speed > 0.005]
+    row = {
+        "rest_s": float(moving[-1] - began) if len(moving) else 0.0, "peak": float(speed.max(initial=0.0)), "commanded": float(commanded.max(initial=0.0)), "must_rest": fault.must_rest,
+        "said": said[-1] if said else "", "told": told, "refused": refused[-1] if refused else "", "alive": sorted(graph.alive()),
+    }  # fmt: skip
+    fastest = 0.02 if fault.absent else FASTEST
+    row["is_safe"] = bool(was_told and row["peak"] <= fastest and (not fault.must_rest or row["rest_s"] < WATCH - 0.3))
+    row["recovered"] = _recovers(graph, go)
+    if not row["recovered"]:
+        row["then"] = {name: f"{msg.state} {msg.reason}" for name, msg in c.status.items()}
+    return row
+
+
+def _speeds(poses: list) -> tuple[np.ndarray, np.ndarray]:
+    """Times and speeds in m/s of (stamp, pose) by their stamps, each over the 50 ms before or a little more. What is stamped before one before it is left out."""
+    if len(poses) < 2:
+        return np.zeros(0), np.zeros(0)
+    t = np.array([p[0] for p in poses])
+    is_later = np.append(True, t[1:] > np.maximum.accumulate(t)[:-1])
+    t, x = t[is_later], np.stack([pose_from(m.pose, "pose")[:3, 3] for _, m in poses])[is_later]
+    before = np.searchsorted(t, t - SPAN, "right") - 1
+    now = np.flatnonzero(before >= 0)
+    return t[now], np.linalg.norm(x[now] - x[before[now]], axis=1) / (t[now] - t[before[now]])
+
+
+def _recovers(graph: Graph, go: Callable[..., None]) -> bool:
+    """A new task moves the arm again, after /uma/recover and /uma/start where the controller asks for them."""
+    c = graph.client
+    try:
+        heard = len(c.poses)
+        c.wait(lambda: len(c.poses) > heard + 50, 60.0, "the robot's state")  # a station that was started again has put the arm elsewhere
+        c.wait(lambda: c.state("policy") in (PolicyStatus.READY, PolicyStatus.RUNNING, PolicyStatus.HOLD), 60.0, "the policy")
+        c.spin(1.0)
+        if c.state("controller") == PolicyStatus.FAULT:
+            c.call("/uma/recover")
+        start = c.ee()[:3, 3]
+        for _ in range(7):
+            c.call("/uma/start")
+            go(0.0, 0.0, -0.12)
+            end = time.monotonic() + 6.0
+            while time.monotonic() < end:
+                c.spin(0.1)
+                if np.linalg.norm(c.ee()[:3, 3] - start) > 0.05:
+                    return True
+    except AssertionError:
+        pass
+    return False
