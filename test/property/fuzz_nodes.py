@@ -78,11 +78,11 @@ def close() -> None:
         rclpy.try_shutdown()
 
 
-def _now() -> float:
+def now() -> float:
     return time.time()
 
 
-def _fresh_controller() -> Any:
+def fresh_controller() -> Any:
     """The controller with an arm at rest, a calibration and nothing to do."""
     node = station().controller
     node.session, node._out.messages, node.frames = Session(True), [], StaticFrames()
@@ -91,8 +91,8 @@ def _fresh_controller() -> Any:
     node.watchdog._heard.clear()
     node._last_tick, node._chunk_heard = None, float("-inf")
     node._on_tf(transforms())
-    node._on_pose(pose(_now()))
-    node._on_joints(joints(_now()))
+    node._on_pose(pose(now()))
+    node._on_joints(joints(now()))
     node.status.message.num_refused = 0
     return node
 
@@ -138,14 +138,14 @@ def _say(node: Any, kind: str, msg: Any) -> None:
 
 
 def _bad_chunk(change: Any) -> Any:
-    msg = chunk("fr3_link0", _now())
+    msg = chunk("fr3_link0", now())
     change(msg)
     return msg
 
 
 def _controller_at_rest(case: list) -> bool:
     """Bad chunks and changed messages of every other kind: no target is ever sent."""
-    node = _fresh_controller()
+    node = fresh_controller()
     for kind, content in case:
         if kind == "chunk":
             word, change = content
@@ -161,8 +161,8 @@ def _controller_at_rest(case: list) -> bool:
 
 def _controller_that_follows(case: list) -> bool:
     """The same while the arm stands at its goal: targets stay where they were, or end."""
-    node = _fresh_controller()
-    node._on_chunk(chunk("fr3_link0", _now()))
+    node = fresh_controller()
+    node._on_chunk(chunk("fr3_link0", now()))
     for kind, content in case:
         if kind == "chunk":
             node._on_chunk(_bad_chunk(content[1]))
@@ -181,7 +181,7 @@ def _services(case: str) -> bool:
     """Calls in any order leave a state that has a name."""
     from std_srvs.srv import Trigger
 
-    node = _fresh_controller()
+    node = fresh_controller()
     for letter in case:
         call = {"s": node._start, "p": node._stop, "r": node._recover, "c": node._confirm}.get(letter)
         if call is not None:
@@ -202,7 +202,7 @@ def _policy_node(case: list) -> bool:
     node.status.message.num_refused, before = 0, len(node._chunks.messages)
     for kind, (msg, _) in case:
         if hasattr(msg, "header") and msg.header.stamp == stamp_from(1.7e9):
-            msg.header.stamp = stamp_from(_now())
+            msg.header.stamp = stamp_from(now())
         {
             "rgb": lambda m: node._on_image("rgb", "rgb", m), "depth": lambda m: node._on_image("depth", "depth", m), "info": node._on_info, "pose": node._on_pose,
             "joints": node._on_joints, "tf": node._on_tf, "reference": node._on_reference, "instruction": node._on_instruction, "status": node._on_status,
