@@ -1,6 +1,6 @@
 """Training throughput on this machine: samples and optimiser steps per second, beside the arithmetic floor, with the profile's top entries.
 
-    python bench/training.py [--preset small] [--device auto] [--batch 64] [--micro-batch 32] [--steps 12] [--json FILE]
+    python bench/training.py [--preset small] [--device auto] [--batch 64] [--micro-batch 32] [--windows-per-task 2] [--control-draws 1] [--steps 12] [--json FILE]
 
 A GPU is used where there is one: `python bench/training.py --preset base --batch 256 --micro-batch 256`. Data are random arrays of a window's
 shape, so that the loader (bench/loader.py) plays no part. Steps with and without motion tokens are interleaved. The floor is the step's
@@ -83,6 +83,8 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--micro-batch", type=int, default=32)
     parser.add_argument("--keypoints", type=int, default=4)
+    parser.add_argument("--windows-per-task", type=int, default=2)
+    parser.add_argument("--control-draws", type=int, default=1)
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path)
@@ -91,7 +93,8 @@ def main() -> None:
     name = args.device if args.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
     processes = Processes(device=name)
     device = processes.device
-    config = TrainConfig(preset=args.preset, batch_size=args.batch, micro_batch=args.micro_batch, keypoints=args.keypoints)
+    config = TrainConfig(preset=args.preset, batch_size=args.batch, micro_batch=args.micro_batch, keypoints=args.keypoints, windows_per_task=args.windows_per_task)
+    config = replace(config, objective=replace(config.objective, control_draws=args.control_draws))
     trainers = {}
     for regime, control in (("control: no motion tokens", 1.0), (f"with {args.keypoints} keypoints", 0.0)):
         c = replace(config, objective=replace(config.objective, masks=replace(config.objective.masks, control=control)))
