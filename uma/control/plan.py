@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
-from uma.geometry.se3 import make_pose, rotation_angle
+from uma.geometry.se3 import exp, log, make_pose, rotation_angle
 from uma.types import ActionChunk
 
 
@@ -30,10 +29,6 @@ class Setpoint:
     index: int
     is_over: bool
     pace: tuple[float, float]
-
-
-def _log(R: np.ndarray) -> np.ndarray:
-    return Rotation.from_matrix(R).as_rotvec()
 
 
 class Plan:
@@ -62,10 +57,10 @@ class Plan:
         for i in range(1, n - 1):
             dt = self.times[i + 1] - self.times[i - 1]
             v[i] = (self.poses[i + 1, :3, 3] - self.poses[i - 1, :3, 3]) / dt
-            w[i] = _log(self.poses[i - 1, :3, :3].T @ self.poses[i + 1, :3, :3]) / dt
+            w[i] = log(self.poses[i - 1, :3, :3].T @ self.poses[i + 1, :3, :3]) / dt
         if self.skipped and n > 1:
             dt = self.times[1] - self.times[0]
-            v[0], w[0] = (self.poses[1, :3, 3] - self.poses[0, :3, 3]) / dt, _log(self.poses[0, :3, :3].T @ self.poses[1, :3, :3]) / dt
+            v[0], w[0] = (self.poses[1, :3, 3] - self.poses[0, :3, 3]) / dt, log(self.poses[0, :3, :3].T @ self.poses[1, :3, :3]) / dt
         return v, w
 
     def at(self, t: float) -> Setpoint:
@@ -79,6 +74,6 @@ class Plan:
         p0, p1 = self.poses[i, :3, 3], self.poses[i + 1, :3, 3]
         p = p0 + h01 * (p1 - p0) + h * (h10 * self._velocity[i] + h11 * self._velocity[i + 1])
         R0 = self.poses[i, :3, :3]
-        r = h01 * _log(R0.T @ self.poses[i + 1, :3, :3]) + h * (h10 * self._spin[i] + h11 * self._spin[i + 1])
-        pose = make_pose(R0 @ Rotation.from_rotvec(r).as_matrix(), p)
+        r = h01 * log(R0.T @ self.poses[i + 1, :3, :3]) + h * (h10 * self._spin[i] + h11 * self._spin[i + 1])
+        pose = make_pose(R0 @ exp(r), p)
         return Setpoint(pose, float(self.gripper[i + 1]), self.sequence, i + 1 + self.offset, False, self.pace)

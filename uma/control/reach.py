@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from uma.geometry import fr3
+from uma.geometry.se3 import exp
 
 MISS_M, MISS_RAD = 1e-3, 5e-3
 """How far joints may miss a pose and still count as its solution."""
@@ -101,7 +102,7 @@ class Reach:
         for share in (0.5, 1.0):
             ahead = pose.copy()
             ahead[:3, 3] += share * way
-            ahead[:3, :3] = pose[:3, :3] @ _rotation(share * turn)
+            ahead[:3, :3] = pose[:3, :3] @ exp(share * turn)
             q, *miss = _solve(ahead @ arm.T_ee_flange, q, elbow, 8)
             if wrong := self._wrong(q, miss, BEND) or _is_singular(_dexterity(q), now):
                 return wrong
@@ -160,13 +161,3 @@ def _solve(T_flange: np.ndarray, q: np.ndarray, elbow: np.ndarray, iterations: i
     else:
         error = fr3.pose_error(fr3.forward(q), T_flange)
     return q, float(np.sqrt(error[:3] @ error[:3])), float(np.sqrt(error[3:] @ error[3:]))
-
-
-def _rotation(turn: np.ndarray) -> np.ndarray:
-    """``(3, 3)`` of a rotation vector."""
-    angle = float(np.sqrt(turn @ turn))
-    if angle < 1e-12:
-        return np.eye(3)
-    x, y, z = turn / angle
-    K = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
-    return np.eye(3) + np.sin(angle) * K + (1.0 - np.cos(angle)) * (K @ K)

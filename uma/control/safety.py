@@ -6,12 +6,11 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from uma.control.collision import CollisionSettings, collision
 from uma.control.reach import Arm, Reach
 from uma.control.settings import check_settings, setting
-from uma.geometry.se3 import clip_step, make_pose, rotation_angle
+from uma.geometry.se3 import clip_step, exp, log, make_pose
 from uma.types import InputError, check_pose
 
 FR3 = {"speed": 3.0, "acceleration": 9.0, "jerk": 4500.0, "turn_speed": 2.5, "turn_acceleration": 17.0, "turn_jerk": 8500.0}
@@ -205,10 +204,10 @@ class SafetyFilter:
         goal = here if target is None else target
         braking = target is None
         step = np.zeros(3) if braking else goal[:3, 3] - here[:3, 3]
-        turn = np.zeros(3) if braking else Rotation.from_matrix(here[:3, :3].T @ goal[:3, :3]).as_rotvec()
+        turn = np.zeros(3) if braking else log(here[:3, :3].T @ goal[:3, :3])
         # The target's own velocity goes ahead of the correction: without it a moving target is followed with a lag.
         ahead = np.zeros(3) if braking else (goal[:3, 3] - self._wanted[:3, 3]) / elapsed
-        spin = np.zeros(3) if braking else Rotation.from_matrix(self._wanted[:3, :3].T @ goal[:3, :3]).as_rotvec() / elapsed
+        spin = np.zeros(3) if braking else log(self._wanted[:3, :3].T @ goal[:3, :3]) / elapsed
         # Setting off gently gives an operator the time to see where it goes. Braking never waits for the ramp.
         if braking and not self._v.any() and not self._w.any():
             self._ramp = 0.0
@@ -222,7 +221,7 @@ class SafetyFilter:
         v, self._a = self._stay_inside(here[:3, 3], v, dt)
         w, self._alpha = _follow(turn, spin, self._w, self._alpha, dt, fastest_turn, s.max_turn_acceleration, s.max_turn_jerk, catch_up_turn)
         self._v, self._w, self._wanted = v, w, goal
-        self._pose = make_pose(here[:3, :3] @ Rotation.from_rotvec(w * dt).as_matrix(), here[:3, 3] + v * dt)
+        self._pose = make_pose(here[:3, :3] @ exp(w * dt), here[:3, 3] + v * dt)
         if not braking and not _close(self._pose, goal, 0.005, 0.03):
             limited.append("speed")
 
@@ -242,7 +241,7 @@ class SafetyFilter:
 
 
 def _close(a: np.ndarray, b: np.ndarray, metres: float = 1e-3, radians: float = 9e-3) -> bool:
-    return bool(np.linalg.norm(a[:3, 3] - b[:3, 3]) < metres and rotation_angle(a[:3, :3], b[:3, :3]) < radians)
+    return bool(np.linalg.norm(a[:3, 3] - b[:3, 3]) < metres and np.linalg.norm(log(a[:3, :3].T @ b[:3, :3])) < radians)
 
 
 def _shorten(x: np.ndarray, limit: float) -> np.ndarray:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from uma.geometry.se3 import log
+
 JOINT_NAMES = tuple(f"fr3_joint{i}" for i in range(1, 8))
 
 LOWER = np.array([-2.7437, -1.7837, -2.9007, -3.0421, -2.8065, 0.5445, -3.0159])
@@ -60,17 +62,7 @@ def jacobian(q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def pose_error(T: np.ndarray, T_target: np.ndarray) -> np.ndarray:
     """``(6,)`` metres and rotation vector, base frame, from ``T`` to ``T_target``."""
-    R = T_target[:3, :3] @ T[:3, :3].T
-    v = 0.5 * np.array([R[2, 1] - R[1, 2], R[0, 2] - R[2, 0], R[1, 0] - R[0, 1]])
-    sine = float(np.linalg.norm(v))
-    angle = float(np.arctan2(sine, 0.5 * (np.trace(R) - 1.0)))
-    if sine > 1e-9:
-        v *= angle / sine
-    elif angle > 1.0:  # half a turn: the axis is in the symmetric part
-        axis = np.sqrt(np.maximum((np.diag(R) + 1.0) / 2.0, 0.0))
-        k = int(axis.argmax())
-        v = np.pi * np.array([axis[i] if i == k else R[k, i] / (2.0 * axis[k]) for i in range(3)])
-    return np.concatenate([T_target[:3, 3] - T[:3, 3], v])
+    return np.concatenate([T_target[:3, 3] - T[:3, 3], log(T_target[:3, :3] @ T[:3, :3].T)])
 
 
 def solve(
