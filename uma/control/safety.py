@@ -125,7 +125,7 @@ class SafetyFilter:
         held, limited = "", []
         if target is not None:
             target, held = self._place(target, limited)
-        if target is not None:
+        if target is not None and not _close(measured, target, self.settings.max_lead_m, self.settings.max_lead_rad):
             near = clip_step(measured, target, self.settings.max_lead_m, self.settings.max_lead_rad)
             if not _close(near, target):
                 limited.append("lead")
