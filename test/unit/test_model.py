@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from uma.model import flow
+from uma.model.attention import SelfAttention, attend
 from uma.model.config import PRESETS, ImageConfig, LanguageConfig, ModelConfig, base, reading, tiny
 from uma.model.encoders import EndEffectorBatch, PointBatch, ReferenceBatch
 from uma.model.inputs import ACTION_DIM, Normalization
@@ -352,3 +353,18 @@ def test_language_makes_the_same_kind_of_tokens_as_the_reference():
     mask = pattern(2, T, 3, action_target=True, motion_target=True)
     answers = [model.sample(grid, mask, model.prepare_context(points, ee, c), noise, 2)[0] for c in (said, said.flip(0))]
     assert not torch.allclose(*answers, atol=1e-4)
+
+
+@pytest.mark.parametrize("is_valid", [True, False])
+def test_attention_to_a_single_token_is_what_the_softmax_would_make_of_it(is_valid):
+    torch.manual_seed(0)
+    layer, z = SelfAttention(32, 4).double(), torch.randn(5, 1, 32, dtype=torch.float64)
+    q, k, v = layer.qkv(z).view(5, 1, 3, 4, 8).permute(2, 0, 3, 1, 4)
+    expected = layer.out(attend(q, k, v, torch.full((5, 1), is_valid)).transpose(1, 2).reshape(5, 1, 32))
+    got = layer(z, torch.full((5, 1), is_valid))
+    assert torch.allclose(got, expected, atol=1e-12)
+    for out in (expected, got):
+        layer.zero_grad()
+        out.square().sum().backward()
+        gradient = layer.qkv.weight.grad.clone()
+        assert gradient[:64].abs().max() < 1e-12 < gradient[64:].abs().max(), "queries and keys play no part"

@@ -38,6 +38,8 @@ class SelfAttention(nn.Module):
     def forward(self, z: Tensor, is_valid: Tensor | None = None) -> Tensor:
         """``(N, L, d)`` -> ``(N, L, d)``; ``is_valid`` ``(N, L)`` marks the keys that count."""
         N, L, d = z.shape
+        if L == 1:  # a step without motion tokens: the softmax over one key is 1, whatever the query
+            return self.out(nn.functional.linear(z, self.qkv.weight[2 * d :], self.qkv.bias[2 * d :]))
         q, k, v = self.qkv(z).view(N, L, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
         return self.out(attend(q, k, v, is_valid).transpose(1, 2).reshape(N, L, d))
 
