@@ -152,7 +152,7 @@ class ToolUser:
     @staticmethod
     def _push(station: Station, goal: int) -> tuple[np.ndarray, float]:
         T, T_tool, tool = station.ee_pose(), station.object_pose(), station.scene.things[0]
-        begin, end = primitive_tool.stroke(station, goal, station.object.pushed_pose(goal)[:2, 3])
+        begin, end = primitive_tool.stroke(station, goal)
         d, height = station.scene.direction(goal), primitive_tool.tool_height(station)
         # Level, and turned to the heading; what the tool has turned in the grasp is made up for.
         swing = wrap(bearing(T_tool[:3, 0]) - bearing(T[:3, 0]))
@@ -160,15 +160,20 @@ class ToolUser:
         angle = float(se3.rotation_angle(T[:3, :3], want[:3, :3]))
         tip = se3.apply(T_tool, tool.tip)
         along, aside = float((tip[:2] - begin) @ d), float((tip[:2] - begin) @ [-d[1], d[0]])
-        is_pushing = -0.015 < along < primitive_tool.BEFORE + 0.012 and abs(aside) < 0.012 and angle < 0.12 and height < 0.014
+        # In contact the thing may press the tool aside.
+        slack = 0.012 + 0.010 * ramp(along, 0.01, 0.02)
+        is_pushing = -0.015 < along < primitive_tool.BEFORE + 0.012 and abs(aside) < slack and angle < 0.12 and height < 0.014
         goal_xy = end + 0.02 * d if is_pushing else begin  # past it: the thing's own place ends the stroke
         lateral = float(np.hypot(along, aside))
-        rise = 0.0 if is_pushing else 0.10 * max(ramp(lateral, 0.006, 0.04), ramp(angle, 0.05, 0.3))
+        over = primitive_tool.over_all(station.scene)
+        rise = 0.0 if is_pushing else over * max(ramp(lateral, 0.006, 0.04), ramp(angle, 0.05, 0.3))
         step = np.array([*(goal_xy - tip[:2]), primitive_tool.CLEAR + rise - height])
         if not is_pushing:
             # Up before sideways, over what stands about.
-            step[:2] *= max(0.05, ramp(height, 0.02, 0.06), 1.0 - ramp(lateral, 0.015, 0.04))
-        step *= min(1.0, (PUSH_M if is_pushing else STEP_M) / max(float(np.linalg.norm(step)), 1e-9))
+            step[:2] *= max(0.05, ramp(height, 0.3 * over, 0.8 * over), 1.0 - ramp(lateral, 0.015, 0.04))
+        longest = PUSH_M if is_pushing else STEP_M
+        step[2] = np.clip(step[2], -0.8 * longest, 0.8 * longest)
+        step[:2] *= min(1.0, float(np.sqrt(longest**2 - step[2] ** 2)) / max(float(np.linalg.norm(step[:2])), 1e-9))
         # The tool turns about the gripper: its far end must not sweep the table meanwhile.
         turn = STEP_RAD * max(ramp(height, 0.015, 0.05), 1.0 - ramp(angle, 0.1, 0.25))
         target = se3.clip_step(T, want, 1.0, turn)

@@ -29,6 +29,8 @@ PUSHED = {"sweep": ("box", "can", "pebble"), "poke": ("box",), "hook": ("box", "
 BEFORE = 0.030
 """Metres between the tool and the thing where a stroke begins."""
 
+CORNERS = np.array([[x, y, 0.0] for x in (-1, 1) for y in (-1, 1)])
+
 CLEAR = 0.004
 """Height in metres at which a lying tool is moved over the table."""
 
@@ -183,29 +185,30 @@ def may_drop(station: Station, height: float) -> bool:
     return station.grasped() and 0.5 * height < tool_height(station) < 0.10
 
 
-def stroke(station: Station, goal: int, thing_xy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where the middle of the tool's functional end is at the beginning and the end of a stroke; each ``(2,)``, base frame.
-
-    Args:
-        thing_xy: ``(2,)`` where the thing is now; the end follows from where it was at first.
-    """
+def stroke(station: Station, goal: int) -> tuple[np.ndarray, np.ndarray]:
+    """Where the middle of the tool's functional end is at the beginning and the end of a stroke at the thing as it lies now; each ``(2,)``, base frame."""
     drawn, d = station.scene, station.scene.direction(goal)
-    reach = half_extent(drawn, goal)
+    now = station.object.pushed_pose(goal)
+    reach = half_extent(drawn.things[1 + goal], float(np.arctan2(now[1, 0], now[0, 0])), d)
     first = drawn.places[1 + goal, :2]
     n = np.array([-d[1], d[0]])
     end = first + (drawn.lengths[goal] - reach) * d
-    end = end + float((thing_xy - end) @ n) * n
-    return thing_xy - (reach + BEFORE) * d, end
+    end = end + float((now[:2, 3] - end) @ n) * n
+    return now[:2, 3] - (reach + BEFORE) * d, end
 
 
-def half_extent(drawn: Scene, goal: int) -> float:
-    """Metres from the middle of thing ``goal`` to its side that is pushed."""
-    thing = drawn.things[1 + goal]
-    if thing.kind != "box":
+def half_extent(thing: Thing, yaw: float, d: np.ndarray) -> float:
+    """Metres from the middle of a thing to its side that is pushed along ``d`` ``(2,)``, if it lies turned by ``yaw`` radians."""
+    if thing.mesh is None and thing.kind != "box":
         return thing.radius
-    half = np.abs(thing.points).max(0)
-    angle = drawn.places[1 + goal, 2] - np.arctan2(*drawn.direction(goal)[::-1])
-    return float(abs(half[0] * np.cos(angle)) + abs(half[1] * np.sin(angle)))
+    c, s = np.cos(yaw), np.sin(yaw)
+    surface = np.abs(thing.points).max(0) * CORNERS if thing.mesh is None else thing.mesh
+    return float(-(surface[:, :2] @ np.array([[c, s], [-s, c]]) @ d).min())
+
+
+def over_all(drawn: Scene) -> float:
+    """Height in metres at which the tool is carried over the two things."""
+    return 2 * max(thing.half_height for thing in drawn.things[1:3]) + 0.03
 
 
 def instruction(station: Station, goal: int) -> str:
@@ -238,7 +241,7 @@ def plan_reference(
     pool = np.concatenate([np.arange(8), 8 + 4 * side + np.arange(4)])
     chosen = pool[reference.choose(len(pool), num_keypoints, num_waypoints, rng)]
     start, d = station.object_pose(), station.scene.direction(side)
-    begin, end = stroke(station, side, station.object.pushed_pose(side)[:2, 3])
+    begin, end = stroke(station, side)
     heading = station.scene.headings[side]
     c, s = np.cos(heading), np.sin(heading)
     R = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1.0]])
