@@ -55,7 +55,7 @@ def main(argv: list[str], command: Callable[[NodeSpec], list[str] | None] = lamb
     parser.add_argument("--checkpoint", default="", help="folder of the checkpoint; default: as in the configuration")
     parser.add_argument("--episodes", type=int, default=20, help="scenes (default 20); each takes about half a minute")
     parser.add_argument("--first-seed", type=int, default=1_000_000, help="of the scenes (default 1000000; training stays below)")
-    parser.add_argument("--limit", type=float, default=200 / 15, help="simulated seconds for each (default 200 actions, as without --ros)")
+    parser.add_argument("--limit", type=float, default=260 / 15, help="simulated seconds for each (default 260 actions, what the longest task leaves a demonstration)")
     parser.add_argument("--config", default="config/insertion.yaml", help="YAML file with the parameters of all nodes")
     parser.add_argument("--out", default="runs/benchmark_ros", help="folder of the results")
     args = parser.parse_args(argv)

@@ -46,7 +46,7 @@ class BenchmarkConfig:
         depth_noise: factor on the standard deviation of the camera's depth noise.
         camera_shift_mm, camera_turn_deg: how far the camera has moved since it was calibrated, in a direction and about an axis drawn for the scene.
         with_motion: sample actions jointly with motion tokens.
-        max_steps: control steps until an episode is given up.
+        max_steps: control steps until an episode is given up; 0 = as many as the task leaves a demonstration.
         workers: processes, one torch thread each.
         films: of the first that many scenes, a film for each policy, and a contact sheet of all of them.
         out: folder of the result; a run with the same configuration resumes there.
@@ -68,7 +68,7 @@ class BenchmarkConfig:
     camera_shift_mm: float = 0.0
     camera_turn_deg: float = 0.0
     with_motion: bool = False
-    max_steps: int = 200
+    max_steps: int = 0
     workers: int = 2
     films: int = 0
     out: str = "runs/benchmark"
@@ -209,7 +209,8 @@ def run_episode(config: BenchmarkConfig, name: str, seed: int, film: Film | None
     running: list[tuple[np.ndarray, float]] = [(station.ee_pose(), 0.0)] * config.delay
     actions: list[tuple[np.ndarray, float]] = []
     chunk = 0
-    while step < config.max_steps:
+    last = config.max_steps or station.task.max_steps
+    while step < last:
         if actor is None:
             actions = [expert.act(station)]
         else:

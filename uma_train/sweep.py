@@ -33,7 +33,7 @@ class SweepConfig:
     first_seed: int = 1_000_000
     execute: int = 4
     num_samples: int = 4
-    max_steps: int = 200
+    max_steps: int = 0
     workers: int = 2
     delays: tuple[int, ...] = (1, 2, 3, 4)
     keypoints: tuple[int, ...] = (1, 2, 3, 12)
