@@ -332,6 +332,6 @@ def benchmark(config: BenchmarkConfig, console: Console | None = None) -> list[d
     (out / "result.json").write_text(json.dumps({"config": asdict(config), "rows": rows, "wall_seconds": time.monotonic() - began}, indent=2))
     strips = [_film_path(config, name, seed).with_suffix(".png") for name in config.policies for seed in seeds[: config.films]]
     if strips := [s for s in strips if s.exists()]:
-        sheet(strips, out / "contact_sheet.png")
+        sheet(strips, out / "contact_sheet.jpg")
     print_table(rows, Console(width=150, quiet=console.quiet) if console.width < 150 else console)
     return rows

@@ -53,4 +53,4 @@ def sheet(strips: list[Path], path: Path) -> None:
     for image in images:
         whole.paste(image, (0, top))
         top += image.height
-    whole.save(path, optimize=True)
+    whole.save(path, quality=85)
