@@ -199,7 +199,7 @@ def test_an_image_that_shows_nothing_holds_the_arm_and_does_not_end_the_benchmar
 def test_a_benchmark_leaves_films_and_a_contact_sheet_of_its_first_scenes(tmp_path):
     config = BenchmarkConfig(episodes=2, policies=("hold_still",), max_steps=4, workers=1, films=1, out=str(tmp_path / "b"))
     benchmark(config)
-    assert {p.name for p in (tmp_path / "b").glob("*.[wp]*")} == {"hold_still_1000000.webp", "hold_still_1000000.png", "contact_sheet.jpg"}
+    assert {p.name for p in (tmp_path / "b").iterdir() if p.suffix in (".webp", ".png", ".jpg")} == {"hold_still_1000000.webp", "hold_still_1000000.png", "contact_sheet.jpg"}
     film, strip, whole = (Image.open(tmp_path / "b" / n) for n in ("hold_still_1000000.webp", "hold_still_1000000.png", "contact_sheet.jpg"))
     assert film.n_frames == 3 and film.size == (480, 270)
     assert strip.size == whole.size and np.asarray(whole).std() > 20  # something is to be seen
