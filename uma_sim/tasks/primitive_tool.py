@@ -30,6 +30,7 @@ BEFORE = 0.030
 """Metres between the tool and the thing where a stroke begins."""
 
 CORNERS = np.array([[x, y, 0.0] for x in (-1, 1) for y in (-1, 1)])
+"""``(4, 3)`` corners of a box's outline, in half sizes."""
 
 CLEAR = 0.004
 """Height in metres at which a lying tool is moved over the table."""
