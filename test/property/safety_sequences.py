@@ -18,7 +18,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from uma.control.collision import collision
-from uma.control.reach import Arm
+from uma.control.reach import WATCHED, Arm
 from uma.control.safety import FR3, SafetyFilter, SafetySettings
 from uma.geometry import fr3
 from uma.geometry.se3 import invert, make_pose, rotation_angle
@@ -74,13 +74,15 @@ def draw(seed: int) -> tuple[str, SafetySettings, np.ndarray, list[np.ndarray | 
 
 
 def draw_arm(seed: int, kind: str, start: np.ndarray) -> tuple[np.ndarray | None, float]:
-    """Joints at the start and the margin to their limits, for every other sequence; None where no joints reach the start. But for the calm ones a limit is always near."""
+    """Joints at the start and the margin to their limits, for every other sequence; None where no joints reach the start. But for the calm ones, which have no limit and no singularity near, a limit always is."""
     rng = np.random.default_rng([seed, 41])
     if rng.random() < 0.5:
         return None, 0.05
     q, metres, radians = fr3.solve(start @ T_EE_FLANGE, fr3.REST + rng.normal(0, 0.2, 7), margin=0.55 if kind == "calm" else 0.07)
     if metres > 1e-4 or radians > 1e-3:
         return None, 0.05
+    if kind == "calm" and np.linalg.svd(fr3.jacobian(q)[1], compute_uv=False)[-1] < WATCHED:
+        return None, 0.05  # a calm target near a singularity is rightly held
     room = float(np.minimum(q - fr3.LOWER, fr3.UPPER - q).min())
     return q, 0.05 if kind == "calm" else float(np.clip(room - rng.uniform(0.02, 0.2), 0.05, 0.5))
 
