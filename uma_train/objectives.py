@@ -26,7 +26,7 @@ class Objective:
         temperature: tau of the contrastive term (paper A.1).
         views: its views and hard negatives.
         control_draws: masks, flow times and noises drawn for every window of a batch without motion tokens. They share the encoding of
-            observation and task, which costs twice what the denoiser does there. The loss is their mean; 1 is the paper's.
+            observation and task, which costs half as much again as the denoiser does there. The loss is their mean; 1 is the paper's.
         task_dropout: share of samples whose task tokens are zeroed, so that the policy without a task is in distribution
             and can be compared with.
         language_conditioning: share of the tasks with text whose denoiser is told by h_omega(text) instead of h_psi(o_0, x_c).
