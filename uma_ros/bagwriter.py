@@ -31,7 +31,7 @@ class BagWriter:
 
     Attributes:
         trouble: why nothing is written any more; empty while all is well. What was written until then is a whole bag.
-        num_messages: in the file, or waiting for their chunk to be full.
+        num_messages: in the file, or waiting for their chunk to be full; after trouble, those that can be read.
     """
 
     def __init__(self, path: str | Path) -> None:

@@ -24,6 +24,7 @@ class Fault:
         changes: parameters over those of the graph, by node.
         record: a bag is recorded.
         prepare: called before anything begins.
+        is_ready: what has to be so, with the arm at work, before the fault may begin.
         told: what somebody else than the controller had to say; waits for it, and raises `AssertionError` if it does not come.
         forgets: it is over when it is over. A killed controller's publisher of targets is counted for another 20 s.
     """
@@ -36,6 +37,7 @@ class Fault:
     changes: dict[str, dict] = field(default_factory=dict)
     record: bool = False
     prepare: Callable[[Graph], None] = lambda graph: None
+    is_ready: Callable[[Graph], bool] = lambda graph: True
     told: Callable[[Graph], str] | None = None
     forgets: bool = True
 
@@ -59,7 +61,7 @@ FAULTS: dict[str, Fault] = {
     "clock jumps back": Fault(nodes.time_turned_back, must_rest=False),
     "two publishers of targets": Fault(nodes.two_publishers),
     "link loses 30 %": Fault(more.bad_link, must_rest=False, relayed=True, changes={"policy": {"topics.action_chunk": more.FAR_CHUNKS}}, prepare=more.far_policy, told=more.something_was_lost),
-    "recorder's disk full": Fault(more.disk_full, must_rest=False, record=True, told=more.bag_stays_whole),
+    "recorder's disk full": Fault(more.disk_full, must_rest=False, record=True, is_ready=more.bag_has_grown, told=more.bag_stays_whole),
     "checkpoint damaged": Fault(lambda g: more.checkpoint_swapped(g, True), told=more.damage_is_said),
     "checkpoint is another": Fault(lambda g: more.checkpoint_swapped(g, False), told=more.other_checkpoint_is_said),
     "extrinsics never there": Fault(lambda g: more.started_late(g, "extrinsics"), absent=("extrinsics",), told=more.missing_calibration_is_said),

@@ -28,7 +28,7 @@ bag.add_topic("/a", String, STATUS)
 path = next(Path(sys.argv[1]).glob("*.mcap"))
 for i in range(400):
     data = serialize_message(String(data=os.urandom(20_000).hex()))
-    if i == 200:
+    if i == int(sys.argv[3]):
         spare = int(sys.argv[2])
         resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + spare, resource.RLIM_INFINITY))
     if not bag.write("/a", 10**18 + i, data):
@@ -40,7 +40,7 @@ print(i, bag.num_messages, bag.trouble)
 
 @pytest.mark.parametrize("spare", [0, 700, 300_000])
 def test_when_the_disk_takes_no_more_the_bag_is_whole_up_to_then(tmp_path, spare):
-    ended = subprocess.run([sys.executable, "-c", FILL, str(tmp_path / "bag"), str(spare)], capture_output=True, text=True, timeout=120, cwd=ROOT)
+    ended = subprocess.run([sys.executable, "-c", FILL, str(tmp_path / "bag"), str(spare), "200"], capture_output=True, text=True, timeout=120, cwd=ROOT)
     assert ended.returncode == 0, ended.stderr
     stopped, kept, trouble = ended.stdout.strip().split(" ", 2)
     assert trouble.startswith("the disk takes no more") and "not even" not in trouble
@@ -49,6 +49,15 @@ def test_when_the_disk_takes_no_more_the_bag_is_whole_up_to_then(tmp_path, spare
     assert times == [10**18 + i for i in range(int(kept))], "the messages until then, each once"
     assert bag_topics(tmp_path / "bag") == {"/a": ("std_msgs/msg/String", int(kept))}
     assert not (tmp_path / "bag/.reserve").exists()
+
+
+def test_a_disk_that_is_full_from_the_start_leaves_nothing_and_says_so(tmp_path):
+    ended = subprocess.run([sys.executable, "-c", FILL, str(tmp_path / "bag"), "0", "0"], capture_output=True, text=True, timeout=120, cwd=ROOT)
+    assert ended.returncode == 0, ended.stderr
+    _, kept, trouble = ended.stdout.strip().split(" ", 2)
+    assert kept == "0" and trouble.startswith("the disk takes no more") and "not even the index" in trouble
+    with pytest.raises(InputError, match="^bag .*bag"):
+        bag_topics(tmp_path / "bag")
 
 
 def bag(path, *messages):

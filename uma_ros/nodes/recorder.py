@@ -63,7 +63,8 @@ class RecorderNode(UmaNode):
     def _tick(self) -> None:
         """RUNNING once everything that a replay needs has been heard."""
         if self.bag.trouble and not self.problems.get("bag"):
-            self.problem("bag", f"{self.bag.trouble}; recording has ended with {self.bag.num_messages} messages, which can be read")
+            kept = f"recording has ended with {self.bag.num_messages} messages, which can be read" if self.bag.num_messages else "nothing of it can be read"
+            self.problem("bag", f"{self.bag.trouble}; {kept}")
             self.status.transition(self.session.fault(time.monotonic(), self.problems["bag"]), self.problems["bag"])
         missing = [f"{topic}: nothing received yet" for topic in sorted(self._needed - set(self._skipped))]
         self.status.transition(self.session.update(time.monotonic(), missing, True), self.session.reason)
