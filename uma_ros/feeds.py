@@ -17,7 +17,7 @@ from uma_ros.convert import camera_to, image_to, nanoseconds, stamp_from
 from uma_ros.hardware.frames import CameraSource, FrameSession
 from uma_ros.hardware.link import DeviceError
 from uma_ros.inputs import check_image
-from uma_ros.names import CABLE_IN, CAMERA_OUT, SENSOR_IN, Topics
+from uma_ros.names import CAMERA_OUT, SENSOR_IN, Topics
 from uma_ros.runtime import UmaNode
 
 PRESETS = {
@@ -94,7 +94,7 @@ class SimFeed:
                 if counts:
                     outlets.frames.beat(time.monotonic())
 
-            node.create_subscription(kind, f"{cable}/{source}", relay, CABLE_IN, raw=True)
+            node.create_subscription(kind, f"{cable}/{source}", relay, SENSOR_IN, raw=True)
 
     def diagnose(self) -> tuple[dict[str, Any], str]:
         """Values for the diagnostics, and what is wrong."""

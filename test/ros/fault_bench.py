@@ -10,6 +10,7 @@ import numpy as np
 from fault_list import FAULTS, Fault
 from harness import Graph, point_task
 from node_faults import Relay
+from rclpy.executors import ExternalShutdownException
 from uma_ros.msg import PolicyStatus
 
 from uma.control.safety import SafetySettings
@@ -44,6 +45,8 @@ class Bench:
         try:
             try:
                 row = watched(fault, graph)
+            except ExternalShutdownException:  # a signal to the tester
+                raise
             except Exception as error:  # something that has to come before or after the fault did not, or the test is wrong: the other runs go on
                 row = {"rest_s": float("nan"), "peak": float("nan"), "commanded": float("nan"), "must_rest": fault.must_rest, "said": f"the run failed: {type(error).__name__}: {error}", "told": "", "refused": "", "alive": sorted(graph.alive())}
                 row |= {"is_safe": False, "recovered": False}

@@ -15,7 +15,7 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image
 
 from uma_ros.convert import chunk_from, chunk_to, pose_to, seconds, stamp_from
-from uma_ros.names import CABLE_IN, CAMERA_OUT
+from uma_ros.names import CAMERA_OUT, SENSOR_IN
 
 
 class Relay:
@@ -33,7 +33,7 @@ class Relay:
                 if told is not None:
                     out.publish(told)
 
-            node.create_subscription(kind, f"{TOPICS.sim_camera}/{name}", hear, CABLE_IN)
+            node.create_subscription(kind, f"{TOPICS.sim_camera}/{name}", hear, SENSOR_IN)
 
 
 @contextmanager
