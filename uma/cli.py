@@ -10,6 +10,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "up": ("uma_ros.up:main", "start a node graph: insertion, sweeping, folding or replay"),
     "reference": ("uma_ros.reference:main", "send a reference motion from a YAML file"),
     "replay": ("uma_ros.bags:main", "run the policy again on a recorded bag and compare"),
+    "recover": ("uma_ros.recover:main", "make a bag readable whose recorder was killed"),
     "calibrate": ("uma_ros.calibrate:main", "find where the camera stands, from pictures of a board in the gripper"),
     "inspect": ("uma.inspect:main", "show an episode, a bag, a checkpoint, a calibration or the nodes' parameters"),
     "simulate": ("uma_train.cli:simulate", "record scripted demonstrations"),

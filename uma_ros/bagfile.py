@@ -13,6 +13,8 @@ from rclpy.serialization import deserialize_message
 from uma.types import InputError
 from uma_ros.resources import find
 
+MAGIC = b"\x89MCAP0\r\n"
+"""How an MCAP file begins and ends."""
 CHUNK = 0x06
 """A record of MCAP that holds others, compressed."""
 MAX_CHUNK = 2**30
@@ -73,12 +75,22 @@ def storage(path: str | Path) -> Path:
     return path
 
 
+def ends(file: Path) -> bool:
+    """Whether an MCAP file was closed: its recorder has written the index and the end."""
+    with open(file, "rb") as f:
+        size = f.seek(0, 2)
+        f.seek(max(size - len(MAGIC), 0))
+        return size > 2 * len(MAGIC) and f.read() == MAGIC
+
+
 def _checked(path: str | Path) -> Path:
     """`storage`, after a look at every MCAP file in it: a record that says it is longer than its file would be given as much memory."""
     found = storage(path)
     for file in sorted(found.glob("*.mcap")) if found.is_dir() else [found]:
         size, at = file.stat().st_size, 8
         with open(file, "rb") as f:
+            if f.read(8) == MAGIC and not ends(file):
+                raise InputError(f"bag {path}: {file.name} is not closed: its recorder still runs, or was killed; `uma recover {path}` makes a bag of what is whole in it")
             while at + 9 <= size - 8:  # behind the last record stand eight bytes
                 f.seek(at)
                 kind, *length = f.read(9)

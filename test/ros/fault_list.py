@@ -62,6 +62,8 @@ FAULTS: dict[str, Fault] = {
     "two publishers of targets": Fault(nodes.two_publishers),
     "link loses 30 %": Fault(more.bad_link, must_rest=False, relayed=True, changes={"policy": {"topics.action_chunk": more.FAR_CHUNKS}}, prepare=more.far_policy, told=more.something_was_lost),
     "recorder's disk full": Fault(more.disk_full, must_rest=False, record=True, is_ready=more.bag_has_grown, told=more.bag_stays_whole),
+    "SIGKILL recorder": Fault(more.recorder_killed, must_rest=False, record=True, is_ready=more.bag_has_grown, told=more.bag_is_recovered),
+    "SIGSTOP recorder": Fault(more.recorder_stopped, must_rest=False, record=True, is_ready=more.bag_has_grown),
     "checkpoint damaged": Fault(lambda g: more.checkpoint_swapped(g, True), told=more.damage_is_said),
     "checkpoint is another": Fault(lambda g: more.checkpoint_swapped(g, False), told=more.other_checkpoint_is_said),
     "extrinsics never there": Fault(lambda g: more.started_late(g, "extrinsics"), absent=("extrinsics",), told=more.missing_calibration_is_said),

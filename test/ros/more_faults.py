@@ -14,6 +14,7 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+import node_faults as nodes
 import numpy as np
 from control_msgs.action import GripperCommand
 from diagnostic_msgs.msg import DiagnosticArray
@@ -29,6 +30,7 @@ from uma_ros.bagfile import bag_topics
 from uma_ros.calibration import load_calibration, save_calibration
 from uma_ros.graph import NodeSpec
 from uma_ros.names import COMMAND, SENSOR_IN
+from uma_ros.recover import recover
 
 LOST = 0.3
 """Share of the messages that a bad link loses."""
@@ -66,6 +68,29 @@ def bag_stays_whole(graph: Graph) -> str:
         raise AssertionError(f"{c.status['recorder'].reason}; {error}") from None
     assert "the disk takes no more" in c.status["recorder"].reason and count > 100 and "recorder" in graph.alive(), (c.status["recorder"].reason, count)
     return f"recorder: {c.status['recorder'].reason}; read again: {count}"
+
+
+@contextmanager
+def recorder_killed(graph: Graph) -> Iterator[None]:
+    graph.killed_at = graph.client.ros_time()
+    graph.kill("recorder")
+    yield
+
+
+def bag_is_recovered(graph: Graph) -> str:
+    """What had come to the disk can be read, and that is all but the last moment."""
+    count, first, last = recover(graph.options.record, Path(graph.options.record).with_name("recovered"))
+    lost = graph.killed_at - last * 1e-9
+    assert count > 100 and lost < 0.5, (count, lost)
+    return f"uma recover: {count} messages of {(last - first) * 1e-9:.1f} s, to {lost:.2f} s before the end"
+
+
+@contextmanager
+def recorder_stopped(graph: Graph) -> Iterator[None]:
+    with nodes.stopped(graph, "recorder"):
+        yield
+    size = _recording(graph).stat().st_size
+    graph.client.wait(lambda: _recording(graph).stat().st_size > size, 20.0, "the recorder to go on")
 
 
 # -- the link -----------------------------------------------------------------------------------------------------------------
