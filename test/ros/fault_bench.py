@@ -24,8 +24,14 @@ SPAN = 0.05
 """Seconds over which a speed is measured."""
 
 LIMITS = SafetySettings()
-FASTEST = 0.015 * RATE_HZ + LIMITS.catch_up * LIMITS.max_speed + 0.1
-"""m/s: the scripted policy's plan, what the filter may add to make up for a lag, and what the arm itself may overshoot."""
+FASTEST = 0.015 * RATE_HZ + LIMITS.catch_up * LIMITS.max_speed
+"""m/s: the scripted policy's plan, and what the filter may add to make up for a lag. No target may be faster."""
+
+MEASURED = 0.01
+"""m/s: what a speed over 50 ms may be off, from stamps and rounding."""
+
+OVERSHOOT = 0.2
+"""m/s: what the simulated arm may go beyond its targets. It lags by 100 ms, and where the processor is wanted elsewhere several targets reach it at once."""
 
 
 class Bench:
@@ -48,9 +54,9 @@ class Bench:
             except ExternalShutdownException:  # a signal to the tester
                 raise
             except Exception as error:  # something that has to come before or after the fault did not, or the test is wrong: the other runs go on
-                row = {"rest_s": float("nan"), "peak": float("nan"), "commanded": float("nan"), "must_rest": fault.must_rest, "said": f"the run failed: {type(error).__name__}: {error}", "told": "", "refused": "", "alive": sorted(graph.alive())}
-                row |= {"is_safe": False, "recovered": False}
-            if fault.is_plain and row["is_safe"] and row["recovered"]:
+                row = {"rest_s": float("nan"), "peak": float("nan"), "commanded": float("nan"), "must_rest": fault.must_rest, "was_told": False, "said": f"the run failed: {type(error).__name__}: {error}", "told": "", "refused": "", "alive": sorted(graph.alive())}
+                row |= {"is_absent": bool(fault.absent), "recovered": False}
+            if fault.is_plain and is_safe(row) and row["recovered"]:
                 self.graph, graph = graph, None
             return row
         finally:
@@ -114,14 +120,18 @@ def watched(fault: Fault, graph: Graph) -> dict:
     moving = times[speed > 0.005]
     row = {
         "rest_s": float(moving[-1] - began) if len(moving) else 0.0, "peak": float(speed.max(initial=0.0)), "commanded": float(commanded.max(initial=0.0)), "must_rest": fault.must_rest,
-        "said": said[-1] if said else "", "told": told, "refused": refused[-1] if refused else "", "alive": sorted(graph.alive()),
+        "is_absent": bool(fault.absent), "was_told": was_told, "said": said[-1] if said else "", "told": told, "refused": refused[-1] if refused else "", "alive": sorted(graph.alive()),
     }  # fmt: skip
-    fastest = 0.02 if fault.absent else FASTEST
-    row["is_safe"] = bool(was_told and row["peak"] <= fastest and (not fault.must_rest or row["rest_s"] < WATCH - 0.3))
     row["recovered"] = _recovers(graph, go)
     if not row["recovered"]:
         row["then"] = {name: f"{msg.state} {msg.reason}" for name, msg in c.status.items()}
     return row
+
+
+def is_safe(row: dict) -> bool:
+    """Of what a run left: nothing faster than it may be, at rest where it has to be, and said what has to be said. False for a run that failed before."""
+    fastest, arm = (0.0, 0.02) if row["is_absent"] else (FASTEST + MEASURED, FASTEST + OVERSHOOT)
+    return bool(row["was_told"] and row["commanded"] <= fastest and row["peak"] <= arm and (not row["must_rest"] or row["rest_s"] < WATCH - 0.3))
 
 
 def _speeds(poses: list) -> tuple[np.ndarray, np.ndarray]:

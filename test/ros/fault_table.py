@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from fault_bench import is_safe
 from rich.table import Table
 
 HEADINGS = ("fault", "runs", "at rest (s): median", "worst", "peak (m/s): arm", "target", "safe", "recovered", "what the controller said; and somebody else")
@@ -15,7 +16,7 @@ def lines(rows: dict[str, list[dict]]) -> list[tuple[str, ...]]:
         rest, *peaks = (np.array([r[key] for r in runs if np.isfinite(r.get(key, np.nan))]) for key in ("rest_s", "peak", "commanded"))
         when = ("goes on", "") if not runs[-1]["must_rest"] else (f"{np.median(rest):.2f}", f"{rest.max():.2f}") if len(rest) else ("", "")
         words = "; ".join(w for w in (runs[-1]["said"] or runs[-1]["refused"], runs[-1]["told"]) if w)
-        counts = (str(sum(r[key] for r in runs)) for key in ("is_safe", "recovered"))
+        counts = (str(sum(map(is_safe, runs))), str(sum(r["recovered"] for r in runs)))
         out.append((name, str(len(runs)), *when, *(f"{peak.max():.2f}" if len(peak) else "" for peak in peaks), *counts, words))
     return out
 
