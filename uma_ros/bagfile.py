@@ -47,7 +47,7 @@ def read_bag(path: str | Path, topics: dict[str, type] | None = None) -> Iterato
     """
     from rosbags.rosbag2 import Reader
 
-    with _named(path), Reader(_checked(path)) as reader:
+    with named(path), Reader(_checked(path)) as reader:
         wanted = [c for c in reader.connections if topics is None or c.topic in topics]
         for c in wanted:
             if topics is not None and c.msgtype != type_name(topics[c.topic]):
@@ -107,12 +107,12 @@ def bag_topics(path: str | Path) -> dict[str, tuple[str, int]]:
     """Topic -> (type name, number of messages). Raises `InputError` as `read_bag` does."""
     from rosbags.rosbag2 import Reader
 
-    with _named(path), Reader(_checked(path)) as reader:
+    with named(path), Reader(_checked(path)) as reader:
         return {topic: (info.msgtype or "", info.msgcount) for topic, info in sorted(reader.topics.items())}
 
 
 @contextmanager
-def _named(path: str | Path) -> Iterator[None]:
+def named(path: str | Path) -> Iterator[None]:
     """Whatever a damaged file makes of the reader is an `InputError` that names the bag: struct.error, KeyError, zstd's own and many more."""
     try:
         yield

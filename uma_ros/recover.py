@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from uma.types import InputError
-from uma_ros.bagfile import MAX_CHUNK, ends, storage, typestore
+from uma_ros.bagfile import MAX_CHUNK, ends, named, storage, typestore
 
 
 def recover(path: str | Path, out: str | Path, told=lambda done, total: None) -> tuple[int, int, int]:
@@ -31,10 +31,15 @@ def recover(path: str | Path, out: str | Path, told=lambda done, total: None) ->
     Raises:
         InputError: there is no such bag, it is whole, ``out`` exists, or no message can be read.
     """
+    with named(path):
+        return _recover(path, Path(out), told)
+
+
+def _recover(path: str | Path, out: Path, told) -> tuple[int, int, int]:
     from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
     from rosbags.rosbag2.metadata import parse_qos
 
-    file, out = storage(path), Path(out)
+    file = storage(path)
     if file.is_dir():
         files = sorted(file.glob("*.mcap"))
         if len(files) != 1:
@@ -67,10 +72,7 @@ def recover(path: str | Path, out: str | Path, told=lambda done, total: None) ->
             raise InputError(f"bag {path}: not one message of it is whole")
         os.replace(part / out.name, out)
     finally:
-        for left in sorted(part.rglob("*"), reverse=True):
-            left.rmdir() if left.is_dir() else left.unlink()
-        with suppress(OSError):
-            part.rmdir()
+        shutil.rmtree(part, ignore_errors=True)
     return count, first, last
 
 

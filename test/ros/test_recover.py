@@ -82,4 +82,6 @@ def test_what_is_whole_or_would_be_overwritten_is_refused(torn, tmp_path):
         recover(torn, tmp_path / "out")
     with pytest.raises(InputError, match="no metadata.yaml, and 0 MCAP files"):
         recover(tmp_path, tmp_path / "again")
+    with pytest.raises(InputError, match="bag .*none.mcap"):
+        recover(tmp_path / "none.mcap", tmp_path / "again")
     assert not (tmp_path / "again").exists()
