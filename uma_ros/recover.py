@@ -6,7 +6,7 @@ import argparse
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from uma.types import InputError
 from uma_ros.bagfile import MAX_CHUNK, ends, named, storage, typestore
 
 
-def recover(path: str | Path, out: str | Path, told=lambda done, total: None) -> tuple[int, int, int]:
+def recover(path: str | Path, out: str | Path, told: Callable[[int, int], object] = lambda done, total: None) -> tuple[int, int, int]:
     """Copy what is whole in the bag at ``path`` to a new one at ``out``, with the index that was never written.
 
     The recorder writes a chunk whenever a megabyte has come together; what had not come to the disk by then is lost, and so is whatever lies behind a damaged place.
@@ -35,7 +35,7 @@ def recover(path: str | Path, out: str | Path, told=lambda done, total: None) ->
         return _recover(path, Path(out), told)
 
 
-def _recover(path: str | Path, out: Path, told) -> tuple[int, int, int]:
+def _recover(path: str | Path, out: Path, told: Callable[[int, int], object]) -> tuple[int, int, int]:
     from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
     from rosbags.rosbag2.metadata import parse_qos
 
@@ -76,7 +76,7 @@ def _recover(path: str | Path, out: Path, told) -> tuple[int, int, int]:
     return count, first, last
 
 
-def _whole(file: Path, told) -> Iterator[Any]:
+def _whole(file: Path, told: Callable[[int, int], object]) -> Iterator[Any]:
     """Schemas, channels and messages, up to where the file ends or is damaged."""
     from mcap.records import Chunk
     from mcap.stream_reader import StreamReader, breakup_chunk
