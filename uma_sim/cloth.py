@@ -72,7 +72,7 @@ def add_cloth(spec: mujoco.MjSpec, cloth: Cloth, position: np.ndarray, yaw: floa
     part.flexes[0].rgba = cloth.color
     for body in part.bodies:
         if body.name.startswith("cloth_"):
-            body.add_geom(type=mujoco.mjtGeom.mjGEOM_SPHERE, size=[RADIUS, 0, 0], mass=0.0, group=4, **contacts.CLOTH)
+            body.add_geom(type=mujoco.mjtGeom.mjGEOM_SPHERE, size=[RADIUS, 0, 0], mass=0.0, group=4, **contacts.SOFT)
     # The grid's first direction is the frame's x; ours is y.
     angle = yaw + np.pi / 2
     frame = spec.worldbody.add_frame(pos=[*position, RADIUS + 0.001], quat=[np.cos(angle / 2), 0, 0, np.sin(angle / 2)])

@@ -24,5 +24,5 @@ PAN_FLOOR = dict(contype=16, conaffinity=12, condim=4, priority=2, friction=[0.3
 PAN_WALL = dict(WORLD, conaffinity=14)
 """Walls of a dustpan: stop tools, robot and scraps."""
 
-CLOTH = dict(contype=2, conaffinity=5, condim=4, priority=1, friction=[1.2, 0.02, 0.0001], solref=[0.004, 1], solimp=[0.98, 0.995, 0.0005, 0.5, 2])
-"""A vertex of a cloth: meets world and robot, not other vertices."""
+SOFT = dict(contype=2, conaffinity=5, condim=4, priority=1, friction=[1.2, 0.02, 0.0001], solref=[0.004, 1], solimp=[0.98, 0.995, 0.0005, 0.5, 2])
+"""A vertex of a cloth or a link of a cable: meets world and robot, not its like."""

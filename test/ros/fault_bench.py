@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from fault_bag import Heard
 from fault_list import FAULTS, Fault
 from harness import Graph, point_task
 from node_faults import Relay
@@ -35,19 +36,25 @@ OVERSHOOT = 0.2
 
 
 class Bench:
-    """Runs one fault after the other: those that leave a whole graph behind on one and the same, the others on one of their own."""
+    """Runs one fault after the other: those that leave a whole graph behind on one and the same, the others on one of their own.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.number, self.graph = folder, 0, None
+    Args:
+        folder: for logs and bags.
+        record: each on a graph of its own, into a bag, which afterwards has to hold what was heard before the fault.
+    """
+
+    def __init__(self, folder: Path, record: bool = False) -> None:
+        self.folder, self.record, self.number, self.graph = folder, record, 0, None
 
     def run(self, name: str) -> dict:
         fault, kept = FAULTS[name], None
-        if fault.is_plain:
+        shared = fault.is_plain and not self.record
+        if shared:
             kept, self.graph = self.graph, None
         else:
             self.close()
         self.number += 1
-        graph = kept or started(fault, self.folder / f"{self.number}")
+        graph = kept or started(fault, self.folder / f"{self.number}", self.record)
         try:
             try:
                 row = watched(fault, graph)
@@ -56,12 +63,14 @@ class Bench:
             except Exception as error:  # something that has to come before or after the fault did not, or the test is wrong: the other runs go on
                 row = {"rest_s": float("nan"), "peak": float("nan"), "commanded": float("nan"), "must_rest": fault.must_rest, "was_told": False, "said": f"the run failed: {type(error).__name__}: {error}", "told": "", "refused": "", "alive": sorted(graph.alive())}
                 row |= {"is_absent": bool(fault.absent), "recovered": False}
-            if fault.is_plain and is_safe(row) and row["recovered"]:
+            if shared and is_safe(row) and row["recovered"]:
                 self.graph, graph = graph, None
-            return row
         finally:
             if graph is not None:
                 graph.close()
+        if self.record:
+            row["bag"] = graph.before.row(graph)
+        return row
 
     def close(self) -> None:
         if self.graph is not None:
@@ -69,11 +78,11 @@ class Bench:
             self.graph = None
 
 
-def started(fault: Fault, folder: Path) -> Graph:
-    """A graph on which the fault can happen, its arm at work."""
+def started(fault: Fault, folder: Path, record: bool) -> Graph:
+    """A graph on which the fault can happen, its arm at work; with ``record`` or where the fault is the recorder's, what is said goes into a bag."""
     without = (*fault.absent, *fault.late, *(("camera",) if fault.relayed else ()))
-    graph = Graph(folder, without=without, changes=fault.changes, record=str(folder / "bag") if fault.record else "")
-    c = graph.client
+    graph = Graph(folder, without=without, changes=fault.changes, record=str(folder / "bag") if record or fault.record else "")
+    c, graph.before = graph.client, None
     try:
         if fault.relayed:
             graph.relay = Relay(graph)
@@ -83,6 +92,10 @@ def started(fault: Fault, folder: Path) -> Graph:
         else:
             graph.begin()
             c.wait(lambda: fault.is_ready(graph), 60.0, "what the fault is to happen to")
+        if record:
+            c.wait(lambda: c.state("recorder") == PolicyStatus.RUNNING or fault.absent and "recorder" in c.status, 60.0, "the recorder")
+            c.spin(1.0)
+            graph.before = Heard(graph)
     except BaseException:
         graph.close()
         raise
@@ -104,6 +117,8 @@ def watched(fault: Fault, graph: Graph) -> dict:
         c.wait(lambda: (c.ee()[:3, 3] - start) @ way > 0.04, 30.0, "motion")
     seen, at, asked = len(c.history), len(c.poses), len(c.targets)
     began = c.poses[-1][0]
+    if graph.before:
+        graph.before.end()
     with fault.make(graph):
         end = time.monotonic() + WATCH
         while time.monotonic() < end:

@@ -1,11 +1,12 @@
 """What happens when something breaks while the arm moves: every fault on the live simulated graph, as a table.
 
-    python test/ros/faults.py [--repeats 20] [--only NAME ...] [--json FILE] [--markdown]
+    python test/ros/faults.py [--repeats 20] [--only NAME ...] [--json FILE] [--markdown] [--record]
 
 Each time the arm is under way to a point 35 cm off when the fault begins. "at rest" is how long after that the arm moved for the last time (faster than 5 mm/s, by
 the robot's own clock, looked at for four seconds); "peak" is its fastest in that time. Safe is a run in which no target is faster than the plan with what
 the filter may add, nor the arm by more than its own overshoot, and which comes to rest where it has to. "said" is what the controller gave as its reason.
-After the fault is over a new task is given, with /uma/start if it is asked for, and the arm has to move.
+After the fault is over a new task is given, with /uma/start if it is asked for, and the arm has to move. With --record every run has a graph and a bag of its own, and
+a second table says what was heard before the fault and is not in the bag.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 import conftest  # noqa: E402, F401  (a ROS domain of its own on this host)
+from fault_bag import bag_table  # noqa: E402
 from fault_bench import FASTEST, OVERSHOOT, Bench, is_safe  # noqa: E402
 from fault_list import FAULTS  # noqa: E402
 from fault_table import for_people, markdown  # noqa: E402
@@ -32,6 +34,7 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=20)
     parser.add_argument("--only", nargs="*", default=list(FAULTS), choices=list(FAULTS), metavar="NAME")
     parser.add_argument("--json", default="", help="what came of every run; the same command goes on where it was cut off")
+    parser.add_argument("--record", action="store_true", help="a bag of every run, and whether it has what was heard before the fault")
     parser.add_argument("--markdown", action="store_true", help="the table as it stands in test/ros/README.md")
     args = parser.parse_args()
     console, rows = Console(width=200), {}
@@ -41,7 +44,7 @@ def main() -> int:
             rows = json.loads(Path(args.json).read_text())
         # Round by round, so that a run that is cut off has seen every fault about as often.
         jobs = [name for i in range(args.repeats) for name in args.only if len(rows.get(name, ())) <= i]
-        bench = Bench(Path(folder))
+        bench = Bench(Path(folder), args.record)
         try:
             for name in track(jobs, "faults", console=Console(stderr=True)):
                 Path(os.environ["UMA_TEST_SLOW"]).unlink(missing_ok=True)
@@ -57,6 +60,8 @@ def main() -> int:
         print(markdown(rows))
     else:
         console.print(for_people(rows, f"seed 3, a scripted policy; no target may be faster than {FASTEST:.2f} m/s, nor the arm than {FASTEST + OVERSHOOT:.2f}"))
+    if args.record:
+        console.print(bag_table(rows))
     return int(any(not is_safe(r) for runs in rows.values() for r in runs))
 
 

@@ -15,6 +15,7 @@ EXPERTS = {
     "primitives/move": "primitives:Mover",
     "primitives/stand": "primitives:Stander",
     "primitives/cloth": "primitives:ClothMover",
+    "primitives/cable": "cable:CableMover",
     **{f"primitives/{use}": "primitives:ToolUser" for use in ("sweep", "poke", "hook")},
     "primitives/gather": "gathering:Gatherer",
 }

@@ -25,6 +25,7 @@ MODULES = {
     "primitives/move": "uma_sim.tasks.primitive_move:TASK",
     "primitives/stand": "uma_sim.tasks.primitive_stand:TASK",
     "primitives/cloth": "uma_sim.tasks.primitive_cloth:TASK",
+    "primitives/cable": "uma_sim.tasks.primitive_cable:TASK",
     **{f"primitives/{use}": f"uma_sim.tasks.primitive_tool:{use.upper()}" for use in ("sweep", "poke", "hook")},
     "primitives/gather": "uma_sim.tasks.primitive_gather:TASK",
 }
