@@ -7,10 +7,10 @@ pytest.importorskip("mujoco")
 pytest.importorskip("franky_sim")
 
 from uma.geometry import se3
-from uma_sim import demonstrators, grasping, paths, scene, shapes, tasks
+from uma_sim import cables, demonstrators, grasping, paths, scene, shapes, tasks
 from uma_sim.robot import LOWER
 from uma_sim.station import Station
-from uma_sim.tasks import primitive_cloth, primitive_move, primitive_stand, primitive_tool
+from uma_sim.tasks import primitive_cable, primitive_cloth, primitive_move, primitive_stand, primitive_tool
 from uma_sim.tracked import RigidObject
 
 
@@ -127,6 +127,35 @@ def test_a_cloth_is_let_go_where_its_way_ends():
             break
     assert station.task.outcome(station)[0] == "success" and not station.object.is_held() and station.gripper_position() < 0.3
     station.close()
+
+
+@pytest.mark.parametrize("lets_go", [True, False])
+def test_a_cable_is_moved_by_the_place_that_was_grasped_and_stays_whole(lets_go):
+    seed = next(s for s in range(20) if (drawn := primitive_cable.sample(s)).ways[drawn.goal].lets_go is lets_go)
+    station = Station(seed, "primitives/cable", render=False)
+    cable, expert = station.scene.cable, demonstrators.expert("primitives/cable")
+    for _ in range(station.task.max_steps):
+        station.act(*expert.act(station))
+        middles = station.object.middles()
+        assert np.linalg.norm(np.diff(middles, axis=0), axis=-1).max() < 1.02 * cable.link, "its links hang together"
+        assert middles[:, 2].min() > 0.5 * cable.radius, "nothing of it is in the table"
+        if station.task.outcome(station)[0] == "success":
+            break
+    assert station.task.outcome(station)[0] == "success" and station.grasped() is not lets_go
+    assert np.linalg.norm(primitive_cable.place(station)[:2] - station.scene.ways[station.scene.goal].poses[-1, :2, 3]) < 0.05
+    station.close()
+
+
+def test_a_drawn_cable_keeps_clear_of_itself_and_of_the_open_fingers():
+    for seed in range(40):
+        drawn = primitive_cable.sample(seed)
+        line, middles, link = drawn.cable.line, drawn.cable.middles, drawn.cable.link
+        np.testing.assert_allclose(np.linalg.norm(np.diff(line, axis=0), axis=-1), link)
+        assert (line >= primitive_cable.LOW - 1e-9).all() and (line <= primitive_cable.HIGH + 1e-9).all()
+        along = link * np.abs(np.arange(len(middles)) - drawn.link)
+        assert (np.linalg.norm(middles - middles[drawn.link], axis=-1)[along > 1.2 * primitive_cable.CLEAR] > primitive_cable.CLEAR).all()
+    with pytest.raises(ValueError, match="no line of 40 links of 0.02 m"):
+        cables.draw_line(np.random.default_rng(0), 40, 0.02, np.zeros(2), np.full(2, 0.1), 0.05)
 
 
 def test_the_mixture_holds_every_primitive_and_is_fixed_by_the_seed():
