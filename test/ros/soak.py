@@ -1,8 +1,9 @@
 """Hours of closed loop on the simulated graph, with the shipped checkpoint: what grows, what leaks, what becomes slower.
 
-    python test/ros/soak.py [--minutes 120] [--every 20] [--factor 1] [--scripted] [--json FILE]
+    python test/ros/soak.py [--minutes 120] [--every 20] [--factor 1] [--scripted] [--policy NAME=VALUE ...] [--json FILE]
 
-The station slows simulated time to a quarter of `--factor` at most while chunks come late; on a machine without the cores for it, 4 is what keeps it near real time.
+The station slows simulated time, to a quarter of `--factor` at most, while chunks come late. Two cores are too few for the policy as it is configured beside a station
+in real time; `--policy num_samples=1 num_steps=4 replan_steps=8` asks less of them.
 
 Every `--every` seconds a new task is given: by turns the scene's own and points in the workspace. Every ten seconds memory, handles and threads of each node
 are read from /proc. Drift is the slope of a straight line through the readings after the first fifth of the time, with its 95 % interval (readings in blocks of
@@ -24,6 +25,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 import conftest  # noqa: E402, F401  (a ROS domain of its own on this host)
 import numpy as np  # noqa: E402
+import yaml  # noqa: E402
 from geometry_msgs.msg import Point  # noqa: E402
 from harness import TOPICS, Client, Graph  # noqa: E402
 from rich.console import Console  # noqa: E402
@@ -70,14 +72,14 @@ def leave_alone(client: Client) -> None:
             client.node.destroy_subscription(subscription)
 
 
-def soak(minutes: float, every: float, factor: float, scripted: bool, folder: Path, report: Path | None) -> dict:
+def soak(minutes: float, every: float, factor: float, scripted: bool, policy: dict, folder: Path, report: Path | None) -> dict:
     """Run, and return what was read."""
-    graph = Graph(folder, scripted=scripted, changes={"station": {"real_time_factor": factor}})
+    graph = Graph(folder, scripted=scripted, changes={"station": {"real_time_factor": factor}, "policy": policy})
     c, rng = graph.client, np.random.default_rng(0)
     table: dict[str, list[tuple[float, float, int, int]]] = {name: [] for name in graph.specs}
     chunks: list[tuple[float, float]] = []
     states: Counter[str] = Counter()
-    result: dict = {"minutes": 0.0, "factor": factor, "scripted": scripted}
+    result: dict = {"minutes": 0.0, "factor": factor, "scripted": scripted, "policy": policy}
     try:
         graph.begin()
         leave_alone(c)
@@ -139,10 +141,12 @@ def main() -> int:
     parser.add_argument("--every", type=float, default=20.0, help="s between two tasks")
     parser.add_argument("--factor", type=float, default=1.0, help="simulated seconds a second")
     parser.add_argument("--scripted", action="store_true", help="a scripted policy in the place of the model")
+    parser.add_argument("--policy", nargs="*", default=[], metavar="NAME=VALUE", help="parameters of the policy over those of config/insertion.yaml")
     parser.add_argument("--json", default="", help="readings, written as they come")
     args = parser.parse_args()
+    policy = {name: yaml.safe_load(value) for name, _, value in (word.partition("=") for word in args.policy)}
     with tempfile.TemporaryDirectory() as folder:
-        result = soak(args.minutes, args.every, args.factor, args.scripted, Path(folder), Path(args.json) if args.json else None)
+        result = soak(args.minutes, args.every, args.factor, args.scripted, policy, Path(folder), Path(args.json) if args.json else None)
     show(result, Console(width=180))
     running = result["states"].get("RUNNING", 0) / max(sum(result["states"].values()), 1)
     return int(bool(result["dead"]) or running < 0.9)
