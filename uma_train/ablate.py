@@ -39,6 +39,7 @@ VARIANTS: dict[str, tuple[Callable[[TrainConfig], TrainConfig], str]] = {
     "separate_heads": (lambda c: _model(c, separate_layers=c.model_config().layers // 2), "half of the layers are two decoders of their own"),
     "dense_attention": (lambda c: _model(c, reading="dense"), "one attention over all tokens, as many parameters"),
     "no_contrastive": (lambda c: _objective(c, contrastive_weight=0.0), "lambda_c = 0"),
+    "no_action_noise": (lambda c: c, "on demonstrations without execution noise and mishaps"),
     "reading_b": (lambda c: _model(c, reading="B"), "each attention has a feed-forward of its own"),
     "index_identity": (lambda c: _model(c, keypoint_identity="index"), "a keypoint is known by its number"),
 }
@@ -52,13 +53,17 @@ class AblateConfig:
     Attributes:
         train: what all variants share; ``out`` is ignored.
         variants: of `VARIANTS`.
+        clean_data: as ``train.data``, of episodes that were recorded with ``uma simulate --noise 0 --mishaps 0``, for the variant "no_action_noise".
+        tasks: closed-loop tasks.
         processes: of each training run.
-        episodes, first_seed: closed-loop scenes for each; 0 episodes = open-loop errors alone.
+        episodes, first_seed: closed-loop scenes for each variant and task; 0 episodes = open-loop errors alone.
         out: folder; a run with the same configuration resumes there.
     """
 
     train: TrainConfig = TrainConfig(steps=1500)
     variants: tuple[str, ...] = ("uma", "action_only", "separate_heads", "dense_attention", "no_contrastive")
+    clean_data: tuple[str, ...] = ()
+    tasks: tuple[str, ...] = ("insertion",)
     processes: int = 1
     episodes: int = 50
     first_seed: int = 1_000_000
@@ -67,6 +72,13 @@ class AblateConfig:
     def __post_init__(self) -> None:
         if unknown := set(self.variants) - set(VARIANTS):
             raise ValueError(f"variants: {sorted(unknown)[0]!r}, must be of {tuple(VARIANTS)}")
+        if "no_action_noise" in self.variants and not self.clean_data:
+            raise ValueError("clean_data: empty, must be folders of episodes without execution noise and mishaps, for the variant no_action_noise")
+
+    def training(self, name: str) -> TrainConfig:
+        """The training run of a variant."""
+        train = replace(VARIANTS[name][0](self.train), out=str(Path(self.out) / name))
+        return replace(train, data=self.clean_data) if name == "no_action_noise" else train
 
 
 def _train(config: TrainConfig, processes: int) -> None:
@@ -96,29 +108,31 @@ def ablate(config: AblateConfig, console: Console | None = None) -> list[dict]:
     out = Path(config.out)
     rows = []
     for name in config.variants:
-        train = replace(VARIANTS[name][0](config.train), out=str(out / name))
+        train = config.training(name)
         bundle = out / name / "bundle"
         console.rule(f"{name}: {VARIANTS[name][1]}")
         _train(train, config.processes)
         loaded = load_bundle(bundle)
-        errors = _errors(EvalConfig(str(bundle), train.data, train.validation_episodes, out=str(out / name / "eval.json")), loaded.checkpoint_id, console)
+        errors = _errors(EvalConfig(str(bundle), config.train.data, train.validation_episodes, out=str(out / name / "eval.json")), loaded.checkpoint_id, console)
         row = {
             "variant": name, "parameters": sum(parameter_counts(loaded.model.config)[part] for part in PARTS), "steps": loaded.training["step"],
             "seconds": loaded.training["seconds"], "errors": errors["modes"], "retrieval": errors["retrieval"],
         }  # fmt: skip
         if config.episodes:
-            judge = BenchmarkConfig(
-                checkpoint=str(bundle), episodes=config.episodes, first_seed=config.first_seed, policies=("uma",), out=str(out / name / "benchmark")
-            )
-            row["closed_loop"] = benchmark(judge, console)[0]
+            row["closed_loop"] = {}
+            for task in config.tasks:
+                judge = BenchmarkConfig(
+                    task=task, checkpoint=str(bundle), episodes=config.episodes, first_seed=config.first_seed, policies=("uma",), out=str(out / name / task.replace("/", "_"))
+                )
+                row["closed_loop"][task] = benchmark(judge, console)[0]
         rows.append(row)
     (out / "result.json").write_text(json.dumps({"config": asdict(config), "rows": rows}, indent=2, default=str) + "\n")
     table = Table(title=f"{config.train.batch_size} windows a step, seed {config.train.seed}")
-    for heading in ("variant", "parameters", "steps", "minutes", "control (mm)", "joint (mm)", "dynamics (mm)", "task found again", "success", "95 %", "grasp"):
+    for heading in ("variant", "parameters", "steps", "minutes", "control (mm)", "joint (mm)", "dynamics (mm)", "task found again", *(f"{task}: success, 95 %, grasp" for task in (config.tasks if config.episodes else ()))):
         table.add_column(heading, justify="left" if heading == "variant" else "right")
     for r in rows:
-        e, b = r["errors"], r.get("closed_loop")
-        closed = (f"{b['success']}/{b['episodes']}", f"{100 * b['low']:.0f} to {100 * b['high']:.0f} %", f"{b['grasp']}") if b else ("", "", "")
+        e = r["errors"]
+        closed = (f"{b['success']}/{b['episodes']}, {100 * b['low']:.0f} to {100 * b['high']:.0f} %, {b['grasp']}" for b in r.get("closed_loop", {}).values())
         table.add_row(
             r["variant"], f"{r['parameters'] / 1e6:.2f} M", str(r["steps"]), f"{r['seconds'] / 60:.1f}", f"{e['control']['mean_position_mm']:.1f}",
             f"{e['joint']['mean_position_mm']:.1f}", f"{e['dynamics']['motion_mm']:.1f}", f"{100 * r['retrieval']:.0f} %", *closed,

@@ -1,9 +1,9 @@
 """Hours of closed loop on the simulated graph, with the shipped checkpoint: what grows, what leaks, what becomes slower.
 
-    python test/ros/soak.py [--minutes 120] [--every 20] [--factor 1] [--scripted] [--policy NAME=VALUE ...] [--json FILE]
+    python test/ros/soak.py [--minutes 120] [--every 20] [--scripted] [--policy NAME=VALUE ...] [--station NAME=VALUE ...] [--json FILE]
 
-The station slows simulated time, to a quarter of `--factor` at most, while chunks come late. Two cores are too few for the policy as it is configured beside a station
-in real time; `--policy num_samples=1 num_steps=4 replan_steps=8` asks less of them.
+The station slows simulated time while chunks come late. Two cores are too few for the policy as it is configured beside a station in real time;
+`--policy num_samples=1 num_steps=4 replan_steps=8 --station max_latency=0.4` is what they can do.
 
 Every `--every` seconds a new task is given: by turns the scene's own and points in the workspace. Every ten seconds memory, handles and threads of each node
 are read from /proc. Drift is the slope of a straight line through the readings after the first fifth of the time, with its 95 % interval (readings in blocks of
@@ -72,14 +72,14 @@ def leave_alone(client: Client) -> None:
             client.node.destroy_subscription(subscription)
 
 
-def soak(minutes: float, every: float, factor: float, scripted: bool, policy: dict, folder: Path, report: Path | None) -> dict:
-    """Run, and return what was read."""
-    graph = Graph(folder, scripted=scripted, changes={"station": {"real_time_factor": factor}, "policy": policy})
+def soak(minutes: float, every: float, scripted: bool, changes: dict[str, dict], folder: Path, report: Path | None) -> dict:
+    """Run, and return what was read. ``changes``: parameters over those of the configuration, by node."""
+    graph = Graph(folder, scripted=scripted, changes=changes)
     c, rng = graph.client, np.random.default_rng(0)
     table: dict[str, list[tuple[float, float, int, int]]] = {name: [] for name in graph.specs}
     chunks: list[tuple[float, float]] = []
     states: Counter[str] = Counter()
-    result: dict = {"minutes": 0.0, "factor": factor, "scripted": scripted, "policy": policy}
+    result: dict = {"minutes": 0.0, "scripted": scripted, "changes": changes}
     try:
         graph.begin()
         leave_alone(c)
@@ -139,14 +139,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=120.0)
     parser.add_argument("--every", type=float, default=20.0, help="s between two tasks")
-    parser.add_argument("--factor", type=float, default=1.0, help="simulated seconds a second")
     parser.add_argument("--scripted", action="store_true", help="a scripted policy in the place of the model")
-    parser.add_argument("--policy", nargs="*", default=[], metavar="NAME=VALUE", help="parameters of the policy over those of config/insertion.yaml")
+    for node in ("policy", "station"):
+        parser.add_argument(f"--{node}", nargs="*", default=[], metavar="NAME=VALUE", help=f"parameters of the {node} over those of config/insertion.yaml")
     parser.add_argument("--json", default="", help="readings, written as they come")
     args = parser.parse_args()
-    policy = {name: yaml.safe_load(value) for name, _, value in (word.partition("=") for word in args.policy)}
+    changes = {node: {name: yaml.safe_load(value) for name, _, value in (word.partition("=") for word in words)} for node, words in (("policy", args.policy), ("station", args.station))}
     with tempfile.TemporaryDirectory() as folder:
-        result = soak(args.minutes, args.every, args.factor, args.scripted, policy, Path(folder), Path(args.json) if args.json else None)
+        result = soak(args.minutes, args.every, args.scripted, changes, Path(folder), Path(args.json) if args.json else None)
     show(result, Console(width=180))
     running = result["states"].get("RUNNING", 0) / max(sum(result["states"].values()), 1)
     return int(bool(result["dead"]) or running < 0.9)

@@ -31,15 +31,24 @@ def test_variants_are_trained_alike_judged_and_not_trained_or_measured_twice(tmp
     monkeypatch.setattr(module, "evaluate", evaluate)
     monkeypatch.setattr(module, "_train", lambda config, processes: train_here(config))
     train = TrainConfig(data=(str(tmp_path),), preset="tiny", steps=2, batch_size=4, micro_batch=4, validation_episodes=1, validation_windows=4, threads=1)
-    config = AblateConfig(train, ("uma", "action_only"), episodes=2, first_seed=1_000_000, out=str(tmp_path / "out"))
+    config = AblateConfig(train, ("uma", "action_only"), tasks=("insertion", "folding"), episodes=2, first_seed=1_000_000, out=str(tmp_path / "out"))
     rows = ablate(config)
-    assert [(r["variant"], r["steps"], r["closed_loop"]) for r in rows] == [("uma", 2, row), ("action_only", 2, row)]
-    assert [(c.checkpoint, c.episodes, c.first_seed, c.policies) for c in judged] == [(str(tmp_path / "out" / n / "bundle"), 2, 1_000_000, ("uma",)) for n in config.variants]
+    both = {"insertion": row, "folding": row}
+    assert [(r["variant"], r["steps"], r["closed_loop"]) for r in rows] == [("uma", 2, both), ("action_only", 2, both)]
+    wanted = [(str(tmp_path / "out" / n / "bundle"), task, 2, 1_000_000, ("uma",)) for n in config.variants for task in both]
+    assert [(c.checkpoint, c.task, c.episodes, c.first_seed, c.policies) for c in judged] == wanted
     assert json.loads((tmp_path / "out/result.json").read_text())["rows"][1]["variant"] == "action_only"
     shared, other = (json.loads((tmp_path / "out" / n / "config.json").read_text()) for n in config.variants)
     assert other["objective"]["masks"]["joint"] == 0.0 != shared["objective"]["masks"]["joint"]
     assert len(measured) == 2
     assert ablate(config)[0]["errors"] == rows[0]["errors"] and len(measured) == 2
+
+
+def test_only_one_variant_sees_data_without_noise_and_it_has_to_be_given():
+    config = AblateConfig(TrainConfig(data=("noisy",)), ("uma", "no_action_noise"), clean_data=("clean",))
+    assert [config.training(name).data for name in config.variants] == [("noisy",), ("clean",)]
+    with pytest.raises(ValueError, match="clean_data: empty"):
+        AblateConfig(variants=("no_action_noise",))
 
 
 def test_an_unknown_variant_is_named():
