@@ -103,6 +103,7 @@ class Client:
         self.ages: list[float] = []  # of base_chunks when they were heard
         self.motions: list[MotionPrediction] = []
         self.targets: list[tuple[float, float, PoseStamped]] = []
+        self.own_targets: set[tuple[float, float, float]] = set()  # places that a rival of the test's own sends; they are not among the targets
         self.behind: list[tuple[float, float]] = []
         self.poses: list[tuple[float, PoseStamped]] = []
         listen = self.node.create_subscription
@@ -139,6 +140,8 @@ class Client:
         self.ages.append(self.poses[-1][0] - seconds(msg.header.stamp) if self.poses else float("inf"))
 
     def _on_target(self, msg: PoseStamped) -> None:
+        if place_of(msg) in self.own_targets:
+            return
         stamp = seconds(msg.header.stamp)
         self.targets.append((time.monotonic(), stamp, msg))
         if self.poses:
@@ -215,6 +218,10 @@ class Client:
 
     def last_chunk(self):
         return chunk_from(self.base_chunks[-1])
+
+
+def place_of(msg: PoseStamped) -> tuple[float, float, float]:
+    return msg.pose.position.x, msg.pose.position.y, msg.pose.position.z
 
 
 def point_task(flange: np.ndarray) -> ReferenceMotion:

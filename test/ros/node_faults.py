@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from geometry_msgs.msg import PoseStamped
-from harness import TOPICS, Graph
+from harness import TOPICS, Graph, place_of
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image
 
@@ -109,6 +109,7 @@ def two_publishers(graph: Graph) -> Iterator[None]:
         def push() -> None:
             msg = PoseStamped(pose=pose_to(c.ee()))
             msg.header.frame_id, msg.header.stamp = "fr3_link0", stamp_from(c.ros_time())
+            c.own_targets.add(place_of(msg))
             rival.publish(msg)
 
         timer = c.node.create_timer(0.02, push)
