@@ -140,6 +140,7 @@ def watched(fault: Fault, graph: Graph) -> dict:
     row["recovered"] = _recovers(graph, go)
     if not row["recovered"]:
         row["then"] = {name: f"{msg.state} {msg.reason}" for name, msg in c.status.items()}
+        row["dead"] = {name: (code, graph.log(name)[-1500:]) for name, code in graph.supervisor.dead().items()}
     return row
 
 
