@@ -16,7 +16,7 @@ from uma_sim.paths import Path
 from uma_sim.scene import Room
 from uma_sim.shapes import Finish, Thing
 from uma_sim.tasks import Task
-from uma_sim.tasks.primitive_move import AROUND, scatter, side_of
+from uma_sim.tasks.primitive_move import AROUND, points_on, scatter, side_of
 from uma_sim.utensils import vivid
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def sample(seed: int) -> Scene:
     chosen = int(rng.choice(near_an_end if near_an_end and rng.uniform() < 0.67 else places_to_grasp))
     around = tuple(shapes.sample(rng, AROUND, False) for _ in range(int(rng.integers(0, 4))))
     finishes = tuple(shapes.finish(rng) for _ in around)
-    places = [p for p in scatter(rng, [t.radius for t in around], (0.36, -0.24), (0.62, 0.26), 0.02)] if around else []
+    places = scatter(rng, [t.radius for t in around], (0.36, -0.24), (0.62, 0.26), 0.02)
     is_free = [np.linalg.norm(cable.middles - p[:2], axis=-1).min() > t.radius + 0.05 for t, p in zip(around, places, strict=True)]
     around, finishes, places = (tuple(x for x, free in zip(values, is_free, strict=True) if free) for values in (around, finishes, places))
     direction = cable.line[chosen + 1] - cable.line[chosen]
@@ -113,11 +113,7 @@ def track(station: Station) -> CableObject:
 
 def static_points(station: Station) -> np.ndarray:
     """``(n, 3)`` four points on each of up to two things, in the base frame."""
-    out = []
-    for i in range(min(2, len(station.scene.things))):
-        body = station.data.body(f"thing{i}")
-        out.append(se3.apply(se3.make_pose(body.xmat.reshape(3, 3), body.xpos), station.scene.things[i].points[:4]))
-    return np.concatenate([np.zeros((0, 3)), *out])
+    return points_on(station, range(min(2, len(station.scene.things))))
 
 
 def place(station: Station) -> np.ndarray:

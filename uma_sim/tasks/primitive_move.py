@@ -108,13 +108,18 @@ def track(station: Station) -> RigidObject:
     return RigidObject(station.model, station.data, "thing0", thing.points, thing.grasp_axis or (0.0, 0.0), thing.grasp_z)
 
 
-def static_points(station: Station) -> np.ndarray:
-    """``(n, 3)`` four points on each of up to two other things, in the base frame."""
+def points_on(station: Station, things: range) -> np.ndarray:
+    """``(n, 3)`` four points on each of the scene's ``things``, by index, now, in the base frame."""
     out = []
-    for i in range(1, min(3, len(station.scene.things))):
+    for i in things:
         body = station.data.body(f"thing{i}")
         out.append(se3.apply(se3.make_pose(body.xmat.reshape(3, 3), body.xpos), station.scene.things[i].points[:4]))
     return np.concatenate([np.zeros((0, 3)), *out])
+
+
+def static_points(station: Station) -> np.ndarray:
+    """``(n, 3)`` four points on each of up to two other things, in the base frame."""
+    return points_on(station, range(1, min(3, len(station.scene.things))))
 
 
 def grasp_pose(station: Station) -> np.ndarray:

@@ -14,7 +14,7 @@ from uma_sim import grasping, reference, scene, shapes
 from uma_sim.scene import Room
 from uma_sim.shapes import Finish, Thing
 from uma_sim.tasks import Task
-from uma_sim.tasks.primitive_move import scatter, side_of, thing_grasp
+from uma_sim.tasks.primitive_move import points_on, scatter, side_of, thing_grasp
 from uma_sim.tracked import RigidObject
 
 if TYPE_CHECKING:
@@ -129,11 +129,7 @@ class ToolAndThings(RigidObject):
 
 def static_points(station: Station) -> np.ndarray:
     """``(n, 3)`` four points on each thing that has no part in it, in the base frame."""
-    out = [np.zeros((0, 3))]
-    for i in range(3, len(station.scene.things)):
-        body = station.data.body(f"thing{i}")
-        out.append(se3.apply(se3.make_pose(body.xmat.reshape(3, 3), body.xpos), station.scene.things[i].points[:4]))
-    return np.concatenate(out)
+    return points_on(station, range(3, len(station.scene.things)))
 
 
 def grasp_pose(station: Station) -> np.ndarray:
