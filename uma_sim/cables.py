@@ -105,10 +105,9 @@ class CableObject:
         """``(3,)`` direction of a link, base frame."""
         return self._data.xmat[self._bodies[link]].reshape(3, 3)[:, 0]
 
-    @property
-    def tracked_links(self) -> np.ndarray:
+    def tracked_indices(self) -> np.ndarray:
         """``(16,)`` the links on which `points` are."""
-        return self._tracked
+        return self._tracked.copy()
 
     def points(self) -> np.ndarray:
         """``(16, 3)`` on the upper side of links from end to end, now, in the base frame."""

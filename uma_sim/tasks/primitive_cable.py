@@ -187,7 +187,7 @@ def plan_reference(
     """
     points, drawn = station.object_points(), station.scene
     reference.choose(len(points), num_keypoints, num_waypoints, None)
-    along = drawn.cable.link * np.abs(station.object.tracked_links - drawn.link)
+    along = drawn.cable.link * np.abs(station.object.tracked_indices() - drawn.link)
     near = np.argsort(along, kind="stable")
     chosen = near[reference.choose(max(4, num_keypoints), num_keypoints, num_waypoints, rng)] if rng is not None else near[:num_keypoints]
     way = drawn.ways[drawn.goal if goal is None else goal]
