@@ -47,6 +47,7 @@ class TrainConfig:
         micro_batch: windows whose gradient is computed at once, at most; a step adds up batch_size / micro_batch of them, shared out
             among the processes. It bounds memory, and is the pool of the contrastive term. How many processes share the work changes nothing else.
         windows_per_task: windows that share an initial observation, a reference and their encoding.
+        optimizer: "adamw" as in the paper, or "muon": the hidden matrices by orthogonalised steps, AdamW for the rest (see `uma_train.optimizer`).
         lr: peak learning rate. The paper's 1e-4 is for width 768; narrow models take more.
         warmup: steps of linear warm-up (paper: 10,000 of a far longer run); afterwards the rate falls as a cosine to 0.
         weight_decay, clip_norm: paper A.3.
@@ -76,6 +77,7 @@ class TrainConfig:
     batch_size: int = 64
     micro_batch: int = 32
     windows_per_task: int = 2
+    optimizer: Literal["adamw", "muon"] = "adamw"
     lr: float = 1e-3
     warmup: int = 200
     weight_decay: float = 1e-6

@@ -22,6 +22,7 @@ from uma_train.config import TrainConfig
 from uma_train.data.windows import Batch
 from uma_train.distributed import Processes, like, whole
 from uma_train.objectives import losses
+from uma_train.optimizer import optimizers
 
 FREE = {"threads", "save_every", "validate_every", "log_every", "tensorboard", "device"}
 """Fields that a resumed run may change."""
@@ -45,7 +46,7 @@ class Drawable(Protocol):
 
 
 class Trainer:
-    """Weights, their average, the optimiser and the random states of a run; ``precision`` is that of its products.
+    """Weights, their average, the optimisers and the random states of a run; ``precision`` is that of its products.
 
     A step is made of micro-batches. Micro-batch m of step s is drawn, masked and noised from generators seeded by (seed, s, m), and
     process r of n computes those with m = r modulo n. So a resumed run sees the batches that it would have seen, and the sum of the gradients is
@@ -69,7 +70,7 @@ class Trainer:
         self.processes.prepare(self.model, self.head)
         self.parameters = [*self.model.parameters(), *(self.head.parameters() if config.objective.contrastive_weight else ())]
         self.average = {k: v.clone() for k, v in self.model.state_dict().items()}
-        self.optimizer = torch.optim.AdamW(self.parameters, lr=config.lr, weight_decay=config.weight_decay, betas=(0.9, 0.95))
+        self.optimizers = optimizers(config.optimizer, self.model, self.parameters, config.lr, config.weight_decay, self.precision)
         self.step = 0
         self.seconds = 0.0
         self.progress = 0.0
@@ -110,9 +111,10 @@ class Trainer:
             FloatingPointError: the gradient is not finite; the weights are as before.
         """
         c = self.config
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.rate()
-        self.optimizer.zero_grad(set_to_none=True)
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = self.rate()
+            optimizer.zero_grad(set_to_none=True)
         sums: dict[str, float] = {}
         for m, batch in zip(range(self.processes.rank, self.micro_batches, self.processes.count), batches, strict=True):
             generator = torch.Generator().manual_seed(((c.seed * 1_000_003 + self.step) * 1024 + m) % (1 << 62))
@@ -126,7 +128,8 @@ class Trainer:
         norm = whole(torch.nn.utils.clip_grad_norm_(self.parameters, c.clip_norm)).item()
         if not math.isfinite(norm):
             raise FloatingPointError(f"gradient norm {norm} at step {self.step}")
-        self.optimizer.step()
+        for optimizer in self.optimizers:
+            optimizer.step()
         self.step += 1
         decay = min(c.ema, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
@@ -147,7 +150,7 @@ class Trainer:
                 "model": self.model.state_dict(),
                 "head": self.head.state_dict(),
                 "average": self.average,
-                "optimizer": self.optimizer.state_dict(),
+                "optimizers": [o.state_dict() for o in self.optimizers],
                 "step": self.step,
                 "seconds": self.seconds,
                 "config": json.dumps(to_json(self.config)),
@@ -172,10 +175,11 @@ class Trainer:
             present = module.state_dict()
             module.load_state_dict({k: like(v, present[k]) for k, v in state[name].items()})
         self.average = {k: like(state["average"][k], v) for k, v in self.average.items()}
-        moments = state["optimizer"]["state"]
-        for i, values in moments.items():
-            for k, v in values.items():
-                if isinstance(v, Tensor) and v.dim():
-                    values[k] = like(v, self.parameters[i])
-        self.optimizer.load_state_dict(state["optimizer"])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            parameters = [p for group in optimizer.param_groups for p in group["params"]]
+            for i, values in saved["state"].items():
+                for k, v in values.items():
+                    if isinstance(v, Tensor) and v.dim():
+                        values[k] = like(v, parameters[i])
+            optimizer.load_state_dict(saved)
         self.step, self.seconds = state["step"], state["seconds"]

@@ -49,9 +49,12 @@ def curve(out: Path) -> list[dict]:
     return [row for row in map(json.loads, (out / "log.jsonl").read_text().splitlines()) if "total" in row]
 
 
+ONCE = ("--steps", "20", "--validate-every", "20", "--save-every", "20")
+
+
 @pytest.fixture(scope="module")
 def one(data, tmp_path_factory):
-    return run(data, tmp_path_factory.mktemp("one"), "--steps", "20", "--validate-every", "20", "--save-every", "20")
+    return run(data, tmp_path_factory.mktemp("one"), *ONCE)
 
 
 def children(pid: int) -> list[int]:
@@ -78,9 +81,11 @@ def killed_at(step: int, data: Path, out: Path, *more: str, processes: int = 1) 
 
 @pytest.mark.parametrize("sharding", ["replicate", "shard"])
 def test_two_processes_give_the_loss_curve_of_one(data, one, tmp_path, sharding):
-    """The sharded run after it was killed and begun again."""
+    """The sharded run with both optimisers, after it was killed and begun again."""
     args = ("--steps", "20", "--validate-every", "20", "--save-every", "5", "--sharding", sharding)
     if sharding == "shard":
+        muon = ("--optimizer", "muon")
+        one, args = run(data, tmp_path / "one", *ONCE, *muon), (*args, *muon)
         killed_at(5, data, tmp_path / "two", *args, processes=2)
         state = torch.load(tmp_path / "two/state.pt", weights_only=True)
         assert 5 <= state["step"] < 20 and not any(type(v).__name__ == "DTensor" for v in state["model"].values())

@@ -105,13 +105,14 @@ def test_bfloat16_is_used_only_where_the_processor_multiplies_in_it(monkeypatch,
     assert trainer.multiplies_bfloat16("cpu") is has and trainer.multiplies_bfloat16("cuda")
 
 
-def test_a_run_resumes_where_it_was_killed(tmp_path):
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_a_run_resumes_where_it_was_killed(tmp_path, optimizer):
     data = tmp_path / "data"
     data.mkdir()
     for i in range(5):
         save_episode(data / f"{i}.npz", episode(i))
     common = dict(
-        data=(str(data),), preset="tiny", batch_size=8, micro_batch=8, steps=12, save_every=6, validate_every=12, validation_episodes=1, validation_windows=8, warmup=2, bf16=False, threads=1
+        data=(str(data),), preset="tiny", optimizer=optimizer, batch_size=8, micro_batch=8, steps=12, save_every=6, validate_every=12, validation_episodes=1, validation_windows=8, warmup=2, bf16=False, threads=1
     )
     whole = train(TrainConfig(out=str(tmp_path / "whole"), **common))
     cut = TrainConfig(out=str(tmp_path / "cut"), **common)
