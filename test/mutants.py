@@ -134,8 +134,8 @@ MUTANTS = (
     Mutant(
         "normalisation: positions are scaled one way only",
         "uma/model/inputs.py",
-        "p = a[:, :3] * norm.position_scale + T_cam_ee[:3, 3]",
-        "p = a[:, :3] * 0.15 + T_cam_ee[:3, 3]",
+        "p = a[:, :3] * steps * norm.position_scale + T_cam_ee[:3, 3]",
+        "p = a[:, :3] * steps * 0.15 + T_cam_ee[:3, 3]",
         f"{INVARIANTS}::test_a_chunk_and_a_reference_come_back_from_the_base_frame[0]",
     ),
     Mutant(

@@ -53,6 +53,7 @@ class TrainConfig:
         weight_decay, clip_norm: paper A.3.
         ema: decay of the averaged weights, which are what is validated and shipped.
         keypoints: motion tokens a step in batches that have them, 1 to 16.
+        scale_by_step: normalise the actions at each step of a chunk by their own spread (`Normalization.step_scale`).
         vary_keypoints: draw 1 to ``keypoints`` real ones for every sample and pad the rest (paper A.3: K in [1, 16]).
         seed: of weights, batches and noise.
         device: "auto" takes a GPU where there is one.
@@ -84,6 +85,7 @@ class TrainConfig:
     clip_norm: float = 1.0
     ema: float = 0.998
     keypoints: int = 4
+    scale_by_step: bool = False
     vary_keypoints: bool = False
     seed: int = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -41,7 +41,7 @@ def train(config: TrainConfig, console: Console | None = None) -> Path:
     training, validation = open_sources(sources, config.validation_episodes, sampling=config.sampling, transforms=config.transforms)
     if config.model.image.kind != "none":
         check_images(training)
-    trainer = Trainer(config, training, measure_normalization(training.episodes), processes)
+    trainer = Trainer(config, training, measure_normalization(training.episodes, by_step=config.scale_by_step), processes)
     state = out / "state.pt"
     if state.exists():
         trainer.load(state)

@@ -10,7 +10,9 @@ import torch
 
 from uma.geometry import se3
 from uma.geometry.camera import image_places, project
-from uma.model.inputs import Normalization, PointSet, decode_actions
+from uma.model.config import tiny
+from uma.model.inputs import Normalization, PointSet, decode_actions, encode_actions
+from uma.model.uma import Uma
 from uma.types import HORIZON, CameraModel
 from uma_train.data import shards
 from uma_train.data.episode import DTYPES, Episode, EpisodeError, load_episode, moving_points, placeholders, quantize, save_episode
@@ -20,7 +22,7 @@ from uma_train.data.store import Store
 from uma_train.data.windows import Windows, measure_normalization
 
 CAMERA = CameraModel(64, 36, 40.0, 40.0, 31.5, 17.5, "cam")
-NORM = Normalization()
+NORM = Normalization(step_scale=tuple(np.linspace(0.2, 1.5, HORIZON)))
 
 
 def episode(seed: int = 0, S: int = 24, K: int = 16, N: int = 48, shots: int = 0, robot: bool = True, **changes) -> Episode:
@@ -269,7 +271,7 @@ def test_history_is_measured_and_the_future_commanded():
     for b, f in enumerate(frames):
         s = 2 * f
         steps = np.clip(np.arange(s - 4, s + 1), 0, None)
-        poses, grip = decode_actions(batch.grid.action[b, :5].numpy(), batch.T_cam_ee[b], NORM)
+        poses, grip = decode_actions(batch.grid.action[b, :5].numpy(), batch.T_cam_ee[b], NORM, states=5)
         assert np.allclose(poses, e.pose[steps], atol=1e-5) and np.allclose(grip, e.gripper[steps], atol=1e-6)
         poses, grip = decode_actions(batch.grid.action[b, 5:].numpy(), batch.T_cam_ee[b], NORM)
         assert np.allclose(poses, e.target_pose[np.minimum(np.arange(s, s + HORIZON), 23)], atol=1e-5)
@@ -359,6 +361,25 @@ def test_normalization_leaves_sources_without_actions_out():
     assert (own.position_scale, own.rotation_scale) == (both.position_scale, both.rotation_scale) and own.point_center != both.point_center
     assert measure_normalization([video]).position_scale == Normalization().position_scale
     assert measure_normalization(Store.of(made)) == own
+
+
+def test_actions_scaled_by_step_have_the_same_spread_at_every_step_of_a_chunk():
+    """So that the first, which are executed, are not a small part of what is denoised."""
+    made = [episode(i) for i in range(3)]
+    whole, by_step = measure_normalization(made), measure_normalization(made, by_step=True)
+    assert not whole.step_scale and dataclasses.replace(by_step, step_scale=()) == whole
+
+    def spread(norm):
+        windows = [(e, t, np.minimum(np.arange(t, t + HORIZON), 23)) for e in made for t in range(0, 24, 7)]
+        code = np.stack([encode_actions(e.target_pose[s].astype(float), e.target_gripper[s], e.pose[t].astype(float), norm) for e, t, s in windows])
+        return np.sqrt((code[..., :3] ** 2).mean((0, 2)) / 2 + (code[..., 3:9] ** 2).mean((0, 2)) / 2)
+
+    assert spread(whole)[-1] > 3 * spread(whole)[0]
+    assert np.allclose(spread(by_step), 1, atol=0.01)
+    with pytest.raises(ValueError, match="normalization.step_scale: 3 values, must be none or 16"):
+        Uma(tiny(), dataclasses.replace(whole, step_scale=(1.0, 2.0, 3.0)))
+    with pytest.raises(ValueError, match="step_scale: 0.0, must be 1e-06 to"):
+        Normalization(step_scale=(0.0,) * HORIZON)
 
 
 # ---- sources -------------------------------------------------------------------------------------------------------------------

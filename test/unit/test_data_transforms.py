@@ -25,7 +25,7 @@ def batch():
 
 def poses_cam(batch, b):
     """Poses that the window's action tokens stand for, and its keypoints, in the camera frame."""
-    T, grip = decode_actions(batch.grid.action[b].numpy(), batch.T_cam_ee[b], NORM)
+    T, grip = decode_actions(batch.grid.action[b].numpy(), batch.T_cam_ee[b], NORM, states=3)
     valid = batch.grid.is_valid[b]
     x = batch.grid.motion[b][:, valid].numpy() * NORM.local_scale + batch.T_cam_ee[b, :3, 3]
     start = batch.grid.identity[b][valid].numpy() * NORM.local_scale + batch.T_cam_ee[b, :3, 3]

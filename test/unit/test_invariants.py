@@ -24,7 +24,7 @@ from uma_train.data.windows import Windows
 from uma_train.objectives import Objective, losses
 from uma_train.views import ViewSampling
 
-NORM = Normalization(point_center=(0.01, -0.02, 0.85), point_scale=0.25, position_scale=0.07, rotation_scale=0.3)
+NORM = Normalization(point_center=(0.01, -0.02, 0.85), point_scale=0.25, position_scale=0.07, rotation_scale=0.3, step_scale=tuple(np.linspace(0.2, 1.5, 16)))
 
 
 def scrambled() -> Uma:

@@ -53,6 +53,8 @@ class Uma(nn.Module):
 
     def __init__(self, config: ModelConfig, norm: Normalization):
         super().__init__()
+        if len(norm.step_scale) not in (0, config.horizon):
+            raise ValueError(f"normalization.step_scale: {len(norm.step_scale)} values, must be none or {config.horizon}")
         self.config, self.normalization = config, norm
         d = config.width
         self.observation_encoder = ObservationEncoder(config, norm)

@@ -285,8 +285,8 @@ class Policy:
         T = past + 1 + H
         action = np.zeros((N, T, ACTION_DIM), np.float32)
         if history is not None:
-            action[:, :past] = encode_actions(history.poses, history.gripper, T_cam_ee, norm)
-        action[:, past] = encode_actions(T_cam_ee[None], np.array([observation.gripper]), T_cam_ee, norm)[0]
+            action[:, :past] = encode_actions(history.poses, history.gripper, T_cam_ee, norm, states=past)
+        action[:, past] = encode_actions(T_cam_ee[None], np.array([observation.gripper]), T_cam_ee, norm, states=1)[0]
         for n, chunk in enumerate(given):
             action[n, past + 1 : past + 1 + prefix] = encode_actions(chunk.poses, chunk.gripper, T_cam_ee, norm)
         motion = np.zeros((T, K, 3), np.float32)

@@ -134,15 +134,21 @@ def _recolored(points: PointBatch, config: Transforms, drawn: np.ndarray) -> Poi
     return replace(points, rgb=rgb, image=image)
 
 
-def _rotated_tokens(action: Tensor, left: Tensor, right: Tensor, shift: Tensor, turn: Tensor, norm: Normalization) -> Tensor:
+def _step_scales(grid: TokenGrid, norm: Normalization) -> Tensor:
+    """``(T, 1)`` factors of the grid's action tokens: measured ones, then the chunk."""
+    T = grid.action.shape[1]
+    return torch.from_numpy(norm.of_steps(T, T - HORIZON))
+
+
+def _rotated_tokens(action: Tensor, steps: Tensor, left: Tensor, right: Tensor, shift: Tensor, turn: Tensor, norm: Normalization) -> Tensor:
     """Encoded actions whose relative rotation M becomes ``left M right`` and whose relative position p becomes ``turn p + shift`` (metres)."""
     a = action.double()
-    position = (a[..., :3] * norm.position_scale) @ turn.transpose(-1, -2) + shift
-    columns = a[..., 3:9] * norm.rotation_scale + a.new_tensor([1, 0, 0, 0, 1, 0])
+    position = (a[..., :3] * steps * norm.position_scale) @ turn.transpose(-1, -2) + shift
+    columns = a[..., 3:9] * steps * norm.rotation_scale + a.new_tensor([1, 0, 0, 0, 1, 0])
     x, y = columns[..., :3], columns[..., 3:]
     M = left[:, None] @ torch.stack([x, y, torch.linalg.cross(x, y)], -1) @ right[:, None]
     rotation = (torch.cat([M[..., 0], M[..., 1]], -1) - a.new_tensor([1, 0, 0, 0, 1, 0])) / norm.rotation_scale
-    return torch.cat([position / norm.position_scale, rotation, a[..., 9:]], -1).to(action.dtype)
+    return torch.cat([position / norm.position_scale / steps, rotation / steps, a[..., 9:]], -1).to(action.dtype)
 
 
 def _changed(new: Tensor, batch: Batch) -> Tensor:
@@ -171,7 +177,7 @@ def moved_camera(batch: Batch, R: np.ndarray, p: np.ndarray, norm: Normalization
     unknown = ~batch.ee.is_known.numpy()
     T_cam_ee[unknown, :3, :3] = np.eye(3)
     turn = window[0]
-    action = _rotated_tokens(batch.grid.action, turn, turn.transpose(1, 2), turn.new_zeros(3), turn, norm)
+    action = _rotated_tokens(batch.grid.action, _step_scales(batch.grid, norm), turn, turn.transpose(1, 2), turn.new_zeros(3), turn, norm)
     motion = (batch.grid.motion.double() @ turn[:, None].transpose(-1, -2)).float()
     identity = (batch.grid.identity.double() @ turn.transpose(-1, -2)).float()
     reference = batch.reference
@@ -202,10 +208,11 @@ def misplaced_end_effector(batch: Batch, R: np.ndarray, p: np.ndarray, norm: Nor
     grid: TokenGrid = batch.grid
     present = grid.action.shape[1] - HORIZON
     past, future = grid.action[:, :present], grid.action[:, present:]
+    steps = _step_scales(grid, norm)
     action = torch.cat(
         [
-            _rotated_tokens(past, turn, turn.transpose(1, 2), shift.new_zeros(3), one, norm),
-            _rotated_tokens(future, one, turn.transpose(1, 2), -shift[:, None], one, norm),
+            _rotated_tokens(past, steps[:present], turn, turn.transpose(1, 2), shift.new_zeros(3), one, norm),
+            _rotated_tokens(future, steps[present:], one, turn.transpose(1, 2), -shift[:, None], one, norm),
         ],
         1,
     )

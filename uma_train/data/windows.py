@@ -197,7 +197,7 @@ class Windows:
         T_cam_ee, present = measured[:, -1].copy(), gripper[:, -1] * has_robot
         T_cam_ee[~has_robot] = np.eye(4)
         T_cam_ee[~has_robot, :3, 3] = np.concatenate([t.anchor for t in tasks])[~has_robot]
-        action = encode_actions(np.concatenate([measured, target], 1), np.concatenate([gripper, target_gripper], 1), T_cam_ee, norm)
+        action = encode_actions(np.concatenate([measured, target], 1), np.concatenate([gripper, target_gripper], 1), T_cam_ee, norm, states=h + 1)
         action[~has_robot] = 0.0
         action[~has_actions, h + 1 :] = 0.0
         ee = EndEffectorBatch(torch.from_numpy(T_cam_ee.astype(np.float32)), torch.from_numpy(present), torch.from_numpy(has_robot))
@@ -254,10 +254,11 @@ class Windows:
         return out
 
 
-def measure_normalization(episodes: Sequence[Episode], most: int = 4000) -> Normalization:
+def measure_normalization(episodes: Sequence[Episode], *, by_step: bool = False, most: int = 4000) -> Normalization:
     """Normalisation constants of a data set: means and standard deviations, isotropic in space.
 
     Args:
+        by_step: also the spread of the actions at each step of a chunk (`Normalization.step_scale`).
         most: of more episodes than this, this many are taken, evenly spread.
     """
     chosen = [episodes[int(i)] for i in np.unique(np.linspace(0, len(episodes) - 1, min(len(episodes), most)).round())]
@@ -269,9 +270,12 @@ def measure_normalization(episodes: Sequence[Episode], most: int = 4000) -> Norm
         for s in range(0, len(e.pose) if e.meta["has_actions"] else 0, 7):
             steps = np.minimum(np.arange(s, s + HORIZON), len(e.pose) - 1)
             actions.append(encode_actions(e.target_pose[steps].astype(np.float64), e.target_gripper[steps], e.pose[s].astype(np.float64), raw))
-    position, rotation = usual.position_scale, usual.rotation_scale
+    position, rotation, by_steps = usual.position_scale, usual.rotation_scale, ()
     if actions:
-        a = np.concatenate(actions)
+        a = np.stack(actions)
         # Data that never turns, or never moves, must not make a scale of zero.
-        position, rotation = (round(max(float(np.sqrt((part**2).mean())), 0.01), 4) for part in (a[:, :3], a[:, 3:9]))
-    return Normalization(tuple(float(c) for c in center.round(4)), round(max(float((points - center).std()), 0.01), 4), 0.2, position, rotation)
+        position, rotation = (round(max(float(np.sqrt((part**2).mean())), 0.01), 4) for part in (a[..., :3], a[..., 3:9]))
+        if by_step:
+            spread = np.sqrt(((a[..., :3] / position) ** 2).mean((0, 2)) / 2 + ((a[..., 3:9] / rotation) ** 2).mean((0, 2)) / 2)
+            by_steps = tuple(round(max(float(s), 0.05), 4) for s in spread)
+    return Normalization(tuple(float(c) for c in center.round(4)), round(max(float((points - center).std()), 0.01), 4), 0.2, position, rotation, by_steps)
