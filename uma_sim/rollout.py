@@ -12,6 +12,7 @@ from scipy.spatial.transform import Rotation
 from uma.geometry import se3
 from uma.types import RATE_HZ, Observation
 from uma_sim import demonstrators
+from uma_sim.excursions import Excursions
 from uma_sim.station import Station
 
 STEPS_AFTER_SUCCESS = 10
@@ -83,6 +84,7 @@ def run_demonstration(
     max_noise: float = 1.6,
     station: Station | None = None,
     goal: int | None = None,
+    excursions: Excursions | None = None,
     **station_kwargs,
 ) -> dict | None:
     """Run one demonstration in the scene of ``seed``.
@@ -96,6 +98,8 @@ def run_demonstration(
         mishap_probability: of one disturbance in the episode.
         station: run on this station instead of a fresh one (``seed`` then only names it); its ``close`` is left to the caller.
         goal: what to aim for; None for the scene's goal.
+        excursions: stretches in which a policy acts. They come on top of the task's ``max_steps``, and no step from which a chunk would reach into one is observed,
+            save the first of the episode.
         station_kwargs: passed to `Station`, such as ``task``.
 
     Returns:
@@ -103,7 +107,7 @@ def run_demonstration(
         ``label_pose`` (T, 4, 4) expert target T_base_ee, ``label_gripper`` (T,), ``pose`` (T, 4, 4) measured T_base_ee, ``gripper`` (T,) measured,
         ``object_points`` (T, 16, 3) base frame, ``stamp`` (T,) s; ``static_points`` (Q, 3) base frame; ``observation_step`` (M,) indices of the
         steps that were observed and ``observations``, a list of M results of ``on_observation``; ``task``, ``text`` (the instruction),
-        ``T_base_cam`` (4, 4), ``camera``, ``seed``, ``goal``, ``noise_scale``, ``mishap``, ``verdict``, ``success`` and ``reason``. Row i holds the state before action i.
+        ``T_base_cam`` (4, 4), ``camera``, ``seed``, ``goal``, ``noise_scale``, ``mishap``, ``excursions`` (those that came about), ``verdict``, ``success`` and ``reason``. Row i holds the state before action i.
     """
     rng = np.random.default_rng([seed, 7]) if rng is None else rng
     scale = float(rng.uniform(0.0, max_noise)) if noise_scale is None else float(noise_scale)
@@ -120,8 +124,10 @@ def run_demonstration(
     observations, observed = [], []
     drift = np.zeros(6)
     after = 0
-    for i in range(task.max_steps):
-        if on_observation is not None and i % OBSERVE_EVERY == 0:
+    executed_grip = 0.0
+    for i in range(task.max_steps + (excursions.steps if excursions else 0)):
+        is_away = excursions is not None and excursions.covers(i)
+        if on_observation is not None and i % OBSERVE_EVERY == 0 and (i == 0 or excursions is None or not excursions.reaches(i)):
             observations.append(on_observation(station.observe()))
             observed.append(i)
         T, grip = expert.act(station)
@@ -129,7 +135,10 @@ def run_demonstration(
                            ("object_points", station.object_points()), ("stamp", station.time)):  # fmt: skip
             rows[key].append(value)
         drift = NOISE_RHO * drift + scale * rng.standard_normal(6) * np.repeat([NOISE_M, NOISE_RAD], 3)
-        executed, executed_grip = mishap.apply(station, _disturbed(T, drift, _calm(station, grip)), grip)
+        if is_away:
+            executed, executed_grip = excursions.action(station, i, executed_grip)
+        else:
+            executed, executed_grip = mishap.apply(station, _disturbed(T, drift, _calm(station, grip)), grip)
         station.act(executed, executed_grip)
         if not np.isfinite(station.data.qpos).all():
             return None
@@ -147,6 +156,7 @@ def run_demonstration(
     return episode | about | {
         "observation_step": np.array(observed, dtype=np.int64), "observations": observations,
         "T_base_cam": station.T_base_cam, "camera": station.camera, "seed": seed, "goal": goal, "noise_scale": scale, "mishap": mishap.kind,
+        "excursions": [] if excursions is None else [[first, min(end, len(rows["stamp"]))] for first, end in excursions.stretches if first < len(rows["stamp"])],
         "verdict": verdict, "success": verdict == reached, "reason": reason, "rate_hz": RATE_HZ,
     }  # fmt: skip
 

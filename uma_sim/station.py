@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import mujoco
@@ -30,6 +31,7 @@ class Station:
         noise: depth and colour noise in `observe`.
         render: False leaves the camera out (`observe` and `picture` then raise).
         width, height: of the observed images, pixels.
+        T_base_cam: ``(4, 4)`` where the camera stands; None for where the scene has it.
         options: of the task's ``sample``, such as ``shape`` for insertion, see `uma_sim.utensils.SHAPES`.
 
     Attributes:
@@ -47,11 +49,14 @@ class Station:
     joint_names = robot.JOINT_NAMES
 
     def __init__(
-        self, seed: int, task: str = "insertion", *, noise: bool = True, render: bool = True, width: int = 320, height: int = 180, **options: Any
-    ) -> None:
+        self, seed: int, task: str = "insertion", *, noise: bool = True, render: bool = True, width: int = 320, height: int = 180,
+        T_base_cam: np.ndarray | None = None, **options: Any
+    ) -> None:  # fmt: skip
         self.seed = seed
         self.task = tasks.load(task)
         self.scene = self.task.sample(seed, **options)
+        if T_base_cam is not None:
+            self.scene = replace(self.scene, room=replace(self.scene.room, T_base_cam=T_base_cam))
         self.camera = cameras.camera_model(width, height, self.scene.room.focal)
         self.T_base_cam = self.scene.room.T_base_cam
         self.model = self._build()

@@ -8,6 +8,7 @@ import os
 import time
 from collections import Counter
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -18,12 +19,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from uma.geometry import se3
 from uma.model.config import PRESETS
 from uma.model.inputs import point_set
-from uma.types import InputError
+from uma.types import RATE_HZ, InputError
 from uma_train.data.episode import Episode, quantize, save_episode
 
 if TYPE_CHECKING:
     from uma.types import CameraModel, Observation
+    from uma_sim.excursions import Excursions
+    from uma_sim.station import Station
 
+
+EXECUTED = 4
+"""Actions that are executed of each chunk of a policy, as in the benchmark."""
 
 MAX_AWAY = 2.0
 """Metres from the base that a tracked point may get in an episode that is kept: what falls off the table falls on for ever."""
@@ -45,6 +51,11 @@ class SimulateConfig:
         without_actions: share of the episodes whose actions are left out. They stand in for sources that supervise motion alone; unlike in human video,
             the robot is still seen and measured.
         noise: largest scale of the execution noise, drawn from 0 for each episode; labels stay clean. 0 = none.
+        policy: bundle that acts for a stretch or two of some episodes, at times of an episode that are drawn; the expert goes on from where that led, and only its
+            chunks are kept (DAgger). Empty = none.
+        policy_share: share of the episodes in which it may.
+        camera: "scene", where each scene has its own (the primitives': on either side, anywhere about the workspace), or "nominal", near the benchmark's
+            and the station's: for a policy that acts in that frame alone, and a training too short to learn to act in any.
         mishaps: share of the episodes with one disturbance (the object dropped, the grasp missed, the gripper closed at the start).
         record: False runs the demonstrations without looking and stores no episode: for the yield alone, many times faster.
     """
@@ -61,6 +72,9 @@ class SimulateConfig:
     without_actions: float = 0.0
     noise: float = 1.6
     mishaps: float = 0.25
+    policy: str = ""
+    policy_share: float = 0.5
+    camera: Literal["scene", "nominal"] = "scene"
     record: bool = True
 
     def __post_init__(self) -> None:
@@ -68,7 +82,7 @@ class SimulateConfig:
 
         if self.task not in (*tasks.MODULES, tasks.MIXTURE):
             raise ValueError(f"task '{self.task}': must be one of {', '.join((*tasks.MODULES, tasks.MIXTURE))}")
-        for name, most in (("without_actions", 1.0), ("mishaps", 1.0), ("noise", 4.0)):
+        for name, most in (("without_actions", 1.0), ("mishaps", 1.0), ("policy_share", 1.0), ("noise", 4.0)):
             if not 0 <= getattr(self, name) <= most:
                 raise ValueError(f"{name} {getattr(self, name)}: must lie in [0, {most:g}]")
         if min(self.image_width, self.image_height) < 1:
@@ -120,6 +134,7 @@ def to_episode(
         "goal": int(run["goal"]),
         "mishap": run["mishap"],
         "noise_scale": float(run["noise_scale"]),
+        "excursions": run["excursions"],
         "camera": asdict(run["camera"]),
         "camera_frame": run["camera"].frame,
         "T_base_cam": run["T_base_cam"].tolist(),
@@ -148,17 +163,45 @@ def has_actions(config: SimulateConfig, seed: int) -> bool:
     return bool(np.random.default_rng([seed, 11]).random() >= config.without_actions)
 
 
+@lru_cache(maxsize=1)
+def _policy(checkpoint: str):
+    from uma.policy import Policy
+
+    return Policy.load(checkpoint, num_samples=1, threads=1)
+
+
+def excursions(config: SimulateConfig, seed: int, station: Station) -> Excursions | None:
+    """Where in the episode of a scene, and how, the policy acts in the expert's place; None where it does not."""
+    from uma_sim.excursions import Excursions
+
+    rng = np.random.default_rng([seed, 13])
+    if not config.policy or rng.random() >= config.policy_share:
+        return None
+    policy = _policy(config.policy)
+    policy.seed = seed
+    reference = station.task.plan_reference(station, rng, int(rng.integers(3, 9)), int(rng.integers(2, 7)))
+    task = policy.encode_task(station.observe(), reference)
+
+    def act(observation: Observation) -> list[tuple[np.ndarray, float]]:
+        chunk = policy.predict(observation, task, sequence=round(station.time * RATE_HZ)).chunk
+        return [(station.T_base_cam @ T, float(g > 0.5)) for T, g in zip(chunk.poses[:EXECUTED], chunk.gripper[:EXECUTED], strict=True)]
+
+    return Excursions.draw(rng, act)
+
+
 def _job(args: tuple[SimulateConfig, int]) -> tuple[int, str, str, str]:
     """(seed, mishap, result, task) of one demonstration, stored if it succeeded."""
     config, seed = args
     from uma_sim import tasks
     from uma_sim.rollout import run_demonstration
+    from uma_sim.scene import random_camera
     from uma_sim.station import Station
 
     points = PRESETS[config.preset]().points
     seen: list[np.ndarray] = []
     task = tasks.of_seed(config.task, seed)
-    station = Station(seed, task, render=config.record)
+    where = random_camera(np.random.default_rng([seed, 14])) if config.camera == "nominal" else None
+    station = Station(seed, task, render=config.record or bool(config.policy), T_base_cam=where)
 
     def keep(observation: Observation) -> tuple:
         is_kept = config.images == "all" or config.images == "first" and not seen
@@ -168,8 +211,9 @@ def _job(args: tuple[SimulateConfig, int]) -> tuple[int, str, str, str]:
 
     try:
         run = run_demonstration(
-            seed, station=station, on_observation=keep if config.record else None, mishap_probability=config.mishaps, max_noise=config.noise
-        )
+            seed, station=station, on_observation=keep if config.record else None, mishap_probability=config.mishaps, max_noise=config.noise,
+            excursions=excursions(config, seed, station),
+        )  # fmt: skip
     except InputError as error:  # an image that shows no scene: one episode less, not the end of the run
         return seed, "none", f"no observation: {error}", task
     finally:
@@ -188,7 +232,10 @@ def _job(args: tuple[SimulateConfig, int]) -> tuple[int, str, str, str]:
     return seed, run["mishap"], "kept", task
 
 
-FIRST = {"task": "insertion", "record": True, "noise": 1.6, "mishaps": 0.25}
+SAME = ("task", "preset", "images", "image_width", "image_height", "without_actions", "noise", "mishaps", "policy", "policy_share", "camera", "record")
+"""Settings that all episodes of a folder share."""
+
+FIRST = {"task": "insertion", "record": True, "noise": 1.6, "mishaps": 0.25, "policy": "", "policy_share": 0.5, "camera": "scene"}
 """What a card that does not say it means: sets made before there was a choice."""
 
 
@@ -208,7 +255,7 @@ def simulate(config: SimulateConfig, console: Console | None = None) -> dict:
     out = Path(config.out)
     out.mkdir(parents=True, exist_ok=True)
     stored = json.loads((out / "card.json").read_text())["config"] if (out / "card.json").exists() else {}
-    for name in ("task", "preset", "images", "image_width", "image_height", "without_actions", "noise", "mishaps", "record"):
+    for name in SAME:
         if stored and stored.get(name, FIRST.get(name, getattr(config, name))) != getattr(config, name):
             raise ValueError(f"{out} holds episodes made with {name} {stored.get(name, FIRST.get(name))!r}, now {getattr(config, name)!r}; give another --out")
     log = out / "seeds.jsonl"

@@ -1,0 +1,101 @@
+"""Demonstrations in which a policy acts for a while: what is kept of them, and that the expert goes on from there."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("mujoco")
+
+from uma.geometry import se3
+from uma.types import HORIZON, InputError
+from uma_sim.demonstrator import STEP_M
+from uma_sim.excursions import FIRST, LENGTH, Excursions
+from uma_sim.rollout import OBSERVE_EVERY, run_demonstration
+from uma_sim.scene import CAMERA_POSITION, CAMERA_TARGET, look_at
+from uma_sim.station import Station
+from uma_train.data.episode import load_episode
+from uma_train.simulate import SimulateConfig, _job
+
+TASK = "primitives/move"
+
+
+def up(asked: list):
+    """A policy of a fixed place above the scene, four actions at a time; ``asked`` gets the times of what it saw."""
+
+    def act(observation):
+        asked.append(observation.stamp)
+        return [(se3.make_pose(np.diag([1.0, -1.0, -1.0]), np.array([0.45, 0.0, 0.45])), 0.0)] * 4
+
+    return act
+
+
+def test_the_expert_finishes_what_a_policy_has_led_away_and_none_of_the_policy_s_chunks_are_kept():
+    asked: list = []
+    run = run_demonstration(3, 0.0, mishap_probability=0.0, task=TASK, on_observation=lambda o: o.stamp, excursions=Excursions(up(asked), ((20, 41), (500, 510))))
+    assert run["success"] and run["excursions"] == [[20, 41]]
+    steps = run["observation_step"]
+    kept = [i for i in range(0, len(run["stamp"]), OBSERVE_EVERY) if i == 0 or i <= 20 - HORIZON or i >= 41]
+    assert steps.tolist() == kept
+    assert len(asked) == 6 and np.allclose(np.diff(asked), 4 / 15, atol=0.02)  # 21 steps, four of a chunk at a time
+    # The arm went where the policy would, and the labels of that time lead back to the task.
+    away, T = run["pose"][20:42, :3, 3], run["label_pose"][:, :3, 3]
+    assert away[-1, 2] > 0.35
+    assert np.linalg.norm(T - run["pose"][:, :3, 3], axis=-1).max() < STEP_M + 1e-6
+    undisturbed = run_demonstration(3, 0.0, mishap_probability=0.0, task=TASK)
+    assert undisturbed["excursions"] == [] and np.array_equal(undisturbed["pose"][:21], run["pose"][:21]) and len(undisturbed["stamp"]) < len(run["stamp"])
+
+
+def test_a_policy_that_sees_no_scene_holds_the_arm():
+    def blind(observation):
+        raise InputError("depth: 11 points over the table, at least 20 are needed")
+
+    run = run_demonstration(3, 0.0, mishap_probability=0.0, task=TASK, on_observation=lambda o: None, excursions=Excursions(blind, ((20, 40),)))
+    still = run["pose"][25:40, :3, 3]
+    assert run["success"] and np.linalg.norm(still - still[0], axis=-1).max() < 0.01
+
+
+def test_stretches_leave_room_for_whole_chunks_of_the_expert():
+    drawn = [Excursions.draw(np.random.default_rng(i), lambda o: []) for i in range(300)]
+    assert {len(d.stretches) for d in drawn} == {1, 2}
+    for d in drawn:
+        before = -HORIZON
+        for first, end in d.stretches:
+            assert first - before >= 2 * HORIZON and LENGTH[0] <= end - first <= LENGTH[1]
+            before = end
+        assert d.stretches[0][0] <= FIRST[1] and d.steps == sum(d.covers(i) for i in range(400))
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    import torch
+
+    from uma.checkpoint.bundle import Contract, save_bundle
+    from uma.model.config import tiny
+    from uma.model.inputs import Normalization
+    from uma.model.uma import Uma
+
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("models") / "tiny"
+    save_bundle(path, Uma(tiny(), Normalization()), Contract(), training={"seed": 0}, card="# tiny\n")
+    return path
+
+
+def test_a_checkpoint_acts_in_the_share_of_the_episodes_that_is_asked_for(bundle, tmp_path):
+    episodes = {}
+    for name, changes in {"driven": {}, "again": {}, "not": {"policy_share": 0.0}}.items():
+        config = SimulateConfig(task=TASK, out=str(tmp_path / name), preset="tiny", images="none", noise=0.0, mishaps=0.0, policy=str(bundle), camera="nominal", **{"policy_share": 1.0, **changes})
+        (tmp_path / name).mkdir()
+        assert _job((config, 5))[2] == "kept"
+        episodes[name] = load_episode(tmp_path / name / "0000005.npz")
+    driven, again, left_alone = episodes.values()
+    assert driven.meta["excursions"] and not left_alone.meta["excursions"]
+    assert all(np.array_equal(getattr(driven, n), getattr(again, n)) for n in ("xyz", "pose", "target_pose", "tracks"))
+    first = driven.meta["excursions"][0][0]
+    assert not np.allclose(driven.pose[first + 4], left_alone.pose[first + 4], atol=1e-3) and np.allclose(driven.pose[:first], left_alone.pose[:first], atol=1e-6)
+    T = se3.invert(look_at(CAMERA_POSITION, CAMERA_TARGET)) @ np.array(driven.meta["T_base_cam"])
+    own = se3.invert(look_at(CAMERA_POSITION, CAMERA_TARGET)) @ Station(5, TASK, render=False).T_base_cam
+    assert 0 < np.linalg.norm(T[:3, 3]) < 0.03 < np.linalg.norm(own[:3, 3])
+
+
+def test_a_share_beyond_all_is_refused():
+    with pytest.raises(ValueError, match=r"policy_share 1.5: must lie in \[0, 1\]"):
+        SimulateConfig(policy_share=1.5)
