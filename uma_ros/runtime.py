@@ -163,6 +163,7 @@ def describe(default: Any, rule: dict) -> ParameterDescriptor:
 
 def run_node(make: Callable[[], UmaNode]) -> int:
     """Run the node that ``make`` builds until Ctrl-C or SIGTERM, from its configuration on unless it waits for a manager. Returns the process's exit code."""
+    faulthandler.enable()  # a crash in a library says at least where Python was
     was_asked = []  # to end
 
     def interrupt(*_: object) -> None:

@@ -104,15 +104,22 @@ def soak(minutes: float, every: float, scripted: bool, changes: dict[str, dict],
                         table[name].append((now / 3600, *reading(process.pid)))
                     result |= {"minutes": now / 60, "simulated_minutes": (c.ros_time() - sim) / 60, "tasks": tasks, "states": dict(states)}
                     result |= {"refused": {n: m.num_refused for n, m in c.status.items()}, "nodes": table, "dead": graph.supervisor.dead()}
-                    if report:
-                        part = report.with_suffix(".part")
-                        part.write_text(json.dumps(result | {"chunks": chunks}) + "\n")
-                        os.replace(part, report)
+                    write(report, result | {"chunks": chunks})
                 progress.update(bar, completed=now)
-        result["dead"] = graph.supervisor.dead()
+        dead = graph.supervisor.dead()
+        result |= {"minutes": now / 60, "dead": dead, "last_words": {name: graph.log(name)[-4000:] for name in dead}}
+        write(report, result | {"chunks": chunks})
     finally:
         graph.close()
     return result | {"chunks": chunks}
+
+
+def write(report: Path | None, result: dict) -> None:
+    """Atomically, if there is a file to write."""
+    if report:
+        part = report.with_suffix(".part")
+        part.write_text(json.dumps(result) + "\n")
+        os.replace(part, report)
 
 
 def state_name(state: int | None) -> str:
@@ -130,6 +137,8 @@ def show(result: dict, console: Console) -> None:
         change, half = slope(late[:, 0], late[:, 1])
         table.add_row(name, f"{rows[0, 1]:.0f}", f"{rows[-1, 1]:.0f}", f"{change:+.1f} ± {half:.1f}", *(f"{late[:, k].min():.0f} to {late[:, k].max():.0f}" for k in (2, 3)))
     console.print(table)
+    for name, code in result["dead"].items():
+        console.print(f"{name} ended by itself with exit code {code}; the end of its log:\n{result['last_words'][name]}", markup=False, highlight=False)
     latency = np.array(result["chunks"])
     quarters = np.array_split(latency[:, 1], 4)
     console.print("chunk latency by quarter of the time, p50 / p95 / p99 (ms): " + "; ".join(" / ".join(f"{v:.0f}" for v in np.percentile(q, [50, 95, 99])) for q in quarters))
