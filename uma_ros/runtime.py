@@ -164,6 +164,7 @@ def describe(default: Any, rule: dict) -> ParameterDescriptor:
 def run_node(make: Callable[[], UmaNode]) -> int:
     """Run the node that ``make`` builds until Ctrl-C or SIGTERM, from its configuration on unless it waits for a manager. Returns the process's exit code."""
     faulthandler.enable()  # a crash in a library says at least where Python was
+    faulthandler.register(signal.SIGUSR1)  # and so does a node that hangs, when it is asked by kill -USR1
     was_asked = []  # to end
 
     def interrupt(*_: object) -> None:

@@ -7,7 +7,8 @@ The station slows simulated time while chunks come late. Two cores are too few f
 
 Every `--every` seconds a new task is given: by turns the scene's own and points in the workspace. Every ten seconds memory, handles and threads of each node
 are read from /proc. Drift is the slope of a straight line through the readings after the first fifth of the time, with its 95 % interval (readings in blocks of
-ten, so that neighbours are not counted as independent). The exit code is 1 if a node died or the arm was not RUNNING for more than a tenth of the time.
+ten, so that neighbours are not counted as independent). The exit code is 1 if a node died, if a task was not heard, or if the arm was not RUNNING for more than
+a tenth of the time.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -79,6 +81,7 @@ def soak(minutes: float, every: float, scripted: bool, changes: dict[str, dict],
     table: dict[str, list[tuple[float, float, int, int]]] = {name: [] for name in graph.specs}
     chunks: list[tuple[float, float]] = []
     states: Counter[str] = Counter()
+    broken = ""
     result: dict = {"minutes": 0.0, "scripted": scripted, "changes": changes}
     try:
         graph.begin()
@@ -96,7 +99,11 @@ def soak(minutes: float, every: float, scripted: bool, changes: dict[str, dict],
                 heard = len(c.history)
                 if now >= next_task:
                     next_task, tasks = now + every, tasks + 1
-                    c.send(c.scene if tasks % 2 else points(rng))
+                    try:
+                        c.send(c.scene if tasks % 2 else points(rng))
+                    except AssertionError as error:
+                        broken = str(error)
+                        break
                 if now >= next_read:
                     next_read = now + PERIOD
                     states[state_name(c.state("controller"))] += 1
@@ -107,7 +114,11 @@ def soak(minutes: float, every: float, scripted: bool, changes: dict[str, dict],
                     write(report, result | {"chunks": chunks})
                 progress.update(bar, completed=now)
         dead = graph.supervisor.dead()
-        result |= {"minutes": now / 60, "dead": dead, "last_words": {name: graph.log(name)[-4000:] for name in dead}}
+        if broken:
+            for name in graph.alive():
+                os.kill(graph.supervisor.processes[name].pid, signal.SIGUSR1)  # where they are, into their logs
+            time.sleep(2.0)
+        result |= {"minutes": now / 60, "dead": dead, "broken": broken, "last_words": {name: graph.log(name)[-6000:] for name in (graph.specs if broken else dead)}}
         write(report, result | {"chunks": chunks})
     finally:
         graph.close()
@@ -137,8 +148,9 @@ def show(result: dict, console: Console) -> None:
         change, half = slope(late[:, 0], late[:, 1])
         table.add_row(name, f"{rows[0, 1]:.0f}", f"{rows[-1, 1]:.0f}", f"{change:+.1f} ± {half:.1f}", *(f"{late[:, k].min():.0f} to {late[:, k].max():.0f}" for k in (2, 3)))
     console.print(table)
-    for name, code in result["dead"].items():
-        console.print(f"{name} ended by itself with exit code {code}; the end of its log:\n{result['last_words'][name]}", markup=False, highlight=False)
+    for name, words in result["last_words"].items():
+        how = f"ended by itself with exit code {result['dead'][name]}" if name in result["dead"] else f"when it was given up ({result['broken']})"
+        console.print(f"{name} {how}; the end of its log:\n{words}", markup=False, highlight=False)
     latency = np.array(result["chunks"])
     quarters = np.array_split(latency[:, 1], 4)
     console.print("chunk latency by quarter of the time, p50 / p95 / p99 (ms): " + "; ".join(" / ".join(f"{v:.0f}" for v in np.percentile(q, [50, 95, 99])) for q in quarters))
@@ -158,7 +170,7 @@ def main() -> int:
         result = soak(args.minutes, args.every, args.scripted, changes, Path(folder), Path(args.json) if args.json else None)
     show(result, Console(width=180))
     running = result["states"].get("RUNNING", 0) / max(sum(result["states"].values()), 1)
-    return int(bool(result["dead"]) or running < 0.9)
+    return int(bool(result["last_words"]) or running < 0.9)
 
 
 if __name__ == "__main__":
