@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from typing import Any
 
 from uma.control.session import Transition
 from uma.types import InputError
@@ -14,8 +16,10 @@ from uma_ros.runtime import UmaNode
 class StatusSpeaker:
     """Fills and publishes PolicyStatus for one node; refusals go out at once and to the log, each text at most once a second.
 
+    Every method may be called from any thread.
+
     Attributes:
-        message: what is published; the node sets the fields it knows.
+        message: what is published; the node sets the fields it knows. Fields that belong together, or that another thread than the executor's knows, go through `tell`.
     """
 
     def __init__(self, node: UmaNode) -> None:
@@ -23,26 +27,34 @@ class StatusSpeaker:
         self.message = PolicyStatus(node=node.get_name(), reason="starting")
         self._publisher = node.speak(PolicyStatus, node.settings.topics.status, STATUS)
         self._logged: dict[str, float] = {}
+        self._lock = threading.RLock()
 
     def publish(self) -> None:
-        self.message.header.stamp = self._node.get_clock().now().to_msg()
-        self._publisher.publish(self.message)
+        with self._lock:
+            self.message.header.stamp = self._node.get_clock().now().to_msg()
+            self._publisher.publish(self.message)
+
+    def tell(self, **fields: Any) -> None:
+        """Set fields of the message, all at once, and publish it."""
+        with self._lock:
+            for name, value in fields.items():
+                setattr(self.message, name, value)
+            self.publish()
 
     def transition(self, transition: Transition | None, reason: str) -> None:
         """Log and publish a change of state; take over the present reason in any case."""
-        self.message.reason = reason
-        if transition is not None:
-            self._node.get_logger().info(f"{transition.old.name} -> {transition.new.name}: {transition.reason}")
-            self.message.state = int(transition.new)
-            self.publish()
+        with self._lock:
+            self.message.reason = reason
+            if transition is not None:
+                self._node.get_logger().info(f"{transition.old.name} -> {transition.new.name}: {transition.reason}")
+                self.tell(state=int(transition.new))
 
     def refuse(self, topic: str, error: InputError | str) -> None:
         """Something that came in was not accepted: field, value and limit are in the error's text."""
         text = f"{topic} refused: {error}"
-        self.message.num_refused += 1
-        self.message.refused = text
-        now = time.monotonic()
-        if now - self._logged.get(topic, -1.0) > 1.0:
-            self._logged[topic] = now
-            self._node.get_logger().warning(text)
-        self.publish()
+        with self._lock:
+            now = time.monotonic()
+            if now - self._logged.get(topic, -1.0) > 1.0:
+                self._logged[topic] = now
+                self._node.get_logger().warning(text)
+            self.tell(num_refused=self.message.num_refused + 1, refused=text)

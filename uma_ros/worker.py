@@ -159,8 +159,8 @@ class PolicyWorker:
         is_due = self._task is not None and frame.stamp_ns - self._last_stamp >= self._period_ns
         if self._new_task is None and not is_due:
             return None
+        self._encoding = self._new_task is not None  # first: `has_task` is asked without the lock
         task, self._new_task = self._new_task, None
-        self._encoding = task is not None
         return frame, task
 
     def _answer(self, frame: Frame, new_task: GivenTask | None) -> None:

@@ -1,5 +1,8 @@
 """States, watchdogs and cadence, on a fake clock."""
 
+import sys
+import threading
+
 import pytest
 
 from uma.control.cadence import Cadence
@@ -102,3 +105,28 @@ def test_cadence_counts_rate_overruns_and_leaves_the_cold_one_out():
     assert c.overruns == 1 and c.rate(2.1, 0.5) == pytest.approx(10.0, rel=1e-6)
     report = c.report()
     assert report["count"] == 20 and report["latency_p99_ms"] < 100.0
+
+
+def test_a_cadence_is_asked_while_another_thread_beats():
+    """A policy was ended by this after some 25 minutes of closed loop: its worker beats, its executor asks twenty times a second."""
+    c, ended = Cadence("chunks", period=0.1), threading.Event()
+    for i in range(3000):
+        c.beat(float(i), 1.0)
+
+    def beat() -> None:
+        t = 3000.0
+        while not ended.is_set():
+            c.beat(t := t + 1.0, 1.0)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    thread = threading.Thread(target=beat)
+    thread.start()
+    try:
+        for _ in range(100):
+            assert c.rate(float(c.count), 1e9) > 0.0  # over all that is kept
+            assert c.report()["count"] >= 3000
+    finally:
+        ended.set()
+        thread.join()
+        sys.setswitchinterval(interval)

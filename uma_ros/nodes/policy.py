@@ -303,10 +303,7 @@ class PolicyNode(UmaNode):
         self._chunks.publish(chunk_to(prediction.chunk, frame.rgb.header.stamp))
         self._markers.publish(MarkerArray(markers=chunk_markers(prediction.chunk, frame.rgb.header.stamp)))
         self.cadence.beat(time.monotonic(), stages_ms["total"])
-        message = self.status.message
-        message.stages, message.latency_ms = list(stages_ms), [float(v) for v in stages_ms.values()]
-        message.sequence = prediction.chunk.sequence
-        self.status.publish()
+        self.status.tell(stages=list(stages_ms), latency_ms=[float(v) for v in stages_ms.values()], sequence=prediction.chunk.sequence)
 
     def on_motion(self, frame: Frame, motion: MotionPrediction) -> None:
         self._motions.publish(motion_to(motion, frame.rgb.header.stamp))

@@ -1,0 +1,63 @@
+"""What a node says on /uma/status, when two of its threads say it at once."""
+
+import sys
+import threading
+from types import SimpleNamespace
+
+import pytest
+
+pytest.importorskip("rclpy")
+
+from builtin_interfaces.msg import Time
+
+from uma.control.session import State, Transition
+from uma_ros.status import StatusSpeaker
+
+
+class Heard:
+    """In the place of a node and its publisher: keeps of every message what must fit together."""
+
+    def __init__(self) -> None:
+        self.settings = SimpleNamespace(topics=SimpleNamespace(status="/uma/status"))
+        self.said: list[tuple[int, int, int]] = []
+
+    def get_name(self):
+        return "policy"
+
+    def speak(self, *_):
+        return self
+
+    def get_clock(self):
+        return SimpleNamespace(now=lambda: SimpleNamespace(to_msg=Time))
+
+    def get_logger(self):
+        return SimpleNamespace(info=lambda _: None, warning=lambda _: None)
+
+    def publish(self, message):
+        self.said.append((len(message.stages), len(message.latency_ms), message.num_refused))
+
+
+def test_what_belongs_together_is_said_together_and_nothing_that_was_refused_is_lost():
+    node = Heard()
+    status, rounds = StatusSpeaker(node), 10_000
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+
+    def work() -> None:  # as the policy's worker does
+        for i in range(rounds):
+            n = 1 + i % 5
+            status.tell(stages=["s"] * n, latency_ms=[1.0] * n, sequence=i)
+            status.refuse("/zed", "depth: 3 valid pixels")
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        for _ in range(rounds):  # as its executor does
+            status.publish()
+            status.refuse("/pose", "header.stamp: 0.4 s old, limit 0.3 s")
+            status.transition(Transition(State.READY, State.RUNNING, "started", 0.0), "started")
+    finally:
+        thread.join()
+        sys.setswitchinterval(interval)
+    assert len(node.said) == 5 * rounds and all(stages == latencies for stages, latencies, _ in node.said)
+    assert status.message.num_refused == 2 * rounds and [n for *_, n in node.said] == sorted(n for *_, n in node.said)
