@@ -76,8 +76,7 @@ def test_policy_killed_in_motion(graph):
     silent = lambda: any(m.node == "controller" and "robot: silent" in m.reason for m in c.history)  # noqa: E731  (then the robot's side holds)
     c.wait(lambda: len(c.targets) - targets > 100 or silent(), 10.0, "targets: the hold is commanded, not left to chance")
 
-    graph.start("policy")
-    c.wait(lambda: c.state("policy") == PolicyStatus.READY, 60.0, "the restarted policy")
+    graph.start_again("policy", lambda: c.state("policy") == PolicyStatus.READY, "the restarted policy")
     c.spin(1.0)
     assert still(graph) < 1e-3, "a restarted policy does not move by itself"
     assert c.state("controller") == PolicyStatus.HOLD
@@ -95,8 +94,7 @@ def test_camera_killed_in_motion(graph):
     c.wait(lambda: c.state("controller") == PolicyStatus.HOLD, 20.0, "HOLD of the controller")
     assert still(graph) < 1e-3
     assert graph.alive() == {"station", "extrinsics", "policy", "controller"}
-    graph.start("camera")
-    c.wait(lambda: c.state("policy") == PolicyStatus.RUNNING, 60.0, "the policy sees again")
+    graph.start_again("camera", lambda: c.state("policy") == PolicyStatus.RUNNING, "the policy sees again")
 
 
 def test_station_killed_in_motion(graph):
@@ -113,8 +111,7 @@ def test_station_killed_in_motion(graph):
     assert len(c.targets) == targets, "nothing is sent to a robot that does not say where it is"
     assert graph.alive() == {"camera", "extrinsics", "policy", "controller"}
     c.poses.clear()
-    graph.start("station")
-    c.wait(lambda: len(c.poses) > 50, 90.0, "the station's return")
+    graph.start_again("station", lambda: len(c.poses) > 50, "the station's return", 60.0)
     c.wait(lambda: c.state("controller") == PolicyStatus.IDLE and "/uma/start" in c.status["controller"].reason, 20.0, "a request for a new start")
     assert still(graph, 1.5) < 2e-3, "it does not resume by itself"
     assert c.call("/uma/start").success
