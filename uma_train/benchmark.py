@@ -9,7 +9,6 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -138,19 +137,13 @@ def _way_left(station: Station) -> Callable[[], float]:
     return lambda: float(np.linalg.norm(station.object_points()[index] - end, axis=-1).mean()) / whole
 
 
-@lru_cache(maxsize=1)
-def _policy(checkpoint: str, num_steps: int, num_samples: int):
-    from uma.policy import Policy
-
-    return Policy.load(checkpoint, num_steps=num_steps, num_samples=num_samples, threads=1)
-
-
 def _actor(config: BenchmarkConfig, name: str, seed: int, station: Station, first: Observation) -> Callable[[Observation, int], ActionChunk]:
     """What maps (observation, chunk number) to a chunk in the camera frame; ``first`` is o_0."""
     from uma.policy.prefix import committed
     from uma.types import HORIZON, ActionChunk
     from uma_sim.station import Station
     from uma_train.baselines.grasp_and_follow import GraspAndFollow
+    from uma_train.driving import policy_of
 
     if name == "hold_still":
         still = np.repeat(first.T_cam_ee[None], HORIZON, 0)
@@ -159,7 +152,7 @@ def _actor(config: BenchmarkConfig, name: str, seed: int, station: Station, firs
     if name == "grasp_and_follow":
         script = GraspAndFollow(first, reference, station.ee_frame, executed=config.execute)
         return script.act
-    policy = _policy(config.checkpoint, config.num_steps, config.num_samples)
+    policy = policy_of(config.checkpoint, config.num_steps, config.num_samples)
     policy.seed = seed
     if name == "uma_other_task":
         other = Station(seed + 500_000, config.task)
@@ -196,6 +189,7 @@ def run_episode(config: BenchmarkConfig, name: str, seed: int, film: Film | None
     from uma.types import InputError
     from uma_sim import demonstrators
     from uma_sim.station import Station
+    from uma_train.driving import station_actions
 
     station = Station(seed, config.task, render=name != "demonstrator" or film is not None)
     station.depth_noise = config.depth_noise
@@ -216,7 +210,7 @@ def run_episode(config: BenchmarkConfig, name: str, seed: int, film: Film | None
         else:
             try:
                 answer = actor(station.observe(), chunk)
-                plan = [(station.T_base_cam @ T, float(g > 0.5)) for T, g in zip(answer.poses, answer.gripper, strict=True)]
+                plan = station_actions(answer, station.T_base_cam)
             except InputError:  # an image that shows no scene: as in the node, no chunk comes of it, and the arm is held
                 plan = [(station.ee_pose(), actions[-1][1] if actions else 0.0)] * 16
             chunk += 1

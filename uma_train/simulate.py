@@ -8,7 +8,6 @@ import os
 import time
 from collections import Counter
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -163,34 +162,28 @@ def has_actions(config: SimulateConfig, seed: int) -> bool:
     return bool(np.random.default_rng([seed, 11]).random() >= config.without_actions)
 
 
-@lru_cache(maxsize=1)
-def _policy(checkpoint: str):
-    from uma.policy import Policy
-
-    return Policy.load(checkpoint, num_samples=1, threads=1)
-
-
 def excursions(config: SimulateConfig, seed: int, station: Station) -> Excursions | None:
     """Where in the episode of a scene, and how, the policy acts in the expert's place; None where it does not."""
     from uma_sim.excursions import Excursions
+    from uma_train.driving import policy_of, station_actions
 
     rng = np.random.default_rng([seed, 13])
     if not config.policy or rng.random() >= config.policy_share:
         return None
-    policy = _policy(config.policy)
+    policy = policy_of(config.policy)
     policy.seed = seed
     reference = station.task.plan_reference(station, rng, int(rng.integers(3, 9)), int(rng.integers(2, 7)))
     task = policy.encode_task(station.observe(), reference)
 
     def act(observation: Observation) -> list[tuple[np.ndarray, float]]:
         chunk = policy.predict(observation, task, sequence=round(station.time * RATE_HZ)).chunk
-        return [(station.T_base_cam @ T, float(g > 0.5)) for T, g in zip(chunk.poses[:EXECUTED], chunk.gripper[:EXECUTED], strict=True)]
+        return station_actions(chunk, station.T_base_cam)[:EXECUTED]
 
     return Excursions.draw(rng, act)
 
 
-def _job(args: tuple[SimulateConfig, int]) -> tuple[int, str, str, str]:
-    """(seed, mishap, result, task) of one demonstration, stored if it succeeded."""
+def _job(args: tuple[SimulateConfig, int]) -> dict:
+    """Seed, mishap, result, task and driver ("policy" where one acted in the expert's place) of one demonstration, stored if it succeeded."""
     config, seed = args
     from uma_sim import tasks
     from uma_sim.rollout import run_demonstration
@@ -209,27 +202,31 @@ def _job(args: tuple[SimulateConfig, int]) -> tuple[int, str, str, str]:
         image = shrink(observation.rgb, config.image_width, config.image_height) if is_kept else None
         return (*quantize(point_set(observation, points)), image)
 
+    def told(mishap: str, result: str, driver: str = "expert") -> dict:
+        return {"seed": seed, "mishap": mishap, "result": result, "task": task, "driver": driver}
+
     try:
         run = run_demonstration(
             seed, station=station, on_observation=keep if config.record else None, mishap_probability=config.mishaps, max_noise=config.noise,
             excursions=excursions(config, seed, station),
         )  # fmt: skip
     except InputError as error:  # an image that shows no scene: one episode less, not the end of the run
-        return seed, "none", f"no observation: {error}", task
+        return told("none", f"no observation: {error}")
     finally:
         station.close()
     if run is None:
-        return seed, "none", "simulation failed", task
+        return told("none", "simulation failed")
+    driver = "policy" if run["excursions"] else "expert"
     if not run["success"]:
-        return seed, run["mishap"], f"{run['verdict']}: {run['reason']}", task
+        return told(run["mishap"], f"{run['verdict']}: {run['reason']}", driver)
     if float(np.abs(run["object_points"]).max()) > MAX_AWAY:
-        return seed, run["mishap"], "a tracked point left the scene", task
+        return told(run["mishap"], "a tracked point left the scene", driver)
     if config.record:
         # Insertion keeps the full tracks that its checkpoint was trained on.
         tracks = np.stack(seen) if task.startswith("primitives/") else None
         episode = to_episode(run, images=config.images, has_actions=has_actions(config, seed), seen=tracks)
         save_episode(Path(config.out) / f"{seed:07d}.npz", episode)
-    return seed, run["mishap"], "kept", task
+    return told(run["mishap"], "kept", driver)
 
 
 SAME = ("task", "preset", "images", "image_width", "image_height", "without_actions", "noise", "mishaps", "policy", "policy_share", "camera", "record")
@@ -239,10 +236,14 @@ FIRST = {"task": "insertion", "record": True, "noise": 1.6, "mishaps": 0.25, "po
 """What a card that does not say it means: sets made before there was a choice."""
 
 
+UNSAID = {"task": "insertion", "driver": "expert"}
+"""What a line of ``seeds.jsonl`` that does not say it means, likewise."""
+
+
 def _counts(results: list[dict], key: str) -> dict[str, dict[str, int]]:
     """value of ``key`` -> how many were kept and how many failed."""
-    values = sorted({r.get(key, "insertion") for r in results})
-    return {v: dict(Counter("kept" if r["result"] == "kept" else "failed" for r in results if r.get(key, "insertion") == v)) for v in values}
+    values = sorted({r[key] for r in results})
+    return {v: dict(Counter("kept" if r["result"] == "kept" else "failed" for r in results if r[key] == v)) for v in values}
 
 
 def simulate(config: SimulateConfig, console: Console | None = None) -> dict:
@@ -268,24 +269,25 @@ def simulate(config: SimulateConfig, console: Console | None = None) -> dict:
     context = multiprocessing.get_context("spawn")
     with context.Pool(config.workers) as pool, Progress(*columns, console=console) as progress, open(log, "a") as f:
         bar = progress.add_task("", total=len(seeds), completed=len(seeds) - len(jobs))
-        for seed, mishap, result, task in pool.imap_unordered(_job, jobs):
-            done[seed] = {"seed": seed, "mishap": mishap, "result": result, "task": task}
-            f.write(json.dumps(done[seed]) + "\n")
+        for result in pool.imap_unordered(_job, jobs):
+            done[result["seed"]] = result
+            f.write(json.dumps(result) + "\n")
             f.flush()
             kept = sum(r["result"] == "kept" for r in done.values())
             progress.update(bar, advance=1, description=f"kept {kept} ({100 * kept / len(done):.0f} %)")
-    results = [done[s] for s in seeds]
+    results = [UNSAID | done[s] for s in seeds]
     card = {
         "config": asdict(config),
         "tried": len(results),
         "kept": sum(r["result"] == "kept" for r in results),
         "by_task": _counts(results, "task"),
         "by_mishap": _counts(results, "mishap"),
+        "by_driver": _counts(results, "driver"),
         "failures": dict(Counter(r["result"] for r in results if r["result"] != "kept")),
         "wall_seconds_this_run": round(time.monotonic() - began, 1),
     }
     (out / "card.json").write_text(json.dumps(card, indent=2) + "\n")
-    for kind in ("by_task", "by_mishap"):
+    for kind in ("by_task", "by_mishap", *(["by_driver"] if config.policy else [])):
         console.print("; ".join(f"{name}: {c.get('kept', 0)} of {sum(c.values())}" for name, c in card[kind].items()), highlight=False)
     for reason, count in card["failures"].items():
         console.print(f"  {count} x {reason}", highlight=False)

@@ -31,8 +31,12 @@ def data(tmp_path_factory):
 def test_simulate_keeps_successes_resumes_and_counts(data, capsys):
     card = json.loads((data / "card.json").read_text())
     assert card["tried"] == 3 and card["kept"] == len(list_episodes(data)) >= 2
+    assert sum(card["by_driver"]["expert"].values()) == 3
     before = {p: p.stat().st_mtime_ns for p in list_episodes(data)}
+    log = data / "seeds.jsonl"
+    log.write_text(log.read_text().replace(', "driver": "expert"', ""))  # as it was written before a policy could act
     assert cli.simulate(["--out", str(data), "--episodes", "3", "--workers", "1"]) == 0
+    assert json.loads((data / "card.json").read_text())["by_driver"] == card["by_driver"]
     assert {p: p.stat().st_mtime_ns for p in list_episodes(data)} == before  # nothing was made again
     assert cli.simulate(["--out", str(data), "--episodes", "2000000"]) == 2
     assert "1,000,000" in capsys.readouterr().err

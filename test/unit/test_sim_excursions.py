@@ -84,7 +84,8 @@ def test_a_checkpoint_acts_in_the_share_of_the_episodes_that_is_asked_for(bundle
     for name, changes in {"driven": {}, "again": {}, "not": {"policy_share": 0.0}}.items():
         config = SimulateConfig(task=TASK, out=str(tmp_path / name), preset="tiny", images="none", noise=0.0, mishaps=0.0, policy=str(bundle), camera="nominal", **{"policy_share": 1.0, **changes})
         (tmp_path / name).mkdir()
-        assert _job((config, 5))[2] == "kept"
+        told = _job((config, 5))
+        assert (told["result"], told["driver"]) == ("kept", "expert" if name == "not" else "policy")
         episodes[name] = load_episode(tmp_path / name / "0000005.npz")
     driven, again, left_alone = episodes.values()
     assert driven.meta["excursions"] and not left_alone.meta["excursions"]

@@ -170,7 +170,7 @@ def test_the_actions_that_go_on_while_a_chunk_is_computed_are_its_prefix(station
             poses[:, 2, 3] += 1e-3 * np.arange(16)
             return Prediction(ActionChunk(poses, np.zeros(16), observation.stamp, observation.camera.frame, "tcp", 15.0, sequence))
 
-    monkeypatch.setattr(benchmarks, "_policy", lambda *args: Fake())
+    monkeypatch.setattr("uma_train.driving.policy_of", lambda *args: Fake())
     station._noise = None
     first = station.observe()
     act = benchmarks._actor(BenchmarkConfig(delay=2, prefix=prefix, keypoints=3, waypoints=2), "uma", 1_000_000, station, first)
