@@ -5,6 +5,7 @@
 Every age is the ROS time at which a message is heard on the bus (of a target: at which it was sent, its stamp) less the stamp of the image that it
 rests on. A target rests on the newest chunk that was heard before it. The clock is the simulation's, in steps of 10 ms, carried on by the steady
 clock between them; it is not slowed for a slow policy. The task is given anew every few seconds, and each chunk is followed as in `uma demo`.
+Meanwhile /uma/predict_motion is asked, every 2.5 seconds, what the newest chunk would do: how long the answer takes, in milliseconds of the steady clock.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from rich.table import Table
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image
 from uma_ros.msg import ActionChunk, PolicyStatus, ReferenceMotion
+from uma_ros.srv import PredictMotion
 
 from uma_ros.convert import seconds
 from uma_ros.graph import Options, insertion
@@ -48,12 +50,13 @@ class Listener:
         t, listen = Topics(), self.node.create_subscription
         listen(Clock, "/clock", self._on_clock, _profile(1, False))
         listen(Image, t.rgb, lambda m: self._hear("image heard", m), SENSOR_IN)
-        listen(ActionChunk, t.action_chunk, lambda m: self._hear("chunk heard", m), COMMAND)
+        listen(ActionChunk, t.action_chunk, self._on_chunk, COMMAND)
         listen(ActionChunk, t.action_chunk_base, self._on_base_chunk, COMMAND)
         listen(PoseStamped, t.target_pose, self._on_target, _profile(50, True))
         listen(ReferenceMotion, t.sim_reference, lambda m: setattr(self, "task", m), LATCHED)
         listen(PolicyStatus, t.status, lambda m: self.status.update({m.node: m.state}), STATUS)
         self.out = self.node.create_publisher(ReferenceMotion, t.reference_motion, TASK_IN)
+        self.predict, self.predicted, self.chunk = self.node.create_client(PredictMotion, "/uma/predict_motion"), [], None
 
     def _on_clock(self, msg: Clock) -> None:
         self._clock = seconds(msg.clock), time.monotonic()
@@ -65,6 +68,10 @@ class Listener:
             told, at = self._clock
             self.ages[hop].append(told + min(time.monotonic() - at, 0.01) - seconds(msg.header.stamp))
 
+    def _on_chunk(self, msg: ActionChunk) -> None:
+        self._hear("chunk heard", msg)
+        self.chunk = msg
+
     def _on_base_chunk(self, msg: ActionChunk) -> None:
         self._hear("chunk in the base frame heard", msg)
         self._chunk_stamp = seconds(msg.header.stamp)
@@ -72,6 +79,20 @@ class Listener:
     def _on_target(self, msg: PoseStamped) -> None:
         if self.is_counting and self.status.get("controller") == PolicyStatus.RUNNING:
             self.ages["target sent"].append(seconds(msg.header.stamp) - self._chunk_stamp)
+
+    def ask(self) -> None:
+        """What the newest chunk would do, and how many milliseconds until that is answered; a refusal is told, not counted."""
+        if self.chunk is None:
+            return
+        began = time.monotonic()
+
+        def answered(future: rclpy.task.Future) -> None:
+            if (reply := future.result()).success:
+                self.predicted.append(1e3 * (time.monotonic() - began))
+            else:
+                print(f"/uma/predict_motion: {reply.message}")
+
+        self.predict.call_async(PredictMotion.Request(chunk=self.chunk)).add_done_callback(answered)
 
     def spin(self, until: float) -> None:
         while time.monotonic() < until:
@@ -102,13 +123,16 @@ def measure(rate: float, length: float, checkpoint: str) -> dict:
                 end = time.monotonic() + length
                 while time.monotonic() < end:
                     listener.out.publish(listener.task)
-                    listener.spin(min(time.monotonic() + 5.0, end))
+                    for _ in range(2):
+                        listener.spin(min(time.monotonic() + 2.5, end))
+                        listener.ask()
+                listener.spin(time.monotonic() + 2.0)
             finally:
                 rclpy.try_shutdown()
     (sim_a, a), (sim_b, b) = listener.span[0], listener.span[-1]
+    measured = {hop: np.array(listener.ages[hop]) * 1e3 for hop in HOPS} | {"(a chunk's motion answered after)": np.array(listener.predicted)}
     hops = {}
-    for hop in HOPS:
-        ages = np.array(listener.ages[hop]) * 1e3
+    for hop, ages in measured.items():
         hops[hop] = {"count": len(ages), **{f"p{q}_ms": round(float(np.percentile(ages, q)), 1) if len(ages) else None for q in (50, 95, 99)}}
     return {"camera_hz": rate, "seconds": length, "real_time_factor": round((sim_b - sim_a) / (b - a), 3), "load": round(os.getloadavg()[0], 2), "hops": hops}
 

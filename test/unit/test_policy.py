@@ -106,6 +106,21 @@ def test_a_prefix_comes_back_as_it_was_given(bundle):
         policy.predict(o, task, prefix=running)
 
 
+def test_scales_by_step_stretch_each_action_and_change_nothing_else(bundle):
+    """The denoiser works in normalised units, so the same weights and noise answer the same chunk, each action as far as its step's scale says."""
+    scales = np.linspace(0.2, 1.5, 16)
+    plain, loaded = Policy.load(bundle), load_bundle(bundle)
+    model = Uma(tiny(), Normalization(step_scale=tuple(scales)))
+    model.load_state_dict(loaded.model.state_dict())
+    save_bundle(bundle.parent / "by_step", model, Contract(), training={}, card="# tiny\n")
+    stretched = Policy.load(bundle.parent / "by_step")
+    observation = scene()
+    chunks = [p.predict(observation, p.encode_task(observation, reference()), sequence=1).chunk for p in (plain, stretched)]
+    away = [c.poses[:, :3, 3] - observation.T_cam_ee[:3, 3] for c in chunks]
+    assert np.abs(away[0]).max() > 1e-3 and np.allclose(away[1], scales[:, None] * away[0], atol=1e-6)
+    assert np.allclose(chunks[0].gripper, chunks[1].gripper)
+
+
 @pytest.mark.parametrize(
     ("ask", "message"),
     [
