@@ -55,6 +55,7 @@ class PolicySettings:
     prefix: int = setting(0, "leading actions of a chunk that are taken from the chunk before it, because they will have been executed by the time this one is ready; 0 = none", 0, 15)
     predict_motion: bool = setting(True, "after each chunk, also predict the object motion that it will cause (dynamics mode)", live=True)
     motion_samples: int = setting(1, "motions that are sampled and averaged for that", 1, 32, live=True)
+    motion_steps: int = setting(2, "Euler steps of the flow for that; more are slower and were not nearer to the truth", 1, 100)
     base_frame: str = setting("fr3_link0", "base frame of the robot")
     robot_ee_frame: str = setting("fr3_link8", "the frame whose pose the robot reports")
     max_image_age: float = setting(0.4, "s; older images are refused, longer silence is a HOLD", 0.02, 10.0, live=True)
@@ -339,7 +340,7 @@ def load_policy(settings: PolicySettings) -> tuple[Any, Any]:
     from uma.policy import Policy
 
     policy = Policy.load(find(settings.checkpoint), seed=settings.seed, num_steps=settings.num_steps, num_samples=settings.num_samples, threads=settings.threads)
-    return policy, Policy(policy.bundle, seed=settings.seed, num_steps=settings.num_steps, num_samples=settings.motion_samples)
+    return policy, Policy(policy.bundle, seed=settings.seed, num_steps=settings.motion_steps, num_samples=settings.motion_samples)
 
 
 def main(load: Callable[[PolicySettings], tuple[Any, Any]] = load_policy) -> int:
