@@ -22,8 +22,8 @@ def made(tmp_path_factory):
     out = {}
     for name, changes in {"all": {"images": "all"}, "again": {"images": "all"}, "bare": {"without_actions": 1.0, "image_width": 80, "image_height": 45}, "calm": {"noise": 0.0, "mishaps": 0.0}}.items():
         folder = tmp_path_factory.mktemp(name)
-        seed, _, result, task = _job((SimulateConfig(out=str(folder), preset="tiny", **changes), 0))
-        assert (seed, result, task) == (0, "kept", "insertion")
+        told = _job((SimulateConfig(out=str(folder), preset="tiny", **changes), 0))
+        assert (told["seed"], told["result"], told["task"], told["driver"]) == (0, "kept", "insertion", "expert")
         out[name] = load_episode(folder / "0000000.npz")
     return out
 
@@ -129,7 +129,7 @@ def test_a_scene_that_cannot_be_seen_and_one_that_flies_apart_are_failures_and_n
     config = SimulateConfig(out=str(tmp_path), preset="tiny")
     with monkeypatch.context() as patched:
         patched.setattr(module, "point_set", blind)
-        assert _job((config, 0))[2].startswith("no observation: depth: 11 points")
+        assert _job((config, 0))["result"].startswith("no observation: depth: 11 points")
     true = rollout.run_demonstration
 
     def flown(*args, **kwargs):
@@ -138,7 +138,7 @@ def test_a_scene_that_cannot_be_seen_and_one_that_flies_apart_are_failures_and_n
         return run
 
     monkeypatch.setattr(rollout, "run_demonstration", flown)
-    assert _job((config, 0))[2] == "a tracked point left the scene" and not list(tmp_path.glob("*.npz"))
+    assert _job((config, 0))["result"] == "a tracked point left the scene" and not list(tmp_path.glob("*.npz"))
 
 
 def test_points_that_did_move_are_not_called_static():
