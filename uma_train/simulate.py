@@ -202,13 +202,15 @@ def _job(args: tuple[SimulateConfig, int]) -> dict:
         image = shrink(observation.rgb, config.image_width, config.image_height) if is_kept else None
         return (*quantize(point_set(observation, points)), image)
 
-    def told(mishap: str, result: str, driver: str = "expert") -> dict:
+    def told(mishap: str, result: str) -> dict:
         return {"seed": seed, "mishap": mishap, "result": result, "task": task, "driver": driver}
 
+    driver = "expert"
     try:
+        away = excursions(config, seed, station)
+        driver = "expert" if away is None else "policy"
         run = run_demonstration(
-            seed, station=station, on_observation=keep if config.record else None, mishap_probability=config.mishaps, max_noise=config.noise,
-            excursions=excursions(config, seed, station),
+            seed, station=station, on_observation=keep if config.record else None, mishap_probability=config.mishaps, max_noise=config.noise, excursions=away,
         )  # fmt: skip
     except InputError as error:  # an image that shows no scene: one episode less, not the end of the run
         return told("none", f"no observation: {error}")
@@ -216,17 +218,17 @@ def _job(args: tuple[SimulateConfig, int]) -> dict:
         station.close()
     if run is None:
         return told("none", "simulation failed")
-    driver = "policy" if run["excursions"] else "expert"
+    driver = "policy" if run["excursions"] else "expert"  # an episode may have ended before its turn came
     if not run["success"]:
-        return told(run["mishap"], f"{run['verdict']}: {run['reason']}", driver)
+        return told(run["mishap"], f"{run['verdict']}: {run['reason']}")
     if float(np.abs(run["object_points"]).max()) > MAX_AWAY:
-        return told(run["mishap"], "a tracked point left the scene", driver)
+        return told(run["mishap"], "a tracked point left the scene")
     if config.record:
         # Insertion keeps the full tracks that its checkpoint was trained on.
         tracks = np.stack(seen) if task.startswith("primitives/") else None
         episode = to_episode(run, images=config.images, has_actions=has_actions(config, seed), seen=tracks)
         save_episode(Path(config.out) / f"{seed:07d}.npz", episode)
-    return told(run["mishap"], "kept", driver)
+    return told(run["mishap"], "kept")
 
 
 SAME = ("task", "preset", "images", "image_width", "image_height", "without_actions", "noise", "mishaps", "policy", "policy_share", "camera", "record")

@@ -97,6 +97,21 @@ def test_a_checkpoint_acts_in_the_share_of_the_episodes_that_is_asked_for(bundle
     assert 0 < np.linalg.norm(T[:3, 3]) < 0.03 < np.linalg.norm(own[:3, 3])
 
 
+def test_an_episode_that_a_policy_leads_out_of_sight_counts_as_its_own(bundle, tmp_path, monkeypatch):
+    """And one that nobody could begin does not."""
+    import uma_train.simulate as module
+
+    def blind(*_, **__):
+        raise InputError("depth: 0 points over the table")
+
+    config = SimulateConfig(task=TASK, out=str(tmp_path), preset="tiny", images="none", policy=str(bundle), policy_share=1.0)
+    for where, driver in (("uma_sim.rollout.run_demonstration", "policy"), (f"{module.__name__}.excursions", "expert")):
+        with monkeypatch.context() as patched:
+            patched.setattr(where, blind)
+            told = _job((config, 5))
+        assert (told["result"], told["driver"]) == ("no observation: depth: 0 points over the table", driver)
+
+
 def test_a_share_beyond_all_is_refused():
     with pytest.raises(ValueError, match=r"policy_share 1.5: must lie in \[0, 1\]"):
         SimulateConfig(policy_share=1.5)
