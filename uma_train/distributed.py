@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -72,6 +72,14 @@ class Processes:
             n = p.numel()
             p.grad = flat[offset : offset + n].view_as(p)
             offset += n
+
+    def share_out(self, of: Callable[[Tensor], Tensor], tensors: list[Tensor]) -> list[Tensor]:
+        """``of(t)``, of the shape and type of t, for every tensor; process r of n computes those at r modulo n, and one message makes all of them known to all."""
+        if self.count == 1 or not tensors:
+            return [of(t) for t in tensors]
+        flat = torch.cat([(of(t) if i % self.count == self.rank else torch.zeros_like(t)).reshape(-1) for i, t in enumerate(tensors)])
+        dist.all_reduce(flat)
+        return [part.view_as(t) for part, t in zip(flat.split([t.numel() for t in tensors]), tensors, strict=True)]
 
     def sum_values(self, values: Iterable[float]) -> list[float]:
         """Each number summed over the processes."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.optim import AdamW, Optimizer
 
-from uma_train.distributed import like
+from uma_train.distributed import Processes, like
 
 NARROW = 32
 """A matrix with a side shorter than this maps coordinates, not features."""
@@ -44,33 +44,53 @@ class Muon(Optimizer):
 
     A step has the root mean square of an AdamW step at the same rate (0.2), so that both take one learning rate. ``torch.optim.Muon`` always
     orthogonalises in bfloat16, which processors without instructions for it multiply at a hundredth of their speed; here it is ``precision``.
+    Processes that repeat the parameters share out the matrices.
     """
 
-    def __init__(self, parameters: Iterable[nn.Parameter], lr: float, *, momentum: float = 0.95, weight_decay: float = 0.0, precision: torch.dtype = torch.float32):
+    def __init__(
+        self,
+        parameters: Iterable[nn.Parameter],
+        lr: float,
+        *,
+        momentum: float = 0.95,
+        weight_decay: float = 0.0,
+        precision: torch.dtype = torch.float32,
+        processes: Processes | None = None,
+    ):
         super().__init__(parameters, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
-        self.precision = precision
+        self.precision, self.processes = precision, processes
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:
-        """One step of all parameters that have a gradient."""
+        """One step of all parameters that have a gradient. All processes must call it, with the same gradients."""
         for group in self.param_groups:
-            for p in group["params"]:
-                if p.grad is None:
-                    continue
+            parameters = [p for p in group["params"] if p.grad is not None]
+            ahead = []
+            for p in parameters:
                 state = self.state[p]
                 if not state:
                     state["momentum"] = torch.zeros_like(p)
                 average = state["momentum"].lerp_(p.grad, 1 - group["momentum"])
-                ahead = p.grad.lerp(average, group["momentum"])
-                matrix = ahead.full_tensor() if isinstance(ahead, DTensor) else ahead  # the whole of a sharded one: half of it has other directions
-                update = orthogonal(matrix.to(self.precision)).to(p.dtype)
+                ahead.append(p.grad.lerp(average, group["momentum"]))
+            for p, update in zip(parameters, self._orthogonalised(ahead), strict=True):
                 p.mul_(1 - group["lr"] * group["weight_decay"])
                 p.add_(like(update, p), alpha=-group["lr"] * 0.2 * math.sqrt(max(p.shape)))
 
+    def _orthogonalised(self, matrices: list[Tensor]) -> list[Tensor]:
+        def one(matrix: Tensor) -> Tensor:
+            matrix = matrix.full_tensor() if isinstance(matrix, DTensor) else matrix  # the whole of a sharded one: half of it has other directions
+            return orthogonal(matrix.to(self.precision)).to(matrix.dtype)
 
-def optimizers(kind: str, model: nn.Module, parameters: list[nn.Parameter], lr: float, weight_decay: float, precision: torch.dtype) -> list[Optimizer]:
+        if self.processes is None or self.processes.sharded:
+            return [one(m) for m in matrices]
+        return self.processes.share_out(one, matrices)
+
+
+def optimizers(
+    kind: str, model: nn.Module, parameters: list[nn.Parameter], lr: float, weight_decay: float, precision: torch.dtype, processes: Processes | None = None
+) -> list[Optimizer]:
     """The optimisers of a run, which share out ``parameters`` (paper A.3: AdamW for all). ``kind``: "adamw" or "muon"."""
     hidden = hidden_matrices(model) if kind == "muon" else []
     theirs = {id(p) for p in hidden}
     rest = AdamW([p for p in parameters if id(p) not in theirs], lr=lr, weight_decay=weight_decay, betas=(0.9, 0.95))
-    return [rest, Muon(hidden, lr, weight_decay=weight_decay, precision=precision)] if hidden else [rest]
+    return [rest, Muon(hidden, lr, weight_decay=weight_decay, precision=precision, processes=processes)] if hidden else [rest]

@@ -70,7 +70,7 @@ class Trainer:
         self.processes.prepare(self.model, self.head)
         self.parameters = [*self.model.parameters(), *(self.head.parameters() if config.objective.contrastive_weight else ())]
         self.average = {k: v.clone() for k, v in self.model.state_dict().items()}
-        self.optimizers = optimizers(config.optimizer, self.model, self.parameters, config.lr, config.weight_decay, self.precision)
+        self.optimizers = optimizers(config.optimizer, self.model, self.parameters, config.lr, config.weight_decay, self.precision, self.processes)
         self.step = 0
         self.seconds = 0.0
         self.progress = 0.0

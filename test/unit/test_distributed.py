@@ -79,13 +79,16 @@ def killed_at(step: int, data: Path, out: Path, *more: str, processes: int = 1) 
         process.wait()
 
 
+@pytest.fixture(scope="module")
+def one_by_muon(data, tmp_path_factory):
+    return run(data, tmp_path_factory.mktemp("muon"), *ONCE, "--optimizer", "muon")
+
+
 @pytest.mark.parametrize("sharding", ["replicate", "shard"])
-def test_two_processes_give_the_loss_curve_of_one(data, one, tmp_path, sharding):
-    """The sharded run with both optimisers, after it was killed and begun again."""
-    args = ("--steps", "20", "--validate-every", "20", "--save-every", "5", "--sharding", sharding)
+def test_two_processes_give_the_loss_curve_of_one(data, one_by_muon, tmp_path, sharding):
+    """With both optimisers; the sharded run after it was killed and begun again."""
+    one, args = one_by_muon, ("--steps", "20", "--validate-every", "20", "--save-every", "5", "--optimizer", "muon", "--sharding", sharding)
     if sharding == "shard":
-        muon = ("--optimizer", "muon")
-        one, args = run(data, tmp_path / "one", *ONCE, *muon), (*args, *muon)
         killed_at(5, data, tmp_path / "two", *args, processes=2)
         state = torch.load(tmp_path / "two/state.pt", weights_only=True)
         assert 5 <= state["step"] < 20 and not any(type(v).__name__ == "DTensor" for v in state["model"].values())
