@@ -23,7 +23,7 @@ APART, APART_TRAYS = 0.6, 1.0
 SMALLEST = 0.005
 """Least half size of a bit, metres: over a lower one the tool's edge, which noise raises by some millimetres, would ride up and spit it out."""
 
-LOW, HIGH = np.array([0.37, -0.27]), np.array([0.64, 0.27])
+LOW, HIGH = np.array([0.32, -0.27]), np.array([0.68, 0.29])
 """Corners of the part of the table in which a stroke begins and ends, base frame, metres."""
 
 

@@ -16,6 +16,9 @@ LIFT = 0.10
 PUT_DOWN = 0.004
 """Height over the table from which a thing is let go, metres."""
 
+RADIAN_M = 0.3
+"""Metres that count as much as a radian in what is nearest on a way: about what both take the arm at its pace."""
+
 
 @dataclass(frozen=True)
 class Path:
@@ -31,17 +34,28 @@ class Path:
     lets_go: bool
     drop: float = 0.0
 
-    def ahead(self, T: np.ndarray, metres: float) -> np.ndarray:
-        """The pose ``metres`` further along than the one that is nearest to ``T``, in place and, at 10 cm a radian, in rotation."""
+    def ahead(self, T: np.ndarray, metres: float, radians: float) -> np.ndarray:
+        """The pose that is ``metres`` further along than the one that is nearest to ``T``, or where the way has turned by ``radians`` since, if that is sooner.
+
+        Nearest in place and, at `RADIAN_M` a radian, in rotation, so that a gripper that has come farther than it has turned is led back to where the two
+        belong together: coming down before it is level it would tip what it holds against what stands there.
+        """
         apart = np.linalg.norm(self.poses[:, :3, 3] - T[:3, 3], axis=-1)
-        cosine = (np.einsum("nij,ij->n", self.poses[:, :3, :3], T[:3, :3]) - 1) / 2
-        i = int(np.argmin(apart + 0.1 * np.arccos(np.clip(cosine, -1, 1))))
+        i = int(np.argmin(apart + RADIAN_M * _angles(self.poses, T)))
         travelled = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(self.poses[:, :3, 3], axis=0), axis=-1))])
-        return self.poses[min(int(np.searchsorted(travelled, travelled[i] + metres)), len(self.poses) - 1)].copy()
+        last = min(int(np.searchsorted(travelled, travelled[i] + metres)), len(self.poses) - 1)
+        turned = _angles(self.poses[i : last + 1], self.poses[i])
+        return self.poses[i + max(int(np.flatnonzero(turned <= radians)[-1]), min(1, last - i))].copy()
 
     def spread(self, count: int) -> np.ndarray:
         """``(count, 4, 4)`` poses evenly spaced along it, both ends among them."""
         return self.poses[np.linspace(0, len(self.poses) - 1, count).round().astype(int)]
+
+
+def _angles(poses: np.ndarray, T: np.ndarray) -> np.ndarray:
+    """``(n,)`` radians between the rotations of ``(n, 4, 4)`` poses and of ``T``."""
+    cosine = (np.einsum("nij,ij->n", poses[:, :3, :3], T[:3, :3]) - 1) / 2
+    return np.arccos(np.clip(cosine, -1, 1))
 
 
 def bezier(

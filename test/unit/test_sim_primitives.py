@@ -71,8 +71,26 @@ def test_a_path_begins_straight_up_and_ends_at_its_last_waypoint():
         # Following it step by step arrives.
         at = T
         for _ in range(200):
-            at = path.ahead(at, 0.04)
+            at = path.ahead(at, 0.04, 0.11)
         np.testing.assert_allclose(at, path.poses[-1], atol=1e-9)
+
+
+def test_a_gripper_that_has_come_farther_than_it_has_turned_waits_for_its_turn():
+    T = grasping.top_down(0.3, np.array([0.5, -0.15, 0.02]))
+    for seed in range(10):
+        end = np.array([0.55, 0.15, 0.12])
+        T_end = se3.make_pose(grasping.carrying_rotation(T, end[:2]), end)
+        path = paths.standing_path(np.random.default_rng(seed), T, T_end, rise=0.1, lets_go=True)
+        above = end + 0.1 * np.array([0.0, 0.0, 1.0])
+        lagging = se3.make_pose(T[:3, :3], above)
+        low = []
+        for _ in range(200):  # by steps of an arm that turns at a third of the pace at which it moves
+            target = path.ahead(lagging, 0.04, 0.11)
+            lagging = se3.clip_step(lagging, target, 0.04, 0.04)
+            if lagging[2, 3] < above[2] - 0.02 and np.linalg.norm(lagging[:2, 3] - end[:2]) < 0.03:
+                low.append(se3.rotation_angle(lagging[:3, :3], T_end[:3, :3]))
+        assert low and max(low) < 0.15, (seed, low)
+        np.testing.assert_allclose(lagging, T_end, atol=1e-6)
 
 
 def test_a_standing_path_comes_down_on_its_end_level_and_from_above():

@@ -34,7 +34,7 @@ class CableMover:
         end = way.poses[-1]
         if way.lets_go and np.linalg.norm(T[:3, 3] - end[:3, 3]) < 0.014:
             return se3.clip_step(T, end, STEP_M, STEP_RAD), 0.0
-        return se3.clip_step(T, way.ahead(T, STEP_M), STEP_M, STEP_RAD), 1.0
+        return se3.clip_step(T, way.ahead(T, STEP_M, STEP_RAD), STEP_M, STEP_RAD), 1.0
 
     def phase(self, station: Station) -> str:
         """The name of the rule in force, for people: "carry", "let go", "leave" or "approach"."""

@@ -84,7 +84,7 @@ class Mover:
         end = way.poses[-1]
         if way.lets_go and np.linalg.norm(along[:3, 3] - end[:3, 3]) < self.near and se3.rotation_angle(along[:3, :3], end[:3, :3]) < 0.2:
             return se3.clip_step(T, end @ slip, STEP_M, STEP_RAD), 0.0
-        return se3.clip_step(T, way.ahead(along, STEP_M) @ slip, STEP_M, STEP_RAD), 1.0
+        return se3.clip_step(T, way.ahead(along, STEP_M, STEP_RAD) @ slip, STEP_M, STEP_RAD), 1.0
 
     @staticmethod
     def _slip(station: Station, way: Path) -> np.ndarray:
@@ -201,7 +201,7 @@ class ClothMover:
         way = station.scene.ways[station.scene.goal if self._goal is None else self._goal]
         if way.lets_go and np.linalg.norm(T[:3, 3] - way.poses[-1, :3, 3]) < 0.014:
             return T.copy(), 0.0
-        return se3.clip_step(T, way.ahead(T, CARRY_M), CARRY_M, STEP_RAD), 1.0
+        return se3.clip_step(T, way.ahead(T, CARRY_M, STEP_RAD), CARRY_M, STEP_RAD), 1.0
 
     def phase(self, station: Station) -> str:
         """The name of the rule in force, for people: "carry", "leave" or "approach"."""
