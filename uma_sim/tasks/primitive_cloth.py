@@ -24,6 +24,12 @@ if TYPE_CHECKING:
 EDGE = tuple((r, c) for r in range(ROWS) for c in range(COLUMNS) if r in (0, ROWS - 1) or c in (0, COLUMNS - 1))
 """(row, column) of the vertices on the edge."""
 
+FARTHEST = 2.15
+"""Longest way of an edge that is let go, in distances between the grasped point and the cloth's middle: 2 lays it on the edge that faces it."""
+
+HELD_HEIGHT = 0.06, 0.13
+"""Heights of the TCP at the end of a way that is not let go, metres: well above `folding.RELEASE_HEIGHT`, since nothing else in a reference tells the two apart."""
+
 
 @dataclass(frozen=True)
 class Scene:
@@ -67,11 +73,11 @@ def sample(seed: int) -> Scene:
     ways: list[Path] = []
     while len(ways) < 2:
         lets_go = bool(rng.uniform() < 0.6)
-        turn, reach = rng.uniform(-1.0, 1.0), rng.uniform(0.12, 1.9 * middle if lets_go else 0.20)
+        turn, reach = rng.uniform(-1.0, 1.0), rng.uniform(0.12, FARTHEST * middle if lets_go else 0.20)
         if lets_go:
             turn *= 0.5
         c, s = np.cos(turn), np.sin(turn)
-        end = np.array([*(at + reach * (np.array([[c, -s], [s, c]]) @ inward)), folding.RELEASE_HEIGHT if lets_go else rng.uniform(folding.RELEASE_HEIGHT, 0.12)])
+        end = np.array([*(at + reach * (np.array([[c, -s], [s, c]]) @ inward)), folding.RELEASE_HEIGHT if lets_go else rng.uniform(*HELD_HEIGHT)])
         between = 0.5 * (at + end[:2]) + rng.uniform(-0.03, 0.03, 2)
         high = max(0.08, 0.3 * reach), max(0.14, 0.6 * reach)
         controls = np.array([[*between, rng.uniform(*high)], [*(end[:2] + 0.2 * (at - end[:2])), rng.uniform(*high)], end])
