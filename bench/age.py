@@ -1,6 +1,6 @@
 """How old the sensor data is on which the arm acts, hop by hop, on the live simulated graph, with the camera at 15 and at 30 Hz.
 
-    python bench/age.py [--seconds 20] [--rates 15 30] [--checkpoint models/insertion-small] [--json FILE]
+    python bench/age.py [--seconds 20] [--rates 15 30] [--checkpoint models/primitives-small] [--json FILE]
 
 Every age is the ROS time at which a message is heard on the bus (of a target: at which it was sent, its stamp) less the stamp of the image that it
 rests on. A target rests on the newest chunk that was heard before it. The clock is the simulation's, in steps of 10 ms, carried on by the steady

@@ -1,6 +1,6 @@
 """Latency of one chunk on this CPU, by stage and by regime, beside the arithmetic floor.
 
-    python bench/latency.py [--checkpoint models/insertion-small] [--repeats 60] [--json FILE]
+    python bench/latency.py [--checkpoint models/primitives-small] [--repeats 60] [--json FILE]
 
 The floor is the stage's multiply-adds (counted by torch) over the multiply rate of a large float32 matrix product measured
 in the same run with the same threads: what the arithmetic alone would take if it were one big product. What lies above it
@@ -41,7 +41,7 @@ def matmul_rate(size: int = 1024, repeats: int = 10) -> float:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--checkpoint", default="models/insertion-small")
+    parser.add_argument("--checkpoint", default="models/primitives-small")
     parser.add_argument("--repeats", type=int, default=60)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path)

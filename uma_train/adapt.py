@@ -135,7 +135,7 @@ class AdaptConfig:
         adaptation: see there.
     """
 
-    checkpoint: str = "models/insertion-small"
+    checkpoint: str = "models/primitives-small"
     data: tuple[str, ...] = ("data/demonstrations",)
     out: str = "runs/prompt.safetensors"
     name: str = ""

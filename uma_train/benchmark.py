@@ -52,7 +52,7 @@ class BenchmarkConfig:
     """
 
     task: str = "insertion"
-    checkpoint: str = "models/insertion-small"
+    checkpoint: str = "models/primitives-small"
     episodes: int = 50
     first_seed: int = 1_000_000
     policies: tuple[str, ...] = ("uma", "uma_zeroed", "uma_other_task", "hold_still", "grasp_and_follow")

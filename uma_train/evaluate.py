@@ -146,7 +146,7 @@ class EvalConfig:
         out: JSON file, or empty.
     """
 
-    checkpoint: str = "models/insertion-small"
+    checkpoint: str = "models/primitives-small"
     data: tuple[str, ...] = ("data/insertion",)
     held_out: int = 24
     windows: int = 256

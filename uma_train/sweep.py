@@ -28,7 +28,7 @@ class SweepConfig:
     """
 
     task: str = "insertion"
-    checkpoint: str = "models/insertion-small"
+    checkpoint: str = "models/primitives-small"
     episodes: int = 50
     first_seed: int = 1_000_000
     execute: int = 4

@@ -35,7 +35,7 @@ from uma_ros.recover import recover
 LOST = 0.3
 """Share of the messages that a bad link loses."""
 FAR_CHUNKS, MUTE_GRIPPER, ARM_STATES = "/uma_test/action_chunk", "/uma_test/gripper", "/uma_test/robot_state"
-BUNDLE = ROOT / "models/insertion-small"
+BUNDLE = ROOT / "models/primitives-small"
 
 # -- the disk -----------------------------------------------------------------------------------------------------------------
 

@@ -127,7 +127,7 @@ def test_the_picture_shows_tracks_where_they_project(tmp_path, capsys):
 def test_things_go_to_what_can_show_them(tmp_path, capsys):
     save_episode(tmp_path / "e.npz", scene())
     assert kind_of(str(tmp_path)) == kind_of(str(tmp_path / "e.npz")) == "episode"
-    assert kind_of("models/insertion-small") == kind_of("parameters") == kind_of("config/reference_insertion.yaml") == "deployment"
+    assert kind_of("models/primitives-small") == kind_of("parameters") == kind_of("config/reference_insertion.yaml") == "deployment"
     (tmp_path / "bad.npz").write_bytes(b"nothing")
     assert main(["inspect", str(tmp_path / "bad.npz")]) == 2 and "bad.npz" in capsys.readouterr().err
     assert main(["inspect"]) == 2 and main(["inspect", "--help"]) == 0

@@ -46,7 +46,7 @@ GOAL_PATIENCE = 5.0
 class PolicySettings:
     """The checkpoint, how it is sampled, and how old its inputs may be. What shapes an answer is not live, so that a bag's answers can be made again."""
 
-    checkpoint: str = setting("models/insertion-small", "folder of the checkpoint")
+    checkpoint: str = setting("models/primitives-small", "folder of the checkpoint")
     seed: int = setting(0, "of the sampler's noise", 0, 2**31 - 1)
     num_steps: int = setting(8, "Euler steps of the flow", 1, 100)
     num_samples: int = setting(4, "chunks that are sampled and averaged", 1, 32)
