@@ -10,7 +10,7 @@ from uma.geometry import se3
 from uma_sim import cables, demonstrators, grasping, paths, scene, shapes, tasks
 from uma_sim.robot import LOWER
 from uma_sim.station import Station
-from uma_sim.tasks import primitive_cable, primitive_cloth, primitive_move, primitive_stand, primitive_tool
+from uma_sim.tasks import folding, primitive_cable, primitive_cloth, primitive_move, primitive_stand, primitive_tool
 from uma_sim.tracked import RigidObject
 
 
@@ -133,6 +133,21 @@ def test_a_long_thing_is_stood_up(seed, in_container):
             break
     assert station.task.outcome(station)[0] == "wrong_goal"
     station.close()
+
+
+def test_the_height_of_its_end_tells_whether_a_cloth_is_let_go():
+    ways = [way for seed in range(60) for way in primitive_cloth.sample(seed).ways]
+    heights = {lets_go: [way.poses[-1, 2, 3] for way in ways if way.lets_go == lets_go] for lets_go in (True, False)}
+    assert max(heights[True]) + 0.03 < min(heights[False]) and max(heights[False]) < 0.14
+    farthest = max(float(np.linalg.norm(way.poses[-1, :2, 3] - way.poses[0, :2, 3])) for way in ways if not way.lets_go)
+    assert farthest < 0.21  # what is carried in the air stays near; what is laid down may go over to the facing edge and past it
+    shares = []
+    for seed in range(60):
+        drawn = primitive_cloth.sample(seed)
+        flat = folding.flat_vertices(folding.Scene(drawn.room, drawn.cloth, drawn.position, drawn.yaw, 0))
+        half = np.linalg.norm(flat.mean((0, 1)) - flat[drawn.vertex])
+        shares += [np.linalg.norm(way.poses[-1, :2, 3] - way.poses[0, :2, 3]) / half for way in drawn.ways if way.lets_go]
+    assert 2.0 < max(shares) < 2.2
 
 
 def test_a_cloth_is_let_go_where_its_way_ends():
