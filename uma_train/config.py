@@ -19,6 +19,7 @@ class ModelChoice:
         reading: of the block order: A, B, C, or the ablation "dense".
         separate_layers: of the ablation "separate heads".
         keypoint_identity, history, task_tokens: as there; ``task_tokens`` 0 = the preset's.
+        orientation: as there. A run from the weights of a model without it (``init``) adds it: what it adds begins at zero.
         image, language: image features at the points, and the language encoder.
     """
 
@@ -27,6 +28,7 @@ class ModelChoice:
     keypoint_identity: Literal["position", "index", "both"] = "position"
     history: int = 0
     task_tokens: int = 0
+    orientation: bool = False
     image: ImageConfig = ImageConfig()
     language: LanguageConfig = LanguageConfig()
 
@@ -54,6 +56,8 @@ class TrainConfig:
         ema: decay of the averaged weights, which are what is validated and shipped.
         keypoints: motion tokens a step in batches that have them, 1 to 16.
         scale_by_step: normalise the actions at each step of a chunk by their own spread (`Normalization.step_scale`).
+        eventful: share of the windows drawn among those whose chunk turns the hand or opens or closes the gripper (see `uma_train.data.events`). They are
+            rare, and what decides over success; 0 draws all windows evenly.
         vary_keypoints: draw 1 to ``keypoints`` real ones for every sample and pad the rest (paper A.3: K in [1, 16]).
         seed: of weights, batches and noise.
         device: "auto" takes a GPU where there is one.
@@ -87,6 +91,7 @@ class TrainConfig:
     keypoints: int = 4
     scale_by_step: bool = False
     vary_keypoints: bool = False
+    eventful: float = 0.0
     seed: int = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int = 0
@@ -108,6 +113,8 @@ class TrainConfig:
         for name in lows:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} {getattr(self, name)}: must be >= 1")
+        if not 0 <= self.eventful <= 1:
+            raise ValueError(f"eventful {self.eventful}: must lie in [0, 1]")
         if not 0 < self.ema < 1:
             raise ValueError(f"ema {self.ema}: must lie in (0, 1)")
         if self.windows_at_once % self.windows_per_task:
@@ -127,6 +134,6 @@ class TrainConfig:
         m = self.model
         config = reading(PRESETS[self.preset](), m.reading)
         return replace(
-            config, separate_layers=m.separate_layers, keypoint_identity=m.keypoint_identity, history=m.history,
+            config, separate_layers=m.separate_layers, keypoint_identity=m.keypoint_identity, history=m.history, orientation=m.orientation,
             task_tokens=m.task_tokens or config.task_tokens, image=m.image, language=m.language,
         )  # fmt: skip

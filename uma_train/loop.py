@@ -38,7 +38,7 @@ def train(config: TrainConfig, console: Console | None = None) -> Path:
     out = Path(config.out)
     out.mkdir(parents=True, exist_ok=True)
     sources = parse_sources(config.data)
-    training, validation = open_sources(sources, config.validation_episodes, sampling=config.sampling, transforms=config.transforms)
+    training, validation = open_sources(sources, config.validation_episodes, sampling=config.sampling, transforms=config.transforms, eventful=config.eventful)
     if config.model.image.kind != "none":
         check_images(training)
     trainer = Trainer(config, training, measure_normalization(training.episodes, by_step=config.scale_by_step), processes)

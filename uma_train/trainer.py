@@ -6,6 +6,7 @@ import json
 import math
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -45,6 +46,16 @@ class Drawable(Protocol):
     def draw(self, size: int, keypoints: int, norm: Normalization, rng: np.random.Generator, **options: Any) -> Batch: ...
 
 
+def started(config: TrainConfig) -> Uma:
+    """The model of the bundle `TrainConfig.init`, with the orientation features if they are asked for and it has none: they add nothing yet."""
+    model = load_bundle(config.init).model
+    if not config.model.orientation or model.config.orientation:
+        return model
+    wider = Uma(replace(model.config, orientation=True), model.normalization)
+    wider.load_state_dict({**wider.state_dict(), **model.state_dict()})
+    return wider
+
+
 class Trainer:
     """Weights, their average, the optimisers and the random states of a run; ``precision`` is that of its products.
 
@@ -63,7 +74,7 @@ class Trainer:
             raise ValueError(
                 f"batch_size {config.batch_size} / micro_batch {config.windows_at_once} = {self.micro_batches}: must be a multiple of the {self.processes.count} processes"
             )
-        self.model = load_bundle(config.init).model if config.init else Uma(config.model_config(), norm)
+        self.model = started(config) if config.init else Uma(config.model_config(), norm)
         self.head = ProjectionHead(self.model.config)
         self.model.train().to(self.processes.device)
         self.head.to(self.processes.device)

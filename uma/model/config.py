@@ -127,6 +127,8 @@ class ModelConfig:
         task_layers: cross-attention layers of the task encoder.
         proprioception: whether the measured end-effector state is a context token and the points get coordinates
             relative to the end effector (without it the prototype's success fell from 78 to 15 %).
+        orientation: whether the waypoints are also told how the keypoints near them have turned about their middle, and the end-effector token
+            along which line the fingers close (see `uma.model.orientation`). Not in the paper.
         flow_time: distribution of the flow time in training: "uniform" or "beta" (more weight on noise).
         history: past steps that may be given, with measured poses and tracked points (paper Eq. 5: "recent history"); 0 = none.
         points: how images become points.
@@ -149,6 +151,7 @@ class ModelConfig:
     group_widths: tuple[int, ...] = (256,)
     task_layers: int = 2
     proprioception: bool = True
+    orientation: bool = False
     flow_time: str = "uniform"
     history: int = 0
     points: PointConfig = PointConfig()

@@ -11,6 +11,7 @@ from uma.model.attention import CrossAttention, SelfAttention
 from uma.model.config import ModelConfig
 from uma.model.image import features_at, image_encoder
 from uma.model.inputs import Normalization
+from uma.model.orientation import AXIS_FEATURES, TURN_FEATURES, Addition, axis, turns
 from uma.model.pointnet import PointEncoder
 
 
@@ -88,6 +89,8 @@ class ObservationEncoder(nn.Module):
         self.points = PointEncoder(config, position_width + self.colours.width, position_width)
         if config.proprioception:
             self.end_effector = mlp(10, config.width)
+            if config.orientation:
+                self.fingers = Addition(AXIS_FEATURES, config.width)
 
     def forward(self, points: PointBatch, ee: EndEffectorBatch) -> Tensor:
         """``(B, G + 1, d)`` tokens, the last one the end effector (absent without proprioception)."""
@@ -105,7 +108,10 @@ class ObservationEncoder(nn.Module):
             return tokens
         R = ee.pose[:, :3, :3]
         state = torch.cat([(ee.pose[:, :3, 3] - center) / n.point_scale, R[..., 0], R[..., 1], 2 * ee.gripper[:, None] - 1], -1)
-        return torch.cat([tokens, known * self.end_effector(state)[:, None]], 1)
+        token = self.end_effector(state)
+        if self.config.orientation:
+            token = token + self.fingers(axis(R[..., 0]))
+        return torch.cat([tokens, known * token[:, None]], 1)
 
 
 class TaskEncoder(nn.Module):
@@ -126,6 +132,8 @@ class TaskEncoder(nn.Module):
         self.colours = PointColours(config)
         self.points = PointEncoder(config, 4 + self.colours.width, 4)
         self.waypoint = mlp(7, d)
+        # Told at both ends, like the raw coordinates.
+        self.turn = nn.ModuleList(Addition(TURN_FEATURES, d) for _ in range(2)) if config.orientation else None
         self.to_points = nn.ModuleList(CrossAttention(d, h) for _ in range(config.task_layers))
         self.among = nn.ModuleList(SelfAttention(d, h) for _ in range(config.task_layers))
         self.ffn = nn.ModuleList(mlp(d, d) for _ in range(config.task_layers))
@@ -153,11 +161,16 @@ class TaskEncoder(nn.Module):
             [(reference.position - center) / n.point_scale, (reference.position - reference.start) / n.local_scale, reference.phase[..., None] * 2 - 1], -1
         )
         z = self.waypoint(raw)
+        if self.turn is not None:
+            turned = turns(reference.position, reference.start, reference.phase, reference.is_valid)
+            z = z + self.turn[0](turned)
         norms = iter(self.norms)
         for to_points, among, ffn in zip(self.to_points, self.among, self.ffn, strict=True):
             z = z + to_points(next(norms)(z), to_points.keys_values(cloud))
             z = z + among(next(norms)(z), reference.is_valid)
             z = z + ffn(next(norms)(z))
         gathered = self.gather_in(torch.cat([self.gather_norm(z), raw], -1))
+        if self.turn is not None:
+            gathered = gathered + self.turn[1](turned)
         c = self.gather(self.queries.expand(len(z), -1, -1), self.gather.keys_values(gathered), reference.is_valid)
         return c + self.out(self.out_norm(c))

@@ -16,6 +16,7 @@ from uma.model.uma import TokenGrid
 from uma.policy.tensors import reference_batch
 from uma.types import HORIZON
 from uma_train.data.episode import METRE, Episode, EpisodeError
+from uma_train.data.events import is_eventful
 from uma_train.data.reference import ReferenceSampling, draw_reference
 from uma_train.data.store import Members, Store
 
@@ -80,6 +81,7 @@ class Windows:
         first_is_initial: share of samples whose o_0 is the episode's first frame; the others start at a random earlier one.
         sampling: how references are drawn.
         members: which episodes of a store, by number. None = all.
+        eventful: share of windows that are drawn among those whose chunk turns the hand or opens or closes the gripper (`is_eventful`).
 
     Attributes:
         episodes: the episodes windows are drawn from.
@@ -93,6 +95,7 @@ class Windows:
         first_is_initial: float = 0.75,
         sampling: ReferenceSampling | None = None,
         members: Sequence[int] | np.ndarray | None = None,
+        eventful: float = 0.0,
     ):
         self.store = episodes if isinstance(episodes, Store) else Store.of(episodes)
         self.first_is_initial = first_is_initial
@@ -102,6 +105,8 @@ class Windows:
         self.ends = np.cumsum(self.counts)
         self.starts = self.ends - self.counts
         self.image_size = self.store.image_size
+        self.eventful = eventful
+        self.events = np.flatnonzero(np.concatenate([is_eventful(self.store, int(e)) for e in self.episodes.index])) if eventful else np.zeros(0, int)
 
     def __len__(self) -> int:
         return int(self.ends[-1])
@@ -150,11 +155,16 @@ class Windows:
     def _choose(self, rng: np.random.Generator, request: Request, frames: np.ndarray | None) -> _Task:
         """All that is random about one task."""
         store, w, slots = self.store, request.windows_per_task, request.keypoints
-        first = int(rng.integers(len(self))) if frames is None else int(frames[0])
+        if frames is not None:
+            first = int(frames[0])
+        elif len(self.events) and rng.random() < self.eventful:
+            first = int(rng.choice(self.events))
+        else:
+            first = int(rng.integers(len(self)))
         member = int(np.searchsorted(self.ends, first, "right"))
         episode, begin, count = int(self.episodes.index[member]), int(self.starts[member]), int(self.counts[member])
         if frames is None:
-            offsets = np.append(first - begin, rng.integers(count, size=w - 1))
+            offsets = np.append(first - begin, self._others(rng, begin, count, w - 1))
         else:
             offsets = frames - begin
             if offsets.min() < 0 or offsets.max() >= count:
@@ -178,6 +188,16 @@ class Windows:
             seen = np.where(is_valid[now].any(1, keepdims=True), is_valid[now], True)[..., None]
             anchor = (tracks[now] * seen).sum(1) / seen.sum(1)
         return _Task(episode, initial, offsets, keypoints, reference_arrays(reference), anchor)
+
+    def _others(self, rng: np.random.Generator, begin: int, count: int, n: int) -> np.ndarray:
+        """``(n,)`` frames of the episode whose frames are numbered from ``begin``, counted from there."""
+        anywhere = rng.integers(count, size=n)
+        if not len(self.events):
+            return anywhere
+        low, high = np.searchsorted(self.events, (begin, begin + count))
+        if low == high:
+            return anywhere
+        return np.where(rng.random(n) < self.eventful, self.events[rng.integers(low, high, size=n)] - begin, anywhere)
 
     def _gather(self, tasks: list[_Task], request: Request) -> Batch:
         """The batch of some tasks' choices: nothing here is random."""

@@ -1,0 +1,62 @@
+"""Windows in which something happens, drawn more often."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from episodes import episode
+from scipy.spatial.transform import Rotation
+
+from uma.model.inputs import Normalization
+from uma_train.config import TrainConfig
+from uma_train.data.events import is_eventful
+from uma_train.data.store import Store
+from uma_train.data.windows import Request, Windows, task_seeds
+
+
+def turning(seed: int = 0, S: int = 200, at: int = 150, by: float = 0.5):
+    """An episode of 100 frames whose gripper never opens or closes, and whose hand is turned by ``by`` radians at step ``at``."""
+    e = episode(seed, S)
+    target = e.target_pose.copy()
+    target[at:, :3, :3] = Rotation.from_rotvec([0, 0, by]).as_matrix() @ target[at:, :3, :3]
+    pose = np.concatenate([e.pose[:1], target[:-1]])
+    still = np.zeros_like(e.gripper)
+    return dataclasses.replace(e, pose=pose, target_pose=target, gripper=still, target_gripper=still)
+
+
+def test_a_chunk_that_turns_the_hand_or_moves_the_fingers_is_an_event():
+    e = turning()
+    events = np.flatnonzero(is_eventful(Store.of([e]), 0))
+    assert np.array_equal(e.frame_step[events], np.arange(136, 151, 2)), "chunks of 16 that begin before the turn is commanded and reach it"
+    assert not is_eventful(Store.of([turning(by=0.2)]), 0).any()
+    closing = np.where(np.arange(200) >= 60, 1.0, 0.0).astype(np.float32)
+    still = dataclasses.replace(turning(by=0.0), target_gripper=closing)
+    assert np.array_equal(e.frame_step[is_eventful(Store.of([still]), 0)], np.arange(46, 61, 2))
+    still.meta["has_actions"] = False
+    assert not is_eventful(Store.of([still]), 0).any()
+
+
+def drawn(windows: Windows, tasks: int = 400) -> np.ndarray:
+    """``(tasks, 2)`` frames at which the windows of some tasks begin, counted in their episode."""
+    seeds, _ = task_seeds(np.random.default_rng(1), tasks, (0, 1))
+    return np.array([t.frames for t in (windows._choose(np.random.Generator(np.random.PCG64(int(s))), Request(0, Normalization(), 2), None) for s in seeds)])
+
+
+def test_the_share_of_events_is_what_was_asked_for():
+    episodes = [turning(0), turning(1, at=40)]
+    is_event = [is_eventful(Store.of([e]), 0) for e in episodes]
+    plain, half = (drawn(Windows(episodes, eventful=share)) for share in (0.0, 0.5))
+    either = is_event[0] | is_event[1]
+    assert np.mean(either[plain]) < 0.25
+    assert 0.5 < np.mean(either[half]) < 0.68, "half, and those that are met by chance"
+    # An episode without events still gives windows: those that are drawn evenly.
+    quiet = Windows([episodes[0], dataclasses.replace(turning(3, by=0.0))], eventful=0.5)
+    assert quiet.events.max() < 100
+    assert drawn(quiet, 50).max() > 76
+
+
+def test_without_it_windows_are_drawn_as_ever():
+    batch = [Windows([episode(0), episode(1)], **kw).draw(8, 0, Normalization(), np.random.default_rng(3)).grid.action for kw in ({}, {"eventful": 0.0})]
+    assert np.array_equal(*batch)
+    with pytest.raises(ValueError, match=r"eventful 1.5: must lie in \[0, 1\]"):
+        TrainConfig(eventful=1.5)
