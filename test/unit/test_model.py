@@ -228,6 +228,7 @@ VARIANTS = {
     "index identity": dataclasses.replace(tiny(), keypoint_identity="index"),
     "both identities": dataclasses.replace(tiny(), keypoint_identity="both"),
     "history": dataclasses.replace(tiny(), history=3),
+    "orientation": dataclasses.replace(tiny(), orientation=True),
     "image features": dataclasses.replace(tiny(), image=ImageConfig(kind="small", height=48, width=80, features=8)),
 }
 
