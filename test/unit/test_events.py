@@ -55,8 +55,6 @@ def test_the_share_of_events_is_what_was_asked_for():
     assert drawn(quiet, 50).max() > 76
 
 
-def test_without_it_windows_are_drawn_as_ever():
-    batch = [Windows([episode(0), episode(1)], **kw).draw(8, 0, Normalization(), np.random.default_rng(3)).grid.action for kw in ({}, {"eventful": 0.0})]
-    assert np.array_equal(*batch)
+def test_a_share_outside_0_to_1_is_refused():
     with pytest.raises(ValueError, match=r"eventful 1.5: must lie in \[0, 1\]"):
         TrainConfig(eventful=1.5)
