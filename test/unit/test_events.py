@@ -4,12 +4,14 @@ import dataclasses
 
 import numpy as np
 import pytest
-from episodes import episode
+from episodes import episode, episode_folder
 from scipy.spatial.transform import Rotation
 
 from uma.model.inputs import Normalization
+from uma_train import loop
 from uma_train.config import TrainConfig
 from uma_train.data.events import is_eventful
+from uma_train.data.sources import open_sources
 from uma_train.data.store import Store
 from uma_train.data.windows import Request, Windows, task_seeds
 
@@ -58,3 +60,18 @@ def test_the_share_of_events_is_what_was_asked_for():
 def test_a_share_outside_0_to_1_is_refused():
     with pytest.raises(ValueError, match=r"eventful 1.5: must lie in \[0, 1\]"):
         TrainConfig(eventful=1.5)
+
+
+def test_a_run_draws_its_training_windows_so_and_its_validation_evenly(tmp_path, monkeypatch):
+    class Seen(Exception):
+        pass
+
+    def look(*args, **options):
+        training, validation = open_sources(*args, **options)
+        raise Seen(*(w.eventful for w in (*training.windows, *validation.windows)))
+
+    monkeypatch.setattr(loop, "open_sources", look)
+    config = TrainConfig(data=(str(episode_folder(tmp_path / "a")),), out=str(tmp_path / "run"), preset="tiny", eventful=0.4)
+    with pytest.raises(Seen) as seen:
+        loop.train(config)
+    assert seen.value.args == (0.4, 0.0)

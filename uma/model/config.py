@@ -128,7 +128,7 @@ class ModelConfig:
         proprioception: whether the measured end-effector state is a context token and the points get coordinates
             relative to the end effector (without it the prototype's success fell from 78 to 15 %).
         orientation: whether the waypoints are also told how the keypoints near them have turned about their middle, and the end-effector token
-            along which line the fingers close (see `uma.model.orientation`). Not in the paper.
+            along which line a thing between the fingers lies (see `uma.model.orientation`). Not in the paper.
         flow_time: distribution of the flow time in training: "uniform" or "beta" (more weight on noise).
         history: past steps that may be given, with measured poses and tracked points (paper Eq. 5: "recent history"); 0 = none.
         points: how images become points.

@@ -85,6 +85,7 @@ class Windows:
 
     Attributes:
         episodes: the episodes windows are drawn from.
+        events: numbers of the frames whose windows are eventful, increasing; empty where they are not drawn apart.
         image_size: ``(h, w)`` of the images that `draw` gives, or None if there are none. Set it where images of another source set the size.
     """
 
