@@ -1,4 +1,4 @@
-"""Which windows hold what decides over success: most of an episode's time the hand neither turns nor opens or closes."""
+"""Which windows show how to turn a thing: most of an episode's time the hand only moves."""
 
 from __future__ import annotations
 
@@ -13,16 +13,13 @@ TURN_RAD = 0.25
 
 
 def is_eventful(store: Store, episode: int) -> np.ndarray:
-    """``(F,)`` bool: whether the chunk that begins at each frame turns the hand by more than `TURN_RAD`, or opens or closes the gripper.
+    """``(F,)`` bool: whether the chunk that begins at each frame turns the hand by more than `TURN_RAD`.
 
-    False everywhere in episodes without actions. It is a rule about what is commanded, not about what the chunk achieves.
+    False everywhere in episodes without actions. It is a rule about what is commanded, not about what the chunk achieves. That the gripper moves is none:
+    a model that saw those windows more often than they occur was wrong about the gripper in 10 % of the steps of all windows rather than in 6.5 %.
     """
     now = store.rows("frame_step", episode)
     if not store.has_actions[episode]:
         return np.zeros(len(now), bool)
     pose, target = (store.rows(name, episode)[:, :3, :3].astype(np.float64) for name in ("pose", "target_pose"))
-    closed = store.rows("target_gripper", episode) > 0.5
-    last = len(pose) - 1
-    turned = se3.rotation_angle(pose[now], target[np.minimum(now + HORIZON - 1, last)]) > TURN_RAD
-    chunk = closed[np.minimum(now[:, None] + np.arange(HORIZON), last)]
-    return turned | (chunk != closed[np.maximum(now - 1, 0)][:, None]).any(1)
+    return se3.rotation_angle(pose[now], target[np.minimum(now + HORIZON - 1, len(pose) - 1)]) > TURN_RAD

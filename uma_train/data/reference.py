@@ -8,6 +8,12 @@ import numpy as np
 
 from uma.types import MAX_KEYPOINTS, ReferenceMotion
 
+REST_M, REST_STEPS = 0.01, 6
+"""A keypoint is at rest that stays within this of where it is at the end, metres, for at least so many steps."""
+
+STRAIGHT_M = 0.005
+"""A way that is off its legs by no more than this, in the mean square of its keypoints, has no further corners, metres."""
+
 
 @dataclass(frozen=True)
 class ReferenceSampling:
@@ -16,7 +22,9 @@ class ReferenceSampling:
     Attributes:
         min_keypoints, max_keypoints, min_waypoints, max_waypoints: ranges, drawn uniformly.
         to_the_end: share whose last waypoint lies in the episode's last steps.
-        by_distance: share whose waypoints are spread over the distance travelled rather than over time: most of an
+        at_rest: share, of those, whose last waypoint is where the last thing comes to rest instead: a person does not draw how a tool is raised when all is done.
+        at_corners: share whose waypoints are where the way bends most, as a person would set them who has only a few to give.
+        by_distance: share, of the others, whose waypoints are spread over the distance travelled rather than over time: most of an
             episode's time the object lies still.
         even_phase: share whose phases are the ranks, as of a person who gave none.
         pinned: share that also holds 1 to 3 static points of a second object.
@@ -28,6 +36,8 @@ class ReferenceSampling:
     min_waypoints: int = 2
     max_waypoints: int = 6
     to_the_end: float = 0.85
+    at_rest: float = 0.0
+    at_corners: float = 0.0
     by_distance: float = 0.75
     even_phase: float = 0.7
     pinned: float = 0.15
@@ -38,6 +48,9 @@ class ReferenceSampling:
             low, high = getattr(self, f"min_{name}"), getattr(self, f"max_{name}")
             if not least <= low <= high <= most:
                 raise ValueError(f"sampling.min_{name} {low}, max_{name} {high}: must be {least} <= min <= max <= {most}")
+        for name in ("to_the_end", "at_rest", "at_corners", "by_distance", "even_phase", "pinned"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"sampling.{name} {getattr(self, name)}: must lie in [0, 1]")
 
 
 def draw_reference(
@@ -62,8 +75,13 @@ def draw_reference(
         is_moving: ``(K,)`` bool. None = all.
     """
     S, K, _ = tracks.shape
-    last = S - 1 - int(rng.integers(0, 4)) if rng.random() < config.to_the_end else int(rng.integers(start, S))
-    last = max(last, start)
+    if rng.random() >= config.to_the_end:
+        last = int(rng.integers(start, S))
+    elif config.at_rest and rng.random() < config.at_rest:
+        last = comes_to_rest(tracks if is_moving is None else tracks[:, is_moving]) + int(rng.integers(0, 4))
+    else:
+        last = S - 1 - int(rng.integers(0, 4))
+    last = min(max(last, start), S - 1)
     pool = np.arange(K)
     if is_valid is not None and is_valid[start].any():
         pool = np.flatnonzero(is_valid[start])
@@ -75,13 +93,16 @@ def draw_reference(
     n = int(rng.integers(config.min_waypoints, config.max_waypoints + 1))
     inner = np.sort(rng.random(max(n - 2, 0)))
     fraction = np.concatenate([[0.0], inner, [1.0]])
-    if rng.random() < config.by_distance and travelled[-1] > 0.02:
+    keypoints = rng.choice(pool, min(len(pool), int(rng.integers(config.min_keypoints, config.max_keypoints + 1))), replace=False)
+    if config.at_corners and rng.random() < config.at_corners and travelled[-1] > 0.02:
+        steps = corners(span[:, keypoints], n)
+        n, fraction = len(steps), travelled[steps] / travelled[-1]
+    elif rng.random() < config.by_distance and travelled[-1] > 0.02:
         steps = np.searchsorted(travelled, fraction * travelled[-1]).clip(0, len(span) - 1)
         steps[0], steps[-1] = 0, len(span) - 1
     else:
         steps = np.round(fraction * (len(span) - 1)).astype(int)
     phase = np.linspace(0, 1, n) if rng.random() < config.even_phase else fraction
-    keypoints = rng.choice(pool, min(len(pool), int(rng.integers(config.min_keypoints, config.max_keypoints + 1))), replace=False)
     noise = config.noise_m * rng.random()
     waypoints = [*(span[steps][:, keypoints] + rng.normal(0, noise, (n, len(keypoints), 3))).transpose(1, 0, 2)]
     phases = [phase] * len(waypoints)
@@ -96,3 +117,35 @@ def draw_reference(
             phases.append(np.zeros(1))
             valid.append(np.ones(1, bool))
     return ReferenceMotion(tuple(waypoints), tuple(phases), tuple(valid), frame)
+
+
+def corners(path: np.ndarray, most: int) -> np.ndarray:
+    """The first step, the last, and those between at which a way of straight legs needs a corner most: each is the furthest from the legs so far.
+
+    Args:
+        path: ``(S, K, 3)`` of the keypoints together, metres.
+        most: how many steps at most, 2 or more; fewer where the way is straight.
+
+    Returns:
+        ``(n,)`` increasing steps.
+    """
+    flat = path.reshape(len(path), -1)
+    steps = np.array([0, len(flat) - 1] if len(flat) > 1 else [0])
+    while 1 < len(steps) < most:
+        leg = np.searchsorted(steps, np.arange(len(flat)), "right").clip(1, len(steps) - 1)
+        a, along = flat[steps[leg - 1]], flat[steps[leg]] - flat[steps[leg - 1]]
+        share = ((flat - a) * along).sum(1) / np.maximum((along**2).sum(1), 1e-12)
+        off = np.linalg.norm(flat - a - share.clip(0, 1)[:, None] * along, axis=1)
+        off[steps] = 0.0
+        if off.max() < STRAIGHT_M * np.sqrt(path.shape[1]):
+            break
+        steps = np.sort(np.append(steps, off.argmax()))
+    return steps
+
+
+def comes_to_rest(tracks: np.ndarray) -> int:
+    """The step at which the last of the keypoints ``(S, K, 3)`` that are at rest at the end comes to rest; the last step where none is."""
+    is_off = np.linalg.norm(tracks - tracks[-1], axis=-1) > REST_M
+    stops = np.where(is_off.any(0), len(tracks) - is_off[::-1].argmax(0), 0)
+    stops = stops[stops <= len(tracks) - REST_STEPS]
+    return int(stops.max()) if len(stops) else len(tracks) - 1

@@ -1,0 +1,73 @@
+"""Where the waypoints of a hindsight reference stand: at the corners of the way and where things come to rest, as a person would set them."""
+
+import numpy as np
+import pytest
+
+from uma_train.data.reference import ReferenceSampling, comes_to_rest, corners, draw_reference
+
+STOPS = np.array([[0.0, 0.0, 0.0], [0.2, 0.1, 0.1], [0.2, 0.1, 0.02], [0.0, 0.3, 0.02], [0.0, 0.3, 0.12]])
+"""Of a tool: where it stood, over the beginning of its stroke, there, at the end, and raised when all is done."""
+
+STEPS = np.array([0, 40, 55, 80, 90])
+
+
+def stroke(seed: int = 0) -> np.ndarray:
+    """``(91, 6, 3)`` tracks of four keypoints on a tool that is carried through `STOPS`, and of two bits that it pushes ahead."""
+    rng = np.random.default_rng(seed)
+    tool = np.stack([np.interp(np.arange(91), STEPS, STOPS[:, i]) for i in range(3)], -1)
+    share = np.interp(np.arange(91), [60, 80], [0, 1])[:, None]
+    bits = np.array([0.15, 0.15, 0.0]) + share * np.array([-0.15, 0.17, 0.0])
+    return np.stack([*(tool + o for o in rng.normal(0, 0.02, (4, 3))), *(bits + o for o in rng.normal(0, 0.01, (2, 3)))], 1)
+
+
+def drawn(seed: int = 0, **sampling):
+    rng = np.random.default_rng(seed)
+    config = ReferenceSampling(min_keypoints=6, max_keypoints=6, min_waypoints=4, max_waypoints=4, to_the_end=1.0, pinned=0.0, noise_m=0.0, **sampling)
+    return draw_reference(stroke(), np.zeros((0, 3)), 0, "camera", config, rng, is_moving=np.ones(6, bool))
+
+
+def steps_of(reference) -> np.ndarray:
+    """``(W,)`` the steps at which the keypoints are where the waypoints say."""
+    return np.array([best(places) for places in np.array(reference.waypoints).transpose(1, 0, 2)])
+
+
+def best(places: np.ndarray) -> int:
+    """The step whose six keypoints, in some order, are ``places``."""
+    return int(np.linalg.norm(stroke()[:, :, None] - places, axis=-1).min(2).sum(1).argmin())
+
+
+def test_the_waypoints_of_a_stroke_are_those_a_person_would_sketch():
+    for seed in range(10):
+        steps = steps_of(drawn(seed, at_rest=1.0, at_corners=1.0))
+        assert np.abs(steps - STEPS[:4]).max() <= 4, "where it stood, over the beginning, there, at the end: the raising of the tool is not part of it"
+
+
+def test_without_them_the_raised_tool_is_the_end_and_the_beginning_of_the_stroke_is_met_by_chance():
+    steps = np.array([steps_of(drawn(seed)) for seed in range(40)])
+    assert (steps[:, -1] >= 87).all()
+    assert np.mean(np.abs(steps - STEPS[2]).min(1) <= 4) < 0.6
+
+
+def test_corners_are_in_order_of_need_and_a_straight_way_has_none():
+    path = stroke()[:81, :4]
+    assert np.array_equal(corners(path, 2), [0, 80])
+    assert set(corners(path, 3)) <= set(corners(path, 4)) and np.array_equal(corners(path, 4), STEPS[:4])
+    assert np.array_equal(corners(path, 9), STEPS[:4]), "no more than there are"
+    straight = np.linspace(0, 1, 30)[:, None, None] * np.array([[[0.3, 0.1, 0.0]]])
+    assert np.array_equal(corners(straight, 6), [0, 29])
+    assert np.array_equal(corners(straight[:1], 6), [0])
+
+
+def test_what_still_moves_at_the_end_has_not_come_to_rest():
+    tracks = stroke()
+    assert 78 <= comes_to_rest(tracks) <= 81, "the bits do"
+    assert comes_to_rest(tracks[:, :4]) == 90, "the tool alone does not"
+    held = np.concatenate([tracks[:81], np.repeat(tracks[80:81], 10, 0)])
+    assert 78 <= comes_to_rest(held) <= 81
+    assert comes_to_rest(np.repeat(tracks[:1], 20, 0)) == 0, "what never moves rests from the start"
+
+
+@pytest.mark.parametrize("name", ["to_the_end", "at_rest", "at_corners", "by_distance", "even_phase", "pinned"])
+def test_a_share_outside_0_to_1_is_refused(name):
+    with pytest.raises(ValueError, match=rf"sampling.{name} 1.5: must lie in \[0, 1\]"):
+        ReferenceSampling(**{name: 1.5})
