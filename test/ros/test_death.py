@@ -1,5 +1,6 @@
 """Nodes killed in mid-motion: the arm holds, status says why, nothing else crashes, and it goes on only on request."""
 
+import signal
 
 import numpy as np
 import pytest
@@ -95,6 +96,20 @@ def test_camera_killed_in_motion(graph):
     assert still(graph) < 1e-3
     assert graph.alive() == {"station", "extrinsics", "policy", "controller"}
     graph.start_again("camera", lambda: "camera" not in c.status["policy"].reason, "the policy sees again")
+    graph.run_on()
+
+
+def test_a_station_that_stalls_is_followed_again_only_on_request(graph):
+    c = graph.client
+    in_motion(graph)
+    station = graph.supervisor.processes["station"]
+    station.send_signal(signal.SIGSTOP)
+    try:
+        c.spin(2.0)
+    finally:
+        station.send_signal(signal.SIGCONT)
+    c.wait(lambda: c.state("controller") == PolicyStatus.IDLE and "the robot was silent" in c.status["controller"].reason, 20.0, "a request for a new start")
+    assert still(graph, 1.5) < 2e-3, "it does not resume by itself"
     graph.run_on()
 
 
