@@ -16,6 +16,10 @@ STROKE_M = 0.018
 """Largest step of a label in a stroke: a faster tool would throw what it pushes ahead."""
 
 
+MARGIN, FAR = 0.022, 0.10
+"""Metres between the tool's face and what is to be pushed, with which it comes down, and from which on it is carried rather than pushed from where it stands."""
+
+
 class Frame(Protocol):
     """A frame on the table whose x axis points along the stroke, such as a `uma_sim.brushes.Dustpan`."""
 
@@ -55,6 +59,9 @@ class Stroke:
 def step(T: np.ndarray, T_tool: np.ndarray, stroke: Stroke, height: float) -> np.ndarray:
     """``(4, 4)`` the next label of T_base_ee: along the stroke if the tool stands behind what is to be pushed, else up and over to its beginning.
 
+    The two are blended, and a tool that stands low behind what is to be pushed is turned and brought into line there, not raised again for a small error: a
+    policy makes such errors, and with an expert that would start anew for each of them it learns to hover over the beginning.
+
     Args:
         T: ``(4, 4)`` measured T_base_ee.
         T_tool: ``(4, 4)`` pose of the tool, which is in hand.
@@ -67,26 +74,29 @@ def step(T: np.ndarray, T_tool: np.ndarray, stroke: Stroke, height: float) -> np
     swing = swing if abs(swing) < np.pi / 2 else wrap(swing - np.pi)  # either end of the grip may be in front
     goal = grasping.top_down(grasping.across(frame.heading, bearing(T[:3, 0]) + swing) - swing, np.zeros(3))
     angle = float(se3.rotation_angle(T[:3, :3], goal[:3, :3]))
-    is_behind = at[0] + stroke.half_thickness < stroke.rear + 0.002
-    if is_behind and abs(at[1] - stroke.end[1]) < 0.020 and angle < 0.15 and height < 0.008:
-        return _toward(T, T_tool, goal, frame.base(stroke.end), stroke.z, STROKE_M)
+    clear = stroke.rear - stroke.half_thickness - float(at[0])
+    aside = float(at[1] - stroke.end[1])
+    up = ramp(height, 0.010, 0.025)
+    # What is in the air must keep off what lies there; what is down already pushes it.
+    off = float(np.hypot(max(0.0, MARGIN * up - clear, clear - FAR), max(0.0, abs(aside) - 0.02)))
+    rise = stroke.rise * max(ramp(off, 0.0, 0.03), ramp(angle, 0.35, 0.8))
+    push = (1 - up) * (1 - ramp(-clear, 0.002, 0.006)) * (1 - ramp(abs(aside), 0.02, 0.04)) * (1 - ramp(angle, 0.2, 0.6))
     lateral = float(np.linalg.norm(at - stroke.begin))
-    rise = stroke.rise * max(ramp(lateral, 0.008, 0.05), ramp(angle, 0.06, 0.3))
     # Up before sideways and round, so that the tool passes over what lies there and over walls.
     share = max(ramp(height, 0.01, 0.05), 1.0 - ramp(lateral, 0.02, 0.05))
-    target = _toward(T, T_tool, goal, frame.base(stroke.begin), stroke.z + rise, STEP_M, max(share, 0.05))
-    target[:3, :3] = se3.clip_step(T, goal, 1.0, STEP_RAD * max(ramp(height, 0.005, 0.03), 1.0 - ramp(angle, 0.15, 0.3)))[:3, :3]
+    carried = _toward(T_tool, frame.base(stroke.begin), stroke.z + rise, STEP_M, max(share, 0.05))
+    ahead = at + np.clip([stroke.end[0] - at[0], -0.5 * aside], [-STROKE_M, -0.008], [STROKE_M, 0.008])
+    pushed = _toward(T_tool, frame.base(ahead), stroke.z + rise, STROKE_M)
+    target = se3.clip_step(T, goal, 1.0, STEP_RAD * max(ramp(height, 0.005, 0.03), 1.0 - ramp(angle, 0.4, 0.8)))
+    target[:3, 3] = T[:3, 3] + push * pushed + (1 - push) * carried
     return target
 
 
-def _toward(T: np.ndarray, T_tool: np.ndarray, goal: np.ndarray, xy: np.ndarray, z: float, most: float, share: float = 1.0) -> np.ndarray:
-    """One step that brings the tool toward ``xy`` (2,), ``z``, and the gripper to the rotation of ``goal``."""
+def _toward(T_tool: np.ndarray, xy: np.ndarray, z: float, most: float, share: float = 1.0) -> np.ndarray:
+    """``(3,)`` one step of at most ``most`` metres that brings the tool toward ``xy`` (2,), ``z``; sideways by no more than ``share`` of it."""
     move = np.array([*xy, z]) - T_tool[:3, 3]
     move[:2] *= share
-    move *= min(1.0, most / max(float(np.linalg.norm(move)), 1e-9))
-    target = se3.clip_step(T, goal, 1.0, STEP_RAD)
-    target[:3, 3] = T[:3, 3] + move
-    return target
+    return move * min(1.0, most / max(float(np.linalg.norm(move)), 1e-9))
 
 
 def lift(T: np.ndarray, height: float, grip: float) -> tuple[np.ndarray, float]:
