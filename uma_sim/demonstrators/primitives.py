@@ -188,6 +188,9 @@ class ClothMover:
         goal: which way; None for the scene's goal.
     """
 
+    near, low = 0.028, 0.016
+    """Metres from the end of the way, aside and above, within which the gripper opens: as near as a policy comes, which would else hover there."""
+
     def __init__(self, goal: int | None = None) -> None:
         self._goal = goal
 
@@ -199,7 +202,8 @@ class ClothMover:
         if phase == "approach":
             return approach_edge(station, primitive_cloth.grasp_pose(station))
         way = station.scene.ways[station.scene.goal if self._goal is None else self._goal]
-        if way.lets_go and np.linalg.norm(T[:3, 3] - way.poses[-1, :3, 3]) < 0.014:
+        off = way.poses[-1, :3, 3] - T[:3, 3]
+        if way.lets_go and np.linalg.norm(off[:2]) < self.near and off[2] > -self.low:
             return T.copy(), 0.0
         return se3.clip_step(T, way.ahead(T, CARRY_M, STEP_RAD), CARRY_M, STEP_RAD), 1.0
 
