@@ -1,4 +1,4 @@
-"""Stretches of a demonstration in which a policy acts, so that the expert has to go on from where that leads (DAgger)."""
+"""Stretches of a demonstration in which the expert does not act, so that it has to go on from where they lead: a policy does (DAgger), or the hand wanders off."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from uma.types import HORIZON, InputError, Observation
+from uma.geometry import se3
+from uma.types import HORIZON, InputError
+from uma_sim.demonstrator import STEP_M, STEP_RAD
 
 if TYPE_CHECKING:
     from uma_sim.station import Station
@@ -19,29 +21,35 @@ FIRST = (HORIZON, 48)
 LENGTH = (12, 60)
 """Control steps that it acts: a fumbled grasp and what comes of it."""
 
+WANDER = (4, 14)
+"""Control steps that the hand wanders: as far as a policy that is a little wrong gets in some chunks."""
+
+ASIDE_M, UP_M, YAW_RAD = 0.05, 0.07, 0.5
+"""Of a place to which it wanders: standard deviation sideways, most upward, standard deviation of its turn about the vertical."""
+
 
 @dataclass
 class Excursions:
-    """A policy that now and then acts in the expert's place.
+    """What now and then acts in the expert's place.
 
     Attributes:
-        act: maps an observation to the actions up to the next one, ``(4, 4)`` T_base_ee and gripper 0 or 1.
+        act: maps the station, and the gripper's last target, to the actions until it is asked again, ``(4, 4)`` T_base_ee and gripper 0 or 1.
         stretches: first control step and end of each.
     """
 
-    act: Callable[[Observation], list[tuple[np.ndarray, float]]]
+    act: Callable[[Station, float], list[tuple[np.ndarray, float]]]
     stretches: tuple[tuple[int, int], ...]
     _plan: list[tuple[np.ndarray, float]] = field(default_factory=list)
 
     @classmethod
-    def draw(cls, rng: np.random.Generator, act: Callable[[Observation], list[tuple[np.ndarray, float]]]) -> Excursions:
-        """One stretch or two, with at least two chunks of the expert between them."""
+    def draw(cls, rng: np.random.Generator, act: Callable[[Station, float], list[tuple[np.ndarray, float]]], length: tuple[int, int] = LENGTH) -> Excursions:
+        """One stretch or two, each of ``length`` (least, most) steps, with at least two chunks of the expert between them."""
         first = int(rng.integers(FIRST[0], FIRST[1] + 1))
-        end = first + int(rng.integers(LENGTH[0], LENGTH[1] + 1))
+        end = first + int(rng.integers(length[0], length[1] + 1))
         stretches = [(first, end)]
         if rng.random() < 0.5:
             first = end + 2 * HORIZON + int(rng.integers(40))
-            stretches.append((first, first + int(rng.integers(LENGTH[0], LENGTH[1] + 1))))
+            stretches.append((first, first + int(rng.integers(length[0], length[1] + 1))))
         return cls(act, tuple(stretches))
 
     @property
@@ -58,12 +66,28 @@ class Excursions:
         return any(first - HORIZON < step < end for first, end in self.stretches)
 
     def action(self, station: Station, step: int, grip: float) -> tuple[np.ndarray, float]:
-        """What is executed at a step that it covers; the pose is held, with the gripper at ``grip``, where the image shows no scene."""
+        """What is executed at a step that it covers; the pose is held, with the gripper at ``grip``, its last target, where the image shows no scene."""
         if not self.covers(step - 1):
             self._plan.clear()
         if not self._plan:
             try:
-                self._plan.extend(self.act(station.observe()))
+                self._plan.extend(self.act(station, grip))
             except InputError:
                 return station.ee_pose(), grip
         return self._plan.pop(0)
+
+
+def wander(rng: np.random.Generator) -> Callable[[Station, float], list[tuple[np.ndarray, float]]]:
+    """What moves the hand, with whatever it holds, to a place near by and perhaps to another: never downward, where the table is."""
+
+    def act(station: Station, grip: float) -> list[tuple[np.ndarray, float]]:
+        T = station.ee_pose()
+        yaw = float(rng.normal(0, YAW_RAD))
+        turn = np.array([[np.cos(yaw), -np.sin(yaw), 0.0], [np.sin(yaw), np.cos(yaw), 0.0], [0.0, 0.0, 1.0]])
+        there = se3.make_pose(turn @ T[:3, :3], T[:3, 3] + [*rng.normal(0, ASIDE_M, 2), rng.uniform(0, UP_M)])
+        plan = [T]
+        while len(plan) == 1 or not np.allclose(plan[-1], there, atol=1e-6):
+            plan.append(se3.clip_step(plan[-1], there, STEP_M, STEP_RAD))
+        return [(step, grip) for step in plan[1:]]
+
+    return act

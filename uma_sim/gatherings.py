@@ -11,7 +11,7 @@ from uma_sim.bits import Bit, Tray, Way
 from uma_sim.scene import Room
 from uma_sim.shapes import Finish, Thing
 
-BEHIND = 0.040
+BEHIND = 0.055
 """Metres between the tool's face and the middle of the nearest bit where a stroke begins."""
 
 AHEAD = 0.007

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -53,6 +54,7 @@ class SimulateConfig:
         policy: bundle that acts for a stretch or two of some episodes, at times of an episode that are drawn; the expert goes on from where that led, and only its
             chunks are kept (DAgger). Empty = none.
         policy_share: share of the episodes in which it may.
+        wander: share of the others in which, likewise, the hand wanders off some centimetres with what it holds, and the expert brings it back.
         camera: "scene", where each scene has its own (the primitives': on either side, anywhere about the workspace), or "nominal", near the benchmark's
             and the station's: for a policy that acts in that frame alone, and a training too short to learn to act in any.
         mishaps: share of the episodes with one disturbance (the object dropped, the grasp missed, the gripper closed at the start).
@@ -73,6 +75,7 @@ class SimulateConfig:
     mishaps: float = 0.25
     policy: str = ""
     policy_share: float = 0.5
+    wander: float = 0.0
     camera: Literal["scene", "nominal"] = "scene"
     record: bool = True
 
@@ -81,7 +84,7 @@ class SimulateConfig:
 
         if self.task not in (*tasks.MODULES, tasks.MIXTURE):
             raise ValueError(f"task '{self.task}': must be one of {', '.join((*tasks.MODULES, tasks.MIXTURE))}")
-        for name, most in (("without_actions", 1.0), ("mishaps", 1.0), ("policy_share", 1.0), ("noise", 4.0)):
+        for name, most in (("without_actions", 1.0), ("mishaps", 1.0), ("policy_share", 1.0), ("wander", 1.0), ("noise", 4.0)):
             if not 0 <= getattr(self, name) <= most:
                 raise ValueError(f"{name} {getattr(self, name)}: must lie in [0, {most:g}]")
         if min(self.image_width, self.image_height) < 1:
@@ -162,28 +165,37 @@ def has_actions(config: SimulateConfig, seed: int) -> bool:
     return bool(np.random.default_rng([seed, 11]).random() >= config.without_actions)
 
 
-def excursions(config: SimulateConfig, seed: int, station: Station) -> Excursions | None:
-    """Where in the episode of a scene, and how, the policy acts in the expert's place; None where it does not."""
-    from uma_sim.excursions import Excursions
-    from uma_train.driving import policy_of, station_actions
+def excursions(config: SimulateConfig, seed: int, station: Station) -> tuple[Excursions | None, str]:
+    """Where in the episode of a scene the expert does not act, and who does: "policy" or "wander"; None and "expert" where nobody else does."""
+    from uma_sim.excursions import WANDER, Excursions, wander
 
     rng = np.random.default_rng([seed, 13])
-    if not config.policy or rng.random() >= config.policy_share:
-        return None
+    if config.policy and rng.random() < config.policy_share:
+        return Excursions.draw(rng, _driven(config, seed, station, rng)), "policy"
+    rng = np.random.default_rng([seed, 15])
+    if rng.random() < config.wander:
+        return Excursions.draw(rng, wander(rng), WANDER), "wander"
+    return None, "expert"
+
+
+def _driven(config: SimulateConfig, seed: int, station: Station, rng: np.random.Generator) -> Callable[[Station, float], list[tuple[np.ndarray, float]]]:
+    """What asks the policy."""
+    from uma_train.driving import policy_of, station_actions
+
     policy = policy_of(config.policy)
     policy.seed = seed
     reference = station.task.plan_reference(station, rng, int(rng.integers(3, 9)), int(rng.integers(2, 7)))
     task = policy.encode_task(station.observe(), reference)
 
-    def act(observation: Observation) -> list[tuple[np.ndarray, float]]:
-        chunk = policy.predict(observation, task, sequence=round(station.time * RATE_HZ)).chunk
+    def act(station: Station, grip: float) -> list[tuple[np.ndarray, float]]:
+        chunk = policy.predict(station.observe(), task, sequence=round(station.time * RATE_HZ)).chunk
         return station_actions(chunk, station.T_base_cam)[:EXECUTED]
 
-    return Excursions.draw(rng, act)
+    return act
 
 
 def _job(args: tuple[SimulateConfig, int]) -> dict:
-    """Seed, mishap, result, task and driver ("policy" where one acted in the expert's place) of one demonstration, stored if it succeeded."""
+    """Seed, mishap, result, task and driver ("policy" or "wander" where one acted in the expert's place) of one demonstration, stored if it succeeded."""
     config, seed = args
     from uma_sim import tasks
     from uma_sim.rollout import run_demonstration
@@ -207,8 +219,7 @@ def _job(args: tuple[SimulateConfig, int]) -> dict:
 
     driver = "expert"
     try:
-        away = excursions(config, seed, station)
-        driver = "expert" if away is None else "policy"
+        away, driver = excursions(config, seed, station)
         run = run_demonstration(
             seed, station=station, on_observation=keep if config.record else None, mishap_probability=config.mishaps, max_noise=config.noise, excursions=away,
         )  # fmt: skip
@@ -218,7 +229,7 @@ def _job(args: tuple[SimulateConfig, int]) -> dict:
         station.close()
     if run is None:
         return told("none", "simulation failed")
-    driver = "policy" if run["excursions"] else "expert"  # an episode may have ended before its turn came
+    driver = driver if run["excursions"] else "expert"  # an episode may have ended before its turn came
     if not run["success"]:
         return told(run["mishap"], f"{run['verdict']}: {run['reason']}")
     if float(np.abs(run["object_points"]).max()) > MAX_AWAY:
@@ -231,10 +242,10 @@ def _job(args: tuple[SimulateConfig, int]) -> dict:
     return told(run["mishap"], "kept")
 
 
-SAME = ("task", "preset", "images", "image_width", "image_height", "without_actions", "noise", "mishaps", "policy", "policy_share", "camera", "record")
+SAME = ("task", "preset", "images", "image_width", "image_height", "without_actions", "noise", "mishaps", "policy", "policy_share", "wander", "camera", "record")
 """Settings that all episodes of a folder share."""
 
-FIRST = {"task": "insertion", "record": True, "noise": 1.6, "mishaps": 0.25, "policy": "", "policy_share": 0.5, "camera": "scene"}
+FIRST = {"task": "insertion", "record": True, "noise": 1.6, "mishaps": 0.25, "policy": "", "policy_share": 0.5, "wander": 0.0, "camera": "scene"}
 """What a card that does not say it means: sets made before there was a choice."""
 
 
@@ -289,7 +300,7 @@ def simulate(config: SimulateConfig, console: Console | None = None) -> dict:
         "wall_seconds_this_run": round(time.monotonic() - began, 1),
     }
     (out / "card.json").write_text(json.dumps(card, indent=2) + "\n")
-    for kind in ("by_task", "by_mishap", *(["by_driver"] if config.policy else [])):
+    for kind in ("by_task", "by_mishap", *(["by_driver"] if config.policy or config.wander else [])):
         console.print("; ".join(f"{name}: {c.get('kept', 0)} of {sum(c.values())}" for name, c in card[kind].items()), highlight=False)
     for reason, count in card["failures"].items():
         console.print(f"  {count} x {reason}", highlight=False)

@@ -8,7 +8,7 @@ pytest.importorskip("mujoco")
 from uma.geometry import se3
 from uma.types import HORIZON, InputError
 from uma_sim.demonstrator import STEP_M
-from uma_sim.excursions import FIRST, LENGTH, Excursions
+from uma_sim.excursions import ASIDE_M, FIRST, LENGTH, UP_M, WANDER, Excursions, wander
 from uma_sim.rollout import OBSERVE_EVERY, run_demonstration
 from uma_sim.scene import CAMERA_POSITION, CAMERA_TARGET, look_at
 from uma_sim.station import Station
@@ -21,8 +21,8 @@ TASK = "primitives/move"
 def up(asked: list):
     """A policy of a fixed place above the scene, four actions at a time; ``asked`` gets the times of what it saw."""
 
-    def act(observation):
-        asked.append(observation.stamp)
+    def act(station, grip):
+        asked.append(station.time)
         return [(se3.make_pose(np.diag([1.0, -1.0, -1.0]), np.array([0.45, 0.0, 0.45])), 0.0)] * 4
 
     return act
@@ -45,7 +45,7 @@ def test_the_expert_finishes_what_a_policy_has_led_away_and_none_of_the_policy_s
 
 
 def test_a_policy_that_sees_no_scene_holds_the_arm():
-    def blind(observation):
+    def blind(station, grip):
         raise InputError("depth: 11 points over the table, at least 20 are needed")
 
     run = run_demonstration(3, 0.0, mishap_probability=0.0, task=TASK, on_observation=lambda o: None, excursions=Excursions(blind, ((20, 40),)))
@@ -54,7 +54,7 @@ def test_a_policy_that_sees_no_scene_holds_the_arm():
 
 
 def test_stretches_leave_room_for_whole_chunks_of_the_expert():
-    drawn = [Excursions.draw(np.random.default_rng(i), lambda o: []) for i in range(300)]
+    drawn = [Excursions.draw(np.random.default_rng(i), lambda station, grip: []) for i in range(300)]
     assert {len(d.stretches) for d in drawn} == {1, 2}
     for d in drawn:
         before = -HORIZON
@@ -112,6 +112,37 @@ def test_an_episode_that_a_policy_leads_out_of_sight_counts_as_its_own(bundle, t
         assert (told["result"], told["driver"]) == ("no observation: depth: 0 points over the table", driver)
 
 
-def test_a_share_beyond_all_is_refused():
-    with pytest.raises(ValueError, match=r"policy_share 1.5: must lie in \[0, 1\]"):
-        SimulateConfig(policy_share=1.5)
+def test_the_hand_wanders_off_with_what_it_holds_and_the_expert_brings_it_back(tmp_path):
+    config = SimulateConfig(task="primitives/gather", out=str(tmp_path), preset="tiny", images="none", noise=0.0, mishaps=0.0, wander=1.0)
+    told = _job((config, 3))
+    assert (told["result"], told["driver"]) == ("kept", "wander")
+    e = load_episode(tmp_path / "0000003.npz")
+    assert e.meta["excursions"] and all(WANDER[0] <= end - first <= WANDER[1] for first, end in e.meta["excursions"])
+    away = np.concatenate([np.arange(first, end) for first, end in e.meta["excursions"]])
+    assert not any(first - HORIZON < s < end for s in e.frame_step[1:] for first, end in e.meta["excursions"])
+    # Away it does not follow the labels: after a step it is where these lead, within centimetres, elsewhere.
+    off = np.linalg.norm(e.pose[1:, :3, 3] - e.target_pose[:-1, :3, 3], axis=-1)
+    assert np.median(off[away[away < len(off)]]) > 2 * np.median(off)
+
+
+def test_where_it_wanders_is_near_by_never_lower_and_reached_in_small_steps():
+    class Here:
+        def ee_pose(self):
+            return se3.make_pose(np.diag([1.0, -1.0, -1.0]), np.array([0.5, 0.0, 0.2]))
+
+    act = wander(np.random.default_rng(0))
+    ends = []
+    for _ in range(200):
+        plan = act(Here(), 1.0)
+        T = np.array([Here().ee_pose(), *(T for T, _ in plan)])
+        assert np.linalg.norm(np.diff(T[:, :3, 3], axis=0), axis=-1).max() < STEP_M + 1e-6 and {grip for _, grip in plan} == {1.0}
+        ends.append(T[-1])
+    ends = np.array(ends)
+    assert (ends[:, 2, 3] >= 0.2 - 1e-9).all() and 0.06 < ends[:, 2, 3].max() - 0.2 <= UP_M + 1e-6
+    assert np.allclose(ends[:, :2, 3].std(0), ASIDE_M, rtol=0.2) and np.allclose(ends[:, 2, 2], -1)
+
+
+@pytest.mark.parametrize("name", ["policy_share", "wander"])
+def test_a_share_beyond_all_is_refused(name):
+    with pytest.raises(ValueError, match=rf"{name} 1.5: must lie in \[0, 1\]"):
+        SimulateConfig(**{name: 1.5})

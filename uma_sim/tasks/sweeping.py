@@ -28,7 +28,7 @@ RADIUS = 0.030
 PAST_LIP = 0.030
 """How far behind the lip the brush's face ends its stroke, metres."""
 
-BEHIND = 0.028
+BEHIND = 0.045
 """Metres between the brush's face and the nearest scrap where a stroke begins."""
 
 LOW = 0.0015
