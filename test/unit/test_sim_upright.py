@@ -1,0 +1,63 @@
+"""What the experts with an upright tool do next, by where the tool is: `uma_sim.demonstrators.upright.step` alone, without a simulation."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("mujoco")
+
+from uma.geometry import se3
+from uma_sim import grasping
+from uma_sim.bits import Way
+from uma_sim.demonstrator import STEP_M, STEP_RAD
+from uma_sim.demonstrators.upright import STROKE_M, Stroke, step
+
+TALL = 0.05
+"""Height of the tool's middle over its edge, metres: the gripper holds it there."""
+
+REAR = 0.0
+WAY = Way(np.array([0.5, 0.0]), 0.4, 0.15)
+
+
+def label(x: float, y: float = 0.0, height: float = 0.001, off: float = 0.0):
+    """What follows from a tool at ``(x, y)`` of the way, metres, its edge at ``height`` and turned by ``off`` radians: the move along, aside and up, and the turn."""
+    stroke = Stroke(WAY, np.array([-0.06, 0.0]), np.array([0.14, 0.0]), REAR, 0.004, 0.001 + TALL)
+    yaw = grasping.across(WAY.heading, 0.0) + off
+    T = grasping.top_down(yaw, np.array([*WAY.base(np.array([x, y])), height + TALL]))
+    target = step(T, T, stroke, height)
+    move = target[:3, 3] - T[:3, 3]
+    along = np.array([np.cos(WAY.heading), np.sin(WAY.heading)])
+    return float(move[:2] @ along), float(move[:2] @ [-along[1], along[0]]), float(move[2]), float(se3.rotation_angle(T[:3, :3], target[:3, :3]))
+
+
+def test_behind_the_bits_and_low_it_pushes():
+    along, aside, up, turn = label(-0.05)
+    assert along == pytest.approx(STROKE_M, abs=1e-6) and abs(aside) < 1e-6 and abs(up) < 1e-6 and turn < 1e-6
+
+
+@pytest.mark.parametrize("error", [{"off": 0.25}, {"off": -0.25}, {"y": 0.018}, {"height": 0.012}, {"x": -0.09}])
+def test_small_errors_are_mended_on_the_way_and_do_not_raise_it_again(error):
+    along, aside, up, turn = label(**({"x": -0.05} | error))
+    assert along > 0.6 * STROKE_M and up <= 1e-6, "it goes on"
+    assert turn == pytest.approx(min(abs(error.get("off", 0.0)), STEP_RAD), abs=1e-3), "and turns meanwhile"
+    assert aside * error.get("y", 0.0) <= 0 and (not error.get("y") or abs(aside) > 0.005), "and comes back into line"
+    assert "height" not in error or up < -0.002, "and down"
+
+
+@pytest.mark.parametrize("error", [{"x": 0.03}, {"y": 0.06}, {"off": 1.2}])
+def test_over_the_bits_far_aside_or_turned_wrong_it_is_raised(error):
+    along, _, up, _ = label(**({"x": -0.05} | error))
+    assert up > 0.02 and along < 0.2 * STROKE_M
+
+
+def test_in_the_air_it_goes_to_the_beginning_and_comes_down_behind_the_bits_alone():
+    along, _, up, _ = label(0.06, height=0.075)
+    assert along == pytest.approx(-STEP_M, abs=0.002) and abs(up) < 0.01, "back over them, no lower"
+    assert label(-0.045, height=0.05)[2] < -0.02, "down, with room before it"
+    assert label(-0.010, height=0.03)[2] > 0, "but not beside the nearest"
+
+
+def test_the_label_does_not_jump_with_the_state():
+    """From one state to the next along lines through the places where the rules meet, 1 mm or 0.01 rad apart."""
+    for name, values in {"x": np.arange(-0.09, 0.03, 0.001), "y": np.arange(-0.06, 0.06, 0.001), "height": np.arange(0, 0.08, 0.001), "off": np.arange(-1.2, 1.2, 0.01)}.items():
+        moves = np.array([label(**({"x": -0.05} | {name: float(v)}))[:3] for v in values])
+        assert np.linalg.norm(np.diff(moves, axis=0), axis=1).max() < 0.011, name
