@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from uma.geometry import se3
 from uma.types import HORIZON, InputError
@@ -82,8 +83,7 @@ def wander(rng: np.random.Generator) -> Callable[[Station, float], list[tuple[np
 
     def act(station: Station, grip: float) -> list[tuple[np.ndarray, float]]:
         T = station.ee_pose()
-        yaw = float(rng.normal(0, YAW_RAD))
-        turn = np.array([[np.cos(yaw), -np.sin(yaw), 0.0], [np.sin(yaw), np.cos(yaw), 0.0], [0.0, 0.0, 1.0]])
+        turn = Rotation.from_rotvec([0.0, 0.0, rng.normal(0, YAW_RAD)]).as_matrix()
         there = se3.make_pose(turn @ T[:3, :3], T[:3, 3] + [*rng.normal(0, ASIDE_M, 2), rng.uniform(0, UP_M)])
         plan = [T]
         while len(plan) == 1 or not np.allclose(plan[-1], there, atol=1e-6):
