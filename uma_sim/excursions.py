@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 FIRST = (HORIZON, 48)
 """Control steps until a policy takes over: after a first chunk of the expert, before most have finished."""
 
+WANDER_FIRST = (HORIZON, 80)
+"""Control steps until the hand wanders: in a stroke as well as before it."""
+
 LENGTH = (12, 60)
 """Control steps that it acts: a fumbled grasp and what comes of it."""
 
@@ -43,14 +46,20 @@ class Excursions:
     _plan: list[tuple[np.ndarray, float]] = field(default_factory=list)
 
     @classmethod
-    def draw(cls, rng: np.random.Generator, act: Callable[[Station, float], list[tuple[np.ndarray, float]]], length: tuple[int, int] = LENGTH) -> Excursions:
-        """One stretch or two, each of ``length`` (least, most) steps, with at least two chunks of the expert between them."""
-        first = int(rng.integers(FIRST[0], FIRST[1] + 1))
-        end = first + int(rng.integers(length[0], length[1] + 1))
-        stretches = [(first, end)]
+    def draw(
+        cls,
+        rng: np.random.Generator,
+        act: Callable[[Station, float], list[tuple[np.ndarray, float]]],
+        length: tuple[int, int] = LENGTH,
+        first: tuple[int, int] = FIRST,
+    ) -> Excursions:
+        """One stretch or two, each of ``length`` (least, most) steps, the first after ``first``, with at least two chunks of the expert between them."""
+        begin = int(rng.integers(first[0], first[1] + 1))
+        end = begin + int(rng.integers(length[0], length[1] + 1))
+        stretches = [(begin, end)]
         if rng.random() < 0.5:
-            first = end + 2 * HORIZON + int(rng.integers(40))
-            stretches.append((first, first + int(rng.integers(length[0], length[1] + 1))))
+            begin = end + 2 * HORIZON + int(rng.integers(40))
+            stretches.append((begin, begin + int(rng.integers(length[0], length[1] + 1))))
         return cls(act, tuple(stretches))
 
     @property

@@ -20,6 +20,9 @@ AHEAD = 0.007
 APART, APART_TRAYS = 0.6, 1.0
 """Least angle between the two ways, radians; with trays at their ends."""
 
+LONGEST = 0.21
+"""Longest way, metres."""
+
 SMALLEST = 0.005
 """Least half size of a bit, metres: over a lower one the tool's edge, which noise raises by some millimetres, would ride up and spit it out."""
 
@@ -97,7 +100,7 @@ def _ways(rng: np.random.Generator, middle: np.ndarray, radius: float, thick: fl
         if tries % 50 == 0:
             out = []
         # A lip must lie before the heap, not under it.
-        way = Way(middle, float(rng.uniform(-np.pi, np.pi)), float(rng.uniform(radius + 0.065 if has_trays else 0.08, 0.18)))
+        way = Way(middle, float(rng.uniform(-np.pi, np.pi)), float(rng.uniform(radius + 0.065 if has_trays else 0.08, LONGEST)))
         ends = way.base(np.array([[behind(-radius, thick), 0.0], [way.length, 0.0]]))
         if not ((ends > LOW) & (ends < HIGH)).all():
             continue

@@ -49,6 +49,7 @@ def told_from(episode: Episode, T_base_cam: np.ndarray) -> Episode:
         target_pose=(T @ episode.target_pose).astype(np.float32),
         tracks=points(episode.tracks).astype(np.float32),
         static=points(episode.static).astype(np.float32),
+        plan=points(episode.plan).astype(np.float32),
         images=None,
         image_frame=None,
         meta={**episode.meta, "camera": None, "T_base_cam": T_base_cam.tolist(), "T_base_seen_from": episode.meta["T_base_cam"]},

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 EXECUTED = 4
 """Actions that are executed of each chunk of a policy, as in the benchmark."""
 
+PLANNED = 13
+"""Waypoints of a plan: a multiple of the three legs of a sketch, and of its halves and quarters."""
+
 MAX_AWAY = 2.0
 """Metres from the base that a tracked point may get in an episode that is kept: what falls off the table falls on for ever."""
 
@@ -114,7 +117,12 @@ def visible(points_cam: np.ndarray, depth: np.ndarray, camera: CameraModel) -> n
 
 
 def to_episode(
-    run: dict, *, images: Literal["none", "first", "all"] = "none", has_actions: bool = True, seen: np.ndarray | None = None
+    run: dict,
+    *,
+    images: Literal["none", "first", "all"] = "none",
+    has_actions: bool = True,
+    seen: np.ndarray | None = None,
+    plan: np.ndarray | None = None,
 ) -> Episode:
     """A recorded demonstration as an `Episode` in the camera frame.
 
@@ -122,6 +130,7 @@ def to_episode(
         run: of `uma_sim.rollout.run_demonstration`, whose observations are (xyz, rgb, height, image) as stored, the image None where none is kept.
         has_actions: False leaves the commanded actions out: the measured pose stands in their place, which nothing reads.
         seen: ``(F, K)`` bool, which points each frame shows; between frames what the last one showed holds. None = all.
+        plan: of the episode, camera frame. None = not known.
     """
     T_cam_base = se3.invert(run["T_base_cam"])
     frames = run["observations"]
@@ -157,7 +166,17 @@ def to_episode(
         track_valid=None if seen is None else seen[np.searchsorted(run["observation_step"], np.arange(len(run["stamp"])), side="right") - 1],
         images=np.stack([frames[i][3] for i in kept]) if kept else None,
         image_frame=np.array(kept, np.int32) if kept else None,
+        plan=plan,
     )
+
+
+def planned(station: Station) -> np.ndarray | None:
+    """``(PLANNED, K, 3)`` how a person would sketch what is to happen in the scene, camera frame; None for a task that sketches fewer points than are tracked."""
+    try:
+        reference = station.task.plan_reference(station, None, len(station.object_points()), PLANNED)
+    except ValueError:
+        return None
+    return np.stack(reference.waypoints, 1).astype(np.float32)
 
 
 def has_actions(config: SimulateConfig, seed: int) -> bool:
@@ -167,14 +186,14 @@ def has_actions(config: SimulateConfig, seed: int) -> bool:
 
 def excursions(config: SimulateConfig, seed: int, station: Station) -> tuple[Excursions | None, str]:
     """Where in the episode of a scene the expert does not act, and who does: "policy" or "wander"; None and "expert" where nobody else does."""
-    from uma_sim.excursions import WANDER, Excursions, wander
+    from uma_sim.excursions import WANDER, WANDER_FIRST, Excursions, wander
 
     rng = np.random.default_rng([seed, 13])
     if config.policy and rng.random() < config.policy_share:
         return Excursions.draw(rng, _driven(config, seed, station, rng)), "policy"
     rng = np.random.default_rng([seed, 15])
     if rng.random() < config.wander:
-        return Excursions.draw(rng, wander(rng), WANDER), "wander"
+        return Excursions.draw(rng, wander(rng), WANDER, WANDER_FIRST), "wander"
     return None, "expert"
 
 
@@ -219,6 +238,8 @@ def _job(args: tuple[SimulateConfig, int]) -> dict:
 
     driver = "expert"
     try:
+        # Nothing has moved yet.
+        plan = planned(station) if config.record else None
         away, driver = excursions(config, seed, station)
         run = run_demonstration(
             seed, station=station, on_observation=keep if config.record else None, mishap_probability=config.mishaps, max_noise=config.noise, excursions=away,
@@ -237,7 +258,7 @@ def _job(args: tuple[SimulateConfig, int]) -> dict:
     if config.record:
         # Insertion keeps the full tracks that its checkpoint was trained on.
         tracks = np.stack(seen) if task.startswith("primitives/") else None
-        episode = to_episode(run, images=config.images, has_actions=has_actions(config, seed), seen=tracks)
+        episode = to_episode(run, images=config.images, has_actions=has_actions(config, seed), seen=tracks, plan=plan)
         save_episode(Path(config.out) / f"{seed:07d}.npz", episode)
     return told(run["mishap"], "kept")
 

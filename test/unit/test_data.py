@@ -74,11 +74,19 @@ def assert_equal(a, b):
 
 def test_every_field_survives_the_disk(tmp_path):
     valid = np.random.default_rng(1).random((24, 16)) < 0.8
-    for i, e in enumerate((episode(shots=3, track_valid=valid), episode(1), episode(2, robot=False))):
+    plan = np.random.default_rng(2).normal(size=(13, 16, 3)).astype(np.float32)
+    for i, e in enumerate((episode(shots=3, track_valid=valid), episode(1, plan=plan), episode(2, robot=False))):
         save_episode(tmp_path / f"{i}.npz", e)
         assert same(load_episode(tmp_path / f"{i}.npz"), e)
     assert load_episode(tmp_path / "0.npz").camera == CAMERA
     assert not load_episode(tmp_path / "2.npz").meta["has_actions"]
+
+
+def test_a_file_from_before_there_were_plans_has_none(tmp_path):
+    save_episode(tmp_path / "0.npz", episode(plan=np.ones((2, 16, 3), np.float32)))
+    with np.load(tmp_path / "0.npz") as z:
+        np.savez(tmp_path / "1.npz", **{name: z[name] for name in z.files if name != "plan"})
+    assert len(load_episode(tmp_path / "0.npz").plan) == 2 and load_episode(tmp_path / "1.npz").plan.shape == (0, 16, 3)
 
 
 def test_version_1_files_load_with_defaults_and_newer_ones_are_refused(tmp_path):
@@ -113,6 +121,8 @@ def test_pickles_are_never_read(tmp_path):
         ({"track_valid": np.ones((24, 3), bool)}, "track_valid is bool"),
         ({"tracks": np.full((24, 16, 3), np.nan, np.float32)}, "tracks holds a value that is not finite"),
         ({"pose": np.zeros((24, 4, 4))}, "pose is float64"),
+        ({"plan": np.zeros((3, 12, 3), np.float32)}, "plan is float32"),
+        ({"plan": np.full((3, 16, 3), np.inf, np.float32)}, "plan holds a value that is not finite"),
         ({"images": np.zeros((2, 4, 4, 3), np.uint8), "image_frame": np.array([1, 1], np.int32)}, "image_frame"),
         ({"images": np.zeros((2, 4, 4, 3), np.uint8), "image_frame": np.array([1, 12], np.int32)}, "within 0 to 11"),
         ({"meta": {"has_robot": False}}, "has_actions without has_robot"),
@@ -213,6 +223,34 @@ def test_damaged_shards_are_refused_by_name(folder, how):
         index.write_text(json.dumps(listed))
     with pytest.raises(EpisodeError, match="version 7" if how == "version" else "rows" if how == "rows" else "00000.tracks.npy"):
         shards.open_shards(path / "packed")
+
+
+def test_what_an_earlier_version_packed_is_packed_anew(folder):
+    path, made = folder
+    shards.pack(path, path / "packed")
+    index = path / "packed" / "index.json"
+    index.write_text(json.dumps(json.loads(index.read_text()) | {"version": 1}))
+    with pytest.raises(EpisodeError, match="version 1, this program reads 2"):
+        shards.open_shards(path / "packed")
+    assert len(shards.open_folder(path)) == len(made) and json.loads(index.read_text())["version"] == 2
+
+
+def test_references_come_from_the_plan_where_there_is_one_and_the_task_begins_with_the_episode():
+    def plan(x: float) -> np.ndarray:
+        """Points that rise at an ``x`` that is far from anything recorded."""
+        return np.broadcast_to(np.stack([np.full(5, x), np.zeros(5), np.linspace(0, 1, 5)], -1)[:, None], (5, 16, 3)).astype(np.float32)
+
+    store = Store.of([episode(0, plan=plan(3.0)), episode(1), episode(2, plan=plan(4.0))])
+    frames = np.tile(np.arange(1, 37, 3), 4)
+    for first_is_initial in (1.0, 0.0):
+        windows = Windows(store, sampling=ReferenceSampling(planned=1.0, noise_m=0.0, pinned=0.0), first_is_initial=first_is_initial)
+        x = windows.draw(48, 0, NORM, np.random.default_rng(0), frames=frames).reference.position[:, 0, 0].numpy()
+        of = frames // 12
+        assert (x[of == 1] < 2).all()
+        for e, planned in ((0, 3.0), (2, 4.0)):
+            mine = x[of == e]
+            assert np.isin(mine[mine > 2], [planned]).all()
+            assert (mine > 2).all() if first_is_initial else 0 < np.mean(mine > 2) < 0.6, "what begins later has no plan"
 
 
 def test_a_folder_that_cannot_be_written_says_what_to_do(folder, monkeypatch):

@@ -9,11 +9,12 @@ import pytest
 
 pytest.importorskip("mujoco")
 
+from uma.geometry import se3
 from uma.types import CameraModel
 from uma_sim.scene import look_at
 from uma_train.data.episode import DTYPES, load_episode
 from uma_train.inspect import check_frames
-from uma_train.simulate import SimulateConfig, _job, has_actions, shrink, simulate, visible
+from uma_train.simulate import PLANNED, SimulateConfig, _job, has_actions, planned, shrink, simulate, visible
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +40,24 @@ def test_frames_of_a_simulated_episode_are_right(made):
     check = check_frames(e)
     assert check.failure == "" and check.color < 12
     assert e.meta["has_actions"] and e.meta["has_robot"] and e.camera.width == 320 and e.track_moving.all()
+
+
+@pytest.mark.parametrize("name", ["insertion", "sweeping", "folding", "primitives/gather", "primitives/cloth", "primitives/stand"])
+def test_the_plan_of_a_scene_begins_where_its_points_are_and_is_what_a_person_would_sketch(name):
+    from uma_sim.station import Station
+
+    station = Station(5, name, render=False)
+    plan = planned(station)
+    assert plan.shape == (PLANNED, 16, 3) and np.isfinite(plan).all()
+    now = se3.apply(se3.invert(station.T_base_cam), station.object_points())
+    assert np.linalg.norm(plan[0][:, None] - now, axis=-1).min(1).max() < 0.002
+    sketch = np.stack(station.task.plan_reference(station, None, 6, 4).waypoints, 1)
+    assert np.linalg.norm(plan[:: (PLANNED - 1) // 3, :, None] - sketch[:, None], axis=-1).min(1).max() < 0.01
+    assert np.linalg.norm(plan - plan[0], axis=-1).max() > 0.08
+
+
+def test_the_plan_of_an_episode_is_stored(made):
+    assert made["all"].plan.shape == (PLANNED, 16, 3)
 
 
 def test_an_instruction_names_utensil_and_holder(made):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from uma_train.data.reference import ReferenceSampling, comes_to_rest, corners, draw_reference
+from uma_train.data.reference import ReferenceSampling, comes_to_rest, corners, draw_reference, sketch_plan
 
 STOPS = np.array([[0.0, 0.0, 0.0], [0.2, 0.1, 0.1], [0.2, 0.1, 0.02], [0.0, 0.3, 0.02], [0.0, 0.3, 0.12]])
 """Of a tool: where it stood, over the beginning of its stroke, there, at the end, and raised when all is done."""
@@ -58,6 +58,32 @@ def test_corners_are_in_order_of_need_and_a_straight_way_has_none():
     assert np.array_equal(corners(straight[:1], 6), [0])
 
 
+def test_a_plan_is_told_instead_of_what_came_of_it():
+    """However the hand went astray, a reference from the plan shows the way that was meant."""
+    at = np.linspace(0, 3, 13)
+    plan = np.stack([np.interp(at, np.arange(4), STOPS[:4, i]) for i in range(3)], -1)[:, None] + np.random.default_rng(0).normal(0, 0.02, (6, 3))
+    plan[:, 5] = plan[0, 5]  # stays
+    config = ReferenceSampling(min_keypoints=3, max_keypoints=5, planned=1.0, pinned=0.0, noise_m=0.0)
+    counts = set()
+    for seed in range(30):
+        reference = draw_reference(stroke(), np.zeros((0, 3)), 0, "camera", config, np.random.default_rng(seed), plan=plan)
+        ways = np.array(reference.waypoints)
+        counts.add(ways.shape[1])
+        for way, phase in zip(ways, reference.phase, strict=True):
+            k = int(np.linalg.norm(plan[0] - way[0], axis=-1).argmin())
+            assert k != 5, "what stays tells nothing"
+            np.testing.assert_allclose(way, np.stack([np.interp(phase, at / 3, plan[:, k, i]) for i in range(3)], -1), atol=1e-9)
+    assert counts == {2, 3, 4, 5, 6}
+
+
+def test_pinned_points_join_a_plan_that_is_sketched():
+    still = np.arange(12.0).reshape(4, 3) / 8
+    config = ReferenceSampling(planned=1.0, pinned=1.0, noise_m=0.0)
+    drawn = sketch_plan(np.linspace(0, 1, 4)[:, None, None] * np.ones((4, 6, 3)), still, "camera", config, np.random.default_rng(0))
+    pinned = [way for way in drawn.waypoints if len(way) == 1]
+    assert 1 <= len(pinned) <= 3 and all((still == way[0]).all(1).any() for way in pinned)
+
+
 def test_what_still_moves_at_the_end_has_not_come_to_rest():
     tracks = stroke()
     assert 78 <= comes_to_rest(tracks) <= 81, "the bits do"
@@ -67,7 +93,7 @@ def test_what_still_moves_at_the_end_has_not_come_to_rest():
     assert comes_to_rest(np.repeat(tracks[:1], 20, 0)) == 0, "what never moves rests from the start"
 
 
-@pytest.mark.parametrize("name", ["to_the_end", "at_rest", "at_corners", "by_distance", "even_phase", "pinned"])
+@pytest.mark.parametrize("name", ["to_the_end", "at_rest", "at_corners", "by_distance", "even_phase", "pinned", "planned"])
 def test_a_share_outside_0_to_1_is_refused(name):
     with pytest.raises(ValueError, match=rf"sampling.{name} 1.5: must lie in \[0, 1\]"):
         ReferenceSampling(**{name: 1.5})

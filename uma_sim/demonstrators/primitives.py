@@ -188,7 +188,7 @@ class ClothMover:
         goal: which way; None for the scene's goal.
     """
 
-    near, low = 0.028, 0.016
+    near, low = 0.018, 0.016
     """Metres from the end of the way, aside and above, within which the gripper opens: as near as a policy comes, which would else hover there."""
 
     def __init__(self, goal: int | None = None) -> None:

@@ -24,11 +24,15 @@ if TYPE_CHECKING:
 EDGE = tuple((r, c) for r in range(ROWS) for c in range(COLUMNS) if r in (0, ROWS - 1) or c in (0, COLUMNS - 1))
 """(row, column) of the vertices on the edge."""
 
-FARTHEST = 2.15
-"""Longest way of an edge that is let go, in distances between the grasped point and the cloth's middle: 2 lays it on the edge that faces it."""
+FAR, FARTHEST = 1.7, 2.15
+"""Least of half of the ways, and longest way, of an edge that is let go, in distances between the grasped point and the cloth's middle: 2 lays it on the edge that faces it."""
 
 HELD_HEIGHT = 0.06, 0.13
 """Heights of the TCP at the end of a way that is not let go, metres: well above `folding.RELEASE_HEIGHT`, since nothing else in a reference tells the two apart."""
+
+
+LIFTED = 0.30
+"""How far from a point that is held up the cloth is lifted, about, metres."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,7 @@ def sample(seed: int) -> Scene:
     ways: list[Path] = []
     while len(ways) < 2:
         lets_go = bool(rng.uniform() < 0.6)
-        turn, reach = rng.uniform(-1.0, 1.0), rng.uniform(0.12, FARTHEST * middle if lets_go else 0.20)
+        turn, reach = rng.uniform(-1.0, 1.0), rng.uniform(FAR * middle if lets_go and rng.uniform() < 0.5 else 0.12, FARTHEST * middle if lets_go else 0.20)
         if lets_go:
             turn *= 0.5
         c, s = np.cos(turn), np.sin(turn)
@@ -174,8 +178,9 @@ def plan_reference(
     way = station.scene.ways[station.scene.goal if goal is None else goal]
     moves = way.spread(num_waypoints)[:, :3, 3] - way.poses[0, :3, 3]
     moves[:, 2] = np.maximum(moves[:, 2] - folding.RELEASE_HEIGHT + folding.GRASP_HEIGHT, 0.0)
-    # What lies farther from the point follows it less: a crude cloth, as a person would sketch it.
-    share = np.clip(1.0 - apart[chosen] / 0.30, 0.0, 1.0)
+    # What lies farther from the point follows it less: all that lies before the crease of a fold, which is half-way; a crude cloth, as a person would sketch it.
+    crease = 0.5 * float(np.linalg.norm(moves[-1, :2])) if way.lets_go else LIFTED
+    share = np.clip(1.0 - apart[chosen] / crease, 0.0, 1.0)
     T_cam_base = se3.invert(station.T_base_cam)
     rows = np.stack([se3.apply(T_cam_base, points[k] + a * moves) for k, a in zip(chosen, share, strict=True)])
     return reference.sketch(rows, points[near[::-1][:pinned]], station.T_base_cam, station.camera.frame, "cloth")

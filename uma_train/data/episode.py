@@ -54,9 +54,12 @@ MOVED_M = 0.01
 FRAME_FIELDS = {"xyz": np.int16, "rgb": np.uint8, "height": np.int16, "frame_step": np.int32}
 STEP_FIELDS = {"pose": np.float32, "gripper": np.float32, "target_pose": np.float32, "target_gripper": np.float32}
 TRACK_FIELDS = {"tracks": np.float32, "track_valid": np.bool_}
-OTHER_FIELDS = {"track_moving": np.bool_, "static": np.float32, "images": np.uint8, "image_frame": np.int32}
+OTHER_FIELDS = {"track_moving": np.bool_, "static": np.float32, "images": np.uint8, "image_frame": np.int32, "plan": np.float32}
 DTYPES: dict[str, type] = {**FRAME_FIELDS, **STEP_FIELDS, **TRACK_FIELDS, **OTHER_FIELDS}
 """Element type of every array."""
+
+OPTIONAL = ("plan",)
+"""What a file of this version may lack: it was added later."""
 
 
 class EpisodeError(ValueError):
@@ -81,6 +84,8 @@ class Episode:
         track_moving: ``(K,)`` bool, it moved more than `MOVED_M` over the episode. None = found from the tracks.
         images: ``(I, h, w, 3)`` uint8, the camera's whole image at any resolution. None = none.
         image_frame: ``(I,)`` int32, increasing: which of the F frames each image belongs to.
+        plan: ``(W, K, 3)`` float32 metres, how K keypoints of the first frame were meant to go, sketched before anything moved; waypoints evenly in phase. None = not
+            known (W = 0), as in real sources.
     """
 
     xyz: np.ndarray
@@ -98,6 +103,7 @@ class Episode:
     track_moving: np.ndarray | None = None
     images: np.ndarray | None = None
     image_frame: np.ndarray | None = None
+    plan: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         camera = self.meta.get("camera")
@@ -115,18 +121,20 @@ class Episode:
             object.__setattr__(self, "images", np.zeros((0, 1, 1, 3), np.uint8))
         if self.image_frame is None:
             object.__setattr__(self, "image_frame", np.zeros(0, np.int32))
+        if self.plan is None:
+            object.__setattr__(self, "plan", np.zeros((0, K, 3), np.float32))
         N, image = self.xyz.shape[1:2], self.images.shape[1:3]
         shapes = {
             **{"xyz": (F, *N, 3), "rgb": (F, *N, 3), "height": (F, *N), "frame_step": (F,)},
             **{"pose": (S, 4, 4), "gripper": (S,), "target_pose": (S, 4, 4), "target_gripper": (S,), "tracks": (S, K, 3), "track_valid": (S, K)},
-            **{"static": (len(self.static), 3), "images": (len(self.images), *image, 3), "image_frame": (len(self.images),)},
+            **{"static": (len(self.static), 3), "images": (len(self.images), *image, 3), "image_frame": (len(self.images),), "plan": (len(self.plan), K, 3)},
         }
         for name, shape in shapes.items():
             self._check(name, shape)
         if self.track_moving is None:
             object.__setattr__(self, "track_moving", moving_points(self.tracks, self.track_valid))
         self._check("track_moving", (K,))
-        for name in ("pose", "gripper", "target_pose", "target_gripper", "tracks", "static"):
+        for name in ("pose", "gripper", "target_pose", "target_gripper", "tracks", "static", "plan"):
             if not np.isfinite(getattr(self, name)).all():
                 raise EpisodeError(f"episode: {name} holds a value that is not finite")
         if self.frame_step.min() < 0 or self.frame_step.max() >= S:
@@ -195,7 +203,7 @@ def load_episode(path: str | Path) -> Episode:
             version = meta.get("format", 1)
             if version not in (1, FORMAT):
                 raise EpisodeError(f"format {version}: this program reads 1 to {FORMAT}")
-            needed = [f.name for f in fields(Episode) if f.name in DTYPES and (version == FORMAT or f.default is not None)]
+            needed = [f.name for f in fields(Episode) if f.name in DTYPES and (version == FORMAT or f.default is not None) and (f.name not in OPTIONAL or f.name in z.files)]
             episode = Episode(meta=meta, **{name: z[name] for name in needed})
             if episode.meta["camera"] is not None:
                 episode.camera  # noqa: B018  (that it can be made)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from uma.types import MAX_KEYPOINTS, ReferenceMotion
+from uma_train.data.episode import MOVED_M
 
 REST_M, REST_STEPS = 0.01, 6
 """A keypoint is at rest that stays within this of where it is at the end, metres, for at least so many steps."""
@@ -28,6 +29,9 @@ class ReferenceSampling:
             episode's time the object lies still.
         even_phase: share whose phases are the ranks, as of a person who gave none.
         pinned: share that also holds 1 to 3 static points of a second object.
+        planned: share, of those that begin with an episode that has a plan (`Episode.plan`), that are sketched from the plan instead of from what came of it.
+            Where the hand went astray and came back, the motion in hindsight shows that too, and a policy learns to go astray as it is told; a person
+            tells it the straight way, whatever will happen on it.
         noise_m: standard deviation of the waypoints' error, drawn up to this for each reference, metres.
     """
 
@@ -41,6 +45,7 @@ class ReferenceSampling:
     by_distance: float = 0.75
     even_phase: float = 0.7
     pinned: float = 0.15
+    planned: float = 0.0
     noise_m: float = 0.003
 
     def __post_init__(self) -> None:
@@ -48,7 +53,7 @@ class ReferenceSampling:
             low, high = getattr(self, f"min_{name}"), getattr(self, f"max_{name}")
             if not least <= low <= high <= most:
                 raise ValueError(f"sampling.min_{name} {low}, max_{name} {high}: must be {least} <= min <= max <= {most}")
-        for name in ("to_the_end", "at_rest", "at_corners", "by_distance", "even_phase", "pinned"):
+        for name in ("to_the_end", "at_rest", "at_corners", "by_distance", "even_phase", "pinned", "planned"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"sampling.{name} {getattr(self, name)}: must lie in [0, 1]")
 
@@ -62,6 +67,7 @@ def draw_reference(
     rng: np.random.Generator,
     is_valid: np.ndarray | None = None,
     is_moving: np.ndarray | None = None,
+    plan: np.ndarray | None = None,
 ) -> ReferenceMotion:
     """A sparse reference for the motion after step ``start``.
 
@@ -73,8 +79,11 @@ def draw_reference(
         frame: name of the frame of both.
         is_valid: ``(S, K)`` bool, where a track was seen; waypoints elsewhere are marked invalid. None = everywhere.
         is_moving: ``(K,)`` bool. None = all.
+        plan: ``(W, K, 3)`` metres, how some keypoints were meant to go from ``start`` on (`Episode.plan`). None, or none = not known.
     """
     S, K, _ = tracks.shape
+    if config.planned and plan is not None and len(plan) and rng.random() < config.planned:
+        return sketch_plan(plan, static, frame, config, rng)
     if rng.random() >= config.to_the_end:
         last = int(rng.integers(start, S))
     elif config.at_rest and rng.random() < config.at_rest:
@@ -110,13 +119,32 @@ def draw_reference(
     if is_valid is not None:
         seen = is_valid[start : last + 1][steps][:, keypoints].T
         valid = [v if v.any() else np.arange(n) == 0 for v in seen]
-    if len(static) and rng.random() < config.pinned:
-        most = min(len(static), MAX_KEYPOINTS - len(waypoints))
-        for q in rng.choice(len(static), min(most, int(rng.integers(1, 4))), replace=False):
-            waypoints.append(static[q : q + 1])
-            phases.append(np.zeros(1))
-            valid.append(np.ones(1, bool))
+    still = _pinned(static, MAX_KEYPOINTS - len(waypoints), config, rng)
+    waypoints += [still[q : q + 1] for q in range(len(still))]
+    phases += [np.zeros(1)] * len(still)
+    valid += [np.ones(1, bool)] * len(still)
     return ReferenceMotion(tuple(waypoints), tuple(phases), tuple(valid), frame)
+
+
+def sketch_plan(plan: np.ndarray, static: np.ndarray, frame: str, config: ReferenceSampling, rng: np.random.Generator) -> ReferenceMotion:
+    """A sparse reference from a plan ``(W, K, 3)``: some of its keypoints that move, at some even phases; the other arguments as `draw_reference`'s."""
+    pool = np.flatnonzero(np.linalg.norm(plan - plan[0], axis=-1).max(0) > MOVED_M)
+    pool = pool if len(pool) else np.arange(plan.shape[1])
+    keypoints = rng.choice(pool, min(len(pool), int(rng.integers(config.min_keypoints, config.max_keypoints + 1))), replace=False)
+    at = np.linspace(0, len(plan) - 1, int(rng.integers(config.min_waypoints, config.max_waypoints + 1)))
+    before = np.floor(at).astype(int).clip(0, max(len(plan) - 2, 0))
+    share = (at - before)[:, None, None]
+    way = (1 - share) * plan[before][:, keypoints] + share * plan[np.minimum(before + 1, len(plan) - 1)][:, keypoints]
+    way = way + rng.normal(0, config.noise_m * rng.random(), way.shape)
+    still = _pinned(static, MAX_KEYPOINTS - len(keypoints), config, rng)
+    return ReferenceMotion((*way.transpose(1, 0, 2), *still[:, None]), frame=frame)
+
+
+def _pinned(static: np.ndarray, most: int, config: ReferenceSampling, rng: np.random.Generator) -> np.ndarray:
+    """``(n, 3)`` points that stay: none or, in a share of the references, up to three of ``static``."""
+    if not len(static) or rng.random() >= config.pinned:
+        return static[:0]
+    return static[rng.choice(len(static), min(len(static), most, int(rng.integers(1, 4))), replace=False)]
 
 
 def corners(path: np.ndarray, most: int) -> np.ndarray:

@@ -3,7 +3,7 @@
 A packed folder holds, for every shard, one file ``00000.<field>.npy`` per field of `uma_train.data.store.ROWS` (plain arrays that any NumPy opens)
 and ``index.json``:
 
-* ``version``: 1; ``complete``: false while packing is under way or was interrupted
+* ``version``: 2 (1 had no plans); ``complete``: false while packing is under way or was interrupted
 * ``shards``: for each, field -> [dtype, shape]
 * ``episodes``: for each, in order: ``file`` [name, bytes, modification time in ns], ``shard``, ``rows`` (see `COUNTS`) and ``meta``
 
@@ -26,9 +26,9 @@ from uma.npyhead import npy_head
 from uma_train.data.episode import DTYPES, EpisodeError, list_episodes, load_episode
 from uma_train.data.store import COUNTS, ROWS, Store, concatenate, row_counts
 
-VERSION = 1
+VERSION = 2
 TAILS = {
-    "xyz": (0, 3), "rgb": (0, 3), "height": (0,), "pose": (4, 4), "target_pose": (4, 4), "tracks": (3,), "static": (3,), "images": (0, 0, 3),
+    "xyz": (0, 3), "rgb": (0, 3), "height": (0,), "pose": (4, 4), "target_pose": (4, 4), "tracks": (3,), "static": (3,), "plan": (3,), "images": (0, 0, 3),
 }  # fmt: skip
 """Shape of one row of each field; 0 = any length."""
 SHARD_BYTES = 256 * 2**20
@@ -47,7 +47,8 @@ def _identity(path: Path) -> list:
     return [path.name, stat.st_size, stat.st_mtime_ns]
 
 
-def _read_index(folder: Path) -> dict | None:
+def _read_index(folder: Path, older: bool = True) -> dict | None:
+    """None where there is none or, with ``older`` False, one of an earlier version."""
     path = folder / "index.json"
     if not path.exists():
         return None
@@ -58,6 +59,8 @@ def _read_index(folder: Path) -> dict | None:
         raise EpisodeError(f"{path}: not an index of packed episodes: {e}") from e
     except RecursionError as e:
         raise EpisodeError(f"{path}: not an index of packed episodes: nested too deep") from e
+    if not older and _is_count(version) and version < VERSION:
+        return None
     if version != VERSION:
         raise EpisodeError(f"{path}: version {version!r:.40}, this program reads {VERSION}; remove the folder to pack anew")
     _check_index(index, path)
@@ -111,7 +114,7 @@ def pack(folder: str | Path, out: str | Path, *, shard_bytes: int = SHARD_BYTES,
     with open(out / ".lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         files = [_identity(p) for p in paths]
-        index = _read_index(out) or {"episodes": []}
+        index = _read_index(out, older=False) or {"episodes": []}
         known = [e["file"] for e in index["episodes"]]
         if known == files and index["complete"]:
             return False

@@ -15,14 +15,14 @@ from uma_train.data.episode import DTYPES, FRAME_FIELDS, STEP_FIELDS, TRACK_FIEL
 
 Shard = dict[str, np.ndarray]
 
-COUNTS = ("frames", "steps", "tracks", "keypoints", "static", "images")
-"""Kinds of rows; ``tracks`` has steps x keypoints."""
+COUNTS = ("frames", "steps", "tracks", "keypoints", "static", "images", "plan")
+"""Kinds of rows; ``tracks`` has steps x keypoints, ``plan`` waypoints x keypoints."""
 
 ROWS: dict[str, str] = {
     **dict.fromkeys(FRAME_FIELDS, "frames"),
     **dict.fromkeys(STEP_FIELDS, "steps"),
     **dict.fromkeys(TRACK_FIELDS, "tracks"),
-    **{"track_moving": "keypoints", "static": "static", "images": "images", "image_frame": "images"},
+    **{"track_moving": "keypoints", "static": "static", "images": "images", "image_frame": "images", "plan": "plan"},
 }
 """What a row of each field is."""
 
@@ -30,7 +30,7 @@ ROWS: dict[str, str] = {
 def row_counts(episode: Episode) -> list[int]:
     """Rows of each kind of `COUNTS`."""
     S, K = episode.track_valid.shape
-    return [len(episode.xyz), S, S * K, K, len(episode.static), len(episode.images)]
+    return [len(episode.xyz), S, S * K, K, len(episode.static), len(episode.images), len(episode.plan) * K]
 
 
 def concatenate(episodes: Sequence[Episode]) -> Shard:
@@ -45,7 +45,7 @@ def concatenate(episodes: Sequence[Episode]) -> Shard:
         raise EpisodeError(f"episodes of one store differ: points per frame {sorted(points)}, image sizes {sorted(sizes)}; there must be one of each")
     empty = np.zeros((0, *(next(iter(sizes)) if sizes else (1, 1)), 3), np.uint8)
     images = [e.images for e in episodes if len(e.images)] or [empty]
-    flat = {"tracks": lambda e: e.tracks.reshape(-1, 3), "track_valid": lambda e: e.track_valid.reshape(-1)}
+    flat = {"tracks": lambda e: e.tracks.reshape(-1, 3), "track_valid": lambda e: e.track_valid.reshape(-1), "plan": lambda e: e.plan.reshape(-1, 3)}
     return {
         name: np.concatenate(images if name == "images" else [flat[name](e) if name in flat else getattr(e, name) for e in episodes]) for name in DTYPES
     }
@@ -56,7 +56,7 @@ class Store(Sequence[Episode]):
 
     Args:
         shards: the shards, in the episodes' order.
-        counts: ``(E, 6)`` rows of each episode by kind, see `COUNTS`.
+        counts: ``(E, 7)`` rows of each episode by kind, see `COUNTS`.
         shard_of: ``(E,)`` shard of each episode.
         metas: ``meta`` of each episode.
 
@@ -95,7 +95,7 @@ class Store(Sequence[Episode]):
         i = i % len(self)
         K = int(self.count["keypoints"][i])
         arrays = {name: self.rows(name, i) for name in DTYPES}
-        for name in TRACK_FIELDS:
+        for name in (*TRACK_FIELDS, "plan"):
             arrays[name] = arrays[name].reshape(-1, K, *arrays[name].shape[1:])
         return Episode(meta=self.metas[i], **{f.name: arrays[f.name] for f in fields(Episode) if f.name != "meta"})
 

@@ -176,7 +176,8 @@ class Windows:
         K = int(store.count["keypoints"][episode])
         tracks, is_valid = store.rows("tracks", episode).reshape(-1, K, 3), store.rows("track_valid", episode).reshape(-1, K)
         is_moving = store.rows("track_moving", episode)
-        reference = draw_reference(tracks, store.rows("static", episode), start, "camera", self.sampling, rng, is_valid, is_moving)
+        plan = store.rows("plan", episode).reshape(-1, K, 3) if initial == 0 else None
+        reference = draw_reference(tracks, store.rows("static", episode), start, "camera", self.sampling, rng, is_valid, is_moving, plan)
         keypoints = np.full((w, slots), -1)
         if slots:
             # Keypoints that were not seen now, or not in the initial observation that names them, come last.
