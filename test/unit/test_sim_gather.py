@@ -40,7 +40,7 @@ def test_scenes_are_reproducible_and_fair():
         assert not names & shapes.HELD_OUT and gatherings.sample(seed, held_out=True).tool.name in shapes.HELD_OUT
         assert 3 <= len(drawn.bits) <= 8
         a, b = drawn.ways
-        assert np.cos(a.heading - b.heading) < np.cos(gatherings.APART) + 1e-9 and 0.08 <= min(a.length, b.length) <= max(a.length, b.length) <= 0.18
+        assert np.cos(a.heading - b.heading) < np.cos(gatherings.APART) + 1e-9 and 0.08 <= min(a.length, b.length) <= max(a.length, b.length) <= gatherings.LONGEST
         for i, tray in enumerate(drawn.trays):
             trays += 1
             # The tool fits between the walls, and no bit lies in a tray or under its lip.

