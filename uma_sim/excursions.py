@@ -16,14 +16,11 @@ from uma_sim.demonstrator import STEP_M, STEP_RAD
 if TYPE_CHECKING:
     from uma_sim.station import Station
 
-FIRST = (HORIZON, 48)
-"""Control steps until a policy takes over: after a first chunk of the expert, before most have finished."""
+FIRST = (HORIZON, 80)
+"""Control steps until another than the expert acts: after a first chunk of the expert, before most have finished; in a stroke as well as before it."""
 
-WANDER_FIRST = (HORIZON, 80)
-"""Control steps until the hand wanders: in a stroke as well as before it."""
-
-LENGTH = (12, 60)
-"""Control steps that it acts: a fumbled grasp and what comes of it."""
+LENGTH = (12, 90)
+"""Control steps that a policy acts: a fumbled grasp and what comes of it, a whole stroke and what it leaves behind."""
 
 WANDER = (4, 14)
 """Control steps that the hand wanders: as far as a policy that is a little wrong gets in some chunks."""
@@ -46,15 +43,9 @@ class Excursions:
     _plan: list[tuple[np.ndarray, float]] = field(default_factory=list)
 
     @classmethod
-    def draw(
-        cls,
-        rng: np.random.Generator,
-        act: Callable[[Station, float], list[tuple[np.ndarray, float]]],
-        length: tuple[int, int] = LENGTH,
-        first: tuple[int, int] = FIRST,
-    ) -> Excursions:
-        """One stretch or two, each of ``length`` (least, most) steps, the first after ``first``, with at least two chunks of the expert between them."""
-        begin = int(rng.integers(first[0], first[1] + 1))
+    def draw(cls, rng: np.random.Generator, act: Callable[[Station, float], list[tuple[np.ndarray, float]]], length: tuple[int, int] = LENGTH) -> Excursions:
+        """One stretch or two, each of ``length`` (least, most) steps, with at least two chunks of the expert between them."""
+        begin = int(rng.integers(FIRST[0], FIRST[1] + 1))
         end = begin + int(rng.integers(length[0], length[1] + 1))
         stretches = [(begin, end)]
         if rng.random() < 0.5:

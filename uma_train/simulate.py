@@ -186,14 +186,14 @@ def has_actions(config: SimulateConfig, seed: int) -> bool:
 
 def excursions(config: SimulateConfig, seed: int, station: Station) -> tuple[Excursions | None, str]:
     """Where in the episode of a scene the expert does not act, and who does: "policy" or "wander"; None and "expert" where nobody else does."""
-    from uma_sim.excursions import WANDER, WANDER_FIRST, Excursions, wander
+    from uma_sim.excursions import WANDER, Excursions, wander
 
     rng = np.random.default_rng([seed, 13])
     if config.policy and rng.random() < config.policy_share:
         return Excursions.draw(rng, _driven(config, seed, station, rng)), "policy"
     rng = np.random.default_rng([seed, 15])
     if rng.random() < config.wander:
-        return Excursions.draw(rng, wander(rng), WANDER, WANDER_FIRST), "wander"
+        return Excursions.draw(rng, wander(rng), WANDER), "wander"
     return None, "expert"
 
 

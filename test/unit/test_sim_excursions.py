@@ -8,7 +8,7 @@ pytest.importorskip("mujoco")
 from uma.geometry import se3
 from uma.types import HORIZON, InputError
 from uma_sim.demonstrator import STEP_M
-from uma_sim.excursions import ASIDE_M, FIRST, LENGTH, UP_M, WANDER, WANDER_FIRST, Excursions, wander
+from uma_sim.excursions import ASIDE_M, FIRST, LENGTH, UP_M, WANDER, Excursions, wander
 from uma_sim.rollout import OBSERVE_EVERY, run_demonstration
 from uma_sim.scene import CAMERA_POSITION, CAMERA_TARGET, look_at
 from uma_sim.station import Station
@@ -62,8 +62,6 @@ def test_stretches_leave_room_for_whole_chunks_of_the_expert():
             assert first - before >= 2 * HORIZON and LENGTH[0] <= end - first <= LENGTH[1]
             before = end
         assert d.stretches[0][0] <= FIRST[1] and d.steps == sum(d.covers(i) for i in range(400))
-    late = [Excursions.draw(np.random.default_rng(i), lambda station, grip: [], WANDER, WANDER_FIRST) for i in range(300)]
-    assert max(d.stretches[0][0] for d in late) > FIRST[1] + 20 and max(end - first for d in late for first, end in d.stretches) == WANDER[1]
 
 
 @pytest.fixture(scope="module")
@@ -86,16 +84,16 @@ def test_a_checkpoint_acts_in_the_share_of_the_episodes_that_is_asked_for(bundle
     for name, changes in {"driven": {}, "again": {}, "not": {"policy_share": 0.0}}.items():
         config = SimulateConfig(task=TASK, out=str(tmp_path / name), preset="tiny", images="none", noise=0.0, mishaps=0.0, policy=str(bundle), camera="nominal", **{"policy_share": 1.0, **changes})
         (tmp_path / name).mkdir()
-        told = _job((config, 5))
+        told = _job((config, 6))
         assert (told["result"], told["driver"]) == ("kept", "expert" if name == "not" else "policy")
-        episodes[name] = load_episode(tmp_path / name / "0000005.npz")
+        episodes[name] = load_episode(tmp_path / name / "0000006.npz")
     driven, again, left_alone = episodes.values()
     assert driven.meta["excursions"] and not left_alone.meta["excursions"]
     assert all(np.array_equal(getattr(driven, n), getattr(again, n)) for n in ("xyz", "pose", "target_pose", "tracks"))
     first = driven.meta["excursions"][0][0]
     assert not np.allclose(driven.pose[first + 4], left_alone.pose[first + 4], atol=1e-3) and np.allclose(driven.pose[:first], left_alone.pose[:first], atol=1e-6)
     T = se3.invert(look_at(CAMERA_POSITION, CAMERA_TARGET)) @ np.array(driven.meta["T_base_cam"])
-    own = se3.invert(look_at(CAMERA_POSITION, CAMERA_TARGET)) @ Station(5, TASK, render=False).T_base_cam
+    own = se3.invert(look_at(CAMERA_POSITION, CAMERA_TARGET)) @ Station(6, TASK, render=False).T_base_cam
     assert 0 < np.linalg.norm(T[:3, 3]) < 0.03 < np.linalg.norm(own[:3, 3])
 
 
