@@ -110,7 +110,7 @@ def sample_tray(rng: np.random.Generator, lip: float, half_width: float) -> Tray
     """A random tray with its lip at ``lip``, ``half_width`` or up to 3 cm wider."""
     first = rng.uniform(0.005, 0.012)
     return Tray(
-        lip=lip, half_width=half_width + float(rng.uniform(0.0, 0.03)), depth=float(rng.uniform(0.08, 0.13)), floor=float(rng.uniform(0.0015, 0.003)),
+        lip=lip, half_width=half_width + float(rng.uniform(0.0, 0.03)), depth=float(rng.uniform(0.10, 0.13)), floor=float(rng.uniform(0.0015, 0.003)),
         slope=(float(first), float(first if rng.uniform() < 0.5 else rng.uniform(0.008, 0.020))), walls=float(rng.choice([0.0, rng.uniform(0.005, 0.016)])),
         back=float(rng.choice([0.0, rng.uniform(0.006, 0.030)])), color=(*(float(c) for c in rng.uniform(0.1, 0.95, 3)), 1.0),
     )  # fmt: skip

@@ -71,7 +71,7 @@ def sample(seed: int, held_out: bool = False) -> Scene:
     while True:
         middle = rng.uniform([0.43, -0.14], [0.57, 0.14])
         ways = _ways(rng, middle, radius, thick, has_trays)
-        trays = tuple(bits.sample_tray(rng, way.length - AHEAD - rng.uniform(0.022, 0.035), max(length, radius) + 0.012) for way in ways) if has_trays else ()
+        trays = tuple(bits.sample_tray(rng, way.length - AHEAD - rng.uniform(0.030, 0.050), max(length, radius) + 0.012) for way in ways) if has_trays else ()
         if trays and not _stand_apart(ways, trays, max(length, radius) + 0.015, radius + BEHIND + thick):
             continue
         ground = np.concatenate([middle[None], *(_ground(way, tray) for way, tray in zip(ways, trays, strict=False))])

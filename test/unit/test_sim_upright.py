@@ -9,7 +9,7 @@ from uma.geometry import se3
 from uma_sim import grasping
 from uma_sim.bits import Way
 from uma_sim.demonstrator import STEP_M, STEP_RAD
-from uma_sim.demonstrators.upright import STROKE_M, Stroke, step
+from uma_sim.demonstrators.upright import AT_END, RAISED, STROKE_M, Stroke, is_over, step
 
 TALL = 0.05
 """Height of the tool's middle over its edge, metres: the gripper holds it there."""
@@ -61,3 +61,38 @@ def test_the_label_does_not_jump_with_the_state():
     for name, values in {"x": np.arange(-0.09, 0.03, 0.001), "y": np.arange(-0.06, 0.06, 0.001), "height": np.arange(0, 0.08, 0.001), "off": np.arange(-1.2, 1.2, 0.01)}.items():
         moves = np.array([label(**({"x": -0.05} | {name: float(v)}))[:3] for v in values])
         assert np.linalg.norm(np.diff(moves, axis=0), axis=1).max() < 0.011, name
+
+
+def test_a_stroke_is_over_at_its_end_or_when_the_tool_is_raised():
+    stroke = Stroke(WAY, np.array([-0.06, 0.0]), np.array([0.14, 0.0]), REAR, 0.004, 0.001 + TALL)
+
+    def over(x: float, height: float) -> bool:
+        return is_over(grasping.top_down(0.0, np.array([*WAY.base(np.array([x, 0.0])), height + TALL])), stroke, height)
+
+    assert not over(0.14 - 2 * AT_END, 0.001) and over(0.14 - AT_END / 2, 0.001) and over(0.05, RAISED + 0.001) and not over(0.05, RAISED - 0.001)
+
+
+@pytest.mark.parametrize("name", ["sweeping", "primitives/gather"])
+def test_a_stroke_goes_to_the_end_that_the_reference_shows(name):
+    """All may be where it should be before that; a policy that learned to rise there, and errs by centimetres, would rise before."""
+    pytest.importorskip("franky_sim")
+    from uma_sim import demonstrators
+    from uma_sim.station import Station
+    from uma_sim.tasks import primitive_gather, sweeping
+
+    station = Station(2, name, render=False)
+    drawn, expert = station.scene, demonstrators.expert(name)
+    if name == "sweeping":
+        frame, height = drawn.pans[drawn.goal], sweeping.bristles_height
+        end = sweeping.stroke_ends(drawn.brush, frame, station.object.scraps()[:, :2])[1][0]
+    else:
+        frame, height = drawn.ways[drawn.goal], primitive_gather.tool_height
+        end = primitive_gather.stroke_ends(drawn, drawn.goal, station.object.bits()[:, :2])[1][0]
+    farthest = -1.0
+    for _ in range(station.task.max_steps):
+        station.act(*expert.act(station))
+        if height(station) < RAISED:
+            farthest = max(farthest, float(frame.local(station.object_pose()[:2, 3])[0]))
+        if station.task.outcome(station)[0] == "success":
+            break
+    assert station.task.outcome(station)[0] == "success" and abs(farthest - end) < 0.015

@@ -44,6 +44,7 @@ class Gatherer:
     def _stroke(station: Station, goal: int) -> Stroke:
         """Along the way at what is left; first, aslant, at one that has slipped far aside, until it is back on the way."""
         drawn, is_left = station.scene, ~primitive_gather.are_there(station, goal, DONE)
+        is_left |= not is_left.any()  # what is all there is pushed on to the end
         way, thick, z = drawn.ways[goal], (drawn.tool.blade or (0.0, 0.0))[1], primitive_gather.LOW + drawn.tool.half_height
         bits, astray = station.object.bits()[:, :2], np.flatnonzero(is_left & primitive_gather.are_astray(station, goal))
         if len(astray):
@@ -60,4 +61,6 @@ class Gatherer:
         if not station.grasped():
             return "approach"
         goal = station.scene.goal if self._goal is None else self._goal
-        return "leave" if primitive_gather.are_there(station, goal, DONE).all() else "sweep"
+        if not primitive_gather.are_there(station, goal, DONE).all():
+            return "sweep"
+        return "leave" if upright.is_over(station.object_pose(), self._stroke(station, goal), primitive_gather.tool_height(station)) else "sweep"

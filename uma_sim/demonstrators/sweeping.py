@@ -32,7 +32,9 @@ class Sweeper:
     def phase(self, station: Station) -> str:
         """The name of the rule in force, for people: "leave", "approach" or "sweep"."""
         index = station.scene.goal if self._goal is None else self._goal
-        if station.scene.pans[index].holds(station.object.scraps()).all():
+        if station.scene.pans[index].holds(station.object.scraps()).all() and (
+            not station.grasped() or upright.is_over(station.object_pose(), self._stroke(station, index), sweeping.bristles_height(station))
+        ):
             return "leave"
         return "sweep" if station.grasped() else "approach"
 
@@ -48,8 +50,14 @@ class Sweeper:
 
     @staticmethod
     def _sweep(station: Station, index: int) -> tuple[np.ndarray, float]:
-        brush, pan, scraps = station.scene.brush, station.scene.pans[index], station.object.scraps()
-        left = scraps[~pan.holds(scraps), :2]
-        begin, end = sweeping.stroke_ends(brush, pan, left)
-        stroke = Stroke(pan, begin, end, float(pan.local(left)[:, 0].min()), brush.half_thickness, sweeping.LOW + brush.drop)
+        stroke = Sweeper._stroke(station, index)
         return upright.step(station.ee_pose(), station.object_pose(), stroke, sweeping.bristles_height(station)), 1.0
+
+    @staticmethod
+    def _stroke(station: Station, index: int) -> Stroke:
+        """At what is left, or at all of it if nothing is."""
+        brush, pan, scraps = station.scene.brush, station.scene.pans[index], station.object.scraps()
+        is_left = ~pan.holds(scraps)
+        left = scraps[is_left | (not is_left.any()), :2]
+        begin, end = sweeping.stroke_ends(brush, pan, left)
+        return Stroke(pan, begin, end, float(pan.local(left)[:, 0].min()), brush.half_thickness, sweeping.LOW + brush.drop)

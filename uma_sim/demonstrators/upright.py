@@ -20,6 +20,10 @@ MARGIN, FAR = 0.022, 0.10
 """Metres between the tool's face and what is to be pushed, with which it comes down, and from which on it is carried rather than pushed from where it stands."""
 
 
+RAISED, AT_END = 0.02, 0.008
+"""Metres of a tool's edge over the table, and of its way to the end of a stroke, from which on a stroke is over."""
+
+
 class Frame(Protocol):
     """A frame on the table whose x axis points along the stroke, such as a `uma_sim.brushes.Dustpan`."""
 
@@ -90,6 +94,15 @@ def step(T: np.ndarray, T_tool: np.ndarray, stroke: Stroke, height: float) -> np
     target = se3.clip_step(T, goal, 1.0, STEP_RAD * max(ramp(height, 0.005, 0.03), 1.0 - ramp(angle, 0.4, 0.8)))
     target[:3, 3] = T[:3, 3] + push * pushed + (1 - push) * carried
     return target
+
+
+def is_over(T_tool: np.ndarray, stroke: Stroke, height: float) -> bool:
+    """Whether a stroke that has brought everything where it should be is over: at its end, as it was sketched, or the tool is raised already.
+
+    It goes to its end though all may be there before: an expert that rose some centimetres short of what the reference shows would teach a policy, which errs
+    by centimetres, to rise before all are there.
+    """
+    return height > RAISED or float(stroke.frame.local(T_tool[:2, 3])[0]) > float(stroke.end[0]) - AT_END
 
 
 def _toward(T_tool: np.ndarray, xy: np.ndarray, z: float, most: float, share: float = 1.0) -> np.ndarray:

@@ -25,7 +25,7 @@ SCRAPS = 6
 RADIUS = 0.030
 """Metres around the middle of the pile within which they lie."""
 
-PAST_LIP = 0.030
+PAST_LIP = 0.045
 """How far behind the lip the brush's face ends its stroke, metres."""
 
 BEHIND = 0.045
