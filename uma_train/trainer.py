@@ -47,11 +47,13 @@ class Drawable(Protocol):
 
 
 def started(config: TrainConfig) -> Uma:
-    """The model of the bundle `TrainConfig.init`, with the orientation features if they are asked for and it has none: they add nothing yet."""
+    """The model of the bundle `TrainConfig.init`, with the features of orientation and of heights that are asked for and that it lacks: they add nothing yet."""
     model = load_bundle(config.init).model
-    if not config.model.orientation or model.config.orientation:
+    had = model.config
+    asked = replace(had, orientation=had.orientation or config.model.orientation, heights=had.heights or config.model.heights)
+    if asked == had:
         return model
-    wider = Uma(replace(model.config, orientation=True), model.normalization)
+    wider = Uma(asked, model.normalization)
     wider.load_state_dict({**wider.state_dict(), **model.state_dict()})
     return wider
 

@@ -229,6 +229,7 @@ VARIANTS = {
     "both identities": dataclasses.replace(tiny(), keypoint_identity="both"),
     "history": dataclasses.replace(tiny(), history=3),
     "orientation": dataclasses.replace(tiny(), orientation=True),
+    "heights": dataclasses.replace(tiny(), heights=True),
     "image features": dataclasses.replace(tiny(), image=ImageConfig(kind="small", height=48, width=80, features=8)),
 }
 

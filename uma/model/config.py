@@ -129,6 +129,7 @@ class ModelConfig:
             relative to the end effector (without it the prototype's success fell from 78 to 15 %).
         orientation: whether the waypoints are also told how the keypoints near them have turned about their middle, and the end-effector token
             along which line a thing between the fingers lies (see `uma.model.orientation`). Not in the paper.
+        heights: whether the end-effector token and the waypoints are also told how high they are over the table (see `uma.model.heights`). Not in the paper.
         flow_time: distribution of the flow time in training: "uniform" or "beta" (more weight on noise).
         history: past steps that may be given, with measured poses and tracked points (paper Eq. 5: "recent history"); 0 = none.
         points: how images become points.
@@ -152,6 +153,7 @@ class ModelConfig:
     task_layers: int = 2
     proprioception: bool = True
     orientation: bool = False
+    heights: bool = False
     flow_time: str = "uniform"
     history: int = 0
     points: PointConfig = PointConfig()

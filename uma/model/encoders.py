@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from uma.model.attention import CrossAttention, SelfAttention
 from uma.model.config import ModelConfig
+from uma.model.heights import STATE_FEATURES, WAYPOINT_FEATURES, of_state, of_waypoints, table
 from uma.model.image import features_at, image_encoder
 from uma.model.inputs import Normalization
 from uma.model.orientation import AXIS_FEATURES, TURN_FEATURES, Addition, axis, turns
@@ -91,6 +92,8 @@ class ObservationEncoder(nn.Module):
             self.end_effector = mlp(10, config.width)
             if config.orientation:
                 self.fingers = Addition(AXIS_FEATURES, config.width)
+            if config.heights:
+                self.height = Addition(STATE_FEATURES, config.width)
 
     def forward(self, points: PointBatch, ee: EndEffectorBatch) -> Tensor:
         """``(B, G + 1, d)`` tokens, the last one the end effector (absent without proprioception)."""
@@ -111,6 +114,8 @@ class ObservationEncoder(nn.Module):
         token = self.end_effector(state)
         if self.config.orientation:
             token = token + self.fingers(axis(R[..., 0]))
+        if self.config.heights:
+            token = token + self.height(of_state(table(points.xyz, points.height), ee.pose))
         return torch.cat([tokens, known * token[:, None]], 1)
 
 
@@ -134,6 +139,7 @@ class TaskEncoder(nn.Module):
         self.waypoint = mlp(7, d)
         # Told at both ends, like the raw coordinates.
         self.turn = nn.ModuleList(Addition(TURN_FEATURES, d) for _ in range(2)) if config.orientation else None
+        self.height = nn.ModuleList(Addition(WAYPOINT_FEATURES, d) for _ in range(2)) if config.heights else None
         self.to_points = nn.ModuleList(CrossAttention(d, h) for _ in range(config.task_layers))
         self.among = nn.ModuleList(SelfAttention(d, h) for _ in range(config.task_layers))
         self.ffn = nn.ModuleList(mlp(d, d) for _ in range(config.task_layers))
@@ -164,6 +170,9 @@ class TaskEncoder(nn.Module):
         if self.turn is not None:
             turned = turns(reference.position, reference.start, reference.phase, reference.is_valid)
             z = z + self.turn[0](turned)
+        if self.height is not None:
+            high = of_waypoints(table(points.xyz, points.height), reference.position, reference.start)
+            z = z + self.height[0](high)
         norms = iter(self.norms)
         for to_points, among, ffn in zip(self.to_points, self.among, self.ffn, strict=True):
             z = z + to_points(next(norms)(z), to_points.keys_values(cloud))
@@ -172,5 +181,7 @@ class TaskEncoder(nn.Module):
         gathered = self.gather_in(torch.cat([self.gather_norm(z), raw], -1))
         if self.turn is not None:
             gathered = gathered + self.turn[1](turned)
+        if self.height is not None:
+            gathered = gathered + self.height[1](high)
         c = self.gather(self.queries.expand(len(z), -1, -1), self.gather.keys_values(gathered), reference.is_valid)
         return c + self.out(self.out_norm(c))

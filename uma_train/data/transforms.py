@@ -10,6 +10,7 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from uma.model.encoders import PointBatch
+from uma.model.heights import table
 from uma.model.inputs import Normalization
 from uma.model.uma import TokenGrid
 from uma.types import HORIZON
@@ -111,11 +112,7 @@ def _worn(points: PointBatch, config: Transforms, rngs: list[np.random.Generator
 
 def table_normal(points: PointBatch) -> Tensor:
     """``(B, 3)`` gradient of the height over the table, by least squares: heights are an affine function of the positions."""
-    x = points.xyz.double()
-    A = torch.cat([x, torch.ones_like(x[..., :1])], -1)
-    # The small ridge keeps clouds that lie in a plane or in one place solvable.
-    gram = A.transpose(1, 2) @ A + 1e-9 * torch.eye(4, dtype=torch.float64)
-    return torch.linalg.solve(gram, A.transpose(1, 2) @ points.height.double()[..., None])[:, :3, 0].float()
+    return table(points.xyz, points.height)[:, :3].float()
 
 
 def _recolored(points: PointBatch, config: Transforms, drawn: np.ndarray) -> PointBatch:
