@@ -1,8 +1,7 @@
-"""Episodes on disk, packed shards, windows and sources, on small data made here."""
+"""Episodes on disk, windows and sources, on small data made here."""
 
 import dataclasses
 import json
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -14,7 +13,6 @@ from uma.model.config import tiny
 from uma.model.inputs import Normalization, PointSet, decode_actions, encode_actions
 from uma.model.uma import Uma
 from uma.types import HORIZON, CameraModel
-from uma_train.data import shards
 from uma_train.data.episode import DTYPES, Episode, EpisodeError, load_episode, moving_points, placeholders, quantize, save_episode
 from uma_train.data.reference import ReferenceSampling, draw_reference
 from uma_train.data.sources import Mixture, Source, open_sources, parse_sources
@@ -143,96 +141,7 @@ def test_what_moves_is_found_where_it_was_seen():
     assert moving_points(tracks, valid).tolist() == [False, True, False, False]
 
 
-# ---- shards --------------------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """Seven episodes that differ in steps, tracks and images, and what they are."""
-    made = [episode(i, S=20 + 2 * i, K=5 + i, shots=i % 3) for i in range(7)]
-    for i, e in enumerate(made):
-        save_episode(tmp_path / f"{i}.npz", e)
-    return tmp_path, made
-
-
-def test_a_packed_folder_holds_the_same_episodes_in_shards_of_bounded_size(folder):
-    path, made = folder
-    store = shards.open_folder(path, shard_bytes=20_000)
-    assert len(store.shards) > 2 and len(store) == 7
-    assert all(same(a, b) for a, b in zip(store, made, strict=True))
-    assert isinstance(store.shards[0]["xyz"].base, np.memmap) and not store.shards[0]["xyz"].flags.writeable
-    assert all(same(a, b) for a, b in zip(Store.of(made), made, strict=True))
-
-
-def test_packing_goes_on_after_a_kill_and_behind_what_is_there(folder, monkeypatch):
-    path, made = folder
-    out = path / "packed"
-    write, calls = shards._write, []
-
-    def dies(p, save):
-        calls.append(p)
-        if len(calls) == 22:  # in the middle of the second shard
-            raise KeyboardInterrupt
-        write(p, save)
-
-    monkeypatch.setattr(shards, "_write", dies)
-    with pytest.raises(KeyboardInterrupt):
-        shards.pack(path, out, shard_bytes=20_000)
-    monkeypatch.setattr(shards, "_write", write)
-    with pytest.raises(EpisodeError, match="interrupted after"):
-        shards.open_shards(out)
-    first = (out / "00000.xyz.npy").stat().st_mtime_ns
-    assert shards.pack(path, out, shard_bytes=20_000)
-    assert (out / "00000.xyz.npy").stat().st_mtime_ns == first  # not made again
-    assert all(same(a, b) for a, b in zip(shards.open_shards(out), made, strict=True)) and not list(out.glob("*.part"))
-    assert not shards.pack(path, out)  # nothing to do
-    save_episode(path / "9.npz", episode(9))
-    assert shards.pack(path, out) and (out / "00000.xyz.npy").stat().st_mtime_ns == first
-    assert len(shards.open_shards(out)) == 8
-    save_episode(path / "0.npz", episode(50))  # changed: stale from the first on
-    (path / "9.npz").unlink()
-    assert shards.pack(path, out, shard_bytes=10**9)
-    store = shards.open_shards(out)
-    assert store[0].meta["seed"] == 50 and len(store) == 7 and len(list(out.glob("*.xyz.npy"))) == 1
-
-
-def test_of_several_processes_one_packs_and_the_others_find_it_done(folder):
-    path, made = folder
-    with ThreadPoolExecutor(3) as pool:
-        worked = list(pool.map(lambda _: shards.pack(path, path / "packed", shard_bytes=20_000), range(3)))
-    assert sorted(worked) == [False, False, True]
-    assert all(same(a, b) for a, b in zip(shards.open_shards(path / "packed"), made, strict=True))
-
-
-@pytest.mark.parametrize("how", ["cut", "gone", "other", "version", "rows"])
-def test_damaged_shards_are_refused_by_name(folder, how):
-    path, _ = folder
-    shards.pack(path, path / "packed")
-    file, index = path / "packed" / "00000.tracks.npy", path / "packed" / "index.json"
-    listed = json.loads(index.read_text())
-    if how == "cut":
-        file.write_bytes(file.read_bytes()[:-100])
-    elif how == "gone":
-        file.unlink()
-    elif how == "other":
-        np.save(file, np.load(file).astype(np.float64))
-    elif how == "version":
-        index.write_text(json.dumps(listed | {"version": 7}))
-    else:
-        listed["episodes"].pop()
-        index.write_text(json.dumps(listed))
-    with pytest.raises(EpisodeError, match="version 7" if how == "version" else "rows" if how == "rows" else "00000.tracks.npy"):
-        shards.open_shards(path / "packed")
-
-
-def test_what_an_earlier_version_packed_is_packed_anew(folder):
-    path, made = folder
-    shards.pack(path, path / "packed")
-    index = path / "packed" / "index.json"
-    index.write_text(json.dumps(json.loads(index.read_text()) | {"version": 1}))
-    with pytest.raises(EpisodeError, match="version 1, this program reads 2"):
-        shards.open_shards(path / "packed")
-    assert len(shards.open_folder(path)) == len(made) and json.loads(index.read_text())["version"] == 2
+# ---- windows -------------------------------------------------------------------------------------------------------------------
 
 
 def test_references_come_from_the_plan_where_there_is_one_and_the_task_begins_with_the_episode():
@@ -251,38 +160,6 @@ def test_references_come_from_the_plan_where_there_is_one_and_the_task_begins_wi
             mine = x[of == e]
             assert np.isin(mine[mine > 2], [planned]).all()
             assert (mine > 2).all() if first_is_initial else 0 < np.mean(mine > 2) < 0.6, "what begins later has no plan"
-
-
-def test_a_folder_that_cannot_be_written_says_what_to_do(folder, monkeypatch):
-    path, _ = folder
-
-    def refuse(*_):
-        raise PermissionError("read-only")
-
-    monkeypatch.setattr(shards, "_write", refuse)
-    with pytest.raises(EpisodeError, match="read-only.*uma pack"):
-        shards.open_folder(path)
-
-
-def test_episodes_of_different_clouds_cannot_be_packed_together(tmp_path):
-    save_episode(tmp_path / "a.npz", episode(0, N=48))
-    save_episode(tmp_path / "b.npz", episode(1, N=64))
-    with pytest.raises(EpisodeError, match=r"a.npz to b.npz: .*\[48, 64\]"):
-        shards.open_folder(tmp_path)
-
-
-# ---- windows -------------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("arguments", [{}, {"history": 3, "vary_keypoints": True}, {"with_image": True, "windows_per_task": 2}])
-def test_memory_and_shards_give_the_same_batch(folder, arguments):
-    path, made = folder
-    a = Windows(made).draw(12, 6, NORM, np.random.default_rng(3), **arguments)
-    for size in (20_000, 10**9):
-        shards.pack(path, path / str(size), shard_bytes=size)
-        assert_equal(a, Windows(shards.open_shards(path / str(size))).draw(12, 6, NORM, np.random.default_rng(3), **arguments))
-    other = Windows(made).draw(12, 6, NORM, np.random.default_rng(4), **arguments)
-    assert not torch.equal(a.points.xyz, other.points.xyz)
 
 
 def test_the_parts_of_a_batch_are_the_batch():

@@ -1,18 +1,12 @@
-"""Orientation features: what they say about turned keypoints and fingers, and that adding them to trained weights changes nothing at first."""
+"""Orientation features: what they say about turned keypoints and fingers."""
 
-import dataclasses
 
 import numpy as np
 import pytest
 import torch
 from scipy.spatial.transform import Rotation
-from test_model import inputs, run, scrambled
 
-from uma.checkpoint.bundle import Contract, save_bundle
-from uma.model.masks import pattern
 from uma.model.orientation import axis, turns
-from uma_train.config import ModelChoice, TrainConfig
-from uma_train.trainer import started
 
 
 def turned(degrees: float, *, beside: bool = False, shift: float = 0.3) -> torch.Tensor:
@@ -69,20 +63,3 @@ def test_a_line_has_no_sign():
     v = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
     assert torch.equal(axis(v), axis(-v))
     assert (axis(v) - axis(v.flip(0))).abs().max() > 0.1
-
-
-def test_a_trained_model_that_is_given_them_does_what_it_did_until_it_is_trained_on(tmp_path):
-    model = scrambled()
-    save_bundle(tmp_path / "plain", model, Contract(), training={}, card="")
-    config = TrainConfig(preset="tiny", init=str(tmp_path / "plain"), model=ModelChoice(orientation=True))
-    wider = started(config).eval()
-    assert wider.config == dataclasses.replace(model.config, orientation=True)
-    points, ee, reference, grid, noise = inputs()
-    mask = pattern(2, 17, 3, action_target=True, motion_target=True)
-    before, after = (run(m, points, ee, reference, grid, noise, mask)[0] for m in (model, wider))
-    assert torch.equal(before, after)
-    with torch.no_grad():
-        for addition in (wider.observation_encoder.fingers, wider.task_encoder.turn[0], wider.task_encoder.turn[1]):
-            addition[-1].weight.normal_(0, 0.3)
-            assert not torch.allclose(after, after := run(wider, points, ee, reference, grid, noise, mask)[0], atol=1e-5)
-    assert not started(dataclasses.replace(config, model=ModelChoice())).config.orientation

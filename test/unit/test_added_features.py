@@ -1,0 +1,41 @@
+"""Features that a trained model is given afterwards (`TrainConfig.init`) change nothing at first, and count once they are trained."""
+
+import dataclasses
+
+import pytest
+import torch
+from test_model import inputs, run, scrambled
+
+from uma.checkpoint.bundle import Contract, save_bundle
+from uma.model.masks import pattern
+from uma_train.config import ModelChoice, TrainConfig
+from uma_train.trainer import started
+
+ADDITIONS = {
+    "orientation": lambda m: (m.observation_encoder.fingers, *m.task_encoder.turn),
+    "heights": lambda m: (m.observation_encoder.height, *m.task_encoder.height),
+}
+
+
+@pytest.mark.parametrize("name", ADDITIONS)
+def test_a_trained_model_that_is_given_them_does_what_it_did_until_it_is_trained_on(name, tmp_path):
+    model = scrambled()
+    save_bundle(tmp_path / "plain", model, Contract(), training={}, card="")
+    config = TrainConfig(preset="tiny", init=str(tmp_path / "plain"), model=ModelChoice(**{name: True}))
+    wider = started(config).eval()
+    assert wider.config == dataclasses.replace(model.config, **{name: True})
+    points, ee, reference, grid, noise = inputs()
+    mask = pattern(2, 17, 3, action_target=True, motion_target=True)
+    before, after = (run(m, points, ee, reference, grid, noise, mask)[0] for m in (model, wider))
+    assert torch.equal(before, after)
+    with torch.no_grad():
+        for addition in ADDITIONS[name](wider):
+            addition[-1].weight.normal_(0, 0.3)
+            assert not torch.allclose(after, after := run(wider, points, ee, reference, grid, noise, mask)[0], atol=1e-5)
+    assert not getattr(started(dataclasses.replace(config, model=ModelChoice())).config, name)
+
+
+def test_what_a_model_has_is_kept_when_it_is_given_more(tmp_path):
+    save_bundle(tmp_path / "high", scrambled(dataclasses.replace(scrambled().config, heights=True)), Contract(), training={}, card="")
+    both = started(TrainConfig(preset="tiny", init=str(tmp_path / "high"), model=ModelChoice(orientation=True)))
+    assert both.config.heights and both.config.orientation
