@@ -40,7 +40,7 @@ class BenchmarkConfig:
         execute: control steps between two observations.
         delay: control steps that a chunk takes to compute; until then the last one goes on.
         prefix: leading actions of a chunk that are given to the model from the one before it, see `uma.policy.prefix`; 0 = none, the delay is what makes sense.
-        num_steps, num_samples: of the sampler.
+        num_steps, num_samples, agreeing: of the sampler, see `Policy`.
         keypoints, waypoints: of the reference motion.
         depth_noise: factor on the standard deviation of the camera's depth noise.
         camera_shift_mm, camera_turn_deg: how far the camera has moved since it was calibrated, in a direction and about an axis drawn for the scene.
@@ -60,7 +60,8 @@ class BenchmarkConfig:
     delay: int = 0
     prefix: int = 0
     num_steps: int = 8
-    num_samples: int = 4
+    num_samples: int = 8
+    agreeing: float = 0.5
     keypoints: int = 6
     waypoints: int = 4
     depth_noise: float = 1.0
@@ -83,6 +84,7 @@ class BenchmarkConfig:
             ("keypoints", 1, 16),
             ("waypoints", 2, 64),
             ("depth_noise", 0.0, 100.0),
+            ("agreeing", 0.01, 1.0),
             ("camera_shift_mm", 0.0, 500.0),
             ("camera_turn_deg", 0.0, 90.0),
         ):
@@ -152,7 +154,7 @@ def _actor(config: BenchmarkConfig, name: str, seed: int, station: Station, firs
     if name == "grasp_and_follow":
         script = GraspAndFollow(first, reference, station.ee_frame, executed=config.execute)
         return script.act
-    policy = policy_of(config.checkpoint, config.num_steps, config.num_samples)
+    policy = policy_of(config.checkpoint, config.num_steps, config.num_samples, config.agreeing)
     policy.seed = seed
     if name == "uma_other_task":
         other = Station(seed + 500_000, config.task)

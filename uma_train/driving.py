@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 
 @lru_cache(maxsize=1)
-def policy_of(checkpoint: str, num_steps: int = 8, num_samples: int = 1) -> Policy:
+def policy_of(checkpoint: str, num_steps: int = 8, num_samples: int = 1, agreeing: float = 0.5) -> Policy:
     """The policy of a bundle on one thread, loaded once a process."""
     from uma.policy import Policy
 
-    return Policy.load(checkpoint, num_steps=num_steps, num_samples=num_samples, threads=1)
+    return Policy.load(checkpoint, num_steps=num_steps, num_samples=num_samples, agreeing=agreeing, threads=1)
 
 
 def station_actions(chunk: ActionChunk, T_base_cam: np.ndarray) -> list[tuple[np.ndarray, float]]:

@@ -18,7 +18,7 @@ class SweepConfig:
     """What is changed, each thing from the same starting point.
 
     Attributes:
-        task, checkpoint, episodes, first_seed, execute, num_samples, max_steps, workers: as in `BenchmarkConfig`.
+        task, checkpoint, episodes, first_seed, execute, num_samples, agreeing, max_steps, workers: as in `BenchmarkConfig`.
         delays: control steps of 1/15 s between an observation and its chunk, each without and with as many actions given as a prefix.
         keypoints, waypoints: of the reference motion.
         depth_noise: factors on the standard deviation of the depth noise.
@@ -32,7 +32,8 @@ class SweepConfig:
     episodes: int = 50
     first_seed: int = 1_000_000
     execute: int = 4
-    num_samples: int = 4
+    num_samples: int = 8
+    agreeing: float = 0.5
     max_steps: int = 0
     workers: int = 2
     delays: tuple[int, ...] = (1, 2, 3, 4)
@@ -60,7 +61,7 @@ def points(config: SweepConfig) -> list[Point]:
     Raises:
         ValueError: a value is out of the benchmark's range.
     """
-    shared = ("task", "checkpoint", "episodes", "first_seed", "execute", "num_samples", "max_steps", "workers")
+    shared = ("task", "checkpoint", "episodes", "first_seed", "execute", "num_samples", "agreeing", "max_steps", "workers")
     start = BenchmarkConfig(policies=("uma",), **{name: getattr(config, name) for name in shared})
     found = [("starting point", "", {})]
     for delay in config.delays:

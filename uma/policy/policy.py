@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from uma.model import flow
 from uma.model.inputs import ACTION_DIM, decode_actions, encode_actions, point_set, reference_arrays
 from uma.model.masks import pattern
 from uma.model.uma import TokenGrid
+from uma.policy.agreement import closest
 from uma.policy.tensors import ee_batch, point_batch, reference_batch
 from uma.types import ActionChunk, InputError, MotionPrediction, Observation, Prediction, ReferenceMotion
 
@@ -57,23 +59,34 @@ class Policy:
         bundle: the checkpoint.
         seed: of the flow's starting noise.
         num_steps: steps of the flow.
-        num_samples: chunks drawn and averaged; the average is steadier than one draw near contact.
+        num_samples: chunks drawn.
+        agreeing: share of them that is averaged, at least one: those that lie closest together (`uma.policy.agreement`).
         method: "euler" or "heun", which evaluates the model twice a step.
     """
 
-    def __init__(self, bundle: Bundle, *, seed: int = 0, num_steps: int = 8, num_samples: int = 4, method: str = "euler"):
+    def __init__(self, bundle: Bundle, *, seed: int = 0, num_steps: int = 8, num_samples: int = 8, agreeing: float = 0.5, method: str = "euler"):
         if not 1 <= num_steps <= 200:
             raise InputError(f"num_steps: {num_steps}, must be 1 to 200")
         if not 1 <= num_samples <= 64:
             raise InputError(f"num_samples: {num_samples}, must be 1 to 64")
+        if not 0 < agreeing <= 1:
+            raise InputError(f"agreeing: {agreeing}, must be more than 0 and at most 1")
         if method not in flow.METHODS:
             raise InputError(f"method: {method!r}, must be one of {flow.METHODS}")
         self.bundle, self.model, self.contract = bundle, bundle.model, bundle.contract
-        self.seed, self.num_steps, self.num_samples, self.method = seed, num_steps, num_samples, method
+        self.seed, self.num_steps, self.num_samples, self.agreeing, self.method = seed, num_steps, num_samples, agreeing, method
 
     @classmethod
     def load(
-        cls, path: str | Path, *, seed: int = 0, num_steps: int = 8, num_samples: int = 4, method: str = "euler", threads: int | None = None
+        cls,
+        path: str | Path,
+        *,
+        seed: int = 0,
+        num_steps: int = 8,
+        num_samples: int = 8,
+        agreeing: float = 0.5,
+        method: str = "euler",
+        threads: int | None = None,
     ) -> Policy:
         """Load a bundle; ``threads`` sets torch's thread count for this process.
 
@@ -82,7 +95,7 @@ class Policy:
         """
         if threads:
             torch.set_num_threads(threads)
-        return cls(load_bundle(path), seed=seed, num_steps=num_steps, num_samples=num_samples, method=method)
+        return cls(load_bundle(path), seed=seed, num_steps=num_steps, num_samples=num_samples, agreeing=agreeing, method=method)
 
     @property
     def checkpoint_id(self) -> str:
@@ -175,8 +188,9 @@ class Policy:
         K = len(task.keypoints) if with_motion else 0
         given = [] if prefix is None else [prefix]
         action, motion, latency = self._run(observation, task, sequence, K, action_target=True, motion_target=True, given=given, history=history)
-        chunk = self._chunk(action[0].mean(0), observation, sequence, prefix)
-        return Prediction(chunk, self._motion(motion[0].mean(0), observation, task, sequence) if with_motion and K else None, latency)
+        kept = self._agreeing(action[0])
+        chunk = self._chunk(action[0][kept].mean(0), observation, sequence, prefix)
+        return Prediction(chunk, self._motion(motion[0][kept].mean(0), observation, task, sequence) if with_motion and K else None, latency)
 
     def predict_candidates(self, observation: Observation, task: Task, count: int, *, sequence: int = 0) -> list[ActionChunk]:
         """``count`` chunks drawn independently in control mode, in one batch.
@@ -223,7 +237,10 @@ class Policy:
         if points.shape != shape or not len(task.keypoints) or not np.isfinite(points).all():
             raise InputError(f"points: shape {points.shape}, must be finite and {shape} with at least one keypoint")
         action, _, _ = self._run(observation, task, sequence, shape[1], action_target=True, motion_target=False, points=points)
-        return self._chunk(action[0].mean(0), observation, sequence, None)
+        return self._chunk(action[0][self._agreeing(action[0])].mean(0), observation, sequence, None)
+
+    def _agreeing(self, action: np.ndarray) -> np.ndarray:
+        return closest(action, math.ceil(self.agreeing * len(action)))
 
     # -- the sampler ----------------------------------------------------------------------------------------------------------
 

@@ -49,7 +49,8 @@ class PolicySettings:
     checkpoint: str = setting("models/primitives-small", "folder of the checkpoint")
     seed: int = setting(0, "of the sampler's noise", 0, 2**31 - 1)
     num_steps: int = setting(8, "Euler steps of the flow", 1, 100)
-    num_samples: int = setting(4, "chunks that are sampled and averaged", 1, 32)
+    num_samples: int = setting(8, "chunks that are sampled", 1, 32)
+    agreeing: float = setting(0.5, "share of them that is averaged: those that lie closest together", 0.01, 1.0)
     threads: int = setting(1, "threads of torch", 1, 64)
     replan_steps: int = setting(4, "actions after which a new chunk is made", 1, 64, live=True)
     prefix: int = setting(0, "leading actions of a chunk that are taken from the chunk before it, because they will have been executed by the time this one is ready; 0 = none", 0, 15)
@@ -339,8 +340,9 @@ def load_policy(settings: PolicySettings) -> tuple[Any, Any]:
     """The checkpoint twice, over the same weights: one samples chunks, the other predicts what they cause."""
     from uma.policy import Policy
 
-    policy = Policy.load(find(settings.checkpoint), seed=settings.seed, num_steps=settings.num_steps, num_samples=settings.num_samples, threads=settings.threads)
-    return policy, Policy(policy.bundle, seed=settings.seed, num_steps=settings.motion_steps, num_samples=settings.motion_samples)
+    s = settings
+    policy = Policy.load(find(s.checkpoint), seed=s.seed, num_steps=s.num_steps, num_samples=s.num_samples, agreeing=s.agreeing, threads=s.threads)
+    return policy, Policy(policy.bundle, seed=s.seed, num_steps=s.motion_steps, num_samples=s.motion_samples)
 
 
 def main(load: Callable[[PolicySettings], tuple[Any, Any]] = load_policy) -> int:
