@@ -24,7 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from uma.policy import Policy
 from uma.types import HORIZON
 
-REGIMES = (("control, 1 sample", 1, False), ("control, mean of 4", 4, False), ("joint, 1 sample", 1, True))
+REGIMES = (("control, 1 sample", 1, False), ("control, 8 samples (default)", 8, False), ("joint, 1 sample", 1, True))
 
 
 def matmul_rate(size: int = 1024, repeats: int = 10) -> float:

@@ -17,10 +17,19 @@ if TYPE_CHECKING:
     from uma_sim.station import Station
 
 FIRST = (HORIZON, 80)
-"""Control steps until another than the expert acts: after a first chunk of the expert, before most have finished; in a stroke as well as before it."""
+"""Control steps until the hand wanders: after a first chunk of the expert, before most have finished; in a stroke as well as before it."""
 
-LENGTH = (12, 90)
+SOON = (HORIZON, 40)
+"""Control steps until a policy acts: early, since an expert left alone has finished after some 90, and what comes after an excursion is what the episode is for."""
+
+LENGTH = (8, 64)
 """Control steps that a policy acts: a fumbled grasp and what comes of it, a whole stroke and what it leaves behind."""
+
+MOST = 6
+"""Stretches of a policy in an episode: what it needs to be shown are ways out of where it gets itself, and of an expert that acts for long there is little but its own ways."""
+
+BETWEEN = (HORIZON + 4, HORIZON + 24)
+"""Control steps of the expert between two stretches: a few whole chunks."""
 
 WANDER = (4, 14)
 """Control steps that the hand wanders: as far as a policy that is a little wrong gets in some chunks."""
@@ -43,14 +52,12 @@ class Excursions:
     _plan: list[tuple[np.ndarray, float]] = field(default_factory=list)
 
     @classmethod
-    def draw(cls, rng: np.random.Generator, act: Callable[[Station, float], list[tuple[np.ndarray, float]]], length: tuple[int, int] = LENGTH) -> Excursions:
-        """One stretch or two, each of ``length`` (least, most) steps, with at least two chunks of the expert between them."""
-        begin = int(rng.integers(FIRST[0], FIRST[1] + 1))
-        end = begin + int(rng.integers(length[0], length[1] + 1))
-        stretches = [(begin, end)]
-        if rng.random() < 0.5:
-            begin = end + 2 * HORIZON + int(rng.integers(40))
+    def draw(cls, rng: np.random.Generator, act: Callable[[Station, float], list[tuple[np.ndarray, float]]], first: tuple[int, int] = SOON, length: tuple[int, int] = LENGTH, most: int = MOST) -> Excursions:
+        """One to ``most`` stretches, the first after ``first``, each of ``length`` (least, most) steps."""
+        begin, stretches = int(rng.integers(first[0], first[1] + 1)), []
+        for _ in range(int(rng.integers(1, most + 1))):
             stretches.append((begin, begin + int(rng.integers(length[0], length[1] + 1))))
+            begin = stretches[-1][1] + int(rng.integers(BETWEEN[0], BETWEEN[1] + 1))
         return cls(act, tuple(stretches))
 
     @property

@@ -57,7 +57,7 @@ class TrainConfig:
         ema: decay of the averaged weights, which are what is validated and shipped.
         keypoints: motion tokens a step in batches that have them, 1 to 16.
         scale_by_step: normalise the actions at each step of a chunk by their own spread (`Normalization.step_scale`).
-        eventful: share of the windows drawn among those whose chunk turns the hand (see `uma_train.data.events`). They are
+        eventful: share of the windows drawn among those whose chunk turns the hand or begins where an excursion led (see `uma_train.data.events`). They are
             rare, and what decides over success; 0 draws all windows evenly.
         vary_keypoints: draw 1 to ``keypoints`` real ones for every sample and pad the rest (paper A.3: K in [1, 16]).
         seed: of weights, batches and noise.

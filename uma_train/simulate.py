@@ -54,7 +54,7 @@ class SimulateConfig:
         without_actions: share of the episodes whose actions are left out. They stand in for sources that supervise motion alone; unlike in human video,
             the robot is still seen and measured.
         noise: largest scale of the execution noise, drawn from 0 for each episode; labels stay clean. 0 = none.
-        policy: bundle that acts for a stretch or two of some episodes, at times of an episode that are drawn; the expert goes on from where that led, and only its
+        policy: bundle that acts for up to six stretches of some episodes, at times of an episode that are drawn; the expert goes on from where that led, and only its
             chunks are kept (DAgger). Empty = none.
         policy_share: share of the episodes in which it may.
         wander: share of the others in which, likewise, the hand wanders off some centimetres with what it holds, and the expert brings it back.
@@ -186,14 +186,14 @@ def has_actions(config: SimulateConfig, seed: int) -> bool:
 
 def excursions(config: SimulateConfig, seed: int, station: Station) -> tuple[Excursions | None, str]:
     """Where in the episode of a scene the expert does not act, and who does: "policy" or "wander"; None and "expert" where nobody else does."""
-    from uma_sim.excursions import WANDER, Excursions, wander
+    from uma_sim.excursions import FIRST, WANDER, Excursions, wander
 
     rng = np.random.default_rng([seed, 13])
     if config.policy and rng.random() < config.policy_share:
         return Excursions.draw(rng, _driven(config, seed, station, rng)), "policy"
     rng = np.random.default_rng([seed, 15])
     if rng.random() < config.wander:
-        return Excursions.draw(rng, wander(rng), WANDER), "wander"
+        return Excursions.draw(rng, wander(rng), FIRST, WANDER, 2), "wander"
     return None, "expert"
 
 

@@ -37,6 +37,13 @@ def test_a_chunk_that_turns_the_hand_is_an_event_and_one_that_moves_the_fingers_
     assert not is_eventful(Store.of([e]), 0).any()
 
 
+def test_where_an_excursion_has_led_is_an_event_and_no_more_when_the_expert_has_gone_on_for_a_chunk():
+    e = turning(by=0.0)
+    e.meta["excursions"] = [[20, 41], [90, 100]]
+    events = np.flatnonzero(is_eventful(Store.of([e]), 0))
+    assert np.array_equal(e.frame_step[events], [*range(42, 57, 2), *range(100, 116, 2)])
+
+
 def drawn(windows: Windows, tasks: int = 400) -> np.ndarray:
     """``(tasks, 2)`` frames at which the windows of some tasks begin, counted in their episode."""
     seeds, _ = task_seeds(np.random.default_rng(1), tasks, (0, 1))

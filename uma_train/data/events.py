@@ -1,4 +1,4 @@
-"""Which windows show how to turn a thing: most of an episode's time the hand only moves."""
+"""Which windows show what is rare: how to turn a thing, as most of an episode's time the hand only moves, and how to go on from where another led the expert."""
 
 from __future__ import annotations
 
@@ -11,9 +11,13 @@ from uma_train.data.store import Store
 TURN_RAD = 0.25
 """A chunk that turns the hand further than this is an event."""
 
+WAY_BACK = HORIZON
+"""Control steps after an excursion within which a window is an event."""
+
 
 def is_eventful(store: Store, episode: int) -> np.ndarray:
-    """``(F,)`` bool: whether the chunk that begins at each frame turns the hand by more than `TURN_RAD`.
+    """``(F,)`` bool: whether the chunk that begins at each frame turns the hand by more than `TURN_RAD`, or the frame comes within `WAY_BACK` after a policy or a
+    wandering hand took the expert elsewhere.
 
     False everywhere in episodes without actions. It is a rule about what is commanded, not about what the chunk achieves. That the gripper moves is none:
     a model that saw those windows more often than they occur was wrong about the gripper in 10 % of the steps of all windows rather than in 6.5 %.
@@ -22,4 +26,6 @@ def is_eventful(store: Store, episode: int) -> np.ndarray:
     if not store.has_actions[episode]:
         return np.zeros(len(now), bool)
     pose, target = (store.rows(name, episode)[:, :3, :3].astype(np.float64) for name in ("pose", "target_pose"))
-    return se3.rotation_angle(pose[now], target[np.minimum(now + HORIZON - 1, len(pose) - 1)]) > TURN_RAD
+    turns = se3.rotation_angle(pose[now], target[np.minimum(now + HORIZON - 1, len(pose) - 1)]) > TURN_RAD
+    since = [(now >= end) & (now < end + WAY_BACK) for _, end in store.metas[episode].get("excursions", [])]
+    return np.logical_or.reduce([turns, *since])

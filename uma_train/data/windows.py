@@ -81,7 +81,7 @@ class Windows:
         first_is_initial: share of samples whose o_0 is the episode's first frame; the others start at a random earlier one.
         sampling: how references are drawn.
         members: which episodes of a store, by number. None = all.
-        eventful: share of windows that are drawn among those whose chunk turns the hand (`is_eventful`).
+        eventful: share of windows that are drawn among those that are rare (`is_eventful`).
 
     Attributes:
         episodes: the episodes windows are drawn from.
