@@ -84,16 +84,16 @@ def test_a_checkpoint_acts_in_the_share_of_the_episodes_that_is_asked_for(bundle
     for name, changes in {"driven": {}, "again": {}, "not": {"policy_share": 0.0}}.items():
         config = SimulateConfig(task=TASK, out=str(tmp_path / name), preset="tiny", images="none", noise=0.0, mishaps=0.0, policy=str(bundle), camera="nominal", **{"policy_share": 1.0, **changes})
         (tmp_path / name).mkdir()
-        told = _job((config, 6))
+        told = _job((config, 7))
         assert (told["result"], told["driver"]) == ("kept", "expert" if name == "not" else "policy")
-        episodes[name] = load_episode(tmp_path / name / "0000006.npz")
+        episodes[name] = load_episode(tmp_path / name / "0000007.npz")
     driven, again, left_alone = episodes.values()
     assert driven.meta["excursions"] and not left_alone.meta["excursions"]
     assert all(np.array_equal(getattr(driven, n), getattr(again, n)) for n in ("xyz", "pose", "target_pose", "tracks"))
     first = driven.meta["excursions"][0][0]
     assert not np.allclose(driven.pose[first + 4], left_alone.pose[first + 4], atol=1e-3) and np.allclose(driven.pose[:first], left_alone.pose[:first], atol=1e-6)
     T = se3.invert(look_at(CAMERA_POSITION, CAMERA_TARGET)) @ np.array(driven.meta["T_base_cam"])
-    own = se3.invert(look_at(CAMERA_POSITION, CAMERA_TARGET)) @ Station(6, TASK, render=False).T_base_cam
+    own = se3.invert(look_at(CAMERA_POSITION, CAMERA_TARGET)) @ Station(7, TASK, render=False).T_base_cam
     assert 0 < np.linalg.norm(T[:3, 3]) < 0.03 < np.linalg.norm(own[:3, 3])
 
 
