@@ -193,8 +193,8 @@ def test_a_replay_says_where_the_chunk_before_is_missing(tmp_path, checkpoint):
 
 
 def test_chunks_and_predicted_motion_are_sampled_as_each_is_told(checkpoint):
-    chunks, motions = load_policy(PolicySettings(checkpoint=str(checkpoint), num_steps=5, num_samples=3, motion_steps=2, motion_samples=4))
-    assert (chunks.num_steps, chunks.num_samples, motions.num_steps, motions.num_samples) == (5, 3, 2, 4)
+    chunks, motions = load_policy(PolicySettings(checkpoint=str(checkpoint), num_steps=5, num_samples=3, agreeing=0.7, motion_steps=2, motion_samples=4))
+    assert (chunks.num_steps, chunks.num_samples, chunks.agreeing, motions.num_steps, motions.num_samples) == (5, 3, 0.7, 2, 4)
 
 
 def test_more_than_a_chunk_is_refused_at_the_start(checkpoint):
