@@ -8,7 +8,7 @@ import numpy as np
 def closest(samples: np.ndarray, count: int) -> np.ndarray:
     """Indices of the sample in the densest place and of the ``count - 1`` nearest to it, the nearest first.
 
-    Where the policy is in doubt its samples fall into groups, such as pushing on and raising the tool: the mean of all lies between and does neither, a single
+    Where the policy is in doubt its samples may fall into groups, such as pushing on and raising the tool: the mean of all lies between and does neither, a single
     draw is as noisy as the model, and changes its mind with every chunk. The mean of the samples that lie closest together is steady and decided.
 
     Args:
