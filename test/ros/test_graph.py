@@ -49,9 +49,15 @@ EXPECTED = [
 @pytest.mark.parametrize("topic, kind, source, source_reliability, sink, sink_reliability", EXPECTED)
 def test_topics_types_and_quality_of_service(graph, topic, kind, source, source_reliability, sink, sink_reliability):
     node = graph.client.node
-    publishers = {i.node_name: i for i in node.get_publishers_info_by_topic(topic)}
-    subscribers = {i.node_name: i for i in node.get_subscriptions_info_by_topic(topic)}
-    assert source in publishers and sink in subscribers, (list(publishers), list(subscribers))
+    publishers, subscribers = {}, {}
+
+    def are_known() -> bool:
+        # Discovery tells a late comer of one endpoint after the other: that the graph moves does not say that all are known here.
+        publishers.update({i.node_name: i for i in node.get_publishers_info_by_topic(topic)})
+        subscribers.update({i.node_name: i for i in node.get_subscriptions_info_by_topic(topic)})
+        return source in publishers and sink in subscribers
+
+    graph.client.wait(are_known, 15.0, f"{source} and {sink} on {topic}")
     assert publishers[source].topic_type == subscribers[sink].topic_type == kind
     assert publishers[source].qos_profile.reliability == source_reliability
     assert subscribers[sink].qos_profile.reliability == sink_reliability
