@@ -46,32 +46,41 @@ EXPECTED = [
 ]
 
 
+def _end(graph, ends_of, topic, node):
+    """What discovery tells of a node's end of a topic. A late comer is told of one end after the other: that the graph moves does not say that all are known to it."""
+    known = {}
+
+    def is_known() -> bool:
+        known.update({i.node_name: i for i in ends_of(topic)})
+        return node in known
+
+    graph.client.wait(is_known, 15.0, f"{node} on {topic}")
+    return known[node]
+
+
+def publisher_of(graph, topic, node):
+    return _end(graph, graph.client.node.get_publishers_info_by_topic, topic, node)
+
+
+def subscriber_of(graph, topic, node):
+    return _end(graph, graph.client.node.get_subscriptions_info_by_topic, topic, node)
+
+
 @pytest.mark.parametrize("topic, kind, source, source_reliability, sink, sink_reliability", EXPECTED)
 def test_topics_types_and_quality_of_service(graph, topic, kind, source, source_reliability, sink, sink_reliability):
-    node = graph.client.node
-    publishers, subscribers = {}, {}
-
-    def are_known() -> bool:
-        # Discovery tells a late comer of one endpoint after the other: that the graph moves does not say that all are known here.
-        publishers.update({i.node_name: i for i in node.get_publishers_info_by_topic(topic)})
-        subscribers.update({i.node_name: i for i in node.get_subscriptions_info_by_topic(topic)})
-        return source in publishers and sink in subscribers
-
-    graph.client.wait(are_known, 15.0, f"{source} and {sink} on {topic}")
-    assert publishers[source].topic_type == subscribers[sink].topic_type == kind
-    assert publishers[source].qos_profile.reliability == source_reliability
-    assert subscribers[sink].qos_profile.reliability == sink_reliability
+    publisher, subscriber = publisher_of(graph, topic, source), subscriber_of(graph, topic, sink)
+    assert publisher.topic_type == subscriber.topic_type == kind
+    assert publisher.qos_profile.reliability == source_reliability
+    assert subscriber.qos_profile.reliability == sink_reliability
 
 
 @pytest.mark.parametrize("topic, node", [("/tf_static", "extrinsics"), (TOPICS.active_reference, "policy"), (TOPICS.configuration, "policy")])
 def test_what_late_comers_need_is_latched(graph, topic, node):
-    info = {i.node_name: i for i in graph.client.node.get_publishers_info_by_topic(topic)}[node]
-    assert info.qos_profile.durability == DurabilityPolicy.TRANSIENT_LOCAL
+    assert publisher_of(graph, topic, node).qos_profile.durability == DurabilityPolicy.TRANSIENT_LOCAL
 
 
 def test_the_task_is_heard_volatile_as_the_command_line_sends_it(graph):
-    info = {i.node_name: i for i in graph.client.node.get_subscriptions_info_by_topic(TOPICS.reference_motion)}["policy"]
-    assert info.qos_profile.durability == DurabilityPolicy.VOLATILE
+    assert subscriber_of(graph, TOPICS.reference_motion, "policy").qos_profile.durability == DurabilityPolicy.VOLATILE
 
 
 def test_services_and_actions(graph):
