@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import rclpy
 import yaml
+from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
@@ -43,21 +44,29 @@ class Watcher:
         self.reference: ReferenceMotion | None = None
         self.active: ReferenceMotion | None = None
         self.outcome: dict[str, Any] = {}
-        self.chunk: ActionChunk | None = None
+        self.latency_ms: dict[int, float] = {}  # of each chunk, by its number, as the policy tells it
+        self.chunk_age_ms: list[float] = []  # simulated time from a chunk's image until it is here in the base frame
         self.points: np.ndarray | None = None
         self.time = 0.0
         self.frames = StaticFrames()
         listen = self.node.create_subscription
-        listen(PolicyStatus, topics.status, lambda m: self.status.__setitem__(m.node, m), STATUS)
+        listen(PolicyStatus, topics.status, self._on_status, STATUS)
         listen(ReferenceMotion, topics.sim_reference, lambda m: setattr(self, "reference", m), LATCHED)
         listen(ReferenceMotion, topics.active_reference, lambda m: setattr(self, "active", m), LATCHED)
         listen(String, topics.sim_outcome, lambda m: setattr(self, "outcome", yaml.safe_load(m.data)), LATCHED)
-        listen(ActionChunk, topics.action_chunk_base, lambda m: setattr(self, "chunk", m), COMMAND)
+        listen(ActionChunk, topics.action_chunk_base, lambda m: self.chunk_age_ms.append(1e3 * (self._clock - seconds(m.header.stamp))), COMMAND)
+        listen(Clock, "/clock", lambda m: setattr(self, "_clock", seconds(m.clock)), 1)
         listen(PointCloud2, topics.sim_object, self._on_points, CAMERA_OUT)
         listen(TFMessage, "/tf_static", self.frames.add_message, LATCHED)
         self._task = self.node.create_publisher(ReferenceMotion, topics.reference_motion, TASK_IN)
         self._stop = self.node.create_client(Trigger, "/uma/stop")
         self._index: np.ndarray | None = None
+        self._clock = float("nan")
+
+    def _on_status(self, msg: PolicyStatus) -> None:
+        self.status[msg.node] = msg
+        if "total" in msg.stages:
+            self.latency_ms[msg.sequence] = msg.latency_ms[msg.stages.index("total")]
 
     def _on_points(self, msg: PointCloud2) -> None:
         self.points, self.time = np.frombuffer(msg.data, "<f4").reshape(-1, 3).astype(float), seconds(msg.header.stamp)
@@ -156,7 +165,7 @@ def drive(supervisor: Supervisor, watcher: Watcher, folder: Path, limit: float, 
     if watcher.active is None:
         raise StackError(watcher.status["policy"].refused)
     began = watcher.time
-    wait(lambda: watcher.chunk is not None, 10.0, "a chunk")
+    wait(lambda: bool(watcher.chunk_age_ms), 10.0, "a chunk")
     done_since = None
     deadline = time.monotonic() + 20 * limit
     while watcher.time - began < limit:

@@ -90,22 +90,6 @@ def result_to(name: str, opening: float, stalled: bool, reached: bool) -> Any:
     return kind(state=JointState(name=[GRIPPER_JOINT], position=[angle]), stalled=stalled, reached_goal=reached)
 
 
-class Hysteresis:
-    """Closes above one threshold and opens below a lower one; between them it stays as it is."""
-
-    def __init__(self, close_above: float, open_below: float) -> None:
-        self.close_above, self.open_below = close_above, open_below
-        self.closed: bool | None = None
-
-    def update(self, value: float) -> bool | None:
-        """The new command, True to close, if it changes; None if not."""
-        wanted = True if value > self.close_above else False if value < self.open_below else self.closed
-        if wanted is None or wanted == self.closed:
-            return None
-        self.closed = wanted
-        return wanted
-
-
 class GripperClient:
     """Sends goals to the gripper's action server without waiting for it.
 

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import rclpy
 from rich.console import Console
 from rich.progress import Progress
@@ -24,7 +25,7 @@ from uma_ros.supervisor import Supervisor
 
 
 def episode(options: Options, task: str, limit: float, folder: Path, command: Callable[[NodeSpec], list[str] | None]) -> dict:
-    """One scene on a graph of its own: verdict, reason, simulated seconds, chunk latency; verdict ``stack`` if a node did not work."""
+    """One scene on a graph of its own: verdict, reason, simulated seconds, latency of every chunk; verdict ``stack`` if a node did not work."""
     rclpy.init(signal_handler_options=rclpy.SignalHandlerOptions.NO)
     supervisor, watcher = Supervisor(folder / "log"), Watcher()
     trouble, elapsed = "", float("nan")
@@ -38,10 +39,9 @@ def episode(options: Options, task: str, limit: float, folder: Path, command: Ca
         supervisor.stop()
         watcher.node.destroy_node()
         rclpy.try_shutdown()
-    policy = watcher.status.get("policy")
-    latency = dict(zip(policy.stages, policy.latency_ms)).get("total") if policy else None
     verdict, reason = ("stack", trouble) if trouble else (watcher.outcome.get("verdict", "unknown"), watcher.outcome.get("reason", ""))
-    return {"seed": options.seed, "verdict": verdict, "reason": reason, "seconds": elapsed, "last_chunk_ms": latency}
+    latency = {"chunk_ms": list(watcher.latency_ms.values()), "chunk_age_ms": watcher.chunk_age_ms}
+    return {"seed": options.seed, "verdict": verdict, "reason": reason, "seconds": elapsed, **{k: [round(x, 1) for x in v] for k, v in latency.items()}}
 
 
 def main(argv: list[str], command: Callable[[NodeSpec], list[str] | None] = lambda spec: None) -> int:
@@ -85,6 +85,9 @@ def main(argv: list[str], command: Callable[[NodeSpec], list[str] | None] = lamb
     wins = sum(row["verdict"] == "success" for row in rows)
     low, high = wilson(wins, len(rows))
     print(f"{args.task} through the node graph: {wins}/{len(rows)} = {wins / max(len(rows), 1):.0%} ({low:.0%} to {high:.0%}); {dict(Counter(r['verdict'] for r in rows))}")
+    for key, what in (("chunk_ms", "a chunk took"), ("chunk_age_ms", "age of its image when it was heard in the base frame, simulated time")):
+        if values := [x for row in rows for x in row.get(key, [])]:
+            print(f"  {what}: p50 {np.percentile(values, 50):.0f} ms, p95 {np.percentile(values, 95):.0f} ms (of {len(values)})")
     for row in rows:
         if row["verdict"] != "success":
             print(f"  scene {row['seed']}: {row['verdict']}: {row['reason']}")

@@ -7,10 +7,12 @@ import math
 import multiprocessing
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import count, islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Console
@@ -18,6 +20,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from uma.intervals import wilson
+from uma.types import HORIZON, RATE_HZ
 from uma_train.film import Film, sheet
 
 if TYPE_CHECKING:
@@ -39,6 +42,8 @@ class BenchmarkConfig:
             ``demonstrator`` is the scripted expert on the true state.
         execute: control steps between two observations.
         delay: control steps that a chunk takes to compute; until then the last one goes on.
+        streamed_ms: above 0, chunks go through the controller's schedule and safety filter, see `Streamed`, and are there after so many simulated milliseconds; 0 = each
+            action is the station's target for a step.
         prefix: leading actions of a chunk that are given to the model from the one before it, see `uma.policy.prefix`; 0 = none, the delay is what makes sense.
         num_steps, num_samples, agreeing: of the sampler, see `Policy`.
         keypoints, waypoints: of the reference motion.
@@ -58,6 +63,7 @@ class BenchmarkConfig:
     policies: tuple[str, ...] = ("uma", "uma_zeroed", "uma_other_task", "hold_still", "grasp_and_follow")
     execute: int = 4
     delay: int = 0
+    streamed_ms: float = 0.0
     prefix: int = 0
     num_steps: int = 8
     num_samples: int = 8
@@ -78,6 +84,8 @@ class BenchmarkConfig:
             raise ValueError(f"policies: {sorted(unknown)[0]!r}, must be of {POLICIES}")
         if not 0 <= self.delay <= self.execute or self.execute + self.delay > 16:
             raise ValueError(f"execute {self.execute}, delay {self.delay}: delay must not be more, and both together at most 16")
+        if not 0 <= self.streamed_ms < 1e3 * self.execute / RATE_HZ or (self.streamed_ms and self.delay):
+            raise ValueError(f"streamed_ms {self.streamed_ms:g}, delay {self.delay}: must be below {1e3 * self.execute / RATE_HZ:.0f} ms for {self.execute} actions, with no delay beside it")
         if not 0 <= self.prefix <= 16 - self.execute:
             raise ValueError(f"prefix: {self.prefix}, must be 0 to {16 - self.execute}: a chunk before, of which {self.execute} are executed, has no more")
         for name, low, high in (
@@ -142,7 +150,7 @@ def _way_left(station: Station) -> Callable[[], float]:
 def _actor(config: BenchmarkConfig, name: str, seed: int, station: Station, first: Observation) -> Callable[[Observation, int], ActionChunk]:
     """What maps (observation, chunk number) to a chunk in the camera frame; ``first`` is o_0."""
     from uma.policy.prefix import committed
-    from uma.types import HORIZON, ActionChunk
+    from uma.types import ActionChunk
     from uma_sim.station import Station
     from uma_train.baselines.grasp_and_follow import GraspAndFollow
     from uma_train.driving import policy_of
@@ -186,53 +194,56 @@ def _displacement(config: BenchmarkConfig, seed: int) -> np.ndarray:
     return make_pose(turn.as_matrix(), 1e-3 * config.camera_shift_mm * way / np.linalg.norm(way))
 
 
+def _steps(config: BenchmarkConfig, station: Station, actor: Callable[[Observation, int], ActionChunk] | None, expert: Any) -> Iterator[Callable[[], None]]:
+    """The control steps of an episode, each to be called before the next is asked for; ``expert`` acts where there is no ``actor``. Without end."""
+    from uma.types import InputError
+    from uma_train.driving import Delayed, station_actions
+    from uma_train.streamed import Streamed
+
+    while actor is None:
+        yield partial(station.act, *expert.act(station))
+    streamed = Streamed(station, 1e-3 * config.streamed_ms) if config.streamed_ms else None
+    delayed, start, grip = Delayed(config.delay, config.execute), (station.ee_pose(), 0.0), 0.0
+    for number in count():
+        try:
+            chunk = actor(station.observe(), number)
+        except InputError:  # an image that shows no scene: as in the node, no chunk comes of it, and the arm is held
+            chunk = None
+        if streamed is not None:
+            if chunk is not None:
+                streamed.give(chunk)
+            yield from [streamed.step] * config.execute
+            continue
+        plan = [(station.ee_pose(), grip)] * HORIZON if chunk is None else station_actions(chunk, station.T_base_cam)
+        for T, grip in delayed.next(plan, start, station.time):
+            yield partial(station.act, T, grip)
+
+
 def run_episode(config: BenchmarkConfig, name: str, seed: int, film: Film | None = None) -> EpisodeResult:
     """One closed-loop episode, with ``film`` looking on."""
-    from uma.types import InputError
     from uma_sim import demonstrators
     from uma_sim.station import Station
-    from uma_train.driving import station_actions
 
     station = Station(seed, config.task, render=name != "demonstrator" or film is not None)
     station.depth_noise = config.depth_noise
     if config.camera_shift_mm or config.camera_turn_deg:
         station.displace_camera(_displacement(config, seed))
-    taken, mistaken, step = False, False, 0
+    taken, mistaken = False, False
     left = _way_left(station)
     verdict, reason, done_at = "in_progress", "", math.nan
     expert = demonstrators.expert(config.task)
     actor = None if name == "demonstrator" else _actor(config, name, seed, station, station.observe())
-    running: list[tuple[np.ndarray, float]] = [(station.ee_pose(), 0.0)] * config.delay
-    actions: list[tuple[np.ndarray, float]] = []
-    chunk = 0
-    last = config.max_steps or station.task.max_steps
-    while step < last:
-        if actor is None:
-            actions = [expert.act(station)]
-        else:
-            try:
-                answer = actor(station.observe(), chunk)
-                plan = station_actions(answer, station.T_base_cam)
-            except InputError:  # an image that shows no scene: as in the node, no chunk comes of it, and the arm is held
-                plan = [(station.ee_pose(), actions[-1][1] if actions else 0.0)] * 16
-            chunk += 1
-            # While a chunk is computed, ``delay`` more actions of the running one come due; the new one is joined at its time.
-            actions = running + plan[config.delay : config.execute]
-            running = plan[config.execute : config.execute + config.delay]
-        for T, g in actions:
-            if film is not None:
-                film.look(station, step)
-            station.act(T, g)
-            step += 1
-            taken |= station.task.taken(station)
-            mistaken |= station.holds_another()
-            if step % 4 == 0:
-                verdict, reason = station.task.outcome(station)
-                if verdict != "in_progress":
-                    done_at = station.time
-                    break
-        if verdict != "in_progress":
-            break
+    for step, act in enumerate(islice(_steps(config, station, actor, expert), config.max_steps or station.task.max_steps)):
+        if film is not None:
+            film.look(station, step)
+        act()
+        taken |= station.task.taken(station)
+        mistaken |= station.holds_another()
+        if (step + 1) % 4 == 0:
+            verdict, reason = station.task.outcome(station)
+            if verdict != "in_progress":
+                done_at = station.time
+                break
     if film is not None:
         film.look(station, 0)
     station.close()

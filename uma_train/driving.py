@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from uma.types import RATE_HZ
+
 if TYPE_CHECKING:
     from uma.policy import Policy
     from uma.types import ActionChunk
@@ -23,3 +25,29 @@ def policy_of(checkpoint: str, num_steps: int = 8, num_samples: int = 8, agreein
 def station_actions(chunk: ActionChunk, T_base_cam: np.ndarray) -> list[tuple[np.ndarray, float]]:
     """What `Station.act` takes for each action of a chunk in the camera frame: ``(4, 4)`` T_base_ee and gripper, 0 or 1."""
     return [(T_base_cam @ T, float(g > 0.5)) for T, g in zip(chunk.poses, chunk.gripper, strict=True)]
+
+
+class Delayed:
+    """Which actions are executed where a chunk takes ``delay`` control steps to compute: until it is there the one before goes on, and it is joined at its time.
+
+    Args:
+        delay, execute: control steps, the delay not more than what is executed between two observations, both together within a chunk.
+    """
+
+    def __init__(self, delay: int, execute: int) -> None:
+        self._delay, self._execute = delay, execute
+        self._running: list[tuple[np.ndarray, float]] = []
+        self._asked = -np.inf
+
+    def next(self, plan: list[tuple[np.ndarray, float]], here: tuple[np.ndarray, float], time: float) -> list[tuple[np.ndarray, float]]:
+        """The ``execute`` actions from an observation on.
+
+        Args:
+            plan: the actions of the chunk that answers it, as `station_actions` gives them.
+            here: the pose and gripper that are held where no chunk is running: at the beginning, and after something else acted.
+            time: of the observation, simulated seconds.
+        """
+        follows = time - self._asked < (self._execute + 0.5) / RATE_HZ
+        before = self._running if follows else [here] * self._delay
+        self._running, self._asked = plan[self._execute : self._execute + self._delay], time
+        return before + plan[self._delay : self._execute]

@@ -57,6 +57,7 @@ class SimulateConfig:
         policy: bundle that acts for up to six stretches of some episodes, at times of an episode that are drawn; the expert goes on from where that led, and only its
             chunks are kept (DAgger). Empty = none.
         policy_share: share of the episodes in which it may.
+        policy_delay: control steps that its chunks take to compute, drawn from 0 to this for each episode: what it gets into when it acts on what it saw a while ago.
         wander: share of the others in which, likewise, the hand wanders off some centimetres with what it holds, and the expert brings it back.
         camera: "scene", where each scene has its own (the primitives': on either side, anywhere about the workspace), or "nominal", near the benchmark's
             and the station's: for a policy that acts in that frame alone, and a training too short to learn to act in any.
@@ -78,6 +79,7 @@ class SimulateConfig:
     mishaps: float = 0.25
     policy: str = ""
     policy_share: float = 0.5
+    policy_delay: int = 0
     wander: float = 0.0
     camera: Literal["scene", "nominal"] = "scene"
     record: bool = True
@@ -90,6 +92,8 @@ class SimulateConfig:
         for name, most in (("without_actions", 1.0), ("mishaps", 1.0), ("policy_share", 1.0), ("wander", 1.0), ("noise", 4.0)):
             if not 0 <= getattr(self, name) <= most:
                 raise ValueError(f"{name} {getattr(self, name)}: must lie in [0, {most:g}]")
+        if not 0 <= self.policy_delay <= EXECUTED:
+            raise ValueError(f"policy_delay {self.policy_delay}: must lie in [0, {EXECUTED}]")
         if min(self.image_width, self.image_height) < 1:
             raise ValueError(f"image_width {self.image_width}, image_height {self.image_height}: both must be >= 1")
         if self.preset not in PRESETS:
@@ -199,16 +203,17 @@ def excursions(config: SimulateConfig, seed: int, station: Station) -> tuple[Exc
 
 def _driven(config: SimulateConfig, seed: int, station: Station, rng: np.random.Generator) -> Callable[[Station, float], list[tuple[np.ndarray, float]]]:
     """What asks the policy."""
-    from uma_train.driving import policy_of, station_actions
+    from uma_train.driving import Delayed, policy_of, station_actions
 
     policy = policy_of(config.policy)
     policy.seed = seed
     reference = station.task.plan_reference(station, rng, int(rng.integers(3, 9)), int(rng.integers(2, 7)))
     task = policy.encode_task(station.observe(), reference)
+    delayed = Delayed(int(np.random.default_rng([seed, 16]).integers(0, config.policy_delay + 1)), EXECUTED)
 
     def act(station: Station, grip: float) -> list[tuple[np.ndarray, float]]:
         chunk = policy.predict(station.observe(), task, sequence=round(station.time * RATE_HZ)).chunk
-        return station_actions(chunk, station.T_base_cam)[:EXECUTED]
+        return delayed.next(station_actions(chunk, station.T_base_cam), (station.ee_pose(), grip), station.time)
 
     return act
 
@@ -263,10 +268,10 @@ def _job(args: tuple[SimulateConfig, int]) -> dict:
     return told(run["mishap"], "kept")
 
 
-SAME = ("task", "preset", "images", "image_width", "image_height", "without_actions", "noise", "mishaps", "policy", "policy_share", "wander", "camera", "record")
+SAME = ("task", "preset", "images", "image_width", "image_height", "without_actions", "noise", "mishaps", "policy", "policy_share", "policy_delay", "wander", "camera", "record")
 """Settings that all episodes of a folder share."""
 
-FIRST = {"task": "insertion", "record": True, "noise": 1.6, "mishaps": 0.25, "policy": "", "policy_share": 0.5, "wander": 0.0, "camera": "scene"}
+FIRST = {"task": "insertion", "record": True, "noise": 1.6, "mishaps": 0.25, "policy": "", "policy_share": 0.5, "policy_delay": 0, "wander": 0.0, "camera": "scene"}
 """What a card that does not say it means: sets made before there was a choice."""
 
 

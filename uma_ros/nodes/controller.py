@@ -15,6 +15,7 @@ from tf2_msgs.msg import TFMessage
 from uma.control.cadence import Cadence
 from uma.control.departure import departure
 from uma.control.gate import MODES, Gate
+from uma.control.hysteresis import Hysteresis
 from uma.control.reach import Arm
 from uma.control.safety import SafetyFilter, SafetySettings
 from uma.control.schedule import Schedule
@@ -25,7 +26,7 @@ from uma.geometry.se3 import invert
 from uma.types import RATE_HZ, InputError, ReferenceMotion
 from uma_ros.convert import arm_joints_from, chunk_from, gripper_from, motion_from, nanoseconds, pose_to, reference_from
 from uma_ros.frames import StaticFrames
-from uma_ros.gripper import ACTIONS, GripperClient, Hysteresis
+from uma_ros.gripper import ACTIONS, GripperClient
 from uma_ros.inputs import check_age, check_state_pose
 from uma_ros.managed import INACTIVE
 from uma_ros.msg import ActionChunk, MotionPrediction

@@ -1,0 +1,84 @@
+"""What is executed of a chunk while the next is computed, step by step and through the controller's schedule and filter."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("mujoco")
+
+from uma.control.hysteresis import Hysteresis
+from uma.control.safety import SafetySettings
+from uma.geometry import se3
+from uma.types import HORIZON, RATE_HZ, ActionChunk
+from uma_sim.station import Station
+from uma_train.benchmark import BenchmarkConfig
+from uma_train.driving import Delayed
+from uma_train.simulate import SimulateConfig
+from uma_train.streamed import Streamed
+
+
+def plan(first: int) -> list[tuple[int, float]]:
+    return [(first + i, 0.0) for i in range(HORIZON)]
+
+
+def test_the_chunk_before_goes_on_until_the_next_is_there():
+    delayed, here = Delayed(3, 4), (-1, 0.0)
+    executed = [p for n in range(3) for p, _ in delayed.next(plan(100 * n), here, 4 * n / RATE_HZ)]
+    assert executed == [-1, -1, -1, 3, 4, 5, 6, 103, 104, 105, 106, 203]
+    # What ran before something else acted is no longer what the arm is on.
+    assert [p for p, _ in delayed.next(plan(300), here, 30 / RATE_HZ)] == [-1, -1, -1, 303]
+    assert [p for p, _ in Delayed(0, 4).next(plan(0), here, 0.0)] == [0, 1, 2, 3]
+
+
+def test_the_gripper_changes_only_beyond_the_thresholds():
+    hysteresis = Hysteresis(0.6, 0.4)
+    assert [hysteresis.update(v) for v in (0.5, 0.61, 0.9, 0.5, 0.41, 0.39, 0.2, 0.59, 0.7)] == [None, True, None, None, None, False, None, None, True]
+
+
+@pytest.fixture
+def station():
+    made = Station(3, "insertion", render=False)
+    yield made
+    made.close()
+
+
+def moved(station: Station, metres: float, gripper: float) -> ActionChunk:
+    """Sideways, evenly over the whole chunk, in the camera frame."""
+    T = np.repeat(station.ee_pose()[None], HORIZON, 0)
+    T[:, 1, 3] += np.linspace(0, metres, HORIZON + 1)[1:]
+    return ActionChunk(se3.invert(station.T_base_cam) @ T, np.full(HORIZON, gripper), station.time, station.camera.frame, station.ee_frame)
+
+
+def test_a_chunk_is_followed_once_it_is_there_and_joined_at_its_time(station):
+    streamed, start = Streamed(station, 0.2), station.ee_pose()
+    streamed.give(moved(station, 0.16, 0.55))
+    for _ in range(3):  # 0.2 s
+        streamed.step()
+    assert np.linalg.norm(station.ee_pose()[:3, 3] - start[:3, 3]) < 1e-3
+    streamed.step()
+    assert streamed._schedule.target(station.time).index >= 3, "actions that are late by then are not made up for one by one"
+    for _ in range(HORIZON + 5):
+        streamed.step()
+    assert np.allclose(station.ee_pose()[:3, 3] - start[:3, 3], [0, 0.16, 0], atol=4e-3)
+    assert station.gripper_position() < 0.05, "0.55 is below the threshold for closing"
+    assert abs(station.time - (HORIZON + 9) / RATE_HZ) < 0.011, "its ticks are no whole share of a step, but nothing is lost"
+
+
+def test_what_the_filter_does_not_pass_is_not_executed(station):
+    streamed, limits = Streamed(station, 0.0, blend_s=0.0), SafetySettings()
+    streamed.give(moved(station, 1.6, 1.0))
+    speeds, before = [], None
+    for _ in range(HORIZON):
+        streamed.step()
+        here = station._target[:3, 3]
+        speeds += [] if before is None else [np.linalg.norm(here - before) * RATE_HZ]
+        before = here.copy()
+        assert limits.workspace_min[1] - 1e-6 <= here[1] <= limits.workspace_max[1] + 1e-6
+    assert 0.3 < max(speeds) < limits.max_step_m * RATE_HZ + 1e-6
+
+
+def test_delays_that_make_no_sense_are_refused():
+    for changes, text in (({"streamed_ms": 267.0}, "streamed_ms 267"), ({"streamed_ms": 100.0, "delay": 2}, "delay 2"), ({"streamed_ms": -1.0}, "streamed_ms -1")):
+        with pytest.raises(ValueError, match=text):
+            BenchmarkConfig(**changes)
+    with pytest.raises(ValueError, match="policy_delay 5"):
+        SimulateConfig(policy_delay=5)
