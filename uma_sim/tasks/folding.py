@@ -116,15 +116,32 @@ def folded_side(station: Station) -> int | None:
     The fold angle is within `TOLERANCE` of 180 degrees, neither half is crumpled to less than 55 % of its length, the carried edge has moved by more than half of
     the cloth and the other one by less than a quarter.
     """
-    vertices, flat = station.object.vertices(), flat_vertices(station.scene)
-    length = 2 * station.scene.cloth.half_size[1]
-    if abs(np.pi - fold_angle(vertices)) > TOLERANCE or spread(vertices, length / 2) < 0.55:
+    vertices, half_length = station.object.vertices(), station.scene.cloth.half_size[1]
+    if abs(np.pi - fold_angle(vertices)) > TOLERANCE or spread(vertices, half_length) < 0.55:
         return None
-    moved = [float(np.linalg.norm(vertices[row, :, :2].mean(0) - flat[row].mean(0))) for row in (0, ROWS - 1)]
+    moved = _moved(station)
     for goal in (0, 1):
-        if moved[goal] > length / 2 and moved[1 - goal] < length / 4:
+        if moved[goal] > 0.5 and moved[1 - goal] < 0.25:
             return goal
     return None
+
+
+def _moved(station: Station) -> tuple[float, float]:
+    """How far each edge has come, in lengths of the cloth."""
+    vertices, flat = station.object.vertices(), flat_vertices(station.scene)
+    a, b = (float(np.linalg.norm(vertices[row, :, :2].mean(0) - flat[row].mean(0))) / (2 * station.scene.cloth.half_size[1]) for row in (0, ROWS - 1))
+    return a, b
+
+
+def _not_folded(station: Station) -> str:
+    """What a cloth that shows no goal shows, for people: its fold angle, and what else is amiss where that is right."""
+    vertices = station.object.vertices()
+    angle = fold_angle(vertices)
+    text = f"folded by {np.degrees(angle):.0f} degrees"
+    if abs(np.pi - angle) > TOLERANCE:
+        return text
+    kept = spread(vertices, station.scene.cloth.half_size[1])
+    return f"{text}, but a half keeps {kept:.2f} of its length" if kept < 0.55 else "{}, but the edges came {:.2f} and {:.2f} of its length".format(text, *_moved(station))
 
 
 def outcome(station: Station) -> tuple[str, str]:
@@ -137,7 +154,7 @@ def outcome(station: Station) -> tuple[str, str]:
     if station.object.is_held():
         return "in_progress", "held"
     if side is None:
-        return "in_progress", f"folded by {np.degrees(fold_angle(station.object.vertices())):.0f} degrees"
+        return "in_progress", _not_folded(station)
     if station.gripper_position() > 0.3 or station.tcp_to_object() < 0.05:
         return "in_progress", "folded, not yet let go"
     if station.object_speed() > 0.03:
