@@ -19,7 +19,7 @@ class ModelChoice:
         reading: of the block order: A, B, C, or the ablation "dense".
         separate_layers: of the ablation "separate heads".
         keypoint_identity, history, task_tokens: as there; ``task_tokens`` 0 = the preset's.
-        orientation, heights: as there. A run from the weights of a model without one (``init``) adds it: what it adds begins at zero.
+        orientation, heights, fusion_layers: as there. A run from the weights of a model without one (``init``) adds it: what it adds begins at zero.
         image, language: image features at the points, and the language encoder.
     """
 
@@ -30,6 +30,7 @@ class ModelChoice:
     task_tokens: int = 0
     orientation: bool = False
     heights: bool = False
+    fusion_layers: int = 0
     image: ImageConfig = ImageConfig()
     language: LanguageConfig = LanguageConfig()
 
@@ -135,6 +136,6 @@ class TrainConfig:
         m = self.model
         config = reading(PRESETS[self.preset](), m.reading)
         return replace(
-            config, separate_layers=m.separate_layers, keypoint_identity=m.keypoint_identity, history=m.history, orientation=m.orientation, heights=m.heights,
+            config, separate_layers=m.separate_layers, keypoint_identity=m.keypoint_identity, history=m.history, orientation=m.orientation, heights=m.heights, fusion_layers=m.fusion_layers,
             task_tokens=m.task_tokens or config.task_tokens, image=m.image, language=m.language,
         )  # fmt: skip

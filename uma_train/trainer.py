@@ -47,10 +47,10 @@ class Drawable(Protocol):
 
 
 def started(config: TrainConfig) -> Uma:
-    """The model of the bundle `TrainConfig.init`, with the features of orientation and of heights that are asked for and that it lacks: they add nothing yet."""
+    """The model of the bundle `TrainConfig.init`, with what is asked for of features and fusion layers and that it lacks: they add nothing yet."""
     model = load_bundle(config.init).model
     had = model.config
-    asked = replace(had, orientation=had.orientation or config.model.orientation, heights=had.heights or config.model.heights)
+    asked = replace(had, orientation=had.orientation or config.model.orientation, heights=had.heights or config.model.heights, fusion_layers=max(had.fusion_layers, config.model.fusion_layers))
     if asked == had:
         return model
     wider = Uma(asked, model.normalization)

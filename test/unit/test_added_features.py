@@ -1,4 +1,4 @@
-"""Features that a trained model is given afterwards (`TrainConfig.init`) change nothing at first, and count once they are trained."""
+"""Features and layers that a trained model is given afterwards (`TrainConfig.init`) change nothing at first, and count once they are trained."""
 
 import dataclasses
 
@@ -12,25 +12,27 @@ from uma_train.config import ModelChoice, TrainConfig
 from uma_train.trainer import started
 
 ADDITIONS = {
-    "orientation": lambda m: (m.observation_encoder.fingers, *m.task_encoder.turn),
-    "heights": lambda m: (m.observation_encoder.height, *m.task_encoder.height),
+    "orientation": (True, lambda m: [a[-1] for a in (m.observation_encoder.fingers, *m.task_encoder.turn)]),
+    "heights": (True, lambda m: [a[-1] for a in (m.observation_encoder.height, *m.task_encoder.height)]),
+    "fusion_layers": (2, lambda m: [last for layer in m.fusion for last in (layer.attention.out, layer.ffn[-1])]),
 }
+"""name -> (its value, the layers that begin at zero)."""
 
 
 @pytest.mark.parametrize("name", ADDITIONS)
 def test_a_trained_model_that_is_given_them_does_what_it_did_until_it_is_trained_on(name, tmp_path):
-    model = scrambled()
+    model, (value, zeroed) = scrambled(), ADDITIONS[name]
     save_bundle(tmp_path / "plain", model, Contract(), training={}, card="")
-    config = TrainConfig(preset="tiny", init=str(tmp_path / "plain"), model=ModelChoice(**{name: True}))
+    config = TrainConfig(preset="tiny", init=str(tmp_path / "plain"), model=ModelChoice(**{name: value}))
     wider = started(config).eval()
-    assert wider.config == dataclasses.replace(model.config, **{name: True})
+    assert wider.config == dataclasses.replace(model.config, **{name: value})
     points, ee, reference, grid, noise = inputs()
     mask = pattern(2, 17, 3, action_target=True, motion_target=True)
     before, after = (run(m, points, ee, reference, grid, noise, mask)[0] for m in (model, wider))
     assert torch.equal(before, after)
     with torch.no_grad():
-        for addition in ADDITIONS[name](wider):
-            addition[-1].weight.normal_(0, 0.3)
+        for layer in zeroed(wider):
+            layer.weight.normal_(0, 0.3)
             assert not torch.allclose(after, after := run(wider, points, ee, reference, grid, noise, mask)[0], atol=1e-5)
     assert not getattr(started(dataclasses.replace(config, model=ModelChoice())).config, name)
 
