@@ -54,8 +54,8 @@ class Watcher:
         listen(ReferenceMotion, topics.sim_reference, lambda m: setattr(self, "reference", m), LATCHED)
         listen(ReferenceMotion, topics.active_reference, lambda m: setattr(self, "active", m), LATCHED)
         listen(String, topics.sim_outcome, lambda m: setattr(self, "outcome", yaml.safe_load(m.data)), LATCHED)
+        listen(Clock, "/clock", lambda m: setattr(self, "_clock", seconds(m.clock)), 1)  # before the chunks: of two that wait, the first is taken first
         listen(ActionChunk, topics.action_chunk_base, lambda m: self.chunk_age_ms.append(1e3 * (self._clock - seconds(m.header.stamp))), COMMAND)
-        listen(Clock, "/clock", lambda m: setattr(self, "_clock", seconds(m.clock)), 1)
         listen(PointCloud2, topics.sim_object, self._on_points, CAMERA_OUT)
         listen(TFMessage, "/tf_static", self.frames.add_message, LATCHED)
         self._task = self.node.create_publisher(ReferenceMotion, topics.reference_motion, TASK_IN)
@@ -94,7 +94,7 @@ class Watcher:
     def line(self, began: float) -> str:
         """One line on how it goes."""
         policy, controller = self.status.get("policy"), self.status.get("controller")
-        latency = dict(zip(policy.stages, policy.latency_ms)).get("total", float("nan")) if policy else float("nan")
+        latency = next(reversed(self.latency_ms.values()), float("nan"))
         states = f"policy {State(policy.state).name if policy else '...':<8}controller {State(controller.state).name if controller else '...':<8}"
         if not began:
             return f"waiting: {states} {policy.reason[:90] if policy else ''}"
@@ -142,11 +142,20 @@ def drive(supervisor: Supervisor, watcher: Watcher, folder: Path, limit: float, 
         StackError: a node died, or something did not come in time.
     """
 
+    shown = 0.0
+
+    def spin(began: float) -> None:
+        """Hear one message, and show how it goes: not with each of them, there are over a hundred a second."""
+        nonlocal shown
+        rclpy.spin_once(watcher.node, timeout_sec=0.05)
+        if time.monotonic() - shown > 0.1:
+            shown = time.monotonic()
+            show(watcher.line(began))
+
     def wait(condition: Callable[[], bool], seconds_: float, what: str) -> None:
         deadline = time.monotonic() + seconds_
         while not condition():
-            rclpy.spin_once(watcher.node, timeout_sec=0.05)
-            show(watcher.line(0.0))
+            spin(0.0)
             if dead := supervisor.dead():
                 raise StackError("; ".join(f"node {name} died with code {code}, see {supervisor.log_dir}/{name}.log" for name, code in dead.items()))
             if time.monotonic() > deadline:
@@ -169,8 +178,7 @@ def drive(supervisor: Supervisor, watcher: Watcher, folder: Path, limit: float, 
     done_since = None
     deadline = time.monotonic() + 20 * limit
     while watcher.time - began < limit:
-        rclpy.spin_once(watcher.node, timeout_sec=0.05)
-        show(watcher.line(began))
+        spin(began)
         if dead := supervisor.dead():
             raise StackError("; ".join(f"node {name} died with code {code}, see {supervisor.log_dir}/{name}.log" for name, code in dead.items()))
         if time.monotonic() > deadline:
