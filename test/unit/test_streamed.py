@@ -1,5 +1,7 @@
 """What is executed of a chunk while the next is computed, step by step and through the controller's schedule and filter."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -10,9 +12,10 @@ from uma.control.safety import SafetySettings
 from uma.geometry import se3
 from uma.types import HORIZON, RATE_HZ, ActionChunk
 from uma_sim.station import Station
-from uma_train.benchmark import BenchmarkConfig
+from uma_train import driving
+from uma_train.benchmark import BenchmarkConfig, _steps
 from uma_train.driving import Delayed
-from uma_train.simulate import SimulateConfig
+from uma_train.simulate import SimulateConfig, _driven
 from uma_train.streamed import Streamed
 
 
@@ -74,6 +77,39 @@ def test_what_the_filter_does_not_pass_is_not_executed(station):
         before = here.copy()
         assert limits.workspace_min[1] - 1e-6 <= here[1] <= limits.workspace_max[1] + 1e-6
     assert 0.3 < max(speeds) < limits.max_step_m * RATE_HZ + 1e-6
+    assert station.gripper_position() > 0.9
+
+
+def test_the_benchmark_executes_chunks_as_it_is_told_to(station, monkeypatch):
+    """Over the first three steps: at once, after two of them, or, streamed, not yet."""
+    monkeypatch.setattr(station, "observe", lambda: None)
+    way = []
+    for changes in ({}, {"delay": 2}, {"streamed_ms": 200.0}):
+        start = station.ee_pose()[1, 3]
+        steps = _steps(BenchmarkConfig(**changes), station, lambda o, n: moved(station, 0.16, 0.0), None)
+        for _ in range(3):
+            next(steps)()
+        way.append(station.ee_pose()[1, 3] - start)
+        station.act(station.ee_pose(), 0.0)
+        station.advance(0.5)
+    assert way[0] > way[1] + 0.006 > 0.012 and abs(way[2]) < 1e-3
+
+
+def test_a_policy_at_the_wheel_is_late_by_what_is_drawn(station, monkeypatch):
+    class Still:
+        encode_task = staticmethod(lambda observation, reference: None)
+        predict = staticmethod(lambda observation, task, sequence: SimpleNamespace(chunk=moved(station, 0.16, 1.0)))
+
+    monkeypatch.setattr(driving, "policy_of", lambda checkpoint: Still())
+    monkeypatch.setattr(station, "observe", lambda: None)
+    held = set()
+    for seed in range(20):
+        for most in (0, 4):
+            act = _driven(SimulateConfig(policy="x", policy_delay=most), seed, station, np.random.default_rng(seed))
+            grips = [grip for _, grip in act(station, 0.0)]
+            assert len(grips) == 4 and grips == sorted(grips), "the last target is held until the chunk is there"
+            held.add((most, grips.count(0.0)))
+    assert held == {(0, 0), *((4, n) for n in range(5))}
 
 
 def test_delays_that_make_no_sense_are_refused():
