@@ -32,7 +32,7 @@ class Streamed:
     """
 
     def __init__(self, station: Station, latency_s: float, blend_s: float = 0.2, close_above: float = 0.6, open_below: float = 0.4) -> None:
-        self._station, self._latency = station, latency_s
+        self._station, self._latency, self._T_ee_flange = station, latency_s, invert(station.T_link8_tcp)
         self._schedule, self._filter = Schedule(blend_s), SafetyFilter()
         self._gripper = Hysteresis(close_above, open_below)
         self._waiting: ActionChunk | None = None
@@ -60,7 +60,7 @@ class Streamed:
             self._waiting = None
         point = self._schedule.target(t)
         if point is not None:
-            verdict = self._filter.step(point.pose, station.ee_pose(), TICK, arm=Arm(invert(station.T_link8_tcp), station.joint_positions()), pace=point.pace)
+            verdict = self._filter.step(point.pose, station.ee_pose(), TICK, arm=Arm(self._T_ee_flange, station.joint_positions()), pace=point.pace)
             if not verdict.held and (command := self._gripper.update(point.gripper)) is not None:
                 self._grip = float(command)
             station.set_target(verdict.pose, self._grip)

@@ -112,8 +112,9 @@ class Graph:
         self.client.node.destroy_node()
         rclpy.try_shutdown()
         codes = self.supervisor.stop(patience=25.0)
-        for name in (name for name, code in codes.items() if code):
-            print(f"{name} ended with {codes[name]}; its log ends:\n" + "\n".join(self.log(name).splitlines()[-40:]))
+        for name, code in codes.items():
+            if code:
+                print(f"{name} ended with {code}; its log ends:\n" + "\n".join(self.log(name).splitlines()[-40:]))
         return codes
 
 
