@@ -1,5 +1,6 @@
 """Configuration, calibration files and the node graph as data."""
 
+import inspect
 import json
 import runpy
 import sys
@@ -11,6 +12,7 @@ import yaml
 from harness import ROOT
 from scipy.spatial.transform import Rotation
 
+from uma.control.safety import SafetySettings
 from uma.control.settings import flatten
 from uma.geometry.se3 import make_pose
 from uma.types import InputError
@@ -18,8 +20,10 @@ from uma_ros import calibration, textfile
 from uma_ros.graph import DRIVERS, GRAPHS, TASKS, Options, insertion, replay
 from uma_ros.inspect import parameters
 from uma_ros.names import Topics
+from uma_ros.nodes.controller import ControllerSettings
 from uma_ros.parameters import NODES, settings_of
 from uma_ros.reference import load_reference, save_reference
+from uma_train.streamed import Streamed
 
 
 def test_the_configuration_file_mirrors_the_settings_of_every_node():
@@ -205,3 +209,10 @@ def test_the_example_reference_reads_and_survives_the_disk(task, tmp_path):
     save_reference(example, tmp_path / "r.yaml")
     again = load_reference(tmp_path / "r.yaml")
     assert all(np.array_equal(a, b) for a, b in zip(example.waypoints, again.waypoints)) and again.object_label == example.object_label
+
+
+def test_the_benchmark_streams_with_the_controller_s_own_defaults():
+    given = {name: p.default for name, p in inspect.signature(Streamed).parameters.items()}
+    settings = ControllerSettings()
+    assert (given["blend_s"], given["close_above"], given["open_below"]) == (settings.blend_s, settings.gripper_close_above, settings.gripper_open_below)
+    assert (settings.lead_s, settings.ensemble, settings.safety) == (0.0, 0.0, SafetySettings())
