@@ -9,6 +9,7 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,13 +25,19 @@ from uma_ros.resources import find
 from uma_ros.supervisor import Supervisor
 
 
-def episode(options: Options, task: str, limit: float, folder: Path, command: Callable[[NodeSpec], list[str] | None]) -> dict:
+def graph(options: Options, task: str, real_time_factor: float) -> tuple[NodeSpec, ...]:
+    """The task's nodes; the simulated clock goes at most ``real_time_factor`` times as fast as the wall's, and with it all but the computing."""
+    pace = {"real_time_factor": real_time_factor}
+    return tuple(replace(spec, parameters={**spec.parameters, **pace}) if spec.name == "station" else spec for spec in TASKS[task](options))
+
+
+def episode(nodes: tuple[NodeSpec, ...], options: Options, limit: float, folder: Path, command: Callable[[NodeSpec], list[str] | None]) -> dict:
     """One scene on a graph of its own: verdict, reason, simulated seconds, latency of every chunk; verdict ``stack`` if a node did not work."""
     rclpy.init(signal_handler_options=rclpy.SignalHandlerOptions.NO)
     supervisor, watcher = Supervisor(folder / "log"), Watcher()
     trouble, elapsed = "", float("nan")
     try:
-        for spec in TASKS[task](options):
+        for spec in nodes:
             supervisor.start(spec, options.config, command(spec))
         elapsed = drive(supervisor, watcher, folder, limit, lambda line: None, recorded=False)
     except StackError as error:
@@ -56,9 +63,14 @@ def main(argv: list[str], command: Callable[[NodeSpec], list[str] | None] = lamb
     parser.add_argument("--episodes", type=int, default=20, help="scenes (default 20); each takes about half a minute")
     parser.add_argument("--first-seed", type=int, default=1_000_000, help="of the scenes (default 1000000; training stays below)")
     parser.add_argument("--limit", type=float, default=260 / 15, help="simulated seconds for each (default 260 actions, what the longest task leaves a demonstration)")
+    parser.add_argument(
+        "--real-time-factor", type=float, default=1.0, help="simulated seconds a second, at most (default 1); with 0.4 a chunk comes as late as on a machine 2.5 times as fast"
+    )
     parser.add_argument("--config", default="config/insertion.yaml", help="YAML file with the parameters of all nodes")
     parser.add_argument("--out", default="runs/benchmark_ros", help="folder of the results")
     args = parser.parse_args(argv)
+    if not 0.05 <= args.real_time_factor <= 10:  # as the station's parameter of that name
+        raise InputError(f"real-time-factor {args.real_time_factor:g}: must lie in [0.05, 10]")
     out = Path(args.out).resolve()
     out.mkdir(parents=True, exist_ok=True)
     asked, stored = json.dumps({k: v for k, v in vars(args).items() if k not in ("out", "episodes")}, indent=2), out / "config.json"
@@ -78,7 +90,7 @@ def main(argv: list[str], command: Callable[[NodeSpec], list[str] | None] = lamb
             shutil.rmtree(folder, ignore_errors=True)  # of a run that was cut off
             folder.mkdir()
             options = Options(seed=seed, checkpoint=args.checkpoint, config=str(find(args.config)), run_dir=str(folder))
-            rows.append(episode(options, args.task, args.limit, folder, command))
+            rows.append(episode(graph(options, args.task, args.real_time_factor), options, args.limit, folder, command))
             f.write(json.dumps(rows[-1]) + "\n")
             f.flush()
             progress.update(bar, advance=1, description=f"{sum(r['verdict'] == 'success' for r in rows)}/{len(rows)}")

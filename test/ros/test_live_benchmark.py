@@ -1,12 +1,14 @@
 """`uma benchmark --ros`: scenes through the node graph, one after the other."""
 
 import json
+import time
 
 import pytest
 from harness import ROOT, fake_command
 
 from uma.types import InputError
-from uma_ros.live_benchmark import main
+from uma_ros.graph import Options
+from uma_ros.live_benchmark import graph, main
 
 
 def test_scenes_are_judged_kept_and_not_run_twice(tmp_path, capsys):
@@ -28,3 +30,15 @@ def test_a_node_that_dies_is_no_failure_of_the_policy(tmp_path, capsys):
     dead = lambda spec: ["false"] if spec.name == "extrinsics" else fake_command(spec)  # noqa: E731
     assert main(arguments, dead) == 1
     assert "stack: node extrinsics died with code 1" in capsys.readouterr().out
+
+
+def test_the_simulated_clock_can_go_slower(tmp_path):
+    station, *others = graph(Options(), "sweeping", 0.4)
+    assert station.name == "station" and station.parameters["real_time_factor"] == 0.4
+    assert not any("real_time_factor" in spec.parameters for spec in others)
+    arguments = ["--config", str(ROOT / "config/insertion.yaml"), "--limit", "1.0", "--out", str(tmp_path), "--episodes", "1"]
+    with pytest.raises(InputError, match=r"real-time-factor 0: must lie in \[0.05, 10\]"):
+        main([*arguments, "--real-time-factor", "0"], fake_command)
+    began = time.monotonic()
+    assert main([*arguments, "--real-time-factor", "0.1"], fake_command) == 0
+    assert time.monotonic() - began > 1.0 / 0.1
