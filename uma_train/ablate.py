@@ -19,6 +19,7 @@ from uma_train.benchmark import BenchmarkConfig, benchmark
 from uma_train.config import TrainConfig
 from uma_train.evaluate import EvalConfig, evaluate
 from uma_train.loop import changed_flags
+from uma_train.paired import paired
 
 
 def _objective(config: TrainConfig, **changes) -> TrainConfig:
@@ -121,18 +122,23 @@ def ablate(config: AblateConfig, console: Console | None = None) -> list[dict]:
         if config.episodes:
             row["closed_loop"] = {}
             for task in config.tasks:
+                folder = task.replace("/", "_")
                 judge = BenchmarkConfig(
-                    task=task, checkpoint=str(bundle), episodes=config.episodes, first_seed=config.first_seed, policies=("uma",), out=str(out / name / task.replace("/", "_"))
+                    task=task, checkpoint=str(bundle), episodes=config.episodes, first_seed=config.first_seed, policies=("uma",), out=str(out / name / folder)
                 )
-                row["closed_loop"][task] = benchmark(judge, console)[0]
+                found, other = benchmark(judge, console)[0], paired(out / config.variants[0] / folder, judge.out)
+                row["closed_loop"][task] = {**found, **asdict(other), "sign_test": other.chance}
         rows.append(row)
     (out / "result.json").write_text(json.dumps({"config": asdict(config), "rows": rows}, indent=2, default=str) + "\n")
     table = Table(title=f"{config.train.batch_size} windows a step, seed {config.train.seed}")
-    for heading in ("variant", "parameters", "steps", "minutes", "control (mm)", "joint (mm)", "dynamics (mm)", "task found again", *(f"{task}: success, 95 %, grasp" for task in (config.tasks if config.episodes else ()))):
+    for heading in ("variant", "parameters", "steps", "minutes", "control (mm)", "joint (mm)", "dynamics (mm)", "task found again", *(f"{task}: success, 95 %, grasp; scenes better and worse than the first variant's, sign test" for task in (config.tasks if config.episodes else ()))):
         table.add_column(heading, justify="left" if heading == "variant" else "right")
     for r in rows:
         e = r["errors"]
-        closed = (f"{b['success']}/{b['episodes']}, {100 * b['low']:.0f} to {100 * b['high']:.0f} %, {b['grasp']}" for b in r.get("closed_loop", {}).values())
+        closed = (
+            f"{b['success']}/{b['episodes']}, {100 * b['low']:.0f} to {100 * b['high']:.0f} %, {b['grasp']}; {b['better']}, {b['worse']}, {b['sign_test']:.2f}"
+            for b in r.get("closed_loop", {}).values()
+        )
         table.add_row(
             r["variant"], f"{r['parameters'] / 1e6:.2f} M", str(r["steps"]), f"{r['seconds'] / 60:.1f}", f"{e['control']['mean_position_mm']:.1f}",
             f"{e['joint']['mean_position_mm']:.1f}", f"{e['dynamics']['motion_mm']:.1f}", f"{100 * r['retrieval']:.0f} %", *closed,

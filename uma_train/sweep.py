@@ -11,6 +11,7 @@ from rich.table import Table
 
 from uma.types import RATE_HZ
 from uma_train.benchmark import BenchmarkConfig, benchmark
+from uma_train.paired import paired
 
 
 @dataclass(frozen=True)
@@ -87,12 +88,6 @@ def points(config: SweepConfig) -> list[Point]:
     return out
 
 
-def _successes(folder: str) -> dict[int, bool]:
-    """Seed -> success, of one benchmark."""
-    lines = (Path(folder) / "episodes.jsonl").read_text().splitlines()
-    return {r["seed"]: r["outcome"] == "success" for r in map(json.loads, lines)}
-
-
 def sweep(config: SweepConfig, console: Console | None = None) -> list[dict]:
     """Run or resume every point, write ``sweep.json`` after each, and print the table. Returns its rows."""
     console = console or Console()
@@ -101,17 +96,16 @@ def sweep(config: SweepConfig, console: Console | None = None) -> list[dict]:
     for number, point in enumerate(asked):
         console.print(f"{number + 1}/{len(asked)}: {point.what} {point.value}")
         (row,) = benchmark(point.config, Console(quiet=True))
-        start, here = _successes(asked[0].config.out), _successes(point.config.out)
-        better, worse = (sum(seed in start and bool(won) is sign and start[seed] is not sign for seed, won in here.items()) for sign in (True, False))
-        rows.append({"what": point.what, "value": point.value, **row, "better": better, "worse": worse, "config": asdict(point.config)})
+        other = paired(asked[0].config.out, point.config.out)
+        rows.append({"what": point.what, "value": point.value, **row, **asdict(other), "sign_test": other.chance, "config": asdict(point.config)})
         Path(config.out, "sweep.json").write_text(json.dumps({"config": asdict(config), "rows": rows}, indent=2))
     print_table(rows, Console(width=130) if console.width < 130 else console)
     return rows
 
 
 def print_table(rows: list[dict], console: Console) -> None:
-    """The rows of `sweep` for people; the last column counts scenes that were failures at the starting point and are successes here, and the reverse."""
-    table = Table("changed", "to", "success", "95 % interval", "grasp", "s to success", "better / worse scenes")
+    """The rows of `sweep` for people; the last two columns count scenes that were failures at the starting point and are successes here, and the reverse, and hold that against chance (see `Paired`)."""
+    table = Table("changed", "to", "success", "95 % interval", "grasp", "s to success", "better / worse scenes", "sign test")
     for r in rows:
         n = r["episodes"]
         table.add_row(
@@ -122,5 +116,6 @@ def print_table(rows: list[dict], console: Console) -> None:
             f"{100 * r['grasp'] / n:.0f} %",
             f"{r['seconds']:.1f}" if r["success"] else "",
             f"{r['better']} / {r['worse']}",
+            f"{r['sign_test']:.2f}",
         )
     console.print(table)

@@ -19,7 +19,16 @@ def test_variants_are_trained_alike_judged_and_not_trained_or_measured_twice(tmp
         save_episode(tmp_path / f"{i}.npz", episode(i))
     judged, measured = [], []
     row = {"policy": "uma", "episodes": 2, "success": 1, "low": 0.1, "high": 0.9, "grasp": 2}
-    monkeypatch.setattr(module, "benchmark", lambda config, console: judged.append(config) or [row])
+
+    def benchmark(config, console):
+        judged.append(config)
+        won = (1_000_000,) if "action_only" in config.out else (1_000_000, 1_000_001) if config.task == "folding" else ()
+        Path(config.out).mkdir(exist_ok=True)
+        lines = [json.dumps({"seed": s, "outcome": "success" if s in won else "imprecise end"}) for s in (1_000_000, 1_000_001)]
+        Path(config.out, "episodes.jsonl").write_text("\n".join(lines))
+        return [row]
+
+    monkeypatch.setattr(module, "benchmark", benchmark)
     modes = {"control": {"mean_position_mm": 1.0}, "joint": {"mean_position_mm": 2.0}, "dynamics": {"motion_mm": 3.0}}
 
     def evaluate(config, console):
@@ -33,9 +42,10 @@ def test_variants_are_trained_alike_judged_and_not_trained_or_measured_twice(tmp
     train = TrainConfig(data=(str(tmp_path),), preset="tiny", steps=2, batch_size=4, micro_batch=4, validation_episodes=1, validation_windows=4, threads=1)
     config = AblateConfig(train, ("uma", "action_only"), tasks=("insertion", "folding"), episodes=2, first_seed=1_000_000, out=str(tmp_path / "out"))
     rows = ablate(config)
-    both = {"insertion": row, "folding": row}
-    assert [(r["variant"], r["steps"], r["closed_loop"]) for r in rows] == [("uma", 2, both), ("action_only", 2, both)]
-    wanted = [(str(tmp_path / "out" / n / "bundle"), task, 2, 1_000_000, ("uma",)) for n in config.variants for task in both]
+    same, better, worse = ({**row, "better": b, "worse": w, "sign_test": 1.0} for b, w in ((0, 0), (1, 0), (0, 1)))
+    assert [(r["variant"], r["steps"]) for r in rows] == [("uma", 2), ("action_only", 2)]
+    assert [r["closed_loop"] for r in rows] == [{"insertion": same, "folding": same}, {"insertion": better, "folding": worse}]
+    wanted = [(str(tmp_path / "out" / n / "bundle"), task, 2, 1_000_000, ("uma",)) for n in config.variants for task in config.tasks]
     assert [(c.checkpoint, c.task, c.episodes, c.first_seed, c.policies) for c in judged] == wanted
     assert json.loads((tmp_path / "out/result.json").read_text())["rows"][1]["variant"] == "action_only"
     shared, other = (json.loads((tmp_path / "out" / n / "config.json").read_text()) for n in config.variants)

@@ -72,7 +72,7 @@ def test_rows_are_written_after_each_point_compared_scene_by_scene_and_resumed(t
         out=str(tmp_path),
     )
     rows = sweep(only)
-    assert [(r["success"], r["better"], r["worse"]) for r in rows] == [(2, 0, 0), (3, 2, 1), (3, 2, 1)]
+    assert [(r["success"], r["better"], r["worse"], r["sign_test"]) for r in rows] == [(2, 0, 0, 1.0), (3, 2, 1, 1.0), (3, 2, 1, 1.0)]
     stored = json.loads((tmp_path / "sweep.json").read_text())
     assert [r["value"] for r in stored["rows"]] == ["", "133 ms", "133 ms"] and stored["rows"][2]["config"]["prefix"] == 2
     assert "3/4 = 75 %" in capsys.readouterr().out
