@@ -102,6 +102,8 @@ def _errors(config: EvalConfig, checkpoint_id: str, console: Console) -> dict:
 def ablate(config: AblateConfig, console: Console | None = None) -> list[dict]:
     """Train and judge every variant, print the table and write ``result.json``; returns its rows.
 
+    In the table, better and worse count scenes that turned out otherwise than with the first variant (see `uma_train.paired`).
+
     Raises:
         ValueError: the folder holds another ablation, or a training run failed.
     """
@@ -131,7 +133,7 @@ def ablate(config: AblateConfig, console: Console | None = None) -> list[dict]:
         rows.append(row)
     (out / "result.json").write_text(json.dumps({"config": asdict(config), "rows": rows}, indent=2, default=str) + "\n")
     table = Table(title=f"{config.train.batch_size} windows a step, seed {config.train.seed}")
-    for heading in ("variant", "parameters", "steps", "minutes", "control (mm)", "joint (mm)", "dynamics (mm)", "task found again", *(f"{task}: success, 95 %, grasp; scenes better and worse than the first variant's, sign test" for task in (config.tasks if config.episodes else ()))):
+    for heading in ("variant", "parameters", "steps", "minutes", "control (mm)", "joint (mm)", "dynamics (mm)", "task found again", *(f"{task}: success, 95 %, grasp; better, worse, sign test" for task in (config.tasks if config.episodes else ()))):
         table.add_column(heading, justify="left" if heading == "variant" else "right")
     for r in rows:
         e = r["errors"]
