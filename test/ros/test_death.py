@@ -109,8 +109,12 @@ def test_a_station_that_stalls_is_followed_again_only_on_request(graph):
     finally:
         station.send_signal(signal.SIGCONT)
     c.wait(lambda: c.state("controller") == PolicyStatus.IDLE and "the robot was silent" in c.status["controller"].reason, 20.0, "a request for a new start")
-    c.spin(1.0)  # the arm comes to where it had been sent before its clock stood still
-    assert still(graph, 1.5) < 2e-3, "it does not resume by itself"
+    c.spin(0.5)
+    sent = len(c.targets)
+    moved = still(graph, 1.5)
+    assert len(c.targets) == sent, "nothing is sent before a new start"
+    # Where it had been sent before its clock stood still, it comes in the end; friction in the joints may keep it 4 mm away for a second or two. Going on would take it over 0.1 m.
+    assert moved < 0.01, "it does not resume by itself"
     graph.run_on()
 
 
