@@ -26,7 +26,7 @@ from uma_ros.supervisor import Supervisor
 
 
 def graph(options: Options, task: str, real_time_factor: float) -> tuple[NodeSpec, ...]:
-    """The task's nodes; the simulated clock goes at most ``real_time_factor`` times as fast as the wall's, and with it all but the computing."""
+    """The task's nodes; the simulated clock goes at most ``real_time_factor`` times as fast as the wall's: what takes the wall's time takes less of it."""
     pace = {"real_time_factor": real_time_factor}
     return tuple(replace(spec, parameters={**spec.parameters, **pace}) if spec.name == "station" else spec for spec in TASKS[task](options))
 
@@ -64,7 +64,7 @@ def main(argv: list[str], command: Callable[[NodeSpec], list[str] | None] = lamb
     parser.add_argument("--first-seed", type=int, default=1_000_000, help="of the scenes (default 1000000; training stays below)")
     parser.add_argument("--limit", type=float, default=260 / 15, help="simulated seconds for each (default 260 actions, what the longest task leaves a demonstration)")
     parser.add_argument(
-        "--real-time-factor", type=float, default=1.0, help="simulated seconds a second, at most (default 1); with 0.4 a chunk comes as late as on a machine 2.5 times as fast"
+        "--real-time-factor", type=float, default=1.0, help="simulated seconds a second, at most (default 1); with 0.4 a chunk has 2.5 times as long"
     )
     parser.add_argument("--config", default="config/insertion.yaml", help="YAML file with the parameters of all nodes")
     parser.add_argument("--out", default="runs/benchmark_ros", help="folder of the results")
@@ -73,10 +73,11 @@ def main(argv: list[str], command: Callable[[NodeSpec], list[str] | None] = lamb
         raise InputError(f"real-time-factor {args.real_time_factor:g}: must lie in [0.05, 10]")
     out = Path(args.out).resolve()
     out.mkdir(parents=True, exist_ok=True)
-    asked, stored = json.dumps({k: v for k, v in vars(args).items() if k not in ("out", "episodes")}, indent=2), out / "config.json"
-    if stored.exists() and stored.read_text() != asked:
+    asked, stored = {k: v for k, v in vars(args).items() if k not in ("out", "episodes")}, out / "config.json"
+    # What a run of before there was an argument does not name, it had at its default.
+    if stored.exists() and {**{k: parser.get_default(k) for k in asked}, **json.loads(stored.read_text())} != asked:
         raise InputError(f"{out} holds a run with other arguments; give another --out")
-    stored.write_text(asked)
+    stored.write_text(json.dumps(asked, indent=2))
     log = out / "episodes.jsonl"
     rows = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
     done = {row["seed"] for row in rows}

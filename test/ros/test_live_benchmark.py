@@ -20,6 +20,9 @@ def test_scenes_are_judged_kept_and_not_run_twice(tmp_path, capsys):
     assert len(row["chunk_age_ms"]) > 1 and 0 <= min(row["chunk_age_ms"]) < 1000
     told = capsys.readouterr().out
     assert "insertion through the node graph: 0/1" in told and "a chunk took: p50" in told
+    asked = json.loads((tmp_path / "config.json").read_text())
+    del asked["real_time_factor"]  # as in a run of before there was that argument
+    (tmp_path / "config.json").write_text(json.dumps(asked))
     assert main([*arguments, "--episodes", "1"], lambda spec: pytest.fail(f"{spec.name} was started again")) == 0
     with pytest.raises(InputError, match="holds a run with other arguments"):
         main([*arguments, "--task", "folding"], fake_command)
@@ -39,6 +42,8 @@ def test_the_simulated_clock_can_go_slower(tmp_path):
     arguments = ["--config", str(ROOT / "config/insertion.yaml"), "--limit", "1.0", "--out", str(tmp_path), "--episodes", "1"]
     with pytest.raises(InputError, match=r"real-time-factor 0: must lie in \[0.05, 10\]"):
         main([*arguments, "--real-time-factor", "0"], fake_command)
+    asked = {}
     began = time.monotonic()
-    assert main([*arguments, "--real-time-factor", "0.1"], fake_command) == 0
+    assert main([*arguments, "--real-time-factor", "0.1"], lambda spec: asked.update({spec.name: spec.parameters}) or fake_command(spec)) == 0
     assert time.monotonic() - began > 1.0 / 0.1
+    assert asked["station"]["real_time_factor"] == 0.1, "a slow start of the nodes alone may take as long"
