@@ -28,6 +28,9 @@ LENGTH = (8, 64)
 MOST = 6
 """Stretches of a policy in an episode: what it needs to be shown are ways out of where it gets itself, and of an expert that acts for long there is little but its own ways."""
 
+ATTEMPT, ATTEMPTS = (60, 150), 2
+"""Control steps of a whole attempt, and how many an episode has at most: long enough that a policy which takes the task to be done stands there with it undone."""
+
 BETWEEN = (HORIZON + 4, HORIZON + 24)
 """Control steps of the expert between two stretches: a few whole chunks."""
 

@@ -24,7 +24,7 @@ from uma.types import HORIZON, RATE_HZ
 from uma_train.film import Film, sheet
 
 if TYPE_CHECKING:
-    from uma.types import ActionChunk, Observation
+    from uma.types import ActionChunk, Observation, ReferenceMotion
     from uma_sim.station import Station
 
 POLICIES = ("uma", "uma_zeroed", "uma_other_task", "hold_still", "grasp_and_follow", "demonstrator")
@@ -47,6 +47,7 @@ class BenchmarkConfig:
         prefix: leading actions of a chunk that are given to the model from the one before it, see `uma.policy.prefix`; 0 = none, the delay is what makes sense.
         num_steps, num_samples, agreeing: of the sampler, see `Policy`.
         keypoints, waypoints: of the reference motion.
+        pinned: how many points of a second thing that is to stay (the goal's holder or dustpan, the cloth's resting edge) the reference has besides, 0 to 4.
         depth_noise: factor on the standard deviation of the camera's depth noise.
         camera_shift_mm, camera_turn_deg: how far the camera has moved since it was calibrated, in a direction and about an axis drawn for the scene.
         with_motion: sample actions jointly with motion tokens.
@@ -70,6 +71,7 @@ class BenchmarkConfig:
     agreeing: float = 0.5
     keypoints: int = 6
     waypoints: int = 4
+    pinned: int = 0
     depth_noise: float = 1.0
     camera_shift_mm: float = 0.0
     camera_turn_deg: float = 0.0
@@ -91,6 +93,7 @@ class BenchmarkConfig:
         for name, low, high in (
             ("keypoints", 1, 16),
             ("waypoints", 2, 64),
+            ("pinned", 0, 4),
             ("depth_noise", 0.0, 100.0),
             ("agreeing", 0.01, 1.0),
             ("camera_shift_mm", 0.0, 500.0),
@@ -98,6 +101,8 @@ class BenchmarkConfig:
         ):
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"{name}: {getattr(self, name)}, must be {low:g} to {high:g}")
+        if self.keypoints + self.pinned > 16:
+            raise ValueError(f"keypoints {self.keypoints}, pinned {self.pinned}: must be at most 16 together")
 
 
 @dataclass(frozen=True)
@@ -147,6 +152,11 @@ def _way_left(station: Station) -> Callable[[], float]:
     return lambda: float(np.linalg.norm(station.object_points()[index] - end, axis=-1).mean()) / whole
 
 
+def _reference(config: BenchmarkConfig, station: Station, seed: int) -> ReferenceMotion:
+    """What a person would sketch in the scene that ``station`` shows, with keypoints drawn by ``seed``."""
+    return station.task.plan_reference(station, np.random.default_rng([seed, 7]), config.keypoints, config.waypoints, pinned=config.pinned)
+
+
 def _actor(config: BenchmarkConfig, name: str, seed: int, station: Station, first: Observation) -> Callable[[Observation, int], ActionChunk]:
     """What maps (observation, chunk number) to a chunk in the camera frame; ``first`` is o_0."""
     from uma.policy.prefix import committed
@@ -158,7 +168,7 @@ def _actor(config: BenchmarkConfig, name: str, seed: int, station: Station, firs
     if name == "hold_still":
         still = np.repeat(first.T_cam_ee[None], HORIZON, 0)
         return lambda o, n: ActionChunk(still, np.zeros(HORIZON), o.stamp, o.camera.frame, station.ee_frame)
-    reference = station.task.plan_reference(station, np.random.default_rng([seed, 7]), config.keypoints, config.waypoints)
+    reference = _reference(config, station, seed)
     if name == "grasp_and_follow":
         script = GraspAndFollow(first, reference, station.ee_frame, executed=config.execute)
         return script.act
@@ -166,7 +176,7 @@ def _actor(config: BenchmarkConfig, name: str, seed: int, station: Station, firs
     policy.seed = seed
     if name == "uma_other_task":
         other = Station(seed + 500_000, config.task)
-        task = policy.encode_task(other.observe(), other.task.plan_reference(other, np.random.default_rng([seed, 7]), config.keypoints, config.waypoints))
+        task = policy.encode_task(other.observe(), _reference(config, other, seed))
         other.close()
     else:
         task = policy.encode_task(first, reference)

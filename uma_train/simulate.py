@@ -57,6 +57,7 @@ class SimulateConfig:
         policy: bundle that acts for up to six stretches of some episodes, at times of an episode that are drawn; the expert goes on from where that led, and only its
             chunks are kept (DAgger). Empty = none.
         policy_share: share of the episodes in which it may.
+        policy_attempts: it acts for whole attempts instead, one or two in an episode: what it leaves behind where it takes the task to be done.
         policy_delay: control steps that its chunks take to compute, drawn from 0 to this for each episode: what it gets into when it acts on what it saw a while ago.
         wander: share of the others in which, likewise, the hand wanders off some centimetres with what it holds, and the expert brings it back.
         camera: "scene", where each scene has its own (the primitives': on either side, anywhere about the workspace), or "nominal", near the benchmark's
@@ -79,6 +80,7 @@ class SimulateConfig:
     mishaps: float = 0.25
     policy: str = ""
     policy_share: float = 0.5
+    policy_attempts: bool = False
     policy_delay: int = 0
     wander: float = 0.0
     camera: Literal["scene", "nominal"] = "scene"
@@ -190,11 +192,12 @@ def has_actions(config: SimulateConfig, seed: int) -> bool:
 
 def excursions(config: SimulateConfig, seed: int, station: Station) -> tuple[Excursions | None, str]:
     """Where in the episode of a scene the expert does not act, and who does: "policy" or "wander"; None and "expert" where nobody else does."""
-    from uma_sim.excursions import FIRST, WANDER, Excursions, wander
+    from uma_sim.excursions import ATTEMPT, ATTEMPTS, FIRST, LENGTH, MOST, SOON, WANDER, Excursions, wander
 
     rng = np.random.default_rng([seed, 13])
     if config.policy and rng.random() < config.policy_share:
-        return Excursions.draw(rng, _driven(config, seed, station, rng)), "policy"
+        length, most = (ATTEMPT, ATTEMPTS) if config.policy_attempts else (LENGTH, MOST)
+        return Excursions.draw(rng, _driven(config, seed, station, rng), SOON, length, most), "policy"
     rng = np.random.default_rng([seed, 15])
     if rng.random() < config.wander:
         return Excursions.draw(rng, wander(rng), FIRST, WANDER, 2), "wander"
@@ -268,10 +271,10 @@ def _job(args: tuple[SimulateConfig, int]) -> dict:
     return told(run["mishap"], "kept")
 
 
-SAME = ("task", "preset", "images", "image_width", "image_height", "without_actions", "noise", "mishaps", "policy", "policy_share", "policy_delay", "wander", "camera", "record")
+SAME = ("task", "preset", "images", "image_width", "image_height", "without_actions", "noise", "mishaps", "policy", "policy_share", "policy_attempts", "policy_delay", "wander", "camera", "record")
 """Settings that all episodes of a folder share."""
 
-FIRST = {"task": "insertion", "record": True, "noise": 1.6, "mishaps": 0.25, "policy": "", "policy_share": 0.5, "policy_delay": 0, "wander": 0.0, "camera": "scene"}
+FIRST = {"task": "insertion", "record": True, "noise": 1.6, "mishaps": 0.25, "policy": "", "policy_share": 0.5, "policy_attempts": False, "policy_delay": 0, "wander": 0.0, "camera": "scene"}
 """What a card that does not say it means: sets made before there was a choice."""
 
 

@@ -21,7 +21,7 @@ class SweepConfig:
     Attributes:
         task, checkpoint, episodes, first_seed, execute, num_samples, agreeing, max_steps, workers: as in `BenchmarkConfig`.
         delays: control steps of 1/15 s between an observation and its chunk, each without and with as many actions given as a prefix.
-        keypoints, waypoints: of the reference motion.
+        keypoints, waypoints, pinned: of the reference motion; pinned points come on top of the keypoints.
         depth_noise: factors on the standard deviation of the depth noise.
         camera_shift_mm, camera_turn_deg: how far the camera has moved since it was calibrated.
         flow_steps: steps of the sampler.
@@ -40,6 +40,7 @@ class SweepConfig:
     delays: tuple[int, ...] = (1, 2, 3, 4)
     keypoints: tuple[int, ...] = (1, 2, 3, 12)
     waypoints: tuple[int, ...] = (2, 3, 8)
+    pinned: tuple[int, ...] = (3,)
     depth_noise: tuple[float, ...] = (0.0, 2.0, 4.0)
     camera_shift_mm: tuple[float, ...] = (5.0, 10.0, 20.0)
     camera_turn_deg: tuple[float, ...] = (0.5, 1.0, 2.0)
@@ -72,6 +73,7 @@ def points(config: SweepConfig) -> list[Point]:
     for name, what, unit in (
         ("keypoints", "keypoints", ""),
         ("waypoints", "waypoints", ""),
+        ("pinned", "pinned points besides", ""),
         ("depth_noise", "depth noise", " x"),
         ("camera_shift_mm", "camera displaced", " mm"),
         ("camera_turn_deg", "camera turned", " degrees"),

@@ -1,5 +1,7 @@
 """Demonstrations in which a policy acts for a while: what is kept of them, and that the expert goes on from there."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -8,12 +10,12 @@ pytest.importorskip("mujoco")
 from uma.geometry import se3
 from uma.types import HORIZON, InputError
 from uma_sim.demonstrator import STEP_M
-from uma_sim.excursions import ASIDE_M, LENGTH, SOON, UP_M, WANDER, Excursions, wander
+from uma_sim.excursions import ASIDE_M, ATTEMPT, ATTEMPTS, LENGTH, SOON, UP_M, WANDER, Excursions, wander
 from uma_sim.rollout import OBSERVE_EVERY, run_demonstration
 from uma_sim.scene import CAMERA_POSITION, CAMERA_TARGET, look_at
 from uma_sim.station import Station
 from uma_train.data.episode import load_episode
-from uma_train.simulate import SimulateConfig, _job
+from uma_train.simulate import SimulateConfig, _job, excursions
 
 TASK = "primitives/move"
 
@@ -95,6 +97,22 @@ def test_a_checkpoint_acts_in_the_share_of_the_episodes_that_is_asked_for(bundle
     T = se3.invert(look_at(CAMERA_POSITION, CAMERA_TARGET)) @ np.array(driven.meta["T_base_cam"])
     own = se3.invert(look_at(CAMERA_POSITION, CAMERA_TARGET)) @ Station(7, TASK, render=False).T_base_cam
     assert 0 < np.linalg.norm(T[:3, 3]) < 0.03 < np.linalg.norm(own[:3, 3])
+
+
+def test_a_checkpoint_acts_for_whole_attempts_where_that_is_asked_for():
+    class Here:
+        task = SimpleNamespace(plan_reference=lambda *_: None)
+        observe = staticmethod(lambda: None)
+
+    drawn = {}
+    for attempts in (False, True):
+        config = SimulateConfig(policy="x", policy_share=1.0, policy_attempts=attempts)
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr("uma_train.driving.policy_of", lambda checkpoint: SimpleNamespace(encode_task=lambda *_: None))
+            drawn[attempts] = [excursions(config, seed, Here())[0].stretches for seed in range(100)]
+    lengths = {attempts: [end - first for stretches in many for first, end in stretches] for attempts, many in drawn.items()}
+    assert min(lengths[True]) >= ATTEMPT[0] and ATTEMPT[1] >= max(lengths[True]) > LENGTH[1] >= max(lengths[False]) and min(lengths[False]) < ATTEMPT[0]
+    assert {len(s) for s in drawn[True]} == set(range(1, ATTEMPTS + 1))
 
 
 def test_an_episode_that_a_policy_leads_out_of_sight_counts_as_its_own(bundle, tmp_path, monkeypatch):

@@ -27,7 +27,7 @@ def test_every_point_changes_one_thing_on_the_same_scenes():
 
 
 def test_what_is_the_starting_point_already_is_not_run_twice():
-    found = points(SweepConfig(delays=(0,), keypoints=(6,), waypoints=(4, 2), depth_noise=(1.0,), camera_shift_mm=(0.0,), camera_turn_deg=(), flow_steps=(8,)))
+    found = points(SweepConfig(delays=(0,), keypoints=(6,), waypoints=(4, 2), pinned=(0,), depth_noise=(1.0,), camera_shift_mm=(0.0,), camera_turn_deg=(), flow_steps=(8,)))
     assert [p.what for p in found] == ["starting point", "waypoints"]
 
 
@@ -38,6 +38,8 @@ def test_what_is_the_starting_point_already_is_not_run_twice():
         ({"prefix": 13}, "prefix: 13, must be 0 to 12"),
         ({"camera_shift_mm": -1.0}, "camera_shift_mm: -1.0"),
         ({"depth_noise": float("nan")}, "depth_noise"),
+        ({"pinned": 5}, "pinned: 5, must be 0 to 4"),
+        ({"keypoints": 14, "pinned": 3}, "keypoints 14, pinned 3: must be at most 16 together"),
     ],
 )
 def test_values_out_of_range_are_refused(changes, words):
@@ -63,6 +65,7 @@ def test_rows_are_written_after_each_point_compared_scene_by_scene_and_resumed(t
         delays=(2,),
         keypoints=(),
         waypoints=(),
+        pinned=(),
         depth_noise=(),
         camera_shift_mm=(),
         camera_turn_deg=(),
@@ -154,6 +157,14 @@ def test_the_noise_factor_scales_the_depth_noise_alone(station):
     (none, rgb0), (one, rgb1), (four, rgb4) = noise(0.0), noise(1.0), noise(4.0)
     assert none == 0.0 and one > 5e-4 and four == pytest.approx(4 * one, rel=0.05)
     assert rgb0.shape == rgb1.shape == rgb4.shape and np.array_equal(rgb1, rgb4), "the colours are those of the same seed"
+
+
+def test_pinned_points_come_on_top_of_the_keypoints_and_stay(station):
+    plain, pinned = (benchmarks._reference(BenchmarkConfig(keypoints=3, pinned=n), station, 5).waypoints for n in (0, 2))
+    assert len(plain) == 3 and all(np.array_equal(a, b) for a, b in zip(plain, pinned[:3], strict=True))
+    assert [len(w) for w in pinned] == [4, 4, 4, 1, 1]
+    rim = station.scene.holders[station.scene.goal].rim_points()[:2]
+    assert np.allclose(np.concatenate(pinned[3:]) @ station.T_base_cam[:3, :3].T + station.T_base_cam[:3, 3], rim, atol=1e-6)
 
 
 @pytest.mark.parametrize("prefix", [0, 2])
