@@ -130,13 +130,17 @@ class StackError(RuntimeError):
     """The stack itself did not work; the message says what."""
 
 
-def drive(supervisor: Supervisor, watcher: Watcher, folder: Path, limit: float, show: Callable[[str], None], patience: float = 90.0, recorded: bool = True) -> float:
-    """Wait for the graph, send the task, watch until it is done. Returns the simulated seconds from task to end.
+def drive(supervisor: Supervisor, watcher: Watcher, folder: Path, limit: float, show: Callable[[str], None], patience: float = 90.0, recorded: bool = True, linger: float = 0.0) -> tuple[float, dict]:
+    """Wait for the graph, send the task, watch until it is done, and stop the robot, as an operator does.
 
     Args:
         folder: gets the task as a file.
         limit: simulated seconds.
         recorded: the graph has a recorder, which has to be there first.
+        linger: simulated seconds for which the policy goes on after a success, which must last so long.
+
+    Returns:
+        Simulated seconds from task to end, and how the task stood then.
 
     Raises:
         StackError: a node died, or something did not come in time.
@@ -185,13 +189,14 @@ def drive(supervisor: Supervisor, watcher: Watcher, folder: Path, limit: float, 
             raise StackError("simulated time stands still")
         over = watcher.outcome.get("verdict") in ("success", "wrong_goal")
         done_since = (done_since or watcher.time) if over else None
-        if done_since and watcher.time - done_since > 1.0:
+        if done_since and watcher.time - done_since >= linger:
             break
+    elapsed, outcome = watcher.time - began, dict(watcher.outcome)
     watcher.stop()
     wait_until = time.monotonic() + 1.2  # one more round of diagnostics for the bag
     while time.monotonic() < wait_until:
         rclpy.spin_once(watcher.node, timeout_sec=0.05)
-    return watcher.time - began
+    return elapsed, outcome
 
 
 def main(argv: list[str], command: Callable[[NodeSpec], list[str] | None] = lambda spec: None) -> int:
@@ -220,7 +225,7 @@ def main(argv: list[str], command: Callable[[NodeSpec], list[str] | None] = lamb
     try:
         for spec in TASKS[args.task](options):
             supervisor.start(spec, options.config, command(spec))
-        elapsed = drive(supervisor, watcher, folder, args.limit, show)
+        elapsed, _ = drive(supervisor, watcher, folder, args.limit, show)
     except StackError as error:
         trouble = str(error)
     except KeyboardInterrupt:

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from uma.intervals import wilson
-from uma.types import InputError
+from uma.types import RATE_HZ, InputError
 from uma_ros.demo import StackError, Watcher, drive
 from uma_ros.graph import TASKS, NodeSpec, Options
 from uma_ros.resources import find
@@ -31,22 +31,22 @@ def graph(options: Options, task: str, real_time_factor: float) -> tuple[NodeSpe
     return tuple(replace(spec, parameters={**spec.parameters, **pace}) if spec.name == "station" else spec for spec in TASKS[task](options))
 
 
-def episode(nodes: tuple[NodeSpec, ...], options: Options, limit: float, folder: Path, command: Callable[[NodeSpec], list[str] | None]) -> dict:
+def episode(nodes: tuple[NodeSpec, ...], options: Options, limit: float, linger: float, folder: Path, command: Callable[[NodeSpec], list[str] | None]) -> dict:
     """One scene on a graph of its own: verdict, reason, simulated seconds, latency of every chunk; verdict ``stack`` if a node did not work."""
     rclpy.init(signal_handler_options=rclpy.SignalHandlerOptions.NO)
     supervisor, watcher = Supervisor(folder / "log"), Watcher()
-    trouble, elapsed = "", float("nan")
+    elapsed = float("nan")
     try:
         for spec in nodes:
             supervisor.start(spec, options.config, command(spec))
-        elapsed = drive(supervisor, watcher, folder, limit, lambda line: None, recorded=False)
+        elapsed, outcome = drive(supervisor, watcher, folder, limit, lambda line: None, recorded=False, linger=linger)
+        verdict, reason = outcome.get("verdict", "unknown"), outcome.get("reason", "")
     except StackError as error:
-        trouble = str(error)
+        verdict, reason = "stack", str(error)
     finally:
         supervisor.stop()
         watcher.node.destroy_node()
         rclpy.try_shutdown()
-    verdict, reason = ("stack", trouble) if trouble else (watcher.outcome.get("verdict", "unknown"), watcher.outcome.get("reason", ""))
     latency = {"chunk_ms": list(watcher.latency_ms.values()), "chunk_age_ms": watcher.chunk_age_ms}
     return {"seed": options.seed, "verdict": verdict, "reason": reason, "seconds": elapsed, **{k: [round(x, 1) for x in v] for k, v in latency.items()}}
 
@@ -66,16 +66,21 @@ def main(argv: list[str], command: Callable[[NodeSpec], list[str] | None] = lamb
     parser.add_argument(
         "--real-time-factor", type=float, default=1.0, help="simulated seconds a second, at most (default 1); with 0.4 a chunk has 2.5 times as long"
     )
+    parser.add_argument(
+        "--linger", type=int, default=0, help="actions for which the policy goes on after a success, which must still be one then (default 0: the first one ends it)"
+    )
     parser.add_argument("--config", default="config/insertion.yaml", help="YAML file with the parameters of all nodes")
     parser.add_argument("--out", default="runs/benchmark_ros", help="folder of the results")
     args = parser.parse_args(argv)
     if not 0.05 <= args.real_time_factor <= 10:  # as the station's parameter of that name
         raise InputError(f"real-time-factor {args.real_time_factor:g}: must lie in [0.05, 10]")
+    if not 0 <= args.linger <= 1000:
+        raise InputError(f"linger {args.linger}: must lie in [0, 1000]")
     out = Path(args.out).resolve()
     out.mkdir(parents=True, exist_ok=True)
     asked, stored = {k: v for k, v in vars(args).items() if k not in ("out", "episodes")}, out / "config.json"
-    # What a run of before there was an argument does not name, it had at its default.
-    if stored.exists() and {**{k: parser.get_default(k) for k in asked}, **json.loads(stored.read_text())} != asked:
+    # What a run of before there was an argument does not name, it had at its default; a success had to last for a second.
+    if stored.exists() and {**{k: parser.get_default(k) for k in asked}, "linger": 15, **json.loads(stored.read_text())} != asked:
         raise InputError(f"{out} holds a run with other arguments; give another --out")
     stored.write_text(json.dumps(asked, indent=2))
     log = out / "episodes.jsonl"
@@ -91,7 +96,7 @@ def main(argv: list[str], command: Callable[[NodeSpec], list[str] | None] = lamb
             shutil.rmtree(folder, ignore_errors=True)  # of a run that was cut off
             folder.mkdir()
             options = Options(seed=seed, checkpoint=args.checkpoint, config=str(find(args.config)), run_dir=str(folder))
-            rows.append(episode(graph(options, args.task, args.real_time_factor), options, args.limit, folder, command))
+            rows.append(episode(graph(options, args.task, args.real_time_factor), options, args.limit, args.linger / RATE_HZ, folder, command))
             f.write(json.dumps(rows[-1]) + "\n")
             f.flush()
             progress.update(bar, advance=1, description=f"{sum(r['verdict'] == 'success' for r in rows)}/{len(rows)}")

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from uma.geometry import se3
 from uma.types import MAX_KEYPOINTS, ReferenceMotion
+
+if TYPE_CHECKING:
+    from uma_sim.station import Station
 
 
 def interpolated(poses: list[np.ndarray], count: int) -> list[np.ndarray]:
@@ -48,3 +53,18 @@ def sketch(paths_cam: np.ndarray, pinned: np.ndarray, T_base_cam: np.ndarray, fr
     """
     points = se3.apply(se3.invert(T_base_cam), pinned[: MAX_KEYPOINTS - len(paths_cam)])
     return ReferenceMotion((*paths_cam, *points[:, None]), frame=frame, object_label=label)
+
+
+def of_scene(station: Station, num_keypoints: int = 6, num_waypoints: int = 4, pinned: int = 0, seed: int | None = None) -> ReferenceMotion:
+    """The sketch that goes with a scene, the same in the benchmark and in the simulated station's node.
+
+    Args:
+        station: shows the present scene.
+        num_keypoints, num_waypoints, pinned: see `Task.plan_reference`.
+        seed: draws which points of the object are keypoints; None = the scene's.
+
+    Raises:
+        ValueError: a count is out of range.
+    """
+    rng = np.random.default_rng([station.seed if seed is None else seed, 7])
+    return station.task.plan_reference(station, rng, num_keypoints, num_waypoints, pinned=pinned)

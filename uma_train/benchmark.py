@@ -51,6 +51,7 @@ class BenchmarkConfig:
         depth_noise: factor on the standard deviation of the camera's depth noise.
         camera_shift_mm, camera_turn_deg: how far the camera has moved since it was calibrated, in a direction and about an axis drawn for the scene.
         with_motion: sample actions jointly with motion tokens.
+        linger: control steps for which the policy goes on after a success, which must still be one then; 0 = the first one ends the episode, as an operator does.
         max_steps: control steps until an episode is given up; 0 = as many as the task leaves a demonstration.
         workers: processes, one torch thread each.
         films: of the first that many scenes, a film for each policy, and a contact sheet of all of them.
@@ -76,6 +77,7 @@ class BenchmarkConfig:
     camera_shift_mm: float = 0.0
     camera_turn_deg: float = 0.0
     with_motion: bool = False
+    linger: int = 0
     max_steps: int = 0
     workers: int = 2
     films: int = 0
@@ -98,6 +100,7 @@ class BenchmarkConfig:
             ("agreeing", 0.01, 1.0),
             ("camera_shift_mm", 0.0, 500.0),
             ("camera_turn_deg", 0.0, 90.0),
+            ("linger", 0, 1000),
         ):
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"{name}: {getattr(self, name)}, must be {low:g} to {high:g}")
@@ -154,7 +157,9 @@ def _way_left(station: Station) -> Callable[[], float]:
 
 def _reference(config: BenchmarkConfig, station: Station, seed: int) -> ReferenceMotion:
     """What a person would sketch in the scene that ``station`` shows, with keypoints drawn by ``seed``."""
-    return station.task.plan_reference(station, np.random.default_rng([seed, 7]), config.keypoints, config.waypoints, pinned=config.pinned)
+    from uma_sim import reference
+
+    return reference.of_scene(station, config.keypoints, config.waypoints, config.pinned, seed)
 
 
 def _actor(config: BenchmarkConfig, name: str, seed: int, station: Station, first: Observation) -> Callable[[Observation, int], ActionChunk]:
@@ -240,7 +245,7 @@ def run_episode(config: BenchmarkConfig, name: str, seed: int, film: Film | None
         station.displace_camera(_displacement(config, seed))
     taken, mistaken = False, False
     left = _way_left(station)
-    verdict, reason, done_at = "in_progress", "", math.nan
+    verdict, reason, done_at, since = "in_progress", "", math.nan, 0
     expert = demonstrators.expert(config.task)
     actor = None if name == "demonstrator" else _actor(config, name, seed, station, station.observe())
     for step, act in enumerate(islice(_steps(config, station, actor, expert), config.max_steps or station.task.max_steps)):
@@ -251,8 +256,12 @@ def run_episode(config: BenchmarkConfig, name: str, seed: int, film: Film | None
         mistaken |= station.holds_another()
         if (step + 1) % 4 == 0:
             verdict, reason = station.task.outcome(station)
-            if verdict != "in_progress":
-                done_at = station.time
+            if verdict == "in_progress":
+                done_at = math.nan
+                continue
+            if math.isnan(done_at):
+                done_at, since = station.time, step
+            if step - since >= config.linger:
                 break
     if film is not None:
         film.look(station, 0)

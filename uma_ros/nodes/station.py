@@ -31,6 +31,7 @@ from uma_ros.names import CAMERA_OUT, COMMAND, GRIPPER_CLOSED, GRIPPER_JOINT, LA
 from uma_ros.pace import Pace
 from uma_ros.runtime import UmaNode, leave, run_node
 from uma_ros.status import StatusSpeaker
+from uma_sim import reference
 from uma_sim.station import Station
 from uma_sim.tasks import MODULES
 
@@ -90,7 +91,7 @@ class StationNode(UmaNode):
             self, GripperCommand, topics.gripper, self._run_gripper, goal_callback=self._on_goal, cancel_callback=lambda _: CancelResponse.ACCEPT
         )
         self._publish_sight()  # the first picture compiles shaders; time starts after it
-        self._reference.publish(reference_to(self.station.task.plan_reference(self.station), stamp_from(self.start_time)))
+        self._reference.publish(reference_to(reference.of_scene(self.station), stamp_from(self.start_time)))
         self.publish_configuration()
         self._told = ("", "")
         self.pace = Pace(STEP, s.real_time_factor, s.max_latency, time.monotonic())
