@@ -169,6 +169,7 @@ def drive(supervisor: Supervisor, watcher: Watcher, folder: Path, limit: float, 
     ready = (State.READY, State.RUNNING)
     wait(lambda: {"policy", "controller"} <= set(watcher.status) and all(watcher.status[n].state in ready for n in ("policy", "controller")), patience, "READY")
     wait(lambda: watcher.reference is not None and watcher.task_is_heard(), 10.0, "the scene's reference")
+    wait(lambda: watcher.points is not None, 10.0, "the simulated time")
     # The bag has to hold the first observation, or it cannot be replayed.
     wait(lambda: not recorded or "recorder" in watcher.status and watcher.status["recorder"].state == State.RUNNING, 20.0, "the recorder")
     save_reference(reference_from(watcher.reference), folder / "reference.yaml", "The task of this run, as it was sent to /uma/reference_motion.")
