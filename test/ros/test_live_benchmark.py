@@ -2,11 +2,17 @@
 
 import json
 import time
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
+import rclpy
 from harness import ROOT, fake_command
 
-from uma.types import InputError
+from uma.control.session import State
+from uma.types import InputError, ReferenceMotion
+from uma_ros.convert import reference_to, stamp_from
+from uma_ros.demo import drive
 from uma_ros.graph import Options
 from uma_ros.live_benchmark import graph, main
 
@@ -47,3 +53,27 @@ def test_the_simulated_clock_can_go_slower(tmp_path):
     assert main([*arguments, "--real-time-factor", "0.1"], lambda spec: asked.update({spec.name: spec.parameters}) or fake_command(spec)) == 0
     assert time.monotonic() - began > 1.0 / 0.1
     assert asked["station"]["real_time_factor"] == 0.1, "a slow start of the nodes alone may take as long"
+
+
+@pytest.mark.parametrize(("linger", "elapsed", "verdict"), [(0.0, 3.0, "success"), (2.0, 8.0, "success"), (5.0, 10.0, "in_progress")])
+def test_a_success_ends_the_episode_once_it_has_lasted(monkeypatch, tmp_path, linger, elapsed, verdict):
+    told = {3: "success", 5: "in_progress", 6: "success", 9: "in_progress"}  # at these seconds
+    stopped = []
+    watcher = SimpleNamespace(
+        node=None, status={n: SimpleNamespace(state=State.RUNNING, reason="", num_refused=0) for n in ("policy", "controller")}, reference=None, active=object(),
+        task_is_heard=lambda: True, points=[], send_task=lambda: None, chunk_age_ms=[1.0], time=100.0, outcome={"verdict": "in_progress"},
+        line=lambda began: "", stop=lambda: stopped.append(watcher.time),
+    )  # fmt: skip
+    watcher.reference = reference_to(ReferenceMotion((np.zeros((2, 3)) + [[0.4, 0, 0], [0.4, 0, 0.1]],), frame="fr3_link0"), stamp_from(0.0))
+
+    def spin_once(node, timeout_sec):
+        if stopped:
+            time.sleep(timeout_sec)
+            return
+        watcher.time += 1.0
+        watcher.outcome = {"verdict": told.get(round(watcher.time - 100), watcher.outcome["verdict"])}
+
+    monkeypatch.setattr(rclpy, "spin_once", spin_once)
+    supervisor = SimpleNamespace(dead=dict, log_dir=tmp_path)
+    assert drive(supervisor, watcher, tmp_path, 10.0, lambda line: None, recorded=False, linger=linger) == (elapsed, {"verdict": verdict})
+    assert stopped == [100.0 + elapsed], "an operator stops the robot then"

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 
 import numpy as np
 import pytest
@@ -195,6 +196,23 @@ def test_an_image_that_shows_nothing_holds_the_arm_and_does_not_end_the_benchmar
     monkeypatch.setattr(module, "_actor", lambda *_: blind)
     result = module.run_episode(BenchmarkConfig(max_steps=12), "uma", 1_000_000)
     assert (result.outcome, result.grasped, asked) == ("no_grasp", False, [0, 1, 2])
+
+
+@pytest.mark.parametrize(("linger", "max_steps", "success", "seconds"), [(0, 60, True, 8 / 15), (8, 60, True, 16 / 15), (8, 12, False, None), (8, 8, True, 8 / 15)])
+def test_a_success_ends_the_episode_once_it_has_lasted(monkeypatch, linger, max_steps, success, seconds):
+    from uma_sim.tasks import insertion
+    from uma_train import benchmark as module
+
+    told = iter(["in_progress", "success", "in_progress", "success", "success", "success"])
+
+    def blind(o, n):
+        raise InputError("nothing to be seen")
+
+    monkeypatch.setattr(insertion, "TASK", dataclasses.replace(insertion.TASK, outcome=lambda station: (next(told), "as told")))
+    monkeypatch.setattr(module, "_actor", lambda *_: blind)
+    result = module.run_episode(BenchmarkConfig(linger=linger, max_steps=max_steps), "uma", 1_000_000)
+    assert (result.outcome == "success") == success
+    assert math.isnan(result.seconds) if seconds is None else result.seconds == pytest.approx(seconds, abs=5e-3)
 
 
 def test_a_benchmark_leaves_films_and_a_contact_sheet_of_its_first_scenes(tmp_path):
