@@ -15,6 +15,9 @@ from uma_ros.convert import reference_to, stamp_from
 from uma_ros.demo import drive
 from uma_ros.graph import Options
 from uma_ros.live_benchmark import graph, main
+from uma_ros.reference import load_reference
+from uma_sim.reference import of_scene
+from uma_sim.station import Station
 
 
 def test_scenes_are_judged_kept_and_not_run_twice(tmp_path, capsys):
@@ -22,6 +25,8 @@ def test_scenes_are_judged_kept_and_not_run_twice(tmp_path, capsys):
     assert main([*arguments, "--episodes", "1"], fake_command) == 0
     (row,) = [json.loads(line) for line in (tmp_path / "episodes.jsonl").read_text().splitlines()]
     assert row["seed"] == 1_000_000 and row["verdict"] == "in_progress" and 1.0 <= row["seconds"] < 2.0
+    sketched, given = of_scene(Station(1_000_000, render=False)), load_reference(tmp_path / "scene_1000000/reference.yaml")
+    assert np.allclose(sketched.waypoints, given.waypoints, atol=1e-4), "the library's benchmark gives the same"
     assert len(row["chunk_ms"]) > 1 and min(row["chunk_ms"]) > 0
     assert len(row["chunk_age_ms"]) > 1 and 0 <= min(row["chunk_age_ms"]) < 1000
     told = capsys.readouterr().out
@@ -32,6 +37,10 @@ def test_scenes_are_judged_kept_and_not_run_twice(tmp_path, capsys):
     assert main([*arguments, "--episodes", "1"], lambda spec: pytest.fail(f"{spec.name} was started again")) == 0
     with pytest.raises(InputError, match="holds a run with other arguments"):
         main([*arguments, "--task", "folding"], fake_command)
+    del asked["linger"]  # a run that was judged by another rule
+    (tmp_path / "config.json").write_text(json.dumps(asked))
+    with pytest.raises(InputError, match="holds a run with other arguments"):
+        main([*arguments, "--episodes", "1"], fake_command)
 
 
 def test_a_node_that_dies_is_no_failure_of_the_policy(tmp_path, capsys):
