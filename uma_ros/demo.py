@@ -226,7 +226,7 @@ def main(argv: list[str], command: Callable[[NodeSpec], list[str] | None] = lamb
     try:
         for spec in TASKS[args.task](options):
             supervisor.start(spec, options.config, command(spec))
-        elapsed, _ = drive(supervisor, watcher, folder, args.limit, show)
+        elapsed, _ = drive(supervisor, watcher, folder, args.limit, show, linger=1.0)
     except StackError as error:
         trouble = str(error)
     except KeyboardInterrupt:
