@@ -24,6 +24,9 @@ from uma_ros.graph import TASKS, NodeSpec, Options
 from uma_ros.resources import find
 from uma_ros.supervisor import Supervisor
 
+ACTIONS = {"insertion": 220, "sweeping": 260, "folding": 220}
+"""What each task leaves a demonstration, and so the library's benchmark the policy. Only the station's node knows the simulator; a test holds the two against each other."""
+
 
 def graph(options: Options, task: str, real_time_factor: float) -> tuple[NodeSpec, ...]:
     """The task's nodes; the simulated clock goes at most ``real_time_factor`` times as fast as the wall's: what takes the wall's time takes less of it."""
@@ -62,7 +65,7 @@ def main(argv: list[str], command: Callable[[NodeSpec], list[str] | None] = lamb
     parser.add_argument("--checkpoint", default="", help="folder of the checkpoint; default: as in the configuration")
     parser.add_argument("--episodes", type=int, default=20, help="scenes (default 20); each takes about half a minute")
     parser.add_argument("--first-seed", type=int, default=1_000_000, help="of the scenes (default 1000000; training stays below)")
-    parser.add_argument("--limit", type=float, default=260 / 15, help="simulated seconds for each (default 260 actions, what the longest task leaves a demonstration)")
+    parser.add_argument("--limit", type=float, help=f"simulated seconds for each (default: as in the library, {', '.join(f'{n} actions of {task}' for task, n in ACTIONS.items())})")
     parser.add_argument(
         "--real-time-factor", type=float, default=1.0, help="simulated seconds a second, at most (default 1); with 0.4 a chunk has 2.5 times as long"
     )
@@ -76,6 +79,7 @@ def main(argv: list[str], command: Callable[[NodeSpec], list[str] | None] = lamb
         raise InputError(f"real-time-factor {args.real_time_factor:g}: must lie in [0.05, 10]")
     if not 0 <= args.linger <= 1000:
         raise InputError(f"linger {args.linger}: must lie in [0, 1000]")
+    args.limit = ACTIONS[args.task] / RATE_HZ if args.limit is None else args.limit
     out = Path(args.out).resolve()
     out.mkdir(parents=True, exist_ok=True)
     asked, stored = {k: v for k, v in vars(args).items() if k not in ("out", "episodes")}, out / "config.json"

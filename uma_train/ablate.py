@@ -126,7 +126,7 @@ def ablate(config: AblateConfig, console: Console | None = None) -> list[dict]:
             for task in config.tasks:
                 folder = task.replace("/", "_")
                 judge = BenchmarkConfig(
-                    task=task, checkpoint=str(bundle), episodes=config.episodes, first_seed=config.first_seed, policies=("uma",), out=str(out / name / folder)
+                    task=task, checkpoint=str(bundle), episodes=config.episodes, first_seed=config.first_seed, policies=("uma",), streamed_ms=0.0, out=str(out / name / folder)
                 )
                 found, other = benchmark(judge, console)[0], paired(out / config.variants[0] / folder, judge.out)
                 row["closed_loop"][task] = {**found, **asdict(other), "sign_test": other.chance}

@@ -41,9 +41,9 @@ class BenchmarkConfig:
         policies: of `POLICIES`. ``uma_zeroed`` is told nothing; ``uma_other_task`` gets the task tokens of the scene 500,000 seeds on;
             ``demonstrator`` is the scripted expert on the true state.
         execute: control steps between two observations.
-        delay: control steps that a chunk takes to compute; until then the last one goes on.
-        streamed_ms: above 0, chunks go through the controller's schedule and safety filter, see `Streamed`, and are there after so many simulated milliseconds; 0 = each
-            action is the station's target for a step.
+        streamed_ms: chunks go through the controller's schedule and safety filter, see `Streamed`, and are there after so many simulated milliseconds (130 is the median
+            of the node graph on two cores); 0 = without these, each action is the station's target for a step.
+        delay: where ``streamed_ms`` is 0, control steps that a chunk takes to compute; until then the last one goes on.
         prefix: leading actions of a chunk that are given to the model from the one before it, see `uma.policy.prefix`; 0 = none, the delay is what makes sense.
         num_steps, num_samples, agreeing: of the sampler, see `Policy`.
         keypoints, waypoints: of the reference motion.
@@ -64,8 +64,8 @@ class BenchmarkConfig:
     first_seed: int = 1_000_000
     policies: tuple[str, ...] = ("uma", "uma_zeroed", "uma_other_task", "hold_still", "grasp_and_follow")
     execute: int = 4
+    streamed_ms: float = 130.0
     delay: int = 0
-    streamed_ms: float = 0.0
     prefix: int = 0
     num_steps: int = 8
     num_samples: int = 8
@@ -88,8 +88,10 @@ class BenchmarkConfig:
             raise ValueError(f"policies: {sorted(unknown)[0]!r}, must be of {POLICIES}")
         if not 0 <= self.delay <= self.execute or self.execute + self.delay > 16:
             raise ValueError(f"execute {self.execute}, delay {self.delay}: delay must not be more, and both together at most 16")
-        if not 0 <= self.streamed_ms < 1e3 * self.execute / RATE_HZ or (self.streamed_ms and self.delay):
-            raise ValueError(f"streamed_ms {self.streamed_ms:g}, delay {self.delay}: must be below {1e3 * self.execute / RATE_HZ:.0f} ms for {self.execute} actions, with no delay beside it")
+        if not 0 <= self.streamed_ms < 1e3 * self.execute / RATE_HZ:
+            raise ValueError(f"streamed_ms: {self.streamed_ms:g}, must be at least 0 and below {1e3 * self.execute / RATE_HZ:.0f} where {self.execute} actions are executed")
+        if self.streamed_ms and self.delay:
+            raise ValueError(f"delay: {self.delay}, must be 0 beside streamed_ms {self.streamed_ms:g}; for a delay without the controller give --streamed-ms 0")
         if not 0 <= self.prefix <= 16 - self.execute:
             raise ValueError(f"prefix: {self.prefix}, must be 0 to {16 - self.execute}: a chunk before, of which {self.execute} are executed, has no more")
         for name, low, high in (
@@ -334,8 +336,8 @@ def benchmark(config: BenchmarkConfig, console: Console | None = None) -> list[d
     out.mkdir(parents=True, exist_ok=True)
     log, stored = out / "episodes.jsonl", out / "config.json"
     asked = json.dumps(asdict(config), indent=2)
-    # A run from before there was an option had its default.
-    if stored.exists() and {**json.loads(json.dumps(asdict(BenchmarkConfig()))), **json.loads(stored.read_text())} != json.loads(asked):
+    # A run from before there was an option had its default, and no controller.
+    if stored.exists() and {**json.loads(json.dumps(asdict(BenchmarkConfig()))), "streamed_ms": 0.0, **json.loads(stored.read_text())} != json.loads(asked):
         raise ValueError(f"{out} holds a run with another configuration; give another --out")
     stored.write_text(asked)
     results = [EpisodeResult(**json.loads(line)) for line in log.read_text().splitlines()] if log.exists() else []

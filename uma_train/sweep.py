@@ -16,7 +16,7 @@ from uma_train.paired import paired
 
 @dataclass(frozen=True)
 class SweepConfig:
-    """What is changed, each thing from the same starting point.
+    """What is changed, each thing from the same starting point: every action the arm's target for a step, without the controller, whose part is the delay here.
 
     Attributes:
         task, checkpoint, episodes, first_seed, execute, num_samples, agreeing, max_steps, workers: as in `BenchmarkConfig`.
@@ -64,7 +64,7 @@ def points(config: SweepConfig) -> list[Point]:
         ValueError: a value is out of the benchmark's range.
     """
     shared = ("task", "checkpoint", "episodes", "first_seed", "execute", "num_samples", "agreeing", "max_steps", "workers")
-    start = BenchmarkConfig(policies=("uma",), **{name: getattr(config, name) for name in shared})
+    start = BenchmarkConfig(policies=("uma",), streamed_ms=0.0, **{name: getattr(config, name) for name in shared})
     found = [("starting point", "", {})]
     for delay in config.delays:
         found.append(("delay", f"{1e3 * delay / RATE_HZ:.0f} ms", {"delay": delay}))

@@ -13,8 +13,8 @@ from uma.control.session import State
 from uma.types import InputError, ReferenceMotion
 from uma_ros.convert import reference_to, stamp_from
 from uma_ros.demo import drive
-from uma_ros.graph import Options
-from uma_ros.live_benchmark import graph, main
+from uma_ros.graph import TASKS, Options
+from uma_ros.live_benchmark import ACTIONS, graph, main
 from uma_ros.reference import load_reference
 from uma_sim.reference import of_scene
 from uma_sim.station import Station
@@ -41,6 +41,13 @@ def test_scenes_are_judged_kept_and_not_run_twice(tmp_path, capsys):
     (tmp_path / "config.json").write_text(json.dumps(asked))
     with pytest.raises(InputError, match="holds a run with other arguments"):
         main([*arguments, "--episodes", "1"], fake_command)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_task_has_the_time_that_the_library_gives_it(task):
+    station = Station(0, task, render=False)
+    assert ACTIONS[task] == station.task.max_steps
+    station.close()
 
 
 def test_a_node_that_dies_is_no_failure_of_the_policy(tmp_path, capsys):

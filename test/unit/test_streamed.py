@@ -84,7 +84,7 @@ def test_the_benchmark_executes_chunks_as_it_is_told_to(station, monkeypatch):
     """Over the first three steps: at once, after two of them, or, streamed, not yet."""
     monkeypatch.setattr(station, "observe", lambda: None)
     way = []
-    for changes in ({}, {"delay": 2}, {"streamed_ms": 200.0}):
+    for changes in ({"streamed_ms": 0.0}, {"streamed_ms": 0.0, "delay": 2}, {"streamed_ms": 200.0}):
         start = station.ee_pose()[1, 3]
         steps = _steps(BenchmarkConfig(**changes), station, lambda o, n: moved(station, 0.16, 0.0), None)
         for _ in range(3):
@@ -113,7 +113,7 @@ def test_a_policy_at_the_wheel_is_late_by_what_is_drawn(station, monkeypatch):
 
 
 def test_delays_that_make_no_sense_are_refused():
-    for changes, text in (({"streamed_ms": 267.0}, "streamed_ms 267"), ({"streamed_ms": 100.0, "delay": 2}, "delay 2"), ({"streamed_ms": -1.0}, "streamed_ms -1")):
+    for changes, text in (({"streamed_ms": 267.0}, "streamed_ms: 267"), ({"delay": 2}, "delay: 2, must be 0 beside streamed_ms 130"), ({"streamed_ms": -1.0}, "streamed_ms: -1")):
         with pytest.raises(ValueError, match=text):
             BenchmarkConfig(**changes)
     with pytest.raises(ValueError, match="policy_delay 5"):

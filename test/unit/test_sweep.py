@@ -184,7 +184,7 @@ def test_the_actions_that_go_on_while_a_chunk_is_computed_are_its_prefix(station
     monkeypatch.setattr("uma_train.driving.policy_of", lambda *args: Fake())
     station._noise = None
     first = station.observe()
-    act = benchmarks._actor(BenchmarkConfig(delay=2, prefix=prefix, keypoints=3, waypoints=2), "uma", 1_000_000, station, first)
+    act = benchmarks._actor(BenchmarkConfig(streamed_ms=0.0, delay=2, prefix=prefix, keypoints=3, waypoints=2), "uma", 1_000_000, station, first)
     chunk = act(first, 0)
     act(replace(first, stamp=first.stamp + 4 / 15), 1)
     assert seen[0] == ((3, 2), None) and (seen[1][1] is None) is (prefix == 0)

@@ -212,7 +212,7 @@ def test_a_success_ends_the_episode_once_it_has_lasted(monkeypatch, linger, max_
     monkeypatch.setattr(module, "_actor", lambda *_: blind)
     result = module.run_episode(BenchmarkConfig(linger=linger, max_steps=max_steps), "uma", 1_000_000)
     assert (result.outcome == "success") == success
-    assert math.isnan(result.seconds) if seconds is None else result.seconds == pytest.approx(seconds, abs=5e-3)
+    assert math.isnan(result.seconds) if seconds is None else result.seconds == pytest.approx(seconds, abs=0.011)  # a tick of the controller
 
 
 def test_a_benchmark_leaves_films_and_a_contact_sheet_of_its_first_scenes(tmp_path):
