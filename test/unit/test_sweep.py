@@ -90,6 +90,11 @@ def test_a_run_of_before_there_was_an_option_is_resumed(tmp_path, monkeypatch):
     assert benchmarks.benchmark(config)[0]["no_grasp"] == 1
     with pytest.raises(ValueError, match="another configuration"):
         benchmarks.benchmark(replace(config, depth_noise=2.0))
+    del old["streamed_ms"]  # before the controller had a part in it
+    (tmp_path / "config.json").write_text(json.dumps(old))
+    with pytest.raises(ValueError, match="another configuration"):
+        benchmarks.benchmark(config)
+    assert benchmarks.benchmark(replace(config, streamed_ms=0.0))[0]["no_grasp"] == 1
 
 
 class NoPool:
