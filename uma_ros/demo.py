@@ -44,6 +44,7 @@ class Watcher:
         self.reference: ReferenceMotion | None = None
         self.active: ReferenceMotion | None = None
         self.outcome: dict[str, Any] = {}
+        self.refusal = ""  # why the policy refused the task, if it did
         self.latency_ms: dict[int, float] = {}  # of each chunk, by its number, as the policy tells it
         self.chunk_age_ms: list[float] = []  # simulated time from a chunk's image until it is here in the base frame
         self.points: np.ndarray | None = None
@@ -59,11 +60,15 @@ class Watcher:
         listen(PointCloud2, topics.sim_object, self._on_points, CAMERA_OUT)
         listen(TFMessage, "/tf_static", self.frames.add_message, LATCHED)
         self._task = self.node.create_publisher(ReferenceMotion, topics.reference_motion, TASK_IN)
+        self._task_topic = topics.reference_motion
         self._stop = self.node.create_client(Trigger, "/uma/stop")
         self._index: np.ndarray | None = None
         self._clock = float("nan")
 
     def _on_status(self, msg: PolicyStatus) -> None:
+        before = self.status.get(msg.node)
+        if msg.node == "policy" and before is not None and msg.num_refused > before.num_refused and msg.refused.startswith(self._task_topic):
+            self.refusal = msg.refused  # that an image or a state came late is told in the same place, and is no answer to the task
         self.status[msg.node] = msg
         if "total" in msg.stages:
             self.latency_ms[msg.sequence] = msg.latency_ms[msg.stages.index("total")]
@@ -174,10 +179,9 @@ def drive(supervisor: Supervisor, watcher: Watcher, folder: Path, limit: float, 
     wait(lambda: not recorded or "recorder" in watcher.status and watcher.status["recorder"].state == State.RUNNING, 20.0, "the recorder")
     save_reference(reference_from(watcher.reference), folder / "reference.yaml", "The task of this run, as it was sent to /uma/reference_motion.")
     watcher.send_task()
-    refused = watcher.status["policy"].num_refused
-    wait(lambda: watcher.active is not None or watcher.status["policy"].num_refused > refused, 10.0, "an answer to the task")
+    wait(lambda: watcher.active is not None or bool(watcher.refusal), 10.0, "an answer to the task")
     if watcher.active is None:
-        raise StackError(watcher.status["policy"].refused)
+        raise StackError(watcher.refusal)
     began = watcher.time
     wait(lambda: bool(watcher.chunk_age_ms), 10.0, "a chunk")
     done_since = None

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import rclpy
 from harness import ROOT, fake_command
+from uma_ros.msg import PolicyStatus
 
 from uma.control.session import State
 from uma.types import InputError, ReferenceMotion
 from uma_ros.convert import reference_to, stamp_from
-from uma_ros.demo import drive
+from uma_ros.demo import Watcher, drive
 from uma_ros.graph import TASKS, Options
 from uma_ros.live_benchmark import ACTIONS, graph, main
 from uma_ros.reference import load_reference
@@ -76,7 +77,7 @@ def test_a_success_ends_the_episode_once_it_has_lasted(monkeypatch, tmp_path, li
     told = {3: "success", 5: "in_progress", 6: "success", 9: "in_progress"}  # at these seconds
     stopped = []
     watcher = SimpleNamespace(
-        node=None, status={n: SimpleNamespace(state=State.RUNNING, reason="", num_refused=0) for n in ("policy", "controller")}, reference=None, active=object(),
+        node=None, refusal="", status={n: SimpleNamespace(state=State.RUNNING, reason="") for n in ("policy", "controller")}, reference=None, active=object(),
         task_is_heard=lambda: True, points=[], send_task=lambda: None, chunk_age_ms=[1.0], time=100.0, outcome={"verdict": "in_progress"},
         line=lambda began: "", stop=lambda: stopped.append(watcher.time),
     )  # fmt: skip
@@ -93,3 +94,11 @@ def test_a_success_ends_the_episode_once_it_has_lasted(monkeypatch, tmp_path, li
     supervisor = SimpleNamespace(dead=dict, log_dir=tmp_path)
     assert drive(supervisor, watcher, tmp_path, 10.0, lambda line: None, recorded=False, linger=linger) == (elapsed, {"verdict": verdict})
     assert stopped == [100.0 + elapsed], "an operator stops the robot then"
+
+
+def test_a_message_that_came_late_is_no_answer_to_the_task():
+    watcher = SimpleNamespace(status={}, refusal="", latency_ms={}, _task_topic="/uma/reference_motion")
+    for count, words in enumerate(("", "/joint_states refused: header.stamp: 0.33 s old, limit 0.3 s", "/uma/reference_motion refused: keypoints: 0, must be 1 to 16")):
+        assert watcher.refusal == ""
+        Watcher._on_status(watcher, PolicyStatus(node="policy", num_refused=count, refused=words))
+    assert watcher.refusal == words
