@@ -31,6 +31,7 @@ from uma_ros.msg import ActionChunk, PolicyStatus, ReferenceMotion
 from uma_ros.names import CAMERA_OUT, COMMAND, LATCHED, STATUS, TASK_IN, Topics
 from uma_ros.reference import save_reference
 from uma_ros.resources import find
+from uma_ros.status import newly_refused
 from uma_ros.supervisor import Supervisor
 
 
@@ -67,8 +68,8 @@ class Watcher:
 
     def _on_status(self, msg: PolicyStatus) -> None:
         before = self.status.get(msg.node)
-        if msg.node == "policy" and before is not None and msg.num_refused > before.num_refused and msg.refused.startswith(self._task_topic):
-            self.refusal = msg.refused  # that an image or a state came late is told in the same place, and is no answer to the task
+        if msg.node == "policy" and before is not None and newly_refused(msg, before.num_refused, self._task_topic):
+            self.refusal = msg.refused
         self.status[msg.node] = msg
         if "total" in msg.stages:
             self.latency_ms[msg.sequence] = msg.latency_ms[msg.stages.index("total")]

@@ -28,6 +28,7 @@ from uma_ros.graph import REPLAY_NAMES
 from uma_ros.msg import PolicyStatus
 from uma_ros.msg import ReferenceMotion as ReferenceMsg
 from uma_ros.names import LATCHED, STATUS, TASK_IN, Topics
+from uma_ros.status import newly_refused
 from uma_ros.textfile import numbers, read_value, text_of
 
 
@@ -106,7 +107,7 @@ class _Sender:
     def _on_status(self, msg: PolicyStatus) -> None:
         if msg.node != "policy":
             return
-        if self._sent is not None and msg.num_refused > self._num_refused and self._topic in msg.refused:
+        if self._sent is not None and newly_refused(msg, self._num_refused, self._topic):
             self._answer = msg.refused
         self._num_refused = msg.num_refused
 

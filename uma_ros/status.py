@@ -58,3 +58,11 @@ class StatusSpeaker:
                 self._logged[topic] = now
                 self._node.get_logger().warning(text)
             self.tell(num_refused=self.message.num_refused + 1, refused=text)
+
+
+def newly_refused(message: PolicyStatus, before: int, topic: str) -> bool:
+    """Whether what ``message`` tells is a refusal on ``topic``, and newer than the ``before`` that were counted.
+
+    A node tells refusals of all its topics in the same place: that an image or a state came late is no answer to a task.
+    """
+    return message.num_refused > before and message.refused.startswith(f"{topic} refused")

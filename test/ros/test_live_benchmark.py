@@ -45,10 +45,14 @@ def test_scenes_are_judged_kept_and_not_run_twice(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_a_task_has_the_time_that_the_library_gives_it(task):
-    station = Station(0, task, render=False)
+def test_a_task_has_the_time_that_the_library_gives_it(task, tmp_path, monkeypatch):
+    station, limits = Station(0, task, render=False), []
     assert ACTIONS[task] == station.task.max_steps
     station.close()
+    monkeypatch.setattr("uma_ros.live_benchmark.episode", lambda nodes, options, limit, *others: limits.append(limit) or {"seed": options.seed, "verdict": "success"})
+    arguments = ["--task", task, "--config", str(ROOT / "config/insertion.yaml"), "--episodes", "1"]
+    assert main([*arguments, "--out", str(tmp_path / "default")]) == main([*arguments, "--limit", "3", "--out", str(tmp_path / "given")]) == 0
+    assert limits == [pytest.approx(ACTIONS[task] / 15), 3.0]
 
 
 def test_a_node_that_dies_is_no_failure_of_the_policy(tmp_path, capsys):

@@ -22,6 +22,7 @@ def test_variants_are_trained_alike_judged_and_not_trained_or_measured_twice(tmp
 
     def benchmark(config, console):
         judged.append(config)
+        assert config.streamed_ms == 0, "its figures are of actions taken at once"
         won = (1_000_000,) if "action_only" in config.out else (1_000_000, 1_000_001) if config.task == "folding" else ()
         Path(config.out).mkdir(exist_ok=True)
         lines = [json.dumps({"seed": s, "outcome": "success" if s in won else "imprecise end"}) for s in (1_000_000, 1_000_001)]
