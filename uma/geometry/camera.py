@@ -18,6 +18,19 @@ def unproject(depth: np.ndarray, camera: CameraModel) -> np.ndarray:
     return out
 
 
+def unproject_pixels(depth: np.ndarray, pixels: np.ndarray, camera: CameraModel) -> np.ndarray:
+    """``(n, 3)`` points in the camera frame of ``(n,)`` flat indices into ``(H, W)`` depth, as `unproject` gives them."""
+    u = (np.arange(camera.width, dtype=np.float32) - camera.cx) / camera.fx
+    v = (np.arange(camera.height, dtype=np.float32) - camera.cy) / camera.fy
+    z = depth.ravel()[pixels]
+    row = pixels // camera.width
+    out = np.empty((len(z), 3), np.float32)
+    np.multiply(z, u[pixels - row * camera.width], out=out[:, 0])
+    np.multiply(z, v[row], out=out[:, 1])
+    out[:, 2] = z
+    return out
+
+
 def project(points_cam: np.ndarray, camera: CameraModel) -> np.ndarray:
     """``(..., 2)`` pixels (u, v) of ``(..., 3)`` points; NaN for points at or behind the camera."""
     z = np.where(points_cam[..., 2] > 1e-6, points_cam[..., 2], np.nan)

@@ -1,8 +1,19 @@
-"""Point clouds: the supporting plane, voxels, farthest points. Plain NumPy, deterministic."""
+"""Point clouds: the supporting plane, voxels, farthest points and other spreads. Plain NumPy, deterministic."""
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
+
+PLANE_SAMPLE = 1500
+"""Points that a plane is fitted to."""
+
+MATRIX_ENTRIES, MATRIX_ROWS = 2000, 128
+"""`farthest_points` looks distances up in a matrix of up to so many entries per step, filled so many rows at a time."""
+
+CURVE_BITS = 10
+"""Bits of a cell's place along each axis in `curve_codes`."""
 
 
 def fit_plane(points: np.ndarray, *, tolerance: float = 0.006, hypotheses: int = 96, seed: int = 0) -> np.ndarray:
@@ -15,20 +26,23 @@ def fit_plane(points: np.ndarray, *, tolerance: float = 0.006, hypotheses: int =
     Raises:
         ValueError: fewer than 50 points, or all on one line.
     """
+    return plane_and_support(points, tolerance=tolerance, hypotheses=hypotheses, seed=seed)[0]
+
+
+def plane_and_support(
+    points: np.ndarray, *, tolerance: float = 0.006, hypotheses: int = 96, seed: int = 0
+) -> tuple[np.ndarray, float]:
+    """The plane of `fit_plane`, and the share of the sampled points that lie within ``tolerance`` metres of it.
+
+    Raises:
+        ValueError: as `fit_plane`.
+    """
     if len(points) < 50:
         raise ValueError(f"plane: {len(points)} valid points, at least 50 are needed")
     rng = np.random.default_rng(seed)
-    sample = points[rng.choice(len(points), min(len(points), 1500), replace=False)].astype(np.float64)
-    triples = sample[rng.integers(0, len(sample), (hypotheses, 3))]
-    normals = np.cross(triples[:, 1] - triples[:, 0], triples[:, 2] - triples[:, 0])
-    norms = np.linalg.norm(normals, axis=1)
-    keep = norms > 1e-6
-    if not keep.any():
-        raise ValueError("plane: all points lie on one line")
-    normals = normals[keep] / norms[keep, None]
-    offsets = -(normals * triples[keep, 0]).sum(1)
-    votes = (np.abs(sample @ normals.T + offsets) < tolerance).sum(0)
-    plane = np.append(normals[votes.argmax()], offsets[votes.argmax()])
+    count = min(len(points), PLANE_SAMPLE)
+    sample = points[rng.choice(len(points), count, replace=False)].astype(np.float64)
+    plane = _best_hypothesis(sample, rng.integers(0, count, (hypotheses, 3)), tolerance)
     for _ in range(2):
         inliers = sample[np.abs(sample @ plane[:3] + plane[3]) < tolerance]
         if len(inliers) < 10:
@@ -36,14 +50,44 @@ def fit_plane(points: np.ndarray, *, tolerance: float = 0.006, hypotheses: int =
         centre = inliers.mean(0)
         n = np.linalg.svd(inliers - centre, full_matrices=False)[2][2]
         plane = np.append(n, -n @ centre)
-    return plane if plane[3] > 0 else -plane
+    support = float(np.mean(np.abs(sample @ plane[:3] + plane[3]) < tolerance))
+    return (plane if plane[3] > 0 else -plane), support
+
+
+def _best_hypothesis(sample: np.ndarray, triples: np.ndarray, tolerance: float) -> np.ndarray:
+    """The ``(4,)`` plane through one of ``(h, 3)`` triples of the ``(n, 3)`` sample that most of the sample is near."""
+    a, b, c = (sample[i] for i in triples.T)
+    normals = np.cross(b - a, c - a)
+    norms = np.linalg.norm(normals, axis=1)
+    keep = norms > 1e-6
+    if not keep.any():
+        raise ValueError("plane: all points lie on one line")
+    normals = normals[keep] / norms[keep, None]
+    offsets = -(normals * a[keep]).sum(1)
+    distance = sample @ normals.T
+    distance += offsets
+    np.abs(distance, out=distance)
+    # A product with ones counts several times quicker than a sum over booleans. It is exact.
+    votes = np.ones(len(sample), np.float32) @ (distance < tolerance).astype(np.float32)
+    return np.append(normals[votes.argmax()], offsets[votes.argmax()])
 
 
 def voxel_indices(points: np.ndarray, size: float) -> np.ndarray:
     """Indices of one point per occupied cube of ``size`` metres, the first in order."""
-    cells = np.floor(points / size).astype(np.int64) + (1 << 19)
-    key = (cells[:, 0] << 40) | (cells[:, 1] << 20) | cells[:, 2]
-    return np.sort(np.unique(key, return_index=True)[1])
+    if len(points) == 0:
+        return np.zeros(0, np.int64)
+    cells = np.floor(points / size).astype(np.int64)
+    cells -= cells.min(0)
+    _, width, depth = (int(v) + 1 for v in cells.max(0))
+    key = (cells[:, 0] * width + cells[:, 1]) * depth + cells[:, 2]
+    bits = len(points).bit_length()
+    if (int(cells[:, 0].max()) + 1) * width * depth >= 1 << (63 - bits):
+        return np.sort(np.unique(cells, axis=0, return_index=True)[1])
+    # The index rides in the key's lowest bits: sorting plain integers is several times quicker than a stable argsort.
+    key = np.sort((key << bits) | np.arange(len(points)))
+    is_first = np.ones(len(key), bool)
+    np.not_equal(key[1:] >> bits, key[:-1] >> bits, out=is_first[1:])
+    return np.sort(key[is_first] & ((1 << bits) - 1))
 
 
 def farthest_points(points: np.ndarray, count: int) -> np.ndarray:
@@ -52,11 +96,83 @@ def farthest_points(points: np.ndarray, count: int) -> np.ndarray:
     if n == 0:
         return np.zeros(0, np.int64)
     points = np.ascontiguousarray(points, dtype=np.float32)
-    chosen = np.empty(min(count, n), np.int64)
-    chosen[0] = ((points - points.mean(0)) ** 2).sum(1).argmin()
+    axes = np.ascontiguousarray(points.T)
+    steps = min(count, n)
+    to_row = (_matrix_rows if n * n <= MATRIX_ENTRIES * steps else _computed_rows)(axes)
+    chosen = [int(((points - points.mean(0)) ** 2).sum(1).argmin())]
     distance = np.full(n, np.inf, np.float32)
-    for i in range(1, len(chosen)):
-        step = points - points[chosen[i - 1]]
-        np.minimum(distance, np.einsum("ij,ij->i", step, step), out=distance)
-        chosen[i] = distance.argmax()
-    return chosen
+    for _ in range(1, steps):
+        np.minimum(distance, to_row(chosen[-1]), out=distance)
+        chosen.append(int(distance.argmax()))
+    return np.array(chosen, np.int64)
+
+
+def _matrix_rows(axes: np.ndarray):
+    """A function from an index to the ``(n,)`` squared distances of ``(3, n)`` points from that one, looked up."""
+    n = axes.shape[1]
+    matrix, term = np.empty((n, n), np.float32), np.empty((MATRIX_ROWS, n), np.float32)
+    for start in range(0, n, MATRIX_ROWS):
+        rows = matrix[start : start + MATRIX_ROWS]
+        for k, axis in enumerate(axes):
+            out = term[: len(rows)] if k else rows
+            np.subtract(axis, axis[start : start + MATRIX_ROWS, None], out=out)
+            np.multiply(out, out, out=out)
+            if k:
+                np.add(rows, out, out=rows)
+    return matrix.__getitem__
+
+
+def _computed_rows(axes: np.ndarray):
+    """The function of `_matrix_rows`, computed at every call. The result is overwritten by the next call."""
+    step = np.empty_like(axes)
+    x, y, z = step
+
+    def row(i: int) -> np.ndarray:
+        np.subtract(axes, axes[:, i : i + 1], out=step)
+        np.multiply(step, step, out=step)
+        np.add(x, y, out=x)
+        return np.add(x, z, out=x)
+
+    return row
+
+
+def spread_points(points: np.ndarray, count: int, head: int, size: float) -> np.ndarray:
+    """Indices of up to ``count`` of ``(N, 3)`` points, of which the first ``head`` are those of `farthest_points`.
+
+    The rest follow a space-filling curve over cells of ``size`` metres, visited in van der Corput order.
+    So they are even too, and cost one sort instead of a step each.
+    """
+    chosen = farthest_points(points, min(count, head))
+    if count <= head or len(points) <= head:
+        return chosen
+    is_left = np.ones(len(points), bool)
+    is_left[chosen] = False
+    left = np.flatnonzero(is_left)
+    left = left[np.argsort(curve_codes(points[left], size), kind="stable")]
+    turn = reversed_bits()[np.arange(len(left)) * 65536 // len(left)] if len(left) <= 65536 else np.arange(len(left))
+    return np.concatenate([chosen, left[np.argsort(turn, kind="stable")][: count - head]])
+
+
+def curve_codes(points: np.ndarray, size: float) -> np.ndarray:
+    """``(N,)`` int64 places on a Morton curve of the cells of ``size`` metres that hold ``(N, 3)`` points.
+
+    The curve covers ``2 ** CURVE_BITS`` cells along each axis about the origin; points outside count as at its border.
+    """
+    half = 1 << (CURVE_BITS - 1)
+    cells = np.clip(np.floor(points / size).astype(np.int64) + half, 0, 2 * half - 1)
+    spaced = spaced_bits()[cells]
+    return (spaced[:, 0] << 2) | (spaced[:, 1] << 1) | spaced[:, 2]
+
+
+@functools.cache
+def spaced_bits() -> np.ndarray:
+    """``(2 ** CURVE_BITS,)`` int64: each number with two zeros put before every bit."""
+    numbers = np.arange(1 << CURVE_BITS, dtype=np.int64)
+    return sum(((numbers >> b) & 1) << (3 * b) for b in range(CURVE_BITS))
+
+
+@functools.cache
+def reversed_bits() -> np.ndarray:
+    """``(65536,)`` int64: each 16-bit number with its bits in reverse: the van der Corput sequence."""
+    numbers = np.arange(1 << 16, dtype=np.int64)
+    return sum(((numbers >> b) & 1) << (15 - b) for b in range(16))

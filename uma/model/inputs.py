@@ -10,69 +10,16 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from uma.geometry import se3
-from uma.geometry.camera import unproject
-from uma.geometry.point_cloud import farthest_points, fit_plane, voxel_indices
-from uma.model.config import PointConfig, within
-from uma.types import InputError, Observation, ReferenceMotion
+from uma.model.cloud import PointSet as PointSet
+from uma.model.cloud import point_set as point_set
+from uma.model.config import within
+from uma.types import InputError, ReferenceMotion
 
 ACTION_DIM = 10
 """Position 3, rotation 6 (two columns), gripper 1."""
 
 MAX_REFERENCE_TOKENS = 64
 """Waypoints of all keypoints together that the task encoder takes; longer references are thinned in time."""
-
-
-@dataclass(frozen=True)
-class PointSet:
-    """The points of one image, in an order whose every head is spread over the scene.
-
-    Attributes:
-        xyz: ``(N, 3)`` float32 metres, camera frame.
-        rgb: ``(N, 3)`` uint8.
-        height: ``(N,)`` float32 metres over the supporting plane.
-    """
-
-    xyz: np.ndarray
-    rgb: np.ndarray
-    height: np.ndarray
-
-
-def point_set(observation: Observation, config: PointConfig) -> PointSet:
-    """Draw a `PointSet` from an RGB-D image: crop, remove the table, fill three strata, order for farthest points.
-
-    Raises:
-        InputError: too few valid depth pixels to find the table or anything over it.
-    """
-    cloud = unproject(observation.depth, observation.camera).reshape(-1, 3)
-    rgb = observation.rgb.reshape(-1, 3)
-    with np.errstate(invalid="ignore"):
-        keep = np.flatnonzero((cloud[:, 2] > 0) & (cloud[:, 2] < config.range_m))
-    if len(keep) < 200:
-        raise InputError(f"depth: {len(keep)} valid pixels nearer than {config.range_m} m, at least 200 are needed")
-    cloud, rgb = cloud[keep], rgb[keep]
-    try:
-        plane = fit_plane(cloud)
-    except ValueError as error:
-        raise InputError(f"depth: {error}") from None
-    height = (cloud @ plane[:3] + plane[3]).astype(np.float32)
-    is_near = ((cloud - observation.T_cam_ee[:3, 3]) ** 2).sum(1) < config.near_m**2
-    above = (height > config.table_m) & (is_near | (height < config.height_m))
-    cloud, rgb, height, is_near = cloud[above], rgb[above], height[above], is_near[above]
-    if len(cloud) < 20:
-        raise InputError(f"depth: {len(cloud)} points over the table, at least 20 are needed")
-
-    is_low = ~is_near & (height < config.low_m)
-    order, rank = [], []
-    for members, count, size in ((is_near, config.near, 0.004), (is_low, config.low, 0.005), (~is_near & ~is_low, config.rest, 0.012)):
-        index = np.flatnonzero(members)
-        if len(index) == 0:
-            index = np.arange(len(cloud))
-        index = index[voxel_indices(cloud[index], size)]
-        index = index[farthest_points(cloud[index], count)]
-        order.append(np.resize(index, count))
-        rank.append((np.arange(count) + 0.5) / count)
-    chosen = np.concatenate(order)[np.argsort(np.concatenate(rank), kind="stable")]
-    return PointSet(cloud[chosen].astype(np.float32), rgb[chosen], height[chosen])
 
 
 @dataclass(frozen=True)

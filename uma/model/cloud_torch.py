@@ -1,0 +1,311 @@
+"""`uma.model.cloud` on a device: the same cloud with static shapes only, for a CUDA graph or a compiled graph.
+
+Everything that NumPy selects is masked here, so that no size depends on the data and nothing waits for the device.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from uma.geometry.point_cloud import CURVE_BITS, PLANE_SAMPLE, reversed_bits, spaced_bits
+from uma.model import cloud
+from uma.model.config import PointConfig
+from uma.types import InputError
+
+OVER, CANDIDATES, SEARCHED = 16384, 4096, 2048
+"""Places for points over the table, for those of a stratum's voxels, and for its farthest-point search.
+
+Where there are more, they are thinned evenly. `CANDIDATES` is raised to twice the points asked for.
+The search's matrix of distances takes 50 MB.
+"""
+
+CELL_BITS = 13
+"""Bits of a voxel's place along each axis: with cubes of 4 mm, 16 m either side of the camera."""
+
+SQUARINGS = 6
+"""Squarings of a matrix that separate its eigenvectors, see `smallest_eigenvector`."""
+
+
+class DeviceCloud(NamedTuple):
+    """A `uma.model.cloud.PointSet` as tensors, which may be meaningless: see `check`.
+
+    Attributes:
+        xyz: ``(N, 3)`` float32 metres, camera frame.
+        rgb: ``(N, 3)`` uint8.
+        height: ``(N,)`` float32 metres over the supporting plane.
+        plane: ``(4,)`` float64 unit normal and offset (metres), camera frame; zeros if all points lie on one line.
+        count: ``(2,)`` int64, valid pixels after the reduction and points over the table.
+    """
+
+    xyz: Tensor
+    rgb: Tensor
+    height: Tensor
+    plane: Tensor
+    count: Tensor
+
+
+def check(result: DeviceCloud, config: PointConfig) -> None:
+    """Refuse an image as `uma.model.cloud.point_set` does. Waits for the device.
+
+    Raises:
+        InputError: too few valid depth pixels to find the table or anything over it.
+    """
+    valid, above = result.count.tolist()
+    cloud.check_valid(valid, config)
+    if not result.plane.any():
+        raise InputError("depth: plane: all points lie on one line")
+    cloud.check_above(above)
+
+
+class CloudPreparation(nn.Module):
+    """Prepares the clouds of images of one size: ``(H, W)`` depth and colours to a `DeviceCloud`.
+
+    The algorithm is that of `uma.model.cloud.point_set`: reduction, plane, strata, voxels, spread. Three things differ.
+    RANSAC draws its sample by a fixed jitter over the valid pixels, so planes agree up to the depth noise.
+    There are `OVER`, `CANDIDATES` and `SEARCHED` places; what has no place is left out evenly in row order.
+    The plane's normal comes from repeated squaring, since an eigenvalue solver waits for the device.
+
+    Farthest points are sequential: with the matrix, one step is three small kernels for the three strata together.
+    Only the first ``head`` of a stratum are exact, because only the list's head, the PointNet++ centres, needs them.
+    The rest follow in van der Corput order along a space-filling curve, at the cost of two sorts.
+    A model whose centres are the first 1/8 of the list needs a ``head`` of 1/8 of its largest stratum.
+
+    Args:
+        height, width: of the images, pixels.
+        config: points per stratum, and what is cropped.
+        head: steps of the farthest-point loop at most; over `SEARCHED` counts as `SEARCHED`.
+        matrix: look distances up in one matrix, as is best where the start of a kernel is what costs; else compute
+            them in every step. None = on CUDA devices. The results are the same.
+        hypotheses, tolerance: of the plane, as in `uma.geometry.point_cloud.fit_plane`.
+    """
+
+    def __init__(
+        self,
+        height: int,
+        width: int,
+        config: PointConfig,
+        *,
+        head: int = cloud.HEAD,
+        matrix: bool | None = None,
+        hypotheses: int = 96,
+        tolerance: float = 0.006,
+    ) -> None:
+        super().__init__()
+        self.height, self.width, self.config, self.tolerance, self.matrix = height, width, config, tolerance, matrix
+        self.counts, self.head = cloud.counts(config), min(head, SEARCHED)
+        rng = np.random.default_rng(0)
+        probes = cloud.probe_pixels(height, width)
+        self.over = min(OVER, probes.shape[1])
+        self.candidates = min(self.over, max(CANDIDATES, 2 * max(self.counts)))
+        self.searched = min(self.candidates, SEARCHED)
+        constants = {
+            "probes": probes,
+            "slots": np.arange(max(self.over, max(self.counts))),
+            "jitter": np.arange(PLANE_SAMPLE) + rng.random(PLANE_SAMPLE),
+            "triples": rng.integers(0, PLANE_SAMPLE, (3, hypotheses)),
+            "voxels": np.array(cloud.VOXELS_M, np.float32)[:, None, None],
+            "spaced": spaced_bits(),
+            "reversed": reversed_bits(),
+            "interleaving": cloud.interleaving(self.counts),
+        }
+        for name, value in constants.items():
+            self.register_buffer(name, torch.from_numpy(value), persistent=False)
+
+    def forward(self, depth: Tensor, rgb: Tensor, intrinsics: Tensor, ee_position: Tensor) -> DeviceCloud:
+        """Prepare one image.
+
+        Args:
+            depth: ``(H, W)`` float32 metres, NaN where invalid.
+            rgb: ``(H, W, 3)`` uint8.
+            intrinsics: ``(4,)`` fx, fy, cx, cy in pixels.
+            ee_position: ``(3,)`` metres, camera frame.
+        """
+        config = self.config
+        pixel, z, is_valid = self.representatives(depth)
+        xyz = unprojected(pixel, z, intrinsics.to(torch.float32), self.width)
+        plane = self.plane(xyz, is_valid)
+        height = (xyz.double() @ plane[:3] + plane[3]).float()
+        is_near = (xyz.double() - ee_position.double()).square().sum(1) < config.near_m**2
+        is_above = is_valid & (height > config.table_m) & (is_near | (height < config.height_m))
+        count = torch.stack([is_valid.sum(), is_above.sum()])
+
+        index, is_used = packed(is_above, self.slots[: self.over])
+        xyz, height, is_near, pixel = xyz[index], height[index], is_near[index], pixel[index]
+        is_low = ~is_near & (height < config.low_m)
+        members = torch.stack([is_near, is_low, ~is_near & ~is_low]) & is_used
+        members = members | (~members.any(1, keepdim=True) & is_used)
+        chosen = self.drawn(xyz, members)[self.interleaving]
+        return DeviceCloud(xyz[chosen], rgb.reshape(-1, 3)[pixel[chosen]], height[chosen], plane, count)
+
+    def representatives(self, depth: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """``(P,)`` flat pixel, depth (0 where there is none) and validity of each block of ``(H, W)`` depth."""
+        z = depth.reshape(-1)[self.probes]
+        is_valid = (z > 0) & (z < self.config.range_m)
+        first = is_valid.int().argmax(0, keepdim=True)  # the first of equals
+        is_found = is_valid.any(0)
+        z = z.gather(0, first)[0]
+        return self.probes.gather(0, first)[0], torch.where(is_found, z, torch.zeros_like(z)), is_found
+
+    def plane(self, xyz: Tensor, is_valid: Tensor) -> Tensor:
+        """``(4,)`` float64 plane of ``(P, 3)`` points where ``(P,)`` ``is_valid``, normal toward the camera."""
+        rank = is_valid.cumsum(0)
+        wanted = (self.jitter * rank[-1] / PLANE_SAMPLE).long() + 1
+        sample = xyz[torch.searchsorted(rank, wanted).clamp(max=len(rank) - 1)].double()
+        a, b, c = (sample[i] for i in self.triples)
+        normals = torch.linalg.cross(b - a, c - a)
+        norms = normals.norm(dim=1, keepdim=True)
+        is_plane = norms > 1e-6
+        normals = torch.where(is_plane, normals / norms.clamp(min=1e-6), torch.zeros_like(normals))
+        offsets = -(normals * a).sum(1)
+        votes = ((sample @ normals.T + offsets).abs() < self.tolerance).sum(0)
+        best = torch.where(is_plane[:, 0], votes, torch.full_like(votes, -1)).argmax(0, keepdim=True)
+        plane = torch.cat([normals.index_select(0, best)[0], offsets.index_select(0, best)])
+        for _ in range(2):
+            plane = polished(plane, sample, self.tolerance)
+        plane = torch.where(plane[3] > 0, plane, -plane)
+        return torch.where(is_plane.any(), plane, torch.zeros_like(plane))
+
+    def drawn(self, xyz: Tensor, members: Tensor) -> Tensor:
+        """``(N,)`` indices into ``(M, 3)`` points: the strata that ``(3, M)`` members name, one after another."""
+        is_kept = first_of_voxels(xyz, members, self.voxels)
+        index, is_used = packed(is_kept, self.slots[: self.candidates])
+        points, size = xyz[index], is_used.sum(1, keepdim=True)
+        slots = self.slots[: self.searched]
+        searched = thinned(size, slots)
+        among = points.gather(1, searched[:, :, None].expand(-1, -1, 3))
+        matrix = xyz.is_cuda if self.matrix is None else self.matrix
+        order = searched.gather(1, farthest(among, slots < size, min(self.head, max(self.counts)), matrix))
+        rest = self.rest(points, is_used, order) if max(self.counts) > self.head else None
+        strata = []
+        for k, count in enumerate(self.counts):
+            listed = order[k, :count]
+            if count > self.head:
+                listed = torch.cat([listed, rest[k, : count - self.head]])
+            strata.append(index[k][listed[self.slots[:count] % size[k].clamp(min=1)]])
+        return torch.cat(strata)
+
+    def rest(self, points: Tensor, is_used: Tensor, head: Tensor) -> Tensor:
+        """``(3, C)`` indices of those ``(3, C, 3)`` points that are not in ``(3, h)`` ``head``, as `spread_points`."""
+        half = 1 << (CURVE_BITS - 1)
+        left = is_used.scatter(1, head, torch.zeros_like(head, dtype=torch.bool))
+        cells = (points / self.voxels).floor().long().add(half).clamp(0, 2 * half - 1)
+        x, y, z = self.spaced[cells].unbind(2)
+        along = sorted_indices((x << 2) | (y << 1) | z, left)
+        number = left.sum(1, keepdim=True)
+        slots = self.slots[: self.candidates].expand_as(along)
+        turn = self.reversed[(slots * 65536 // number.clamp(min=1)).clamp(max=65535)]
+        return along.gather(1, sorted_indices(turn, slots < number))
+
+
+def unprojected(pixel: Tensor, z: Tensor, intrinsics: Tensor, width: int) -> Tensor:
+    """``(P, 3)`` float32 points in the camera frame of flat pixels at depths ``z``, see `uma.geometry.camera`."""
+    row = pixel // width
+    fx, fy, cx, cy = intrinsics.unbind(0)
+    u, v = ((pixel - row * width).float() - cx) / fx, (row.float() - cy) / fy
+    return torch.stack([z * u, z * v, z], 1)
+
+
+def polished(plane: Tensor, sample: Tensor, tolerance: float) -> Tensor:
+    """The least-squares plane ``(4,)`` of those ``(n, 3)`` points near ``plane``; ``plane`` itself if they are few."""
+    weight = ((sample @ plane[:3] + plane[3]).abs() < tolerance).to(sample.dtype)
+    total = weight.sum()
+    centre = weight @ sample / total.clamp(min=1)
+    offset = sample - centre
+    normal = smallest_eigenvector((offset * weight[:, None]).T @ offset, plane[:3])
+    return torch.where(total < 10, plane, torch.cat([normal, -(normal @ centre)[None]]))
+
+
+def smallest_eigenvector(covariance: Tensor, guess: Tensor) -> Tensor:
+    """Unit eigenvector of a ``(3, 3)`` covariance's least eigenvalue, by inverse iteration without a division.
+
+    The adjugate has the inverse's eigenvectors. Squaring it `SQUARINGS` times is 2 to that power of iterations.
+    ``guess`` is a vector that is not orthogonal to the result.
+    """
+    a, b, c = covariance.unbind(0)
+    inverse = torch.stack([torch.linalg.cross(b, c), torch.linalg.cross(c, a), torch.linalg.cross(a, b)])
+    for _ in range(SQUARINGS):
+        inverse = inverse / inverse.diagonal().sum().clamp(min=1e-300)
+        inverse = inverse @ inverse
+    vector = inverse @ guess
+    return vector / vector.norm().clamp(min=1e-300)
+
+
+def packed(mask: Tensor, slots: Tensor) -> tuple[Tensor, Tensor]:
+    """``(..., S)`` indices of the set entries of ``(..., n)`` ``mask`` in order, and which of the places are used.
+
+    If more than S are set, every so many are taken. ``slots`` is ``(S,)`` 0 to S - 1.
+    """
+    rank = mask.cumsum(-1)
+    total = rank[..., -1:]
+    index = torch.searchsorted(rank, thinned(total, slots) + 1).clamp(max=mask.shape[-1] - 1)
+    return index, slots < total
+
+
+def thinned(total: Tensor, slots: Tensor) -> Tensor:
+    """``(..., S)`` numbers below ``(..., 1)`` ``total``, evenly: all of them, then larger ones, if they are up to S."""
+    return torch.where(total > len(slots), slots * total // len(slots), slots.expand(*total.shape[:-1], -1))
+
+
+def sorted_indices(key: Tensor, mask: Tensor) -> Tensor:
+    """``(k, n)`` indices that sort ``(k, n)`` int64 keys below 2 ** 40, those outside ``mask`` last."""
+    bits = key.shape[1].bit_length()
+    key = torch.where(mask, key, torch.full_like(key, 1 << 40))
+    place = torch.ones_like(key).cumsum(1) - 1
+    return ((key << bits) | place).sort(1).values & ((1 << bits) - 1)
+
+
+def first_of_voxels(xyz: Tensor, members: Tensor, size: Tensor) -> Tensor:
+    """``(k, M)`` bool: the first point, in order, of each occupied cube of each of k strata.
+
+    Args:
+        xyz: ``(M, 3)`` metres.
+        members: ``(k, M)`` bool.
+        size: ``(k, 1, 1)`` edges of the cubes, metres.
+    """
+    half = 1 << (CELL_BITS - 1)
+    x, y, z = (xyz / size).floor().long().add(half).clamp(0, 2 * half - 1).unbind(2)
+    key = (((x << CELL_BITS) | y) << CELL_BITS) | z
+    order = sorted_indices(key, members)
+    cell = torch.where(members, key, torch.full_like(key, -1)).gather(1, order)
+    is_first = torch.ones_like(members)
+    is_first[:, 1:] = cell[:, 1:] != cell[:, :-1]
+    return torch.zeros_like(members).scatter(1, order, is_first) & members
+
+
+def farthest(points: Tensor, mask: Tensor, steps: int, matrix: bool) -> Tensor:
+    """``(k, steps)`` indices of masked points, each the farthest from those before it, see `farthest_points`.
+
+    From as many steps on as a row of the mask has points, the row's entries repeat.
+
+    Args:
+        points: ``(k, C, 3)`` float32 metres.
+        mask: ``(k, C)`` bool.
+        steps: length of the loop.
+        matrix: as for `CloudPreparation`.
+    """
+    weight = mask.to(points.dtype)
+    mean = (points * weight[..., None]).sum(1, keepdim=True) / weight.sum(1).clamp(min=1)[:, None, None]
+    infinity = torch.full_like(weight, torch.inf)
+    first = torch.where(mask, (points - mean).square().sum(2), infinity).argmin(1, keepdim=True)
+    distance = torch.where(mask, infinity, torch.full_like(weight, -1.0))
+    rows = squared_distances(points, points) if matrix else points
+    chosen = [first]
+    for _ in range(1, steps):
+        row = rows.gather(1, chosen[-1][:, :, None].expand(-1, 1, rows.shape[2]))
+        square = row if matrix else squared_distances(row, points)
+        distance = torch.minimum(distance, square[:, 0])
+        chosen.append(distance.argmax(1, keepdim=True))
+    return torch.cat(chosen, 1)
+
+
+def squared_distances(a: Tensor, b: Tensor) -> Tensor:
+    """``(k, m, n)`` between ``(k, m, 3)`` and ``(k, n, 3)``, axis by axis: a product would lose the small ones."""
+    total = None
+    for x, y in zip(a.unbind(2), b.unbind(2), strict=True):
+        square = (x[:, :, None] - y[:, None]).square()
+        total = square if total is None else total + square
+    return total
