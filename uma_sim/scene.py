@@ -57,6 +57,38 @@ def random_camera(rng: np.random.Generator) -> np.ndarray:
     return se3.make_pose(T_nominal[:3, :3] @ tilt.as_matrix(), T_nominal[:3, 3] + rng.uniform(-0.015, 0.015, 3))
 
 
+CAMERAS = ("nominal", "10cm", "25cm", "other_side", "front", "higher", "lower")
+"""Places of `camera_at`."""
+
+
+def camera_at(place: str, seed: int) -> np.ndarray:
+    """``(4, 4)`` T_base_cam of a camera at a named place, jittered as `random_camera` is.
+
+    "10cm" and "25cm" are that far from the nominal place, in a direction drawn for the scene, and look at the same target.
+    "other_side" mirrors the nominal place in the robot's plane of symmetry, "front" faces the robot.
+    "higher" and "lower" are the nominal place raised by 25 cm and lowered by 15 cm.
+
+    Raises:
+        ValueError: an unknown place.
+    """
+    if place not in CAMERAS:
+        raise ValueError(f"camera: {place!r}, must be one of {CAMERAS}")
+    rng = np.random.default_rng([seed, 17])
+    position, target = CAMERA_POSITION.copy(), CAMERA_TARGET.copy()
+    if place.endswith("cm"):
+        way = rng.normal(size=3)
+        position += 0.01 * float(place.removesuffix("cm")) * way / np.linalg.norm(way)
+    elif place == "other_side":
+        position[1], target[1] = -position[1], -target[1]
+    elif place == "front":
+        position, target = np.array([1.20, 0.0, 0.50]), np.array([0.50, 0.0, 0.10])
+    elif place != "nominal":
+        position[2] += 0.25 if place == "higher" else -0.15
+    tilt = Rotation.from_rotvec(np.radians(rng.uniform(-1, 1, 3))).as_matrix()
+    T = look_at(position + rng.uniform(-0.015, 0.015, 3), target)
+    return se3.make_pose(T[:3, :3] @ tilt, T[:3, 3])
+
+
 def random_grey(rng: np.random.Generator) -> tuple[float, ...]:
     """RGBA of a table: a light, slightly warm grey."""
     grey = rng.uniform(0.55, 0.8)

@@ -203,7 +203,8 @@ class Station:
             self._renderer = cameras.Renderer(self.model)
         rgb, depth = self._renderer.render(self.data, self.camera.width, self.camera.height)
         rgb, depth = cameras.sense(rgb, depth, self.camera, self._noise, self.depth_noise)
-        return Observation(rgb, depth, self.camera, se3.invert(self.T_base_cam) @ self.ee_pose(), self.gripper_position(), self.time)
+        T_cam_ee = se3.invert(self.T_base_cam) @ self.ee_pose()
+        return Observation(rgb, depth, self.camera, T_cam_ee, self.gripper_position(), self.time, self.T_base_cam)
 
     def displace_camera(self, T_calibrated_true: np.ndarray) -> None:
         """Move the camera ``(4, 4)`` from where it was calibrated, as a knock does: images come from there, and `T_base_cam` does not know it."""

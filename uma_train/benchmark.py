@@ -30,6 +30,12 @@ if TYPE_CHECKING:
 POLICIES = ("uma", "uma_zeroed", "uma_other_task", "hold_still", "grasp_and_follow", "demonstrator")
 
 
+def _cameras() -> tuple[str, ...]:
+    from uma_sim.scene import CAMERAS
+
+    return CAMERAS
+
+
 @dataclass(frozen=True)
 class BenchmarkConfig:
     """One benchmark run.
@@ -48,6 +54,8 @@ class BenchmarkConfig:
         num_steps, num_samples, agreeing: of the sampler, see `Policy`.
         keypoints, waypoints: of the reference motion.
         pinned: how many points of a second thing that is to stay (the goal's holder or dustpan, the cloth's resting edge) the reference has besides, 0 to 4.
+        camera: where the camera stands, a name in `uma_sim.scene.CAMERAS`; empty = where the scene has it.
+        policy_frame: kind of the frame to run the checkpoint in, in place of its own; empty = its own.
         depth_noise: factor on the standard deviation of the camera's depth noise.
         camera_shift_mm, camera_turn_deg: how far the camera has moved since it was calibrated, in a direction and about an axis drawn for the scene.
         with_motion: sample actions jointly with motion tokens.
@@ -73,6 +81,8 @@ class BenchmarkConfig:
     keypoints: int = 6
     waypoints: int = 4
     pinned: int = 0
+    camera: str = ""
+    policy_frame: str = ""
     depth_noise: float = 1.0
     camera_shift_mm: float = 0.0
     camera_turn_deg: float = 0.0
@@ -106,6 +116,10 @@ class BenchmarkConfig:
         ):
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"{name}: {getattr(self, name)}, must be {low:g} to {high:g}")
+        if self.camera and self.camera not in (known := _cameras()):
+            raise ValueError(f"camera: {self.camera!r}, must be one of {known}")
+        if self.policy_frame not in ("", "camera", "camera_nominal", "table"):
+            raise ValueError(f"policy_frame: {self.policy_frame!r}, must be 'camera', 'camera_nominal', 'table' or empty")
         if self.keypoints + self.pinned > 16:
             raise ValueError(f"keypoints {self.keypoints}, pinned {self.pinned}: must be at most 16 together")
 
@@ -116,7 +130,7 @@ class EpisodeResult:
 
     Attributes:
         outcome: success; wrong_goal; no_grasp; wrong_grasp, something else was grasped and the object never; time_out, still held (a tool that stays in hand does not count); imprecise, at the end near the end of the
-            reference; or lost, let go or dropped elsewhere.
+            reference; lost, let go or dropped elsewhere; or refused, the policy did not take the task, for the reason given.
         grasped: the object was in the gripper at some time.
         seconds: simulated, to success.
         reason: in the task's own words.
@@ -135,7 +149,7 @@ class EpisodeResult:
 NEAR = 1 / 3
 """Share of the way that may be left for an end to be called imprecise rather than lost."""
 
-CLASSES = ("wrong_goal", "imprecise", "lost", "wrong_grasp", "no_grasp", "time_out")
+CLASSES = ("wrong_goal", "imprecise", "lost", "wrong_grasp", "no_grasp", "time_out", "refused")
 
 
 def failure_class(taken: bool, mistaken: bool, reason: str, left: float) -> str:
@@ -179,7 +193,7 @@ def _actor(config: BenchmarkConfig, name: str, seed: int, station: Station, firs
     if name == "grasp_and_follow":
         script = GraspAndFollow(first, reference, station.ee_frame, executed=config.execute)
         return script.act
-    policy = policy_of(config.checkpoint, config.num_steps, config.num_samples, config.agreeing)
+    policy = policy_of(config.checkpoint, config.num_steps, config.num_samples, config.agreeing, config.policy_frame)
     policy.seed = seed
     if name == "uma_other_task":
         other = Station(seed + 500_000, config.task)
@@ -238,10 +252,13 @@ def _steps(config: BenchmarkConfig, station: Station, actor: Callable[[Observati
 
 def run_episode(config: BenchmarkConfig, name: str, seed: int, film: Film | None = None) -> EpisodeResult:
     """One closed-loop episode, with ``film`` looking on."""
+    from uma.types import InputError
     from uma_sim import demonstrators
+    from uma_sim.scene import camera_at
     from uma_sim.station import Station
 
-    station = Station(seed, config.task, render=name != "demonstrator" or film is not None)
+    place = camera_at(config.camera, seed) if config.camera else None
+    station = Station(seed, config.task, render=name != "demonstrator" or film is not None, T_base_cam=place)
     station.depth_noise = config.depth_noise
     if config.camera_shift_mm or config.camera_turn_deg:
         station.displace_camera(_displacement(config, seed))
@@ -249,7 +266,11 @@ def run_episode(config: BenchmarkConfig, name: str, seed: int, film: Film | None
     left = _way_left(station)
     verdict, reason, done_at, since = "in_progress", "", math.nan, 0
     expert = demonstrators.expert(config.task)
-    actor = None if name == "demonstrator" else _actor(config, name, seed, station, station.observe())
+    try:
+        actor = None if name == "demonstrator" else _actor(config, name, seed, station, station.observe())
+    except InputError as error:
+        station.close()
+        return EpisodeResult(name, seed, "refused", False, math.nan, str(error))
     for step, act in enumerate(islice(_steps(config, station, actor, expert), config.max_steps or station.task.max_steps)):
         if film is not None:
             film.look(station, step)
@@ -314,7 +335,7 @@ def summarize(results: list[EpisodeResult]) -> list[dict]:
 def print_table(rows: list[dict], console: Console) -> None:
     """The rows of `summarize` for people."""
     table = Table()
-    for heading in ("policy", "success", "95 % interval", "grasp", "wrong goal", "imprecise", "lost", "wrong grasp", "no grasp", "time out", "s to success"):
+    for heading in ("policy", "success", "95 % interval", "grasp", "wrong goal", "imprecise", "lost", "wrong grasp", "no grasp", "time out", "refused", "s to success"):
         table.add_column(heading, no_wrap=True)
     for r in rows:
         n = r["episodes"]

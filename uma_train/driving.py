@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -15,11 +16,23 @@ if TYPE_CHECKING:
 
 
 @lru_cache(maxsize=1)
-def policy_of(checkpoint: str, num_steps: int = 8, num_samples: int = 8, agreeing: float = 0.5) -> Policy:
-    """The policy of a bundle on one thread, loaded once a process."""
+def policy_of(checkpoint: str, num_steps: int = 8, num_samples: int = 8, agreeing: float = 0.5, policy_frame: str = "") -> Policy:
+    """The policy of a bundle on one thread, loaded once a process.
+
+    Args:
+        policy_frame: kind of the frame to run it in, in place of its own: "camera" is what a bundle without a frame would do.
+    """
+    import torch
+
+    from uma.checkpoint.bundle import load_bundle
+    from uma.model.frame import PolicyFrame
     from uma.policy import Policy
 
-    return Policy.load(checkpoint, num_steps=num_steps, num_samples=num_samples, agreeing=agreeing, threads=1)
+    torch.set_num_threads(1)
+    bundle = load_bundle(checkpoint)
+    if policy_frame and policy_frame != bundle.contract.policy_frame.kind:
+        bundle = replace(bundle, contract=replace(bundle.contract, policy_frame=PolicyFrame(policy_frame)))
+    return Policy(bundle, num_steps=num_steps, num_samples=num_samples, agreeing=agreeing)
 
 
 def station_actions(chunk: ActionChunk, T_base_cam: np.ndarray) -> list[tuple[np.ndarray, float]]:

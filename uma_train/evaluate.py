@@ -17,13 +17,41 @@ from uma.geometry import se3
 from uma.model.inputs import decode_actions
 from uma.model.masks import pattern
 from uma.model.uma import Uma
+from uma_train.baselines.rigid import carried
 from uma_train.data.reference import ReferenceSampling
 from uma_train.data.sources import Mixture, open_all, open_sources, parse_sources
 from uma_train.data.windows import Batch
 from uma_train.trainer import Drawable
 from uma_train.views import ViewSampling, augmented
 
-MODES = ("control", "joint", "dynamics", "inverse")
+
+@dataclass(frozen=True)
+class Mode:
+    """A row of the evaluation: a mask, and what is given.
+
+    Attributes:
+        action, motion: whether actions, and motion, are targets.
+        keypoints: whether there are motion tokens.
+        tracked: whether the keypoints' present positions are given (x_Gx of Eq. 6).
+        other_actions: whether the given actions are those of another window.
+    """
+
+    action: bool
+    motion: bool
+    keypoints: bool = True
+    tracked: bool = False
+    other_actions: bool = False
+
+
+MODES = {
+    "control": Mode(True, True, keypoints=False),
+    "joint": Mode(True, True),
+    "joint, keypoints given": Mode(True, True, tracked=True),
+    "dynamics": Mode(False, True),
+    "dynamics, keypoints given": Mode(False, True, tracked=True),
+    "dynamics, keypoints given, other actions": Mode(False, True, tracked=True, other_actions=True),
+    "inverse": Mode(True, False),
+}
 SHOWN = (0, 7, 15)
 """Steps of a chunk at which action errors are told."""
 
@@ -38,6 +66,7 @@ class ModeErrors:
         gripper: share of steps whose gripper is on the wrong side of a half.
         motion_mm: mean keypoint error, millimetres.
         motion_still_mm: the same error of the guess that nothing moves from where it is.
+        motion_rigid_mm: the same of the guess that keypoints move with the hand while it is closed (`carried`).
         motion_mse_m2: squared error per coordinate over the first 10 steps, square metres (paper C.3, with 16 keypoints there).
         mean_position_mm, mean_rotation_deg: action errors over all steps.
     """
@@ -47,55 +76,81 @@ class ModeErrors:
     gripper: float
     motion_mm: float
     motion_still_mm: float
+    motion_rigid_mm: float
     motion_mse_m2: float
     mean_position_mm: float
     mean_rotation_deg: float
 
 
-def mode_errors(model: Uma, batch: Batch, mode: str, *, num_steps: int = 8, seed: int = 0, method: str = "euler") -> ModeErrors:
-    """Sample one chunk per window in ``mode``, one of `MODES`, and compare. Windows with actions count, and keypoints where they were
+def mode_errors(model: Uma, batch: Batch, mode: Mode, *, num_steps: int = 8, seed: int = 0, method: str = "euler") -> ModeErrors:
+    """Sample one chunk per window in ``mode`` and compare. Windows with actions count, and keypoints where they were
     seen, if they move in their episode."""
     grid = batch.grid
     B, T, K, _ = grid.motion.shape
-    if mode == "control":
+    if not mode.keypoints:
         K = 0
         grid = replace(grid, motion=grid.motion[:, :, :0], identity=grid.identity[:, :0], is_valid=grid.is_valid[:, :0],
                        is_tracked=None if grid.is_tracked is None else grid.is_tracked[:, :, :0])  # fmt: skip
-    mask = pattern(B, T, K, action_target=mode != "dynamics", motion_target=mode in ("joint", "dynamics"))
+    asked = grid
+    if mode.other_actions:
+        asked = replace(grid, action=torch.cat([grid.action[:, :1], grid.action.roll(1, 0)[:, 1:]], 1))
+    mask = pattern(B, T, K, action_target=mode.action, motion_target=mode.motion, tracked=mode.tracked)
+    if mode.tracked and grid.is_tracked is not None:
+        mask.motion[:, 0] |= ~grid.is_tracked[:, 0]
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         cache = model.prepare_context(batch.points, batch.ee, model.encode_task(batch.initial_points, batch.reference))
         noise = (torch.randn(B, T, grid.action.shape[-1], generator=generator), torch.randn(B, T, K, 3, generator=generator))
-        action, motion = (v.numpy() for v in model.sample(grid, mask, cache, noise, num_steps, method))
+        action, motion = (v.numpy() for v in model.sample(asked, mask, cache, noise, num_steps, method))
     nan = float("nan")
     position, rotation, gripper = np.full(T - 1, nan), np.full(T - 1, nan), nan
     has_action = np.ones(B, bool) if grid.is_supervised_action is None else grid.is_supervised_action.numpy()
-    if mode != "dynamics" and has_action.any():
-        p, r, g = [], [], []
-        for b in np.flatnonzero(has_action):
-            (poses, grip), (poses_t, grip_t) = (decode_actions(a[b, 1:], batch.T_cam_ee[b], model.normalization) for a in (action, grid.action.numpy()))
-            p.append(np.linalg.norm(poses[:, :3, 3] - poses_t[:, :3, 3], axis=-1))
-            r.append(se3.rotation_angle(poses[:, :3, :3], poses_t[:, :3, :3]))
-            g.append((grip > 0.5) != (grip_t > 0.5))
-        position, rotation, gripper = 1e3 * np.mean(p, 0), np.degrees(np.mean(r, 0)), float(np.mean(g))
-    moved = still = mse = nan
-    if mode in ("joint", "dynamics"):
-        truth = grid.motion.numpy()
-        counts = np.broadcast_to(grid.is_valid.numpy()[:, None], truth.shape[:3]).copy()
-        if grid.is_tracked is not None:
-            counts &= grid.is_tracked.numpy()
-        if batch.is_moving is not None:
-            counts &= batch.is_moving.numpy()[:, None]
-        counts = counts[:, 1:]
-        scale = model.normalization.local_scale
-        error, rest = scale * (motion[:, 1:] - truth[:, 1:]), scale * (truth[:, :1] - truth[:, 1:])
-        if counts.any():
-            moved, still = (1e3 * float(np.linalg.norm(e, axis=-1)[counts].mean()) for e in (error, rest))
-            mse = float((error[:, :10][counts[:, :10]] ** 2).mean())
+    if mode.action and has_action.any():
+        position, rotation, gripper = _action_errors(model, batch, action, has_action)
+    moved = still = rigid = mse = nan
+    if mode.keypoints and mode.motion:
+        moved, still, rigid, mse = _motion_errors(model, batch, motion, has_action)
     at = list(SHOWN)
     return ModeErrors(
-        tuple(position[at].tolist()), tuple(rotation[at].tolist()), gripper, moved, still, mse, float(position.mean()), float(rotation.mean())
+        tuple(position[at].tolist()), tuple(rotation[at].tolist()), gripper, moved, still, rigid, mse,
+        float(position.mean()), float(rotation.mean()),
     )  # fmt: skip
+
+
+def _action_errors(model: Uma, batch: Batch, action: np.ndarray, has_action: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    """``(H,)`` position errors in mm, ``(H,)`` rotation errors in degrees, and the share of wrong gripper steps."""
+    p, r, g = [], [], []
+    for b in np.flatnonzero(has_action):
+        (poses, grip), (poses_t, grip_t) = (
+            decode_actions(a[b, 1:], batch.T_cam_ee[b], model.normalization) for a in (action, batch.grid.action.numpy())
+        )
+        p.append(np.linalg.norm(poses[:, :3, 3] - poses_t[:, :3, 3], axis=-1))
+        r.append(se3.rotation_angle(poses[:, :3, :3], poses_t[:, :3, :3]))
+        g.append((grip > 0.5) != (grip_t > 0.5))
+    return 1e3 * np.mean(p, 0), np.degrees(np.mean(r, 0)), float(np.mean(g))
+
+
+def _motion_errors(model: Uma, batch: Batch, motion: np.ndarray, has_action: np.ndarray) -> tuple[float, float, float, float]:
+    """Mean errors of the prediction, of standing still and of moving with the hand, mm; and the MSE of the first 10 steps, m^2."""
+    grid, scale = batch.grid, model.normalization.local_scale
+    truth = grid.motion.numpy()
+    counts = np.broadcast_to(grid.is_valid.numpy()[:, None], truth.shape[:3]).copy()
+    if grid.is_tracked is not None:
+        counts &= grid.is_tracked.numpy()
+    if batch.is_moving is not None:
+        counts &= batch.is_moving.numpy()[:, None]
+    counts = counts[:, 1:]
+    if not counts.any():
+        return (float("nan"),) * 4
+    hand = truth[:, :1].repeat(truth.shape[1] - 1, 1)
+    for b in np.flatnonzero(has_action):
+        T_ee = batch.T_cam_ee[b]
+        targets, commands = decode_actions(grid.action[b, 1:].numpy(), T_ee, model.normalization)
+        points = truth[b, 0] * scale + T_ee[:3, 3]
+        hand[b] = (carried(points, T_ee, float(batch.ee.gripper[b]), targets, commands) - T_ee[:3, 3]) / scale
+    errors = [scale * (guess - truth[:, 1:]) for guess in (motion[:, 1:], truth[:, :1], hand)]
+    moved, still, rigid = (1e3 * float(np.linalg.norm(e, axis=-1)[counts].mean()) for e in errors)
+    return moved, still, rigid, float((errors[0][:, :10][counts[:, :10]] ** 2).mean())
 
 
 def validate(model: Uma, windows: Drawable, *, keypoints: int = 6, size: int = 128, seed: int = 0, num_steps: int = 8, method: str = "euler") -> dict[str, ModeErrors]:
@@ -103,7 +158,7 @@ def validate(model: Uma, windows: Drawable, *, keypoints: int = 6, size: int = 1
     batch = windows.draw(size, keypoints, model.normalization, np.random.default_rng(seed), with_image=model.config.image.kind != "none")
     was_training = model.training
     model.eval()
-    out = {mode: mode_errors(model, batch, mode, seed=seed, num_steps=num_steps, method=method) for mode in MODES}
+    out = {name: mode_errors(model, batch, mode, seed=seed, num_steps=num_steps, method=method) for name, mode in MODES.items()}
     model.train(was_training)
     return out
 
@@ -167,12 +222,16 @@ def evaluate(config: EvalConfig, console: Console | None = None) -> dict:
     bundle = load_bundle(config.checkpoint)
     sampling = ReferenceSampling(pinned=0.0, to_the_end=1.0)
     sources = parse_sources(config.data)
-    windows = open_sources(sources, config.held_out)[1] if config.held_out else open_all(sources, sampling=sampling, first_is_initial=1.0)
+    frame = bundle.contract.policy_frame
+    if config.held_out:
+        windows = open_sources(sources, config.held_out, frame=frame)[1]
+    else:
+        windows = open_all(sources, sampling=sampling, first_is_initial=1.0, frame=frame)
     errors = validate(bundle.model, windows, keypoints=config.keypoints, size=config.windows, seed=config.seed, num_steps=config.num_steps, method=config.method)
     size = min(64, len(windows.episodes))
     found = retrieval(bundle.model, windows, size=size, seed=config.seed)
     table = Table(title=f"{config.windows} windows of {len(windows.episodes)} episodes, checkpoint {bundle.checkpoint_id}, {config.num_steps} {config.method} steps, seed {config.seed}")
-    for heading in ("mode", "position (cm) at 0 / 7 / 15", "mean", "rotation (deg) at 0 / 7 / 15", "mean", "gripper wrong", "keypoints (cm)", "if still", "MSE, 10 steps (m^2)"):
+    for heading in ("mode", "position (cm) at 0 / 7 / 15", "mean", "rotation (deg) at 0 / 7 / 15", "mean", "gripper wrong", "keypoints (mm)", "if still", "if with the hand", "MSE, 10 steps (m^2)"):
         table.add_column(heading, justify="left" if heading == "mode" else "right")
     for mode, e in errors.items():
         def show(value: float, text: str) -> str:
@@ -182,10 +241,10 @@ def evaluate(config: EvalConfig, console: Console | None = None) -> dict:
             mode,
             show(e.mean_position_mm, " / ".join(f"{v / 10:.2f}" for v in e.position_mm)), show(e.mean_position_mm, f"{e.mean_position_mm / 10:.2f}"),
             show(e.mean_rotation_deg, " / ".join(f"{v:.1f}" for v in e.rotation_deg)), show(e.mean_rotation_deg, f"{e.mean_rotation_deg:.1f}"),
-            show(e.gripper, f"{100 * e.gripper:.1f} %"), show(e.motion_mm, f"{e.motion_mm / 10:.2f}"), show(e.motion_still_mm, f"{e.motion_still_mm / 10:.2f}"),
-            show(e.motion_mse_m2, f"{e.motion_mse_m2:.5f}"),
+            show(e.gripper, f"{100 * e.gripper:.1f} %"), show(e.motion_mm, f"{e.motion_mm:.1f}"), show(e.motion_mm, f"{e.motion_still_mm:.1f}"),
+            show(e.motion_mm, f"{e.motion_rigid_mm:.1f}"), show(e.motion_mse_m2, f"{e.motion_mse_m2:.5f}"),
         )  # fmt: skip
-    Console(width=170).print(table) if console.width < 170 else console.print(table)
+    Console(width=190).print(table) if console.width < 190 else console.print(table)
     console.print(f"task found again by its latent in a moved scene: {100 * found:.0f} % of {size} (chance {100 / size:.1f} %)")
     result = {"config": asdict(config), "checkpoint_id": bundle.checkpoint_id, "modes": {k: asdict(v) for k, v in errors.items()}, "retrieval": found, "retrieval_of": size}
     if config.out:

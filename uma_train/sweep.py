@@ -25,6 +25,8 @@ class SweepConfig:
         depth_noise: factors on the standard deviation of the depth noise.
         camera_shift_mm, camera_turn_deg: how far the camera has moved since it was calibrated.
         flow_steps: steps of the sampler.
+        camera: change the camera's place alone, over `uma_sim.scene.CAMERAS`, through the controller's schedule as in the benchmark.
+        policy_frames: kinds of frame to run the checkpoint in at every place of ``camera``; the last one is the starting point.
         out: folder of the results, one folder a point in it; the same command resumes there.
     """
 
@@ -45,6 +47,8 @@ class SweepConfig:
     camera_shift_mm: tuple[float, ...] = (5.0, 10.0, 20.0)
     camera_turn_deg: tuple[float, ...] = (0.5, 1.0, 2.0)
     flow_steps: tuple[int, ...] = (1, 2, 4, 16)
+    camera: bool = False
+    policy_frames: tuple[str, ...] = ("camera", "camera_nominal")
     out: str = "runs/sweep"
 
 
@@ -57,14 +61,31 @@ class Point:
     config: BenchmarkConfig
 
 
+SHARED = ("task", "checkpoint", "episodes", "first_seed", "execute", "num_samples", "agreeing", "max_steps", "workers")
+
+
+def camera_points(config: SweepConfig) -> list[Point]:
+    """Every place of the camera in every policy frame; the nominal place in the last frame comes first."""
+    from uma_sim.scene import CAMERAS
+
+    start = BenchmarkConfig(policies=("uma",), **{name: getattr(config, name) for name in SHARED})
+    out = []
+    for frame in reversed(config.policy_frames):
+        for place in CAMERAS:
+            folder = str(Path(config.out) / f"{frame}_{place}")
+            out.append(Point(f"camera, frame {frame}", place, replace(start, camera=place, policy_frame=frame, out=folder)))
+    return out
+
+
 def points(config: SweepConfig) -> list[Point]:
     """The starting point and every change from it, without repetitions.
 
     Raises:
         ValueError: a value is out of the benchmark's range.
     """
-    shared = ("task", "checkpoint", "episodes", "first_seed", "execute", "num_samples", "agreeing", "max_steps", "workers")
-    start = BenchmarkConfig(policies=("uma",), streamed_ms=0.0, **{name: getattr(config, name) for name in shared})
+    if config.camera:
+        return camera_points(config)
+    start = BenchmarkConfig(policies=("uma",), streamed_ms=0.0, **{name: getattr(config, name) for name in SHARED})
     found = [("starting point", "", {})]
     for delay in config.delays:
         found.append(("delay", f"{1e3 * delay / RATE_HZ:.0f} ms", {"delay": delay}))
