@@ -15,7 +15,7 @@ Conventions
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -89,6 +89,7 @@ class Observation:
         T_cam_ee: ``(4, 4)`` measured end-effector pose in the camera frame.
         gripper: measured opening, 0 open to 1 closed.
         stamp: capture time in seconds.
+        T_base_cam: ``(4, 4)`` calibrated camera pose in the robot's base frame; None where it is not known.
     """
 
     rgb: np.ndarray
@@ -97,6 +98,7 @@ class Observation:
     T_cam_ee: np.ndarray
     gripper: float
     stamp: float = 0.0
+    T_base_cam: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         shape = (self.camera.height, self.camera.width)
@@ -104,6 +106,8 @@ class Observation:
         _require(self.depth.shape == shape and self.depth.dtype == np.float32, f"depth: {self.depth.dtype} {self.depth.shape}, must be float32 {shape}")
         check_pose(self.T_cam_ee, "T_cam_ee")
         _require(-0.05 <= self.gripper <= 1.05, f"gripper: {self.gripper}, must lie in [0, 1]")
+        if self.T_base_cam is not None:
+            check_pose(self.T_base_cam, "T_base_cam")
 
 
 @dataclass(frozen=True)
@@ -111,7 +115,8 @@ class ReferenceMotion:
     """A sparse sketch of what should move (paper Eq. 2): ordered 3D waypoints of a few keypoints.
 
     Attributes:
-        waypoints: one ``(T_k, 3)`` array of metres per keypoint; lengths may differ. A single waypoint pins the point.
+        waypoints: one ``(T_k, 3)`` array of metres per keypoint, lengths may differ; or one ``(K, T, 3)`` array.
+            A single waypoint, ``(1, 3)``, pins the point.
         phase: one ``(T_k,)`` array per keypoint in [0, 1], non-decreasing; None = evenly spaced.
         is_valid: one ``(T_k,)`` bool array per keypoint; None = all.
         frame: frame of the waypoints.
@@ -130,10 +135,11 @@ class ReferenceMotion:
     def __post_init__(self) -> None:
         K = len(self.waypoints)
         _require(1 <= K <= MAX_KEYPOINTS, f"keypoints: {K} given, must be 1 to {MAX_KEYPOINTS}")
-        points = tuple(np.asarray(w, dtype=np.float64).reshape(-1, 3) for w in self.waypoints)
+        points = tuple(np.asarray(w, dtype=np.float64) for w in self.waypoints)
         phase, valid = [], []
         for k, w in enumerate(points):
             name = f"keypoints[{k}]"
+            _require(w.ndim == 2 and w.shape[1] == 3, f"{name}.waypoints: shape {w.shape}, must be (T, 3); [[x, y, z]] pins a point")
             T = len(w)
             _require(1 <= T <= self.MAX_WAYPOINTS, f"{name}.waypoints: {T} given, must be 1 to {self.MAX_WAYPOINTS}")
             p = np.linspace(0.0, 1.0, T) if self.phase is None or len(self.phase[k]) == 0 else np.asarray(self.phase[k], dtype=np.float64)
@@ -174,6 +180,7 @@ class ActionChunk:
         frame: frame of the poses: the camera's optical frame or the robot base.
         ee_frame: the frame of the end effector that the poses place.
         num_committed: leading actions carried over from the chunk that was running.
+        policy_frame: kind of the frame that the model lives in (`uma.model.frame`); empty where it is not known.
     """
 
     poses: np.ndarray
@@ -184,6 +191,7 @@ class ActionChunk:
     rate_hz: float = RATE_HZ
     sequence: int = 0
     num_committed: int = 0
+    policy_frame: str = ""
 
     def __post_init__(self) -> None:
         poses = np.asarray(self.poses, dtype=np.float64)
@@ -205,7 +213,29 @@ class ActionChunk:
     def transformed(self, T_new_old: np.ndarray, frame: str) -> ActionChunk:
         """The same chunk expressed in ``frame``; ``T_new_old`` maps the present frame to it."""
         T = check_pose(T_new_old, "T_new_old")
-        return ActionChunk(T @ self.poses, self.gripper, self.stamp, frame, self.ee_frame, self.rate_hz, self.sequence, self.num_committed)
+        return replace(self, poses=T @ self.poses, frame=frame)
+
+
+@dataclass(frozen=True)
+class KeypointState:
+    """Where the task's keypoints are at an observation (x_Gx of paper Eq. 5 and 6).
+
+    Attributes:
+        positions: ``(K, 3)`` metres, camera frame; anything where not visible.
+        is_visible: ``(K,)`` bool; a keypoint that is not seen is predicted instead of given.
+    """
+
+    positions: np.ndarray
+    is_visible: np.ndarray
+
+    def checked(self, K: int, name: str = "keypoints") -> KeypointState:
+        """Itself. Raises `InputError` if it is not of K keypoints, or a visible one is not finite."""
+        positions, visible = np.asarray(self.positions, np.float64), np.asarray(self.is_visible, bool)
+        if positions.shape != (K, 3) or visible.shape != (K,):
+            raise InputError(f"{name}: positions {positions.shape} and is_visible {visible.shape}, must be {(K, 3)} and {(K,)}")
+        if not np.isfinite(positions[visible]).all():
+            raise InputError(f"{name}.positions: a visible one is not finite")
+        return KeypointState(positions, visible)
 
 
 @dataclass(frozen=True)

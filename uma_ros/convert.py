@@ -15,8 +15,9 @@ from sensor_msgs.msg import CameraInfo, Image, JointState
 
 from uma.geometry import fr3
 from uma.geometry.se3 import from_quaternion, quaternion
-from uma.types import MAX_KEYPOINTS, ActionChunk, CameraModel, InputError, MotionPrediction, Observation, ReferenceMotion
+from uma.types import MAX_KEYPOINTS, ActionChunk, CameraModel, InputError, KeypointState, MotionPrediction, Observation, ReferenceMotion
 from uma_ros.msg import ActionChunk as ActionChunkMsg
+from uma_ros.msg import Keypoints as KeypointsMsg
 from uma_ros.msg import KeypointTrajectory
 from uma_ros.msg import MotionPrediction as MotionPredictionMsg
 from uma_ros.msg import ReferenceMotion as ReferenceMotionMsg
@@ -187,12 +188,14 @@ def arm_joints_from(msg: JointState) -> np.ndarray | None:
     return q
 
 
-def observation_from(rgb: Image, depth: Image, info: CameraInfo, T_cam_ee: np.ndarray, gripper: float) -> Observation:
+def observation_from(
+    rgb: Image, depth: Image, info: CameraInfo, T_cam_ee: np.ndarray, gripper: float, T_base_cam: np.ndarray | None = None
+) -> Observation:
     """One observation from messages of one instant. Live policy and replay both come through here."""
     camera = camera_from(info)
     check_camera_matches(camera, rgb, "rgb")
     check_camera_matches(camera, depth, "depth")
-    return Observation(rgb_from(rgb), depth_from(depth), camera, T_cam_ee, gripper, seconds(rgb.header.stamp))
+    return Observation(rgb_from(rgb), depth_from(depth), camera, T_cam_ee, gripper, seconds(rgb.header.stamp), T_base_cam)
 
 
 # -- motions and actions ------------------------------------------------------------------------------------------------------
@@ -248,13 +251,15 @@ def chunk_from(msg: ActionChunkMsg) -> ActionChunk:
         raise InputError(f"gripper: {len(msg.gripper)} values for {len(msg.poses)} poses")
     poses = np.stack([pose_from(p, f"poses[{i}]") for i, p in enumerate(msg.poses)])
     return ActionChunk(
-        poses, np.array(msg.gripper, dtype=np.float64), seconds(msg.header.stamp), msg.header.frame_id, msg.ee_frame, msg.rate_hz, msg.sequence, msg.num_committed
+        poses, np.array(msg.gripper, dtype=np.float64), seconds(msg.header.stamp), msg.header.frame_id, msg.ee_frame, msg.rate_hz, msg.sequence, msg.num_committed,
+        msg.policy_frame,
     )
 
 
 def chunk_to(chunk: ActionChunk, stamp: Time | None = None) -> ActionChunkMsg:
     """``stamp``: the observation's own, where it is at hand; seconds as a float lose some nanoseconds."""
     msg = ActionChunkMsg(sequence=chunk.sequence, rate_hz=chunk.rate_hz, num_committed=chunk.num_committed, ee_frame=chunk.ee_frame)
+    msg.policy_frame = chunk.policy_frame
     msg.header.frame_id, msg.header.stamp = chunk.frame, stamp or stamp_from(chunk.stamp)
     msg.poses = [pose_to(T) for T in chunk.poses]
     msg.gripper = [float(g) for g in chunk.gripper]
@@ -265,6 +270,13 @@ def motion_to(motion: MotionPrediction, stamp: Time | None = None) -> MotionPred
     msg = MotionPredictionMsg(sequence=motion.sequence, rate_hz=motion.rate_hz, reference_error_m=motion.reference_error_m)
     msg.header.frame_id, msg.header.stamp = motion.frame, stamp or stamp_from(motion.stamp)
     msg.keypoints = [_trajectory(motion.points[:, k]) for k in range(motion.points.shape[1])]
+    return msg
+
+
+def keypoints_to(state: KeypointState, frame: str, stamp: Time) -> KeypointsMsg:
+    msg = KeypointsMsg(is_visible=[bool(v) for v in state.is_visible])
+    msg.header.frame_id, msg.header.stamp = frame, stamp
+    msg.positions = [Point(x=float(x), y=float(y), z=float(z)) for x, y, z in state.positions]
     return msg
 
 

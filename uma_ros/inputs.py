@@ -11,6 +11,7 @@ import numpy as np
 from geometry_msgs.msg import PoseStamped
 from sensor_msgs.msg import CameraInfo, Image, JointState
 
+from uma.geometry.se3 import invert
 from uma.types import InputError, Observation
 from uma_ros.convert import COLOURS, DEPTHS, MAX_PIXELS, gripper_from, nanoseconds, observation_from, pose_from
 from uma_ros.frames import StaticFrames
@@ -44,7 +45,7 @@ class Frame:
         T_cam_base = frames.lookup(camera, base)
         T_robot_ee = frames.lookup(self.robot_frame, ee_frame)
         T_cam_ee = T_cam_base @ pose_from(self.pose.pose, "pose") @ T_robot_ee
-        return observation_from(self.rgb, self.depth, self.info, T_cam_ee, gripper_from(self.joints))
+        return observation_from(self.rgb, self.depth, self.info, T_cam_ee, gripper_from(self.joints), invert(T_cam_base))
 
 
 class FrameBuffer:

@@ -9,7 +9,7 @@ from geometry_msgs.msg import Point
 from std_msgs.msg import ColorRGBA
 from visualization_msgs.msg import Marker
 
-from uma.types import ActionChunk, MotionPrediction, ReferenceMotion
+from uma.types import ActionChunk, KeypointState, MotionPrediction, ReferenceMotion
 
 
 def _line(namespace: str, number: int, frame: str, stamp: Time, points, hue: float, width: float) -> Marker:
@@ -29,7 +29,7 @@ def _erase(namespace: str) -> Marker:
 
 def clear_markers() -> list[Marker]:
     """For a task that is no motion."""
-    return [_erase("reference"), _erase("predicted")]
+    return [_erase("reference"), _erase("predicted"), _erase("keypoints")]
 
 
 def reference_markers(reference: ReferenceMotion, stamp: Time) -> list[Marker]:
@@ -47,3 +47,10 @@ def motion_markers(motion: MotionPrediction, stamp: Time) -> list[Marker]:
     """One line a keypoint over the horizon."""
     n = motion.points.shape[1]
     return [_line("predicted", k, motion.frame, stamp, motion.points[:, k], k / max(n, 1) * 0.8, 0.002) for k in range(n)]
+
+
+def keypoint_markers(state: KeypointState, frame: str, stamp: Time) -> list[Marker]:
+    """A sphere at every keypoint that is known."""
+    marker = _line("keypoints", 0, frame, stamp, state.positions[state.is_visible], 0.15, 0.012)
+    marker.type, marker.scale.y, marker.scale.z = Marker.SPHERE_LIST, marker.scale.x, marker.scale.x
+    return [marker]

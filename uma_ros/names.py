@@ -33,6 +33,7 @@ class Topics:
     action_chunk: str = setting("/uma/action_chunk", "actions in the camera frame (uma_ros/msg/ActionChunk)")
     action_chunk_base: str = setting("/uma/action_chunk_base", "the same in the base frame (uma_ros/msg/ActionChunk)")
     predicted_motion: str = setting("/uma/predicted_motion", "how the object should move, in the camera frame (uma_ros/msg/MotionPrediction)")
+    keypoints: str = setting("/uma/keypoints", "where the task's keypoints are, as the policy follows them (uma_ros/msg/Keypoints)")
     status: str = setting("/uma/status", "state of policy and controller (uma_ros/msg/PolicyStatus)")
     heartbeat: str = setting("/uma/heartbeat", "signs of life of a remote operator, if the controller asks for them (std_msgs/Header)")
     markers: str = setting("/uma/markers", "reference and predicted motion for rviz and Foxglove (visualization_msgs/MarkerArray)")

@@ -9,12 +9,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
 
 from uma.policy.prefix import committed
-from uma.types import RATE_HZ, ActionChunk, InputError, MotionPrediction, Observation, Prediction
+from uma.policy.tracker import KeypointTracker
+from uma.types import RATE_HZ, ActionChunk, InputError, KeypointState, MotionPrediction, Observation, Prediction
 from uma_ros.convert import chunk_from, chunk_to
 from uma_ros.frames import StaticFrames
 from uma_ros.inputs import Frame, FrameBuffer
@@ -28,6 +30,7 @@ class Listener(Protocol):
     def on_task(self, encoded: Encoded) -> None: ...
     def on_chunk(self, frame: Frame, prediction: Prediction, stages_ms: dict[str, float]) -> None: ...
     def on_motion(self, frame: Frame, motion: MotionPrediction) -> None: ...
+    def on_keypoints(self, frame: Frame, state: KeypointState) -> None: ...
     def on_refused(self, source: str, error: InputError | str) -> None: ...
 
 
@@ -39,6 +42,7 @@ class PolicyWorker:
         replan_steps: actions after which a new chunk is due.
         predict_motion: whether each chunk is followed by the motion that it will cause, if the task has keypoints.
         prefix: leading actions of a chunk that are taken from the chunk before it, of the same task.
+        track: whether the task's keypoints are followed from image to image and given for predicted motion.
     """
 
     def __init__(
@@ -50,12 +54,14 @@ class PolicyWorker:
         replan_steps: int,
         predict_motion: bool,
         prefix: int = 0,
+        track: bool = True,
     ) -> None:
         self.wake = threading.Condition()
         self.failure: Exception | None = None
         self._listener, self._buffer, self._frames = listener, buffer, frames
         self._plan_every(replan_steps)
-        self._predict_motion, self._prefix = predict_motion, prefix
+        self._predict_motion, self._prefix, self._track = predict_motion, prefix, track
+        self._tracker: KeypointTracker | None = None
         self._running: ActionChunk | None = None  # what was published last, for the task in force
         self._loaded = threading.Event()
         self._policy: Any = None
@@ -64,7 +70,7 @@ class PolicyWorker:
         self._task_frame = ""
         self._new_task: GivenTask | None = None
         self._active = self._closing = self._encoding = False
-        self._last_stamp, self._sequence = -1, 0
+        self._last_stamp, self._tracked_stamp, self._sequence = -1, -1, 0
         self._thread = threading.Thread(target=self._run, args=(load,), daemon=True)
 
     # -- for the node's thread ------------------------------------------------------------------------------------------------
@@ -82,13 +88,13 @@ class PolicyWorker:
         """Until the policies are there, or `failure` says why not."""
         self._loaded.wait()
 
-    def change(self, replan_steps: int, predict_motion: bool, motion_samples: int) -> None:
-        """From the next chunk on."""
+    def change(self, replan_steps: int, predict_motion: bool, motion_samples: int, track: bool) -> None:
+        """From the next chunk on; whether keypoints are followed, from the next task on."""
         with self.wake:
             self._plan_every(replan_steps)
-            self._predict_motion = predict_motion
+            self._predict_motion, self._track = predict_motion, track
             if self._motion_policy is not None:
-                self._motion_policy.num_samples = motion_samples
+                self._motion_policy.config = replace(self._motion_policy.config, num_samples=motion_samples)
 
     def _plan_every(self, steps: int) -> None:
         self._period_ns = int((steps - 0.5) / RATE_HZ * 1e9)  # half a frame early: the images' own period jitters
@@ -118,7 +124,7 @@ class PolicyWorker:
     def predict_motion(self, chunk: ActionChunk) -> tuple[Frame, MotionPrediction]:
         """Dynamics mode on request, in the caller's thread. Raises `InputError` if there is nothing to predict from."""
         with self.wake:
-            frame, task, policy = self._buffer.newest(), self._task, self._motion_policy
+            frame, task, policy, tracker = self._buffer.newest(), self._task, self._motion_policy, self._tracker
         if frame is None or task is None:
             raise InputError("nothing to predict from: " + ("no complete observation yet" if frame is None else "no task yet"))
         if not len(task.keypoints):
@@ -126,7 +132,7 @@ class PolicyWorker:
         observation = frame.observation(self._frames, policy.contract.ee_frame)
         if chunk.frame != observation.camera.frame:
             chunk = chunk.transformed(self._frames.lookup(observation.camera.frame, chunk.frame), observation.camera.frame)
-        return frame, policy.predict_motion(observation, task, chunk, sequence=chunk.sequence)
+        return frame, policy.predict_motion(observation, task, chunk, sequence=chunk.sequence, keypoints=tracker.state if tracker else None)
 
     # -- the thread -----------------------------------------------------------------------------------------------------------
 
@@ -149,22 +155,32 @@ class PolicyWorker:
             self.failure = error
             self._loaded.set()
 
-    def _next_job(self) -> tuple[Frame, GivenTask | None] | None:
-        """What to do now, under the lock: the newest complete frame, if a chunk or a task is due."""
+    def _next_job(self) -> tuple[Frame, GivenTask | None, bool] | None:
+        """What to do with the newest complete frame, under the lock: a task to encode, and whether an answer is due.
+
+        None if the frame has been dealt with. A frame for which nothing is due is looked at by the tracker alone.
+        """
         frame = self._buffer.newest() if self._active else None
-        if frame is None or frame.stamp_ns == self._last_stamp:  # one answer to an image: the task of a chunk can be told by its stamp
+        if frame is None:
             return None
         if frame.stamp_ns < self._last_stamp:  # time was turned back: another bag, another simulation
-            self._last_stamp = -1
-        is_due = self._task is not None and frame.stamp_ns - self._last_stamp >= self._period_ns
-        if self._new_task is None and not is_due:
+            self._last_stamp = self._tracked_stamp = -1
+        is_new = frame.stamp_ns != self._last_stamp  # one answer to an image: the task of a chunk can be told by its stamp
+        is_late = self._task is not None and frame.stamp_ns - self._last_stamp >= self._period_ns
+        is_due = is_new and (self._new_task is not None or is_late)
+        if not is_due and (self._tracker is None or frame.stamp_ns <= self._tracked_stamp):
             return None
-        self._encoding = self._new_task is not None  # first: `has_task` is asked without the lock
-        task, self._new_task = self._new_task, None
-        return frame, task
+        task = None
+        if is_due:
+            self._encoding = self._new_task is not None  # first: `has_task` is asked without the lock
+            task, self._new_task = self._new_task, None
+        return frame, task, is_due
 
-    def _answer(self, frame: Frame, new_task: GivenTask | None) -> None:
+    def _answer(self, frame: Frame, new_task: GivenTask | None, is_due: bool) -> None:
         began = time.perf_counter()
+        if not is_due:
+            self._follow_alone(frame)
+            return
         self._last_stamp = frame.stamp_ns
         try:
             with self.wake:
@@ -174,6 +190,7 @@ class PolicyWorker:
                 self._take_task(frame, observation, new_task)
             if self._task is None:
                 return
+            self._follow(frame, observation)
             if self._task_frame != observation.camera.frame:
                 raise InputError(f"camera frame {observation.camera.frame!r}: the task is in {self._task_frame!r}")
             sequence, self._sequence = self._sequence, self._sequence + 1
@@ -186,9 +203,36 @@ class PolicyWorker:
             stages = {"convert": converted, **{k: v for k, v in prediction.latency_ms.items() if k != "total"}}
             self._listener.on_chunk(frame, prediction, {**stages, "total": (time.perf_counter() - began) * 1e3})
             if self._predict_motion and len(self._task.keypoints):  # once the chunk is on its way: the robot does not wait for it
-                self._listener.on_motion(frame, self._motion_policy.predict_motion(observation, self._task, prediction.chunk, sequence=sequence))
+                keypoints = self._tracker.state if self._tracker else None
+                motion = self._motion_policy.predict_motion(observation, self._task, prediction.chunk, sequence=sequence, keypoints=keypoints)
+                self._listener.on_motion(frame, motion)
         except InputError as error:
             self._listener.on_refused("observation", error)
+
+    def _follow_alone(self, frame: Frame) -> None:
+        try:
+            with self.wake:
+                observation = frame.observation(self._frames, self._policy.contract.ee_frame)
+            self._follow(frame, observation)
+        except InputError as error:
+            self._listener.on_refused("observation", error)
+
+    def _follow(self, frame: Frame, observation: Observation) -> None:
+        """Let the tracker look at a frame that it has not seen."""
+        if self._tracker is None or frame.stamp_ns <= self._tracked_stamp:
+            return
+        self._tracked_stamp = frame.stamp_ns
+        self._listener.on_keypoints(frame, self._tracker.update(observation))
+
+    def _track_task(self, frame: Frame, observation: Observation, keypoints: np.ndarray) -> None:
+        """Begin to follow a new task's keypoints, where there are any."""
+        self._tracker = None
+        if not self._track or not len(keypoints):
+            return
+        try:
+            self._tracker, self._tracked_stamp = KeypointTracker(observation, keypoints), frame.stamp_ns
+        except ModuleNotFoundError as error:
+            self._listener.on_refused("observation", f"track_keypoints: needs the Python package {error.name!r}; predicted motion goes without")
 
     def _take_task(self, frame: Frame, observation: Observation, given: GivenTask) -> None:
         """Encode a new task; the running one stays if that is refused."""
@@ -203,4 +247,5 @@ class PolicyWorker:
             self._listener.on_refused(given.source, error)
             return
         self._task, self._task_frame, self._running = encoded.task, observation.camera.frame, None
+        self._track_task(frame, observation, encoded.task.keypoints)
         self._listener.on_task(encoded)

@@ -160,7 +160,7 @@ def adapt_prompt(config: AdaptConfig, console: Console | None = None) -> Prompt:
     """
     console = console or Console()
     bundle = load_bundle(config.checkpoint)
-    windows = open_all(parse_sources(config.data))
+    windows = open_all(parse_sources(config.data), frame=bundle.contract.policy_frame)
     norm = bundle.model.normalization
 
     def draw(size: int, keypoints: int, rng: np.random.Generator) -> Batch:

@@ -72,6 +72,8 @@ class TrainConfig:
         validate_every, save_every, log_every: in steps.
         tensorboard: also log for TensorBoard, beside ``log.jsonl``.
         init: bundle whose weights start the run, or empty.
+        policy_frame: the frame that the model lives in (`uma.model.frame`). "auto" is that of ``init``, or the camera's.
+            "camera_nominal" is that of ``init``, or the frame of the simulated station's nominal camera.
         sampling, transforms, objective: how references are drawn, what is done to samples, and how masks are drawn and terms weighted.
     """
 
@@ -106,6 +108,7 @@ class TrainConfig:
     log_every: int = 25
     tensorboard: bool = True
     init: str = ""
+    policy_frame: Literal["auto", "camera", "camera_nominal", "table"] = "auto"
     sampling: ReferenceSampling = ReferenceSampling()
     transforms: Transforms = Transforms()
     objective: Objective = Objective()

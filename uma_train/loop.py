@@ -12,8 +12,9 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from uma.checkpoint.bundle import Contract, save_bundle
+from uma.checkpoint.bundle import Contract, load_bundle, save_bundle
 from uma.checkpoint.typed import to_json
+from uma.model.frame import PolicyFrame, nominal
 from uma_train.config import TrainConfig
 from uma_train.data.sources import Mixture, open_sources, parse_sources
 from uma_train.data.windows import measure_normalization
@@ -21,6 +22,18 @@ from uma_train.distributed import Processes
 from uma_train.evaluate import ModeErrors, validate
 from uma_train.log import RunLog
 from uma_train.trainer import Trainer
+
+
+def policy_frame(config: TrainConfig) -> PolicyFrame:
+    """The frame that a run's model lives in, see `TrainConfig.policy_frame`."""
+    start = load_bundle(config.init).contract.policy_frame if config.init else PolicyFrame()
+    if config.policy_frame in ("auto", start.kind):
+        return start
+    if config.policy_frame == "camera_nominal":
+        from uma_sim.scene import CAMERA_POSITION, CAMERA_TARGET, look_at
+
+        return nominal(look_at(CAMERA_POSITION, CAMERA_TARGET))
+    return PolicyFrame(config.policy_frame)
 
 
 def train(config: TrainConfig, console: Console | None = None) -> Path:
@@ -38,10 +51,13 @@ def train(config: TrainConfig, console: Console | None = None) -> Path:
     out = Path(config.out)
     out.mkdir(parents=True, exist_ok=True)
     sources = parse_sources(config.data)
-    training, validation = open_sources(sources, config.validation_episodes, sampling=config.sampling, transforms=config.transforms, eventful=config.eventful)
+    frame = policy_frame(config)
+    training, validation = open_sources(
+        sources, config.validation_episodes, sampling=config.sampling, transforms=config.transforms, eventful=config.eventful, frame=frame
+    )
     if config.model.image.kind != "none":
         check_images(training)
-    trainer = Trainer(config, training, measure_normalization(training.episodes, by_step=config.scale_by_step), processes)
+    trainer = Trainer(config, training, measure_normalization(training.episodes, by_step=config.scale_by_step, frame=frame), processes)
     state = out / "state.pt"
     if state.exists():
         trainer.load(state)
@@ -151,4 +167,4 @@ def export(trainer: Trainer, model: torch.nn.Module, path: Path, episodes: int, 
         f"Held-out action position error at steps 0 / 7 / 15 of a chunk, control mode, one sample: {error} mm.\n\n"
         "Weights: Apache-2.0. For the simulated DROID station of this repository; it has seen no real image.\n"
     )
-    save_bundle(path, model, Contract(), training=training, card=card)
+    save_bundle(path, model, Contract(policy_frame=policy_frame(trainer.config)), training=training, card=card)

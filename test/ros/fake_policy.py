@@ -77,7 +77,7 @@ class FakePolicy:
         chunk = ActionChunk(np.array(poses), grip, observation.stamp, observation.camera.frame, self.contract.ee_frame, 15.0, sequence, given)
         return Prediction(chunk, None, {"flow": 30.0, "total": 30.0})
 
-    def predict_motion(self, observation, task, chunk, *, sequence=0):
+    def predict_motion(self, observation, task, chunk, *, sequence=0, keypoints=None):
         assert len(task.keypoints)
         if len(chunk.poses) != self.contract.horizon:
             raise InputError(f"chunk: {len(chunk.poses)} actions, must be {self.contract.horizon}")

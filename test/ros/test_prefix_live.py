@@ -150,6 +150,8 @@ class Station:
 
     def on_motion(self, frame, motion) -> None: ...
 
+    def on_keypoints(self, frame, state) -> None: ...
+
     def on_refused(self, source, error) -> None:
         self.refused.append(f"{source}: {error}")
 
@@ -194,7 +196,7 @@ def test_a_replay_says_where_the_chunk_before_is_missing(tmp_path, checkpoint):
 
 def test_chunks_and_predicted_motion_are_sampled_as_each_is_told(checkpoint):
     chunks, motions = load_policy(PolicySettings(checkpoint=str(checkpoint), num_steps=5, num_samples=3, agreeing=0.7, motion_steps=2, motion_samples=4))
-    assert (chunks.num_steps, chunks.num_samples, chunks.agreeing, motions.num_steps, motions.num_samples) == (5, 3, 0.7, 2, 4)
+    assert (chunks.config.num_steps, chunks.config.num_samples, chunks.config.agreeing, motions.config.num_steps, motions.config.num_samples) == (5, 3, 0.7, 2, 4)
 
 
 def test_more_than_a_chunk_is_refused_at_the_start(checkpoint):

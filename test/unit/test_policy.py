@@ -89,7 +89,7 @@ def test_chunk_and_motion_have_the_contract_s_shape(bundle):
     assert out.chunk.poses.shape == (16, 4, 4) and out.chunk.rate_hz == 15.0 and out.chunk.stamp == 3.5 and out.chunk.sequence == 2
     assert out.chunk.frame == CAMERA.frame and out.chunk.ee_frame == "robotiq_2f85_tcp"
     assert out.motion.points.shape == (16, 5, 3) and np.isfinite(out.motion.reference_error_m)
-    assert set(out.latency_ms) == {"points", "context", "flow", "total"}
+    assert set(out.latency_ms) == {"points", "model", "total"}
     moved = policy.predict_motion(o, task, out.chunk)
     assert moved.points.shape == (16, 5, 3)
 

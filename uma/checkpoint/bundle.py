@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from uma.checkpoint.typed import from_json, to_json
 from uma.model.config import ModelConfig, within
+from uma.model.frame import PolicyFrame
 from uma.model.inputs import Normalization
 from uma.model.uma import Uma
 from uma.types import HORIZON, MAX_KEYPOINTS, RATE_HZ
@@ -43,6 +44,7 @@ class Contract:
         ee_frame: the frame that the actions place and the measured pose describes.
         image_width, image_height: the image size trained on; others are accepted and change the point density.
         min_depth_m, max_depth_m: range of depth seen in training.
+        policy_frame: the frame that the model lives in.
     """
 
     rate_hz: float = RATE_HZ
@@ -53,6 +55,7 @@ class Contract:
     image_height: int = 180
     min_depth_m: float = 0.3
     max_depth_m: float = 3.0
+    policy_frame: PolicyFrame = PolicyFrame()
 
     def __post_init__(self) -> None:
         within(self, {

@@ -61,9 +61,13 @@ class CrossAttention(nn.Module):
         return k, v
 
     def forward(self, z: Tensor, keys_values: tuple[Tensor, Tensor], is_valid: Tensor | None = None) -> Tensor:
-        """``(N, L, d)`` -> ``(N, L, d)``; ``is_valid`` ``(N, S)`` marks the context tokens that count."""
+        """``(N, L, d)`` -> ``(N, L, d)``; ``is_valid`` ``(N, S)`` marks the context tokens that count.
+
+        The context's batch may be a divisor of N: ``N / contexts`` consecutive rows then share one context.
+        """
         N, L, d = z.shape
-        q = self.q(z).view(N, L, self.heads, d // self.heads).transpose(1, 2)
+        shared = len(keys_values[0])
+        q = self.q(z).view(shared, N // shared * L, self.heads, d // self.heads).transpose(1, 2)
         return self.out(attend(q, *keys_values, is_valid).transpose(1, 2).reshape(N, L, d))
 
 
@@ -79,10 +83,15 @@ class DenseAttention(nn.Module):
 
     keys_values = CrossAttention.keys_values
 
-    def forward(self, z: Tensor, keys_values: tuple[Tensor, Tensor], is_valid: Tensor) -> Tensor:
-        """``(N, L, d)`` -> ``(N, L, d)``; ``is_valid`` ``(N, L)`` marks the tokens that count; the context counts whole."""
+    def forward(self, z: Tensor, keys_values: tuple[Tensor, Tensor], is_valid: Tensor | None = None) -> Tensor:
+        """``(N, L, d)`` -> ``(N, L, d)``; ``is_valid`` ``(N, L)`` marks the tokens that count; the context counts whole.
+
+        A context may be shared as in `CrossAttention`.
+        """
         N, L, d = z.shape
         q, k, v = self.qkv(z).view(N, L, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
-        k, v = (torch.cat(pair, 2) for pair in zip((k, v), keys_values, strict=True))
-        is_valid = torch.cat([is_valid, is_valid.new_ones(N, keys_values[0].shape[2])], 1)
+        own = [x.repeat_interleave(N // len(x), 0) for x in keys_values]
+        k, v = (torch.cat(pair, 2) for pair in zip((k, v), own, strict=True))
+        if is_valid is not None:
+            is_valid = torch.cat([is_valid, is_valid.new_ones(N, keys_values[0].shape[2])], 1)
         return self.out(attend(q, k, v, is_valid).transpose(1, 2).reshape(N, L, d))

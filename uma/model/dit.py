@@ -30,10 +30,11 @@ class DualModulation(nn.Module):
 def route(pair: Tensor, role: Tensor, parts: int) -> tuple[Tensor, ...]:
     """Give each token its own modulation: ``(B, 2, parts * d)`` and one-hot roles ``(B, T, P, 2)`` -> ``parts`` of ``(B, T, P, d)``.
 
-    A product with one-hot rows picks exactly, and its gradient is one small product where a select would sum over every token.
+    Either batch may be 1 and is then shared. A product with one-hot rows picks exactly, and its gradient is one small
+    product where a select would sum over every token.
     """
     B, T, P, _ = role.shape
-    return (role.reshape(B, T * P, 2) @ pair).view(B, T, P, -1).chunk(parts, -1)
+    return (role.reshape(B, T * P, 2) @ pair).unflatten(1, (T, P)).chunk(parts, -1)
 
 
 class MaskedDiTBlock(nn.Module):
@@ -65,20 +66,24 @@ class MaskedDiTBlock(nn.Module):
         """Keys and values of each sub-layer that attends to the ``(B, S, d)`` context."""
         return [layer.keys_values(context) for layer in self.layers if isinstance(layer, CrossAttention | DenseAttention)]
 
-    def forward(self, z: Tensor, time: Tensor, role: Tensor, is_valid: Tensor, cached: list[tuple[Tensor, Tensor]]) -> Tensor:
+    def forward(
+        self, z: Tensor, time: Tensor | None, role: Tensor, is_valid: Tensor | None, cached: list[tuple[Tensor, Tensor]],
+        modulation: Tensor | None = None,
+    ) -> Tensor:  # fmt: skip
         """One block.
 
         Args:
             z: ``(B, T, P, d)`` tokens.
-            time: ``(B, d)`` flow-time embedding.
-            role: ``(B, T, P, 2)`` one-hot: target, given.
-            is_valid: ``(B, P)`` bool; padded keypoints, and the actions of sources without, are not attended to.
-            cached: from `cache`.
+            time: ``(B, d)`` flow-time embedding; not looked at where ``modulation`` is given.
+            role: ``(B, T, P, 2)`` or ``(1, T, P, 2)`` one-hot: target, given.
+            is_valid: ``(B, P)`` bool; padded keypoints, and the actions of sources without, are not attended to. None = all count.
+            cached: from `cache`; its batch may be a divisor of B, see `CrossAttention`.
+            modulation: what `self.modulation` makes of one flow time, computed once for many calls.
         """
         B, T, P, d = z.shape
-        modulation = self.modulation(time)
+        modulation = self.modulation(time) if modulation is None else modulation
         contexts = iter(cached)
-        key_valid = is_valid[:, None].expand(B, T, P).reshape(B * T, P)
+        key_valid = None if is_valid is None else is_valid[:, None].expand(B, T, P).reshape(B * T, P)
         for i, (kind, layer, norm) in enumerate(zip(self.order, self.layers, self.norms, strict=True)):
             scale, shift, gate = route(modulation[i], role, 3)
             y = norm(z) * (1 + scale) + shift
@@ -89,7 +94,7 @@ class MaskedDiTBlock(nn.Module):
             elif kind == "context":
                 y = layer(y.reshape(B, T * P, d), next(contexts)).view(B, T, P, d)
             elif kind == "dense":
-                y = layer(y.reshape(B, T * P, d), next(contexts), key_valid.reshape(B, T * P)).view(B, T, P, d)
+                y = layer(y.reshape(B, T * P, d), next(contexts), None if key_valid is None else key_valid.reshape(B, T * P)).view(B, T, P, d)
             else:
                 y = layer(y)
             z = z + gate * y
@@ -109,8 +114,8 @@ class FinalLayer(nn.Module):
             nn.init.zeros_(head.weight)
             nn.init.zeros_(head.bias)
 
-    def forward(self, z: Tensor, time: Tensor, role: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, z: Tensor, time: Tensor | None, role: Tensor, modulation: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """``(B, T, P, d)`` -> action ``(B, T, A)`` from token 0 and motion ``(B, T, P - 1, 3)`` from the rest."""
-        scale, shift = route(self.modulation(time)[0], role, 2)
+        scale, shift = route((self.modulation(time) if modulation is None else modulation)[0], role, 2)
         z = self.norm(z) * (1 + scale) + shift
         return self.action(z[:, :, 0]), self.motion(z[:, :, 1:])

@@ -85,6 +85,7 @@ class ObservationEncoder(nn.Module):
     def __init__(self, config: ModelConfig, norm: Normalization):
         super().__init__()
         self.config, self.normalization = config, norm
+        self.register_buffer("center", torch.tensor(norm.point_center), persistent=False)
         position_width = 10 if config.proprioception else 4
         self.colours = PointColours(config)
         self.points = PointEncoder(config, position_width + self.colours.width, position_width)
@@ -98,7 +99,7 @@ class ObservationEncoder(nn.Module):
     def forward(self, points: PointBatch, ee: EndEffectorBatch) -> Tensor:
         """``(B, G + 1, d)`` tokens, the last one the end effector (absent without proprioception)."""
         n = self.normalization
-        center = points.xyz.new_tensor(n.point_center)
+        center = self.center
         position = [(points.xyz - center) / n.point_scale, points.height[..., None] / n.local_scale]
         if self.config.proprioception:
             known = ee.pose.new_ones(len(ee.pose), 1, 1) if ee.is_known is None else ee.is_known[:, None, None].to(ee.pose.dtype)
@@ -134,6 +135,7 @@ class TaskEncoder(nn.Module):
         super().__init__()
         d, h = config.width, config.heads
         self.normalization = norm
+        self.register_buffer("center", torch.tensor(norm.point_center), persistent=False)
         self.colours = PointColours(config)
         self.points = PointEncoder(config, 4 + self.colours.width, 4)
         self.waypoint = mlp(7, d)
@@ -160,7 +162,7 @@ class TaskEncoder(nn.Module):
     def forward(self, points: PointBatch, reference: ReferenceBatch) -> Tensor:
         """``(B, M, d)`` task tokens."""
         n = self.normalization
-        center = points.xyz.new_tensor(n.point_center)
+        center = self.center
         position = torch.cat([(points.xyz - center) / n.point_scale, points.height[..., None] / n.local_scale], -1)
         cloud = self.points(points.xyz, torch.cat([position, self.colours(points)], -1), position)
         raw = torch.cat(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 OCTAVES = (0.8, 0.4, 0.2, 0.1, 0.05)
-"""Wavelengths, metres, of the sines and cosines in which a height is told: the shortest tells millimetres."""
+"""Wavelengths, metres, of the sines and cosines in which a height is told, each half of the one before."""
 
 HEIGHT_FEATURES = 1 + 2 * len(OCTAVES)
 """Width of `features`."""
@@ -26,7 +26,27 @@ def table(xyz: Tensor, height: Tensor) -> Tensor:
     A = torch.cat([x, torch.ones_like(x[..., :1])], -1)
     # The small ridge keeps clouds that lie in a plane or in one place solvable.
     gram = A.transpose(1, 2) @ A + 1e-9 * torch.eye(4, dtype=torch.float64, device=x.device)
-    return torch.linalg.solve(gram, A.transpose(1, 2) @ height.detach().double()[..., None])[..., 0]
+    return solve_positive(gram, (A.transpose(1, 2) @ height.detach().double()[..., None])[..., 0])
+
+
+def solve_positive(A: Tensor, b: Tensor) -> Tensor:
+    """``(B, n)`` solution of ``A x = b`` for small positive definite ``(B, n, n)`` A, by an unrolled Cholesky factor.
+
+    A library solver on a GPU waits for the device to report singular matrices, which no CUDA graph may do.
+    """
+    n = A.shape[-1]
+    L: list[list[Tensor]] = [[None] * n for _ in range(n)]  # type: ignore[list-item]
+    for i in range(n):
+        for j in range(i + 1):
+            rest = A[:, i, j] - sum((L[i][k] * L[j][k] for k in range(j)), torch.zeros_like(A[:, i, j]))
+            L[i][j] = rest.clamp_min(1e-30).sqrt() if i == j else rest / L[j][j]
+    y: list[Tensor] = []
+    for i in range(n):
+        y.append((b[:, i] - sum((L[i][k] * y[k] for k in range(i)), torch.zeros_like(b[:, i]))) / L[i][i])
+    x: list[Tensor] = [y[0]] * n
+    for i in reversed(range(n)):
+        x[i] = (y[i] - sum((L[k][i] * x[k] for k in range(i + 1, n)), torch.zeros_like(y[i]))) / L[i][i]
+    return torch.stack(x, -1)
 
 
 def over(plane: Tensor, position: Tensor) -> Tensor:
@@ -37,7 +57,9 @@ def over(plane: Tensor, position: Tensor) -> Tensor:
 
 def features(height: Tensor) -> Tensor:
     """``(...)`` metres -> ``(..., 11)``: the height, and where it lies in waves of `OCTAVES`."""
-    angle = height[..., None] * (2 * torch.pi / height.new_tensor(OCTAVES))
+    # Halving wavelengths, made on the device: a constant copied from the host would break a CUDA graph.
+    octave = torch.arange(len(OCTAVES), device=height.device, dtype=height.dtype)
+    angle = height[..., None] * (2 * torch.pi / OCTAVES[0] * torch.exp2(octave))
     return torch.cat([height[..., None] / OCTAVES[2], angle.sin(), angle.cos()], -1)
 
 

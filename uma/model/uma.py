@@ -29,7 +29,7 @@ class TokenGrid:
         action: ``(B, T, 10)``.
         motion: ``(B, T, K, 3)`` relative to the measured end-effector position, along the camera's axes.
         identity: ``(B, K, 3)`` positions of the keypoints in the initial observation, relative to the same: which point each one is.
-        is_valid: ``(B, K)`` bool; padded keypoints are False.
+        is_valid: ``(B, K)`` bool; padded keypoints are False. None = none is padded, which spares the attention a mask.
         is_supervised_action: ``(B,)`` bool; False for sources without compatible actions (paper 3.3). None = all.
         is_tracked: ``(B, T, K)`` bool; False where a keypoint was not seen, so that it is neither given nor supervised. None = all seen.
     """
@@ -37,7 +37,7 @@ class TokenGrid:
     action: Tensor
     motion: Tensor
     identity: Tensor
-    is_valid: Tensor
+    is_valid: Tensor | None
     is_supervised_action: Tensor | None = None
     is_tracked: Tensor | None = None
 
@@ -47,6 +47,20 @@ def sinusoid(x: Tensor, width: int) -> Tensor:
     frequency = torch.exp(torch.arange(width // 2, device=x.device) * (-math.log(1e4) / (width // 2)))
     angle = x[:, None].float() * frequency
     return torch.cat([angle.sin(), angle.cos()], -1)
+
+
+def roles(mask: MaskPattern) -> Tensor:
+    """``(B, T, 1 + K, 2)`` one-hot: target, given; the action token stands first."""
+    is_target = torch.cat([mask.action[:, :, None], mask.motion], 2)
+    return torch.stack([is_target, ~is_target], -1)
+
+
+def attendable(is_valid: Tensor | None, has_action: Tensor | None) -> Tensor | None:
+    """``(B, 1 + K)`` bool: tokens that others may attend to. None = all; without ``has_action`` all actions count."""
+    if is_valid is None:
+        return None
+    actions_valid = is_valid.new_ones(len(is_valid), 1) if has_action is None else has_action[:, None]
+    return torch.cat([actions_valid, is_valid], 1)
 
 
 class Uma(nn.Module):
@@ -93,15 +107,36 @@ class Uma(nn.Module):
         return [*self.blocks, *self.action_blocks, *self.motion_blocks]
 
     def velocity(
-        self, state: flow.State, identity: Tensor, is_valid: Tensor, mask: MaskPattern, flow_time: Tensor, cache: Cache, has_action: Tensor | None = None
-    ) -> flow.State:
+        self, state: flow.State, identity: Tensor, is_valid: Tensor | None, mask: MaskPattern, flow_time: Tensor, cache: Cache,
+        has_action: Tensor | None = None,
+    ) -> flow.State:  # fmt: skip
         """Velocities of the state at ``(B,)`` flow times.
 
         Args:
             state: noisy targets and clean given tokens, ``(B, T, 10)`` and ``(B, T, K, 3)``; T is the horizon and now, with or without the history before.
             identity, is_valid: as in `TokenGrid`.
+            cache: from `prepare_context`, of B contexts, or of a divisor of B that consecutive rows share.
             has_action: ``(B,)`` bool; the action tokens of the others are attended to by nothing. None = all.
         """
+        return self._denoise(state, identity, roles(mask), attendable(is_valid, has_action), cache, self._time(flow_time), None)
+
+    def _time(self, flow_time: Tensor) -> Tensor:
+        """``(B, d)`` embedding of ``(B,)`` flow times."""
+        return self.time_in(sinusoid(flow_time * 1000.0, self.config.width).to(self.step.dtype))
+
+    def modulations(self, num_steps: int) -> list[list[Tensor]]:
+        """What every block's and the final layer's modulation make of the flow times ``i / num_steps``, i = 0 to ``num_steps``.
+
+        These do not depend on the data, so a sampler with fixed times needs them once.
+        """
+        times = self._time(torch.arange(num_steps + 1, device=self.step.device) / num_steps)
+        layers = [*self._all_blocks(), self.final]
+        return [[layer.modulation(t) for layer in layers] for t in times[:, None]]
+
+    def _denoise(
+        self, state: flow.State, identity: Tensor, role: Tensor, valid: Tensor | None, cache: Cache, time: Tensor | None,
+        modulation: list[Tensor] | None,
+    ) -> flow.State:  # fmt: skip
         action, motion = state
         B, T, K, _ = motion.shape
         a = self.action_in(action)[:, :, None] + self.kind[0]
@@ -109,25 +144,22 @@ class Uma(nn.Module):
         m = self.motion_in(motion if known == "index" else torch.cat([motion, identity[:, None].expand(B, T, K, 3)], -1)) + self.kind[1]
         if known != "position":
             m = m + self.keypoint[:K]
-        is_target = torch.cat([mask.action[:, :, None], mask.motion], 2)
-        role = torch.stack([is_target, ~is_target], -1).to(a.dtype)
+        role = role.to(a.dtype)
         step = self.step[-T:] if T > self.config.horizon + 1 else self.step[self.config.history :][:T]
         z = torch.cat([a, m], 2) + step[:, None] + role @ self.role
-        time = self.time_in(sinusoid(flow_time * 1000.0, self.config.width).to(z.dtype))
-        actions_valid = is_valid.new_ones(B, 1) if has_action is None else has_action[:, None]
-        valid = torch.cat([actions_valid, is_valid], 1)
-        rest = iter(cache)
+        rest, own = iter(cache), iter(modulation or ())
         for block in self.blocks:
-            z = block(z, time, role, valid, next(rest))
+            z = block(z, time, role, valid, next(rest), next(own, None))
         if self.config.separate_layers:
             parts = []
             for blocks, part in ((self.action_blocks, slice(0, 1)), (self.motion_blocks, slice(1, None))):
                 y = z[:, :, part]
                 for block in blocks:
-                    y = block(y, time, role[:, :, part], valid[:, part], next(rest)) if y.shape[2] else y
+                    cached, given = next(rest), next(own, None)
+                    y = block(y, time, role[:, :, part], None if valid is None else valid[:, part], cached, given) if y.shape[2] else y
                 parts.append(y)
             z = torch.cat(parts, 2)
-        return self.final(z, time, role)
+        return self.final(z, time, role, next(own, None))
 
     def flow_losses(self, grid: TokenGrid, mask: MaskPattern, cache: Cache, generator: torch.Generator) -> dict[str, Tensor]:
         """L_x and L_a (paper 3.3): mean squared velocity error over valid target tokens; 0 where there is none.
@@ -146,7 +178,7 @@ class Uma(nn.Module):
         action_weight = targets[0].float()
         if grid.is_supervised_action is not None:
             action_weight = action_weight * grid.is_supervised_action[:, None, None]
-        motion_weight = targets[1] * grid.is_valid[:, None, :, None].float()
+        motion_weight = targets[1].float() if grid.is_valid is None else targets[1] * grid.is_valid[:, None, :, None].float()
         if grid.is_tracked is not None:
             motion_weight = motion_weight * grid.is_tracked[..., None]
         weights = (action_weight, motion_weight)
@@ -157,11 +189,21 @@ class Uma(nn.Module):
         return losses
 
     @torch.no_grad()
-    def sample(self, grid: TokenGrid, mask: MaskPattern, cache: Cache, noise: flow.State, num_steps: int, method: str = "euler") -> flow.State:
-        """Predict the target tokens of ``mask`` given the rest of ``grid`` (paper Eq. 5, 6), in ``num_steps`` steps of ``method`` (see `flow.sample`)."""
-        B = len(grid.action)
+    def sample(
+        self, grid: TokenGrid, mask: MaskPattern, cache: Cache, noise: flow.State, num_steps: int, method: str = "euler",
+        modulations: list[list[Tensor]] | None = None,
+    ) -> flow.State:  # fmt: skip
+        """Predict the target tokens of ``mask`` given the rest of ``grid`` (paper Eq. 5, 6), in ``num_steps`` steps of ``method`` (see `flow.sample`).
+
+        Args:
+            mask: of the grid's B rows, or of one that all share.
+            cache: as in `velocity`.
+            modulations: `modulations` of the same number of steps; None = computed here.
+        """
+        table = self.modulations(num_steps) if modulations is None else modulations
+        role, valid = roles(mask), attendable(grid.is_valid, grid.is_supervised_action)
 
         def velocity(state: flow.State, t: float) -> flow.State:
-            return self.velocity(state, grid.identity, grid.is_valid, mask, state[0].new_full((B,), t), cache, grid.is_supervised_action)
+            return self._denoise(state, grid.identity, role, valid, cache, None, table[round(t * num_steps)])
 
         return flow.sample(velocity, noise, (grid.action, grid.motion), (mask.action[..., None], mask.motion[..., None]), num_steps, method)

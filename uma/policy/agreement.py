@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-import numpy as np
+from torch import Tensor
 
 
-def closest(samples: np.ndarray, count: int) -> np.ndarray:
-    """Indices of the sample in the densest place and of the ``count - 1`` nearest to it, the nearest first.
+def closest(samples: Tensor, count: int) -> Tensor:
+    """``(..., count)`` indices of the sample in the densest place and of those nearest to it, the nearest first.
 
-    Where the policy is in doubt its samples may fall into groups, such as pushing on and raising the tool: the mean of all lies between and does neither, a single
-    draw is as noisy as the model, and changes its mind with every chunk. The mean of the samples that lie closest together is steady and decided.
+    Samples of a policy in doubt fall into groups, such as pushing on and raising the tool.
+    The mean of all lies between the groups and does neither. The mean of the closest ones is steady and decided.
 
     Args:
-        samples: ``(S, ...)``, normalised.
+        samples: ``(..., S, D)``, normalised.
         count: how many, 1 to S.
 
     Raises:
         ValueError: ``count`` is out of range.
     """
-    if not 1 <= count <= len(samples):
-        raise ValueError(f"count: {count}, must be 1 to {len(samples)}")
-    flat = samples.reshape(len(samples), -1)
-    distance = np.linalg.norm(flat[:, None] - flat[None], axis=-1)
-    order = np.argsort(distance, axis=1, kind="stable")
+    S = samples.shape[-2]
+    if not 1 <= count <= S:
+        raise ValueError(f"count: {count}, must be 1 to {S}")
+    distance = (samples[..., :, None, :] - samples[..., None, :, :]).square().sum(-1).sqrt()
+    ordered, order = distance.sort(dim=-1, stable=True)
     # A neighbourhood of one says nothing about density: then the sample that is nearest to all others.
-    among = np.take_along_axis(distance, order[:, : count if count > 1 else None], 1).sum(1)
-    return order[int(among.argmin()), :count]
+    among = ordered[..., : count if count > 1 else S].sum(-1)
+    best = among.argmin(-1)[..., None, None].expand(*order.shape[:-2], 1, S)
+    return order.gather(-2, best)[..., 0, :count]
+
+
+def consensus(samples: Tensor, chosen: Tensor) -> Tensor:
+    """``(..., D)`` mean of the ``chosen`` ``(..., count)`` of ``(..., S, D)`` samples."""
+    index = chosen[..., None].expand(*chosen.shape, samples.shape[-1])
+    return samples.gather(-2, index).mean(-2)

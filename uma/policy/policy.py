@@ -2,100 +2,66 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from uma.checkpoint.bundle import Bundle, load_bundle
 from uma.checkpoint.prompt import PromptError, load_prompt
-from uma.model import flow
-from uma.model.inputs import ACTION_DIM, decode_actions, encode_actions, point_set, reference_arrays
-from uma.model.masks import pattern
-from uma.model.uma import TokenGrid
-from uma.policy.agreement import closest
-from uma.policy.tensors import ee_batch, point_batch, reference_batch
-from uma.types import ActionChunk, InputError, MotionPrediction, Observation, Prediction, ReferenceMotion
+from uma.model.batches import point_batch, reference_batch
+from uma.model.inputs import ACTION_DIM, PointSet, decode_actions, reference_arrays
+from uma.model.percept import Percept, perceive
+from uma.policy import plausible
+from uma.policy.query import History, Query, Task, end_waypoints, inputs
+from uma.policy.sampler import Sampler, SamplerConfig, Samples
+from uma.types import ActionChunk, InputError, KeypointState, MotionPrediction, Observation, Prediction, ReferenceMotion
 
-
-@dataclass(frozen=True)
-class Task:
-    """An encoded task: the tokens c and what they were made from.
-
-    Attributes:
-        tokens: ``(M, d)`` float32.
-        keypoints: ``(K, 3)`` starts of the reference's keypoints in the camera frame, metres: which points a motion prediction is about.
-            K is 0 where the task came as text or as a stored prompt.
-        goals: ``(K, 3)`` their last valid waypoints.
-    """
-
-    tokens: torch.Tensor
-    keypoints: np.ndarray
-    goals: np.ndarray
-
-    def zeroed(self) -> Task:
-        """The task with its tokens zeroed: what the policy does when it is told nothing."""
-        return Task(torch.zeros_like(self.tokens), self.keypoints, self.goals)
-
-
-@dataclass(frozen=True)
-class History:
-    """Where the end effector was: ``poses`` ``(h, 4, 4)`` = T_cam_ee and ``gripper`` ``(h,)``, a period apart, the last one a period ago."""
-
-    poses: np.ndarray
-    gripper: np.ndarray
+__all__ = ["History", "Policy", "SamplerConfig", "Task"]
 
 
 class Policy:
     """UMA at deployment (paper 3.4). Every answer is a function of (observation, task, seed, sequence) alone.
 
-    An inference mode is a mask: each method says which tokens are given and asks the one sampler for the rest.
+    Inputs and answers are in the camera frame. The model lives in the bundle's policy frame (`uma.model.frame`).
 
     Args:
         bundle: the checkpoint.
         seed: of the flow's starting noise.
-        num_steps: steps of the flow.
-        num_samples: chunks drawn.
-        agreeing: share of them that is averaged, at least one: those that lie closest together (`uma.policy.agreement`).
-        method: "euler" or "heun", which evaluates the model twice a step.
+        sampler: how answers are drawn; single settings may be given by their names in `SamplerConfig` instead.
     """
 
-    def __init__(self, bundle: Bundle, *, seed: int = 0, num_steps: int = 8, num_samples: int = 8, agreeing: float = 0.5, method: str = "euler"):
-        if not 1 <= num_steps <= 200:
-            raise InputError(f"num_steps: {num_steps}, must be 1 to 200")
-        if not 1 <= num_samples <= 64:
-            raise InputError(f"num_samples: {num_samples}, must be 1 to 64")
-        if not 0 < agreeing <= 1:
-            raise InputError(f"agreeing: {agreeing}, must be more than 0 and at most 1")
-        if method not in flow.METHODS:
-            raise InputError(f"method: {method!r}, must be one of {flow.METHODS}")
-        self.bundle, self.model, self.contract = bundle, bundle.model, bundle.contract
-        self.seed, self.num_steps, self.num_samples, self.agreeing, self.method = seed, num_steps, num_samples, agreeing, method
+    def __init__(self, bundle: Bundle, *, seed: int = 0, sampler: SamplerConfig | None = None, **settings: Any):
+        self.bundle, self.model, self.contract, self.seed = bundle, bundle.model, bundle.contract, seed
+        self.config = replace(sampler or SamplerConfig(), **settings)
 
     @classmethod
-    def load(
-        cls,
-        path: str | Path,
-        *,
-        seed: int = 0,
-        num_steps: int = 8,
-        num_samples: int = 8,
-        agreeing: float = 0.5,
-        method: str = "euler",
-        threads: int | None = None,
-    ) -> Policy:
-        """Load a bundle; ``threads`` sets torch's thread count for this process.
+    def load(cls, path: str | Path, *, threads: int | None = None, **settings: Any) -> Policy:
+        """Load a bundle; ``threads`` sets torch's thread count for this process, the rest is the constructor's.
 
         Raises:
             BundleError: see `load_bundle`.
         """
         if threads:
             torch.set_num_threads(threads)
-        return cls(load_bundle(path), seed=seed, num_steps=num_steps, num_samples=num_samples, agreeing=agreeing, method=method)
+        return cls(load_bundle(path), **settings)
+
+    @property
+    def config(self) -> SamplerConfig:
+        """How answers are drawn. A change takes effect with the next one."""
+        return self._config
+
+    @config.setter
+    def config(self, config: SamplerConfig) -> None:
+        old = getattr(self, "_config", None)
+        self._config = config
+        if old is None or (old.device, old.precision, old.compile) != (config.device, config.precision, config.compile):
+            self._sampler = Sampler(self.model, config)
+        self._sampler.config = config
 
     @property
     def checkpoint_id(self) -> str:
@@ -104,7 +70,6 @@ class Policy:
 
     # -- tasks: three sources of the same M tokens ----------------------------------------------------------------------------
 
-    @torch.no_grad()
     def encode_task(self, observation: Observation, reference: ReferenceMotion) -> Task:
         """c = h_psi(o_0, x*) (paper Eq. 3).
 
@@ -113,16 +78,19 @@ class Policy:
             reference: in the same camera frame.
 
         Raises:
-            InputError: the reference is in another frame, has too many keypoints, or the image shows no scene.
+            InputError: the reference is in another frame, has too many keypoints or starts away from everything
+                in view; the observation is implausible (`uma.policy.plausible`), or the policy frame unknown.
         """
         if reference.frame != observation.camera.frame:
             raise InputError(f"reference frame '{reference.frame}': must be the camera's, '{observation.camera.frame}'")
         K = len(reference.waypoints)
         if K > self.contract.max_keypoints:
             raise InputError(f"keypoints: {K} given, this checkpoint takes at most {self.contract.max_keypoints}")
-        tokens = self.model.encode_task(self._points(observation), reference_batch([reference_arrays(reference)]))[0]
-        first = np.array([w[v][0] for w, v in zip(reference.waypoints, reference.is_valid, strict=True)])
-        last = np.array([w[v][-1] for w, v in zip(reference.waypoints, reference.is_valid, strict=True)])
+        percept = self.perceive(observation)
+        first, last = end_waypoints(reference.waypoints, reference.is_valid)
+        plausible.check_starts(first, percept.positions_cam(percept.points.xyz.astype(np.float64)))
+        arrays = reference_arrays(percept.reference(reference))
+        tokens = self._sampler.encode_task(point_batch([percept]), reference_batch([arrays]))[0]
         return Task(tokens, first, last)
 
     @property
@@ -169,6 +137,7 @@ class Policy:
         with_motion: bool = False,
         prefix: ActionChunk | None = None,
         history: History | None = None,
+        keypoints: KeypointState | None = None,
     ) -> Prediction:
         """Draw an action chunk (control, paper Eq. 5), with the object motion it goes with if ``with_motion`` (joint).
 
@@ -178,19 +147,34 @@ class Policy:
             prefix: actions already committed, in the camera frame and at this chunk's times; they are given to the model
                 and come first in the chunk.
             history: for checkpoints that take one.
+            keypoints: where the task's keypoints are now, for ``with_motion``.
 
         Raises:
-            InputError: the image shows no scene, the prefix is longer than a chunk, or the history has another length than the checkpoint's.
+            InputError: the image shows no scene, the prefix is longer than a chunk, or another input does not fit.
         """
+        start = time.perf_counter()
         committed = 0 if prefix is None else len(prefix.poses)
         if committed >= self.contract.horizon:
             raise InputError(f"prefix: {committed} actions, must be fewer than the chunk's {self.contract.horizon}")
         K = len(task.keypoints) if with_motion else 0
-        given = [] if prefix is None else [prefix]
-        action, motion, latency = self._run(observation, task, sequence, K, action_target=True, motion_target=True, given=given, history=history)
-        kept = self._agreeing(action[0])
-        chunk = self._chunk(action[0][kept].mean(0), observation, sequence, prefix)
-        return Prediction(chunk, self._motion(motion[0][kept].mean(0), observation, task, sequence) if with_motion and K else None, latency)
+        tracked = None if keypoints is None or not K else keypoints.checked(K)
+        percept = self.perceive(observation)
+        seen = time.perf_counter()
+        given = () if prefix is None else (prefix,)
+        samples = self._ask([Query(percept, task, K, True, True, given, tracked=tracked, history=history)], sequence)
+        chunk = self._chunk(samples.action[0, 0], percept, observation, sequence, prefix)
+        motion = self._motion(samples.motion[0, 0], percept, observation, task, sequence) if K else None
+        end = time.perf_counter()
+        latency = {"points": seen - start, "model": end - seen, "total": end - start}
+        return Prediction(chunk, motion, {k: 1e3 * v for k, v in latency.items()})
+
+    def predict_batch(self, observations: Sequence[Observation], tasks: Sequence[Task], *, sequence: int = 0) -> list[ActionChunk]:
+        """The chunks of several observations, each with its task, in one batch (control); as many calls of `predict`."""
+        if len(observations) != len(tasks) or not len(tasks):
+            raise InputError(f"observations: {len(observations)} and {len(tasks)} tasks, must be as many and at least 1")
+        queries = [Query(self.perceive(o), t, 0, True, True) for o, t in zip(observations, tasks, strict=True)]
+        action = self._ask(queries, sequence).action
+        return [self._chunk(a[0], q.percept, o, sequence, None) for a, q, o in zip(action, queries, observations, strict=True)]
 
     def predict_candidates(self, observation: Observation, task: Task, count: int, *, sequence: int = 0) -> list[ActionChunk]:
         """``count`` chunks drawn independently in control mode, in one batch.
@@ -200,28 +184,47 @@ class Policy:
         """
         if not 1 <= count <= 256:
             raise InputError(f"candidates: {count}, must be 1 to 256")
-        action, _, _ = self._run(observation, task, sequence, 0, action_target=True, motion_target=True, samples=count)
-        return [self._chunk(a, observation, sequence, None) for a in action[0]]
+        percept = self.perceive(observation)
+        drawn = self._ask([Query(percept, task, 0, True, True)], sequence, samples=count).all_actions[0, 0]
+        return [self._chunk(a, percept, observation, sequence, None) for a in drawn]
 
-    def predict_motion(self, observation: Observation, task: Task, chunk: ActionChunk, *, sequence: int = 0) -> MotionPrediction:
+    def predict_motion(
+        self, observation: Observation, task: Task, chunk: ActionChunk, *, sequence: int = 0, keypoints: KeypointState | None = None
+    ) -> MotionPrediction:
         """The motion that a chunk would cause from here (dynamics, paper Eq. 6). Raises as `predict_motions` does."""
-        return self.predict_motions(observation, task, [chunk], sequence=sequence)[0]
+        return self.predict_motions(observation, task, [chunk], sequence=sequence, keypoints=keypoints)[0]
 
-    def predict_motions(self, observation: Observation, task: Task, chunks: Sequence[ActionChunk], *, sequence: int = 0) -> list[MotionPrediction]:
+    def predict_motions(
+        self,
+        observation: Observation,
+        task: Task,
+        chunks: Sequence[ActionChunk],
+        *,
+        sequence: int = 0,
+        keypoints: KeypointState | None = None,
+        history: History | None = None,
+    ) -> list[MotionPrediction]:
         """The motion that each of several chunks would cause, in one batch and from the same noise.
+
+        Args:
+            keypoints: where the task's keypoints are now; without it the model has to find them in the cloud.
+            history: for checkpoints that take one.
 
         Raises:
             InputError: the task has no keypoints, a chunk has another length or frame than this checkpoint's, or the image shows no scene.
         """
-        if not len(task.keypoints):
+        K = len(task.keypoints)
+        if not K:
             raise InputError("keypoints: 0, a motion is predicted of the keypoints of a reference motion and this task came without")
         for chunk in chunks:
             if len(chunk.poses) != self.contract.horizon:
                 raise InputError(f"chunk: {len(chunk.poses)} actions, must be {self.contract.horizon}")
             if chunk.frame != observation.camera.frame:
                 raise InputError(f"chunk frame '{chunk.frame}': must be the camera's, '{observation.camera.frame}'")
-        _, motion, _ = self._run(observation, task, sequence, len(task.keypoints), action_target=False, motion_target=True, given=chunks)
-        return [self._motion(m.mean(0), observation, task, sequence) for m in motion]
+        percept = self.perceive(observation)
+        tracked = None if keypoints is None else keypoints.checked(K)
+        query = Query(percept, task, K, False, True, tuple(chunks), tracked=tracked, history=history)
+        return [self._motion(m, percept, observation, task, sequence) for m in self._ask([query], sequence).motion[0]]
 
     def predict_actions(self, observation: Observation, task: Task, points: np.ndarray, *, sequence: int = 0) -> ActionChunk:
         """The chunk that moves the task's keypoints along ``points`` (inverse): given motion, predicted actions.
@@ -236,92 +239,56 @@ class Policy:
         shape = (self.contract.horizon + 1, len(task.keypoints), 3)
         if points.shape != shape or not len(task.keypoints) or not np.isfinite(points).all():
             raise InputError(f"points: shape {points.shape}, must be finite and {shape} with at least one keypoint")
-        action, _, _ = self._run(observation, task, sequence, shape[1], action_target=True, motion_target=False, points=points)
-        return self._chunk(action[0][self._agreeing(action[0])].mean(0), observation, sequence, None)
+        percept = self.perceive(observation)
+        samples = self._ask([Query(percept, task, shape[1], True, False, points=points)], sequence)
+        return self._chunk(samples.action[0, 0], percept, observation, sequence, None)
 
-    def _agreeing(self, action: np.ndarray) -> np.ndarray:
-        return closest(action, math.ceil(self.agreeing * len(action)))
+    def warm_up(self, keypoints: int = 0, *, action_target: bool = True) -> None:
+        """Answer once with made-up inputs of a shape: compiles it, and captures its CUDA graph.
 
-    # -- the sampler ----------------------------------------------------------------------------------------------------------
+        Args:
+            keypoints: motion tokens a step.
+            action_target: False for dynamics.
+        """
+        c, config = self.contract, self.model.config
+        N = config.points.total
+        cloud = PointSet(np.random.default_rng(0).normal(0, 0.2, (N, 3)).astype(np.float32), np.zeros((N, 3), np.uint8), np.zeros(N, np.float32))
+        image = np.zeros((config.image.height, config.image.width, 3), np.uint8) if config.image.kind != "none" else None
+        percept = Percept(cloud, np.eye(4), np.eye(4), 0.0, "", image, None if image is None else np.zeros((N, 2), np.float32))
+        task = Task(torch.zeros(config.task_tokens, config.width), np.zeros((keypoints, 3)), np.zeros((keypoints, 3)))
+        still = ActionChunk(np.repeat(np.eye(4)[None], c.horizon, 0), np.zeros(c.horizon), 0.0, "camera", c.ee_frame)
+        self._ask([Query(percept, task, keypoints, action_target, True, () if action_target else (still,))], 0)
 
-    def _points(self, observation: Observation):
-        return point_batch([point_set(observation, self.model.config.points)], [observation] if self.model.config.image.kind != "none" else None)
+    # -- from an observation to tokens and back -------------------------------------------------------------------------------
 
-    def _chunk(self, action: np.ndarray, observation: Observation, sequence: int, prefix: ActionChunk | None) -> ActionChunk:
-        poses, gripper = decode_actions(action, observation.T_cam_ee, self.model.normalization)
+    def perceive(self, observation: Observation) -> Percept:
+        """The observation in the policy frame. Raises `InputError` as `uma.model.percept.perceive`, or if it is implausible."""
+        plausible.check_depth(observation)
+        plausible.check_end_effector(observation)
+        return perceive(observation, self.model.config, self.contract.policy_frame)
+
+    def _ask(self, queries: Sequence[Query], sequence: int, samples: int = 0) -> Samples:
+        """Draw; ``samples`` for each candidate, 0 = as configured. Steps before the chunk are left out of the answer."""
+        S, H = samples or self.config.num_samples, self.contract.horizon
+        K = queries[0].keypoints
+        generator = torch.Generator().manual_seed((self.seed * 1_000_003 + sequence) % (1 << 62))
+        # Candidates share their noise, so that they differ by what they are and not by luck.
+        noise = (torch.randn(S, H + 1, ACTION_DIM, generator=generator), torch.randn(S, H + 1, K, 3, generator=generator))
+        drawn = self._sampler(inputs(queries, self.model.config, self.model.normalization, noise))
+        return Samples(drawn.action[:, :, -H:], drawn.motion[:, :, -H:], drawn.all_actions[:, :, :, -H:])
+
+    def _chunk(self, action: torch.Tensor, percept: Percept, observation: Observation, sequence: int, prefix: ActionChunk | None) -> ActionChunk:
+        poses, gripper = decode_actions(action.numpy(), percept.T_frame_ee, self.model.normalization)
+        poses = percept.poses_cam(poses)
         committed = 0 if prefix is None else len(prefix.poses)
         if prefix is not None:
             poses[:committed], gripper[:committed] = prefix.poses, prefix.gripper
-        return ActionChunk(poses, gripper, observation.stamp, observation.camera.frame, self.contract.ee_frame, self.contract.rate_hz, sequence, committed)
+        c = self.contract
+        return ActionChunk(
+            poses, gripper, observation.stamp, observation.camera.frame, c.ee_frame, c.rate_hz, sequence, committed, c.policy_frame.kind
+        )  # fmt: skip
 
-    def _motion(self, motion: np.ndarray, observation: Observation, task: Task, sequence: int) -> MotionPrediction:
-        points = motion * self.model.normalization.local_scale + observation.T_cam_ee[:3, 3]
+    def _motion(self, motion: torch.Tensor, percept: Percept, observation: Observation, task: Task, sequence: int) -> MotionPrediction:
+        points = percept.positions_cam(motion.double().numpy() * self.model.normalization.local_scale + percept.T_frame_ee[:3, 3])
         error = float(np.linalg.norm(points[-1] - task.goals, axis=-1).mean())
         return MotionPrediction(points, observation.stamp, observation.camera.frame, self.contract.rate_hz, sequence, error)
-
-    @torch.no_grad()
-    def _run(
-        self,
-        observation: Observation,
-        task: Task,
-        sequence: int,
-        K: int,
-        *,
-        action_target: bool,
-        motion_target: bool,
-        given: Sequence[ActionChunk] = (),
-        points: np.ndarray | None = None,
-        history: History | None = None,
-        samples: int = 0,
-    ) -> tuple[np.ndarray, np.ndarray, dict[str, float]]:
-        """Sample the targets of a mask.
-
-        Args:
-            K: motion tokens a step.
-            given: one chunk of given actions per candidate, all of one length; none = one candidate.
-            points: given motion, as in `predict_actions`.
-            samples: draws per candidate; 0 = `num_samples`.
-
-        Returns:
-            Normalised actions ``(N, S, H, 10)`` and motion ``(N, S, H, K, 3)`` of N candidates, and milliseconds by stage.
-        """
-        start = time.perf_counter()
-        norm, H = self.model.normalization, self.contract.horizon
-        cloud = self._points(observation)
-        t_points = time.perf_counter()
-        T_cam_ee = observation.T_cam_ee
-        cache = self.model.prepare_context(cloud, ee_batch(T_cam_ee[None], np.array([observation.gripper])), task.tokens[None])
-        N, S = max(1, len(given)), samples or self.num_samples
-        cache = [[(k.expand(N * S, -1, -1, -1), v.expand(N * S, -1, -1, -1)) for k, v in block] for block in cache]
-        t_context = time.perf_counter()
-
-        past = 0 if history is None else len(history.poses)
-        if past not in (0, self.model.config.history):
-            raise InputError(f"history: {past} steps, this checkpoint takes {self.model.config.history}")
-        prefix = len(given[0].poses) if given else 0
-        T = past + 1 + H
-        action = np.zeros((N, T, ACTION_DIM), np.float32)
-        if history is not None:
-            action[:, :past] = encode_actions(history.poses, history.gripper, T_cam_ee, norm, states=past)
-        action[:, past] = encode_actions(T_cam_ee[None], np.array([observation.gripper]), T_cam_ee, norm, states=1)[0]
-        for n, chunk in enumerate(given):
-            action[n, past + 1 : past + 1 + prefix] = encode_actions(chunk.poses, chunk.gripper, T_cam_ee, norm)
-        motion = np.zeros((T, K, 3), np.float32)
-        if points is not None:
-            motion[past:] = (points - T_cam_ee[:3, 3]) / norm.local_scale
-        identity = torch.from_numpy(((task.keypoints[:K] - T_cam_ee[:3, 3]) / norm.local_scale).astype(np.float32))
-        rows = N * S
-        grid = TokenGrid(
-            torch.from_numpy(action).repeat_interleave(S, 0), torch.from_numpy(motion).expand(rows, -1, -1, -1), identity.expand(rows, -1, -1),
-            torch.ones(rows, K, dtype=torch.bool),
-        )  # fmt: skip
-        mask = pattern(rows, T, K, action_target=action_target, motion_target=motion_target, prefix=prefix if action_target else 0, history=past)
-        generator = torch.Generator().manual_seed((self.seed * 1_000_003 + sequence) % (1 << 62))
-        noise = (torch.randn(S, H + 1, ACTION_DIM, generator=generator), torch.randn(S, H + 1, K, 3, generator=generator))
-        # Candidates share their noise, so that they differ by what they are and not by luck. The past is given: its noise is never used.
-        noise = tuple(torch.cat([v.new_zeros(S, past, *v.shape[2:]), v], 1).repeat(N, *[1] * (v.dim() - 1)) for v in noise)
-        a, x = self.model.sample(grid, mask, cache, noise, self.num_steps, self.method)
-        result = (v.unflatten(0, (N, S)).numpy()[:, :, past + 1 :] for v in (a, x))
-        end = time.perf_counter()
-        latency = {"points": t_points - start, "context": t_context - t_points, "flow": end - t_context, "total": end - start}
-        return *result, {k: 1e3 * v for k, v in latency.items()}

@@ -21,13 +21,15 @@ from uma.control.cadence import Cadence
 from uma.control.session import Session, State
 from uma.control.settings import setting
 from uma.control.watchdog import Watchdog
-from uma.types import RATE_HZ, InputError, MotionPrediction, Prediction
-from uma_ros.convert import camera_from, chunk_from, chunk_to, gripper_from, motion_to, nanoseconds, reference_from
+from uma.policy.choices import DEVICES, PRECISIONS
+from uma.types import RATE_HZ, InputError, KeypointState, MotionPrediction, Prediction
+from uma_ros.convert import camera_from, chunk_from, chunk_to, gripper_from, keypoints_to, motion_to, nanoseconds, reference_from
 from uma_ros.frames import StaticFrames
 from uma_ros.inputs import Frame, FrameBuffer, check_age, check_image, check_state_pose
 from uma_ros.managed import INACTIVE
-from uma_ros.markers import chunk_markers, clear_markers, motion_markers, reference_markers
+from uma_ros.markers import chunk_markers, clear_markers, keypoint_markers, motion_markers, reference_markers
 from uma_ros.msg import ActionChunk, PolicyStatus
+from uma_ros.msg import Keypoints as KeypointsMsg
 from uma_ros.msg import MotionPrediction as MotionMsg
 from uma_ros.msg import ReferenceMotion as ReferenceMsg
 from uma_ros.names import COMMAND, GRIPPER_JOINT, HISTORY_IN, LATCHED, SENSOR_IN, STATUS, TASK_IN, Topics
@@ -51,10 +53,14 @@ class PolicySettings:
     num_steps: int = setting(8, "Euler steps of the flow", 1, 100)
     num_samples: int = setting(8, "chunks that are sampled", 1, 32)
     agreeing: float = setting(0.5, "share of them that is averaged: those that lie closest together", 0.01, 1.0)
+    device: str = setting("auto", "where the model runs; auto takes a GPU where there is one", choices=DEVICES)
+    precision: str = setting("float32", "of the model's products; bfloat16 is for GPUs", choices=PRECISIONS)
+    compile: bool = setting(False, "fuse the model's operations with torch.compile; the start then takes minutes")
     threads: int = setting(1, "threads of torch", 1, 64)
     replan_steps: int = setting(4, "actions after which a new chunk is made", 1, 64, live=True)
     prefix: int = setting(0, "leading actions of a chunk that are taken from the chunk before it, because they will have been executed by the time this one is ready; 0 = none", 0, 15)
     predict_motion: bool = setting(True, "after each chunk, also predict the object motion that it will cause (dynamics mode)", live=True)
+    track_keypoints: bool = setting(True, "follow the task's keypoints from image to image and give them to the model for predicted motion; needs OpenCV", live=True)
     motion_samples: int = setting(1, "motions that are sampled and averaged for that", 1, 32, live=True)
     motion_steps: int = setting(2, "Euler steps of the flow for that; more are slower and were not nearer to the truth", 1, 100)
     base_frame: str = setting("fr3_link0", "base frame of the robot")
@@ -86,13 +92,14 @@ class PolicyNode(UmaNode):
         self.cadence = Cadence("chunks", s.replan_steps / RATE_HZ)
         self.status = StatusSpeaker(self)
 
-        self.worker = PolicyWorker(lambda: self._load(s), self, self.buffer, self.frames, s.replan_steps, s.predict_motion, s.prefix)
+        self.worker = PolicyWorker(lambda: self._load(s), self, self.buffer, self.frames, s.replan_steps, s.predict_motion, s.prefix, s.track_keypoints)
         self._controller: PolicyStatus | None = None
         self._shown: dict[str, tuple[bytes, float]] = {}  # a sample of each image's pixels, and since when they have been the same
         self._goal: dict[str, tuple[Image, float]] = {}  # the halves of a goal that have come, and when
 
         self._chunks = self.speak(ActionChunk, topics.action_chunk, COMMAND)
         self._motions = self.speak(MotionMsg, topics.predicted_motion, COMMAND)
+        self._keypoints = self.speak(KeypointsMsg, topics.keypoints, COMMAND)
         self._echo = self.speak(ReferenceMsg, topics.active_reference, LATCHED)
         self._markers = self.speak(MarkerArray, topics.markers, COMMAND)
         self.listen(Image, topics.rgb, lambda m: self._on_image("rgb", topics.rgb, m), SENSOR_IN)
@@ -127,7 +134,7 @@ class PolicyNode(UmaNode):
         s = self.settings
         self.watchdog.limits = self._limits()
         self.cadence = Cadence("chunks", s.replan_steps / RATE_HZ)
-        self.worker.change(s.replan_steps, s.predict_motion, s.motion_samples)
+        self.worker.change(s.replan_steps, s.predict_motion, s.motion_samples, s.track_keypoints)
 
     def deactivate(self) -> None:
         self._tick()  # no chunk comes after it
@@ -311,6 +318,11 @@ class PolicyNode(UmaNode):
         self._motions.publish(motion_to(motion, frame.rgb.header.stamp))
         self._markers.publish(MarkerArray(markers=motion_markers(motion, frame.rgb.header.stamp)))
 
+    def on_keypoints(self, frame: Frame, state: KeypointState) -> None:
+        stamp, camera = frame.rgb.header.stamp, frame.info.header.frame_id
+        self._keypoints.publish(keypoints_to(state, camera, stamp))
+        self._markers.publish(MarkerArray(markers=keypoint_markers(state, camera, stamp)))
+
     def on_refused(self, source: str, error: InputError | str) -> None:
         self.status.refuse(getattr(self.settings.topics, source, source), error)
 
@@ -341,8 +353,11 @@ def load_policy(settings: PolicySettings) -> tuple[Any, Any]:
     from uma.policy import Policy
 
     s = settings
-    policy = Policy.load(find(s.checkpoint), seed=s.seed, num_steps=s.num_steps, num_samples=s.num_samples, agreeing=s.agreeing, threads=s.threads)
-    return policy, Policy(policy.bundle, seed=s.seed, num_steps=s.motion_steps, num_samples=s.motion_samples)
+    placed = {"seed": s.seed, "device": s.device, "precision": s.precision, "compile": s.compile}
+    policy = Policy.load(find(s.checkpoint), threads=s.threads, num_steps=s.num_steps, num_samples=s.num_samples, agreeing=s.agreeing, **placed)
+    motion = Policy(policy.bundle, num_steps=s.motion_steps, num_samples=s.motion_samples, **placed)
+    policy.warm_up()  # a CUDA graph is captured before the first image comes
+    return policy, motion
 
 
 def main(load: Callable[[PolicySettings], tuple[Any, Any]] = load_policy) -> int:

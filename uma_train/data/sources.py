@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from uma.model.encoders import EndEffectorBatch, PointBatch, ReferenceBatch
+from uma.model.frame import PolicyFrame
 from uma.model.inputs import Normalization
 from uma.model.uma import TokenGrid
 from uma_train.data.episode import Episode, EpisodeError
@@ -172,8 +173,9 @@ def collate(batches: Sequence[Batch], order: np.ndarray) -> Batch:
 
 
 def open_sources(
-    sources: Sequence[Source], held_out: int, *, sampling: ReferenceSampling | None = None, transforms: Transforms | None = None, eventful: float = 0.0
-) -> tuple[Mixture, Mixture]:
+    sources: Sequence[Source], held_out: int, *, sampling: ReferenceSampling | None = None, transforms: Transforms | None = None, eventful: float = 0.0,
+    frame: PolicyFrame | None = None,
+) -> tuple[Mixture, Mixture]:  # fmt: skip
     """Training and validation windows of some sources.
 
     The last ``held_out`` episodes of every source are held out, or a fifth if that is fewer, and at least one. Validation is not transformed, its o_0 is the
@@ -189,14 +191,17 @@ def open_sources(
         if len(store) < 2:
             raise EpisodeError(f"{source.folder}: {len(store)} episode, at least 2 are needed (one is held out)")
         cut = len(store) - min(held_out, len(store) // 5 or 1)
-        training.append(Windows(store, sampling=sampling, members=range(cut), eventful=eventful))
+        training.append(Windows(store, sampling=sampling, members=range(cut), eventful=eventful, frame=frame))
         quiet = replace(sampling, pinned=0.0, to_the_end=1.0)
-        validation.append(Windows(store, first_is_initial=1.0, sampling=quiet, members=range(cut, len(store))))
+        validation.append(Windows(store, first_is_initial=1.0, sampling=quiet, members=range(cut, len(store)), frame=frame))
     weights = [s.weight for s in sources]
     return Mixture(training, weights, transforms=transforms), Mixture(validation, weights)
 
 
-def open_all(sources: Sequence[Source], *, sampling: ReferenceSampling | None = None, first_is_initial: float = 0.75) -> Mixture:
+def open_all(
+    sources: Sequence[Source], *, sampling: ReferenceSampling | None = None, first_is_initial: float = 0.75,
+    frame: PolicyFrame | None = None,
+) -> Mixture:  # fmt: skip
     """Windows of all episodes of some sources, none held out, not transformed. Raises `EpisodeError` as `open_folder` does."""
-    windows = [Windows(open_folder(s.folder), sampling=sampling, first_is_initial=first_is_initial) for s in sources]
+    windows = [Windows(open_folder(s.folder), sampling=sampling, first_is_initial=first_is_initial, frame=frame) for s in sources]
     return Mixture(windows, [s.weight for s in sources])

@@ -9,15 +9,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from uma.geometry import se3
 from uma.geometry.camera import image_places
+from uma.model.batches import reference_batch
 from uma.model.encoders import EndEffectorBatch, PointBatch, ReferenceBatch
+from uma.model.frame import PolicyFrame
+from uma.model.heights import table
 from uma.model.inputs import Normalization, ReferenceArrays, encode_actions, reference_arrays
 from uma.model.uma import TokenGrid
-from uma.policy.tensors import reference_batch
-from uma.types import HORIZON
+from uma.types import HORIZON, InputError
 from uma_train.data.episode import METRE, Episode, EpisodeError
 from uma_train.data.events import is_eventful
 from uma_train.data.reference import ReferenceSampling, draw_reference
+from uma_train.data.rigid import moved
 from uma_train.data.store import Members, Store
 
 
@@ -82,6 +86,7 @@ class Windows:
         sampling: how references are drawn.
         members: which episodes of a store, by number. None = all.
         eventful: share of windows that are drawn among those that are rare (`is_eventful`).
+        frame: the policy frame in which batches are given. It is established once a task, from its o_0.
 
     Attributes:
         episodes: the episodes windows are drawn from.
@@ -97,6 +102,7 @@ class Windows:
         sampling: ReferenceSampling | None = None,
         members: Sequence[int] | np.ndarray | None = None,
         eventful: float = 0.0,
+        frame: PolicyFrame | None = None,
     ):
         self.store = episodes if isinstance(episodes, Store) else Store.of(episodes)
         self.first_is_initial = first_is_initial
@@ -107,6 +113,7 @@ class Windows:
         self.starts = self.ends - self.counts
         self.image_size = self.store.image_size
         self.eventful = eventful
+        self.frame = frame or PolicyFrame()
         self.events = np.flatnonzero(np.concatenate([is_eventful(self.store, int(e)) for e in self.episodes.index])) if eventful else np.zeros(0, int)
 
     def __len__(self) -> int:
@@ -151,7 +158,15 @@ class Windows:
     def draw_tasks(self, seeds: np.ndarray, request: Request, frames: np.ndarray | None = None) -> Batch:
         """The tasks of some seeds (see `task_seeds`); ``frames`` ``(tasks, w)`` fixes their windows."""
         tasks = [self._choose(np.random.Generator(np.random.PCG64(int(seed))), request, None if frames is None else frames[i]) for i, seed in enumerate(seeds)]
-        return self._gather(tasks, request)
+        return self._in_frame(self._gather(tasks, request), np.array([t.episode for t in tasks]), request.norm)
+
+    def _in_frame(self, batch: Batch, episode: np.ndarray, norm: Normalization) -> Batch:
+        """A batch of the camera frame in the policy frame."""
+        if self.frame.kind == "camera":
+            return batch
+        planes = table(batch.initial_points.xyz, batch.initial_points.height).numpy()
+        T = np.stack([frame_of(self.frame, self.store.metas[e], plane) for e, plane in zip(episode, planes, strict=True)])
+        return moved(batch, T[:, :3, :3], T[:, :3, 3], norm)
 
     def _choose(self, rng: np.random.Generator, request: Request, frames: np.ndarray | None) -> _Task:
         """All that is random about one task."""
@@ -276,22 +291,51 @@ class Windows:
         return out
 
 
-def measure_normalization(episodes: Sequence[Episode], *, by_step: bool = False, most: int = 4000) -> Normalization:
+def frame_of(frame: PolicyFrame, meta: dict, plane: np.ndarray) -> np.ndarray:
+    """``(4, 4)`` T_frame_cam of an episode.
+
+    Args:
+        meta: the episode's, of which ``T_base_cam`` is looked at.
+        plane: ``(4,)`` supporting plane in the episode's camera frame.
+
+    Raises:
+        EpisodeError: the frame cannot be established; the message names the reason.
+    """
+    extrinsics = meta.get("T_base_cam")
+    try:
+        return frame.from_camera(plane, None if extrinsics is None else np.array(extrinsics, np.float64))
+    except InputError as error:
+        raise EpisodeError(f"episode of {meta.get('source') or 'unknown source'}: {error}") from None
+
+
+def measure_normalization(
+    episodes: Sequence[Episode], *, by_step: bool = False, most: int = 4000, frame: PolicyFrame | None = None
+) -> Normalization:
     """Normalisation constants of a data set: means and standard deviations, isotropic in space.
 
     Args:
+        frame: the policy frame in which they are measured; None = the camera's.
         by_step: also the spread of the actions at each step of a chunk (`Normalization.step_scale`).
         most: of more episodes than this, this many are taken, evenly spread.
     """
     chosen = [episodes[int(i)] for i in np.unique(np.linspace(0, len(episodes) - 1, min(len(episodes), most)).round())]
-    points = np.concatenate([e.xyz[0] for e in chosen]).astype(np.float64) * METRE
+    clouds, turns = [], []
+    for e in chosen:
+        xyz = e.xyz[0].astype(np.float64) * METRE
+        T = np.eye(4)
+        if frame is not None and frame.kind != "camera":
+            height = torch.from_numpy(e.height[0].astype(np.float64) * METRE)
+            T = frame_of(frame, e.meta, table(torch.from_numpy(xyz)[None], height[None])[0].numpy())
+        clouds.append(se3.apply(T, xyz))
+        turns.append(T)
+    points = np.concatenate(clouds)
     center = points.mean(0)
     raw, usual = Normalization(position_scale=1.0, rotation_scale=1.0), Normalization()
     actions = []
-    for e in chosen:
+    for e, T in zip(chosen, turns, strict=True):
         for s in range(0, len(e.pose) if e.meta["has_actions"] else 0, 7):
             steps = np.minimum(np.arange(s, s + HORIZON), len(e.pose) - 1)
-            actions.append(encode_actions(e.target_pose[steps].astype(np.float64), e.target_gripper[steps], e.pose[s].astype(np.float64), raw))
+            actions.append(encode_actions(T @ e.target_pose[steps].astype(np.float64), e.target_gripper[steps], T @ e.pose[s].astype(np.float64), raw))
     position, rotation, by_steps = usual.position_scale, usual.rotation_scale, ()
     if actions:
         a = np.stack(actions)

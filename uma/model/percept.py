@@ -1,0 +1,85 @@
+"""What a model sees of an observation, in its policy frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from uma.geometry import se3
+from uma.geometry.camera import image_places, unproject
+from uma.model.config import ModelConfig
+from uma.model.frame import PolicyFrame, check_support
+from uma.model.inputs import PointSet, point_set
+from uma.types import ActionChunk, Observation, ReferenceMotion
+
+SUPPORT_STRIDE = 6
+"""Every so many rows and columns of the depth image are looked at to judge the supporting plane."""
+
+
+@dataclass(frozen=True)
+class Percept:
+    """An observation in the policy frame.
+
+    Attributes:
+        points: the cloud; ``xyz`` in the policy frame.
+        T_frame_cam: ``(4, 4)``, maps camera coordinates to the policy frame.
+        T_frame_ee: ``(4, 4)`` measured end-effector pose.
+        gripper: measured, 0 open to 1 closed.
+        image: ``(H, W, 3)`` uint8 and ``pixel`` ``(N, 2)`` in [-1, 1], where the model has image features; else None.
+        camera: name of the camera's optical frame.
+    """
+
+    points: PointSet
+    T_frame_cam: np.ndarray
+    T_frame_ee: np.ndarray
+    gripper: float
+    camera: str
+    image: np.ndarray | None = None
+    pixel: np.ndarray | None = None
+
+    def poses(self, poses_cam: np.ndarray) -> np.ndarray:
+        """``(..., 4, 4)`` poses of the camera frame in the policy frame."""
+        return self.T_frame_cam @ poses_cam
+
+    def positions(self, points_cam: np.ndarray) -> np.ndarray:
+        """``(..., 3)`` points of the camera frame in the policy frame."""
+        return se3.apply(self.T_frame_cam, points_cam)
+
+    def poses_cam(self, poses: np.ndarray) -> np.ndarray:
+        """``(..., 4, 4)`` poses of the policy frame in the camera frame."""
+        return se3.invert(self.T_frame_cam) @ poses
+
+    def positions_cam(self, points: np.ndarray) -> np.ndarray:
+        """``(..., 3)`` points of the policy frame in the camera frame."""
+        return se3.apply(se3.invert(self.T_frame_cam), points)
+
+    def reference(self, reference: ReferenceMotion) -> ReferenceMotion:
+        """A reference motion of the camera frame in the policy frame."""
+        return reference.transformed(self.T_frame_cam, reference.frame)
+
+    def chunk(self, chunk: ActionChunk) -> ActionChunk:
+        """A chunk of the camera frame in the policy frame."""
+        return chunk.transformed(self.T_frame_cam, chunk.frame)
+
+
+def perceive(observation: Observation, config: ModelConfig, frame: PolicyFrame) -> Percept:
+    """Draw the cloud of an observation and bring everything into the policy frame.
+
+    Raises:
+        InputError: the image shows no scene, or the frame cannot be established.
+    """
+    points = point_set(observation, config.points)
+    if frame.kind == "table":
+        depth = observation.depth[::SUPPORT_STRIDE, ::SUPPORT_STRIDE]
+        sample = unproject(observation.depth, observation.camera)[::SUPPORT_STRIDE, ::SUPPORT_STRIDE][np.isfinite(depth)]
+        check_support(sample, points.plane, observation.T_cam_ee[:3, 3])
+    T = frame.from_camera(points.plane, observation.T_base_cam)
+    image = pixel = None
+    if config.image.kind != "none":
+        c = observation.camera
+        image = observation.rgb
+        pixel = image_places(points.xyz[None], np.array([(c.fx, c.fy, c.cx, c.cy, c.width, c.height)]))[0]
+    if frame.kind != "camera":
+        points = PointSet(se3.apply(T, points.xyz.astype(np.float64)).astype(np.float32), points.rgb, points.height)
+    return Percept(points, T, T @ observation.T_cam_ee, observation.gripper, observation.camera.frame, image, pixel)

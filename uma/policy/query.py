@@ -1,0 +1,141 @@
+"""What is given at an observation and what is asked for, as token arrays (paper Eq. 1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from uma.model.batches import ee_batch, point_batch
+from uma.model.config import ModelConfig
+from uma.model.inputs import ACTION_DIM, Normalization, encode_actions
+from uma.model.percept import Percept
+from uma.policy.sampler import Inputs
+from uma.types import ActionChunk, InputError, KeypointState
+
+
+@dataclass(frozen=True)
+class Task:
+    """An encoded task: the tokens c and what they were made from.
+
+    Attributes:
+        tokens: ``(M, d)`` float32.
+        keypoints: ``(K, 3)`` starts of the reference's keypoints in the camera frame, metres: which points a motion prediction is about.
+            K is 0 where the task came as text or as a stored prompt.
+        goals: ``(K, 3)`` their last valid waypoints.
+    """
+
+    tokens: torch.Tensor
+    keypoints: np.ndarray
+    goals: np.ndarray
+
+    def zeroed(self) -> Task:
+        """The task with its tokens zeroed: what the policy does when it is told nothing."""
+        return Task(torch.zeros_like(self.tokens), self.keypoints, self.goals)
+
+
+@dataclass(frozen=True)
+class History:
+    """Where things were, a period apart, the last entry a period ago.
+
+    Attributes:
+        poses, gripper: ``(h, 4, 4)`` T_cam_ee and ``(h,)``.
+        keypoints: h states of the task's keypoints, or empty where nothing tracked them.
+    """
+
+    poses: np.ndarray
+    gripper: np.ndarray
+    keypoints: tuple[KeypointState, ...] = ()
+
+
+@dataclass(frozen=True)
+class Query:
+    """One question to the model. Poses and points are in the camera frame.
+
+    Attributes:
+        percept: the observation in the policy frame.
+        task: what is to be done.
+        keypoints: motion tokens a step; 0 leaves them out.
+        action_target, motion_target: whether actions, and motion, are predicted.
+        chunks: given actions, one chunk per candidate, all of one length; fewer than the horizon = a prefix.
+        points: ``(H + 1, K, 3)`` given motion from now on.
+        tracked: where the keypoints are now.
+        history: the past, for models that take one.
+    """
+
+    percept: Percept
+    task: Task
+    keypoints: int
+    action_target: bool
+    motion_target: bool
+    chunks: tuple[ActionChunk, ...] = ()
+    points: np.ndarray | None = None
+    tracked: KeypointState | None = None
+    history: History | None = None
+
+    def tokens(self, config: ModelConfig, norm: Normalization) -> dict[str, np.ndarray]:
+        """The arrays of `Inputs` for this query, without points, task and noise."""
+        p, K, H = self.percept, self.keypoints, config.horizon
+        past = 0 if self.history is None else len(self.history.poses)
+        if past not in (0, config.history):
+            raise InputError(f"history: {past} steps, this checkpoint takes {config.history}")
+        T, N = past + 1 + H, max(1, len(self.chunks))
+        T_ee, origin = p.T_frame_ee, p.T_frame_ee[:3, 3]
+        action = np.zeros((N, T, ACTION_DIM), np.float32)
+        is_target_action = np.full(T, self.action_target)
+        is_target_action[: past + 1] = False
+        if self.history is not None:
+            action[:, :past] = encode_actions(p.poses(self.history.poses), self.history.gripper, T_ee, norm, states=past)
+        action[:, past] = encode_actions(T_ee[None], np.array([p.gripper]), T_ee, norm, states=1)[0]
+        for n, chunk in enumerate(self.chunks):
+            end = past + 1 + len(chunk.poses)
+            action[n, past + 1 : end] = encode_actions(p.poses(chunk.poses), chunk.gripper, T_ee, norm)
+            is_target_action[past + 1 : end] = False
+
+        def local(points_cam: np.ndarray) -> np.ndarray:
+            return (p.positions(points_cam) - origin) / norm.local_scale
+
+        motion = np.zeros((T, K, 3), np.float32)
+        is_target_motion = np.full((T, K), self.motion_target)
+        if self.points is not None:
+            motion[past:] = local(self.points)
+        states = [*(self.history.keypoints if self.history is not None else ()), *([] if self.tracked is None else [self.tracked])]
+        first = past + (self.tracked is not None) - len(states)
+        for step, state in enumerate(states if K else (), first):
+            seen = state.is_visible
+            motion[step, seen] = local(state.positions[seen])
+            is_target_motion[step, seen] = False
+        return {
+            "action": action,
+            "motion": motion,
+            "identity": local(self.task.keypoints[:K]).astype(np.float32),
+            "is_target_action": is_target_action,
+            "is_target_motion": is_target_motion,
+        }
+
+
+def inputs(queries: Sequence[Query], config: ModelConfig, norm: Normalization, noise: tuple[torch.Tensor, torch.Tensor]) -> Inputs:
+    """Queries of equal shapes as the sampler's inputs; ``noise`` as in `Inputs`, of the chunk's steps and now."""
+    tokens = [q.tokens(config, norm) for q in queries]
+    percepts = [q.percept for q in queries]
+    arrays = {name: torch.from_numpy(np.stack([t[name] for t in tokens])) for name in tokens[0]}
+    past = arrays["motion"].shape[1] - noise[0].shape[1]
+    # The past is given: its noise is never used.
+    padded = [torch.cat([v.new_zeros(len(v), past, *v.shape[2:]), v], 1) for v in noise]
+    return Inputs(
+        points=point_batch(percepts),
+        ee=ee_batch(np.stack([p.T_frame_ee for p in percepts]), np.array([p.gripper for p in percepts])),
+        task=torch.stack([q.task.tokens for q in queries]),
+        noise_action=padded[0],
+        noise_motion=padded[1],
+        **arrays,
+    )
+
+
+def end_waypoints(waypoints: Sequence[np.ndarray], is_valid: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """``(K, 3)`` first and last valid waypoints of each keypoint."""
+    valid = [w[v] for w, v in zip(waypoints, is_valid, strict=True)]
+    return np.array([w[0] for w in valid]), np.array([w[-1] for w in valid])
+

@@ -1,0 +1,243 @@
+"""One sampler for every inference mode: eager, compiled, or captured in a CUDA graph.
+
+A mode is data: which tokens are given, which are targets. The shapes alone decide what is compiled or captured.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor, nn
+
+from uma.model import flow
+from uma.model.encoders import EndEffectorBatch, PointBatch
+from uma.model.masks import MaskPattern
+from uma.model.uma import TokenGrid, Uma
+from uma.policy.agreement import closest, consensus
+from uma.policy.choices import DEVICES, PRECISIONS
+from uma.types import InputError
+
+WARM_UP = 3
+"""Runs before a CUDA graph is captured, so that libraries have set themselves up."""
+
+
+@dataclass(frozen=True)
+class SamplerConfig:
+    """How answers are drawn, and on what.
+
+    Attributes:
+        num_steps: steps of the flow.
+        num_samples: samples of each answer.
+        agreeing: share of them that is averaged, at least one: those that lie closest together.
+        method: "euler", or "heun", which evaluates the model twice a step.
+        device: "cpu", "cuda", or "auto", a GPU where there is one.
+        precision: of the products, "float32" or "bfloat16".
+        compile: fuse the operations with torch.compile; the first answer of every shape then takes minutes.
+    """
+
+    num_steps: int = 8
+    num_samples: int = 8
+    agreeing: float = 0.5
+    method: str = "euler"
+    device: str = "cpu"
+    precision: str = "float32"
+    compile: bool = False
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.num_steps <= 200:
+            raise InputError(f"num_steps: {self.num_steps}, must be 1 to 200")
+        if not 1 <= self.num_samples <= 64:
+            raise InputError(f"num_samples: {self.num_samples}, must be 1 to 64")
+        if not 0 < self.agreeing <= 1:
+            raise InputError(f"agreeing: {self.agreeing}, must be more than 0 and at most 1")
+        for name, known in (("method", flow.METHODS), ("device", DEVICES), ("precision", PRECISIONS)):
+            if getattr(self, name) not in known:
+                raise InputError(f"{name}: {getattr(self, name)!r}, must be one of {known}")
+
+    def torch_device(self) -> torch.device:
+        """The device that is meant. Raises `InputError` if "cuda" is asked for and there is none."""
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise InputError("device: 'cuda', torch finds no CUDA device here; use 'auto' or 'cpu'")
+        return torch.device("cuda" if self.device != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What one call of the sampler takes: B observations, N candidates each, T steps and K keypoints.
+
+    Attributes:
+        points, ee: of the observations, policy frame.
+        task: ``(B, M, d)`` task tokens.
+        action: ``(B, N, T, 10)`` given action tokens.
+        motion: ``(B, T, K, 3)`` given motion tokens; anything at targets.
+        identity: ``(B, K, 3)`` which keypoint each one is.
+        is_target_action, is_target_motion: ``(B, T)`` and ``(B, T, K)`` bool.
+        noise_action, noise_motion: ``(S, T, 10)`` and ``(S, T, K, 3)``, shared by observations and candidates.
+    """
+
+    points: PointBatch
+    ee: EndEffectorBatch
+    task: Tensor
+    action: Tensor
+    motion: Tensor
+    identity: Tensor
+    is_target_action: Tensor
+    is_target_motion: Tensor
+    noise_action: Tensor
+    noise_motion: Tensor
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Normalised answers on the CPU.
+
+    Attributes:
+        action, motion: ``(B, N, T, 10)`` and ``(B, N, T, K, 3)``, averaged over the samples that agree; over all
+            samples where no action is a target.
+        all_actions: ``(B, N, S, T, 10)``.
+    """
+
+    action: Tensor
+    motion: Tensor
+    all_actions: Tensor
+
+
+def _pieces(value: object, prefix: str = "") -> dict[str, Tensor]:
+    """Every tensor in nested dataclasses, by name."""
+    out: dict[str, Tensor] = {}
+    for f in fields(value):  # type: ignore[arg-type]
+        part = getattr(value, f.name)
+        if isinstance(part, Tensor):
+            out[prefix + f.name] = part
+        elif part is not None:
+            out |= _pieces(part, f"{prefix}{f.name}.")
+    return out
+
+
+def _built(pieces: dict[str, Tensor]) -> Inputs:
+    def part(kind: type, prefix: str) -> object:
+        return kind(**{k.removeprefix(prefix): v for k, v in pieces.items() if k.startswith(prefix)})
+
+    own = {k: v for k, v in pieces.items() if "." not in k}
+    return Inputs(part(PointBatch, "points."), part(EndEffectorBatch, "ee."), **own)  # type: ignore[arg-type]
+
+
+class Sampler:
+    """Runs encoders, context, flow and consensus of one model.
+
+    Args:
+        model: stays on the CPU as it is; another device or precision gets a copy.
+        config: may be replaced by one of the same device, precision and compilation.
+    """
+
+    def __init__(self, model: Uma, config: SamplerConfig):
+        self.config, self.device = config, config.torch_device()
+        self.model = _placed(model, self.device, config.precision)
+        self._tables: dict[int, list[list[Tensor]]] = {}
+        self._graphs: dict[tuple, _Graph] = {}
+        self._forward = torch.compile(self.forward, fullgraph=True, dynamic=False) if config.compile else self.forward
+
+    def table(self, num_steps: int) -> list[list[Tensor]]:
+        """The modulations of the flow times, computed once for a number of steps."""
+        if num_steps not in self._tables:
+            with torch.no_grad(), self._autocast():
+                self._tables[num_steps] = self.model.modulations(num_steps)
+        return self._tables[num_steps]
+
+    def forward(self, pieces: dict[str, Tensor], table: list[list[Tensor]]) -> tuple[Tensor, Tensor, Tensor]:
+        """Actions and motion of `Samples`, and all samples' actions. One graph without a break."""
+        x = _built(pieces)
+        B, N, T, A = x.action.shape
+        S, K = len(x.noise_action), x.motion.shape[2]
+        cache = self.model.prepare_context(x.points, x.ee, x.task)
+        rows = B * N * S
+        shared = B == 1  # one pattern of targets for all rows: their modulation is then routed once
+
+        def repeat(v: Tensor) -> Tensor:
+            return v if shared else v.repeat_interleave(N * S, 0)
+
+        grid = TokenGrid(
+            x.action[:, :, None].expand(B, N, S, T, A).reshape(rows, T, A),
+            x.motion[:, None].expand(B, N * S, T, K, 3).reshape(rows, T, K, 3),
+            x.identity[:, None].expand(B, N * S, K, 3).reshape(rows, K, 3),
+            None,
+        )
+        noise = (x.noise_action.repeat(B * N, 1, 1), x.noise_motion.repeat(B * N, 1, 1, 1))
+        mask = MaskPattern(repeat(x.is_target_action), repeat(x.is_target_motion))
+        a, m = self.model.sample(grid, mask, cache, noise, len(table) - 1, self.config.method, table)
+        a, m = a.view(B, N, S, T, A), m.view(B, N, S, T, K, 3)
+        chosen = closest(a.flatten(3), max(1, math.ceil(self.config.agreeing * S)))
+        agreed, moved = consensus(a.flatten(3), chosen), consensus(m.flatten(3), chosen) if K else m.flatten(3).mean(2)
+        # Where no action is asked for all samples are alike in their actions and nothing is to be chosen by.
+        chooses = x.is_target_action.any(1)[:, None, None]
+        moved = torch.where(chooses, moved, m.flatten(3).mean(2))
+        return agreed.view(B, N, T, A), moved.view(B, N, T, K, 3), a
+
+    @torch.no_grad()
+    def __call__(self, inputs: Inputs) -> Samples:
+        """Draw. One copy to the device, one back."""
+        table, pieces = self.table(self.config.num_steps), _pieces(inputs)
+        with self._autocast():
+            if self.device.type == "cpu":
+                return Samples(*(v.float() for v in self._forward(pieces, table)))
+            key = (self.config, *((k, tuple(v.shape)) for k, v in pieces.items()))
+            if key not in self._graphs:
+                self._graphs[key] = _Graph(lambda p: self._forward(p, table), pieces, self.device)
+            return Samples(*self._graphs[key](pieces))
+
+    def encode_task(self, points: PointBatch, reference: object) -> Tensor:
+        """Task tokens on the CPU; once a task, so it is not captured."""
+        with torch.no_grad(), self._autocast():
+            return self.model.encode_task(*(_moved(v, self.device) for v in (points, reference))).float().cpu()
+
+    def _autocast(self) -> torch.autocast:
+        is_half = self.config.precision == "bfloat16"
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=is_half, cache_enabled=False)
+
+
+def _placed(model: Uma, device: torch.device, precision: str) -> Uma:
+    """The model on a device. In bfloat16 the weights of its products are stored so, and norms and places stay float32."""
+    if device.type == "cpu" and precision == "float32":
+        return model
+    model = copy.deepcopy(model).to(device).eval()
+    if precision == "bfloat16":
+        for layer in model.modules():
+            if isinstance(layer, nn.Linear):
+                layer.to(torch.bfloat16)
+    return model
+
+
+def _moved(value: object, device: torch.device) -> object:
+    return type(value)(**{f.name: None if (v := getattr(value, f.name)) is None else v.to(device) for f in fields(value)})  # type: ignore[arg-type]
+
+
+class _Graph:
+    """One CUDA graph with resident inputs and outputs, for one set of shapes."""
+
+    def __init__(self, run: object, pieces: dict[str, Tensor], device: torch.device):
+        self._inputs = {k: v.to(device) for k, v in pieces.items()}
+        self._staged = {k: v.clone().pin_memory() for k, v in pieces.items()}
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(WARM_UP):
+                run(self._inputs)  # type: ignore[operator]
+        torch.cuda.current_stream().wait_stream(stream)
+        self._graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._graph):
+            self._outputs = run(self._inputs)  # type: ignore[operator]
+            self._flat = torch.cat([v.float().flatten() for v in self._outputs])
+
+    def __call__(self, pieces: dict[str, Tensor]) -> list[Tensor]:
+        for name, value in pieces.items():
+            self._staged[name].copy_(value)
+            self._inputs[name].copy_(self._staged[name], non_blocking=True)
+        self._graph.replay()
+        flat, out = self._flat.cpu(), []
+        for value in self._outputs:
+            out.append(flat[: value.numel()].view(value.shape))
+            flat = flat[value.numel() :]
+        return out

@@ -1,0 +1,75 @@
+"""A batch under a rigid motion: another camera, or another policy frame."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from uma.model.inputs import Normalization
+from uma.model.uma import TokenGrid
+from uma.types import HORIZON
+
+if TYPE_CHECKING:
+    from uma_train.data.windows import Batch
+
+
+def step_scales(grid: TokenGrid, norm: Normalization) -> Tensor:
+    """``(T, 1)`` factors of the grid's action tokens: measured ones, then the chunk."""
+    T = grid.action.shape[1]
+    return torch.from_numpy(norm.of_steps(T, T - HORIZON))
+
+
+def rotated_tokens(action: Tensor, steps: Tensor, left: Tensor, right: Tensor, shift: Tensor, turn: Tensor, norm: Normalization) -> Tensor:
+    """Encoded actions whose relative rotation M becomes ``left M right`` and whose relative position p becomes ``turn p + shift`` (metres)."""
+    a = action.double()
+    position = (a[..., :3] * steps * norm.position_scale) @ turn.transpose(-1, -2) + shift
+    columns = a[..., 3:9] * steps * norm.rotation_scale + a.new_tensor([1, 0, 0, 0, 1, 0])
+    x, y = columns[..., :3], columns[..., 3:]
+    M = left[:, None] @ torch.stack([x, y, torch.linalg.cross(x, y)], -1) @ right[:, None]
+    rotation = (torch.cat([M[..., 0], M[..., 1]], -1) - a.new_tensor([1, 0, 0, 0, 1, 0])) / norm.rotation_scale
+    return torch.cat([position / norm.position_scale / steps, rotation / steps, a[..., 9:]], -1).to(action.dtype)
+
+
+def changed(new: Tensor, batch: Batch) -> Tensor:
+    """``new`` action tokens where there are any: absent actions stay zeros, and so do the states of sources that show no robot."""
+    old = batch.grid.action
+    is_past = torch.arange(old.shape[1]) < old.shape[1] - HORIZON
+    is_there = batch.ee.is_known[:, None] & (is_past | batch.grid.is_supervised_action[:, None])
+    return torch.where(is_there[..., None], new, old)
+
+
+def moved(batch: Batch, R: np.ndarray, p: np.ndarray, norm: Normalization) -> Batch:
+    """Everything in a batch's frame under one rigid motion per task, ``x -> R x + p``, ``(tasks, 3, 3)`` and ``(tasks, 3)`` m.
+
+    The image and the points' places in it stay: they are what was seen.
+    """
+    w, n = batch.windows_per_task, batch.T_cam_ee.shape[0]
+    task = (torch.from_numpy(R), torch.from_numpy(p)[:, None])
+    window = tuple(v.repeat_interleave(w, 0) for v in task)
+
+    def move(x: Tensor, by: tuple[Tensor, Tensor]) -> Tensor:
+        return (x.double() @ by[0].transpose(1, 2) + by[1]).to(x.dtype)
+
+    T = np.tile(np.eye(4), (n, 1, 1))
+    T[:, :3, :3], T[:, :3, 3] = window[0].numpy(), window[1][:, 0].numpy()
+    T_cam_ee = T @ batch.T_cam_ee
+    unknown = ~batch.ee.is_known.numpy()
+    T_cam_ee[unknown, :3, :3] = np.eye(3)
+    turn = window[0]
+    action = rotated_tokens(batch.grid.action, step_scales(batch.grid, norm), turn, turn.transpose(1, 2), turn.new_zeros(3), turn, norm)
+    motion = (batch.grid.motion.double() @ turn[:, None].transpose(-1, -2)).float()
+    identity = (batch.grid.identity.double() @ turn.transpose(-1, -2)).float()
+    reference = batch.reference
+    return replace(
+        batch,
+        points=replace(batch.points, xyz=move(batch.points.xyz, window)),
+        initial_points=replace(batch.initial_points, xyz=move(batch.initial_points.xyz, task)),
+        reference=replace(reference, position=move(reference.position, task), start=move(reference.start, task)),
+        ee=replace(batch.ee, pose=torch.from_numpy(T_cam_ee.astype(np.float32))),
+        grid=replace(batch.grid, action=changed(action, batch), motion=motion, identity=identity),
+        T_cam_ee=T_cam_ee,
+    )
