@@ -47,6 +47,7 @@ TARGETS = {
     "inverse": {"action_target": True, "motion_target": False},
 }
 
+
 @dataclass(frozen=True)
 class Limits:
     """How far samples may be off: means of positions, turns and keypoints, and the worst gripper value."""
@@ -146,7 +147,8 @@ def test_sampled_poses_are_the_learned_ones(learned, mode):
         (poses, _), (truth, _) = (in_units(a, batch, learned.model) for a in (action, batch.grid.action))
         apart = 1e3 * np.linalg.norm(poses[..., :3, 3] - truth[..., :3, 3], axis=-1).mean()
         turn = np.degrees(se3.rotation_angle(poses[..., :3, :3], truth[..., :3, :3])).mean()
-        assert apart < limits.position_mm and turn < limits.turn_deg, f"{steps} steps: {apart:.2f} mm, {turn:.2f} degrees"
+        told = f"{steps} steps: {apart:.2f} mm, {turn:.2f} degrees"
+        assert apart < limits.position_mm and turn < limits.turn_deg, told
 
 
 @pytest.mark.parametrize("mode", ["control", "joint", "inverse"])

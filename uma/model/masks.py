@@ -93,7 +93,7 @@ class MaskMix:
         future = step > history
         if keypoints == 0:
             return MaskPattern(free, torch.zeros(batch, steps, 0, dtype=torch.bool))
-        weights = torch.tensor([self.joint, self.dynamics, self.inverse, self.random])
+        weights = torch.tensor([self.joint, self.dynamics, self.inverse, self.random], dtype=torch.float32)
         regime = torch.multinomial(weights, batch, replacement=True, generator=generator)
         share = torch.rand(batch, 1, generator=generator)
         random_action = torch.rand(batch, steps, generator=generator) < share

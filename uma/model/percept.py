@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from uma.geometry import se3
-from uma.geometry.camera import image_places, unproject
+from uma.geometry.camera import image_places, unproject_pixels
 from uma.model.config import ModelConfig
 from uma.model.frame import PolicyFrame, check_support
 from uma.model.inputs import PointSet, point_set
@@ -22,21 +22,23 @@ class Percept:
     """An observation in the policy frame.
 
     Attributes:
-        points: the cloud; ``xyz`` in the policy frame.
+        points: the cloud; ``xyz`` in the policy frame. None where the sampler prepares it from ``observation``.
         T_frame_cam: ``(4, 4)``, maps camera coordinates to the policy frame.
         T_frame_ee: ``(4, 4)`` measured end-effector pose.
         gripper: measured, 0 open to 1 closed.
         image: ``(H, W, 3)`` uint8 and ``pixel`` ``(N, 2)`` in [-1, 1], where the model has image features; else None.
         camera: name of the camera's optical frame.
+        observation: the image, where ``points`` is None.
     """
 
-    points: PointSet
+    points: PointSet | None
     T_frame_cam: np.ndarray
     T_frame_ee: np.ndarray
     gripper: float
     camera: str
     image: np.ndarray | None = None
     pixel: np.ndarray | None = None
+    observation: Observation | None = None
 
     def poses(self, poses_cam: np.ndarray) -> np.ndarray:
         """``(..., 4, 4)`` poses of the camera frame in the policy frame."""
@@ -63,6 +65,16 @@ class Percept:
         return chunk.transformed(self.T_frame_cam, chunk.frame)
 
 
+def unprepared(observation: Observation, frame: PolicyFrame) -> Percept:
+    """A percept without its cloud, for a sampler that prepares it. The frame must not depend on the cloud.
+
+    Raises:
+        InputError: the frame cannot be established.
+    """
+    T = frame.from_camera(None, observation.T_base_cam)
+    return Percept(None, T, T @ observation.T_cam_ee, observation.gripper, observation.camera.frame, observation=observation)
+
+
 def perceive(observation: Observation, config: ModelConfig, frame: PolicyFrame) -> Percept:
     """Draw the cloud of an observation and bring everything into the policy frame.
 
@@ -71,8 +83,10 @@ def perceive(observation: Observation, config: ModelConfig, frame: PolicyFrame) 
     """
     points = point_set(observation, config.points)
     if frame.kind == "table":
-        depth = observation.depth[::SUPPORT_STRIDE, ::SUPPORT_STRIDE]
-        sample = unproject(observation.depth, observation.camera)[::SUPPORT_STRIDE, ::SUPPORT_STRIDE][np.isfinite(depth)]
+        size = observation.depth.shape
+        grid = np.arange(size[0] * size[1]).reshape(size)[::SUPPORT_STRIDE, ::SUPPORT_STRIDE].ravel()
+        grid = grid[np.isfinite(observation.depth.ravel()[grid])]
+        sample = unproject_pixels(observation.depth, grid, observation.camera)
         check_support(sample, points.plane, observation.T_cam_ee[:3, 3])
     T = frame.from_camera(points.plane, observation.T_base_cam)
     image = pixel = None
@@ -81,5 +95,5 @@ def perceive(observation: Observation, config: ModelConfig, frame: PolicyFrame) 
         image = observation.rgb
         pixel = image_places(points.xyz[None], np.array([(c.fx, c.fy, c.cx, c.cy, c.width, c.height)]))[0]
     if frame.kind != "camera":
-        points = PointSet(se3.apply(T, points.xyz.astype(np.float64)).astype(np.float32), points.rgb, points.height)
+        points = replace(points, xyz=se3.apply(T, points.xyz.astype(np.float64)).astype(np.float32))
     return Percept(points, T, T @ observation.T_cam_ee, observation.gripper, observation.camera.frame, image, pixel)

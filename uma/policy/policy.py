@@ -15,7 +15,7 @@ from uma.checkpoint.bundle import Bundle, load_bundle
 from uma.checkpoint.prompt import PromptError, load_prompt
 from uma.model.batches import point_batch, reference_batch
 from uma.model.inputs import ACTION_DIM, PointSet, decode_actions, reference_arrays
-from uma.model.percept import Percept, perceive
+from uma.model.percept import Percept, perceive, unprepared
 from uma.policy import plausible
 from uma.policy.query import History, Query, Task, end_waypoints, inputs
 from uma.policy.sampler import Sampler, SamplerConfig, Samples
@@ -86,7 +86,7 @@ class Policy:
         K = len(reference.waypoints)
         if K > self.contract.max_keypoints:
             raise InputError(f"keypoints: {K} given, this checkpoint takes at most {self.contract.max_keypoints}")
-        percept = self.perceive(observation)
+        percept = self.perceive(observation, prepare=True)
         first, last = end_waypoints(reference.waypoints, reference.is_valid)
         plausible.check_starts(first, percept.positions_cam(percept.points.xyz.astype(np.float64)))
         arrays = reference_arrays(percept.reference(reference))
@@ -172,7 +172,7 @@ class Policy:
         """The chunks of several observations, each with its task, in one batch (control); as many calls of `predict`."""
         if len(observations) != len(tasks) or not len(tasks):
             raise InputError(f"observations: {len(observations)} and {len(tasks)} tasks, must be as many and at least 1")
-        queries = [Query(self.perceive(o), t, 0, True, True) for o, t in zip(observations, tasks, strict=True)]
+        queries = [Query(self.perceive(o, prepare=True), t, 0, True, True) for o, t in zip(observations, tasks, strict=True)]
         action = self._ask(queries, sequence).action
         return [self._chunk(a[0], q.percept, o, sequence, None) for a, q, o in zip(action, queries, observations, strict=True)]
 
@@ -261,10 +261,20 @@ class Policy:
 
     # -- from an observation to tokens and back -------------------------------------------------------------------------------
 
-    def perceive(self, observation: Observation) -> Percept:
-        """The observation in the policy frame. Raises `InputError` as `uma.model.percept.perceive`, or if it is implausible."""
+    def perceive(self, observation: Observation, *, prepare: bool = False) -> Percept:
+        """The observation in the policy frame.
+
+        Args:
+            prepare: draw the cloud here even where the sampler does so on its device.
+
+        Raises:
+            InputError: as `uma.model.percept.perceive`, or the observation is implausible.
+        """
         plausible.check_depth(observation)
         plausible.check_end_effector(observation)
+        frame = self.contract.policy_frame
+        if self._sampler.prepares_images and not prepare and frame.kind != "table":
+            return unprepared(observation, frame)
         return perceive(observation, self.model.config, self.contract.policy_frame)
 
     def _ask(self, queries: Sequence[Query], sequence: int, samples: int = 0) -> Samples:

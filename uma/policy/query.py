@@ -12,7 +12,7 @@ from uma.model.batches import ee_batch, point_batch
 from uma.model.config import ModelConfig
 from uma.model.inputs import ACTION_DIM, Normalization, encode_actions
 from uma.model.percept import Percept
-from uma.policy.sampler import Inputs
+from uma.policy.sampler import ImageInput, Inputs
 from uma.types import ActionChunk, InputError, KeypointState
 
 
@@ -125,12 +125,24 @@ def inputs(queries: Sequence[Query], config: ModelConfig, norm: Normalization, n
     # The past is given: its noise is never used.
     padded = [torch.cat([v.new_zeros(len(v), past, *v.shape[2:]), v], 1) for v in noise]
     return Inputs(
-        points=point_batch(percepts),
+        points=point_batch(percepts) if percepts[0].points is not None else image_input(percepts[0]),
         ee=ee_batch(np.stack([p.T_frame_ee for p in percepts]), np.array([p.gripper for p in percepts])),
         task=torch.stack([q.task.tokens for q in queries]),
         noise_action=padded[0],
         noise_motion=padded[1],
         **arrays,
+    )
+
+
+def image_input(percept: Percept) -> ImageInput:
+    """The image of a percept whose cloud the sampler prepares."""
+    o, c = percept.observation, percept.observation.camera
+    return ImageInput(
+        torch.from_numpy(np.ascontiguousarray(o.depth)),
+        torch.from_numpy(np.ascontiguousarray(o.rgb)),
+        torch.tensor([c.fx, c.fy, c.cx, c.cy], dtype=torch.float32),
+        torch.from_numpy(o.T_cam_ee[:3, 3].astype(np.float32)),
+        torch.from_numpy(percept.T_frame_cam.astype(np.float32)),
     )
 
 

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import copy
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor, nn
 
 from uma.model import flow
+from uma.model.cloud import HEAD, check_above, check_valid
+from uma.model.cloud_torch import CloudPreparation
 from uma.model.encoders import EndEffectorBatch, PointBatch
 from uma.model.masks import MaskPattern
 from uma.model.uma import TokenGrid, Uma
@@ -36,6 +38,7 @@ class SamplerConfig:
         device: "cpu", "cuda", or "auto", a GPU where there is one.
         precision: of the products, "float32" or "bfloat16".
         compile: fuse the operations with torch.compile; the first answer of every shape then takes minutes.
+        graph: on a GPU, replay one CUDA graph per shape; off starts every kernel from the host.
     """
 
     num_steps: int = 8
@@ -45,6 +48,7 @@ class SamplerConfig:
     device: str = "cpu"
     precision: str = "float32"
     compile: bool = False
+    graph: bool = True
 
     def __post_init__(self) -> None:
         if not 1 <= self.num_steps <= 200:
@@ -65,11 +69,31 @@ class SamplerConfig:
 
 
 @dataclass(frozen=True)
+class ImageInput:
+    """One RGB-D image whose cloud the sampler prepares itself, on its device.
+
+    Attributes:
+        depth: ``(H, W)`` float32 metres.
+        rgb: ``(H, W, 3)`` uint8.
+        intrinsics: ``(4,)`` fx, fy, cx, cy in pixels.
+        ee_position: ``(3,)`` metres, camera frame.
+        T_frame_cam: ``(4, 4)`` float32.
+    """
+
+    depth: Tensor
+    rgb: Tensor
+    intrinsics: Tensor
+    ee_position: Tensor
+    T_frame_cam: Tensor
+
+
+@dataclass(frozen=True)
 class Inputs:
     """What one call of the sampler takes: B observations, N candidates each, T steps and K keypoints.
 
     Attributes:
-        points, ee: of the observations, policy frame.
+        points: of the observations, policy frame; or one image, where B is 1.
+        ee: of the observations, policy frame.
         task: ``(B, M, d)`` task tokens.
         action: ``(B, N, T, 10)`` given action tokens.
         motion: ``(B, T, K, 3)`` given motion tokens; anything at targets.
@@ -78,7 +102,7 @@ class Inputs:
         noise_action, noise_motion: ``(S, T, 10)`` and ``(S, T, K, 3)``, shared by observations and candidates.
     """
 
-    points: PointBatch
+    points: PointBatch | ImageInput
     ee: EndEffectorBatch
     task: Tensor
     action: Tensor
@@ -122,7 +146,8 @@ def _built(pieces: dict[str, Tensor]) -> Inputs:
         return kind(**{k.removeprefix(prefix): v for k, v in pieces.items() if k.startswith(prefix)})
 
     own = {k: v for k, v in pieces.items() if "." not in k}
-    return Inputs(part(PointBatch, "points."), part(EndEffectorBatch, "ee."), **own)  # type: ignore[arg-type]
+    kind = ImageInput if "points.depth" in pieces else PointBatch
+    return Inputs(part(kind, "points."), part(EndEffectorBatch, "ee."), **own)  # type: ignore[arg-type]
 
 
 class Sampler:
@@ -136,6 +161,8 @@ class Sampler:
     def __init__(self, model: Uma, config: SamplerConfig):
         self.config, self.device = config, config.torch_device()
         self.model = _placed(model, self.device, config.precision)
+        self.prepares_images = self.device.type == "cuda" and self.model.config.image.kind == "none"
+        self._preparations: dict[tuple[int, int], CloudPreparation] = {}
         self._tables: dict[int, list[list[Tensor]]] = {}
         self._graphs: dict[tuple, _Graph] = {}
         self._forward = torch.compile(self.forward, fullgraph=True, dynamic=False) if config.compile else self.forward
@@ -147,9 +174,20 @@ class Sampler:
                 self._tables[num_steps] = self.model.modulations(num_steps)
         return self._tables[num_steps]
 
-    def forward(self, pieces: dict[str, Tensor], table: list[list[Tensor]]) -> tuple[Tensor, Tensor, Tensor]:
-        """Actions and motion of `Samples`, and all samples' actions. One graph without a break."""
+    def _prepared(self, image: ImageInput) -> tuple[PointBatch, Tensor]:
+        """The cloud of an image in the policy frame, and ``(3,)``: valid pixels, points over the table, whether a plane was found."""
+        found = self._preparations[tuple(image.depth.shape)](image.depth, image.rgb, image.intrinsics, image.ee_position)
+        xyz = found.xyz @ image.T_frame_cam[:3, :3].T + image.T_frame_cam[:3, 3]
+        counts = torch.cat([found.count, found.plane.any()[None].to(found.count.dtype)])
+        return PointBatch(xyz[None], found.rgb[None].float() / 255.0, found.height[None]), counts
+
+    def forward(self, pieces: dict[str, Tensor], table: list[list[Tensor]]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Actions and motion of `Samples`, all samples' actions, and what `_prepared` counts. One graph without a break."""
         x = _built(pieces)
+        counts = x.task.new_zeros(0)
+        if isinstance(x.points, ImageInput):
+            points, counts = self._prepared(x.points)
+            x = replace(x, points=points)
         B, N, T, A = x.action.shape
         S, K = len(x.noise_action), x.motion.shape[2]
         cache = self.model.prepare_context(x.points, x.ee, x.task)
@@ -174,19 +212,46 @@ class Sampler:
         # Where no action is asked for all samples are alike in their actions and nothing is to be chosen by.
         chooses = x.is_target_action.any(1)[:, None, None]
         moved = torch.where(chooses, moved, m.flatten(3).mean(2))
-        return agreed.view(B, N, T, A), moved.view(B, N, T, K, 3), a
+        return agreed.view(B, N, T, A), moved.view(B, N, T, K, 3), a, counts
 
     @torch.no_grad()
     def __call__(self, inputs: Inputs) -> Samples:
-        """Draw. One copy to the device, one back."""
+        """Draw. The inputs are copied to the device once, and the answer back once.
+
+        Raises:
+            InputError: the image shows no scene, as `uma.model.cloud.point_set`.
+        """
         table, pieces = self.table(self.config.num_steps), _pieces(inputs)
+        if isinstance(inputs.points, ImageInput):
+            self._preparation(tuple(inputs.points.depth.shape))
         with self._autocast():
-            if self.device.type == "cpu":
-                return Samples(*(v.float() for v in self._forward(pieces, table)))
-            key = (self.config, *((k, tuple(v.shape)) for k, v in pieces.items()))
-            if key not in self._graphs:
-                self._graphs[key] = _Graph(lambda p: self._forward(p, table), pieces, self.device)
-            return Samples(*self._graphs[key](pieces))
+            if self.device.type == "cpu" or not self.config.graph:
+                on_device = {k: v.to(self.device, non_blocking=True) for k, v in pieces.items()}
+                *samples, counts = (v.float().cpu() for v in self._forward(on_device, table))
+            else:
+                key = (self.config, *((k, tuple(v.shape)) for k, v in pieces.items()))
+                if key not in self._graphs:
+                    self._graphs[key] = _Graph(lambda p: self._forward(p, table), pieces, self.device)
+                *samples, counts = self._graphs[key](pieces)
+        if len(counts):
+            self._check(counts)
+        return Samples(*samples)
+
+    def _preparation(self, size: tuple[int, int]) -> None:
+        if size not in self._preparations:
+            config = self.model.config
+            # Exact farthest points are needed for the first level's centres alone.
+            share = config.groups[0] / config.points.total
+            head = math.ceil(share * max(config.points.near, config.points.low, config.points.rest))
+            exact = min(HEAD, config.points.total) if config.points.total <= HEAD * 2 else head
+            self._preparations[size] = CloudPreparation(*size, config.points, head=exact).to(self.device)
+
+    def _check(self, counts: Tensor) -> None:
+        valid, above, has_plane = (int(v) for v in counts)
+        check_valid(valid, self.model.config.points)
+        if not has_plane:
+            raise InputError("depth: plane: all points lie on one line")
+        check_above(above)
 
     def encode_task(self, points: PointBatch, reference: object) -> Tensor:
         """Task tokens on the CPU; once a task, so it is not captured."""
