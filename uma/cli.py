@@ -14,7 +14,6 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "calibrate": ("uma_ros.calibrate:main", "find where the camera stands, from pictures of a board in the gripper"),
     "inspect": ("uma.inspect:main", "show an episode, a bag, a checkpoint, a calibration or the nodes' parameters"),
     "simulate": ("uma_train.cli:simulate", "record scripted demonstrations"),
-    "reframe": ("uma_train.cli:reframe", "tell episodes of many cameras in the frame of one"),
     "pack": ("uma_train.cli:pack", "pack episodes into memory-mapped shards"),
     "train": ("uma_train.cli:train", "train a checkpoint"),
     "adapt": ("uma_train.cli:adapt", "find the task tokens of a new task from a few demonstrations"),

@@ -71,14 +71,6 @@ def simulate(args: list[str] | None = None) -> int:
     return _run(SimulateConfig, run, args, "uma simulate")
 
 
-def reframe(args: list[str] | None = None) -> int:
-    """``uma reframe``"""
-    from uma_train.reframe import ReframeConfig
-    from uma_train.reframe import reframe as run
-
-    return _run(ReframeConfig, run, args, "uma reframe")
-
-
 def pack(args: list[str] | None = None) -> int:
     """``uma pack FOLDER``"""
     import argparse

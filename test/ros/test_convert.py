@@ -1,6 +1,7 @@
 """Messages to arrays and back; images of every encoding; frames; inputs of one instant."""
 
 import array
+import dataclasses
 import time
 
 import numpy as np
@@ -267,3 +268,18 @@ def test_images_and_intrinsics_beyond_all_measure_are_refused():
     image.width, image.step = 4, 15000
     with pytest.raises(InputError, match="step: 15000 bytes, must be at most"):
         check_image(image, "rgb")
+
+
+def test_a_chunk_recorded_before_it_named_its_policy_frame_is_read():
+    from rclpy.serialization import serialize_message
+
+    from uma_ros.bagfile import decode
+    from uma_ros.msg import ActionChunk as Message
+
+    chunk = ActionChunk(np.repeat(np.eye(4)[None], 16, 0), np.linspace(0, 1, 16), 3.5, "camera", "tool", policy_frame="table")
+    whole = serialize_message(convert.chunk_to(chunk))
+    assert convert.chunk_from(decode(whole, Message, "bag")).policy_frame == "table"
+    nameless = serialize_message(convert.chunk_to(dataclasses.replace(chunk, policy_frame="")))
+    before = nameless[: len(nameless) - 5]  # a length and the end of an empty string
+    found = convert.chunk_from(decode(before, Message, "bag"))
+    assert found.policy_frame == "" and np.array_equal(found.poses, chunk.poses) and found.ee_frame == "tool"

@@ -60,7 +60,7 @@ class Station:
         self.scene, self.bag, self.topics = scene(), BagWriter(bag), set()
         self.buffer, self.frames = FrameBuffer(settings.robot_ee_frame), StaticFrames()
         self.answered = threading.Event()
-        self.chunks, self.refused = [], []
+        self.chunks, self.refused, self.tracked = [], [], []
         self.worker = PolicyWorker(lambda: load_policy(settings), self, self.buffer, self.frames, settings.replan_steps, False, settings.prefix)
         self.now = START_NS
         self.write(TOPICS.configuration, String(data=yaml.safe_dump({"node": "policy", "parameters": {k: v for k, (v, _) in flatten(settings).items()}})))
@@ -150,7 +150,8 @@ class Station:
 
     def on_motion(self, frame, motion) -> None: ...
 
-    def on_keypoints(self, frame, state) -> None: ...
+    def on_keypoints(self, frame, state) -> None:
+        self.tracked.append((frame.stamp_ns, state))
 
     def on_refused(self, source, error) -> None:
         self.refused.append(f"{source}: {error}")
@@ -161,6 +162,13 @@ def run(folder: Path, checkpoint: Path, prefix: int) -> Station:
     station.run()
     assert not station.refused
     return station
+
+
+def test_keypoints_of_the_task_in_force_are_followed(tmp_path, checkpoint):
+    station = run(tmp_path, checkpoint, 0)
+    stamps = [stamp for stamp, _ in station.tracked]
+    assert stamps == sorted(set(stamps)) and len(stamps) >= len(station.chunks) - 2, "on all but the first of each task, at least"
+    assert {s.positions.shape for _, s in station.tracked} == {(3, 3), (2, 3)}, "of the task in force"
 
 
 @pytest.mark.parametrize("prefix", [0, 3])

@@ -15,7 +15,7 @@ from uma.model.uma import Uma
 from uma.policy import Policy
 from uma.policy.planner import plan, reference_cost, remaining_distance
 from uma.policy.policy import History
-from uma.types import InputError, MotionPrediction, ReferenceMotion
+from uma.types import InputError, KeypointState, MotionPrediction, ReferenceMotion
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +47,43 @@ def test_dynamics_answers_the_actions_and_a_batch_answers_like_one_by_one(policy
     for chunk, motion in zip(chunks, motions, strict=True):
         assert np.allclose(motion.points, policy.predict_motion(o, task, chunk, sequence=5).points, atol=1e-5)
     assert not np.allclose(motions[0].points, motions[1].points, atol=1e-4)
+
+
+def test_given_keypoints_count_where_they_are_seen(folder, policy):
+    o = scene()
+    task = policy.encode_task(o, reference(3))
+    chunk = policy.predict(o, task).chunk
+
+    def moved(positions, visible, **options):
+        return policy.predict_motion(o, task, chunk, keypoints=KeypointState(positions, np.array(visible)), **options).points
+
+    plain = policy.predict_motion(o, task, chunk).points
+    here, there = task.keypoints, task.keypoints + [0.1, 0.0, 0.0]
+    assert not np.allclose(moved(here, [True] * 3), plain, atol=1e-4)
+    assert not np.allclose(moved(here, [True] * 3), moved(there, [True] * 3), atol=1e-4)
+    assert np.allclose(moved(there * np.nan, [False] * 3), plain), "unseen ones are as if nothing tracked them"
+    one = moved(there, [False, True, False])
+    assert not np.allclose(one, plain, atol=1e-4) and not np.allclose(one, moved(there, [True] * 3), atol=1e-4)
+    found = plan(policy, o, task, reference(3), num_candidates=3, keypoints=KeypointState(there, np.ones(3, bool)))
+    blind = plan(policy, o, task, reference(3), num_candidates=3)
+    assert not np.allclose(found.costs, blind.costs, atol=1e-4)
+    with pytest.raises(InputError, match=r"keypoints: positions \(2, 3\) and is_visible \(2,\), must be \(3, 3\) and \(3,\)"):
+        moved(here[:2], [True] * 2)
+    with pytest.raises(InputError, match="keypoints.positions: a visible one is not finite"):
+        moved(here * np.nan, [True] * 3)
+    joint = [policy.predict(o, task, with_motion=True, keypoints=k).motion.points for k in (None, KeypointState(there, np.ones(3, bool)))]
+    assert not np.allclose(*joint, atol=1e-4)
+
+
+def test_given_keypoints_of_the_past_count(folder):
+    policy, o = Policy.load(folder / "history", num_samples=1, num_steps=3), scene()
+    task = policy.encode_task(o, reference(3))
+    chunk = policy.predict(o, task).chunk
+    past = [KeypointState(task.keypoints + [0.5 * i, 0, 0], np.ones(3, bool)) for i in range(2)]
+    poses, now = np.repeat(o.T_cam_ee[None], 2, 0), KeypointState(task.keypoints, np.ones(3, bool))
+    histories = [History(poses, np.zeros(2)), History(poses, np.zeros(2), tuple(past)), History(poses, np.zeros(2), tuple(past[::-1]))]
+    points = [policy.predict_motions(o, task, [chunk], keypoints=now, history=h)[0].points for h in histories]
+    assert all(not np.allclose(points[i], points[j], atol=1e-5) for i, j in ((0, 1), (1, 2), (0, 2)))
 
 
 def test_inverse_answers_the_motion(policy):

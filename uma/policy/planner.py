@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from uma.policy.policy import Policy, Task
-from uma.types import ActionChunk, InputError, MotionPrediction, Observation, ReferenceMotion
+from uma.types import ActionChunk, InputError, KeypointState, MotionPrediction, Observation, ReferenceMotion
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def reference_cost(motion: MotionPrediction, reference: ReferenceMotion) -> floa
 
 def plan(
     policy: Policy, observation: Observation, task: Task, reference: ReferenceMotion, *, num_candidates: int = 8, sequence: int = 0,
-    candidates: list[ActionChunk] | None = None,
+    candidates: list[ActionChunk] | None = None, keypoints: KeypointState | None = None,
 ) -> Plan:  # fmt: skip
     """Draw candidates, predict what each would do, and return the one whose motion gets farthest along the reference.
 
@@ -77,6 +77,7 @@ def plan(
         reference: what ``task`` was encoded from, in the camera frame.
         num_candidates: chunks drawn in control mode.
         candidates: chunks of another origin to judge instead.
+        keypoints: where the task's keypoints are now.
 
     Raises:
         InputError: no candidates, or as `Policy.predict_candidates` and `Policy.predict_motions`.
@@ -84,7 +85,7 @@ def plan(
     chunks = policy.predict_candidates(observation, task, num_candidates, sequence=sequence) if candidates is None else candidates
     if not chunks:
         raise InputError("candidates: none given, at least 1 is needed")
-    motions = policy.predict_motions(observation, task, chunks, sequence=sequence)
+    motions = policy.predict_motions(observation, task, chunks, sequence=sequence, keypoints=keypoints)
     costs = np.array([reference_cost(m, reference) for m in motions])
     best = int(costs.argmin())
     return Plan(chunks[best], motions[best], costs)
