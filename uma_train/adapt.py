@@ -20,8 +20,8 @@ from uma.checkpoint.prompt import Prompt, save_prompt
 from uma.checkpoint.typed import to_json
 from uma.model.masks import MaskMix
 from uma.model.uma import Uma
+from uma_train.data.batch import Batch
 from uma_train.data.sources import open_all, parse_sources
-from uma_train.data.windows import Batch
 from uma_train.objectives import on
 
 

@@ -23,9 +23,10 @@ from uma.model.masks import MaskMix, pattern
 from uma.model.uma import Uma
 from uma_train.adapt import Adaptation, adapt
 from uma_train.config import TrainConfig
+from uma_train.data.batch import Batch
 from uma_train.data.episode import Episode
 from uma_train.data.reference import ReferenceSampling
-from uma_train.data.windows import Batch, Windows, measure_normalization
+from uma_train.data.windows import Windows, measure_normalization
 from uma_train.evaluate import retrieved
 from uma_train.loop import Trainer
 from uma_train.objectives import Objective

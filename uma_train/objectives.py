@@ -12,7 +12,7 @@ from torch import Tensor
 from uma.model.contrastive import ProjectionHead, info_nce
 from uma.model.masks import MaskMix
 from uma.model.uma import Uma
-from uma_train.data.windows import Batch
+from uma_train.data.batch import Batch
 from uma_train.views import ViewSampling, augmented, hard_negative
 
 

@@ -20,7 +20,7 @@ from uma.model.contrastive import ProjectionHead
 from uma.model.inputs import Normalization
 from uma.model.uma import Uma
 from uma_train.config import TrainConfig
-from uma_train.data.windows import Batch
+from uma_train.data.batch import Batch
 from uma_train.distributed import Processes, like, whole
 from uma_train.objectives import losses
 from uma_train.optimizer import optimizers

@@ -12,7 +12,7 @@ from uma.model.encoders import EndEffectorBatch, PointBatch, ReferenceBatch
 from uma.model.inputs import Normalization
 from uma.model.uma import TokenGrid, Uma
 from uma_train import objectives
-from uma_train.data.windows import Batch
+from uma_train.data.batch import Batch
 from uma_train.objectives import Objective, contrastive_loss
 from uma_train.views import ViewSampling, augmented, hard_negative, keypoint_index, subsample, vertical
 

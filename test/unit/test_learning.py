@@ -13,8 +13,9 @@ from uma.model.contrastive import ProjectionHead
 from uma.model.inputs import ACTION_DIM, decode_actions
 from uma.model.masks import MaskMix, pattern
 from uma.model.uma import Uma
+from uma_train.data.batch import Batch
 from uma_train.data.episode import Episode
-from uma_train.data.windows import Batch, Windows, measure_normalization
+from uma_train.data.windows import Windows, measure_normalization
 from uma_train.objectives import Objective, losses, repeated
 from uma_train.optimizer import optimizers
 from uma_train.views import ViewSampling

@@ -14,7 +14,8 @@ from uma.model.inputs import Normalization
 from uma.model.masks import MaskMix, MaskPattern, pattern
 from uma.model.pointnet import SetAbstraction
 from uma.model.uma import Uma
-from uma_train.data.windows import Batch, Windows
+from uma_train.data.batch import Batch
+from uma_train.data.windows import Windows
 from uma_train.objectives import Objective, losses
 from uma_train.views import ViewSampling
 

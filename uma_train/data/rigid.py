@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,9 +11,7 @@ from torch import Tensor
 from uma.model.inputs import Normalization
 from uma.model.uma import TokenGrid
 from uma.types import HORIZON
-
-if TYPE_CHECKING:
-    from uma_train.data.windows import Batch
+from uma_train.data.batch import Batch
 
 
 def step_scales(grid: TokenGrid, norm: Normalization) -> Tensor:

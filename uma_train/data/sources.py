@@ -15,11 +15,12 @@ from uma.model.encoders import EndEffectorBatch, PointBatch, ReferenceBatch
 from uma.model.frame import PolicyFrame
 from uma.model.inputs import Normalization
 from uma.model.uma import TokenGrid
+from uma_train.data.batch import Batch
 from uma_train.data.episode import Episode, EpisodeError
 from uma_train.data.reference import ReferenceSampling
 from uma_train.data.shards import open_folder
 from uma_train.data.transforms import Transforms, transform
-from uma_train.data.windows import Batch, Request, Windows, task_seeds
+from uma_train.data.windows import Request, Windows, task_seeds
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from uma.model.heights import table
 from uma.model.inputs import Normalization
 from uma.model.uma import TokenGrid
 from uma.types import HORIZON
+from uma_train.data.batch import Batch
 from uma_train.data.rigid import changed, moved, rotated_tokens, step_scales
-from uma_train.data.windows import Batch
 
 
 @dataclass(frozen=True)

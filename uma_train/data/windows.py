@@ -7,41 +7,22 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from uma.geometry import se3
 from uma.geometry.camera import image_places
 from uma.model.batches import reference_batch
-from uma.model.encoders import EndEffectorBatch, PointBatch, ReferenceBatch
+from uma.model.encoders import EndEffectorBatch, PointBatch
 from uma.model.frame import PolicyFrame
 from uma.model.heights import table
 from uma.model.inputs import Normalization, ReferenceArrays, encode_actions, reference_arrays
 from uma.model.uma import TokenGrid
 from uma.types import HORIZON, InputError
+from uma_train.data.batch import Batch
 from uma_train.data.episode import METRE, Episode, EpisodeError
 from uma_train.data.events import is_eventful
 from uma_train.data.reference import ReferenceSampling, draw_reference
 from uma_train.data.rigid import moved
 from uma_train.data.store import Members, Store
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Inputs of one training step: o_t, o_0 with its reference, and the token grid (``K`` may be 0).
-
-    ``initial_points``, ``reference`` and ``text`` (None where there is none) have one entry per task; ``windows_per_task`` consecutive
-    rows of the others belong to it. ``is_moving`` ``(B, K)`` bool marks the keypoints that move in their episode, which are what is evaluated.
-    """
-
-    points: PointBatch
-    ee: EndEffectorBatch
-    initial_points: PointBatch
-    reference: ReferenceBatch
-    grid: TokenGrid
-    T_cam_ee: np.ndarray
-    windows_per_task: int = 1
-    text: tuple[str | None, ...] | None = None
-    is_moving: Tensor | None = None
 
 
 @dataclass(frozen=True)
