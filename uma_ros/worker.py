@@ -229,10 +229,7 @@ class PolicyWorker:
         self._tracker = None
         if not self._track or not len(keypoints):
             return
-        try:
-            self._tracker, self._tracked_stamp = KeypointTracker(observation, keypoints), frame.stamp_ns
-        except ModuleNotFoundError as error:
-            self._listener.on_refused("observation", f"track_keypoints: needs the Python package {error.name!r}; predicted motion goes without")
+        self._tracker, self._tracked_stamp = KeypointTracker(observation, keypoints), frame.stamp_ns
 
     def _take_task(self, frame: Frame, observation: Observation, given: GivenTask) -> None:
         """Encode a new task; the running one stays if that is refused."""

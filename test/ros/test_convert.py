@@ -272,9 +272,9 @@ def test_images_and_intrinsics_beyond_all_measure_are_refused():
 
 def test_a_chunk_recorded_before_it_named_its_policy_frame_is_read():
     from rclpy.serialization import serialize_message
+    from uma_ros.msg import ActionChunk as Message
 
     from uma_ros.bagfile import decode
-    from uma_ros.msg import ActionChunk as Message
 
     chunk = ActionChunk(np.repeat(np.eye(4)[None], 16, 0), np.linspace(0, 1, 16), 3.5, "camera", "tool", policy_frame="table")
     whole = serialize_message(convert.chunk_to(chunk))

@@ -1,45 +1,121 @@
-"""The task's keypoints followed from image to image, so that their present positions can be given to the model (x_Gx of Eq. 6).
+"""The task's keypoints followed from image to image: their present positions are an input of the model (x_Gx of Eq. 6).
 
-Pyramidal Lucas-Kanade on the grey image with a forward-backward check, lifted by depth. A keypoint that moves with the hand
-is snapped to the hand's measured motion, which also carries it where the fingers hide it.
+Keypoints on one surface are one body.
+A body lies still or goes with the hand, and may have shifted a little; depth and colour decide (`rigid_motion`).
+Between two images that cannot tell, both poses are kept until one can.
+A body whose points do not move together is taken apart into one patch a keypoint.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from uma.geometry import se3
-from uma.geometry.camera import project
-from uma.types import CameraModel, KeypointState, Observation
+from uma.policy.rigid_motion import HIDDEN, SAME, Found, Supposed, Surface, SurfaceSettings, View, find_surfaces
+from uma.types import KeypointState, Observation
 
 
 @dataclass(frozen=True)
 class TrackerSettings:
-    """Limits of the tracker.
+    """Limits of the tracker. Shares are of the surface points that are not hidden; worth is from -1 to 1.
 
     Attributes:
-        window: side of the Lucas-Kanade window at 320 pixels of image width, pixels; grows with the width.
-        levels: levels of the image pyramid above the first.
-        max_round_trip: most forward-backward error, pixels at 320 of width.
-        agree_m: a measured point this near a predicted one confirms it, metres.
-        max_step_m: most that a keypoint may move between two images when neither the hand nor rest explains it, metres.
-        held: a measured gripper above this may hold something.
-        gain: share of the difference to a confirming measurement that is taken over.
-        patience: images for which a keypoint counts as known without a confirming measurement.
-        neighbour_m: a hidden keypoint follows the confirmed one that was nearest at the start, up to this distance, metres.
+        surface: what belongs to a surface, and what agrees with an image.
+        held: a measured gripper above this may hold something, 0 open to 1 closed.
+        closing: a rise of the gripper between two images by which it closes.
+        opens: the gripper's change by which it lets go.
+        grip_m: jaws that close this near a surface close on it, metres from the TCP.
+        left_m: distance by which the hand has left the place where it closed, metres.
+        pinched_m: keypoints this near the jaws are not called at rest once the hand has left, metres.
+        danger_m: a closed hand this near may push what is hidden, metres.
+        agree, agree_strictly: share of points that must be seen for a pose to be confirmed.
+        refuted: share of points below which the pose is wrong.
+        whole: share of points below which a body has changed its shape or lies beside its pose.
+        tie: difference in worth below which two poses cannot be told apart.
+        gain, gain_held: worth that a shift must bring; for a body that goes with the hand, in sight.
+        in_sight: share of all points that are not hidden for this.
+        hold: worth that a shift by two pixels must cost, so that a place can be seen.
+        patience: images for which a hidden body counts as known beside a closed hand.
+        long_patience: images for which it does elsewhere, or in the hand.
     """
 
-    window: int = 11
-    levels: int = 2
-    max_round_trip: float = 0.7
-    agree_m: float = 0.012
-    max_step_m: float = 0.05
+    surface: SurfaceSettings = field(default_factory=SurfaceSettings)
     held: float = 0.2
-    gain: float = 0.3
+    closing: float = 0.03
+    opens: float = 0.06
+    grip_m: float = 0.035
+    left_m: float = 0.008
+    pinched_m: float = 0.07
+    danger_m: float = 0.15
+    agree: float = 0.6
+    agree_strictly: float = 0.7
+    refuted: float = 0.4
+    whole: float = 0.85
+    tie: float = 0.12
+    gain: float = 0.1
+    gain_held: float = 0.03
+    in_sight: float = 0.3
+    hold: float = 0.15
     patience: int = 4
-    neighbour_m: float = 0.15
+    long_patience: int = 45
+
+
+@dataclass(frozen=True)
+class Hand:
+    """The hand at an image.
+
+    Attributes:
+        T, T_before: ``(4, 4)`` end effector in the camera frame, at this image and at the one before.
+        gripper: 0 open to 1 closed.
+        is_closed, is_closing: it may hold something; it may have just closed on something.
+    """
+
+    T: np.ndarray
+    T_before: np.ndarray
+    gripper: float
+    is_closed: bool
+    is_closing: bool
+
+
+@dataclass
+class Body:
+    """Keypoints that move as one, for all that is known.
+
+    Attributes:
+        keypoints: ``(k,)`` indices.
+        dense, surface: all its surface points; those that vote.
+        is_known: ``(k,)`` which keypoints are known now.
+        is_telling: see `rigid_motion.Found`.
+        is_part: a patch of what did not move as one.
+        pose, rest: ``(4, 4)`` the likeliest pose now; the pose if it lies still.
+        in_hand: ``(4, 4)`` the pose in the end effector's frame if it goes with the hand.
+        with_hand: it goes with the hand.
+        was_held: it once did.
+        grip_at: ``(3,)`` where the jaws closed on it, in its place at the start; None if they did not.
+        grip: gripper while it is held.
+        is_lost: its pose was refuted; only a place that can be seen brings it back.
+        unseen: images since its pose was confirmed.
+        torn: successive images in which it did not move as one.
+    """
+
+    keypoints: np.ndarray
+    dense: Surface
+    surface: Surface
+    is_known: np.ndarray
+    in_hand: np.ndarray
+    is_telling: bool = True
+    is_part: bool = False
+    pose: np.ndarray = field(default_factory=lambda: np.eye(4))
+    rest: np.ndarray = field(default_factory=lambda: np.eye(4))
+    with_hand: bool = False
+    was_held: bool = False
+    grip_at: np.ndarray | None = None
+    grip: float = 0.0
+    is_lost: bool = False
+    unseen: int = 0
+    torn: int = 0
 
 
 class KeypointTracker:
@@ -48,110 +124,168 @@ class KeypointTracker:
     Args:
         observation: the image in which the keypoints are given.
         keypoints: ``(K, 3)`` metres, camera frame.
-
-    Raises:
-        ModuleNotFoundError: OpenCV is not installed.
     """
 
     def __init__(self, observation: Observation, keypoints: np.ndarray, settings: TrackerSettings | None = None):
-        import cv2
-
-        self._cv2, self.settings = cv2, settings or TrackerSettings()
+        self.settings = settings or TrackerSettings()
         self._start = np.array(keypoints, np.float64)
-        self._x = self._start.copy()
-        self._unseen = np.zeros(len(self._x), int)
-        self._with_hand = np.zeros(len(self._x), bool)
-        self._grey, self._T_ee = self._grey_of(observation), observation.T_cam_ee
-        seen = self._is_surface(self._x, observation)
-        self._unseen[~seen] = self.settings.patience + 1
+        self._before, self._view = observation, View(observation, self.settings.surface)
+        surfaces = find_surfaces(observation, self._start, self.settings.surface)
+        self._bodies = [self._body(found, observation) for found in surfaces]
 
     @property
     def state(self) -> KeypointState:
-        """Where the keypoints are, and which of them are known."""
-        return KeypointState(self._x.copy(), self._unseen <= self.settings.patience)
+        """Where the keypoints are, and which of them are known now."""
+        x, known = self._start.copy(), np.zeros(len(self._start), bool)
+        for body in self._bodies:
+            x[body.keypoints] = se3.apply(body.pose, self._start[body.keypoints])
+            known[body.keypoints] = body.is_known
+        return KeypointState(x, known & self._view.sees(x))
 
     def update(self, observation: Observation) -> KeypointState:
         """Follow the keypoints to the next image."""
-        grey = self._grey_of(observation)
-        hand = observation.T_cam_ee @ se3.invert(self._T_ee)
-        rest, carried = self._x, se3.apply(hand, self._x)
-        may_hold = observation.gripper > self.settings.held
-        at_rest, rest_ok = self._measured(rest, grey, observation)
-        with_hand, hand_ok = self._measured(carried, grey, observation) if may_hold else (at_rest, np.zeros_like(rest_ok))
-        rest_error = np.where(rest_ok, np.linalg.norm(at_rest - rest, axis=1), np.inf)
-        hand_error = np.where(hand_ok, np.linalg.norm(with_hand - carried, axis=1), np.inf)
-        agree = self.settings.agree_m
-        # Where the hand rests both say the same: what was so stays so.
-        tie = np.abs(np.where(np.isfinite(hand_error - rest_error), hand_error - rest_error, np.inf)) < 0.25 * agree
-        by_hand = (hand_error < agree) & np.where(tie, self._with_hand, hand_error < rest_error)
-        by_rest = (rest_error < agree) & ~by_hand
-        free = rest_ok & ~by_hand & ~by_rest & (rest_error < self.settings.max_step_m)
-        new = self._x.copy()
-        for chosen, predicted, measured in ((by_hand, carried, with_hand), (by_rest, rest, at_rest)):
-            new[chosen] = (predicted + self.settings.gain * (measured - predicted))[chosen]
-        new[free] = at_rest[free]
-        confirmed = by_hand | by_rest | free
-        self._with_hand = np.where(confirmed, by_hand, self._with_hand & may_hold)
-        self._carry_hidden(new, carried, confirmed, may_hold)
-        self._unseen = np.where(confirmed, 0, self._unseen + 1)
-        # What the hand carries is known as long as its neighbours, which the camera sees, go with the hand.
-        self._unseen[~confirmed & self._with_hand] = 0
-        self._x, self._grey, self._T_ee = new, grey, observation.T_cam_ee
+        s, g = self.settings, observation.gripper
+        self._view = View(observation, s.surface)
+        is_closing = g > max(s.held, self._before.gripper + s.closing)
+        hand = Hand(observation.T_cam_ee, self._before.T_cam_ee, g, g > s.held, is_closing)
+        for body in self._bodies:
+            self._follow(body, hand)
+        self._bodies = [part for body in self._bodies for part in self._parts(body)]
+        self._before = observation
         return self.state
 
-    def _carry_hidden(self, new: np.ndarray, carried: np.ndarray, confirmed: np.ndarray, may_hold: bool) -> None:
-        """Let keypoints without a measurement follow the confirmed one that was nearest to them at the start."""
-        hidden = np.flatnonzero(~confirmed)
-        known = np.flatnonzero(confirmed)
-        for k in hidden:
-            if len(known):
-                away = np.linalg.norm(self._start[known] - self._start[k], axis=1)
-                i = known[int(away.argmin())]
-                if away.min() <= self.settings.neighbour_m:
-                    self._with_hand[k] = self._with_hand[i]
-            if may_hold and self._with_hand[k]:
-                new[k] = carried[k]
+    def _body(self, found: Found, observation: Observation) -> Body:
+        s, T = self.settings, observation.T_cam_ee
+        surface = found.surface.thinned(s.surface.points)
+        known = np.ones(len(found.keypoints), bool)
+        body = Body(found.keypoints, found.surface, surface, known, se3.invert(T), found.is_telling)
+        if observation.gripper > s.held and surface.distance(body.rest, T[:3, 3]) < s.grip_m:
+            body.grip_at = T[:3, 3]
+        return body
 
-    def _measured(self, predicted: np.ndarray, grey: np.ndarray, observation: Observation) -> tuple[np.ndarray, np.ndarray]:
-        """``(K, 3)`` positions found in the new image near predicted ones, and ``(K,)`` which were found."""
-        cv2, s, camera = self._cv2, self.settings, observation.camera
-        scale = max(1.0, camera.width / 320)
-        before, guess = (project(p, camera).astype(np.float32) for p in (self._x, predicted))
-        inside = _inside(before, camera) & _inside(guess, camera)
-        before, guess = (np.where(inside[:, None], p, 0.0).astype(np.float32)[:, None] for p in (before, guess))
-        side = int(round(s.window * scale)) | 1
-        options = {"winSize": (side, side), "maxLevel": s.levels, "flags": cv2.OPTFLOW_USE_INITIAL_FLOW}
-        after, ok, _ = cv2.calcOpticalFlowPyrLK(self._grey, grey, before, guess.copy(), **options)
-        back, ok_back, _ = cv2.calcOpticalFlowPyrLK(grey, self._grey, after, before.copy(), **options)
-        error = np.linalg.norm((back - before)[:, 0], axis=1)
-        points, valid = lifted(after[:, 0], observation)
-        found = inside & (ok[:, 0] == 1) & (ok_back[:, 0] == 1) & (error < s.max_round_trip * scale) & valid
-        return points, found
+    def _follow(self, body: Body, hand: Hand) -> None:
+        self._take_grip(body, hand)
+        best, is_clear = self._likelier(body, hand)
+        found = self._shifted(body, best)
+        if self._is_confirmed(body, found):
+            self._settle(body, found, is_clear or found.is_shifted, hand)
+        else:
+            self._go_unseen(body, best, hand)
 
-    def _is_surface(self, points: np.ndarray, observation: Observation) -> np.ndarray:
-        """``(K,)`` whether the camera sees a surface where the points are."""
-        found, valid = lifted(project(points, observation.camera), observation)
-        return valid & (np.linalg.norm(found - points, axis=1) < 2 * self.settings.agree_m)
+    def _take_grip(self, body: Body, hand: Hand) -> None:
+        """Note that the jaws let go of the body, or close on it."""
+        s = self.settings
+        if body.with_hand and (not hand.is_closed or abs(hand.gripper - body.grip) > s.opens):
+            body.with_hand, body.rest, body.is_lost = False, hand.T @ body.in_hand, True
+        if not hand.is_closed:
+            body.grip_at = None
+        if hand.is_closing:
+            # Between two images the hand may have closed and left.
+            away = [body.surface.distance(body.rest, T[:3, 3]) for T in (hand.T, hand.T_before)]
+            T = hand.T if away[0] <= away[1] else hand.T_before
+            if min(away) < s.grip_m:
+                body.grip_at = se3.apply(se3.invert(body.rest), T[:3, 3])
+                body.in_hand = se3.invert(T) @ body.rest
 
-    def _grey_of(self, observation: Observation) -> np.ndarray:
-        return self._cv2.cvtColor(np.ascontiguousarray(observation.rgb), self._cv2.COLOR_RGB2GRAY)
+    def _likelier(self, body: Body, hand: Hand) -> tuple[Supposed, bool]:
+        """The body at rest or with the hand, and whether the image clearly tells which."""
+        may_follow = hand.is_closed and (body.grip_at is not None or not body.is_lost)
+        poses = np.stack([body.rest, hand.T @ body.in_hand if may_follow else body.rest])
+        votes, tie = self._view.votes(poses, body.surface), self.settings.tie
+        rest, carried = (Supposed(poses[i], votes[i], bool(i)) for i in (0, 1))
+        is_held = hand.is_closed and (body.with_hand or (body.grip_at is not None and not hand.is_closing))
+        ahead = carried.worth - rest.worth
+        return carried if ahead > (-tie if is_held else tie) else rest, abs(ahead) > tie
 
+    def _shifted(self, body: Body, best: Supposed) -> Supposed:
+        """A better pose near by, if the likelier one does not fit; what was let go may have fallen further.
 
-def _inside(pixels: np.ndarray, camera: CameraModel) -> np.ndarray:
-    with np.errstate(invalid="ignore"):
-        u, v = pixels[:, 0], pixels[:, 1]
-        return (u >= 1) & (u < camera.width - 2) & (v >= 1) & (v < camera.height - 2)
+        What was never held is pushed among its like, where a search finds another thing as easily.
+        """
+        s = self.settings
+        is_held = best.with_hand and body.with_hand and (best.votes != HIDDEN).mean() > s.in_sight
+        fits = best.is_based and best.share >= (s.whole if is_held else s.agree)
+        if fits or body.is_part or (body.is_lost and not body.was_held):
+            return best
+        has_fallen = body.is_lost and not best.with_hand
+        pose, votes = self._view.climb(best.pose, body.surface, (5.0, 2.5, 1.0) if has_fallen else (1.0,))
+        shifted = Supposed(pose, votes, best.with_hand, True)
+        return shifted if shifted.worth > best.worth + (s.gain_held if is_held else s.gain) else best
 
+    def _is_confirmed(self, body: Body, found: Supposed) -> bool:
+        s = self.settings
+        is_expected = body.grip_at is not None if found.with_hand else not found.is_shifted
+        is_strict = body.is_part or body.is_lost or not is_expected
+        if not found.is_based or found.share < (s.agree_strictly if is_strict else s.agree):
+            return False
+        if not is_strict:
+            return True
+        least, most = self._view.hold(found.pose, body.surface)
+        # A patch at rest may still be confused with its neighbours along one axis, an edge.
+        return (least if body.is_lost or not is_expected else most) > s.hold
 
-def lifted(pixels: np.ndarray, observation: Observation) -> tuple[np.ndarray, np.ndarray]:
-    """``(K, 3)`` points of ``(K, 2)`` pixels by the median of the 3 x 3 depths around each, and ``(K,)`` which have one."""
-    camera = observation.camera
-    inside = _inside(pixels, camera)
-    u, v = (np.where(inside, np.nan_to_num(pixels[:, i]), 1.0) for i in (0, 1))
-    column, row = np.rint(u).astype(int), np.rint(v).astype(int)
-    d = np.arange(-1, 2)
-    near = observation.depth[(row[:, None] + d)[:, :, None], (column[:, None] + d)[:, None, :]].reshape(len(pixels), 9)
-    count = np.isfinite(near).sum(1)
-    z = np.nanmedian(np.where(count[:, None] > 0, near, 1.0), axis=1)
-    points = np.stack([(u - camera.cx) / camera.fx * z, (v - camera.cy) / camera.fy * z, z], -1)
-    return points, inside & (count >= 5)
+    def _settle(self, body: Body, found: Supposed, is_clear: bool, hand: Hand) -> None:
+        """Take a confirmed pose over; where the image cannot tell, the other pose stays possible."""
+        body.pose, body.with_hand, body.is_lost, body.unseen = found.pose, found.with_hand, False, 0
+        body.was_held |= found.with_hand
+        body.grip = max(body.grip, hand.gripper) if found.with_hand else 0.0
+        if found.with_hand or found.is_shifted or body.grip_at is None:
+            body.in_hand = se3.invert(hand.T) @ found.pose
+        if is_clear or not found.with_hand:
+            body.rest = found.pose
+        body.is_known = ~self._doubtful(body, found, hand)
+        self._look_for_tears(body, found)
+
+    def _doubtful(self, body: Body, found: Supposed, hand: Hand) -> np.ndarray:
+        """``(k,)`` which keypoints of a body at rest may have moved: by what is around them, or with the hand."""
+        if found.with_hand:
+            return np.zeros(len(body.keypoints), bool)
+        s, start = self.settings, self._start[body.keypoints]
+        around = np.linalg.norm(body.surface.points - start[:, None], axis=2) < s.surface.patch_m
+        seen, same = ((around & mask).sum(1) for mask in (found.votes != HIDDEN, found.votes == SAME))
+        doubtful = (seen >= 3) & (same < 0.5 * seen)
+        if self._has_left(body, hand):
+            pinched = np.linalg.norm(start - body.grip_at, axis=1) < s.pinched_m
+            doubtful |= pinched & ((seen < 3) | (same < 0.8 * seen))
+        return doubtful
+
+    def _has_left(self, body: Body, hand: Hand) -> bool:
+        """The hand has left the place where it closed on the body."""
+        if body.grip_at is None:
+            return False
+        return float(np.linalg.norm(se3.apply(body.rest, body.grip_at) - hand.T[:3, 3])) > self.settings.left_m
+
+    def _go_unseen(self, body: Body, best: Supposed, hand: Hand) -> None:
+        """Without a confirmed pose: what is held, or hidden where nothing can push it, stays known for a while."""
+        s = self.settings
+        body.pose, body.unseen = best.pose, body.unseen + 1
+        is_held = body.with_hand and body.grip_at is not None
+        seen = best.votes != HIDDEN
+        is_refuted = seen.sum() >= min(3, len(seen)) and (best.votes[seen] == SAME).mean() < s.refuted
+        is_open = not body.with_hand and self._has_left(body, hand)
+        is_safe = is_held or not hand.is_closed or body.surface.distance(body.pose, hand.T[:3, 3]) > s.danger_m
+        is_wrong = not is_held and (is_refuted or is_open)
+        body.is_lost |= bool(is_wrong) or body.is_part or not (is_safe or body.is_telling)
+        is_patient = body.unseen <= (s.long_patience if is_safe else s.patience)
+        body.is_known = body.is_known & (is_patient and not body.is_lost)
+        self._look_for_tears(body, best)
+
+    def _look_for_tears(self, body: Body, best: Supposed) -> None:
+        seen = best.votes != HIDDEN
+        may_tear = not (best.with_hand or body.was_held) and len(body.keypoints) > 1 and seen.sum() >= 8
+        is_mixed = may_tear and 0.2 < (best.votes[seen] == SAME).mean() < self.settings.whole
+        body.torn = body.torn + 1 if is_mixed else 0
+
+    def _parts(self, body: Body) -> list[Body]:
+        """The body itself, or where it is torn, one patch of it for each of its keypoints."""
+        if body.torn < 2:
+            return [body]
+        parts = []
+        for i, k in enumerate(body.keypoints):
+            away = np.linalg.norm(body.dense.points - self._start[k], axis=1)
+            reach = max(self.settings.surface.patch_m, np.sort(away)[min(5, len(away) - 1)])
+            patch = body.dense.part(away <= reach).thinned(self.settings.surface.points)
+            part = Body(np.array([k]), patch, patch, body.is_known[i : i + 1], body.in_hand, is_part=True)
+            part.pose, part.rest, part.grip_at = body.pose, body.rest, body.grip_at
+            parts.append(part)
+        return parts

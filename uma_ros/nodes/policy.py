@@ -60,7 +60,7 @@ class PolicySettings:
     replan_steps: int = setting(4, "actions after which a new chunk is made", 1, 64, live=True)
     prefix: int = setting(0, "leading actions of a chunk that are taken from the chunk before it, because they will have been executed by the time this one is ready; 0 = none", 0, 15)
     predict_motion: bool = setting(True, "after each chunk, also predict the object motion that it will cause (dynamics mode)", live=True)
-    track_keypoints: bool = setting(True, "follow the task's keypoints from image to image and give them to the model for predicted motion; needs OpenCV", live=True)
+    track_keypoints: bool = setting(True, "follow the task's keypoints from image to image and give them to the model for predicted motion", live=True)
     motion_samples: int = setting(1, "motions that are sampled and averaged for that", 1, 32, live=True)
     motion_steps: int = setting(2, "Euler steps of the flow for that; more are slower and were not nearer to the truth", 1, 100)
     base_frame: str = setting("fr3_link0", "base frame of the robot")
