@@ -32,6 +32,7 @@ from uma.model.inputs import Normalization
 from uma.model.uma import Uma
 from uma.policy import Policy
 from uma.policy.planner import plan
+from uma.policy.sampler import SamplerConfig
 from uma.types import CameraModel, Observation, ReferenceMotion
 
 KEYPOINTS = 16
@@ -113,7 +114,7 @@ def ask(policy: Policy, regime: Regime, o: Observation, task: object, r: Referen
 
 
 def flops(preset: str, regime: Regime, o: Observation) -> float:
-    """Floating-point operations of one answer, counted on the CPU with one flow step and scaled to the configured ones."""
+    """Floating-point operations of one answer, counted on the CPU with one and two flow steps, and carried on to the default."""
     counts = []
     for steps in (1, 2):
         policy = Policy(bundle(preset), num_samples=regime.samples, num_steps=steps)
@@ -121,7 +122,7 @@ def flops(preset: str, regime: Regime, o: Observation) -> float:
         with FlopCounterMode(display=False) as counter:
             ask(policy, regime, o, task, reference(o.camera.frame), 0)
         counts.append(counter.get_total_flops())
-    return counts[0] + 7 * (counts[1] - counts[0])
+    return counts[0] + (SamplerConfig().num_steps - 1) * (counts[1] - counts[0])
 
 
 def latencies(preset: str, modes: dict[str, dict], repeats: int, device: str, rate: tuple[float, float], console: Console) -> list[dict]:

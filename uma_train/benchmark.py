@@ -75,7 +75,7 @@ class BenchmarkConfig:
     streamed_ms: float = 130.0
     delay: int = 0
     prefix: int = 0
-    num_steps: int = 8
+    num_steps: int = 2
     num_samples: int = 8
     agreeing: float = 0.5
     keypoints: int = 6

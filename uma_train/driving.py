@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @lru_cache(maxsize=1)
-def policy_of(checkpoint: str, num_steps: int = 8, num_samples: int = 8, agreeing: float = 0.5, policy_frame: str = "") -> Policy:
+def policy_of(checkpoint: str, num_steps: int = 2, num_samples: int = 8, agreeing: float = 0.5, policy_frame: str = "") -> Policy:
     """The policy of a bundle on one thread, loaded once a process.
 
     Args:

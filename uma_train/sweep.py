@@ -46,7 +46,7 @@ class SweepConfig:
     depth_noise: tuple[float, ...] = (0.0, 2.0, 4.0)
     camera_shift_mm: tuple[float, ...] = (5.0, 10.0, 20.0)
     camera_turn_deg: tuple[float, ...] = (0.5, 1.0, 2.0)
-    flow_steps: tuple[int, ...] = (1, 2, 4, 16)
+    flow_steps: tuple[int, ...] = (1, 4, 8, 16)
     camera: bool = False
     policy_frames: tuple[str, ...] = ("camera", "camera_nominal")
     out: str = "runs/sweep"

@@ -29,5 +29,5 @@ def for_people(rows: dict[str, list[dict]], title: str) -> Table:
 
 
 def markdown(rows: dict[str, list[dict]]) -> str:
-    """The same for a README."""
+    """The same for the documentation."""
     return "\n".join(f"| {' | '.join(text.replace('|', '/') for text in line)} |" for line in (HEADINGS, ("---",) * len(HEADINGS), *lines(rows)))

@@ -35,7 +35,7 @@ def main() -> int:
     parser.add_argument("--only", nargs="*", default=list(FAULTS), choices=list(FAULTS), metavar="NAME")
     parser.add_argument("--json", default="", help="what came of every run; the same command goes on where it was cut off")
     parser.add_argument("--record", action="store_true", help="a bag of every run, and whether it has what was heard before the fault")
-    parser.add_argument("--markdown", action="store_true", help="the table as it stands in test/ros/README.md")
+    parser.add_argument("--markdown", action="store_true", help="the table as in doc/results/faults.md")
     args = parser.parse_args()
     console, rows = Console(width=200), {}
     with tempfile.TemporaryDirectory() as folder:

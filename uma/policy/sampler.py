@@ -41,7 +41,7 @@ class SamplerConfig:
         graph: on a GPU, replay one CUDA graph per shape; off starts every kernel from the host.
     """
 
-    num_steps: int = 8
+    num_steps: int = 2
     num_samples: int = 8
     agreeing: float = 0.5
     method: str = "euler"

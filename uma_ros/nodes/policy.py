@@ -50,7 +50,7 @@ class PolicySettings:
 
     checkpoint: str = setting("models/primitives-small", "folder of the checkpoint")
     seed: int = setting(0, "of the sampler's noise", 0, 2**31 - 1)
-    num_steps: int = setting(8, "Euler steps of the flow", 1, 100)
+    num_steps: int = setting(2, "Euler steps of the flow", 1, 100)
     num_samples: int = setting(8, "chunks that are sampled", 1, 32)
     agreeing: float = setting(0.5, "share of them that is averaged: those that lie closest together", 0.01, 1.0)
     device: str = setting("auto", "where the model runs; auto takes a GPU where there is one", choices=DEVICES)
