@@ -68,7 +68,7 @@ class Graph:
         self.supervisor.kill(name)
 
     def start_again(self, name: str, condition: Callable[[], object], what: str, patience: float = 40.0) -> None:
-        """Start a killed node and wait for what it should bring about. One in some hundreds is left deaf by the middleware (see README.md here); then, as it says there, once more."""
+        """Start a killed node and wait for what it should bring about. The middleware leaves one in some hundreds without messages (doc/results/soak.md); such a node is started once more."""
         self.start(name)
         try:
             self.client.wait(condition, patience, what)

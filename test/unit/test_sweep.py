@@ -6,7 +6,8 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
-from uma.types import ActionChunk, Prediction
+from uma.types import ActionChunk, InputError, Prediction
+from uma_sim.scene import CAMERA_POSITION, CAMERAS, camera_at
 from uma_train import benchmark as benchmarks
 from uma_train import sweep as sweeps
 from uma_train.benchmark import BenchmarkConfig, EpisodeResult
@@ -195,3 +196,38 @@ def test_the_actions_that_go_on_while_a_chunk_is_computed_are_its_prefix(station
     assert seen[0] == ((3, 2), None) and (seen[1][1] is None) is (prefix == 0)
     if prefix:
         assert np.allclose(seen[1][1].poses, chunk.poses[4:6], atol=1e-9), "what `run_episode` executes during the delay"
+
+
+def test_a_camera_sweep_has_every_place_in_every_frame():
+    found = points(SweepConfig(camera=True, episodes=3, out="runs/x"))
+    assert [(p.config.policy_frame, p.config.camera) for p in found] == [(f, c) for f in ("camera_nominal", "camera") for c in CAMERAS]
+    assert len({p.config.out for p in found}) == 14 and found[0].value == "nominal"
+    with pytest.raises(ValueError, match="camera: 'roof', must be one of"):
+        BenchmarkConfig(camera="roof")
+    with pytest.raises(ValueError, match="policy_frame: 'floor', must be"):
+        BenchmarkConfig(policy_frame="floor")
+
+
+def test_cameras_stand_where_their_names_say():
+    nominal = CAMERA_POSITION
+    for seed in range(20):
+        places = {name: camera_at(name, seed)[:3, 3] for name in CAMERAS}
+        assert np.linalg.norm(places["nominal"] - nominal) < 0.03
+        for name, away in (("10cm", 0.10), ("25cm", 0.25)):
+            assert abs(np.linalg.norm(places[name] - nominal) - away) < 0.03
+        assert places["other_side"][1] > 0.48 and places["front"][0] > 1.15
+        assert places["higher"][2] > 0.7 and places["lower"][2] < 0.4
+        assert np.array_equal(camera_at("25cm", seed), camera_at("25cm", seed))
+    with pytest.raises(ValueError, match="camera: 'roof'"):
+        camera_at("roof", 0)
+
+
+def test_a_refused_task_is_a_failure_of_its_own_kind(monkeypatch):
+    def refuse(*_):
+        raise InputError("keypoints[0].waypoints[0]: out of view")
+
+    monkeypatch.setattr(benchmarks, "_actor", refuse)
+    result = benchmarks.run_episode(BenchmarkConfig(), "uma", 1_000_000)
+    assert (result.outcome, result.grasped) == ("refused", False) and "out of view" in result.reason
+    (row,) = benchmarks.summarize([result])
+    assert row["refused"] == 1 and row["success"] == 0
