@@ -3,7 +3,7 @@ unexport PYTHONPATH PYTHONHOME AMENT_PREFIX_PATH CMAKE_PREFIX_PATH COLCON_PREFIX
 BIN := .venv/bin
 SEED ?= 0
 
-.PHONY: help setup demo test lint bench clean
+.PHONY: help setup demo test lint bench docs clean
 
 help:  ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1	/' | expand -t 16
@@ -23,5 +23,8 @@ lint: setup  ## ruff
 bench: setup  ## latency of the policy on this machine
 	@$(BIN)/python bench/latency.py
 
+docs: setup  ## the documentation as HTML in build/docs
+	@$(BIN)/sphinx-build -W --keep-going -q -b html doc build/docs && echo build/docs/index.html
+
 clean:  ## remove .venv and build outputs; runs/ stays
-	rm -rf .venv build install log *.egg-info
+	rm -rf .venv build install log doc/generated *.egg-info

@@ -42,7 +42,7 @@ class Contract:
         rate_hz, horizon: of the chunks.
         max_keypoints: most keypoints in a reference.
         ee_frame: the frame that the actions place and the measured pose describes.
-        image_width, image_height: the image size trained on; others are accepted and change the point density.
+        image_width, image_height: the image size trained on; clouds are drawn alike from any other.
         min_depth_m, max_depth_m: range of depth seen in training.
         policy_frame: the frame that the model lives in.
     """
