@@ -7,7 +7,9 @@ setup(
     version="0.1.0",
     description="UMA, the Unified Motion-Action model, on the DROID station as ROS 2 nodes",
     license="Apache-2.0",
-    packages=find_packages(include=["uma", "uma.*", "uma_sim", "uma_sim.*", "uma_train", "uma_train.*", "uma_ros", "uma_ros.*"]),
+    packages=find_packages(
+        include=["uma", "uma.*", "uma_sim", "uma_sim.*", "uma_train", "uma_train.*", "uma_ros", "uma_ros.*"]
+    ),
     package_data={"uma_sim": ["**/*"]},
     python_requires=">=3.11,<3.13",
     install_requires=["numpy>=2", "scipy>=1.14", "pyyaml>=6", "torch>=2.6", "safetensors>=0.5"],

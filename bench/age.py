@@ -1,11 +1,16 @@
-"""How old the sensor data is on which the arm acts, hop by hop, on the live simulated graph, with the camera at 15 and at 30 Hz.
+"""How old the sensor data is on which the arm acts, hop by hop, on the live simulated graph, with the camera at 15 and
+at 30 Hz.
 
     python bench/age.py [--seconds 20] [--rates 15 30] [--checkpoint models/primitives-small] [--json FILE]
 
-Every age is the ROS time at which a message is heard on the bus (of a target: at which it was sent, its stamp) less the stamp of the image that it
-rests on. A target rests on the newest chunk that was heard before it. The clock is the simulation's, in steps of 10 ms, carried on by the steady
-clock between them; it is not slowed for a slow policy. The task is given anew every few seconds, and each chunk is followed as in `uma demo`.
-Meanwhile /uma/predict_motion is asked, every 2.5 seconds, what the newest chunk would do: how long the answer takes, in milliseconds of the steady clock.
+Every age is the ROS time at which a message is heard on the bus (of a target: at which it was sent, its stamp) less the
+stamp of the image that it
+rests on. A target rests on the newest chunk that was heard before it. The clock is the simulation's, in steps of 10 ms,
+carried on by the steady
+clock between them; it is not slowed for a slow policy. The task is given anew every few seconds, and each chunk is
+followed as in `uma demo`.
+Meanwhile /uma/predict_motion is asked, every 2.5 seconds, what the newest chunk would do: how long the answer takes, in
+milliseconds of the steady clock.
 """
 
 from __future__ import annotations
@@ -56,7 +61,11 @@ class Listener:
         listen(ReferenceMotion, t.sim_reference, lambda m: setattr(self, "task", m), LATCHED)
         listen(PolicyStatus, t.status, lambda m: self.status.update({m.node: m.state}), STATUS)
         self.out = self.node.create_publisher(ReferenceMotion, t.reference_motion, TASK_IN)
-        self.predict, self.predicted, self.chunk = self.node.create_client(PredictMotion, "/uma/predict_motion"), [], None
+        self.predict, self.predicted, self.chunk = (
+            self.node.create_client(PredictMotion, "/uma/predict_motion"),
+            [],
+            None,
+        )
 
     def _on_clock(self, msg: Clock) -> None:
         self._clock = seconds(msg.clock), time.monotonic()
@@ -81,7 +90,8 @@ class Listener:
             self.ages["target sent"].append(seconds(msg.header.stamp) - self._chunk_stamp)
 
     def ask(self) -> None:
-        """What the newest chunk would do, and how many milliseconds until that is answered; a refusal is told, not counted."""
+        """What the newest chunk would do, and how many milliseconds until that is answered; a refusal is told, not
+        counted."""
         if self.chunk is None:
             return
         began = time.monotonic()
@@ -100,7 +110,8 @@ class Listener:
 
 
 def measure(rate: float, length: float, checkpoint: str) -> dict:
-    """Ages with the camera at ``rate`` Hz over ``length`` seconds. Raises RuntimeError if the graph does not come to run."""
+    """Ages with the camera at ``rate`` Hz over ``length`` seconds. Raises RuntimeError if the graph does not come to
+    run."""
     with tempfile.TemporaryDirectory() as folder:
         options = Options(seed=3, checkpoint=checkpoint, config=str(find("config/insertion.yaml")), run_dir=folder)
         specs = {spec.name: spec for spec in insertion(options)}
@@ -116,7 +127,9 @@ def measure(rate: float, length: float, checkpoint: str) -> dict:
                 while listener.status.get("policy") != PolicyStatus.READY or listener.task is None:
                     listener.spin(time.monotonic() + 0.1)
                     if time.monotonic() > deadline or supervisor.dead():
-                        raise RuntimeError(f"the graph does not come to run: {listener.status}, dead: {supervisor.dead()}")
+                        raise RuntimeError(
+                            f"the graph does not come to run: {listener.status}, dead: {supervisor.dead()}"
+                        )
                 listener.out.publish(listener.task)
                 listener.spin(time.monotonic() + 3.0)
                 listener.is_counting = True
@@ -130,11 +143,22 @@ def measure(rate: float, length: float, checkpoint: str) -> dict:
             finally:
                 rclpy.try_shutdown()
     (sim_a, a), (sim_b, b) = listener.span[0], listener.span[-1]
-    measured = {hop: np.array(listener.ages[hop]) * 1e3 for hop in HOPS} | {"(a chunk's motion answered after)": np.array(listener.predicted)}
+    measured = {hop: np.array(listener.ages[hop]) * 1e3 for hop in HOPS} | {
+        "(a chunk's motion answered after)": np.array(listener.predicted)
+    }
     hops = {}
     for hop, ages in measured.items():
-        hops[hop] = {"count": len(ages), **{f"p{q}_ms": round(float(np.percentile(ages, q)), 1) if len(ages) else None for q in (50, 95, 99)}}
-    return {"camera_hz": rate, "seconds": length, "real_time_factor": round((sim_b - sim_a) / (b - a), 3), "load": round(os.getloadavg()[0], 2), "hops": hops}
+        hops[hop] = {
+            "count": len(ages),
+            **{f"p{q}_ms": round(float(np.percentile(ages, q)), 1) if len(ages) else None for q in (50, 95, 99)},
+        }
+    return {
+        "camera_hz": rate,
+        "seconds": length,
+        "real_time_factor": round((sim_b - sim_a) / (b - a), 3),
+        "load": round(os.getloadavg()[0], 2),
+        "hops": hops,
+    }
 
 
 def main() -> None:
@@ -149,7 +173,9 @@ def main() -> None:
     table = Table("camera", "real time", "age of the image when", "count", "p50 ms", "p95 ms", "p99 ms")
     for row in rows:
         for hop, figures in row["hops"].items():
-            table.add_row(f"{row['camera_hz']:g} Hz", f"{row['real_time_factor']:.2f} x", hop, *(str(v) for v in figures.values()))
+            table.add_row(
+                f"{row['camera_hz']:g} Hz", f"{row['real_time_factor']:.2f} x", hop, *(str(v) for v in figures.values())
+            )
     Console(width=130).print(table)
     if args.json:
         args.json.write_text(json.dumps(rows, indent=2) + "\n")

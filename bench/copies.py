@@ -2,8 +2,10 @@
 
     python bench/copies.py [--width 1280] [--height 720] [--json FILE]
 
-Allocations are those that tracemalloc sees (NumPy's arrays and Python's buffers among them), largest sum at once in a hop. What rclpy and DDS copy
-between messages and the wire is not this project's and not in the table. The simulated camera's frames skip the first hop: they are passed on as bytes.
+Allocations are those that tracemalloc sees (NumPy's arrays and Python's buffers among them), largest sum at once in a
+hop. What rclpy and DDS copy
+between messages and the wire is not this project's and not in the table. The simulated camera's frames skip the first
+hop: they are passed on as bytes.
 """
 
 from __future__ import annotations
@@ -47,8 +49,15 @@ def measure(width: int, height: int) -> dict[str, int]:
     millimetres = np.where(np.isnan(depth), 0, depth * 1e3).astype(np.uint16)
     rows = {"the frame itself (rgb8 + 32FC1)": rgb.nbytes + depth.nbytes}
     messages = {}
-    for name, image, encoding in (("rgb8", rgb, "rgb8"), ("bgr8", rgb, "bgr8"), ("32FC1", depth, "32FC1"), ("16UC1", millimetres, "16UC1")):
-        messages[name], rows[f"camera: array to message, {name}"] = allocated(lambda i=image, e=encoding: image_to(i, e, "camera", stamp))
+    for name, image, encoding in (
+        ("rgb8", rgb, "rgb8"),
+        ("bgr8", rgb, "bgr8"),
+        ("32FC1", depth, "32FC1"),
+        ("16UC1", millimetres, "16UC1"),
+    ):
+        messages[name], rows[f"camera: array to message, {name}"] = allocated(
+            lambda i=image, e=encoding: image_to(i, e, "camera", stamp)
+        )
 
     def take() -> None:
         for kind, name in (("rgb", "rgb8"), ("depth", "32FC1")):

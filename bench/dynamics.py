@@ -56,7 +56,18 @@ def main() -> None:
     console, results = Console(), {}
     for name, task in SCENES.items():
         folder = str(args.out / name)
-        simulate(SimulateConfig(task=task, first_seed=args.first_seed, episodes=args.episodes, images="none", camera="nominal", workers=args.workers, out=folder), console)
+        simulate(
+            SimulateConfig(
+                task=task,
+                first_seed=args.first_seed,
+                episodes=args.episodes,
+                images="none",
+                camera="nominal",
+                workers=args.workers,
+                out=folder,
+            ),
+            console,
+        )
     for checkpoint in args.checkpoints:
         results[checkpoint] = {}
         for name in SCENES:
@@ -65,7 +76,9 @@ def main() -> None:
             results[checkpoint][name] = evaluate(config, Console(quiet=True))
             console.print(f"{checkpoint}, {name}: done")
     shown = table(results)
-    (args.out / "dynamics.json").write_text(json.dumps({"arguments": {k: str(v) for k, v in vars(args).items()}, "results": results}, indent=2) + "\n")
+    (args.out / "dynamics.json").write_text(
+        json.dumps({"arguments": {k: str(v) for k, v in vars(args).items()}, "results": results}, indent=2) + "\n"
+    )
     (args.out / "dynamics.md").write_text(shown + "\n")
     print(shown)
 

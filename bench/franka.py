@@ -2,7 +2,8 @@
 
     python bench/franka.py [--seconds 10] [--out FILE.json]
 
-The arm is simulated by franky-sim in another process of this machine, so that cycle times are those of both, and no network's; its joints follow
+The arm is simulated by franky-sim in another process of this machine, so that cycle times are those of both, and no
+network's; its joints follow
 a command with a lag of 0.1 s (damping over stiffness), which is no real arm's.
 """
 
@@ -37,7 +38,9 @@ def path(t: np.ndarray | float, seconds: float) -> np.ndarray:
 
 def measure(variant: str, seconds: float) -> dict:
     host = f"127.{np.random.default_rng().integers(1, 255)}.{np.random.default_rng().integers(1, 255)}.2"
-    server = subprocess.Popen([sys.executable, str(SERVER), host], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    server = subprocess.Popen(
+        [sys.executable, str(SERVER), host], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
     link = None
     try:
         while server.stdout.readline().strip() != "ready":
@@ -54,7 +57,8 @@ def measure(variant: str, seconds: float) -> dict:
         while t < seconds and time.monotonic() < began + 4 * seconds:
             state = link.state()
             is_moving = state.phase is Phase.MOVING
-            # The path runs on the simulated arm's own clock, a millisecond a cycle: where the simulation is not let run, time stands still for it.
+            # The path runs on the simulated arm's own clock, a millisecond a cycle: where the simulation is not let
+            # run, time stands still for it.
             t = state.cycles * 1e-3 if variant == "loop" and is_moving else time.monotonic() - began
             target = start.copy()
             target[:3, 3] += path(t, seconds)
@@ -64,7 +68,9 @@ def measure(variant: str, seconds: float) -> dict:
                 places = start[:3, 3] + path(times, seconds)
                 for name, joints in (("command", state.q_command), ("arm", state.q)):
                     away = np.linalg.norm(fr3.forward(joints)[:3, 3] - places, axis=1)
-                    found[name].append((away.min(), t - times[away.argmin()]))  # off the path, however late; and how late
+                    found[name].append(
+                        (away.min(), t - times[away.argmin()])
+                    )  # off the path, however late; and how late
             due = max(due + 1.0 / RATE, time.monotonic())
             time.sleep(max(due - time.monotonic(), 0.0))
         took = time.monotonic() - began
@@ -81,10 +87,15 @@ def measure(variant: str, seconds: float) -> dict:
                 f"{name}_lag_p50_ms": round(np.median(late) * 1e3),
             }
         return {
-            "variant": variant, "cycles": state.cycles, "late": state.late, "rate_hz": round(state.cycles / took, 1),
-            "compute_p99_ms": round(state.compute_p99_ms, 3), "interval_p99_ms": round(state.interval_p99_ms, 3), "success_rate": round(state.success_rate, 3),
+            "variant": variant,
+            "cycles": state.cycles,
+            "late": state.late,
+            "rate_hz": round(state.cycles / took, 1),
+            "compute_p99_ms": round(state.compute_p99_ms, 3),
+            "interval_p99_ms": round(state.interval_p99_ms, 3),
+            "success_rate": round(state.success_rate, 3),
             **figures,
-        }  # fmt: skip
+        }
     finally:
         if link is not None:
             link.close()

@@ -1,8 +1,10 @@
-"""What tracked keypoints are worth to predicted motion: dynamics (paper Eq. 6) without, with tracked, and with true keypoints.
+"""What tracked keypoints are worth to predicted motion: dynamics (paper Eq. 6) without, with tracked, and with true
+keypoints.
 
     python bench/given_motion.py [--tasks insertion sweeping] [--episodes 6] [--first-seed 7700000] [--json FILE]
 
-The scripted expert acts; the tracker looks at every image. At every eighth step the model predicts what the expert's next
+The scripted expert acts; the tracker looks at every image. At every eighth step the model predicts what the expert's
+next
 16 targets will do to the reference's keypoints, from equal noise. Errors are of keypoints that moved by over 1 cm.
 """
 
@@ -60,11 +62,19 @@ def episode(policy: Policy, task: str, seed: int) -> list[dict]:
         o, future = seen[t], truth[t + 1 : t + 1 + HORIZON][:, moving]
         if not moving.any() or np.linalg.norm(future - truth[t][moving], axis=-1).max() < 0.005:
             continue
-        chunk = ActionChunk(np.array(targets[t : t + HORIZON]), np.array(commands[t : t + HORIZON]), o.stamp, o.camera.frame, station.ee_frame)
+        chunk = ActionChunk(
+            np.array(targets[t : t + HORIZON]),
+            np.array(commands[t : t + HORIZON]),
+            o.stamp,
+            o.camera.frame,
+            station.ee_frame,
+        )
         known = KeypointState(truth[t], np.ones(len(index), bool))
         hand = carried(truth[t], o.T_cam_ee, o.gripper, chunk.poses, chunk.gripper)
         given = {"without": None, "tracked": states[t], "true": known}
-        guesses = {k: policy.predict_motion(o, encoded, chunk, sequence=t, keypoints=v).points for k, v in given.items()}
+        guesses = {
+            k: policy.predict_motion(o, encoded, chunk, sequence=t, keypoints=v).points for k, v in given.items()
+        }
         guesses |= {"nothing moves": np.repeat(truth[t][None], HORIZON, 0), "with the hand": hand}
         rows.append({k: 1e3 * float(np.linalg.norm(v[:, moving] - future, axis=-1).mean()) for k, v in guesses.items()})
         rows[-1]["known"] = float(states[t].is_visible[moving].mean())
@@ -86,9 +96,18 @@ def main() -> None:
         seeds = range(args.first_seed, args.first_seed + args.episodes)
         results[task] = [row for seed in track(seeds, task, console=console) for row in episode(policy, task, seed)]
     names = ("nothing moves", "with the hand", "without", "tracked", "true", "known")
-    table = Table("task", "predictions", *names, title="mean keypoint error, mm; known: share of the keypoints that the tracker knew")
+    table = Table(
+        "task",
+        "predictions",
+        *names,
+        title="mean keypoint error, mm; known: share of the keypoints that the tracker knew",
+    )
     for task, rows in results.items():
-        table.add_row(task, str(len(rows)), *(f"{np.mean([r[n] for r in rows]):{'.2f' if n == 'known' else '.1f'}}" for n in names))
+        table.add_row(
+            task,
+            str(len(rows)),
+            *(f"{np.mean([r[n] for r in rows]):{'.2f' if n == 'known' else '.1f'}}" for n in names),
+        )
     console.print(table)
     if args.json:
         args.json.write_text(json.dumps(results, indent=2) + "\n")

@@ -2,10 +2,12 @@
 
     python bench/gpu.py [--json FILE] [--presets small base] [--device auto] [--repeats 200] [--steps 20] [--quick]
 
-Needs nothing but this checkout: weights and inputs are made up, nothing is downloaded. Without a GPU it runs on the CPU,
+Needs nothing but this checkout: weights and inputs are made up, nothing is downloaded. Without a GPU it runs on the
+CPU,
 to show that it works. Regimes are interleaved, so that a busy machine disturbs all alike.
 
-The floor of a regime is the larger of two times: its floating-point operations (counted by torch) at the rate of a large
+The floor of a regime is the larger of two times: its floating-point operations (counted by torch) at the rate of a
+large
 matrix product, and its weights read once per evaluation at the bandwidth of a large copy. Both rates are measured here.
 """
 
@@ -114,7 +116,8 @@ def ask(policy: Policy, regime: Regime, o: Observation, task: object, r: Referen
 
 
 def flops(preset: str, regime: Regime, o: Observation) -> float:
-    """Floating-point operations of one answer, counted on the CPU with one and two flow steps, and carried on to the default."""
+    """Floating-point operations of one answer, counted on the CPU with one and two flow steps, and carried on to the
+    default."""
     counts = []
     for steps in (1, 2):
         policy = Policy(bundle(preset), num_samples=regime.samples, num_steps=steps)
@@ -125,7 +128,9 @@ def flops(preset: str, regime: Regime, o: Observation) -> float:
     return counts[0] + (SamplerConfig().num_steps - 1) * (counts[1] - counts[0])
 
 
-def latencies(preset: str, modes: dict[str, dict], repeats: int, device: str, rate: tuple[float, float], console: Console) -> list[dict]:
+def latencies(
+    preset: str, modes: dict[str, dict], repeats: int, device: str, rate: tuple[float, float], console: Console
+) -> list[dict]:
     """One row per regime and mode: eager, graph, compiled, or compiled and in a graph."""
     o, r = scene(), reference("zed_left_camera_frame_optical")
     rows, jobs = [], []
@@ -147,7 +152,18 @@ def latencies(preset: str, modes: dict[str, dict], repeats: int, device: str, ra
         evaluations = policy.config.num_steps * (2 if regime.kind == "mpc" else 1)
         floor = 1e3 * max(flops(preset, regime, o) / rate[0], evaluations * wide * parameters / rate[1])
         p50, p95, p99 = (float(np.percentile(times, q)) for q in (50, 95, 99))
-        rows.append({"preset": preset, "regime": regime.name, "mode": mode, "p50_ms": p50, "p95_ms": p95, "p99_ms": p99, "floor_ms": floor, "ratio": p50 / floor})
+        rows.append(
+            {
+                "preset": preset,
+                "regime": regime.name,
+                "mode": mode,
+                "p50_ms": p50,
+                "p95_ms": p95,
+                "p99_ms": p99,
+                "floor_ms": floor,
+                "ratio": p50 / floor,
+            }
+        )
     return rows
 
 
@@ -161,7 +177,9 @@ def training(preset: str, device: torch.device, rate: float, steps: int) -> dict
 
     batch = 64 if device.type == "cuda" else 8
     config = TrainConfig(preset=preset, batch_size=batch, micro_batch=batch, device=device.type, keypoints=8)
-    trainer = Trainer(config, RandomWindows(config.model_config().points.total), Normalization(), Processes(device=device.type))
+    trainer = Trainer(
+        config, RandomWindows(config.model_config().points.total), Normalization(), Processes(device=device.type)
+    )
     batches = [trainer.draw(s) for s in range(2)]
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
@@ -170,7 +188,13 @@ def training(preset: str, device: torch.device, rate: float, steps: int) -> dict
         trainer.update(batches[1])
     seconds = timed(lambda: trainer.update(batches[1]), device, steps)
     memory = torch.cuda.max_memory_allocated() / 2**30 if device.type == "cuda" else float("nan")
-    return {"preset": preset, "batch": batch, "samples_per_s": batch / seconds, "memory_GiB": memory, "mfu": counter.get_total_flops() / seconds / rate}
+    return {
+        "preset": preset,
+        "batch": batch,
+        "samples_per_s": batch / seconds,
+        "memory_GiB": memory,
+        "mfu": counter.get_total_flops() / seconds / rate,
+    }
 
 
 def main() -> None:
@@ -198,22 +222,54 @@ def main() -> None:
         modes = {k: v for k, v in modes.items() if "graph" not in k}
     modes = {k: {**v, "precision": precision} for k, v in modes.items() if not (args.quick and v.get("compile"))}
     name = torch.cuda.get_device_name() if device.type == "cuda" else platform.processor() or platform.machine()
-    console.print(f"{name}, torch {torch.__version__}, {precision}: {rate[0] / 1e12:.2f} TFLOP/s product, {rate[1] / 1e9:.0f} GB/s copy")
+    console.print(
+        f"{name}, torch {torch.__version__}, {precision}: {rate[0] / 1e12:.2f} TFLOP/s product, {rate[1] / 1e9:.0f} GB/s copy"
+    )
     rows, trained = [], []
     for preset in args.presets:
         rows += latencies(preset, modes, 5 if args.quick else args.repeats, device.type, rate, console)
         trained.append(training(preset, device, rate[0], 2 if args.quick else args.steps))
     table = Table("preset", "regime", "mode", "p50 ms", "p95", "p99", "floor ms", "p50 / floor")
     for r in rows:
-        table.add_row(r["preset"], r["regime"], r["mode"], *(f"{r[k]:.2f}" for k in ("p50_ms", "p95_ms", "p99_ms", "floor_ms")), f"{r['ratio']:.1f}")
+        table.add_row(
+            r["preset"],
+            r["regime"],
+            r["mode"],
+            *(f"{r[k]:.2f}" for k in ("p50_ms", "p95_ms", "p99_ms", "floor_ms")),
+            f"{r['ratio']:.1f}",
+        )
     console.print(table)
     table = Table("preset", "batch", "samples/s", "memory GiB", "MFU")
     for t in trained:
-        table.add_row(t["preset"], str(t["batch"]), f"{t['samples_per_s']:.1f}", f"{t['memory_GiB']:.1f}", f"{100 * t['mfu']:.0f} %")
+        table.add_row(
+            t["preset"],
+            str(t["batch"]),
+            f"{t['samples_per_s']:.1f}",
+            f"{t['memory_GiB']:.1f}",
+            f"{100 * t['mfu']:.0f} %",
+        )
     console.print(table)
     if args.json:
-        environment = {"device": name, "torch": torch.__version__, "cuda": torch.version.cuda, "python": platform.python_version(), "precision": precision}
-        args.json.write_text(json.dumps({"environment": environment, "flops_per_s": rate[0], "bytes_per_s": rate[1], "chunks": rows, "training": trained}, indent=2) + "\n")
+        environment = {
+            "device": name,
+            "torch": torch.__version__,
+            "cuda": torch.version.cuda,
+            "python": platform.python_version(),
+            "precision": precision,
+        }
+        args.json.write_text(
+            json.dumps(
+                {
+                    "environment": environment,
+                    "flops_per_s": rate[0],
+                    "bytes_per_s": rate[1],
+                    "chunks": rows,
+                    "training": trained,
+                },
+                indent=2,
+            )
+            + "\n"
+        )
 
 
 if __name__ == "__main__":

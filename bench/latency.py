@@ -1,12 +1,15 @@
 """Latency of one chunk on this CPU, by image size, preset and regime; and the same of another checkout, side by side.
 
-    python bench/latency.py [--against DIR] [--sizes 320x180 1280x720] [--presets small base] [--repeats 40] [--json FILE]
+    python bench/latency.py [--against DIR] [--sizes 320x180 1280x720] [--presets small base] [--repeats 40] [--json
+    FILE]
 
-``--against`` names a checkout of an earlier state, such as a git worktree. Each tree runs in a process of its own, and the
+``--against`` names a checkout of an earlier state, such as a git worktree. Each tree runs in a process of its own, and
+the
 processes take turns answer by answer, so that a busy machine disturbs both alike. "small" is the shipped checkpoint;
 "base" has random weights, whose answers cost the same.
 
-The floor is the multiply-adds of an answer (counted by torch) at the rate of a large float32 matrix product, measured in
+The floor is the multiply-adds of an answer (counted by torch) at the rate of a large float32 matrix product, measured
+in
 the same run with the same threads.
 """
 
@@ -37,7 +40,8 @@ REGIMES = {
 
 
 def worker(checkpoint: str, threads: int) -> None:
-    """Answer lines of JSON from the standard input: ``[preset, size, regime]`` -> milliseconds by stage, or operations."""
+    """Answer lines of JSON from the standard input: ``[preset, size, regime]`` -> milliseconds by stage, or
+    operations."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -75,7 +79,9 @@ def worker(checkpoint: str, threads: int) -> None:
         began = time.perf_counter()
         stages = policy.predict(o, task, sequence=count, with_motion=motion).latency_ms
         total = 1e3 * (time.perf_counter() - began)
-        print(json.dumps({"points": stages["points"], "total": total, "flops": flops[preset, size, regime]}), flush=True)
+        print(
+            json.dumps({"points": stages["points"], "total": total, "flops": flops[preset, size, regime]}), flush=True
+        )
 
 
 class Tree:
@@ -83,8 +89,18 @@ class Tree:
 
     def __init__(self, root: Path, checkpoint: str, threads: int):
         environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": str(threads)}
-        words = [sys.executable, str(Path(__file__).resolve()), "--worker", "--checkpoint", checkpoint, "--threads", str(threads)]
-        self._process = subprocess.Popen(words, cwd=root, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        words = [
+            sys.executable,
+            str(Path(__file__).resolve()),
+            "--worker",
+            "--checkpoint",
+            checkpoint,
+            "--threads",
+            str(threads),
+        ]
+        self._process = subprocess.Popen(
+            words, cwd=root, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
 
     def ask(self, job: tuple[str, str, str]) -> dict:
         self._process.stdin.write(json.dumps(job) + "\n")
@@ -140,7 +156,11 @@ def main() -> None:
         rows += [row(job, name, answers[1:], rate) for (job, name), answers in found.items()]  # the first one warms up
     for tree in trees.values():
         tree.close()
-    show(rows, console, f"{args.threads} thread(s), {platform.processor() or platform.machine()}, {rate / 1e9:.0f} GFLOP/s product, times in ms")
+    show(
+        rows,
+        console,
+        f"{args.threads} thread(s), {platform.processor() or platform.machine()}, {rate / 1e9:.0f} GFLOP/s product, times in ms",
+    )
     if args.json:
         args.json.write_text(json.dumps({"rows": rows, "gflops": rate / 1e9, "threads": args.threads}, indent=2) + "\n")
 
@@ -150,16 +170,48 @@ def row(job: tuple[str, str, str], tree: str, answers: list[dict], rate: float) 
     p50, p95, p99 = (float(np.percentile(total, q)) for q in (50, 95, 99))
     floor = 1e3 * answers[0]["flops"] / rate
     names = dict(zip(("preset", "size", "regime"), job, strict=True))
-    return {**names, "tree": tree, "points": float(np.median(points)), "p50": p50, "p95": p95, "p99": p99, "floor": floor, "answers": len(total)}
+    return {
+        **names,
+        "tree": tree,
+        "points": float(np.median(points)),
+        "p50": p50,
+        "p95": p95,
+        "p99": p99,
+        "floor": floor,
+        "answers": len(total),
+    }
 
 
 def show(rows: list[dict], console: Console, title: str) -> None:
-    table = Table("preset", "image", "regime", "tree", "cloud", "p50", "p95", "p99", "floor", "p50 / floor", "to before", title=title)
+    table = Table(
+        "preset",
+        "image",
+        "regime",
+        "tree",
+        "cloud",
+        "p50",
+        "p95",
+        "p99",
+        "floor",
+        "p50 / floor",
+        "to before",
+        title=title,
+    )
     before = {(r["preset"], r["size"], r["regime"]): r["p50"] for r in rows if r["tree"] == "before"}
-    for r in sorted(rows, key=lambda r: (r["preset"] != "small", r["size"], list(REGIMES).index(r["regime"]), r["tree"])):
+    for r in sorted(
+        rows, key=lambda r: (r["preset"] != "small", r["size"], list(REGIMES).index(r["regime"]), r["tree"])
+    ):
         other = before.get((r["preset"], r["size"], r["regime"])) if r["tree"] == "here" else None
         times = (f"{r[k]:.1f}" for k in ("points", "p50", "p95", "p99", "floor"))
-        table.add_row(r["preset"], r["size"], r["regime"], r["tree"], *times, f"{r['p50'] / r['floor']:.1f}", f"{r['p50'] / other:.2f}" if other else "")
+        table.add_row(
+            r["preset"],
+            r["size"],
+            r["regime"],
+            r["tree"],
+            *times,
+            f"{r['p50'] / r['floor']:.1f}",
+            f"{r['p50'] / other:.2f}" if other else "",
+        )
     console.print(table)
 
 

@@ -2,10 +2,14 @@
 
     python bench/loader.py [--data FOLDER] [--rounds 15] [--batch 64] [--json FILE]
 
-Every process draws batches of its own, as each process of a training run does. In a round every regime draws ``--batches`` batches, one regime after the
-other in all processes at once, so that a busy machine disturbs all of them alike; a rate is the windows of all processes over the time of the slowest.
-The last column divides by the processor time that the processes got instead: what a core would draw that had nothing else to do.
-Without ``--data`` random episodes with the points of the `small` preset are made. Shards are read through the page cache: of a set larger than memory, the
+Every process draws batches of its own, as each process of a training run does. In a round every regime draws
+``--batches`` batches, one regime after the
+other in all processes at once, so that a busy machine disturbs all of them alike; a rate is the windows of all
+processes over the time of the slowest.
+The last column divides by the processor time that the processes got instead: what a core would draw that had nothing
+else to do.
+Without ``--data`` random episodes with the points of the `small` preset are made. Shards are read through the page
+cache: of a set larger than memory, the
 disk's random reads are a limit of their own, about 7 KB a window and as much for each task.
 """
 
@@ -62,7 +66,10 @@ def random_episode(seed: int, steps: int = 80) -> Episode:
 def measure(folder: str, barrier, results, args: argparse.Namespace) -> None:
     """One process: all regimes, ``rounds`` times; sends (storage, keypoints, round, begin, end, processor seconds)."""
     torch.set_num_threads(1)
-    stores = {"memory": Windows([load_episode(p) for p in list_episodes(folder)]), "shards": Windows(open_shards(Path(folder) / "packed"))}
+    stores = {
+        "memory": Windows([load_episode(p) for p in list_episodes(folder)]),
+        "shards": Windows(open_shards(Path(folder) / "packed")),
+    }
     rng, norm, rows = np.random.default_rng(os.getpid()), Normalization(), []
     for r in range(args.rounds + 1):
         for storage, windows in stores.items():
@@ -120,7 +127,15 @@ def main() -> None:
             for (storage, K), values in rates(str(folder), processes, args).items():
                 wall, core = np.array(values).T
                 spread = {name: float(np.percentile(wall, q)) for name, q in (("p10", 10), ("median", 50), ("p90", 90))}
-                rows.append({"processes": processes, "storage": storage, "keypoints": K, **spread, "per_core": float(np.median(core))})
+                rows.append(
+                    {
+                        "processes": processes,
+                        "storage": storage,
+                        "keypoints": K,
+                        **spread,
+                        "per_core": float(np.median(core)),
+                    }
+                )
     table = Table(
         "processes",
         "episodes in",
@@ -133,11 +148,24 @@ def main() -> None:
         f"{args.rounds} rounds of {args.batches} batches, {os.cpu_count()} cores, {platform.processor() or platform.machine()}",
     )
     for r in rows:
-        table.add_row(str(r["processes"]), r["storage"], str(r["keypoints"]), *(f"{r[k]:.0f}" for k in ("median", "p10", "p90", "per_core")))
+        table.add_row(
+            str(r["processes"]),
+            r["storage"],
+            str(r["keypoints"]),
+            *(f"{r[k]:.0f}" for k in ("median", "p10", "p90", "per_core")),
+        )
     (Console(width=130) if console.width < 130 else console).print(table)
     if args.json:
-        about = {"episodes": len(store), "points": store.points, "batch": args.batch, "windows_per_task": args.windows_per_task, "rounds": args.rounds}
-        args.json.write_text(json.dumps({"rows": rows, **about, "numpy": np.__version__, "torch": torch.__version__}, indent=2) + "\n")
+        about = {
+            "episodes": len(store),
+            "points": store.points,
+            "batch": args.batch,
+            "windows_per_task": args.windows_per_task,
+            "rounds": args.rounds,
+        }
+        args.json.write_text(
+            json.dumps({"rows": rows, **about, "numpy": np.__version__, "torch": torch.__version__}, indent=2) + "\n"
+        )
 
 
 if __name__ == "__main__":

@@ -2,8 +2,10 @@
 
     python bench/safety.py [--steps 4000] [--json FILE]
 
-A circle of 20 cm at 0.3 m/s in front of the robot, away from every limit, targets at 125 Hz. The filter without and the one with joint limits take every step by
-turns, so that a busy machine disturbs both alike, and what counts is the time that the thread itself ran. Near a limit up to two more solutions are looked for.
+A circle of 20 cm at 0.3 m/s in front of the robot, away from every limit, targets at 125 Hz. The filter without and the
+one with joint limits take every step by
+turns, so that a busy machine disturbs both alike, and what counts is the time that the thread itself ran. Near a limit
+up to two more solutions are looked for.
 """
 
 from __future__ import annotations
@@ -37,7 +39,10 @@ def circle(t: float, start: np.ndarray) -> np.ndarray:
 def measure(q: np.ndarray, steps: int) -> dict[str, list[float]]:
     """Milliseconds of each step, by whether the joints are looked at."""
     start = fr3.forward(q) @ invert(T_EE_FLANGE)
-    filters = {"without": SafetyFilter(SafetySettings(joint_margin=0.0)), "with": SafetyFilter(SafetySettings(joint_margin=0.05))}
+    filters = {
+        "without": SafetyFilter(SafetySettings(joint_margin=0.0)),
+        "with": SafetyFilter(SafetySettings(joint_margin=0.05)),
+    }
     times: dict[str, list[float]] = {name: [] for name in filters}
     held, measured = 0, q
     for f in filters.values():
@@ -50,7 +55,9 @@ def measure(q: np.ndarray, steps: int) -> dict[str, list[float]]:
             verdict = f.step(target, f.pose, DT, arm=arm)
             times[name].append(1e3 * (time.thread_time() - began))
             held += bool(verdict.held)
-        measured = fr3.solve(verdict.pose @ T_EE_FLANGE, measured, iterations=3)[0]  # an arm that follows, and whose controller keeps its elbow
+        measured = fr3.solve(verdict.pose @ T_EE_FLANGE, measured, iterations=3)[
+            0
+        ]  # an arm that follows, and whose controller keeps its elbow
     if held:
         raise RuntimeError(f"{held} steps were held: not the case that was to be measured")
     return {name: values[50:] for name, values in times.items()}
@@ -64,7 +71,11 @@ def main() -> None:
     args = parser.parse_args()
     times = measure(fr3.REST + np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.8]), args.steps)
     rows = [
-        {"joint_limits": name, "steps": args.steps, **{k: float(np.percentile(v, p)) for k, p in (("median_ms", 50), ("p99_ms", 99))}}
+        {
+            "joint_limits": name,
+            "steps": args.steps,
+            **{k: float(np.percentile(v, p)) for k, p in (("median_ms", 50), ("p99_ms", 99))},
+        }
         for name, v in times.items()
     ]
     ratio = rows[1]["median_ms"] / rows[0]["median_ms"]
@@ -77,7 +88,13 @@ def main() -> None:
         title=f"safety filter at 125 Hz, {platform.processor() or platform.machine()}; ratio {ratio:.2f}",
     )
     for r in rows:
-        table.add_row(r["joint_limits"], str(r["steps"]), f"{r['median_ms']:.3f}", f"{r['p99_ms']:.3f}", f"{r['median_ms'] / (10 * DT):.1f} %")
+        table.add_row(
+            r["joint_limits"],
+            str(r["steps"]),
+            f"{r['median_ms']:.3f}",
+            f"{r['p99_ms']:.3f}",
+            f"{r['median_ms'] / (10 * DT):.1f} %",
+        )
     console = Console()
     (Console(width=130) if console.width < 130 else console).print(table)
     if args.json:

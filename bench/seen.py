@@ -1,9 +1,11 @@
 """What the camera sees of a task's things from each of its places, while the scripted expert does the task.
 
-    python bench/seen.py [--task sweeping] [--episodes 24] [--first-seed 7300000] [--places nominal 25cm other_side front]
+    python bench/seen.py [--task sweeping] [--episodes 24] [--first-seed 7300000] [--places nominal 25cm other_side
+    front]
 
 The share of the tracked points that the camera sees, over an episode and once the hand is down at its work. Beside it,
-where ``--results DIR`` names a folder of `uma sweep --camera`, the share in the episodes that succeeded and that failed.
+where ``--results DIR`` names a folder of `uma sweep --camera`, the share in the episodes that succeeded and that
+failed.
 """
 
 from __future__ import annotations
@@ -68,7 +70,11 @@ def main() -> None:
     console, rows = Console(width=140), []
     for place in args.places:
         log = args.results / f"{args.frame}_{place}" / "episodes.jsonl" if args.results else None
-        won = {r["seed"]: r["outcome"] == "success" for r in map(json.loads, log.read_text().splitlines())} if log and log.exists() else {}
+        won = (
+            {r["seed"]: r["outcome"] == "success" for r in map(json.loads, log.read_text().splitlines())}
+            if log and log.exists()
+            else {}
+        )
         for seed in track(range(args.first_seed, args.first_seed + args.episodes), place, console=console):
             rows.append({"place": place, "seed": seed, "success": won.get(seed), **shares(args.task, seed, place)})
     names = [k for k in rows[0] if k not in ("place", "seed", "success")]
@@ -77,7 +83,9 @@ def main() -> None:
         for label, wanted in (("all", (True, False, None)), ("successes", (True,)), ("failures", (False,))):
             of = [r for r in rows if r["place"] == place and r["success"] in wanted]
             if of:
-                table.add_row(place, str(len(of)), label, *(f"{100 * np.mean([r[n] for r in of if n in r]):.0f}" for n in names))
+                table.add_row(
+                    place, str(len(of)), label, *(f"{100 * np.mean([r[n] for r in of if n in r]):.0f}" for n in names)
+                )
     console.print(table)
     if args.json:
         args.json.write_text(json.dumps(rows, indent=2) + "\n")

@@ -2,8 +2,10 @@
 
     python bench/simulation.py [--tasks insertion sweeping folding] [--rounds 20] [--json FILE]
 
-Processor time of this process with all its threads (software rendering has several), so that other work on the machine counts little: what one core would do.
-In a round each of the parts is timed once, in turn. "image as a picture" is the detailed model with shadows, for people; training and policies never need it.
+Processor time of this process with all its threads (software rendering has several), so that other work on the machine
+counts little: what one core would do.
+In a round each of the parts is timed once, in turn. "image as a picture" is the detailed model with shadows, for
+people; training and policies never need it.
 """
 
 from __future__ import annotations
@@ -46,7 +48,11 @@ def measure(task: str, rounds: int) -> dict[str, list[float]]:
     for _ in track(range(rounds), task, console=Console(stderr=True)):
         took, action = timed(expert.act, station)
         found["expert"].append(took)
-        for part, work, words in (("step", station.act, action), ("image", station.observe, ()), ("picture", station.picture, (640, 360))):
+        for part, work, words in (
+            ("step", station.act, action),
+            ("image", station.observe, ()),
+            ("picture", station.picture, (640, 360)),
+        ):
             found[part].append(timed(work, *words)[0])
     station.close()
     return found
@@ -54,20 +60,46 @@ def measure(task: str, rounds: int) -> dict[str, list[float]]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tasks", nargs="+", default=["insertion", "sweeping", "folding"], choices=sorted(tasks.MODULES), metavar="TASK")
+    parser.add_argument(
+        "--tasks",
+        nargs="+",
+        default=["insertion", "sweeping", "folding"],
+        choices=sorted(tasks.MODULES),
+        metavar="TASK",
+    )
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--json", default="")
     args = parser.parse_args()
-    table, rows = Table(title=f"{args.rounds} rounds, medians, processor time; {platform.processor() or platform.machine()}, {os.cpu_count()} cores"), {}
-    headings = ("task", "control step", "expert", "image 320x180", "image as a picture", "images/s", "real time, with an image every step", "data: simulated s/s")
+    table, rows = (
+        Table(
+            title=f"{args.rounds} rounds, medians, processor time; {platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+        ),
+        {},
+    )
+    headings = (
+        "task",
+        "control step",
+        "expert",
+        "image 320x180",
+        "image as a picture",
+        "images/s",
+        "real time, with an image every step",
+        "data: simulated s/s",
+    )
     for heading in headings:
         table.add_column(heading, justify="left" if heading == "task" else "right")
     for task in args.tasks:
         rows[task] = measure(task, args.rounds)
-        step, expert, image, picture = (statistics.median(rows[task][k]) for k in ("step", "expert", "image", "picture"))
+        step, expert, image, picture = (
+            statistics.median(rows[task][k]) for k in ("step", "expert", "image", "picture")
+        )
         recorded = (step + expert + image / OBSERVE_EVERY) * RATE_HZ
         table.add_row(
-            task, *(f"{1e3 * v:.1f} ms" for v in (step, expert, image, picture)), f"{1 / image:.0f}", f"{1 / ((step + image) * RATE_HZ):.1f} x", f"{1 / recorded:.1f}"
+            task,
+            *(f"{1e3 * v:.1f} ms" for v in (step, expert, image, picture)),
+            f"{1 / image:.0f}",
+            f"{1 / ((step + image) * RATE_HZ):.1f} x",
+            f"{1 / recorded:.1f}",
         )
     Console(width=150).print(table)
     if args.json:

@@ -27,7 +27,9 @@ autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
 autodoc_typehints_format = "short"
 napoleon_use_ivar = True
-autodoc_mock_imports = [name for name in ("cv2", "safetensors", "scipy", "torch") if importlib.util.find_spec(name) is None]
+autodoc_mock_imports = [
+    name for name in ("cv2", "safetensors", "scipy", "torch") if importlib.util.find_spec(name) is None
+]
 """What an environment without the policy's libraries lacks; the API pages need their names alone."""
 
 html_theme = "furo" if importlib.util.find_spec("furo") else "alabaster"

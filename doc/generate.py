@@ -13,7 +13,12 @@ ROOT = Path(__file__).resolve().parent.parent
 def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     """A Markdown table."""
     lines = [head, ("---",) * len(head), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in line) + " |" for line in lines) + "\n"
+    return (
+        "\n".join(
+            "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in line) + " |" for line in lines
+        )
+        + "\n"
+    )
 
 
 def commands() -> str:
@@ -29,15 +34,30 @@ def launch_arguments() -> str:
 
     text = inspect.getdoc(Options).split("Attributes:")[1]
     described = dict(line.strip().split(": ", 1) for line in text.splitlines() if ": " in line)
-    rows = ((f"`{f.name}`", f"`{f.default}`" if f.default != "" else "", described[f.name]) for f in dataclasses.fields(Options))
+    rows = (
+        (f"`{f.name}`", f"`{f.default}`" if f.default != "" else "", described[f.name])
+        for f in dataclasses.fields(Options)
+    )
     return table(("Argument", "Default", "Meaning"), rows)
 
 
 def _cells(name: str, value: object, rule: dict) -> tuple[str, ...]:
     value = str(value).lower() if isinstance(value, bool) else value
     low, high = rule.get("low"), rule.get("high")
-    allowed = ", ".join(f"`{c}`" for c in rule["choices"]) if rule.get("choices") else "" if low is None else f"{low:g} to {high:g}"
-    return f"`{name}`", f"`{value}`" if value != "" else "", allowed, "yes" if rule.get("live") else "", rule["description"]
+    allowed = (
+        ", ".join(f"`{c}`" for c in rule["choices"])
+        if rule.get("choices")
+        else ""
+        if low is None
+        else f"{low:g} to {high:g}"
+    )
+    return (
+        f"`{name}`",
+        f"`{value}`" if value != "" else "",
+        allowed,
+        "yes" if rule.get("live") else "",
+        rule["description"],
+    )
 
 
 def parameters() -> str:
@@ -58,7 +78,9 @@ def topics() -> str:
     from uma.control.settings import flatten
     from uma_ros.names import Topics
 
-    rows = ((f"`topics.{name}`", f"`{value}`", rule["description"]) for name, (value, rule) in flatten(Topics()).items())
+    rows = (
+        (f"`topics.{name}`", f"`{value}`", rule["description"]) for name, (value, rule) in flatten(Topics()).items()
+    )
     return table(("Parameter", "Default", "What it carries"), rows)
 
 

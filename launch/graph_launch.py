@@ -30,23 +30,38 @@ HELP = {
 
 def describe(graph: str) -> LaunchDescription:
     """Launch arguments for each field of `Options`, and the nodes."""
-    defaults = {f.name: "" if f.name == "run_dir" else str(f.default).lower() if isinstance(f.default, bool) else str(f.default) for f in fields(Options)}
-    arguments = [DeclareLaunchArgument(name, default_value=value, description=HELP[name]) for name, value in defaults.items()]
+    defaults = {
+        f.name: "" if f.name == "run_dir" else str(f.default).lower() if isinstance(f.default, bool) else str(f.default)
+        for f in fields(Options)
+    }
+    arguments = [
+        DeclareLaunchArgument(name, default_value=value, description=HELP[name]) for name, value in defaults.items()
+    ]
 
     def start(context):
         given = {name: LaunchConfiguration(name).perform(context) for name in defaults}
         values = {**given, "seed": int(given["seed"]), "config": str(find(given["config"]))}
         for name in ("dry_run", "managed", "rviz"):
             values[name] = given[name].lower() in ("true", "1", "yes")
-        values["run_dir"] = given["run_dir"] or str(Path.home() / ".ros/uma" / datetime.now().strftime("%Y-%m-%d_%H-%M-%S"))
+        values["run_dir"] = given["run_dir"] or str(
+            Path.home() / ".ros/uma" / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+        )
         return [
             Node(
-                package=spec.package, executable=spec.name, name=spec.name, output="screen", parameters=[values["config"], spec.parameters],
+                package=spec.package,
+                executable=spec.name,
+                name=spec.name,
+                output="screen",
+                parameters=[values["config"], spec.parameters],
                 ros_arguments=enclave(spec.name),
-            )  # fmt: skip
+            )
             for spec in GRAPHS[graph](Options(**values))
         ]
 
     # Discovery stays on this host unless the caller has said otherwise.
-    host = [] if "ROS_AUTOMATIC_DISCOVERY_RANGE" in os.environ else [SetEnvironmentVariable("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")]
+    host = (
+        []
+        if "ROS_AUTOMATIC_DISCOVERY_RANGE" in os.environ
+        else [SetEnvironmentVariable("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")]
+    )
     return LaunchDescription([*host, *arguments, OpaqueFunction(function=start)])

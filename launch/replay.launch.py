@@ -1,4 +1,5 @@
-"""ros2 launch uma_ros replay.launch.py [checkpoint:=...] beside `ros2 bag play BAG --clock`: the policy alone, on what the bag holds.
+"""ros2 launch uma_ros replay.launch.py [checkpoint:=...] beside `ros2 bag play BAG --clock`: the policy alone, on what
+the bag holds.
 
 It answers on /uma_replay/..., because the player says on /uma/... what was said when the bag was recorded.
 """

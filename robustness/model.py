@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from robustness.mutations import of
 
-UNMOVED = (
-    "test_model::"
-    "test_action_free_samples_leave_the_action_head_without_gradient_and_are_not_moved_by_its_tokens"
-)
+UNMOVED = "test_model::test_action_free_samples_leave_the_action_head_without_gradient_and_are_not_moved_by_its_tokens"
 
 MUTANTS = (
     *of(

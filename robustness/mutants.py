@@ -1,7 +1,7 @@
 """Breaks the product on purpose, one defect at a time in a copy of the tree, and sees whether its test fails.
 
-    python -m robustness.mutants              all of them
-    python -m robustness.mutants --only NAME  those whose name or file holds NAME
+python -m robustness.mutants              all of them
+python -m robustness.mutants --only NAME  those whose name or file holds NAME
 """
 
 from __future__ import annotations

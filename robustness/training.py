@@ -5,8 +5,7 @@ from __future__ import annotations
 from robustness.mutations import of
 
 VIEWS = (
-    "test_invariants::"
-    "test_the_denoiser_sees_the_scene_and_the_task_as_they_are_and_only_the_task_encoder_sees_views"
+    "test_invariants::test_the_denoiser_sees_the_scene_and_the_task_as_they_are_and_only_the_task_encoder_sees_views"
 )
 PARITY = "test_invariants::test_a_window_is_what_deployment_gives_the_model_for_the_same_scene_and_reference"
 
@@ -97,7 +96,7 @@ MUTANTS = (
         ),
         (
             "augmentation: the reference stays where the scene is moved",
-            "replace(reference, position=move(reference.position), start=move(reference.start))",
+            "reference, position=move(reference.position), start=move(reference.start)",
             "reference",
             "test_contrastive::test_views_keep_the_geometry_between_scene_and_reference",
         ),

@@ -40,7 +40,9 @@ def sample(texture: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def draw(T_world_box: np.ndarray | None, faces: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """rgb, depth and where the box is."""
-    rays = unproject(np.ones((CAMERA.height, CAMERA.width), np.float32), CAMERA).reshape(-1, 3).astype(np.float64)  # z = 1: the parameter is the depth
+    rays = (
+        unproject(np.ones((CAMERA.height, CAMERA.width), np.float32), CAMERA).reshape(-1, 3).astype(np.float64)
+    )  # z = 1: the parameter is the depth
     way, eye = rays @ T_WORLD_CAM[:3, :3].T, T_WORLD_CAM[:3, 3]
     depth = np.where(way[:, 2] < -1e-6, -eye[2] / np.minimum(way[:, 2], -1e-6), np.inf)
     hit = eye + np.where(np.isfinite(depth), depth, 0.0)[:, None] * way

@@ -1,4 +1,5 @@
-"""What holds for every test: headless rendering, one thread of torch, ROS on this host only, a ROS domain that no other test run on this machine has."""
+"""What holds for every test: headless rendering, one thread of torch, ROS on this host only, a ROS domain that no other
+test run on this machine has."""
 
 import os
 import socket

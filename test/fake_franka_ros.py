@@ -1,4 +1,5 @@
-"""franka_ros2 and ros2_control as their clients see them: messages with the documented fields, and an arm that refuses what comes in the wrong order."""
+"""franka_ros2 and ros2_control as their clients see them: messages with the documented fields, and an arm that refuses
+what comes in the wrong order."""
 
 from __future__ import annotations
 
@@ -22,10 +23,15 @@ def _message(**defaults):
 
 
 State = _message(id=0, label="")
-Errors = _message(joint_position_limits_violation=False, cartesian_reflex=False, communication_constraints_violation=False)
+Errors = _message(
+    joint_position_limits_violation=False, cartesian_reflex=False, communication_constraints_violation=False
+)
 SERVICES = {
     "ListControllers": (_message(), _message(controller=list)),
-    "SwitchController": (_message(activate_controllers=list, deactivate_controllers=list, strictness=0, activate_asap=False), _message(ok=False, message="")),
+    "SwitchController": (
+        _message(activate_controllers=list, deactivate_controllers=list, strictness=0, activate_asap=False),
+        _message(ok=False, message=""),
+    ),
     "SetHardwareComponentState": (_message(name="", target_state=State), _message(ok=False, state=State)),
 }
 
@@ -36,8 +42,12 @@ def install(monkeypatch) -> None:
     for name, (request, response) in SERVICES.items():
         setattr(srv, name, SimpleNamespace(__name__=name, Request=request, Response=response))
     action.ErrorRecovery = SimpleNamespace(Goal=_message())
-    for name, module in (("controller_manager_msgs", ModuleType("controller_manager_msgs")), ("controller_manager_msgs.srv", srv),
-                         ("franka_msgs", ModuleType("franka_msgs")), ("franka_msgs.action", action)):  # fmt: skip
+    for name, module in (
+        ("controller_manager_msgs", ModuleType("controller_manager_msgs")),
+        ("controller_manager_msgs.srv", srv),
+        ("franka_msgs", ModuleType("franka_msgs")),
+        ("franka_msgs.action", action),
+    ):
         monkeypatch.setitem(sys.modules, name, module)
 
 
@@ -63,7 +73,8 @@ class Arm:
     def reflex(self) -> None:
         self.in_reflex, self.hardware = True, "inactive"
 
-    # -- as a node's factories ------------------------------------------------------------------------------------------------
+    # -- as a node's factories
+    # ------------------------------------------------------------------------------------------------
 
     def create_client(self, kind, name, callback_group=None):
         return _Client(self, kind.__name__, name)
@@ -88,7 +99,10 @@ class Arm:
         if "switch" in self.refuse or request.activate_controllers and self.hardware != "active":
             response.message = "the hardware is not active"
             return
-        self.states.update({n: "inactive" for n in request.deactivate_controllers} | {n: "active" for n in request.activate_controllers})
+        self.states.update(
+            {n: "inactive" for n in request.deactivate_controllers}
+            | {n: "active" for n in request.activate_controllers}
+        )
         response.ok = True
 
     def SetHardwareComponentState(self, request, response):
@@ -101,7 +115,11 @@ class Arm:
     def error_recovery(self) -> int:
         """Status of the goal."""
         self.log.append("recovery")
-        if "recovery" in self.refuse or self.is_user_stopped or any(s == "active" for n, s in self.states.items() if "broadcaster" not in n):
+        if (
+            "recovery" in self.refuse
+            or self.is_user_stopped
+            or any(s == "active" for n, s in self.states.items() if "broadcaster" not in n)
+        ):
             return 6
         self.in_reflex = False
         return 4

@@ -1,4 +1,5 @@
-"""A stand-in for Stereolabs' ``pyzed.sl`` with the calls of its documentation, as far as the camera node makes them, and the mistakes that a ZED makes.
+"""A stand-in for Stereolabs' ``pyzed.sl`` with the calls of its documentation, as far as the camera node makes them,
+and the mistakes that a ZED makes.
 
 It draws: pixel (x, y) of frame n is (n, x, y, 255) in blue, green, red, alpha, its depth 1 + n / 100 m.
 """
@@ -117,9 +118,13 @@ class Camera:
     def get_camera_information(self, resizer: Resolution | None = None):
         full = SIZES[self.init.camera_resolution.name]
         width, height = (resizer.width, resizer.height) if resizer and resizer.width else full
-        left = SimpleNamespace(fx=530.0 * width / 1280, fy=530.0 * height / 720, cx=0.5 * width, cy=0.5 * height, disto=np.zeros(12))
+        left = SimpleNamespace(
+            fx=530.0 * width / 1280, fy=530.0 * height / 720, cx=0.5 * width, cy=0.5 * height, disto=np.zeros(12)
+        )
         configuration = SimpleNamespace(
-            calibration_parameters=SimpleNamespace(left_cam=left), resolution=Resolution(width, height), fps=float(self.init.camera_fps)
+            calibration_parameters=SimpleNamespace(left_cam=left),
+            resolution=Resolution(width, height),
+            fps=float(self.init.camera_fps),
         )
         return SimpleNamespace(serial_number=self.serial, camera_configuration=configuration)
 
@@ -138,13 +143,19 @@ class Camera:
         self.position = position
 
     def _size(self, resolution: Resolution) -> tuple[int, int]:
-        return (resolution.height, resolution.width) if resolution.width else SIZES[self.init.camera_resolution.name][::-1]
+        return (
+            (resolution.height, resolution.width) if resolution.width else SIZES[self.init.camera_resolution.name][::-1]
+        )
 
     def retrieve_image(self, mat: Mat, view, memory, resolution: Resolution) -> ERROR_CODE:
         assert view is VIEW.LEFT and memory is MEM.CPU
         h, w = self._size(resolution)
-        mat._data = BUS.buffers.setdefault(("image", h, w), np.empty((h, w, 4), np.uint8))  # the SDK's memory is used again and again
-        mat._data[:] = np.stack([np.full((h, w), self.frame), *np.indices((h, w))[::-1], np.full((h, w), 255)], axis=-1).astype(np.uint8)
+        mat._data = BUS.buffers.setdefault(
+            ("image", h, w), np.empty((h, w, 4), np.uint8)
+        )  # the SDK's memory is used again and again
+        mat._data[:] = np.stack(
+            [np.full((h, w), self.frame), *np.indices((h, w))[::-1], np.full((h, w), 255)], axis=-1
+        ).astype(np.uint8)
         return ERROR_CODE.SUCCESS
 
     def retrieve_measure(self, mat: Mat, measure, memory, resolution: Resolution) -> ERROR_CODE:
@@ -158,4 +169,6 @@ class Camera:
 
     def get_timestamp(self, reference):
         assert reference is TIME_REFERENCE.IMAGE
-        return SimpleNamespace(get_nanoseconds=lambda: BUS.last_stamp, get_milliseconds=lambda: BUS.last_stamp // 1_000_000)
+        return SimpleNamespace(
+            get_nanoseconds=lambda: BUS.last_stamp, get_milliseconds=lambda: BUS.last_stamp // 1_000_000
+        )

@@ -1,4 +1,5 @@
-"""A simulated Franka control interface on loopback, as a process: franky-sim's server, with the reflexes that it leaves out.
+"""A simulated Franka control interface on loopback, as a process: franky-sim's server, with the reflexes that it leaves
+out.
 
 python fci_server.py HOST        prints "ready" when it listens; then lines on its standard input:
     reflex    the motion is aborted as the robot does it, and none is accepted until an automatic error recovery
@@ -42,7 +43,9 @@ class Reflexes:
             motion = s.current_motion_id
             s.stop_motion(send_preemption_signal=False)
             if motion:
-                protocol.BaseCommand.send_response(s._tcp_socket, protocol.RobotCommand.kMove, motion, protocol.MoveStatus.kReflexAborted)
+                protocol.BaseCommand.send_response(
+                    s._tcp_socket, protocol.RobotCommand.kMove, motion, protocol.MoveStatus.kReflexAborted
+                )
                 s.reset_current_motion_id()
 
     def state(self, plain):
@@ -100,7 +103,9 @@ def main(host: str) -> None:
             while True:
                 reflexes.tick()
                 server.run_once(realtime=False)
-                due = max(due + 0.001, time.monotonic() - 0.02)  # on average 1 kHz, as the robot, without bursts after a pause
+                due = max(
+                    due + 0.001, time.monotonic() - 0.02
+                )  # on average 1 kHz, as the robot, without bursts after a pause
                 time.sleep(max(due - time.monotonic(), 0.0))
 
 

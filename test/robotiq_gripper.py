@@ -1,4 +1,5 @@
-"""A 2F-85 as it is seen from its serial cable: a Modbus RTU server of its own on a pseudo-terminal. It shares no code with the driver, CRC included."""
+"""A 2F-85 as it is seen from its serial cable: a Modbus RTU server of its own on a pseudo-terminal. It shares no code
+with the driver, CRC included."""
 
 from __future__ import annotations
 
@@ -46,7 +47,8 @@ class FakeGripper:
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 
-    # -- what happens to it ---------------------------------------------------------------------------------------------------
+    # -- what happens to it
+    # ---------------------------------------------------------------------------------------------------
 
     def power_cut(self) -> None:
         """It starts anew: not activated, the fingers where they are."""
@@ -91,7 +93,12 @@ class FakeGripper:
         before = self.position
         self.position += min(max(goal - self.position, -step), step)
         self.contact = 0
-        if self.object_at is not None and before <= self.object_at < self.position or self.position == self.object_at and goal > self.position:
+        if (
+            self.object_at is not None
+            and before <= self.object_at < self.position
+            or self.position == self.object_at
+            and goal > self.position
+        ):
             self.position, self.contact = float(self.object_at), 2
         elif abs(goal - self.position) < 0.5:
             self.contact = 3
@@ -99,7 +106,16 @@ class FakeGripper:
     def _status(self) -> bytes:
         state = 3 if self.is_active else 1 if self._activating else 0
         first = self.action & 1 | self.action & 8 | state << 4 | self.contact << 6
-        return bytes([first, 0, self.fault, self.requested, round(self.position), 10 if self.contact == 0 and self.action & 8 else 0])
+        return bytes(
+            [
+                first,
+                0,
+                self.fault,
+                self.requested,
+                round(self.position),
+                10 if self.contact == 0 and self.action & 8 else 0,
+            ]
+        )
 
     def _obey(self, values: tuple[int, ...]) -> None:
         before, self.action = self.action, values[0] >> 8

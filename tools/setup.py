@@ -1,7 +1,9 @@
 """Set the project up in .venv: packages from PyPI, ROS 2 interfaces compiled into it, the source tree importable.
 
-Run by `make setup` (and by `make demo` and `make test` first). Needs nothing but Python's standard library. Every step is
-skipped when what it depends on has not changed, so that a second start takes a second. The full output is in .venv/setup.log.
+Run by `make setup` (and by `make demo` and `make test` first). Needs nothing but Python's standard library. Every step
+is
+skipped when what it depends on has not changed, so that a second start takes a second. The full output is in
+.venv/setup.log.
 """
 
 from __future__ import annotations
@@ -23,8 +25,21 @@ VENV = ROOT / ".venv"
 STAMPS = VENV / "setup_stamps.json"
 LOG = VENV / "setup.log"
 VERSIONS = ((3, 12), (3, 11))
-INTERFACES = {"tf2_msgs": ROOT / "third_party/tf2_msgs", "control_msgs": ROOT / "third_party/control_msgs", "uma_ros": ROOT}
-FOREIGN = ("PYTHONPATH", "PYTHONHOME", "AMENT_PREFIX_PATH", "CMAKE_PREFIX_PATH", "COLCON_PREFIX_PATH", "LD_LIBRARY_PATH", "ROS_DISTRO", "_ROS_WHEELS_BOOTSTRAP_COMPLETE")
+INTERFACES = {
+    "tf2_msgs": ROOT / "third_party/tf2_msgs",
+    "control_msgs": ROOT / "third_party/control_msgs",
+    "uma_ros": ROOT,
+}
+FOREIGN = (
+    "PYTHONPATH",
+    "PYTHONHOME",
+    "AMENT_PREFIX_PATH",
+    "CMAKE_PREFIX_PATH",
+    "COLCON_PREFIX_PATH",
+    "LD_LIBRARY_PATH",
+    "ROS_DISTRO",
+    "_ROS_WHEELS_BOOTSTRAP_COMPLETE",
+)
 """Variables of a sourced ROS 2 workspace or another Python: they would mix its libraries with those in .venv."""
 
 
@@ -40,7 +55,8 @@ def clean_environment() -> dict[str, str]:
     return {k: v for k, v in os.environ.items() if k not in FOREIGN}
 
 
-# -- what the system must have ------------------------------------------------------------------------------------------------
+# -- what the system must have
+# ------------------------------------------------------------------------------------------------
 
 
 def find_python() -> str | None:
@@ -52,7 +68,9 @@ def find_python() -> str | None:
         if path is None:
             continue
         ask = "import sys; print(sys.version_info[0], sys.version_info[1], sys.base_prefix == sys.prefix)"
-        answer = subprocess.run([path, "-c", ask], capture_output=True, text=True).stdout.split()  # a pyenv shim may exist and not run
+        answer = subprocess.run(
+            [path, "-c", ask], capture_output=True, text=True
+        ).stdout.split()  # a pyenv shim may exist and not run
         if len(answer) == 3 and (int(answer[0]), int(answer[1])) in VERSIONS and answer[2] == "True":
             return path
     return None
@@ -77,10 +95,14 @@ def missing_packages(python: str | None) -> list[str]:
         version = {"jammy": "3.11", "noble": "3.12"}.get(os_release().get("VERSION_CODENAME", ""), "3")
         missing += [f"python{version}", f"python{version}-venv", f"python{version}-dev"]
     else:
-        tag = subprocess.run([python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"], capture_output=True, text=True).stdout.strip()
+        tag = subprocess.run(
+            [python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"], capture_output=True, text=True
+        ).stdout.strip()
         if not python_has(python, "import venv, ensurepip"):
             missing.append(f"python{tag}-venv")
-        if not python_has(python, "import os, sysconfig; open(os.path.join(sysconfig.get_path('include'), 'Python.h'))"):
+        if not python_has(
+            python, "import os, sysconfig; open(os.path.join(sysconfig.get_path('include'), 'Python.h'))"
+        ):
             missing.append(f"python{tag}-dev")
     if shutil.which("g++") is None:
         missing.append("g++")
@@ -88,7 +110,10 @@ def missing_packages(python: str | None) -> list[str]:
         missing.append("make")
     libraries = {"libegl1": "libEGL.so.1", "libegl-mesa0": "libEGL_mesa.so.0", "libgl1": "libGL.so.1"}
     missing += [package for package, library in libraries.items() if not has_library(library)]
-    if not any(glob.glob(f"/usr/lib/*/{pattern}") for pattern in ("dri/swrast_dri.so", "dri/kms_swrast_dri.so", "libgallium*.so")):
+    if not any(
+        glob.glob(f"/usr/lib/*/{pattern}")
+        for pattern in ("dri/swrast_dri.so", "dri/kms_swrast_dri.so", "libgallium*.so")
+    ):
         missing.append("libgl1-mesa-dri")
     return missing
 
@@ -110,13 +135,17 @@ def check_system() -> str:
     install = "apt-get install -y --no-install-recommends " + " ".join(missing)
     debian = {"debian", "ubuntu"} & {os_release().get("ID", ""), *os_release().get("ID_LIKE", "").split()}
     if not debian or shutil.which("apt-get") is None:
-        raise SetupError(f"this system lacks what Debian calls {', '.join(missing)}; install these and run the command again")
+        raise SetupError(
+            f"this system lacks what Debian calls {', '.join(missing)}; install these and run the command again"
+        )
     if os.geteuid() == 0:
         prefix = []
     elif shutil.which("sudo") and subprocess.run(["sudo", "-n", "true"], capture_output=True).returncode == 0:
         prefix = ["sudo", "-n"]
     else:
-        raise SetupError(f"the system lacks {', '.join(missing)}. Type this, then run the command again:\n\n    sudo {install}\n")
+        raise SetupError(
+            f"the system lacks {', '.join(missing)}. Type this, then run the command again:\n\n    sudo {install}\n"
+        )
     print(f"The system lacks {', '.join(missing)}; installing with: {' '.join([*prefix, install])}", flush=True)
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     update = subprocess.run([*prefix, "apt-get", "update", "-qq"], env=environment)
@@ -125,7 +154,9 @@ def check_system() -> str:
     python = find_python()
     still = missing_packages(python)
     if still:
-        raise SetupError(f"after the installation {', '.join(still)} is still missing; Python 3.11 or 3.12 is needed (found: {python})")
+        raise SetupError(
+            f"after the installation {', '.join(still)} is still missing; Python 3.11 or 3.12 is needed (found: {python})"
+        )
     return python
 
 
@@ -138,7 +169,9 @@ def run(command: list[str], what: str, show=None) -> None:
     with LOG.open("a") as log:
         log.write(f"\n$ {' '.join(command)}\n")
         log.flush()
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=clean_environment(), cwd=ROOT)
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=clean_environment(), cwd=ROOT
+        )
         last, tail = 0.0, []
         for line in process.stdout:
             log.write(line)
@@ -163,8 +196,22 @@ def pip_note(line: str) -> str | None:
 
 
 def install_packages(python: str) -> None:
-    pip = [python, "-m", "pip", "install", "--progress-bar", "off", "--disable-pip-version-check", "-c", "tools/constraints.txt"]
-    torch = next(line.strip() for line in (ROOT / "tools/requirements.txt").read_text().splitlines() if line.startswith("torch=="))
+    pip = [
+        python,
+        "-m",
+        "pip",
+        "install",
+        "--progress-bar",
+        "off",
+        "--disable-pip-version-check",
+        "-c",
+        "tools/constraints.txt",
+    ]
+    torch = next(
+        line.strip()
+        for line in (ROOT / "tools/requirements.txt").read_text().splitlines()
+        if line.startswith("torch==")
+    )
     run([*pip, torch], "installing torch", pip_note)
     run([*pip, "-r", "tools/requirements.txt"], "installing the packages", pip_note)
 
@@ -172,7 +219,9 @@ def install_packages(python: str) -> None:
 def patch_wheels(python: str) -> None:
     """The CMake files in the ROS wheels name the Python of the machine that built them: put this one's paths there."""
     ask = "import sysconfig; print(sysconfig.get_path('include')); print(sysconfig.get_path('purelib'))"
-    include, site = subprocess.run([python, "-c", ask], capture_output=True, text=True, env=clean_environment(), check=True).stdout.split("\n")[:2]
+    include, site = subprocess.run(
+        [python, "-c", ask], capture_output=True, text=True, env=clean_environment(), check=True
+    ).stdout.split("\n")[:2]
     for path in (VENV / "share").rglob("*.cmake"):
         text = path.read_text()
         new = re.sub(r"/opt/python/cp3\d+-cp3\d+/include/python3\.\d+", include, text)
@@ -184,12 +233,37 @@ def patch_wheels(python: str) -> None:
 def build_interfaces(name: str, source: Path, python: str) -> None:
     cmake, build = str(VENV / "bin/cmake"), VENV / "build" / name
     shutil.rmtree(build, ignore_errors=True)
-    environment = [f"{k}={v}" for k, v in {"AMENT_PREFIX_PATH": VENV, "PATH": f"{VENV}/bin:{os.environ['PATH']}"}.items()]
-    options = [f"-DCMAKE_PREFIX_PATH={VENV}", f"-DCMAKE_INSTALL_PREFIX={VENV}", f"-DPython3_EXECUTABLE={python}", "-DBUILD_TESTING=OFF", "-DUMA_INTERFACES_ONLY=ON"]
-    run(["env", *environment, cmake, "-S", str(source), "-B", str(build), "-Wno-dev", "--no-warn-unused-cli", *options], f"configuring {name}")
-    run(["env", *environment, cmake, "--build", str(build), "--target", "install", "--parallel", str(os.cpu_count() or 2)], f"building {name}")
+    environment = [
+        f"{k}={v}" for k, v in {"AMENT_PREFIX_PATH": VENV, "PATH": f"{VENV}/bin:{os.environ['PATH']}"}.items()
+    ]
+    options = [
+        f"-DCMAKE_PREFIX_PATH={VENV}",
+        f"-DCMAKE_INSTALL_PREFIX={VENV}",
+        f"-DPython3_EXECUTABLE={python}",
+        "-DBUILD_TESTING=OFF",
+        "-DUMA_INTERFACES_ONLY=ON",
+    ]
+    run(
+        ["env", *environment, cmake, "-S", str(source), "-B", str(build), "-Wno-dev", "--no-warn-unused-cli", *options],
+        f"configuring {name}",
+    )
+    run(
+        [
+            "env",
+            *environment,
+            cmake,
+            "--build",
+            str(build),
+            "--target",
+            "install",
+            "--parallel",
+            str(os.cpu_count() or 2),
+        ],
+        f"building {name}",
+    )
     if name == "uma_ros":
-        # Without it, the folder with the generated messages is a mere portion of the package whose __init__.py is in the source tree.
+        # Without it, the folder with the generated messages is a mere portion of the package whose __init__.py is in
+        # the source tree.
         for path in VENV.glob("lib/python3*/site-packages/uma_ros/__init__.py"):
             path.unlink()
 
@@ -197,7 +271,8 @@ def build_interfaces(name: str, source: Path, python: str) -> None:
 def install_tree(python: str) -> None:
     """Make the source tree importable and put the command ``uma`` into .venv/bin.
 
-    By hand, not by ``pip install -e``: pip takes the generated uma_ros.msg for an older version of the same thing, and its
+    By hand, not by ``pip install -e``: pip takes the generated uma_ros.msg for an older version of the same thing, and
+    its
     import hook comes after the folder that holds those messages.
     """
     site = next(VENV.glob("lib/python3*/site-packages"))
@@ -219,7 +294,11 @@ def main() -> None:
     began = time.monotonic()
     tools, here = ROOT / "tools", Path(__file__)
     packages = digest(here, tools / "requirements.txt", tools / "constraints.txt")
-    interfaces = {"tf2_msgs": [INTERFACES["tf2_msgs"]], "control_msgs": [INTERFACES["control_msgs"]], "uma_ros": [ROOT / "msg", ROOT / "srv", ROOT / "CMakeLists.txt"]}
+    interfaces = {
+        "tf2_msgs": [INTERFACES["tf2_msgs"]],
+        "control_msgs": [INTERFACES["control_msgs"]],
+        "uma_ros": [ROOT / "msg", ROOT / "srv", ROOT / "CMakeLists.txt"],
+    }
     wanted = {"packages": packages, **{name: digest(here, *paths) + packages for name, paths in interfaces.items()}}
     wanted["tree"] = digest(here)
     try:
@@ -236,9 +315,15 @@ def main() -> None:
     if not VENV.exists():
         print("Setting up in .venv: about 2 GB and 2 to 6 minutes; this happens once.", flush=True)
         subprocess.run([system_python, "-m", "venv", str(VENV)], check=True, env=clean_environment())
-    labels = {"packages": "packages from PyPI (torch, MuJoCo, ROS 2 Jazzy)", "tree": "the command uma, importing from this folder"}
+    labels = {
+        "packages": "packages from PyPI (torch, MuJoCo, ROS 2 Jazzy)",
+        "tree": "the command uma, importing from this folder",
+    }
     for number, name in enumerate(steps, 1):
-        print(f"[{number}/{len(steps)}] {labels.get(name, f'interfaces {name}')} ... ({time.monotonic() - began:.0f} s)", flush=True)
+        print(
+            f"[{number}/{len(steps)}] {labels.get(name, f'interfaces {name}')} ... ({time.monotonic() - began:.0f} s)",
+            flush=True,
+        )
         if name == "packages":
             install_packages(python)
             patch_wheels(python)

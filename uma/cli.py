@@ -1,4 +1,5 @@
-"""The command `uma`: a table of subcommands, each looked up only when it is called, so that none loads what another needs."""
+"""The command `uma`: a table of subcommands, each looked up only when it is called, so that none loads what another
+needs."""
 
 from __future__ import annotations
 
@@ -19,9 +20,15 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "adapt": ("uma_train.cli:adapt", "find the task tokens of a new task from a few demonstrations"),
     "eval": ("uma_train.cli:evaluate", "errors of every inference mode on held-out episodes"),
     "ablate": ("uma_train.cli:ablate", "train and judge the paper's ablations on equal data and steps"),
-    "mechanisms": ("uma_train.cli:mechanisms", "prove or refute each of the paper's mechanisms on a small synthetic world"),
+    "mechanisms": (
+        "uma_train.cli:mechanisms",
+        "prove or refute each of the paper's mechanisms on a small synthetic world",
+    ),
     "benchmark": ("uma_train.cli:benchmark", "judge a checkpoint in closed loop; with --ros, through the node graph"),
-    "sweep": ("uma_train.cli:sweep", "closed-loop success against delay, reference, depth noise, displaced camera and flow steps"),
+    "sweep": (
+        "uma_train.cli:sweep",
+        "closed-loop success against delay, reference, depth noise, displaced camera and flow steps",
+    ),
 }
 """name -> ('module:function', what it does). The function takes the remaining arguments and returns the exit code."""
 
@@ -49,7 +56,10 @@ def main(argv: list[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if error.name and error.name.split(".")[0] in ("uma", "uma_ros", "uma_sim", "uma_train"):
             raise
-        print(f"uma {name}: the Python package {error.name!r} is missing; `make setup` installs everything into .venv", file=sys.stderr)
+        print(
+            f"uma {name}: the Python package {error.name!r} is missing; `make setup` installs everything into .venv",
+            file=sys.stderr,
+        )
         return 1
     except ValueError as error:
         from uma.types import InputError

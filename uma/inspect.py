@@ -1,4 +1,5 @@
-"""`uma inspect WHAT`: finds out what a thing is and hands over to what can show it, looked up only then, so that no package loads another's."""
+"""`uma inspect WHAT`: finds out what a thing is and hands over to what can show it, looked up only then, so that no
+package loads another's."""
 
 from __future__ import annotations
 
@@ -10,7 +11,10 @@ from uma.types import InputError
 KINDS: dict[str, tuple[str, str]] = {
     "episode": ("uma_train.inspect:main", "a training episode (.npz), or a folder of them, packed or not"),
     "presets": ("uma.model.summary:main", "the word presets: how many parameters each has"),
-    "deployment": ("uma_ros.inspect:main", "a bag, a checkpoint, a calibration, a reference motion, or the word parameters"),
+    "deployment": (
+        "uma_ros.inspect:main",
+        "a bag, a checkpoint, a calibration, a reference motion, or the word parameters",
+    ),
 }
 """kind -> ('module:function', what it is). The function takes all arguments and returns the exit code."""
 

@@ -70,7 +70,9 @@ class CameraModel:
     def __post_init__(self) -> None:
         _require(self.width > 0 and self.height > 0, f"camera size {self.width}x{self.height}: both must be > 0")
         finite = np.isfinite([self.fx, self.fy, self.cx, self.cy]).all()
-        _require(bool(finite) and self.fx > 0 and self.fy > 0, f"camera fx={self.fx}, fy={self.fy}: must be finite and > 0")
+        _require(
+            bool(finite) and self.fx > 0 and self.fy > 0, f"camera fx={self.fx}, fy={self.fy}: must be finite and > 0"
+        )
 
     def scaled(self, width: int, height: int) -> CameraModel:
         """The same camera with its images resized to ``width`` x ``height`` pixels."""
@@ -102,8 +104,14 @@ class Observation:
 
     def __post_init__(self) -> None:
         shape = (self.camera.height, self.camera.width)
-        _require(self.rgb.shape == (*shape, 3) and self.rgb.dtype == np.uint8, f"rgb: {self.rgb.dtype} {self.rgb.shape}, must be uint8 {(*shape, 3)}")
-        _require(self.depth.shape == shape and self.depth.dtype == np.float32, f"depth: {self.depth.dtype} {self.depth.shape}, must be float32 {shape}")
+        _require(
+            self.rgb.shape == (*shape, 3) and self.rgb.dtype == np.uint8,
+            f"rgb: {self.rgb.dtype} {self.rgb.shape}, must be uint8 {(*shape, 3)}",
+        )
+        _require(
+            self.depth.shape == shape and self.depth.dtype == np.float32,
+            f"depth: {self.depth.dtype} {self.depth.shape}, must be float32 {shape}",
+        )
         check_pose(self.T_cam_ee, "T_cam_ee")
         _require(-0.05 <= self.gripper <= 1.05, f"gripper: {self.gripper}, must lie in [0, 1]")
         if self.T_base_cam is not None:
@@ -139,19 +147,34 @@ class ReferenceMotion:
         phase, valid = [], []
         for k, w in enumerate(points):
             name = f"keypoints[{k}]"
-            _require(w.ndim == 2 and w.shape[1] == 3, f"{name}.waypoints: shape {w.shape}, must be (T, 3); [[x, y, z]] pins a point")
+            _require(
+                w.ndim == 2 and w.shape[1] == 3,
+                f"{name}.waypoints: shape {w.shape}, must be (T, 3); [[x, y, z]] pins a point",
+            )
             T = len(w)
             _require(1 <= T <= self.MAX_WAYPOINTS, f"{name}.waypoints: {T} given, must be 1 to {self.MAX_WAYPOINTS}")
-            p = np.linspace(0.0, 1.0, T) if self.phase is None or len(self.phase[k]) == 0 else np.asarray(self.phase[k], dtype=np.float64)
-            v = np.ones(T, bool) if self.is_valid is None or len(self.is_valid[k]) == 0 else np.asarray(self.is_valid[k], dtype=bool)
+            p = (
+                np.linspace(0.0, 1.0, T)
+                if self.phase is None or len(self.phase[k]) == 0
+                else np.asarray(self.phase[k], dtype=np.float64)
+            )
+            v = (
+                np.ones(T, bool)
+                if self.is_valid is None or len(self.is_valid[k]) == 0
+                else np.asarray(self.is_valid[k], dtype=bool)
+            )
             _require(len(p) == T, f"{name}.phase: {len(p)} values for {T} waypoints, must be empty or {T}")
             _require(len(v) == T, f"{name}.is_valid: {len(v)} values for {T} waypoints, must be empty or {T}")
             _require(bool(v.any()), f"{name}.is_valid: no valid waypoint, at least 1 is needed")
-            # Messages are made for bad values alone: formatting every waypoint and phase took 85 % of drawing a training batch.
+            # Messages are made for bad values alone: formatting every waypoint and phase took 85 % of drawing a
+            # training batch.
             for i in np.flatnonzero(v & ~(np.abs(w) <= self.MAX_COORDINATE).all(1)):
                 point = f"{name}.waypoints[{i}]: {w[i]}"
                 _require(bool(np.isfinite(w[i]).all()), f"{point} is not finite")
-                _require(bool(np.abs(w[i]).max() <= self.MAX_COORDINATE), f"{point} is over {self.MAX_COORDINATE} m from the origin of {self.frame}")
+                _require(
+                    bool(np.abs(w[i]).max() <= self.MAX_COORDINATE),
+                    f"{point} is over {self.MAX_COORDINATE} m from the origin of {self.frame}",
+                )
             if not (p.min() >= 0.0 and p.max() <= 1.0):
                 raise InputError(f"{name}.phase: {p}, must lie in [0, 1]")
             if (p[1:] < p[:-1]).any():
@@ -196,13 +219,24 @@ class ActionChunk:
     def __post_init__(self) -> None:
         poses = np.asarray(self.poses, dtype=np.float64)
         gripper = np.asarray(self.gripper, dtype=np.float64)
-        _require(poses.ndim == 3 and poses.shape[1:] == (4, 4) and len(poses) >= 1, f"poses: shape {poses.shape}, must be (H, 4, 4) with H >= 1")
+        _require(
+            poses.ndim == 3 and poses.shape[1:] == (4, 4) and len(poses) >= 1,
+            f"poses: shape {poses.shape}, must be (H, 4, 4) with H >= 1",
+        )
         _require(gripper.shape == (len(poses),), f"gripper: {len(gripper)} values for {len(poses)} poses")
         for i, T in enumerate(poses):
             check_pose(T, f"poses[{i}]")
-        _require(bool(np.isfinite(gripper).all()) and gripper.min() >= 0.0 and gripper.max() <= 1.0, f"gripper: {gripper}, must lie in [0, 1]")
-        _require(bool(np.isfinite(self.rate_hz)) and 1.0 <= self.rate_hz <= 1000.0, f"rate_hz: {self.rate_hz}, must lie in [1, 1000]")
-        _require(0 <= self.num_committed <= len(poses), f"num_committed: {self.num_committed}, must be 0 to {len(poses)}")
+        _require(
+            bool(np.isfinite(gripper).all()) and gripper.min() >= 0.0 and gripper.max() <= 1.0,
+            f"gripper: {gripper}, must lie in [0, 1]",
+        )
+        _require(
+            bool(np.isfinite(self.rate_hz)) and 1.0 <= self.rate_hz <= 1000.0,
+            f"rate_hz: {self.rate_hz}, must lie in [1, 1000]",
+        )
+        _require(
+            0 <= self.num_committed <= len(poses), f"num_committed: {self.num_committed}, must be 0 to {len(poses)}"
+        )
         object.__setattr__(self, "poses", poses)
         object.__setattr__(self, "gripper", gripper)
 
@@ -232,7 +266,9 @@ class KeypointState:
         """Itself. Raises `InputError` if it is not of K keypoints, or a visible one is not finite."""
         positions, visible = np.asarray(self.positions, np.float64), np.asarray(self.is_visible, bool)
         if positions.shape != (K, 3) or visible.shape != (K,):
-            raise InputError(f"{name}: positions {positions.shape} and is_visible {visible.shape}, must be {(K, 3)} and {(K,)}")
+            raise InputError(
+                f"{name}: positions {positions.shape} and is_visible {visible.shape}, must be {(K, 3)} and {(K,)}"
+            )
         if not np.isfinite(positions[visible]).all():
             raise InputError(f"{name}.positions: a visible one is not finite")
         return KeypointState(positions, visible)

@@ -44,10 +44,12 @@ def type_name(kind: type) -> str:
 
 
 def read_bag(path: str | Path, topics: dict[str, type] | None = None) -> Iterator[tuple[str, int, Any]]:
-    """``(topic, time in ns, message)`` in the order of recording, for the topics in ``topics`` (name -> message class); without it, as bytes.
+    """``(topic, time in ns, message)`` in the order of recording, for the topics in ``topics`` (name -> message class);
+    without it, as bytes.
 
     Raises:
-        InputError: there is no such bag, it is damaged, or a topic has messages of another type. Names the bag, and the topic if it is about one.
+        InputError: there is no such bag, it is damaged, or a topic has messages of another type. Names the bag, and the
+        topic if it is about one.
     """
     from rosbags.rosbag2 import Reader
 
@@ -57,19 +59,27 @@ def read_bag(path: str | Path, topics: dict[str, type] | None = None) -> Iterato
             if topics is not None and c.msgtype != type_name(topics[c.topic]):
                 raise InputError(f"bag {path}: {c.topic}: {c.msgtype[:80]}, must be {type_name(topics[c.topic])}")
         for connection, t, data in reader.messages(connections=wanted) if wanted else ():
-            yield connection.topic, t, decode(bytes(data), topics[connection.topic], f"bag {path}: {connection.topic}") if topics else data
+            yield (
+                connection.topic,
+                t,
+                decode(bytes(data), topics[connection.topic], f"bag {path}: {connection.topic}") if topics else data,
+            )
 
 
 def decode(data: bytes, kind: type, what: str) -> Any:
-    """The message in a CDR buffer. Raises `InputError`, beginning with ``what``, for one that holds none of this kind."""
+    """The message in a CDR buffer. Raises `InputError`, beginning with ``what``, for one that holds none of this
+    kind."""
     try:
         return deserialize_message(data + (b"\0" * GREW.get(type_name(kind), 0)), kind)
     except Exception as error:  # the type support has kinds of its own
-        raise InputError(f"{what}: a message of {len(data)} bytes is no {type_name(kind)}: {str(error)[:120]}") from None
+        raise InputError(
+            f"{what}: a message of {len(data)} bytes is no {type_name(kind)}: {str(error)[:120]}"
+        ) from None
 
 
 def storage(path: str | Path) -> Path:
-    """What to read of a bag: its folder, or the one MCAP file in it where ``metadata.yaml`` was never written. Raises `InputError` if there is neither."""
+    """What to read of a bag: its folder, or the one MCAP file in it where ``metadata.yaml`` was never written. Raises
+    `InputError` if there is neither."""
     path = Path(path)
     if path.is_dir() and not (path / "metadata.yaml").exists():
         files = sorted(path.glob("*.mcap"))
@@ -88,19 +98,24 @@ def ends(file: Path) -> bool:
 
 
 def _checked(path: str | Path) -> Path:
-    """`storage`, after a look at every MCAP file in it: a record that says it is longer than its file would be given as much memory."""
+    """`storage`, after a look at every MCAP file in it: a record that says it is longer than its file would be given as
+    much memory."""
     found = storage(path)
     for file in sorted(found.glob("*.mcap")) if found.is_dir() else [found]:
         size, at = file.stat().st_size, 8
         with open(file, "rb") as f:
             if f.read(8) == MAGIC and not ends(file):
-                raise InputError(f"bag {path}: {file.name} is not closed: its recorder still runs, or was killed; `uma recover {path}` makes a bag of what is whole in it")
+                raise InputError(
+                    f"bag {path}: {file.name} is not closed: its recorder still runs, or was killed; `uma recover {path}` makes a bag of what is whole in it"
+                )
             while at + 9 <= size - 8:  # behind the last record stand eight bytes
                 f.seek(at)
                 kind, *length = f.read(9)
                 at += 9 + int.from_bytes(bytes(length), "little")
                 if at > size:
-                    raise InputError(f"bag {path}: {file.name}: a record of {int.from_bytes(bytes(length), 'little')} bytes in a file of {size}")
+                    raise InputError(
+                        f"bag {path}: {file.name}: a record of {int.from_bytes(bytes(length), 'little')} bytes in a file of {size}"
+                    )
                 unpacked = int.from_bytes(f.read(24)[16:24], "little") if kind == CHUNK else 0
                 if unpacked > MAX_CHUNK:
                     raise InputError(f"bag {path}: {file.name}: a chunk of {unpacked} bytes, limit {MAX_CHUNK}")
@@ -117,11 +132,16 @@ def bag_topics(path: str | Path) -> dict[str, tuple[str, int]]:
 
 @contextmanager
 def named(path: str | Path) -> Iterator[None]:
-    """Whatever a damaged file makes of the reader is an `InputError` that names the bag: struct.error, KeyError, zstd's own and many more."""
+    """Whatever a damaged file makes of the reader is an `InputError` that names the bag: struct.error, KeyError, zstd's
+    own and many more."""
     try:
         yield
     except InputError:
         raise
     except Exception as error:
-        words = str(error) if type(error).__name__ == "ReaderError" or isinstance(error, OSError) else f"damaged: {type(error).__name__}: {error}"
+        words = (
+            str(error)
+            if type(error).__name__ == "ReaderError" or isinstance(error, OSError)
+            else f"damaged: {type(error).__name__}: {error}"
+        )
         raise InputError(f"bag {path}: {words[:300]}") from None

@@ -37,7 +37,8 @@ class Row:
         sequence, stamp: of the recorded chunk.
         equal: every bit of poses and gripper is the same.
         position_m, rotation_rad, gripper: largest differences over its actions; NaN if it could not be made again.
-        executed_m: mean distance of its actions, up to the next chunk, to where the end effector really was when they were due.
+        executed_m: mean distance of its actions, up to the next chunk, to where the end effector really was when they
+            were due.
         missing: what the bag lacks to make it again; empty if nothing.
     """
 
@@ -55,7 +56,9 @@ def recorded_settings(episode: Episode, checkpoint: str = "") -> PolicySettings:
     """The policy's settings as the bag tells them; ``checkpoint`` replaces the recorded one."""
     said = episode.configuration.get("policy", {}).get("parameters", {})
     if not isinstance(said, dict):
-        raise InputError(f"the recorded configuration of the policy: parameters: {type(said).__name__}, must be a mapping")
+        raise InputError(
+            f"the recorded configuration of the policy: parameters: {type(said).__name__}, must be a mapping"
+        )
     known = flatten(PolicySettings())
     settings = replaced(PolicySettings(), {k: v for k, v in said.items() if k in known})
     return replaced(settings, {"checkpoint": checkpoint}) if checkpoint else settings
@@ -80,15 +83,22 @@ def recorded_prefix(recorded: ActionChunk, before: ActionChunk | None, observati
         return None
     prefix = committed(before, observation, d)
     if prefix is None or not np.allclose(prefix.poses, recorded.poses[:d], atol=1e-6):
-        raise InputError(f"num_committed: {d}, but these actions do not follow from the chunk before it in the bag: the one that they are from is missing")
+        raise InputError(
+            f"num_committed: {d}, but these actions do not follow from the chunk before it in the bag: the one that they are from is missing"
+        )
     return prefix
 
 
 def executed_error(episode: Episode, index: int, settings: PolicySettings) -> float:
-    """Mean distance in metres of a chunk's actions, up to the next chunk, to the measured end effector; NaN without robot states."""
+    """Mean distance in metres of a chunk's actions, up to the next chunk, to the measured end effector; NaN without
+    robot states."""
     _, chunk = episode.chunks[index]
     times, poses = episode.ee
-    end = episode.chunks[index + 1][1].stamp + 0.1 if index + 1 < len(episode.chunks) else chunk.stamp + settings.replan_steps / chunk.rate_hz
+    end = (
+        episode.chunks[index + 1][1].stamp + 0.1
+        if index + 1 < len(episode.chunks)
+        else chunk.stamp + settings.replan_steps / chunk.rate_hz
+    )
     T_base_cam = episode.frames.lookup(settings.base_frame, chunk.frame)
     tool = episode.frames.lookup(settings.robot_ee_frame, chunk.ee_frame)
     errors = [
@@ -99,7 +109,9 @@ def executed_error(episode: Episode, index: int, settings: PolicySettings) -> fl
     return float(np.mean(errors)) if errors else float("nan")
 
 
-def replay(bag: str | Path, checkpoint: str = "", load: Callable[[PolicySettings], tuple[Any, Any]] = load_policy) -> tuple[list[Row], Episode, Any]:
+def replay(
+    bag: str | Path, checkpoint: str = "", load: Callable[[PolicySettings], tuple[Any, Any]] = load_policy
+) -> tuple[list[Row], Episode, Any]:
     """Make every recorded chunk again.
 
     Raises:
@@ -112,9 +124,14 @@ def replay(bag: str | Path, checkpoint: str = "", load: Callable[[PolicySettings
     policy, _ = load(settings)
     buffer, rows, task = FrameBuffer(settings.robot_ee_frame, num_images=60, num_states=3000), [], None
     kinds = {
-        TOPICS.rgb: Image, TOPICS.depth: Image, TOPICS.camera_info: CameraInfo, TOPICS.robot_pose: PoseStamped, TOPICS.joint_states: JointState,
-        TOPICS.active_reference: ReferenceMotionMsg, TOPICS.action_chunk: ActionChunkMsg,
-    }  # fmt: skip
+        TOPICS.rgb: Image,
+        TOPICS.depth: Image,
+        TOPICS.camera_info: CameraInfo,
+        TOPICS.robot_pose: PoseStamped,
+        TOPICS.joint_states: JointState,
+        TOPICS.active_reference: ReferenceMotionMsg,
+        TOPICS.action_chunk: ActionChunkMsg,
+    }
 
     def observe(stamp_ns: int) -> Any:
         frame = buffer.at(stamp_ns)
@@ -132,14 +149,18 @@ def replay(bag: str | Path, checkpoint: str = "", load: Callable[[PolicySettings
             try:
                 given = from_echo(msg, settings.prompt)
                 if isinstance(given, FromReference):
-                    task = given.encode(policy, observe(nanoseconds(msg.header.stamp)), episode.frames.lookup, msg.header.stamp).task
+                    task = given.encode(
+                        policy, observe(nanoseconds(msg.header.stamp)), episode.frames.lookup, msg.header.stamp
+                    ).task
                 else:
                     task = given.task(policy)  # whose first image may have come before the recorder was there
             except InputError as error:
                 task = error
 
-    # A recorder may write an answer down before the image that it answers, or the first chunk of a task before the task: what the policy said waits
-    # until a second after the image that it speaks of, and comes in the order of the images, a task before the chunk of the same one.
+    # A recorder may write an answer down before the image that it answers, or the first chunk of a task before the
+    # task: what the policy said waits
+    # until a second after the image that it speaks of, and comes in the order of the images, a task before the chunk of
+    # the same one.
     waiting: list[tuple[int, bool, int, str, Any]] = []
     for number, (topic, t, msg) in enumerate(read_bag(bag, kinds)):
         work_off(t - 1_000_000_000)
@@ -158,7 +179,15 @@ def replay(bag: str | Path, checkpoint: str = "", load: Callable[[PolicySettings
     return rows, episode, policy
 
 
-def _again(msg: ActionChunkMsg, policy: Any, task: Any, observe: Callable[[int], Any], episode: Episode, index: int, settings: PolicySettings) -> Row:
+def _again(
+    msg: ActionChunkMsg,
+    policy: Any,
+    task: Any,
+    observe: Callable[[int], Any],
+    episode: Episode,
+    index: int,
+    settings: PolicySettings,
+) -> Row:
     recorded, stamp_ns = chunk_from(msg), nanoseconds(msg.header.stamp)
     executed = executed_error(episode, index, settings)
     try:
@@ -166,12 +195,16 @@ def _again(msg: ActionChunkMsg, policy: Any, task: Any, observe: Callable[[int],
             raise InputError(f"no task before it in the bag{f': {task}' if task else ''}")
         observation = observe(stamp_ns)
         before = episode.chunks[index - 1][1] if index else None
-        chunk = policy.predict(observation, task, sequence=recorded.sequence, prefix=recorded_prefix(recorded, before, observation)).chunk
+        chunk = policy.predict(
+            observation, task, sequence=recorded.sequence, prefix=recorded_prefix(recorded, before, observation)
+        ).chunk
     except InputError as error:
         nan = float("nan")
         return Row(recorded.sequence, recorded.stamp, False, nan, nan, nan, executed, str(error))
     # Through a message, as the recorded one went: quaternions and float32 grippers round in the same way.
-    return Row(recorded.sequence, recorded.stamp, *compare(recorded, chunk_from(chunk_to(chunk, msg.header.stamp))), executed)
+    return Row(
+        recorded.sequence, recorded.stamp, *compare(recorded, chunk_from(chunk_to(chunk, msg.header.stamp))), executed
+    )
 
 
 def show(rows: list[Row]) -> None:
@@ -180,11 +213,29 @@ def show(rows: list[Row]) -> None:
     from rich.table import Table
 
     table = Table(title="The policy again on this bag")
-    for name in ("chunk", "time (s)", "bit-equal", "position (mm)", "rotation (mrad)", "gripper", "action to executed (mm)"):
+    for name in (
+        "chunk",
+        "time (s)",
+        "bit-equal",
+        "position (mm)",
+        "rotation (mrad)",
+        "gripper",
+        "action to executed (mm)",
+    ):
         table.add_column(name, justify="right")
     for row in rows:
-        differences = [row.missing, "", ""] if row.missing else [f"{row.position_m * 1e3:.3g}", f"{row.rotation_rad * 1e3:.3g}", f"{row.gripper:.2g}"]
-        table.add_row(str(row.sequence), f"{row.stamp - rows[0].stamp:.2f}", "yes" if row.equal else "no", *differences, f"{row.executed_m * 1e3:.1f}")
+        differences = (
+            [row.missing, "", ""]
+            if row.missing
+            else [f"{row.position_m * 1e3:.3g}", f"{row.rotation_rad * 1e3:.3g}", f"{row.gripper:.2g}"]
+        )
+        table.add_row(
+            str(row.sequence),
+            f"{row.stamp - rows[0].stamp:.2f}",
+            "yes" if row.equal else "no",
+            *differences,
+            f"{row.executed_m * 1e3:.1f}",
+        )
     Console(width=None if sys.stdout.isatty() else 120).print(table)
 
 
@@ -202,7 +253,9 @@ def plot(rows: list[Row], path: Path) -> None:
     axes[0].set(title="made again against recorded, largest over a chunk", xlabel="time (s)", ylim=(0, None))
     axes[0].legend()
     axes[1].plot(t, [row.executed_m * 1e3 for row in rows], "o-", color="tab:green")
-    axes[1].set(title="recorded actions against the executed motion, mean", xlabel="time (s)", ylabel="mm", ylim=(0, None))
+    axes[1].set(
+        title="recorded actions against the executed motion, mean", xlabel="time (s)", ylabel="mm", ylim=(0, None)
+    )
     figure.tight_layout()
     figure.savefig(path, dpi=90)
     plt.close(figure)
@@ -210,7 +263,9 @@ def plot(rows: list[Row], path: Path) -> None:
 
 def main(argv: list[str], load: Callable[[PolicySettings], tuple[Any, Any]] = load_policy) -> int:
     """Exit code 0 when every chunk could be made again, 1 when one could not, 2 for a bad bag or checkpoint."""
-    parser = argparse.ArgumentParser(prog="uma replay", description="Run the policy again on a recorded bag and compare with what it did.")
+    parser = argparse.ArgumentParser(
+        prog="uma replay", description="Run the policy again on a recorded bag and compare with what it did."
+    )
     parser.add_argument("bag", help="folder of the bag")
     parser.add_argument("--checkpoint", default="", help="another checkpoint than the recorded one")
     parser.add_argument("--out", default="", help="folder for replay.png (default: beside the bag)")
@@ -218,7 +273,9 @@ def main(argv: list[str], load: Callable[[PolicySettings], tuple[Any, Any]] = lo
     rows, episode, policy = replay(args.bag, args.checkpoint, load)
     recorded = episode.configuration.get("policy", {}).get("checkpoint_id", "unknown")
     if recorded != policy.checkpoint_id:
-        print(f"The bag was made with checkpoint {recorded}, this is {policy.checkpoint_id}: differences are to be expected.")
+        print(
+            f"The bag was made with checkpoint {recorded}, this is {policy.checkpoint_id}: differences are to be expected."
+        )
     show(rows)
     out = Path(args.out) if args.out else Path(args.bag).resolve().parent
     out.mkdir(parents=True, exist_ok=True)
@@ -227,7 +284,12 @@ def main(argv: list[str], load: Callable[[PolicySettings], tuple[Any, Any]] = lo
     if made:
         worst = max(row.position_m for row in made)
         executed = np.nanmean([row.executed_m for row in rows])
-        print(f"{sum(row.equal for row in made)} of {len(rows)} chunks bit-equal, largest difference {worst * 1e3:.3g} mm; actions to executed {executed * 1e3:.1f} mm on average; {out / 'replay.png'}")
+        print(
+            f"{sum(row.equal for row in made)} of {len(rows)} chunks bit-equal, largest difference {worst * 1e3:.3g} mm; actions to executed {executed * 1e3:.1f} mm on average; {out / 'replay.png'}"
+        )
     if len(made) < len(rows):
-        print(f"{len(rows) - len(made)} chunks could not be made again: {next(row.missing for row in rows if row.missing)}", file=sys.stderr)
+        print(
+            f"{len(rows) - len(made)} chunks could not be made again: {next(row.missing for row in rows if row.missing)}",
+            file=sys.stderr,
+        )
     return 0 if len(made) == len(rows) else 1

@@ -18,7 +18,8 @@ RESERVE = 2 * 1024 * 1024
 
 @dataclass(frozen=True)
 class _Mark:
-    """How far the file is whole: its length, and what had been written until then; ``times``: the first and the last message's, ns."""
+    """How far the file is whole: its length, and what had been written until then; ``times``: the first and the last
+    message's, ns."""
 
     offset: int
     num_chunks: int
@@ -55,12 +56,15 @@ class BagWriter:
 
     @property
     def _storage(self) -> Any:
-        """What rosbags keeps of the file: ``bio``, the pending ``chunk``, the index of the ``chunks`` and ``channel_stats``."""
+        """What rosbags keeps of the file: ``bio``, the pending ``chunk``, the index of the ``chunks`` and
+        ``channel_stats``."""
         return self._writer.storage
 
     def add_topic(self, topic: str, kind: type, offered: QoSProfile) -> None:
         """Announce a topic and its type; before the first message on it."""
-        self._topics[topic] = self._writer.add_connection(topic, type_name(kind), typestore=typestore(), offered_qos_profiles=[_qos(offered)])
+        self._topics[topic] = self._writer.add_connection(
+            topic, type_name(kind), typestore=typestore(), offered_qos_profiles=[_qos(offered)]
+        )
 
     def write(self, topic: str, time_ns: int, data: bytes) -> bool:
         """Add a message; False if the disk takes no more: `trouble` says why, and the bag is closed."""
@@ -77,7 +81,12 @@ class BagWriter:
     def _mark(self) -> _Mark:
         """Now, after a chunk."""
         self._storage.bio.flush()
-        return _Mark(self._storage.bio.tell(), len(self._storage.chunks), dict(self._writer.counts), (self._writer.min_timestamp, self._writer.max_timestamp))
+        return _Mark(
+            self._storage.bio.tell(),
+            len(self._storage.chunks),
+            dict(self._writer.counts),
+            (self._writer.min_timestamp, self._writer.max_timestamp),
+        )
 
     def close(self) -> None:
         """Write the index and the metadata."""
@@ -118,7 +127,10 @@ class BagWriter:
         storage.chunk = _empty_chunk()
         for number in self._writer.counts:
             self._writer.counts[number] = storage.channel_stats[number] = mark.counts.get(number, 0)
-        self._writer.min_timestamp, self._writer.max_timestamp = storage.message_start_time, storage.message_end_time = mark.times
+        self._writer.min_timestamp, self._writer.max_timestamp = (
+            storage.message_start_time,
+            storage.message_end_time,
+        ) = mark.times
 
 
 def _empty_chunk() -> Any:
@@ -138,7 +150,9 @@ def _qos(profile: QoSProfile) -> Any:
         QosHistory.KEEP_LAST,
         profile.depth,
         QosReliability.RELIABLE if profile.reliability == ReliabilityPolicy.RELIABLE else QosReliability.BEST_EFFORT,
-        QosDurability.TRANSIENT_LOCAL if profile.durability == DurabilityPolicy.TRANSIENT_LOCAL else QosDurability.VOLATILE,
+        QosDurability.TRANSIENT_LOCAL
+        if profile.durability == DurabilityPolicy.TRANSIENT_LOCAL
+        else QosDurability.VOLATILE,
         never,
         never,
         QosLiveliness.AUTOMATIC,

@@ -15,7 +15,16 @@ from sensor_msgs.msg import CameraInfo, Image, JointState
 
 from uma.geometry import fr3
 from uma.geometry.se3 import from_quaternion, quaternion
-from uma.types import MAX_KEYPOINTS, ActionChunk, CameraModel, InputError, KeypointState, MotionPrediction, Observation, ReferenceMotion
+from uma.types import (
+    MAX_KEYPOINTS,
+    ActionChunk,
+    CameraModel,
+    InputError,
+    KeypointState,
+    MotionPrediction,
+    Observation,
+    ReferenceMotion,
+)
 from uma_ros.msg import ActionChunk as ActionChunkMsg
 from uma_ros.msg import Keypoints as KeypointsMsg
 from uma_ros.msg import KeypointTrajectory
@@ -25,8 +34,14 @@ from uma_ros.names import GRIPPER_CLOSED, GRIPPER_JOINT
 
 MAX_PIXELS = 4096
 MAX_ACTIONS = 256
-COLOURS = {"rgb8": (3, slice(0, 3)), "bgr8": (3, slice(None, None, -1)), "rgba8": (4, slice(0, 3)), "bgra8": (4, slice(2, None, -1))}
-"""Encoding -> bytes a pixel, and where red, green and blue are among them. Slices and no lists: those would copy twice."""
+COLOURS = {
+    "rgb8": (3, slice(0, 3)),
+    "bgr8": (3, slice(None, None, -1)),
+    "rgba8": (4, slice(0, 3)),
+    "bgra8": (4, slice(2, None, -1)),
+}
+"""Encoding -> bytes a pixel, and where red, green and blue are among them. Slices and no lists: those would copy
+twice."""
 DEPTHS = {"32FC1": np.dtype("<f4"), "16UC1": np.dtype("<u2"), "mono16": np.dtype("<u2")}
 
 
@@ -85,14 +100,17 @@ def _pixels(msg: Image, name: str, bytes_per_pixel: int) -> np.ndarray:
             raise InputError(f"{name}.{side}: {getattr(msg, side)}, must be 1 to {MAX_PIXELS}")
     row = msg.width * bytes_per_pixel
     if msg.step < row:
-        raise InputError(f"{name}.step: {msg.step} bytes, must be at least {row} for {msg.width} pixels of {msg.encoding}")
+        raise InputError(
+            f"{name}.step: {msg.step} bytes, must be at least {row} for {msg.width} pixels of {msg.encoding}"
+        )
     if len(msg.data) != msg.step * msg.height:
         raise InputError(f"{name}.data: {len(msg.data)} bytes, must be step x height = {msg.step * msg.height}")
     return np.frombuffer(msg.data, np.uint8).reshape(msg.height, msg.step)[:, :row]
 
 
 def rgb_from(msg: Image, name: str = "rgb") -> np.ndarray:
-    """``(H, W, 3)`` uint8. Of ``rgb8`` without padding a view of the message's data, which nobody may write to; else a copy."""
+    """``(H, W, 3)`` uint8. Of ``rgb8`` without padding a view of the message's data, which nobody may write to; else a
+    copy."""
     if msg.encoding not in COLOURS:
         raise InputError(f"{name}.encoding: {msg.encoding!r}, must be one of {', '.join(COLOURS)}")
     channels, order = COLOURS[msg.encoding]
@@ -114,7 +132,9 @@ def depth_from(msg: Image, name: str = "depth") -> np.ndarray:
         depth *= np.float32(1e-3)
         depth[raw == 0] = np.nan
         return depth
-    if raw.dtype == np.float32 and np.fmin.reduce(raw, axis=None) > 0 and np.fmax.reduce(raw, axis=None) < np.inf:  # both pass over NaN
+    if (
+        raw.dtype == np.float32 and np.fmin.reduce(raw, axis=None) > 0 and np.fmax.reduce(raw, axis=None) < np.inf
+    ):  # both pass over NaN
         return raw
     depth = raw.astype(np.float32)
     depth[~(np.isfinite(depth) & (depth > 0))] = np.nan
@@ -125,7 +145,14 @@ def image_to(image: np.ndarray, encoding: str, frame: str, stamp: Time) -> Image
     """An image message; the data go in as ``array.array``, which costs one copy and no loop over bytes."""
     image = np.ascontiguousarray(image)  # a slice's strides are not those of its bytes
     # With its checks on, a message keeps the array that it is given; without, it copies it.
-    msg = Image(height=image.shape[0], width=image.shape[1], encoding=encoding, is_bigendian=0, step=image.strides[0], check_fields=True)
+    msg = Image(
+        height=image.shape[0],
+        width=image.shape[1],
+        encoding=encoding,
+        is_bigendian=0,
+        step=image.strides[0],
+        check_fields=True,
+    )
     msg.header.frame_id, msg.header.stamp = frame, stamp
     data = array.array("B")
     data.frombytes(image.reshape(-1).view(np.uint8).data)
@@ -158,7 +185,9 @@ def camera_to(camera: CameraModel, stamp: Time) -> CameraInfo:
 
 def check_camera_matches(camera: CameraModel, image: Image, name: str) -> None:
     if (image.width, image.height) != (camera.width, camera.height):
-        raise InputError(f"{name}: {image.width}x{image.height} pixels, must be {camera.width}x{camera.height} as camera_info says")
+        raise InputError(
+            f"{name}: {image.width}x{image.height} pixels, must be {camera.width}x{camera.height} as camera_info says"
+        )
 
 
 def gripper_from(msg: JointState) -> float:
@@ -170,7 +199,9 @@ def gripper_from(msg: JointState) -> float:
         raise InputError(f"joint_states.position: no finite value for {GRIPPER_JOINT}")
     value = msg.position[i] / GRIPPER_CLOSED
     if not -0.1 <= value <= 1.1:
-        raise InputError(f"joint_states.position[{i}]: {msg.position[i]:.3f} rad for {GRIPPER_JOINT}, must lie in [0, {GRIPPER_CLOSED}]")
+        raise InputError(
+            f"joint_states.position[{i}]: {msg.position[i]:.3f} rad for {GRIPPER_JOINT}, must lie in [0, {GRIPPER_CLOSED}]"
+        )
     return min(max(value, 0.0), 1.0)
 
 
@@ -184,21 +215,31 @@ def arm_joints_from(msg: JointState) -> np.ndarray | None:
         raise InputError(f"joint_states.position: {len(msg.position)} values for {len(names)} names")
     q = np.array([msg.position[i] for i in index], np.float64)
     if not np.isfinite(q).all() or np.abs(q).max() > 2.0 * np.pi:
-        raise InputError(f"joint_states.position: {q.tolist()} rad for {fr3.JOINT_NAMES[0]} to {fr3.JOINT_NAMES[-1]}, must be finite and within a turn")
+        raise InputError(
+            f"joint_states.position: {q.tolist()} rad for {fr3.JOINT_NAMES[0]} to {fr3.JOINT_NAMES[-1]}, must be finite and within a turn"
+        )
     return q
 
 
 def observation_from(
-    rgb: Image, depth: Image, info: CameraInfo, T_cam_ee: np.ndarray, gripper: float, T_base_cam: np.ndarray | None = None
+    rgb: Image,
+    depth: Image,
+    info: CameraInfo,
+    T_cam_ee: np.ndarray,
+    gripper: float,
+    T_base_cam: np.ndarray | None = None,
 ) -> Observation:
     """One observation from messages of one instant. Live policy and replay both come through here."""
     camera = camera_from(info)
     check_camera_matches(camera, rgb, "rgb")
     check_camera_matches(camera, depth, "depth")
-    return Observation(rgb_from(rgb), depth_from(depth), camera, T_cam_ee, gripper, seconds(rgb.header.stamp), T_base_cam)
+    return Observation(
+        rgb_from(rgb), depth_from(depth), camera, T_cam_ee, gripper, seconds(rgb.header.stamp), T_base_cam
+    )
 
 
-# -- motions and actions ------------------------------------------------------------------------------------------------------
+# -- motions and actions
+# ------------------------------------------------------------------------------------------------------
 
 
 def _waypoints(points: list[Point], name: str, most: int) -> np.ndarray:
@@ -207,7 +248,9 @@ def _waypoints(points: list[Point], name: str, most: int) -> np.ndarray:
     return np.array([(p.x, p.y, p.z) for p in points], dtype=np.float64).reshape(-1, 3)
 
 
-def _trajectory(points: np.ndarray, phase: np.ndarray | None = None, valid: np.ndarray | None = None) -> KeypointTrajectory:
+def _trajectory(
+    points: np.ndarray, phase: np.ndarray | None = None, valid: np.ndarray | None = None
+) -> KeypointTrajectory:
     msg = KeypointTrajectory(waypoints=[Point(x=float(x), y=float(y), z=float(z)) for x, y, z in points])
     if phase is not None:
         msg.phase = [float(p) for p in phase]
@@ -222,7 +265,10 @@ def reference_from(msg: ReferenceMotionMsg) -> ReferenceMotion:
     if not 1 <= len(msg.keypoints) <= MAX_KEYPOINTS:
         raise InputError(f"keypoints: {len(msg.keypoints)} given, must be 1 to {MAX_KEYPOINTS}")
     return ReferenceMotion(
-        waypoints=tuple(_waypoints(k.waypoints, f"keypoints[{i}]", ReferenceMotion.MAX_WAYPOINTS) for i, k in enumerate(msg.keypoints)),
+        waypoints=tuple(
+            _waypoints(k.waypoints, f"keypoints[{i}]", ReferenceMotion.MAX_WAYPOINTS)
+            for i, k in enumerate(msg.keypoints)
+        ),
         phase=tuple(np.array(k.phase, dtype=np.float64) for k in msg.keypoints),
         is_valid=tuple(np.array(k.is_valid, dtype=bool) for k in msg.keypoints),
         frame=msg.header.frame_id,
@@ -251,14 +297,23 @@ def chunk_from(msg: ActionChunkMsg) -> ActionChunk:
         raise InputError(f"gripper: {len(msg.gripper)} values for {len(msg.poses)} poses")
     poses = np.stack([pose_from(p, f"poses[{i}]") for i, p in enumerate(msg.poses)])
     return ActionChunk(
-        poses, np.array(msg.gripper, dtype=np.float64), seconds(msg.header.stamp), msg.header.frame_id, msg.ee_frame, msg.rate_hz, msg.sequence, msg.num_committed,
+        poses,
+        np.array(msg.gripper, dtype=np.float64),
+        seconds(msg.header.stamp),
+        msg.header.frame_id,
+        msg.ee_frame,
+        msg.rate_hz,
+        msg.sequence,
+        msg.num_committed,
         msg.policy_frame,
     )
 
 
 def chunk_to(chunk: ActionChunk, stamp: Time | None = None) -> ActionChunkMsg:
     """``stamp``: the observation's own, where it is at hand; seconds as a float lose some nanoseconds."""
-    msg = ActionChunkMsg(sequence=chunk.sequence, rate_hz=chunk.rate_hz, num_committed=chunk.num_committed, ee_frame=chunk.ee_frame)
+    msg = ActionChunkMsg(
+        sequence=chunk.sequence, rate_hz=chunk.rate_hz, num_committed=chunk.num_committed, ee_frame=chunk.ee_frame
+    )
     msg.policy_frame = chunk.policy_frame
     msg.header.frame_id, msg.header.stamp = chunk.frame, stamp or stamp_from(chunk.stamp)
     msg.poses = [pose_to(T) for T in chunk.poses]
@@ -267,7 +322,9 @@ def chunk_to(chunk: ActionChunk, stamp: Time | None = None) -> ActionChunkMsg:
 
 
 def motion_to(motion: MotionPrediction, stamp: Time | None = None) -> MotionPredictionMsg:
-    msg = MotionPredictionMsg(sequence=motion.sequence, rate_hz=motion.rate_hz, reference_error_m=motion.reference_error_m)
+    msg = MotionPredictionMsg(
+        sequence=motion.sequence, rate_hz=motion.rate_hz, reference_error_m=motion.reference_error_m
+    )
     msg.header.frame_id, msg.header.stamp = motion.frame, stamp or stamp_from(motion.stamp)
     msg.keypoints = [_trajectory(motion.points[:, k]) for k in range(motion.points.shape[1])]
     return msg
@@ -290,10 +347,14 @@ def motion_from(msg: MotionPredictionMsg) -> MotionPrediction:
         raise InputError(f"keypoints: lengths {sorted(lengths)}, must be equal")
     if not (math.isfinite(msg.rate_hz) and 1.0 <= msg.rate_hz <= 1000.0):
         raise InputError(f"rate_hz: {msg.rate_hz}, must lie in [1, 1000]")
-    points = np.stack([_waypoints(k.waypoints, f"keypoints[{i}]", MAX_ACTIONS) for i, k in enumerate(msg.keypoints)], axis=1)
+    points = np.stack(
+        [_waypoints(k.waypoints, f"keypoints[{i}]", MAX_ACTIONS) for i, k in enumerate(msg.keypoints)], axis=1
+    )
     for k in range(points.shape[1]):
         if not np.isfinite(points[:, k]).all():
             raise InputError(f"keypoints[{k}].waypoints: a value is not finite")
         if np.abs(points[:, k]).max() > 10.0:
             raise InputError(f"keypoints[{k}].waypoints: {np.abs(points[:, k]).max():.3g} m, must be within 10 m")
-    return MotionPrediction(points, seconds(msg.header.stamp), msg.header.frame_id, msg.rate_hz, msg.sequence, msg.reference_error_m)
+    return MotionPrediction(
+        points, seconds(msg.header.stamp), msg.header.frame_id, msg.rate_hz, msg.sequence, msg.reference_error_m
+    )

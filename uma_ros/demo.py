@@ -56,8 +56,15 @@ class Watcher:
         listen(ReferenceMotion, topics.sim_reference, lambda m: setattr(self, "reference", m), LATCHED)
         listen(ReferenceMotion, topics.active_reference, lambda m: setattr(self, "active", m), LATCHED)
         listen(String, topics.sim_outcome, lambda m: setattr(self, "outcome", yaml.safe_load(m.data)), LATCHED)
-        listen(Clock, "/clock", lambda m: setattr(self, "_clock", seconds(m.clock)), 1)  # before the chunks: of two that wait, the first is taken first
-        listen(ActionChunk, topics.action_chunk_base, lambda m: self.chunk_age_ms.append(1e3 * (self._clock - seconds(m.header.stamp))), COMMAND)
+        listen(
+            Clock, "/clock", lambda m: setattr(self, "_clock", seconds(m.clock)), 1
+        )  # before the chunks: of two that wait, the first is taken first
+        listen(
+            ActionChunk,
+            topics.action_chunk_base,
+            lambda m: self.chunk_age_ms.append(1e3 * (self._clock - seconds(m.header.stamp))),
+            COMMAND,
+        )
         listen(PointCloud2, topics.sim_object, self._on_points, CAMERA_OUT)
         listen(TFMessage, "/tf_static", self.frames.add_message, LATCHED)
         self._task = self.node.create_publisher(ReferenceMotion, topics.reference_motion, TASK_IN)
@@ -89,7 +96,12 @@ class Watcher:
 
     def distance(self) -> float:
         """Mean distance in metres of the keypoints to their last waypoints; NaN before the task is known."""
-        if self.active is None or not self.active.keypoints or self.points is None or not self.frames.knows("fr3_link0", self.active.header.frame_id):
+        if (
+            self.active is None
+            or not self.active.keypoints
+            or self.points is None
+            or not self.frames.knows("fr3_link0", self.active.header.frame_id)
+        ):
             return float("nan")
         T = self.frames.lookup("fr3_link0", self.active.header.frame_id)
         waypoints = [apply(T, w) for w in reference_from(self.active).waypoints]
@@ -136,7 +148,16 @@ class StackError(RuntimeError):
     """The stack itself did not work; the message says what."""
 
 
-def drive(supervisor: Supervisor, watcher: Watcher, folder: Path, limit: float, show: Callable[[str], None], patience: float = 90.0, recorded: bool = True, linger: float = 0.0) -> tuple[float, dict]:
+def drive(
+    supervisor: Supervisor,
+    watcher: Watcher,
+    folder: Path,
+    limit: float,
+    show: Callable[[str], None],
+    patience: float = 90.0,
+    recorded: bool = True,
+    linger: float = 0.0,
+) -> tuple[float, dict]:
     """Wait for the graph, send the task, watch until it is done, and stop the robot, as an operator does.
 
     Args:
@@ -167,18 +188,38 @@ def drive(supervisor: Supervisor, watcher: Watcher, folder: Path, limit: float, 
         while not condition():
             spin(0.0)
             if dead := supervisor.dead():
-                raise StackError("; ".join(f"node {name} died with code {code}, see {supervisor.log_dir}/{name}.log" for name, code in dead.items()))
+                raise StackError(
+                    "; ".join(
+                        f"node {name} died with code {code}, see {supervisor.log_dir}/{name}.log"
+                        for name, code in dead.items()
+                    )
+                )
             if time.monotonic() > deadline:
                 reasons = "; ".join(f"{name}: {m.reason}" for name, m in watcher.status.items()) or "no node was heard"
                 raise StackError(f"{what} did not come within {seconds_:g} s ({reasons})")
 
     ready = (State.READY, State.RUNNING)
-    wait(lambda: {"policy", "controller"} <= set(watcher.status) and all(watcher.status[n].state in ready for n in ("policy", "controller")), patience, "READY")
+    wait(
+        lambda: (
+            {"policy", "controller"} <= set(watcher.status)
+            and all(watcher.status[n].state in ready for n in ("policy", "controller"))
+        ),
+        patience,
+        "READY",
+    )
     wait(lambda: watcher.reference is not None and watcher.task_is_heard(), 10.0, "the scene's reference")
     wait(lambda: watcher.points is not None, 10.0, "the simulated time")
     # The bag has to hold the first observation, or it cannot be replayed.
-    wait(lambda: not recorded or "recorder" in watcher.status and watcher.status["recorder"].state == State.RUNNING, 20.0, "the recorder")
-    save_reference(reference_from(watcher.reference), folder / "reference.yaml", "The task of this run, as it was sent to /uma/reference_motion.")
+    wait(
+        lambda: not recorded or "recorder" in watcher.status and watcher.status["recorder"].state == State.RUNNING,
+        20.0,
+        "the recorder",
+    )
+    save_reference(
+        reference_from(watcher.reference),
+        folder / "reference.yaml",
+        "The task of this run, as it was sent to /uma/reference_motion.",
+    )
     watcher.send_task()
     wait(lambda: watcher.active is not None or bool(watcher.refusal), 10.0, "an answer to the task")
     if watcher.active is None:
@@ -190,7 +231,12 @@ def drive(supervisor: Supervisor, watcher: Watcher, folder: Path, limit: float, 
     while watcher.time - began < limit:
         spin(began)
         if dead := supervisor.dead():
-            raise StackError("; ".join(f"node {name} died with code {code}, see {supervisor.log_dir}/{name}.log" for name, code in dead.items()))
+            raise StackError(
+                "; ".join(
+                    f"node {name} died with code {code}, see {supervisor.log_dir}/{name}.log"
+                    for name, code in dead.items()
+                )
+            )
         if time.monotonic() > deadline:
             raise StackError("simulated time stands still")
         over = watcher.outcome.get("verdict") in ("success", "wrong_goal")
@@ -211,19 +257,27 @@ def main(argv: list[str], command: Callable[[NodeSpec], list[str] | None] = lamb
     Args:
         command: replaces the command of a node, for tests.
     """
-    parser = argparse.ArgumentParser(prog="uma demo", description="One simulated task over ROS 2, headless; results in runs/<time>/.")
+    parser = argparse.ArgumentParser(
+        prog="uma demo", description="One simulated task over ROS 2, headless; results in runs/<time>/."
+    )
     parser.add_argument("--task", choices=sorted(TASKS), default="insertion", help="default insertion")
     parser.add_argument("--seed", type=int, default=0, help="of the scene (default 0)")
-    parser.add_argument("--limit", type=float, default=30.0, help="simulated seconds after which it counts as failed (default 30)")
+    parser.add_argument(
+        "--limit", type=float, default=30.0, help="simulated seconds after which it counts as failed (default 30)"
+    )
     parser.add_argument("--checkpoint", default="", help="folder of the checkpoint; default: as in the configuration")
     parser.add_argument("--config", default="config/insertion.yaml", help="YAML file with the parameters of all nodes")
     parser.add_argument("--out", default="", help="folder for the results; default runs/<time>")
     args = parser.parse_args(argv)
     folder = Path(args.out or Path("runs") / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")).resolve()
     bag = folder / "bag"
-    options = Options(seed=args.seed, checkpoint=args.checkpoint, config=str(find(args.config)), record=str(bag), run_dir=str(folder))
+    options = Options(
+        seed=args.seed, checkpoint=args.checkpoint, config=str(find(args.config)), record=str(bag), run_dir=str(folder)
+    )
     folder.mkdir(parents=True, exist_ok=False)
-    print(f"{args.task.capitalize()} in scene {args.seed}; everything that is left of it will be in {os.path.relpath(folder)}/")
+    print(
+        f"{args.task.capitalize()} in scene {args.seed}; everything that is left of it will be in {os.path.relpath(folder)}/"
+    )
     show, trouble, elapsed = _show(), "", 0.0
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     rclpy.init(signal_handler_options=rclpy.SignalHandlerOptions.NO)
@@ -261,23 +315,37 @@ def report(folder: Path, bag: Path, elapsed: float, limit: float, trouble: str) 
         summary |= motion_plot(episode, folder / "motion.png")
     except InputError as error:
         trouble = trouble or str(error)
-        summary = locals().get("summary") or {"outcome": {}, "chunks": 0, "latency_ms": {}, "rates": {}, "tracking": {}, "nodes": {}, "states": []}
+        summary = locals().get("summary") or {
+            "outcome": {},
+            "chunks": 0,
+            "latency_ms": {},
+            "rates": {},
+            "tracking": {},
+            "nodes": {},
+            "states": [],
+        }
     outcome = summary["outcome"] or {}
     verdict = outcome.get("verdict", "unknown")
     if verdict == "success":
         summary["result"], summary["why"] = "success", outcome["reason"]
     else:
-        why = {"in_progress": f"after {limit:g} s: {outcome.get('reason')}"}.get(verdict, outcome.get("reason", "it never came to it"))
+        why = {"in_progress": f"after {limit:g} s: {outcome.get('reason')}"}.get(
+            verdict, outcome.get("reason", "it never came to it")
+        )
         summary["result"], summary["why"] = "failure", why
     summary["stack"] = f"did not work: {trouble}" if trouble else "worked"
     summary["seconds"] = round(elapsed, 2)
     write_summary(summary, folder)
     latency = summary["latency_ms"].get("total", {})
-    print(f"{outcome.get('task', 'insertion').capitalize()}: {summary['result']} ({summary['why']}) after {elapsed:.1f} s")
+    print(
+        f"{outcome.get('task', 'insertion').capitalize()}: {summary['result']} ({summary['why']}) after {elapsed:.1f} s"
+    )
     print(f"Stack: {summary['stack']}")
     if latency:
         rates = summary["rates"]
-        print(f"Chunks: {summary['chunks']}, latency p50 {latency['p50']} ms, p95 {latency['p95']} ms; targets at {rates.get('targets_hz')} Hz of simulated time")
+        print(
+            f"Chunks: {summary['chunks']}, latency p50 {latency['p50']} ms, p95 {latency['p95']} ms; targets at {rates.get('targets_hz')} Hz of simulated time"
+        )
     for name in ("contact_sheet.png", "motion.png", "summary.md", "bag"):
         if (folder / name).exists():
             print(f"  {os.path.relpath(folder / name)}")

@@ -34,7 +34,8 @@ class Episode:
     Attributes:
         chunks: in the camera frame, with the nanoseconds of their observation's stamp.
         motions: sequence and stamp in ns -> predicted motion, camera frame.
-        references: reference motions in force, camera frame, with the stamp of their first observation in ns; an instruction or a prompt is none.
+        references: reference motions in force, camera frame, with the stamp of their first observation in ns; an
+            instruction or a prompt is none.
         ee: ``(N,)`` seconds and ``(N, 4, 4)`` measured poses of the robot-side frame in the base frame.
         targets: ``(N,)`` seconds at which targets were sent.
         objects: ``(N,)`` seconds and ``(N, 16, 3)`` true object points in the base frame (simulated station only).
@@ -63,10 +64,19 @@ class Episode:
 def read_episode(path: str | Path) -> Episode:
     """Read a bag of the recorder. Raises `InputError` if it is none."""
     kinds = {
-        TOPICS.action_chunk: ActionChunkMsg, TOPICS.predicted_motion: MotionPredictionMsg, TOPICS.active_reference: ReferenceMotionMsg, "/tf_static": TFMessage,
-        TOPICS.robot_pose: PoseStamped, TOPICS.target_pose: PoseStamped, TOPICS.sim_object: PointCloud2, TOPICS.sim_outcome: String,
-        TOPICS.status: PolicyStatus, TOPICS.configuration: String, "/diagnostics": DiagnosticArray, TOPICS.camera_info: CameraInfo,
-    }  # fmt: skip
+        TOPICS.action_chunk: ActionChunkMsg,
+        TOPICS.predicted_motion: MotionPredictionMsg,
+        TOPICS.active_reference: ReferenceMotionMsg,
+        "/tf_static": TFMessage,
+        TOPICS.robot_pose: PoseStamped,
+        TOPICS.target_pose: PoseStamped,
+        TOPICS.sim_object: PointCloud2,
+        TOPICS.sim_outcome: String,
+        TOPICS.status: PolicyStatus,
+        TOPICS.configuration: String,
+        "/diagnostics": DiagnosticArray,
+        TOPICS.camera_info: CameraInfo,
+    }
     episode, ee, targets, objects, last, seen = Episode(), [], [], [], {}, -1
     for topic, t, msg in read_bag(path, kinds):
         if topic == TOPICS.action_chunk:
@@ -90,7 +100,9 @@ def read_episode(path: str | Path) -> Episode:
             episode.configuration[str(said["node"])] = said
         elif topic == "/diagnostics":
             for status in msg.status:
-                episode.diagnostics[status.name.removeprefix("uma: ")] = {pair.key: pair.value for pair in status.values}
+                episode.diagnostics[status.name.removeprefix("uma: ")] = {
+                    pair.key: pair.value for pair in status.values
+                }
         elif topic == TOPICS.camera_info:
             episode.camera = episode.camera or camera_from(msg)
         elif topic == TOPICS.status:
@@ -104,7 +116,9 @@ def read_episode(path: str | Path) -> Episode:
     if ee:
         episode.ee = np.array([t for t, _ in ee]), np.stack([T for _, T in ee])
     if len({len(p) for _, p in objects}) > 1:
-        raise InputError(f"bag {path}: {TOPICS.sim_object}: clouds of {sorted({len(p) for _, p in objects})} points, must be of one size")
+        raise InputError(
+            f"bag {path}: {TOPICS.sim_object}: clouds of {sorted({len(p) for _, p in objects})} points, must be of one size"
+        )
     if objects:
         episode.objects = np.array([t for t, _ in objects]), np.stack([p for _, p in objects])
     episode.targets = np.array(targets)
@@ -128,7 +142,9 @@ def _mapping(text: str, what: str, key: str) -> dict[str, Any]:
 
 def read_images(path: str | Path, stamps_ns: set[int]) -> dict[int, Image]:
     """The colour images with these stamps."""
-    return {s: msg for _, _, msg in read_bag(path, {TOPICS.rgb: Image}) if (s := nanoseconds(msg.header.stamp)) in stamps_ns}
+    return {
+        s: msg for _, _, msg in read_bag(path, {TOPICS.rgb: Image}) if (s := nanoseconds(msg.header.stamp)) in stamps_ns
+    }
 
 
 def executed_keypoints(episode: Episode) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -137,14 +153,19 @@ def executed_keypoints(episode: Episode) -> tuple[np.ndarray, np.ndarray, np.nda
     Each keypoint is taken for the object point that is nearest to its first waypoint when the task was given.
 
     Returns:
-        ``(N,)`` seconds, ``(N, K, 3)`` executed positions and ``(K, T, 3)``-like list of the reference's waypoints, all in the base frame.
+        ``(N,)`` seconds, ``(N, K, 3)`` executed positions and ``(K, T, 3)``-like list of the reference's waypoints, all
+        in the base frame.
 
     Raises:
         InputError: the bag has no task or no true object points.
     """
     times, points = episode.objects
     if not episode.references or not len(times):
-        raise InputError("the bag holds no reference motion" if not episode.references else "the bag holds no true object points (they come from the simulated station only)")
+        raise InputError(
+            "the bag holds no reference motion"
+            if not episode.references
+            else "the bag holds no true object points (they come from the simulated station only)"
+        )
     stamp_ns, reference = episode.references[-1]
     T_base_cam = episode.frames.lookup("fr3_link0", reference.frame)
     base = reference.transformed(T_base_cam, "fr3_link0")

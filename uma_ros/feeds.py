@@ -1,4 +1,5 @@
-"""Where the camera node's images come from: a simulated camera's cable, a device, or another driver's topics. Each feed publishes all four topics."""
+"""Where the camera node's images come from: a simulated camera's cable, a device, or another driver's topics. Each feed
+publishes all four topics."""
 
 from __future__ import annotations
 
@@ -21,12 +22,25 @@ from uma_ros.names import CAMERA_OUT, SENSOR_IN, Topics
 from uma_ros.runtime import UmaNode
 
 PRESETS = {
-    "zed_v5": ("/{name}/zed_node/rgb/color/rect/image", "/{name}/zed_node/depth/depth_registered", "/{name}/zed_node/rgb/color/rect/camera_info"),
-    "zed_v4": ("/{name}/zed_node/rgb/image_rect_color", "/{name}/zed_node/depth/depth_registered", "/{name}/zed_node/rgb/camera_info"),
-    "realsense": ("/{name}/{name}/color/image_raw", "/{name}/{name}/aligned_depth_to_color/image_raw", "/{name}/{name}/color/camera_info"),
+    "zed_v5": (
+        "/{name}/zed_node/rgb/color/rect/image",
+        "/{name}/zed_node/depth/depth_registered",
+        "/{name}/zed_node/rgb/color/rect/camera_info",
+    ),
+    "zed_v4": (
+        "/{name}/zed_node/rgb/image_rect_color",
+        "/{name}/zed_node/depth/depth_registered",
+        "/{name}/zed_node/rgb/camera_info",
+    ),
+    "realsense": (
+        "/{name}/{name}/color/image_raw",
+        "/{name}/{name}/aligned_depth_to_color/image_raw",
+        "/{name}/{name}/color/camera_info",
+    ),
     "custom": ("", "", ""),
 }
-"""Driver -> its topics of colour, depth on the colour image's pixels, and intrinsics: zed-ros2-wrapper from 5.1, before 5.1, realsense2_camera with align_depth."""
+"""Driver -> its topics of colour, depth on the colour image's pixels, and intrinsics: zed-ros2-wrapper from 5.1, before
+5.1, realsense2_camera with align_depth."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +52,16 @@ class TopicSettings:
     rgb: str = setting("", "topic of the colour image, over the preset's")
     depth: str = setting("", "topic of the depth on the colour image's pixels, over the preset's")
     camera_info: str = setting("", "topic of the intrinsics of both, over the preset's")
-    pair_within: float = setting(0.005, "s; colour and depth this close are one frame; it takes the colour image's stamp", 0.0, 0.1)
+    pair_within: float = setting(
+        0.005, "s; colour and depth this close are one frame; it takes the colour image's stamp", 0.0, 0.1
+    )
 
     def resolved(self) -> tuple[str, str, str]:
         """Topics of colour, depth and intrinsics. Raises `InputError` for one that is empty."""
         given = {"rgb": self.rgb, "depth": self.depth, "camera_info": self.camera_info}
-        found = tuple(value or preset.format(name=self.name) for value, preset in zip(given.values(), PRESETS[self.preset]))
+        found = tuple(
+            value or preset.format(name=self.name) for value, preset in zip(given.values(), PRESETS[self.preset])
+        )
         for key, topic in zip(given, found):
             if not topic:
                 raise InputError(f"inputs.{key}: empty, must name a topic with the preset {self.preset!r}")
@@ -57,7 +75,10 @@ class Outlets:
         self._node = node
         t: Topics = node.settings.topics
         self.rgb, self.depth = node.speak(Image, t.rgb, CAMERA_OUT), node.speak(Image, t.depth, CAMERA_OUT)
-        self.rgb_info, self.depth_info = node.speak(CameraInfo, t.camera_info, CAMERA_OUT), node.speak(CameraInfo, t.depth_info, CAMERA_OUT)
+        self.rgb_info, self.depth_info = (
+            node.speak(CameraInfo, t.camera_info, CAMERA_OUT),
+            node.speak(CameraInfo, t.depth_info, CAMERA_OUT),
+        )
         self.frames = Cadence("frames", 1.0 / rate)
 
     @property
@@ -99,7 +120,10 @@ class SimFeed:
     def diagnose(self) -> tuple[dict[str, Any], str]:
         """Values for the diagnostics, and what is wrong."""
         waits = not self._outlets.frames.count
-        return {}, f"waiting for {self._cable}/rgb of the simulated station; on hardware, set another source" if waits else ""
+        return (
+            {},
+            f"waiting for {self._cable}/rgb of the simulated station; on hardware, set another source" if waits else "",
+        )
 
     def close(self) -> None: ...
 
@@ -122,17 +146,23 @@ class DeviceFeed:
             try:
                 frame = session.cycle(began)
             except Exception as error:  # also what a vendor's library throws: the thread must not end without a word
-                self._fatal = str(error) if isinstance(error, (DeviceError, InputError)) else f"{type(error).__name__}: {error}"
+                self._fatal = (
+                    str(error) if isinstance(error, (DeviceError, InputError)) else f"{type(error).__name__}: {error}"
+                )
                 self._node.get_logger().error(self._fatal)
                 return
             if session.said != said:
                 said = session.said
                 self._node.get_logger().info(said)
             if frame is not None:
-                stamp = self._node.get_clock().now().to_msg() if frame.stamp_ns is None else stamp_from_ns(frame.stamp_ns)
+                stamp = (
+                    self._node.get_clock().now().to_msg() if frame.stamp_ns is None else stamp_from_ns(frame.stamp_ns)
+                )
                 name = frame.camera.frame
                 self._outlets.publish(
-                    image_to(frame.image, frame.encoding, name, stamp), image_to(frame.depth, "32FC1", name, stamp), camera_to(frame.camera, stamp)
+                    image_to(frame.image, frame.encoding, name, stamp),
+                    image_to(frame.depth, "32FC1", name, stamp),
+                    camera_to(frame.camera, stamp),
                 )
             pause = session.source.period if session.is_open else 0.05
             self._ended.wait(max(pause - (time.monotonic() - began), 0.0))
@@ -167,9 +197,16 @@ class Pairing:
         self.counts: Counter[str] = Counter(good=0, unpaired=0)
 
     def add(self, kind: str, msg: Image) -> tuple[Image, Image] | None:
-        """Take in an image of ``kind`` rgb or depth; returns colour and depth if it completes a frame. Older ones that wait are given up."""
-        stamp, mine, other = nanoseconds(msg.header.stamp), self._waiting[kind], self._waiting["depth" if kind == "rgb" else "rgb"]
-        distance, partner = min(((abs(t - stamp), m) for t, m in other), key=lambda found: found[0], default=(self._within_ns + 1, None))
+        """Take in an image of ``kind`` rgb or depth; returns colour and depth if it completes a frame. Older ones that
+        wait are given up."""
+        stamp, mine, other = (
+            nanoseconds(msg.header.stamp),
+            self._waiting[kind],
+            self._waiting["depth" if kind == "rgb" else "rgb"],
+        )
+        distance, partner = min(
+            ((abs(t - stamp), m) for t, m in other), key=lambda found: found[0], default=(self._within_ns + 1, None)
+        )
         if distance > self._within_ns:
             self.counts["unpaired"] += len(mine) == mine.maxlen
             mine.append((stamp, msg))
@@ -193,7 +230,9 @@ class TopicFeed:
         own = {name: getattr(node.settings.topics, name) for name in ("rgb", "depth", "camera_info", "depth_info")}
         for name, topic in self._sources.items():
             if topic in own.values():
-                raise InputError(f"inputs.{name}: {topic} is where this node publishes; a driver that speaks there already needs no camera node")
+                raise InputError(
+                    f"inputs.{name}: {topic} is where this node publishes; a driver that speaks there already needs no camera node"
+                )
         node.listen(Image, self._sources["rgb"], lambda m: self._on_image("rgb", m), SENSOR_IN)
         node.listen(Image, self._sources["depth"], lambda m: self._on_image("depth", m), SENSOR_IN)
         node.listen(CameraInfo, self._sources["camera_info"], self._on_info, SENSOR_IN)

@@ -29,7 +29,9 @@ class StaticFrames:
         for i, t in enumerate(msg.transforms[: MAX_FRAMES + 1]):
             parent, child = t.header.frame_id, t.child_frame_id
             if not parent or not child or parent == child:
-                raise InputError(f"transforms[{i}]: from {parent[:80]!r} to {child[:80]!r}, must be between two named frames")
+                raise InputError(
+                    f"transforms[{i}]: from {parent[:80]!r} to {child[:80]!r}, must be between two named frames"
+                )
             checked.append((parent, child, pose_from(t.transform, f"transform {parent[:80]} -> {child[:80]}")))
         count = len(self._edges.keys() | {frame for parent, child, _ in checked for frame in (parent, child)})
         if count > MAX_FRAMES:

@@ -33,7 +33,9 @@ def ros_package(module: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] != name:
             raise
-        raise MissingPackage(f"the ROS package {name} is not installed: it comes with {origin}; install it, or source the workspace that has it") from None
+        raise MissingPackage(
+            f"the ROS package {name} is not installed: it comes with {origin}; install it, or source the workspace that has it"
+        ) from None
 
 
 def health_from(msg: Any) -> Health:
@@ -42,7 +44,9 @@ def health_from(msg: Any) -> Health:
         mode = Mode(msg.robot_mode)
     except ValueError:
         mode = Mode.OTHER
-    return Health(mode, float(msg.control_command_success_rate), _flags(msg.current_errors), _flags(msg.last_motion_errors))
+    return Health(
+        mode, float(msg.control_command_success_rate), _flags(msg.current_errors), _flags(msg.last_motion_errors)
+    )
 
 
 def _flags(errors: Any) -> tuple[str, ...]:
@@ -57,7 +61,9 @@ def flange_pose(msg: Any) -> np.ndarray:
     Raises:
         InputError: one of the two is no pose.
     """
-    T_base_ee, T_flange_ee = (pose_from(getattr(part, "pose", part), name) for part, name in ((msg.o_t_ee, "o_t_ee"), (msg.f_t_ee, "f_t_ee")))
+    T_base_ee, T_flange_ee = (
+        pose_from(getattr(part, "pose", part), name) for part, name in ((msg.o_t_ee, "o_t_ee"), (msg.f_t_ee, "f_t_ee"))
+    )
     return T_base_ee @ invert(T_flange_ee)
 
 
@@ -74,13 +80,21 @@ class FrankaSteps:
     """
 
     def __init__(
-        self, node: Any, manager: str, error_recovery: str, patience: float, group: Any = None, action_client: Callable[..., Any] = ActionClient
+        self,
+        node: Any,
+        manager: str,
+        error_recovery: str,
+        patience: float,
+        group: Any = None,
+        action_client: Callable[..., Any] = ActionClient,
     ) -> None:
         self._node, self._patience, self._group, self._recovery_name = node, patience, group, error_recovery
         srv = self._srv = ros_package("controller_manager_msgs.srv")
         self._list = node.create_client(srv.ListControllers, f"{manager}/list_controllers", callback_group=group)
         self._switch = node.create_client(srv.SwitchController, f"{manager}/switch_controller", callback_group=group)
-        self._hardware = node.create_client(srv.SetHardwareComponentState, f"{manager}/set_hardware_component_state", callback_group=group)
+        self._hardware = node.create_client(
+            srv.SetHardwareComponentState, f"{manager}/set_hardware_component_state", callback_group=group
+        )
         action = ros_package("franka_msgs.action")
         self._goal = action.ErrorRecovery.Goal
         self._recovery = action_client(node, action.ErrorRecovery, error_recovery, callback_group=group)
@@ -90,13 +104,17 @@ class FrankaSteps:
         return {c.name: c.state for c in reply.controller}
 
     async def switch(self, activate: Sequence[str], deactivate: Sequence[str]) -> None:
-        request = self._srv.SwitchController.Request(activate_controllers=list(activate), deactivate_controllers=list(deactivate))
+        request = self._srv.SwitchController.Request(
+            activate_controllers=list(activate), deactivate_controllers=list(deactivate)
+        )
         # What is deactivated may have gone down with the reflex already; what is activated must come up.
         request.strictness = STRICT if activate else BEST_EFFORT
         reply = await self._call(self._switch, request)
         if not reply.ok:
             said = getattr(reply, "message", "")  # from Jazzy on
-            raise DeviceError(f"{self._switch.srv_name}: refused to activate {list(activate)}, deactivate {list(deactivate)}{': ' + said if said else ''}")
+            raise DeviceError(
+                f"{self._switch.srv_name}: refused to activate {list(activate)}, deactivate {list(deactivate)}{': ' + said if said else ''}"
+            )
 
     async def recover_errors(self) -> None:
         if not self._recovery.server_is_ready():
@@ -106,7 +124,9 @@ class FrankaSteps:
             raise DeviceError(f"{self._recovery_name}: the goal was rejected")
         answer = await self._answer(handle.get_result_async(), self._recovery_name)
         if answer.status != SUCCEEDED:
-            raise DeviceError(f"{self._recovery_name}: ended with status {answer.status}; is the external activation device released?")
+            raise DeviceError(
+                f"{self._recovery_name}: ended with status {answer.status}; is the external activation device released?"
+            )
 
     async def activate_hardware(self, name: str) -> None:
         request = self._srv.SetHardwareComponentState.Request(name=name)

@@ -33,7 +33,8 @@ class Options:
         dry_run: everything but motion.
         managed: a manager node takes the others through their life cycle; else each configures and activates itself.
         rviz: also start rviz2.
-        drivers: on hardware, which of our own driver nodes to start, separated by commas: those of `DRIVERS`; the rest are the vendors'.
+        drivers: on hardware, which of our own driver nodes to start, separated by commas: those of `DRIVERS`; the rest
+            are the vendors'.
         seed: of the simulated scene.
         run_dir: folder for what nodes leave for each other (the simulated calibration).
     """
@@ -57,7 +58,9 @@ class Options:
             if name not in DRIVERS:
                 raise InputError(f"drivers: {name!r}, must be of {', '.join(DRIVERS)}")
         if self.driver_names() and self.station == "sim":
-            raise InputError(f"drivers: {self.drivers!r} with station sim, which is its own; they are for station hardware")
+            raise InputError(
+                f"drivers: {self.drivers!r} with station sim, which is its own; they are for station hardware"
+            )
 
     def driver_names(self) -> tuple[str, ...]:
         return tuple(name.strip() for name in self.drivers.split(",") if name.strip())
@@ -104,7 +107,8 @@ def _chosen(options: Options) -> dict[str, str]:
 
 
 def deployment(options: Options, task: str) -> tuple[NodeSpec, ...]:
-    """The graph that does a task: on the simulated station, whose scenes are those of ``task``, or on the robot beside the vendors' drivers."""
+    """The graph that does a task: on the simulated station, whose scenes are those of ``task``, or on the robot beside
+    the vendors' drivers."""
     sim = options.station == "sim"
     clock = {"use_sim_time": sim}
     calibration = str(Path(options.run_dir) / "calibration.yaml")
@@ -141,14 +145,27 @@ def folding(options: Options) -> tuple[NodeSpec, ...]:
     return deployment(options, "folding")
 
 
-REPLAY_NAMES = {name: f"/uma_replay/{name}" for name in ("action_chunk", "predicted_motion", "active_reference", "status", "markers", "configuration")}
+REPLAY_NAMES = {
+    name: f"/uma_replay/{name}"
+    for name in ("action_chunk", "predicted_motion", "active_reference", "status", "markers", "configuration")
+}
 """Where the policy of a replay speaks: the player says on the usual topics what was said when the bag was recorded."""
 
 
 def replay(options: Options) -> tuple[NodeSpec, ...]:
-    """The policy alone, for `ros2 bag play --clock`: the bag has the images, the robot's state, /tf_static and the task."""
+    """The policy alone, for `ros2 bag play --clock`: the bag has the images, the robot's state, /tf_static and the
+    task."""
     names = {f"topics__{name}": topic for name, topic in REPLAY_NAMES.items()}
-    return (_node("policy", use_sim_time=True, require_controller=False, recorded_task="/uma/active_reference", **names, **_chosen(options)),)
+    return (
+        _node(
+            "policy",
+            use_sim_time=True,
+            require_controller=False,
+            recorded_task="/uma/active_reference",
+            **names,
+            **_chosen(options),
+        ),
+    )
 
 
 TASKS = {"insertion": insertion, "sweeping": sweeping, "folding": folding}

@@ -1,6 +1,7 @@
 """The gripper's side of the controller: a binary command with hysteresis, sent as an action goal when it changes.
 
-Two actions of control_msgs are spoken: GripperCommand (ros2_control up to Jazzy) and ParallelGripperCommand (from Jazzy on, alone from Kilted on).
+Two actions of control_msgs are spoken: GripperCommand (ros2_control up to Jazzy) and ParallelGripperCommand (from Jazzy
+on, alone from Kilted on).
 Both carry the knuckle joint's angle; here alone it becomes our opening, 0 open to 1 closed, and back.
 """
 
@@ -21,7 +22,8 @@ from uma_ros.names import GRIPPER_CLOSED, GRIPPER_JOINT
 
 ACTIONS = ("GripperCommand", "ParallelGripperCommand")
 PATIENCE = 2.0
-"""s; a server that has not said for longer whether it takes a goal is not there: the arm must not lift what was never grasped."""
+"""s; a server that has not said for longer whether it takes a goal is not there: the arm must not lift what was never
+grasped."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,9 @@ def action_type(name: str) -> Any:
     """The action's class. Raises `InputError` if this control_msgs does not have it."""
     found = getattr(importlib.import_module("control_msgs.action"), name, None) if name in ACTIONS else None
     if found is None:
-        raise InputError(f"gripper action {name!r}: not in this installation of control_msgs; known are {', '.join(ACTIONS)}")
+        raise InputError(
+            f"gripper action {name!r}: not in this installation of control_msgs; known are {', '.join(ACTIONS)}"
+        )
     return found
 
 
@@ -70,8 +74,15 @@ def goal_from(name: str, goal: Any) -> Wish:
         angle, speed, force, field = goal.command.position, 0.0, goal.command.max_effort, "command.position"
     else:
         c = goal.command
-        if list(c.name) not in ([], [GRIPPER_JOINT]) or len(c.position) != 1 or len(c.velocity) > 1 or len(c.effort) > 1:
-            raise InputError(f"command: joints {str(list(c.name)[:3])[:200]}, {len(c.position)} positions, must be {GRIPPER_JOINT} alone")
+        if (
+            list(c.name) not in ([], [GRIPPER_JOINT])
+            or len(c.position) != 1
+            or len(c.velocity) > 1
+            or len(c.effort) > 1
+        ):
+            raise InputError(
+                f"command: joints {str(list(c.name)[:3])[:200]}, {len(c.position)} positions, must be {GRIPPER_JOINT} alone"
+            )
         angle, speed, force = c.position[0], *(list(v)[0] if len(v) else 0.0 for v in (c.velocity, c.effort))
         field = "command.position[0]"
     if not 0.0 <= angle <= GRIPPER_CLOSED:
@@ -123,9 +134,11 @@ class GripperClient:
         self._client.send_goal_async(goal_to(self._action, self._wish)).add_done_callback(self._on_answer)
 
     def overdue(self, now: float) -> str:
-        """What is wrong if the server has taken longer than `PATIENCE` to say whether it takes the last goal; empty if nothing.
+        """What is wrong if the server has taken longer than `PATIENCE` to say whether it takes the last goal; empty if
+        nothing.
 
-        The goal is sent again every so often: a server that was restarted knows nothing of it, and to one that was only slow it is the same goal.
+        The goal is sent again every so often: a server that was restarted knows nothing of it, and to one that was only
+        slow it is the same goal.
         """
         if self._asked is None or now - self._since <= PATIENCE:
             return ""

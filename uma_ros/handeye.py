@@ -1,7 +1,10 @@
-"""Where a camera stands, from pictures of a ChArUco board in the gripper: detection, hand-eye calibration, and how far to trust it.
+"""Where a camera stands, from pictures of a ChArUco board in the gripper: detection, hand-eye calibration, and how far
+to trust it.
 
-The camera is fixed and sees the board at poses ``T_base_flange`` of the arm. Unknown are ``T_base_cam`` and how the board sits in the
-gripper, ``T_flange_board``; for every picture T_base_flange T_flange_board = T_base_cam T_cam_board. OpenCV's closed form starts, then
+The camera is fixed and sees the board at poses ``T_base_flange`` of the arm. Unknown are ``T_base_cam`` and how the
+board sits in the
+gripper, ``T_flange_board``; for every picture T_base_flange T_flange_board = T_base_cam T_cam_board. OpenCV's closed
+form starts, then
 both are fitted to the corners' pixels. Pictures are rectified: there is no distortion.
 """
 
@@ -25,7 +28,9 @@ def opencv() -> ModuleType:
     """cv2. Raises `MissingPackage`, also for OpenCV 5, which has no hand-eye calibration."""
     cv2 = require("cv2", "perception")
     if not hasattr(cv2, "calibrateHandEye"):
-        raise MissingPackage(f"OpenCV {cv2.__version__} has no calibrateHandEye: pip install 'opencv-python-headless<5'")
+        raise MissingPackage(
+            f"OpenCV {cv2.__version__} has no calibrateHandEye: pip install 'opencv-python-headless<5'"
+        )
     return cv2
 
 
@@ -51,7 +56,9 @@ class BoardSettings:
         if not (3 <= self.columns <= 50 and 3 <= self.rows <= 50):
             raise InputError(f"board: {self.columns}x{self.rows} squares, must be 3 to 50 each")
         if not 0.0 < self.marker < self.square <= 0.5:
-            raise InputError(f"board: marker {self.marker} m, square {self.square} m: the marker must be smaller, the square at most 0.5 m")
+            raise InputError(
+                f"board: marker {self.marker} m, square {self.square} m: the marker must be smaller, the square at most 0.5 m"
+            )
 
     def make(self):
         """OpenCV's board."""
@@ -94,13 +101,16 @@ MIN_TURN = 0.35
 
 
 def find_board(rgb: np.ndarray, board, camera: CameraModel, T_base_flange: np.ndarray, name: str = "") -> View | None:
-    """The board in ``(H, W, 3)`` uint8; None if fewer than `MIN_CORNERS` corners are seen or they do not fit a plane."""
+    """The board in ``(H, W, 3)`` uint8; None if fewer than `MIN_CORNERS` corners are seen or they do not fit a
+    plane."""
     cv2 = opencv()
     detector = cv2.aruco.CharucoDetector(board)
     corners, ids, _, _ = detector.detectBoard(cv2.cvtColor(np.ascontiguousarray(rgb), cv2.COLOR_RGB2GRAY))
     if ids is None or len(ids) < MIN_CORNERS:
         return None
-    points, pixels = (np.asarray(a, dtype=np.float64).reshape(len(ids), -1) for a in board.matchImagePoints(corners, ids))
+    points, pixels = (
+        np.asarray(a, dtype=np.float64).reshape(len(ids), -1) for a in board.matchImagePoints(corners, ids)
+    )
     K = np.array([[camera.fx, 0, camera.cx], [0, camera.fy, camera.cy], [0, 0, 1]])
     found, rotation, translation = cv2.solvePnP(points, pixels, K, None, flags=cv2.SOLVEPNP_IPPE)
     if not found:
@@ -120,7 +130,8 @@ class HandEye:
         T_flange_board: ``(4, 4)`` how the board sat in the gripper.
         rms_px, max_px: distance of the corners from where they should be seen.
         view_px: the same for each picture, by name.
-        sigma_mm, sigma_deg: standard deviation of the camera's place and orientation, by leaving out each picture in turn: the arm's own error is in it.
+        sigma_mm, sigma_deg: standard deviation of the camera's place and orientation, by leaving out each picture in
+            turn: the arm's own error is in it.
     """
 
     T_base_cam: np.ndarray
@@ -132,7 +143,9 @@ class HandEye:
     sigma_deg: float
 
 
-def residuals(views: Sequence[View], camera: CameraModel, T_base_cam: np.ndarray, T_flange_board: np.ndarray) -> list[np.ndarray]:
+def residuals(
+    views: Sequence[View], camera: CameraModel, T_base_cam: np.ndarray, T_flange_board: np.ndarray
+) -> list[np.ndarray]:
     """``(N, 2)`` pixels of each view: where the corners should be seen, less where they are."""
     T_cam_base = invert(T_base_cam)
     return [project(apply(T_cam_base @ v.T_base_flange @ T_flange_board, v.corners), camera) - v.pixels for v in views]
@@ -148,7 +161,9 @@ def check_views(views: Sequence[View]) -> None:
     """Raises `InputError` if the pictures cannot tell where the camera is."""
     if len(views) < MIN_VIEWS:
         raise InputError(f"views: the board was found in {len(views)} pictures, at least {MIN_VIEWS} are needed")
-    turns = Rotation.from_matrix(np.stack([views[0].T_base_flange[:3, :3].T @ v.T_base_flange[:3, :3] for v in views[1:]])).as_rotvec()
+    turns = Rotation.from_matrix(
+        np.stack([views[0].T_base_flange[:3, :3].T @ v.T_base_flange[:3, :3] for v in views[1:]])
+    ).as_rotvec()
     spread = np.linalg.svd(turns, compute_uv=False) / np.sqrt(len(turns))
     if spread[1] < MIN_TURN / 2:
         raise InputError(
@@ -172,11 +187,22 @@ def calibrate(views: Sequence[View], camera: CameraModel) -> HandEye:
     """
     check_views(views)
     cv2 = opencv()
-    arm = [invert(v.T_base_flange) for v in views]  # the camera stands still and the arm carries the board: the arm's poses go in inverted
+    arm = [
+        invert(v.T_base_flange) for v in views
+    ]  # the camera stands still and the arm carries the board: the arm's poses go in inverted
     best, start = np.inf, None
-    for method in (cv2.CALIB_HAND_EYE_PARK, cv2.CALIB_HAND_EYE_TSAI, cv2.CALIB_HAND_EYE_DANIILIDIS, cv2.CALIB_HAND_EYE_HORAUD):
+    for method in (
+        cv2.CALIB_HAND_EYE_PARK,
+        cv2.CALIB_HAND_EYE_TSAI,
+        cv2.CALIB_HAND_EYE_DANIILIDIS,
+        cv2.CALIB_HAND_EYE_HORAUD,
+    ):
         R, p = cv2.calibrateHandEye(
-            [T[:3, :3] for T in arm], [T[:3, 3] for T in arm], [v.T_cam_board[:3, :3] for v in views], [v.T_cam_board[:3, 3] for v in views], method=method
+            [T[:3, :3] for T in arm],
+            [T[:3, 3] for T in arm],
+            [v.T_cam_board[:3, :3] for v in views],
+            [v.T_cam_board[:3, 3] for v in views],
+            method=method,
         )
         if not (np.isfinite(R).all() and np.isfinite(p).all()):
             continue
@@ -191,16 +217,24 @@ def calibrate(views: Sequence[View], camera: CameraModel) -> HandEye:
     X, Y = _unpack(x[:6]), _unpack(x[6:])
     errors = [np.linalg.norm(r, axis=1) for r in residuals(views, camera, X, Y)]
     flat = np.concatenate(errors)
-    others = np.stack([_pack(invert(X) @ _unpack(_fit([*views[:i], *views[i + 1 :]], camera, x)[:6])) for i in range(len(views))])
+    others = np.stack(
+        [_pack(invert(X) @ _unpack(_fit([*views[:i], *views[i + 1 :]], camera, x)[:6])) for i in range(len(views))]
+    )
     sigma = np.sqrt((len(views) - 1) / len(views) * ((others - others.mean(0)) ** 2).sum(0))
     return HandEye(
-        X, Y, float(np.sqrt((flat**2).mean())), float(flat.max()), {v.name: float(np.sqrt((e**2).mean())) for v, e in zip(views, errors)},
-        float(np.linalg.norm(sigma[:3]) * 1e3), float(np.degrees(np.linalg.norm(sigma[3:]))),
-    )  # fmt: skip
+        X,
+        Y,
+        float(np.sqrt((flat**2).mean())),
+        float(flat.max()),
+        {v.name: float(np.sqrt((e**2).mean())) for v, e in zip(views, errors)},
+        float(np.linalg.norm(sigma[:3]) * 1e3),
+        float(np.degrees(np.linalg.norm(sigma[3:]))),
+    )
 
 
 def _fit(views: Sequence[View], camera: CameraModel, start: np.ndarray) -> np.ndarray:
-    """``(12,)`` camera in the base and board in the flange, from ``start``; a few wrong corners or poses weigh little."""
+    """``(12,)`` camera in the base and board in the flange, from ``start``; a few wrong corners or poses weigh
+    little."""
 
     def cost(x: np.ndarray) -> np.ndarray:
         return np.nan_to_num(np.concatenate(residuals(views, camera, _unpack(x[:6]), _unpack(x[6:]))), nan=1e3).ravel()
@@ -209,12 +243,19 @@ def _fit(views: Sequence[View], camera: CameraModel, start: np.ndarray) -> np.nd
 
 
 def judge(views: Sequence[View], camera: CameraModel, T_base_cam: np.ndarray) -> float:
-    """Pixels (RMS) by which the corners are off if the camera stands at ``T_base_cam``; the board's place in the gripper is fitted."""
+    """Pixels (RMS) by which the corners are off if the camera stands at ``T_base_cam``; the board's place in the
+    gripper is fitted."""
     start = _pack(board_pose(views, T_base_cam))
-    fit = least_squares(lambda x: np.nan_to_num(np.concatenate(residuals(views, camera, T_base_cam, _unpack(x))), nan=1e3).ravel(), start, loss="soft_l1")
+    fit = least_squares(
+        lambda x: np.nan_to_num(np.concatenate(residuals(views, camera, T_base_cam, _unpack(x))), nan=1e3).ravel(),
+        start,
+        loss="soft_l1",
+    )
     return float(np.sqrt((np.concatenate(residuals(views, camera, T_base_cam, _unpack(fit.x))) ** 2).sum(1).mean()))
 
 
 def difference(T_a: np.ndarray, T_b: np.ndarray) -> tuple[float, float]:
     """mm and degrees between two poses."""
-    return float(np.linalg.norm(T_a[:3, 3] - T_b[:3, 3]) * 1e3), float(np.degrees(rotation_angle(T_a[:3, :3], T_b[:3, :3])))
+    return float(np.linalg.norm(T_a[:3, 3] - T_b[:3, 3]) * 1e3), float(
+        np.degrees(rotation_angle(T_a[:3, :3], T_b[:3, :3]))
+    )

@@ -17,7 +17,8 @@ from uma_ros.convert import COLOURS, DEPTHS, MAX_PIXELS, gripper_from, nanosecon
 from uma_ros.frames import StaticFrames
 
 MAX_PADDING = 4096
-"""Bytes that a row of pixels may be longer than twice its pixels; an image is kept for a while, so that what it carries beside them counts."""
+"""Bytes that a row of pixels may be longer than twice its pixels; an image is kept for a while, so that what it carries
+beside them counts."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,9 @@ class Frame:
         T_cam_base = frames.lookup(camera, base)
         T_robot_ee = frames.lookup(self.robot_frame, ee_frame)
         T_cam_ee = T_cam_base @ pose_from(self.pose.pose, "pose") @ T_robot_ee
-        return observation_from(self.rgb, self.depth, self.info, T_cam_ee, gripper_from(self.joints), invert(T_cam_base))
+        return observation_from(
+            self.rgb, self.depth, self.info, T_cam_ee, gripper_from(self.joints), invert(T_cam_base)
+        )
 
 
 class FrameBuffer:
@@ -60,7 +63,9 @@ class FrameBuffer:
         self.robot_frame = robot_frame
         self._images: dict[str, dict[int, Image]] = {"rgb": {}, "depth": {}}
         self._num_images = num_images
-        self._states: dict[str, deque[tuple[int, Any]]] = {name: deque(maxlen=num_states) for name in ("pose", "joints")}
+        self._states: dict[str, deque[tuple[int, Any]]] = {
+            name: deque(maxlen=num_states) for name in ("pose", "joints")
+        }
         self._info: CameraInfo | None = None
 
     def clear(self) -> None:
@@ -91,7 +96,8 @@ class FrameBuffer:
         return self._info
 
     def newest(self) -> Frame | None:
-        """The latest frame that is complete: both images are there and both robot states have gone past it, so that a replay
+        """The latest frame that is complete: both images are there and both robot states have gone past it, so that a
+        replay
         which knows every message puts the same frame together."""
         passed = min((history[-1][0] if history else -1) for history in self._states.values())
         for stamp in sorted(self._images["rgb"].keys() & self._images["depth"].keys(), reverse=True):
@@ -128,9 +134,13 @@ def check_image(msg: Image, kind: str) -> None:
     if max(msg.width, msg.height) > MAX_PIXELS:
         raise InputError(f"width x height: {msg.width}x{msg.height}, both must be at most {MAX_PIXELS}")
     if msg.step < msg.width * size:
-        raise InputError(f"step: {msg.step} bytes, must be at least {msg.width * size} for {msg.width} pixels of {msg.encoding}")
+        raise InputError(
+            f"step: {msg.step} bytes, must be at least {msg.width * size} for {msg.width} pixels of {msg.encoding}"
+        )
     if msg.step > 2 * msg.width * size + MAX_PADDING:
-        raise InputError(f"step: {msg.step} bytes, must be at most {2 * msg.width * size + MAX_PADDING} for {msg.width} pixels of {msg.encoding}")
+        raise InputError(
+            f"step: {msg.step} bytes, must be at most {2 * msg.width * size + MAX_PADDING} for {msg.width} pixels of {msg.encoding}"
+        )
     if len(msg.data) != msg.step * msg.height:
         raise InputError(f"data: {len(msg.data)} bytes, must be step x height = {msg.step * msg.height}")
     if not msg.header.frame_id:

@@ -43,7 +43,10 @@ def calibration(path: Path) -> str:
 
     found = load_calibration(path)
     lines = [f"{found.camera_frame} in {found.base_frame} ({found.convention}), dated {found.date or 'unknown'}"]
-    for name, T in (("camera", found.T_base_cam), *((f"{frame} in {parent}", T) for (parent, frame), T in found.tools.items())):
+    for name, T in (
+        ("camera", found.T_base_cam),
+        *((f"{frame} in {parent}", T) for (parent, frame), T in found.tools.items()),
+    ):
         lines.append(f"  {name}: xyz {T[:3, 3].round(4).tolist()} m, quaternion xyzw {quaternion(T).round(5).tolist()}")
     return "\n".join(lines)
 
@@ -53,7 +56,12 @@ def reference(path: Path) -> str:
 
     found = load_reference(path)
     lines = [f"{found.object_label or 'no label'}: {len(found.waypoints)} keypoints in {found.frame}"]
-    return "\n".join([*lines, *(f"  {k}: " + " -> ".join(str(p.round(3).tolist()) for p in w) for k, w in enumerate(found.waypoints))])
+    return "\n".join(
+        [
+            *lines,
+            *(f"  {k}: " + " -> ".join(str(p.round(3).tolist()) for p in w) for k, w in enumerate(found.waypoints)),
+        ]
+    )
 
 
 def show(what: str) -> str:

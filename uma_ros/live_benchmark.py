@@ -25,17 +25,30 @@ from uma_ros.resources import find
 from uma_ros.supervisor import Supervisor
 
 ACTIONS = {"insertion": 220, "sweeping": 260, "folding": 220}
-"""What each task leaves a demonstration, and so the library's benchmark the policy. Only the station's node knows the simulator; a test holds the two against each other."""
+"""What each task leaves a demonstration, and so the library's benchmark the policy. Only the station's node knows the
+simulator; a test holds the two against each other."""
 
 
 def graph(options: Options, task: str, real_time_factor: float) -> tuple[NodeSpec, ...]:
-    """The task's nodes; the simulated clock goes at most ``real_time_factor`` times as fast as the wall's: what takes the wall's time takes less of it."""
+    """The task's nodes; the simulated clock goes at most ``real_time_factor`` times as fast as the wall's: what takes
+    the wall's time takes less of it."""
     pace = {"real_time_factor": real_time_factor}
-    return tuple(replace(spec, parameters={**spec.parameters, **pace}) if spec.name == "station" else spec for spec in TASKS[task](options))
+    return tuple(
+        replace(spec, parameters={**spec.parameters, **pace}) if spec.name == "station" else spec
+        for spec in TASKS[task](options)
+    )
 
 
-def episode(nodes: tuple[NodeSpec, ...], options: Options, limit: float, linger: float, folder: Path, command: Callable[[NodeSpec], list[str] | None]) -> dict:
-    """One scene on a graph of its own: verdict, reason, simulated seconds, latency of every chunk; verdict ``stack`` if a node did not work."""
+def episode(
+    nodes: tuple[NodeSpec, ...],
+    options: Options,
+    limit: float,
+    linger: float,
+    folder: Path,
+    command: Callable[[NodeSpec], list[str] | None],
+) -> dict:
+    """One scene on a graph of its own: verdict, reason, simulated seconds, latency of every chunk; verdict ``stack`` if
+    a node did not work."""
     rclpy.init(signal_handler_options=rclpy.SignalHandlerOptions.NO)
     supervisor, watcher = Supervisor(folder / "log"), Watcher()
     elapsed = float("nan")
@@ -51,7 +64,13 @@ def episode(nodes: tuple[NodeSpec, ...], options: Options, limit: float, linger:
         watcher.node.destroy_node()
         rclpy.try_shutdown()
     latency = {"chunk_ms": list(watcher.latency_ms.values()), "chunk_age_ms": watcher.chunk_age_ms}
-    return {"seed": options.seed, "verdict": verdict, "reason": reason, "seconds": elapsed, **{k: [round(x, 1) for x in v] for k, v in latency.items()}}
+    return {
+        "seed": options.seed,
+        "verdict": verdict,
+        "reason": reason,
+        "seconds": elapsed,
+        **{k: [round(x, 1) for x in v] for k, v in latency.items()},
+    }
 
 
 def main(argv: list[str], command: Callable[[NodeSpec], list[str] | None] = lambda spec: None) -> int:
@@ -60,17 +79,32 @@ def main(argv: list[str], command: Callable[[NodeSpec], list[str] | None] = lamb
     Args:
         command: replaces the command of a node, for tests.
     """
-    parser = argparse.ArgumentParser(prog="uma benchmark --ros", description="Closed-loop success through the node graph; resumes in the same folder.")
+    parser = argparse.ArgumentParser(
+        prog="uma benchmark --ros",
+        description="Closed-loop success through the node graph; resumes in the same folder.",
+    )
     parser.add_argument("--task", choices=sorted(TASKS), default="insertion")
     parser.add_argument("--checkpoint", default="", help="folder of the checkpoint; default: as in the configuration")
     parser.add_argument("--episodes", type=int, default=20, help="scenes (default 20); each takes about half a minute")
-    parser.add_argument("--first-seed", type=int, default=1_000_000, help="of the scenes (default 1000000; training stays below)")
-    parser.add_argument("--limit", type=float, help=f"simulated seconds for each (default: as in the library, {', '.join(f'{n} actions of {task}' for task, n in ACTIONS.items())})")
     parser.add_argument(
-        "--real-time-factor", type=float, default=1.0, help="simulated seconds a second, at most (default 1); with 0.4 a chunk has 2.5 times as long"
+        "--first-seed", type=int, default=1_000_000, help="of the scenes (default 1000000; training stays below)"
     )
     parser.add_argument(
-        "--linger", type=int, default=0, help="actions for which the policy goes on after a success, which must still be one then (default 0: the first one ends it)"
+        "--limit",
+        type=float,
+        help=f"simulated seconds for each (default: as in the library, {', '.join(f'{n} actions of {task}' for task, n in ACTIONS.items())})",
+    )
+    parser.add_argument(
+        "--real-time-factor",
+        type=float,
+        default=1.0,
+        help="simulated seconds a second, at most (default 1); with 0.4 a chunk has 2.5 times as long",
+    )
+    parser.add_argument(
+        "--linger",
+        type=int,
+        default=0,
+        help="actions for which the policy goes on after a success, which must still be one then (default 0: the first one ends it)",
     )
     parser.add_argument("--config", default="config/insertion.yaml", help="YAML file with the parameters of all nodes")
     parser.add_argument("--out", default="runs/benchmark_ros", help="folder of the results")
@@ -83,8 +117,12 @@ def main(argv: list[str], command: Callable[[NodeSpec], list[str] | None] = lamb
     out = Path(args.out).resolve()
     out.mkdir(parents=True, exist_ok=True)
     asked, stored = {k: v for k, v in vars(args).items() if k not in ("out", "episodes")}, out / "config.json"
-    # What a run of before there was an argument does not name, it had at its default. One of before --linger is not gone on with: it was judged otherwise, from another reference.
-    if stored.exists() and {**{k: parser.get_default(k) for k in asked}, "linger": None, **json.loads(stored.read_text())} != asked:
+    # What a run of before there was an argument does not name, it had at its default. One of before --linger is not
+    # gone on with: it was judged otherwise, from another reference.
+    if (
+        stored.exists()
+        and {**{k: parser.get_default(k) for k in asked}, "linger": None, **json.loads(stored.read_text())} != asked
+    ):
         raise InputError(f"{out} holds a run with other arguments; give another --out")
     stored.write_text(json.dumps(asked, indent=2))
     log = out / "episodes.jsonl"
@@ -100,16 +138,32 @@ def main(argv: list[str], command: Callable[[NodeSpec], list[str] | None] = lamb
             shutil.rmtree(folder, ignore_errors=True)  # of a run that was cut off
             folder.mkdir()
             options = Options(seed=seed, checkpoint=args.checkpoint, config=str(find(args.config)), run_dir=str(folder))
-            rows.append(episode(graph(options, args.task, args.real_time_factor), options, args.limit, args.linger / RATE_HZ, folder, command))
+            rows.append(
+                episode(
+                    graph(options, args.task, args.real_time_factor),
+                    options,
+                    args.limit,
+                    args.linger / RATE_HZ,
+                    folder,
+                    command,
+                )
+            )
             f.write(json.dumps(rows[-1]) + "\n")
             f.flush()
             progress.update(bar, advance=1, description=f"{sum(r['verdict'] == 'success' for r in rows)}/{len(rows)}")
     wins = sum(row["verdict"] == "success" for row in rows)
     low, high = wilson(wins, len(rows))
-    print(f"{args.task} through the node graph: {wins}/{len(rows)} = {wins / max(len(rows), 1):.0%} ({low:.0%} to {high:.0%}); {dict(Counter(r['verdict'] for r in rows))}")
-    for key, what in (("chunk_ms", "a chunk took"), ("chunk_age_ms", "age of its image when it was heard in the base frame, simulated time")):
+    print(
+        f"{args.task} through the node graph: {wins}/{len(rows)} = {wins / max(len(rows), 1):.0%} ({low:.0%} to {high:.0%}); {dict(Counter(r['verdict'] for r in rows))}"
+    )
+    for key, what in (
+        ("chunk_ms", "a chunk took"),
+        ("chunk_age_ms", "age of its image when it was heard in the base frame, simulated time"),
+    ):
         if values := [x for row in rows for x in row.get(key, [])]:
-            print(f"  {what}: p50 {np.percentile(values, 50):.0f} ms, p95 {np.percentile(values, 95):.0f} ms (of {len(values)})")
+            print(
+                f"  {what}: p50 {np.percentile(values, 50):.0f} ms, p95 {np.percentile(values, 95):.0f} ms (of {len(values)})"
+            )
     for row in rows:
         if row["verdict"] != "success":
             print(f"  scene {row['seed']}: {row['verdict']}: {row['reason']}")

@@ -1,4 +1,5 @@
-"""A node with the life cycle of ROS 2: what `configure` makes is taken away by a clean up, and only an active node acts."""
+"""A node with the life cycle of ROS 2: what `configure` makes is taken away by a clean up, and only an active node
+acts."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ INACTIVE = "this node is not active (ros2 lifecycle)"
 class ManagedNode(LifecycleNode):
     """unconfigured -> inactive -> active, by `ros2 lifecycle set` or by `trigger_configure` and `trigger_activate`.
 
-    A node fills in `configure`, `activate`, `deactivate` and `close`. Everything that it hears, says, serves and repeats is made in `configure`.
+    A node fills in `configure`, `activate`, `deactivate` and `close`. Everything that it hears, says, serves and
+    repeats is made in `configure`.
     A configuration that is refused (`InputError`) leaves the node unconfigured, as it was.
 
     Attributes:
@@ -31,7 +33,8 @@ class ManagedNode(LifecycleNode):
         self.is_configured = self.is_active = False
         self.failure: Exception | None = None
         self._before: set[Any] = set()  # what there was before it was configured
-        # rclpy lets a request for a transition that is not possible now end the node, and says nothing of why one failed.
+        # rclpy lets a request for a transition that is not possible now end the node, and says nothing of why one
+        # failed.
         change = self._service_change_state.callback
 
         def answer(request: ChangeState.Request, response: ChangeState.Response) -> ChangeState.Response:
@@ -41,7 +44,11 @@ class ManagedNode(LifecycleNode):
             except Exception as error:  # rclpy's own RCLError is not public
                 self.failure, response.success = InputError(str(error).splitlines()[0]), False
             if self.failure is not None:
-                why = str(self.failure) if isinstance(self.failure, InputError) else "".join(traceback.format_exception(self.failure))
+                why = (
+                    str(self.failure)
+                    if isinstance(self.failure, InputError)
+                    else "".join(traceback.format_exception(self.failure))
+                )
                 self.get_logger().error(f"{self.get_name()}/change_state: {why}")
             return response
 
@@ -59,10 +66,12 @@ class ManagedNode(LifecycleNode):
         """Must not act any more; `is_active` is not set."""
 
     def close(self) -> None:
-        """End threads and devices, while publishing is still possible; topics, services and timers are taken away afterwards."""
+        """End threads and devices, while publishing is still possible; topics, services and timers are taken away
+        afterwards."""
 
     def destroy_node(self) -> None:
-        """Also the state machine and the actions, which rclpy forgets: they hold the node, and the others would go on seeing it until its lease ends."""
+        """Also the state machine and the actions, which rclpy forgets: they hold the node, and the others would go on
+        seeing it until its lease ends."""
         for waitable in [w for w in self.waitables if isinstance(w, (ActionClient, ActionServer))]:
             waitable.destroy()
         super().destroy_node()
@@ -123,5 +132,7 @@ class ManagedNode(LifecycleNode):
         for kind in ("timer", "subscription", "service", "client", "publisher"):
             for entity in [e for e in getattr(self, f"{kind}s") if e not in self._before]:
                 getattr(self, f"destroy_{kind}")(entity)
-        for waitable in [w for w in self.waitables if isinstance(w, (ActionClient, ActionServer)) and w not in self._before]:
+        for waitable in [
+            w for w in self.waitables if isinstance(w, (ActionClient, ActionServer)) and w not in self._before
+        ]:
             waitable.destroy()

@@ -35,7 +35,13 @@ def clear_markers() -> list[Marker]:
 def reference_markers(reference: ReferenceMotion, stamp: Time) -> list[Marker]:
     """One line a keypoint, in the reference's frame; replaces those of an earlier one."""
     lines = [w[v] for w, v in zip(reference.waypoints, reference.is_valid)]
-    return [_erase("reference"), *(_line("reference", k, reference.frame, stamp, p, k / max(len(lines), 1) * 0.8, 0.004) for k, p in enumerate(lines))]
+    return [
+        _erase("reference"),
+        *(
+            _line("reference", k, reference.frame, stamp, p, k / max(len(lines), 1) * 0.8, 0.004)
+            for k, p in enumerate(lines)
+        ),
+    ]
 
 
 def chunk_markers(chunk: ActionChunk, stamp: Time) -> list[Marker]:
@@ -46,7 +52,9 @@ def chunk_markers(chunk: ActionChunk, stamp: Time) -> list[Marker]:
 def motion_markers(motion: MotionPrediction, stamp: Time) -> list[Marker]:
     """One line a keypoint over the horizon."""
     n = motion.points.shape[1]
-    return [_line("predicted", k, motion.frame, stamp, motion.points[:, k], k / max(n, 1) * 0.8, 0.002) for k in range(n)]
+    return [
+        _line("predicted", k, motion.frame, stamp, motion.points[:, k], k / max(n, 1) * 0.8, 0.002) for k in range(n)
+    ]
 
 
 def keypoint_markers(state: KeypointState, frame: str, stamp: Time) -> list[Marker]:

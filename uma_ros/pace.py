@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 SLOWEST = 0.25
-"""Share of the pace asked for that is never gone below: images, and with them the watchdogs' signs of life, must keep coming."""
+"""Share of the pace asked for that is never gone below: images, and with them the watchdogs' signs of life, must keep
+coming."""
 
 RECOVERY = 0.1
 """Share of the pace asked for that is won back in a second in which no chunk came."""
@@ -16,7 +17,8 @@ MOST_OWED = 10
 
 
 class Pace:
-    """Says how many simulation steps are due. A machine that is too slow for the policy in real time then shows the policy and not its own lateness.
+    """Says how many simulation steps are due. A machine that is too slow for the policy in real time then shows the
+    policy and not its own lateness.
 
     Args:
         step: simulated seconds of a step.
@@ -32,7 +34,8 @@ class Pace:
         self.factor = factor
 
     def chunk(self, latency: float, now: float) -> None:
-        """A chunk came, ``latency`` simulated seconds after its image. One alone at most halves the pace, whatever its stamp says, or raises it by a tenth."""
+        """A chunk came, ``latency`` simulated seconds after its image. One alone at most halves the pace, whatever its
+        stamp says, or raises it by a tenth."""
         self._heard = now
         if self._max_latency > 0:
             share = min(max(self._max_latency / max(latency, 1e-3), 0.5), 1.1)

@@ -1,4 +1,5 @@
-"""The settings of every node in one place: the default configuration file is written from them, and a test holds that it mirrors them."""
+"""The settings of every node in one place: the default configuration file is written from them, and a test holds that
+it mirrors them."""
 
 from __future__ import annotations
 
@@ -41,7 +42,8 @@ def _range(rule: dict) -> str:
 
 
 def as_yaml(node: str, indent: str = "") -> str:
-    """A node's section of a configuration file, every key commented with unit and range. Topic names are left to the defaults."""
+    """A node's section of a configuration file, every key commented with unit and range. Topic names are left to the
+    defaults."""
     lines, open_section = [f"{node}:", "  ros__parameters:"], ""
     for key, (value, rule) in flatten(settings_of(node)).items():
         section, _, name = key.rpartition(".")
@@ -57,7 +59,12 @@ def as_yaml(node: str, indent: str = "") -> str:
 
 def topics_yaml() -> str:
     """The topic names as a commented section that holds for all nodes."""
-    lines = ["# Where the nodes meet; to change a name, take the # away here, for all nodes at once.", "# /**:", "#   ros__parameters:", "#     topics:"]
+    lines = [
+        "# Where the nodes meet; to change a name, take the # away here, for all nodes at once.",
+        "# /**:",
+        "#   ros__parameters:",
+        "#     topics:",
+    ]
     for key, (value, rule) in flatten(settings_of("policy")).items():
         if key.startswith("topics."):
             lines.append(f"#       {key.removeprefix('topics.')}: {_value(value)}  # {rule['description']}")

@@ -17,10 +17,13 @@ from uma.types import InputError
 from uma_ros.bagfile import MAX_CHUNK, ends, named, storage, typestore
 
 
-def recover(path: str | Path, out: str | Path, told: Callable[[int, int], object] = lambda done, total: None) -> tuple[int, int, int]:
+def recover(
+    path: str | Path, out: str | Path, told: Callable[[int, int], object] = lambda done, total: None
+) -> tuple[int, int, int]:
     """Copy what is whole in the bag at ``path`` to a new one at ``out``, with the index that was never written.
 
-    The recorder writes a chunk whenever a megabyte has come together; what had not come to the disk by then is lost, and so is whatever lies behind a damaged place.
+    The recorder writes a chunk whenever a megabyte has come together; what had not come to the disk by then is lost,
+    and so is whatever lies behind a damaged place.
 
     Args:
         told: called with bytes read, and bytes in all.
@@ -64,7 +67,9 @@ def _recover(path: str | Path, out: Path, told: Callable[[int, int], object]) ->
                     schema = schemas[record.schema_id]
                     digest = typestore().hash_rihs01(schema.name) if schema.name in typestore().types else ""
                     qos = parse_qos(record.metadata.get("offered_qos_profiles", ""))
-                    connections[record.id] = writer.add_connection(record.topic, schema.name, msgdef=schema.data.decode(), rihs01=digest, offered_qos_profiles=qos)
+                    connections[record.id] = writer.add_connection(
+                        record.topic, schema.name, msgdef=schema.data.decode(), rihs01=digest, offered_qos_profiles=qos
+                    )
                 elif kind == "Message" and record.channel_id in connections:
                     writer.write(connections[record.channel_id], record.log_time, record.data)
                     count, first, last = count + 1, first or record.log_time, record.log_time
@@ -90,7 +95,9 @@ def _whole(file: Path, told: Callable[[int, int], object]) -> Iterator[Any]:
                 if record is None or isinstance(record, Chunk) and record.uncompressed_size > MAX_CHUNK:
                     return
                 inner = breakup_chunk(record) if isinstance(record, Chunk) else [record]
-            except Exception:  # whatever a torn record makes of the reader: struct.error, EndOfFile, zstd's own and more
+            except (
+                Exception
+            ):  # whatever a torn record makes of the reader: struct.error, EndOfFile, zstd's own and more
                 return
             told(stream.tell(), size)
             yield from inner
@@ -98,7 +105,9 @@ def _whole(file: Path, told: Callable[[int, int], object]) -> Iterator[Any]:
 
 def main(argv: list[str]) -> int:
     """Exit code 0 when a readable bag was written, 2 when there was nothing to do or to save."""
-    parser = argparse.ArgumentParser(prog="uma recover", description="Make a bag readable whose recorder was killed. The bag itself stays as it is.")
+    parser = argparse.ArgumentParser(
+        prog="uma recover", description="Make a bag readable whose recorder was killed. The bag itself stays as it is."
+    )
     parser.add_argument("bag", help="folder of the bag, or its MCAP file")
     parser.add_argument("--out", default="", help="folder of the new bag (default: BAG-recovered)")
     args = parser.parse_args(argv)

@@ -1,11 +1,11 @@
 """`uma reference FILE.yaml`: send a reference motion, and hear what became of it. Also reads and writes such files.
 
-    frame: fr3_link0          # any frame with a known transform to the camera
-    object_label: spoon       # for people
-    keypoints:
-      - waypoints: [[0.45, -0.10, 0.03], [0.45, -0.10, 0.20]]   # m, in order
-        phase: [0.0, 1.0]     # optional, in [0, 1]
-        is_valid: [true, true]  # optional
+frame: fr3_link0          # any frame with a known transform to the camera
+object_label: spoon       # for people
+keypoints:
+  - waypoints: [[0.45, -0.10, 0.03], [0.45, -0.10, 0.20]]   # m, in order
+    phase: [0.0, 1.0]     # optional, in [0, 1]
+    is_valid: [true, true]  # optional
 """
 
 from __future__ import annotations
@@ -35,7 +35,11 @@ from uma_ros.textfile import numbers, read_value, text_of
 def load_reference(path: str | Path) -> ReferenceMotion:
     """Read a reference file. Raises `InputError` naming the file and the entry."""
     data, where = read_value(Path(path), "reference"), f"reference {path}"
-    if not isinstance(data, dict) or not {"frame", "keypoints"} <= set(data) or set(data) - {"frame", "keypoints", "object_label"}:
+    if (
+        not isinstance(data, dict)
+        or not {"frame", "keypoints"} <= set(data)
+        or set(data) - {"frame", "keypoints", "object_label"}
+    ):
         raise InputError(f"{where}: must be a mapping with frame, keypoints and perhaps object_label")
     keypoints = data["keypoints"]
     if not isinstance(keypoints, list) or not 1 <= len(keypoints) <= MAX_KEYPOINTS:
@@ -65,9 +69,15 @@ def _keypoint(entry: object, name: str) -> tuple[np.ndarray, np.ndarray, np.ndar
 def save_reference(reference: ReferenceMotion, path: str | Path, comment: str = "") -> None:
     """Write a reference file."""
     lines = [f"# {line}" for line in comment.splitlines()]
-    lines += [f"frame: {reference.frame}", f"object_label: {yaml.safe_dump(reference.object_label).splitlines()[0]}", "keypoints:"]
+    lines += [
+        f"frame: {reference.frame}",
+        f"object_label: {yaml.safe_dump(reference.object_label).splitlines()[0]}",
+        "keypoints:",
+    ]
     for w, p, v in zip(reference.waypoints, reference.phase, reference.is_valid):
-        lines.append("  - waypoints: [" + ", ".join("[" + ", ".join(f"{x:.4f}" for x in point) + "]" for point in w) + "]")
+        lines.append(
+            "  - waypoints: [" + ", ".join("[" + ", ".join(f"{x:.4f}" for x in point) + "]" for point in w) + "]"
+        )
         if not np.array_equal(p, np.linspace(0.0, 1.0, len(w))):
             lines.append("    phase: [" + ", ".join(f"{x:.4f}" for x in p) + "]")
         if not v.all():
@@ -76,11 +86,14 @@ def save_reference(reference: ReferenceMotion, path: str | Path, comment: str = 
 
 
 def _same_shape(a: ReferenceMotion, b: ReferenceMotion) -> bool:
-    """Whether two references are one up to a rigid motion: the same counts and the same distances from the first waypoint."""
+    """Whether two references are one up to a rigid motion: the same counts and the same distances from the first
+    waypoint."""
     if [len(w) for w in a.waypoints] != [len(w) for w in b.waypoints]:
         return False
     p, q = (np.concatenate(r.waypoints) for r in (a, b))
-    return bool(np.allclose(np.linalg.norm(p - p[0], axis=1), np.linalg.norm(q - q[0], axis=1), atol=1e-4, equal_nan=True))
+    return bool(
+        np.allclose(np.linalg.norm(p - p[0], axis=1), np.linalg.norm(q - q[0], axis=1), atol=1e-4, equal_nan=True)
+    )
 
 
 class _Sender:
@@ -99,8 +112,14 @@ class _Sender:
         self.node.create_subscription(PolicyStatus, topics.status, self._on_status, STATUS)
 
     def _on_echo(self, msg: ReferenceMsg) -> None:
-        # The latched echo of the task before may be late: only one of this shape, from whichever frame it is seen, is an answer.
-        if self._sent is not None and msg.header.stamp != self._active and msg.keypoints and _same_shape(reference_from(msg), self._sent):
+        # The latched echo of the task before may be late: only one of this shape, from whichever frame it is seen, is
+        # an answer.
+        if (
+            self._sent is not None
+            and msg.header.stamp != self._active
+            and msg.keypoints
+            and _same_shape(reference_from(msg), self._sent)
+        ):
             self._answer = ""
         self._active = msg.header.stamp
 
@@ -118,10 +137,14 @@ class _Sender:
 
     def send(self, reference: ReferenceMotion, timeout: float) -> int:
         deadline = time.monotonic() + timeout
-        if not self._wait(lambda: self._publisher.get_subscription_count() > 0 and self._num_refused is not None, deadline):
+        if not self._wait(
+            lambda: self._publisher.get_subscription_count() > 0 and self._num_refused is not None, deadline
+        ):
             print(f"no policy heard within {timeout:g} s; is it running, in this ROS domain?", file=sys.stderr)
             return 1
-        self._wait(lambda: self._active is not None, min(deadline, time.monotonic() + 0.5))  # what is latched, if anything is
+        self._wait(
+            lambda: self._active is not None, min(deadline, time.monotonic() + 0.5)
+        )  # what is latched, if anything is
         self._sent = reference
         self._publisher.publish(reference_to(reference, self.node.get_clock().now().to_msg()))
         if not self._wait(lambda: self._answer is not None, deadline):
@@ -138,12 +161,18 @@ def main(argv: list[str]) -> int:
     """Exit code 0 when the policy took the task, 1 when it refused it or is not there, 2 for a bad file."""
     parser = argparse.ArgumentParser(prog="uma reference", description="Send a reference motion to the running policy.")
     parser.add_argument("file", help="YAML file; config/reference_insertion.yaml shows the format")
-    parser.add_argument("--replay", action="store_true", help="to the policy that `uma up replay` or replay.launch.py has started")
+    parser.add_argument(
+        "--replay", action="store_true", help="to the policy that `uma up replay` or replay.launch.py has started"
+    )
     parser.add_argument("--timeout", type=float, default=10.0, help="seconds to wait for the policy (default 10)")
     args = parser.parse_args(argv)
     reference = load_reference(args.file)
 
-    sender = _Sender(Topics(active_reference=REPLAY_NAMES["active_reference"], status=REPLAY_NAMES["status"]) if args.replay else Topics())
+    sender = _Sender(
+        Topics(active_reference=REPLAY_NAMES["active_reference"], status=REPLAY_NAMES["status"])
+        if args.replay
+        else Topics()
+    )
     try:
         return sender.send(reference, args.timeout)
     finally:

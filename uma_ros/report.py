@@ -1,4 +1,5 @@
-"""What a recorded episode leaves for people: a contact sheet, a plot of reference against executed motion, a summary."""
+"""What a recorded episode leaves for people: a contact sheet, a plot of reference against executed motion, a
+summary."""
 
 from __future__ import annotations
 
@@ -19,11 +20,14 @@ BLUE, ORANGE = (30, 110, 255), (255, 140, 0)
 
 
 def _pixels(points: np.ndarray, episode: Episode, scale: float) -> list[tuple[float, float]]:
-    return [(float(u * scale), float(v * scale)) for u, v in project(points, episode.camera) if np.isfinite([u, v]).all()]
+    return [
+        (float(u * scale), float(v * scale)) for u, v in project(points, episode.camera) if np.isfinite([u, v]).all()
+    ]
 
 
 def contact_sheet(bag: str | Path, episode: Episode, path: str | Path, columns: int = 4, rows: int = 3) -> None:
-    """Camera images at chunks spread over the episode, with the reference (blue, dots at its waypoints) and the predicted motion (orange)."""
+    """Camera images at chunks spread over the episode, with the reference (blue, dots at its waypoints) and the
+    predicted motion (orange)."""
     if not episode.chunks:
         raise InputError("the bag holds no chunk: nothing to draw")
     picks = np.unique(np.linspace(0, len(episode.chunks) - 1, columns * rows).round().astype(int))
@@ -35,7 +39,9 @@ def contact_sheet(bag: str | Path, episode: Episode, path: str | Path, columns: 
         if stamp not in images:
             continue
         rgb = rgb_from(images[stamp])
-        tile = Picture.fromarray(rgb).resize((int(rgb.shape[1] * scale), int(rgb.shape[0] * scale)), Picture.Resampling.BICUBIC)
+        tile = Picture.fromarray(rgb).resize(
+            (int(rgb.shape[1] * scale), int(rgb.shape[0] * scale)), Picture.Resampling.BICUBIC
+        )
         draw = ImageDraw.Draw(tile)
         for reference in [r for s, r in episode.references if s <= stamp][-1:]:
             for w, v in zip(reference.waypoints, reference.is_valid):
@@ -52,10 +58,14 @@ def contact_sheet(bag: str | Path, episode: Episode, path: str | Path, columns: 
         tiles.append(tile)
     width, height = tiles[0].size
     rows = -(-len(tiles) // columns)
-    sheet = Picture.new("RGB", (columns * width + (columns - 1) * 4, rows * height + (rows - 1) * 4 + 22), (255, 255, 255))
+    sheet = Picture.new(
+        "RGB", (columns * width + (columns - 1) * 4, rows * height + (rows - 1) * 4 + 22), (255, 255, 255)
+    )
     for i, tile in enumerate(tiles):
         sheet.paste(tile, ((i % columns) * (width + 4), (i // columns) * (height + 4)))
-    ImageDraw.Draw(sheet).text((6, sheet.height - 17), "blue: reference motion   orange: motion predicted with the chunk", fill=(0, 0, 0))
+    ImageDraw.Draw(sheet).text(
+        (6, sheet.height - 17), "blue: reference motion   orange: motion predicted with the chunk", fill=(0, 0, 0)
+    )
     sheet.save(path)
 
 
@@ -63,7 +73,8 @@ def motion_plot(episode: Episode, path: str | Path) -> dict[str, float]:
     """Reference against executed object motion, from above, from the side, and the distance that is left over time.
 
     Returns:
-        distance_m: mean distance of the keypoints to their last waypoints at the end; closest_m: the least over the episode.
+        distance_m: mean distance of the keypoints to their last waypoints at the end; closest_m: the least over the
+            episode.
     """
     import matplotlib
 
@@ -77,12 +88,16 @@ def motion_plot(episode: Episode, path: str | Path) -> dict[str, float]:
     for axis, (a, b), title in ((axes[0], (0, 1), "from above"), (axes[1], (1, 2), "from the front")):
         for k, w in enumerate(waypoints):
             axis.plot(w[:, a], w[:, b], "o--", color="tab:blue", lw=1, ms=4, label="reference" if k == 0 else None)
-            axis.plot(executed[:, k, a], executed[:, k, b], color="tab:green", lw=1, label="executed" if k == 0 else None)
+            axis.plot(
+                executed[:, k, a], executed[:, k, b], color="tab:green", lw=1, label="executed" if k == 0 else None
+            )
             axis.plot(*executed[-1, k, [a, b]], "s", color="tab:green", ms=4)
         axis.set(xlabel=f"{'xyz'[a]} (m, base frame)", ylabel=f"{'xyz'[b]} (m)", title=title, aspect="equal")
         axis.legend(loc="best")
     axes[2].plot(t, left * 100, color="tab:green")
-    axes[2].set(xlabel="time since the task was given (s)", ylabel="distance to the end of the reference (cm)", ylim=(0, None))
+    axes[2].set(
+        xlabel="time since the task was given (s)", ylabel="distance to the end of the reference (cm)", ylim=(0, None)
+    )
     axes[2].set_title(f"at the end {left[-1] * 100:.1f} cm")
     axes[2].grid(alpha=0.3)
     figure.tight_layout()
@@ -96,7 +111,10 @@ def tracking(episode: Episode) -> dict[str, float]:
     errors = action_errors(episode)
     if not len(errors):
         return {}
-    return {"ee_error_p50_mm": round(float(np.median(errors)) * 1e3, 1), "ee_error_p95_mm": round(float(np.percentile(errors, 95)) * 1e3, 1)}
+    return {
+        "ee_error_p50_mm": round(float(np.median(errors)) * 1e3, 1),
+        "ee_error_p95_mm": round(float(np.percentile(errors, 95)) * 1e3, 1),
+    }
 
 
 def action_errors(episode: Episode, robot_frame: str = "fr3_link8") -> np.ndarray:
@@ -136,9 +154,13 @@ def summarise(episode: Episode) -> dict:
     summary["tracking"] = tracking(episode)
     keep = ("overruns", "refused", "rate_hz", "interval_p99_ms", "real_time_factor")
     summary["nodes"] = {
-        node: {k: v for k, v in values.items() if k in keep or k.startswith(("limited", "held", "passed"))} for node, values in episode.diagnostics.items()
+        node: {k: v for k, v in values.items() if k in keep or k.startswith(("limited", "held", "passed"))}
+        for node, values in episode.diagnostics.items()
     }
-    summary["states"] = [f"{t - episode.states[0][0]:.2f} s {node}: {State(state).name} ({reason})" for t, node, state, reason in episode.states]
+    summary["states"] = [
+        f"{t - episode.states[0][0]:.2f} s {node}: {State(state).name} ({reason})"
+        for t, node, state, reason in episode.states
+    ]
     summary["checkpoint_id"] = episode.configuration.get("policy", {}).get("checkpoint_id", "")
     return summary
 
@@ -157,13 +179,31 @@ def write_summary(summary: dict, folder: Path) -> None:
         ("scene", f"seed {outcome.get('seed', '?')}"),
         ("checkpoint", summary.get("checkpoint_id", "")),
         ("time", f"{summary.get('seconds', float('nan')):.1f} s simulated"),
-        ("object to the end of the reference", f"{_cm(summary, 'distance_m')} at the end, {_cm(summary, 'closest_m')} at best"),
+        (
+            "object to the end of the reference",
+            f"{_cm(summary, 'distance_m')} at the end, {_cm(summary, 'closest_m')} at best",
+        ),
         ("chunks", str(summary["chunks"])),
-        ("latency of a chunk", f"p50 {latency.get('p50', '?')} ms, p95 {latency.get('p95', '?')} ms, p99 {latency.get('p99', '?')} ms"),
+        (
+            "latency of a chunk",
+            f"p50 {latency.get('p50', '?')} ms, p95 {latency.get('p95', '?')} ms, p99 {latency.get('p99', '?')} ms",
+        ),
         ("rates", ", ".join(f"{k} {v}" for k, v in summary["rates"].items())),
         ("measured end effector against the due action", ", ".join(f"{k} {v}" for k, v in summary["tracking"].items())),
     ]
-    rows += [(f"node {name}", ", ".join(f"{k} {v}" for k, v in values.items()) or "-") for name, values in summary["nodes"].items()]
-    lines = [f"# One simulated {outcome.get('task', 'insertion')} over ROS 2", "", "| | |", "|---|---|", *(f"| {a} | {b} |" for a, b in rows), "", "States:", ""]
+    rows += [
+        (f"node {name}", ", ".join(f"{k} {v}" for k, v in values.items()) or "-")
+        for name, values in summary["nodes"].items()
+    ]
+    lines = [
+        f"# One simulated {outcome.get('task', 'insertion')} over ROS 2",
+        "",
+        "| | |",
+        "|---|---|",
+        *(f"| {a} | {b} |" for a, b in rows),
+        "",
+        "States:",
+        "",
+    ]
     lines += [f"- {line}" for line in summary["states"]]
     (folder / "summary.md").write_text("\n".join(lines) + "\n")

@@ -1,4 +1,5 @@
-"""What every node has: typed parameters, its configuration on a latched topic, diagnostics, a clean end with a report."""
+"""What every node has: typed parameters, its configuration on a latched topic, diagnostics, a clean end with a
+report."""
 
 from __future__ import annotations
 
@@ -36,7 +37,8 @@ PATIENCE = 6.0
 class UmaNode(ManagedNode):
     """A node whose parameters are the fields of a settings dataclass.
 
-    Before it is configured all of them may be set; afterwards those that are marked live, at once and together or not at all.
+    Before it is configured all of them may be set; afterwards those that are marked live, at once and together or not
+    at all.
 
     Args:
         name: default node name.
@@ -87,11 +89,13 @@ class UmaNode(ManagedNode):
     # -- time -----------------------------------------------------------------------------------------------------------------
 
     def every(self, period: float, callback: Callable[[], Any], group: CallbackGroup | None = None):
-        """A timer on the steady clock: a /clock that stops cannot silence it. A callback that awaits needs a reentrant ``group``: see `create_group`."""
+        """A timer on the steady clock: a /clock that stops cannot silence it. A callback that awaits needs a reentrant
+        ``group``: see `create_group`."""
         return self.create_timer(period, callback, callback_group=group, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def create_group(self) -> CallbackGroup:
-        """A group for callbacks that await, and for what they wait for: in the default one, each keeps all others waiting until it has ended."""
+        """A group for callbacks that await, and for what they wait for: in the default one, each keeps all others
+        waiting until it has ended."""
         return ReentrantCallbackGroup()
 
     def ros_time(self) -> float:
@@ -106,15 +110,20 @@ class UmaNode(ManagedNode):
 
     def listen(self, kind: type, topic: str, callback: Callable, qos: Any) -> None:
         """Subscribe; an incompatible publisher becomes a problem in the diagnostics."""
-        events = SubscriptionEventCallbacks(incompatible_qos=lambda e: self.problem(topic, f"a publisher's QoS does not fit ({e.last_policy_kind})"))
+        events = SubscriptionEventCallbacks(
+            incompatible_qos=lambda e: self.problem(topic, f"a publisher's QoS does not fit ({e.last_policy_kind})")
+        )
         self.create_subscription(kind, topic, callback, qos, event_callbacks=events)
 
     def speak(self, kind: type, topic: str, qos: Any):
         """A publisher; an incompatible subscriber becomes a problem in the diagnostics."""
-        events = PublisherEventCallbacks(incompatible_qos=lambda e: self.problem(topic, f"a subscriber's QoS does not fit ({e.last_policy_kind})"))
+        events = PublisherEventCallbacks(
+            incompatible_qos=lambda e: self.problem(topic, f"a subscriber's QoS does not fit ({e.last_policy_kind})")
+        )
         return self.create_publisher(kind, topic, qos, event_callbacks=events)
 
-    # -- what an operator sees ------------------------------------------------------------------------------------------------
+    # -- what an operator sees
+    # ------------------------------------------------------------------------------------------------
 
     def problem(self, name: str, text: str) -> None:
         """Something that is wrong until it is cleared with an empty text."""
@@ -139,9 +148,13 @@ class UmaNode(ManagedNode):
     def _publish_diagnostics(self) -> None:
         values = {**(self.diagnose() if self.is_configured else {}), **self.problems}
         level = DiagnosticStatus.WARN if self.problems else DiagnosticStatus.OK
-        message = "; ".join(f"{k}: {v}" for k, v in self.problems.items()) or ("ok" if self.is_active else "inactive" if self.is_configured else "unconfigured")
+        message = "; ".join(f"{k}: {v}" for k, v in self.problems.items()) or (
+            "ok" if self.is_active else "inactive" if self.is_configured else "unconfigured"
+        )
         pairs = [KeyValue(key=k, value=str(v)) for k, v in values.items()]
-        status = DiagnosticStatus(level=level, name=f"uma: {self.get_name()}", message=message, hardware_id="uma", values=pairs)
+        status = DiagnosticStatus(
+            level=level, name=f"uma: {self.get_name()}", message=message, hardware_id="uma", values=pairs
+        )
         msg = DiagnosticArray(status=[status])
         msg.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(msg)
@@ -162,7 +175,8 @@ def describe(default: Any, rule: dict) -> ParameterDescriptor:
 
 
 def run_node(make: Callable[[], UmaNode]) -> int:
-    """Run the node that ``make`` builds until Ctrl-C or SIGTERM, from its configuration on unless it waits for a manager. Returns the process's exit code."""
+    """Run the node that ``make`` builds until Ctrl-C or SIGTERM, from its configuration on unless it waits for a
+    manager. Returns the process's exit code."""
     faulthandler.enable()  # a crash in a library says at least where Python was
     faulthandler.register(signal.SIGUSR1)  # and so does a node that hangs, when it is asked by kill -USR1
     was_asked = []  # to end
@@ -195,7 +209,9 @@ def run_node(make: Callable[[], UmaNode]) -> int:
         print(f"{os.path.basename(sys.argv[0])}: {error}", file=sys.stderr)
         return 2
     except Exception:
-        if rclpy.ok() and not was_asked:  # else it was ended while it was starting, or in the middle of a conversion, which makes another error of it
+        if (
+            rclpy.ok() and not was_asked
+        ):  # else it was ended while it was starting, or in the middle of a conversion, which makes another error of it
             raise
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -204,7 +220,11 @@ def run_node(make: Callable[[], UmaNode]) -> int:
             if node.is_configured:
                 node.close()
                 report = ", ".join(f"{k} {v}" for k, v in node.diagnose().items())
-            print(f"[{node.get_name()}] ended after {time.monotonic() - node.started:.1f} s; {report}", file=sys.stderr, flush=True)
+            print(
+                f"[{node.get_name()}] ended after {time.monotonic() - node.started:.1f} s; {report}",
+                file=sys.stderr,
+                flush=True,
+            )
             with _no_longer_than(PATIENCE):
                 node.destroy_node()
                 rclpy.try_shutdown()
@@ -215,9 +235,11 @@ def run_node(make: Callable[[], UmaNode]) -> int:
 
 @contextmanager
 def _no_longer_than(seconds: float) -> Iterator[None]:
-    """What is done in this context is the middleware's: now and then its threads wait for each other for ever. Then it is said where, and the process ends with `HUNG`.
+    """What is done in this context is the middleware's: now and then its threads wait for each other for ever. Then it
+    is said where, and the process ends with `HUNG`.
 
-    It may hang in C with Python's lock held, where no thread and no handler of Python's runs: so C's own ``_exit`` is the handler, whose argument is the signal's number.
+    It may hang in C with Python's lock held, where no thread and no handler of Python's runs: so C's own ``_exit`` is
+    the handler, whose argument is the signal's number.
     """
     libc = ctypes.CDLL(None)
     libc.signal.argtypes, libc.signal.restype = [ctypes.c_int, ctypes.c_void_p], ctypes.c_void_p
@@ -232,7 +254,8 @@ def _no_longer_than(seconds: float) -> Iterator[None]:
 
 
 def leave(code: int) -> None:
-    """End the process now: everything is closed, and what the interpreter would still do is left to libraries whose threads now and then wait for each other for ever."""
+    """End the process now: everything is closed, and what the interpreter would still do is left to libraries whose
+    threads now and then wait for each other for ever."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

@@ -1,6 +1,8 @@
-"""`python -m uma_ros.security`: the SROS 2 policy of the graphs: for every node an enclave of its own, with the topics, services and actions that it really uses.
+"""`python -m uma_ros.security`: the SROS 2 policy of the graphs: for every node an enclave of its own, with the topics,
+services and actions that it really uses.
 
-It is made from live nodes, by asking ROS what each of them publishes, hears, serves and calls, so that it cannot say less or more than they do.
+It is made from live nodes, by asking ROS what each of them publishes, hears, serves and calls, so that it cannot say
+less or more than they do.
 Parameters are services in ROS 2 (`~/set_parameters` and five more): every node serves its own and calls nobody's.
 """
 
@@ -20,8 +22,14 @@ from rclpy.node import Node
 VERSION = "0.2.0"
 """Of the policy's format."""
 ACTION = "/_action/"
-KINDS = (("topics", "topic", "publish", "publish"), ("topics", "topic", "subscribe", "subscribe"), ("services", "service", "reply", "reply"),
-         ("services", "service", "request", "request"), ("actions", "action", "execute", "execute"), ("actions", "action", "call", "call"))  # fmt: skip
+KINDS = (
+    ("topics", "topic", "publish", "publish"),
+    ("topics", "topic", "subscribe", "subscribe"),
+    ("services", "service", "reply", "reply"),
+    ("services", "service", "request", "request"),
+    ("actions", "action", "execute", "execute"),
+    ("actions", "action", "call", "call"),
+)
 """Group and entry of the XML, its qualifier, and the field of `Profile` that fills it."""
 
 
@@ -49,9 +57,11 @@ def observe(node: Node, name: str) -> Profile:
     """The profile of the live node ``name``, as ``node`` sees it. Raises RuntimeError if there is none of that name."""
     try:
         found = {
-            "publish": node.get_publisher_names_and_types_by_node(name, "/"), "subscribe": node.get_subscriber_names_and_types_by_node(name, "/"),
-            "reply": node.get_service_names_and_types_by_node(name, "/"), "request": node.get_client_names_and_types_by_node(name, "/"),
-        }  # fmt: skip
+            "publish": node.get_publisher_names_and_types_by_node(name, "/"),
+            "subscribe": node.get_subscriber_names_and_types_by_node(name, "/"),
+            "reply": node.get_service_names_and_types_by_node(name, "/"),
+            "request": node.get_client_names_and_types_by_node(name, "/"),
+        }
     except Exception as error:  # rclpy has a kind of its own for it
         raise RuntimeError(f"no node {name!r} is heard in this ROS domain: {error}") from None
     names = {kind: sorted({topic for topic, _ in topics}) for kind, topics in found.items()}
@@ -61,7 +71,8 @@ def observe(node: Node, name: str) -> Profile:
 
 
 def settled(node: Node, names: Sequence[str], patience: float = 60.0, quiet: float = 3.0) -> list[Profile]:
-    """Profiles of live nodes once all of them are there and none has changed for ``quiet`` seconds. Raises RuntimeError if that does not come."""
+    """Profiles of live nodes once all of them are there and none has changed for ``quiet`` seconds. Raises RuntimeError
+    if that does not come."""
     deadline, last, since = time.monotonic() + patience, None, time.monotonic()
     while time.monotonic() < deadline:
         try:
@@ -81,7 +92,12 @@ def policy_xml(profiles: Sequence[Profile]) -> str:
     root = xml.Element("policy", version=VERSION)
     enclaves = xml.SubElement(root, "enclaves")
     for p in sorted(profiles, key=lambda p: p.node):
-        profile = xml.SubElement(xml.SubElement(xml.SubElement(enclaves, "enclave", path=f"/{p.node}"), "profiles"), "profile", ns="/", node=p.node)
+        profile = xml.SubElement(
+            xml.SubElement(xml.SubElement(enclaves, "enclave", path=f"/{p.node}"), "profiles"),
+            "profile",
+            ns="/",
+            node=p.node,
+        )
         for group, entry, qualifier, name in KINDS:
             if names := p.rules()[name]:
                 rule = xml.SubElement(profile, group, {qualifier: "ALLOW"})
@@ -96,7 +112,14 @@ def read_policy(path: str | Path) -> list[Profile]:
     profiles = []
     for profile in xml.parse(path).getroot().iter("profile"):
         rules = {
-            name: tuple(sorted(e.text for rule in profile.findall(group) if rule.get(qualifier) == "ALLOW" for e in rule.findall(entry)))
+            name: tuple(
+                sorted(
+                    e.text
+                    for rule in profile.findall(group)
+                    if rule.get(qualifier) == "ALLOW"
+                    for e in rule.findall(entry)
+                )
+            )
             for group, entry, qualifier, name in KINDS
         }
         profiles.append(Profile(profile.get("node"), **rules))
@@ -105,7 +128,9 @@ def read_policy(path: str | Path) -> list[Profile]:
 
 def main(argv: list[str] | None = None) -> int:
     """Exit code 1 if a node is not there."""
-    parser = argparse.ArgumentParser(prog="uma_ros.security", description="Write the SROS 2 policy of the nodes that run now, in this ROS domain.")
+    parser = argparse.ArgumentParser(
+        prog="uma_ros.security", description="Write the SROS 2 policy of the nodes that run now, in this ROS domain."
+    )
     parser.add_argument("nodes", nargs="+", help="names of nodes, such as policy controller")
     parser.add_argument("--out", default="config/sros2_policy.xml")
     args = parser.parse_args(argv)

@@ -14,12 +14,14 @@ from uma_ros.runtime import UmaNode
 
 
 class StatusSpeaker:
-    """Fills and publishes PolicyStatus for one node; refusals go out at once and to the log, each text at most once a second.
+    """Fills and publishes PolicyStatus for one node; refusals go out at once and to the log, each text at most once a
+    second.
 
     Every method may be called from any thread.
 
     Attributes:
-        message: what is published; the node sets the fields it knows. Fields that belong together, or that another thread than the executor's knows, go through `tell`.
+        message: what is published; the node sets the fields it knows. Fields that belong together, or that another
+            thread than the executor's knows, go through `tell`.
     """
 
     def __init__(self, node: UmaNode) -> None:
@@ -63,6 +65,7 @@ class StatusSpeaker:
 def newly_refused(message: PolicyStatus, before: int, topic: str) -> bool:
     """Whether what ``message`` tells is a refusal on ``topic``, and newer than the ``before`` that were counted.
 
-    A node tells refusals of all its topics in the same place: that an image or a state came late is no answer to a task.
+    A node tells refusals of all its topics in the same place: that an image or a state came late is no answer to a
+    task.
     """
     return message.num_refused > before and message.refused.startswith(f"{topic} refused")

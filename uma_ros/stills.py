@@ -1,4 +1,5 @@
-"""Pictures in a bag at moments when the arm stood still, with where it stood: what a calibration needs, recorded while someone guides the arm."""
+"""Pictures in a bag at moments when the arm stood still, with where it stood: what a calibration needs, recorded while
+someone guides the arm."""
 
 from __future__ import annotations
 
@@ -41,17 +42,26 @@ def still_stamps(stamps: np.ndarray, times: np.ndarray, poses: np.ndarray) -> li
         near = poses[low:high]
         if len(near) < 3 or times[low] > t or times[high - 1] < t:
             continue
-        moved, turned = np.linalg.norm(near[:, :3, 3] - near[0, :3, 3], axis=1).max(), rotation_angle(near[:1, :3, :3], near[:, :3, :3]).max()
+        moved, turned = (
+            np.linalg.norm(near[:, :3, 3] - near[0, :3, 3], axis=1).max(),
+            rotation_angle(near[:1, :3, :3], near[:, :3, :3]).max(),
+        )
         if moved > STILL[0] or turned > STILL[1]:
             continue
         T = near[len(near) // 2]
         last = chosen[-1][1] if chosen else None
-        if last is None or np.linalg.norm(T[:3, 3] - last[:3, 3]) > APART[0] or rotation_angle(last[:3, :3], T[:3, :3]) > APART[1]:
+        if (
+            last is None
+            or np.linalg.norm(T[:3, 3] - last[:3, 3]) > APART[0]
+            or rotation_angle(last[:3, :3], T[:3, :3]) > APART[1]
+        ):
             chosen.append((int(stamp), T))
     return chosen
 
 
-def read_stills(bag: str | Path, topics: Topics | None = None) -> tuple[CameraModel, Iterator[tuple[str, np.ndarray, np.ndarray]]]:
+def read_stills(
+    bag: str | Path, topics: Topics | None = None
+) -> tuple[CameraModel, Iterator[tuple[str, np.ndarray, np.ndarray]]]:
     """The camera, and (name, ``(4, 4)`` T_base_flange, ``(H, W, 3)`` uint8 picture) of each still in a bag.
 
     Raises:
@@ -59,7 +69,9 @@ def read_stills(bag: str | Path, topics: Topics | None = None) -> tuple[CameraMo
     """
     topics = topics or Topics()
     camera, stamps, times, poses = None, [], [], []
-    for topic, _, msg in read_bag(bag, {topics.rgb: Image, topics.camera_info: CameraInfo, topics.robot_pose: PoseStamped}):
+    for topic, _, msg in read_bag(
+        bag, {topics.rgb: Image, topics.camera_info: CameraInfo, topics.robot_pose: PoseStamped}
+    ):
         if topic == topics.rgb:
             stamps.append(nanoseconds(msg.header.stamp))
         elif topic == topics.camera_info:

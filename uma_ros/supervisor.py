@@ -36,7 +36,9 @@ class Supervisor:
         """Start one node; ``command`` in place of the spec's own."""
         words = list(command or spec.command(config))
         environment = {**os.environ, "PYTHONUNBUFFERED": "1", "RCUTILS_COLORIZED_OUTPUT": "0"}
-        process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True, env=environment)
+        process = subprocess.Popen(
+            words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True, env=environment
+        )
         self.processes[spec.name] = process
         reader = threading.Thread(target=self._read, args=(spec.name, process), daemon=True)
         reader.start()
@@ -60,7 +62,8 @@ class Supervisor:
         self.processes[name].wait()
 
     def stop(self, patience: float = 8.0) -> dict[str, int]:
-        """End all: SIGINT, and SIGKILL to the groups of those that have not ended after ``patience`` seconds. Returns exit codes; `HUNG` at the very end counts as 0."""
+        """End all: SIGINT, and SIGKILL to the groups of those that have not ended after ``patience`` seconds. Returns
+        exit codes; `HUNG` at the very end counts as 0."""
         for process in self.processes.values():
             if process.poll() is None:
                 process.send_signal(signal.SIGINT)

@@ -1,6 +1,7 @@
 """Where a task can come from, and how each becomes what the policy follows and what is said about it.
 
-What is said, the echo on /uma/active_reference, is enough to give the policy the same task again: a reference motion in the camera frame; or no
+What is said, the echo on /uma/active_reference, is enough to give the policy the same task again: a reference motion in
+the camera frame; or no
 keypoints and the instruction as the label; or neither, for the stored prompt that the parameter `prompt` names.
 """
 
@@ -44,7 +45,8 @@ class GivenTask(Protocol):
     source: ClassVar[str]
 
     def encode(self, policy: Any, observation: Observation, lookup: Lookup, stamp: Time) -> Encoded:
-        """The task for ``policy``, with o_0 = ``observation`` of time ``stamp``. Raises `InputError` if it is refused."""
+        """The task for ``policy``, with o_0 = ``observation`` of time ``stamp``. Raises `InputError` if it is
+        refused."""
         ...
 
 
@@ -86,11 +88,22 @@ class FromGoal:
     def encode(self, policy: Any, observation: Observation, lookup: Lookup, stamp: Time) -> Encoded:
         for name, msg in (("", self.rgb), ("depth ", self.depth)):
             if msg.header.frame_id != observation.camera.frame:
-                raise InputError(f"{name}header.frame_id: {msg.header.frame_id!r:.80}, must be the camera's, {observation.camera.frame!r}")
+                raise InputError(
+                    f"{name}header.frame_id: {msg.header.frame_id!r:.80}, must be the camera's, {observation.camera.frame!r}"
+                )
         try:
-            reference = match_goal(observation, rgb_from(self.rgb), depth_from(self.depth), self.matcher, max_keypoints=policy.contract.max_keypoints, object_label="goal image")
+            reference = match_goal(
+                observation,
+                rgb_from(self.rgb),
+                depth_from(self.depth),
+                self.matcher,
+                max_keypoints=policy.contract.max_keypoints,
+                object_label="goal image",
+            )
         except ModuleNotFoundError as error:
-            raise InputError(f"goal image: matching needs the Python package {error.name!r}; the extra 'perception' installs it") from None
+            raise InputError(
+                f"goal image: matching needs the Python package {error.name!r}; the extra 'perception' installs it"
+            ) from None
         return _from_motion(policy, observation, reference, stamp)
 
 

@@ -1,4 +1,5 @@
-"""YAML and JSON from people and from the wire: bounded before they are parsed, and whatever is wrong with them is an `InputError`."""
+"""YAML and JSON from people and from the wire: bounded before they are parsed, and whatever is wrong with them is an
+`InputError`."""
 
 from __future__ import annotations
 
@@ -22,14 +23,17 @@ MAX_JSON = 256 * 1024 * 1024
 
 
 class _Loader(yaml.SafeLoader):
-    """Without aliases: a few of them, each of several others, are more values than any memory holds. And not deeper than `MAX_DEPTH`."""
+    """Without aliases: a few of them, each of several others, are more values than any memory holds. And not deeper
+    than `MAX_DEPTH`."""
 
     depth = 0
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         event = self.peek_event()
         if isinstance(event, yaml.events.AliasEvent):
-            raise yaml.composer.ComposerError(None, None, f"alias *{event.anchor[:40]} is not allowed here", event.start_mark)
+            raise yaml.composer.ComposerError(
+                None, None, f"alias *{event.anchor[:40]} is not allowed here", event.start_mark
+            )
         self.depth += 1
         if self.depth > MAX_DEPTH:
             raise yaml.composer.ComposerError(None, None, f"nested over {MAX_DEPTH} deep", event.start_mark)
@@ -66,7 +70,8 @@ def read_value(path: Path, what: str) -> Any:
     """The value of a file, JSON where its name ends so, else YAML.
 
     Raises:
-        InputError: beginning with ``what`` and the path: unreadable, too large, no UTF-8, or as `parse_yaml` and `parse_json` say.
+        InputError: beginning with ``what`` and the path: unreadable, too large, no UTF-8, or as `parse_yaml` and
+        `parse_json` say.
     """
     name, is_json = f"{what} {path}".strip(), path.suffix == ".json"
     limit = MAX_JSON if is_json else MAX_YAML
@@ -98,7 +103,13 @@ def numbers(value: Any, name: str, count: int | None = None, most: int = 64) -> 
 
 def is_number(value: Any) -> bool:
     """A finite number that a float64 holds; bools are none."""
-    return isinstance(value, float) and math.isfinite(value) or isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**300
+    return (
+        isinstance(value, float)
+        and math.isfinite(value)
+        or isinstance(value, int)
+        and not isinstance(value, bool)
+        and abs(value) < 10**300
+    )
 
 
 def text_of(value: Any, name: str, most: int = 256) -> str:

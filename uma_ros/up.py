@@ -19,19 +19,32 @@ from uma_ros.supervisor import Supervisor
 def add_options(parser: argparse.ArgumentParser, defaults: Options | None = None) -> None:
     """One argument for each field of `Options`, as in the launch files."""
     defaults = defaults or Options()
-    parser.add_argument("--station", choices=("sim", "hardware"), default=defaults.station, help="simulated station or the robot")
-    parser.add_argument("--checkpoint", default=defaults.checkpoint, help="folder of the checkpoint; default: as in the configuration")
-    parser.add_argument("--prompt", default=defaults.prompt, help="prompt file for the checkpoint: the task until another one comes")
+    parser.add_argument(
+        "--station", choices=("sim", "hardware"), default=defaults.station, help="simulated station or the robot"
+    )
+    parser.add_argument(
+        "--checkpoint", default=defaults.checkpoint, help="folder of the checkpoint; default: as in the configuration"
+    )
+    parser.add_argument(
+        "--prompt", default=defaults.prompt, help="prompt file for the checkpoint: the task until another one comes"
+    )
     parser.add_argument("--config", default=defaults.config, help="YAML file with the parameters of all nodes")
     parser.add_argument("--record", default=defaults.record, metavar="FOLDER", help="record a bag there")
     parser.add_argument("--dry-run", action="store_true", help="everything but motion")
-    parser.add_argument("--managed", action="store_true", help="a manager node takes the others through their ROS 2 life cycle")
+    parser.add_argument(
+        "--managed", action="store_true", help="a manager node takes the others through their ROS 2 life cycle"
+    )
     parser.add_argument("--rviz", action="store_true", help="also start rviz2")
     parser.add_argument(
-        "--drivers", default=defaults.drivers, metavar="NAME,...", help=f"on hardware, our own driver nodes in place of the vendors': {', '.join(DRIVERS)}"
+        "--drivers",
+        default=defaults.drivers,
+        metavar="NAME,...",
+        help=f"on hardware, our own driver nodes in place of the vendors': {', '.join(DRIVERS)}",
     )
     parser.add_argument("--seed", type=int, default=defaults.seed, help="of the simulated scene")
-    parser.add_argument("--run-dir", default="", help="folder for logs and the simulated calibration; default: runs/<time>")
+    parser.add_argument(
+        "--run-dir", default="", help="folder for logs and the simulated calibration; default: runs/<time>"
+    )
 
 
 def options_from(args: argparse.Namespace) -> Options:
@@ -45,7 +58,11 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="uma up", description="Start a node graph; Ctrl-C ends it.")
     parser.add_argument("graph", choices=sorted(GRAPHS))
     add_options(parser)
-    parser.add_argument("--keep-going", action="store_true", help="when a node dies, leave the others running (the arm holds) instead of ending all")
+    parser.add_argument(
+        "--keep-going",
+        action="store_true",
+        help="when a node dies, leave the others running (the arm holds) instead of ending all",
+    )
     args = parser.parse_args(argv)
     try:
         options = options_from(args)
@@ -55,7 +72,9 @@ def main(argv: list[str]) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     width = max(len(spec.name) for spec in specs)
     deaths: dict[str, int] = {}
-    with Supervisor(Path(options.run_dir) / "log", lambda name, line: print(f"{name:>{width}} | {line}", flush=True)) as supervisor:
+    with Supervisor(
+        Path(options.run_dir) / "log", lambda name, line: print(f"{name:>{width}} | {line}", flush=True)
+    ) as supervisor:
         try:
             for spec in specs:
                 supervisor.start(spec, options.config)

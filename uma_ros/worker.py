@@ -1,6 +1,7 @@
 """The policy's own thread: takes the newest complete frame when a chunk or a task is due, and tells what came out.
 
-Torch never runs in an executor's callback. The lock `PolicyWorker.wake` guards what both threads touch: the frame buffer, the static
+Torch never runs in an executor's callback. The lock `PolicyWorker.wake` guards what both threads touch: the frame
+buffer, the static
 frames, the waiting task and the switch.
 """
 
@@ -73,7 +74,8 @@ class PolicyWorker:
         self._last_stamp, self._tracked_stamp, self._sequence = -1, -1, 0
         self._thread = threading.Thread(target=self._run, args=(load,), daemon=True)
 
-    # -- for the node's thread ------------------------------------------------------------------------------------------------
+    # -- for the node's thread
+    # ------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
         self._thread.start()
@@ -126,13 +128,21 @@ class PolicyWorker:
         with self.wake:
             frame, task, policy, tracker = self._buffer.newest(), self._task, self._motion_policy, self._tracker
         if frame is None or task is None:
-            raise InputError("nothing to predict from: " + ("no complete observation yet" if frame is None else "no task yet"))
+            raise InputError(
+                "nothing to predict from: " + ("no complete observation yet" if frame is None else "no task yet")
+            )
         if not len(task.keypoints):
-            raise InputError("nothing to predict: the task came without keypoints, a motion is predicted of the keypoints of a reference motion")
+            raise InputError(
+                "nothing to predict: the task came without keypoints, a motion is predicted of the keypoints of a reference motion"
+            )
         observation = frame.observation(self._frames, policy.contract.ee_frame)
         if chunk.frame != observation.camera.frame:
-            chunk = chunk.transformed(self._frames.lookup(observation.camera.frame, chunk.frame), observation.camera.frame)
-        return frame, policy.predict_motion(observation, task, chunk, sequence=chunk.sequence, keypoints=tracker.state if tracker else None)
+            chunk = chunk.transformed(
+                self._frames.lookup(observation.camera.frame, chunk.frame), observation.camera.frame
+            )
+        return frame, policy.predict_motion(
+            observation, task, chunk, sequence=chunk.sequence, keypoints=tracker.state if tracker else None
+        )
 
     # -- the thread -----------------------------------------------------------------------------------------------------------
 
@@ -140,7 +150,9 @@ class PolicyWorker:
         try:
             self._policy, self._motion_policy = load()
             if self._prefix >= self._policy.contract.horizon:
-                raise InputError(f"prefix: {self._prefix}, must be fewer than the chunk's {self._policy.contract.horizon} actions")
+                raise InputError(
+                    f"prefix: {self._prefix}, must be fewer than the chunk's {self._policy.contract.horizon} actions"
+                )
             self._listener.on_ready(self._policy)
             self._loaded.set()
             while True:
@@ -165,7 +177,9 @@ class PolicyWorker:
             return None
         if frame.stamp_ns < self._last_stamp:  # time was turned back: another bag, another simulation
             self._last_stamp = self._tracked_stamp = -1
-        is_new = frame.stamp_ns != self._last_stamp  # one answer to an image: the task of a chunk can be told by its stamp
+        is_new = (
+            frame.stamp_ns != self._last_stamp
+        )  # one answer to an image: the task of a chunk can be told by its stamp
         is_late = self._task is not None and frame.stamp_ns - self._last_stamp >= self._period_ns
         is_due = is_new and (self._new_task is not None or is_late)
         if not is_due and (self._tracker is None or frame.stamp_ns <= self._tracked_stamp):
@@ -202,9 +216,13 @@ class PolicyWorker:
             self._running = chunk_from(chunk_to(prediction.chunk, frame.rgb.header.stamp))
             stages = {"convert": converted, **{k: v for k, v in prediction.latency_ms.items() if k != "total"}}
             self._listener.on_chunk(frame, prediction, {**stages, "total": (time.perf_counter() - began) * 1e3})
-            if self._predict_motion and len(self._task.keypoints):  # once the chunk is on its way: the robot does not wait for it
+            if self._predict_motion and len(
+                self._task.keypoints
+            ):  # once the chunk is on its way: the robot does not wait for it
                 keypoints = self._tracker.state if self._tracker else None
-                motion = self._motion_policy.predict_motion(observation, self._task, prediction.chunk, sequence=sequence, keypoints=keypoints)
+                motion = self._motion_policy.predict_motion(
+                    observation, self._task, prediction.chunk, sequence=sequence, keypoints=keypoints
+                )
                 self._listener.on_motion(frame, motion)
         except InputError as error:
             self._listener.on_refused("observation", error)

@@ -1,4 +1,5 @@
-"""What is gathered in training: small bits, the straight ways along which they are pushed, and low trays at the ends of these."""
+"""What is gathered in training: small bits, the straight ways along which they are pushed, and low trays at the ends of
+these."""
 
 from __future__ import annotations
 
@@ -38,7 +39,11 @@ class Bit:
     def point(self, turn: int) -> np.ndarray:
         """``(3,)`` a point on it, in its frame: the middle of its top, and for later turns points beside that."""
         angle = 2.4 * turn
-        return self.half * np.array([0.6 * np.cos(angle), 0.6 * np.sin(angle), 0.8]) if turn else self.half * [0.0, 0.0, 1.0]
+        return (
+            self.half * np.array([0.6 * np.cos(angle), 0.6 * np.sin(angle), 0.8])
+            if turn
+            else self.half * [0.0, 0.0, 1.0]
+        )
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,8 @@ class Tray:
         lip: x of its lip, metres.
         half_width, depth: of the inside.
         floor: thickness.
-        slope: depths of the lip's two slopes, each of which rises by half of the floor; equal ones are one slope, else the lip has a step.
+        slope: depths of the lip's two slopes, each of which rises by half of the floor; equal ones are one slope, else
+            the lip has a step.
         walls: height of the side walls; 0 for none.
         back: height of the far wall; 0 for none.
         color: RGBA.
@@ -97,23 +103,34 @@ class Tray:
     def holds(self, way: Way, points: np.ndarray) -> np.ndarray:
         """``(...)`` bool: which of ``(..., 3)`` points in the base frame lie behind the lip, between the sides, low."""
         local = way.local(points[..., :2])
-        inside = (local[..., 0] > self.lip + 0.004) & (local[..., 0] < self.lip + self.depth) & (np.abs(local[..., 1]) < self.half_width)
+        inside = (
+            (local[..., 0] > self.lip + 0.004)
+            & (local[..., 0] < self.lip + self.depth)
+            & (np.abs(local[..., 1]) < self.half_width)
+        )
         return inside & (points[..., 2] < 0.05)
 
     def corners(self, way: Way) -> np.ndarray:
         """``(4, 3)`` of its floor, in the base frame."""
         w, x = self.half_width, (self.lip, self.lip + self.depth)
-        return np.concatenate([way.base(np.array([[x[0], -w], [x[0], w], [x[1], w], [x[1], -w]])), np.full((4, 1), self.floor)], -1)
+        return np.concatenate(
+            [way.base(np.array([[x[0], -w], [x[0], w], [x[1], w], [x[1], -w]])), np.full((4, 1), self.floor)], -1
+        )
 
 
 def sample_tray(rng: np.random.Generator, lip: float, half_width: float) -> Tray:
     """A random tray with its lip at ``lip``, ``half_width`` or up to 3 cm wider."""
     first = rng.uniform(0.005, 0.012)
     return Tray(
-        lip=lip, half_width=half_width + float(rng.uniform(0.0, 0.03)), depth=float(rng.uniform(0.10, 0.13)), floor=float(rng.uniform(0.0015, 0.003)),
-        slope=(float(first), float(first if rng.uniform() < 0.5 else rng.uniform(0.008, 0.020))), walls=float(rng.choice([0.0, rng.uniform(0.005, 0.016)])),
-        back=float(rng.choice([0.0, rng.uniform(0.006, 0.030)])), color=(*(float(c) for c in rng.uniform(0.1, 0.95, 3)), 1.0),
-    )  # fmt: skip
+        lip=lip,
+        half_width=half_width + float(rng.uniform(0.0, 0.03)),
+        depth=float(rng.uniform(0.10, 0.13)),
+        floor=float(rng.uniform(0.0015, 0.003)),
+        slope=(float(first), float(first if rng.uniform() < 0.5 else rng.uniform(0.008, 0.020))),
+        walls=float(rng.choice([0.0, rng.uniform(0.005, 0.016)])),
+        back=float(rng.choice([0.0, rng.uniform(0.006, 0.030)])),
+        color=(*(float(c) for c in rng.uniform(0.1, 0.95, 3)), 1.0),
+    )
 
 
 def add_tray(spec: mujoco.MjSpec, tray: Tray, way: Way, name: str) -> None:
@@ -128,22 +145,46 @@ def add_tray(spec: mujoco.MjSpec, tray: Tray, way: Way, name: str) -> None:
         tilt, half = np.arctan2(rise, run), np.hypot(run, rise) / 2
         middle = np.array([x + run / 2, z + rise / 2]) + thick / 2 * np.array([np.sin(tilt), -np.cos(tilt)])
         body.add_geom(
-            type=BOX, size=[half, w, thick / 2], pos=[middle[0], 0, middle[1]], quat=[np.cos(tilt / 2), 0, -np.sin(tilt / 2), 0],
-            rgba=shade * [0.6, 0.6, 0.6, 1], **contacts.PAN_FLOOR,
-        )  # fmt: skip
+            type=BOX,
+            size=[half, w, thick / 2],
+            pos=[middle[0], 0, middle[1]],
+            quat=[np.cos(tilt / 2), 0, -np.sin(tilt / 2), 0],
+            rgba=shade * [0.6, 0.6, 0.6, 1],
+            **contacts.PAN_FLOOR,
+        )
         x, z = x + run, z + rise
-    body.add_geom(type=BOX, size=[(d - x) / 2, w, thick / 2], pos=[(d + x) / 2, 0, thick / 2], rgba=shade * [0.8, 0.8, 0.8, 1], **contacts.PAN_FLOOR)
+    body.add_geom(
+        type=BOX,
+        size=[(d - x) / 2, w, thick / 2],
+        pos=[(d + x) / 2, 0, thick / 2],
+        rgba=shade * [0.8, 0.8, 0.8, 1],
+        **contacts.PAN_FLOOR,
+    )
     if tray.walls:
         for y in (-1, 1):
-            body.add_geom(type=BOX, size=[d / 2, 0.002, tray.walls / 2], pos=[d / 2, y * (w + 0.002), tray.walls / 2], rgba=shade, **contacts.PAN_WALL)
+            body.add_geom(
+                type=BOX,
+                size=[d / 2, 0.002, tray.walls / 2],
+                pos=[d / 2, y * (w + 0.002), tray.walls / 2],
+                rgba=shade,
+                **contacts.PAN_WALL,
+            )
     if tray.back:
-        body.add_geom(type=BOX, size=[0.002, w + 0.004, tray.back / 2], pos=[d + 0.002, 0, tray.back / 2], rgba=shade, **contacts.PAN_WALL)
+        body.add_geom(
+            type=BOX,
+            size=[0.002, w + 0.004, tray.back / 2],
+            pos=[d + 0.002, 0, tray.back / 2],
+            rgba=shade,
+            **contacts.PAN_WALL,
+        )
 
 
 def add_bit(spec: mujoco.MjSpec, bit: Bit, name: str) -> None:
     """Add ``bit`` as the free body ``name``."""
     yaw = float(bit.place[2])
-    body = spec.worldbody.add_body(name=name, pos=[*bit.place[:2], bit.half[2] + 0.001], quat=[np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)])
+    body = spec.worldbody.add_body(
+        name=name, pos=[*bit.place[:2], bit.half[2] + 0.001], quat=[np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)]
+    )
     body.add_freejoint(name=name)
     kw = dict(contacts.SCRAP, density=bit.density, rgba=bit.color)
     if bit.number is None:

@@ -17,7 +17,8 @@ WALL, FLOOR, RAMP = 0.003, 0.002, 0.012
 
 @dataclass(frozen=True)
 class Brush:
-    """A hand brush that stands on its bristles: a block of them and a grip along it. In its frame x runs along the grip, z is up, the origin is
+    """A hand brush that stands on its bristles: a block of them and a grip along it. In its frame x runs along the
+    grip, z is up, the origin is
     where it is grasped.
 
     Attributes:
@@ -70,21 +71,36 @@ def sample_brush(rng: np.random.Generator) -> Brush:
 
 def add_brush(spec: mujoco.MjSpec, brush: Brush, position: np.ndarray, yaw: float) -> None:
     """Add ``brush`` as the free body ``brush``, its bristles' tips at ``position`` (3,)."""
-    body = spec.worldbody.add_body(name="brush", pos=np.array(position) + [0, 0, brush.drop], quat=[np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)])
+    body = spec.worldbody.add_body(
+        name="brush", pos=np.array(position) + [0, 0, brush.drop], quat=[np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)]
+    )
     body.add_freejoint(name="brush")
     grip_low = brush.bristles - brush.drop
     kw = dict(contacts.OBJECT)
     body.add_geom(
-        type=BOX, size=[brush.half_length, brush.half_thickness, brush.bristles / 2], pos=[0, 0, brush.bristles / 2 - brush.drop],
-        mass=0.7 * brush.mass, rgba=brush.bristle_color, **kw,
-    )  # fmt: skip
+        type=BOX,
+        size=[brush.half_length, brush.half_thickness, brush.bristles / 2],
+        pos=[0, 0, brush.bristles / 2 - brush.drop],
+        mass=0.7 * brush.mass,
+        rgba=brush.bristle_color,
+        **kw,
+    )
     body.add_geom(
-        type=BOX, size=[0.9 * brush.half_length, brush.grip_half_width, brush.grip_height / 2], pos=[0, 0, grip_low + brush.grip_height / 2],
-        mass=0.2 * brush.mass, rgba=brush.color, **kw,
-    )  # fmt: skip
+        type=BOX,
+        size=[0.9 * brush.half_length, brush.grip_half_width, brush.grip_height / 2],
+        pos=[0, 0, grip_low + brush.grip_height / 2],
+        mass=0.2 * brush.mass,
+        rgba=brush.color,
+        **kw,
+    )
     # The board between them: seen above the bristles, and a little wider.
     body.add_geom(
-        type=BOX, size=[brush.half_length + 0.001, brush.half_thickness + 0.001, 0.003], pos=[0, 0, grip_low - 0.003], mass=0.1 * brush.mass, rgba=brush.color, **kw
+        type=BOX,
+        size=[brush.half_length + 0.001, brush.half_thickness + 0.001, 0.003],
+        pos=[0, 0, grip_low - 0.003],
+        mass=0.1 * brush.mass,
+        rgba=brush.color,
+        **kw,
     )
 
 
@@ -120,35 +136,78 @@ class Dustpan:
         return np.asarray(local) @ np.array([[c, s], [-s, c]]) + self.lip
 
     def holds(self, points: np.ndarray) -> np.ndarray:
-        """``(...)`` bool: which of ``(..., 3)`` points in the base frame lie inside: behind the lip, between the walls, below twice their height."""
+        """``(...)`` bool: which of ``(..., 3)`` points in the base frame lie inside: behind the lip, between the walls,
+        below twice their height."""
         local = self.local(points[..., :2])
-        return (local[..., 0] > 0.004) & (local[..., 0] < self.depth) & (np.abs(local[..., 1]) < self.half_width) & (points[..., 2] < 2 * self.height)
+        return (
+            (local[..., 0] > 0.004)
+            & (local[..., 0] < self.depth)
+            & (np.abs(local[..., 1]) < self.half_width)
+            & (points[..., 2] < 2 * self.height)
+        )
 
     def rim_points(self) -> np.ndarray:
         """``(4, 3)`` the two ends of the lip and the two far corners at the top of the walls, in the base frame."""
-        xy = self.base(np.array([[0.01, -self.half_width], [0.01, self.half_width], [self.depth, self.half_width], [self.depth, -self.half_width]]))
+        xy = self.base(
+            np.array(
+                [
+                    [0.01, -self.half_width],
+                    [0.01, self.half_width],
+                    [self.depth, self.half_width],
+                    [self.depth, -self.half_width],
+                ]
+            )
+        )
         return np.concatenate([xy, np.full((4, 1), self.height)], -1)
 
 
 def add_dustpan(spec: mujoco.MjSpec, pan: Dustpan, name: str, color: tuple[float, ...]) -> None:
     """Add ``pan`` to the scene, fixed to the table."""
-    body = spec.worldbody.add_body(name=name, pos=[*pan.lip, 0.0], quat=[np.cos(pan.heading / 2), 0, 0, np.sin(pan.heading / 2)])
+    body = spec.worldbody.add_body(
+        name=name, pos=[*pan.lip, 0.0], quat=[np.cos(pan.heading / 2), 0, 0, np.sin(pan.heading / 2)]
+    )
     shade = np.array(color)
     w, d, h = pan.half_width, pan.depth, pan.height
     slope = np.arctan2(FLOOR, RAMP)
-    body.add_geom(type=BOX, size=[(d - RAMP) / 2, w, FLOOR / 2], pos=[(d + RAMP) / 2, 0, FLOOR / 2], rgba=shade * [0.8, 0.8, 0.8, 1], **contacts.PAN_FLOOR)
+    body.add_geom(
+        type=BOX,
+        size=[(d - RAMP) / 2, w, FLOOR / 2],
+        pos=[(d + RAMP) / 2, 0, FLOOR / 2],
+        rgba=shade * [0.8, 0.8, 0.8, 1],
+        **contacts.PAN_FLOOR,
+    )
     # The lip: a slab whose upper face rises from the table to the floor.
     body.add_geom(
-        type=BOX, size=[np.hypot(RAMP, FLOOR) / 2, w, FLOOR / 2], pos=[RAMP / 2 + FLOOR / 2 * np.sin(slope), 0, FLOOR / 2 - FLOOR / 2 * np.cos(slope)],
-        quat=[np.cos(slope / 2), 0, -np.sin(slope / 2), 0], rgba=shade * [0.6, 0.6, 0.6, 1], **contacts.PAN_FLOOR,
-    )  # fmt: skip
+        type=BOX,
+        size=[np.hypot(RAMP, FLOOR) / 2, w, FLOOR / 2],
+        pos=[RAMP / 2 + FLOOR / 2 * np.sin(slope), 0, FLOOR / 2 - FLOOR / 2 * np.cos(slope)],
+        quat=[np.cos(slope / 2), 0, -np.sin(slope / 2), 0],
+        rgba=shade * [0.6, 0.6, 0.6, 1],
+        **contacts.PAN_FLOOR,
+    )
     for y in (-1, 1):
-        body.add_geom(type=BOX, size=[d / 2, WALL / 2, h / 2], pos=[d / 2, y * (w + WALL / 2), h / 2], rgba=shade, **contacts.PAN_WALL)
-    body.add_geom(type=BOX, size=[WALL / 2, w + WALL, h / 2], pos=[d + WALL / 2, 0, h / 2], rgba=shade, **contacts.PAN_WALL)
-    body.add_geom(type=BOX, size=[0.03, 0.011, 0.006], pos=[d + WALL + 0.03, 0, h - 0.006], rgba=shade * [0.7, 0.7, 0.7, 1], **contacts.PAN_WALL)
+        body.add_geom(
+            type=BOX,
+            size=[d / 2, WALL / 2, h / 2],
+            pos=[d / 2, y * (w + WALL / 2), h / 2],
+            rgba=shade,
+            **contacts.PAN_WALL,
+        )
+    body.add_geom(
+        type=BOX, size=[WALL / 2, w + WALL, h / 2], pos=[d + WALL / 2, 0, h / 2], rgba=shade, **contacts.PAN_WALL
+    )
+    body.add_geom(
+        type=BOX,
+        size=[0.03, 0.011, 0.006],
+        pos=[d + WALL + 0.03, 0, h - 0.006],
+        rgba=shade * [0.7, 0.7, 0.7, 1],
+        **contacts.PAN_WALL,
+    )
 
 
-def add_scrap(spec: mujoco.MjSpec, name: str, half_size: np.ndarray, position: np.ndarray, yaw: float, color: tuple[float, ...]) -> None:
+def add_scrap(
+    spec: mujoco.MjSpec, name: str, half_size: np.ndarray, position: np.ndarray, yaw: float, color: tuple[float, ...]
+) -> None:
     """Add a crumpled scrap of paper as the free body ``name``: a light box, ``half_size`` (3,) metres."""
     body = spec.worldbody.add_body(name=name, pos=position, quat=[np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)])
     body.add_freejoint(name=name)

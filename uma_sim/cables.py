@@ -42,7 +42,9 @@ class Cable:
         return (self.line[1:] + self.line[:-1]) / 2
 
 
-def draw_line(rng: np.random.Generator, links: int, link: float, low: np.ndarray, high: np.ndarray, gap: float) -> np.ndarray:
+def draw_line(
+    rng: np.random.Generator, links: int, link: float, low: np.ndarray, high: np.ndarray, gap: float
+) -> np.ndarray:
     """``(links + 1, 2)`` metres: a line of random bends within a box that keeps ``gap`` from itself.
 
     Raises:
@@ -64,7 +66,8 @@ def draw_line(rng: np.random.Generator, links: int, link: float, low: np.ndarray
 
 
 def add_cable(spec: mujoco.MjSpec, cable: Cable) -> None:
-    """Add ``cable`` as the bodies ``cable_0``, ``cable_1``, ..., each at the beginning of its link, x along it, the first one free."""
+    """Add ``cable`` as the bodies ``cable_0``, ``cable_1``, ..., each at the beginning of its link, x along it, the
+    first one free."""
     body, heading, n = spec.worldbody, 0.0, len(cable.line) - 1
     for i, (a, b) in enumerate(zip(cable.line[:-1], cable.line[1:], strict=True)):
         before, heading = heading, float(np.arctan2(b[1] - a[1], b[0] - a[0]))
@@ -75,10 +78,21 @@ def add_cable(spec: mujoco.MjSpec, cable: Cable) -> None:
             body.add_freejoint(name=f"{PREFIX}root")
         else:
             # The links are light: without armature their joints would be too quick for the step.
-            body.add_joint(name=f"{PREFIX}joint{i}", type=mujoco.mjtJoint.mjJNT_BALL, stiffness=cable.stiffness, damping=2e-3 + 0.02 * cable.stiffness, armature=2e-5)
+            body.add_joint(
+                name=f"{PREFIX}joint{i}",
+                type=mujoco.mjtJoint.mjJNT_BALL,
+                stiffness=cable.stiffness,
+                damping=2e-3 + 0.02 * cable.stiffness,
+                armature=2e-5,
+            )
         body.add_geom(
-            type=mujoco.mjtGeom.mjGEOM_CAPSULE, size=[cable.radius, 0.0, 0.0], fromto=[0.0, 0.0, 0.0, cable.link, 0.0, 0.0], mass=cable.mass / n, rgba=cable.color, **contacts.SOFT
-        )  # fmt: skip
+            type=mujoco.mjtGeom.mjGEOM_CAPSULE,
+            size=[cable.radius, 0.0, 0.0],
+            fromto=[0.0, 0.0, 0.0, cable.link, 0.0, 0.0],
+            mass=cable.mass / n,
+            rgba=cable.color,
+            **contacts.SOFT,
+        )
 
 
 class CableObject:
@@ -99,7 +113,9 @@ class CableObject:
 
     def _at(self, links: np.ndarray, up: float) -> np.ndarray:
         bodies = self._bodies[links]
-        return self._data.xpos[bodies] + self._data.xmat[bodies].reshape(-1, 3, 3) @ np.array([self._cable.link / 2, 0.0, up])
+        return self._data.xpos[bodies] + self._data.xmat[bodies].reshape(-1, 3, 3) @ np.array(
+            [self._cable.link / 2, 0.0, up]
+        )
 
     def heading(self, link: int) -> np.ndarray:
         """``(3,)`` direction of a link, base frame."""
@@ -124,7 +140,10 @@ class CableObject:
     def pads_in_contact(self) -> int:
         """How many of the two pads touch it."""
         pairs = self._data.contact.geom.tolist()
-        return sum(any((a == pad and b in self._geoms) or (b == pad and a in self._geoms) for a, b in pairs) for pad in self._pads)
+        return sum(
+            any((a == pad and b in self._geoms) or (b == pad and a in self._geoms) for a, b in pairs)
+            for pad in self._pads
+        )
 
     def distance(self, point: np.ndarray) -> float:
         """Metres from ``point`` ``(3,)`` to the nearest middle of a link."""

@@ -1,4 +1,5 @@
-"""The exterior stereo camera: colour and metric depth from one render pass, with a stereo camera's blind spots and noise."""
+"""The exterior stereo camera: colour and metric depth from one render pass, with a stereo camera's blind spots and
+noise."""
 
 from __future__ import annotations
 
@@ -24,7 +25,9 @@ _shared_gl: list = []
 
 def camera_model(width: int, height: int, focal: float = FULL_FOCAL) -> CameraModel:
     """Intrinsics of the ZED's left image resized to ``width`` x ``height``; pixel centres have whole coordinates."""
-    return CameraModel(width, height, focal * width / FULL_WIDTH, focal * height / FULL_HEIGHT, (width - 1) / 2, (height - 1) / 2)
+    return CameraModel(
+        width, height, focal * width / FULL_WIDTH, focal * height / FULL_HEIGHT, (width - 1) / 2, (height - 1) / 2
+    )
 
 
 def fovy_degrees(focal: float = FULL_FOCAL) -> float:
@@ -77,13 +80,17 @@ class Renderer:
         self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
         self._camera.fixedcamid = model.camera("zed").id
 
-    def render(self, data: mujoco.MjData, width: int, height: int, view: mujoco.MjvCamera | None = None) -> tuple[np.ndarray, np.ndarray]:
+    def render(
+        self, data: mujoco.MjData, width: int, height: int, view: mujoco.MjvCamera | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """``(H, W, 3)`` uint8 colours and ``(H, W)`` float32 depth in metres along the optical axis."""
         _shared_gl[0].make_current()
         # Several scenes share the one context; without this the last one made would be drawn into.
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)
         rect = mujoco.MjrRect(0, 0, width, height)
-        mujoco.mjv_updateScene(self._model, data, self._option, None, view or self._camera, mujoco.mjtCatBit.mjCAT_ALL.value, self._scene)
+        mujoco.mjv_updateScene(
+            self._model, data, self._option, None, view or self._camera, mujoco.mjtCatBit.mjCAT_ALL.value, self._scene
+        )
         mujoco.mjr_render(rect, self._scene, self._context)
         rgb, raw = np.empty((height, width, 3), np.uint8), np.empty((height, width), np.float32)
         mujoco.mjr_readPixels(rgb, raw, rect, self._context)
@@ -100,7 +107,9 @@ class Renderer:
             self._context.free()
 
 
-def sense(rgb: np.ndarray, depth: np.ndarray, camera: CameraModel, rng: np.random.Generator | None, noise_factor: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+def sense(
+    rgb: np.ndarray, depth: np.ndarray, camera: CameraModel, rng: np.random.Generator | None, noise_factor: float = 1.0
+) -> tuple[np.ndarray, np.ndarray]:
     """What the camera delivers of a perfect image: NaN where out of range or hidden from the right lens, and noise.
 
     Args:
@@ -109,7 +118,9 @@ def sense(rgb: np.ndarray, depth: np.ndarray, camera: CameraModel, rng: np.rando
     """
     is_seen = is_seen_by_both(depth, camera)
     if rng is not None:
-        depth = depth + np.float32(DEPTH_NOISE * noise_factor) * depth * depth * rng.standard_normal(depth.shape, dtype=np.float32)
+        depth = depth + np.float32(DEPTH_NOISE * noise_factor) * depth * depth * rng.standard_normal(
+            depth.shape, dtype=np.float32
+        )
         # One 8-bit draw a pixel keeps colour noise cheap; the three channels of a sensor share most of it anyway.
         grain = rng.integers(-4, 5, depth.shape, dtype=np.int16)
         rgb = np.clip(rgb.astype(np.int16) + grain[..., None], 0, 255).astype(np.uint8)

@@ -1,4 +1,5 @@
-"""A cloth as a MuJoCo flex: a grid of vertices joined by edges that do not stretch, and stiff against bending like denim."""
+"""A cloth as a MuJoCo flex: a grid of vertices joined by edges that do not stretch, and stiff against bending like
+denim."""
 
 from __future__ import annotations
 
@@ -23,12 +24,14 @@ HOLDS = 2
 """Most vertices that a pinch holds."""
 
 PINCH = np.array([0.018, 0.009, 0.022])
-"""Half extents in metres of the box around the pads' middle (along their width, across the jaw, along the finger) in which a vertex is pinched."""
+"""Half extents in metres of the box around the pads' middle (along their width, across the jaw, along the finger) in
+which a vertex is pinched."""
 
 
 @dataclass(frozen=True)
 class Cloth:
-    """One cloth lying on the table. In its frame y is the way it is folded, x runs along the crease, the origin is in its middle.
+    """One cloth lying on the table. In its frame y is the way it is folded, x runs along the crease, the origin is in
+    its middle.
 
     Attributes:
         spacing: ``(x, y)`` metres between vertices.
@@ -55,9 +58,11 @@ class Cloth:
 
 
 def add_cloth(spec: mujoco.MjSpec, cloth: Cloth, position: np.ndarray, yaw: float) -> None:
-    """Add ``cloth`` as the flex ``cloth``, its middle at ``position`` (2,) on the table, turned by ``yaw`` radians about base z.
+    """Add ``cloth`` as the flex ``cloth``, its middle at ``position`` (2,) on the table, turned by ``yaw`` radians
+    about base z.
 
-    Its vertices touch the world by small spheres, one each: with contacts of whole triangles a step would take three times as long.
+    Its vertices touch the world by small spheres, one each: with contacts of whole triangles a step would take three
+    times as long.
     """
     sx, sy = cloth.spacing
     text = f"""
@@ -79,9 +84,15 @@ def add_cloth(spec: mujoco.MjSpec, cloth: Cloth, position: np.ndarray, yaw: floa
     spec.attach(part, prefix=PREFIX, frame=frame)
     for i in range(HOLDS):
         spec.add_equality(
-            name=f"hold{i}", type=mujoco.mjtEq.mjEQ_CONNECT, objtype=mujoco.mjtObj.mjOBJ_BODY, name1="gripper/base", name2=f"{PREFIX}cloth_{i}", active=False,
-            solref=[0.005, 1], solimp=[0.95, 0.99, 0.001, 0.5, 2],
-        )  # fmt: skip
+            name=f"hold{i}",
+            type=mujoco.mjtEq.mjEQ_CONNECT,
+            objtype=mujoco.mjtObj.mjOBJ_BODY,
+            name1="gripper/base",
+            name2=f"{PREFIX}cloth_{i}",
+            active=False,
+            solref=[0.005, 1],
+            solimp=[0.95, 0.99, 0.001, 0.5, 2],
+        )
     # Elastic flexes rule out the integrator that the rigid tasks use.
     spec.option.integrator = mujoco.mjtIntegrator.mjINT_EULER
 
@@ -89,8 +100,10 @@ def add_cloth(spec: mujoco.MjSpec, cloth: Cloth, position: np.ndarray, yaw: floa
 class ClothObject:
     """The cloth as the object of a task.
 
-    How it is held: closing on it the pads must meet a vertex and stop on it, as with any object; friction of the two spheres that a coarse cloth
-    offers does carry it, but lets it creep out within a second (tried with coefficients up to 2.5). So while the jaw stays closed, an
+    How it is held: closing on it the pads must meet a vertex and stop on it, as with any object; friction of the two
+    spheres that a coarse cloth
+    offers does carry it, but lets it creep out within a second (tried with coefficients up to 2.5). So while the jaw
+    stays closed, an
     equality ties the pinched vertices, at most `HOLDS`, to the gripper where they were. A missed pinch holds nothing.
     """
 
@@ -103,7 +116,10 @@ class ClothObject:
         self._pads = [model.geom(pad).id for pad in gripper.PADS]
         self._base = model.body("gripper/base").id
         self._holds = [model.equality(f"hold{i}").id for i in range(HOLDS)]
-        rows, columns = np.linspace(0, ROWS - 1, 4).round().astype(int), np.linspace(0, COLUMNS - 1, 4).round().astype(int)
+        rows, columns = (
+            np.linspace(0, ROWS - 1, 4).round().astype(int),
+            np.linspace(0, COLUMNS - 1, 4).round().astype(int),
+        )
         self._tracked = (rows[:, None] * COLUMNS + columns).ravel()
 
     def tracked_indices(self) -> np.ndarray:
@@ -157,7 +173,9 @@ class ClothObject:
         middle = data.geom_xpos[self._pads].mean(0)
         local = (data.xpos[self._bodies] - middle) @ R
         touched = {sphere for _, sphere in self._touched()}
-        pinched = [i for i in range(len(self._bodies)) if (np.abs(local[i]) < PINCH).all() and int(self._spheres[i]) in touched]
+        pinched = [
+            i for i in range(len(self._bodies)) if (np.abs(local[i]) < PINCH).all() and int(self._spheres[i]) in touched
+        ]
         for hold, i in zip(self._holds, sorted(pinched, key=lambda i: abs(local[i, 0])), strict=False):
             model.eq_obj2id[hold] = self._bodies[i]
             model.eq_data[hold, :3] = R.T @ (data.xpos[self._bodies[i]] - p)

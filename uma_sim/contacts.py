@@ -1,28 +1,70 @@
 """Contact parameters. They decide whether a grasp holds, so they are in one place.
 
 With MuJoCo's default contacts the pads sink 5 mm into a utensil and it creeps out of the grasp within two seconds.
-Stiff contacts on the object (and an elliptic cone with a high ``impratio``) hold it; more grip force only sinks it deeper.
+Stiff contacts on the object (and an elliptic cone with a high ``impratio``) hold it; more grip force only sinks it
+deeper.
 """
 
 from __future__ import annotations
 
-OBJECT = dict(contype=2, conaffinity=7, condim=4, priority=1, friction=[1.2, 0.01, 0.0001], solref=[0.004, 1], solimp=[0.98, 0.995, 0.0005, 0.5, 2])
+OBJECT = dict(
+    contype=2,
+    conaffinity=7,
+    condim=4,
+    priority=1,
+    friction=[1.2, 0.01, 0.0001],
+    solref=[0.004, 1],
+    solimp=[0.98, 0.995, 0.0005, 0.5, 2],
+)
 """The utensil: its parameters win over the pads'."""
 
-WORLD = dict(contype=1, conaffinity=6, condim=4, priority=2, friction=[0.35, 0.005, 0.0001], solref=[0.004, 1], solimp=[0.95, 0.99, 0.001, 0.5, 2])
+WORLD = dict(
+    contype=1,
+    conaffinity=6,
+    condim=4,
+    priority=2,
+    friction=[0.35, 0.005, 0.0001],
+    solref=[0.004, 1],
+    solimp=[0.95, 0.99, 0.001, 0.5, 2],
+)
 """Table and holders: theirs win over the utensil's, so that it slides down a wall instead of sticking to the rim."""
 
 SCENERY = dict(contype=0, conaffinity=0)
 """Seen, never touched."""
 
-SCRAP = dict(contype=8, conaffinity=15, condim=4, priority=1, friction=[0.6, 0.01, 0.001], solref=[0.004, 1], solimp=[0.95, 0.99, 0.001, 0.5, 2])
+SCRAP = dict(
+    contype=8,
+    conaffinity=15,
+    condim=4,
+    priority=1,
+    friction=[0.6, 0.01, 0.001],
+    solref=[0.004, 1],
+    solimp=[0.95, 0.99, 0.001, 0.5, 2],
+)
 """Paper debris: meets world, tools, robot and other scraps."""
 
-PAN_FLOOR = dict(contype=16, conaffinity=12, condim=4, priority=2, friction=[0.35, 0.005, 0.0001], solref=[0.004, 1], solimp=[0.95, 0.99, 0.001, 0.5, 2])
-"""Floor and lip of a dustpan: carry scraps and stop the robot, but let a brush through, whose real bristles would bend over them."""
+PAN_FLOOR = dict(
+    contype=16,
+    conaffinity=12,
+    condim=4,
+    priority=2,
+    friction=[0.35, 0.005, 0.0001],
+    solref=[0.004, 1],
+    solimp=[0.95, 0.99, 0.001, 0.5, 2],
+)
+"""Floor and lip of a dustpan: carry scraps and stop the robot, but let a brush through, whose real bristles would bend
+over them."""
 
 PAN_WALL = dict(WORLD, conaffinity=14)
 """Walls of a dustpan: stop tools, robot and scraps."""
 
-SOFT = dict(contype=2, conaffinity=5, condim=4, priority=1, friction=[1.2, 0.02, 0.0001], solref=[0.004, 1], solimp=[0.98, 0.995, 0.0005, 0.5, 2])
+SOFT = dict(
+    contype=2,
+    conaffinity=5,
+    condim=4,
+    priority=1,
+    friction=[1.2, 0.02, 0.0001],
+    solref=[0.004, 1],
+    solimp=[0.98, 0.995, 0.0005, 0.5, 2],
+)
 """A vertex of a cloth or a link of a cable: meets world and robot, not its like."""

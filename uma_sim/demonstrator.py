@@ -1,7 +1,9 @@
 """Scripted experts on the true state.
 
-They are Markov: every call finds out anew, from the state alone, what to do next. No timer, no phase counter, so that whatever the noise or a
-policy did, its label fits what can be seen. Targets are "funnels": their height falls as the error beside the path does, which makes an
+They are Markov: every call finds out anew, from the state alone, what to do next. No timer, no phase counter, so that
+whatever the noise or a
+policy did, its label fits what can be seen. Targets are "funnels": their height falls as the error beside the path
+does, which makes an
 approach, a lift over a rim or an insertion one smooth rule each.
 """
 
@@ -22,7 +24,8 @@ class Demonstrator(Protocol):
     """An expert at one task, made by `uma_sim.demonstrators.expert`."""
 
     def act(self, station: Station) -> tuple[np.ndarray, float]:
-        """The next target: ``(4, 4)`` T_base_ee at most (`STEP_M`, `STEP_RAD`) from the measured pose, and gripper 0 or 1."""
+        """The next target: ``(4, 4)`` T_base_ee at most (`STEP_M`, `STEP_RAD`) from the measured pose, and gripper 0 or
+        1."""
         ...
 
     def phase(self, station: Station) -> str:

@@ -1,4 +1,5 @@
-"""Scenes of the primitive "gather": a heap of bits, two straight ways for it, an upright tool, perhaps trays and other things."""
+"""Scenes of the primitive "gather": a heap of bits, two straight ways for it, an upright tool, perhaps trays and other
+things."""
 
 from __future__ import annotations
 
@@ -24,7 +25,8 @@ LONGEST = 0.21
 """Longest way, metres."""
 
 SMALLEST = 0.005
-"""Least half size of a bit, metres: over a lower one the tool's edge, which noise raises by some millimetres, would ride up and spit it out."""
+"""Least half size of a bit, metres: over a lower one the tool's edge, which noise raises by some millimetres, would
+ride up and spit it out."""
 
 LOW, HIGH = np.array([0.32, -0.27]), np.array([0.68, 0.29])
 """Corners of the part of the table in which a stroke begins and ends, base frame, metres."""
@@ -66,30 +68,63 @@ def sample(seed: int, held_out: bool = False) -> Scene:
     room = scene.varied_room(rng)
     tool = shapes.sample(rng, ("scraper",), held_out)
     length, thick = tool.blade or (0.0, 0.0)
-    radius = float(rng.uniform(0.018, max(0.020, min(0.040, 0.8 * length - 0.004))))  # what the blade can keep before it
+    radius = float(
+        rng.uniform(0.018, max(0.020, min(0.040, 0.8 * length - 0.004)))
+    )  # what the blade can keep before it
     has_trays = bool(rng.uniform() < 0.5)
     while True:
         middle = rng.uniform([0.43, -0.14], [0.57, 0.14])
         ways = _ways(rng, middle, radius, thick, has_trays)
-        trays = tuple(bits.sample_tray(rng, way.length - AHEAD - rng.uniform(0.030, 0.050), max(length, radius) + 0.012) for way in ways) if has_trays else ()
+        trays = (
+            tuple(
+                bits.sample_tray(rng, way.length - AHEAD - rng.uniform(0.030, 0.050), max(length, radius) + 0.012)
+                for way in ways
+            )
+            if has_trays
+            else ()
+        )
         if trays and not _stand_apart(ways, trays, max(length, radius) + 0.015, radius + BEHIND + thick):
             continue
         ground = np.concatenate([middle[None], *(_ground(way, tray) for way, tray in zip(ways, trays, strict=False))])
-        place = _free_place(rng, (0.40, -0.27), (0.60, 0.25), ground, tool.radius + np.where(np.arange(len(ground)) == 0, radius + 0.04, 0.015))
+        place = _free_place(
+            rng,
+            (0.40, -0.27),
+            (0.60, 0.25),
+            ground,
+            tool.radius + np.where(np.arange(len(ground)) == 0, radius + 0.04, 0.015),
+        )
         if place is not None:
             break
     others = []
-    ground = np.concatenate([ground, place[None, :2], *(way.base(np.array([[behind(-radius, thick), 0.0], [way.length, 0.0]])) for way in ways)])
+    ground = np.concatenate(
+        [
+            ground,
+            place[None, :2],
+            *(way.base(np.array([[behind(-radius, thick), 0.0], [way.length, 0.0]])) for way in ways),
+        ]
+    )
     for _ in range(int(rng.integers(0, 3))):
         thing = shapes.sample(rng, ("box", "can", "pebble", "bowl"))
         spot = _free_place(rng, (0.68, -0.38), (0.80, 0.38), ground, np.array(thing.radius + tool.radius + 0.04))
         if spot is not None:
             ground = np.concatenate([ground, spot[None, :2]])
             others.append((thing, shapes.finish(rng), spot))
-    return Scene(room, tool, shapes.finish(rng), place, _heap(rng, middle, radius), ways, trays, tuple(others), int(rng.integers(2)))
+    return Scene(
+        room,
+        tool,
+        shapes.finish(rng),
+        place,
+        _heap(rng, middle, radius),
+        ways,
+        trays,
+        tuple(others),
+        int(rng.integers(2)),
+    )
 
 
-def _ways(rng: np.random.Generator, middle: np.ndarray, radius: float, thick: float, has_trays: bool) -> tuple[Way, Way]:
+def _ways(
+    rng: np.random.Generator, middle: np.ndarray, radius: float, thick: float, has_trays: bool
+) -> tuple[Way, Way]:
     """Two ways whose strokes lie where the arm and the wrist reach, and whose ends lie well apart."""
     out: list[Way] = []
     tries = 0
@@ -100,13 +135,21 @@ def _ways(rng: np.random.Generator, middle: np.ndarray, radius: float, thick: fl
         if tries % 50 == 0:
             out = []
         # A lip must lie before the heap, not under it.
-        way = Way(middle, float(rng.uniform(-np.pi, np.pi)), float(rng.uniform(radius + 0.065 if has_trays else 0.08, LONGEST)))
+        way = Way(
+            middle,
+            float(rng.uniform(-np.pi, np.pi)),
+            float(rng.uniform(radius + 0.065 if has_trays else 0.08, LONGEST)),
+        )
         ends = way.base(np.array([[behind(-radius, thick), 0.0], [way.length, 0.0]]))
         if not ((ends > LOW) & (ends < HIGH)).all():
             continue
         if out:
             turn = np.abs((way.heading - out[0].heading + np.pi) % (2 * np.pi) - np.pi)
-            if turn < apart or np.linalg.norm(way.base(np.array([way.length, 0.0])) - out[0].base(np.array([out[0].length, 0.0]))) < 0.10:
+            if (
+                turn < apart
+                or np.linalg.norm(way.base(np.array([way.length, 0.0])) - out[0].base(np.array([out[0].length, 0.0])))
+                < 0.10
+            ):
                 continue
         out.append(way)
     return out[0], out[1]
@@ -119,9 +162,14 @@ def _ground(way: Way, tray: Tray) -> np.ndarray:
 
 
 def _stand_apart(ways: tuple[Way, Way], trays: tuple[Tray, ...], half_width: float, back: float) -> bool:
-    """Whether neither tray meets the other, or the ``half_width`` on both sides of the other way that its stroke takes from ``back`` before it."""
+    """Whether neither tray meets the other, or the ``half_width`` on both sides of the other way that its stroke takes
+    from ``back`` before it."""
     a, b = (_ground(way, tray) for way, tray in zip(ways, trays, strict=True))
-    if np.linalg.norm(a[:, None] - b, axis=-1).min() < 0.03 or max(a[:, 0].max(), b[:, 0].max()) > 0.76 or min(a[:, 0].min(), b[:, 0].min()) < 0.28:
+    if (
+        np.linalg.norm(a[:, None] - b, axis=-1).min() < 0.03
+        or max(a[:, 0].max(), b[:, 0].max()) > 0.76
+        or min(a[:, 0].min(), b[:, 0].min()) < 0.28
+    ):
         return False
     for way, ground in ((ways[0], b), (ways[1], a)):
         local = way.local(ground)
@@ -130,8 +178,11 @@ def _stand_apart(ways: tuple[Way, Way], trays: tuple[Tray, ...], half_width: flo
     return True
 
 
-def _free_place(rng: np.random.Generator, low: tuple[float, float], high: tuple[float, float], ground: np.ndarray, gap: np.ndarray) -> np.ndarray | None:
-    """``(3,)`` x, y, yaw of a place that keeps ``gap`` metres, one for all or one each, to the points ``ground`` (n, 2); None if forty tries find none."""
+def _free_place(
+    rng: np.random.Generator, low: tuple[float, float], high: tuple[float, float], ground: np.ndarray, gap: np.ndarray
+) -> np.ndarray | None:
+    """``(3,)`` x, y, yaw of a place that keeps ``gap`` metres, one for all or one each, to the points ``ground`` (n,
+    2); None if forty tries find none."""
     for _ in range(40):
         place = rng.uniform(low, high)
         if (np.linalg.norm(ground - place, axis=1) > gap).all():

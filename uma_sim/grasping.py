@@ -13,7 +13,8 @@ from uma_sim.holders import Holder
 from uma_sim.utensils import Utensil
 
 TILT = 0.45
-"""Radians by which the utensil leans from the vertical while it is inserted: an exactly horizontal gripper is out of the FR3's reach near the table."""
+"""Radians by which the utensil leans from the vertical while it is inserted: an exactly horizontal gripper is out of
+the FR3's reach near the table."""
 
 GRASP_HEIGHT = 0.0165
 """Height of the TCP above the table in a grasp, metres: the closing pads' tips come down 13.9 mm further."""
@@ -42,7 +43,8 @@ def top_down(yaw: float, position: np.ndarray) -> np.ndarray:
 
 
 def grasp_offset(utensil: Utensil, end: int) -> float:
-    """Metres from the utensil's middle to the grasp, along its x; ``end`` is +1 if the head will point up, -1 if the handle.
+    """Metres from the utensil's middle to the grasp, along its x; ``end`` is +1 if the head will point up, -1 if the
+    handle.
 
     Off the middle toward the upper end, so that the gripper stays clear of the rim; on the handle in any case.
     """
@@ -70,9 +72,12 @@ def grasp_pose(utensil: Utensil, T_base_object: np.ndarray, end: int, holders: t
 def choose_end(T_base_object: np.ndarray, T_base_ee: np.ndarray) -> int:
     """Which end of the utensil should point up: +1 the head, -1 the other.
 
-    The gripper's x axis points to the upper end, and at the holder it must point up while the gripper points away from the base.
-    The seventh joint reaches that without meeting its limit only if x pointed away from the base in the grasp; so the end that is
-    farther from the base goes up. Near the tie the present yaw of the gripper decides, so that the choice does not flip on the way.
+    The gripper's x axis points to the upper end, and at the holder it must point up while the gripper points away from
+    the base.
+    The seventh joint reaches that without meeting its limit only if x pointed away from the base in the grasp; so the
+    end that is
+    farther from the base goes up. Near the tie the present yaw of the gripper decides, so that the choice does not flip
+    on the way.
     """
     axis = T_base_object[:3, 0]
     away, yaw_ee = bearing(T_base_object[:3, 3]), bearing(T_base_ee[:3, 0])
@@ -89,7 +94,8 @@ def bearing(position: np.ndarray) -> float:
 
 
 def turn_to(axis_yaw: float, yaw_ee: float) -> float:
-    """Of the two gripper yaws along an axis, the one in the middle of the wrist's range; near the tie the present one decides."""
+    """Of the two gripper yaws along an axis, the one in the middle of the wrist's range; near the tie the present one
+    decides."""
     return min((wrap(axis_yaw), wrap(axis_yaw + np.pi)), key=lambda yaw: abs(yaw) + 0.4 * abs(wrap(yaw - yaw_ee)))
 
 
@@ -107,7 +113,8 @@ def heading_beside_bearing(T_base_ee: np.ndarray) -> float:
 def carrying_rotation(T_base_ee: np.ndarray, at: np.ndarray, tilt: float = TILT) -> np.ndarray:
     """``(3, 3)`` gripper rotation for carrying: x up and leaning forward by ``tilt``, z forward and down.
 
-    Forward is `SIDE` beside the line from the base to ``at`` (2,), on the side where the gripper ``T_base_ee`` already points: straight along
+    Forward is `SIDE` beside the line from the base to ``at`` (2,), on the side where the gripper ``T_base_ee`` already
+    points: straight along
     that line the wrist is singular, and crossing it spins the last joints into their limits.
     """
     heading = bearing(at) + (SIDE if heading_beside_bearing(T_base_ee) > 0 else -SIDE)
@@ -117,13 +124,16 @@ def carrying_rotation(T_base_ee: np.ndarray, at: np.ndarray, tilt: float = TILT)
     return np.stack([x, np.cross(z, x), z], -1)
 
 
-def insertion_pose(reach: float, holder: Holder, T_ee_object: np.ndarray, R: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def insertion_pose(
+    reach: float, holder: Holder, T_ee_object: np.ndarray, R: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Gripper pose from which an opened gripper leaves the utensil in the holder.
 
     Args:
         reach: metres from the utensil's origin to its lower end, along its x.
         T_ee_object: ``(4, 4)`` utensil in the gripper as it is now, slip included.
-        R: ``(3, 3)`` nominal rotation of the gripper, see `carrying_rotation`; corrected here for the utensil's turn in the grasp.
+        R: ``(3, 3)`` nominal rotation of the gripper, see `carrying_rotation`; corrected here for the utensil's turn in
+        the grasp.
 
     Returns:
         ``(4, 4)`` T_base_ee, and ``(3,)`` where the lower end then is, base frame.

@@ -20,14 +20,16 @@ CLOSED_ANGLE = 0.8
 """Driver angle in radians at which the pads meet."""
 
 MOUNT_YAW = 0.0
-"""Rotation of the gripper about the flange axis in radians. With none, the seventh joint is in the middle of its range when the jaws open
+"""Rotation of the gripper about the flange axis in radians. With none, the seventh joint is in the middle of its range
+when the jaws open
 sideways; at the usual 45 degrees for a Franka hand it runs into its limit over holders on one side."""
 
 TCP_Z = 0.1597
 """Metres from the flange to the pinch point of the closed pads, along the flange axis."""
 
 T_LINK8_TCP = se3.make_pose(
-    np.array([[np.cos(MOUNT_YAW), -np.sin(MOUNT_YAW), 0], [np.sin(MOUNT_YAW), np.cos(MOUNT_YAW), 0], [0, 0, 1.0]]), np.array([0, 0, TCP_Z])
+    np.array([[np.cos(MOUNT_YAW), -np.sin(MOUNT_YAW), 0], [np.sin(MOUNT_YAW), np.cos(MOUNT_YAW), 0], [0, 0, 1.0]]),
+    np.array([0, 0, TCP_Z]),
 )
 """``(4, 4)`` frame ``robotiq_2f85_tcp`` in ``fr3_link8``: z out of the gripper, y along the jaws' motion."""
 

@@ -58,11 +58,22 @@ def add_body(spec: mujoco.MjSpec, holder: Holder, name: str, color: tuple[float,
         angle = holder.yaw + i * 2 * np.pi / holder.sides
         r = holder.half_opening + WALL / 2
         # A thin darker band at the rim makes the opening readable in pictures.
-        for z0, z1, c in ((0.0, holder.height - 0.006, shade), (holder.height - 0.006, holder.height, shade * [0.7, 0.7, 0.7, 1])):
+        for z0, z1, c in (
+            (0.0, holder.height - 0.006, shade),
+            (holder.height - 0.006, holder.height, shade * [0.7, 0.7, 0.7, 1]),
+        ):
             body.add_geom(
-                type=mujoco.mjtGeom.mjGEOM_BOX, size=[WALL / 2, half_side, (z1 - z0) / 2], pos=[r * np.cos(angle), r * np.sin(angle), (z0 + z1) / 2],
-                quat=[np.cos(angle / 2), 0, 0, np.sin(angle / 2)], rgba=c, **contacts.WORLD,
-            )  # fmt: skip
+                type=mujoco.mjtGeom.mjGEOM_BOX,
+                size=[WALL / 2, half_side, (z1 - z0) / 2],
+                pos=[r * np.cos(angle), r * np.sin(angle), (z0 + z1) / 2],
+                quat=[np.cos(angle / 2), 0, 0, np.sin(angle / 2)],
+                rgba=c,
+                **contacts.WORLD,
+            )
     body.add_geom(
-        type=mujoco.mjtGeom.mjGEOM_CYLINDER, size=[holder.half_opening, FLOOR / 2, 0], pos=[0, 0, FLOOR / 2], rgba=shade * [0.8, 0.8, 0.8, 1], **contacts.WORLD
+        type=mujoco.mjtGeom.mjGEOM_CYLINDER,
+        size=[holder.half_opening, FLOOR / 2, 0],
+        pos=[0, 0, FLOOR / 2],
+        rgba=shade * [0.8, 0.8, 0.8, 1],
+        **contacts.WORLD,
     )

@@ -40,7 +40,8 @@ class Kinematics:
         return np.concatenate([self._jacp, self._jacr])
 
     def step(self, q: np.ndarray, T_target: np.ndarray, max_dq: np.ndarray, posture: float = 0.05) -> np.ndarray:
-        """One step of at most ``max_dq`` ``(7,)`` radians from ``q`` toward ``T_target``; never leaves the joint limits.
+        """One step of at most ``max_dq`` ``(7,)`` radians from ``q`` toward ``T_target``; never leaves the joint
+        limits.
 
         ``posture`` is the share of the way to `robot.HOME` taken in the null space, so that the elbow does not drift.
         """
@@ -73,4 +74,8 @@ class Kinematics:
         for i in range(iterations):
             q = self.step(q, T_target, step, posture=0.05 if i < iterations - 5 else 0.0)
         T = self.forward(q)
-        return q, float(np.linalg.norm(T[:3, 3] - T_target[:3, 3])), float(se3.rotation_angle(T[:3, :3], T_target[:3, :3]))
+        return (
+            q,
+            float(np.linalg.norm(T[:3, 3] - T_target[:3, 3])),
+            float(se3.rotation_angle(T[:3, :3], T_target[:3, :3])),
+        )

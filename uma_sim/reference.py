@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 
 def interpolated(poses: list[np.ndarray], count: int) -> list[np.ndarray]:
-    """``count`` poses ``(4, 4)`` along a planned path; two are its ends, three have the last stop before the end between them."""
+    """``count`` poses ``(4, 4)`` along a planned path; two are its ends, three have the last stop before the end
+    between them."""
     if count == 2:
         return [poses[0], poses[-1]]
     if count == 3:
@@ -27,8 +28,15 @@ def interpolated(poses: list[np.ndarray], count: int) -> list[np.ndarray]:
 
 
 def last_leg(count: int) -> np.ndarray:
-    """``(count,)`` 0 to 1: how far what is pushed has come at each waypoint of a plan of three legs (`interpolated`), the last of which is the stroke."""
-    return np.array([0.0, 1.0]) if count == 2 else np.array([0.0, 0.0, 1.0]) if count == 3 else np.linspace(-2, 1, count).clip(0)
+    """``(count,)`` 0 to 1: how far what is pushed has come at each waypoint of a plan of three legs (`interpolated`),
+    the last of which is the stroke."""
+    return (
+        np.array([0.0, 1.0])
+        if count == 2
+        else np.array([0.0, 0.0, 1.0])
+        if count == 3
+        else np.linspace(-2, 1, count).clip(0)
+    )
 
 
 def choose(count: int, num_keypoints: int, num_waypoints: int, rng: np.random.Generator | None) -> np.ndarray:
@@ -44,7 +52,9 @@ def choose(count: int, num_keypoints: int, num_waypoints: int, rng: np.random.Ge
     return np.sort(rng.choice(count, num_keypoints, replace=False))
 
 
-def sketch(paths_cam: np.ndarray, pinned: np.ndarray, T_base_cam: np.ndarray, frame: str, label: str) -> ReferenceMotion:
+def sketch(
+    paths_cam: np.ndarray, pinned: np.ndarray, T_base_cam: np.ndarray, frame: str, label: str
+) -> ReferenceMotion:
     """The reference in the camera frame.
 
     Args:
@@ -55,7 +65,9 @@ def sketch(paths_cam: np.ndarray, pinned: np.ndarray, T_base_cam: np.ndarray, fr
     return ReferenceMotion((*paths_cam, *points[:, None]), frame=frame, object_label=label)
 
 
-def of_scene(station: Station, num_keypoints: int = 6, num_waypoints: int = 4, pinned: int = 0, seed: int | None = None) -> ReferenceMotion:
+def of_scene(
+    station: Station, num_keypoints: int = 6, num_waypoints: int = 4, pinned: int = 0, seed: int | None = None
+) -> ReferenceMotion:
     """The sketch that goes with a scene, the same in the benchmark and in the simulated station's node.
 
     Args:

@@ -34,7 +34,9 @@ def _franky_assets() -> Path:
     try:
         import franky_sim
     except ImportError as error:
-        raise ImportError("the simulated station needs the FR3 model of the 'franky-sim' package: pip install 'uma-ros[sim]'") from error
+        raise ImportError(
+            "the simulated station needs the FR3 model of the 'franky-sim' package: pip install 'uma-ros[sim]'"
+        ) from error
     return Path(franky_sim.__file__).parent / "assets"
 
 

@@ -22,7 +22,8 @@ STILL_M = 0.01
 """How far a point may move in an episode and still be called one that does not."""
 
 NOISE_M, NOISE_RAD, NOISE_RHO = 0.003, 0.012, 0.85
-"""Innovation of the execution noise at scale 1, and how much of it lasts to the next step (DART: noise on the action, not on the label)."""
+"""Innovation of the execution noise at scale 1, and how much of it lasts to the next step (DART: noise on the action,
+not on the label)."""
 
 
 @dataclass
@@ -89,25 +90,33 @@ def run_demonstration(
 ) -> dict | None:
     """Run one demonstration in the scene of ``seed``.
 
-    The labels are the expert's clean targets; what is executed is the label plus noise that decays over a few steps, and perhaps one mishap.
+    The labels are the expert's clean targets; what is executed is the label plus noise that decays over a few steps,
+    and perhaps one mishap.
 
     Args:
         noise_scale: of the execution noise; None draws it from 0 to ``max_noise``.
         rng: randomness of the noise and the mishap; None derives it from ``seed``.
         on_observation: maps each rendered `Observation` to what shall be kept of it; None renders nothing.
         mishap_probability: of one disturbance in the episode.
-        station: run on this station instead of a fresh one (``seed`` then only names it); its ``close`` is left to the caller.
+        station: run on this station instead of a fresh one (``seed`` then only names it); its ``close`` is left to the
+            caller.
         goal: what to aim for; None for the scene's goal.
-        excursions: stretches in which a policy acts. They come on top of the task's ``max_steps``, and no step from which a chunk would reach into one is observed,
+        excursions: stretches in which a policy acts. They come on top of the task's ``max_steps``, and no step from
+            which a chunk would reach into one is observed,
             save the first of the episode.
         station_kwargs: passed to `Station`, such as ``task``.
 
     Returns:
-        None if the simulation failed (a value was not finite), else a dict of ``(T, ...)`` arrays, one row a 15 Hz step:
-        ``label_pose`` (T, 4, 4) expert target T_base_ee, ``label_gripper`` (T,), ``pose`` (T, 4, 4) measured T_base_ee, ``gripper`` (T,) measured,
-        ``object_points`` (T, 16, 3) base frame, ``stamp`` (T,) s; ``static_points`` (Q, 3) base frame; ``observation_step`` (M,) indices of the
-        steps that were observed and ``observations``, a list of M results of ``on_observation``; ``task``, ``text`` (the instruction),
-        ``T_base_cam`` (4, 4), ``camera``, ``seed``, ``goal``, ``noise_scale``, ``mishap``, ``excursions`` (those that came about), ``verdict``, ``success`` and ``reason``. Row i holds the state before action i.
+        None if the simulation failed (a value was not finite), else a dict of ``(T, ...)`` arrays, one row a 15 Hz
+        step:
+        ``label_pose`` (T, 4, 4) expert target T_base_ee, ``label_gripper`` (T,), ``pose`` (T, 4, 4) measured T_base_ee,
+        ``gripper`` (T,) measured,
+        ``object_points`` (T, 16, 3) base frame, ``stamp`` (T,) s; ``static_points`` (Q, 3) base frame;
+        ``observation_step`` (M,) indices of the
+        steps that were observed and ``observations``, a list of M results of ``on_observation``; ``task``, ``text``
+        (the instruction),
+        ``T_base_cam`` (4, 4), ``camera``, ``seed``, ``goal``, ``noise_scale``, ``mishap``, ``excursions`` (those that
+        came about), ``verdict``, ``success`` and ``reason``. Row i holds the state before action i.
     """
     rng = np.random.default_rng([seed, 7]) if rng is None else rng
     scale = float(rng.uniform(0.0, max_noise)) if noise_scale is None else float(noise_scale)
@@ -120,19 +129,31 @@ def run_demonstration(
         station.set_target(station.ee_pose(), 1.0)
         station.advance(0.8)
     still = task.static_points(station)
-    rows: dict[str, list] = {k: [] for k in ("label_pose", "label_gripper", "pose", "gripper", "object_points", "stamp")}
+    rows: dict[str, list] = {
+        k: [] for k in ("label_pose", "label_gripper", "pose", "gripper", "object_points", "stamp")
+    }
     observations, observed = [], []
     drift = np.zeros(6)
     after = 0
     executed_grip = 0.0
     for i in range(task.max_steps + (excursions.steps if excursions else 0)):
         is_away = excursions is not None and excursions.covers(i)
-        if on_observation is not None and i % OBSERVE_EVERY == 0 and (i == 0 or excursions is None or not excursions.reaches(i)):
+        if (
+            on_observation is not None
+            and i % OBSERVE_EVERY == 0
+            and (i == 0 or excursions is None or not excursions.reaches(i))
+        ):
             observations.append(on_observation(station.observe()))
             observed.append(i)
         T, grip = expert.act(station)
-        for key, value in (("label_pose", T), ("label_gripper", grip), ("pose", station.ee_pose()), ("gripper", station.gripper_position()),
-                           ("object_points", station.object_points()), ("stamp", station.time)):  # fmt: skip
+        for key, value in (
+            ("label_pose", T),
+            ("label_gripper", grip),
+            ("pose", station.ee_pose()),
+            ("gripper", station.gripper_position()),
+            ("object_points", station.object_points()),
+            ("stamp", station.time),
+        ):
             rows[key].append(value)
         drift = NOISE_RHO * drift + scale * rng.standard_normal(6) * np.repeat([NOISE_M, NOISE_RAD], 3)
         if is_away:
@@ -153,16 +174,36 @@ def run_demonstration(
         station.close()
     episode = {key: np.asarray(value) for key, value in rows.items()}
     reached = "success" if goal == station.scene.goal else "wrong_goal"
-    return episode | about | {
-        "observation_step": np.array(observed, dtype=np.int64), "observations": observations,
-        "T_base_cam": station.T_base_cam, "camera": station.camera, "seed": seed, "goal": goal, "noise_scale": scale, "mishap": mishap.kind,
-        "excursions": [] if excursions is None else [[first, min(end, len(rows["stamp"]))] for first, end in excursions.stretches if first < len(rows["stamp"])],
-        "verdict": verdict, "success": verdict == reached, "reason": reason, "rate_hz": RATE_HZ,
-    }  # fmt: skip
+    return (
+        episode
+        | about
+        | {
+            "observation_step": np.array(observed, dtype=np.int64),
+            "observations": observations,
+            "T_base_cam": station.T_base_cam,
+            "camera": station.camera,
+            "seed": seed,
+            "goal": goal,
+            "noise_scale": scale,
+            "mishap": mishap.kind,
+            "excursions": []
+            if excursions is None
+            else [
+                [first, min(end, len(rows["stamp"]))]
+                for first, end in excursions.stretches
+                if first < len(rows["stamp"])
+            ],
+            "verdict": verdict,
+            "success": verdict == reached,
+            "reason": reason,
+            "rate_hz": RATE_HZ,
+        }
+    )
 
 
 def _calm(station: Station, grip: float) -> float:
-    """Share of the noise that is applied: less near the table and the rim, where centimetres decide and no one would err so much."""
+    """Share of the noise that is applied: less near the table and the rim, where centimetres decide and no one would
+    err so much."""
     low = float(station.ee_pose()[2, 3]) < 0.06
     return 0.35 if low or (grip < 0.5 and station.grasped()) else 1.0
 

@@ -1,4 +1,5 @@
-"""The room that all tasks share: table, robot, camera, light, and the MuJoCo model of it with a task's bodies inside."""
+"""The room that all tasks share: table, robot, camera, light, and the MuJoCo model of it with a task's bodies
+inside."""
 
 from __future__ import annotations
 
@@ -51,7 +52,8 @@ def look_at(position: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 
 def random_camera(rng: np.random.Generator) -> np.ndarray:
-    """``(4, 4)`` camera pose near the nominal one: turned by up to 1 degree and moved by up to 15 mm about each axis."""
+    """``(4, 4)`` camera pose near the nominal one: turned by up to 1 degree and moved by up to 15 mm about each
+    axis."""
     tilt = Rotation.from_rotvec(np.radians(rng.uniform(-1, 1, 3)))
     T_nominal = look_at(CAMERA_POSITION, CAMERA_TARGET)
     return se3.make_pose(T_nominal[:3, :3] @ tilt.as_matrix(), T_nominal[:3, 3] + rng.uniform(-0.015, 0.015, 3))
@@ -64,7 +66,8 @@ CAMERAS = ("nominal", "10cm", "25cm", "other_side", "front", "higher", "lower")
 def camera_at(place: str, seed: int) -> np.ndarray:
     """``(4, 4)`` T_base_cam of a camera at a named place, jittered as `random_camera` is.
 
-    "10cm" and "25cm" are that far from the nominal place, in a direction drawn for the scene, and look at the same target.
+    "10cm" and "25cm" are that far from the nominal place, in a direction drawn for the scene, and look at the same
+    target.
     "other_side" mirrors the nominal place in the robot's plane of symmetry, "front" faces the robot.
     "higher" and "lower" are the nominal place raised by 25 cm and lowered by 15 cm.
 
@@ -111,8 +114,10 @@ def random_room(rng: np.random.Generator) -> Room:
 
 
 def varied_room(rng: np.random.Generator) -> Room:
-    """A room for training data: the camera on either side of the robot and anywhere in a shell about the workspace, another lens, a table of any
-    dull colour with or without a pattern, another light. Three of four stand on the right, where the benchmark's camera is (paper C.1 uses the right one alone)."""
+    """A room for training data: the camera on either side of the robot and anywhere in a shell about the workspace,
+    another lens, a table of any
+    dull colour with or without a pattern, another light. Three of four stand on the right, where the benchmark's camera
+    is (paper C.1 uses the right one alone)."""
     side, azimuth = float(rng.choice([-1, 1], p=[0.75, 0.25])), float(rng.uniform(-0.5, 0.9))
     target = np.array([rng.uniform(0.44, 0.54), rng.uniform(-0.05, 0.10), rng.uniform(0.02, 0.10)])
     reach, height = float(rng.uniform(0.62, 0.85)), float(rng.uniform(0.40, 0.62))
@@ -123,13 +128,18 @@ def varied_room(rng: np.random.Generator) -> Room:
     color = rng.uniform(0.25, 0.9) * (1.0 - rng.uniform(0.0, 0.25) * rng.uniform(0, 1, 3))
     other = color * rng.uniform(0.75, 0.97)
     return Room(
-        start_joints=random_joints(rng), T_base_cam=se3.make_pose(T_nominal[:3, :3] @ roll, T_nominal[:3, 3]), table_color=(*(float(c) for c in color), 1.0),
-        light=float(rng.uniform(0.65, 1.25)), focal=float(FULL_FOCAL * rng.uniform(0.85, 1.1)),
+        start_joints=random_joints(rng),
+        T_base_cam=se3.make_pose(T_nominal[:3, :3] @ roll, T_nominal[:3, 3]),
+        table_color=(*(float(c) for c in color), 1.0),
+        light=float(rng.uniform(0.65, 1.25)),
+        focal=float(FULL_FOCAL * rng.uniform(0.85, 1.1)),
         pattern=(*(float(c) for c in other), 1.0) if rng.uniform() < 0.5 else None,
-    )  # fmt: skip
+    )
 
 
-def build(room: Room, add_bodies: Callable[[mujoco.MjSpec], None], camera_fovy: float, visual: bool = False) -> mujoco.MjModel:
+def build(
+    room: Room, add_bodies: Callable[[mujoco.MjSpec], None], camera_fovy: float, visual: bool = False
+) -> mujoco.MjModel:
     """Compile the station with a task's bodies in it.
 
     Args:
@@ -175,12 +185,19 @@ def _add_room(spec: mujoco.MjSpec, room: Room) -> None:
         width=64,
         height=384,
     )
-    table = world.add_geom(name="table", type=box, size=[0.55, 0.75, 0.02], pos=[0.35, 0.0, -0.02], rgba=room.table_color, **contacts.WORLD)
+    table = world.add_geom(
+        name="table", type=box, size=[0.55, 0.75, 0.02], pos=[0.35, 0.0, -0.02], rgba=room.table_color, **contacts.WORLD
+    )
     if room.pattern is not None:
         spec.add_texture(
-            name="pattern", type=mujoco.mjtTexture.mjTEXTURE_2D, builtin=mujoco.mjtBuiltin.mjBUILTIN_CHECKER, width=128, height=128,
-            rgb1=room.table_color[:3], rgb2=room.pattern[:3],
-        )  # fmt: skip
+            name="pattern",
+            type=mujoco.mjtTexture.mjTEXTURE_2D,
+            builtin=mujoco.mjtBuiltin.mjBUILTIN_CHECKER,
+            width=128,
+            height=128,
+            rgb1=room.table_color[:3],
+            rgb2=room.pattern[:3],
+        )
         material = spec.add_material(name="pattern", texrepeat=[9, 12], rgba=[1, 1, 1, 1])
         material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = "pattern"
         table.material, table.rgba = "pattern", [1, 1, 1, 1]
@@ -188,13 +205,29 @@ def _add_room(spec: mujoco.MjSpec, room: Room) -> None:
     world.add_geom(type=box, size=[0.551, 0.751, 0.006], pos=[0.35, 0.0, -0.034], rgba=edge, **contacts.SCENERY)
     for x in (-0.15, 0.85):
         for y in (-0.7, 0.7):
-            world.add_geom(type=box, size=[0.03, 0.03, 0.34], pos=[x, y, -0.38], rgba=[0.25, 0.26, 0.28, 1], **contacts.SCENERY)
-    world.add_geom(name="floor", type=box, size=[4, 4, 0.01], pos=[0, 0, -0.73], rgba=[0.45, 0.46, 0.48, 1], **contacts.SCENERY)
-    world.add_geom(name="wall", type=box, size=[4, 0.05, 1.6], pos=[0, 2.2, 0.8], rgba=[0.75, 0.76, 0.77, 1], **contacts.SCENERY)
+            world.add_geom(
+                type=box, size=[0.03, 0.03, 0.34], pos=[x, y, -0.38], rgba=[0.25, 0.26, 0.28, 1], **contacts.SCENERY
+            )
+    world.add_geom(
+        name="floor", type=box, size=[4, 4, 0.01], pos=[0, 0, -0.73], rgba=[0.45, 0.46, 0.48, 1], **contacts.SCENERY
+    )
+    world.add_geom(
+        name="wall", type=box, size=[4, 0.05, 1.6], pos=[0, 2.2, 0.8], rgba=[0.75, 0.76, 0.77, 1], **contacts.SCENERY
+    )
     k = 0.45 * room.light
     world.add_light(
-        pos=[0.2, -0.6, 1.8], dir=[0.15, 0.35, -1], diffuse=[k] * 3, specular=[0.12] * 3, type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL, castshadow=True
+        pos=[0.2, -0.6, 1.8],
+        dir=[0.15, 0.35, -1],
+        diffuse=[k] * 3,
+        specular=[0.12] * 3,
+        type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL,
+        castshadow=True,
     )
     world.add_light(
-        pos=[0.9, 0.8, 1.6], dir=[-0.3, -0.5, -1], diffuse=[0.5 * k] * 3, specular=[0] * 3, type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL, castshadow=False
+        pos=[0.9, 0.8, 1.6],
+        dir=[-0.3, -0.5, -1],
+        diffuse=[0.5 * k] * 3,
+        specular=[0] * 3,
+        type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL,
+        castshadow=False,
     )

@@ -1,4 +1,5 @@
-"""Upright tools of the training data: a blade that stands on its edge, with a grip on top. Unlike the brush of the task, in many forms."""
+"""Upright tools of the training data: a blade that stands on its edge, with a grip on top. Unlike the brush of the
+task, in many forms."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ PAD_CLEARANCE = 0.017
 
 
 def make(rng: np.random.Generator) -> dict:
-    """A random scraper: the fields of a `uma_sim.shapes.Thing` but for its name. x runs along grip and blade; the origin is at half its height."""
+    """A random scraper: the fields of a `uma_sim.shapes.Thing` but for its name. x runs along grip and blade; the
+    origin is at half its height."""
     form = str(rng.choice(FORMS))
     length, thick = rng.uniform(0.030, 0.070), rng.uniform(0.005, 0.018)
     if form == "rounded":
@@ -34,28 +36,51 @@ def make(rng: np.random.Generator) -> dict:
     geoms.append(_box([grip_length, grip_half, grip_height / 2], base + high + grip_height / 2, np.ones(3)))
     reach = 0.3 * grip_length
     return dict(
-        geoms=tuple(geoms), points=_points(length, thick, high, base, grip_length, grip_half, grip_height), half_height=-base, radius=float(np.hypot(length, thick)),
-        grasp_axis=(-reach, reach), grasp_z=base + high + PAD_CLEARANCE, width=2 * grip_half, tip=np.array([0.0, 0.0, base]), blade=(length, edge),
-    )  # fmt: skip
+        geoms=tuple(geoms),
+        points=_points(length, thick, high, base, grip_length, grip_half, grip_height),
+        half_height=-base,
+        radius=float(np.hypot(length, thick)),
+        grasp_axis=(-reach, reach),
+        grasp_z=base + high + PAD_CLEARANCE,
+        width=2 * grip_half,
+        tip=np.array([0.0, 0.0, base]),
+        blade=(length, edge),
+    )
 
 
 def _box(half: Any, z: float, shade: np.ndarray) -> dict:
     return dict(type=G.mjGEOM_BOX, size=[float(v) for v in half], pos=[0.0, 0.0, float(z)], shade=shade)
 
 
-def _blade(form: str, length: float, thick: float, high: float, base: float, shade: np.ndarray, split: float, thin: float) -> list[dict]:
-    """The geoms of a blade ``high`` metres high from ``base`` up; ``split``: share of the lower board, ``thin``: of the thinner board's thickness."""
+def _blade(
+    form: str, length: float, thick: float, high: float, base: float, shade: np.ndarray, split: float, thin: float
+) -> list[dict]:
+    """The geoms of a blade ``high`` metres high from ``base`` up; ``split``: share of the lower board, ``thin``: of the
+    thinner board's thickness."""
     if form == "board":
         return [_box([length, thick, high / 2], base + high / 2, shade)]
     if form == "rounded":
-        ends = [dict(type=G.mjGEOM_CYLINDER, size=[thick, high / 2, 0], pos=[x * (length - thick), 0, base + high / 2], shade=shade) for x in (-1, 1)]
+        ends = [
+            dict(
+                type=G.mjGEOM_CYLINDER,
+                size=[thick, high / 2, 0],
+                pos=[x * (length - thick), 0, base + high / 2],
+                shade=shade,
+            )
+            for x in (-1, 1)
+        ]
         return [_box([length - thick, thick, high / 2], base + high / 2, shade), *ends]
     low = high * split
     lower, upper = (thick, thin * thick) if form == "stacked" else (max(thin * thick, 0.004), thick)
-    return [_box([length, lower, low / 2], base + low / 2, shade), _box([length, upper, (high - low) / 2], base + (low + high) / 2, 0.7 * shade)]
+    return [
+        _box([length, lower, low / 2], base + low / 2, shade),
+        _box([length, upper, (high - low) / 2], base + (low + high) / 2, 0.7 * shade),
+    ]
 
 
-def _points(length: float, thick: float, high: float, base: float, grip_length: float, grip_half: float, grip_height: float) -> np.ndarray:
+def _points(
+    length: float, thick: float, high: float, base: float, grip_length: float, grip_half: float, grip_height: float
+) -> np.ndarray:
     """``(16, 3)`` eight stations along it, of each one point on the grip and one on the blade, on alternating sides."""
     along, side = np.linspace(-0.9, 0.9, 8), np.tile([1.0, -1.0], 4)
     grip = np.stack([along * grip_length, side * grip_half, np.full(8, base + high + 0.75 * grip_height)], -1)

@@ -23,7 +23,8 @@ MAX_STEP_M, MAX_STEP_RAD = 0.075, 0.15
 
 
 class Station:
-    """One random scene of a task with the robot in it. Not thread-safe: `observe` and `picture` must be called from one thread of the process.
+    """One random scene of a task with the robot in it. Not thread-safe: `observe` and `picture` must be called from one
+    thread of the process.
 
     Args:
         seed: draws the scene; the same seed gives the same scene and the same noise.
@@ -49,9 +50,17 @@ class Station:
     joint_names = robot.JOINT_NAMES
 
     def __init__(
-        self, seed: int, task: str = "insertion", *, noise: bool = True, render: bool = True, width: int = 320, height: int = 180,
-        T_base_cam: np.ndarray | None = None, **options: Any
-    ) -> None:  # fmt: skip
+        self,
+        seed: int,
+        task: str = "insertion",
+        *,
+        noise: bool = True,
+        render: bool = True,
+        width: int = 320,
+        height: int = 180,
+        T_base_cam: np.ndarray | None = None,
+        **options: Any,
+    ) -> None:
         self.seed = seed
         self.task = tasks.load(task)
         self.scene = self.task.sample(seed, **options)
@@ -83,7 +92,12 @@ class Station:
         self._start_time = float(self.data.time)
 
     def _build(self, visual: bool = False) -> mujoco.MjModel:
-        return scene.build(self.scene.room, lambda spec: self.task.add_bodies(spec, self.scene), cameras.fovy_degrees(self.scene.room.focal), visual)
+        return scene.build(
+            self.scene.room,
+            lambda spec: self.task.add_bodies(spec, self.scene),
+            cameras.fovy_degrees(self.scene.room.focal),
+            visual,
+        )
 
     # ---- state -------------------------------------------------------------------------------------------------
 
@@ -148,7 +162,9 @@ class Station:
             for pad, other in ((a, b), (b, a)):
                 if pad in pads:
                     pads[pad].add(int(self.model.geom_bodyid[other]))
-        return any(self.model.body_dofnum[body] and body not in self.object.bodies for body in set.intersection(*pads.values()))
+        return any(
+            self.model.body_dofnum[body] and body not in self.object.bodies for body in set.intersection(*pads.values())
+        )
 
     def tcp_to_object(self) -> float:
         """Distance in metres from the TCP to where the object may be grasped."""
@@ -186,7 +202,9 @@ class Station:
     def _track(self) -> None:
         if self._path is not None:
             a, b, start, period = self._path
-            self._target = se3.interpolate(a, b, float(np.clip((self.data.time - start) / period + IK_PERIOD * scene.TIMESTEP / period, 0.0, 1.0)))
+            self._target = se3.interpolate(
+                a, b, float(np.clip((self.data.time - start) / period + IK_PERIOD * scene.TIMESTEP / period, 0.0, 1.0))
+            )
         self._q_command = self.kinematics.step(self._q_command, self._target, self._max_dq)
         self.data.ctrl[:7] = self._q_command
         travel = gripper.SPEED * IK_PERIOD * scene.TIMESTEP
@@ -196,7 +214,8 @@ class Station:
     # ---- sight -------------------------------------------------------------------------------------------------
 
     def observe(self) -> Observation:
-        """The camera's RGB-D image with the end effector and gripper measured at the same instant, in the camera frame."""
+        """The camera's RGB-D image with the end effector and gripper measured at the same instant, in the camera
+        frame."""
         if not self._renders:
             raise RuntimeError("this station was made with render=False")
         if self._renderer is None:
@@ -207,14 +226,17 @@ class Station:
         return Observation(rgb, depth, self.camera, T_cam_ee, self.gripper_position(), self.time, self.T_base_cam)
 
     def displace_camera(self, T_calibrated_true: np.ndarray) -> None:
-        """Move the camera ``(4, 4)`` from where it was calibrated, as a knock does: images come from there, and `T_base_cam` does not know it."""
+        """Move the camera ``(4, 4)`` from where it was calibrated, as a knock does: images come from there, and
+        `T_base_cam` does not know it."""
         T = self.T_base_cam @ T_calibrated_true @ np.diag([1.0, -1.0, -1.0, 1.0])  # MuJoCo's cameras look along -z
         index = self.model.camera("zed").id
         self.model.cam_pos[index] = T[:3, 3]
         self.model.cam_quat[index] = se3.quaternion(T)[[3, 0, 1, 2]]
         mujoco.mj_forward(self.model, self.data)
 
-    def picture(self, width: int = 1280, height: int = 720, quality: str = "picture", view: mujoco.MjvCamera | None = None) -> np.ndarray:
+    def picture(
+        self, width: int = 1280, height: int = 720, quality: str = "picture", view: mujoco.MjvCamera | None = None
+    ) -> np.ndarray:
         """``(H, W, 3)`` uint8 for people, from the station's camera or ``view``.
 
         Args:

@@ -48,7 +48,15 @@ class RigidObject:
         grasp_z: metres along its z at which that segment lies.
     """
 
-    def __init__(self, model: mujoco.MjModel, data: mujoco.MjData, name: str, points: np.ndarray, grasp_axis: tuple[float, float], grasp_z: float = 0.0) -> None:
+    def __init__(
+        self,
+        model: mujoco.MjModel,
+        data: mujoco.MjData,
+        name: str,
+        points: np.ndarray,
+        grasp_axis: tuple[float, float],
+        grasp_z: float = 0.0,
+    ) -> None:
         self._model, self._data, self._points = model, data, points
         self._body = model.body(name).id
         self.bodies = frozenset({self._body})
@@ -74,7 +82,10 @@ class RigidObject:
         if not len(geoms):
             return 0
         bodies, body = self._model.geom_bodyid[geoms], self._body
-        return sum(bool((((geoms[:, 0] == p) & (bodies[:, 1] == body)) | ((geoms[:, 1] == p) & (bodies[:, 0] == body))).any()) for p in self._pads)
+        return sum(
+            bool((((geoms[:, 0] == p) & (bodies[:, 1] == body)) | ((geoms[:, 1] == p) & (bodies[:, 0] == body))).any())
+            for p in self._pads
+        )
 
     def distance(self, point: np.ndarray) -> float:
         """Metres from ``point`` ``(3,)`` to the segment on which it may be grasped."""

@@ -17,7 +17,8 @@ NUM_POINTS = 16
 
 @dataclass(frozen=True)
 class Utensil:
-    """One utensil. In its frame x runs along it toward the head, z is its thin direction, the origin is at half its length.
+    """One utensil. In its frame x runs along it toward the head, z is its thin direction, the origin is at half its
+    length.
 
     Attributes:
         shape: a key of `SHAPES`.
@@ -63,7 +64,8 @@ class Shape:
 
     Attributes:
         head_length: ``(low, high)`` metres.
-        profile: maps the position along the head (0 at the handle, 1 at the tip) to half width and half thickness in metres.
+        profile: maps the position along the head (0 at the handle, 1 at the tip) to half width and half thickness in
+            metres.
         draw: adds the head's geoms, given the body, the x where the head starts, its length and its keyword defaults.
     """
 
@@ -78,7 +80,12 @@ def _ellipse(s: float, half_width: float, half_thickness: float) -> tuple[float,
 
 
 def _box(body, x0, x1, half_width, half_thickness, kw, y=0.0) -> None:
-    body.add_geom(type=mujoco.mjtGeom.mjGEOM_BOX, size=[(x1 - x0) / 2, half_width, half_thickness], pos=[(x0 + x1) / 2, y, 0], **kw)
+    body.add_geom(
+        type=mujoco.mjtGeom.mjGEOM_BOX,
+        size=[(x1 - x0) / 2, half_width, half_thickness],
+        pos=[(x0 + x1) / 2, y, 0],
+        **kw,
+    )
 
 
 def _draw_spoon(body, x, n, kw) -> None:
@@ -125,8 +132,14 @@ SHAPES: dict[str, Shape] = {
     "spoon": Shape((0.036, 0.042), lambda s: _ellipse(s, 0.018, 0.006), _draw_spoon),
     "fork": Shape((0.036, 0.042), lambda s: (0.013, 0.003), _draw_fork),
     "spatula": Shape((0.036, 0.042), lambda s: (0.019, 0.0035), _draw_spatula),
-    "knife": Shape((0.040, 0.050), lambda s: (0.009 if s < 0.8 else 0.009 * float(np.sqrt(max(0.0, 1 - ((s - 0.7) / 0.3) ** 2))), 0.0025), _draw_knife),
-    "brush": Shape((0.034, 0.040), lambda s: (0.016 if s < 0.45 else 0.0156, 0.006 if s < 0.45 else 0.0055), _draw_brush),
+    "knife": Shape(
+        (0.040, 0.050),
+        lambda s: (0.009 if s < 0.8 else 0.009 * float(np.sqrt(max(0.0, 1 - ((s - 0.7) / 0.3) ** 2))), 0.0025),
+        _draw_knife,
+    ),
+    "brush": Shape(
+        (0.034, 0.040), lambda s: (0.016 if s < 0.45 else 0.0156, 0.006 if s < 0.45 else 0.0055), _draw_brush
+    ),
     "whisk": Shape((0.040, 0.046), _whisk_profile, _draw_whisk),
 }
 

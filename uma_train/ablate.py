@@ -1,4 +1,5 @@
-"""`uma ablate`: the paper's design ablation (4.5, Fig. 6) from configuration: equal data, steps and seeds, one table."""
+"""`uma ablate`: the paper's design ablation (4.5, Fig. 6) from configuration: equal data, steps and seeds, one
+table."""
 
 from __future__ import annotations
 
@@ -36,8 +37,14 @@ def _masks(config: TrainConfig, **changes) -> TrainConfig:
 
 VARIANTS: dict[str, tuple[Callable[[TrainConfig], TrainConfig], str]] = {
     "uma": (lambda c: c, "as configured"),
-    "action_only": (lambda c: _masks(c, control=1.0, joint=0.0, dynamics=0.0, inverse=0.0, random=0.0), "no motion token is ever predicted"),
-    "separate_heads": (lambda c: _model(c, separate_layers=c.model_config().layers // 2), "half of the layers are two decoders of their own"),
+    "action_only": (
+        lambda c: _masks(c, control=1.0, joint=0.0, dynamics=0.0, inverse=0.0, random=0.0),
+        "no motion token is ever predicted",
+    ),
+    "separate_heads": (
+        lambda c: _model(c, separate_layers=c.model_config().layers // 2),
+        "half of the layers are two decoders of their own",
+    ),
     "dense_attention": (lambda c: _model(c, reading="dense"), "one attention over all tokens, as many parameters"),
     "no_contrastive": (lambda c: _objective(c, contrastive_weight=0.0), "lambda_c = 0"),
     "no_action_noise": (lambda c: c, "on demonstrations without execution noise and mishaps"),
@@ -54,7 +61,8 @@ class AblateConfig:
     Attributes:
         train: what all variants share; ``out`` is ignored.
         variants: of `VARIANTS`.
-        clean_data: as ``train.data``, of episodes that were recorded with ``uma simulate --noise 0 --mishaps 0``, for the variant "no_action_noise".
+        clean_data: as ``train.data``, of episodes that were recorded with ``uma simulate --noise 0 --mishaps 0``, for
+            the variant "no_action_noise".
         tasks: closed-loop tasks.
         processes: of each training run.
         episodes, first_seed: closed-loop scenes for each variant and task; 0 episodes = open-loop errors alone.
@@ -74,7 +82,9 @@ class AblateConfig:
         if unknown := set(self.variants) - set(VARIANTS):
             raise ValueError(f"variants: {sorted(unknown)[0]!r}, must be of {tuple(VARIANTS)}")
         if "no_action_noise" in self.variants and not self.clean_data:
-            raise ValueError("clean_data: empty, must be folders of episodes without execution noise and mishaps, for the variant no_action_noise")
+            raise ValueError(
+                "clean_data: empty, must be folders of episodes without execution noise and mishaps, for the variant no_action_noise"
+            )
 
     def training(self, name: str) -> TrainConfig:
         """The training run of a variant."""
@@ -84,7 +94,11 @@ class AblateConfig:
 
 def _train(config: TrainConfig, processes: int) -> None:
     """In processes of its own, so that no variant inherits another's state."""
-    launch = ["-m", "uma.cli"] if processes == 1 else ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", "-m", "uma.cli"]
+    launch = (
+        ["-m", "uma.cli"]
+        if processes == 1
+        else ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", "-m", "uma.cli"]
+    )
     flags = [word for flag in changed_flags(config, TrainConfig()) for word in flag.split(" ")]
     done = subprocess.run([sys.executable, *launch, "train", *flags], env={"OMP_NUM_THREADS": "1", **os.environ})
     if done.returncode:
@@ -102,7 +116,8 @@ def _errors(config: EvalConfig, checkpoint_id: str, console: Console) -> dict:
 def ablate(config: AblateConfig, console: Console | None = None) -> list[dict]:
     """Train and judge every variant, print the table and write ``result.json``; returns its rows.
 
-    In the table, better and worse count scenes that turned out otherwise than with the first variant (see `uma_train.paired`).
+    In the table, better and worse count scenes that turned out otherwise than with the first variant (see
+    `uma_train.paired`).
 
     Raises:
         ValueError: the folder holds another ablation, or a training run failed.
@@ -116,24 +131,51 @@ def ablate(config: AblateConfig, console: Console | None = None) -> list[dict]:
         console.rule(f"{name}: {VARIANTS[name][1]}")
         _train(train, config.processes)
         loaded = load_bundle(bundle)
-        errors = _errors(EvalConfig(str(bundle), config.train.data, train.validation_episodes, out=str(out / name / "eval.json")), loaded.checkpoint_id, console)
+        errors = _errors(
+            EvalConfig(str(bundle), config.train.data, train.validation_episodes, out=str(out / name / "eval.json")),
+            loaded.checkpoint_id,
+            console,
+        )
         row = {
-            "variant": name, "parameters": sum(parameter_counts(loaded.model.config)[part] for part in PARTS), "steps": loaded.training["step"],
-            "seconds": loaded.training["seconds"], "errors": errors["modes"], "retrieval": errors["retrieval"],
-        }  # fmt: skip
+            "variant": name,
+            "parameters": sum(parameter_counts(loaded.model.config)[part] for part in PARTS),
+            "steps": loaded.training["step"],
+            "seconds": loaded.training["seconds"],
+            "errors": errors["modes"],
+            "retrieval": errors["retrieval"],
+        }
         if config.episodes:
             row["closed_loop"] = {}
             for task in config.tasks:
                 folder = task.replace("/", "_")
                 judge = BenchmarkConfig(
-                    task=task, checkpoint=str(bundle), episodes=config.episodes, first_seed=config.first_seed, policies=("uma",), streamed_ms=0.0, out=str(out / name / folder)
+                    task=task,
+                    checkpoint=str(bundle),
+                    episodes=config.episodes,
+                    first_seed=config.first_seed,
+                    policies=("uma",),
+                    streamed_ms=0.0,
+                    out=str(out / name / folder),
                 )
                 found, other = benchmark(judge, console)[0], paired(out / config.variants[0] / folder, judge.out)
                 row["closed_loop"][task] = {**found, **asdict(other), "sign_test": other.chance}
         rows.append(row)
     (out / "result.json").write_text(json.dumps({"config": asdict(config), "rows": rows}, indent=2, default=str) + "\n")
     table = Table(title=f"{config.train.batch_size} windows a step, seed {config.train.seed}")
-    for heading in ("variant", "parameters", "steps", "minutes", "control (mm)", "joint (mm)", "dynamics (mm)", "task found again", *(f"{task}: success, 95 %, grasp; better, worse, sign test" for task in (config.tasks if config.episodes else ()))):
+    for heading in (
+        "variant",
+        "parameters",
+        "steps",
+        "minutes",
+        "control (mm)",
+        "joint (mm)",
+        "dynamics (mm)",
+        "task found again",
+        *(
+            f"{task}: success, 95 %, grasp; better, worse, sign test"
+            for task in (config.tasks if config.episodes else ())
+        ),
+    ):
         table.add_column(heading, justify="left" if heading == "variant" else "right")
     for r in rows:
         e = r["errors"]
@@ -142,8 +184,15 @@ def ablate(config: AblateConfig, console: Console | None = None) -> list[dict]:
             for b in r.get("closed_loop", {}).values()
         )
         table.add_row(
-            r["variant"], f"{r['parameters'] / 1e6:.2f} M", str(r["steps"]), f"{r['seconds'] / 60:.1f}", f"{e['control']['mean_position_mm']:.1f}",
-            f"{e['joint']['mean_position_mm']:.1f}", f"{e['dynamics']['motion_mm']:.1f}", f"{100 * r['retrieval']:.0f} %", *closed,
-        )  # fmt: skip
+            r["variant"],
+            f"{r['parameters'] / 1e6:.2f} M",
+            str(r["steps"]),
+            f"{r['seconds'] / 60:.1f}",
+            f"{e['control']['mean_position_mm']:.1f}",
+            f"{e['joint']['mean_position_mm']:.1f}",
+            f"{e['dynamics']['motion_mm']:.1f}",
+            f"{100 * r['retrieval']:.0f} %",
+            *closed,
+        )
     (console if console.width >= 150 else Console(width=150)).print(table)
     return rows

@@ -1,4 +1,5 @@
-"""Task inference by soft prompt (paper 3.4, Eq. 7): only the M task tokens are optimised; every weight stays what it was."""
+"""Task inference by soft prompt (paper 3.4, Eq. 7): only the M task tokens are optimised; every weight stays what it
+was."""
 
 from __future__ import annotations
 
@@ -53,7 +54,9 @@ class Adaptation:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} {getattr(self, name)}: must be >= 1")
         if min(self.motion_weight, self.action_weight) < 0 or self.motion_weight + self.action_weight == 0:
-            raise ValueError(f"motion_weight {self.motion_weight}, action_weight {self.action_weight}: must be >= 0 and not both 0")
+            raise ValueError(
+                f"motion_weight {self.motion_weight}, action_weight {self.action_weight}: must be >= 0 and not both 0"
+            )
 
 
 def weights_hash(model: torch.nn.Module) -> str:
@@ -66,7 +69,11 @@ def weights_hash(model: torch.nn.Module) -> str:
 
 
 def adapt(
-    model: Uma, draw: Callable[[int, int, np.random.Generator], Batch], start: Tensor, config: Adaptation, tell: Callable[[int, float], None] | None = None
+    model: Uma,
+    draw: Callable[[int, int, np.random.Generator], Batch],
+    start: Tensor,
+    config: Adaptation,
+    tell: Callable[[int, float], None] | None = None,
 ) -> tuple[Tensor, list[float]]:
     """c* of Eq. 7.
 
@@ -106,7 +113,11 @@ def adapt(
             cache = model.prepare_context(on(device, batch.points), on(device, batch.ee), tokens.expand(B, -1, -1))
             mask = config.masks.draw(B, T, K, generator, history=T - model.config.horizon - 1)
             out = model.flow_losses(on(device, grid), on(device, mask), cache, generator)
-            loss = config.motion_weight * out["motion"] + config.action_weight * out["action"] + config.prior_weight * ((tokens - start) ** 2).sum()
+            loss = (
+                config.motion_weight * out["motion"]
+                + config.action_weight * out["action"]
+                + config.prior_weight * ((tokens - start) ** 2).sum()
+            )
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -131,7 +142,8 @@ class AdaptConfig:
         data: folders of the demonstrations, as for `uma train`.
         out: the prompt file.
         name: of the task, for people.
-        start: c_0: the "mean" of the demonstrations' own encoded references, one "reference" of the first demonstration, or "zero".
+        start: c_0: the "mean" of the demonstrations' own encoded references, one "reference" of the first
+            demonstration, or "zero".
         adaptation: see there.
     """
 
@@ -170,12 +182,22 @@ def adapt_prompt(config: AdaptConfig, console: Console | None = None) -> Prompt:
     with Progress(console=console) as progress:
         bar = progress.add_task("adapt", total=config.adaptation.steps)
         start = first_tokens(bundle.model, draw, config.start, config.adaptation.seed)
-        tokens, history = adapt(bundle.model, draw, start, config.adaptation, lambda step, loss: progress.update(bar, advance=1, description=f"loss {loss:.3f}"))
+        tokens, history = adapt(
+            bundle.model,
+            draw,
+            start,
+            config.adaptation,
+            lambda step, loss: progress.update(bar, advance=1, description=f"loss {loss:.3f}"),
+        )
     n = max(1, len(history) // 10)
     training = {
-        "config": to_json(config), "demonstrations": len(windows.episodes), "loss_first": float(np.mean(history[:n])), "loss_last": float(np.mean(history[-n:])),
-        "weights_sha256": weights_hash(bundle.model), "seconds": round(time.monotonic() - began, 1),
-    }  # fmt: skip
+        "config": to_json(config),
+        "demonstrations": len(windows.episodes),
+        "loss_first": float(np.mean(history[:n])),
+        "loss_last": float(np.mean(history[-n:])),
+        "weights_sha256": weights_hash(bundle.model),
+        "seconds": round(time.monotonic() - began, 1),
+    }
     prompt = Prompt(tokens, bundle.checkpoint_id, config.name, training)
     save_prompt(config.out, prompt)
     console.print(

@@ -43,23 +43,30 @@ class BenchmarkConfig:
     Attributes:
         task: a key of `uma_sim.tasks.MODULES`.
         checkpoint: bundle.
-        episodes, first_seed: scenes ``first_seed`` to ``first_seed + episodes - 1``; training uses seeds below 1,000,000.
-        policies: of `POLICIES`. ``uma_zeroed`` is told nothing; ``uma_other_task`` gets the task tokens of the scene 500,000 seeds on;
+        episodes, first_seed: scenes ``first_seed`` to ``first_seed + episodes - 1``; training uses seeds below
+            1,000,000.
+        policies: of `POLICIES`. ``uma_zeroed`` is told nothing; ``uma_other_task`` gets the task tokens of the scene
+            500,000 seeds on;
             ``demonstrator`` is the scripted expert on the true state.
         execute: control steps between two observations.
-        streamed_ms: chunks go through the controller's schedule and safety filter, see `Streamed`, and are there after so many simulated milliseconds (130 is the median
+        streamed_ms: chunks go through the controller's schedule and safety filter, see `Streamed`, and are there after
+            so many simulated milliseconds (130 is the median
             of the node graph on two cores); 0 = without these, each action is the station's target for a step.
         delay: where ``streamed_ms`` is 0, control steps that a chunk takes to compute; until then the last one goes on.
-        prefix: leading actions of a chunk that are given to the model from the one before it, see `uma.policy.prefix`; 0 = none, the delay is what makes sense.
+        prefix: leading actions of a chunk that are given to the model from the one before it, see `uma.policy.prefix`;
+            0 = none, the delay is what makes sense.
         num_steps, num_samples, agreeing: of the sampler, see `Policy`.
         keypoints, waypoints: of the reference motion.
-        pinned: how many points of a second thing that is to stay (the goal's holder or dustpan, the cloth's resting edge) the reference has besides, 0 to 4.
+        pinned: how many points of a second thing that is to stay (the goal's holder or dustpan, the cloth's resting
+            edge) the reference has besides, 0 to 4.
         camera: where the camera stands, a name in `uma_sim.scene.CAMERAS`; empty = where the scene has it.
         policy_frame: kind of the frame to run the checkpoint in, in place of its own; empty = its own.
         depth_noise: factor on the standard deviation of the camera's depth noise.
-        camera_shift_mm, camera_turn_deg: how far the camera has moved since it was calibrated, in a direction and about an axis drawn for the scene.
+        camera_shift_mm, camera_turn_deg: how far the camera has moved since it was calibrated, in a direction and about
+            an axis drawn for the scene.
         with_motion: sample actions jointly with motion tokens.
-        linger: control steps for which the policy goes on after a success, which must still be one then; 0 = the first one ends the episode, as an operator does.
+        linger: control steps for which the policy goes on after a success, which must still be one then; 0 = the first
+            one ends the episode, as an operator does.
         max_steps: control steps until an episode is given up; 0 = as many as the task leaves a demonstration.
         workers: processes, one torch thread each.
         films: of the first that many scenes, a film for each policy, and a contact sheet of all of them.
@@ -97,13 +104,21 @@ class BenchmarkConfig:
         if unknown := set(self.policies) - set(POLICIES):
             raise ValueError(f"policies: {sorted(unknown)[0]!r}, must be of {POLICIES}")
         if not 0 <= self.delay <= self.execute or self.execute + self.delay > 16:
-            raise ValueError(f"execute {self.execute}, delay {self.delay}: delay must not be more, and both together at most 16")
+            raise ValueError(
+                f"execute {self.execute}, delay {self.delay}: delay must not be more, and both together at most 16"
+            )
         if not 0 <= self.streamed_ms < 1e3 * self.execute / RATE_HZ:
-            raise ValueError(f"streamed_ms: {self.streamed_ms:g}, must be at least 0 and below {1e3 * self.execute / RATE_HZ:.0f} where {self.execute} actions are executed")
+            raise ValueError(
+                f"streamed_ms: {self.streamed_ms:g}, must be at least 0 and below {1e3 * self.execute / RATE_HZ:.0f} where {self.execute} actions are executed"
+            )
         if self.streamed_ms and self.delay:
-            raise ValueError(f"delay: {self.delay}, must be 0 beside streamed_ms {self.streamed_ms:g}; for a delay without the controller give --streamed-ms 0")
+            raise ValueError(
+                f"delay: {self.delay}, must be 0 beside streamed_ms {self.streamed_ms:g}; for a delay without the controller give --streamed-ms 0"
+            )
         if not 0 <= self.prefix <= 16 - self.execute:
-            raise ValueError(f"prefix: {self.prefix}, must be 0 to {16 - self.execute}: a chunk before, of which {self.execute} are executed, has no more")
+            raise ValueError(
+                f"prefix: {self.prefix}, must be 0 to {16 - self.execute}: a chunk before, of which {self.execute} are executed, has no more"
+            )
         for name, low, high in (
             ("keypoints", 1, 16),
             ("waypoints", 2, 64),
@@ -119,7 +134,9 @@ class BenchmarkConfig:
         if self.camera and self.camera not in (known := _cameras()):
             raise ValueError(f"camera: {self.camera!r}, must be one of {known}")
         if self.policy_frame not in ("", "camera", "camera_nominal", "table"):
-            raise ValueError(f"policy_frame: {self.policy_frame!r}, must be 'camera', 'camera_nominal', 'table' or empty")
+            raise ValueError(
+                f"policy_frame: {self.policy_frame!r}, must be 'camera', 'camera_nominal', 'table' or empty"
+            )
         if self.keypoints + self.pinned > 16:
             raise ValueError(f"keypoints {self.keypoints}, pinned {self.pinned}: must be at most 16 together")
 
@@ -129,12 +146,15 @@ class EpisodeResult:
     """How one episode ended.
 
     Attributes:
-        outcome: success; wrong_goal; no_grasp; wrong_grasp, something else was grasped and the object never; time_out, still held (a tool that stays in hand does not count); imprecise, at the end near the end of the
-            reference; lost, let go or dropped elsewhere; or refused, the policy did not take the task, for the reason given.
+        outcome: success; wrong_goal; no_grasp; wrong_grasp, something else was grasped and the object never; time_out,
+            still held (a tool that stays in hand does not count); imprecise, at the end near the end of the
+            reference; lost, let go or dropped elsewhere; or refused, the policy did not take the task, for the reason
+            given.
         grasped: the object was in the gripper at some time.
         seconds: simulated, to success.
         reason: in the task's own words.
-        left: share of the way along the reference that was left at the end, on average over its keypoints: 1 = as at the start.
+        left: share of the way along the reference that was left at the end, on average over its keypoints: 1 = as at
+            the start.
     """
 
     policy: str
@@ -178,7 +198,9 @@ def _reference(config: BenchmarkConfig, station: Station, seed: int) -> Referenc
     return reference.of_scene(station, config.keypoints, config.waypoints, config.pinned, seed)
 
 
-def _actor(config: BenchmarkConfig, name: str, seed: int, station: Station, first: Observation) -> Callable[[Observation, int], ActionChunk]:
+def _actor(
+    config: BenchmarkConfig, name: str, seed: int, station: Station, first: Observation
+) -> Callable[[Observation, int], ActionChunk]:
     """What maps (observation, chunk number) to a chunk in the camera frame; ``first`` is o_0."""
     from uma.policy.prefix import committed
     from uma.types import ActionChunk
@@ -225,8 +247,11 @@ def _displacement(config: BenchmarkConfig, seed: int) -> np.ndarray:
     return make_pose(turn.as_matrix(), 1e-3 * config.camera_shift_mm * way / np.linalg.norm(way))
 
 
-def _steps(config: BenchmarkConfig, station: Station, actor: Callable[[Observation, int], ActionChunk] | None, expert: Any) -> Iterator[Callable[[], None]]:
-    """The control steps of an episode, each to be called before the next is asked for; ``expert`` acts where there is no ``actor``. Without end."""
+def _steps(
+    config: BenchmarkConfig, station: Station, actor: Callable[[Observation, int], ActionChunk] | None, expert: Any
+) -> Iterator[Callable[[], None]]:
+    """The control steps of an episode, each to be called before the next is asked for; ``expert`` acts where there is
+    no ``actor``. Without end."""
     from uma.types import InputError
     from uma_train.driving import Delayed, station_actions
     from uma_train.streamed import Streamed
@@ -271,7 +296,9 @@ def run_episode(config: BenchmarkConfig, name: str, seed: int, film: Film | None
     except InputError as error:
         station.close()
         return EpisodeResult(name, seed, "refused", False, math.nan, str(error))
-    for step, act in enumerate(islice(_steps(config, station, actor, expert), config.max_steps or station.task.max_steps)):
+    for step, act in enumerate(
+        islice(_steps(config, station, actor, expert), config.max_steps or station.task.max_steps)
+    ):
         if film is not None:
             film.look(station, step)
         act()
@@ -301,7 +328,9 @@ def _job(args: tuple[BenchmarkConfig, str, int]) -> EpisodeResult:
         return run_episode(config, name, seed)
     film = Film()
     result = run_episode(config, name, seed, film)
-    film.save(_film_path(config, name, seed), f"{config.task}, scene {seed}, {name}: {result.outcome} ({result.reason})")
+    film.save(
+        _film_path(config, name, seed), f"{config.task}, scene {seed}, {name}: {result.outcome} ({result.reason})"
+    )
     return result
 
 
@@ -335,7 +364,20 @@ def summarize(results: list[EpisodeResult]) -> list[dict]:
 def print_table(rows: list[dict], console: Console) -> None:
     """The rows of `summarize` for people."""
     table = Table()
-    for heading in ("policy", "success", "95 % interval", "grasp", "wrong goal", "imprecise", "lost", "wrong grasp", "no grasp", "time out", "refused", "s to success"):
+    for heading in (
+        "policy",
+        "success",
+        "95 % interval",
+        "grasp",
+        "wrong goal",
+        "imprecise",
+        "lost",
+        "wrong grasp",
+        "no grasp",
+        "time out",
+        "refused",
+        "s to success",
+    ):
         table.add_column(heading, no_wrap=True)
     for r in rows:
         n = r["episodes"]
@@ -358,7 +400,11 @@ def benchmark(config: BenchmarkConfig, console: Console | None = None) -> list[d
     log, stored = out / "episodes.jsonl", out / "config.json"
     asked = json.dumps(asdict(config), indent=2)
     # A run from before there was an option had its default, and no controller.
-    if stored.exists() and {**json.loads(json.dumps(asdict(BenchmarkConfig()))), "streamed_ms": 0.0, **json.loads(stored.read_text())} != json.loads(asked):
+    if stored.exists() and {
+        **json.loads(json.dumps(asdict(BenchmarkConfig()))),
+        "streamed_ms": 0.0,
+        **json.loads(stored.read_text()),
+    } != json.loads(asked):
         raise ValueError(f"{out} holds a run with another configuration; give another --out")
     stored.write_text(asked)
     results = [EpisodeResult(**json.loads(line)) for line in log.read_text().splitlines()] if log.exists() else []
@@ -378,8 +424,12 @@ def benchmark(config: BenchmarkConfig, console: Console | None = None) -> list[d
             progress.update(bar, advance=1, description=f"{config.policies[0]} {sum(wins)}/{len(wins)}")
     order = {name: i for i, name in enumerate(config.policies)}
     rows = summarize(sorted(results, key=lambda r: (order[r.policy], r.seed)))
-    (out / "result.json").write_text(json.dumps({"config": asdict(config), "rows": rows, "wall_seconds": time.monotonic() - began}, indent=2))
-    strips = [_film_path(config, name, seed).with_suffix(".png") for name in config.policies for seed in seeds[: config.films]]
+    (out / "result.json").write_text(
+        json.dumps({"config": asdict(config), "rows": rows, "wall_seconds": time.monotonic() - began}, indent=2)
+    )
+    strips = [
+        _film_path(config, name, seed).with_suffix(".png") for name in config.policies for seed in seeds[: config.films]
+    ]
     if strips := [s for s in strips if s.exists()]:
         sheet(strips, out / "contact_sheet.jpg")
     print_table(rows, Console(width=150, quiet=console.quiet) if console.width < 150 else console)

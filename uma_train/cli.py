@@ -79,9 +79,15 @@ def pack(args: list[str] | None = None) -> int:
     from uma_train.data.shards import open_shards
     from uma_train.data.shards import pack as run
 
-    parser = argparse.ArgumentParser(prog="uma pack", description="pack a folder of episodes into memory-mapped shards; the same command resumes")
+    parser = argparse.ArgumentParser(
+        prog="uma pack", description="pack a folder of episodes into memory-mapped shards; the same command resumes"
+    )
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--out", type=Path, help="where the shards go; by default FOLDER/packed, where training looks for them and makes them itself")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help="where the shards go; by default FOLDER/packed, where training looks for them and makes them itself",
+    )
     asked = parser.parse_args(sys.argv[1:] if args is None else args)
     out = asked.out or asked.folder / "packed"
     try:
@@ -91,7 +97,9 @@ def pack(args: list[str] | None = None) -> int:
         print(f"uma pack: {e}", file=sys.stderr)
         return 2
     size = sum(array.nbytes for shard in store.shards for array in shard.values())
-    print(f"{out}: {len(store)} episodes, {len(store.shards)} shards, {size / 2**20:.0f} MiB{'' if changed else '; nothing to do'}")
+    print(
+        f"{out}: {len(store)} episodes, {len(store.shards)} shards, {size / 2**20:.0f} MiB{'' if changed else '; nothing to do'}"
+    )
     return 0
 
 

@@ -19,7 +19,8 @@ class ModelChoice:
         reading: of the block order: A, B, C, or the ablation "dense".
         separate_layers: of the ablation "separate heads".
         keypoint_identity, history, task_tokens: as there; ``task_tokens`` 0 = the preset's.
-        orientation, heights, fusion_layers: as there. A run from the weights of a model without one (``init``) adds it: what it adds begins at zero.
+        orientation, heights, fusion_layers: as there. A run from the weights of a model without one (``init``) adds it:
+            what it adds begins at zero.
         image, language: image features at the points, and the language encoder.
     """
 
@@ -40,41 +41,51 @@ class TrainConfig:
     """One training run.
 
     Attributes:
-        data: folders of episodes, each "folder" or "folder=weight"; without weights all are drawn equally often (paper A.3).
+        data: folders of episodes, each "folder" or "folder=weight"; without weights all are drawn equally often (paper
+            A.3).
         out: folder of the run: training state, logs, and the bundle under ``bundle/``.
         preset: architecture preset of `uma.model.config`.
         model: what differs from it.
         steps: optimiser steps.
-        minutes: end the run, its schedule included, after this long if ``steps`` have not been reached by then; 0 = no limit.
+        minutes: end the run, its schedule included, after this long if ``steps`` have not been reached by then; 0 = no
+            limit.
             Where cores are shared it is the time that is known beforehand. Such a run resumes, but not bit for bit.
         batch_size: windows a step.
-        micro_batch: windows whose gradient is computed at once, at most; a step adds up batch_size / micro_batch of them, shared out
-            among the processes. It bounds memory, and is the pool of the contrastive term. How many processes share the work changes nothing else.
+        micro_batch: windows whose gradient is computed at once, at most; a step adds up batch_size / micro_batch of
+            them, shared out
+            among the processes. It bounds memory, and is the pool of the contrastive term. How many processes share the
+            work changes nothing else.
         windows_per_task: windows that share an initial observation, a reference and their encoding.
-        optimizer: "adamw" as in the paper, or "muon": the hidden matrices by orthogonalised steps, AdamW for the rest (see `uma_train.optimizer`).
+        optimizer: "adamw" as in the paper, or "muon": the hidden matrices by orthogonalised steps, AdamW for the rest
+            (see `uma_train.optimizer`).
         lr: peak learning rate. The paper's 1e-4 is for width 768; narrow models take more.
         warmup: steps of linear warm-up (paper: 10,000 of a far longer run); afterwards the rate falls as a cosine to 0.
         weight_decay, clip_norm: paper A.3.
         ema: decay of the averaged weights, which are what is validated and shipped.
         keypoints: motion tokens a step in batches that have them, 1 to 16.
         scale_by_step: normalise the actions at each step of a chunk by their own spread (`Normalization.step_scale`).
-        eventful: share of the windows drawn among those whose chunk turns the hand or begins where an excursion led (see `uma_train.data.events`). They are
+        eventful: share of the windows drawn among those whose chunk turns the hand or begins where an excursion led
+            (see `uma_train.data.events`). They are
             rare, and what decides over success; 0 draws all windows evenly.
         vary_keypoints: draw 1 to ``keypoints`` real ones for every sample and pad the rest (paper A.3: K in [1, 16]).
         seed: of weights, batches and noise.
         device: "auto" takes a GPU where there is one.
         threads: torch threads; 0 = torch's own choice.
-        bf16: bfloat16 autocast where the device has instructions for it; elsewhere single precision, which is then far quicker.
-        sharding: with several processes, "replicate" the model, or "shard" parameters, gradients and optimiser state (FSDP2)
+        bf16: bfloat16 autocast where the device has instructions for it; elsewhere single precision, which is then far
+            quicker.
+        sharding: with several processes, "replicate" the model, or "shard" parameters, gradients and optimiser state
+            (FSDP2)
             for presets that do not fit otherwise.
         validation_episodes: the last episodes of each source, held out.
         validation_windows: windows drawn from them for the errors of every mode.
         validate_every, save_every, log_every: in steps.
         tensorboard: also log for TensorBoard, beside ``log.jsonl``.
         init: bundle whose weights start the run, or empty.
-        policy_frame: the frame that the model lives in (`uma.model.frame`). "auto" is that of ``init``, or the camera's.
+        policy_frame: the frame that the model lives in (`uma.model.frame`). "auto" is that of ``init``, or the
+            camera's.
             "camera_nominal" is that of ``init``, or the frame of the simulated station's nominal camera.
-        sampling, transforms, objective: how references are drawn, what is done to samples, and how masks are drawn and terms weighted.
+        sampling, transforms, objective: how references are drawn, what is done to samples, and how masks are drawn and
+            terms weighted.
     """
 
     data: tuple[str, ...] = ("data/insertion",)
@@ -114,7 +125,18 @@ class TrainConfig:
     objective: Objective = Objective()
 
     def __post_init__(self) -> None:
-        lows = ("steps", "batch_size", "micro_batch", "windows_per_task", "keypoints", "validate_every", "save_every", "log_every", "validation_episodes", "validation_windows")
+        lows = (
+            "steps",
+            "batch_size",
+            "micro_batch",
+            "windows_per_task",
+            "keypoints",
+            "validate_every",
+            "save_every",
+            "log_every",
+            "validation_episodes",
+            "validation_windows",
+        )
         for name in lows:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} {getattr(self, name)}: must be >= 1")
@@ -123,7 +145,9 @@ class TrainConfig:
         if not 0 < self.ema < 1:
             raise ValueError(f"ema {self.ema}: must lie in (0, 1)")
         if self.windows_at_once % self.windows_per_task:
-            raise ValueError(f"micro_batch {self.windows_at_once}: must be a multiple of windows_per_task, {self.windows_per_task}")
+            raise ValueError(
+                f"micro_batch {self.windows_at_once}: must be a multiple of windows_per_task, {self.windows_per_task}"
+            )
         if self.batch_size % self.windows_at_once:
             raise ValueError(f"batch_size {self.batch_size}: must be a multiple of micro_batch, {self.micro_batch}")
         if self.keypoints > self.model_config().max_keypoints:
@@ -139,6 +163,14 @@ class TrainConfig:
         m = self.model
         config = reading(PRESETS[self.preset](), m.reading)
         return replace(
-            config, separate_layers=m.separate_layers, keypoint_identity=m.keypoint_identity, history=m.history, orientation=m.orientation, heights=m.heights, fusion_layers=m.fusion_layers,
-            task_tokens=m.task_tokens or config.task_tokens, image=m.image, language=m.language,
-        )  # fmt: skip
+            config,
+            separate_layers=m.separate_layers,
+            keypoint_identity=m.keypoint_identity,
+            history=m.history,
+            orientation=m.orientation,
+            heights=m.heights,
+            fusion_layers=m.fusion_layers,
+            task_tokens=m.task_tokens or config.task_tokens,
+            image=m.image,
+            language=m.language,
+        )

@@ -1,4 +1,5 @@
-"""Several processes, one model: replicated, or sharded by FSDP2. Started by ``torchrun``; a plain start is one process."""
+"""Several processes, one model: replicated, or sharded by FSDP2. Started by ``torchrun``; a plain start is one
+process."""
 
 from __future__ import annotations
 
@@ -74,10 +75,13 @@ class Processes:
             offset += n
 
     def share_out(self, of: Callable[[Tensor], Tensor], tensors: list[Tensor]) -> list[Tensor]:
-        """``of(t)``, of the shape and type of t, for every tensor; process r of n computes those at r modulo n, and one message makes all of them known to all."""
+        """``of(t)``, of the shape and type of t, for every tensor; process r of n computes those at r modulo n, and one
+        message makes all of them known to all."""
         if self.count == 1 or not tensors:
             return [of(t) for t in tensors]
-        flat = torch.cat([(of(t) if i % self.count == self.rank else torch.zeros_like(t)).reshape(-1) for i, t in enumerate(tensors)])
+        flat = torch.cat(
+            [(of(t) if i % self.count == self.rank else torch.zeros_like(t)).reshape(-1) for i, t in enumerate(tensors)]
+        )
         dist.all_reduce(flat)
         return [part.view_as(t) for part, t in zip(flat.split([t.numel() for t in tensors]), tensors, strict=True)]
 

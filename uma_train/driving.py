@@ -1,4 +1,5 @@
-"""A checkpoint at the simulated station: what the benchmark and the demonstrations that a policy disturbs have in common."""
+"""A checkpoint at the simulated station: what the benchmark and the demonstrations that a policy disturbs have in
+common."""
 
 from __future__ import annotations
 
@@ -16,11 +17,14 @@ if TYPE_CHECKING:
 
 
 @lru_cache(maxsize=1)
-def policy_of(checkpoint: str, num_steps: int = 2, num_samples: int = 8, agreeing: float = 0.5, policy_frame: str = "") -> Policy:
+def policy_of(
+    checkpoint: str, num_steps: int = 2, num_samples: int = 8, agreeing: float = 0.5, policy_frame: str = ""
+) -> Policy:
     """The policy of a bundle on one thread, loaded once a process.
 
     Args:
-        policy_frame: kind of the frame to run it in, in place of its own: "camera" is what a bundle without a frame would do.
+        policy_frame: kind of the frame to run it in, in place of its own: "camera" is what a bundle without a frame
+            would do.
     """
     import torch
 
@@ -36,15 +40,18 @@ def policy_of(checkpoint: str, num_steps: int = 2, num_samples: int = 8, agreein
 
 
 def station_actions(chunk: ActionChunk, T_base_cam: np.ndarray) -> list[tuple[np.ndarray, float]]:
-    """What `Station.act` takes for each action of a chunk in the camera frame: ``(4, 4)`` T_base_ee and gripper, 0 or 1."""
+    """What `Station.act` takes for each action of a chunk in the camera frame: ``(4, 4)`` T_base_ee and gripper, 0 or
+    1."""
     return [(T_base_cam @ T, float(g > 0.5)) for T, g in zip(chunk.poses, chunk.gripper, strict=True)]
 
 
 class Delayed:
-    """Which actions are executed where a chunk takes ``delay`` control steps to compute: until it is there the one before goes on, and it is joined at its time.
+    """Which actions are executed where a chunk takes ``delay`` control steps to compute: until it is there the one
+    before goes on, and it is joined at its time.
 
     Args:
-        delay, execute: control steps, the delay not more than what is executed between two observations, both together within a chunk.
+        delay, execute: control steps, the delay not more than what is executed between two observations, both together
+            within a chunk.
     """
 
     def __init__(self, delay: int, execute: int) -> None:
@@ -52,12 +59,15 @@ class Delayed:
         self._running: list[tuple[np.ndarray, float]] = []
         self._asked = -np.inf
 
-    def next(self, plan: list[tuple[np.ndarray, float]], here: tuple[np.ndarray, float], time: float) -> list[tuple[np.ndarray, float]]:
+    def next(
+        self, plan: list[tuple[np.ndarray, float]], here: tuple[np.ndarray, float], time: float
+    ) -> list[tuple[np.ndarray, float]]:
         """The ``execute`` actions from an observation on.
 
         Args:
             plan: the actions of the chunk that answers it, as `station_actions` gives them.
-            here: the pose and gripper that are held where no chunk is running: at the beginning, and after something else acted.
+            here: the pose and gripper that are held where no chunk is running: at the beginning, and after something
+                else acted.
             time: of the observation, simulated seconds.
         """
         follows = time - self._asked < (self._execute + 0.5) / RATE_HZ

@@ -67,7 +67,8 @@ class ModeErrors:
         motion_mm: mean keypoint error, millimetres.
         motion_still_mm: the same error of the guess that nothing moves from where it is.
         motion_rigid_mm: the same of the guess that keypoints move with the hand while it is closed (`carried`).
-        motion_mse_m2: squared error per coordinate over the first 10 steps, square metres (paper C.3, with 16 keypoints there).
+        motion_mse_m2: squared error per coordinate over the first 10 steps, square metres (paper C.3, with 16 keypoints
+            there).
         mean_position_mm, mean_rotation_deg: action errors over all steps.
     """
 
@@ -82,15 +83,22 @@ class ModeErrors:
     mean_rotation_deg: float
 
 
-def mode_errors(model: Uma, batch: Batch, mode: Mode, *, num_steps: int = 8, seed: int = 0, method: str = "euler") -> ModeErrors:
+def mode_errors(
+    model: Uma, batch: Batch, mode: Mode, *, num_steps: int = 8, seed: int = 0, method: str = "euler"
+) -> ModeErrors:
     """Sample one chunk per window in ``mode`` and compare. Windows with actions count, and keypoints where they were
     seen, if they move in their episode."""
     grid = batch.grid
     B, T, K, _ = grid.motion.shape
     if not mode.keypoints:
         K = 0
-        grid = replace(grid, motion=grid.motion[:, :, :0], identity=grid.identity[:, :0], is_valid=grid.is_valid[:, :0],
-                       is_tracked=None if grid.is_tracked is None else grid.is_tracked[:, :, :0])  # fmt: skip
+        grid = replace(
+            grid,
+            motion=grid.motion[:, :, :0],
+            identity=grid.identity[:, :0],
+            is_valid=grid.is_valid[:, :0],
+            is_tracked=None if grid.is_tracked is None else grid.is_tracked[:, :, :0],
+        )
     asked = grid
     if mode.other_actions:
         asked = replace(grid, action=torch.cat([grid.action[:, :1], grid.action.roll(1, 0)[:, 1:]], 1))
@@ -100,7 +108,10 @@ def mode_errors(model: Uma, batch: Batch, mode: Mode, *, num_steps: int = 8, see
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         cache = model.prepare_context(batch.points, batch.ee, model.encode_task(batch.initial_points, batch.reference))
-        noise = (torch.randn(B, T, grid.action.shape[-1], generator=generator), torch.randn(B, T, K, 3, generator=generator))
+        noise = (
+            torch.randn(B, T, grid.action.shape[-1], generator=generator),
+            torch.randn(B, T, K, 3, generator=generator),
+        )
         action, motion = (v.numpy() for v in model.sample(asked, mask, cache, noise, num_steps, method))
     nan = float("nan")
     position, rotation, gripper = np.full(T - 1, nan), np.full(T - 1, nan), nan
@@ -112,17 +123,27 @@ def mode_errors(model: Uma, batch: Batch, mode: Mode, *, num_steps: int = 8, see
         moved, still, rigid, mse = _motion_errors(model, batch, motion, has_action)
     at = list(SHOWN)
     return ModeErrors(
-        tuple(position[at].tolist()), tuple(rotation[at].tolist()), gripper, moved, still, rigid, mse,
-        float(position.mean()), float(rotation.mean()),
-    )  # fmt: skip
+        tuple(position[at].tolist()),
+        tuple(rotation[at].tolist()),
+        gripper,
+        moved,
+        still,
+        rigid,
+        mse,
+        float(position.mean()),
+        float(rotation.mean()),
+    )
 
 
-def _action_errors(model: Uma, batch: Batch, action: np.ndarray, has_action: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+def _action_errors(
+    model: Uma, batch: Batch, action: np.ndarray, has_action: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, float]:
     """``(H,)`` position errors in mm, ``(H,)`` rotation errors in degrees, and the share of wrong gripper steps."""
     p, r, g = [], [], []
     for b in np.flatnonzero(has_action):
         (poses, grip), (poses_t, grip_t) = (
-            decode_actions(a[b, 1:], batch.T_cam_ee[b], model.normalization) for a in (action, batch.grid.action.numpy())
+            decode_actions(a[b, 1:], batch.T_cam_ee[b], model.normalization)
+            for a in (action, batch.grid.action.numpy())
         )
         p.append(np.linalg.norm(poses[:, :3, 3] - poses_t[:, :3, 3], axis=-1))
         r.append(se3.rotation_angle(poses[:, :3, :3], poses_t[:, :3, :3]))
@@ -130,8 +151,11 @@ def _action_errors(model: Uma, batch: Batch, action: np.ndarray, has_action: np.
     return 1e3 * np.mean(p, 0), np.degrees(np.mean(r, 0)), float(np.mean(g))
 
 
-def _motion_errors(model: Uma, batch: Batch, motion: np.ndarray, has_action: np.ndarray) -> tuple[float, float, float, float]:
-    """Mean errors of the prediction, of standing still and of moving with the hand, mm; and the MSE of the first 10 steps, m^2."""
+def _motion_errors(
+    model: Uma, batch: Batch, motion: np.ndarray, has_action: np.ndarray
+) -> tuple[float, float, float, float]:
+    """Mean errors of the prediction, of standing still and of moving with the hand, mm; and the MSE of the first 10
+    steps, m^2."""
     grid, scale = batch.grid, model.normalization.local_scale
     truth = grid.motion.numpy()
     counts = np.broadcast_to(grid.is_valid.numpy()[:, None], truth.shape[:3]).copy()
@@ -153,36 +177,57 @@ def _motion_errors(model: Uma, batch: Batch, motion: np.ndarray, has_action: np.
     return moved, still, rigid, float((errors[0][:, :10][counts[:, :10]] ** 2).mean())
 
 
-def validate(model: Uma, windows: Drawable, *, keypoints: int = 6, size: int = 128, seed: int = 0, num_steps: int = 8, method: str = "euler") -> dict[str, ModeErrors]:
+def validate(
+    model: Uma,
+    windows: Drawable,
+    *,
+    keypoints: int = 6,
+    size: int = 128,
+    seed: int = 0,
+    num_steps: int = 8,
+    method: str = "euler",
+) -> dict[str, ModeErrors]:
     """Errors of every mode on ``size`` windows, the same on every call."""
-    batch = windows.draw(size, keypoints, model.normalization, np.random.default_rng(seed), with_image=model.config.image.kind != "none")
+    batch = windows.draw(
+        size, keypoints, model.normalization, np.random.default_rng(seed), with_image=model.config.image.kind != "none"
+    )
     was_training = model.training
     model.eval()
-    out = {name: mode_errors(model, batch, mode, seed=seed, num_steps=num_steps, method=method) for name, mode in MODES.items()}
+    out = {
+        name: mode_errors(model, batch, mode, seed=seed, num_steps=num_steps, method=method)
+        for name, mode in MODES.items()
+    }
     model.train(was_training)
     return out
 
 
 def retrieved(a: Tensor, b: Tensor, candidates: int) -> np.ndarray:
-    """Whether each row of ``(n, e)`` embeddings ``a`` is closest, by cosine after taking off the mean, to its own row of ``b`` among the block's ``candidates``."""
+    """Whether each row of ``(n, e)`` embeddings ``a`` is closest, by cosine after taking off the mean, to its own row
+    of ``b`` among the block's ``candidates``."""
     middle = torch.cat([a, b]).mean(0)
     a, b = (torch.nn.functional.normalize(v - middle, dim=-1).view(-1, candidates, v.shape[-1]) for v in (a, b))
     return ((a @ b.transpose(1, 2)).argmax(-1) == torch.arange(candidates)).flatten().numpy()
 
 
 @torch.no_grad()
-def retrieval(model: Uma, windows: Mixture, *, size: int = 64, seed: int = 0, views: ViewSampling | None = None) -> float:
+def retrieval(
+    model: Uma, windows: Mixture, *, size: int = 64, seed: int = 0, views: ViewSampling | None = None
+) -> float:
     """Share of tasks found again by their latent after the scene was moved and the reference thinned (paper 3.3, A.1).
 
-    Each of ``size`` task specifications, of as many episodes, is encoded as it is and as an augmented view; a view is found again if, among all ``size``, its own
-    specification's flattened tokens have the largest cosine with its. Tokens are centred on their mean, which no task would share otherwise. Chance is
+    Each of ``size`` task specifications, of as many episodes, is encoded as it is and as an augmented view; a view is
+    found again if, among all ``size``, its own
+    specification's flattened tokens have the largest cosine with its. Tokens are centred on their mean, which no task
+    would share otherwise. Chance is
     1 / size. The projection head plays no part: it is not deployed.
     """
     rng = np.random.default_rng(seed)
     episodes = rng.choice(windows.starts, size, replace=False)  # an episode twice would be its own distractor
     batch = windows.draw(size, 0, model.normalization, rng, episodes, with_image=model.config.image.kind != "none")
     plain = model.encode_task(batch.initial_points, batch.reference).flatten(1)
-    view = model.encode_task(*augmented(batch.initial_points, batch.reference, views or ViewSampling(), np.random.default_rng([seed, 1]))).flatten(1)
+    view = model.encode_task(
+        *augmented(batch.initial_points, batch.reference, views or ViewSampling(), np.random.default_rng([seed, 1]))
+    ).flatten(1)
     return float(retrieved(view, plain, size).mean())
 
 
@@ -227,26 +272,61 @@ def evaluate(config: EvalConfig, console: Console | None = None) -> dict:
         windows = open_sources(sources, config.held_out, frame=frame)[1]
     else:
         windows = open_all(sources, sampling=sampling, first_is_initial=1.0, frame=frame)
-    errors = validate(bundle.model, windows, keypoints=config.keypoints, size=config.windows, seed=config.seed, num_steps=config.num_steps, method=config.method)
+    errors = validate(
+        bundle.model,
+        windows,
+        keypoints=config.keypoints,
+        size=config.windows,
+        seed=config.seed,
+        num_steps=config.num_steps,
+        method=config.method,
+    )
     size = min(64, len(windows.episodes))
     found = retrieval(bundle.model, windows, size=size, seed=config.seed)
-    table = Table(title=f"{config.windows} windows of {len(windows.episodes)} episodes, checkpoint {bundle.checkpoint_id}, {config.num_steps} {config.method} steps, seed {config.seed}")
-    for heading in ("mode", "position (cm) at 0 / 7 / 15", "mean", "rotation (deg) at 0 / 7 / 15", "mean", "gripper wrong", "keypoints (mm)", "if still", "if with the hand", "MSE, 10 steps (m^2)"):
+    table = Table(
+        title=f"{config.windows} windows of {len(windows.episodes)} episodes, checkpoint {bundle.checkpoint_id}, {config.num_steps} {config.method} steps, seed {config.seed}"
+    )
+    for heading in (
+        "mode",
+        "position (cm) at 0 / 7 / 15",
+        "mean",
+        "rotation (deg) at 0 / 7 / 15",
+        "mean",
+        "gripper wrong",
+        "keypoints (mm)",
+        "if still",
+        "if with the hand",
+        "MSE, 10 steps (m^2)",
+    ):
         table.add_column(heading, justify="left" if heading == "mode" else "right")
     for mode, e in errors.items():
+
         def show(value: float, text: str) -> str:
             return "" if np.isnan(value) else text
 
         table.add_row(
             mode,
-            show(e.mean_position_mm, " / ".join(f"{v / 10:.2f}" for v in e.position_mm)), show(e.mean_position_mm, f"{e.mean_position_mm / 10:.2f}"),
-            show(e.mean_rotation_deg, " / ".join(f"{v:.1f}" for v in e.rotation_deg)), show(e.mean_rotation_deg, f"{e.mean_rotation_deg:.1f}"),
-            show(e.gripper, f"{100 * e.gripper:.1f} %"), show(e.motion_mm, f"{e.motion_mm:.1f}"), show(e.motion_mm, f"{e.motion_still_mm:.1f}"),
-            show(e.motion_mm, f"{e.motion_rigid_mm:.1f}"), show(e.motion_mse_m2, f"{e.motion_mse_m2:.5f}"),
-        )  # fmt: skip
+            show(e.mean_position_mm, " / ".join(f"{v / 10:.2f}" for v in e.position_mm)),
+            show(e.mean_position_mm, f"{e.mean_position_mm / 10:.2f}"),
+            show(e.mean_rotation_deg, " / ".join(f"{v:.1f}" for v in e.rotation_deg)),
+            show(e.mean_rotation_deg, f"{e.mean_rotation_deg:.1f}"),
+            show(e.gripper, f"{100 * e.gripper:.1f} %"),
+            show(e.motion_mm, f"{e.motion_mm:.1f}"),
+            show(e.motion_mm, f"{e.motion_still_mm:.1f}"),
+            show(e.motion_mm, f"{e.motion_rigid_mm:.1f}"),
+            show(e.motion_mse_m2, f"{e.motion_mse_m2:.5f}"),
+        )
     Console(width=190).print(table) if console.width < 190 else console.print(table)
-    console.print(f"task found again by its latent in a moved scene: {100 * found:.0f} % of {size} (chance {100 / size:.1f} %)")
-    result = {"config": asdict(config), "checkpoint_id": bundle.checkpoint_id, "modes": {k: asdict(v) for k, v in errors.items()}, "retrieval": found, "retrieval_of": size}
+    console.print(
+        f"task found again by its latent in a moved scene: {100 * found:.0f} % of {size} (chance {100 / size:.1f} %)"
+    )
+    result = {
+        "config": asdict(config),
+        "checkpoint_id": bundle.checkpoint_id,
+        "modes": {k: asdict(v) for k, v in errors.items()},
+        "retrieval": found,
+        "retrieval_of": size,
+    }
     if config.out:
         Path(config.out).parent.mkdir(parents=True, exist_ok=True)
         Path(config.out).write_text(json.dumps(result, indent=2) + "\n")

@@ -27,13 +27,20 @@ class Film:
             self.frames.append(station.picture(*SIZE))
 
     def save(self, path: Path, title: str) -> None:
-        """``path``.webp, a film, and ``path``.png, a strip of `TILES` moments under ``title``. Nothing without frames."""
+        """``path``.webp, a film, and ``path``.png, a strip of `TILES` moments under ``title``. Nothing without
+        frames."""
         from PIL import Image, ImageDraw
 
         if not self.frames:
             return
         images = [Image.fromarray(f) for f in self.frames]
-        images[0].save(path.with_suffix(".webp"), save_all=True, append_images=images[1:], duration=round(EVERY * 1000 / 15), quality=70)
+        images[0].save(
+            path.with_suffix(".webp"),
+            save_all=True,
+            append_images=images[1:],
+            duration=round(EVERY * 1000 / 15),
+            quality=70,
+        )
         picks = np.linspace(0, len(images) - 1, TILES).round().astype(int)
         w, h = SIZE[0] // 2, SIZE[1] // 2
         strip = Image.new("RGB", (TILES * (w + 2) - 2, h + 16), "white")

@@ -1,4 +1,5 @@
-"""What is in an episode, and whether its frames are right: everything stored is projected onto the stored images and compared with them."""
+"""What is in an episode, and whether its frames are right: everything stored is projected onto the stored images and
+compared with them."""
 
 from __future__ import annotations
 
@@ -18,11 +19,14 @@ MIN_INSIDE = 0.95
 """Least share of points inside the image for the frames to be right; points come from the image, so all should be."""
 
 MAX_COLOR = 16.0
-"""Largest median difference between a point's colour and the image's where it projects, of 255. Over four simulated episodes with images of 160x90 it was 4 as
-recorded, 13 to 15 with the camera turned by 1 degree, 29 to 34 by 2 degrees, 9 to 11 with it 1 cm aside and 27 to 35 with it 3 cm aside."""
+"""Largest median difference between a point's colour and the image's where it projects, of 255. Over four simulated
+episodes with images of 160x90 it was 4 as
+recorded, 13 to 15 with the camera turned by 1 degree, 29 to 34 by 2 degrees, 9 to 11 with it 1 cm aside and 27 to 35
+with it 3 cm aside."""
 
 BEFORE_SHUFFLED = 0.6
-"""The same difference must be below this share of what it is with the colours dealt out anew: a scene of one colour would agree with any camera."""
+"""The same difference must be below this share of what it is with the colours dealt out anew: a scene of one colour
+would agree with any camera."""
 
 
 @dataclass(frozen=True)
@@ -31,10 +35,14 @@ class FrameCheck:
 
     Attributes:
         images: how many were compared.
-        inside: share of the points that fall inside the image and before the camera; tracks_inside: of the tracks that were seen.
-        color: median difference, of 255, between the stored colour of a point and the image's at its projection, mean of the channels.
-        shuffled: the same with the points' colours dealt out anew among the points of the frame: what a camera that is all wrong would give.
-        depth_m: median distance along the optical axis between seen, moving tracks and the nearest point in the image; NaN without one.
+        inside: share of the points that fall inside the image and before the camera; tracks_inside: of the tracks that
+            were seen.
+        color: median difference, of 255, between the stored colour of a point and the image's at its projection, mean
+            of the channels.
+        shuffled: the same with the points' colours dealt out anew among the points of the frame: what a camera that is
+            all wrong would give.
+        depth_m: median distance along the optical axis between seen, moving tracks and the nearest point in the image;
+            NaN without one.
         end_effector_m: median distance of the end effector to the nearest point, metres; NaN without a robot.
     """
 
@@ -106,14 +114,24 @@ def check_frames(episode: Episode) -> FrameCheck | None:
         return float(flat.mean()) if len(flat) else float("nan")
 
     colors, dealt = (np.concatenate(v) for v in (color, shuffled))
-    return FrameCheck(len(episode.images), share(inside), share(tracks_inside), middle(colors), middle(dealt), middle(depth), middle(ee))
+    return FrameCheck(
+        len(episode.images),
+        share(inside),
+        share(tracks_inside),
+        middle(colors),
+        middle(dealt),
+        middle(depth),
+        middle(ee),
+    )
 
 
 def frame_lines(episode: Episode) -> tuple[list[str], bool]:
     """What `check_frames` found, for people, and whether the frames are right as far as can be told."""
     check = check_frames(episode)
     if check is None:
-        return [f"frames     not checked: {'no camera intrinsics' if episode.camera is None else 'no image stored'}"], True
+        return [
+            f"frames     not checked: {'no camera intrinsics' if episode.camera is None else 'no image stored'}"
+        ], True
     lines = [
         f"frames     {'WRONG: ' + check.failure if check.failure else 'right'}",
         f"  {check.images} images: {100 * check.inside:.1f} % of the points and {100 * check.tracks_inside:.1f} % of the seen tracks fall inside",
@@ -136,19 +154,24 @@ def _report(path: Path) -> tuple[str, bool]:
         f"steps      {S} at {RATE_HZ:.0f} Hz, {S / RATE_HZ:.1f} s; {len(xyz)} frames of {xyz.shape[1]} points, one each "
         f"{np.diff(e.frame_step).mean() / RATE_HZ if len(xyz) > 1 else 0:.2f} s; {len(e.images)} images"
         + (f" of {e.images.shape[2]}x{e.images.shape[1]}" if len(e.images) else ""),
-        "points     " + ", ".join(f"{a} {xyz[..., i].min():.2f} to {xyz[..., i].max():.2f}" for i, a in enumerate("xyz"))
+        "points     "
+        + ", ".join(f"{a} {xyz[..., i].min():.2f} to {xyz[..., i].max():.2f}" for i, a in enumerate("xyz"))
         + f", height {e.height.min() * METRE:.3f} to {e.height.max() * METRE:.3f} m",
         f"tracks     {K}, {int(e.track_moving.sum())} of them moving; seen in {100 * e.track_valid.mean():.1f} % of the steps; "
         f"path {path_m.min():.2f} to {path_m.max():.2f} m; {len(e.static)} static points",
-    ]  # fmt: skip
+    ]
     if meta["has_robot"]:
         p = e.pose[:, :3, 3]
-        lines.append(f"robot      measured over {np.linalg.norm(np.diff(p, axis=0), axis=-1).sum():.2f} m, gripper {e.gripper.min():.2f} to {e.gripper.max():.2f}")
+        lines.append(
+            f"robot      measured over {np.linalg.norm(np.diff(p, axis=0), axis=-1).sum():.2f} m, gripper {e.gripper.min():.2f} to {e.gripper.max():.2f}"
+        )
     else:
         lines.append("robot      none")
     if meta["has_actions"]:
         ahead = 1e3 * np.linalg.norm(e.target_pose[:, :3, 3] - e.pose[:, :3, 3], axis=-1)
-        lines.append(f"actions    commanded {np.median(ahead):.0f} mm ahead of the measured pose in the median, {ahead.max():.0f} mm at most")
+        lines.append(
+            f"actions    commanded {np.median(ahead):.0f} mm ahead of the measured pose in the median, {ahead.max():.0f} mm at most"
+        )
     else:
         lines.append("actions    none: supervises motion alone")
     frames, is_right = frame_lines(e)
@@ -176,14 +199,21 @@ def folder_report(folder: str | Path) -> str:
 def _folder(folder: Path) -> tuple[str, bool]:
     if (folder / "index.json").exists():
         store = open_shards(folder)
-        named, kind = ((f"episode {i}", store[i]) for i in range(len(store))), f"{len(store.shards)} shards of {store.points} points a frame"
+        named, kind = (
+            ((f"episode {i}", store[i]) for i in range(len(store))),
+            f"{len(store.shards)} shards of {store.points} points a frame",
+        )
     else:
         named, kind = ((p.name, load_episode(p)) for p in list_episodes(folder)), "one file each"
     count = steps = frames = images = robots = actions = texts = checked = 0
     seen, moving, wrong, sources = [], [], [], set()
     for name, e in named:
         count, steps, frames, images = count + 1, steps + len(e.pose), frames + len(e.xyz), images + len(e.images)
-        robots, actions, texts = robots + e.meta["has_robot"], actions + e.meta["has_actions"], texts + bool(e.meta["text"])
+        robots, actions, texts = (
+            robots + e.meta["has_robot"],
+            actions + e.meta["has_actions"],
+            texts + bool(e.meta["text"]),
+        )
         sources.add(e.meta["source"] or "unknown")
         seen.append(e.track_valid.mean())
         moving.append(e.track_moving.mean())
@@ -202,10 +232,13 @@ def _folder(folder: Path) -> tuple[str, bool]:
 
 
 def draw_overlay(episode: Episode, scale: int = 5) -> np.ndarray:
-    """``(h, w, 3)`` uint8: the first, middle and last image side by side, enlarged, with what is stored drawn where it projects.
+    """``(h, w, 3)`` uint8: the first, middle and last image side by side, enlarged, with what is stored drawn where it
+    projects.
 
-    Points are small squares in their own colour within a dark rim: they vanish where the frames are right. Tracks are green where they move, blue where
-    they stay, and red where they were not seen, with their next second as a line; the end effector is three axes of 5 cm, x red, y green, z blue.
+    Points are small squares in their own colour within a dark rim: they vanish where the frames are right. Tracks are
+    green where they move, blue where
+    they stay, and red where they were not seen, with their next second as a line; the end effector is three axes of 5
+    cm, x red, y green, z blue.
 
     Raises:
         EpisodeError: no image or no intrinsics.
@@ -236,7 +269,13 @@ def draw_overlay(episode: Episode, scale: int = 5) -> np.ndarray:
             for axis, color in enumerate(((255, 0, 0), (0, 255, 0), (0, 0, 255))):
                 line(np.stack([T[:3, 3], T[:3, 3] + 0.05 * T[:3, axis]]), color, 3)
         for k in range(episode.tracks.shape[1]):
-            color = (255, 40, 40) if not episode.track_valid[step, k] else (40, 255, 40) if episode.track_moving[k] else (60, 120, 255)
+            color = (
+                (255, 40, 40)
+                if not episode.track_valid[step, k]
+                else (40, 255, 40)
+                if episode.track_moving[k]
+                else (60, 120, 255)
+            )
             line(episode.tracks[step : step + int(RATE_HZ) + 1, k], color, 1)
             p = project(episode.tracks[step, k], camera)
             if np.isfinite(p).all():
@@ -247,9 +286,15 @@ def draw_overlay(episode: Episode, scale: int = 5) -> np.ndarray:
 
 def main(argv: list[str]) -> int:
     """``uma inspect EPISODE|FOLDER``. Exit code 1 if a frames check fails, 2 if a file is damaged."""
-    parser = argparse.ArgumentParser(prog="uma inspect", description="show a training episode or a folder of them, and check its frames")
+    parser = argparse.ArgumentParser(
+        prog="uma inspect", description="show a training episode or a folder of them, and check its frames"
+    )
     parser.add_argument("what", type=Path, help="an episode (.npz), a folder of them, or a packed folder")
-    parser.add_argument("--out", type=Path, help="also draw the episode's contents over its images, into this PNG; of a folder, those of its first episode")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help="also draw the episode's contents over its images, into this PNG; of a folder, those of its first episode",
+    )
     args = parser.parse_args(argv)
     try:
         text, is_right = _folder(args.what) if args.what.is_dir() else _report(args.what)
@@ -258,7 +303,11 @@ def main(argv: list[str]) -> int:
             from PIL import Image
 
             packed = args.what.is_dir() and (args.what / "index.json").exists()
-            first = open_shards(args.what)[0] if packed else load_episode(list_episodes(args.what)[0] if args.what.is_dir() else args.what)
+            first = (
+                open_shards(args.what)[0]
+                if packed
+                else load_episode(list_episodes(args.what)[0] if args.what.is_dir() else args.what)
+            )
             Image.fromarray(draw_overlay(first)).save(args.out)
             print(f"drawn      {args.out}")
     except EpisodeError as e:

@@ -9,9 +9,11 @@ from typing import Any
 
 
 class RunLog:
-    """``log.jsonl`` in ``out``, and TensorBoard's files in ``out/tensorboard``; nothing on processes other than the first.
+    """``log.jsonl`` in ``out``, and TensorBoard's files in ``out/tensorboard``; nothing on processes other than the
+    first.
 
-    Lines of steps that a killed run had made after its last saved state are dropped when it resumes: those steps are made again.
+    Lines of steps that a killed run had made after its last saved state are dropped when it resumes: those steps are
+    made again.
     """
 
     def __init__(self, out: Path, step: int, *, writes: bool, tensorboard: bool) -> None:
@@ -19,7 +21,11 @@ class RunLog:
         if not writes:
             return
         path = out / "log.jsonl"
-        kept = [line for line in path.read_text().splitlines() if json.loads(line)["step"] <= step] if path.exists() else []
+        kept = (
+            [line for line in path.read_text().splitlines() if json.loads(line)["step"] <= step]
+            if path.exists()
+            else []
+        )
         part = path.with_suffix(".part")
         part.write_text("".join(line + "\n" for line in kept))
         os.replace(part, path)

@@ -41,7 +41,8 @@ def train(config: TrainConfig, console: Console | None = None) -> Path:
 
     Raises:
         EpisodeError: no usable data.
-        ValueError: the folder holds a run with another configuration, or the batch cannot be shared among the processes.
+        ValueError: the folder holds a run with another configuration, or the batch cannot be shared among the
+        processes.
     """
     device = config.device if config.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
     processes = Processes(sharded=config.sharding == "shard", device=device)
@@ -53,11 +54,18 @@ def train(config: TrainConfig, console: Console | None = None) -> Path:
     sources = parse_sources(config.data)
     frame = policy_frame(config)
     training, validation = open_sources(
-        sources, config.validation_episodes, sampling=config.sampling, transforms=config.transforms, eventful=config.eventful, frame=frame
+        sources,
+        config.validation_episodes,
+        sampling=config.sampling,
+        transforms=config.transforms,
+        eventful=config.eventful,
+        frame=frame,
     )
     if config.model.image.kind != "none":
         check_images(training)
-    trainer = Trainer(config, training, measure_normalization(training.episodes, by_step=config.scale_by_step, frame=frame), processes)
+    trainer = Trainer(
+        config, training, measure_normalization(training.episodes, by_step=config.scale_by_step, frame=frame), processes
+    )
     state = out / "state.pt"
     if state.exists():
         trainer.load(state)
@@ -70,8 +78,13 @@ def train(config: TrainConfig, console: Console | None = None) -> Path:
     if processes.is_first:
         (out / "config.json").write_text(json.dumps(to_json(config), indent=2) + "\n")
     columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}"),
-    )  # fmt: skip
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
     log = RunLog(out, trainer.step, writes=processes.is_first, tensorboard=config.tensorboard)
     began = time.monotonic() - trainer.seconds
     at_start, since = trainer.step, time.monotonic()
@@ -91,9 +104,17 @@ def train(config: TrainConfig, console: Console | None = None) -> Path:
             rate = (trainer.step - at_start) * config.batch_size / max(time.monotonic() - since, 1e-6)
             if trainer.step % config.log_every == 0:
                 means = {k: round(sum(v) / len(v), 6) for k, v in sums.items()}
-                log.write(trainer.step, seconds=round(trainer.seconds, 1), lr=trainer.rate(), samples_per_second=round(rate, 1), **means)
+                log.write(
+                    trainer.step,
+                    seconds=round(trainer.seconds, 1),
+                    lr=trainer.rate(),
+                    samples_per_second=round(rate, 1),
+                    **means,
+                )
                 sums = {}
-                progress.update(bar, note=f"La {means.get('action', 0):.3f} Lx {means.get('motion', 0):.3f} {rate:.0f}/s")
+                progress.update(
+                    bar, note=f"La {means.get('action', 0):.3f} Lx {means.get('motion', 0):.3f} {rate:.0f}/s"
+                )
             progress.update(bar, completed=trainer.step)
             if trainer.step % config.save_every == 0:
                 trainer.save(state)
@@ -108,15 +129,19 @@ def train(config: TrainConfig, console: Console | None = None) -> Path:
 
 
 def check_images(mixture: Mixture) -> None:
-    """Raise ValueError for a source of which some frames have an image and others do not: zeros would stand for those unnoticed."""
+    """Raise ValueError for a source of which some frames have an image and others do not: zeros would stand for those
+    unnoticed."""
     for windows in mixture.windows:
         images, frames = (int(windows.store.count[kind][windows.episodes.index].sum()) for kind in ("images", "frames"))
         if 0 < images < frames:
-            raise ValueError(f"data: {images} of {frames} frames have an image; image features take all ('uma simulate --images all') or none of a source")
+            raise ValueError(
+                f"data: {images} of {frames} frames have an image; image features take all ('uma simulate --images all') or none of a source"
+            )
 
 
 def report(trainer: Trainer, validation: Mixture, out: Path, log: RunLog, console: Console, episodes: int) -> None:
-    """Validate the averaged weights, say and log the errors of every mode, and export the bundle. All processes must call it."""
+    """Validate the averaged weights, say and log the errors of every mode, and export the bundle. All processes must
+    call it."""
     model = trainer.averaged()
     if not trainer.processes.is_first:
         return
@@ -152,15 +177,27 @@ def export(trainer: Trainer, model: torch.nn.Module, path: Path, episodes: int, 
     c = trainer.config
     command = " ".join(["uma train", *changed_flags(c, TrainConfig())])
     if trainer.processes.count > 1:
-        command = f"torchrun --standalone --nproc_per_node {trainer.processes.count} -m {command.replace(' ', '.cli ', 1)}"
+        command = (
+            f"torchrun --standalone --nproc_per_node {trainer.processes.count} -m {command.replace(' ', '.cli ', 1)}"
+        )
     threads = trainer.processes.count * torch.get_num_threads()
     training = {
-        "command": command, "config": to_json(c), "step": trainer.step, "samples": trainer.step * c.batch_size, "episodes": episodes,
-        "seconds": round(trainer.seconds, 1), "torch": torch.__version__, "precision": str(trainer.precision)[6:], "threads": torch.get_num_threads(), "processes": trainer.processes.count,
+        "command": command,
+        "config": to_json(c),
+        "step": trainer.step,
+        "samples": trainer.step * c.batch_size,
+        "episodes": episodes,
+        "seconds": round(trainer.seconds, 1),
+        "torch": torch.__version__,
+        "precision": str(trainer.precision)[6:],
+        "threads": torch.get_num_threads(),
+        "processes": trainer.processes.count,
         "device": torch.cuda.get_device_name() if trainer.processes.device.type == "cuda" else "cpu",
-    }  # fmt: skip
+    }
     error = " / ".join(f"{v:.1f}" for v in control.position_mm)
-    where = f"{threads} CPU threads" if training["device"] == "cpu" else f"{trainer.processes.count} {training['device']}"
+    where = (
+        f"{threads} CPU threads" if training["device"] == "cpu" else f"{trainer.processes.count} {training['device']}"
+    )
     card = (
         f"# {c.preset}: a UMA checkpoint\n\nMade by `{command}`\n\n{trainer.step} steps of {c.batch_size} windows ({training['samples']} samples) "
         f"from {episodes} episodes in {trainer.seconds / 60:.0f} minutes on {where}, seed {c.seed}, torch {torch.__version__}.\n\n"

@@ -1,4 +1,5 @@
-"""Each mechanism of the paper, proven or refuted by a number, on a synthetic world that needs minutes (`uma mechanisms`)."""
+"""Each mechanism of the paper, proven or refuted by a number, on a synthetic world that needs minutes (`uma
+mechanisms`)."""
 
 from __future__ import annotations
 
@@ -66,8 +67,10 @@ class MechanismsConfig:
         batch_size, lr: of both.
         samples: fresh scenes behind every number.
         weights: values of lambda_c that are compared, on the same data, steps and seed.
-        yaw: scenes of the intents are turned by up to this, radians. At pi a motion in the camera frame says nothing of the intent.
-        views: of the contrastive term in the world of intents. They differ as its scenes do, and hard negatives are of its own size: the usual ones reach
+        yaw: scenes of the intents are turned by up to this, radians. At pi a motion in the camera frame says nothing of
+            the intent.
+        views: of the contrastive term in the world of intents. They differ as its scenes do, and hard negatives are of
+            its own size: the usual ones reach
             35 cm, which tells them apart by their length alone.
         candidates: intents among which one is to be found again.
         demonstrations, adapt_steps: of a soft prompt.
@@ -87,7 +90,12 @@ class MechanismsConfig:
     weights: tuple[float, ...] = (0.0, 0.001, 0.1)
     yaw: float = np.pi
     views: ViewSampling = ViewSampling(
-        turn_rad=np.pi, axis="vertical", hard_negatives=2, negative_views=1, negative_shift_m=0.14, negative_turn_rad=1.0
+        turn_rad=np.pi,
+        axis="vertical",
+        hard_negatives=2,
+        negative_views=1,
+        negative_shift_m=0.14,
+        negative_turn_rad=1.0,
     )
     candidates: int = 24
     demonstrations: int = 25
@@ -132,7 +140,9 @@ class Finding:
         return f"{self.value:.1f} mm ({self.low:.1f} to {self.high:.1f})"
 
 
-def share(mechanism: str, what: str, hits: np.ndarray, *, at_least: float | None = None, below: float | None = None) -> Finding:
+def share(
+    mechanism: str, what: str, hits: np.ndarray, *, at_least: float | None = None, below: float | None = None
+) -> Finding:
     """A share of ``hits`` (bool) with Wilson's interval; its value is held against the limit."""
     value = float(np.mean(hits))
     limit, holds = "", None
@@ -152,8 +162,11 @@ def distance(mechanism: str, what: str, metres: np.ndarray, *, beats: Finding | 
     return Finding(mechanism, what, value, float(value - half), float(value + half), len(mm), "mm", limit, holds)
 
 
-def train_world(config: MechanismsConfig, name: str, episodes: list[Episode], objective: Objective, steps: int, console: Console) -> tuple[Uma, ProjectionHead]:
-    """Train `MODEL` on ``episodes``, or take the run up where it stopped; returns the averaged model and the projection head.
+def train_world(
+    config: MechanismsConfig, name: str, episodes: list[Episode], objective: Objective, steps: int, console: Console
+) -> tuple[Uma, ProjectionHead]:
+    """Train `MODEL` on ``episodes``, or take the run up where it stopped; returns the averaged model and the projection
+    head.
 
     Raises:
         ValueError: the folder holds a run with another configuration.
@@ -162,7 +175,13 @@ def train_world(config: MechanismsConfig, name: str, episodes: list[Episode], ob
     norm = measure_normalization(episodes)
     if not (folder / "start").exists():
         torch.manual_seed(config.seed)
-        save_bundle(folder / "start", Uma(MODEL, norm), Contract(), training={"seed": config.seed}, card=f"# {name}: untrained\n")
+        save_bundle(
+            folder / "start",
+            Uma(MODEL, norm),
+            Contract(),
+            training={"seed": config.seed},
+            card=f"# {name}: untrained\n",
+        )
     trainer = Trainer(
         TrainConfig(
             out=str(folder),
@@ -202,7 +221,9 @@ def train_world(config: MechanismsConfig, name: str, episodes: list[Episode], ob
 def evenly(model: Uma, episodes: list[Episode], keypoints: int, seed: int) -> Batch:
     """One window of each episode, told by a whole reference."""
     windows = Windows(episodes, first_is_initial=1.0, sampling=ReferenceSampling(to_the_end=1.0, pinned=0.0))
-    return windows.draw(len(episodes), keypoints, model.normalization, np.random.default_rng(seed), np.arange(len(episodes)))
+    return windows.draw(
+        len(episodes), keypoints, model.normalization, np.random.default_rng(seed), np.arange(len(episodes))
+    )
 
 
 @torch.no_grad()
@@ -226,7 +247,17 @@ class Answer:
 
 
 @torch.no_grad()
-def ask(model: Uma, episodes: list[Episode], task: Tensor, *, acts: bool = True, moves: bool = True, keypoints: int = 2, seed: int = 0, num_steps: int = 8) -> Answer:
+def ask(
+    model: Uma,
+    episodes: list[Episode],
+    task: Tensor,
+    *,
+    acts: bool = True,
+    moves: bool = True,
+    keypoints: int = 2,
+    seed: int = 0,
+    num_steps: int = 8,
+) -> Answer:
     """Sample one window of each episode, each under its own noise.
 
     Args:
@@ -239,7 +270,9 @@ def ask(model: Uma, episodes: list[Episode], task: Tensor, *, acts: bool = True,
     generator = torch.Generator().manual_seed(seed)
     noise = (torch.randn(B, T, ACTION_DIM, generator=generator), torch.randn(B, T, keypoints, 3, generator=generator))
     cache = model.prepare_context(batch.points, batch.ee, task.expand(B, -1, -1))
-    action, motion = model.sample(batch.grid, pattern(B, T, keypoints, action_target=acts, motion_target=moves), cache, noise, num_steps)
+    action, motion = model.sample(
+        batch.grid, pattern(B, T, keypoints, action_target=acts, motion_target=moves), cache, noise, num_steps
+    )
     norm = model.normalization
     acted, moved = [], []
     for i, e in enumerate(episodes):
@@ -265,7 +298,14 @@ def zero_tokens() -> Tensor:
 def train_push(config: MechanismsConfig, console: Console) -> Uma:
     """The model of the pushing world; half of its samples are told nothing."""
     episodes = [push.push_episode(seed, points=MODEL.points.total) for seed in range(config.episodes)]
-    return train_world(config, "push", episodes, Objective(contrastive_weight=0.0, task_dropout=0.5, masks=MASKS), config.push_steps, console)[0]
+    return train_world(
+        config,
+        "push",
+        episodes,
+        Objective(contrastive_weight=0.0, task_dropout=0.5, masks=MASKS),
+        config.push_steps,
+        console,
+    )[0]
 
 
 def push_findings(model: Uma, samples: int, num_steps: int = 8) -> list[Finding]:
@@ -284,50 +324,113 @@ def push_findings(model: Uma, samples: int, num_steps: int = 8) -> list[Finding]
         here = scenes(0, habit=habit)
         truth = np.array([np.sign(e.meta["intent"][1]) for e in here])
         joint = run(here, nothing, 1)
-        out.append(share("joint", f"{colour}: motion and action agree, told nothing", side(joint.acted) == side(joint.moved), at_least=0.95))
+        out.append(
+            share(
+                "joint",
+                f"{colour}: motion and action agree, told nothing",
+                side(joint.acted) == side(joint.moved),
+                at_least=0.95,
+            )
+        )
         left = side(joint.acted) > 0
         if not habit:
             out.append(share("joint", f"{colour}: the rarer side", left if left.mean() < 0.5 else ~left, at_least=0.25))
         control, motion = run(here, nothing, 2, keypoints=0).acted, run(here, nothing, 3).moved
-        limit = None if habit else 0.75  # with the habit, draws that know nothing of each other agree in 0.85^2 + 0.15^2 = 74.5 %
-        out.append(share("separate", f"{colour}: motion and action agree, drawn apart", side(control) == side(motion), below=limit))
-        out.append(share("inverse", f"{colour}: actions on the motion's side, told nothing", side(run(here, nothing, 4, moves=False).acted) == truth, at_least=0.95))
+        limit = (
+            None if habit else 0.75
+        )  # with the habit, draws that know nothing of each other agree in 0.85^2 + 0.15^2 = 74.5 %
+        out.append(
+            share(
+                "separate",
+                f"{colour}: motion and action agree, drawn apart",
+                side(control) == side(motion),
+                below=limit,
+            )
+        )
+        out.append(
+            share(
+                "inverse",
+                f"{colour}: actions on the motion's side, told nothing",
+                side(run(here, nothing, 4, moves=False).acted) == truth,
+                at_least=0.95,
+            )
+        )
         if habit:
-            out.append(share("task tokens", f"{colour}: told nothing, control follows the habit", side(control) < 0, at_least=0.75))
+            out.append(
+                share(
+                    "task tokens",
+                    f"{colour}: told nothing, control follows the habit",
+                    side(control) < 0,
+                    at_least=0.75,
+                )
+            )
     rare = scenes(samples, habit=True, side=1)
-    out.append(share("dynamics", "motion follows actions to the rarer side, told nothing", side(run(rare, nothing, 5, acts=False).moved) > 0, at_least=0.95))
+    out.append(
+        share(
+            "dynamics",
+            "motion follows actions to the rarer side, told nothing",
+            side(run(rare, nothing, 5, acts=False).moved) > 0,
+            at_least=0.95,
+        )
+    )
     usual = told(model, scenes(samples, habit=True, side=-1))
     out.append(share("dynamics", "the same, told the other side", side(run(rare, usual, 5, acts=False).moved) > 0))
     own = told(model, rare)
-    out.append(share("control", "actions follow the reference to the rarer side", side(run(rare, own, 6, keypoints=0).acted) > 0, at_least=0.95))
-    out.append(share("control", "the same, sampled jointly with motion", side(run(rare, own, 6).acted) > 0, at_least=0.95))
+    out.append(
+        share(
+            "control",
+            "actions follow the reference to the rarer side",
+            side(run(rare, own, 6, keypoints=0).acted) > 0,
+            at_least=0.95,
+        )
+    )
+    out.append(
+        share("control", "the same, sampled jointly with motion", side(run(rare, own, 6).acted) > 0, at_least=0.95)
+    )
     for text, to in (("left for right", 1), ("right for left", -1)):
         here, other = scenes(2 * samples, habit=False, side=-to), told(model, scenes(3 * samples, habit=False, side=to))
-        out.append(share("task tokens", f"swapped {text}, from another scene: the side flips", side(run(here, other, 7, keypoints=0).acted) == to, at_least=0.95))
+        out.append(
+            share(
+                "task tokens",
+                f"swapped {text}, from another scene: the side flips",
+                side(run(here, other, 7, keypoints=0).acted) == to,
+                at_least=0.95,
+            )
+        )
     return out
 
 
 def train_intents(config: MechanismsConfig, weight: float, console: Console) -> tuple[Uma, ProjectionHead]:
     """A model of the world of many intents, half of whose episodes are video, with lambda_c = ``weight``."""
-    episodes = [push.intent_episode(seed, points=MODEL.points.total, yaw=config.yaw, is_video=seed % 2 == 1) for seed in range(config.episodes)]
+    episodes = [
+        push.intent_episode(seed, points=MODEL.points.total, yaw=config.yaw, is_video=seed % 2 == 1)
+        for seed in range(config.episodes)
+    ]
     objective = Objective(contrastive_weight=weight, task_dropout=0.1, masks=MASKS, views=config.views)
     return train_world(config, f"intents-{weight:g}", episodes, objective, config.intent_steps, console)
 
 
 def retrieval(config: MechanismsConfig, model: Uma, head: ProjectionHead | None) -> np.ndarray:
-    """Whether an intent is found again in another pose of the scene, by other keypoints and waypoints: by task tokens, or by g_phi of them (paper Eq. 8)."""
+    """Whether an intent is found again in another pose of the scene, by other keypoints and waypoints: by task tokens,
+    or by g_phi of them (paper Eq. 8)."""
     n = config.samples // config.candidates * config.candidates
     tokens = []
     for first in (0, n):
         rng = np.random.default_rng([3, config.seed])
-        here = [push.intent_episode(FRESH + first + i, points=MODEL.points.total, yaw=config.yaw, intent=push.draw_intent(rng)) for i in range(n)]
+        here = [
+            push.intent_episode(
+                FRESH + first + i, points=MODEL.points.total, yaw=config.yaw, intent=push.draw_intent(rng)
+            )
+            for i in range(n)
+        ]
         tokens.append(told(model, here, seed=first))
     with torch.no_grad():
         return retrieved(*(c.flatten(1) if head is None else head(c) for c in tokens), config.candidates)
 
 
 def prompt_findings(config: MechanismsConfig, model: Uma, label: str) -> list[Finding]:
-    """Goal errors of `push.HELD_OUT` on fresh scenes under prompts: unadapted, adapted with actions, adapted from motion alone, and its own references."""
+    """Goal errors of `push.HELD_OUT` on fresh scenes under prompts: unadapted, adapted with actions, adapted from
+    motion alone, and its own references."""
     N = MODEL.points.total
 
     def scenes(first: int, count: int, **options: object) -> list[Episode]:
@@ -337,7 +440,9 @@ def prompt_findings(config: MechanismsConfig, model: Uma, label: str) -> list[Fi
     fresh = scenes(100_000, config.samples, intent=push.HELD_OUT)
 
     def errors(task: Tensor) -> np.ndarray:
-        return np.linalg.norm(ask(model, fresh, task, keypoints=0, seed=8, num_steps=config.num_steps).acted - goal, axis=-1)
+        return np.linalg.norm(
+            ask(model, fresh, task, keypoints=0, seed=8, num_steps=config.num_steps).acted - goal, axis=-1
+        )
 
     mechanism = f"soft prompt, lambda_c {label}"
     start = told(model, scenes(200_000, 256)).mean(0)
@@ -349,9 +454,19 @@ def prompt_findings(config: MechanismsConfig, model: Uma, label: str) -> list[Fi
         def draw(size: int, keypoints: int, rng: np.random.Generator, windows: Windows = windows) -> Batch:
             return windows.draw(size, keypoints, model.normalization, rng)
 
-        how = Adaptation(steps=config.adapt_steps, batch_size=config.batch_size, action_weight=0.0 if is_video else 2.0, masks=MASKS, seed=config.seed)
+        how = Adaptation(
+            steps=config.adapt_steps,
+            batch_size=config.batch_size,
+            action_weight=0.0 if is_video else 2.0,
+            masks=MASKS,
+            seed=config.seed,
+        )
         tokens, _ = adapt(model, draw, start, how)
-        out.append(distance(mechanism, f"adapted on {config.demonstrations} demonstrations: {text}", errors(tokens), beats=unadapted))
+        out.append(
+            distance(
+                mechanism, f"adapted on {config.demonstrations} demonstrations: {text}", errors(tokens), beats=unadapted
+            )
+        )
     out.append(distance(mechanism, "not adapted: references of the task itself", errors(told(model, fresh))))
     return out
 
@@ -361,12 +476,18 @@ def intent_findings(config: MechanismsConfig, console: Console) -> list[Finding]
     found, prompts = [], []
     for weight in config.weights:
         model, head = train_intents(config, weight, console)
-        what, mechanism = f"same intent found in a new pose, among {config.candidates}", f"retrieval, lambda_c {weight:g}"
+        what, mechanism = (
+            f"same intent found in a new pose, among {config.candidates}",
+            f"retrieval, lambda_c {weight:g}",
+        )
         found.append(share(mechanism, f"{what}: task tokens", retrieval(config, model, None)))
-        # Without the term g_phi is untrained, a random projection; it stands beside the trained one so that like is compared with like.
+        # Without the term g_phi is untrained, a random projection; it stands beside the trained one so that like is
+        # compared with like.
         projected = share(mechanism, f"{what}: g_phi of them", retrieval(config, model, head))
         if weight and config.weights[0] == 0:
-            projected = replace(projected, limit="above lambda_c 0", holds=projected.low > max(f.high for f in found[:2]))
+            projected = replace(
+                projected, limit="above lambda_c 0", holds=projected.low > max(f.high for f in found[:2])
+            )
         found.append(projected)
         prompts += prompt_findings(config, model, f"{weight:g}")
         for f in [f for f in found + prompts if f.mechanism.endswith(f" {weight:g}")]:
@@ -394,8 +515,15 @@ def mechanisms(config: MechanismsConfig, console: Console | None = None) -> dict
     for heading in ("mechanism", "what", "measured", "of", "must be", "holds"):
         table.add_column(heading, justify="right" if heading == "of" else "left")
     for f in findings:
-        table.add_row(f.mechanism, f.what, f.text(), str(f.count), f.limit, {None: "", True: "yes", False: "NO"}[f.holds])
+        table.add_row(
+            f.mechanism, f.what, f.text(), str(f.count), f.limit, {None: "", True: "yes", False: "NO"}[f.holds]
+        )
     Console(width=170).print(table) if console.width < 170 else console.print(table)
-    result = {"config": asdict(config), "findings": [asdict(f) for f in findings], "wall_seconds": round(time.monotonic() - began, 1), "torch": torch.__version__}
+    result = {
+        "config": asdict(config),
+        "findings": [asdict(f) for f in findings],
+        "wall_seconds": round(time.monotonic() - began, 1),
+        "torch": torch.__version__,
+    }
     (out / "result.json").write_text(json.dumps(result, indent=2) + "\n")
     return result

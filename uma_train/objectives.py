@@ -1,4 +1,5 @@
-"""The full objective (paper Eq. 4) on a batch of windows: motion and action reconstruction, and the contrastive term."""
+"""The full objective (paper Eq. 4) on a batch of windows: motion and action reconstruction, and the contrastive
+term."""
 
 from __future__ import annotations
 
@@ -25,13 +26,19 @@ class Objective:
         contrastive_weight: lambda_c (paper A.3); 0 leaves the term and its extra passes of the task encoder out.
         temperature: tau of the contrastive term (paper A.1).
         views: its views and hard negatives.
-        control_draws: masks, flow times and noises drawn for every window of a batch without motion tokens. They share the encoding of
-            observation and task, which costs half as much again as the denoiser does there. The loss is their mean; 1 is the paper's.
-        task_dropout: share of samples whose task tokens are zeroed, so that the policy without a task is in distribution
+        control_draws: masks, flow times and noises drawn for every window of a batch without motion tokens. They share
+            the encoding of
+            observation and task, which costs half as much again as the denoiser does there. The loss is their mean; 1
+            is the paper's.
+        task_dropout: share of samples whose task tokens are zeroed, so that the policy without a task is in
+            distribution
             and can be compared with.
-        language_conditioning: share of the tasks with text whose denoiser is told by h_omega(text) instead of h_psi(o_0, x_c).
-            In the paper's A.1 language tokens meet the motion-derived ones in the contrastive pool alone (0). That aligns their
-            projections; with a share over 0 the language encoder also learns from what the denoiser makes of its tokens.
+        language_conditioning: share of the tasks with text whose denoiser is told by h_omega(text) instead of
+            h_psi(o_0, x_c).
+            In the paper's A.1 language tokens meet the motion-derived ones in the contrastive pool alone (0). That
+            aligns their
+            projections; with a share over 0 the language encoder also learns from what the denoiser makes of its
+            tokens.
         masks: the regimes.
     """
 
@@ -51,7 +58,8 @@ class Objective:
 
 
 def repeated(value: Any, times: int) -> Any:
-    """Every row of the tensors in a dataclass, a list or a tuple, ``times`` times, one after the other; itself for 1."""
+    """Every row of the tensors in a dataclass, a list or a tuple, ``times`` times, one after the other; itself for
+    1."""
     if times == 1 or value is None:
         return value
     if isinstance(value, Tensor):
@@ -71,27 +79,47 @@ def on(device: torch.device, value: Any) -> Any:
 
 
 def contrastive_loss(
-    model: Uma, head: ProjectionHead, batch: Batch, task: Tensor, objective: Objective, rng: np.random.Generator, language: tuple[Tensor, Tensor] | None = None
+    model: Uma,
+    head: ProjectionHead,
+    batch: Batch,
+    task: Tensor,
+    objective: Objective,
+    rng: np.random.Generator,
+    language: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
-    """L_c (paper Eq. 9) over the unaugmented task tokens ``(B, M, d)``, augmented views, hard negatives and language views.
+    """L_c (paper Eq. 9) over the unaugmented task tokens ``(B, M, d)``, augmented views, hard negatives and language
+    views.
 
     Its gradient reaches the encoders of the task and the head alone, because no other module is on its way.
 
     Args:
-        language: language tokens ``(n, M, d)`` and the rows ``(n,)`` of the tasks that they tell: positives of their task (paper A.1).
+        language: language tokens ``(n, M, d)`` and the rows ``(n,)`` of the tasks that they tell: positives of their
+            task (paper A.1).
     """
     B, device = len(task), task.device
     own = torch.arange(B)
     z, group = [head(task)], [own]
     for _ in range(objective.views.views):
-        z.append(head(model.encode_task(*(on(device, v) for v in augmented(batch.initial_points, batch.reference, objective.views, rng)))))
+        z.append(
+            head(
+                model.encode_task(
+                    *(on(device, v) for v in augmented(batch.initial_points, batch.reference, objective.views, rng))
+                )
+            )
+        )
         group.append(own)
     for i in range(objective.views.hard_negatives):
         other = hard_negative(batch.reference, objective.views, rng)
         z.append(head(model.encode_task(on(device, batch.initial_points), on(device, other))))
         group.append(own + (i + 1) * B)
         for _ in range(objective.views.negative_views):
-            z.append(head(model.encode_task(*(on(device, v) for v in augmented(batch.initial_points, other, objective.views, rng)))))
+            z.append(
+                head(
+                    model.encode_task(
+                        *(on(device, v) for v in augmented(batch.initial_points, other, objective.views, rng))
+                    )
+                )
+            )
             group.append(own + (i + 1) * B)
     if language is not None:
         z.append(head(language[0]))
@@ -107,7 +135,9 @@ def encode_text(model: Uma, batch: Batch) -> tuple[Tensor, Tensor] | None:
     return model.encode_instruction([batch.text[i] for i in rows]), torch.tensor(rows)
 
 
-def losses(model: Uma, head: ProjectionHead, batch: Batch, objective: Objective, generator: torch.Generator) -> dict[str, Tensor]:
+def losses(
+    model: Uma, head: ProjectionHead, batch: Batch, objective: Objective, generator: torch.Generator
+) -> dict[str, Tensor]:
     """``action`` L_a, ``motion`` L_x, ``contrastive`` L_c (if weighted) and their weighted sum ``total``.
 
     Args:
@@ -122,7 +152,11 @@ def losses(model: Uma, head: ProjectionHead, batch: Batch, objective: Objective,
         rows = language[1]
         by_text = torch.zeros(len(task), dtype=torch.bool)
         by_text[rows] = torch.rand(len(rows), generator=generator) < objective.language_conditioning
-        told = torch.where(by_text.to(device)[:, None, None], torch.zeros_like(task).index_copy(0, rows.to(device), language[0].to(task.dtype)), task)
+        told = torch.where(
+            by_text.to(device)[:, None, None],
+            torch.zeros_like(task).index_copy(0, rows.to(device), language[0].to(task.dtype)),
+            task,
+        )
     each = told.repeat_interleave(batch.windows_per_task, 0)
     keep = (torch.rand(B, generator=generator) >= objective.task_dropout).to(device, task.dtype)
     cache = model.prepare_context(on(device, batch.points), on(device, batch.ee), each * keep[:, None, None])

@@ -19,15 +19,21 @@ NARROW = 32
 def hidden_matrices(model: nn.Module) -> list[nn.Parameter]:
     """Weights of the linear layers from features to features.
 
-    Not the modulation's: its input is an embedding of the flow time, so that its gradient has few directions that carry anything, and orthogonalised
+    Not the modulation's: its input is an embedding of the flow time, so that its gradient has few directions that carry
+    anything, and orthogonalised
     steps would go as far along the others.
     """
-    layers = ((name, module) for name, module in model.named_modules() if isinstance(module, nn.Linear) and "modulation" not in name)
+    layers = (
+        (name, module)
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and "modulation" not in name
+    )
     return [layer.weight for _, layer in layers if min(layer.weight.shape) >= NARROW]
 
 
 def orthogonal(matrix: Tensor, steps: int = 5) -> Tensor:
-    """A matrix with the singular vectors of ``matrix`` and singular values of about 0.7 to 1.2, by Newton-Schulz iteration (quintic, of Muon).
+    """A matrix with the singular vectors of ``matrix`` and singular values of about 0.7 to 1.2, by Newton-Schulz
+    iteration (quintic, of Muon).
 
     Values that were below a hundredth of the whole matrix's norm come out smaller.
     """
@@ -42,8 +48,10 @@ def orthogonal(matrix: Tensor, steps: int = 5) -> Tensor:
 class Muon(Optimizer):
     """Steps of equal size in every direction of a matrix: its averaged gradient, orthogonalised (Jordan et al., 2024).
 
-    A step has the root mean square of an AdamW step at the same rate (0.2), so that both take one learning rate. ``torch.optim.Muon`` always
-    orthogonalises in bfloat16, which processors without instructions for it multiply at a hundredth of their speed; here it is ``precision``.
+    A step has the root mean square of an AdamW step at the same rate (0.2), so that both take one learning rate.
+    ``torch.optim.Muon`` always
+    orthogonalises in bfloat16, which processors without instructions for it multiply at a hundredth of their speed;
+    here it is ``precision``.
     Processes that repeat the parameters share out the matrices.
     """
 
@@ -78,7 +86,9 @@ class Muon(Optimizer):
 
     def _orthogonalised(self, matrices: list[Tensor]) -> list[Tensor]:
         def one(matrix: Tensor) -> Tensor:
-            matrix = matrix.full_tensor() if isinstance(matrix, DTensor) else matrix  # the whole of a sharded one: half of it has other directions
+            matrix = (
+                matrix.full_tensor() if isinstance(matrix, DTensor) else matrix
+            )  # the whole of a sharded one: half of it has other directions
             return orthogonal(matrix.to(self.precision)).to(matrix.dtype)
 
         if self.processes is None or self.processes.sharded:
@@ -87,10 +97,21 @@ class Muon(Optimizer):
 
 
 def optimizers(
-    kind: str, model: nn.Module, parameters: list[nn.Parameter], lr: float, weight_decay: float, precision: torch.dtype, processes: Processes | None = None
+    kind: str,
+    model: nn.Module,
+    parameters: list[nn.Parameter],
+    lr: float,
+    weight_decay: float,
+    precision: torch.dtype,
+    processes: Processes | None = None,
 ) -> list[Optimizer]:
-    """The optimisers of a run, which share out ``parameters`` (paper A.3: AdamW for all). ``kind``: "adamw" or "muon"."""
+    """The optimisers of a run, which share out ``parameters`` (paper A.3: AdamW for all). ``kind``: "adamw" or
+    "muon"."""
     hidden = hidden_matrices(model) if kind == "muon" else []
     theirs = {id(p) for p in hidden}
     rest = AdamW([p for p in parameters if id(p) not in theirs], lr=lr, weight_decay=weight_decay, betas=(0.9, 0.95))
-    return [rest, Muon(hidden, lr, weight_decay=weight_decay, precision=precision, processes=processes)] if hidden else [rest]
+    return (
+        [rest, Muon(hidden, lr, weight_decay=weight_decay, precision=precision, processes=processes)]
+        if hidden
+        else [rest]
+    )

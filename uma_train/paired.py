@@ -22,7 +22,8 @@ class Paired:
 
     @property
     def chance(self) -> float:
-        """Two-sided sign test: how likely a split at least as uneven is, were either way as likely for each of these scenes."""
+        """Two-sided sign test: how likely a split at least as uneven is, were either way as likely for each of these
+        scenes."""
         return float(binomtest(self.better, self.better + self.worse).pvalue) if self.better + self.worse else 1.0
 
 
@@ -35,4 +36,7 @@ def successes(folder: str | Path) -> dict[int, bool]:
 def paired(first: str | Path, second: str | Path) -> Paired:
     """Compare the folders of two benchmarks; scenes that only one has run do not count."""
     a, b = successes(first), successes(second)
-    return Paired(sum(b[seed] and not a[seed] for seed in a.keys() & b.keys()), sum(a[seed] and not b[seed] for seed in a.keys() & b.keys()))
+    return Paired(
+        sum(b[seed] and not a[seed] for seed in a.keys() & b.keys()),
+        sum(a[seed] and not b[seed] for seed in a.keys() & b.keys()),
+    )

@@ -35,7 +35,8 @@ PLANNED = 13
 """Waypoints of a plan: a multiple of the three legs of a sketch, and of its halves and quarters."""
 
 MAX_AWAY = 2.0
-"""Metres from the base that a tracked point may get in an episode that is kept: what falls off the table falls on for ever."""
+"""Metres from the base that a tracked point may get in an episode that is kept: what falls off the table falls on for
+ever."""
 
 
 @dataclass(frozen=True)
@@ -49,21 +50,31 @@ class SimulateConfig:
         first_seed: of the scenes; keep below 1,000,000, where the benchmark's begin.
         preset: model preset whose point counts are stored.
         workers: processes.
-        images: which frames keep their colour image: none, the first alone, or all. Training with image features wants all.
+        images: which frames keep their colour image: none, the first alone, or all. Training with image features wants
+            all.
         image_width, image_height: of the kept images, pixels; the camera gives 320x180.
-        without_actions: share of the episodes whose actions are left out. They stand in for sources that supervise motion alone; unlike in human video,
+        without_actions: share of the episodes whose actions are left out. They stand in for sources that supervise
+            motion alone; unlike in human video,
             the robot is still seen and measured.
         noise: largest scale of the execution noise, drawn from 0 for each episode; labels stay clean. 0 = none.
-        policy: bundle that acts for up to six stretches of some episodes, at times of an episode that are drawn; the expert goes on from where that led, and only its
+        policy: bundle that acts for up to six stretches of some episodes, at times of an episode that are drawn; the
+            expert goes on from where that led, and only its
             chunks are kept (DAgger). Empty = none.
         policy_share: share of the episodes in which it may.
-        policy_attempts: it acts for whole attempts instead, one or two in an episode: what it leaves behind where it takes the task to be done.
-        policy_delay: control steps that its chunks take to compute, drawn from 0 to this for each episode: what it gets into when it acts on what it saw a while ago.
-        wander: share of the others in which, likewise, the hand wanders off some centimetres with what it holds, and the expert brings it back.
-        camera: "scene", where each scene has its own (the primitives': on either side, anywhere about the workspace), or "nominal", near the benchmark's
-            and the station's: for a policy that acts in that frame alone, and a training too short to learn to act in any.
-        mishaps: share of the episodes with one disturbance (the object dropped, the grasp missed, the gripper closed at the start).
-        record: False runs the demonstrations without looking and stores no episode: for the yield alone, many times faster.
+        policy_attempts: it acts for whole attempts instead, one or two in an episode: what it leaves behind where it
+            takes the task to be done.
+        policy_delay: control steps that its chunks take to compute, drawn from 0 to this for each episode: what it gets
+            into when it acts on what it saw a while ago.
+        wander: share of the others in which, likewise, the hand wanders off some centimetres with what it holds, and
+            the expert brings it back.
+        camera: "scene", where each scene has its own (the primitives': on either side, anywhere about the workspace),
+            or "nominal", near the benchmark's
+            and the station's: for a policy that acts in that frame alone, and a training too short to learn to act in
+            any.
+        mishaps: share of the episodes with one disturbance (the object dropped, the grasp missed, the gripper closed at
+            the start).
+        record: False runs the demonstrations without looking and stores no episode: for the yield alone, many times
+            faster.
     """
 
     task: str = "insertion"
@@ -91,7 +102,13 @@ class SimulateConfig:
 
         if self.task not in (*tasks.MODULES, tasks.MIXTURE):
             raise ValueError(f"task '{self.task}': must be one of {', '.join((*tasks.MODULES, tasks.MIXTURE))}")
-        for name, most in (("without_actions", 1.0), ("mishaps", 1.0), ("policy_share", 1.0), ("wander", 1.0), ("noise", 4.0)):
+        for name, most in (
+            ("without_actions", 1.0),
+            ("mishaps", 1.0),
+            ("policy_share", 1.0),
+            ("wander", 1.0),
+            ("noise", 4.0),
+        ):
             if not 0 <= getattr(self, name) <= most:
                 raise ValueError(f"{name} {getattr(self, name)}: must lie in [0, {most:g}]")
         if not 0 <= self.policy_delay <= EXECUTED:
@@ -109,11 +126,18 @@ def shrink(rgb: np.ndarray, width: int, height: int) -> np.ndarray:
     import torch
 
     pixels = torch.from_numpy(rgb).permute(2, 0, 1)[None].float()
-    return torch.nn.functional.interpolate(pixels, (height, width), mode="area")[0].permute(1, 2, 0).round().to(torch.uint8).numpy()
+    return (
+        torch.nn.functional.interpolate(pixels, (height, width), mode="area")[0]
+        .permute(1, 2, 0)
+        .round()
+        .to(torch.uint8)
+        .numpy()
+    )
 
 
 def visible(points_cam: np.ndarray, depth: np.ndarray, camera: CameraModel) -> np.ndarray:
-    """``(K,)`` bool: which of ``(K, 3)`` surface points the camera sees: in the image, with a depth there that is theirs within 2 cm."""
+    """``(K,)`` bool: which of ``(K, 3)`` surface points the camera sees: in the image, with a depth there that is
+    theirs within 2 cm."""
     z = np.maximum(points_cam[:, 2], 1e-6)
     u = np.round(camera.fx * points_cam[:, 0] / z + camera.cx).astype(int)
     v = np.round(camera.fy * points_cam[:, 1] / z + camera.cy).astype(int)
@@ -133,8 +157,10 @@ def to_episode(
     """A recorded demonstration as an `Episode` in the camera frame.
 
     Args:
-        run: of `uma_sim.rollout.run_demonstration`, whose observations are (xyz, rgb, height, image) as stored, the image None where none is kept.
-        has_actions: False leaves the commanded actions out: the measured pose stands in their place, which nothing reads.
+        run: of `uma_sim.rollout.run_demonstration`, whose observations are (xyz, rgb, height, image) as stored, the
+            image None where none is kept.
+        has_actions: False leaves the commanded actions out: the measured pose stands in their place, which nothing
+            reads.
         seen: ``(F, K)`` bool, which points each frame shows; between frames what the last one showed holds. None = all.
         plan: of the episode, camera frame. None = not known.
     """
@@ -169,7 +195,9 @@ def to_episode(
         tracks=se3.apply(T_cam_base, run["object_points"]).astype(np.float32),
         static=se3.apply(T_cam_base, run["static_points"]).astype(np.float32),
         meta=meta,
-        track_valid=None if seen is None else seen[np.searchsorted(run["observation_step"], np.arange(len(run["stamp"])), side="right") - 1],
+        track_valid=None
+        if seen is None
+        else seen[np.searchsorted(run["observation_step"], np.arange(len(run["stamp"])), side="right") - 1],
         images=np.stack([frames[i][3] for i in kept]) if kept else None,
         image_frame=np.array(kept, np.int32) if kept else None,
         plan=plan,
@@ -177,7 +205,8 @@ def to_episode(
 
 
 def planned(station: Station) -> np.ndarray | None:
-    """``(PLANNED, K, 3)`` how a person would sketch what is to happen in the scene, camera frame; None for a task that sketches fewer points than are tracked."""
+    """``(PLANNED, K, 3)`` how a person would sketch what is to happen in the scene, camera frame; None for a task that
+    sketches fewer points than are tracked."""
     try:
         reference = station.task.plan_reference(station, None, len(station.object_points()), PLANNED)
     except ValueError:
@@ -186,12 +215,14 @@ def planned(station: Station) -> np.ndarray | None:
 
 
 def has_actions(config: SimulateConfig, seed: int) -> bool:
-    """Whether the episode of a scene keeps its actions: a draw of the scene's own, so that resuming and other episodes do not change it."""
+    """Whether the episode of a scene keeps its actions: a draw of the scene's own, so that resuming and other episodes
+    do not change it."""
     return bool(np.random.default_rng([seed, 11]).random() >= config.without_actions)
 
 
 def excursions(config: SimulateConfig, seed: int, station: Station) -> tuple[Excursions | None, str]:
-    """Where in the episode of a scene the expert does not act, and who does: "policy" or "wander"; None and "expert" where nobody else does."""
+    """Where in the episode of a scene the expert does not act, and who does: "policy" or "wander"; None and "expert"
+    where nobody else does."""
     from uma_sim.excursions import ATTEMPT, ATTEMPTS, FIRST, LENGTH, MOST, SOON, WANDER, Excursions, wander
 
     rng = np.random.default_rng([seed, 13])
@@ -204,7 +235,9 @@ def excursions(config: SimulateConfig, seed: int, station: Station) -> tuple[Exc
     return None, "expert"
 
 
-def _driven(config: SimulateConfig, seed: int, station: Station, rng: np.random.Generator) -> Callable[[Station, float], list[tuple[np.ndarray, float]]]:
+def _driven(
+    config: SimulateConfig, seed: int, station: Station, rng: np.random.Generator
+) -> Callable[[Station, float], list[tuple[np.ndarray, float]]]:
     """What asks the policy."""
     from uma_train.driving import Delayed, policy_of, station_actions
 
@@ -222,7 +255,8 @@ def _driven(config: SimulateConfig, seed: int, station: Station, rng: np.random.
 
 
 def _job(args: tuple[SimulateConfig, int]) -> dict:
-    """Seed, mishap, result, task and driver ("policy" or "wander" where one acted in the expert's place) of one demonstration, stored if it succeeded."""
+    """Seed, mishap, result, task and driver ("policy" or "wander" where one acted in the expert's place) of one
+    demonstration, stored if it succeeded."""
     config, seed = args
     from uma_sim import tasks
     from uma_sim.rollout import run_demonstration
@@ -237,7 +271,13 @@ def _job(args: tuple[SimulateConfig, int]) -> dict:
 
     def keep(observation: Observation) -> tuple:
         is_kept = config.images == "all" or config.images == "first" and not seen
-        seen.append(visible(se3.apply(se3.invert(station.T_base_cam), station.object_points()), observation.depth, observation.camera))
+        seen.append(
+            visible(
+                se3.apply(se3.invert(station.T_base_cam), station.object_points()),
+                observation.depth,
+                observation.camera,
+            )
+        )
         image = shrink(observation.rgb, config.image_width, config.image_height) if is_kept else None
         return (*quantize(point_set(observation, points)), image)
 
@@ -250,8 +290,13 @@ def _job(args: tuple[SimulateConfig, int]) -> dict:
         plan = planned(station) if config.record else None
         away, driver = excursions(config, seed, station)
         run = run_demonstration(
-            seed, station=station, on_observation=keep if config.record else None, mishap_probability=config.mishaps, max_noise=config.noise, excursions=away,
-        )  # fmt: skip
+            seed,
+            station=station,
+            on_observation=keep if config.record else None,
+            mishap_probability=config.mishaps,
+            max_noise=config.noise,
+            excursions=away,
+        )
     except InputError as error:  # an image that shows no scene: one episode less, not the end of the run
         return told("none", f"no observation: {error}")
     finally:
@@ -271,10 +316,37 @@ def _job(args: tuple[SimulateConfig, int]) -> dict:
     return told(run["mishap"], "kept")
 
 
-SAME = ("task", "preset", "images", "image_width", "image_height", "without_actions", "noise", "mishaps", "policy", "policy_share", "policy_attempts", "policy_delay", "wander", "camera", "record")
+SAME = (
+    "task",
+    "preset",
+    "images",
+    "image_width",
+    "image_height",
+    "without_actions",
+    "noise",
+    "mishaps",
+    "policy",
+    "policy_share",
+    "policy_attempts",
+    "policy_delay",
+    "wander",
+    "camera",
+    "record",
+)
 """Settings that all episodes of a folder share."""
 
-FIRST = {"task": "insertion", "record": True, "noise": 1.6, "mishaps": 0.25, "policy": "", "policy_share": 0.5, "policy_attempts": False, "policy_delay": 0, "wander": 0.0, "camera": "scene"}
+FIRST = {
+    "task": "insertion",
+    "record": True,
+    "noise": 1.6,
+    "mishaps": 0.25,
+    "policy": "",
+    "policy_share": 0.5,
+    "policy_attempts": False,
+    "policy_delay": 0,
+    "wander": 0.0,
+    "camera": "scene",
+}
 """What a card that does not say it means: sets made before there was a choice."""
 
 
@@ -285,7 +357,9 @@ UNSAID = {"task": "insertion", "driver": "expert"}
 def _counts(results: list[dict], key: str) -> dict[str, dict[str, int]]:
     """value of ``key`` -> how many were kept and how many failed."""
     values = sorted({r[key] for r in results})
-    return {v: dict(Counter("kept" if r["result"] == "kept" else "failed" for r in results if r[key] == v)) for v in values}
+    return {
+        v: dict(Counter("kept" if r["result"] == "kept" else "failed" for r in results if r[key] == v)) for v in values
+    }
 
 
 def simulate(config: SimulateConfig, console: Console | None = None) -> dict:
@@ -300,14 +374,23 @@ def simulate(config: SimulateConfig, console: Console | None = None) -> dict:
     stored = json.loads((out / "card.json").read_text())["config"] if (out / "card.json").exists() else {}
     for name in SAME:
         if stored and stored.get(name, FIRST.get(name, getattr(config, name))) != getattr(config, name):
-            raise ValueError(f"{out} holds episodes made with {name} {stored.get(name, FIRST.get(name))!r}, now {getattr(config, name)!r}; give another --out")
+            raise ValueError(
+                f"{out} holds episodes made with {name} {stored.get(name, FIRST.get(name))!r}, now {getattr(config, name)!r}; give another --out"
+            )
     log = out / "seeds.jsonl"
     done = {r["seed"]: r for r in map(json.loads, log.read_text().splitlines())} if log.exists() else {}
     seeds = range(config.first_seed, config.first_seed + config.episodes)
     jobs = [(config, s) for s in seeds if s not in done]
     os.environ["OMP_NUM_THREADS"] = "1"
     began = time.monotonic()
-    columns = (TextColumn("episodes"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+    columns = (
+        TextColumn("episodes"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.description}"),
+    )
     context = multiprocessing.get_context("spawn")
     with context.Pool(config.workers) as pool, Progress(*columns, console=console) as progress, open(log, "a") as f:
         bar = progress.add_task("", total=len(seeds), completed=len(seeds) - len(jobs))
@@ -330,8 +413,13 @@ def simulate(config: SimulateConfig, console: Console | None = None) -> dict:
     }
     (out / "card.json").write_text(json.dumps(card, indent=2) + "\n")
     for kind in ("by_task", "by_mishap", *(["by_driver"] if config.policy or config.wander else [])):
-        console.print("; ".join(f"{name}: {c.get('kept', 0)} of {sum(c.values())}" for name, c in card[kind].items()), highlight=False)
+        console.print(
+            "; ".join(f"{name}: {c.get('kept', 0)} of {sum(c.values())}" for name, c in card[kind].items()),
+            highlight=False,
+        )
     for reason, count in card["failures"].items():
         console.print(f"  {count} x {reason}", highlight=False)
-    console.print(f"{card['kept']} of {card['tried']} episodes {'kept in' if config.record else 'would be kept; card in'} {out}")
+    console.print(
+        f"{card['kept']} of {card['tried']} episodes {'kept in' if config.record else 'would be kept; card in'} {out}"
+    )
     return card

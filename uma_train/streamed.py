@@ -1,4 +1,5 @@
-"""Chunks as the controller node executes them: joined by their time stamps, blended, filtered and streamed, after the time that they take to compute. In simulated time, without ROS."""
+"""Chunks as the controller node executes them: joined by their time stamps, blended, filtered and streamed, after the
+time that they take to compute. In simulated time, without ROS."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ TICK = 0.01
 class Streamed:
     """The same schedule, filter and gripper thresholds as in the controller node, with its default limits.
 
-    What the node has besides is left out: watchdogs and holds for want of a chunk (the last action is approached), confirmation, the time that messages take.
+    What the node has besides is left out: watchdogs and holds for want of a chunk (the last action is approached),
+    confirmation, the time that messages take.
 
     Args:
         latency_s: from an observation until its chunk is there; the one before goes on meanwhile.
@@ -31,7 +33,14 @@ class Streamed:
         close_above, open_below: of the gripper's action.
     """
 
-    def __init__(self, station: Station, latency_s: float, blend_s: float = 0.2, close_above: float = 0.6, open_below: float = 0.4) -> None:
+    def __init__(
+        self,
+        station: Station,
+        latency_s: float,
+        blend_s: float = 0.2,
+        close_above: float = 0.6,
+        open_below: float = 0.4,
+    ) -> None:
         self._station, self._latency, self._T_ee_flange = station, latency_s, invert(station.T_link8_tcp)
         self._schedule, self._filter = Schedule(blend_s), SafetyFilter()
         self._gripper = Hysteresis(close_above, open_below)
@@ -40,7 +49,8 @@ class Streamed:
         self._grip = 0.0
 
     def give(self, chunk: ActionChunk) -> None:
-        """The answer, in the camera frame, to what the station shows now; taken up after the latency. One that is still under way is dropped."""
+        """The answer, in the camera frame, to what the station shows now; taken up after the latency. One that is still
+        under way is dropped."""
         in_base = chunk.transformed(self._station.T_base_cam, self._station.base_frame)
         self._waiting = replace(in_base, stamp=self._station.time)
 
@@ -60,7 +70,13 @@ class Streamed:
             self._waiting = None
         point = self._schedule.target(t)
         if point is not None:
-            verdict = self._filter.step(point.pose, station.ee_pose(), TICK, arm=Arm(self._T_ee_flange, station.joint_positions()), pace=point.pace)
+            verdict = self._filter.step(
+                point.pose,
+                station.ee_pose(),
+                TICK,
+                arm=Arm(self._T_ee_flange, station.joint_positions()),
+                pace=point.pace,
+            )
             if not verdict.held and (command := self._gripper.update(point.gripper)) is not None:
                 self._grip = float(command)
             station.set_target(verdict.pose, self._grip)

@@ -1,4 +1,5 @@
-"""How closed-loop success depends on one thing at a time: delay, the reference's size, depth noise, a displaced camera, flow steps. Always the same scenes."""
+"""How closed-loop success depends on one thing at a time: delay, the reference's size, depth noise, a displaced camera,
+flow steps. Always the same scenes."""
 
 from __future__ import annotations
 
@@ -16,17 +17,22 @@ from uma_train.paired import paired
 
 @dataclass(frozen=True)
 class SweepConfig:
-    """What is changed, each thing from the same starting point: every action the arm's target for a step, without the controller, whose part is the delay here.
+    """What is changed, each thing from the same starting point: every action the arm's target for a step, without the
+    controller, whose part is the delay here.
 
     Attributes:
-        task, checkpoint, episodes, first_seed, execute, num_samples, agreeing, max_steps, workers: as in `BenchmarkConfig`.
-        delays: control steps of 1/15 s between an observation and its chunk, each without and with as many actions given as a prefix.
+        task, checkpoint, episodes, first_seed, execute, num_samples, agreeing, max_steps, workers: as in
+            `BenchmarkConfig`.
+        delays: control steps of 1/15 s between an observation and its chunk, each without and with as many actions
+            given as a prefix.
         keypoints, waypoints, pinned: of the reference motion; pinned points come on top of the keypoints.
         depth_noise: factors on the standard deviation of the depth noise.
         camera_shift_mm, camera_turn_deg: how far the camera has moved since it was calibrated.
         flow_steps: steps of the sampler.
-        camera: change the camera's place alone, over `uma_sim.scene.CAMERAS`, through the controller's schedule as in the benchmark.
-        policy_frames: kinds of frame to run the checkpoint in at every place of ``camera``; the last one is the starting point.
+        camera: change the camera's place alone, over `uma_sim.scene.CAMERAS`, through the controller's schedule as in
+            the benchmark.
+        policy_frames: kinds of frame to run the checkpoint in at every place of ``camera``; the last one is the
+            starting point.
         out: folder of the results, one folder a point in it; the same command resumes there.
     """
 
@@ -73,7 +79,9 @@ def camera_points(config: SweepConfig) -> list[Point]:
     for frame in reversed(config.policy_frames):
         for place in CAMERAS:
             folder = str(Path(config.out) / f"{frame}_{place}")
-            out.append(Point(f"camera, frame {frame}", place, replace(start, camera=place, policy_frame=frame, out=folder)))
+            out.append(
+                Point(f"camera, frame {frame}", place, replace(start, camera=place, policy_frame=frame, out=folder))
+            )
     return out
 
 
@@ -120,15 +128,27 @@ def sweep(config: SweepConfig, console: Console | None = None) -> list[dict]:
         console.print(f"{number + 1}/{len(asked)}: {point.what} {point.value}")
         (row,) = benchmark(point.config, Console(quiet=True))
         other = paired(asked[0].config.out, point.config.out)
-        rows.append({"what": point.what, "value": point.value, **row, **asdict(other), "sign_test": other.chance, "config": asdict(point.config)})
+        rows.append(
+            {
+                "what": point.what,
+                "value": point.value,
+                **row,
+                **asdict(other),
+                "sign_test": other.chance,
+                "config": asdict(point.config),
+            }
+        )
         Path(config.out, "sweep.json").write_text(json.dumps({"config": asdict(config), "rows": rows}, indent=2))
     print_table(rows, Console(width=130) if console.width < 130 else console)
     return rows
 
 
 def print_table(rows: list[dict], console: Console) -> None:
-    """The rows of `sweep` for people; the last two columns count scenes that were failures at the starting point and are successes here, and the reverse, and hold that against chance (see `Paired`)."""
-    table = Table("changed", "to", "success", "95 % interval", "grasp", "s to success", "better / worse scenes", "sign test")
+    """The rows of `sweep` for people; the last two columns count scenes that were failures at the starting point and
+    are successes here, and the reverse, and hold that against chance (see `Paired`)."""
+    table = Table(
+        "changed", "to", "success", "95 % interval", "grasp", "s to success", "better / worse scenes", "sign test"
+    )
     for r in rows:
         n = r["episodes"]
         table.add_row(

@@ -30,7 +30,8 @@ FREE = {"threads", "save_every", "validate_every", "log_every", "tensorboard", "
 
 
 def multiplies_bfloat16(device: str) -> bool:
-    """Whether a device ("cuda" or "cpu") has instructions for bfloat16 products. A CPU without them takes up to eighty times as long as in single precision."""
+    """Whether a device ("cuda" or "cpu") has instructions for bfloat16 products. A CPU without them takes up to eighty
+    times as long as in single precision."""
     if device == "cuda":
         return True
     try:
@@ -43,14 +44,22 @@ def multiplies_bfloat16(device: str) -> bool:
 class Drawable(Protocol):
     """What batches are drawn from: `Windows` or a `Mixture` of sources."""
 
-    def draw(self, size: int, keypoints: int, norm: Normalization, rng: np.random.Generator, **options: Any) -> Batch: ...
+    def draw(
+        self, size: int, keypoints: int, norm: Normalization, rng: np.random.Generator, **options: Any
+    ) -> Batch: ...
 
 
 def started(config: TrainConfig) -> Uma:
-    """The model of the bundle `TrainConfig.init`, with what is asked for of features and fusion layers and that it lacks: they add nothing yet."""
+    """The model of the bundle `TrainConfig.init`, with what is asked for of features and fusion layers and that it
+    lacks: they add nothing yet."""
     model = load_bundle(config.init).model
     had = model.config
-    asked = replace(had, orientation=had.orientation or config.model.orientation, heights=had.heights or config.model.heights, fusion_layers=max(had.fusion_layers, config.model.fusion_layers))
+    asked = replace(
+        had,
+        orientation=had.orientation or config.model.orientation,
+        heights=had.heights or config.model.heights,
+        fusion_layers=max(had.fusion_layers, config.model.fusion_layers),
+    )
     if asked == had:
         return model
     wider = Uma(asked, model.normalization)
@@ -61,8 +70,10 @@ def started(config: TrainConfig) -> Uma:
 class Trainer:
     """Weights, their average, the optimisers and the random states of a run; ``precision`` is that of its products.
 
-    A step is made of micro-batches. Micro-batch m of step s is drawn, masked and noised from generators seeded by (seed, s, m), and
-    process r of n computes those with m = r modulo n. So a resumed run sees the batches that it would have seen, and the sum of the gradients is
+    A step is made of micro-batches. Micro-batch m of step s is drawn, masked and noised from generators seeded by
+    (seed, s, m), and
+    process r of n computes those with m = r modulo n. So a resumed run sees the batches that it would have seen, and
+    the sum of the gradients is
     the same, up to the order of additions, for any number of processes.
     """
 
@@ -70,7 +81,9 @@ class Trainer:
         torch.manual_seed(config.seed)
         self.config, self.windows = config, windows
         self.processes = processes or Processes()
-        self.precision = torch.bfloat16 if config.bf16 and multiplies_bfloat16(self.processes.device.type) else torch.float32
+        self.precision = (
+            torch.bfloat16 if config.bf16 and multiplies_bfloat16(self.processes.device.type) else torch.float32
+        )
         self.micro_batches = config.batch_size // config.windows_at_once
         if self.micro_batches % self.processes.count:
             raise ValueError(
@@ -81,28 +94,49 @@ class Trainer:
         self.model.train().to(self.processes.device)
         self.head.to(self.processes.device)
         self.processes.prepare(self.model, self.head)
-        self.parameters = [*self.model.parameters(), *(self.head.parameters() if config.objective.contrastive_weight else ())]
+        self.parameters = [
+            *self.model.parameters(),
+            *(self.head.parameters() if config.objective.contrastive_weight else ()),
+        ]
         self.average = {k: v.clone() for k, v in self.model.state_dict().items()}
-        self.optimizers = optimizers(config.optimizer, self.model, self.parameters, config.lr, config.weight_decay, self.precision, self.processes)
+        self.optimizers = optimizers(
+            config.optimizer,
+            self.model,
+            self.parameters,
+            config.lr,
+            config.weight_decay,
+            self.precision,
+            self.processes,
+        )
         self.step = 0
         self.seconds = 0.0
         self.progress = 0.0
 
     def draw(self, step: int) -> list[Batch]:
-        """This process's micro-batches of a step: with or without motion tokens and history, as the mask mix says, alike on all."""
+        """This process's micro-batches of a step: with or without motion tokens and history, as the mask mix says,
+        alike on all."""
         c, masks = self.config, self.config.objective.masks
         shared = np.random.default_rng([c.seed, step])
         K = c.keypoints if shared.random() < masks.with_motion else 0
         history = self.model.config.history if shared.random() < masks.history else 0
-        return [self._draw(step, m, K, history) for m in range(self.processes.rank, self.micro_batches, self.processes.count)]
+        return [
+            self._draw(step, m, K, history)
+            for m in range(self.processes.rank, self.micro_batches, self.processes.count)
+        ]
 
     def _draw(self, step: int, m: int, K: int, history: int) -> Batch:
         c = self.config
         rng = np.random.default_rng([c.seed, step, m])
         return self.windows.draw(
-            c.windows_at_once, K, self.model.normalization, rng, windows_per_task=c.windows_per_task, history=history, vary_keypoints=c.vary_keypoints,
+            c.windows_at_once,
+            K,
+            self.model.normalization,
+            rng,
+            windows_per_task=c.windows_per_task,
+            history=history,
+            vary_keypoints=c.vary_keypoints,
             with_image=self.model.config.image.kind != "none",
-        )  # fmt: skip
+        )
 
     def rate(self) -> float:
         """Learning rate of the present step."""
@@ -151,7 +185,8 @@ class Trainer:
         return {**values, "gradient_norm": norm}
 
     def averaged(self) -> Uma:
-        """A copy of the model with the averaged weights, on the CPU, for validation and shipping. All processes must call it."""
+        """A copy of the model with the averaged weights, on the CPU, for validation and shipping. All processes must
+        call it."""
         model = Uma(self.model.config, self.model.normalization)
         model.load_state_dict(whole(self.average))
         return model.eval()
@@ -183,7 +218,9 @@ class Trainer:
         state = torch.load(path, weights_only=True, map_location="cpu")
         stored, mine = (json.loads(v) for v in (state["config"], json.dumps(to_json(self.config))))
         if differ := [k for k in mine if k not in FREE and mine[k] != stored.get(k)]:
-            raise ValueError(f"{path} is of another run: {differ[0]} was {stored.get(differ[0])!r}, now {mine[differ[0]]!r}; give another --out")
+            raise ValueError(
+                f"{path} is of another run: {differ[0]} was {stored.get(differ[0])!r}, now {mine[differ[0]]!r}; give another --out"
+            )
         for module, name in ((self.model, "model"), (self.head, "head")):
             present = module.state_dict()
             module.load_state_dict({k: like(v, present[k]) for k, v in state[name].items()})

@@ -20,12 +20,17 @@ class ViewSampling:
     Attributes:
         views: augmented views per sample, S - 1; the unaugmented one is the S-th and alone conditions the denoiser.
         hard_negatives: tasks per sample in the same scene that start at the same keypoints and move otherwise.
-        negative_views: augmented views of each hard negative, positives of each other. The paper does not say whether it has any. Without them a hard
-            negative only repels, and one bit, whether a motion is a drawn or a real one, keeps it off; with them every scene holds several tasks to tell apart.
-        keep_keypoint, keep_waypoint: chance that a keypoint, or a waypoint between the first and the last, stays in a view.
-        shift_m, turn_rad: of the random rigid motion of scene and reference together: uniform up to this on each axis, and
+        negative_views: augmented views of each hard negative, positives of each other. The paper does not say whether
+            it has any. Without them a hard
+            negative only repels, and one bit, whether a motion is a drawn or a real one, keeps it off; with them every
+            scene holds several tasks to tell apart.
+        keep_keypoint, keep_waypoint: chance that a keypoint, or a waypoint between the first and the last, stays in a
+            view.
+        shift_m, turn_rad: of the random rigid motion of scene and reference together: uniform up to this on each axis,
+            and
             about the axis.
-        axis: "any", or "vertical" as the scenes of a robot on a table differ; read from the points' heights over the table.
+        axis: "any", or "vertical" as the scenes of a robot on a table differ; read from the points' heights over the
+            table.
         negative_shift_m, negative_turn_rad: of the hard negatives' last pose.
     """
 
@@ -45,17 +50,24 @@ def vertical(points: PointBatch) -> np.ndarray:
     """``(B, 3)`` unit vectors along which the height over the table grows, by least squares."""
     xyz = points.xyz.double() - points.xyz.double().mean(1, keepdim=True)
     height = points.height.double() - points.height.double().mean(1, keepdim=True)
-    up = torch.linalg.solve(xyz.transpose(1, 2) @ xyz + 1e-9 * torch.eye(3, dtype=torch.float64), xyz.transpose(1, 2) @ height[..., None])[..., 0]
+    up = torch.linalg.solve(
+        xyz.transpose(1, 2) @ xyz + 1e-9 * torch.eye(3, dtype=torch.float64), xyz.transpose(1, 2) @ height[..., None]
+    )[..., 0]
     return torch.nn.functional.normalize(up, dim=-1).numpy()
 
 
-def random_rigid(count: int, shift: float, turn: float, rng: np.random.Generator, axis: np.ndarray | None = None) -> tuple[Tensor, Tensor]:
-    """``(count, 3, 3)`` rotations about ``axis`` ``(count, 3)``, None = random ones, and ``(count, 3)`` translations in metres."""
+def random_rigid(
+    count: int, shift: float, turn: float, rng: np.random.Generator, axis: np.ndarray | None = None
+) -> tuple[Tensor, Tensor]:
+    """``(count, 3, 3)`` rotations about ``axis`` ``(count, 3)``, None = random ones, and ``(count, 3)`` translations in
+    metres."""
     drawn = rng.normal(size=(count, 3))
     drawn /= np.linalg.norm(drawn, axis=1, keepdims=True)
     angle = rng.uniform(0, turn, (count, 1)) * rng.choice([-1, 1], (count, 1))
     R = Rotation.from_rotvec((drawn if axis is None else axis) * angle).as_matrix()
-    return torch.from_numpy(R.astype(np.float32)), torch.from_numpy(rng.uniform(-shift, shift, (count, 3)).astype(np.float32))
+    return torch.from_numpy(R.astype(np.float32)), torch.from_numpy(
+        rng.uniform(-shift, shift, (count, 3)).astype(np.float32)
+    )
 
 
 def keypoint_index(reference: ReferenceBatch) -> Tensor:
@@ -67,7 +79,8 @@ def keypoint_index(reference: ReferenceBatch) -> Tensor:
 def subsample(reference: ReferenceBatch, sampling: ViewSampling, rng: np.random.Generator) -> ReferenceBatch:
     """Drop keypoints and waypoints at random; at least one keypoint stays, and of each its first and its last waypoint.
 
-    The paper thins dense motions in time, which leaves their ends nearly where they were. A sparse reference without its last waypoint would be
+    The paper thins dense motions in time, which leaves their ends nearly where they were. A sparse reference without
+    its last waypoint would be
     another task, and a view of it no positive.
     """
     B, L = reference.is_valid.shape
@@ -85,23 +98,33 @@ def subsample(reference: ReferenceBatch, sampling: ViewSampling, rng: np.random.
 
 
 def moved(points: PointBatch, reference: ReferenceBatch, R: Tensor, p: Tensor) -> tuple[PointBatch, ReferenceBatch]:
-    """Scene and reference under one rigid motion per sample, about the cloud's middle. Heights over the table are the scene's own and stay."""
+    """Scene and reference under one rigid motion per sample, about the cloud's middle. Heights over the table are the
+    scene's own and stay."""
     middle = points.xyz.mean(1, keepdim=True)
 
     def move(x: Tensor) -> Tensor:
         return (x - middle) @ R.transpose(1, 2) + middle + p[:, None]
 
-    return replace(points, xyz=move(points.xyz)), replace(reference, position=move(reference.position), start=move(reference.start))
+    return replace(points, xyz=move(points.xyz)), replace(
+        reference, position=move(reference.position), start=move(reference.start)
+    )
 
 
-def augmented(points: PointBatch, reference: ReferenceBatch, sampling: ViewSampling, rng: np.random.Generator) -> tuple[PointBatch, ReferenceBatch]:
+def augmented(
+    points: PointBatch, reference: ReferenceBatch, sampling: ViewSampling, rng: np.random.Generator
+) -> tuple[PointBatch, ReferenceBatch]:
     """One positive view of every sample: subsampled, then moved."""
     axis = vertical(points) if sampling.axis == "vertical" else None
-    return moved(points, subsample(reference, sampling, rng), *random_rigid(len(points.xyz), sampling.shift_m, sampling.turn_rad, rng, axis))
+    return moved(
+        points,
+        subsample(reference, sampling, rng),
+        *random_rigid(len(points.xyz), sampling.shift_m, sampling.turn_rad, rng, axis),
+    )
 
 
 def hard_negative(reference: ReferenceBatch, sampling: ViewSampling, rng: np.random.Generator) -> ReferenceBatch:
-    """The same keypoints on another path: each sample's starts carried along an interpolated random rigid motion, at the tokens' own phases."""
+    """The same keypoints on another path: each sample's starts carried along an interpolated random rigid motion, at
+    the tokens' own phases."""
     B, L = reference.is_valid.shape
     valid = reference.is_valid[..., None].float()
     middle = (reference.start * valid).sum(1) / valid.sum(1).clamp_min(1)
@@ -109,7 +132,13 @@ def hard_negative(reference: ReferenceBatch, sampling: ViewSampling, rng: np.ran
     axis /= np.linalg.norm(axis, axis=1, keepdims=True)
     turn = rng.uniform(0, sampling.negative_turn_rad, (B, 1)) * reference.phase.numpy()
     R = Rotation.from_rotvec((axis[:, None] * turn[..., None]).reshape(-1, 3)).as_matrix().reshape(B, L, 3, 3)
-    shift = torch.from_numpy(rng.uniform(-sampling.negative_shift_m, sampling.negative_shift_m, (B, 1, 3)).astype(np.float32))
+    shift = torch.from_numpy(
+        rng.uniform(-sampling.negative_shift_m, sampling.negative_shift_m, (B, 1, 3)).astype(np.float32)
+    )
     local = reference.start - middle[:, None]
-    position = (torch.from_numpy(R.astype(np.float32)) @ local[..., None])[..., 0] + middle[:, None] + shift * reference.phase[..., None]
+    position = (
+        (torch.from_numpy(R.astype(np.float32)) @ local[..., None])[..., 0]
+        + middle[:, None]
+        + shift * reference.phase[..., None]
+    )
     return replace(reference, position=position)

@@ -1,4 +1,5 @@
-"""`colcon build`, plain and with --symlink-install, in a workspace of its own; then a node is started from the install space."""
+"""`colcon build`, plain and with --symlink-install, in a workspace of its own; then a node is started from the install
+space."""
 
 import os
 import shutil
@@ -18,7 +19,11 @@ pytestmark = pytest.mark.skipif(not COLCON.exists(), reason="colcon is not in th
 
 
 def environment(**more: str) -> dict[str, str]:
-    keep = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "AMENT_PREFIX_PATH", "LD_LIBRARY_PATH", "_ROS_WHEELS_BOOTSTRAP_COMPLETE")}
+    keep = {
+        k: v
+        for k, v in os.environ.items()
+        if k not in ("PYTHONPATH", "AMENT_PREFIX_PATH", "LD_LIBRARY_PATH", "_ROS_WHEELS_BOOTSTRAP_COMPLETE")
+    }
     return {**keep, "PATH": f"{PREFIX}/bin:{os.environ['PATH']}", "AMENT_PREFIX_PATH": str(PREFIX), **more}
 
 
@@ -27,7 +32,12 @@ def workspace(tmp_path_factory) -> Path:
     """A fresh one that holds what git knows of the tree."""
     workspace = tmp_path_factory.mktemp("workspace")
     source = workspace / "src/uma_ros"
-    listed = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True).stdout
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    ).stdout
     for name in listed.decode().split("\0"):
         if name and (ROOT / name).is_file() and not name.startswith("test/"):
             (source / name).parent.mkdir(parents=True, exist_ok=True)
@@ -38,7 +48,8 @@ def workspace(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module", params=[[], ["--symlink-install"]], ids=["plain", "symlink"])
 def install(request, workspace) -> Path:
-    """An install space of its own; what has been compiled serves both, what has been copied does not (colcon refuses to put a link in its place)."""
+    """An install space of its own; what has been compiled serves both, what has been copied does not (colcon refuses to
+    put a link in its place)."""
     folder = workspace / ("linked" if request.param else "copied")
     shutil.rmtree(workspace / "build/uma_ros/ament_cmake_python", ignore_errors=True)
     options = ["-DBUILD_TESTING=OFF", f"-DCMAKE_PREFIX_PATH={PREFIX}", f"-DPython3_EXECUTABLE={sys.executable}"]
@@ -52,8 +63,13 @@ def sourced(install: Path, command: str, **more: str) -> subprocess.Popen:
     """A command in a shell that has sourced the install space, away from the source tree."""
     return subprocess.Popen(
         ["bash", "-c", f"source {install}/setup.bash && exec {command}"],
-        cwd=install.parent, env=environment(**more), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
-    )  # fmt: skip
+        cwd=install.parent,
+        env=environment(**more),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
 
 
 def test_nodes_and_messages_import_from_the_install_space(install):
@@ -65,15 +81,37 @@ def test_nodes_and_messages_import_from_the_install_space(install):
 
 def test_what_ros2_run_and_launch_need_is_installed(install):
     share, programs = install / "uma_ros/share/uma_ros", install / "uma_ros/lib/uma_ros"
-    for name in ("package.xml", "launch/insertion.launch.py", "launch/replay.launch.py", "config/insertion.yaml", "config/reference_insertion.yaml", "msg/ActionChunk.msg", "srv/PredictMotion.srv"):
+    for name in (
+        "package.xml",
+        "launch/insertion.launch.py",
+        "launch/replay.launch.py",
+        "config/insertion.yaml",
+        "config/reference_insertion.yaml",
+        "msg/ActionChunk.msg",
+        "srv/PredictMotion.srv",
+    ):
         assert (share / name).exists(), name
-    for name in ("camera", "controller", "extrinsics", "franka", "gripper", "policy", "recorder", "robot", "station", "uma"):
+    for name in (
+        "camera",
+        "controller",
+        "extrinsics",
+        "franka",
+        "gripper",
+        "policy",
+        "recorder",
+        "robot",
+        "station",
+        "uma",
+    ):
         assert os.access(programs / name, os.X_OK), name
     assert (install / "uma_ros/share/ament_index/resource_index/packages/uma_ros").exists()
 
 
 def test_a_node_starts_from_there_and_finds_the_installed_configuration(install):
-    process = sourced(install, f"{install}/uma_ros/lib/uma_ros/controller --ros-args --params-file {install}/uma_ros/share/uma_ros/config/insertion.yaml")
+    process = sourced(
+        install,
+        f"{install}/uma_ros/lib/uma_ros/controller --ros-args --params-file {install}/uma_ros/share/uma_ros/config/insertion.yaml",
+    )
     import rclpy
     from uma_ros.msg import PolicyStatus
 
@@ -95,5 +133,7 @@ def test_a_node_starts_from_there_and_finds_the_installed_configuration(install)
         output = process.communicate(timeout=20)[0]
     assert heard and heard[0].node == "controller", output
     assert process.returncode == 0, output
-    done = sourced(install, f"{install}/uma_ros/lib/uma_ros/uma inspect config/reference_insertion.yaml").communicate(timeout=60)[0]
+    done = sourced(install, f"{install}/uma_ros/lib/uma_ros/uma inspect config/reference_insertion.yaml").communicate(
+        timeout=60
+    )[0]
     assert "6 keypoints in fr3_link0" in done

@@ -1,4 +1,5 @@
-"""The mechanism proofs of the pushing world, on one small model trained here: what `uma mechanisms` does, with fewer steps and scenes."""
+"""The mechanism proofs of the pushing world, on one small model trained here: what `uma mechanisms` does, with fewer
+steps and scenes."""
 
 import dataclasses
 
@@ -31,7 +32,9 @@ def test_the_mechanism_holds_on_fresh_scenes(findings, mechanism):
     mine = [f for f in findings if f.mechanism == mechanism]
     held = [f for f in mine if f.holds is not None]
     assert held and all(f.count >= 200 for f in mine)
-    assert all(f.holds for f in held), "\n".join(f"{f.what}: {f.text()}, must be {f.limit}" for f in held if not f.holds)
+    assert all(f.holds for f in held), "\n".join(
+        f"{f.what}: {f.text()}, must be {f.limit}" for f in held if not f.holds
+    )
 
 
 def test_an_observation_does_not_tell_the_side():
@@ -48,7 +51,11 @@ def test_an_observation_does_not_tell_the_side():
 def test_motion_is_bound_to_action():
     intent = push.Intent(forward=0.05, left=-0.1, up=0.04, turn=0.7, bow=0.03)
     hand = push.hand_path(intent)
-    assert np.allclose(hand[0], np.eye(4)) and np.allclose(hand[-1, :3, 3], [0.05, -0.1, 0.04]) and np.array_equal(hand[-1], hand[-2])
+    assert (
+        np.allclose(hand[0], np.eye(4))
+        and np.allclose(hand[-1, :3, 3], [0.05, -0.1, 0.04])
+        and np.array_equal(hand[-1], hand[-2])
+    )
     body = push.object_path(hand)
     gap = np.linalg.norm(body[:, :3, 3] - hand[:, :3, 3], axis=-1)
     assert gap.max() <= push.PLAY + 1e-9 and np.isclose(gap[-1], push.PLAY)  # it is dragged behind the hand
@@ -60,7 +67,9 @@ def test_motion_is_bound_to_action():
     assert np.allclose(shape, shape[0], atol=1e-5)  # rigid
     travelled = (e.tracks[-1] - e.tracks[0]).mean(0) @ T[:3, :3]
     options = {"rear_rgb": push.OBJECT_RGB, "size_m": push.OBJECT_M}
-    centre = push.draw_scene(np.random.default_rng([2, 3]), points=MODEL.points.total, yaw=1.0, **options).keypoints.mean(0)
+    centre = push.draw_scene(
+        np.random.default_rng([2, 3]), points=MODEL.points.total, yaw=1.0, **options
+    ).keypoints.mean(0)
     assert np.allclose(travelled, body[-1, :3, 3] + body[-1, :3, :3] @ centre - centre, atol=1e-5)
 
 
@@ -76,7 +85,9 @@ def test_retrieval_counts_what_is_nearest():
     g = torch.Generator().manual_seed(0)
     a = torch.randn(48, 32, generator=g)
     near = a + 0.01 * torch.randn(48, 32, generator=g)
-    assert retrieved(a, near, 24).all() and retrieved(a + 5.0, near + 5.0, 24).all()  # what all have in common does not matter
+    assert (
+        retrieved(a, near, 24).all() and retrieved(a + 5.0, near + 5.0, 24).all()
+    )  # what all have in common does not matter
     assert retrieved(a, torch.randn(48, 32, generator=g), 24).mean() < 0.2
     swapped = torch.arange(48)
     swapped[[0, 1]] = swapped[[1, 0]]

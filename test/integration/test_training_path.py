@@ -53,7 +53,9 @@ def test_training_sees_what_deployment_would_compute(data):
     live = point_set(observation, small().points)
     assert np.abs(episode.xyz[0] * METRE - live.xyz).max() <= METRE
     assert np.array_equal(episode.rgb[0], live.rgb)
-    assert np.allclose(episode.pose[0], observation.T_cam_ee, atol=1e-6) and episode.gripper[0] == pytest.approx(observation.gripper, abs=1e-6)
+    assert np.allclose(episode.pose[0], observation.T_cam_ee, atol=1e-6) and episode.gripper[0] == pytest.approx(
+        observation.gripper, abs=1e-6
+    )
     # An action of the window, decoded as the policy decodes, is the demonstrator's target in the base frame.
     episodes = [load_episode(p) for p in list_episodes(data)]
     norm = measure_normalization(episodes)
@@ -77,13 +79,40 @@ def test_tracks_project_onto_the_object(data):
 
 def test_train_and_benchmark_end_to_end(data, tmp_path):
     run = tmp_path / "run"
-    arguments = ["--data", str(data), "--out", str(run), "--preset", "tiny", "--steps", "4", "--batch-size", "4", "--validation-episodes", "1"]
+    arguments = [
+        "--data",
+        str(data),
+        "--out",
+        str(run),
+        "--preset",
+        "tiny",
+        "--steps",
+        "4",
+        "--batch-size",
+        "4",
+        "--validation-episodes",
+        "1",
+    ]
     assert cli.train([*arguments, "--threads", "1", "--validate-every", "4", "--save-every", "2"]) == 0
     bundle = load_bundle(run / "bundle")
     assert bundle.training["step"] == 4 and bundle.training["episodes"] >= 1
     out = tmp_path / "bench"
-    ask = ["--checkpoint", str(run / "bundle"), "--episodes", "1", "--max-steps", "16", "--workers", "1", "--out", str(out)]
-    assert cli.benchmark([*ask, "--policies", "uma", "uma_zeroed", "uma_other_task", "hold_still", "grasp_and_follow"]) == 0
+    ask = [
+        "--checkpoint",
+        str(run / "bundle"),
+        "--episodes",
+        "1",
+        "--max-steps",
+        "16",
+        "--workers",
+        "1",
+        "--out",
+        str(out),
+    ]
+    assert (
+        cli.benchmark([*ask, "--policies", "uma", "uma_zeroed", "uma_other_task", "hold_still", "grasp_and_follow"])
+        == 0
+    )
     rows = json.loads((out / "result.json").read_text())["rows"]
     assert [r["policy"] for r in rows] == ["uma", "uma_zeroed", "uma_other_task", "hold_still", "grasp_and_follow"]
     assert all(r["episodes"] == 1 and r["success"] + sum(r[k] for k in CLASSES) == 1 for r in rows)

@@ -1,9 +1,12 @@
-"""Generated input at every callback, service, parameter and file reader: nothing crashes, nothing moves, and what is refused is named.
+"""Generated input at every callback, service, parameter and file reader: nothing crashes, nothing moves, and what is
+refused is named.
 
     python test/property/fuzz.py [--cases 10000] [--seed 0] [--only NAME ...]
 
-A case is broken if anything but the documented error comes out, if the error does not name the field or the file, if memory is taken beyond
-`MAX_PEAK`, or if the controller sends a target that it should not. Prints a table of the targets and the first case of every kind of break.
+A case is broken if anything but the documented error comes out, if the error does not name the field or the file, if
+memory is taken beyond
+`MAX_PEAK`, or if the controller sends a target that it should not. Prints a table of the targets and the first case of
+every kind of break.
 """
 
 from __future__ import annotations
@@ -30,7 +33,8 @@ from hypothesis import strategies as st  # noqa: E402
 MAX_PEAK = 64 * 2**20
 """Bytes that one case may take, as Python and NumPy count them."""
 HEADROOM = 4 * 2**30
-"""Bytes of address space over what is in use at the start, for what they do not count: torch's memory, and files that are mapped."""
+"""Bytes of address space over what is in use at the start, for what they do not count: torch's memory, and files that
+are mapped."""
 
 
 class Broken(AssertionError):
@@ -44,7 +48,8 @@ class Target:
     Attributes:
         name: for people.
         cases: generates the input.
-        run: puts a case through; True if it was accepted, False if it was refused as documented. Raises for anything else.
+        run: puts a case through; True if it was accepted, False if it was refused as documented. Raises for anything
+            else.
         weight: share of the cases, against the other targets'.
     """
 
@@ -74,7 +79,8 @@ def expect(condition: bool, words: str) -> None:
 
 @cache
 def read_constants() -> None:
-    """Hypothesis also draws from the constants of all loaded modules of the project, which it reads when it first wants one: not while memory is traced, when that takes a minute."""
+    """Hypothesis also draws from the constants of all loaded modules of the project, which it reads when it first wants
+    one: not while memory is traced, when that takes a minute."""
 
     @settings(max_examples=100, deadline=None, database=None, phases=[Phase.generate])
     @given(st.integers(), st.text())
@@ -88,7 +94,13 @@ def fuzz(target: Target, count: int, number: int) -> Result:
     result = Result()
 
     @seed(number)
-    @settings(max_examples=count, deadline=None, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=count,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
     @given(target.cases)
     def one(case: object) -> None:
         result.cases += 1
@@ -98,7 +110,11 @@ def fuzz(target: Target, count: int, number: int) -> Result:
             accepted = target.run(case)
         except Exception as error:
             last = traceback.extract_tb(error.__traceback__)[-1]
-            kind = str(error)[:160] if isinstance(error, Broken) else f"{type(error).__name__} in {Path(last.filename).name}:{last.lineno}"
+            kind = (
+                str(error)[:160]
+                if isinstance(error, Broken)
+                else f"{type(error).__name__} in {Path(last.filename).name}:{last.lineno}"
+            )
             result.kinds[kind] += 1
             result.broken.setdefault(kind, f"{str(error)[:200]} <- {case!r:.300}")
         else:

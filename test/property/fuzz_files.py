@@ -1,4 +1,5 @@
-"""Damaged files through every reader: calibrations, references, folders of images, bundles, prompts, bags, episodes and shards, and a gripper's replies."""
+"""Damaged files through every reader: calibrations, references, folders of images, bundles, prompts, bags, episodes and
+shards, and a gripper's replies."""
 
 from __future__ import annotations
 
@@ -21,15 +22,28 @@ from uma.types import InputError
 
 POSE = {"xyz": [0.4, -0.2, 0.6], "xyzw": [0.0, 0.0, 0.0, 1.0]}
 OURS = {
-    "camera_frame": "cam", "base_frame": "fr3_link0", "T_base_cam": POSE, "date": "2026-11-20T12:00:00+00:00",
+    "camera_frame": "cam",
+    "base_frame": "fr3_link0",
+    "T_base_cam": POSE,
+    "date": "2026-11-20T12:00:00+00:00",
     "tools": [{"parent": "fr3_link8", "frame": "tcp", **POSE}],
-}  # fmt: skip
-DROID = {"23897859_left": {"pose": [0.3, 0.5, 0.4, -1.9, 0.2, 0.8], "timestamp": 1.7e9}, "23897859_right": {"pose": [0.0] * 6, "timestamp": 1.7e9}}
-EPISODES = {"LAB+1+2023-08-17": {"23897859": [0.3, 0.5, 0.4, -1.9, 0.2, 0.8], "23897859_metric_type": "IoU", "relative_path": "success/2023"}}
+}
+DROID = {
+    "23897859_left": {"pose": [0.3, 0.5, 0.4, -1.9, 0.2, 0.8], "timestamp": 1.7e9},
+    "23897859_right": {"pose": [0.0] * 6, "timestamp": 1.7e9},
+}
+EPISODES = {
+    "LAB+1+2023-08-17": {
+        "23897859": [0.3, 0.5, 0.4, -1.9, 0.2, 0.8],
+        "23897859_metric_type": "IoU",
+        "relative_path": "success/2023",
+    }
+}
 REFERENCE = {
     "frame": "fr3_link0",
     "object_label": "spoon",
-    "keypoints": [{"waypoints": [[0.45, -0.1, 0.03], [0.45, -0.1, 0.2]], "phase": [0.0, 1.0], "is_valid": [True, True]}] * 3,
+    "keypoints": [{"waypoints": [[0.45, -0.1, 0.03], [0.45, -0.1, 0.2]], "phase": [0.0, 1.0], "is_valid": [True, True]}]
+    * 3,
 }
 CAMERA = {"width": 8, "height": 6, "fx": 7.0, "fy": 7.0, "cx": 3.5, "cy": 2.5, "frame": "cam"}
 
@@ -40,7 +54,9 @@ def folder() -> Path:
     return Path(tempfile.mkdtemp(prefix="fuzz"))
 
 
-def _reader(name: str, read: Callable[[Path], Any], refusal: type[Exception], place: Callable[[Path], Path] = lambda p: p) -> Callable[[bytes], bool]:
+def _reader(
+    name: str, read: Callable[[Path], Any], refusal: type[Exception], place: Callable[[Path], Path] = lambda p: p
+) -> Callable[[bytes], bool]:
     """Write a case to ``name`` and read it; what is refused must name the file."""
 
     def run(data: bytes) -> bool:
@@ -77,7 +93,13 @@ def texts(tree: Any, write: Callable[[Any], bytes]) -> st.SearchStrategy[bytes]:
     """A valid file with values changed, with something put behind it, or with its bytes damaged."""
     whole = write(tree)
     behind = st.sampled_from([p.encode() for p in PATCHES]).map(lambda p: whole + p)
-    return st.one_of(trees(tree).map(write), trees(tree).map(write), behind, damaged(whole), st.sampled_from([b"", b"[" * 400, b"- " * 400]))
+    return st.one_of(
+        trees(tree).map(write),
+        trees(tree).map(write),
+        behind,
+        damaged(whole),
+        st.sampled_from([b"", b"[" * 400, b"- " * 400]),
+    )
 
 
 def _text_targets() -> list[Target]:
@@ -88,14 +110,21 @@ def _text_targets() -> list[Target]:
 
     def calibration(path: Path) -> None:
         found = load_calibration(path)
-        expect(np.isfinite(found.T_base_cam).all() and np.abs(found.T_base_cam[:3, 3]).max() <= 10.0, "a camera out of reach")
+        expect(
+            np.isfinite(found.T_base_cam).all() and np.abs(found.T_base_cam[:3, 3]).max() <= 10.0,
+            "a camera out of reach",
+        )
         expect(isinstance(found.camera_frame, str) and bool(found.camera_frame), f"camera_frame {found.camera_frame!r}")
         _ = found.date and found.date.timestamp()
 
     return [
         Target("calibration, ours", texts(OURS, _yaml), _reader("ours.yaml", calibration, InputError), 0.8),
         Target("calibration, DROID", texts(DROID, _json), _reader("calibration_info.json", calibration, InputError)),
-        Target("calibration, episodes", texts(EPISODES, _json), _reader("cam2base_extrinsics.json", calibration, InputError)),
+        Target(
+            "calibration, episodes",
+            texts(EPISODES, _json),
+            _reader("cam2base_extrinsics.json", calibration, InputError),
+        ),
         Target("reference file", texts(REFERENCE, _yaml), _reader("reference.yaml", load_reference, InputError), 0.8),
         Target("camera.yaml", texts(CAMERA, _yaml), _reader("camera.yaml", read_camera, InputError), 0.5),
         Target("poses.yaml", texts({"a": POSE, "b": POSE}, _yaml), _reader("poses.yaml", read_poses, InputError), 0.5),
@@ -122,7 +151,9 @@ def _picture_targets() -> list[Target]:
         head = f"{{'descr': {claim[0]!r}, 'fortran_order': False, 'shape': {claim[1]}, }}".encode().ljust(117) + b"\n"
         return b"\x93NUMPY\x01\x00" + len(head).to_bytes(2, "little") + head + b"\0" * 64
 
-    shapes = st.sampled_from(["(999999, 999999)", "(-1, 5)", "(6, 8)", "(2**70, 1)", "()", "(10**9,)", "'x'", "(1.5, 2)", "(0, 0)"])
+    shapes = st.sampled_from(
+        ["(999999, 999999)", "(-1, 5)", "(6, 8)", "(2**70, 1)", "()", "(10**9,)", "'x'", "(1.5, 2)", "(0, 0)"]
+    )
     claims = st.tuples(st.sampled_from(["<f4", "|O", ">f4", "<f8", "x", "<c16", "|V9"]), shapes).map(heads)
     return [
         Target("colour.png", damaged(rgb), _reader("b.png", read_image, InputError)),
@@ -161,7 +192,9 @@ def _bundle_targets() -> list[Target]:
         name, data, is_honest = case
         path, files = folder() / "bundle", {**good, name: data}
         if is_honest and name != "manifest.json":  # hashes that fit: what is behind them is tried
-            files["manifest.json"] = _json({"sha256": {n: hashlib.sha256(files[n]).hexdigest() for n in FILES}, "training": {}})
+            files["manifest.json"] = _json(
+                {"sha256": {n: hashlib.sha256(files[n]).hexdigest() for n in FILES}, "training": {}}
+            )
         path.mkdir(exist_ok=True)
         for file, content in files.items():
             (path / file).write_bytes(content)
@@ -203,11 +236,17 @@ def _bundle_targets() -> list[Target]:
         return _json(tree)
 
     heads = st.tuples(
-        st.sampled_from(["shape", "data_offsets", "dtype"]), st.sampled_from([[10**9, 10**9], [], [0], [2**63], "F32", "F8_E4M3", [-1, 4], None])
+        st.sampled_from(["shape", "data_offsets", "dtype"]),
+        st.sampled_from([[10**9, 10**9], [], [0], [2**63], "F32", "F8_E4M3", [-1, 4], None]),
     ).map(head)
-    grown = st.tuples(st.sampled_from(sizes), st.sampled_from([0, -1, 10**9, 4096, 10**30, [10**9, 10**9], [10**9], 1.5, "8", None])).map(enlarged)
+    grown = st.tuples(
+        st.sampled_from(sizes), st.sampled_from([0, -1, 10**9, 4096, 10**30, [10**9, 10**9], [10**9], 1.5, "8", None])
+    ).map(enlarged)
     contents = st.one_of(
-        *(st.tuples(st.just(name), st.one_of(trees(tree).map(_json), damaged(good[name]))) for name, tree in trees_of.items()),
+        *(
+            st.tuples(st.just(name), st.one_of(trees(tree).map(_json), damaged(good[name])))
+            for name, tree in trees_of.items()
+        ),
         st.tuples(st.just("config.json"), grown),
         st.tuples(st.just("model.safetensors"), st.one_of(damaged(good["model.safetensors"]), heads)),
     )
@@ -216,7 +255,10 @@ def _bundle_targets() -> list[Target]:
 
     save_prompt(folder() / "prompt.safetensors", Prompt(torch.zeros(4, 32), "abc", "fold", {"steps": 3}))
     prompt = (folder() / "prompt.safetensors").read_bytes()
-    return [Target("bundle", cases, run, 0.15), Target("prompt", damaged(prompt), _reader("p.safetensors", load_prompt, PromptError))]
+    return [
+        Target("bundle", cases, run, 0.15),
+        Target("prompt", damaged(prompt), _reader("p.safetensors", load_prompt, PromptError)),
+    ]
 
 
 # -- bags ---------------------------------------------------------------------------------------------------------------------
@@ -235,10 +277,16 @@ def _bag_targets() -> list[Target]:
 
     said = {"node": "policy", "parameters": {"seed": 1, "num_steps": 8}, "checkpoint_id": "x"}
     messages = {
-        TOPICS.action_chunk: m.chunk(m.CAMERA), TOPICS.predicted_motion: m.motion(), TOPICS.active_reference: m.reference(), TOPICS.robot_pose: m.pose(),
-        "/tf_static": m.transforms(), TOPICS.configuration: String(data=yaml.safe_dump(said)), TOPICS.camera_info: m.info(), TOPICS.joint_states: m.joints(),
+        TOPICS.action_chunk: m.chunk(m.CAMERA),
+        TOPICS.predicted_motion: m.motion(),
+        TOPICS.active_reference: m.reference(),
+        TOPICS.robot_pose: m.pose(),
+        "/tf_static": m.transforms(),
+        TOPICS.configuration: String(data=yaml.safe_dump(said)),
+        TOPICS.camera_info: m.info(),
+        TOPICS.joint_states: m.joints(),
         TOPICS.sim_outcome: String(data="verdict: success\n"),
-    }  # fmt: skip
+    }
 
     def make(path: Path, change: dict[str, Any] | None = None) -> None:
         bag = BagWriter(path)
@@ -246,7 +294,9 @@ def _bag_targets() -> list[Target]:
             bag.add_topic(topic, type(msg), STATUS)
         for i in range(3):
             for topic, msg in {**messages, **(change or {})}.items():
-                bag.write(topic, 1_700_000_000_000_000_000 + i, msg if isinstance(msg, bytes) else serialize_message(msg))
+                bag.write(
+                    topic, 1_700_000_000_000_000_000 + i, msg if isinstance(msg, bytes) else serialize_message(msg)
+                )
         bag.close()
 
     make(folder() / "bag")
@@ -257,7 +307,9 @@ def _bag_targets() -> list[Target]:
             bag_topics(path)
             recorded_settings(read_episode(path))
         except InputError as error:
-            expect("bag" in str(error) or "configuration" in str(error) or ":" in str(error), f"nothing is named: {error}")
+            expect(
+                "bag" in str(error) or "configuration" in str(error) or ":" in str(error), f"nothing is named: {error}"
+            )
             expect("MemoryError" not in str(error), f"memory was asked for: {error}")
             return False
         return True
@@ -280,16 +332,22 @@ def _bag_targets() -> list[Target]:
 
     metadata = yaml.safe_load(files["metadata.yaml"])
     in_files = st.one_of(
-        *(st.tuples(st.just(name), damaged(data)) for name, data in files.items()), st.tuples(st.just("metadata.yaml"), trees(metadata).map(_yaml))
+        *(st.tuples(st.just(name), damaged(data)) for name, data in files.items()),
+        st.tuples(st.just("metadata.yaml"), trees(metadata).map(_yaml)),
     )
     words = st.one_of(st.sampled_from(PATCHES), trees(said).map(lambda t: _yaml(t).decode())).map(
         lambda text: serialize_message(String(data=text.replace("\0", " ")))
     )
     in_messages = st.one_of(
-        st.sampled_from(sorted(messages)).flatmap(lambda topic: st.tuples(st.just(topic), damaged(serialize_message(messages[topic])))),
+        st.sampled_from(sorted(messages)).flatmap(
+            lambda topic: st.tuples(st.just(topic), damaged(serialize_message(messages[topic])))
+        ),
         st.tuples(st.just(TOPICS.configuration), words),
     )
-    return [Target("bag, its files", in_files, run_file, 0.4), Target("bag, its messages", in_messages, run_content, 0.12)]
+    return [
+        Target("bag, its files", in_files, run_file, 0.4),
+        Target("bag, its messages", in_messages, run_content, 0.12),
+    ]
 
 
 # -- training data ------------------------------------------------------------------------------------------------------------
@@ -338,12 +396,18 @@ def _episode_targets() -> list[Target]:
         st.sampled_from(names).flatmap(lambda n: st.tuples(st.just(n), damaged(files[n][:4000]))),
     )
     return [
-        Target("episode", st.one_of(damaged(archive), trees(meta).map(odd_meta)), _reader("e.npz", load_episode, EpisodeError), 1.0),
+        Target(
+            "episode",
+            st.one_of(damaged(archive), trees(meta).map(odd_meta)),
+            _reader("e.npz", load_episode, EpisodeError),
+            1.0,
+        ),
         Target("shards", in_shards, run, 1.0),
     ]
 
 
-# -- a gripper's replies ------------------------------------------------------------------------------------------------------
+# -- a gripper's replies
+# ------------------------------------------------------------------------------------------------------
 
 
 def _gripper_target() -> Target:
@@ -358,7 +422,9 @@ def _gripper_target() -> Target:
                 raise answer
             return answer if answer is None else SimpleNamespace(isError=lambda: answer == "refused", registers=answer)
 
-        client = SimpleNamespace(connect=lambda: True, close=lambda: None, read_holding_registers=read, write_registers=read)
+        client = SimpleNamespace(
+            connect=lambda: True, close=lambda: None, read_holding_registers=read, write_registers=read
+        )
         session = GripperSession(Robotiq(RobotiqSettings(), lambda _: client))
         for i in range(len(replies) + 1):
             session.cycle(100.0 * i)
@@ -367,11 +433,34 @@ def _gripper_target() -> Target:
         expect(bool(session.trouble), "a link that says nothing wrong after its last reply")
         return session.status is not None
 
-    words = st.one_of(st.lists(st.integers(0, 0xFFFF), min_size=3, max_size=3), st.lists(st.integers(-5, 2**33), max_size=5), st.sampled_from(
-        [None, "refused", [None] * 3, ["a"] * 3, [0.5] * 3, b"abc", OSError("gone"), ValueError("odd"), TimeoutError(), ODD[7], [10**400] * 3]
-    ))  # fmt: skip
+    words = st.one_of(
+        st.lists(st.integers(0, 0xFFFF), min_size=3, max_size=3),
+        st.lists(st.integers(-5, 2**33), max_size=5),
+        st.sampled_from(
+            [
+                None,
+                "refused",
+                [None] * 3,
+                ["a"] * 3,
+                [0.5] * 3,
+                b"abc",
+                OSError("gone"),
+                ValueError("odd"),
+                TimeoutError(),
+                ODD[7],
+                [10**400] * 3,
+            ]
+        ),
+    )
     return Target("gripper's replies", st.lists(words, min_size=1, max_size=8), run)
 
 
 def file_targets() -> list[Target]:
-    return [*_text_targets(), *_picture_targets(), *_bundle_targets(), *_bag_targets(), *_episode_targets(), _gripper_target()]
+    return [
+        *_text_targets(),
+        *_picture_targets(),
+        *_bundle_targets(),
+        *_bag_targets(),
+        *_episode_targets(),
+        _gripper_target(),
+    ]

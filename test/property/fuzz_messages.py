@@ -1,4 +1,5 @@
-"""Messages with a field changed, and bytes that are hardly messages: the conversions and checks that every callback begins with, and the policy behind them."""
+"""Messages with a field changed, and bytes that are hardly messages: the conversions and checks that every callback
+begins with, and the policy behind them."""
 
 from __future__ import annotations
 
@@ -22,7 +23,16 @@ from uma_ros.msg import ActionChunk, KeypointTrajectory, MotionPrediction, Refer
 from uma.control.departure import departure
 from uma.types import InputError
 from uma_ros.bagfile import decode
-from uma_ros.convert import chunk_from, chunk_to, depth_from, motion_from, observation_from, reference_from, rgb_from, stamp_from
+from uma_ros.convert import (
+    chunk_from,
+    chunk_to,
+    depth_from,
+    motion_from,
+    observation_from,
+    reference_from,
+    rgb_from,
+    stamp_from,
+)
 from uma_ros.frames import StaticFrames
 from uma_ros.gripper import goal_from
 from uma_ros.inputs import check_image, check_state_pose
@@ -44,7 +54,15 @@ def image(kind: str) -> Image:
     depth = np.where((abs(u - 32) < 12) & (abs(v - 24) < 10), 0.8, 1.0).astype(np.float32)
     rgb = np.stack([u * 3, v * 5, (u * v) % 251], -1).astype(np.uint8)
     data, step = (rgb, 3 * WIDTH) if kind == "rgb" else (depth, 4 * WIDTH)
-    return _stamped(Image(width=WIDTH, height=HEIGHT, encoding="rgb8" if kind == "rgb" else "32FC1", step=step, data=array("B", data.tobytes())))
+    return _stamped(
+        Image(
+            width=WIDTH,
+            height=HEIGHT,
+            encoding="rgb8" if kind == "rgb" else "32FC1",
+            step=step,
+            data=array("B", data.tobytes()),
+        )
+    )
 
 
 def info() -> CameraInfo:
@@ -54,12 +72,17 @@ def info() -> CameraInfo:
 def reference() -> ReferenceMotion:
     points = [Point(x=0.02, y=0.01, z=0.8), Point(x=0.05, y=0.0, z=0.7)]
     return _stamped(
-        ReferenceMotion(keypoints=[KeypointTrajectory(waypoints=points, phase=[0.0, 1.0], is_valid=[True, True]) for _ in range(3)], object_label="box")
+        ReferenceMotion(
+            keypoints=[KeypointTrajectory(waypoints=points, phase=[0.0, 1.0], is_valid=[True, True]) for _ in range(3)],
+            object_label="box",
+        )
     )
 
 
 def chunk(frame: str = "fr3_link0", t: float = 1.7e9) -> ActionChunk:
-    msg = ActionChunk(rate_hz=15.0, gripper=[0.0] * 16, ee_frame="robotiq_2f85_tcp", poses=[pose().pose for _ in range(16)])
+    msg = ActionChunk(
+        rate_hz=15.0, gripper=[0.0] * 16, ee_frame="robotiq_2f85_tcp", poses=[pose().pose for _ in range(16)]
+    )
     for p in msg.poses:  # where the tool is when the flange is at `pose`
         p.position.z -= TOOL
     return _stamped(msg, frame, t)
@@ -112,8 +135,27 @@ def _refused_by_field(take: Callable[[Any], None]) -> Callable[[tuple[Any, tuple
 @cache
 def _names(kind: type) -> set[str]:
     """Names of every field of a message, and those by which people know what is made of them."""
-    special = {"fx", "fy", "cx", "cy", "camera", "frame", "transform", "pose", "orientation", "position", "velocity", "effort", "depth", "rgb"}
-    return special | {re.escape(name) for name in kind.get_fields_and_field_types()} | {"waypoints", "phase", "is_valid", "frame_id"}
+    special = {
+        "fx",
+        "fy",
+        "cx",
+        "cy",
+        "camera",
+        "frame",
+        "transform",
+        "pose",
+        "orientation",
+        "position",
+        "velocity",
+        "effort",
+        "depth",
+        "rgb",
+    }
+    return (
+        special
+        | {re.escape(name) for name in kind.get_fields_and_field_types()}
+        | {"waypoints", "phase", "is_valid", "frame_id"}
+    )
 
 
 def _image(kind: str) -> Callable[[Image], None]:
@@ -122,7 +164,10 @@ def _image(kind: str) -> Callable[[Image], None]:
         found = rgb_from(msg) if kind == "rgb" else depth_from(msg)
         shape = (msg.height, msg.width, 3) if kind == "rgb" else (msg.height, msg.width)
         expect(found.shape == shape, f"{kind} of shape {found.shape}, must be {shape}")
-        expect(kind == "rgb" or not (found <= 0).any() and not np.isinf(found).any(), "depth that is neither positive nor NaN")
+        expect(
+            kind == "rgb" or not (found <= 0).any() and not np.isinf(found).any(),
+            "depth that is neither positive nor NaN",
+        )
 
     return take
 
@@ -178,7 +223,9 @@ def _goal(name: str) -> Callable[[Any], None]:
 def _goals() -> dict[str, Any]:
     plain = GripperCommand.Goal()
     plain.command.position, plain.command.max_effort = 0.4, 40.0
-    parallel = ParallelGripperCommand.Goal(command=JointState(name=[GRIPPER_JOINT], position=[0.4], velocity=[0.1], effort=[20.0]))
+    parallel = ParallelGripperCommand.Goal(
+        command=JointState(name=[GRIPPER_JOINT], position=[0.4], velocity=[0.1], effort=[20.0])
+    )
     return {"GripperCommand": plain, "ParallelGripperCommand": parallel}
 
 
@@ -188,10 +235,19 @@ def _goals() -> dict[str, Any]:
 def _bytes_targets() -> Target:
     """CDR buffers as a damaged bag or a broken peer holds them, through the type support and then the same doors."""
     doors = {
-        Image: _image("rgb"), CameraInfo: _camera, ReferenceMotion: reference_from, ActionChunk: _chunk, PoseStamped: _pose, JointState: _joints, TFMessage: _frames,
+        Image: _image("rgb"),
+        CameraInfo: _camera,
+        ReferenceMotion: reference_from,
+        ActionChunk: _chunk,
+        PoseStamped: _pose,
+        JointState: _joints,
+        TFMessage: _frames,
         MotionPrediction: _motion,
-    }  # fmt: skip
-    valid = {type(m): serialize_message(m) for m in (image("rgb"), info(), reference(), chunk(), pose(), joints(), transforms(), motion())}
+    }
+    valid = {
+        type(m): serialize_message(m)
+        for m in (image("rgb"), info(), reference(), chunk(), pose(), joints(), transforms(), motion())
+    }
 
     def run(case: tuple[type, bytes]) -> bool:
         kind, data = case
@@ -208,7 +264,8 @@ def _bytes_targets() -> Target:
     return Target("bytes of a message", cases, run, 1.5)
 
 
-# -- the policy behind them ---------------------------------------------------------------------------------------------------
+# -- the policy behind them
+# ---------------------------------------------------------------------------------------------------
 
 
 def _policy_target() -> Target:
@@ -266,10 +323,17 @@ def _goal_image_target() -> Target:
 
 def message_targets() -> list[Target]:
     doors = {
-        "colour image": (image("rgb"), _image("rgb")), "depth image": (image("depth"), _image("depth")), "camera_info": (info(), _camera),
-        "reference_motion": (reference(), reference_from), "action_chunk": (chunk(), _chunk), "predicted_motion": (motion(), _motion_door), "robot pose": (pose(), _pose),
-        "joint_states": (joints(), _joints), "tf_static": (transforms(), _frames), **{f"goal {name}": (goal, _goal(name)) for name, goal in _goals().items()},
-    }  # fmt: skip
+        "colour image": (image("rgb"), _image("rgb")),
+        "depth image": (image("depth"), _image("depth")),
+        "camera_info": (info(), _camera),
+        "reference_motion": (reference(), reference_from),
+        "action_chunk": (chunk(), _chunk),
+        "predicted_motion": (motion(), _motion_door),
+        "robot pose": (pose(), _pose),
+        "joint_states": (joints(), _joints),
+        "tf_static": (transforms(), _frames),
+        **{f"goal {name}": (goal, _goal(name)) for name, goal in _goals().items()},
+    }
     plain = [Target(name, changed(valid), _refused_by_field(take)) for name, (valid, take) in doors.items()]
     return [*plain, _bytes_targets(), _policy_target(), _goal_image_target()]
 

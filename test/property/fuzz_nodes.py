@@ -1,4 +1,5 @@
-"""Real nodes, made once in a ROS domain of their own and never spun: their callbacks and services are called one by one with what must not pass."""
+"""Real nodes, made once in a ROS domain of their own and never spun: their callbacks and services are called one by one
+with what must not pass."""
 
 from __future__ import annotations
 
@@ -48,14 +49,20 @@ class Heard:
 
 @cache
 def station() -> SimpleNamespace:
-    """A controller, a policy with a scripted model, and the extrinsics, as they would run; for as long as the process lives."""
+    """A controller, a policy with a scripted model, and the extrinsics, as they would run; for as long as the process
+    lives."""
     from uma_ros.nodes.controller import ControllerNode
     from uma_ros.nodes.extrinsics import ExtrinsicsNode
     from uma_ros.nodes.policy import PolicyNode
 
     file = Path(tempfile.mkdtemp(prefix="fuzz")) / "calibration.yaml"
     save_calibration(Calibration(CAMERA, "fr3_link0", make_pose(np.eye(3), np.zeros(3)), date=datetime.now(UTC)), file)
-    words = ["controller:autostart:=true", "controller:max_departure:=0.1", f'extrinsics:calibration:="{file}"', "policy:require_controller:=false"]
+    words = [
+        "controller:autostart:=true",
+        "controller:max_departure:=0.1",
+        f'extrinsics:calibration:="{file}"',
+        "policy:require_controller:=false",
+    ]
     rclpy.init(args=["--ros-args", "--log-level", "fatal", *(w for word in words for w in ("-p", word))])
     controller, extrinsics = ControllerNode(), ExtrinsicsNode()
     policy = PolicyNode(lambda settings: (FakePolicy(), FakePolicy()))
@@ -63,7 +70,10 @@ def station() -> SimpleNamespace:
         node.trigger_configure()
         assert node.failure is None, node.failure
         node.trigger_activate()
-    controller._out, controller.gripper = Heard(), SimpleNamespace(send=lambda closed: True, trouble="", overdue=lambda now: "")
+    controller._out, controller.gripper = (
+        Heard(),
+        SimpleNamespace(send=lambda closed: True, trouble="", overdue=lambda now: ""),
+    )
     extrinsics._out, policy._chunks = Heard(), Heard()
     return SimpleNamespace(controller=controller, extrinsics=extrinsics, policy=policy)
 
@@ -97,7 +107,8 @@ def fresh_controller() -> Any:
     return node
 
 
-# -- chunks that must not pass ------------------------------------------------------------------------------------------------
+# -- chunks that must not pass
+# ------------------------------------------------------------------------------------------------
 
 
 def _set(path: str, value: Any) -> Any:
@@ -115,13 +126,19 @@ def _many(count: int) -> Any:
 
 
 numbers = st.sampled_from([NAN, INF, -INF, 1e9, -1e300])
-places = st.builds("poses[{}].{}.{}".format, st.integers(0, 15), st.sampled_from(["position", "orientation"]), st.sampled_from("xyz"))
+places = st.builds(
+    "poses[{}].{}.{}".format, st.integers(0, 15), st.sampled_from(["position", "orientation"]), st.sampled_from("xyz")
+)
 bad_chunks = st.one_of(
     st.tuples(places, numbers).map(lambda c: (c[0].rpartition(".")[0], _set(*c))),
     st.sampled_from([0, 17]).map(lambda n: ("poses", _many(n))),
-    st.sampled_from([[], [0.0] * 15, [2.0] * 16, [NAN] * 16, [-1.0] + [0.0] * 15]).map(lambda v: ("gripper", _set("gripper", v))),
+    st.sampled_from([[], [0.0] * 15, [2.0] * 16, [NAN] * 16, [-1.0] + [0.0] * 15]).map(
+        lambda v: ("gripper", _set("gripper", v))
+    ),
     st.sampled_from([NAN, INF, 0.0, -15.0, 1e9]).map(lambda v: ("rate_hz", _set("rate_hz", v))),
-    st.sampled_from([w for w in WORDS if w != "fr3_link0"]).map(lambda v: ("header.frame_id", _set("header.frame_id", v))),
+    st.sampled_from([w for w in WORDS if w != "fr3_link0"]).map(
+        lambda v: ("header.frame_id", _set("header.frame_id", v))
+    ),
     st.sampled_from(["", "panda_hand_tcp", "爪", "b" * 300]).map(lambda v: ("ee_frame", _set("ee_frame", v))),
     st.sampled_from([17, 10**6, 2**32 - 1]).map(lambda v: ("num_committed", _set("num_committed", v))),
     st.sampled_from([0.0, -5.0, 1e9, 2e9]).map(lambda t: ("header.stamp", _set("header.stamp", stamp_from(t)))),
@@ -129,12 +146,21 @@ bad_chunks = st.one_of(
 """(word that must be in the refusal, what to do to a good chunk of this moment)."""
 
 others = st.sampled_from(["pose", "joints", "tf", "motion", "task"]).flatmap(
-    lambda kind: st.tuples(st.just(kind), changed({"pose": pose, "joints": joints, "tf": transforms, "motion": motion, "task": reference}[kind]()))
+    lambda kind: st.tuples(
+        st.just(kind),
+        changed({"pose": pose, "joints": joints, "tf": transforms, "motion": motion, "task": reference}[kind]()),
+    )
 )
 
 
 def _say(node: Any, kind: str, msg: Any) -> None:
-    {"pose": node._on_pose, "joints": node._on_joints, "tf": node._on_tf, "motion": node._on_motion, "task": node._on_task}[kind](msg)
+    {
+        "pose": node._on_pose,
+        "joints": node._on_joints,
+        "tf": node._on_tf,
+        "motion": node._on_motion,
+        "task": node._on_task,
+    }[kind](msg)
 
 
 def _bad_chunk(change: Any) -> Any:
@@ -151,7 +177,9 @@ def _controller_at_rest(case: list) -> bool:
             word, change = content
             node._on_chunk(_bad_chunk(change))
             refused = node.status.message.refused
-            expect(node.status.message.num_refused > 0 and word.split("[")[0] in refused, f"a bad {word}: {refused!r:.200}")
+            expect(
+                node.status.message.num_refused > 0 and word.split("[")[0] in refused, f"a bad {word}: {refused!r:.200}"
+            )
         else:
             _say(node, kind, content[0])
         node._tick()
@@ -173,7 +201,10 @@ def _controller_that_follows(case: list) -> bool:
         p, there = msg.pose.position, pose().pose.position
         moved = np.linalg.norm([p.x - there.x, p.y - there.y, p.z - there.z])
         # A changed pose of the robot may move the hold to where the arm says that it is, never by itself further.
-        expect(np.isfinite(moved) and moved < (2e-3 if all(k == "chunk" for k, _ in case) else AWAY), f"a target {moved:.3f} m off")
+        expect(
+            np.isfinite(moved) and moved < (2e-3 if all(k == "chunk" for k, _ in case) else AWAY),
+            f"a target {moved:.3f} m off",
+        )
     return bool(node._out.messages)
 
 
@@ -204,10 +235,18 @@ def _policy_node(case: list) -> bool:
         if hasattr(msg, "header") and msg.header.stamp == stamp_from(1.7e9):
             msg.header.stamp = stamp_from(now())
         {
-            "rgb": lambda m: node._on_image("rgb", "rgb", m), "depth": lambda m: node._on_image("depth", "depth", m), "info": node._on_info, "pose": node._on_pose,
-            "joints": node._on_joints, "tf": node._on_tf, "reference": node._on_reference, "instruction": node._on_instruction, "status": node._on_status,
-            "goal": lambda m: node._on_goal("rgb", "goal", m), "goal_depth": lambda m: node._on_goal("depth", "goal_depth", m),
-        }[kind](msg)  # fmt: skip
+            "rgb": lambda m: node._on_image("rgb", "rgb", m),
+            "depth": lambda m: node._on_image("depth", "depth", m),
+            "info": node._on_info,
+            "pose": node._on_pose,
+            "joints": node._on_joints,
+            "tf": node._on_tf,
+            "reference": node._on_reference,
+            "instruction": node._on_instruction,
+            "status": node._on_status,
+            "goal": lambda m: node._on_goal("rgb", "goal", m),
+            "goal_depth": lambda m: node._on_goal("depth", "goal_depth", m),
+        }[kind](msg)
     node._tick()
     expect(node.worker.failure is None, f"the policy's thread died of {node.worker.failure!r}")
     refused = node.status.message.num_refused
@@ -241,7 +280,10 @@ def _extrinsics_node(case: tuple) -> bool:
 def _topic_feed(case: list) -> bool:
     """The camera node over another driver's topics."""
     out = Heard()
-    node = SimpleNamespace(settings=SimpleNamespace(topics=SimpleNamespace(rgb="/a", depth="/b", camera_info="/c", depth_info="/d")), listen=lambda *_: None)
+    node = SimpleNamespace(
+        settings=SimpleNamespace(topics=SimpleNamespace(rgb="/a", depth="/b", camera_info="/c", depth_info="/d")),
+        listen=lambda *_: None,
+    )
     feed = TopicFeed(node, SimpleNamespace(publish=lambda *m: out.publish(m)), TopicSettings())
     for kind, (msg, _) in case:
         feed._on_info(msg) if kind == "info" else feed._on_image(kind, msg)
@@ -259,9 +301,12 @@ def _station_target(case: tuple) -> bool:
     topics = SimpleNamespace(target_pose="/target_pose")
     me = SimpleNamespace(
         is_active=True,
-        station=SimpleNamespace(base_frame="fr3_link0"), T_link8_tcp=np.eye(4), target=None, settings=SimpleNamespace(topics=topics),
+        station=SimpleNamespace(base_frame="fr3_link0"),
+        T_link8_tcp=np.eye(4),
+        target=None,
+        settings=SimpleNamespace(topics=topics),
         status=SimpleNamespace(refuse=lambda topic, error: said.append(str(error))),
-    )  # fmt: skip
+    )
     StationNode._on_target(me, case[0])
     expect((me.target is None) == bool(said), "neither taken nor refused")
     expect(me.target is None or np.isfinite(me.target).all(), "a target that is not finite")
@@ -278,7 +323,12 @@ def _gripper_goal(case: tuple) -> bool:
     session = SimpleNamespace(goto=lambda *wish: asked.append(wish) or 1)
     topics = SimpleNamespace(gripper="/gripper")
     settings = SimpleNamespace(action="ParallelGripperCommand", topics=topics)
-    me = SimpleNamespace(is_active=True, settings=settings, session=session, status=SimpleNamespace(refuse=lambda topic, text: said.append(text)))
+    me = SimpleNamespace(
+        is_active=True,
+        settings=settings,
+        session=session,
+        status=SimpleNamespace(refuse=lambda topic, text: said.append(text)),
+    )
     answer = GripperNode._on_goal(me, case[0])
     expect((answer == GoalResponse.ACCEPT) == bool(asked) and bool(asked) != bool(said), "neither taken nor refused")
     return bool(asked)
@@ -298,16 +348,29 @@ def _parameters(case: tuple[str, str, Any]) -> bool:
 
 def node_targets() -> list[Target]:
     kinds = {
-        "rgb": image("rgb"), "depth": image("depth"), "info": info(), "pose": pose(), "joints": joints(), "tf": transforms(), "reference": reference(),
-        "instruction": String(data="put it away"), "status": PolicyStatus(node="controller"), "goal": image("rgb"), "goal_depth": image("depth"),
-    }  # fmt: skip
+        "rgb": image("rgb"),
+        "depth": image("depth"),
+        "info": info(),
+        "pose": pose(),
+        "joints": joints(),
+        "tf": transforms(),
+        "reference": reference(),
+        "instruction": String(data="put it away"),
+        "status": PolicyStatus(node="controller"),
+        "goal": image("rgb"),
+        "goal_depth": image("depth"),
+    }
 
     def any_of(*names: str) -> st.SearchStrategy:
-        return st.lists(st.sampled_from(names).flatmap(lambda n: st.tuples(st.just(n), changed(kinds[n]))), min_size=1, max_size=4)
+        return st.lists(
+            st.sampled_from(names).flatmap(lambda n: st.tuples(st.just(n), changed(kinds[n]))), min_size=1, max_size=4
+        )
 
     bad = st.lists(st.one_of(st.tuples(st.just("chunk"), bad_chunks), others), min_size=1, max_size=5)
     keys = [(node, key) for node in NODES for key in flatten(settings_of(node))]
-    values = st.one_of(st.sampled_from(ODD[:-1]), st.integers(-(2**31), 2**31), st.floats(), st.text(max_size=8), st.booleans())
+    values = st.one_of(
+        st.sampled_from(ODD[:-1]), st.integers(-(2**31), 2**31), st.floats(), st.text(max_size=8), st.booleans()
+    )
     return [
         Target("controller at rest", bad, _controller_at_rest, 2.0),
         Target("controller that follows", bad, _controller_that_follows, 1.0),

@@ -28,9 +28,15 @@ WORDS = [
     "\n\r",
 ]
 INTS = {"boolean": (0, 1), "byte": (0, 255), "octet": (0, 255), "char": (0, 255)} | {
-    f"{'u' * u}int{bits}": (0, 2**bits - 1) if u else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) for u in (0, 1) for bits in (8, 16, 32, 64)
+    f"{'u' * u}int{bits}": (0, 2**bits - 1) if u else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+    for u in (0, 1)
+    for bits in (8, 16, 32, 64)
 }
-DOUBLES = st.one_of(st.sampled_from([NAN, INF, -INF, 0.0, -0.0, 1e308, -1e308, 1e-300, 1.0, -1.0, 10.1, 1e9]), st.floats(-2.0, 2.0), st.floats())
+DOUBLES = st.one_of(
+    st.sampled_from([NAN, INF, -INF, 0.0, -0.0, 1e308, -1e308, 1e-300, 1.0, -1.0, 10.1, 1e9]),
+    st.floats(-2.0, 2.0),
+    st.floats(),
+)
 FLOATS = st.one_of(st.sampled_from([NAN, INF, -INF, 0.0, 1.5, -1.0, FLOAT32, -FLOAT32]), st.floats(-2.0, 2.0, width=32))
 
 
@@ -47,7 +53,10 @@ def scalars(kind: str) -> st.SearchStrategy | None:
         edges = [v for v in (low, high, 0, 1, 2, 17, 10**9, -1) if low <= v <= high]
         return st.one_of(st.sampled_from(edges), st.integers(low, high))
     if kind.startswith("string"):
-        return st.one_of(st.sampled_from(WORDS), st.text(st.characters(blacklist_categories=("Cs",), blacklist_characters="\0"), max_size=20))
+        return st.one_of(
+            st.sampled_from(WORDS),
+            st.text(st.characters(blacklist_categories=("Cs",), blacklist_characters="\0"), max_size=20),
+        )
     return None
 
 
@@ -117,7 +126,8 @@ def _put(owner: Any, name: str, values: list) -> None:
     setattr(owner, name, values)
 
 
-# -- trees of values, as YAML and JSON have them --------------------------------------------------------------------------------
+# -- trees of values, as YAML and JSON have them
+# --------------------------------------------------------------------------------
 
 ODD = [
     None,
@@ -145,10 +155,25 @@ ODD = [
     5.5,
 ]
 PATCHES = [
-    "\n? [a]\n: b\n", "\nx: &a [*a]\n", "\nx: !!int ''\n", "\nx: !!timestamp foo\n", "\nx: !!bool maybe\n", "\nx: !!python/object:os.system {}\n", "\nx: !!binary '*'\n", "\nx: 0b\n",
-    "\nx: " + "[" * 300, "\na: &a [0,0,0,0,0,0,0,0,0,0]\n" + "".join(f"{c}: &{c} [{','.join(['*' + p] * 10)}]\n" for p, c in zip("abcdefgh", "bcdefghi")) + "x: *i\n",
-    "\n\t- x", "\nx: 2026-99-99\n", "\nx: 99999999999999999999:59:59\n", "\n--- \n---\n", "\u0000", "\ufeff",
-]  # fmt: skip
+    "\n? [a]\n: b\n",
+    "\nx: &a [*a]\n",
+    "\nx: !!int ''\n",
+    "\nx: !!timestamp foo\n",
+    "\nx: !!bool maybe\n",
+    "\nx: !!python/object:os.system {}\n",
+    "\nx: !!binary '*'\n",
+    "\nx: 0b\n",
+    "\nx: " + "[" * 300,
+    "\na: &a [0,0,0,0,0,0,0,0,0,0]\n"
+    + "".join(f"{c}: &{c} [{','.join(['*' + p] * 10)}]\n" for p, c in zip("abcdefgh", "bcdefghi"))
+    + "x: *i\n",
+    "\n\t- x",
+    "\nx: 2026-99-99\n",
+    "\nx: 99999999999999999999:59:59\n",
+    "\n--- \n---\n",
+    "\u0000",
+    "\ufeff",
+]
 
 
 @st.composite
@@ -186,7 +211,9 @@ def damaged(draw: st.DrawFn, data: bytes) -> bytes:
         del out[at:]
     elif how == "huge":
         size = draw(st.sampled_from([4, 8]))
-        out[at : at + size] = draw(st.sampled_from([10**9, 2**31, 2 ** (8 * size) - 1, 10**9 + 7])).to_bytes(size, "little")
+        out[at : at + size] = draw(st.sampled_from([10**9, 2**31, 2 ** (8 * size) - 1, 10**9 + 7])).to_bytes(
+            size, "little"
+        )
     elif how == "insert":
         out[at:at] = draw(st.binary(min_size=1, max_size=40))
     elif how == "repeat":

@@ -2,7 +2,8 @@
 
     python test/property/safety_sequences.py --sequences 100000 [--first 0] [--processes 2]
 
-prints for every limit the worst that was seen, as a share of the limit, over all sequences, and exits with 1 if one was passed.
+prints for every limit the worst that was seen, as a share of the limit, over all sequences, and exits with 1 if one was
+passed.
 """
 
 from __future__ import annotations
@@ -30,14 +31,24 @@ STEPS = (4, 28)
 """Control periods of a sequence, from and below."""
 
 
-def draw(seed: int) -> tuple[str, SafetySettings, np.ndarray, list[np.ndarray | None], list[np.ndarray | None], np.ndarray]:
-    """Kind, settings, the pose it starts from, targets, measured poses (None = where the filter sent the arm), and periods in seconds."""
+def draw(
+    seed: int,
+) -> tuple[str, SafetySettings, np.ndarray, list[np.ndarray | None], list[np.ndarray | None], np.ndarray]:
+    """Kind, settings, the pose it starts from, targets, measured poses (None = where the filter sent the arm), and
+    periods in seconds."""
     rng = np.random.default_rng([seed, 40])
     kind = KINDS[seed % len(KINDS)]
-    settings = SafetySettings(ramp_s=float(rng.choice([0.0, 1.0])), max_lead_m=float(rng.choice([0.12, 0.5])), max_jerk=float(rng.choice([4000.0, 500.0])))
+    settings = SafetySettings(
+        ramp_s=float(rng.choice([0.0, 1.0])),
+        max_lead_m=float(rng.choice([0.12, 0.5])),
+        max_jerk=float(rng.choice([4000.0, 500.0])),
+    )
     n = int(rng.integers(*STEPS))
     low, high = np.array(settings.workspace_min), np.array(settings.workspace_max)
-    start = make_pose(DOWN @ Rotation.from_euler("xyz", rng.uniform(-0.5, 0.5, 3)).as_matrix(), rng.uniform([0.3, -0.45, 0.1], [0.7, 0.45, 0.6]))
+    start = make_pose(
+        DOWN @ Rotation.from_euler("xyz", rng.uniform(-0.5, 0.5, 3)).as_matrix(),
+        rng.uniform([0.3, -0.45, 0.1], [0.7, 0.45, 0.6]),
+    )
     dt = np.full(n, 1 / 125) if rng.random() < 0.5 else rng.uniform(0.004, 0.03, n)
 
     def pose(p: np.ndarray, turn: np.ndarray) -> np.ndarray:
@@ -74,11 +85,14 @@ def draw(seed: int) -> tuple[str, SafetySettings, np.ndarray, list[np.ndarray | 
 
 
 def draw_arm(seed: int, kind: str, start: np.ndarray) -> tuple[np.ndarray | None, float]:
-    """Joints at the start and the margin to their limits, for every other sequence; None where no joints reach the start. But for the calm ones, which have no limit and no singularity near, a limit always is."""
+    """Joints at the start and the margin to their limits, for every other sequence; None where no joints reach the
+    start. But for the calm ones, which have no limit and no singularity near, a limit always is."""
     rng = np.random.default_rng([seed, 41])
     if rng.random() < 0.5:
         return None, 0.05
-    q, metres, radians = fr3.solve(start @ T_EE_FLANGE, fr3.REST + rng.normal(0, 0.2, 7), margin=0.55 if kind == "calm" else 0.07)
+    q, metres, radians = fr3.solve(
+        start @ T_EE_FLANGE, fr3.REST + rng.normal(0, 0.2, 7), margin=0.55 if kind == "calm" else 0.07
+    )
     if metres > 1e-4 or radians > 1e-3:
         return None, 0.05
     if kind == "calm" and np.linalg.svd(fr3.jacobian(q)[1], compute_uv=False)[-1] < WATCHED:
@@ -128,8 +142,14 @@ def run(seed: int, worst: Worst) -> None:
     """Send one sequence through a filter and hold every answer against every limit."""
     kind, settings, start, targets, measured, dts = draw(seed)
     q, margin = draw_arm(seed, kind, start)
-    if q is not None and kind != "calm":  # for longer: the limits of the joints are further away than those of the motion
-        targets, measured, dts = [x for x in targets for _ in range(3)], [x for x in measured for _ in range(3)], np.repeat(dts, 3)
+    if (
+        q is not None and kind != "calm"
+    ):  # for longer: the limits of the joints are further away than those of the motion
+        targets, measured, dts = (
+            [x for x in targets for _ in range(3)],
+            [x for x in measured for _ in range(3)],
+            np.repeat(dts, 3),
+        )
     f = SafetyFilter(replace(settings, joint_margin=margin))
     f.reset(start)
     worst.kinds[kind] += 1
@@ -137,14 +157,20 @@ def run(seed: int, worst: Worst) -> None:
     noise = np.random.default_rng([seed, 42])
     low, high = np.array(settings.workspace_min), np.array(settings.workspace_max)
     rng = np.random.default_rng([seed, 43])
-    pace = None if kind == "calm" or rng.random() < 0.5 else (float(rng.uniform(0.0, 0.6)), float(rng.uniform(0.0, 1.2)))
+    pace = (
+        None if kind == "calm" or rng.random() < 0.5 else (float(rng.uniform(0.0, 0.6)), float(rng.uniform(0.0, 1.2)))
+    )
     # Slow targets may pass unchanged only where nothing is in their way.
     is_free = kind == "calm" and not any(collision(target, settings.collision) for target in targets)
     poses = [start]
     for target, told, dt in zip(targets, measured, dts, strict=True):
         arm = f.pose if told is None else told
         try:
-            joints = None if q is None or noise.random() < 0.2 and f.joints is not None else (q if f.joints is None else f.joints) + noise.normal(0, 1e-3, 7)
+            joints = (
+                None
+                if q is None or noise.random() < 0.2 and f.joints is not None
+                else (q if f.joints is None else f.joints) + noise.normal(0, 1e-3, 7)
+            )
             verdict = f.step(target, arm, float(dt), arm=None if q is None else Arm(T_EE_FLANGE, joints), pace=pace)
         except Exception as error:  # whatever it is: a target must never end the controller
             worst.broken.append(f"seed {seed}: raised {error!r}")
@@ -171,21 +197,32 @@ def run(seed: int, worst: Worst) -> None:
             worst.see(seed, "a calm target turned (rad)", float(rotation_angle(T[:3, :3], target[:3, :3])), 9e-3)
         poses.append(T)
     p = np.stack([T[:3, 3] for T in poses])
-    turn = np.stack([Rotation.from_matrix(a[:3, :3].T @ b[:3, :3]).as_rotvec() for a, b in zip(poses, poses[1:], strict=False)])
+    turn = np.stack(
+        [Rotation.from_matrix(a[:3, :3].T @ b[:3, :3]).as_rotvec() for a, b in zip(poses, poses[1:], strict=False)]
+    )
     v = np.concatenate([np.zeros((1, 3)), np.diff(p, axis=0) / dts[:, None]])
     a = np.concatenate([np.zeros((1, 3)), np.diff(v, axis=0) / dts[:, None]])
-    # A jerk limit far below the robot's gives way where a wall or an irregular period demands to brake; the robot's own never does.
+    # A jerk limit far below the robot's gives way where a wall or an irregular period demands to brake; the robot's own
+    # never does.
     worst.see(seed, "jerk", float(np.linalg.norm(np.diff(a, axis=0) / dts[:, None], axis=1).max()), FR3["jerk"])
     for name, steps, speed, acceleration in (
-        ("", np.diff(p, axis=0), settings.max_speed, settings.max_acceleration), ("turn ", turn, settings.max_turn_speed, settings.max_turn_acceleration),
-    ):  # fmt: skip
+        ("", np.diff(p, axis=0), settings.max_speed, settings.max_acceleration),
+        ("turn ", turn, settings.max_turn_speed, settings.max_turn_acceleration),
+    ):
         v = np.concatenate([np.zeros((1, 3)), steps / dts[:, None]])
         a = np.diff(v, axis=0) / dts[:, None]
         worst.see(seed, f"{name}speed", float(np.linalg.norm(v, axis=1).max()), speed * (1 + 1e-6))
         if pace is not None:
             caught_up = pace[bool(name)] + settings.catch_up * speed
-            worst.see(seed, f"{name}speed over the plan's", float(np.linalg.norm(v, axis=1).max()), caught_up * (1 + 1e-6))
-        worst.see(seed, f"{name}acceleration", float(np.linalg.norm(a, axis=1).max()), acceleration * (1 + 1e-3) if not name else FR3["turn_acceleration"])
+            worst.see(
+                seed, f"{name}speed over the plan's", float(np.linalg.norm(v, axis=1).max()), caught_up * (1 + 1e-6)
+            )
+        worst.see(
+            seed,
+            f"{name}acceleration",
+            float(np.linalg.norm(a, axis=1).max()),
+            acceleration * (1 + 1e-3) if not name else FR3["turn_acceleration"],
+        )
 
 
 def clip(target: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
@@ -210,7 +247,10 @@ def main() -> int:
     from tqdm import tqdm
 
     size = 500
-    jobs = [(first, min(size, args.first + args.sequences - first)) for first in range(args.first, args.first + args.sequences, size)]
+    jobs = [
+        (first, min(size, args.first + args.sequences - first))
+        for first in range(args.first, args.first + args.sequences, size)
+    ]
     total = Worst()
     with multiprocessing.get_context("spawn").Pool(args.processes) as pool:
         for result in tqdm(pool.imap_unordered(_job, jobs), total=len(jobs), unit=f" x {size}"):

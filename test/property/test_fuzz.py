@@ -1,4 +1,5 @@
-"""Generated input at every door, in small number; `fuzz.py` runs as many as asked for. And that each kind of break is seen."""
+"""Generated input at every door, in small number; `fuzz.py` runs as many as asked for. And that each kind of break is
+seen."""
 
 import math
 
@@ -26,15 +27,28 @@ def test_nothing_breaks(doors):
     broken = [f"{name}: {kind}: {example}" for name, result in found.items() for kind, example in result.broken.items()]
     if broken:
         pytest.fail("\n".join(broken))  # an assert would show every door, at length
-    assert sum(r.cases for r in found.values()) > 300 and sum(r.refused for r in found.values()) > 120 and sum(r.accepted for r in found.values()) > 50
+    assert (
+        sum(r.cases for r in found.values()) > 300
+        and sum(r.refused for r in found.values()) > 120
+        and sum(r.accepted for r in found.values()) > 50
+    )
 
 
-@pytest.mark.parametrize("name, module, attribute, worse, words", [
-    ("reference file", "uma_ros.textfile", "parse_yaml", lambda text, what: yaml.safe_load(text), "Error in"),
-    ("robot pose", "fuzz_messages", "check_state_pose", lambda msg, frame: [msg.pose.position.x / (msg.pose.position.x or 1.0) * math.nan], "not finite"),
-    ("controller at rest", "uma_ros.nodes.controller", "check_age", lambda *_: None, "a bad header.stamp"),
-    ("episode", "uma_train.data.episode", "_check_members", lambda path: bytearray(80 * 2**20) and None, "MiB"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "name, module, attribute, worse, words",
+    [
+        ("reference file", "uma_ros.textfile", "parse_yaml", lambda text, what: yaml.safe_load(text), "Error in"),
+        (
+            "robot pose",
+            "fuzz_messages",
+            "check_state_pose",
+            lambda msg, frame: [msg.pose.position.x / (msg.pose.position.x or 1.0) * math.nan],
+            "not finite",
+        ),
+        ("controller at rest", "uma_ros.nodes.controller", "check_age", lambda *_: None, "a bad header.stamp"),
+        ("episode", "uma_train.data.episode", "_check_members", lambda path: bytearray(80 * 2**20) and None, "MiB"),
+    ],
+)
 def test_a_door_that_lets_too_much_through_is_caught(doors, monkeypatch, name, module, attribute, worse, words):
     import importlib
 

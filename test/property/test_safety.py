@@ -1,4 +1,5 @@
-"""The safety filter against sequences made to break it, in small number; `safety_sequences.py` runs as many as asked for."""
+"""The safety filter against sequences made to break it, in small number; `safety_sequences.py` runs as many as asked
+for."""
 
 import numpy as np
 import pytest
@@ -48,7 +49,9 @@ def test_a_filter_that_changes_what_is_within_limits_is_caught(monkeypatch):
     true = safety.SafetyFilter.step
 
     def shifted(self, target, measured, dt, **more):
-        return true(self, None if target is None else make_pose(target[:3, :3], target[:3, 3] + 0.002), measured, dt, **more)
+        return true(
+            self, None if target is None else make_pose(target[:3, :3], target[:3, 3] + 0.002), measured, dt, **more
+        )
 
     monkeypatch.setattr(safety.SafetyFilter, "step", shifted)
     worst = Worst()

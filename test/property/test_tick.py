@@ -9,7 +9,8 @@ from uma_ros.nodes.controller import CLOCK_SET
 
 @pytest.fixture
 def controller(monkeypatch):
-    """A controller with a chunk under way, on a clock that is set by hand, and what its filter was asked: (target, lasted, elapsed, pace)."""
+    """A controller with a chunk under way, on a clock that is set by hand, and what its filter was asked: (target,
+    lasted, elapsed, pace)."""
     import fuzz_nodes
     from fuzz_messages import chunk
 

@@ -1,4 +1,5 @@
-"""Plays a bag as `ros2 bag play BAG --clock` does: every message as its recorded bytes, with its recorded type and quality of service,
+"""Plays a bag as `ros2 bag play BAG --clock` does: every message as its recorded bytes, with its recorded type and
+quality of service,
 at its time in the bag, and a /clock at 40 Hz that tells the time in the bag. rosbag2 is not on PyPI."""
 
 from __future__ import annotations
@@ -30,8 +31,12 @@ def profile(offers: list) -> QoSProfile:
     return QoSProfile(
         history=HistoryPolicy.KEEP_LAST,
         depth=offer.depth,
-        reliability=ReliabilityPolicy.RELIABLE if offer.reliability.name == "RELIABLE" else ReliabilityPolicy.BEST_EFFORT,
-        durability=DurabilityPolicy.TRANSIENT_LOCAL if offer.durability.name == "TRANSIENT_LOCAL" else DurabilityPolicy.VOLATILE,
+        reliability=ReliabilityPolicy.RELIABLE
+        if offer.reliability.name == "RELIABLE"
+        else ReliabilityPolicy.BEST_EFFORT,
+        durability=DurabilityPolicy.TRANSIENT_LOCAL
+        if offer.durability.name == "TRANSIENT_LOCAL"
+        else DurabilityPolicy.VOLATILE,
     )
 
 
@@ -48,7 +53,10 @@ def main() -> int:
         wanted = [c for c in reader.connections if c.topic not in args.exclude_topics]
         messages = [(t, connection.topic, bytes(data)) for connection, t, data in reader.messages(connections=wanted)]
         start = reader.start_time
-        publishers = {c.topic: node.create_publisher(message_class(c.msgtype), c.topic, profile(c.ext.offered_qos_profiles)) for c in wanted}
+        publishers = {
+            c.topic: node.create_publisher(message_class(c.msgtype), c.topic, profile(c.ext.offered_qos_profiles))
+            for c in wanted
+        }
     clock = node.create_publisher(Clock, "/clock", QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT))
     time.sleep(args.delay)
     for _ in range(args.loop):

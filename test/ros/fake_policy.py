@@ -1,4 +1,5 @@
-"""A policy node with a fake in the place of the model: it moves the end effector to the mean of the reference's last waypoints.
+"""A policy node with a fake in the place of the model: it moves the end effector to the mean of the reference's last
+waypoints.
 
 The checkpoint named "words" also takes instructions and prompts: then the end effector goes up."""
 
@@ -50,7 +51,9 @@ class FakePolicy:
 
     def encode_task(self, observation, reference):
         if len(reference.waypoints) > self.contract.max_keypoints:
-            raise InputError(f"keypoints: {len(reference.waypoints)} given, this checkpoint takes at most {self.contract.max_keypoints}")
+            raise InputError(
+                f"keypoints: {len(reference.waypoints)} given, this checkpoint takes at most {self.contract.max_keypoints}"
+            )
         return FakeTask(np.array([w[0] for w in reference.waypoints]), np.array([w[-1] for w in reference.waypoints]))
 
     def encode_instruction(self, text):
@@ -74,7 +77,16 @@ class FakePolicy:
             pose = clip_step(pose, goal, 0.015, 0.05)
             poses.append(pose)
         grip = np.full(16, float(bool(GRIP) and Path(GRIP).exists()))
-        chunk = ActionChunk(np.array(poses), grip, observation.stamp, observation.camera.frame, self.contract.ee_frame, 15.0, sequence, given)
+        chunk = ActionChunk(
+            np.array(poses),
+            grip,
+            observation.stamp,
+            observation.camera.frame,
+            self.contract.ee_frame,
+            15.0,
+            sequence,
+            given,
+        )
         return Prediction(chunk, None, {"flow": 30.0, "total": 30.0})
 
     def predict_motion(self, observation, task, chunk, *, sequence=0, keypoints=None):

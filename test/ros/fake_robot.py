@@ -1,4 +1,5 @@
-"""The robot node as a process, with std_msgs in the place of franka_msgs, which is on no package index, and an arm that recovers when it is asked to.
+"""The robot node as a process, with std_msgs in the place of franka_msgs, which is on no package index, and an arm that
+recovers when it is asked to.
 
 It hears std_msgs/String on its topic of states: "reflex" puts the arm into one, anything else is a sign of life.
 """
@@ -28,7 +29,12 @@ def state(data: bytes, kind: type) -> SimpleNamespace:
     if deserialize_message(data, kind).data == "reflex" and not ARM.in_reflex:
         ARM.reflex()
     errors = Errors(cartesian_reflex=ARM.in_reflex)
-    return SimpleNamespace(robot_mode=4 if ARM.in_reflex else 2, control_command_success_rate=1.0, current_errors=errors, last_motion_errors=Errors())
+    return SimpleNamespace(
+        robot_mode=4 if ARM.in_reflex else 2,
+        control_command_success_rate=1.0,
+        current_errors=errors,
+        last_motion_errors=Errors(),
+    )
 
 
 class FakeRobotNode(robot.RobotNode):

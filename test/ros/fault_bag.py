@@ -16,9 +16,15 @@ from uma.types import InputError
 from uma_ros.bagfile import read_bag
 
 KINDS = {
-    TOPICS.action_chunk: ActionChunk, TOPICS.action_chunk_base: ActionChunk, TOPICS.predicted_motion: MotionPrediction, TOPICS.target_pose: PoseStamped, TOPICS.robot_pose: PoseStamped,
-    TOPICS.status: PolicyStatus, TOPICS.rgb: Image, TOPICS.depth: Image,
-}  # fmt: skip
+    TOPICS.action_chunk: ActionChunk,
+    TOPICS.action_chunk_base: ActionChunk,
+    TOPICS.predicted_motion: MotionPrediction,
+    TOPICS.target_pose: PoseStamped,
+    TOPICS.robot_pose: PoseStamped,
+    TOPICS.status: PolicyStatus,
+    TOPICS.rgb: Image,
+    TOPICS.depth: Image,
+}
 
 
 def key(topic: str, msg) -> tuple:
@@ -33,23 +39,34 @@ class Heard:
         c = self._client = graph.client
         self.keys, self.at = set(), float("nan")
         self._lists = {
-            TOPICS.action_chunk: c.chunks, TOPICS.action_chunk_base: c.base_chunks, TOPICS.predicted_motion: c.motions, TOPICS.target_pose: c.targets, TOPICS.robot_pose: c.poses,
-            TOPICS.status: c.history, TOPICS.rgb: c.chunks, TOPICS.depth: c.chunks,
-        }  # fmt: skip
+            TOPICS.action_chunk: c.chunks,
+            TOPICS.action_chunk_base: c.base_chunks,
+            TOPICS.predicted_motion: c.motions,
+            TOPICS.target_pose: c.targets,
+            TOPICS.robot_pose: c.poses,
+            TOPICS.status: c.history,
+            TOPICS.rgb: c.chunks,
+            TOPICS.depth: c.chunks,
+        }
         self._from = {topic: len(kept) for topic, kept in self._lists.items()}
 
     def end(self) -> None:
         """The fault begins."""
         self.at = self._client.ros_time()
         for topic, kept in self._lists.items():
-            self.keys |= {key(topic, entry[-1] if isinstance(entry, tuple) else entry) for entry in kept[self._from[topic] :]}
+            self.keys |= {
+                key(topic, entry[-1] if isinstance(entry, tuple) else entry) for entry in kept[self._from[topic] :]
+            }
 
     def row(self, graph: Graph) -> dict:
-        """How much was heard, what of it is not in the bag of the graph, which has ended, and how long before the fault the first of that was sent, seconds of the ROS clock."""
+        """How much was heard, what of it is not in the bag of the graph, which has ended, and how long before the fault
+        the first of that was sent, seconds of the ROS clock."""
         bag = Path(graph.options.record)
         recovered = bag.with_name("recovered")
         try:
-            missing = self.keys - {key(topic, msg) for topic, _, msg in read_bag(recovered if recovered.exists() else bag, KINDS)}
+            missing = self.keys - {
+                key(topic, msg) for topic, _, msg in read_bag(recovered if recovered.exists() else bag, KINDS)
+            }
         except InputError as error:
             print(error, file=sys.stderr)
             missing = self.keys
@@ -59,10 +76,23 @@ class Heard:
 
 def bag_table(rows: dict[str, list[dict]]) -> Table:
     """Of the runs that were recorded."""
-    table = Table("fault", "runs", "heard before the fault", "not in the bag", "sent at most so long before the fault (s)", title="what was heard before the fault and is in the bag")
+    table = Table(
+        "fault",
+        "runs",
+        "heard before the fault",
+        "not in the bag",
+        "sent at most so long before the fault (s)",
+        title="what was heard before the fault and is in the bag",
+    )
     for name, runs in rows.items():
         runs = [r["bag"] for r in runs if r.get("bag")]
         missing = sum((Counter(r["missing"]) for r in runs), Counter())
         words = ", ".join(f"{n} of {topic}" for topic, n in missing.items())
-        table.add_row(name, str(len(runs)), str(sum(r["heard"] for r in runs)), words or "0", f"{max(r['missing_s'] for r in runs):.2f}" if words else "")
+        table.add_row(
+            name,
+            str(len(runs)),
+            str(sum(r["heard"] for r in runs)),
+            words or "0",
+            f"{max(r['missing_s'] for r in runs):.2f}" if words else "",
+        )
     return table

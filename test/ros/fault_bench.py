@@ -32,11 +32,13 @@ MEASURED = 0.01
 """m/s: what a speed over 50 ms may be off, from stamps and rounding."""
 
 OVERSHOOT = 0.2
-"""m/s: what the simulated arm may go beyond its targets. It lags by 100 ms, and where the processor is wanted elsewhere several targets reach it at once."""
+"""m/s: what the simulated arm may go beyond its targets. It lags by 100 ms, and where the processor is wanted elsewhere
+several targets reach it at once."""
 
 
 class Bench:
-    """Runs one fault after the other: those that leave a whole graph behind on one and the same, the others on one of their own.
+    """Runs one fault after the other: those that leave a whole graph behind on one and the same, the others on one of
+    their own.
 
     Args:
         folder: for logs and bags.
@@ -61,7 +63,17 @@ class Bench:
             except ExternalShutdownException:  # a signal to the tester
                 raise
             except Exception as error:  # something that has to come before or after the fault did not, or the test is wrong: the other runs go on
-                row = {"rest_s": float("nan"), "peak": float("nan"), "commanded": float("nan"), "must_rest": fault.must_rest, "was_told": False, "said": f"the run failed: {type(error).__name__}: {error}", "told": "", "refused": "", "alive": sorted(graph.alive())}
+                row = {
+                    "rest_s": float("nan"),
+                    "peak": float("nan"),
+                    "commanded": float("nan"),
+                    "must_rest": fault.must_rest,
+                    "was_told": False,
+                    "said": f"the run failed: {type(error).__name__}: {error}",
+                    "told": "",
+                    "refused": "",
+                    "alive": sorted(graph.alive()),
+                }
                 row |= {"is_absent": bool(fault.absent), "recovered": False}
             if shared and is_safe(row) and row["recovered"]:
                 self.graph, graph = graph, None
@@ -79,9 +91,12 @@ class Bench:
 
 
 def started(fault: Fault, folder: Path, record: bool) -> Graph:
-    """A graph on which the fault can happen, its arm at work; with ``record`` or where the fault is the recorder's, what is said goes into a bag."""
+    """A graph on which the fault can happen, its arm at work; with ``record`` or where the fault is the recorder's,
+    what is said goes into a bag."""
     without = (*fault.absent, *fault.late, *(("camera",) if fault.relayed else ()))
-    graph = Graph(folder, without=without, changes=fault.changes, record=str(folder / "bag") if record or fault.record else "")
+    graph = Graph(
+        folder, without=without, changes=fault.changes, record=str(folder / "bag") if record or fault.record else ""
+    )
     c, graph.before = graph.client, None
     try:
         if fault.relayed:
@@ -93,7 +108,11 @@ def started(fault: Fault, folder: Path, record: bool) -> Graph:
             graph.begin()
             c.wait(lambda: fault.is_ready(graph), 60.0, "what the fault is to happen to")
         if record:
-            c.wait(lambda: c.state("recorder") == PolicyStatus.RUNNING or fault.absent and "recorder" in c.status, 60.0, "the recorder")
+            c.wait(
+                lambda: c.state("recorder") == PolicyStatus.RUNNING or fault.absent and "recorder" in c.status,
+                60.0,
+                "the recorder",
+            )
             c.spin(1.0)
             graph.before = Heard(graph)
     except BaseException:
@@ -123,7 +142,11 @@ def watched(fault: Fault, graph: Graph) -> dict:
         end = time.monotonic() + WATCH
         while time.monotonic() < end:
             c.spin(0.05)
-        said = [m.reason for m in c.history[seen:] if m.node == "controller" and m.state in (PolicyStatus.HOLD, PolicyStatus.IDLE, PolicyStatus.FAULT)]
+        said = [
+            m.reason
+            for m in c.history[seen:]
+            if m.node == "controller" and m.state in (PolicyStatus.HOLD, PolicyStatus.IDLE, PolicyStatus.FAULT)
+        ]
         refused = [m.refused for m in c.history[seen:] if m.refused]
         told, was_told = "", True
         try:
@@ -134,9 +157,17 @@ def watched(fault: Fault, graph: Graph) -> dict:
         commanded = _speeds([(stamp, msg) for _, stamp, msg in c.targets[asked:]])[1]
     moving = times[speed > 0.005]
     row = {
-        "rest_s": float(moving[-1] - began) if len(moving) else 0.0, "peak": float(speed.max(initial=0.0)), "commanded": float(commanded.max(initial=0.0)), "must_rest": fault.must_rest,
-        "is_absent": bool(fault.absent), "was_told": was_told, "said": said[-1] if said else "", "told": told, "refused": refused[-1] if refused else "", "alive": sorted(graph.alive()),
-    }  # fmt: skip
+        "rest_s": float(moving[-1] - began) if len(moving) else 0.0,
+        "peak": float(speed.max(initial=0.0)),
+        "commanded": float(commanded.max(initial=0.0)),
+        "must_rest": fault.must_rest,
+        "is_absent": bool(fault.absent),
+        "was_told": was_told,
+        "said": said[-1] if said else "",
+        "told": told,
+        "refused": refused[-1] if refused else "",
+        "alive": sorted(graph.alive()),
+    }
     row["recovered"] = _recovers(graph, go)
     if not row["recovered"]:
         row["then"] = {name: f"{msg.state} {msg.reason}" for name, msg in c.status.items()}
@@ -145,13 +176,20 @@ def watched(fault: Fault, graph: Graph) -> dict:
 
 
 def is_safe(row: dict) -> bool:
-    """Of what a run left: nothing faster than it may be, at rest where it has to be, and said what has to be said. False for a run that failed before."""
+    """Of what a run left: nothing faster than it may be, at rest where it has to be, and said what has to be said.
+    False for a run that failed before."""
     fastest, arm = (0.0, 0.02) if row["is_absent"] else (FASTEST + MEASURED, FASTEST + OVERSHOOT)
-    return bool(row["was_told"] and row["commanded"] <= fastest and row["peak"] <= arm and (not row["must_rest"] or row["rest_s"] < WATCH - 0.3))
+    return bool(
+        row["was_told"]
+        and row["commanded"] <= fastest
+        and row["peak"] <= arm
+        and (not row["must_rest"] or row["rest_s"] < WATCH - 0.3)
+    )
 
 
 def _speeds(poses: list) -> tuple[np.ndarray, np.ndarray]:
-    """Times and speeds in m/s of (stamp, pose) by their stamps, each over the 50 ms before or a little more. What is stamped before one before it is left out."""
+    """Times and speeds in m/s of (stamp, pose) by their stamps, each over the 50 ms before or a little more. What is
+    stamped before one before it is left out."""
     if len(poses) < 2:
         return np.zeros(0), np.zeros(0)
     t = np.array([p[0] for p in poses])
@@ -167,13 +205,21 @@ def _recovers(graph: Graph, go: Callable[..., None]) -> bool:
     c = graph.client
     try:
         heard = len(c.poses)
-        c.wait(lambda: len(c.poses) > heard + 50, 60.0, "the robot's state")  # a station that was started again has put the arm elsewhere
-        c.wait(lambda: c.state("policy") in (PolicyStatus.READY, PolicyStatus.RUNNING, PolicyStatus.HOLD), 60.0, "the policy")
+        c.wait(
+            lambda: len(c.poses) > heard + 50, 60.0, "the robot's state"
+        )  # a station that was started again has put the arm elsewhere
+        c.wait(
+            lambda: c.state("policy") in (PolicyStatus.READY, PolicyStatus.RUNNING, PolicyStatus.HOLD),
+            60.0,
+            "the policy",
+        )
         c.spin(1.0)
         if c.state("controller") == PolicyStatus.FAULT:
             c.call("/uma/recover")
         start = c.ee()[:3, 3]
-        way = np.array([0.0, -np.copysign(0.12, start[1]), 0.0])  # towards the middle: there is room, wherever the fault has left the arm
+        way = np.array(
+            [0.0, -np.copysign(0.12, start[1]), 0.0]
+        )  # towards the middle: there is room, wherever the fault has left the arm
         for _ in range(7):
             c.call("/uma/start")
             go(*way)

@@ -19,13 +19,15 @@ class Fault:
         make: the fault, as a context.
         must_rest: the arm has to come to rest.
         relayed: the tester stands where the camera node stood.
-        absent: nodes that are not there from the start; then nothing is under way either, and the arm must not move at all.
+        absent: nodes that are not there from the start; then nothing is under way either, and the arm must not move at
+            all.
         late: nodes that ``prepare`` starts.
         changes: parameters over those of the graph, by node.
         record: a bag is recorded.
         prepare: called before anything begins.
         is_ready: what has to be so, with the arm at work, before the fault may begin.
-        told: what somebody else than the controller had to say; waits for it, and raises `AssertionError` if it does not come.
+        told: what somebody else than the controller had to say; waits for it, and raises `AssertionError` if it does
+            not come.
         forgets: it is over when it is over. A killed controller's publisher of targets is counted for another 20 s.
     """
 
@@ -44,13 +46,18 @@ class Fault:
     @property
     def is_plain(self) -> bool:
         """Whether it happens on the graph as it is, and leaves one on which the next fault may happen."""
-        return self.forgets and not (self.relayed or self.absent or self.late or self.changes or self.record or self.prepare is not Fault.prepare)
+        return self.forgets and not (
+            self.relayed or self.absent or self.late or self.changes or self.record or self.prepare is not Fault.prepare
+        )
 
 
 NODES = ("policy", "camera", "extrinsics", "controller", "station")
 FAULTS: dict[str, Fault] = {
     "nothing (to compare with)": Fault(must_rest=False),
-    **{f"SIGKILL {name}": Fault(lambda g, name=name: nodes.killed(g, name), forgets=name != "controller") for name in NODES},
+    **{
+        f"SIGKILL {name}": Fault(lambda g, name=name: nodes.killed(g, name), forgets=name != "controller")
+        for name in NODES
+    },
     **{f"SIGSTOP {name}": Fault(lambda g, name=name: nodes.stopped(g, name)) for name in NODES},
     "camera stalls": Fault(lambda g: nodes.lying(g, lambda kind, image: None), relayed=True),
     "camera frozen, new stamps": Fault(nodes.frozen, relayed=True),
@@ -60,14 +67,34 @@ FAULTS: dict[str, Fault] = {
     "chunk from the past": Fault(lambda g: nodes.bad_chunk(g, nodes.from_the_past), must_rest=False),
     "clock jumps back": Fault(nodes.time_turned_back, must_rest=False),
     "two publishers of targets": Fault(nodes.two_publishers),
-    "link loses 30 %": Fault(more.bad_link, must_rest=False, relayed=True, changes={"policy": {"topics.action_chunk": more.FAR_CHUNKS}}, prepare=more.far_policy, told=more.something_was_lost),
-    "recorder's disk full": Fault(more.disk_full, must_rest=False, record=True, is_ready=more.bag_has_grown, told=more.bag_stays_whole),
-    "SIGKILL recorder": Fault(more.recorder_killed, must_rest=False, record=True, is_ready=more.bag_has_grown, told=more.bag_is_recovered),
+    "link loses 30 %": Fault(
+        more.bad_link,
+        must_rest=False,
+        relayed=True,
+        changes={"policy": {"topics.action_chunk": more.FAR_CHUNKS}},
+        prepare=more.far_policy,
+        told=more.something_was_lost,
+    ),
+    "recorder's disk full": Fault(
+        more.disk_full, must_rest=False, record=True, is_ready=more.bag_has_grown, told=more.bag_stays_whole
+    ),
+    "SIGKILL recorder": Fault(
+        more.recorder_killed, must_rest=False, record=True, is_ready=more.bag_has_grown, told=more.bag_is_recovered
+    ),
     "SIGSTOP recorder": Fault(more.recorder_stopped, must_rest=False, record=True, is_ready=more.bag_has_grown),
     "checkpoint damaged": Fault(lambda g: more.checkpoint_swapped(g, True), told=more.damage_is_said),
     "checkpoint is another": Fault(lambda g: more.checkpoint_swapped(g, False), told=more.other_checkpoint_is_said),
-    "extrinsics never there": Fault(lambda g: more.started_late(g, "extrinsics"), absent=("extrinsics",), told=more.missing_calibration_is_said),
-    "calibration 60 days old": Fault(must_rest=False, late=("extrinsics",), prepare=more.calibration_ages, told=more.age_is_said),
-    "gripper never answers": Fault(more.gripper_mute, changes={"controller": {"topics.gripper": more.MUTE_GRIPPER}}, prepare=more.test_gripper, told=more.mute_gripper_is_said),
+    "extrinsics never there": Fault(
+        lambda g: more.started_late(g, "extrinsics"), absent=("extrinsics",), told=more.missing_calibration_is_said
+    ),
+    "calibration 60 days old": Fault(
+        must_rest=False, late=("extrinsics",), prepare=more.calibration_ages, told=more.age_is_said
+    ),
+    "gripper never answers": Fault(
+        more.gripper_mute,
+        changes={"controller": {"topics.gripper": more.MUTE_GRIPPER}},
+        prepare=more.test_gripper,
+        told=more.mute_gripper_is_said,
+    ),
     "robot in reflex": Fault(more.reflex, prepare=more.watched_arm, told=more.reflex_is_said),
 }

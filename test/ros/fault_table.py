@@ -6,18 +6,39 @@ import numpy as np
 from fault_bench import is_safe
 from rich.table import Table
 
-HEADINGS = ("fault", "runs", "at rest (s): median", "worst", "peak (m/s): arm", "target", "safe", "recovered", "what the controller said; and somebody else")
+HEADINGS = (
+    "fault",
+    "runs",
+    "at rest (s): median",
+    "worst",
+    "peak (m/s): arm",
+    "target",
+    "safe",
+    "recovered",
+    "what the controller said; and somebody else",
+)
 
 
 def lines(rows: dict[str, list[dict]]) -> list[tuple[str, ...]]:
     """Under `HEADINGS`. A run that failed before there was anything to measure counts as neither safe nor recovered."""
     out = []
     for name, runs in rows.items():
-        rest, *peaks = (np.array([r[key] for r in runs if np.isfinite(r.get(key, np.nan))]) for key in ("rest_s", "peak", "commanded"))
-        when = ("goes on", "") if not runs[-1]["must_rest"] else (f"{np.median(rest):.2f}", f"{rest.max():.2f}") if len(rest) else ("", "")
+        rest, *peaks = (
+            np.array([r[key] for r in runs if np.isfinite(r.get(key, np.nan))])
+            for key in ("rest_s", "peak", "commanded")
+        )
+        when = (
+            ("goes on", "")
+            if not runs[-1]["must_rest"]
+            else (f"{np.median(rest):.2f}", f"{rest.max():.2f}")
+            if len(rest)
+            else ("", "")
+        )
         words = "; ".join(w for w in (runs[-1]["said"] or runs[-1]["refused"], runs[-1]["told"]) if w)
         counts = (str(sum(map(is_safe, runs))), str(sum(r["recovered"] for r in runs)))
-        out.append((name, str(len(runs)), *when, *(f"{peak.max():.2f}" if len(peak) else "" for peak in peaks), *counts, words))
+        out.append(
+            (name, str(len(runs)), *when, *(f"{peak.max():.2f}" if len(peak) else "" for peak in peaks), *counts, words)
+        )
     return out
 
 
@@ -30,4 +51,7 @@ def for_people(rows: dict[str, list[dict]], title: str) -> Table:
 
 def markdown(rows: dict[str, list[dict]]) -> str:
     """The same for the documentation."""
-    return "\n".join(f"| {' | '.join(text.replace('|', '/') for text in line)} |" for line in (HEADINGS, ("---",) * len(HEADINGS), *lines(rows)))
+    return "\n".join(
+        f"| {' | '.join(text.replace('|', '/') for text in line)} |"
+        for line in (HEADINGS, ("---",) * len(HEADINGS), *lines(rows))
+    )

@@ -2,10 +2,14 @@
 
     python test/ros/faults.py [--repeats 20] [--only NAME ...] [--json FILE] [--markdown] [--record]
 
-Each time the arm is under way to a point 35 cm off when the fault begins. "at rest" is how long after that the arm moved for the last time (faster than 5 mm/s, by
-the robot's own clock, looked at for four seconds); "peak" is its fastest in that time. Safe is a run in which no target is faster than the plan with what
-the filter may add, nor the arm by more than its own overshoot, and which comes to rest where it has to. "said" is what the controller gave as its reason.
-After the fault is over a new task is given, with /uma/start if it is asked for, and the arm has to move. With --record every run has a graph and a bag of its own, and
+Each time the arm is under way to a point 35 cm off when the fault begins. "at rest" is how long after that the arm
+moved for the last time (faster than 5 mm/s, by
+the robot's own clock, looked at for four seconds); "peak" is its fastest in that time. Safe is a run in which no target
+is faster than the plan with what
+the filter may add, nor the arm by more than its own overshoot, and which comes to rest where it has to. "said" is what
+the controller gave as its reason.
+After the fault is over a new task is given, with /uma/start if it is asked for, and the arm has to move. With --record
+every run has a graph and a bag of its own, and
 a second table says what was heard before the fault and is not in the bag.
 """
 
@@ -33,8 +37,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=20)
     parser.add_argument("--only", nargs="*", default=list(FAULTS), choices=list(FAULTS), metavar="NAME")
-    parser.add_argument("--json", default="", help="what came of every run; the same command goes on where it was cut off")
-    parser.add_argument("--record", action="store_true", help="a bag of every run, and whether it has what was heard before the fault")
+    parser.add_argument(
+        "--json", default="", help="what came of every run; the same command goes on where it was cut off"
+    )
+    parser.add_argument(
+        "--record", action="store_true", help="a bag of every run, and whether it has what was heard before the fault"
+    )
     parser.add_argument("--markdown", action="store_true", help="the table as in doc/results/faults.md")
     args = parser.parse_args()
     console, rows = Console(width=200), {}
@@ -59,7 +67,12 @@ def main() -> int:
     if args.markdown:
         print(markdown(rows))
     else:
-        console.print(for_people(rows, f"seed 3, a scripted policy; no target may be faster than {FASTEST:.2f} m/s, nor the arm than {FASTEST + OVERSHOOT:.2f}"))
+        console.print(
+            for_people(
+                rows,
+                f"seed 3, a scripted policy; no target may be faster than {FASTEST:.2f} m/s, nor the arm than {FASTEST + OVERSHOOT:.2f}",
+            )
+        )
     if args.record:
         console.print(bag_table(rows))
     return int(any(not is_safe(r) for runs in rows.values() for r in runs))

@@ -32,9 +32,16 @@ class Bench:
         self.host, self.arm = host, None
         if not late:
             self.switch_on()
-        values = {"fci.host": host, "fci.hold_after": 1.0, "max_target_age": 2.0, **parameters}  # the machine may be busy
+        values = {
+            "fci.host": host,
+            "fci.hold_after": 1.0,
+            "max_target_age": 2.0,
+            **parameters,
+        }  # the machine may be busy
         self.supervisor = Supervisor(folder / "log")
-        self.supervisor.start(NodeSpec("franka", values, module="uma_ros.nodes.franka"), str(ROOT / "config/insertion.yaml"))
+        self.supervisor.start(
+            NodeSpec("franka", values, module="uma_ros.nodes.franka"), str(ROOT / "config/insertion.yaml")
+        )
         self.log = folder / "log/franka.log"
         rclpy.init()
         self.node = Node("tester")
@@ -52,7 +59,9 @@ class Bench:
         self.recovery = self.node.create_client(Trigger, "/uma/recover_robot")
 
     def switch_on(self) -> None:
-        self.arm = subprocess.Popen([sys.executable, str(SERVER), self.host], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.arm = subprocess.Popen(
+            [sys.executable, str(SERVER), self.host], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
         while self.arm.stdout.readline().strip() != "ready":
             assert self.arm.poll() is None
 
@@ -76,13 +85,18 @@ class Bench:
         end = time.monotonic() + timeout
         while not condition():
             rclpy.spin_once(self.node, timeout_sec=0.01)
-            assert time.monotonic() < end, f"{what} did not come: {self.diagnostics}\n{self.refused[-1:]}\n{self.log.read_text()[-3000:]}"
+            assert time.monotonic() < end, (
+                f"{what} did not come: {self.diagnostics}\n{self.refused[-1:]}\n{self.log.read_text()[-3000:]}"
+            )
 
     def flange(self) -> np.ndarray:
         return pose_from(self.poses[-1].pose, "pose")
 
     def reached(self) -> None:
-        self.wait(lambda: self.poses and self.out.get_subscription_count() and self.recovery.service_is_ready(), "the arm's pose")
+        self.wait(
+            lambda: self.poses and self.out.get_subscription_count() and self.recovery.service_is_ready(),
+            "the arm's pose",
+        )
 
     def target(self, T: np.ndarray, frame: str = "fr3_link0") -> None:
         msg = PoseStamped(pose=pose_to(T))

@@ -43,11 +43,23 @@ class Graph:
     """
 
     def __init__(
-        self, folder: Path, without: tuple[str, ...] = (), changes: dict[str, dict] | None = None, graph=insertion, topics: Topics = TOPICS, record: str = "", managed: bool = False, scripted: bool = True
+        self,
+        folder: Path,
+        without: tuple[str, ...] = (),
+        changes: dict[str, dict] | None = None,
+        graph=insertion,
+        topics: Topics = TOPICS,
+        record: str = "",
+        managed: bool = False,
+        scripted: bool = True,
     ) -> None:
-        self.options = Options(seed=3, config=str(ROOT / "config/insertion.yaml"), run_dir=str(folder), record=record, managed=managed)
+        self.options = Options(
+            seed=3, config=str(ROOT / "config/insertion.yaml"), run_dir=str(folder), record=record, managed=managed
+        )
         self.specs = {spec.name: spec for spec in graph(self.options)}
-        if scripted and "controller" in self.specs:  # the script does not look where the joints are; test_joint_limits does
+        if (
+            scripted and "controller" in self.specs
+        ):  # the script does not look where the joints are; test_joint_limits does
             self.specs["controller"].parameters["safety.joint_margin"] = 0.0
         for name, parameters in (changes or {}).items():
             self.specs[name].parameters.update(parameters)
@@ -62,13 +74,18 @@ class Graph:
 
     def start(self, name: str) -> None:
         words = self.specs[name].command(self.options.config)
-        self.supervisor.start(self.specs[name], self.options.config, [words[0], FAKE, *words[3:]] if name == "policy" and self.scripted else words)
+        self.supervisor.start(
+            self.specs[name],
+            self.options.config,
+            [words[0], FAKE, *words[3:]] if name == "policy" and self.scripted else words,
+        )
 
     def kill(self, name: str) -> None:
         self.supervisor.kill(name)
 
     def start_again(self, name: str, condition: Callable[[], object], what: str, patience: float = 40.0) -> None:
-        """Start a killed node and wait for what it should bring about. The middleware leaves one in some hundreds without messages (doc/results/soak.md); such a node is started once more."""
+        """Start a killed node and wait for what it should bring about. The middleware leaves one in some hundreds
+        without messages (doc/results/soak.md); such a node is started once more."""
         self.start(name)
         try:
             self.client.wait(condition, patience, what)
@@ -79,10 +96,15 @@ class Graph:
             self.client.wait(condition, 60.0, what)
 
     def run_on(self, timeout: float = 30.0) -> None:
-        """Wait until policy and controller are RUNNING. A machine that was so busy that the robot was not heard for a second has made the controller ask for a new start: give it, as a person would."""
+        """Wait until policy and controller are RUNNING. A machine that was so busy that the robot was not heard for a
+        second has made the controller ask for a new start: give it, as a person would."""
         c, begin = self.client, time.monotonic()
         is_running = lambda: c.state("policy") == c.state("controller") == PolicyStatus.RUNNING  # noqa: E731
-        asks = lambda: c.state("controller") == PolicyStatus.IDLE and "the robot was silent" in c.status["controller"].reason  # noqa: E731
+
+        def asks() -> bool:
+            status = c.status["controller"]
+            return c.state("controller") == PolicyStatus.IDLE and "the robot was silent" in status.reason
+
         while not is_running():
             c.wait(lambda: is_running() or asks(), max(timeout - (time.monotonic() - begin), 1.0), "RUNNING")
             if not is_running():
@@ -132,7 +154,9 @@ class Client:
         self.ages: list[float] = []  # of base_chunks when they were heard
         self.motions: list[MotionPrediction] = []
         self.targets: list[tuple[float, float, PoseStamped]] = []
-        self.own_targets: set[tuple[float, float, float]] = set()  # places that a rival of the test's own sends; they are not among the targets
+        self.own_targets: set[tuple[float, float, float]] = (
+            set()
+        )  # places that a rival of the test's own sends; they are not among the targets
         self.behind: list[tuple[float, float]] = []
         self.poses: list[tuple[float, PoseStamped]] = []
         listen = self.node.create_subscription
@@ -143,7 +167,12 @@ class Client:
         listen(ActionChunk, TOPICS.action_chunk_base, self._on_base_chunk, COMMAND)
         listen(MotionPrediction, topics.predicted_motion, self.motions.append, COMMAND)
         listen(PoseStamped, TOPICS.target_pose, self._on_target, _profile(200, True))
-        listen(PoseStamped, TOPICS.robot_pose, lambda m: self.poses.append((seconds(m.header.stamp), m)), _profile(200, False))
+        listen(
+            PoseStamped,
+            TOPICS.robot_pose,
+            lambda m: self.poses.append((seconds(m.header.stamp), m)),
+            _profile(200, False),
+        )
         speak = self.node.create_publisher
         self.out = {
             "reference": speak(ReferenceMotion, TOPICS.reference_motion, TASK_IN),
@@ -193,7 +222,11 @@ class Client:
         return self.status[node].state if node in self.status else None
 
     def send(self, reference: ReferenceMotion, listeners: int = 1) -> None:
-        self.wait(lambda: self.out["reference"].get_subscription_count() >= listeners, 30.0, f"subscriptions of {listeners} who take a task")
+        self.wait(
+            lambda: self.out["reference"].get_subscription_count() >= listeners,
+            30.0,
+            f"subscriptions of {listeners} who take a task",
+        )
         self.out["reference"].publish(reference)
 
     def spin(self, duration: float) -> None:
@@ -217,15 +250,20 @@ class Client:
         return sum(t > now - 1.0 for t, _, _ in self.targets[-400:])
 
     def lateness(self, begin: float, end: float) -> float:
-        """How late targets were from ``begin`` to ``end`` on the simulation's clock, in seconds: on a busy machine the controller is not let run.
+        """How late targets were from ``begin`` to ``end`` on the simulation's clock, in seconds: on a busy machine the
+        controller is not let run.
 
-        The longest time between two targets, and the furthest that a target's stamp was behind the robot state of the same moment.
+        The longest time between two targets, and the furthest that a target's stamp was behind the robot state of the
+        same moment.
         """
         stamps = [t for _, t, _ in self.targets if begin <= t <= end]
-        return float(np.diff([begin, *stamps, end]).max()) + max((behind for t, behind in self.behind if begin <= t <= end), default=0.0)
+        return float(np.diff([begin, *stamps, end]).max()) + max(
+            (behind for t, behind in self.behind if begin <= t <= end), default=0.0
+        )
 
     def call(self, name: str, kind=Trigger, request=None, timeout: float = 30.0):
-        """The answer of a service. What is not answered in five seconds is asked again: a server that has just been started may not have found its caller yet
+        """The answer of a service. What is not answered in five seconds is asked again: a server that has just been
+        started may not have found its caller yet
         when it answers, and the answer is lost."""
         client = self._services.setdefault(name, self.node.create_client(kind, name))
         assert client.wait_for_service(timeout), f"no service {name}"
@@ -255,7 +293,11 @@ def place_of(msg: PoseStamped) -> tuple[float, float, float]:
 
 def point_task(flange: np.ndarray) -> ReferenceMotion:
     """A reference of one point in the base: the tip below a flange that points down at ``(3,)``."""
-    task = ReferenceMotion(keypoints=[KeypointTrajectory(waypoints=[Point(x=float(flange[0]), y=float(flange[1]), z=float(flange[2] - TOOL))])])
+    task = ReferenceMotion(
+        keypoints=[
+            KeypointTrajectory(waypoints=[Point(x=float(flange[0]), y=float(flange[1]), z=float(flange[2] - TOOL))])
+        ]
+    )
     task.header.frame_id = "fr3_link0"
     return task
 
@@ -267,7 +309,8 @@ def far_task(graph, way=(0.0, 0.38, 0.0)) -> ReferenceMotion:
 
 
 def still(graph, seconds_=1.0) -> float:
-    """Largest movement in metres over a while on the robot's own clock, from 0.3 s after what the nodes have said last."""
+    """Largest movement in metres over a while on the robot's own clock, from 0.3 s after what the nodes have said
+    last."""
     c = graph.client
     begin = max(seconds(m.header.stamp) for m in c.status.values()) + 0.3
     c.wait(lambda: c.poses and c.poses[-1][0] > begin + seconds_, 60.0, "states of the robot")

@@ -1,4 +1,5 @@
-"""Faults in which something other than a node's life breaks: the disk, the link, the checkpoint, the calibration, the gripper, the arm. Contexts over a live graph."""
+"""Faults in which something other than a node's life breaks: the disk, the link, the checkpoint, the calibration, the
+gripper, the arm. Contexts over a live graph."""
 
 from __future__ import annotations
 
@@ -45,7 +46,8 @@ def _recording(graph: Graph) -> Path:
 
 
 def bag_has_grown(graph: Graph) -> bool:
-    """The file holds more than its own index will take: a limit on its length, unlike a full disk, leaves the recorder's reserve out of reach."""
+    """The file holds more than its own index will take: a limit on its length, unlike a full disk, leaves the
+    recorder's reserve out of reach."""
     return any(path.stat().st_size > 2**21 for path in Path(graph.options.record).glob("*.mcap"))
 
 
@@ -66,7 +68,10 @@ def bag_stays_whole(graph: Graph) -> str:
         count = sum(n for _, n in bag_topics(graph.options.record).values())
     except InputError as error:
         raise AssertionError(f"{c.status['recorder'].reason}; {error}") from None
-    assert "the disk takes no more" in c.status["recorder"].reason and count > 100 and "recorder" in graph.alive(), (c.status["recorder"].reason, count)
+    assert "the disk takes no more" in c.status["recorder"].reason and count > 100 and "recorder" in graph.alive(), (
+        c.status["recorder"].reason,
+        count,
+    )
     return f"recorder: {c.status['recorder'].reason}; read again: {count}"
 
 
@@ -97,12 +102,15 @@ def recorder_stopped(graph: Graph) -> Iterator[None]:
 
 
 class FarPolicy:
-    """Carries the policy's chunks to where the others hear them; `is_bad`: and loses some, as the link of a policy on another machine."""
+    """Carries the policy's chunks to where the others hear them; `is_bad`: and loses some, as the link of a policy on
+    another machine."""
 
     def __init__(self, graph: Graph) -> None:
         self.is_bad, self.rng, self.lost = False, np.random.default_rng(0), 0
         out = graph.client.node.create_publisher(ActionChunk, TOPICS.action_chunk, COMMAND)
-        graph.client.node.create_subscription(ActionChunk, FAR_CHUNKS, lambda m: None if self.loses() else out.publish(m), COMMAND)
+        graph.client.node.create_subscription(
+            ActionChunk, FAR_CHUNKS, lambda m: None if self.loses() else out.publish(m), COMMAND
+        )
 
     def loses(self) -> bool:
         lost = self.is_bad and self.rng.random() < LOST
@@ -185,7 +193,9 @@ def calibration_ages(graph: Graph) -> None:
     c.wait(path.exists, 60.0, "the station's calibration")
     found = load_calibration(path)
     save_calibration(replace(found, date=found.date - timedelta(days=60)), path)
-    c.node.create_subscription(DiagnosticArray, "/diagnostics", lambda m: heard.update({s.name: s for s in m.status}), 10)
+    c.node.create_subscription(
+        DiagnosticArray, "/diagnostics", lambda m: heard.update({s.name: s for s in m.status}), 10
+    )
     graph.heard = heard
     graph.start("extrinsics")
 
@@ -194,7 +204,9 @@ def age_is_said(graph: Graph) -> str:
     def status():
         return graph.heard.get("uma: extrinsics")
 
-    graph.client.wait(lambda: status() is not None and "days old" in status().message, 20.0, "a warning of the calibration's age")
+    graph.client.wait(
+        lambda: status() is not None and "days old" in status().message, 20.0, "a warning of the calibration's age"
+    )
     assert status().level == b"\x01", "WARN"
     return f"extrinsics: {status().message}"
 
@@ -252,7 +264,9 @@ def gripper_mute(graph: Graph) -> Iterator[None]:
 
 
 def mute_gripper_is_said(graph: Graph) -> str:
-    said = [m.reason for m in graph.client.history if m.node == "controller" and "the gripper has not answered" in m.reason]
+    said = [
+        m.reason for m in graph.client.history if m.node == "controller" and "the gripper has not answered" in m.reason
+    ]
     assert said, "nothing of the gripper"
     return ""
 
@@ -263,7 +277,17 @@ def mute_gripper_is_said(graph: Graph) -> str:
 def watched_arm(graph: Graph) -> None:
     """The robot node beside the simulated arm, with states of an arm that is well."""
     spec = NodeSpec("robot")
-    words = [sys.executable, str(Path(__file__).with_name("fake_robot.py")), "--ros-args", "-r", "__node:=robot", "-p", f"state:={ARM_STATES}", "-p", "use_sim_time:=true"]
+    words = [
+        sys.executable,
+        str(Path(__file__).with_name("fake_robot.py")),
+        "--ros-args",
+        "-r",
+        "__node:=robot",
+        "-p",
+        f"state:={ARM_STATES}",
+        "-p",
+        "use_sim_time:=true",
+    ]
     graph.specs["robot"] = spec
     graph.supervisor.start(spec, graph.options.config, words)
     node = graph.client.node

@@ -1,4 +1,5 @@
-"""Faults of the nodes themselves and of what they say to each other: killed, stopped, lying, slow. Contexts over a live graph."""
+"""Faults of the nodes themselves and of what they say to each other: killed, stopped, lying, slow. Contexts over a live
+graph."""
 
 from __future__ import annotations
 
@@ -19,12 +20,18 @@ from uma_ros.names import CAMERA_OUT, SENSOR_IN
 
 
 class Relay:
-    """Stands where the camera node stood, and can lie: `alter` maps (kind, image) to what is passed on, None = nothing."""
+    """Stands where the camera node stood, and can lie: `alter` maps (kind, image) to what is passed on, None =
+    nothing."""
 
     def __init__(self, graph: Graph) -> None:
         node = graph.client.node
         self.alter: Callable[[str, Image], Image | None] = lambda kind, image: image
-        pairs = ((Image, "rgb", TOPICS.rgb), (Image, "depth", TOPICS.depth), (CameraInfo, "camera_info", TOPICS.camera_info), (CameraInfo, "depth_info", TOPICS.depth_info))
+        pairs = (
+            (Image, "rgb", TOPICS.rgb),
+            (Image, "depth", TOPICS.depth),
+            (CameraInfo, "camera_info", TOPICS.camera_info),
+            (CameraInfo, "depth_info", TOPICS.depth_info),
+        )
         for kind, name, topic in pairs:
             out = node.create_publisher(kind, topic, CAMERA_OUT)
 
@@ -67,7 +74,15 @@ def frozen(graph: Graph) -> Iterator[None]:
 
     def again(kind: str, image: Image) -> Image:
         kept = first.setdefault(kind, image)
-        return Image(header=image.header, height=kept.height, width=kept.width, encoding=kept.encoding, is_bigendian=kept.is_bigendian, step=kept.step, data=kept.data)
+        return Image(
+            header=image.header,
+            height=kept.height,
+            width=kept.width,
+            encoding=kept.encoding,
+            is_bigendian=kept.is_bigendian,
+            step=kept.step,
+            data=kept.data,
+        )
 
     with lying(graph, again):
         yield

@@ -1,13 +1,19 @@
-"""Hours of closed loop on the simulated graph, with the shipped checkpoint: what grows, what leaks, what becomes slower.
+"""Hours of closed loop on the simulated graph, with the shipped checkpoint: what grows, what leaks, what becomes
+slower.
 
-    python test/ros/soak.py [--minutes 120] [--every 20] [--scripted] [--policy NAME=VALUE ...] [--station NAME=VALUE ...] [--json FILE]
+    python test/ros/soak.py [--minutes 120] [--every 20] [--scripted] [--policy NAME=VALUE ...] [--station NAME=VALUE
+    ...] [--json FILE]
 
-The station slows simulated time while chunks come late. Two cores are too few for the policy as it is configured beside a station in real time;
+The station slows simulated time while chunks come late. Two cores are too few for the policy as it is configured beside
+a station in real time;
 `--policy num_samples=1 num_steps=4 replan_steps=8 --station max_latency=0.4` is what they can do.
 
-Every `--every` seconds a new task is given: by turns the scene's own and points in the workspace. Every ten seconds memory, handles and threads of each node
-are read from /proc. Drift is the slope of a straight line through the readings after the first fifth of the time, with its 95 % interval (readings in blocks of
-ten, so that neighbours are not counted as independent). The exit code is 1 if a node died, if a task was not heard, or if the arm was not RUNNING for more than
+Every `--every` seconds a new task is given: by turns the scene's own and points in the workspace. Every ten seconds
+memory, handles and threads of each node
+are read from /proc. Drift is the slope of a straight line through the readings after the first fifth of the time, with
+its 95 % interval (readings in blocks of
+ten, so that neighbours are not counted as independent). The exit code is 1 if a node died, if a task was not heard, or
+if the arm was not RUNNING for more than
 a tenth of the time.
 """
 
@@ -46,7 +52,11 @@ BLOCK = 10
 def reading(pid: int) -> tuple[float, int, int]:
     """Resident megabytes, open handles and threads of a process."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20, len(os.listdir(f"/proc/{pid}/fd")), len(os.listdir(f"/proc/{pid}/task"))
+    return (
+        pages * os.sysconf("SC_PAGE_SIZE") / 2**20,
+        len(os.listdir(f"/proc/{pid}/fd")),
+        len(os.listdir(f"/proc/{pid}/task")),
+    )
 
 
 def slope(hours: np.ndarray, values: np.ndarray) -> tuple[float, float]:
@@ -62,7 +72,9 @@ def slope(hours: np.ndarray, values: np.ndarray) -> tuple[float, float]:
 def points(rng: np.random.Generator) -> ReferenceMotion:
     """Bring whatever is under the arm to a point in the middle of the workspace."""
     p = rng.uniform([0.35, -0.25, 0.15], [0.65, 0.25, 0.4])
-    msg = ReferenceMotion(keypoints=[KeypointTrajectory(waypoints=[Point(x=float(p[0]), y=float(p[1]), z=float(p[2]))])])
+    msg = ReferenceMotion(
+        keypoints=[KeypointTrajectory(waypoints=[Point(x=float(p[0]), y=float(p[1]), z=float(p[2]))])]
+    )
     msg.header.frame_id = "fr3_link0"
     return msg
 
@@ -70,11 +82,19 @@ def points(rng: np.random.Generator) -> ReferenceMotion:
 def leave_alone(client: Client) -> None:
     """Hear no more of what comes a hundred times a second: to listen to it costs as much as to make it."""
     for subscription in list(client.node.subscriptions):
-        if subscription.topic_name in (TOPICS.target_pose, TOPICS.robot_pose, TOPICS.action_chunk, TOPICS.action_chunk_base, TOPICS.predicted_motion):
+        if subscription.topic_name in (
+            TOPICS.target_pose,
+            TOPICS.robot_pose,
+            TOPICS.action_chunk,
+            TOPICS.action_chunk_base,
+            TOPICS.predicted_motion,
+        ):
             client.node.destroy_subscription(subscription)
 
 
-def soak(minutes: float, every: float, scripted: bool, changes: dict[str, dict], folder: Path, report: Path | None) -> dict:
+def soak(
+    minutes: float, every: float, scripted: bool, changes: dict[str, dict], folder: Path, report: Path | None
+) -> dict:
     """Run, and return what was read. ``changes``: parameters over those of the configuration, by node."""
     graph = Graph(folder, scripted=scripted, changes=changes)
     c, rng = graph.client, np.random.default_rng(0)
@@ -109,8 +129,17 @@ def soak(minutes: float, every: float, scripted: bool, changes: dict[str, dict],
                     states[state_name(c.state("controller"))] += 1
                     for name, process in graph.supervisor.processes.items():
                         table[name].append((now / 3600, *reading(process.pid)))
-                    result |= {"minutes": now / 60, "simulated_minutes": (c.ros_time() - sim) / 60, "tasks": tasks, "states": dict(states)}
-                    result |= {"refused": {n: m.num_refused for n, m in c.status.items()}, "nodes": table, "dead": graph.supervisor.dead()}
+                    result |= {
+                        "minutes": now / 60,
+                        "simulated_minutes": (c.ros_time() - sim) / 60,
+                        "tasks": tasks,
+                        "states": dict(states),
+                    }
+                    result |= {
+                        "refused": {n: m.num_refused for n, m in c.status.items()},
+                        "nodes": table,
+                        "dead": graph.supervisor.dead(),
+                    }
                     write(report, result | {"chunks": chunks})
                 progress.update(bar, completed=now)
         dead = graph.supervisor.dead()
@@ -118,7 +147,12 @@ def soak(minutes: float, every: float, scripted: bool, changes: dict[str, dict],
             for name in graph.alive():
                 os.kill(graph.supervisor.processes[name].pid, signal.SIGUSR1)  # where they are, into their logs
             time.sleep(2.0)
-        result |= {"minutes": now / 60, "dead": dead, "broken": broken, "last_words": {name: graph.log(name)[-6000:] for name in (graph.specs if broken else dead)}}
+        result |= {
+            "minutes": now / 60,
+            "dead": dead,
+            "broken": broken,
+            "last_words": {name: graph.log(name)[-6000:] for name in (graph.specs if broken else dead)},
+        }
         write(report, result | {"chunks": chunks})
     finally:
         graph.close()
@@ -146,14 +180,27 @@ def show(result: dict, console: Console) -> None:
         rows = np.array(rows)
         late = rows[len(rows) // 5 :]
         change, half = slope(late[:, 0], late[:, 1])
-        table.add_row(name, f"{rows[0, 1]:.0f}", f"{rows[-1, 1]:.0f}", f"{change:+.1f} ± {half:.1f}", *(f"{late[:, k].min():.0f} to {late[:, k].max():.0f}" for k in (2, 3)))
+        table.add_row(
+            name,
+            f"{rows[0, 1]:.0f}",
+            f"{rows[-1, 1]:.0f}",
+            f"{change:+.1f} ± {half:.1f}",
+            *(f"{late[:, k].min():.0f} to {late[:, k].max():.0f}" for k in (2, 3)),
+        )
     console.print(table)
     for name, words in result["last_words"].items():
-        how = f"ended by itself with exit code {result['dead'][name]}" if name in result["dead"] else f"when it was given up ({result['broken']})"
+        how = (
+            f"ended by itself with exit code {result['dead'][name]}"
+            if name in result["dead"]
+            else f"when it was given up ({result['broken']})"
+        )
         console.print(f"{name} {how}; the end of its log:\n{words}", markup=False, highlight=False)
     latency = np.array(result["chunks"])
     quarters = np.array_split(latency[:, 1], 4)
-    console.print("chunk latency by quarter of the time, p50 / p95 / p99 (ms): " + "; ".join(" / ".join(f"{v:.0f}" for v in np.percentile(q, [50, 95, 99])) for q in quarters))
+    console.print(
+        "chunk latency by quarter of the time, p50 / p95 / p99 (ms): "
+        + "; ".join(" / ".join(f"{v:.0f}" for v in np.percentile(q, [50, 95, 99])) for q in quarters)
+    )
 
 
 def main() -> int:
@@ -162,12 +209,23 @@ def main() -> int:
     parser.add_argument("--every", type=float, default=20.0, help="s between two tasks")
     parser.add_argument("--scripted", action="store_true", help="a scripted policy in the place of the model")
     for node in ("policy", "station"):
-        parser.add_argument(f"--{node}", nargs="*", default=[], metavar="NAME=VALUE", help=f"parameters of the {node} over those of config/insertion.yaml")
+        parser.add_argument(
+            f"--{node}",
+            nargs="*",
+            default=[],
+            metavar="NAME=VALUE",
+            help=f"parameters of the {node} over those of config/insertion.yaml",
+        )
     parser.add_argument("--json", default="", help="readings, written as they come")
     args = parser.parse_args()
-    changes = {node: {name: yaml.safe_load(value) for name, _, value in (word.partition("=") for word in words)} for node, words in (("policy", args.policy), ("station", args.station))}
+    changes = {
+        node: {name: yaml.safe_load(value) for name, _, value in (word.partition("=") for word in words)}
+        for node, words in (("policy", args.policy), ("station", args.station))
+    }
     with tempfile.TemporaryDirectory() as folder:
-        result = soak(args.minutes, args.every, args.scripted, changes, Path(folder), Path(args.json) if args.json else None)
+        result = soak(
+            args.minutes, args.every, args.scripted, changes, Path(folder), Path(args.json) if args.json else None
+        )
     show(result, Console(width=180))
     running = result["states"].get("RUNNING", 0) / max(sum(result["states"].values()), 1)
     return int(bool(result["last_words"]) or running < 0.9)

@@ -1,4 +1,5 @@
-"""A demo recorded with a real (untrained) checkpoint: what it leaves, bags that others can read, and a replay that is bit-equal."""
+"""A demo recorded with a real (untrained) checkpoint: what it leaves, bags that others can read, and a replay that is
+bit-equal."""
 
 import json
 import os
@@ -33,7 +34,13 @@ def checkpoint(tmp_path_factory):
 
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("checkpoint") / "tiny"
-    save_bundle(path, Uma(tiny(), Normalization()), Contract(), training={"command": "none: random weights"}, card="For a test.\n")
+    save_bundle(
+        path,
+        Uma(tiny(), Normalization()),
+        Contract(),
+        training={"command": "none: random weights"},
+        card="For a test.\n",
+    )
     return path
 
 
@@ -41,7 +48,20 @@ def checkpoint(tmp_path_factory):
 def run(tmp_path_factory, checkpoint):
     """Folder, exit code and output of `uma demo`."""
     folder = tmp_path_factory.mktemp("demo") / "run"
-    words = [sys.executable, "-m", "uma.cli", "demo", "--seed", "3", "--limit", "3", "--checkpoint", str(checkpoint), "--out", str(folder)]
+    words = [
+        sys.executable,
+        "-m",
+        "uma.cli",
+        "demo",
+        "--seed",
+        "3",
+        "--limit",
+        "3",
+        "--checkpoint",
+        str(checkpoint),
+        "--out",
+        str(folder),
+    ]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=280)
     return folder, done.returncode, done.stdout + done.stderr
 
@@ -59,8 +79,13 @@ def test_what_a_demo_leaves(run):
     assert summary["result"] == "failure" and summary["why"] and summary["stack"] == "worked"
     assert summary["chunks"] >= 4 and summary["latency_ms"]["total"]["p50"] > 0
     targets = read_episode(folder / "bag").targets
-    assert summary["rates"]["targets_hz"] == pytest.approx((len(targets) - 1) / (targets[-1] - targets[0]), abs=0.1) and summary["rates"]["action_hz"] == 15.0
-    assert {"controller", "policy", "station", "camera"} <= set(summary["nodes"]) and "overruns" in summary["nodes"]["controller"]
+    assert (
+        summary["rates"]["targets_hz"] == pytest.approx((len(targets) - 1) / (targets[-1] - targets[0]), abs=0.1)
+        and summary["rates"]["action_hz"] == 15.0
+    )
+    assert {"controller", "policy", "station", "camera"} <= set(summary["nodes"]) and "overruns" in summary["nodes"][
+        "controller"
+    ]
     assert "failure" in (folder / "summary.md").read_text()
     sheet = np.asarray(Picture.open(folder / "contact_sheet.png"))
     blue = (np.abs(sheet.astype(int) - [30, 110, 255]).sum(-1) < 30).sum()
@@ -75,7 +100,11 @@ def test_what_a_demo_leaves(run):
 
 def test_rosbags_reads_it_and_the_metadata_say_the_same(run):
     topics = bag_topics(run[0] / "bag")
-    for topic, kind in ((TOPICS.rgb, "sensor_msgs/msg/Image"), (TOPICS.action_chunk, "uma_ros/msg/ActionChunk"), ("/tf_static", "tf2_msgs/msg/TFMessage")):
+    for topic, kind in (
+        (TOPICS.rgb, "sensor_msgs/msg/Image"),
+        (TOPICS.action_chunk, "uma_ros/msg/ActionChunk"),
+        ("/tf_static", "tf2_msgs/msg/TFMessage"),
+    ):
         assert topics[topic][0] == kind and topics[topic][1] > 0
     metadata = yaml.safe_load((run[0] / "bag/metadata.yaml").read_text())["rosbag2_bagfile_information"]
     assert metadata["storage_identifier"] == "mcap" and metadata["message_count"] == sum(n for _, n in topics.values())
@@ -93,7 +122,9 @@ def test_type_hashes_in_the_bag_are_those_of_ros(run):
     for kind in (ActionChunk, PolicyStatus):
         stored = typestore().hash_rihs01(f"uma_ros/msg/{kind.__name__}")
         described = json.loads(next(Path(sys.prefix).glob(f"share/uma_ros/msg/{kind.__name__}.json")).read_text())
-        real = next(t["hash_string"] for t in described["type_hashes"] if t["type_name"] == f"uma_ros/msg/{kind.__name__}")
+        real = next(
+            t["hash_string"] for t in described["type_hashes"] if t["type_name"] == f"uma_ros/msg/{kind.__name__}"
+        )
         assert stored == real
 
 
@@ -104,13 +135,17 @@ def test_mcap_reads_it_with_our_own_messages(run):
     path = next((run[0] / "bag").glob("*.mcap"))
     counts, last = {}, 0
     with path.open("rb") as f:
-        for _, channel, message, decoded in make_reader(f, decoder_factories=[DecoderFactory()]).iter_decoded_messages(topics=[TOPICS.action_chunk, TOPICS.depth]):
+        for _, channel, message, decoded in make_reader(f, decoder_factories=[DecoderFactory()]).iter_decoded_messages(
+            topics=[TOPICS.action_chunk, TOPICS.depth]
+        ):
             counts[channel.topic] = counts.get(channel.topic, 0) + 1
             assert message.log_time >= last
             last = message.log_time
             if channel.topic == TOPICS.action_chunk:
                 assert len(decoded.poses) == 16 and decoded.ee_frame == "robotiq_2f85_tcp"
-    assert counts[TOPICS.action_chunk] == bag_topics(run[0] / "bag")[TOPICS.action_chunk][1] and counts[TOPICS.depth] > 30
+    assert (
+        counts[TOPICS.action_chunk] == bag_topics(run[0] / "bag")[TOPICS.action_chunk][1] and counts[TOPICS.depth] > 30
+    )
 
 
 def test_the_first_observation_and_the_configuration_are_in_it(run):
@@ -127,10 +162,14 @@ def test_replay_is_bit_equal_and_reports_it(run, tmp_path, capsys):
     assert code == 0, text
     rows, episode, _ = bags.replay(run[0] / "bag")
     assert len(rows) == len(episode.chunks) >= 4
-    # Robot states are best effort: of one that the bag holds, the policy may not have heard on a busy machine. All others are equal to the last bit.
+    # Robot states are best effort: of one that the bag holds, the policy may not have heard on a busy machine. All
+    # others are equal to the last bit.
     equal = [row for row in rows if row.equal]
     assert len(equal) >= 0.8 * len(rows), [row for row in rows if not row.equal]
-    assert all(row.position_m == 0.0 and row.rotation_rad < 1e-6 for row in equal) and max(row.position_m for row in rows) < 0.05
+    assert (
+        all(row.position_m == 0.0 and row.rotation_rad < 1e-6 for row in equal)
+        and max(row.position_m for row in rows) < 0.05
+    )
     assert all(np.isfinite(row.executed_m) for row in rows)
     assert f"{len(equal)} of {len(rows)} chunks bit-equal" in text and (tmp_path / "replay.png").exists()
 
@@ -138,7 +177,13 @@ def test_replay_is_bit_equal_and_reports_it(run, tmp_path, capsys):
 def test_replay_shows_a_difference_where_there_is_one(run, checkpoint):
     from uma.policy import Policy
 
-    rows, _, _ = bags.replay(run[0] / "bag", load=lambda s: (Policy.load(s.checkpoint, seed=s.seed + 1, num_steps=s.num_steps, num_samples=s.num_samples), None))
+    rows, _, _ = bags.replay(
+        run[0] / "bag",
+        load=lambda s: (
+            Policy.load(s.checkpoint, seed=s.seed + 1, num_steps=s.num_steps, num_samples=s.num_samples),
+            None,
+        ),
+    )
     assert not any(row.equal for row in rows) and min(row.position_m for row in rows) > 1e-6
 
 
@@ -163,8 +208,20 @@ def test_a_bag_without_chunks_says_so(tmp_path):
 
 def test_a_broken_checkpoint_is_a_broken_stack(tmp_path):
     (tmp_path / "empty").mkdir()
-    words = [sys.executable, "-m", "uma.cli", "demo", "--checkpoint", str(tmp_path / "empty"), "--out", str(tmp_path / "run")]
+    words = [
+        sys.executable,
+        "-m",
+        "uma.cli",
+        "demo",
+        "--checkpoint",
+        str(tmp_path / "empty"),
+        "--out",
+        str(tmp_path / "run"),
+    ]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=120, env={**os.environ})
     assert done.returncode == 1, done.stdout
-    assert "did not work: node policy died" in done.stdout and "is missing" in (tmp_path / "run/log/policy.log").read_text()
+    assert (
+        "did not work: node policy died" in done.stdout
+        and "is missing" in (tmp_path / "run/log/policy.log").read_text()
+    )
     assert "Traceback" not in (tmp_path / "run/log/policy.log").read_text()

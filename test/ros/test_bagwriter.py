@@ -40,7 +40,13 @@ print(i, bag.num_messages, bag.trouble)
 
 @pytest.mark.parametrize("spare", [0, 700, 300_000])
 def test_when_the_disk_takes_no_more_the_bag_is_whole_up_to_then(tmp_path, spare):
-    ended = subprocess.run([sys.executable, "-c", FILL, str(tmp_path / "bag"), str(spare), "200"], capture_output=True, text=True, timeout=120, cwd=ROOT)
+    ended = subprocess.run(
+        [sys.executable, "-c", FILL, str(tmp_path / "bag"), str(spare), "200"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=ROOT,
+    )
     assert ended.returncode == 0, ended.stderr
     stopped, kept, trouble = ended.stdout.strip().split(" ", 2)
     assert trouble.startswith("the disk takes no more") and "not even" not in trouble
@@ -52,7 +58,13 @@ def test_when_the_disk_takes_no_more_the_bag_is_whole_up_to_then(tmp_path, spare
 
 
 def test_a_disk_that_is_full_from_the_start_leaves_nothing_and_says_so(tmp_path):
-    ended = subprocess.run([sys.executable, "-c", FILL, str(tmp_path / "bag"), "0", "0"], capture_output=True, text=True, timeout=120, cwd=ROOT)
+    ended = subprocess.run(
+        [sys.executable, "-c", FILL, str(tmp_path / "bag"), "0", "0"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=ROOT,
+    )
     assert ended.returncode == 0, ended.stderr
     _, kept, trouble = ended.stdout.strip().split(" ", 2)
     assert kept == "0" and trouble.startswith("the disk takes no more") and "not even the index" in trouble
@@ -104,7 +116,12 @@ def test_a_configuration_that_is_none_is_named(tmp_path, text):
 
 def test_on_a_small_file_system_too(tmp_path):
     """As above with a real one that is full, where that may be mounted."""
-    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "none", str(tmp_path)], capture_output=True).returncode:
+    if (
+        os.geteuid()
+        or subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=6m", "none", str(tmp_path)], capture_output=True
+        ).returncode
+    ):
         pytest.skip("mounting a file system is not permitted here")
     try:
         assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
@@ -116,7 +133,9 @@ def test_on_a_small_file_system_too(tmp_path):
             assert count < 1000
         kept = writer.num_messages
         assert "No space left" in writer.trouble and 50 < kept <= count
-        assert len(list(read_bag(tmp_path / "bag", {"/a": String}))) == kept and (tmp_path / "bag/metadata.yaml").exists()
+        assert (
+            len(list(read_bag(tmp_path / "bag", {"/a": String}))) == kept and (tmp_path / "bag/metadata.yaml").exists()
+        )
     finally:
         subprocess.run(["umount", str(tmp_path)], check=True)
 

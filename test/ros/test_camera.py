@@ -1,4 +1,5 @@
-"""The camera node's other sources over DDS: a folder of frames, another driver's topics, and what is said when the ZED SDK is missing."""
+"""The camera node's other sources over DDS: a folder of frames, another driver's topics, and what is said when the ZED
+SDK is missing."""
 
 import os
 import subprocess
@@ -39,7 +40,11 @@ class Bench:
         self.depth: list[Image] = []
         self.info: list[CameraInfo] = []
         self.diagnostics: dict[str, str] = {}
-        for kind, topic, store in ((Image, TOPICS.rgb, self.rgb), (Image, TOPICS.depth, self.depth), (CameraInfo, TOPICS.camera_info, self.info)):
+        for kind, topic, store in (
+            (Image, TOPICS.rgb, self.rgb),
+            (Image, TOPICS.depth, self.depth),
+            (CameraInfo, TOPICS.camera_info, self.info),
+        ):
             self.node.create_subscription(kind, topic, store.append, SENSOR_IN)
         self.node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
 
@@ -59,7 +64,11 @@ class Bench:
 
 
 def test_a_folder_of_frames_comes_out_under_the_zeds_names(tmp_path):
-    (tmp_path / "camera.yaml").write_text(yaml.safe_dump({"width": 8, "height": 6, "fx": 7.0, "fy": 7.0, "cx": 3.5, "cy": 2.5, "frame": "some_optical_frame"}))
+    (tmp_path / "camera.yaml").write_text(
+        yaml.safe_dump(
+            {"width": 8, "height": 6, "fx": 7.0, "fy": 7.0, "cx": 3.5, "cy": 2.5, "frame": "some_optical_frame"}
+        )
+    )
     for i in range(2):
         Picture.fromarray(np.full((6, 8, 3), (i, 50, 100), np.uint8)).save(tmp_path / f"{i}.png")
         np.save(tmp_path / f"{i}.depth.npy", np.full((6, 8), 1.0 + i, np.float32))
@@ -72,15 +81,23 @@ def test_a_folder_of_frames_comes_out_under_the_zeds_names(tmp_path):
         for rgb, d in pairs:
             i = rgb_from(rgb)[0, 0, 0]
             assert (rgb_from(rgb)[2, 3] == (i, 50, 100)).all() and (depth_from(d) == 1.0 + i).all()
-            assert rgb.header.frame_id == d.header.frame_id == "some_optical_frame" and abs(nanoseconds(rgb.header.stamp) * 1e-9 - time.time()) < 20
+            assert (
+                rgb.header.frame_id == d.header.frame_id == "some_optical_frame"
+                and abs(nanoseconds(rgb.header.stamp) * 1e-9 - time.time()) < 20
+            )
         assert camera_from(b.info[-1]) == MODEL
-        b.wait(lambda: int(b.diagnostics.get("good", 0)) > 10 and "2 frames of 8x6" in b.diagnostics["device"], "counts in the diagnostics")
+        b.wait(
+            lambda: int(b.diagnostics.get("good", 0)) > 10 and "2 frames of 8x6" in b.diagnostics["device"],
+            "counts in the diagnostics",
+        )
     finally:
         assert b.close() == 0
 
 
 def test_a_damaged_frame_in_a_folder_is_named_in_the_diagnostics(tmp_path):
-    (tmp_path / "camera.yaml").write_text(yaml.safe_dump({"width": 8, "height": 6, "fx": 7.0, "fy": 7.0, "cx": 3.5, "cy": 2.5}))
+    (tmp_path / "camera.yaml").write_text(
+        yaml.safe_dump({"width": 8, "height": 6, "fx": 7.0, "fy": 7.0, "cx": 3.5, "cy": 2.5})
+    )
     Picture.fromarray(np.zeros((6, 8, 3), np.uint8)).save(tmp_path / "0.png")
     (tmp_path / "0.depth.npy").write_bytes(b"\x93NUMPY nonsense")
     b = Bench(tmp_path, source="folder", **{"folder.path": str(tmp_path)})
@@ -100,12 +117,21 @@ def test_the_simulated_source_says_that_it_waits_for_the_station(tmp_path):
 
 def test_another_drivers_topics_come_out_under_ours_with_one_stamp(tmp_path):
     b = Bench(tmp_path, source="topics", **{"inputs.preset": "realsense", "inputs.name": "camera"})
-    names = ("/camera/camera/color/image_raw", "/camera/camera/aligned_depth_to_color/image_raw", "/camera/camera/color/camera_info")
-    out = [b.node.create_publisher(kind, name, _profile(5, False)) for kind, name in zip((Image, Image, CameraInfo), names)]
+    names = (
+        "/camera/camera/color/image_raw",
+        "/camera/camera/aligned_depth_to_color/image_raw",
+        "/camera/camera/color/camera_info",
+    )
+    out = [
+        b.node.create_publisher(kind, name, _profile(5, False)) for kind, name in zip((Image, Image, CameraInfo), names)
+    ]
     rgb, depth = np.full((6, 8, 3), (10, 20, 30), np.uint8), np.full((6, 8), 1234, np.uint16)
     try:
         b.wait(lambda: all(o.get_subscription_count() for o in out), "the node's subscriptions")
-        b.wait(lambda: "waiting for /camera/camera/color/camera_info" in b.diagnostics.get("topics", ""), "what it waits for")
+        b.wait(
+            lambda: "waiting for /camera/camera/color/camera_info" in b.diagnostics.get("topics", ""),
+            "what it waits for",
+        )
 
         def publish(size=8):
             t = time.time()
@@ -114,30 +140,51 @@ def test_another_drivers_topics_come_out_under_ours_with_one_stamp(tmp_path):
             out[0].publish(image_to(rgb, "rgb8", "some_optical_frame", stamp_from(t)))
 
         b.wait(lambda: publish() or len(b.depth) >= 3, "frames")
-        assert {nanoseconds(m.header.stamp) for m in b.depth} & {nanoseconds(m.header.stamp) for m in b.rgb}, "2 ms apart at the driver, one frame here"
+        assert {nanoseconds(m.header.stamp) for m in b.depth} & {nanoseconds(m.header.stamp) for m in b.rgb}, (
+            "2 ms apart at the driver, one frame here"
+        )
         assert (
             b.depth[-1].header.frame_id == "some_optical_frame"
             and np.allclose(depth_from(b.depth[-1]), 1.234)
             and (rgb_from(b.rgb[-1])[0, 0] == (10, 20, 30)).all()
         )
         b.wait(lambda: int(b.diagnostics.get("good", 0)) > 0 and "topics" not in b.diagnostics, "no problem")
-        b.wait(lambda: publish(size=4) or "4x6 pixels, must be 8x6" in b.diagnostics.get("topics", ""), "depth of another size is refused")
+        b.wait(
+            lambda: publish(size=4) or "4x6 pixels, must be 8x6" in b.diagnostics.get("topics", ""),
+            "depth of another size is refused",
+        )
     finally:
         assert b.close() == 0
 
 
-@pytest.mark.parametrize("unrelated, words", [(False, "pyzed is missing: install the ZED SDK"), (True, "unrelated package from PyPI")])
+@pytest.mark.parametrize(
+    "unrelated, words", [(False, "pyzed is missing: install the ZED SDK"), (True, "unrelated package from PyPI")]
+)
 def test_without_the_sdk_the_node_ends_with_a_message(tmp_path, unrelated, words):
     if unrelated:
         (tmp_path / "pyzed.py").write_text("class Client: ...\n")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
     command = [sys.executable, "-m", "uma_ros.nodes.camera", "--ros-args", "-p", "source:=zed"]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment, cwd=ROOT)
-    assert ended.returncode == 2 and words in ended.stderr and "get_python_api.py" in ended.stderr and "Traceback" not in ended.stderr, ended.stderr
+    assert (
+        ended.returncode == 2
+        and words in ended.stderr
+        and "get_python_api.py" in ended.stderr
+        and "Traceback" not in ended.stderr
+    ), ended.stderr
 
 
 def test_the_vendors_own_node_needs_no_camera_node(tmp_path):
-    command = [sys.executable, "-m", "uma_ros.nodes.camera", "--ros-args", "-p", "source:=topics", "-p", "inputs.name:=zed"]
+    command = [
+        sys.executable,
+        "-m",
+        "uma_ros.nodes.camera",
+        "--ros-args",
+        "-p",
+        "source:=topics",
+        "-p",
+        "inputs.name:=zed",
+    ]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=ROOT)
     assert ended.returncode == 2 and f"{TOPICS.rgb} is where this node publishes" in ended.stderr, ended.stderr
 
@@ -152,8 +199,14 @@ def test_presets_have_the_names_of_the_drivers():
         "/zed2i/zed_node/depth/depth_registered",
         "/zed2i/zed_node/rgb/camera_info",
     )
-    assert TopicSettings("zed_v5", "zed").resolved() == (TOPICS.rgb, TOPICS.depth, TOPICS.camera_info), "our own names are those of its version 5"
-    assert TopicSettings("realsense", "camera", depth="/d").resolved() == ("/camera/camera/color/image_raw", "/d", "/camera/camera/color/camera_info")
+    assert TopicSettings("zed_v5", "zed").resolved() == (TOPICS.rgb, TOPICS.depth, TOPICS.camera_info), (
+        "our own names are those of its version 5"
+    )
+    assert TopicSettings("realsense", "camera", depth="/d").resolved() == (
+        "/camera/camera/color/image_raw",
+        "/d",
+        "/camera/camera/color/camera_info",
+    )
     with pytest.raises(InputError, match="inputs.depth: empty"):
         TopicSettings("custom", rgb="/r").resolved()
     assert set(PRESETS) == {"zed_v5", "zed_v4", "realsense", "custom"}

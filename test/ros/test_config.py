@@ -34,7 +34,9 @@ def test_the_configuration_file_mirrors_the_settings_of_every_node():
     for node in NODES:
         flat = {k: v for k, (v, _) in flatten(settings_of(node)).items() if not k.startswith("topics.")}
         given = data[node]["ros__parameters"]
-        got = {f"{k}.{kk}": vv for k, v in given.items() if isinstance(v, dict) for kk, vv in v.items()} | {k: v for k, v in given.items() if not isinstance(v, dict)}
+        got = {f"{k}.{kk}": vv for k, v in given.items() if isinstance(v, dict) for kk, vv in v.items()} | {
+            k: v for k, v in given.items() if not isinstance(v, dict)
+        }
         assert got == flat
 
 
@@ -43,14 +45,20 @@ def test_every_parameter_is_described_and_every_number_has_a_range(node):
     for key, (value, rule) in flatten(settings_of(node)).items():
         assert rule["description"], f"{node}.{key}"
         if isinstance(value, (int, float)) and not isinstance(value, bool):
-            assert rule["low"] is not None and rule["high"] is not None and rule["low"] <= value <= rule["high"], f"{node}.{key}"
+            assert rule["low"] is not None and rule["high"] is not None and rule["low"] <= value <= rule["high"], (
+                f"{node}.{key}"
+            )
 
 
 def test_the_simulated_graph():
-    specs = {s.name: s for s in insertion(Options(seed=4, record="bag", dry_run=True, checkpoint="models/x", rviz=True))}
+    specs = {
+        s.name: s for s in insertion(Options(seed=4, record="bag", dry_run=True, checkpoint="models/x", rviz=True))
+    }
     assert list(specs) == ["station", "camera", "extrinsics", "policy", "controller", "recorder", "rviz2"]
     assert specs["station"].parameters["seed"] == 4 and "use_sim_time" not in specs["station"].parameters
-    assert all(specs[n].parameters["use_sim_time"] for n in ("camera", "extrinsics", "policy", "controller", "recorder"))
+    assert all(
+        specs[n].parameters["use_sim_time"] for n in ("camera", "extrinsics", "policy", "controller", "recorder")
+    )
     assert specs["controller"].parameters == {"use_sim_time": True, "autostart": True, "dry_run": True}
     assert specs["policy"].parameters["checkpoint"] == "models/x"
     assert specs["extrinsics"].parameters["calibration"] == specs["station"].parameters["calibration_file"]
@@ -62,7 +70,9 @@ def test_the_simulated_graph():
 def test_tasks_differ_by_the_scenes_of_the_simulated_station_alone(task):
     specs, others = TASKS[task](Options(seed=4)), insertion(Options(seed=4))
     assert specs[0].name == "station" and specs[0].parameters == {**others[0].parameters, "task": task}
-    assert specs[1:] == others[1:] and TASKS[task](Options(station="hardware")) == insertion(Options(station="hardware"))
+    assert specs[1:] == others[1:] and TASKS[task](Options(station="hardware")) == insertion(
+        Options(station="hardware")
+    )
 
 
 def test_the_graph_on_hardware_has_no_simulated_part_and_does_not_start_by_itself():
@@ -85,7 +95,11 @@ def test_on_hardware_our_own_drivers_are_started_by_name_and_unknown_ones_refuse
 def test_replay_is_the_policy_alone_and_speaks_on_topics_of_its_own():
     (policy,) = replay(Options())
     said = {k: v for k, v in policy.parameters.items() if k.startswith("topics.")}
-    assert {k: v for k, v in policy.parameters.items() if k not in said} == {"use_sim_time": True, "require_controller": False, "recorded_task": Topics().active_reference}
+    assert {k: v for k, v in policy.parameters.items() if k not in said} == {
+        "use_sim_time": True,
+        "require_controller": False,
+        "recorded_task": Topics().active_reference,
+    }
     assert len(said) == 6 and all(topic == f"/uma_replay/{key.removeprefix('topics.')}" for key, topic in said.items())
     assert not {getattr(Topics(), key.removeprefix("topics.")) for key in said} & set(said.values())
 
@@ -109,7 +123,9 @@ def test_launch_files_start_the_same_graph(name, monkeypatch, tmp_path):
 
     modules = {
         "launch": {"LaunchDescription": Noted},
-        "launch.actions": {k: type(k, (Noted,), {}) for k in ("DeclareLaunchArgument", "OpaqueFunction", "SetEnvironmentVariable")},
+        "launch.actions": {
+            k: type(k, (Noted,), {}) for k in ("DeclareLaunchArgument", "OpaqueFunction", "SetEnvironmentVariable")
+        },
         "launch.substitutions": {"LaunchConfiguration": Configuration},
         "launch_ros": {},
         "launch_ros.actions": {"Node": type("Node", (Noted,), {})},
@@ -127,7 +143,9 @@ def test_launch_files_start_the_same_graph(name, monkeypatch, tmp_path):
     start = next(a for a in actions if type(a).__name__ == "OpaqueFunction").kwargs["function"]
     given = {**arguments, "run_dir": str(tmp_path), "seed": "5", "dry_run": "true"}
     nodes = start(given)
-    specs = GRAPHS[name](Options(run_dir=str(tmp_path), seed=5, dry_run=True, config=str(ROOT / "config/insertion.yaml")))
+    specs = GRAPHS[name](
+        Options(run_dir=str(tmp_path), seed=5, dry_run=True, config=str(ROOT / "config/insertion.yaml"))
+    )
     assert [n.kwargs["executable"] for n in nodes] == [s.name for s in specs]
     for node, spec in zip(nodes, specs):
         assert node.kwargs["package"] == "uma_ros" and node.kwargs["parameters"][1] == spec.parameters
@@ -142,33 +160,57 @@ def test_our_calibration_survives_the_disk(tmp_path):
     tools = {("fr3_link8", "tcp"): make_pose(Rotation.random(random_state=2).as_matrix(), np.array([0, 0, 0.16]))}
     calibration.save_calibration(calibration.Calibration("cam", "fr3_link0", T, tools), tmp_path / "c.yaml")
     again = calibration.load_calibration(tmp_path / "c.yaml")
-    assert np.allclose(again.T_base_cam, T, atol=1e-12) and np.allclose(again.tools["fr3_link8", "tcp"], tools["fr3_link8", "tcp"], atol=1e-12)
+    assert np.allclose(again.T_base_cam, T, atol=1e-12) and np.allclose(
+        again.tools["fr3_link8", "tcp"], tools["fr3_link8", "tcp"], atol=1e-12
+    )
 
 
 def test_droids_calibration_is_extrinsic_xyz_camera_to_base(tmp_path):
     rx, ry, rz = -1.9, 0.2, 0.8
-    (tmp_path / "calibration_info.json").write_text(json.dumps({
-        "23897859_left": {"pose": [0.3, 0.5, 0.4, rx, ry, rz], "timestamp": 1.7e9}, "23897859_right": {"pose": [0, 0, 0, 0, 0, 0], "timestamp": 1.7e9}
-    }))  # fmt: skip
+    (tmp_path / "calibration_info.json").write_text(
+        json.dumps(
+            {
+                "23897859_left": {"pose": [0.3, 0.5, 0.4, rx, ry, rz], "timestamp": 1.7e9},
+                "23897859_right": {"pose": [0, 0, 0, 0, 0, 0], "timestamp": 1.7e9},
+            }
+        )
+    )
     found = calibration.load_calibration(tmp_path / "calibration_info.json")
     about = lambda axis, a: Rotation.from_rotvec(a * np.eye(3)[axis]).as_matrix()  # noqa: E731
     assert np.allclose(found.T_base_cam[:3, :3], about(2, rz) @ about(1, ry) @ about(0, rx))
-    assert np.allclose(found.T_base_cam[:3, 3], [0.3, 0.5, 0.4]) and found.date.year == 2023 and "extrinsic xyz" in found.convention
+    assert (
+        np.allclose(found.T_base_cam[:3, 3], [0.3, 0.5, 0.4])
+        and found.date.year == 2023
+        and "extrinsic xyz" in found.convention
+    )
 
 
 def test_the_calibrations_of_droids_episodes_have_the_same_convention_and_are_named_by_episode_and_serial(tmp_path):
     pose, path = [0.3, 0.5, 0.4, -1.9, 0.2, 0.8], tmp_path / "cam2base_extrinsics.json"
-    one = {"23897859": pose, "23897859_metric_type": "IoU", "23897859_quality_metric": 0.9, "relative_path": "success/2023"}
+    one = {
+        "23897859": pose,
+        "23897859_metric_type": "IoU",
+        "23897859_quality_metric": 0.9,
+        "relative_path": "success/2023",
+    }
     path.write_text(json.dumps({"LAB+1+2023-08-17": one}))
     (tmp_path / "calibration_info.json").write_text(json.dumps({"23897859_left": {"pose": pose, "timestamp": 1.7e9}}))
     droid = calibration.load_calibration(tmp_path / "calibration_info.json")
     found = calibration.load_calibration(path)
-    assert np.array_equal(found.T_base_cam, droid.T_base_cam) and found.date is None and "calibrated anew" in found.convention
+    assert (
+        np.array_equal(found.T_base_cam, droid.T_base_cam)
+        and found.date is None
+        and "calibrated anew" in found.convention
+    )
     two = {"23897859_left": pose, "23897859_right": [0.0] * 6, "quality": [1, 2]}
     path.write_text(json.dumps({"LAB+1+2023-08-17": one, "LAB+2+2023-08-18": two}))
     assert np.array_equal(calibration.load_calibration(path, "LAB+1+2023-08-17/23897859").T_base_cam, droid.T_base_cam)
     assert np.array_equal(calibration.load_calibration(path, "LAB+2+2023-08-18/23897859_right").T_base_cam, np.eye(4))
-    for camera, words in (("", "EPISODE/SERIAL with one of the file's 2 episodes"), ("LAB+2+2023-08-18/", "one of LAB.*23897859_left"), ("LAB+1+2023-08-17/1", "one of")):
+    for camera, words in (
+        ("", "EPISODE/SERIAL with one of the file's 2 episodes"),
+        ("LAB+2+2023-08-18/", "one of LAB.*23897859_left"),
+        ("LAB+1+2023-08-17/1", "one of"),
+    ):
         with pytest.raises(InputError, match=words):
             calibration.load_calibration(path, camera)
     path.write_text(json.dumps({"E": {"23897859": [1, 2]}}))
@@ -183,18 +225,21 @@ def test_a_calibration_of_absurd_size_is_not_read(tmp_path, monkeypatch):
         calibration.load_calibration(tmp_path / "c.json")
 
 
-@pytest.mark.parametrize("name, text, words", [
-    ("a.yaml", "[1, 2]", "must be a mapping"),
-    ("b.yaml", "camera_frame: c\nbase_frame: b\nT_base_cam: {xyz: [0, 0, 0], xyzw: [0, 0, 0, 0]}", "norm 0"),
-    ("c.yaml", "camera_frame: c\nbase_frame: b\nT_base_cam: {xyz: [0, 0], xyzw: [0, 0, 0, 1]}", "T_base_cam"),
-    ("d.yaml", "base_frame: b\nT_base_cam: {xyz: [0, 0, 0], xyzw: [0, 0, 0, 1]}", "camera_frame"),
-    ("e.json", '{"1_left": {"pose": [1, 2]}}', "6 finite numbers"),
-    ("f.json", '{"1_left": {"pose": [0,0,0,0,0,0]}, "2_left": {"pose": [0,0,0,0,0,0]}}', "one of 1_left, 2_left"),
-    ("g.json", "{", "g.json"),
-    ("h.json", '{"1_left": {"pose": "x"}}', "6 finite numbers"),
-    ("i.json", '{"1_left": {"pose": [0,0,0,0,0,0], "timestamp": "soon"}}', "seconds since 1970"),
-    ("missing.yaml", None, "missing.yaml"),
-])
+@pytest.mark.parametrize(
+    "name, text, words",
+    [
+        ("a.yaml", "[1, 2]", "must be a mapping"),
+        ("b.yaml", "camera_frame: c\nbase_frame: b\nT_base_cam: {xyz: [0, 0, 0], xyzw: [0, 0, 0, 0]}", "norm 0"),
+        ("c.yaml", "camera_frame: c\nbase_frame: b\nT_base_cam: {xyz: [0, 0], xyzw: [0, 0, 0, 1]}", "T_base_cam"),
+        ("d.yaml", "base_frame: b\nT_base_cam: {xyz: [0, 0, 0], xyzw: [0, 0, 0, 1]}", "camera_frame"),
+        ("e.json", '{"1_left": {"pose": [1, 2]}}', "6 finite numbers"),
+        ("f.json", '{"1_left": {"pose": [0,0,0,0,0,0]}, "2_left": {"pose": [0,0,0,0,0,0]}}', "one of 1_left, 2_left"),
+        ("g.json", "{", "g.json"),
+        ("h.json", '{"1_left": {"pose": "x"}}', "6 finite numbers"),
+        ("i.json", '{"1_left": {"pose": [0,0,0,0,0,0], "timestamp": "soon"}}', "seconds since 1970"),
+        ("missing.yaml", None, "missing.yaml"),
+    ],
+)
 def test_a_bad_calibration_is_refused_by_entry(tmp_path, name, text, words):
     if text is not None:
         (tmp_path / name).write_text(text)
@@ -208,11 +253,18 @@ def test_the_example_reference_reads_and_survives_the_disk(task, tmp_path):
     assert len(example.waypoints) == 6 and example.frame == "fr3_link0"
     save_reference(example, tmp_path / "r.yaml")
     again = load_reference(tmp_path / "r.yaml")
-    assert all(np.array_equal(a, b) for a, b in zip(example.waypoints, again.waypoints)) and again.object_label == example.object_label
+    assert (
+        all(np.array_equal(a, b) for a, b in zip(example.waypoints, again.waypoints))
+        and again.object_label == example.object_label
+    )
 
 
 def test_the_benchmark_streams_with_the_controller_s_own_defaults():
     given = {name: p.default for name, p in inspect.signature(Streamed).parameters.items()}
     settings = ControllerSettings()
-    assert (given["blend_s"], given["close_above"], given["open_below"]) == (settings.blend_s, settings.gripper_close_above, settings.gripper_open_below)
+    assert (given["blend_s"], given["close_above"], given["open_below"]) == (
+        settings.blend_s,
+        settings.gripper_close_above,
+        settings.gripper_open_below,
+    )
     assert (settings.lead_s, settings.ensemble, settings.safety) == (0.0, 0.0, SafetySettings())

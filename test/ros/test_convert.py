@@ -43,11 +43,18 @@ def test_poses_survive_the_wire(p, r):
 def test_references_survive_the_wire_to_the_last_bit(K, data):
     T = [data.draw(st.integers(1, 6)) for _ in range(K)]
     points = tuple(np.array([[data.draw(finite) for _ in range(3)] for _ in range(n)]) for n in T)
-    phase = tuple(np.sort(np.float32([data.draw(st.floats(0, 1, width=32)) for _ in range(n)])).astype(float) if data.draw(st.booleans()) else np.zeros(0) for n in T)
+    phase = tuple(
+        np.sort(np.float32([data.draw(st.floats(0, 1, width=32)) for _ in range(n)])).astype(float)
+        if data.draw(st.booleans())
+        else np.zeros(0)
+        for n in T
+    )
     valid = tuple(np.array([True] + [data.draw(st.booleans()) for _ in range(n - 1)]) for n in T)
     reference = ReferenceMotion(points, phase, valid, "fr3_link0", "spoon")
     again = convert.reference_from(wire(convert.reference_to(reference, STAMP)))
-    for a, b in zip((*reference.waypoints, *reference.phase, *reference.is_valid), (*again.waypoints, *again.phase, *again.is_valid)):
+    for a, b in zip(
+        (*reference.waypoints, *reference.phase, *reference.is_valid), (*again.waypoints, *again.phase, *again.is_valid)
+    ):
         assert np.array_equal(a, b)
     assert (again.frame, again.object_label) == ("fr3_link0", "spoon")
 
@@ -69,7 +76,9 @@ def test_stamps_keep_their_nanoseconds():
     assert (t.sec, t.nanosec) == (1763, 123456789)
 
 
-@pytest.mark.parametrize("encoding, order", [("rgb8", [0, 1, 2]), ("bgr8", [2, 1, 0]), ("rgba8", [0, 1, 2, 3]), ("bgra8", [2, 1, 0, 3])])
+@pytest.mark.parametrize(
+    "encoding, order", [("rgb8", [0, 1, 2]), ("bgr8", [2, 1, 0]), ("rgba8", [0, 1, 2, 3]), ("bgra8", [2, 1, 0, 3])]
+)
 @pytest.mark.parametrize("padding", [0, 5])
 def test_colours_of_every_encoding_and_padded_rows(encoding, order, padding):
     rgb = np.random.default_rng(1).integers(0, 256, (4, 6, 4), dtype=np.uint8)
@@ -82,7 +91,9 @@ def test_colours_of_every_encoding_and_padded_rows(encoding, order, padding):
 def test_depth_in_metres_and_millimetres_says_what_is_invalid():
     metres = np.array([[0.5, np.nan, np.inf], [-1.0, 0.0, 2.25]], np.float32)
     got = convert.depth_from(wire(convert.image_to(metres, "32FC1", "camera", STAMP)))
-    assert got.dtype == np.float32 and np.array_equal(got, [[0.5, np.nan, np.nan], [np.nan, np.nan, 2.25]], equal_nan=True)
+    assert got.dtype == np.float32 and np.array_equal(
+        got, [[0.5, np.nan, np.nan], [np.nan, np.nan, 2.25]], equal_nan=True
+    )
     millimetres = np.array([[500, 0, 65535]], np.uint16)
     for encoding in ("16UC1", "mono16"):
         got = convert.depth_from(wire(convert.image_to(millimetres, encoding, "camera", STAMP)))
@@ -114,7 +125,9 @@ def test_the_arms_joints_are_found_by_name_in_any_order():
     names = [f"fr3_joint{i}" for i in range(1, 8)]
     message = JointState(name=["other", *reversed(names)], position=[9.0, *(0.1 * i for i in range(7, 0, -1))])
     assert np.allclose(convert.arm_joints_from(message), 0.1 * np.arange(1, 8))
-    assert convert.arm_joints_from(JointState(name=names[:6], position=[0.0] * 6)) is None, "the gripper's own message, or another arm's"
+    assert convert.arm_joints_from(JointState(name=names[:6], position=[0.0] * 6)) is None, (
+        "the gripper's own message, or another arm's"
+    )
     with pytest.raises(InputError, match=r"joint_states.position: 3 values for 7 names"):
         convert.arm_joints_from(JointState(name=names, position=[0.0] * 3))
     with pytest.raises(InputError, match="must be finite and within a turn"):
@@ -123,7 +136,9 @@ def test_the_arms_joints_are_found_by_name_in_any_order():
 
 def test_static_frames_are_found_along_the_tree_and_in_both_directions():
     frames, rng = StaticFrames(), np.random.default_rng(2)
-    T = {name: make_pose(Rotation.random(random_state=i).as_matrix(), rng.normal(size=3)) for i, name in enumerate("ab")}
+    T = {
+        name: make_pose(Rotation.random(random_state=i).as_matrix(), rng.normal(size=3)) for i, name in enumerate("ab")
+    }
     t = TransformStamped(child_frame_id="camera", transform=convert.transform_to(T["a"]))
     t.header.frame_id = "base"
     frames.add_message(TFMessage(transforms=[t]))
@@ -176,7 +191,13 @@ def test_a_frame_is_complete_when_the_robots_state_has_gone_past_its_images():
 
 def test_colour_depth_and_intrinsics_must_agree():
     with pytest.raises(InputError, match="depth: 3x4 pixels, must be 6x4"):
-        convert.observation_from(image(1.0, "rgb"), convert.image_to(np.ones((4, 3), np.float32), "32FC1", "c", STAMP), convert.camera_to(CAMERA, STAMP), np.eye(4), 0.0)
+        convert.observation_from(
+            image(1.0, "rgb"),
+            convert.image_to(np.ones((4, 3), np.float32), "32FC1", "c", STAMP),
+            convert.camera_to(CAMERA, STAMP),
+            np.eye(4),
+            0.0,
+        )
 
 
 def test_status_constants_are_those_of_the_session():
@@ -214,23 +235,33 @@ def test_a_good_frame_is_looked_at_and_not_copied():
     messages = {e: convert.image_to(i, e, "cam", STAMP) for e, i in (("rgb8", rgb), ("bgr8", rgb), ("32FC1", depth))}
     assert np.shares_memory(convert.rgb_from(messages["rgb8"]), np.frombuffer(messages["rgb8"].data, np.uint8))
     assert np.shares_memory(convert.depth_from(messages["32FC1"]), np.frombuffer(messages["32FC1"].data, np.uint8))
-    assert np.array_equal(convert.rgb_from(messages["rgb8"]), rgb) and np.array_equal(convert.rgb_from(messages["bgr8"]), rgb[..., ::-1])
+    assert np.array_equal(convert.rgb_from(messages["rgb8"]), rgb) and np.array_equal(
+        convert.rgb_from(messages["bgr8"]), rgb[..., ::-1]
+    )
     assert np.array_equal(convert.depth_from(messages["32FC1"]), depth, equal_nan=True)
     odd = depth.copy()
     odd[0, :3] = 0.0, -1.0, np.inf
     again = convert.image_to(odd, "32FC1", "cam", STAMP)
-    assert np.isnan(convert.depth_from(again)[0, :3]).all() and np.array_equal(np.frombuffer(again.data, np.float32), odd.ravel(), equal_nan=True), "the message itself stays"
+    assert np.isnan(convert.depth_from(again)[0, :3]).all() and np.array_equal(
+        np.frombuffer(again.data, np.float32), odd.ravel(), equal_nan=True
+    ), "the message itself stays"
 
 
-@pytest.mark.parametrize("change, words", [
-    (lambda m: setattr(m.keypoints[0].waypoints[3], "x", float("nan")), r"keypoints\[0\].waypoints: a value is not finite"),
-    (lambda m: setattr(m, "keypoints", []), "keypoints: 0 given, must be 1 to 16"),
-    (lambda m: setattr(m, "keypoints", m.keypoints * 20), "keypoints: 40 given"),
-    (lambda m: setattr(m.keypoints[0], "waypoints", []), "lengths"),
-    (lambda m: [setattr(k, "waypoints", []) for k in m.keypoints], r"keypoints\[0\].waypoints: 0 given"),
-    (lambda m: setattr(m, "rate_hz", 0.0), "rate_hz: 0.0"),
-    (lambda m: setattr(m.header, "frame_id", ""), "header.frame_id: empty"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (
+            lambda m: setattr(m.keypoints[0].waypoints[3], "x", float("nan")),
+            r"keypoints\[0\].waypoints: a value is not finite",
+        ),
+        (lambda m: setattr(m, "keypoints", []), "keypoints: 0 given, must be 1 to 16"),
+        (lambda m: setattr(m, "keypoints", m.keypoints * 20), "keypoints: 40 given"),
+        (lambda m: setattr(m.keypoints[0], "waypoints", []), "lengths"),
+        (lambda m: [setattr(k, "waypoints", []) for k in m.keypoints], r"keypoints\[0\].waypoints: 0 given"),
+        (lambda m: setattr(m, "rate_hz", 0.0), "rate_hz: 0.0"),
+        (lambda m: setattr(m.header, "frame_id", ""), "header.frame_id: empty"),
+    ],
+)
 def test_a_predicted_motion_that_no_limit_could_compare_with_is_refused(change, words):
     message = convert.motion_to(MotionPrediction(np.zeros((16, 2, 3)), 1.7e9, "cam"), STAMP)
     assert convert.motion_from(message).points.shape == (16, 2, 3)
@@ -276,7 +307,9 @@ def test_a_chunk_recorded_before_it_named_its_policy_frame_is_read():
 
     from uma_ros.bagfile import decode
 
-    chunk = ActionChunk(np.repeat(np.eye(4)[None], 16, 0), np.linspace(0, 1, 16), 3.5, "camera", "tool", policy_frame="table")
+    chunk = ActionChunk(
+        np.repeat(np.eye(4)[None], 16, 0), np.linspace(0, 1, 16), 3.5, "camera", "tool", policy_frame="table"
+    )
     whole = serialize_message(convert.chunk_to(chunk))
     assert convert.chunk_from(decode(whole, Message, "bag")).policy_frame == "table"
     nameless = serialize_message(convert.chunk_to(dataclasses.replace(chunk, policy_frame="")))

@@ -15,7 +15,8 @@ PERIOD = 1.0 / RATE_HZ
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory):
-    """A graph for the tests that leave it running. The controller's death comes last: until its silent publisher is forgotten, 20 s later, a new one holds."""
+    """A graph for the tests that leave it running. The controller's death comes last: until its silent publisher is
+    forgotten, 20 s later, a new one holds."""
     g = Graph(tmp_path_factory.mktemp("death"))
     try:
         g.begin()
@@ -46,7 +47,14 @@ def test_a_second_publisher_of_targets_holds_the_arm(graph):
     c = graph.client
     in_motion(graph)
     with c.rival():
-        c.wait(lambda: c.state("controller") == PolicyStatus.HOLD and "/target_pose: 2 publishers" in c.status["controller"].reason, 20.0, "HOLD of the controller")
+        c.wait(
+            lambda: (
+                c.state("controller") == PolicyStatus.HOLD
+                and "/target_pose: 2 publishers" in c.status["controller"].reason
+            ),
+            20.0,
+            "HOLD of the controller",
+        )
         assert still(graph) < 1e-3
     c.wait(lambda: c.state("controller") == PolicyStatus.RUNNING, 30.0, "RUNNING when it is alone again")
 
@@ -62,20 +70,28 @@ def test_policy_killed_in_motion(graph):
     reason = c.status["controller"].reason
     last_due = chunk_from(c.base_chunks[-1]).due()[-1]
     c.wait(lambda: c.poses[-1][0] > last_due + 1.5, 30.0, "what the arm does then")
-    late = max(c.lateness(last_due - 0.5, last_due + 0.5) - 0.04, 0.0)  # commands and, after them, the filter that follows at a limited speed
+    late = max(
+        c.lateness(last_due - 0.5, last_due + 0.5) - 0.04, 0.0
+    )  # commands and, after them, the filter that follows at a limited speed
     times = np.array([t for t, _ in c.poses])
     places = np.stack([pose_from(m.pose, "pose")[:3, 3] for _, m in c.poses])
     after = places[times > last_due + 2 * PERIOD + 2 * late]
     moved = np.linalg.norm(after - after[0], axis=1).max()
-    hold = seconds(next(m for m in c.history[::-1] if m.node == "controller" and m.state == PolicyStatus.RUNNING).header.stamp)
-    print(f"controller late by {late * 1e3:.0f} ms; after 2 periods past the last due action it moved {moved * 1e3:.2f} mm; HOLD was said at most {max(0, hold - last_due):.2f} s after it: {reason}")
+    hold = seconds(
+        next(m for m in c.history[::-1] if m.node == "controller" and m.state == PolicyStatus.RUNNING).header.stamp
+    )
+    print(
+        f"controller late by {late * 1e3:.0f} ms; after 2 periods past the last due action it moved {moved * 1e3:.2f} mm; HOLD was said at most {max(0, hold - last_due):.2f} s after it: {reason}"
+    )
     assert len(after) > 50 and moved < 1e-3
     assert "no fresh chunk" in reason and "policy is silent" in reason
     assert graph.alive() == {"station", "camera", "extrinsics", "controller"}
 
     targets = len(c.targets)
     silent = lambda: any(m.node == "controller" and "robot: silent" in m.reason for m in c.history)  # noqa: E731  (then the robot's side holds)
-    c.wait(lambda: len(c.targets) - targets > 100 or silent(), 10.0, "targets: the hold is commanded, not left to chance")
+    c.wait(
+        lambda: len(c.targets) - targets > 100 or silent(), 10.0, "targets: the hold is commanded, not left to chance"
+    )
 
     graph.start_again("policy", lambda: c.state("policy") == PolicyStatus.READY, "the restarted policy")
     c.spin(1.0)
@@ -91,7 +107,11 @@ def test_camera_killed_in_motion(graph):
     c = graph.client
     in_motion(graph)
     graph.kill("camera")
-    c.wait(lambda: c.state("policy") == PolicyStatus.HOLD and "camera" in c.status["policy"].reason, 20.0, "HOLD of the policy")
+    c.wait(
+        lambda: c.state("policy") == PolicyStatus.HOLD and "camera" in c.status["policy"].reason,
+        20.0,
+        "HOLD of the policy",
+    )
     c.wait(lambda: c.state("controller") == PolicyStatus.HOLD, 20.0, "HOLD of the controller")
     assert still(graph) < 1e-3
     assert graph.alive() == {"station", "extrinsics", "policy", "controller"}
@@ -108,12 +128,17 @@ def test_a_station_that_stalls_is_followed_again_only_on_request(graph):
         c.spin(2.0)
     finally:
         station.send_signal(signal.SIGCONT)
-    c.wait(lambda: c.state("controller") == PolicyStatus.IDLE and "the robot was silent" in c.status["controller"].reason, 20.0, "a request for a new start")
+    c.wait(
+        lambda: c.state("controller") == PolicyStatus.IDLE and "the robot was silent" in c.status["controller"].reason,
+        20.0,
+        "a request for a new start",
+    )
     c.spin(0.5)
     sent = len(c.targets)
     moved = still(graph, 1.5)
     assert len(c.targets) == sent, "nothing is sent before a new start"
-    # Where it had been sent before its clock stood still, it comes in the end; friction in the joints may keep it 4 mm away for a second or two. Going on would take it over 0.1 m.
+    # Where it had been sent before its clock stood still, it comes in the end; friction in the joints may keep it 4 mm
+    # away for a second or two. Going on would take it over 0.1 m.
     assert moved < 0.01, "it does not resume by itself"
     graph.run_on()
 
@@ -123,7 +148,13 @@ def test_station_killed_in_motion(graph):
     c = graph.client
     in_motion(graph)
     graph.kill("station")
-    took = c.wait(lambda: c.state("controller") in (PolicyStatus.HOLD, PolicyStatus.IDLE) and "robot" in c.status["controller"].reason, 20.0, "HOLD of the controller")
+    took = c.wait(
+        lambda: (
+            c.state("controller") in (PolicyStatus.HOLD, PolicyStatus.IDLE) and "robot" in c.status["controller"].reason
+        ),
+        20.0,
+        "HOLD of the controller",
+    )
     c.wait(lambda: c.state("policy") == PolicyStatus.HOLD, 20.0, "HOLD of the policy")
     print(f"HOLD {took:.2f} s after the station's death")
     c.spin(0.5)
@@ -133,7 +164,11 @@ def test_station_killed_in_motion(graph):
     assert graph.alive() == {"camera", "extrinsics", "policy", "controller"}
     c.poses.clear()
     graph.start_again("station", lambda: len(c.poses) > 50, "the station's return", 60.0)
-    c.wait(lambda: c.state("controller") == PolicyStatus.IDLE and "/uma/start" in c.status["controller"].reason, 20.0, "a request for a new start")
+    c.wait(
+        lambda: c.state("controller") == PolicyStatus.IDLE and "/uma/start" in c.status["controller"].reason,
+        20.0,
+        "a request for a new start",
+    )
     assert still(graph, 1.5) < 2e-3, "it does not resume by itself"
     assert c.call("/uma/start").success
     c.wait(lambda: c.state("controller") == PolicyStatus.RUNNING, 30.0, "RUNNING after the request")
@@ -143,7 +178,11 @@ def test_controller_killed_in_motion(graph):
     c = graph.client
     in_motion(graph)
     graph.kill("controller")
-    c.wait(lambda: c.state("policy") == PolicyStatus.HOLD and "controller" in c.status["policy"].reason, 20.0, "HOLD of the policy")
+    c.wait(
+        lambda: c.state("policy") == PolicyStatus.HOLD and "controller" in c.status["policy"].reason,
+        20.0,
+        "HOLD of the policy",
+    )
     assert still(graph) < 1e-3, "the robot's side holds its last target by itself"
     chunks = len(c.chunks)
     c.spin(1.0)

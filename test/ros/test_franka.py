@@ -1,4 +1,5 @@
-"""The franka node over libfranka's own protocol: a simulated arm listens on loopback, the node drives it, the test speaks for the controller."""
+"""The franka node over libfranka's own protocol: a simulated arm listens on loopback, the node drives it, the test
+speaks for the controller."""
 
 import time
 
@@ -20,7 +21,8 @@ HOME = fr3.forward(np.array([0.0, -0.35, 0.0, -2.35, 0.0, 2.0, 0.785]))
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory):
-    """One arm and one node for the tests that break neither. The first three find an arm that has not been moved: a motion that has begun goes on until a reflex."""
+    """One arm and one node for the tests that break neither. The first three find an arm that has not been moved: a
+    motion that has begun goes on until a reflex."""
     b = Bench(tmp_path_factory.mktemp("franka"))
     try:
         b.reached()
@@ -45,7 +47,9 @@ def test_it_says_where_the_flange_is_by_our_own_kinematics(bench):
     assert bench.poses[-1].header.frame_id == "fr3_link0" and list(bench.joints[-1].name) == list(fr3.JOINT_NAMES)
     stamps = [m.header.stamp.sec + m.header.stamp.nanosec * 1e-9 for m in bench.poses]
     assert stamps == sorted(stamps) and abs(stamps[-1] - time.time()) < 10.0
-    bench.wait(lambda: bench.diagnostics.get("phase") == "WATCHING" and bench.diagnostics["mode"] == "IDLE", "the diagnostics")
+    bench.wait(
+        lambda: bench.diagnostics.get("phase") == "WATCHING" and bench.diagnostics["mode"] == "IDLE", "the diagnostics"
+    )
 
 
 def test_bad_targets_are_refused_by_field_and_move_nothing(bench):
@@ -53,8 +57,16 @@ def test_bad_targets_are_refused_by_field_and_move_nothing(bench):
     q = np.array(bench.joints[-1].position)
     far, T = HOME.copy(), HOME.copy()
     far[0, 3] += 1.0
-    for target, frame, words in ((T, "world", "'world', must be 'fr3_link0'"), (far, "fr3_link0", "the joints come no nearer than")):
-        bench.wait(lambda target=target, frame=frame, words=words: bench.target(target, frame) or any(words in text for text in bench.refused), words)
+    for target, frame, words in (
+        (T, "world", "'world', must be 'fr3_link0'"),
+        (far, "fr3_link0", "the joints come no nearer than"),
+    ):
+        bench.wait(
+            lambda target=target, frame=frame, words=words: (
+                bench.target(target, frame) or any(words in text for text in bench.refused)
+            ),
+            words,
+        )
     jump = HOME.copy()
     jump[1, 3] += 0.25  # within reach, but over 0.3 rad away in a joint
     end = time.monotonic() + 1.0
@@ -71,7 +83,9 @@ def test_with_two_publishers_of_targets_none_is_followed(bench):
     bench.wait(lambda: bench.target(T) or any("must be one" in text for text in bench.refused), "the refusal")
     assert bench.diagnostics["phase"] == "WATCHING"
     bench.node.destroy_publisher(second)
-    bench.wait(lambda: "targets" not in bench.diagnostics or "publish" not in bench.diagnostics["targets"], "the end of it")
+    bench.wait(
+        lambda: "targets" not in bench.diagnostics or "publish" not in bench.diagnostics["targets"], "the end of it"
+    )
     bench.go([0.0, 0.0, 0.02])
 
 
@@ -79,7 +93,9 @@ def test_it_follows_a_stream_of_targets_and_holds_when_it_ends(bench):
     before, way = bench.flange(), np.array([0.05, -0.06, -0.04])
     bench.go(way)
     assert rotation_angle(bench.flange()[:3, :3], before[:3, :3]) < 0.01, "the orientation is kept"
-    bench.wait(lambda: bench.diagnostics.get("phase") == "MOVING" and bench.diagnostics["mode"] == "MOVE", "the diagnostics")
+    bench.wait(
+        lambda: bench.diagnostics.get("phase") == "MOVING" and bench.diagnostics["mode"] == "MOVE", "the diagnostics"
+    )
     bench.spin(2.0)
     assert np.linalg.norm(bench.flange()[:3, 3] - before[:3, 3] - way) < 2e-3, "it stays where the targets ended"
     bench.go(-way)
@@ -89,7 +105,12 @@ def test_after_a_reflex_nothing_moves_until_it_is_recovered(bench):
     bench.go([0.03, 0.0, 0.0])
     bench.say("reflex")
     bench.wait(lambda: bench.stops == 1, "the stop of the controller")
-    bench.wait(lambda: "motion aborted by reflex" in bench.diagnostics.get("arm", "") and bench.diagnostics["mode"] == "REFLEX", "the reason")
+    bench.wait(
+        lambda: (
+            "motion aborted by reflex" in bench.diagnostics.get("arm", "") and bench.diagnostics["mode"] == "REFLEX"
+        ),
+        "the reason",
+    )
     assert "joint_velocity_violation" in bench.diagnostics["arm"] and "/uma/recover_robot" in bench.diagnostics["arm"]
     silent, q = len(bench.poses), np.array(bench.joints[-1].position)
     T = bench.flange()
@@ -98,7 +119,9 @@ def test_after_a_reflex_nothing_moves_until_it_is_recovered(bench):
         bench.target(T)
         bench.spin(0.008)
     assert len(bench.poses) == silent, "for the controller it is silent"
-    assert np.abs(np.array(bench.joints[-1].position) - q).max() < 0.015, "targets do not move it: 5 cm would be 0.1 rad; it only comes to rest"
+    assert np.abs(np.array(bench.joints[-1].position) - q).max() < 0.015, (
+        "targets do not move it: 5 cm would be 0.1 rad; it only comes to rest"
+    )
     bench.spin(1.2)  # the targets grow old
     answer = bench.recover()
     assert answer.success and "/uma/start" in answer.message
@@ -122,7 +145,10 @@ def test_while_a_person_stops_it_the_recovery_says_why_it_fails(bench):
 def test_a_lost_connection_is_found_again_and_moves_only_after_a_recovery(bench):
     bench.go([0.0, 0.03, 0.0])
     bench.say("mute")
-    bench.wait(lambda: "next attempt" in bench.diagnostics.get("arm", "") and bench.diagnostics["phase"] == "UNREACHED", "the loss")
+    bench.wait(
+        lambda: "next attempt" in bench.diagnostics.get("arm", "") and bench.diagnostics["phase"] == "UNREACHED",
+        "the loss",
+    )
     assert bench.stops == 1 and not bench.recover().success
     bench.say("unmute")
     bench.wait(lambda: bench.diagnostics.get("phase") == "BLOCKED", "the connection")

@@ -1,4 +1,5 @@
-"""The franka node as a process: its variants, an arm that comes later, a missing library, a death; and the targets that it makes, without an arm."""
+"""The franka node as a process: its variants, an arm that comes later, a missing library, a death; and the targets that
+it makes, without an arm."""
 
 import os
 import signal
@@ -39,7 +40,10 @@ def test_the_variant_for_a_pc_that_is_not_real_time_follows_too(tmp_path):
 def test_an_arm_that_is_switched_on_later_is_reached_and_needs_no_recovery(tmp_path):
     b = Bench(tmp_path, late=True)
     try:
-        b.wait(lambda: "next attempt" in b.diagnostics.get("arm", "") and "recover" not in b.diagnostics["arm"], "what it tries")
+        b.wait(
+            lambda: "next attempt" in b.diagnostics.get("arm", "") and "recover" not in b.diagnostics["arm"],
+            "what it tries",
+        )
         assert not b.recover().success and not b.poses
         b.switch_on()
         b.reached()
@@ -51,10 +55,21 @@ def test_an_arm_that_is_switched_on_later_is_reached_and_needs_no_recovery(tmp_p
 
 
 def test_without_pylibfranka_the_node_ends_with_a_message(tmp_path):
-    (tmp_path / "pylibfranka.py").write_text("raise ModuleNotFoundError(\"No module named 'pylibfranka'\", name='pylibfranka')\n")
+    (tmp_path / "pylibfranka.py").write_text(
+        "raise ModuleNotFoundError(\"No module named 'pylibfranka'\", name='pylibfranka')\n"
+    )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
-    ended = subprocess.run([sys.executable, "-m", "uma_ros.nodes.franka"], capture_output=True, text=True, timeout=60, env=environment, cwd=ROOT)
-    assert ended.returncode == 2 and "pip install 'uma[robot]'" in ended.stderr and "Traceback" not in ended.stderr, ended.stderr
+    ended = subprocess.run(
+        [sys.executable, "-m", "uma_ros.nodes.franka"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=environment,
+        cwd=ROOT,
+    )
+    assert ended.returncode == 2 and "pip install 'uma[robot]'" in ended.stderr and "Traceback" not in ended.stderr, (
+        ended.stderr
+    )
 
 
 def children(pid: int) -> list[int]:
@@ -71,7 +86,11 @@ def test_a_killed_node_leaves_no_process_and_an_arm_at_rest(tmp_path):
         assert len(own) == 1
         os.kill(node, signal.SIGKILL)  # it alone, as the kernel would for want of memory
         end = time.monotonic() + 30.0
-        while Path(f"/proc/{own[0]}").exists() and "Z" not in Path(f"/proc/{own[0]}/stat").read_text().split()[2] and time.monotonic() < end:
+        while (
+            Path(f"/proc/{own[0]}").exists()
+            and "Z" not in Path(f"/proc/{own[0]}/stat").read_text().split()[2]
+            and time.monotonic() < end
+        ):
             time.sleep(0.05)
         assert not Path(f"/proc/{own[0]}").exists() or "Z" in Path(f"/proc/{own[0]}/stat").read_text().split()[2]
     finally:
@@ -121,9 +140,28 @@ def test_a_board_gives_whole_rows_and_nothing_before_the_first():
         board.write(
             ArmState(
                 i + 1.0,
-                *[getattr(state, f) for f in ("phase", "mode", "success_rate", "q", "dq", "q_command", "cycles", "late", "compute_p99_ms", "interval_p99_ms")],
+                *[
+                    getattr(state, f)
+                    for f in (
+                        "phase",
+                        "mode",
+                        "success_rate",
+                        "q",
+                        "dq",
+                        "q_command",
+                        "cycles",
+                        "late",
+                        "compute_p99_ms",
+                        "interval_p99_ms",
+                    )
+                ],
             ).row()
         )
         assert ArmState.from_row(board.read()).time == i + 1.0
     got = ArmState.from_row(board.read())
-    assert got.phase is Phase.MOVING and got.mode is Mode.MOVE and (got.q == np.arange(7)).all() and (got.cycles, got.late) == (5, 1)
+    assert (
+        got.phase is Phase.MOVING
+        and got.mode is Mode.MOVE
+        and (got.q == np.arange(7)).all()
+        and (got.cycles, got.late) == (5, 1)
+    )

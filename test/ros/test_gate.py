@@ -1,4 +1,5 @@
-"""What an operator holds in hand, on the live graph: consent to every task, a heartbeat, and a limit to how far the outcome may depart from the task."""
+"""What an operator holds in hand, on the live graph: consent to every task, a heartbeat, and a limit to how far the
+outcome may depart from the task."""
 
 import numpy as np
 import pytest
@@ -33,14 +34,22 @@ def test_nothing_moves_without_consent_heartbeat_and_an_outcome_near_the_task(gr
         c.send(point_task(p))
         c.wait(lambda: c.active is not None, 30.0, "the task in force")
 
-    c.wait(lambda: controller(PolicyStatus.IDLE, "operator: nothing received yet") and c.poses, 60.0, "the wait for a heartbeat")
+    c.wait(
+        lambda: controller(PolicyStatus.IDLE, "operator: nothing received yet") and c.poses,
+        60.0,
+        "the wait for a heartbeat",
+    )
     heart = c.node.create_publisher(Header, TOPICS.heartbeat, STATUS)
     beats = c.node.create_timer(0.1, lambda: heart.publish(Header()))
     c.wait(lambda: c.state("policy") == c.state("controller") == PolicyStatus.READY, 60.0, "READY")
 
     go(0.0, -0.15, 0.0)
     begin, chunks = here(), len(c.base_chunks)
-    c.wait(lambda: len(c.base_chunks) >= chunks + 4 and controller(PolicyStatus.READY, "/uma/confirm"), 30.0, "chunks that wait for consent")
+    c.wait(
+        lambda: len(c.base_chunks) >= chunks + 4 and controller(PolicyStatus.READY, "/uma/confirm"),
+        30.0,
+        "chunks that wait for consent",
+    )
     c.wait(lambda: {"chunk", "predicted"} <= seen, 30.0, "the preview's markers")
     assert np.linalg.norm(here() - begin) < 1e-3
     assert c.call("/uma/confirm").success
@@ -62,4 +71,8 @@ def test_nothing_moves_without_consent_heartbeat_and_an_outcome_near_the_task(gr
     assert c.call("/uma/confirm").success
     c.wait(lambda: controller(PolicyStatus.RUNNING), 30.0, "RUNNING")
     c.node.destroy_timer(beats)
-    c.wait(lambda: controller(PolicyStatus.HOLD, "operator: silent for") or controller(PolicyStatus.IDLE, "operator"), 30.0, "HOLD without a heartbeat")
+    c.wait(
+        lambda: controller(PolicyStatus.HOLD, "operator: silent for") or controller(PolicyStatus.IDLE, "operator"),
+        30.0,
+        "HOLD without a heartbeat",
+    )

@@ -47,7 +47,8 @@ EXPECTED = [
 
 
 def _end(graph, ends_of, topic, node):
-    """What discovery tells of a node's end of a topic. A late comer is told of one end after the other: that the graph moves does not say that all are known to it."""
+    """What discovery tells of a node's end of a topic. A late comer is told of one end after the other: that the graph
+    moves does not say that all are known to it."""
     known = {}
 
     def is_known() -> bool:
@@ -74,7 +75,9 @@ def test_topics_types_and_quality_of_service(graph, topic, kind, source, source_
     assert subscriber.qos_profile.reliability == sink_reliability
 
 
-@pytest.mark.parametrize("topic, node", [("/tf_static", "extrinsics"), (TOPICS.active_reference, "policy"), (TOPICS.configuration, "policy")])
+@pytest.mark.parametrize(
+    "topic, node", [("/tf_static", "extrinsics"), (TOPICS.active_reference, "policy"), (TOPICS.configuration, "policy")]
+)
 def test_what_late_comers_need_is_latched(graph, topic, node):
     assert publisher_of(graph, topic, node).qos_profile.durability == DurabilityPolicy.TRANSIENT_LOCAL
 
@@ -98,7 +101,11 @@ def test_nodes_declare_parameters_with_descriptions_and_ranges(graph):
     c = graph.client
     names = c.call("/controller/list_parameters", ListParameters).result.names
     assert {"rate", "safety.max_step_m", "safety.workspace_min", "topics.target_pose"} <= set(names)
-    described = c.call("/controller/describe_parameters", DescribeParameters, DescribeParameters.Request(names=["rate", "safety.max_step_m"])).descriptors
+    described = c.call(
+        "/controller/describe_parameters",
+        DescribeParameters,
+        DescribeParameters.Request(names=["rate", "safety.max_step_m"]),
+    ).descriptors
     assert all(d.description and d.floating_point_range for d in described)
     request = SetParameters.Request(parameters=[Parameter("rate", value=50.0).to_parameter_msg()])
     result = c.call("/controller/set_parameters", SetParameters, request).results[0]
@@ -144,19 +151,28 @@ def test_targets_at_100_hz_or_more_in_the_robots_own_frame(graph):
 def test_the_arm_moves_the_way_the_chunk_says(graph):
     """A task 35 cm away: the measured end effector passes where the actions say, and when they say.
 
-    The time is judged if policy and controller were let run all the while: on a busy machine they have to wait. It is judged from the third chunk on:
-    setting off, the arm has to catch up with a chunk whose first action already moves. The first chunk may still be of the task before.
+    The time is judged if policy and controller were let run all the while: on a busy machine they have to wait. It is
+    judged from the third chunk on:
+    setting off, the arm has to catch up with a chunk whose first action already moves. The first chunk may still be of
+    the task before.
     """
     c = graph.client
     tool = load_calibration(graph.options.run_dir + "/calibration.yaml").tools["fr3_link8", "robotiq_2f85_tcp"]
     here = (c.ee() @ tool)[:3, 3]
     goal = here + [0.05, -0.34, 0.03]
-    reference = type(c.scene)(object_label="a point to go to", keypoints=[KeypointTrajectory(waypoints=[Point(x=float(goal[0]), y=float(goal[1]), z=float(goal[2]))])])
+    reference = type(c.scene)(
+        object_label="a point to go to",
+        keypoints=[KeypointTrajectory(waypoints=[Point(x=float(goal[0]), y=float(goal[1]), z=float(goal[2]))])],
+    )
     reference.header.frame_id = "fr3_link0"
     c.poses.clear()
     first = len(c.base_chunks)
     c.send(reference)
-    c.wait(lambda: len(c.base_chunks) >= first + 10 and np.linalg.norm((c.ee() @ tool)[:3, 3] - here) > 0.3, 60.0, "motion toward the new task")
+    c.wait(
+        lambda: len(c.base_chunks) >= first + 10 and np.linalg.norm((c.ee() @ tool)[:3, 3] - here) > 0.3,
+        60.0,
+        "motion toward the new task",
+    )
     c.spin(0.3)
     times = np.array([t for t, _ in c.poses])
     measured = np.stack([(pose_from(m.pose, "pose") @ tool)[:3, 3] for _, m in c.poses])
@@ -168,12 +184,16 @@ def test_the_arm_moves_the_way_the_chunk_says(graph):
                 passed.append(float(np.linalg.norm(measured - T[:3, 3], axis=1).min()) * 1e3)
                 if n >= 2:
                     in_time.append(float(np.linalg.norm(measured[np.searchsorted(times, due)] - T[:3, 3])) * 1e3)
-    print(f"end effector from each of {len(passed)} actions: median {np.median(passed):.1f} mm, p95 {np.percentile(passed, 95):.1f} mm")
+    print(
+        f"end effector from each of {len(passed)} actions: median {np.median(passed):.1f} mm, p95 {np.percentile(passed, 95):.1f} mm"
+    )
     assert len(passed) >= 8 and np.median(passed) < 10.0 and np.percentile(passed, 95) < 30.0
     late, age = c.lateness(times[0], times[-1]), max(c.ages[first:])
     print(f"targets at most {late * 1e3:.0f} ms late, chunks {age * 1e3:.0f} ms old")
     if late < 0.1 and age < 0.25:
-        print(f"at the time when it was due: median {np.median(in_time):.1f} mm, p95 {np.percentile(in_time, 95):.1f} mm")
+        print(
+            f"at the time when it was due: median {np.median(in_time):.1f} mm, p95 {np.percentile(in_time, 95):.1f} mm"
+        )
         assert np.median(in_time) < 25.0 and np.percentile(in_time, 95) < 50.0
 
 
@@ -183,14 +203,24 @@ def test_what_a_chunk_would_cause_is_answered_on_request(graph):
     assert reply.success, reply.message
     assert {len(k.waypoints) for k in reply.prediction.keypoints} == {16}
     wrong = c.chunks[-1]
-    bad = type(wrong)(header=wrong.header, rate_hz=wrong.rate_hz, poses=wrong.poses[:5], gripper=wrong.gripper[:5], ee_frame=wrong.ee_frame)
+    bad = type(wrong)(
+        header=wrong.header,
+        rate_hz=wrong.rate_hz,
+        poses=wrong.poses[:5],
+        gripper=wrong.gripper[:5],
+        ee_frame=wrong.ee_frame,
+    )
     reply = c.call("/uma/predict_motion", PredictMotion, PredictMotion.Request(chunk=bad))
     assert not reply.success and "5 actions, must be 16" in reply.message
 
 
 def test_status_tells_latency_rate_and_age(graph):
     c = graph.client
-    c.wait(lambda: c.status["policy"].achieved_rate_hz > 0 and c.status["controller"].achieved_rate_hz > 90, 60.0, "the rates")
+    c.wait(
+        lambda: c.status["policy"].achieved_rate_hz > 0 and c.status["controller"].achieved_rate_hz > 90,
+        60.0,
+        "the rates",
+    )
     policy = c.status["policy"]
     assert policy.checkpoint_id == "fake" and "total" in policy.stages and len(policy.stages) == len(policy.latency_ms)
     assert policy.achieved_rate_hz < 5 and 0 <= policy.observation_age_ms < 1000
@@ -207,7 +237,11 @@ def test_stop_acts_at_once_and_start_goes_on(graph):
     c.spin(2.0)
     assert np.linalg.norm(c.ee()[:3, 3] - before[:3, 3]) < 1e-3, "the arm stands"
     assert len(c.chunks) == chunks, "the policy makes no chunks for a stopped controller"
-    c.wait(lambda: c.state("policy") == PolicyStatus.READY and "stop" in c.status["policy"].reason, 20.0, "READY, waiting for the controller")
+    c.wait(
+        lambda: c.state("policy") == PolicyStatus.READY and "stop" in c.status["policy"].reason,
+        20.0,
+        "READY, waiting for the controller",
+    )
     assert c.call("/uma/start").success
     c.wait(lambda: c.state("policy") == c.state("controller") == PolicyStatus.RUNNING, 30.0, "RUNNING")
     assert not c.call("/uma/recover").success
@@ -218,7 +252,6 @@ def test_the_tool_offset_is_composed(graph):
     c = graph.client
     c.wait(lambda: c.state("controller") == PolicyStatus.RUNNING and c.targets, 30.0, "targets")
     tool = load_calibration(graph.options.run_dir + "/calibration.yaml").tools["fr3_link8", "robotiq_2f85_tcp"]
-
 
     def off(offset: np.ndarray) -> float:
         sent = pose_from(c.targets[-1][2].pose, "pose")
@@ -234,7 +267,13 @@ def test_a_publisher_whose_quality_of_service_does_not_fit_shows_in_the_diagnost
     c, said = graph.client, []
     c.node.create_subscription(DiagnosticArray, "/diagnostics", lambda m: said.extend(m.status), 10)
     lossy = c.node.create_publisher(type(c.scene), TOPICS.reference_motion, QoSProfile(depth=1, reliability=B))
-    c.wait(lambda: any(s.name == "uma: policy" and TOPICS.reference_motion in s.message and "QoS" in s.message for s in said), 30.0, "a warning")
+    c.wait(
+        lambda: any(
+            s.name == "uma: policy" and TOPICS.reference_motion in s.message and "QoS" in s.message for s in said
+        ),
+        30.0,
+        "a warning",
+    )
     c.node.destroy_publisher(lossy)
     everybody = {"uma: policy", "uma: controller", "uma: station", "uma: camera", "uma: extrinsics"}
     c.wait(lambda: everybody <= {s.name for s in said}, 30.0, "diagnostics of every node")

@@ -31,30 +31,37 @@ pytest.importorskip("serial", reason="extra 'robot' is not installed")
 def test_0_is_open_and_1_is_closed_and_the_joint_runs_from_0_to_its_closed_angle(action):
     for opening, angle in ((0.0, 0.0), (1.0, GRIPPER_CLOSED), (0.25, 0.25 * GRIPPER_CLOSED)):
         goal = goal_to(action, Wish(opening, force=30.0))
-        assert (goal.command.position if action == "GripperCommand" else goal.command.position[0]) == pytest.approx(angle)
+        assert (goal.command.position if action == "GripperCommand" else goal.command.position[0]) == pytest.approx(
+            angle
+        )
         assert goal_from(action, goal) == Wish(pytest.approx(opening), 0.0, 30.0)
         result = result_to(action, opening, False, True)
         assert (result.position if action == "GripperCommand" else result.state.position[0]) == pytest.approx(angle)
 
 
 def test_a_parallel_goal_may_name_its_speed():
-    assert goal_from("ParallelGripperCommand", goal_to("ParallelGripperCommand", Wish(1.0, 0.5, 20.0))) == Wish(1.0, 0.5, 20.0)
+    assert goal_from("ParallelGripperCommand", goal_to("ParallelGripperCommand", Wish(1.0, 0.5, 20.0))) == Wish(
+        1.0, 0.5, 20.0
+    )
     assert goal_from("ParallelGripperCommand", goal_to("ParallelGripperCommand", Wish(1.0))) == Wish(1.0)
 
 
-@pytest.mark.parametrize("action, command, words", [
-    ("GripperCommand", {"position": -0.01}, "command.position: -0.01"),
-    ("GripperCommand", {"position": 0.085}, None),
-    ("GripperCommand", {"position": float("nan")}, "must lie in"),
-    ("GripperCommand", {"position": 0.9}, r"\[0, 0.8\]"),
-    ("GripperCommand", {"max_effort": float("inf")}, "effort: inf"),
-    ("ParallelGripperCommand", {"name": ["other_joint"], "position": [0.1]}, GRIPPER_JOINT),
-    ("ParallelGripperCommand", {"position": []}, "0 positions"),
-    ("ParallelGripperCommand", {"position": [0.1, 0.1]}, "2 positions"),
-    ("ParallelGripperCommand", {"position": [0.1], "velocity": [-1.0]}, "velocity: -"),
-    ("ParallelGripperCommand", {"position": [float("nan")]}, "must lie in"),
-    ("ParallelGripperCommand", {"position": [0.1]}, None),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "action, command, words",
+    [
+        ("GripperCommand", {"position": -0.01}, "command.position: -0.01"),
+        ("GripperCommand", {"position": 0.085}, None),
+        ("GripperCommand", {"position": float("nan")}, "must lie in"),
+        ("GripperCommand", {"position": 0.9}, r"\[0, 0.8\]"),
+        ("GripperCommand", {"max_effort": float("inf")}, "effort: inf"),
+        ("ParallelGripperCommand", {"name": ["other_joint"], "position": [0.1]}, GRIPPER_JOINT),
+        ("ParallelGripperCommand", {"position": []}, "0 positions"),
+        ("ParallelGripperCommand", {"position": [0.1, 0.1]}, "2 positions"),
+        ("ParallelGripperCommand", {"position": [0.1], "velocity": [-1.0]}, "velocity: -"),
+        ("ParallelGripperCommand", {"position": [float("nan")]}, "must lie in"),
+        ("ParallelGripperCommand", {"position": [0.1]}, None),
+    ],
+)
 def test_malformed_goals_are_refused_by_field(action, command, words):
     goal = action_type(action).Goal()
     for key, value in command.items():
@@ -85,7 +92,9 @@ class Bench:
         self.hand = FakeGripper(pace=PACE)
         values = {"action": action, "robotiq.port": self.hand.port, **parameters}
         self.supervisor = Supervisor(folder / "log")
-        self.supervisor.start(NodeSpec("gripper", values, module="uma_ros.nodes.gripper"), str(ROOT / "config/insertion.yaml"))
+        self.supervisor.start(
+            NodeSpec("gripper", values, module="uma_ros.nodes.gripper"), str(ROOT / "config/insertion.yaml")
+        )
         self.log = folder / "log/gripper.log"
         rclpy.init()
         self.node = Node("tester")
@@ -119,7 +128,8 @@ class Bench:
         return future.result() if future.result().accepted else None
 
     def accepted(self, goal):
-        """The handle of a goal that the gripper takes; where the serial line was silent for a moment, as on a busy machine, it is asked again."""
+        """The handle of a goal that the gripper takes; where the serial line was silent for a moment, as on a busy
+        machine, it is asked again."""
         end = time.monotonic() + 20.0
         while (handle := self.send(goal)) is None:
             assert time.monotonic() < end, f"rejected: {self.diagnostics}\n{self.log.read_text()}"
@@ -239,7 +249,13 @@ def test_a_server_that_does_not_answer_is_said_and_asked_again():
 
     client = GripperClient.__new__(GripperClient)
     client._client = SimpleNamespace(server_is_ready=lambda: True, send_goal_async=send)
-    client._action, client.max_effort, client.trouble, client._asked, client._since = "GripperCommand", 40.0, "", None, None
+    client._action, client.max_effort, client.trouble, client._asked, client._since = (
+        "GripperCommand",
+        40.0,
+        "",
+        None,
+        None,
+    )
     assert not client.overdue(time.monotonic()), "nothing was asked"
     assert client.send(True) and len(sent) == 1
     now = time.monotonic()

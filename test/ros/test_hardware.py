@@ -1,4 +1,5 @@
-"""The robot's side as on hardware: the controller, the franka and the gripper node, on a simulated control interface and a pseudo-terminal. Chunks go in."""
+"""The robot's side as on hardware: the controller, the franka and the gripper node, on a simulated control interface
+and a pseudo-terminal. Chunks go in."""
 
 import os
 import subprocess
@@ -40,7 +41,10 @@ class Station:
         host = f"127.{os.getpid() % 200 + 20}.{time.monotonic_ns() % 250 + 1}.4"
         self.hand = FakeGripper(pace=4.0)
         self.arm = subprocess.Popen(
-            [sys.executable, str(Path(__file__).parent.parent / "fci_server.py"), host], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, str(Path(__file__).parent.parent / "fci_server.py"), host],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         while self.arm.stdout.readline().strip() != "ready":
             assert self.arm.poll() is None
@@ -90,7 +94,11 @@ class Station:
         end = time.monotonic() + timeout
         while not condition():
             rclpy.spin_once(self.node, timeout_sec=0.01)
-            logs = "\n".join(f"{p.name}: {p.read_text()[-1500:]}" for p in self.folder.iterdir()) if time.monotonic() > end else ""
+            logs = (
+                "\n".join(f"{p.name}: {p.read_text()[-1500:]}" for p in self.folder.iterdir())
+                if time.monotonic() > end
+                else ""
+            )
             assert time.monotonic() < end, f"{what} did not come: {self.status}\n{logs}"
 
     def call(self, name: str):
@@ -104,7 +112,8 @@ class Station:
         return -1 if self.status is None else self.status.state
 
     def chunk(self, goal: np.ndarray, gripper: float) -> None:
-        """Send 16 actions from where the tool is toward ``goal`` ``(3,)``, which the ninth reaches: at most 0.2 m/s for 7 cm."""
+        """Send 16 actions from where the tool is toward ``goal`` ``(3,)``, which the ninth reaches: at most 0.2 m/s for
+        7 cm."""
         T = self.pose @ TOOL
         poses = np.tile(T, (16, 1, 1))
         s = np.minimum(np.linspace(0.0, 16 / 9, 17)[1:, None], 1.0)
@@ -112,7 +121,12 @@ class Station:
         self.sequence += 1
         stamp = self.node.get_clock().now().to_msg()
         t = stamp.sec + stamp.nanosec * 1e-9
-        self.out.publish(chunk_to(ActionChunk(poses, np.full(16, gripper), t, "fr3_link0", "robotiq_2f85_tcp", sequence=self.sequence), stamp))
+        self.out.publish(
+            chunk_to(
+                ActionChunk(poses, np.full(16, gripper), t, "fr3_link0", "robotiq_2f85_tcp", sequence=self.sequence),
+                stamp,
+            )
+        )
 
     def go(self, goal: np.ndarray, gripper: float) -> None:
         """Chunks until the tool is there."""

@@ -1,4 +1,5 @@
-"""On the live graph the controller hears the arm's joints and holds before one comes too near to its limit, by name; then it follows what leads back."""
+"""On the live graph the controller hears the arm's joints and holds before one comes too near to its limit, by name;
+then it follows what leads back."""
 
 import pytest
 from harness import Graph, point_task
@@ -30,12 +31,17 @@ def test_the_arm_is_held_before_the_elbow_is_bent_too_far_and_let_go_back(graph)
 
     go(-0.2, 0.0, 0.0)
     c.wait(
-        lambda: c.state("controller") == PolicyStatus.HOLD and "joint limits: joint 4 would be at -2." in c.status["controller"].reason,
+        lambda: (
+            c.state("controller") == PolicyStatus.HOLD
+            and "joint limits: joint 4 would be at -2." in c.status["controller"].reason
+        ),
         40.0,
         "HOLD for joint 4",
     )
     c.spin(3.0)  # the policy tries again from where it is held: the arm comes nearer by ever smaller steps
     held, joints = here(), fr3.solve(pose_from(c.poses[-1][1].pose, "pose"), fr3.REST, posture=0.0)[0]
-    assert fr3.LOWER[3] + 0.44 < joints[3] < fr3.LOWER[3] + 0.6, "near the margin, and not beyond it but for what the simulated arm lags"
+    assert fr3.LOWER[3] + 0.44 < joints[3] < fr3.LOWER[3] + 0.6, (
+        "near the margin, and not beyond it but for what the simulated arm lags"
+    )
     go(0.15, 0.0, 0.0)
     c.wait(lambda: c.state("controller") == PolicyStatus.RUNNING and here()[0] > held[0] + 0.08, 40.0, "the way back")

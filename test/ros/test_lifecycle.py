@@ -1,4 +1,5 @@
-"""The nodes' life cycle: what a configuration makes a clean up takes away, an inactive node does not act, and a manager brings up a whole graph."""
+"""The nodes' life cycle: what a configuration makes a clean up takes away, an inactive node does not act, and a manager
+brings up a whole graph."""
 
 import os
 import signal
@@ -93,7 +94,10 @@ class Bench:
     def set(self, **values) -> list[tuple[bool, str]]:
         """All in one request, as `ros2 param load` would not: each answered for itself."""
         parameters = [Parameter(k.replace("__", "."), value=v).to_parameter_msg() for k, v in values.items()]
-        return [(r.successful, r.reason) for r in self.call(SetParameters, "set_parameters", SetParameters.Request(parameters=parameters)).results]
+        return [
+            (r.successful, r.reason)
+            for r in self.call(SetParameters, "set_parameters", SetParameters.Request(parameters=parameters)).results
+        ]
 
     def hear(self, word: str) -> bool:
         """Whether ``word`` is said within a second of being asked, and nothing else at the end of it."""
@@ -124,7 +128,10 @@ def bench(request):
 
 def things(node) -> dict[str, int]:
     """How many publishers, subscriptions, ... a node has, those of rclpy itself included."""
-    return {kind: len(list(getattr(node, kind))) for kind in ("publishers", "subscriptions", "services", "clients", "timers", "waitables")}
+    return {
+        kind: len(list(getattr(node, kind)))
+        for kind in ("publishers", "subscriptions", "services", "clients", "timers", "waitables")
+    }
 
 
 @pytest.mark.parametrize("bench", [ThingNode], indirect=True)
@@ -166,7 +173,10 @@ def test_of_a_configured_node_only_live_parameters_change_and_only_within_their_
     assert bench.set(rate=12.0) == [(True, "")] and bench.node.settings.rate == 12.0
     bench.change(Transition.TRANSITION_CONFIGURE)
     ((done, why),) = bench.set(rate=11.0)
-    assert not done and why == "rate: read at the start; deactivate and clean up the node first, or restart it to change it"
+    assert (
+        not done
+        and why == "rate: read at the start; deactivate and clean up the node first, or restart it to change it"
+    )
     ((done, why),) = bench.set(managed=True)
     assert not done and why.startswith("managed: read at the start; restart")
     ((done, why),) = bench.set(speed=3.0)
@@ -252,7 +262,10 @@ def test_a_manager_brings_the_graph_up_and_an_inactive_controller_holds(tmp_path
         go(0.0, -0.3, 0.0)
         begin = here()
         c.wait(lambda: np.linalg.norm(here() - begin) > 0.05, 60.0, "motion")
-        change = lambda t: c.call("/controller/change_state", ChangeState, ChangeState.Request(transition=Transition(id=t))).success  # noqa: E731
+
+        def change(t: int) -> bool:
+            request = ChangeState.Request(transition=Transition(id=t))
+            return c.call("/controller/change_state", ChangeState, request).success
 
         assert change(Transition.TRANSITION_DEACTIVATE)
         c.wait(lambda: controller(PolicyStatus.IDLE, "not active"), 10.0, "IDLE")

@@ -1,4 +1,5 @@
-"""Chunks that begin with what the one before has promised: in the policy's thread, in a bag and its replay, and on the live graph."""
+"""Chunks that begin with what the one before has promised: in the policy's thread, in a bag and its replay, and on the
+live graph."""
 
 import threading
 from pathlib import Path
@@ -35,7 +36,8 @@ START_NS = 1_700_000_000_013_000_000
 IMAGES = [START_NS + round(i * 1e9 / 15) + (3_000_000 if i % 3 else 0) for i in range(26)]
 """Stamps in ns: 15 Hz with the jitter of a real camera."""
 ANOTHER_TASK, STOPPED = 12, 20
-"""Images before which another task is given, and the policy is stopped for a moment. A chunk is made of every fourth."""
+"""Images before which another task is given, and the policy is stopped for a moment. A chunk is made of every
+fourth."""
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +51,13 @@ def checkpoint(tmp_path_factory):
 
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("checkpoint") / "tiny"
-    save_bundle(path, Uma(tiny(), Normalization()), Contract(), training={"command": "none: random weights"}, card="For a test.\n")
+    save_bundle(
+        path,
+        Uma(tiny(), Normalization()),
+        Contract(),
+        training={"command": "none: random weights"},
+        card="For a test.\n",
+    )
     return path
 
 
@@ -61,11 +69,21 @@ class Station:
         self.buffer, self.frames = FrameBuffer(settings.robot_ee_frame), StaticFrames()
         self.answered = threading.Event()
         self.chunks, self.refused, self.tracked = [], [], []
-        self.worker = PolicyWorker(lambda: load_policy(settings), self, self.buffer, self.frames, settings.replan_steps, False, settings.prefix)
+        self.worker = PolicyWorker(
+            lambda: load_policy(settings), self, self.buffer, self.frames, settings.replan_steps, False, settings.prefix
+        )
         self.now = START_NS
-        self.write(TOPICS.configuration, String(data=yaml.safe_dump({"node": "policy", "parameters": {k: v for k, (v, _) in flatten(settings).items()}})))
+        self.write(
+            TOPICS.configuration,
+            String(
+                data=yaml.safe_dump({"node": "policy", "parameters": {k: v for k, (v, _) in flatten(settings).items()}})
+            ),
+        )
         transforms = []
-        for parent, child, T in ((self.scene.camera.frame, "fr3_link0", T_CAM_BASE), ("fr3_link8", TOOL, T_FLANGE_TOOL)):
+        for parent, child, T in (
+            (self.scene.camera.frame, "fr3_link0", T_CAM_BASE),
+            ("fr3_link8", TOOL, T_FLANGE_TOOL),
+        ):
             transform = TransformStamped(child_frame_id=child, transform=convert.transform_to(T))
             transform.header.frame_id = parent
             transforms.append(transform)
@@ -94,9 +112,14 @@ class Station:
         with self.worker.wake:
             for offset in (-2_000_000, 1_000_000):
                 self.now = stamp_ns + offset
-                pose = PoseStamped(pose=convert.pose_to(invert(T_CAM_BASE) @ self.tool(stamp_ns * 1e-9) @ invert(T_FLANGE_TOOL)))
+                pose = PoseStamped(
+                    pose=convert.pose_to(invert(T_CAM_BASE) @ self.tool(stamp_ns * 1e-9) @ invert(T_FLANGE_TOOL))
+                )
                 joints = JointState(name=[GRIPPER_JOINT], position=[0.1])
-                for message, kind, topic in ((pose, "pose", TOPICS.robot_pose), (joints, "joints", TOPICS.joint_states)):
+                for message, kind, topic in (
+                    (pose, "pose", TOPICS.robot_pose),
+                    (joints, "joints", TOPICS.joint_states),
+                ):
                     message.header.stamp.sec, message.header.stamp.nanosec = divmod(self.now, 1_000_000_000)
                     if kind == "pose":
                         message.header.frame_id = "fr3_link0"
@@ -158,7 +181,10 @@ class Station:
 
 
 def run(folder: Path, checkpoint: Path, prefix: int) -> Station:
-    station = Station(PolicySettings(checkpoint=str(checkpoint), prefix=prefix, num_steps=2, num_samples=1, predict_motion=False), folder / "bag")
+    station = Station(
+        PolicySettings(checkpoint=str(checkpoint), prefix=prefix, num_steps=2, num_samples=1, predict_motion=False),
+        folder / "bag",
+    )
     station.run()
     assert not station.refused
     return station
@@ -167,14 +193,18 @@ def run(folder: Path, checkpoint: Path, prefix: int) -> Station:
 def test_keypoints_of_the_task_in_force_are_followed(tmp_path, checkpoint):
     station = run(tmp_path, checkpoint, 0)
     stamps = [stamp for stamp, _ in station.tracked]
-    assert stamps == sorted(set(stamps)) and len(stamps) >= len(station.chunks) - 2, "on all but the first of each task, at least"
+    assert stamps == sorted(set(stamps)) and len(stamps) >= len(station.chunks) - 2, (
+        "on all but the first of each task, at least"
+    )
     assert {s.positions.shape for _, s in station.tracked} == {(3, 3), (2, 3)}, "of the task in force"
 
 
 @pytest.mark.parametrize("prefix", [0, 3])
 def test_a_replay_is_bit_equal_with_and_without_a_prefix(tmp_path, checkpoint, prefix):
     station = run(tmp_path, checkpoint, prefix)
-    assert [c.num_committed for c in station.chunks] == [0, prefix, prefix, 0, prefix, 0, prefix], "none at the start, of another task, or after a stop"
+    assert [c.num_committed for c in station.chunks] == [0, prefix, prefix, 0, prefix, 0, prefix], (
+        "none at the start, of another task, or after a stop"
+    )
     for before, after in zip(station.chunks, station.chunks[1:]):
         for i in range(after.num_committed):
             there = [np.interp(after.due()[i], before.due(), before.poses[:, k, 3]) for k in range(3)]
@@ -186,7 +216,10 @@ def test_a_replay_is_bit_equal_with_and_without_a_prefix(tmp_path, checkpoint, p
 def test_a_replay_says_where_the_chunk_before_is_missing(tmp_path, checkpoint):
     """As where the recorder lost one: what follows from it cannot be made again, and everything else can."""
     run(tmp_path, checkpoint, 3)
-    classes = {type_name(k): k for k in (String, TFMessage, PoseStamped, JointState, CameraInfo, Image, ActionChunk, ReferenceMotion)}
+    classes = {
+        type_name(k): k
+        for k in (String, TFMessage, PoseStamped, JointState, CameraInfo, Image, ActionChunk, ReferenceMotion)
+    }
     lossy, seen = BagWriter(tmp_path / "lossy"), 0
     for topic, (kind, _) in bag_topics(tmp_path / "bag").items():
         lossy.add_topic(topic, classes[kind], TASK_IN)
@@ -203,8 +236,18 @@ def test_a_replay_says_where_the_chunk_before_is_missing(tmp_path, checkpoint):
 
 
 def test_chunks_and_predicted_motion_are_sampled_as_each_is_told(checkpoint):
-    chunks, motions = load_policy(PolicySettings(checkpoint=str(checkpoint), num_steps=5, num_samples=3, agreeing=0.7, motion_steps=2, motion_samples=4))
-    assert (chunks.config.num_steps, chunks.config.num_samples, chunks.config.agreeing, motions.config.num_steps, motions.config.num_samples) == (5, 3, 0.7, 2, 4)
+    chunks, motions = load_policy(
+        PolicySettings(
+            checkpoint=str(checkpoint), num_steps=5, num_samples=3, agreeing=0.7, motion_steps=2, motion_samples=4
+        )
+    )
+    assert (
+        chunks.config.num_steps,
+        chunks.config.num_samples,
+        chunks.config.agreeing,
+        motions.config.num_steps,
+        motions.config.num_samples,
+    ) == (5, 3, 0.7, 2, 4)
 
 
 def test_more_than_a_chunk_is_refused_at_the_start(checkpoint):
@@ -212,7 +255,9 @@ def test_more_than_a_chunk_is_refused_at_the_start(checkpoint):
         class contract:
             horizon = 8
 
-    worker = PolicyWorker(lambda: (Short(), Short()), None, FrameBuffer("fr3_link8"), StaticFrames(), 4, False, prefix=8)
+    worker = PolicyWorker(
+        lambda: (Short(), Short()), None, FrameBuffer("fr3_link8"), StaticFrames(), 4, False, prefix=8
+    )
     worker.start()
     worker._thread.join(10.0)
     assert str(worker.failure) == "prefix: 8, must be fewer than the chunk's 8 actions"
@@ -234,7 +279,9 @@ def test_on_the_live_graph_chunks_begin_with_the_last_ones_actions_and_may_be_av
             checked += 1
             for i in range(3):
                 nearest = int(np.abs(before.due() - after.due()[i]).argmin())
-                assert np.linalg.norm(after.poses[i][:3, 3] - before.poses[nearest][:3, 3]) < 0.016, "at most one step of the fake policy away"
+                assert np.linalg.norm(after.poses[i][:3, 3] - before.poses[nearest][:3, 3]) < 0.016, (
+                    "at most one step of the fake policy away"
+                )
         assert checked >= 2
         c.wait(lambda: np.linalg.norm(graph.client.ee()[:3, 3] - start[:3, 3]) > 0.1, 40.0, "the arm on its way")
     finally:

@@ -1,4 +1,5 @@
-"""Bags whose recorder was killed: what had come to the disk is read again, and nothing that a torn file holds does harm."""
+"""Bags whose recorder was killed: what had come to the disk is read again, and nothing that a torn file holds does
+harm."""
 
 import random
 import subprocess
@@ -45,7 +46,9 @@ def test_what_had_come_to_the_disk_is_read_again(torn, tmp_path, capsys):
     before = next(torn.glob("*.mcap")).read_bytes()
     assert main([str(torn), "--out", str(tmp_path / "out")]) == 0
     kept = numbers(tmp_path / "out")
-    assert kept == list(range(len(kept))) and 200 - 2**20 // 40_000 - 1 <= len(kept) < 200, "all but the last chunk, which was not full"
+    assert kept == list(range(len(kept))) and 200 - 2**20 // 40_000 - 1 <= len(kept) < 200, (
+        "all but the last chunk, which was not full"
+    )
     assert f"{len(kept) + 1} messages" in capsys.readouterr().out
     assert [m.data for _, _, m in read_bag(tmp_path / "out", {"/latched": String})] == ["task"]
     assert "transient_local" in (tmp_path / "out/metadata.yaml").read_text(), "a player offers it as it was offered"

@@ -1,4 +1,5 @@
-"""The graph of replay.launch.py beside a player that does what `ros2 bag play BAG --clock` does, on a bag of our own recorder."""
+"""The graph of replay.launch.py beside a player that does what `ros2 bag play BAG --clock` does, on a bag of our own
+recorder."""
 
 import subprocess
 import sys
@@ -75,7 +76,11 @@ def stamps_of(chunks) -> list[int]:
 
 def test_on_the_bags_clock_and_task_as_often_as_it_is_played(graph, bag, stamps):
     c = graph.client
-    c.wait(lambda: c.state("policy") == PolicyStatus.IDLE and "checkpoint" not in c.status["policy"].reason, 30.0, "the policy, waiting for the bag")
+    c.wait(
+        lambda: c.state("policy") == PolicyStatus.IDLE and "checkpoint" not in c.status["policy"].reason,
+        30.0,
+        "the policy, waiting for the bag",
+    )
     episode = read_episode(bag)
     recorded, (times, poses) = {s: chunk for s, chunk in episode.chunks}, episode.ee
     T_cam_base = episode.frames.lookup(episode.camera.frame, "fr3_link0")
@@ -84,21 +89,35 @@ def test_on_the_bags_clock_and_task_as_often_as_it_is_played(graph, bag, stamps)
     for number in range(2):
         c.chunks.clear()
         player = play(bag)
-        c.wait(lambda: c.state("policy") == PolicyStatus.RUNNING and len(c.chunks) >= 3, 30.0 + length(bag), f"chunks while the bag is played, time {number + 1}")
-        assert "policy" not in {i.node_name for i in c.node.get_publishers_info_by_topic(TOPICS.action_chunk)}, "the answers of then are the player's alone"
+        c.wait(
+            lambda: c.state("policy") == PolicyStatus.RUNNING and len(c.chunks) >= 3,
+            30.0 + length(bag),
+            f"chunks while the bag is played, time {number + 1}",
+        )
+        assert "policy" not in {i.node_name for i in c.node.get_publishers_info_by_topic(TOPICS.action_chunk)}, (
+            "the answers of then are the player's alone"
+        )
         c.wait(ended(player), 60.0 + length(bag), "the end of the bag")
-        c.wait(lambda: c.state("policy") == PolicyStatus.HOLD and "silent" in c.status["policy"].reason, 10.0, "HOLD once the bag is silent")
+        c.wait(
+            lambda: c.state("policy") == PolicyStatus.HOLD and "silent" in c.status["policy"].reason,
+            10.0,
+            "HOLD once the bag is silent",
+        )
         heard = stamps_of(c.chunks)
         assert set(heard) <= set(stamps) and len(heard) >= 3 and heard == sorted(heard)
         assert c.active is not None and c.active.header.frame_id == episode.camera.frame
         first = first or heard
         if number:
-            assert heard[0] <= first[2], "the second time it answers from the start of the bag: the frame that the task meets may be a chunk or two later"
+            assert heard[0] <= first[2], (
+                "the second time it answers from the start of the bag: the frame that the task meets may be a chunk or two later"
+            )
         for msg in c.chunks:
             chunk = chunk_from(msg)
             assert len(chunk.poses) == 16 and chunk.frame == episode.camera.frame
             ee = T_cam_base @ poses[int(np.searchsorted(times, chunk.stamp + 1e-6)) - 1] @ tool
-            assert np.linalg.norm(chunk.poses[0][:3, 3] - ee[:3, 3]) < 0.05, "it starts where the bag says that the arm was"
+            assert np.linalg.norm(chunk.poses[0][:3, 3] - ee[:3, 3]) < 0.05, (
+                "it starts where the bag says that the arm was"
+            )
         c.spin(1.5)
         assert len(c.chunks) == len(heard), "nothing to answer, no answer"
     assert "/clock" not in bag_topics(bag), "a player of Jazzy would repeat it beside its own"
@@ -108,7 +127,11 @@ def test_on_the_bags_clock_and_task_as_often_as_it_is_played(graph, bag, stamps)
 def test_a_loop_turns_time_back_without_a_pause(graph, bag, stamps):
     c = graph.client
     player = play(bag, "--loop", "2")
-    c.wait(lambda: any(b < a for a, b in zip(stamps_of(c.chunks), stamps_of(c.chunks)[1:])), 60.0 + 2 * length(bag), "a chunk of the second round")
+    c.wait(
+        lambda: any(b < a for a, b in zip(stamps_of(c.chunks), stamps_of(c.chunks)[1:])),
+        60.0 + 2 * length(bag),
+        "a chunk of the second round",
+    )
     n = len(c.chunks)
     c.wait(lambda: len(c.chunks) >= n + 3, 60.0, "more of them")
     assert set(stamps_of(c.chunks)) <= set(stamps)
@@ -129,8 +152,19 @@ def test_the_task_of_a_bag_that_has_the_echo_alone(graph, bag):
 def test_a_task_given_live(graph, bag, stamps, tmp_path):
     c = graph.client
     c.wait(lambda: c.state("policy") is not None, 30.0, "the policy")
-    words = [sys.executable, "-m", "uma.cli", "reference", "--replay", "--timeout", "60", "config/reference_insertion.yaml"]
-    send = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)  # before there is a clock
+    words = [
+        sys.executable,
+        "-m",
+        "uma.cli",
+        "reference",
+        "--replay",
+        "--timeout",
+        "60",
+        "config/reference_insertion.yaml",
+    ]
+    send = subprocess.Popen(
+        words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )  # before there is a clock
     time.sleep(2.0)
     player = play(bag, "--loop", "5", "--exclude-topics", *TASKS)
     c.wait(lambda: c.state("policy") == PolicyStatus.RUNNING and c.chunks, 60.0 + length(bag), "chunks")

@@ -1,4 +1,5 @@
-"""The Franka behind franka_ros2: what it says of itself, and its recovery against an arm that refuses what comes in the wrong order."""
+"""The Franka behind franka_ros2: what it says of itself, and its recovery against an arm that refuses what comes in the
+wrong order."""
 
 import subprocess
 import sys
@@ -56,7 +57,12 @@ def steps_of(arm: Arm) -> FrankaSteps:
 def test_the_recovery_keeps_the_documented_order_and_ends_with_active_controllers(arm):
     arm.reflex()
     done = drive(recover(steps_of(arm), NAMES, "FrankaHardwareInterface"))
-    assert arm.log == [f"activate [] deactivate {NAMES}", "recovery", "hardware FrankaHardwareInterface", f"activate {NAMES} deactivate []"]
+    assert arm.log == [
+        f"activate [] deactivate {NAMES}",
+        "recovery",
+        "hardware FrankaHardwareInterface",
+        f"activate {NAMES} deactivate []",
+    ]
     assert arm.states[NAMES[0]] == arm.hardware == "active" and not arm.in_reflex and len(done) == 4
 
 
@@ -67,13 +73,16 @@ def test_controllers_that_went_down_with_the_reflex_are_not_deactivated_again(ar
     assert arm.log[0] == "recovery" and arm.states[NAMES[0]] == "active"
 
 
-@pytest.mark.parametrize("prepare, words", [
-    (lambda a: a.refuse.add("recovery"), "error_recovery: ended with status 6"),
-    (lambda a: setattr(a, "is_user_stopped", True), "external activation device"),
-    (lambda a: a.refuse.add("hardware"), "FrankaHardwareInterface is inactive, must be active"),
-    (lambda a: a.refuse.add("switch"), "switch_controller: refused.*the hardware is not active"),
-    (lambda a: a.states.pop(NAMES[0]), "not loaded; loaded are joint_state_broadcaster"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "prepare, words",
+    [
+        (lambda a: a.refuse.add("recovery"), "error_recovery: ended with status 6"),
+        (lambda a: setattr(a, "is_user_stopped", True), "external activation device"),
+        (lambda a: a.refuse.add("hardware"), "FrankaHardwareInterface is inactive, must be active"),
+        (lambda a: a.refuse.add("switch"), "switch_controller: refused.*the hardware is not active"),
+        (lambda a: a.states.pop(NAMES[0]), "not loaded; loaded are joint_state_broadcaster"),
+    ],
+)
 def test_a_step_that_is_refused_ends_the_recovery_with_its_reason_and_activates_nothing(arm, prepare, words):
     arm.reflex()
     prepare(arm)
@@ -83,7 +92,11 @@ def test_a_step_that_is_refused_ends_the_recovery_with_its_reason_and_activates_
 
 
 @pytest.mark.parametrize(
-    "name, words", [("ListControllers", "list_controllers: no answer within 5 s"), ("SetHardwareComponentState", "set_hardware_component_state: no answer")]
+    "name, words",
+    [
+        ("ListControllers", "list_controllers: no answer within 5 s"),
+        ("SetHardwareComponentState", "set_hardware_component_state: no answer"),
+    ],
 )
 def test_a_service_that_does_not_answer_is_a_broken_link(arm, name, words):
     arm.silent.add(name)
@@ -92,7 +105,9 @@ def test_a_service_that_does_not_answer_is_a_broken_link(arm, name, words):
     assert not arm.timers, "every timer is taken down"
 
 
-@pytest.mark.parametrize("name, words", [("ListControllers", "is ros2_control running"), ("recovery", "is franka_ros2 running")])
+@pytest.mark.parametrize(
+    "name, words", [("ListControllers", "is ros2_control running"), ("recovery", "is franka_ros2 running")]
+)
 def test_a_service_that_is_not_there_is_named(arm, name, words):
     arm.absent.add(name)
     with pytest.raises(LinkError, match=words):
@@ -103,9 +118,13 @@ def state(**changes):
     T = make_pose(Rotation.from_euler("xyz", [3.0, 0.1, 0.7]).as_matrix(), np.array([0.4, 0.1, 0.3]))
     tool = make_pose(Rotation.from_euler("z", -0.785).as_matrix(), np.array([0.0, 0.0, 0.1034]))
     fields = {
-        "robot_mode": 2, "control_command_success_rate": 0.98, "current_errors": Errors(), "last_motion_errors": Errors(),
-        "o_t_ee": PoseStamped(pose=pose_to(T @ tool)), "f_t_ee": PoseStamped(pose=pose_to(tool)),
-    }  # fmt: skip
+        "robot_mode": 2,
+        "control_command_success_rate": 0.98,
+        "current_errors": Errors(),
+        "last_motion_errors": Errors(),
+        "o_t_ee": PoseStamped(pose=pose_to(T @ tool)),
+        "f_t_ee": PoseStamped(pose=pose_to(tool)),
+    }
     return T, SimpleNamespace(**{**fields, **changes})
 
 
@@ -131,7 +150,9 @@ def test_the_flange_does_not_depend_on_the_end_effector_that_is_set_in_desk():
         flange_pose(msg)
 
 
-@pytest.mark.parametrize("module, origin", [("franka_msgs.msg", "franka_ros2"), ("controller_manager_msgs.srv", "ros2_control")])
+@pytest.mark.parametrize(
+    "module, origin", [("franka_msgs.msg", "franka_ros2"), ("controller_manager_msgs.srv", "ros2_control")]
+)
 def test_a_missing_ros_package_says_where_it_comes_from(monkeypatch, module, origin):
     monkeypatch.setitem(sys.modules, module.split(".")[0], None)
     with pytest.raises(MissingPackage, match=f"{module.split('.')[0]} is not installed: it comes with {origin}"):
@@ -198,4 +219,8 @@ def test_over_real_actions_a_step_awaits_its_answer_while_the_nodes_timers_go_on
 def test_without_franka_msgs_the_node_ends_with_a_message():
     code = "import sys; sys.modules['franka_msgs'] = None; from uma_ros.nodes import robot; sys.exit(robot.main())"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd=ROOT)
-    assert ended.returncode == 2 and "franka_msgs is not installed: it comes with franka_ros2" in ended.stderr and "Traceback" not in ended.stderr, ended.stderr
+    assert (
+        ended.returncode == 2
+        and "franka_msgs is not installed: it comes with franka_ros2" in ended.stderr
+        and "Traceback" not in ended.stderr
+    ), ended.stderr

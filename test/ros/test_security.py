@@ -16,7 +16,8 @@ POLICY = ROOT / "config/sros2_policy.xml"
 
 
 def observed(folder: Path) -> list[Profile]:
-    """The profiles of the whole graph with a recorder and a manager, and with a remote operator's heartbeat and the gates, which are off by default."""
+    """The profiles of the whole graph with a recorder and a manager, and with a remote operator's heartbeat and the
+    gates, which are off by default."""
     gates = {"controller": {"heartbeat_s": 60.0, "max_departure": 0.5, "confirm": "task"}}
     graph = Graph(folder, changes=gates, record=str(folder / "bag"), managed=True)
     try:
@@ -46,7 +47,8 @@ def test_no_node_may_call_what_moves_the_arm_and_none_but_the_controller_sends_t
 
 
 def test_the_file_has_the_structure_of_the_format():
-    """As the schema of the format (policy.xsd, 0.2.0) says it: elements, their order of nesting, and their attributes."""
+    """As the schema of the format (policy.xsd, 0.2.0) says it: elements, their order of nesting, and their
+    attributes."""
     root = xml.parse(POLICY).getroot()
     assert (root.tag, root.attrib) == ("policy", {"version": VERSION}) and [e.tag for e in root] == ["enclaves"]
     assert len(root[0]) >= 6
@@ -56,9 +58,19 @@ def test_the_file_has_the_structure_of_the_format():
         profile = enclave[0][0]
         assert profile.attrib == {"ns": "/", "node": enclave.get("path")[1:]}
         for group in profile:
-            entry, qualifiers = {"topics": ("topic", {"publish", "subscribe"}), "services": ("service", {"reply", "request"}), "actions": ("action", {"call", "execute"})}[group.tag]
-            assert len(group) and {e.tag for e in group} == {entry} and all(e.text.startswith("/") and " " not in e.text for e in group)
-            assert len(group.attrib) == 1 and set(group.attrib) <= qualifiers and set(group.attrib.values()) == {"ALLOW"}
+            entry, qualifiers = {
+                "topics": ("topic", {"publish", "subscribe"}),
+                "services": ("service", {"reply", "request"}),
+                "actions": ("action", {"call", "execute"}),
+            }[group.tag]
+            assert (
+                len(group)
+                and {e.tag for e in group} == {entry}
+                and all(e.text.startswith("/") and " " not in e.text for e in group)
+            )
+            assert (
+                len(group.attrib) == 1 and set(group.attrib) <= qualifiers and set(group.attrib.values()) == {"ALLOW"}
+            )
 
 
 def test_a_policy_survives_the_disk(tmp_path):

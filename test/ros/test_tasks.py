@@ -27,7 +27,8 @@ from uma_ros.names import CONFIGURATION, GRIPPER_JOINT, LATCHED, TASK_IN
 WORDS = {"policy": {"checkpoint": "words"}}
 
 
-# -- in words, and as a stored prompt -----------------------------------------------------------------------------------------
+# -- in words, and as a stored prompt
+# -----------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +45,11 @@ def bag(tmp_path_factory):
         c.out["instruction"].publish(String(data="  "))
         c.wait(lambda: any("data: empty" in m.refused for m in c.history[said:]), 20.0, "a refusal")
         c.out["instruction"].publish(String(data="a" * 201))
-        c.wait(lambda: any("201 characters, at most 200" in m.refused for m in c.history[said:]), 20.0, "the policy's own refusal")
+        c.wait(
+            lambda: any("201 characters, at most 200" in m.refused for m in c.history[said:]),
+            20.0,
+            "the policy's own refusal",
+        )
         assert c.active.keypoints and c.state("policy") == PolicyStatus.RUNNING, "the running task stays"
 
         before = c.ee()[:3, 3]
@@ -60,7 +65,11 @@ def bag(tmp_path_factory):
         assert not reply.success and "without keypoints" in reply.message
 
         c.send(c.scene)
-        c.wait(lambda: c.active.keypoints and len(c.motions) > motions + 1, 30.0, "predicted motion for a reference motion again")
+        c.wait(
+            lambda: c.active.keypoints and len(c.motions) > motions + 1,
+            30.0,
+            "predicted motion for a reference motion again",
+        )
     finally:
         codes = g.close()
     assert set(codes.values()) == {0}, codes
@@ -81,11 +90,21 @@ def test_an_instruction_is_a_task_and_its_bag_can_be_replayed(bag):
 
 def test_a_stored_prompt_is_the_task_from_the_start(tmp_path):
     (tmp_path / "prompt.safetensors").write_text("a prompt")
-    g = Graph(tmp_path, changes={"policy": {"checkpoint": "words", "prompt": str(tmp_path / "prompt.safetensors")}}, record=str(tmp_path / "bag"))
+    g = Graph(
+        tmp_path,
+        changes={"policy": {"checkpoint": "words", "prompt": str(tmp_path / "prompt.safetensors")}},
+        record=str(tmp_path / "bag"),
+    )
     c, said = g.client, []
-    c.node.create_subscription(String, TOPICS.configuration, lambda m: said.append(yaml.safe_load(m.data)), CONFIGURATION)
+    c.node.create_subscription(
+        String, TOPICS.configuration, lambda m: said.append(yaml.safe_load(m.data)), CONFIGURATION
+    )
     try:
-        c.wait(lambda: c.state("policy") == PolicyStatus.RUNNING and len(c.chunks) > 3 and c.active, 90.0, "chunks without a word")
+        c.wait(
+            lambda: c.state("policy") == PolicyStatus.RUNNING and len(c.chunks) > 3 and c.active,
+            90.0,
+            "chunks without a word",
+        )
         assert not c.active.keypoints and not c.active.object_label and not c.motions
         c.wait(lambda: any(s["node"] == "policy" for s in said), 10.0, "the configuration")
         assert next(s for s in said if s["node"] == "policy")["parameters"]["prompt"].endswith("prompt.safetensors")
@@ -105,7 +124,9 @@ def test_a_bad_prompt_ends_the_node_with_a_message(tmp_path, content, words):
     path = tmp_path / "prompt.safetensors"
     if content:
         path.write_text(content)
-    done = subprocess.run([sys.executable, FAKE, "--ros-args", "-p", f"prompt:={path}"], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, FAKE, "--ros-args", "-p", f"prompt:={path}"], capture_output=True, text=True, timeout=60
+    )
     assert done.returncode == 2 and str(path) in done.stderr and words in done.stderr and "Traceback" not in done.stderr
 
 
@@ -119,7 +140,15 @@ class DrawnStation:
         self.shown, faces = 0.0, textures(np.random.default_rng(0))
         self.A, self.B = box_pose(-0.1, 0.0, 0.1), box_pose(0.1, 0.05, 0.4, z=0.05)
         self.now, self.goal = draw(self.A, faces)[:2], draw(self.B, faces)[:2]
-        changes = {"policy": {"use_sim_time": False, "require_controller": False, "max_image_age": 2.0, "max_state_age": 2.0, "max_frozen": 0.0}}
+        changes = {
+            "policy": {
+                "use_sim_time": False,
+                "require_controller": False,
+                "max_image_age": 2.0,
+                "max_state_age": 2.0,
+                "max_frozen": 0.0,
+            }
+        }
         self.graph = Graph(folder, without=("station", "camera", "extrinsics", "controller"), changes=changes)
         self.client = self.graph.client
         node = self.client.node
@@ -136,7 +165,12 @@ class DrawnStation:
     def _tick(self) -> None:
         stamp = stamp_from(time.time())
         pose = PoseStamped()
-        pose.header.frame_id, pose.header.stamp, pose.pose.orientation.w, pose.pose.position.z = "fr3_link0", stamp, 1.0, 0.4
+        pose.header.frame_id, pose.header.stamp, pose.pose.orientation.w, pose.pose.position.z = (
+            "fr3_link0",
+            stamp,
+            1.0,
+            0.4,
+        )
         joints = JointState(name=[GRIPPER_JOINT], position=[0.0])
         joints.header.stamp = stamp
         c = self.client
@@ -160,7 +194,11 @@ def drawn(tmp_path_factory):
     station = DrawnStation(tmp_path_factory.mktemp("drawn"))
     try:
         c = station.client
-        c.wait(lambda: c.state("policy") == PolicyStatus.READY and all(p.get_subscription_count() for p in station.out), 90.0, "READY")
+        c.wait(
+            lambda: c.state("policy") == PolicyStatus.READY and all(p.get_subscription_count() for p in station.out),
+            90.0,
+            "READY",
+        )
         yield station
     finally:
         codes = station.graph.close()
@@ -181,13 +219,37 @@ def test_a_goal_image_becomes_a_reference_motion_in_force(drawn):
 
 
 REFUSED = {
-    "another size": (dict(rgb=np.zeros((180, 320, 3), np.uint8)), TOPICS.goal_image, ["width x height", "320x180", "640x360"]),
+    "another size": (
+        dict(rgb=np.zeros((180, 320, 3), np.uint8)),
+        TOPICS.goal_image,
+        ["width x height", "320x180", "640x360"],
+    ),
     "another frame": (dict(frame="wrist"), TOPICS.goal_image, ["header.frame_id", "'wrist'", "'cam'"]),
-    "stamps differ": (dict(apart=0.5), TOPICS.goal_image, ["header.stamp", TOPICS.goal_depth, "no image of this stamp within 5 s"]),
-    "depth alone": (dict(alone=True), TOPICS.goal_depth, ["header.stamp", TOPICS.goal_image, "no image of this stamp within 5 s"]),
-    "depth in another encoding": (dict(encoding="rgb8"), TOPICS.goal_depth, ["encoding", "'rgb8'", "32FC1, 16UC1, mono16"]),
-    "nothing to match": (dict(rgb=np.zeros((360, 640, 3), np.uint8)), TOPICS.goal_image, ["0 matches left of 0", "at least 3"]),
-    "no depth": (dict(depth=np.full((360, 640), np.nan, np.float32)), TOPICS.goal_image, ["(0 have valid depth", "at least 3"]),
+    "stamps differ": (
+        dict(apart=0.5),
+        TOPICS.goal_image,
+        ["header.stamp", TOPICS.goal_depth, "no image of this stamp within 5 s"],
+    ),
+    "depth alone": (
+        dict(alone=True),
+        TOPICS.goal_depth,
+        ["header.stamp", TOPICS.goal_image, "no image of this stamp within 5 s"],
+    ),
+    "depth in another encoding": (
+        dict(encoding="rgb8"),
+        TOPICS.goal_depth,
+        ["encoding", "'rgb8'", "32FC1, 16UC1, mono16"],
+    ),
+    "nothing to match": (
+        dict(rgb=np.zeros((360, 640, 3), np.uint8)),
+        TOPICS.goal_image,
+        ["0 matches left of 0", "at least 3"],
+    ),
+    "no depth": (
+        dict(depth=np.full((360, 640), np.nan, np.float32)),
+        TOPICS.goal_image,
+        ["(0 have valid depth", "at least 3"],
+    ),
 }
 
 

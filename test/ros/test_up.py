@@ -23,8 +23,17 @@ def up(folder: Path, *more: str, fake: bool = True) -> subprocess.Popen:
         "supervisor.Supervisor.start = lambda self, spec, config, command=None: start(self, spec, config, fake_command(spec))\n"
         "sys.exit(up.main(sys.argv[1:]))"
     )
-    words = [sys.executable, *(["-c", code] if fake else ["-m", "uma.cli", "up"]), "insertion", "--run-dir", str(folder), *more]
-    return subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+    words = [
+        sys.executable,
+        *(["-c", code] if fake else ["-m", "uma.cli", "up"]),
+        "insertion",
+        "--run-dir",
+        str(folder),
+        *more,
+    ]
+    return subprocess.Popen(
+        words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
 
 
 def children(pid: int) -> list[int]:
@@ -42,7 +51,9 @@ def wait_for(path: Path, text: str, timeout: float = 90.0) -> None:
 
 
 def gone(pids: list[int]) -> bool:
-    return not any(os.path.exists(f"/proc/{pid}") and "Z" not in Path(f"/proc/{pid}/stat").read_text().split()[2] for pid in pids)
+    return not any(
+        os.path.exists(f"/proc/{pid}") and "Z" not in Path(f"/proc/{pid}/stat").read_text().split()[2] for pid in pids
+    )
 
 
 def test_reference_from_another_terminal_and_ctrl_c_ends_every_child(tmp_path):
@@ -52,7 +63,9 @@ def test_reference_from_another_terminal_and_ctrl_c_ends_every_child(tmp_path):
         pids = children(process.pid)
         assert len(pids) == 5
         send = [sys.executable, "-m", "uma.cli", "reference", "--timeout", "40"]
-        good = subprocess.run([*send, "config/reference_insertion.yaml"], cwd=ROOT, capture_output=True, text=True, timeout=60)
+        good = subprocess.run(
+            [*send, "config/reference_insertion.yaml"], cwd=ROOT, capture_output=True, text=True, timeout=60
+        )
         assert good.returncode == 0 and "6 keypoints, given in fr3_link0" in good.stdout, good.stdout + good.stderr
         (tmp_path / "bad.yaml").write_text("frame: nowhere\nkeypoints:\n  - waypoints: [[0.4, 0.0, 0.1]]\n")
         bad = subprocess.run([*send, str(tmp_path / "bad.yaml")], cwd=ROOT, capture_output=True, text=True, timeout=60)
@@ -80,23 +93,37 @@ def test_a_node_that_dies_ends_the_graph_with_another_code_than_0(tmp_path):
 
 
 def test_a_wrong_argument_is_named():
-    done = subprocess.run([sys.executable, "-m", "uma.cli", "up", "insertion", "--config", "no.yaml"], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-m", "uma.cli", "up", "insertion", "--config", "no.yaml"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     assert done.returncode == 2 and "no.yaml: no such file" in done.stderr
 
 
 def test_reference_without_a_policy_says_so(tmp_path):
     words = [sys.executable, "-m", "uma.cli", "reference", "config/reference_insertion.yaml", "--timeout", "2"]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=60, env={**os.environ, "ROS_DOMAIN_ID": "9"})
+    done = subprocess.run(
+        words, cwd=ROOT, capture_output=True, text=True, timeout=60, env={**os.environ, "ROS_DOMAIN_ID": "9"}
+    )
     assert done.returncode == 1 and "no policy heard within 2 s" in done.stderr
 
 
-@pytest.mark.parametrize("text, words", [
-    ("- 1", "must be a mapping"),
-    ("frame: a\nkeypoints:\n  - waypoints: [[1, 2]]", "keypoints[0].waypoints[0]: [1, 2], must be 3 finite numbers"),
-    ("frame: a\nkeypoints:\n  - waypoints: [[.nan, 0, 0]]", "[nan, 0, 0], must be 3 finite numbers"),
-    ("frame: a\nkeypoints: []", "keypoints: [], must be a list of 1 to 16"),
-    ("frame: a\nkeypoints:\n  - {waypoints: [[0, 0, 0]], speed: 2}", "keypoints[0]"),
-])
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("- 1", "must be a mapping"),
+        (
+            "frame: a\nkeypoints:\n  - waypoints: [[1, 2]]",
+            "keypoints[0].waypoints[0]: [1, 2], must be 3 finite numbers",
+        ),
+        ("frame: a\nkeypoints:\n  - waypoints: [[.nan, 0, 0]]", "[nan, 0, 0], must be 3 finite numbers"),
+        ("frame: a\nkeypoints: []", "keypoints: [], must be a list of 1 to 16"),
+        ("frame: a\nkeypoints:\n  - {waypoints: [[0, 0, 0]], speed: 2}", "keypoints[0]"),
+    ],
+)
 def test_a_bad_reference_file_is_refused_by_entry(tmp_path, text, words, capsys):
     from uma.cli import main
 
@@ -116,4 +143,6 @@ def test_a_node_whose_middleware_hangs_at_the_very_end_ends_and_counts_as_ended(
     wait_for(tmp_path / "camera.log", "waiting for")
     began = time.monotonic()
     assert supervisor.stop(patience=30.0) == {"camera": 0} and time.monotonic() - began < 20.0
-    assert "camera had ended" in capfd.readouterr().err and "Timeout (0:00:00.5" in (tmp_path / "camera.log").read_text()
+    assert (
+        "camera had ended" in capfd.readouterr().err and "Timeout (0:00:00.5" in (tmp_path / "camera.log").read_text()
+    )

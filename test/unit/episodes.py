@@ -17,7 +17,9 @@ def episode(seed: int = 0, S: int = 24) -> Episode:
     frames = [
         quantize(
             PointSet(
-                rng.normal([0, 0, 0.9], 0.2, (N, 3)).astype(np.float32), rng.integers(0, 255, (N, 3), dtype=np.uint8), rng.uniform(0, 0.2, N).astype(np.float32)
+                rng.normal([0, 0, 0.9], 0.2, (N, 3)).astype(np.float32),
+                rng.integers(0, 255, (N, 3), dtype=np.uint8),
+                rng.uniform(0, 0.2, N).astype(np.float32),
             )
         )
         for _ in range(F)

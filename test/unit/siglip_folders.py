@@ -5,9 +5,15 @@ from pathlib import Path
 import torch
 
 PATCH, SIDE, WIDTH, LENGTH = 4, 8, 16, 12
-"""Pixels of a patch, pixels of the image that the fixed position embeddings are for, width of both towers, tokens of the text tower."""
+"""Pixels of a patch, pixels of the image that the fixed position embeddings are for, width of both towers, tokens of
+the text tower."""
 
-SENTENCES = ["put the red cup on the plate", "push the blue block to the left", "fold the towel in half", "insert the spoon into the holder"]
+SENTENCES = [
+    "put the red cup on the plate",
+    "push the blue block to the left",
+    "fold the towel in half",
+    "insert the spoon into the holder",
+]
 
 
 def save_siglip(folder: Path, family: str = "siglip", part: str | None = None) -> torch.nn.Module:
@@ -18,7 +24,9 @@ def save_siglip(folder: Path, family: str = "siglip", part: str | None = None) -
     common = {"hidden_size": WIDTH, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
     grid = {"image_size": SIDE} if family == "siglip" else {"num_patches": (SIDE // PATCH) ** 2}
     vision = getattr(transformers, f"{name}VisionConfig")(**common, patch_size=PATCH, **grid)
-    text = getattr(transformers, f"{name}TextConfig")(**common, vocab_size=400, max_position_embeddings=LENGTH, pad_token_id=0, bos_token_id=2, eos_token_id=1)
+    text = getattr(transformers, f"{name}TextConfig")(
+        **common, vocab_size=400, max_position_embeddings=LENGTH, pad_token_id=0, bos_token_id=2, eos_token_id=1
+    )
     torch.manual_seed(0)
     if part is None:
         config = getattr(transformers, f"{name}Config")(text_config=text.to_dict(), vision_config=vision.to_dict())
@@ -34,7 +42,8 @@ def save_siglip(folder: Path, family: str = "siglip", part: str | None = None) -
 
 
 def save_tokenizer(folder: Path) -> None:
-    """A byte-pair tokenizer trained in memory, in Gemma's form: no lower-casing, spaces as underscores, <eos> at the end."""
+    """A byte-pair tokenizer trained in memory, in Gemma's form: no lower-casing, spaces as underscores, <eos> at the
+    end."""
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True, byte_fallback=True))
@@ -42,6 +51,8 @@ def save_tokenizer(folder: Path) -> None:
     tokenizer.pre_tokenizer = pre_tokenizers.Split("▁", "merged_with_previous")
     tokenizer.decoder = decoders.Replace("▁", " ")
     special = ["<pad>", "<eos>", "<bos>", "<unk>"]
-    tokenizer.train_from_iterator(SENTENCES, trainers.BpeTrainer(vocab_size=400, special_tokens=special, show_progress=False))
+    tokenizer.train_from_iterator(
+        SENTENCES, trainers.BpeTrainer(vocab_size=400, special_tokens=special, show_progress=False)
+    )
     tokenizer.post_processor = processors.TemplateProcessing(single="$A <eos>", special_tokens=[("<eos>", 1)])
     tokenizer.save(str(folder / "tokenizer.json"))

@@ -23,9 +23,14 @@ def test_variants_are_trained_alike_judged_and_not_trained_or_measured_twice(tmp
     def benchmark(config, console):
         judged.append(config)
         assert config.streamed_ms == 0, "its figures are of actions taken at once"
-        won = (1_000_000,) if "action_only" in config.out else (1_000_000, 1_000_001) if config.task == "folding" else ()
+        won = (
+            (1_000_000,) if "action_only" in config.out else (1_000_000, 1_000_001) if config.task == "folding" else ()
+        )
         Path(config.out).mkdir(exist_ok=True)
-        lines = [json.dumps({"seed": s, "outcome": "success" if s in won else "imprecise end"}) for s in (1_000_000, 1_000_001)]
+        lines = [
+            json.dumps({"seed": s, "outcome": "success" if s in won else "imprecise end"})
+            for s in (1_000_000, 1_000_001)
+        ]
         Path(config.out, "episodes.jsonl").write_text("\n".join(lines))
         return [row]
 
@@ -40,13 +45,36 @@ def test_variants_are_trained_alike_judged_and_not_trained_or_measured_twice(tmp
 
     monkeypatch.setattr(module, "evaluate", evaluate)
     monkeypatch.setattr(module, "_train", lambda config, processes: train_here(config))
-    train = TrainConfig(data=(str(tmp_path),), preset="tiny", steps=2, batch_size=4, micro_batch=4, validation_episodes=1, validation_windows=4, threads=1)
-    config = AblateConfig(train, ("uma", "action_only"), tasks=("insertion", "folding"), episodes=2, first_seed=1_000_000, out=str(tmp_path / "out"))
+    train = TrainConfig(
+        data=(str(tmp_path),),
+        preset="tiny",
+        steps=2,
+        batch_size=4,
+        micro_batch=4,
+        validation_episodes=1,
+        validation_windows=4,
+        threads=1,
+    )
+    config = AblateConfig(
+        train,
+        ("uma", "action_only"),
+        tasks=("insertion", "folding"),
+        episodes=2,
+        first_seed=1_000_000,
+        out=str(tmp_path / "out"),
+    )
     rows = ablate(config)
     same, better, worse = ({**row, "better": b, "worse": w, "sign_test": 1.0} for b, w in ((0, 0), (1, 0), (0, 1)))
     assert [(r["variant"], r["steps"]) for r in rows] == [("uma", 2), ("action_only", 2)]
-    assert [r["closed_loop"] for r in rows] == [{"insertion": same, "folding": same}, {"insertion": better, "folding": worse}]
-    wanted = [(str(tmp_path / "out" / n / "bundle"), task, 2, 1_000_000, ("uma",)) for n in config.variants for task in config.tasks]
+    assert [r["closed_loop"] for r in rows] == [
+        {"insertion": same, "folding": same},
+        {"insertion": better, "folding": worse},
+    ]
+    wanted = [
+        (str(tmp_path / "out" / n / "bundle"), task, 2, 1_000_000, ("uma",))
+        for n in config.variants
+        for task in config.tasks
+    ]
     assert [(c.checkpoint, c.task, c.episodes, c.first_seed, c.policies) for c in judged] == wanted
     assert json.loads((tmp_path / "out/result.json").read_text())["rows"][1]["variant"] == "action_only"
     shared, other = (json.loads((tmp_path / "out" / n / "config.json").read_text()) for n in config.variants)

@@ -1,4 +1,5 @@
-"""Soft prompts: only the tokens change, both kinds of supervision lower their loss, and any deployment loads the file."""
+"""Soft prompts: only the tokens change, both kinds of supervision lower their loss, and any deployment loads the
+file."""
 
 import dataclasses
 import json
@@ -24,9 +25,20 @@ def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("adapt")
     data = episode_folder(folder / "data")
     config = TrainConfig(
-        data=(str(data),), out=str(folder / "run"), preset="tiny", batch_size=8, micro_batch=8, steps=40, warmup=2, bf16=False, threads=1,
-        validate_every=100, validation_episodes=1, validation_windows=8, tensorboard=True,
-    )  # fmt: skip
+        data=(str(data),),
+        out=str(folder / "run"),
+        preset="tiny",
+        batch_size=8,
+        micro_batch=8,
+        steps=40,
+        warmup=2,
+        bf16=False,
+        threads=1,
+        validate_every=100,
+        validation_episodes=1,
+        validation_windows=8,
+        tensorboard=True,
+    )
     return train(config), data
 
 
@@ -38,8 +50,13 @@ def test_tensorboard_and_json_tell_the_same(trained):
     board = EventAccumulator(str(run / "tensorboard"))
     board.Reload()
     logged = {e.step: e.value for e in board.Scalars("total")}
-    assert logged == {row["step"]: pytest.approx(row["total"], rel=1e-5) for row in rows if "total" in row} and 25 in logged
-    assert board.Scalars("validation/dynamics/motion_mm")[-1].value == pytest.approx(rows[-1]["validation"]["dynamics"]["motion_mm"], rel=1e-5)
+    assert (
+        logged == {row["step"]: pytest.approx(row["total"], rel=1e-5) for row in rows if "total" in row}
+        and 25 in logged
+    )
+    assert board.Scalars("validation/dynamics/motion_mm")[-1].value == pytest.approx(
+        rows[-1]["validation"]["dynamics"]["motion_mm"], rel=1e-5
+    )
 
 
 @pytest.mark.parametrize("action_weight", [2.0, 0.0])
@@ -56,7 +73,9 @@ def test_adaptation_moves_the_tokens_and_nothing_else(trained, action_weight):
     tokens, loss = adapt(model, draw, start, Adaptation(steps=60, batch_size=16, lr=0.1, action_weight=action_weight))
     assert weights_hash(model) == before and all(p.requires_grad and p.grad is None for p in model.parameters())
     assert not torch.equal(tokens, start) and np.mean(loss[-15:]) < np.mean(loss[:15])
-    held, _ = adapt(model, draw, start, Adaptation(steps=60, batch_size=16, lr=0.1, action_weight=action_weight, prior_weight=100.0))
+    held, _ = adapt(
+        model, draw, start, Adaptation(steps=60, batch_size=16, lr=0.1, action_weight=action_weight, prior_weight=100.0)
+    )
     assert (held - start).norm() < 0.3 * (tokens - start).norm()  # lambda'_c holds it at c_0
 
 
@@ -68,7 +87,12 @@ def test_motion_supervision_never_sees_an_action(trained):
 
     def draw(size, keypoints, rng, change=0.0):
         batch = windows.draw(size, keypoints, model.normalization, rng)
-        return dataclasses.replace(batch, grid=dataclasses.replace(batch.grid, action=batch.grid.action + change * torch.randn_like(batch.grid.action)))
+        return dataclasses.replace(
+            batch,
+            grid=dataclasses.replace(
+                batch.grid, action=batch.grid.action + change * torch.randn_like(batch.grid.action)
+            ),
+        )
 
     config = Adaptation(steps=3, batch_size=8, action_weight=0.0)
     a, _ = adapt(model, draw, torch.zeros(4, 32), config)
@@ -92,7 +116,20 @@ def test_a_weight_that_changes_is_an_error(trained):
 def test_the_command_writes_a_prompt_that_the_policy_loads(trained, tmp_path, capsys):
     bundle, data = trained
     out = tmp_path / "fold.safetensors"
-    ask = ["--checkpoint", str(bundle), "--data", str(data), "--out", str(out), "--name", "fold", "--adaptation.steps", "10", "--adaptation.batch-size", "8"]
+    ask = [
+        "--checkpoint",
+        str(bundle),
+        "--data",
+        str(data),
+        "--out",
+        str(out),
+        "--name",
+        "fold",
+        "--adaptation.steps",
+        "10",
+        "--adaptation.batch-size",
+        "8",
+    ]
     assert cli.adapt(ask) == 0
     assert "all weights unchanged" in " ".join(capsys.readouterr().out.split())
     prompt, policy = load_prompt(out), Policy.load(bundle)
@@ -106,10 +143,21 @@ def test_the_command_writes_a_prompt_that_the_policy_loads(trained, tmp_path, ca
 def test_eval_prints_every_mode_and_the_retrieval(trained, tmp_path, capsys):
     bundle, data = trained
     out = tmp_path / "eval.json"
-    assert cli.evaluate(["--checkpoint", str(bundle), "--data", str(data), "--held-out", "0", "--windows", "16", "--out", str(out)]) == 0
+    assert (
+        cli.evaluate(
+            ["--checkpoint", str(bundle), "--data", str(data), "--held-out", "0", "--windows", "16", "--out", str(out)]
+        )
+        == 0
+    )
     result = json.loads(out.read_text())
-    assert {"control", "joint", "dynamics", "dynamics, keypoints given", "inverse"} <= set(result["modes"]) and 0 <= result["retrieval"] <= 1
+    assert {"control", "joint", "dynamics", "dynamics, keypoints given", "inverse"} <= set(
+        result["modes"]
+    ) and 0 <= result["retrieval"] <= 1
     still = result["modes"]["dynamics"]
-    assert still["motion_mse_m2"] > 0 and np.isnan(result["modes"]["control"]["motion_mm"]) and np.isnan(still["mean_position_mm"])
+    assert (
+        still["motion_mse_m2"] > 0
+        and np.isnan(result["modes"]["control"]["motion_mm"])
+        and np.isnan(still["mean_position_mm"])
+    )
     shown = capsys.readouterr().out
     assert "task found again by its latent" in shown and "inverse" in shown

@@ -1,4 +1,5 @@
-"""Features and layers that a trained model is given afterwards (`TrainConfig.init`) change nothing at first, and count once they are trained."""
+"""Features and layers that a trained model is given afterwards (`TrainConfig.init`) change nothing at first, and count
+once they are trained."""
 
 import dataclasses
 
@@ -33,11 +34,19 @@ def test_a_trained_model_that_is_given_them_does_what_it_did_until_it_is_trained
     with torch.no_grad():
         for layer in zeroed(wider):
             layer.weight.normal_(0, 0.3)
-            assert not torch.allclose(after, after := run(wider, points, ee, reference, grid, noise, mask)[0], atol=1e-5)
+            assert not torch.allclose(
+                after, after := run(wider, points, ee, reference, grid, noise, mask)[0], atol=1e-5
+            )
     assert not getattr(started(dataclasses.replace(config, model=ModelChoice())).config, name)
 
 
 def test_what_a_model_has_is_kept_when_it_is_given_more(tmp_path):
-    save_bundle(tmp_path / "high", scrambled(dataclasses.replace(scrambled().config, heights=True)), Contract(), training={}, card="")
+    save_bundle(
+        tmp_path / "high",
+        scrambled(dataclasses.replace(scrambled().config, heights=True)),
+        Contract(),
+        training={},
+        card="",
+    )
     both = started(TrainConfig(preset="tiny", init=str(tmp_path / "high"), model=ModelChoice(orientation=True)))
     assert both.config.heights and both.config.orientation

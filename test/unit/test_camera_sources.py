@@ -1,4 +1,5 @@
-"""Sources of frames: the ZED through a stand-in for its SDK, a folder, and the session that opens, reopens and counts."""
+"""Sources of frames: the ZED through a stand-in for its SDK, a folder, and the session that opens, reopens and
+counts."""
 
 import sys
 import tracemalloc
@@ -35,28 +36,57 @@ def test_frames_have_metres_nan_intrinsics_of_their_size_and_the_images_stamp(bu
     session = zed_session(width=320, height=180)
     a, b = session.cycle(0.0), session.cycle(0.1)
     assert a.image.shape == (180, 320, 3) and a.encoding == "bgr8" and a.depth.dtype == np.float32
-    assert (a.image[7, 9] == (0, 9, 7)).all() and (b.image[7, 9] == (1, 9, 7)).all(), "the first frame is not overwritten by the second"
-    assert a.depth[5, 5] == 1.0 and b.depth[5, 5] == np.float32(1.01), "metres, though the SDK's own unit is the millimetre"
+    assert (a.image[7, 9] == (0, 9, 7)).all() and (b.image[7, 9] == (1, 9, 7)).all(), (
+        "the first frame is not overwritten by the second"
+    )
+    assert a.depth[5, 5] == 1.0 and b.depth[5, 5] == np.float32(1.01), (
+        "metres, though the SDK's own unit is the millimetre"
+    )
     assert np.isnan(a.depth[0, :3]).all() and np.isfinite(a.depth[1:]).all(), "NaN and both infinities are invalid"
-    assert (a.camera.width, a.camera.fx, a.camera.cx) == (320, 132.5, 160.0) and a.camera.frame == "zed_left_camera_frame_optical"
+    assert (a.camera.width, a.camera.fx, a.camera.cx) == (
+        320,
+        132.5,
+        160.0,
+    ) and a.camera.frame == "zed_left_camera_frame_optical"
     assert b.stamp_ns == bus.last_stamp and b.stamp_ns - a.stamp_ns == 66_666_667
     assert "31415926" in session.said and "320x180" in session.said
 
 
 def test_the_settings_reach_the_sdk(bus):
     bus.serials = [1, 22]
-    session = zed_session(serial=22, resolution="VGA", depth_mode="NEURAL_PLUS", confidence=60, min_depth=0.3, max_depth=1.5, width=0, height=0)
+    session = zed_session(
+        serial=22,
+        resolution="VGA",
+        depth_mode="NEURAL_PLUS",
+        confidence=60,
+        min_depth=0.3,
+        max_depth=1.5,
+        width=0,
+        height=0,
+    )
     frame = session.cycle(0.0)
     init = bus.opened[0]
-    assert init.serial == 22 and init.camera_resolution is fake_sl.RESOLUTION.VGA and init.depth_mode is fake_sl.DEPTH_MODE.NEURAL_PLUS
-    assert (init.depth_minimum_distance, init.depth_maximum_distance, init.camera_fps) == (0.3, 1.5, 15) and init.camera_image_flip is fake_sl.FLIP_MODE.OFF
+    assert (
+        init.serial == 22
+        and init.camera_resolution is fake_sl.RESOLUTION.VGA
+        and init.depth_mode is fake_sl.DEPTH_MODE.NEURAL_PLUS
+    )
+    assert (init.depth_minimum_distance, init.depth_maximum_distance, init.camera_fps) == (
+        0.3,
+        1.5,
+        15,
+    ) and init.camera_image_flip is fake_sl.FLIP_MODE.OFF
     assert frame.image.shape == (376, 672, 3) and session.source._runtime.confidence_threshold == 60
 
 
 def test_a_camera_that_is_not_there_is_looked_for_again_ever_more_seldom(bus):
     bus.serials = []
     session = zed_session(serial=22)
-    assert session.cycle(0.0) is None and "ZED 22: CAMERA_NOT_DETECTED" in session.trouble and "sees: none" in session.trouble
+    assert (
+        session.cycle(0.0) is None
+        and "ZED 22: CAMERA_NOT_DETECTED" in session.trouble
+        and "sees: none" in session.trouble
+    )
     bus.serials = [22]
     assert session.cycle(0.4) is None, "too early"
     assert session.cycle(0.6) is not None and not session.trouble
@@ -69,7 +99,9 @@ def test_a_camera_that_goes_away_is_closed_reopened_and_counted(bus):
     assert session.cycle(0.1) is None and bus.num_open == 0 and session.counts["links_lost"] == 1
     assert session.cycle(1.0) is not None and bus.num_open == 1 and len(bus.opened) == 2
     bus.grabs = ["CAMERA_REBOOTING"]
-    assert session.cycle(1.1) is None and session.counts["links_lost"] == 2, "a warning for the SDK, but there is no frame"
+    assert session.cycle(1.1) is None and session.counts["links_lost"] == 2, (
+        "a warning for the SDK, but there is no frame"
+    )
 
 
 def test_damaged_frames_are_left_out_and_many_in_a_row_reopen_the_camera(bus):
@@ -102,7 +134,12 @@ def test_a_recording_is_stamped_with_the_present_and_ends_or_begins_again(bus, t
     (tmp_path / "a.svo").write_bytes(b"SVO")
     session = zed_session(svo=str(tmp_path / "a.svo"))
     frames = [session.cycle(0.1 * i) for i in range(4)]
-    assert [f is not None for f in frames] == [True, True, True, False] and session.is_over and "over" in session.trouble and bus.num_open == 0
+    assert (
+        [f is not None for f in frames] == [True, True, True, False]
+        and session.is_over
+        and "over" in session.trouble
+        and bus.num_open == 0
+    )
     assert frames[0].stamp_ns is None and session.source.period == pytest.approx(1 / 15)
     looped = zed_session(svo=str(tmp_path / "a.svo"), svo_loop=True)
     assert all(looped.cycle(0.1 * i) is not None for i in range(8))
@@ -131,12 +168,15 @@ def test_the_unrelated_package_of_the_same_name_is_recognised(monkeypatch, tmp_p
     monkeypatch.delitem(sys.modules, "pyzed", raising=False)
 
 
-@pytest.mark.parametrize("settings, words", [
-    ({"confidence": 0}, "confidence: 0"),
-    ({"width": 640, "height": 0}, "both or neither"),
-    ({"min_depth": 2.0, "max_depth": 1.0}, "must be below max_depth 1.0"),
-    ({"depth_mode": "BEST"}, "NEURAL_LIGHT"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "settings, words",
+    [
+        ({"confidence": 0}, "confidence: 0"),
+        ({"width": 640, "height": 0}, "both or neither"),
+        ({"min_depth": 2.0, "max_depth": 1.0}, "must be below max_depth 1.0"),
+        ({"depth_mode": "BEST"}, "NEURAL_LIGHT"),
+    ],
+)
 def test_settings_out_of_range_are_refused_by_name(settings, words):
     with pytest.raises(InputError, match=words):
         ZedSettings(**settings)
@@ -164,22 +204,30 @@ def test_a_folder_gives_its_frames_in_order_in_metres_and_ends_or_begins_again(f
     frames = [session.cycle(0.1 * i) for i in range(4)]
     assert [f.image[0, 0, 0] for f in frames[:3]] == [0, 1, 2] and frames[3] is None and session.is_over
     for f in frames[:3]:
-        assert np.isnan(f.depth[:, 0]).all() and np.allclose(f.depth[:, 1], 1.5, atol=1e-6) and f.stamp_ns is None and f.encoding == "rgb8"
+        assert (
+            np.isnan(f.depth[:, 0]).all()
+            and np.allclose(f.depth[:, 1], 1.5, atol=1e-6)
+            and f.stamp_ns is None
+            and f.encoding == "rgb8"
+        )
     assert session.source.period == 0.1 and "3 frames of 8x6" in session.said
     looped = FrameSession(FolderSource(FolderSettings(str(folder)), 10.0), 10.0)
     assert [looped.cycle(0.1 * i).image[0, 0, 0] for i in range(5)] == [0, 1, 2, 0, 1]
 
 
-@pytest.mark.parametrize("name, content, words", [
-    ("camera.yaml", b"width: 8", "height"),
-    ("camera.yaml", b"{width: 8, height: 6, fx: 7, fy: 7, cx: 3, cy: 2, k1: 0.1}", "alone"),
-    ("camera.yaml", b"{width: 8, height: 6, fx: -7, fy: 7, cx: 3, cy: 2}", "fx"),
-    ("camera.yaml", b"{width: 80000, height: 6, fx: 7, fy: 7, cx: 3, cy: 2}", "80000"),
-    ("camera.yaml", b"{width: [8], height: 6, fx: 7, fy: 7, cx: 3, cy: 2}", "numbers"),
-    ("camera.yaml", b"\x00\xff", "camera.yaml"),
-    ("0.png", b"no picture", "0.png"),
-    ("0.depth.png", b"", "0.depth.png"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "name, content, words",
+    [
+        ("camera.yaml", b"width: 8", "height"),
+        ("camera.yaml", b"{width: 8, height: 6, fx: 7, fy: 7, cx: 3, cy: 2, k1: 0.1}", "alone"),
+        ("camera.yaml", b"{width: 8, height: 6, fx: -7, fy: 7, cx: 3, cy: 2}", "fx"),
+        ("camera.yaml", b"{width: 80000, height: 6, fx: 7, fy: 7, cx: 3, cy: 2}", "80000"),
+        ("camera.yaml", b"{width: [8], height: 6, fx: 7, fy: 7, cx: 3, cy: 2}", "numbers"),
+        ("camera.yaml", b"\x00\xff", "camera.yaml"),
+        ("0.png", b"no picture", "0.png"),
+        ("0.depth.png", b"", "0.depth.png"),
+    ],
+)
 def test_a_bad_folder_is_refused_by_file(folder, name, content, words):
     (folder / name).write_bytes(content)
     with pytest.raises((DeviceError, InputError), match=words):

@@ -20,13 +20,19 @@ from uma_train.views import ViewSampling, augmented, hard_negative, keypoint_ind
 def batch(B: int = 4, seed: int = 0) -> Batch:
     g = torch.Generator().manual_seed(seed)
     N = tiny().points.total
-    points = PointBatch(torch.randn(B, N, 3, generator=g) * 0.2, torch.rand(B, N, 3, generator=g), torch.rand(B, N, generator=g))
+    points = PointBatch(
+        torch.randn(B, N, 3, generator=g) * 0.2, torch.rand(B, N, 3, generator=g), torch.rand(B, N, generator=g)
+    )
     start = torch.randn(B, 3, 1, 3, generator=g).expand(B, 3, 4, 3)  # 3 keypoints of 4 waypoints
     position = start + torch.arange(4)[None, None, :, None] * torch.randn(B, 1, 1, 3, generator=g) * 0.1
     phase = torch.linspace(0, 1, 4).repeat(B, 3)
-    reference = ReferenceBatch(position.reshape(B, 12, 3), start.reshape(B, 12, 3), phase, torch.ones(B, 12, dtype=torch.bool))
+    reference = ReferenceBatch(
+        position.reshape(B, 12, 3), start.reshape(B, 12, 3), phase, torch.ones(B, 12, dtype=torch.bool)
+    )
     ee = EndEffectorBatch(torch.eye(4).repeat(B, 1, 1), torch.zeros(B))
-    grid = TokenGrid(torch.zeros(B, 17, 10), torch.zeros(B, 17, 0, 3), torch.zeros(B, 0, 3), torch.ones(B, 0, dtype=torch.bool))
+    grid = TokenGrid(
+        torch.zeros(B, 17, 10), torch.zeros(B, 17, 0, 3), torch.zeros(B, 0, 3), torch.ones(B, 0, dtype=torch.bool)
+    )
     return Batch(points, ee, points, reference, grid, np.eye(4)[None].repeat(B, 0))
 
 
@@ -43,7 +49,12 @@ def test_info_nce_equals_equation_9_written_out():
     assert info_nce(z, torch.tensor(group)).item() == pytest.approx(np.mean(terms), rel=1e-4)
     assert info_nce(z[:2], torch.tensor([0, 1])).item() == 0.0
     together = torch.eye(5)[[0, 1, 0, 1]]
-    assert info_nce(together, torch.tensor([0, 1, 0, 1])).item() < 1e-3 < 5 < info_nce(together, torch.tensor([0, 0, 1, 1])).item()
+    assert (
+        info_nce(together, torch.tensor([0, 1, 0, 1])).item()
+        < 1e-3
+        < 5
+        < info_nce(together, torch.tensor([0, 0, 1, 1])).item()
+    )
 
 
 def test_views_keep_the_geometry_between_scene_and_reference():
@@ -56,7 +67,9 @@ def test_views_keep_the_geometry_between_scene_and_reference():
     assert torch.allclose(before, after, atol=1e-4) and not torch.allclose(points.xyz, b.initial_points.xyz, atol=1e-2)
     for _ in range(20):
         thin = subsample(b.reference, ViewSampling(keep_keypoint=0.0, keep_waypoint=0.0), rng)
-        assert torch.equal(thin.is_valid.view(4, 3, 4).any(2).sum(1), torch.ones(4, dtype=torch.long))  # one keypoint, its first and last waypoint
+        assert torch.equal(
+            thin.is_valid.view(4, 3, 4).any(2).sum(1), torch.ones(4, dtype=torch.long)
+        )  # one keypoint, its first and last waypoint
         assert torch.equal(thin.is_valid.view(4, 3, 4).any(1), torch.tensor([[True, False, False, True]]).expand(4, 4))
     assert torch.equal(keypoint_index(b.reference)[0], torch.arange(3).repeat_interleave(4))
 
@@ -75,7 +88,9 @@ def test_its_gradient_reaches_the_task_encoder_and_the_head_alone():
     torch.manual_seed(0)
     model, b = Uma(tiny(), Normalization()), batch()
     head = ProjectionHead(tiny())
-    loss = contrastive_loss(model, head, b, model.encode_task(b.initial_points, b.reference), Objective(), np.random.default_rng(0))
+    loss = contrastive_loss(
+        model, head, b, model.encode_task(b.initial_points, b.reference), Objective(), np.random.default_rng(0)
+    )
     loss.backward()
     touched = {name.split(".")[0] for name, p in model.named_parameters() if p.grad is not None and p.grad.any()}
     assert touched == {"task_encoder"} and all(p.grad.any() for p in head.parameters())
@@ -88,7 +103,9 @@ def test_training_on_it_groups_views_of_a_task():
     optimizer = torch.optim.AdamW([*model.task_encoder.parameters(), *head.parameters()], lr=3e-3)
     first = None
     for i in range(40):
-        loss = contrastive_loss(model, head, b, model.encode_task(b.initial_points, b.reference), objective, np.random.default_rng(i))
+        loss = contrastive_loss(
+            model, head, b, model.encode_task(b.initial_points, b.reference), objective, np.random.default_rng(i)
+        )
         first = first or loss.item()
         optimizer.zero_grad()
         loss.backward()

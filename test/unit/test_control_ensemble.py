@@ -1,4 +1,5 @@
-"""Several chunks that speak of the same instant are averaged on SE(3); the gripper is the newest one's, and the safety filter comes after it."""
+"""Several chunks that speak of the same instant are averaged on SE(3); the gripper is the newest one's, and the safety
+filter comes after it."""
 
 import numpy as np
 import pytest
@@ -27,7 +28,9 @@ def chunk(number: int, aside: float = 0.0, turned: float = 0.0, gripper: float =
     return ActionChunk(poses, np.full(16, gripper), stamp, "fr3_link0", "tcp", 15.0, number)
 
 
-def follow(schedule: Schedule, chunks: list[ActionChunk], end: float, dt: float = 0.004, late: float = 0.05) -> tuple[np.ndarray, list]:
+def follow(
+    schedule: Schedule, chunks: list[ActionChunk], end: float, dt: float = 0.004, late: float = 0.05
+) -> tuple[np.ndarray, list]:
     """Targets every ``dt`` seconds; each chunk is added ``late`` seconds after its stamp."""
     waiting, times, points = list(chunks), np.arange(late, end, dt), []
     current = START
@@ -69,7 +72,9 @@ def test_a_jump_between_chunks_is_smaller_than_without(blend_s):
 
 def test_one_outlier_moves_the_target_less_than_it_would_alone():
     chunks = [chunk(0), chunk(1), chunk(2, aside=0.05), chunk(3)]
-    away = [max(abs(p.pose[0, 3] - 0.4) for p in follow(Schedule(0.2, ensemble=k), chunks, 1.3)[1][70:]) for k in (0.0, 0.2)]
+    away = [
+        max(abs(p.pose[0, 3] - 0.4) for p in follow(Schedule(0.2, ensemble=k), chunks, 1.3)[1][70:]) for k in (0.0, 0.2)
+    ]
     assert away[0] > 0.045 and away[1] < 0.025, away
 
 
@@ -77,12 +82,17 @@ def test_nothing_jumps_where_a_chunk_comes_or_ends():
     rng = np.random.default_rng(0)
     chunks = [chunk(i, *rng.uniform(-0.03, 0.03, 2)) for i in range(9)]
     _, points = follow(Schedule(0.15, ensemble=0.1), chunks, 3.0, dt=0.001)
-    assert largest_step(points) < 1.2e-3, "0.15 mm by the motion itself; a chunk that came or went at once would be centimetres"
+    assert largest_step(points) < 1.2e-3, (
+        "0.15 mm by the motion itself; a chunk that came or went at once would be centimetres"
+    )
 
 
 def test_the_gripper_is_the_newest_chunks_and_never_between():
     _, points = follow(Schedule(0.2, ensemble=0.2), [chunk(i, gripper=float(i >= 2)) for i in range(4)], 1.3)
-    assert [p.gripper for p in points] == [float(p.sequence >= 2) for p in points] and {p.gripper for p in points} == {0.0, 1.0}
+    assert [p.gripper for p in points] == [float(p.sequence >= 2) for p in points] and {p.gripper for p in points} == {
+        0.0,
+        1.0,
+    }
 
 
 def test_chunks_of_another_task_are_not_averaged_but_blended_over():
@@ -98,7 +108,9 @@ def test_chunks_of_another_task_are_not_averaged_but_blended_over():
         if not early:
             schedule.new_task(2 * PERIOD, 0.6)
         assert np.allclose(schedule.target(0.6).pose, before, atol=1e-9)
-        assert schedule.target(0.71).pose[0, 3] == pytest.approx(0.45, abs=1e-9), "after the blend the old task has no weight"
+        assert schedule.target(0.71).pose[0, 3] == pytest.approx(0.45, abs=1e-9), (
+            "after the blend the old task has no weight"
+        )
 
 
 def test_after_a_gap_it_begins_anew():
@@ -106,7 +118,9 @@ def test_after_a_gap_it_begins_anew():
     schedule.add(chunk(0), 0.05, START)
     held = schedule.target(1.2).pose
     schedule.add(chunk(4, aside=0.05), 1.2, held)
-    assert np.allclose(schedule.target(1.2).pose, held) and schedule.target(1.31).pose[0, 3] == pytest.approx(0.45, abs=1e-9)
+    assert np.allclose(schedule.target(1.2).pose, held) and schedule.target(1.31).pose[0, 3] == pytest.approx(
+        0.45, abs=1e-9
+    )
 
 
 @given(st.integers(0, 2**32 - 1), st.floats(0.0, 3.1), st.floats(0.01, 0.99))
@@ -121,7 +135,8 @@ def test_the_mean_of_two_is_the_pose_between_them_on_the_geodesic(seed, angle, s
 
 @given(st.integers(0, 2**32 - 1))
 def test_the_mean_is_a_rotation_about_which_the_weighted_turns_cancel(seed):
-    """Also for rotations up to nearly half a turn apart, where the components of quaternions of either sign would cancel instead."""
+    """Also for rotations up to nearly half a turn apart, where the components of quaternions of either sign would
+    cancel instead."""
     rng = np.random.default_rng(seed)
     centre = Rotation.random(random_state=rng)
     axes = rng.normal(size=(4, 3))
@@ -142,14 +157,18 @@ def test_rotations_half_a_turn_apart_give_one_that_is_none_of_them_and_stays_nea
 
 
 def test_where_the_mean_is_not_unique_it_is_the_one_near_the_heaviest():
-    """Two that contradict each other on either side of the third: a quarter turn away there is a place where all turns cancel, too."""
-    poses = np.stack([make_pose(Rotation.from_rotvec([0, 0, turn * np.pi]).as_matrix(), np.zeros(3)) for turn in (0.9, 0.0, -0.9)])
+    """Two that contradict each other on either side of the third: a quarter turn away there is a place where all turns
+    cancel, too."""
+    poses = np.stack(
+        [make_pose(Rotation.from_rotvec([0, 0, turn * np.pi]).as_matrix(), np.zeros(3)) for turn in (0.9, 0.0, -0.9)]
+    )
     mean = mean_pose(poses, np.array([0.25, 0.5, 0.25]))
     assert rotation_angle(mean[:3, :3], np.eye(3)) < 1e-6
 
 
 def test_the_safety_filter_comes_after_it():
-    """Chunks that contradict each other by half a metre and half a turn: whatever the mean is, what is sent keeps the limits."""
+    """Chunks that contradict each other by half a metre and half a turn: whatever the mean is, what is sent keeps the
+    limits."""
     chunks = [chunk(i, aside=0.25 * (i % 2), turned=3.0 * (i % 2)) for i in range(6)]
     safety = SafetyFilter(SafetySettings(ramp_s=0.0))
     safety.reset(START)

@@ -1,4 +1,5 @@
-"""The operator's consent, the coarse collision model, the ramp after a start, and how far a prediction may leave its reference."""
+"""The operator's consent, the coarse collision model, the ramp after a start, and how far a prediction may leave its
+reference."""
 
 import numpy as np
 import pytest
@@ -54,7 +55,9 @@ def test_another_mode_is_refused():
 def test_waiting_for_the_operator_is_ready_however_long_and_no_hold():
     s = Session(autostart=True, hold_limit=1.0)
     s.update(0.0, [], True, gate="/uma/confirm")
-    assert s.update(1.0, [], True, gate="/uma/confirm") is None and s.state is State.READY and "/uma/confirm" in s.reason
+    assert (
+        s.update(1.0, [], True, gate="/uma/confirm") is None and s.state is State.READY and "/uma/confirm" in s.reason
+    )
     assert s.update(100.0, [], True).new is State.RUNNING
     assert s.update(101.0, [], True, gate="/uma/confirm").new is State.READY
     assert s.update(102.0, ["camera: silent"], True, gate="/uma/confirm").new is State.IDLE
@@ -78,7 +81,9 @@ def test_no_pose_with_the_tool_in_the_table_passes(x, y, z, tilt, turn):
 def test_the_robots_own_column_is_kept_clear_and_grasping_from_the_table_is_not_hindered():
     settings = CollisionSettings()
     assert collision(make_pose(DOWN, np.array([0.45, 0.1, 0.012])), settings) == ""
-    lying = make_pose(Rotation.from_euler("y", np.pi / 2).as_matrix(), np.array([0.45, 0.0, 0.3]))  # the wrist points back at the base
+    lying = make_pose(
+        Rotation.from_euler("y", np.pi / 2).as_matrix(), np.array([0.45, 0.0, 0.3])
+    )  # the wrist points back at the base
     assert "the wrist would come to" in collision(make_pose(lying[:3, :3], np.array([0.35, 0.0, 0.3])), settings)
     assert collision(make_pose(lying[:3, :3], np.array([0.55, 0.0, 0.3])), settings) == ""
     assert collision(make_pose(DOWN, np.array([0.0, 0.0, 0.7])), settings) != ""
@@ -133,11 +138,15 @@ def test_distance_to_a_path():
     points = np.array([[0.5, 0.2, 0], [-0.3, 0.4, 0], [1.1, 0.5, 0], [1.0, 1.0, 0.5]])
     assert np.allclose(distance_to_path(points, path), [0.2, 0.5, 0.1, 0.5])
     assert np.allclose(distance_to_path(points, path[:1]), np.linalg.norm(points, axis=1))
-    assert np.allclose(distance_to_path(points, np.repeat(path[:1], 3, 0)), np.linalg.norm(points, axis=1)), "a pinned point, said three times"
+    assert np.allclose(distance_to_path(points, np.repeat(path[:1], 3, 0)), np.linalg.norm(points, axis=1)), (
+        "a pinned point, said three times"
+    )
 
 
 def test_departure_is_the_worst_step_of_the_mean_over_keypoints():
-    reference = ReferenceMotion((np.array([[0.0, 0, 1], [0.2, 0, 1]]), np.array([[0.0, 0.1, 1], [0.2, 0.1, 1]])), frame="cam")
+    reference = ReferenceMotion(
+        (np.array([[0.0, 0, 1], [0.2, 0, 1]]), np.array([[0.0, 0.1, 1], [0.2, 0.1, 1]])), frame="cam"
+    )
     along = np.stack([np.linspace(0, 0.2, 16)] * 2, 1)
     points = np.stack([along, np.tile([0.0, 0.1], (16, 1)), np.ones((16, 2))], -1)
     assert departure(MotionPrediction(points, 0.0, "cam"), reference) < 1e-9

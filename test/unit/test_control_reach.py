@@ -45,7 +45,10 @@ def solved(f):
 
 
 def test_a_target_that_no_joints_reach_is_held_and_what_comes_after_is_followed():
-    f, stretched = started(max_lead_m=0.5, max_lead_rad=1.5), make_pose(ee(REST)[:3, :3], ee(REST)[:3, 3] + [0.45, 0.0, 0.0])
+    f, stretched = (
+        started(max_lead_m=0.5, max_lead_rad=1.5),
+        make_pose(ee(REST)[:3, :3], ee(REST)[:3, 3] + [0.45, 0.0, 0.0]),
+    )
     verdicts = go(f, stretched, 100)
     assert all(v.held.startswith("joint limits: ") for v in verdicts) and f.counts["held: joint limits"] == 100
     assert np.allclose(f.pose, ee(REST)), "it never set off"
@@ -53,7 +56,9 @@ def test_a_target_that_no_joints_reach_is_held_and_what_comes_after_is_followed(
     assert not any(v.held for v in go(f, near, 200)) and np.linalg.norm(f.pose[:3, 3] - near[:3, 3]) < 1e-3
 
 
-@pytest.mark.parametrize("joint, way, words", [(6, 1.0, "joint 7 would be at 2.9"), (6, -1.0, "joint 7 would be at -2.9")])
+@pytest.mark.parametrize(
+    "joint, way, words", [(6, 1.0, "joint 7 would be at 2.9"), (6, -1.0, "joint 7 would be at -2.9")]
+)
 def test_a_joint_that_is_driven_to_its_limit_comes_to_rest_before_it(joint, way, words):
     """At a speed at which braking takes some hundredths of a radian."""
     q = np.array(fr3.REST)
@@ -67,7 +72,9 @@ def test_a_joint_that_is_driven_to_its_limit_comes_to_rest_before_it(joint, way,
         measured = q if f.joints is None else f.joints
         held.append(f.step(ee(goal), f.pose, DT, arm=Arm(T_EE_FLANGE, measured)).held)
         assert inside(f.joints) and solved(f), i
-        speeds.append(np.linalg.norm(f.pose[:3, 3] - before[:3, 3]) / DT + rotation_angle(f.pose[:3, :3], before[:3, :3]) / DT)
+        speeds.append(
+            np.linalg.norm(f.pose[:3, 3] - before[:3, 3]) / DT + rotation_angle(f.pose[:3, :3], before[:3, :3]) / DT
+        )
         before = f.pose
     assert max(speeds) > 0.2 and speeds[-1] < 1e-6
     assert any(words in h for h in held), set(held)
@@ -84,18 +91,34 @@ def test_over_random_targets_no_pose_needs_joints_beyond_the_margin(seed):
     rng = np.random.default_rng(seed)
     margin = 0.15
     q0 = np.clip(fr3.REST + rng.normal(0, 0.4, 7), fr3.LOWER + margin + 0.05, fr3.UPPER - margin - 0.05)
-    f = started(q0, joint_margin=margin, max_lead_m=0.5, max_lead_rad=1.5, collision=SafetySettings().collision.__class__(is_checked=False))
+    f = started(
+        q0,
+        joint_margin=margin,
+        max_lead_m=0.5,
+        max_lead_rad=1.5,
+        collision=SafetySettings().collision.__class__(is_checked=False),
+    )
     poses, held = [f.pose], 0
     for _ in range(12):
-        goal = ee(rng.uniform(fr3.LOWER, fr3.UPPER)) if rng.random() < 0.3 else ee(f.joints + rng.normal(0, 0.5, 7) if f.joints is not None else q0)
+        goal = (
+            ee(rng.uniform(fr3.LOWER, fr3.UPPER))
+            if rng.random() < 0.3
+            else ee(f.joints + rng.normal(0, 0.5, 7) if f.joints is not None else q0)
+        )
         for _ in range(int(rng.integers(5, 60))):
-            measured = None if rng.random() < 0.1 and f.joints is not None else (q0 if f.joints is None else f.joints) + rng.normal(0, 1e-3, 7)
+            measured = (
+                None
+                if rng.random() < 0.1 and f.joints is not None
+                else (q0 if f.joints is None else f.joints) + rng.normal(0, 1e-3, 7)
+            )
             held += f.step(goal, f.pose, DT, arm=Arm(T_EE_FLANGE, measured)).held.startswith("joint limits")
             assert inside(f.joints, margin) and solved(f)
             poses.append(f.pose)
     assert held > 20 and np.abs(np.diff(np.stack(poses)[:, :3, 3], axis=0)).sum() > 0.05
     v = np.diff(np.stack(poses)[:, :3, 3], axis=0) / DT
-    assert np.linalg.norm(np.diff(v, axis=0), axis=1).max() / DT <= f.settings.max_acceleration + 1e-3, "braking for the joints keeps the limits too"
+    assert np.linalg.norm(np.diff(v, axis=0), axis=1).max() / DT <= f.settings.max_acceleration + 1e-3, (
+        "braking for the joints keeps the limits too"
+    )
 
 
 def test_a_pose_out_of_reach_is_held_as_well():
@@ -167,7 +190,10 @@ def test_a_motion_that_stays_inside_is_passed_as_without_it():
     f, plain = started(), started(joint_margin=0.0)
     for i in range(250):
         target = ee(REST + 0.2 * np.sin(0.02 * i))
-        a, b = f.step(target, f.pose, DT, arm=Arm(T_EE_FLANGE, REST if f.joints is None else f.joints)), plain.step(target, plain.pose, DT)
+        a, b = (
+            f.step(target, f.pose, DT, arm=Arm(T_EE_FLANGE, REST if f.joints is None else f.joints)),
+            plain.step(target, plain.pose, DT),
+        )
         assert np.array_equal(a.pose, b.pose) and a.limited == b.limited and not a.held
 
 

@@ -40,7 +40,16 @@ def fresh(**changes):
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.lists(st.tuples(st.floats(0.15, 0.85), st.floats(-0.6, 0.6), st.floats(-0.05, 0.8), st.floats(-3, 3), st.floats(-1, 1)), min_size=2, max_size=6), st.integers(1, 25))
+@given(
+    st.lists(
+        st.tuples(
+            st.floats(0.15, 0.85), st.floats(-0.6, 0.6), st.floats(-0.05, 0.8), st.floats(-3, 3), st.floats(-1, 1)
+        ),
+        min_size=2,
+        max_size=6,
+    ),
+    st.integers(1, 25),
+)
 def test_whatever_the_targets_every_limit_holds(points, hold):
     f = fresh()
     targets = [at(x, y, z, (tilt, 0.0, turn)) for x, y, z, turn, tilt in points for _ in range(hold)]
@@ -53,7 +62,9 @@ def test_whatever_the_targets_every_limit_holds(points, hold):
         assert alpha.max() <= s.max_turn_acceleration * 1.05 < FR3["turn_acceleration"] * 1.05
     for T in passed:
         assert np.allclose(T[:3, :3] @ T[:3, :3].T, np.eye(3), atol=1e-9)
-        assert (T[:3, 3] >= np.array(s.workspace_min) - 0.004).all() and (T[:3, 3] <= np.array(s.workspace_max) + 0.004).all()
+        assert (T[:3, 3] >= np.array(s.workspace_min) - 0.004).all() and (
+            T[:3, 3] <= np.array(s.workspace_max) + 0.004
+        ).all()
 
 
 def test_jerk_stays_below_the_limit_where_it_binds():
@@ -70,9 +81,13 @@ def test_the_demonstrators_motion_passes_undistorted(seed):
     rng = np.random.default_rng(seed)
     direction, axis = rng.normal(size=3) * [1, 1, 0.3], rng.normal(size=3)
     direction, axis = direction / np.linalg.norm(direction), axis / np.linalg.norm(axis)
-    speed = np.minimum(np.arange(1, 17) / 5, 1.0) * np.where(np.arange(16) > 11, np.linspace(1, -0.5, 16)[np.arange(16)].clip(0.1), 1.0)
+    speed = np.minimum(np.arange(1, 17) / 5, 1.0) * np.where(
+        np.arange(16) > 11, np.linspace(1, -0.5, 16)[np.arange(16)].clip(0.1), 1.0
+    )
     way = np.cumsum(speed * 0.04)[:, None] * direction * 0.5
-    poses = np.stack([at(*(HOME[:3, 3] + p), turn) for p, turn in zip(way, np.cumsum(speed * 0.11)[:, None] * axis * 0.5)])
+    poses = np.stack(
+        [at(*(HOME[:3, 3] + p), turn) for p, turn in zip(way, np.cumsum(speed * 0.11)[:, None] * axis * 0.5)]
+    )
     schedule, f = Schedule(), fresh()
     c = ActionChunk(poses, np.zeros(16), 0.0, "fr3_link0", "tcp")
     schedule.add(c, 0.0, HOME)
@@ -134,7 +149,9 @@ def test_far_outside_the_workspace_is_held_and_says_the_axis():
 def test_a_stuck_arm_is_not_run_away_from():
     f = fresh()
     verdict = motion(f, [at(0.45, 0.4, 0.3)] * 200, measured=HOME)[-1]
-    assert np.linalg.norm(verdict.pose[:3, 3] - HOME[:3, 3]) < f.settings.max_lead_m + 0.01 and "lead" in verdict.limited
+    assert (
+        np.linalg.norm(verdict.pose[:3, 3] - HOME[:3, 3]) < f.settings.max_lead_m + 0.01 and "lead" in verdict.limited
+    )
 
 
 def test_the_tilt_limit_holds_when_it_is_asked_for():
@@ -200,7 +217,9 @@ def test_however_far_the_target_the_arm_is_not_much_faster_than_its_plan(pace):
         f.reset(HOME)
         passed = [HOME, *(f.step(at(0.45, 0.05 + 0.02 * n, 0.3), f.pose, DT, pace=told).pose for n in range(20))]
         fastest.append(float(np.linalg.norm(np.diff(np.stack([T[:3, 3] for T in passed]), axis=0), axis=1).max()) / DT)
-    assert pace[0] + 0.9 * s.catch_up * s.max_speed < fastest[0] <= pace[0] + s.catch_up * s.max_speed + 1e-6 < fastest[1]
+    assert (
+        pace[0] + 0.9 * s.catch_up * s.max_speed < fastest[0] <= pace[0] + s.catch_up * s.max_speed + 1e-6 < fastest[1]
+    )
 
 
 def test_a_chunk_that_slows_down_is_come_down_to_by_braking():

@@ -13,7 +13,14 @@ START = make_pose(DOWN, np.array([0.4, 0.0, 0.3]))
 
 
 def chunk(stamp=0.0, offset=0.0, step=0.02, turn=0.05, sequence=0, gripper=None, n=16):
-    poses = np.stack([make_pose(DOWN @ Rotation.from_rotvec([0, 0, turn * (i + 1)]).as_matrix(), [0.4, offset + step * (i + 1), 0.3]) for i in range(n)])
+    poses = np.stack(
+        [
+            make_pose(
+                DOWN @ Rotation.from_rotvec([0, 0, turn * (i + 1)]).as_matrix(), [0.4, offset + step * (i + 1), 0.3]
+            )
+            for i in range(n)
+        ]
+    )
     return ActionChunk(poses, np.zeros(n) if gripper is None else gripper, stamp, "fr3_link0", "tcp", 15.0, sequence)
 
 
@@ -44,7 +51,9 @@ def test_between_actions_the_pose_lies_between_them_and_speed_does_not_jump():
     t = np.arange(0.0, c.due()[-1], 0.002)
     y = np.array([schedule.target(x).pose[1, 3] for x in t])
     v = np.diff(y) / 0.002
-    assert (v > -1e-6).all() and np.abs(np.diff(v)).max() < 0.05, "a straight line at constant steps must not stop and go"
+    assert (v > -1e-6).all() and np.abs(np.diff(v)).max() < 0.05, (
+        "a straight line at constant steps must not stop and go"
+    )
 
 
 def test_the_last_pose_is_kept_after_the_end():
@@ -66,7 +75,9 @@ def test_a_join_moves_over_without_a_jump_and_arrives_at_the_new_plan():
     y = np.array([schedule.target(x).pose[1, 3] for x in t])
     assert np.abs(np.diff(y)).max() < 0.004, "the new plan is 11 cm away; a jump would be"
     i = 7
-    assert np.allclose(schedule.target(new.due()[i]).pose, new.poses[i], atol=1e-6), "after the blend only the new plan counts"
+    assert np.allclose(schedule.target(new.due()[i]).pose, new.poses[i], atol=1e-6), (
+        "after the blend only the new plan counts"
+    )
 
 
 def test_a_second_join_within_the_blend_does_not_jump_either():
@@ -82,7 +93,13 @@ def test_rotations_stay_rotations_in_a_blend_across_half_a_turn():
     schedule = Schedule(blend_s=0.2)
     schedule.add(chunk(turn=0.0), 0.0, START)
     flipped = chunk(stamp=0.1, sequence=1, turn=0.0)
-    flipped = ActionChunk(flipped.poses @ make_pose(Rotation.from_rotvec([0, 0, 3.0]).as_matrix(), np.zeros(3)), flipped.gripper, 0.1, "fr3_link0", "tcp")
+    flipped = ActionChunk(
+        flipped.poses @ make_pose(Rotation.from_rotvec([0, 0, 3.0]).as_matrix(), np.zeros(3)),
+        flipped.gripper,
+        0.1,
+        "fr3_link0",
+        "tcp",
+    )
     schedule.add(flipped, 0.2, schedule.target(0.2).pose)
     for t in np.arange(0.2, 0.5, 0.01):
         R = schedule.target(t).pose[:3, :3]
@@ -104,7 +121,9 @@ def test_the_lead_commands_an_action_before_it_is_due():
     assert np.allclose(schedule.target(4 / 15).pose, c.poses[4], atol=1e-6)
 
 
-@pytest.mark.parametrize("stamp, now, words", [(0.0, 2.0, "last action was due"), (-0.2, 0.1, "before the chunk that is running")])
+@pytest.mark.parametrize(
+    "stamp, now, words", [(0.0, 2.0, "last action was due"), (-0.2, 0.1, "before the chunk that is running")]
+)
 def test_a_chunk_that_is_over_or_older_is_refused(stamp, now, words):
     schedule = Schedule()
     if "before" in words:
@@ -125,4 +144,6 @@ def test_the_pace_is_that_of_the_chunks_between_which_the_pose_lies():
 def test_a_late_chunk_is_no_faster_for_being_late():
     schedule = Schedule()
     schedule.add(chunk(step=0.015, turn=0.0), 0.9, START)
-    assert schedule.target(0.95).pace == pytest.approx((0.225, 0.0), abs=1e-9), "its first actions are skipped, and nobody means to go that fast"
+    assert schedule.target(0.95).pace == pytest.approx((0.225, 0.0), abs=1e-9), (
+        "its first actions are skipped, and nobody means to go that fast"
+    )

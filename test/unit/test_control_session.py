@@ -108,7 +108,8 @@ def test_cadence_counts_rate_overruns_and_leaves_the_cold_one_out():
 
 
 def test_a_cadence_is_asked_while_another_thread_beats():
-    """A policy was ended by this after some 25 minutes of closed loop: its worker beats, its executor asks twenty times a second."""
+    """A policy was ended by this after some 25 minutes of closed loop: its worker beats, its executor asks twenty times
+    a second."""
     c, ended = Cadence("chunks", period=0.1), threading.Event()
     for i in range(3000):
         c.beat(float(i), 1.0)

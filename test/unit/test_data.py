@@ -13,7 +13,16 @@ from uma.model.config import tiny
 from uma.model.inputs import Normalization, PointSet, decode_actions, encode_actions
 from uma.model.uma import Uma
 from uma.types import HORIZON, CameraModel
-from uma_train.data.episode import DTYPES, Episode, EpisodeError, load_episode, moving_points, placeholders, quantize, save_episode
+from uma_train.data.episode import (
+    DTYPES,
+    Episode,
+    EpisodeError,
+    load_episode,
+    moving_points,
+    placeholders,
+    quantize,
+    save_episode,
+)
 from uma_train.data.reference import ReferenceSampling, draw_reference
 from uma_train.data.sources import Mixture, Source, open_sources, parse_sources
 from uma_train.data.store import Store
@@ -23,33 +32,61 @@ CAMERA = CameraModel(64, 36, 40.0, 40.0, 31.5, 17.5, "cam")
 NORM = Normalization(step_scale=tuple(np.linspace(0.2, 1.5, HORIZON)))
 
 
-def episode(seed: int = 0, S: int = 24, K: int = 16, N: int = 48, shots: int = 0, robot: bool = True, **changes) -> Episode:
-    """A gripper that carries points along a curve; the cloud is random, its x of the first point tells seed and frame."""
+def episode(
+    seed: int = 0, S: int = 24, K: int = 16, N: int = 48, shots: int = 0, robot: bool = True, **changes
+) -> Episode:
+    """A gripper that carries points along a curve; the cloud is random, its x of the first point tells seed and
+    frame."""
     rng = np.random.default_rng(seed)
     F = S // 2
     xyz = rng.normal([0, 0, 0.9], 0.1, (F, N, 3)).astype(np.float32)
-    clouds = [quantize(PointSet(x, rng.integers(0, 255, (N, 3), dtype=np.uint8), rng.uniform(0, 0.2, N).astype(np.float32))) for x in xyz]
-    path = np.array([0, 0, 0.8]) + np.linspace(0, 0.3, S + 1)[:, None] * rng.normal(size=3) + 0.02 * np.sin(np.arange(S + 1))[:, None]
+    clouds = [
+        quantize(PointSet(x, rng.integers(0, 255, (N, 3), dtype=np.uint8), rng.uniform(0, 0.2, N).astype(np.float32)))
+        for x in xyz
+    ]
+    path = (
+        np.array([0, 0, 0.8])
+        + np.linspace(0, 0.3, S + 1)[:, None] * rng.normal(size=3)
+        + 0.02 * np.sin(np.arange(S + 1))[:, None]
+    )
     quarter = se3.make_pose([[0, -1, 0], [1, 0, 0], [0, 0, 1]], np.zeros(3))
-    R = np.stack([np.diag([1.0, -1.0, -1.0]) @ se3.interpolate(np.eye(4), quarter, s)[:3, :3] for s in np.linspace(0, 1, S + 1)])
+    R = np.stack(
+        [np.diag([1.0, -1.0, -1.0]) @ se3.interpolate(np.eye(4), quarter, s)[:3, :3] for s in np.linspace(0, 1, S + 1)]
+    )
     poses = se3.make_pose(R, path).astype(np.float32)
     tracks = (path[:S, None] + rng.normal(0, 0.03, (1, K, 3))).astype(np.float32)
     grip = np.linspace(0, 1, S).astype(np.float32)
     fields = {
         **{name: np.stack([c[i] for c in clouds]) for i, name in enumerate(("xyz", "rgb", "height"))},
         "frame_step": np.arange(0, S, 2, dtype=np.int32),
-        **({"pose": poses[:S], "gripper": grip, "target_pose": poses[1:], "target_gripper": grip} if robot else placeholders(S)),
+        **(
+            {"pose": poses[:S], "gripper": grip, "target_pose": poses[1:], "target_gripper": grip}
+            if robot
+            else placeholders(S)
+        ),
         "tracks": tracks,
         "static": rng.normal(0, 0.1, (8, 3)).astype(np.float32),
-        "meta": {"seed": seed, "source": "test", "text": f"push {seed}", "has_robot": robot, "has_actions": robot, "camera": dataclasses.asdict(CAMERA)},
+        "meta": {
+            "seed": seed,
+            "source": "test",
+            "text": f"push {seed}",
+            "has_robot": robot,
+            "has_actions": robot,
+            "camera": dataclasses.asdict(CAMERA),
+        },
     }
     if shots:
-        fields |= {"images": rng.integers(1, 255, (shots, 18, 32, 3), dtype=np.uint8), "image_frame": np.arange(shots, dtype=np.int32)}
+        fields |= {
+            "images": rng.integers(1, 255, (shots, 18, 32, 3), dtype=np.uint8),
+            "image_frame": np.arange(shots, dtype=np.int32),
+        }
     return Episode(**fields | changes)
 
 
 def same(a: Episode, b: Episode) -> bool:
-    return a.meta == b.meta and all(np.array_equal(getattr(a, n), getattr(b, n)) and getattr(a, n).dtype == getattr(b, n).dtype for n in DTYPES)
+    return a.meta == b.meta and all(
+        np.array_equal(getattr(a, n), getattr(b, n)) and getattr(a, n).dtype == getattr(b, n).dtype for n in DTYPES
+    )
 
 
 def tensors(batch):
@@ -92,12 +129,24 @@ def test_version_1_files_load_with_defaults_and_newer_ones_are_refused(tmp_path)
     old = ("xyz", "rgb", "height", "frame_step", "pose", "gripper", "target_pose", "target_gripper", "tracks", "static")
 
     def write(name: str, meta: dict, names=old):
-        np.savez(tmp_path / name, meta=np.frombuffer(json.dumps(meta).encode(), np.uint8), **{n: getattr(e, n) for n in names})
+        np.savez(
+            tmp_path / name,
+            meta=np.frombuffer(json.dumps(meta).encode(), np.uint8),
+            **{n: getattr(e, n) for n in names},
+        )
 
     write("1.npz", {"seed": 4, "source": "uma_sim", "camera": dataclasses.asdict(CAMERA)})
     back = load_episode(tmp_path / "1.npz")
-    assert back.track_valid.all() and back.track_valid.shape == (24, 16) and len(back.images) == len(back.image_frame) == 0
-    assert back.meta["has_actions"] and back.meta["has_robot"] and back.meta["text"] == "" and back.meta["seed"] == 4 and back.meta["camera_frame"] == "cam"
+    assert (
+        back.track_valid.all() and back.track_valid.shape == (24, 16) and len(back.images) == len(back.image_frame) == 0
+    )
+    assert (
+        back.meta["has_actions"]
+        and back.meta["has_robot"]
+        and back.meta["text"] == ""
+        and back.meta["seed"] == 4
+        and back.meta["camera_frame"] == "cam"
+    )
     assert back.track_moving.all() and np.array_equal(back.pose, e.pose)
     write("3.npz", {"format": 3}, DTYPES)
     with pytest.raises(EpisodeError, match="3.npz: format 3: this program reads 1 to 2"):
@@ -147,19 +196,25 @@ def test_what_moves_is_found_where_it_was_seen():
 def test_references_come_from_the_plan_where_there_is_one_and_the_task_begins_with_the_episode():
     def plan(x: float) -> np.ndarray:
         """Points that rise at an ``x`` that is far from anything recorded."""
-        return np.broadcast_to(np.stack([np.full(5, x), np.zeros(5), np.linspace(0, 1, 5)], -1)[:, None], (5, 16, 3)).astype(np.float32)
+        return np.broadcast_to(
+            np.stack([np.full(5, x), np.zeros(5), np.linspace(0, 1, 5)], -1)[:, None], (5, 16, 3)
+        ).astype(np.float32)
 
     store = Store.of([episode(0, plan=plan(3.0)), episode(1), episode(2, plan=plan(4.0))])
     frames = np.tile(np.arange(1, 37, 3), 4)
     for first_is_initial in (1.0, 0.0):
-        windows = Windows(store, sampling=ReferenceSampling(planned=1.0, noise_m=0.0, pinned=0.0), first_is_initial=first_is_initial)
+        windows = Windows(
+            store, sampling=ReferenceSampling(planned=1.0, noise_m=0.0, pinned=0.0), first_is_initial=first_is_initial
+        )
         x = windows.draw(48, 0, NORM, np.random.default_rng(0), frames=frames).reference.position[:, 0, 0].numpy()
         of = frames // 12
         assert (x[of == 1] < 2).all()
         for e, planned in ((0, 3.0), (2, 4.0)):
             mine = x[of == e]
             assert np.isin(mine[mine > 2], [planned]).all()
-            assert (mine > 2).all() if first_is_initial else 0 < np.mean(mine > 2) < 0.6, "what begins later has no plan"
+            assert (mine > 2).all() if first_is_initial else 0 < np.mean(mine > 2) < 0.6, (
+                "what begins later has no plan"
+            )
 
 
 def test_the_parts_of_a_batch_are_the_batch():
@@ -167,9 +222,14 @@ def test_the_parts_of_a_batch_are_the_batch():
     sources = Mixture([Windows(made[:3]), Windows(made[3:])], [1.0, 2.0])
     for windows in (Windows(made), sources):
         whole = windows.draw(16, 4, NORM, np.random.default_rng(5), windows_per_task=2, vary_keypoints=True)
-        parts = [windows.draw(16, 4, NORM, np.random.default_rng(5), windows_per_task=2, vary_keypoints=True, share=(r, 4)) for r in range(4)]
+        parts = [
+            windows.draw(16, 4, NORM, np.random.default_rng(5), windows_per_task=2, vary_keypoints=True, share=(r, 4))
+            for r in range(4)
+        ]
         for name, (value, *shares) in ((n[0][0], [v for _, v in n]) for n in zip(tensors(whole), *map(tensors, parts))):
-            if value is not None and not name.startswith("reference"):  # references are padded to the longest of their part
+            if value is not None and not name.startswith(
+                "reference"
+            ):  # references are padded to the longest of their part
                 assert torch.equal(value, torch.cat(shares)), name
         rows = [r for p in parts for r in p.reference.position[p.reference.is_valid]]
         assert torch.equal(whole.reference.position[whole.reference.is_valid], torch.stack(rows))
@@ -182,7 +242,9 @@ def test_history_is_measured_and_the_future_commanded():
     batch = windows.draw(4, 16, NORM, np.random.default_rng(0), frames, history=4)
     now_only = windows.draw(4, 16, NORM, np.random.default_rng(0), frames)
     assert batch.grid.action.shape == (4, 5 + HORIZON, 10) and batch.grid.motion.shape == (4, 5 + HORIZON, 16, 3)
-    assert torch.equal(batch.grid.action[:, 4:], now_only.grid.action) and torch.equal(batch.grid.motion[:, 4:], now_only.grid.motion)
+    assert torch.equal(batch.grid.action[:, 4:], now_only.grid.action) and torch.equal(
+        batch.grid.motion[:, 4:], now_only.grid.motion
+    )
     for b, f in enumerate(frames):
         s = 2 * f
         steps = np.clip(np.arange(s - 4, s + 1), 0, None)
@@ -203,7 +265,9 @@ def test_keypoints_vary_and_padding_is_flagged():
     count = batch.grid.is_valid.sum(1)
     assert set(count.tolist()) == set(range(1, 11))  # the tracks are ten
     assert batch.grid.motion.shape[2] == 16 and (batch.grid.motion.abs().sum((1, 3)) > 0).eq(batch.grid.is_valid).all()
-    assert (batch.grid.identity[~batch.grid.is_valid] == 0).all() and not batch.grid.is_tracked.permute(0, 2, 1)[~batch.grid.is_valid].any()
+    assert (batch.grid.identity[~batch.grid.is_valid] == 0).all() and not batch.grid.is_tracked.permute(0, 2, 1)[
+        ~batch.grid.is_valid
+    ].any()
     assert (windows.draw(8, 16, NORM, np.random.default_rng(0)).grid.is_valid.sum(1) == 10).all()
     assert windows.draw(8, 0, NORM, np.random.default_rng(0)).grid.motion.shape == (8, 17, 0, 3)
 
@@ -223,7 +287,9 @@ def test_keypoints_that_were_seen_come_first_and_unseen_steps_are_flagged():
         assert np.array_equal(batch.grid.is_tracked[b].numpy(), valid[steps][:, k[b]])
     rng = np.random.default_rng(7)
     for _ in range(50):  # references hold no waypoint that was not seen
-        r = draw_reference(e.tracks, e.static, 0, "cam", ReferenceSampling(noise_m=0.0, pinned=0.0), rng, e.track_valid, e.track_moving)
+        r = draw_reference(
+            e.tracks, e.static, 0, "cam", ReferenceSampling(noise_m=0.0, pinned=0.0), rng, e.track_valid, e.track_moving
+        )
         for w, v in zip(r.waypoints, r.is_valid, strict=True):
             d = np.linalg.norm(w[:, None, None] - e.tracks, axis=-1)
             at = [np.unravel_index(x.argmin(), x.shape) for x in d[v]]
@@ -234,21 +300,34 @@ def test_a_source_without_a_robot_supervises_motion_alone():
     robot, video = episode(0), episode(1, robot=False)
     batch = Windows([robot, video]).draw(4, 3, NORM, np.random.default_rng(0), np.array([2, 3, 14, 15]), history=2)
     assert batch.grid.is_supervised_action.tolist() == batch.ee.is_known.tolist() == [True, True, False, False]
-    assert (batch.grid.action[2:] == 0).all() and (batch.grid.action[:2].abs().sum((1, 2)) > 0).all() and (batch.ee.gripper[2:] == 0).all()
+    assert (
+        (batch.grid.action[2:] == 0).all()
+        and (batch.grid.action[:2].abs().sum((1, 2)) > 0).all()
+        and (batch.ee.gripper[2:] == 0).all()
+    )
     for b, s in ((2, 4), (3, 6)):
-        assert np.allclose(batch.T_cam_ee[b, :3, :3], np.eye(3)) and np.allclose(batch.T_cam_ee[b, :3, 3], video.tracks[s].mean(0), atol=1e-5)
+        assert np.allclose(batch.T_cam_ee[b, :3, :3], np.eye(3)) and np.allclose(
+            batch.T_cam_ee[b, :3, 3], video.tracks[s].mean(0), atol=1e-5
+        )
         x = batch.grid.motion[b].numpy() * NORM.local_scale + batch.T_cam_ee[b, :3, 3]
         assert np.linalg.norm(x[2][:, None] - video.tracks[s], axis=-1).min(1).max() < 1e-5
     assert batch.text == ("push 0", "push 0", "push 1", "push 1")
     # A robot whose actions are not known: its state is, past steps are, and no commanded action stands in the grid.
     quiet = dataclasses.replace(robot, meta=robot.meta | {"has_actions": False})
     b = Windows([quiet]).draw(2, 0, NORM, np.random.default_rng(0), np.array([4, 5]), history=2)
-    assert b.ee.is_known.all() and not b.grid.is_supervised_action.any() and (b.grid.action[:, 3:] == 0).all() and (b.grid.action[:, :2] != 0).any()
+    assert (
+        b.ee.is_known.all()
+        and not b.grid.is_supervised_action.any()
+        and (b.grid.action[:, 3:] == 0).all()
+        and (b.grid.action[:, :2] != 0).any()
+    )
 
 
 def test_images_come_with_the_places_of_the_points():
     e = episode(0, shots=5)
-    batch = Windows([e], first_is_initial=1.0).draw(2, 0, NORM, np.random.default_rng(0), np.array([3, 9]), with_image=True)
+    batch = Windows([e], first_is_initial=1.0).draw(
+        2, 0, NORM, np.random.default_rng(0), np.array([3, 9]), with_image=True
+    )
     assert np.array_equal((batch.points.image[0].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8), e.images[3])
     assert (batch.points.image[1] == 0).all()  # frame 9 has none
     assert (batch.initial_points.image * 255).round().to(torch.uint8)[0, 0, 0, 0] == e.images[0, 0, 0, 0]
@@ -273,7 +352,10 @@ def test_normalization_leaves_sources_without_actions_out():
     made = [episode(i) for i in range(3)]
     video = episode(9, robot=False)
     own, both = measure_normalization(made), measure_normalization([*made, video])
-    assert (own.position_scale, own.rotation_scale) == (both.position_scale, both.rotation_scale) and own.point_center != both.point_center
+    assert (own.position_scale, own.rotation_scale) == (
+        both.position_scale,
+        both.rotation_scale,
+    ) and own.point_center != both.point_center
     assert measure_normalization([video]).position_scale == Normalization().position_scale
     assert measure_normalization(Store.of(made)) == own
 
@@ -286,7 +368,12 @@ def test_actions_scaled_by_step_have_the_same_spread_at_every_step_of_a_chunk():
 
     def spread(norm):
         windows = [(e, t, np.minimum(np.arange(t, t + HORIZON), 23)) for e in made for t in range(0, 24, 7)]
-        code = np.stack([encode_actions(e.target_pose[s].astype(float), e.target_gripper[s], e.pose[t].astype(float), norm) for e, t, s in windows])
+        code = np.stack(
+            [
+                encode_actions(e.target_pose[s].astype(float), e.target_gripper[s], e.pose[t].astype(float), norm)
+                for e, t, s in windows
+            ]
+        )
         return np.sqrt((code[..., :3] ** 2).mean((0, 2)) / 2 + (code[..., 3:9] ** 2).mean((0, 2)) / 2)
 
     assert spread(whole)[-1] > 3 * spread(whole)[0]
@@ -302,7 +389,13 @@ def test_actions_scaled_by_step_have_the_same_spread_at_every_step_of_a_chunk():
 
 def test_sources_are_parsed():
     assert parse_sources(("data/a", "data/b=0.5")) == (Source("data/a", 1.0), Source("data/b", 0.5))
-    for words, message in ((("a=x",), "FOLDER=WEIGHT"), (("a=0",), "weight > 0"), (("a", "./a=2"), "twice"), ((), "at least one"), (("a=nan",), "weight > 0")):
+    for words, message in (
+        (("a=x",), "FOLDER=WEIGHT"),
+        (("a=0",), "weight > 0"),
+        (("a", "./a=2"), "twice"),
+        ((), "at least one"),
+        (("a=nan",), "weight > 0"),
+    ):
         with pytest.raises(ValueError, match=message):
             parse_sources(words)
 
@@ -315,8 +408,12 @@ def test_sources_come_by_weight_and_each_keeps_its_own():
     share = batch.ee.is_known.float().mean().item()
     assert 0.19 < share < 0.31, share  # 400 tasks at 1/4: three standard deviations
     of = np.array([int(t.split()[1]) < 10 for t in batch.text])
-    assert np.array_equal(np.repeat(of, 2), batch.ee.is_known.numpy()) and np.array_equal(np.repeat(of, 2), batch.grid.is_supervised_action.numpy())
-    assert (batch.points.image[~batch.ee.is_known] == 0).all() and (batch.initial_points.image.amax((1, 2, 3)) > 0).any()
+    assert np.array_equal(np.repeat(of, 2), batch.ee.is_known.numpy()) and np.array_equal(
+        np.repeat(of, 2), batch.grid.is_supervised_action.numpy()
+    )
+    assert (batch.points.image[~batch.ee.is_known] == 0).all() and (
+        batch.initial_points.image.amax((1, 2, 3)) > 0
+    ).any()
     # A task's windows, initial cloud and reference stay together through the mixing.
     clouds = {e.meta["seed"]: {tuple(frame[0]) for frame in e.xyz} for e in robot + video}
     for i in range(0, 400, 23):
@@ -324,7 +421,9 @@ def test_sources_come_by_weight_and_each_keeps_its_own():
         for cloud in (batch.initial_points.xyz[i, 0], batch.points.xyz[2 * i, 0], batch.points.xyz[2 * i + 1, 0]):
             assert tuple(np.round(cloud.numpy() / 1e-4).astype(int)) in own
     fixed = mixture.draw(2, 0, NORM, np.random.default_rng(0), np.array([0, 36]))
-    assert torch.equal(fixed.points.xyz[1], Windows(video).draw(1, 0, NORM, np.random.default_rng(0), np.array([0])).points.xyz[0])
+    assert torch.equal(
+        fixed.points.xyz[1], Windows(video).draw(1, 0, NORM, np.random.default_rng(0), np.array([0])).points.xyz[0]
+    )
 
 
 def test_sources_that_do_not_fit_are_refused():

@@ -21,17 +21,29 @@ S, N = 12, 200
 
 
 def scene(robot: bool = True) -> Episode:
-    """A wall with a smooth pattern of colours 0.8 m before the camera, drawn into images of half the camera's resolution, and points that lie on it."""
+    """A wall with a smooth pattern of colours 0.8 m before the camera, drawn into images of half the camera's
+    resolution, and points that lie on it."""
     rng = np.random.default_rng(0)
 
     def color(xy):
-        return np.stack([127 + 120 * np.sin(9 * xy[..., 0]), 127 + 120 * np.sin(11 * xy[..., 1]), 127 + 120 * np.cos(7 * xy.sum(-1))], -1)
+        return np.stack(
+            [
+                127 + 120 * np.sin(9 * xy[..., 0]),
+                127 + 120 * np.sin(11 * xy[..., 1]),
+                127 + 120 * np.cos(7 * xy.sum(-1)),
+            ],
+            -1,
+        )
 
-    pixel = np.stack(np.meshgrid(np.arange(64) * 2 + 0.5, np.arange(36) * 2 + 0.5), -1)  # centres of the half-size pixels, in the camera's
+    pixel = np.stack(
+        np.meshgrid(np.arange(64) * 2 + 0.5, np.arange(36) * 2 + 0.5), -1
+    )  # centres of the half-size pixels, in the camera's
     image = color((pixel - [CAMERA.cx, CAMERA.cy]) / CAMERA.fx * 0.8).astype(np.uint8)
     uv = rng.uniform([2, 2], [125, 69], (3, N, 2))
     xyz = np.concatenate([(uv - [CAMERA.cx, CAMERA.cy]) / CAMERA.fx * 0.8, np.full((3, N, 1), 0.8)], -1)
-    pose = se3.make_pose(np.tile(np.eye(3), (S, 1, 1)), np.linspace([-0.1, 0, 0.8], [0.1, 0, 0.8], S)).astype(np.float32)
+    pose = se3.make_pose(np.tile(np.eye(3), (S, 1, 1)), np.linspace([-0.1, 0, 0.8], [0.1, 0, 0.8], S)).astype(
+        np.float32
+    )
     grip = np.zeros(S, np.float32)
     tracks = (pose[:, None, :3, 3] + rng.normal(0, [0.02, 0.02, 0], (1, 4, 3))).astype(np.float32)
     tracks[:, 3] = tracks[0, 3]
@@ -43,7 +55,13 @@ def scene(robot: bool = True) -> Episode:
         **({"pose": pose, "gripper": grip, "target_pose": pose, "target_gripper": grip} if robot else placeholders(S)),
         tracks=tracks,
         static=np.zeros((0, 3), np.float32),
-        meta={"source": "test", "text": "move it", "camera": dataclasses.asdict(CAMERA), "has_robot": robot, "has_actions": robot},
+        meta={
+            "source": "test",
+            "text": "move it",
+            "camera": dataclasses.asdict(CAMERA),
+            "has_robot": robot,
+            "has_actions": robot,
+        },
         images=np.stack([image, image]),
         image_frame=np.array([0, 2], np.int32),
     )
@@ -69,7 +87,10 @@ def test_right_frames_pass():
         (lambda e: corrupt(e, turn_deg=(0, 4, 0)), "colour"),
         (lambda e: corrupt(e, shift=(0.12, 0, 0)), "colour|inside"),
         (lambda e: corrupt(e, turn_deg=(0, 180, 0)), "0.0 % of the points fall inside"),  # behind the camera
-        (lambda e: dataclasses.replace(e, meta=e.meta | {"camera": e.meta["camera"] | {"fx": 50.0, "fy": 50.0}}), "colour"),
+        (
+            lambda e: dataclasses.replace(e, meta=e.meta | {"camera": e.meta["camera"] | {"fx": 50.0, "fy": 50.0}}),
+            "colour",
+        ),
         (lambda e: dataclasses.replace(e, images=e.images[:, :, ::-1]), "colour"),  # mirrored
         (lambda e: dataclasses.replace(e, images=e.images[..., ::-1]), "colour"),  # BGR
     ],
@@ -103,7 +124,11 @@ def test_reports_say_what_is_there(tmp_path):
     assert "robot      none" in b and "supervises motion alone" in b
     assert "not checked: no image stored" in c
     whole = folder_report(tmp_path)
-    assert "3 episodes (one file each) from test" in whole and "2 with a robot, 2 with actions, 3 with a text" in whole and "right in all 2 episodes" in whole
+    assert (
+        "3 episodes (one file each) from test" in whole
+        and "2 with a robot, 2 with actions, 3 with a text" in whole
+        and "right in all 2 episodes" in whole
+    )
     pack(tmp_path, tmp_path / "packed")
     assert folder_report(tmp_path / "packed").splitlines()[1:] == whole.splitlines()[1:]
 
@@ -127,7 +152,12 @@ def test_the_picture_shows_tracks_where_they_project(tmp_path, capsys):
 def test_things_go_to_what_can_show_them(tmp_path, capsys):
     save_episode(tmp_path / "e.npz", scene())
     assert kind_of(str(tmp_path)) == kind_of(str(tmp_path / "e.npz")) == "episode"
-    assert kind_of("models/primitives-small") == kind_of("parameters") == kind_of("config/reference_insertion.yaml") == "deployment"
+    assert (
+        kind_of("models/primitives-small")
+        == kind_of("parameters")
+        == kind_of("config/reference_insertion.yaml")
+        == "deployment"
+    )
     (tmp_path / "bad.npz").write_bytes(b"nothing")
     assert main(["inspect", str(tmp_path / "bad.npz")]) == 2 and "bad.npz" in capsys.readouterr().err
     assert main(["inspect"]) == 2 and main(["inspect", "--help"]) == 0

@@ -89,7 +89,9 @@ def test_damaged_shards_are_refused_by_name(folder, how):
     else:
         listed["episodes"].pop()
         index.write_text(json.dumps(listed))
-    with pytest.raises(EpisodeError, match="version 7" if how == "version" else "rows" if how == "rows" else "00000.tracks.npy"):
+    with pytest.raises(
+        EpisodeError, match="version 7" if how == "version" else "rows" if how == "rows" else "00000.tracks.npy"
+    ):
         shards.open_shards(path / "packed")
 
 
@@ -121,12 +123,16 @@ def test_episodes_of_different_clouds_cannot_be_packed_together(tmp_path):
         shards.open_folder(tmp_path)
 
 
-@pytest.mark.parametrize("arguments", [{}, {"history": 3, "vary_keypoints": True}, {"with_image": True, "windows_per_task": 2}])
+@pytest.mark.parametrize(
+    "arguments", [{}, {"history": 3, "vary_keypoints": True}, {"with_image": True, "windows_per_task": 2}]
+)
 def test_memory_and_shards_give_the_same_batch(folder, arguments):
     path, made = folder
     a = Windows(made).draw(12, 6, NORM, np.random.default_rng(3), **arguments)
     for size in (20_000, 10**9):
         shards.pack(path, path / str(size), shard_bytes=size)
-        assert_equal(a, Windows(shards.open_shards(path / str(size))).draw(12, 6, NORM, np.random.default_rng(3), **arguments))
+        assert_equal(
+            a, Windows(shards.open_shards(path / str(size))).draw(12, 6, NORM, np.random.default_rng(3), **arguments)
+        )
     other = Windows(made).draw(12, 6, NORM, np.random.default_rng(4), **arguments)
     assert not torch.equal(a.points.xyz, other.points.xyz)

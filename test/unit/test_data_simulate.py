@@ -19,9 +19,15 @@ from uma_train.simulate import PLANNED, SimulateConfig, _job, has_actions, plann
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """The same scene with all images, with the first alone and no actions, and once more: (episode, again) and (bare)."""
+    """The same scene with all images, with the first alone and no actions, and once more: (episode, again) and
+    (bare)."""
     out = {}
-    for name, changes in {"all": {"images": "all"}, "again": {"images": "all"}, "bare": {"without_actions": 1.0, "image_width": 80, "image_height": 45}, "calm": {"noise": 0.0, "mishaps": 0.0}}.items():
+    for name, changes in {
+        "all": {"images": "all"},
+        "again": {"images": "all"},
+        "bare": {"without_actions": 1.0, "image_width": 80, "image_height": 45},
+        "calm": {"noise": 0.0, "mishaps": 0.0},
+    }.items():
         folder = tmp_path_factory.mktemp(name)
         told = _job((SimulateConfig(out=str(folder), preset="tiny", **changes), 0))
         assert (told["seed"], told["result"], told["task"], told["driver"]) == (0, "kept", "insertion", "expert")
@@ -42,7 +48,9 @@ def test_frames_of_a_simulated_episode_are_right(made):
     assert e.meta["has_actions"] and e.meta["has_robot"] and e.camera.width == 320 and e.track_moving.all()
 
 
-@pytest.mark.parametrize("name", ["insertion", "sweeping", "folding", "primitives/gather", "primitives/cloth", "primitives/stand"])
+@pytest.mark.parametrize(
+    "name", ["insertion", "sweeping", "folding", "primitives/gather", "primitives/cloth", "primitives/stand"]
+)
 def test_the_plan_of_a_scene_begins_where_its_points_are_and_is_what_a_person_would_sketch(name):
     from uma_sim.station import Station
 
@@ -67,23 +75,40 @@ def test_an_instruction_names_utensil_and_holder(made):
     assert made["all"].meta["text"] == f"put the {drawn.utensil.shape} into the {('near', 'far')[drawn.goal]} holder"
     # The nearer holder is the one with the lower depth along the camera's axis, whatever its number.
     seen = types.SimpleNamespace(scene=drawn, T_base_cam=drawn.room.T_base_cam)
-    behind = types.SimpleNamespace(scene=drawn, T_base_cam=look_at(np.array([0.5, 1.2, 0.5]), np.array([0.5, 0.2, 0.0])))
-    assert insertion.instruction(seen, 0).endswith("near holder") and insertion.instruction(seen, 1).endswith("far holder")
-    assert insertion.instruction(behind, 0).endswith("far holder") and insertion.instruction(behind, 1).endswith("near holder")
+    behind = types.SimpleNamespace(
+        scene=drawn, T_base_cam=look_at(np.array([0.5, 1.2, 0.5]), np.array([0.5, 0.2, 0.0]))
+    )
+    assert insertion.instruction(seen, 0).endswith("near holder") and insertion.instruction(seen, 1).endswith(
+        "far holder"
+    )
+    assert insertion.instruction(behind, 0).endswith("far holder") and insertion.instruction(behind, 1).endswith(
+        "near holder"
+    )
 
 
 def test_an_episode_without_actions_holds_none(made):
     a, e = made["all"], made["bare"]
     assert not e.meta["has_actions"] and e.meta["has_robot"]
     assert np.array_equal(e.pose, a.pose) and np.array_equal(e.tracks, a.tracks)  # the same demonstration
-    assert np.array_equal(e.target_pose, e.pose) and np.array_equal(e.target_gripper, e.gripper) and not np.allclose(a.target_pose, a.pose, atol=1e-3)
+    assert (
+        np.array_equal(e.target_pose, e.pose)
+        and np.array_equal(e.target_gripper, e.gripper)
+        and not np.allclose(a.target_pose, a.pose, atol=1e-3)
+    )
     assert e.images.shape == (1, 45, 80, 3) and e.image_frame.tolist() == [0]
 
 
 def test_execution_noise_is_an_option(made):
-    assert made["calm"].meta["noise_scale"] == 0.0 and made["calm"].meta["mishap"] == "none" and 0.0 < made["all"].meta["noise_scale"] < 1.6
+    assert (
+        made["calm"].meta["noise_scale"] == 0.0
+        and made["calm"].meta["mishap"] == "none"
+        and 0.0 < made["all"].meta["noise_scale"] < 1.6
+    )
     # Without noise the arm does what the label says, to within its lag.
-    apart = [np.linalg.norm(e.pose[1:, :3, 3] - e.target_pose[:-1, :3, 3], axis=-1).mean() for e in (made["calm"], made["all"])]
+    apart = [
+        np.linalg.norm(e.pose[1:, :3, 3] - e.target_pose[:-1, :3, 3], axis=-1).mean()
+        for e in (made["calm"], made["all"])
+    ]
     assert apart[0] < apart[1]
 
 
@@ -127,11 +152,22 @@ def test_a_point_is_seen_where_the_depth_is_its_own():
     depth = np.full((6, 8), 1.0, np.float32)
     depth[2, 4], depth[3, 3] = 0.5, np.nan
     at = lambda u, v, z: [(u - 3.5) / 4 * z, (v - 2.5) / 4 * z, z]  # noqa: E731
-    points = np.array([at(1, 1, 1.0), at(4, 2, 1.0), at(4, 2, 0.51), at(3, 3, 1.0), at(20, 2, 1.0), at(1, 1, 1.1), [0, 0, -1.0]])
+    points = np.array(
+        [at(1, 1, 1.0), at(4, 2, 1.0), at(4, 2, 0.51), at(3, 3, 1.0), at(20, 2, 1.0), at(1, 1, 1.1), [0, 0, -1.0]]
+    )
     assert visible(points, depth, camera).tolist() == [True, False, True, False, False, False, False]
 
 
-@pytest.mark.parametrize("change, message", [({"task": "juggling"}, "task 'juggling'.*sweeping"), ({"without_actions": 1.5}, "without_actions 1.5"), ({"noise": -1.0}, r"noise -1.0: must lie in \[0, 4\]"), ({"mishaps": 2.0}, "mishaps 2.0"), ({"image_width": 0}, "image_width 0")])
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"task": "juggling"}, "task 'juggling'.*sweeping"),
+        ({"without_actions": 1.5}, "without_actions 1.5"),
+        ({"noise": -1.0}, r"noise -1.0: must lie in \[0, 4\]"),
+        ({"mishaps": 2.0}, "mishaps 2.0"),
+        ({"image_width": 0}, "image_width 0"),
+    ],
+)
 def test_settings_out_of_range_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         SimulateConfig(**change)
@@ -178,4 +214,9 @@ def test_points_that_did_move_are_not_called_static():
         run = run_demonstration(0, 0.0, mishap_probability=0.0, station=station)
     finally:
         object.__setattr__(station.task, "static_points", true)
-    assert run["success"] and len(calls) == 2 and len(run["static_points"]) <= len(true(station)) - 1 and np.abs(run["static_points"]).max() < 2.0
+    assert (
+        run["success"]
+        and len(calls) == 2
+        and len(run["static_points"]) <= len(true(station)) - 1
+        and np.abs(run["static_points"]).max() < 2.0
+    )

@@ -20,7 +20,9 @@ FRAMES = np.array([0, 5, 12, 17, 24, 30, 36, 40])  # two of each of four episode
 @pytest.fixture
 def batch():
     made = [episode(i, shots=12, robot=i < 3) for i in range(4)]
-    return Windows(made, first_is_initial=0.5).draw(8, 5, NORM, np.random.default_rng(0), FRAMES, 2, history=2, vary_keypoints=True, with_image=True)
+    return Windows(made, first_is_initial=0.5).draw(
+        8, 5, NORM, np.random.default_rng(0), FRAMES, 2, history=2, vary_keypoints=True, with_image=True
+    )
 
 
 def poses_cam(batch, b):
@@ -40,7 +42,14 @@ def test_zero_settings_are_the_identity_bit_for_bit(batch):
         "depth_noise_m": {"points.xyz", "points.height", "initial_points.xyz", "initial_points.height"},
         "dropout": {f"{p}.{f}" for p in ("points", "initial_points") for f in ("xyz", "rgb", "height", "pixel")},
         "brightness": {"points.rgb", "points.image", "initial_points.rgb", "initial_points.image"},
-        "camera_m": {"points.xyz", "initial_points.xyz", "reference.position", "reference.start", "ee.pose", "T_cam_ee"},
+        "camera_m": {
+            "points.xyz",
+            "initial_points.xyz",
+            "reference.position",
+            "reference.start",
+            "ee.pose",
+            "T_cam_ee",
+        },
         "ee_m": {"ee.pose", "T_cam_ee", "grid.action", "grid.motion", "grid.identity"},
     }
     for setting, names in touches.items():
@@ -68,28 +77,42 @@ def test_the_camera_moves_all_that_is_in_its_frame_alike(batch):
     assert torch.equal(out.points.pixel, batch.points.pixel) and torch.equal(out.points.height, batch.points.height)
     turns = []
     for task in range(4):
-        fit = se3.fit_rigid(batch.initial_points.xyz[task].double().numpy(), out.initial_points.xyz[task].double().numpy())
+        fit = se3.fit_rigid(
+            batch.initial_points.xyz[task].double().numpy(), out.initial_points.xyz[task].double().numpy()
+        )
         turns.append(float(se3.rotation_angle(np.eye(3), fit[:3, :3])))
         valid = batch.reference.is_valid[task]
-        assert np.allclose(se3.apply(fit, batch.reference.position[task][valid].numpy()), out.reference.position[task][valid], atol=1e-5)
-        assert np.allclose(se3.apply(fit, batch.reference.start[task][valid].numpy()), out.reference.start[task][valid], atol=1e-5)
+        assert np.allclose(
+            se3.apply(fit, batch.reference.position[task][valid].numpy()),
+            out.reference.position[task][valid],
+            atol=1e-5,
+        )
+        assert np.allclose(
+            se3.apply(fit, batch.reference.start[task][valid].numpy()), out.reference.start[task][valid], atol=1e-5
+        )
         for b in (2 * task, 2 * task + 1):
             assert np.allclose(se3.apply(fit, batch.points.xyz[b].numpy()), out.points.xyz[b], atol=1e-5)
             (T, grip, x, start), (T_out, grip_out, x_out, start_out) = poses_cam(batch, b), poses_cam(out, b)
-            assert np.allclose(se3.apply(fit, x), x_out, atol=1e-5) and np.allclose(se3.apply(fit, start), start_out, atol=1e-5)
+            assert np.allclose(se3.apply(fit, x), x_out, atol=1e-5) and np.allclose(
+                se3.apply(fit, start), start_out, atol=1e-5
+            )
             assert np.allclose(out.ee.pose[b], out.T_cam_ee[b], atol=1e-6)
             if task < 3:
                 assert np.allclose(fit @ T, T_out, atol=1e-5) and np.allclose(grip, grip_out, atol=1e-6)
                 assert np.allclose(fit @ batch.T_cam_ee[b], out.T_cam_ee[b], atol=1e-6)
             else:  # no robot: the anchor moves, and stands for no attitude
-                assert torch.equal(out.grid.action[b], batch.grid.action[b]) and np.array_equal(out.T_cam_ee[b, :3, :3], np.eye(3))
+                assert torch.equal(out.grid.action[b], batch.grid.action[b]) and np.array_equal(
+                    out.T_cam_ee[b, :3, :3], np.eye(3)
+                )
                 assert np.allclose(se3.apply(fit, batch.T_cam_ee[b, :3, 3]), out.T_cam_ee[b, :3, 3], atol=1e-6)
     assert max(turns) > 0.1 and len({round(t, 3) for t in turns}) == 4
 
 
 def test_a_misplaced_end_effector_leaves_the_truth_where_it_is(batch):
     out = transform(batch, Transforms(ee_m=0.01, ee_rad=0.05), NORM, SEEDS)
-    assert torch.equal(out.points.xyz, batch.points.xyz) and torch.equal(out.reference.position, batch.reference.position)
+    assert torch.equal(out.points.xyz, batch.points.xyz) and torch.equal(
+        out.reference.position, batch.reference.position
+    )
     for b in range(8):
         (T, _, x, start), (T_out, _, x_out, start_out) = poses_cam(batch, b), poses_cam(out, b)
         assert np.allclose(x, x_out, atol=1e-5) and np.allclose(start, start_out, atol=1e-5)
@@ -106,7 +129,9 @@ def test_a_misplaced_end_effector_leaves_the_truth_where_it_is(batch):
 
 
 def test_absent_actions_stay_zeros(batch):
-    grid = dataclasses.replace(batch.grid, is_supervised_action=torch.zeros(8, dtype=torch.bool), action=batch.grid.action.clone())
+    grid = dataclasses.replace(
+        batch.grid, is_supervised_action=torch.zeros(8, dtype=torch.bool), action=batch.grid.action.clone()
+    )
     quiet = dataclasses.replace(batch, grid=grid)
     quiet.grid.action[:, 3:] = 0
     out = transform(quiet, Transforms.mild(), NORM, SEEDS)
@@ -144,7 +169,11 @@ def test_colours_change_alike_on_points_and_image(batch):
     batch.points.rgb[:, :3] = batch.points.image[:, :, 4, 5:8].transpose(1, 2)
     out = transform(batch, Transforms(brightness=0.2, contrast=0.3, tint=0.2), NORM, SEEDS)
     assert torch.allclose(out.points.rgb[:, :3], out.points.image[:, :, 4, 5:8].transpose(1, 2), atol=1e-6)
-    assert (out.points.rgb - batch.points.rgb).abs().mean() > 0.02 and 0 <= out.points.rgb.min() and out.points.rgb.max() <= 1
+    assert (
+        (out.points.rgb - batch.points.rgb).abs().mean() > 0.02
+        and 0 <= out.points.rgb.min()
+        and out.points.rgb.max() <= 1
+    )
     dark = dataclasses.replace(batch, points=dataclasses.replace(batch.points, image=batch.points.image * 0))
     assert (transform(dark, Transforms.mild(), NORM, SEEDS).points.image == 0).all()  # absent stays absent
 

@@ -22,9 +22,31 @@ pytestmark = pytest.mark.timeout(900)
 
 # Single precision, so that equal means equal, and the contrastive term on.
 COMMON = [
-    "--preset", "tiny", "--batch-size", "16", "--micro-batch", "4", "--warmup", "1", "--lr", "5e-3", "--no-bf16", "--threads", "1", "--validation-episodes", "1", "--validation-windows", "4",
-    "--objective.contrastive-weight", "0.1", "--log-every", "5", "--no-tensorboard", "--device", "cpu",
-]  # fmt: skip
+    "--preset",
+    "tiny",
+    "--batch-size",
+    "16",
+    "--micro-batch",
+    "4",
+    "--warmup",
+    "1",
+    "--lr",
+    "5e-3",
+    "--no-bf16",
+    "--threads",
+    "1",
+    "--validation-episodes",
+    "1",
+    "--validation-windows",
+    "4",
+    "--objective.contrastive-weight",
+    "0.1",
+    "--log-every",
+    "5",
+    "--no-tensorboard",
+    "--device",
+    "cpu",
+]
 
 
 @pytest.fixture(scope="module")
@@ -35,12 +57,26 @@ def data(tmp_path_factory):
 def command(data: Path, out: Path, *more: str, processes: int = 1) -> list[str]:
     launch = [sys.executable, "-m", "uma.cli"]
     if processes > 1:
-        launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", "-m", "uma.cli"]
+        launch = [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            f"--nproc_per_node={processes}",
+            "-m",
+            "uma.cli",
+        ]
     return [*launch, "train", "--data", str(data), "--out", str(out), *COMMON, *more]
 
 
 def run(*args, **kwargs) -> Path:
-    done = subprocess.run(command(*args, **kwargs), capture_output=True, text=True, timeout=250, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    done = subprocess.run(
+        command(*args, **kwargs),
+        capture_output=True,
+        text=True,
+        timeout=250,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
     assert done.returncode == 0, done.stdout[-1000:] + done.stderr[-3000:]
     return args[1]
 
@@ -65,11 +101,16 @@ def children(pid: int) -> list[int]:
 def killed_at(step: int, data: Path, out: Path, *more: str, processes: int = 1) -> None:
     """Begin a run, and SIGKILL all of it once it has saved ``step`` or a later one."""
     process = subprocess.Popen(
-        command(data, out, *more, processes=processes), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"}
+        command(data, out, *more, processes=processes),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     try:
         end = time.monotonic() + 200
-        while time.monotonic() < end and not ((out / "state.pt").exists() and torch.load(out / "state.pt", weights_only=True)["step"] >= step):
+        while time.monotonic() < end and not (
+            (out / "state.pt").exists() and torch.load(out / "state.pt", weights_only=True)["step"] >= step
+        ):
             assert process.poll() is None, "it ended before it could be killed"
             time.sleep(0.02)
     finally:
@@ -87,7 +128,10 @@ def one_by_muon(data, tmp_path_factory):
 @pytest.mark.parametrize("sharding", ["replicate", "shard"])
 def test_two_processes_give_the_loss_curve_of_one(data, one_by_muon, tmp_path, sharding):
     """With both optimisers; the sharded run after it was killed and begun again."""
-    one, args = one_by_muon, ("--steps", "20", "--validate-every", "20", "--save-every", "5", "--optimizer", "muon", "--sharding", sharding)
+    one, args = (
+        one_by_muon,
+        ("--steps", "20", "--validate-every", "20", "--save-every", "5", "--optimizer", "muon", "--sharding", sharding),
+    )
     if sharding == "shard":
         killed_at(5, data, tmp_path / "two", *args, processes=2)
         state = torch.load(tmp_path / "two/state.pt", weights_only=True)
@@ -101,7 +145,9 @@ def test_two_processes_give_the_loss_curve_of_one(data, one_by_muon, tmp_path, s
     assert rows[-1][0]["total"] < 0.97 * rows[0][0]["total"]  # a curve that falls, not a constant
     a, b = (load_bundle(out / "bundle").model.state_dict() for out in (one, two))
     apart, size = (sum(float((v**2).sum()) for v in values) ** 0.5 for values in ((a[k] - b[k] for k in a), a.values()))
-    assert apart < 1e-3 * size  # Adam makes much of the rounding of gradients near zero, so weights are equal as a whole only
+    assert (
+        apart < 1e-3 * size
+    )  # Adam makes much of the rounding of gradients near zero, so weights are equal as a whole only
 
 
 def test_a_run_killed_by_sigkill_ends_bit_for_bit_as_one_that_was_not(data, one, tmp_path):
@@ -112,7 +158,9 @@ def test_a_run_killed_by_sigkill_ends_bit_for_bit_as_one_that_was_not(data, one,
         assert torch.load(cut / "state.pt", weights_only=True)["step"] < 20
     run(data, cut, *args)
     a, b = load_bundle(one / "bundle"), load_bundle(cut / "bundle")
-    assert all(torch.equal(x, y) for x, y in zip(a.model.state_dict().values(), b.model.state_dict().values(), strict=True))
+    assert all(
+        torch.equal(x, y) for x, y in zip(a.model.state_dict().values(), b.model.state_dict().values(), strict=True)
+    )
     steps = [row["step"] for row in curve(cut)]
     assert steps == sorted(set(steps)), "a step was logged twice"
 

@@ -37,7 +37,9 @@ def test_points_move_rigidly_with_a_closed_hand():
 def test_what_is_let_go_stays_where_it_is():
     poses = path(6)
     found = carried(POINTS, poses[0], 0.1, poses[1:], np.array([0.0, 1.0, 1.0, 0.0, 0.0, 0.0]))
-    assert np.array_equal(found[0], POINTS) and np.array_equal(found[1], POINTS), "the step that closes does not carry yet"
+    assert np.array_equal(found[0], POINTS) and np.array_equal(found[1], POINTS), (
+        "the step that closes does not carry yet"
+    )
     assert not np.allclose(found[2], POINTS) and np.array_equal(found[5], found[2])
 
 

@@ -17,7 +17,8 @@ from uma_train.data.windows import Request, Windows, task_seeds
 
 
 def turning(seed: int = 0, S: int = 200, at: int = 150, by: float = 0.5):
-    """An episode of 100 frames whose gripper never opens or closes, and whose hand is turned by ``by`` radians at step ``at``."""
+    """An episode of 100 frames whose gripper never opens or closes, and whose hand is turned by ``by`` radians at step
+    ``at``."""
     e = episode(seed, S)
     target = e.target_pose.copy()
     target[at:, :3, :3] = Rotation.from_rotvec([0, 0, by]).as_matrix() @ target[at:, :3, :3]
@@ -29,7 +30,9 @@ def turning(seed: int = 0, S: int = 200, at: int = 150, by: float = 0.5):
 def test_a_chunk_that_turns_the_hand_is_an_event_and_one_that_moves_the_fingers_is_none():
     e = turning()
     events = np.flatnonzero(is_eventful(Store.of([e]), 0))
-    assert np.array_equal(e.frame_step[events], np.arange(136, 151, 2)), "chunks of 16 that begin before the turn is commanded and reach it"
+    assert np.array_equal(e.frame_step[events], np.arange(136, 151, 2)), (
+        "chunks of 16 that begin before the turn is commanded and reach it"
+    )
     assert not is_eventful(Store.of([turning(by=0.2)]), 0).any()
     closing = np.where(np.arange(200) >= 60, 1.0, 0.0).astype(np.float32)
     assert not is_eventful(Store.of([dataclasses.replace(turning(by=0.0), target_gripper=closing)]), 0).any()
@@ -47,7 +50,15 @@ def test_where_an_excursion_has_led_is_an_event_and_no_more_when_the_expert_has_
 def drawn(windows: Windows, tasks: int = 400) -> np.ndarray:
     """``(tasks, 2)`` frames at which the windows of some tasks begin, counted in their episode."""
     seeds, _ = task_seeds(np.random.default_rng(1), tasks, (0, 1))
-    return np.array([t.frames for t in (windows._choose(np.random.Generator(np.random.PCG64(int(s))), Request(0, Normalization(), 2), None) for s in seeds)])
+    return np.array(
+        [
+            t.frames
+            for t in (
+                windows._choose(np.random.Generator(np.random.PCG64(int(s))), Request(0, Normalization(), 2), None)
+                for s in seeds
+            )
+        ]
+    )
 
 
 def test_the_share_of_events_is_what_was_asked_for():
@@ -77,7 +88,9 @@ def test_a_run_draws_its_training_windows_so_and_its_validation_evenly(tmp_path,
         raise Seen(*(w.eventful for w in (*training.windows, *validation.windows)))
 
     monkeypatch.setattr(loop, "open_sources", look)
-    config = TrainConfig(data=(str(episode_folder(tmp_path / "a")),), out=str(tmp_path / "run"), preset="tiny", eventful=0.4)
+    config = TrainConfig(
+        data=(str(episode_folder(tmp_path / "a")),), out=str(tmp_path / "run"), preset="tiny", eventful=0.4
+    )
     with pytest.raises(Seen) as seen:
         loop.train(config)
     assert seen.value.args == (0.4, 0.0)

@@ -29,7 +29,9 @@ def bundle(tmp_path_factory):
         for i in range(6):
             e = episode(i)
             F, S = len(e.xyz), len(e.pose)
-            e = dataclasses.replace(e, images=rng.integers(0, 255, (F, 18, 32, 3), dtype=np.uint8), image_frame=np.arange(F, dtype=np.int32))
+            e = dataclasses.replace(
+                e, images=rng.integers(0, 255, (F, 18, 32, 3), dtype=np.uint8), image_frame=np.arange(F, dtype=np.int32)
+            )
             meta = {**e.meta, "camera": CAMERA, "text": ("push it left", "")[i % 2]}
             if name == "video":  # neither robot nor actions, and points out of sight now and then
                 seen = rng.random(e.track_valid.shape) < 0.7
@@ -37,11 +39,31 @@ def bundle(tmp_path_factory):
                 meta |= {"has_robot": False, "has_actions": False}
             save_episode(folder / name / f"{i}.npz", dataclasses.replace(e, meta=meta))
     config = TrainConfig(
-        data=(str(folder / "robot"), f"{folder / 'video'}=0.5"), out=str(folder / "run"), preset="tiny", steps=26, batch_size=16, micro_batch=8, warmup=2,
-        threads=1, bf16=False, validate_every=26, validation_episodes=1, validation_windows=8, tensorboard=False, keypoints=16, vary_keypoints=True, transforms=Transforms.mild(), lr=3e-3,
-        model=ModelChoice(history=2, keypoint_identity="both", image=ImageConfig("small", 18, 32, 8), language=LanguageConfig("words", embedding=16)),
+        data=(str(folder / "robot"), f"{folder / 'video'}=0.5"),
+        out=str(folder / "run"),
+        preset="tiny",
+        steps=26,
+        batch_size=16,
+        micro_batch=8,
+        warmup=2,
+        threads=1,
+        bf16=False,
+        validate_every=26,
+        validation_episodes=1,
+        validation_windows=8,
+        tensorboard=False,
+        keypoints=16,
+        vary_keypoints=True,
+        transforms=Transforms.mild(),
+        lr=3e-3,
+        model=ModelChoice(
+            history=2,
+            keypoint_identity="both",
+            image=ImageConfig("small", 18, 32, 8),
+            language=LanguageConfig("words", embedding=16),
+        ),
         objective=Objective(contrastive_weight=0.01, language_conditioning=0.3),
-    )  # fmt: skip
+    )
     return train(config)
 
 

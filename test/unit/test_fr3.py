@@ -69,7 +69,8 @@ def test_a_pose_out_of_reach_leaves_a_distance_and_no_nonsense():
 
 
 def wild_targets(rng, n):
-    """Targets that jump, drift, stand and go missing, also far outside the joint limits; with speeds that need not fit them."""
+    """Targets that jump, drift, stand and go missing, also far outside the joint limits; with speeds that need not fit
+    them."""
     q = random_q(rng)
     for _ in range(n):
         kind = rng.integers(0, 40)
@@ -137,7 +138,12 @@ def test_without_a_target_it_brakes_and_holds():
 
 
 @pytest.mark.parametrize(
-    "changes, words", [({"max_speed": [1.0] * 6}, "7 values"), ({"max_speed": [3.0] * 7}, "where the FR3 stops"), ({"max_jerk": 9000.0}, "max_jerk: 9000")]
+    "changes, words",
+    [
+        ({"max_speed": [1.0] * 6}, "7 values"),
+        ({"max_speed": [3.0] * 7}, "where the FR3 stops"),
+        ({"max_jerk": 9000.0}, "max_jerk: 9000"),
+    ],
 )
 def test_limits_beyond_the_arms_own_are_refused(changes, words):
     with pytest.raises(InputError, match=words):

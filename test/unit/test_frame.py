@@ -1,4 +1,5 @@
-"""The policy frame (`uma.model.frame`): established alike in training and deployment, and refused where it cannot be."""
+"""The policy frame (`uma.model.frame`): established alike in training and deployment, and refused where it cannot
+be."""
 
 import dataclasses
 
@@ -50,7 +51,9 @@ def test_a_table_frame_stands_upright_on_the_plane():
     assert np.allclose(T[:3, :3] @ T[:3, :3].T, np.eye(3)) and np.linalg.det(T[:3, :3]) > 0
     assert np.allclose(T[2, :3], FLOOR[:3]), "z is the normal"
     origin = se3.invert(T)[:3, 3]
-    assert abs(origin @ FLOOR[:3] + FLOOR[3]) < 1e-9 and np.allclose(origin[:2], 0), "the origin lies where the camera looks"
+    assert abs(origin @ FLOOR[:3] + FLOOR[3]) < 1e-9 and np.allclose(origin[:2], 0), (
+        "the origin lies where the camera looks"
+    )
     assert T[0, :3] @ [0, 0, 1] > 0.5 and abs(T[1, :3] @ [0, 0, 1]) < 1e-9, "x is the camera's heading"
     straight_down = table_frame(np.array([0.0, 0.0, -1.0, 0.7]))
     assert np.allclose(straight_down[0, :3], [0, -1, 0]), "seen from above, the image's upward direction is ahead"
@@ -81,7 +84,12 @@ def test_everything_goes_there_and_back(name):
     given = policy.predict(o, task).chunk
     assert given.policy_frame == name and given.frame == o.camera.frame
     tokens = Query(percept, task, 3, False, True, (given,)).tokens(tiny(), Normalization())
-    poses, gripper = policy.predict(o, task, prefix=dataclasses.replace(given, poses=given.poses[:5], gripper=given.gripper[:5])).chunk.poses, given.gripper
+    poses, gripper = (
+        policy.predict(
+            o, task, prefix=dataclasses.replace(given, poses=given.poses[:5], gripper=given.gripper[:5])
+        ).chunk.poses,
+        given.gripper,
+    )
     assert np.allclose(poses[:5], given.poses[:5]) and tokens["action"].shape == (1, 17, 10)
     still = np.repeat(task.keypoints[None], 17, 0)
     given_motion = Query(percept, task, 3, True, False, points=still).tokens(tiny(), Normalization())
@@ -96,7 +104,9 @@ def test_the_nominal_frame_at_the_camera_s_own_place_is_the_camera_s():
     assert np.allclose(first.chunk.poses, second.chunk.poses, atol=1e-5)
     assert np.allclose(first.motion.points, second.motion.points, atol=1e-5)
     elsewhere = policy_in(ELSEWHERE)
-    assert not np.allclose(first.chunk.poses, elsewhere.predict(o, elsewhere.encode_task(o, reference())).chunk.poses, atol=1e-3)
+    assert not np.allclose(
+        first.chunk.poses, elsewhere.predict(o, elsewhere.encode_task(o, reference())).chunk.poses, atol=1e-3
+    )
 
 
 def an_episode(**meta) -> Episode:
@@ -128,7 +138,9 @@ def test_a_window_is_what_deployment_sees(name):
     e = an_episode(T_base_cam=T_BASE_CAM.tolist())
     sampling = ReferenceSampling(min_keypoints=4, max_keypoints=4, to_the_end=1.0, pinned=0.0)
     batch, plain = (
-        Windows([e], first_is_initial=1.0, sampling=sampling, frame=f).draw(1, 4, Normalization(), np.random.default_rng(0), np.array([0]))
+        Windows([e], first_is_initial=1.0, sampling=sampling, frame=f).draw(
+            1, 4, Normalization(), np.random.default_rng(0), np.array([0])
+        )
         for f in (frame, PolicyFrame())
     )
     percept = policy_in(frame).perceive(o)
@@ -151,8 +163,18 @@ def test_a_window_is_what_deployment_sees(name):
     [
         (ELSEWHERE, None, FLOOR, "T_base_cam: unknown, this checkpoint lives in the frame of its training camera"),
         (PolicyFrame("table"), None, None, "plane: none found"),
-        (PolicyFrame("table"), None, np.array([0.0, 0.2, -0.98, 1.0]), r"plane: 10\d degrees from the image's upward direction"),
-        (PolicyFrame("table"), T_BASE_CAM, np.array([0.0, -0.6, -0.8, 0.8]), "plane: 16 degrees from the base's vertical, must be at most 15"),
+        (
+            PolicyFrame("table"),
+            None,
+            np.array([0.0, 0.2, -0.98, 1.0]),
+            r"plane: 10\d degrees from the image's upward direction",
+        ),
+        (
+            PolicyFrame("table"),
+            T_BASE_CAM,
+            np.array([0.0, -0.6, -0.8, 0.8]),
+            "plane: 16 degrees from the base's vertical, must be at most 15",
+        ),
         (PolicyFrame("table"), None, np.array([0.0, -1.0, 0.02, 0.8]), "degrees down on it, must be at least 5"),
     ],
 )

@@ -41,13 +41,20 @@ def test_interpolate_and_clip_stay_on_the_geodesic(seed):
     assert np.allclose(se3.clip_step(A, C, 0.05, 0.1), C)
 
 
-@given(seeds, st.one_of(st.floats(0.0, np.pi), st.sampled_from([0.0, 1e-12, 1e-7, 9.9e-5, 1.1e-4, np.pi - 1e-7, np.pi - 1e-10, np.pi])))
+@given(
+    seeds,
+    st.one_of(
+        st.floats(0.0, np.pi), st.sampled_from([0.0, 1e-12, 1e-7, 9.9e-5, 1.1e-4, np.pi - 1e-7, np.pi - 1e-10, np.pi])
+    ),
+)
 @settings(max_examples=200, deadline=None)
 def test_log_and_exp_are_scipys(seed, angle):
     axis = np.random.default_rng(seed).normal(size=3)
     v = angle * axis / np.linalg.norm(axis)
     R = se3.exp(v)
-    assert np.allclose(R, Rotation.from_rotvec(v).as_matrix(), atol=1e-14) and np.allclose(R @ R.T, np.eye(3), atol=1e-14)
+    assert np.allclose(R, Rotation.from_rotvec(v).as_matrix(), atol=1e-14) and np.allclose(
+        R @ R.T, np.eye(3), atol=1e-14
+    )
     back = se3.log(R)
     # At half a turn both axes are right, and near it the sine has few digits left.
     tolerance = 1e-12 if angle < 3.0 else 1e-6

@@ -61,7 +61,8 @@ def test_neither_across_an_edge_nor_outside_the_image():
     assert lift(depth, CAMERA, np.array(pixels))[1].tolist() == [False, True, True, False, False, False, False, False]
 
 
-# -- from pairs to a reference ------------------------------------------------------------------------------------------------
+# -- from pairs to a reference
+# ------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +79,9 @@ def true_pairs(scene, count: int = 300, seed: int = 0) -> tuple[np.ndarray, np.n
     seen, is_box, *_, motion = scene
     v, u = np.nonzero(is_box)
     pick = np.random.default_rng(seed).choice(len(u), count, replace=False)
-    return np.stack([u, v], axis=1)[pick].astype(float), project(apply(motion, unproject(seen.depth, CAMERA)[v, u][pick].astype(np.float64)), CAMERA)
+    return np.stack([u, v], axis=1)[pick].astype(float), project(
+        apply(motion, unproject(seen.depth, CAMERA)[v, u][pick].astype(np.float64)), CAMERA
+    )
 
 
 def test_two_waypoints_of_at_most_16_keypoints_far_apart(scene):
@@ -113,13 +116,16 @@ def test_share_one_motion_finds_the_majority():
     assert share_one_motion(points, goal, 0.01).tolist() == [True] * 25 + [False] * 15
 
 
-@pytest.mark.parametrize("spoil, words", [
-    (lambda o, d, a, b: (o, d[:-1], a, b), ["goal depth", "640x359", "640x360"]),
-    (lambda o, d, a, b: (o, d, a, b[:-1]), ["goal pixels", "299 for 300"]),
-    (lambda o, d, a, b: (o, d, a[:2], b[:2]), ["2 matches left of 2", f"at least {MIN_PAIRS}"]),
-    (lambda o, d, a, b: (o, d, a[:0], b[:0]), ["0 matches left of 0"]),
-    (lambda o, d, a, b: (o, d * np.nan, a, b), ["0 matches left of 300 (0 have valid depth"]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "spoil, words",
+    [
+        (lambda o, d, a, b: (o, d[:-1], a, b), ["goal depth", "640x359", "640x360"]),
+        (lambda o, d, a, b: (o, d, a, b[:-1]), ["goal pixels", "299 for 300"]),
+        (lambda o, d, a, b: (o, d, a[:2], b[:2]), ["2 matches left of 2", f"at least {MIN_PAIRS}"]),
+        (lambda o, d, a, b: (o, d, a[:0], b[:0]), ["0 matches left of 0"]),
+        (lambda o, d, a, b: (o, d * np.nan, a, b), ["0 matches left of 300 (0 have valid depth"]),
+    ],
+)
 def test_what_cannot_be_a_reference_is_refused(scene, spoil, words):
     seen, _, _, goal_depth, _, _ = scene
     with pytest.raises(InputError) as refusal:
@@ -127,7 +133,8 @@ def test_what_cannot_be_a_reference_is_refused(scene, spoil, words):
     assert all(word in str(refusal.value) for word in words), refusal.value
 
 
-# -- from images to a reference -----------------------------------------------------------------------------------------------
+# -- from images to a reference
+# -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("masks", [True, False])
@@ -136,12 +143,16 @@ def test_sift_finds_the_motion_of_a_box(seed, masks):
     rng = np.random.default_rng(seed)
     faces = textures(rng)
     A = box_pose(rng.uniform(-0.15, 0.0), rng.uniform(-0.05, 0.05), rng.uniform(-0.4, 0.4))
-    B = box_pose(rng.uniform(0.05, 0.15), rng.uniform(-0.05, 0.1), rng.uniform(-0.4, 0.4), z=0.05, tilt=rng.uniform(-0.3, 0.3))
+    B = box_pose(
+        rng.uniform(0.05, 0.15), rng.uniform(-0.05, 0.1), rng.uniform(-0.4, 0.4), z=0.05, tilt=rng.uniform(-0.3, 0.3)
+    )
     (rgb, depth, is_box), (goal_rgb, goal_depth, is_goal_box) = draw(A, faces), draw(B, faces)
     where = (is_box, is_goal_box) if masks else ()
     reference = match_goal(observation(rgb, depth), goal_rgb, goal_depth, SiftMatcher(), *where)
     error = off(reference, in_camera(A, B))
-    print(f"seed {seed}, masks {masks}: {len(error)} keypoints, {np.median(error):.1f} mm median, {error.max():.1f} mm at most")
+    print(
+        f"seed {seed}, masks {masks}: {len(error)} keypoints, {np.median(error):.1f} mm median, {error.max():.1f} mm at most"
+    )
     first = np.stack([w[0] for w in reference.waypoints])
     on_box = np.abs(apply(invert(A) @ T_WORLD_CAM, first)) < SIZE / 2 + 0.006
     assert len(error) >= 6 and on_box.all() and np.median(error) < 3.0 and error.max() < 15.0

@@ -1,4 +1,5 @@
-"""Hand-eye calibration on rendered boards, where the truth is known: from pictures to the camera's place, through the command."""
+"""Hand-eye calibration on rendered boards, where the truth is known: from pictures to the camera's place, through the
+command."""
 
 import re
 
@@ -25,25 +26,31 @@ T_FLANGE_BOARD = make_pose(Rotation.from_euler("xyz", [0.1, -0.15, 0.4]).as_matr
 def draw(T_cam_board: np.ndarray, rng, blur: float = 0.7, noise: float = 3.0) -> np.ndarray:
     """``(720, 1280, 3)`` uint8: the board on grey, as the camera sees it, smoothed by twofold oversampling."""
     per_m, over = 12000, 2
-    board = BOARD.make().generateImage((round(BOARD.columns * BOARD.square * per_m), round(BOARD.rows * BOARD.square * per_m)), marginSize=0)
+    board = BOARD.make().generateImage(
+        (round(BOARD.columns * BOARD.square * per_m), round(BOARD.rows * BOARD.square * per_m)), marginSize=0
+    )
     metres = np.array([[1 / per_m, 0, 0.5 / per_m], [0, 1 / per_m, 0.5 / per_m], [0, 0, 1]])  # of a pixel's middle
     K = np.array([[CAMERA.fx, 0, CAMERA.cx], [0, CAMERA.fy, CAMERA.cy], [0, 0, 1]])
     finer = np.array([[over, 0, (over - 1) / 2], [0, over, (over - 1) / 2], [0, 0, 1]])
     H = finer @ K @ np.column_stack([T_cam_board[:3, 0], T_cam_board[:3, 1], T_cam_board[:3, 3]]) @ metres
-    big = cv2.warpPerspective(board, H, (CAMERA.width * over, CAMERA.height * over), flags=cv2.INTER_LINEAR, borderValue=128)
+    big = cv2.warpPerspective(
+        board, H, (CAMERA.width * over, CAMERA.height * over), flags=cv2.INTER_LINEAR, borderValue=128
+    )
     small = cv2.resize(big, (CAMERA.width, CAMERA.height), interpolation=cv2.INTER_AREA).astype(np.float32)
     small = cv2.GaussianBlur(small, (0, 0), blur) * 0.8 + 25 + rng.normal(size=small.shape) * noise
     return np.repeat(np.clip(small, 0, 255).astype(np.uint8)[..., None], 3, axis=2)
 
 
 def arm_poses(rng, count: int, turn: float = 0.5) -> list[np.ndarray]:
-    """T_base_flange that show the board to the camera from 0.35 to 0.55 m, turned by up to ``turn`` rad about every axis."""
+    """T_base_flange that show the board to the camera from 0.35 to 0.55 m, turned by up to ``turn`` rad about every
+    axis."""
     poses = []
     for _ in range(count):
         z = rng.uniform(0.35, 0.55)
         middle = make_pose(np.eye(3), np.array([BOARD.columns, BOARD.rows, 0]) * BOARD.square / 2)
         place = make_pose(
-            Rotation.from_rotvec(rng.uniform(-turn, turn, 3)).as_matrix(), np.array([rng.uniform(-0.3, 0.3) * z, rng.uniform(-0.15, 0.15) * z, z])
+            Rotation.from_rotvec(rng.uniform(-turn, turn, 3)).as_matrix(),
+            np.array([rng.uniform(-0.3, 0.3) * z, rng.uniform(-0.15, 0.15) * z, z]),
         )
         poses.append(T_BASE_CAM @ place @ invert(middle) @ invert(T_FLANGE_BOARD))
     return poses
@@ -51,7 +58,9 @@ def arm_poses(rng, count: int, turn: float = 0.5) -> list[np.ndarray]:
 
 def shaken(T: np.ndarray, rng, mm: float = 0.2, degrees: float = 0.02) -> np.ndarray:
     """What the arm says of its pose: it is not exact."""
-    return T @ make_pose(Rotation.from_rotvec(np.radians(degrees) * rng.normal(size=3)).as_matrix(), mm * 1e-3 * rng.normal(size=3))
+    return T @ make_pose(
+        Rotation.from_rotvec(np.radians(degrees) * rng.normal(size=3)).as_matrix(), mm * 1e-3 * rng.normal(size=3)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +68,10 @@ def shots():
     """(name, what the arm said, picture) of 14 views."""
     rng = np.random.default_rng(7)
     poses = arm_poses(rng, 14)
-    return [(f"view{i:02d}", shaken(T, rng), draw(invert(T_BASE_CAM) @ T @ T_FLANGE_BOARD, rng)) for i, T in enumerate(poses)]
+    return [
+        (f"view{i:02d}", shaken(T, rng), draw(invert(T_BASE_CAM) @ T @ T_FLANGE_BOARD, rng))
+        for i, T in enumerate(poses)
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +96,9 @@ def test_the_camera_is_found_within_a_millimetre_and_a_tenth_of_a_degree(views):
         f"camera off by {mm:.2f} mm, {degrees:.3f} degrees; sigma {found.sigma_mm:.2f} mm, {found.sigma_deg:.3f} degrees; {found.rms_px:.2f} px RMS; board off by {board_mm:.2f} mm"
     )
     assert mm < 1.5 and degrees < 0.12 and board_mm < 1.5 and board_degrees < 0.2
-    assert found.rms_px < 0.6 and mm < 4 * found.sigma_mm < 4.0, "what it says of its own error is neither too small nor useless"
+    assert found.rms_px < 0.6 and mm < 4 * found.sigma_mm < 4.0, (
+        "what it says of its own error is neither too small nor useless"
+    )
 
 
 def test_from_exact_corners_the_truth_comes_back_exactly():
@@ -119,7 +133,12 @@ def test_too_few_or_too_similar_pictures_are_refused(views):
 
     one = views[0]
     alike = [
-        replace(v, T_base_flange=make_pose(Rotation.from_euler("z", 0.1 * i).as_matrix() @ one.T_base_flange[:3, :3], v.T_base_flange[:3, 3]))
+        replace(
+            v,
+            T_base_flange=make_pose(
+                Rotation.from_euler("z", 0.1 * i).as_matrix() @ one.T_base_flange[:3, :3], v.T_base_flange[:3, 3]
+            ),
+        )
         for i, v in enumerate(views)
     ]
     with pytest.raises(InputError, match="about its two main axes"):
@@ -137,10 +156,15 @@ def test_a_calibration_from_which_the_camera_has_moved_is_seen_on_new_pictures(v
     assert judge(views, CAMERA, found.T_base_cam) < found.rms_px * 1.05 < judge(views, CAMERA, moved)
 
 
-@pytest.mark.parametrize("changes, words", [
-    ({"columns": 2}, "3 to 50"), ({"marker": 0.03}, "must be smaller"), ({"dictionary": "DICT_9"}, "'DICT_9', must be one of OpenCV's"),
-    ({"columns": 40, "rows": 40}, "need 800 markers, DICT_5X5_100 has 100"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({"columns": 2}, "3 to 50"),
+        ({"marker": 0.03}, "must be smaller"),
+        ({"dictionary": "DICT_9"}, "'DICT_9', must be one of OpenCV's"),
+        ({"columns": 40, "rows": 40}, "need 800 markers, DICT_5X5_100 has 100"),
+    ],
+)
 def test_a_board_that_cannot_be_is_refused(changes, words):
     with pytest.raises(InputError, match=words):
         BoardSettings(**changes).make()
@@ -152,7 +176,11 @@ def test_a_board_that_cannot_be_is_refused(changes, words):
 @pytest.fixture(scope="module")
 def album(tmp_path_factory, shots):
     folder = tmp_path_factory.mktemp("album")
-    (folder / "camera.yaml").write_text(yaml.safe_dump({"width": 1280, "height": 720, "fx": 530.0, "fy": 530.0, "cx": 639.5, "cy": 359.5, "frame": "cam0"}))
+    (folder / "camera.yaml").write_text(
+        yaml.safe_dump(
+            {"width": 1280, "height": 720, "fx": 530.0, "fy": 530.0, "cx": 639.5, "cy": 359.5, "frame": "cam0"}
+        )
+    )
     poses = {}
     for name, T, rgb in shots:
         Image.fromarray(rgb).save(folder / f"{name}.png", compress_level=1)
@@ -178,15 +206,36 @@ def test_the_command_writes_the_calibration_and_a_picture_and_says_how_good_it_i
     from datetime import UTC, datetime, timedelta
 
     tools = {("fr3_link8", "tcp"): make_pose(np.eye(3), np.array([0.0, 0.0, 0.16]))}
-    save_calibration(Calibration("cam0", "fr3_link0", old, tools, datetime.now(UTC) - timedelta(days=40)), tmp_path / "old.yaml")
+    save_calibration(
+        Calibration("cam0", "fr3_link0", old, tools, datetime.now(UTC) - timedelta(days=40)), tmp_path / "old.yaml"
+    )
     out = tmp_path / "new/c.yaml"
-    assert command.main([str(folder), "--out", str(out), "--against", str(tmp_path / "old.yaml"), "--tools", str(tmp_path / "old.yaml")]) == 0
+    assert (
+        command.main(
+            [
+                str(folder),
+                "--out",
+                str(out),
+                "--against",
+                str(tmp_path / "old.yaml"),
+                "--tools",
+                str(tmp_path / "old.yaml"),
+            ]
+        )
+        == 0
+    )
     said = capsys.readouterr().out
     assert "no board in 1: empty" in said and "40.0 days old, limit 30" in said and "the camera has moved" in said
     assert float(re.search(r"differs by ([0-9.]+) mm", said)[1]) == pytest.approx(30.0, abs=1.5)
     found = load_calibration(out)
     mm, degrees = difference(found.T_base_cam, T_BASE_CAM)
-    assert mm < 1.5 and degrees < 0.12 and found.camera_frame == "cam0" and ("fr3_link8", "tcp") in found.tools and found.date is not None
+    assert (
+        mm < 1.5
+        and degrees < 0.12
+        and found.camera_frame == "cam0"
+        and ("fr3_link8", "tcp") in found.tools
+        and found.date is not None
+    )
     picture = np.array(Image.open(out.with_suffix(".png")).convert("RGB")).astype(int)
     assert picture.shape == (720, 1280, 3)
     for colour in ((30, 110, 255), (230, 30, 30), (20, 200, 60)):
@@ -200,14 +249,17 @@ def test_a_wrong_size_of_the_squares_is_called_poor_or_shifts_the_camera_by_as_m
     assert code == 1 and "poor" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name, text, words", [
-    ("poses.yaml", "[1, 2]", "must map 1 to 500"),
-    ("poses.yaml", "{view00: {xyz: [0, 0], xyzw: [0, 0, 0, 1]}}", "view00"),
-    ("poses.yaml", "{view00: {xyz: [0, 0, 0], xyzw: [0, 0, 0, 0]}}", "view00.*norm 0"),
-    ("poses.yaml", "{../../secret: {xyz: [0, 0, 0], xyzw: [0, 0, 0, 1]}}", "must be the name of a picture"),
-    ("poses.yaml", "{gone: {xyz: [0, 0, 0], xyzw: [0, 0, 0, 1]}}", "gone.png"),
-    ("camera.yaml", "{width: 640, height: 360, fx: 1, fy: 1, cx: 1, cy: 1}", "1280x720 pixels, must be 640x360"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "name, text, words",
+    [
+        ("poses.yaml", "[1, 2]", "must map 1 to 500"),
+        ("poses.yaml", "{view00: {xyz: [0, 0], xyzw: [0, 0, 0, 1]}}", "view00"),
+        ("poses.yaml", "{view00: {xyz: [0, 0, 0], xyzw: [0, 0, 0, 0]}}", "view00.*norm 0"),
+        ("poses.yaml", "{../../secret: {xyz: [0, 0, 0], xyzw: [0, 0, 0, 1]}}", "must be the name of a picture"),
+        ("poses.yaml", "{gone: {xyz: [0, 0, 0], xyzw: [0, 0, 0, 1]}}", "gone.png"),
+        ("camera.yaml", "{width: 640, height: 360, fx: 1, fy: 1, cx: 1, cy: 1}", "1280x720 pixels, must be 640x360"),
+    ],
+)
 def test_malformed_folders_are_refused_by_entry(folder, tmp_path, name, text, words):
     (folder / name).write_text(text)
     with pytest.raises(InputError, match=words):
@@ -225,7 +277,11 @@ def test_from_a_bag_the_moments_are_taken_when_the_arm_stood_still(tmp_path, sho
     from uma_ros.names import CAMERA_OUT, STATE_OUT, Topics
 
     topics, bag = Topics(), BagWriter(tmp_path / "bag")
-    for topic, kind, qos in ((topics.rgb, Image, CAMERA_OUT), (topics.camera_info, CameraInfo, CAMERA_OUT), (topics.robot_pose, PoseStamped, STATE_OUT)):
+    for topic, kind, qos in (
+        (topics.rgb, Image, CAMERA_OUT),
+        (topics.camera_info, CameraInfo, CAMERA_OUT),
+        (topics.robot_pose, PoseStamped, STATE_OUT),
+    ):
         bag.add_topic(topic, kind, qos)
 
     def write(topic, t, msg):

@@ -1,6 +1,5 @@
 """Height features: the same wherever the camera stands."""
 
-
 import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
@@ -10,11 +9,16 @@ from uma.model.heights import HEIGHT_FEATURES, features, of_state, of_waypoints,
 
 
 def seen(degrees: float, seed: int = 0):
-    """Plane, true heights and state features of one scene, whose table is z = 0, seen by a camera that is turned by ``degrees``."""
+    """Plane, true heights and state features of one scene, whose table is z = 0, seen by a camera that is turned by
+    ``degrees``."""
     rng = np.random.default_rng(seed)
     points = rng.uniform([-0.3, -0.3, 0.007], [0.3, 0.3, 0.3], (60, 3))
-    gripper = se3.make_pose(Rotation.from_euler("xyz", [170, 10, 40], degrees=True).as_matrix(), np.array([0.1, -0.1, 0.055]))
-    T = se3.make_pose(Rotation.from_euler("xyz", [140 + degrees, degrees, 20], degrees=True).as_matrix(), np.array([0.05, 0.1, 0.9]))
+    gripper = se3.make_pose(
+        Rotation.from_euler("xyz", [170, 10, 40], degrees=True).as_matrix(), np.array([0.1, -0.1, 0.055])
+    )
+    T = se3.make_pose(
+        Rotation.from_euler("xyz", [140 + degrees, degrees, 20], degrees=True).as_matrix(), np.array([0.05, 0.1, 0.9])
+    )
     cloud, pose = (torch.tensor(v[None], dtype=torch.float32) for v in (se3.apply(T, points), T @ gripper))
     plane = table(cloud, torch.tensor(points[None, :, 2], dtype=torch.float32))
     return plane, cloud, torch.tensor(points[:, 2], dtype=torch.float32), of_state(plane, pose)[0]

@@ -37,17 +37,20 @@ def rewrite(path, name, text):
     (path / "manifest.json").write_text(json.dumps(manifest))
 
 
-@pytest.mark.parametrize("part, change, words", [
-    ("model", {"width": 10**9, "heads": 2}, "width: 1000000000, must be 1 to 16384"),
-    ("model", {"layers": 10**9}, "layers: 1000000000, must be 1 to 256"),
-    ("model", {"layers": 255}, "tensors for a configuration of"),
-    ("model", {"heads": 0}, "heads: 0"),
-    ("model", {"groups": []}, "groups"),
-    ("model", {"width": 16384, "heads": 2}, "weights of width 32, the configuration says 16384"),
-    ("model", {"horizon": 1000}, "size mismatch for step"),
-    ("contract", {"rate_hz": 0.0}, "rate_hz: 0.0"),
-    ("contract", {"ee_frame": ""}, "ee_frame: empty"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "part, change, words",
+    [
+        ("model", {"width": 10**9, "heads": 2}, "width: 1000000000, must be 1 to 16384"),
+        ("model", {"layers": 10**9}, "layers: 1000000000, must be 1 to 256"),
+        ("model", {"layers": 255}, "tensors for a configuration of"),
+        ("model", {"heads": 0}, "heads: 0"),
+        ("model", {"groups": []}, "groups"),
+        ("model", {"width": 16384, "heads": 2}, "weights of width 32, the configuration says 16384"),
+        ("model", {"horizon": 1000}, "size mismatch for step"),
+        ("contract", {"rate_hz": 0.0}, "rate_hz: 0.0"),
+        ("contract", {"ee_frame": ""}, "ee_frame: empty"),
+    ],
+)
 def test_a_configuration_of_other_sizes_than_the_weights_takes_no_memory(bundle, part, change, words):
     config = json.loads((bundle / "config.json").read_text())
     config[part].update(change)
@@ -56,12 +59,15 @@ def test_a_configuration_of_other_sizes_than_the_weights_takes_no_memory(bundle,
         load_bundle(bundle)
 
 
-@pytest.mark.parametrize("name, text, words", [
-    ("config.json", "[" * 200_000, "config.json is not JSON"),
-    ("config.json", "[1, 2]", "schema None"),
-    ("normalization.json", '{"point_scale": 0.0}', "point_scale: 0.0"),
-    ("normalization.json", '{"point_scale": NaN}', "point_scale: nan"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "name, text, words",
+    [
+        ("config.json", "[" * 200_000, "config.json is not JSON"),
+        ("config.json", "[1, 2]", "schema None"),
+        ("normalization.json", '{"point_scale": 0.0}', "point_scale: 0.0"),
+        ("normalization.json", '{"point_scale": NaN}', "point_scale: nan"),
+    ],
+)
 def test_json_that_is_none_is_named(bundle, name, text, words):
     rewrite(bundle, name, text)
     with pytest.raises(BundleError, match=words):
@@ -79,7 +85,11 @@ def test_prompts_of_other_kinds_are_refused(tmp_path):
     path = tmp_path / "p.safetensors"
     save_prompt(path, Prompt(torch.zeros(4, 8), "abc"))
     assert load_prompt(path).tokens.shape == (4, 8)
-    for tokens, training, words in ((torch.zeros(4, 8, dtype=torch.int8), "{}", "int8"), (torch.zeros(4, 8), "[" * 200_000, "damaged"), (torch.zeros(4, 8), "[]", "training")):
+    for tokens, training, words in (
+        (torch.zeros(4, 8, dtype=torch.int8), "{}", "int8"),
+        (torch.zeros(4, 8), "[" * 200_000, "damaged"),
+        (torch.zeros(4, 8), "[]", "training"),
+    ):
         save_file({"tokens": tokens}, path, metadata={"schema": "1", "checkpoint_id": "abc", "training": training})
         with pytest.raises(PromptError, match=words):
             load_prompt(path)
@@ -90,7 +100,12 @@ def test_an_episode_whose_head_claims_terabytes_takes_no_memory(tmp_path):
     head = b"{'descr': '<f4', 'fortran_order': False, 'shape': (999999, 4, 4), }".ljust(117) + b"\n"
     with zipfile.ZipFile(tmp_path / "a.npz") as old, zipfile.ZipFile(tmp_path / "b.npz", "w") as new:
         for name in old.namelist():
-            new.writestr(name, old.read(name) if name != "pose.npy" else b"\x93NUMPY\x01\x00" + len(head).to_bytes(2, "little") + head + b"\0" * 64)
+            new.writestr(
+                name,
+                old.read(name)
+                if name != "pose.npy"
+                else b"\x93NUMPY\x01\x00" + len(head).to_bytes(2, "little") + head + b"\0" * 64,
+            )
     with pytest.raises(EpisodeError, match="b.npz: pose.npy: an array of 63999936 bytes"):
         load_episode(tmp_path / "b.npz")
     with zipfile.ZipFile(tmp_path / "c.npz", "w", zipfile.ZIP_LZMA) as packed:
@@ -99,15 +114,18 @@ def test_an_episode_whose_head_claims_terabytes_takes_no_memory(tmp_path):
         load_episode(tmp_path / "c.npz")
 
 
-@pytest.mark.parametrize("change, words", [
-    (lambda i: i.pop("episodes"), "must have the lists shards and episodes"),
-    (lambda i: i["episodes"][0].update(rows=[1]), r"episodes\[0\]"),
-    (lambda i: i["episodes"][0].update(shard=7), r"episodes\[0\]"),
-    (lambda i: i["episodes"][0].update(meta=5), r"episodes\[0\].meta"),
-    (lambda i: i["shards"][0].update(xyz=["<i2", [10**9]]), r"shards\[0\].xyz"),
-    (lambda i: i["shards"][0].update(pose=["|O", [1, 4, 4]]), r"shards\[0\].pose"),
-    (lambda i: i.update(episodes=[], shards=[]), "holds no episode"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (lambda i: i.pop("episodes"), "must have the lists shards and episodes"),
+        (lambda i: i["episodes"][0].update(rows=[1]), r"episodes\[0\]"),
+        (lambda i: i["episodes"][0].update(shard=7), r"episodes\[0\]"),
+        (lambda i: i["episodes"][0].update(meta=5), r"episodes\[0\].meta"),
+        (lambda i: i["shards"][0].update(xyz=["<i2", [10**9]]), r"shards\[0\].xyz"),
+        (lambda i: i["shards"][0].update(pose=["|O", [1, 4, 4]]), r"shards\[0\].pose"),
+        (lambda i: i.update(episodes=[], shards=[]), "holds no episode"),
+    ],
+)
 def test_an_index_of_other_things_is_named(tmp_path, change, words):
     save_episode(tmp_path / "a.npz", episode(0))
     shards.pack(tmp_path, tmp_path / "packed")
@@ -122,7 +140,14 @@ def test_settings_out_of_a_file_are_of_their_kind_and_within_their_range():
     from uma_ros.nodes.policy import PolicySettings
 
     assert replaced(PolicySettings(), {"num_steps": 4, "max_image_age": 1}).num_steps == 4
-    for name, value in (("num_steps", "8"), ("num_steps", 10**9), ("num_steps", True), ("max_image_age", float("nan")), ("checkpoint", ["a"]), ("predict_motion", 1)):
+    for name, value in (
+        ("num_steps", "8"),
+        ("num_steps", 10**9),
+        ("num_steps", True),
+        ("max_image_age", float("nan")),
+        ("checkpoint", ["a"]),
+        ("predict_motion", 1),
+    ):
         with pytest.raises(InputError, match=f"^{name}: "):
             replaced(PolicySettings(), {name: value})
 

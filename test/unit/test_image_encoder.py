@@ -25,7 +25,9 @@ def folders(tmp_path_factory):
 
 
 def config(path, **changes) -> ImageConfig:
-    return ImageConfig(**{"kind": "siglip2", "height": 2 * SIDE, "width": 3 * SIDE, "features": 5, "path": str(path), **changes})
+    return ImageConfig(
+        **{"kind": "siglip2", "height": 2 * SIDE, "width": 3 * SIDE, "features": 5, "path": str(path), **changes}
+    )
 
 
 def images(B: int = 2, height: int = 2 * SIDE, width: int = 3 * SIDE) -> torch.Tensor:
@@ -37,11 +39,15 @@ def test_a_ramp_is_read_back_exactly():
     h, w = 6, 10
     x, y = (2 * torch.arange(w) + 1) / w - 1, (2 * torch.arange(h) + 1) / h - 1
     ramp = torch.stack([x.expand(h, w), y[:, None].expand(h, w), 3 * x + 2 * y[:, None] - 1])[None]
-    pixel = (torch.rand(1, 200, 2, generator=torch.Generator().manual_seed(0)) * 2 - 1) * torch.tensor([1 - 1 / w, 1 - 1 / h])
+    pixel = (torch.rand(1, 200, 2, generator=torch.Generator().manual_seed(0)) * 2 - 1) * torch.tensor(
+        [1 - 1 / w, 1 - 1 / h]
+    )
     expected = torch.stack([pixel[..., 0], pixel[..., 1], 3 * pixel[..., 0] + 2 * pixel[..., 1] - 1], -1)
     assert torch.allclose(features_at(ramp, pixel), expected, atol=1e-6)
     corners = torch.tensor([[[-1.0, -1.0], [1.0, 1.0]]])
-    assert torch.equal(features_at(ramp, corners)[0, :, :2], torch.stack([ramp[0, :2, 0, 0], ramp[0, :2, -1, -1]]))  # held, not faded to zero
+    assert torch.equal(
+        features_at(ramp, corners)[0, :, :2], torch.stack([ramp[0, :2, 0, 0], ramp[0, :2, -1, -1]])
+    )  # held, not faded to zero
 
 
 def test_a_place_is_known_finely_in_half_precision_too():
@@ -55,13 +61,20 @@ def test_a_place_is_known_finely_in_half_precision_too():
 def test_a_feature_lies_where_its_pixels_are(kind, folders):
     """A change in one corner of the image changes the map most in that corner, for all four corners."""
     torch.manual_seed(0)
-    encoder = SmallImageEncoder(ImageConfig("small", 64, 96)) if kind == "small" else image_encoder(config(folders[kind][0]))
+    encoder = (
+        SmallImageEncoder(ImageConfig("small", 64, 96)) if kind == "small" else image_encoder(config(folders[kind][0]))
+    )
     h, w = encoder.config.height, encoder.config.width
     plain = torch.full((1, 3, h, w), 0.4)
     for top in (True, False):
         for left in (True, False):
             changed = plain.clone()
-            changed[:, :, slice(0, h // 4) if top else slice(-h // 4, None), slice(0, w // 4) if left else slice(-w // 4, None)] = 1.0
+            changed[
+                :,
+                :,
+                slice(0, h // 4) if top else slice(-h // 4, None),
+                slice(0, w // 4) if left else slice(-w // 4, None),
+            ] = 1.0
             with torch.no_grad():
                 difference = (encoder(changed) - encoder(plain)).square().sum(1)[0]
             row, column = divmod(int(difference.argmax()), difference.shape[1])
@@ -107,7 +120,9 @@ def test_naflex_patches_are_those_of_transformers_own_processing(folders):
     patches = np.stack([convert_image_to_patches(x, PATCH) for x in ((batch - 0.5) / 0.5).numpy()])
     h, w = 2 * SIDE // PATCH, 3 * SIDE // PATCH
     with torch.no_grad():
-        out = model.vision_model(torch.from_numpy(patches), torch.ones(2, h * w, dtype=torch.long), torch.tensor([[h, w]] * 2))
+        out = model.vision_model(
+            torch.from_numpy(patches), torch.ones(2, h * w, dtype=torch.long), torch.tensor([[h, w]] * 2)
+        )
         expected = encoder.project(out.last_hidden_state).transpose(1, 2).reshape(2, 5, h, w)
     assert torch.allclose(encoder(batch), expected, atol=1e-6)
 
@@ -127,7 +142,11 @@ def test_a_folder_with_the_vision_tower_alone_gives_the_same(family, folders, tm
 @pytest.mark.parametrize("family", FAMILIES)
 def test_only_the_projection_is_stored_and_trained(family, folders):
     encoder = image_encoder(config(folders[family][0]))
-    assert set(encoder.state_dict()) == {"project.weight", "project.bias"} == {name for name, _ in encoder.named_parameters()}
+    assert (
+        set(encoder.state_dict())
+        == {"project.weight", "project.bias"}
+        == {name for name, _ in encoder.named_parameters()}
+    )
     encoder.train()
     tower = encoder.tower.module
     assert not tower.training and not any(p.requires_grad for p in tower.parameters())
@@ -180,7 +199,10 @@ def test_weights_that_are_not_whole_are_refused_and_not_started_at_random(folder
     weights = load_file(path / "model.safetensors")
     settings = (path / "config.json").read_text()
     (tmp_path / "config.json").write_text(settings)
-    save_file({k: v for k, v in weights.items() if "vision_model.encoder.layers.1.mlp" not in k}, tmp_path / "model.safetensors")
+    save_file(
+        {k: v for k, v in weights.items() if "vision_model.encoder.layers.1.mlp" not in k},
+        tmp_path / "model.safetensors",
+    )
     with pytest.raises(InputError, match=r"(?s)does not hold the vision tower.*layers\.1\.mlp"):
         image_encoder(config(tmp_path))
     save_file({k: v for k, v in weights.items() if k.startswith("text_model.")}, tmp_path / "model.safetensors")

@@ -9,7 +9,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-ALLOWED = {"uma": {"uma"}, "uma_sim": {"uma", "uma_sim"}, "uma_train": {"uma", "uma_sim", "uma_train"}, "uma_ros": {"uma", "uma_sim", "uma_ros"}}
+ALLOWED = {
+    "uma": {"uma"},
+    "uma_sim": {"uma", "uma_sim"},
+    "uma_train": {"uma", "uma_sim", "uma_train"},
+    "uma_ros": {"uma", "uma_sim", "uma_ros"},
+}
 ONLY_IN = {"rclpy": "uma_ros", "mujoco": "uma_sim"}
 ROS = {
     "rclpy",
@@ -74,8 +79,16 @@ def test_models_holds_no_python():
 def test_import_uma_is_light():
     code = "import sys, time; t = time.process_time(); import uma, uma.types; print(time.process_time() - t); assert 'torch' not in sys.modules and 'scipy' not in sys.modules"
     began = time.monotonic()
-    # numpy is loaded first: what is measured is our own share, in processor time: the machine may be busy with other things.
-    times = [float(subprocess.run([sys.executable, "-c", "import numpy; " + code], capture_output=True, text=True, check=True).stdout) for _ in range(3)]
+    # numpy is loaded first: what is measured is our own share, in processor time: the machine may be busy with other
+    # things.
+    times = [
+        float(
+            subprocess.run(
+                [sys.executable, "-c", "import numpy; " + code], capture_output=True, text=True, check=True
+            ).stdout
+        )
+        for _ in range(3)
+    ]
     assert min(times) < 0.05, f"{times} s (measured over {time.monotonic() - began:.1f} s)"
 
 

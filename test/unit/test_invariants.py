@@ -1,4 +1,5 @@
-"""What must hold from the camera to the chunk whatever the weights, where no test of a single part shows it. `robustness/mutants.py` breaks each."""
+"""What must hold from the camera to the chunk whatever the weights, where no test of a single part shows it.
+`robustness/mutants.py` breaks each."""
 
 import dataclasses
 
@@ -24,7 +25,13 @@ from uma_train.data.windows import Windows
 from uma_train.objectives import Objective, losses
 from uma_train.views import ViewSampling
 
-NORM = Normalization(point_center=(0.01, -0.02, 0.85), point_scale=0.25, position_scale=0.07, rotation_scale=0.3, step_scale=tuple(np.linspace(0.2, 1.5, 16)))
+NORM = Normalization(
+    point_center=(0.01, -0.02, 0.85),
+    point_scale=0.25,
+    position_scale=0.07,
+    rotation_scale=0.3,
+    step_scale=tuple(np.linspace(0.2, 1.5, 16)),
+)
 
 
 def scrambled() -> Uma:
@@ -39,7 +46,8 @@ def scrambled() -> Uma:
 
 
 def episode(seed: int = 0, steps: int = 24) -> Episode:
-    """The scene of a camera image whose points then travel with the hand; every second step has that image as its frame."""
+    """The scene of a camera image whose points then travel with the hand; every second step has that image as its
+    frame."""
     o = scene(seed)
     rng = np.random.default_rng(seed)
     frame = quantize(point_set(o, tiny().points))
@@ -64,7 +72,9 @@ def episode(seed: int = 0, steps: int = 24) -> Episode:
 @pytest.mark.parametrize("method", flow.METHODS)
 def test_given_tokens_are_clean_at_every_evaluation(method):
     g = torch.Generator().manual_seed(0)
-    given, noise = ((torch.randn(2, 5, ACTION_DIM, generator=g), torch.randn(2, 5, 3, 3, generator=g)) for _ in range(2))
+    given, noise = (
+        (torch.randn(2, 5, ACTION_DIM, generator=g), torch.randn(2, 5, 3, 3, generator=g)) for _ in range(2)
+    )
     is_target = (torch.rand(2, 5, 1, generator=g) < 0.5, torch.rand(2, 5, 3, 1, generator=g) < 0.5)
     calls = []
 
@@ -107,21 +117,39 @@ def test_sampling_with_the_cached_context_equals_computing_it_at_every_step():
 def test_the_denoiser_sees_the_scene_and_the_task_as_they_are_and_only_the_task_encoder_sees_views(monkeypatch):
     model = scrambled()
     batch = Windows([episode(i) for i in range(4)]).draw(8, 2, NORM, np.random.default_rng(0), windows_per_task=2)
-    copy = {name: v.clone() for part in (batch.points, batch.initial_points, batch.reference, batch.grid, batch.ee) for name, v in tensors(part)}
+    copy = {
+        name: v.clone()
+        for part in (batch.points, batch.initial_points, batch.reference, batch.grid, batch.ee)
+        for name, v in tensors(part)
+    }
     seen, encoded = [], []
     prepare, encode = model.prepare_context, model.encode_task
-    monkeypatch.setattr(model, "prepare_context", lambda points, ee, task: seen.append((points, ee, task)) or prepare(points, ee, task))
-    monkeypatch.setattr(model, "encode_task", lambda points, reference: encoded.append((points, reference)) or encode(points, reference))
+    monkeypatch.setattr(
+        model, "prepare_context", lambda points, ee, task: seen.append((points, ee, task)) or prepare(points, ee, task)
+    )
+    monkeypatch.setattr(
+        model, "encode_task", lambda points, reference: encoded.append((points, reference)) or encode(points, reference)
+    )
     views = ViewSampling(views=2, hard_negatives=1)
     plain = Objective(contrastive_weight=0.0, task_dropout=0.0)
     head = ProjectionHead(model.config)
     without = losses(model, head, batch, plain, torch.Generator().manual_seed(3))
-    with_term = losses(model, head, batch, dataclasses.replace(plain, contrastive_weight=0.1, views=views), torch.Generator().manual_seed(3))
+    with_term = losses(
+        model,
+        head,
+        batch,
+        dataclasses.replace(plain, contrastive_weight=0.1, views=views),
+        torch.Generator().manual_seed(3),
+    )
     assert torch.equal(without["action"], with_term["action"]) and torch.equal(without["motion"], with_term["motion"])
     assert with_term["contrastive"] > 0 and len(seen) == 2 and len(encoded) == 1 + 4
     task = encode(batch.initial_points, batch.reference).repeat_interleave(2, 0)
     for points, ee, told in seen:
-        assert torch.equal(points.xyz, batch.points.xyz) and torch.equal(ee.pose, batch.ee.pose) and torch.equal(told, task)
+        assert (
+            torch.equal(points.xyz, batch.points.xyz)
+            and torch.equal(ee.pose, batch.ee.pose)
+            and torch.equal(told, task)
+        )
     moved = [p for p, _ in encoded[2:] if not torch.allclose(p.xyz, batch.initial_points.xyz, atol=1e-3)]
     assert len(moved) == 2  # the views; the hard negative is in the scene as it is
     for part in (batch.points, batch.initial_points, batch.reference, batch.grid, batch.ee):
@@ -130,7 +158,11 @@ def test_the_denoiser_sees_the_scene_and_the_task_as_they_are_and_only_the_task_
 
 def tensors(part: object):
     """(kind.field, tensor) of a dataclass of tensors."""
-    return [(f"{id(part)}.{f.name}", v) for f in dataclasses.fields(part) if isinstance(v := getattr(part, f.name), torch.Tensor)]
+    return [
+        (f"{id(part)}.{f.name}", v)
+        for f in dataclasses.fields(part)
+        if isinstance(v := getattr(part, f.name), torch.Tensor)
+    ]
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -138,8 +170,15 @@ def test_a_chunk_and_a_reference_come_back_from_the_base_frame(seed):
     from scipy.spatial.transform import Rotation
 
     rng = np.random.default_rng(seed)
-    T_base_cam, T_cam_ee = (se3.make_pose(Rotation.random(rng=rng).as_matrix(), rng.normal(0, 0.5, 3)) for _ in range(2))
-    code = encode_actions(T_cam_ee @ se3.make_pose(Rotation.random(16, rng=rng).as_matrix(), rng.normal(0, 0.1, (16, 3))), rng.random(16), T_cam_ee, NORM)
+    T_base_cam, T_cam_ee = (
+        se3.make_pose(Rotation.random(rng=rng).as_matrix(), rng.normal(0, 0.5, 3)) for _ in range(2)
+    )
+    code = encode_actions(
+        T_cam_ee @ se3.make_pose(Rotation.random(16, rng=rng).as_matrix(), rng.normal(0, 0.1, (16, 3))),
+        rng.random(16),
+        T_cam_ee,
+        NORM,
+    )
     poses_cam, gripper = decode_actions(code, T_cam_ee, NORM)
     chunk = ActionChunk(poses_cam, gripper, 1.0, "camera", "tcp")
     base = chunk.transformed(T_base_cam, "base")
@@ -190,17 +229,24 @@ def test_a_window_is_what_deployment_gives_the_model_for_the_same_scene_and_refe
     policy.predict(o, task, with_motion=True)
 
     points, reference = seen["encode_task"]
-    assert (points.xyz - batch.initial_points.xyz).abs().max() <= METRE and torch.equal(points.rgb, batch.initial_points.rgb)
+    assert (points.xyz - batch.initial_points.xyz).abs().max() <= METRE and torch.equal(
+        points.rgb, batch.initial_points.rgb
+    )
     assert (points.height - batch.initial_points.height).abs().max() <= METRE
     for f in ("position", "start", "phase"):
-        assert torch.allclose(getattr(reference, f)[0][reference.is_valid[0]], torch.from_numpy({"position": position, "start": start, "phase": phase}[f]), atol=1e-6)
+        assert torch.allclose(
+            getattr(reference, f)[0][reference.is_valid[0]],
+            torch.from_numpy({"position": position, "start": start, "phase": phase}[f]),
+            atol=1e-6,
+        )
     points, ee, _ = seen["prepare_context"]
     assert (points.xyz - batch.points.xyz).abs().max() <= METRE and torch.equal(points.rgb, batch.points.rgb)
     assert torch.allclose(ee.pose, batch.ee.pose, atol=1e-6) and torch.allclose(ee.gripper, batch.ee.gripper, atol=1e-6)
     grid, mask = seen["sample"][:2]
     assert torch.allclose(grid.action[0, 0], batch.grid.action[0, 0], atol=1e-5)  # now
     assert not mask.action[0, 0] and mask.action[0, 1:].all()
-    # Keypoints go by where they were in the initial observation, in the same units: each of the reference's is one of the episode's tracks.
+    # Keypoints go by where they were in the initial observation, in the same units: each of the reference's is one of
+    # the episode's tracks.
     scale, p = NORM.local_scale, o.T_cam_ee[:3, 3]
     identity = grid.identity[0].numpy() * scale + p
     assert np.linalg.norm(identity[:, None] - e.tracks[0], axis=-1).min(1).max() < 0.02  # up to the reference's noise

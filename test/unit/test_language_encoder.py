@@ -1,4 +1,5 @@
-"""The language encoder: texts to task tokens, by hashed words and by a frozen SigLIP 2 text tower through transformers' own code."""
+"""The language encoder: texts to task tokens, by hashed words and by a frozen SigLIP 2 text tower through transformers'
+own code."""
 
 import dataclasses
 import hashlib
@@ -19,7 +20,12 @@ from uma.model.language import MAX_CHARACTERS, LanguageEncoder, WordTower, check
 from uma.types import InputError
 
 FAMILIES = ["siglip", "siglip2"]
-COMMANDS = [" ".join(words) for words in itertools.product(["pick up the", "push the", "fold the"], ["red", "blue", "green"], ["cup", "towel", "spoon"])]
+COMMANDS = [
+    " ".join(words)
+    for words in itertools.product(
+        ["pick up the", "push the", "fold the"], ["red", "blue", "green"], ["cup", "towel", "spoon"]
+    )
+]
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +51,11 @@ def encoder(kind: str, folders) -> LanguageEncoder:
 @pytest.mark.parametrize("kind", ["words", *FAMILIES])
 def test_a_text_gives_the_task_tokens_of_its_words_in_their_order(kind, folders):
     model = encoder(kind, folders)
-    a, b, c = "push the blue cup to the red plate", "push the red cup to the blue plate", "Push the BLUE cup to the red plate"
+    a, b, c = (
+        "push the blue cup to the red plate",
+        "push the red cup to the blue plate",
+        "Push the BLUE cup to the red plate",
+    )
     with torch.no_grad():
         tokens = model([a, b, c, a])
     assert tokens.shape == (4, tiny().task_tokens, tiny().width)
@@ -70,7 +80,8 @@ def test_padding_changes_nothing(kind, folders):
 @pytest.mark.parametrize("layers", [1, 2, 4])
 @pytest.mark.parametrize("preset", [tiny, small])
 def test_tokens_differ_between_texts_as_much_as_tokens_do(preset, layers):
-    """An encoder whose output starts nearly constant collapses in training (see `TaskEncoder`); these commands differ by one to four words."""
+    """An encoder whose output starts nearly constant collapses in training (see `TaskEncoder`); these commands differ
+    by one to four words."""
     with torch.no_grad():
         tokens = words(preset(), layers)(COMMANDS)
     assert tokens.std(0).mean() > 0.3 * tokens.std()
@@ -81,10 +92,17 @@ def test_tokens_differ_between_texts_as_much_as_the_task_encoders_do_between_mot
     g = torch.Generator().manual_seed(0)
     N, B = small().points.total, 16
     points = PointBatch(
-        torch.randn(B, N, 3, generator=g) * 0.1 + torch.tensor([0, 0, 0.9]), torch.rand(B, N, 3, generator=g), torch.rand(B, N, generator=g) * 0.1
+        torch.randn(B, N, 3, generator=g) * 0.1 + torch.tensor([0, 0, 0.9]),
+        torch.rand(B, N, 3, generator=g),
+        torch.rand(B, N, generator=g) * 0.1,
     )
     start = torch.randn(B, 8, 3, generator=g) * 0.1 + torch.tensor([0, 0, 0.9])
-    reference = ReferenceBatch(start + torch.randn(B, 8, 3, generator=g) * 0.1, start, torch.rand(B, 8, generator=g), torch.ones(B, 8, dtype=torch.bool))
+    reference = ReferenceBatch(
+        start + torch.randn(B, 8, 3, generator=g) * 0.1,
+        start,
+        torch.rand(B, 8, generator=g),
+        torch.ones(B, 8, dtype=torch.bool),
+    )
     with torch.no_grad():
         motion, text = TaskEncoder(small(), Normalization())(points, reference), words(small())(COMMANDS)
     assert 0.4 < text.std(0).mean() / motion.std(0).mean() < 2.5
@@ -92,7 +110,8 @@ def test_tokens_differ_between_texts_as_much_as_the_task_encoders_do_between_mot
 
 
 def test_commands_can_be_told_apart_after_training():
-    """48 steps teach the tokens which of three objects is meant, whatever the verb and the colour; verbs and colours are held out in part."""
+    """48 steps teach the tokens which of three objects is meant, whatever the verb and the colour; verbs and colours
+    are held out in part."""
     model = words(tiny())
     probe = torch.nn.Linear(tiny().width, 3)
     label = torch.arange(len(COMMANDS)) % 3
@@ -114,7 +133,13 @@ def test_words_are_hashed_the_same_in_every_process():
     assert tower.row_pair("cup") == (2220, 1550)
     code = "from uma.model.config import LanguageConfig as C; from uma.model.language import WordTower as W; print(W(C('words', embedding=2)).row_pair('cup'))"
     seed = "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"  # another than here
-    out = subprocess.run([sys.executable, "-c", code], env={"PYTHONHASHSEED": seed, "PYTHONPATH": ":".join(sys.path)}, capture_output=True, text=True, check=True)
+    out = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"PYTHONHASHSEED": seed, "PYTHONPATH": ":".join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert out.stdout.strip() == str(tower.row_pair("cup"))
     many = [f"word{i}" for i in range(1000)]
     assert len({tower.row_pair(w) for w in many}) == len(many)
@@ -138,7 +163,13 @@ def test_longer_texts_keep_the_end_token_of_the_tower(family, folders):
 
 
 @pytest.mark.parametrize(
-    "text, message", [("", "holds no word"), (" .!? ", "holds no word"), (None, "holds no word"), ("cup " * 200, f"800 characters, limit {MAX_CHARACTERS}")]
+    "text, message",
+    [
+        ("", "holds no word"),
+        (" .!? ", "holds no word"),
+        (None, "holds no word"),
+        ("cup " * 200, f"800 characters, limit {MAX_CHARACTERS}"),
+    ],
 )
 def test_what_is_no_instruction_is_refused(text, message):
     with pytest.raises(InputError, match=rf"texts\[1\]: .*{message}"):
@@ -152,7 +183,9 @@ def test_the_tower_gives_the_hidden_states_that_transformers_gives(family, folde
     path, model = folders[family]
     from transformers import PreTrainedTokenizerFast
 
-    reference = PreTrainedTokenizerFast(tokenizer_file=str(path / "tokenizer.json"), pad_token="<pad>", eos_token="<eos>", padding_side="right")
+    reference = PreTrainedTokenizerFast(
+        tokenizer_file=str(path / "tokenizer.json"), pad_token="<pad>", eos_token="<eos>", padding_side="right"
+    )
     inputs = reference(["fold the towel", "push the cup"], padding="max_length", max_length=LENGTH, return_tensors="pt")
     with torch.no_grad():
         expected = model.text_model(input_ids=inputs.input_ids).last_hidden_state
@@ -176,7 +209,9 @@ def test_nothing_of_the_tower_is_stored_or_trained(family, folders):
     model = siglip(folders[family][0]).train()
     tower = model.tower.tower.module
     stored = set(model.state_dict())
-    assert stored == {name for name, _ in model.named_parameters()} and not any(name.startswith("tower.") for name in stored)
+    assert stored == {name for name, _ in model.named_parameters()} and not any(
+        name.startswith("tower.") for name in stored
+    )
     assert not tower.training
     model(COMMANDS).square().mean().backward()
     assert all(p.grad is None and not p.requires_grad for p in tower.parameters())

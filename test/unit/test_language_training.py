@@ -1,4 +1,5 @@
-"""Text in training (paper A.1, D.1): a positive of its task's motion-derived views, and where asked for what the denoiser is told."""
+"""Text in training (paper A.1, D.1): a positive of its task's motion-derived views, and where asked for what the
+denoiser is told."""
 
 import dataclasses
 
@@ -32,7 +33,9 @@ def test_text_is_a_positive_of_its_own_task_and_its_gradient_stays_with_the_enco
     touched = {name.split(".")[0] for name, p in m.named_parameters() if p.grad is not None and p.grad.any()}
     assert touched == {"task_encoder", "language_encoder"}
     # Told which task it is of, it costs less to bring text and motion together than when it is told a wrong one.
-    optimizer = torch.optim.AdamW([*m.task_encoder.parameters(), *m.language_encoder.parameters(), *head.parameters()], lr=3e-3)
+    optimizer = torch.optim.AdamW(
+        [*m.task_encoder.parameters(), *m.language_encoder.parameters(), *head.parameters()], lr=3e-3
+    )
     for i in range(40):
         optimizer.zero_grad()
         task, language = m.encode_task(b.initial_points, b.reference), encode_text(m, b)
@@ -55,7 +58,9 @@ def test_the_denoiser_is_told_by_text_only_if_asked_for(share, reached):
     out = losses(m, ProjectionHead(m.config), b, objective, torch.Generator().manual_seed(0))
     out["total"].backward()
     assert any(p.grad is not None and p.grad.any() for p in m.language_encoder.parameters()) == reached
-    assert any(p.grad is not None and p.grad.any() for p in m.task_encoder.parameters())  # of the task without text at least
+    assert any(
+        p.grad is not None and p.grad.any() for p in m.task_encoder.parameters()
+    )  # of the task without text at least
 
 
 def test_a_model_without_a_language_encoder_passes_over_text():

@@ -36,10 +36,18 @@ def inputs(B: int = 2, K: int = 3, seed: int = 0):
     def randn(*shape):
         return torch.randn(*shape, generator=g)
 
-    points = PointBatch(randn(B, N, 3) * 0.2 + torch.tensor([0, 0, 0.9]), torch.rand(B, N, 3, generator=g), torch.rand(B, N, generator=g) * 0.1)
+    points = PointBatch(
+        randn(B, N, 3) * 0.2 + torch.tensor([0, 0, 0.9]),
+        torch.rand(B, N, 3, generator=g),
+        torch.rand(B, N, generator=g) * 0.1,
+    )
     ee = EndEffectorBatch(torch.eye(4).repeat(B, 1, 1), torch.rand(B, generator=g))
-    points = dataclasses.replace(points, image=torch.rand(B, 3, 90, 160, generator=g), pixel=torch.rand(B, N, 2, generator=g) * 2 - 1)
-    reference = ReferenceBatch(randn(B, 8, 3), randn(B, 8, 3), torch.rand(B, 8, generator=g), torch.ones(B, 8, dtype=torch.bool))
+    points = dataclasses.replace(
+        points, image=torch.rand(B, 3, 90, 160, generator=g), pixel=torch.rand(B, N, 2, generator=g) * 2 - 1
+    )
+    reference = ReferenceBatch(
+        randn(B, 8, 3), randn(B, 8, 3), torch.rand(B, 8, generator=g), torch.ones(B, 8, dtype=torch.bool)
+    )
     grid = TokenGrid(randn(B, T, ACTION_DIM), randn(B, T, K, 3), randn(B, K, 3), torch.ones(B, K, dtype=torch.bool))
     noise = (randn(B, T, ACTION_DIM), randn(B, T, K, 3))
     return points, ee, reference, grid, noise
@@ -54,7 +62,14 @@ def run(model, points, ee, reference, grid, noise, mask, steps=3):
 def test_given_tokens_are_bit_identical_after_sampling(mode):
     model = scrambled()
     points, ee, reference, grid, noise = inputs()
-    mask = pattern(2, T, 3, action_target=mode != "dynamics", motion_target=mode in ("joint", "dynamics", "prefix"), prefix=4 if mode == "prefix" else 0)
+    mask = pattern(
+        2,
+        T,
+        3,
+        action_target=mode != "dynamics",
+        motion_target=mode in ("joint", "dynamics", "prefix"),
+        prefix=4 if mode == "prefix" else 0,
+    )
     action, motion = run(model, points, ee, reference, grid, noise, mask)
     assert torch.equal(action[~mask.action], grid.action[~mask.action])
     assert torch.equal(motion[~mask.motion], grid.motion[~mask.motion])
@@ -75,7 +90,15 @@ def test_padded_keypoints_change_nothing():
 
     valid = torch.arange(16)[None].expand(2, 16) < 3
     wide = TokenGrid(grid.action, pad(grid.motion, 2), pad(grid.identity, 1), valid)
-    action16, motion16 = run(model, points, ee, reference, wide, (noise[0], pad(noise[1], 2)), pattern(2, T, 16, action_target=True, motion_target=True))
+    action16, motion16 = run(
+        model,
+        points,
+        ee,
+        reference,
+        wide,
+        (noise[0], pad(noise[1], 2)),
+        pattern(2, T, 16, action_target=True, motion_target=True),
+    )
     assert torch.allclose(action, action16, atol=1e-4)
     assert torch.allclose(motion, motion16[:, :, :3], atol=1e-4)
 
@@ -100,7 +123,9 @@ def test_task_depends_on_the_reference_but_not_on_its_padding_or_order():
     assert torch.allclose(task, model.encode_task(points, shuffled), atol=1e-4)
     padded = ReferenceBatch(
         *(
-            torch.cat([getattr(reference, f.name), torch.ones_like(getattr(reference, f.name)) * (f.name != "is_valid")], 1)
+            torch.cat(
+                [getattr(reference, f.name), torch.ones_like(getattr(reference, f.name)) * (f.name != "is_valid")], 1
+            )
             for f in dataclasses.fields(reference)
         )
     )
@@ -167,7 +192,11 @@ def test_mask_mix_draws_every_regime():
     assert not mask.action[:, 0].any()
     all_action, no_action = mask.action[:, 1:].all(1), ~mask.action.any(1)
     all_motion, no_motion = mask.motion[:, 1:].flatten(1).all(1), ~mask.motion[:, 1:].flatten(1).any(1)
-    for name, share in (("joint", all_action & all_motion), ("dynamics", no_action & all_motion), ("inverse", all_action & no_motion)):
+    for name, share in (
+        ("joint", all_action & all_motion),
+        ("dynamics", no_action & all_motion),
+        ("inverse", all_action & no_motion),
+    ):
         assert 0.03 < share.float().mean() < 0.7, name
     prefixed = ~mask.action[:, 1] & mask.action[:, 6:].all(1) & all_motion
     assert 0.03 < prefixed.float().mean() < 0.5
@@ -182,14 +211,17 @@ def test_presets():
         ModelConfig(width=100, heads=12)
 
 
-@pytest.mark.parametrize(("name", "millions"), [("paper_150m", 150), ("paper_300m", 300), ("paper_600m", 600), ("small", 3.6)])
+@pytest.mark.parametrize(
+    ("name", "millions"), [("paper_150m", 150), ("paper_300m", 300), ("paper_600m", 600), ("small", 3.6)]
+)
 def test_presets_have_the_size_they_say(name, millions):
     counts = parameter_counts(PRESETS[name]())
     assert sum(counts[part] for part in PARTS) / 1e6 == pytest.approx(millions, rel=0.08)
 
 
 def test_readings_of_the_block_order():
-    """A reads "alternating" within a layer, B as three blocks a layer, C as blocks that take turns; dense has A's size."""
+    """A reads "alternating" within a layer, B as three blocks a layer, C as blocks that take turns; dense has A's
+    size."""
     orders = {name: reading(base(), name) for name in ("A", "B", "C", "dense")}
     sublayers = {name: [kind for _ in range(c.layers) for kind in c.block_order] for name, c in orders.items()}
     assert [sublayers[n].count("ffn") for n in ("A", "B", "C")] == [6, 18, 6]
@@ -243,12 +275,30 @@ def test_every_variant_keeps_given_tokens_ignores_padding_and_learns_all_its_par
     action, motion = run(model, points, ee, reference, grid, noise, mask)
     assert torch.equal(motion[:, 0], grid.motion[:, 0])
     valid = torch.tensor([[True, True, True, False]]).expand(2, 4)
-    wide = TokenGrid(grid.action, torch.cat([grid.motion, torch.randn(2, T, 1, 3)], 2), torch.cat([grid.identity, torch.randn(2, 1, 3)], 1), valid)
+    wide = TokenGrid(
+        grid.action,
+        torch.cat([grid.motion, torch.randn(2, T, 1, 3)], 2),
+        torch.cat([grid.identity, torch.randn(2, 1, 3)], 1),
+        valid,
+    )
     noise4 = (noise[0], torch.cat([noise[1], torch.randn(2, T, 1, 3)], 2))
-    action4, motion4 = run(model, points, ee, reference, wide, noise4, pattern(2, T, 4, action_target=True, motion_target=True, tracked=True))
+    action4, motion4 = run(
+        model,
+        points,
+        ee,
+        reference,
+        wide,
+        noise4,
+        pattern(2, T, 4, action_target=True, motion_target=True, tracked=True),
+    )
     assert torch.allclose(action, action4, atol=1e-4)
     assert torch.allclose(motion, motion4[:, :, :3], atol=1e-4)
-    losses = model.flow_losses(grid, mask, model.prepare_context(points, ee, model.encode_task(points, reference)), torch.Generator().manual_seed(0))
+    losses = model.flow_losses(
+        grid,
+        mask,
+        model.prepare_context(points, ee, model.encode_task(points, reference)),
+        torch.Generator().manual_seed(0),
+    )
     (losses["action"] + losses["motion"]).backward()
     assert not [n for n, p in model.named_parameters() if p.grad is None]
 
@@ -269,20 +319,26 @@ def test_given_history_counts_and_a_grid_without_it_is_the_plain_one():
     points, ee, reference, grid, noise = inputs()
     g = torch.Generator().manual_seed(1)
     past = (torch.randn(2, 3, ACTION_DIM, generator=g), torch.randn(2, 3, 3, 3, generator=g))
-    long = dataclasses.replace(grid, action=torch.cat([past[0], grid.action], 1), motion=torch.cat([past[1], grid.motion], 1))
+    long = dataclasses.replace(
+        grid, action=torch.cat([past[0], grid.action], 1), motion=torch.cat([past[1], grid.motion], 1)
+    )
     noise_long = tuple(torch.cat([p, n], 1) for p, n in zip(past, noise, strict=True))
     mask = pattern(2, T + 3, 3, action_target=True, motion_target=True, history=3, tracked=True)
     assert not mask.action[:, :4].any() and not mask.motion[:, :4].any() and mask.action[:, 4:].all()
     action, motion = run(model, points, ee, reference, long, noise_long, mask)
     assert torch.equal(action[:, :4], long.action[:, :4]) and torch.equal(motion[:, :3], past[1])
     moved = dataclasses.replace(long, action=torch.cat([past[0] + 1, grid.action], 1))
-    assert not torch.allclose(run(model, points, ee, reference, moved, noise_long, mask)[0][:, 4:], action[:, 4:], atol=1e-3)
+    assert not torch.allclose(
+        run(model, points, ee, reference, moved, noise_long, mask)[0][:, 4:], action[:, 4:], atol=1e-3
+    )
     short, _ = run(model, points, ee, reference, grid, noise, pattern(2, T, 3, action_target=True, motion_target=True))
     assert short.shape[1] == T
     # A model without history and with the same weights answers the short grid alike.
     plain = Uma(tiny(), Normalization())
     plain.load_state_dict({k: v[3:] if k == "step" else v for k, v in model.state_dict().items()})
-    same, _ = run(plain.eval(), points, ee, reference, grid, noise, pattern(2, T, 3, action_target=True, motion_target=True))
+    same, _ = run(
+        plain.eval(), points, ee, reference, grid, noise, pattern(2, T, 3, action_target=True, motion_target=True)
+    )
     assert torch.equal(short, same)
 
 
@@ -299,7 +355,10 @@ def test_action_free_samples_leave_the_action_head_without_gradient_and_are_not_
         assert all(p.grad is None or not p.grad.any() for p in module.parameters())
     assert model.final.motion.weight.grad.any()
     other = dataclasses.replace(free, action=torch.randn_like(free.action))
-    assert torch.equal(run(model, points, ee, reference, free, noise, mask)[1], run(model, points, ee, reference, other, (noise[0] + 1, noise[1]), mask)[1])
+    assert torch.equal(
+        run(model, points, ee, reference, free, noise, mask)[1],
+        run(model, points, ee, reference, other, (noise[0] + 1, noise[1]), mask)[1],
+    )
 
 
 def test_unseen_keypoints_are_neither_given_nor_supervised():
@@ -308,7 +367,9 @@ def test_unseen_keypoints_are_neither_given_nor_supervised():
     seen = torch.ones(2, T, 3, dtype=torch.bool)
     seen[:, 4:9, 1] = False
     grid = dataclasses.replace(grid, is_tracked=seen)
-    changed = dataclasses.replace(grid, motion=torch.where(seen[..., None], grid.motion, torch.full_like(grid.motion, 7.0)))
+    changed = dataclasses.replace(
+        grid, motion=torch.where(seen[..., None], grid.motion, torch.full_like(grid.motion, 7.0))
+    )
     cache = model.prepare_context(points, ee, model.encode_task(points, reference))
     # Given or target, what stands at an unseen place is drowned by noise at flow time 0 and carries no weight.
     for motion_target in (True, False):
@@ -340,7 +401,9 @@ def test_heun_is_second_order_and_euler_first():
     one = torch.ones(1, 1, 1, dtype=torch.float64)
     start, is_target = (one, one[..., None]), (one.bool(), one[..., None].bool())
     error = {
-        (method, n): abs(flow.sample(lambda x, t: x, start, start, is_target, n, method)[0].item() - math.e) for method in flow.METHODS for n in (8, 16)
+        (method, n): abs(flow.sample(lambda x, t: x, start, start, is_target, n, method)[0].item() - math.e)
+        for method in flow.METHODS
+        for n in (8, 16)
     }
     assert error["euler", 8] / error["euler", 16] == pytest.approx(2, rel=0.1)
     assert error["heun", 8] / error["heun", 16] == pytest.approx(4, rel=0.1)
@@ -354,7 +417,9 @@ def test_language_makes_the_same_kind_of_tokens_as_the_reference():
     said = model.encode_instruction(["put the spoon into the cup", "sweep the paper"])
     assert said.shape == model.encode_task(points, reference).shape
     mask = pattern(2, T, 3, action_target=True, motion_target=True)
-    answers = [model.sample(grid, mask, model.prepare_context(points, ee, c), noise, 2)[0] for c in (said, said.flip(0))]
+    answers = [
+        model.sample(grid, mask, model.prepare_context(points, ee, c), noise, 2)[0] for c in (said, said.flip(0))
+    ]
     assert not torch.allclose(*answers, atol=1e-4)
 
 

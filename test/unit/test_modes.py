@@ -1,4 +1,5 @@
-"""Every inference mode from the same weights (paper Eq. 5 to 7): control, joint, dynamics, inverse, planning, stored prompts."""
+"""Every inference mode from the same weights (paper Eq. 5 to 7): control, joint, dynamics, inverse, planning, stored
+prompts."""
 
 import dataclasses
 
@@ -55,7 +56,9 @@ def test_given_keypoints_count_where_they_are_seen(folder, policy):
     chunk = policy.predict(o, task).chunk
 
     def moved(positions, visible, **options):
-        return policy.predict_motion(o, task, chunk, keypoints=KeypointState(positions, np.array(visible)), **options).points
+        return policy.predict_motion(
+            o, task, chunk, keypoints=KeypointState(positions, np.array(visible)), **options
+        ).points
 
     plain = policy.predict_motion(o, task, chunk).points
     here, there = task.keypoints, task.keypoints + [0.1, 0.0, 0.0]
@@ -67,11 +70,16 @@ def test_given_keypoints_count_where_they_are_seen(folder, policy):
     found = plan(policy, o, task, reference(3), num_candidates=3, keypoints=KeypointState(there, np.ones(3, bool)))
     blind = plan(policy, o, task, reference(3), num_candidates=3)
     assert not np.allclose(found.costs, blind.costs, atol=1e-4)
-    with pytest.raises(InputError, match=r"keypoints: positions \(2, 3\) and is_visible \(2,\), must be \(3, 3\) and \(3,\)"):
+    with pytest.raises(
+        InputError, match=r"keypoints: positions \(2, 3\) and is_visible \(2,\), must be \(3, 3\) and \(3,\)"
+    ):
         moved(here[:2], [True] * 2)
     with pytest.raises(InputError, match="keypoints.positions: a visible one is not finite"):
         moved(here * np.nan, [True] * 3)
-    joint = [policy.predict(o, task, with_motion=True, keypoints=k).motion.points for k in (None, KeypointState(there, np.ones(3, bool)))]
+    joint = [
+        policy.predict(o, task, with_motion=True, keypoints=k).motion.points
+        for k in (None, KeypointState(there, np.ones(3, bool)))
+    ]
     assert not np.allclose(*joint, atol=1e-4)
 
 
@@ -81,7 +89,11 @@ def test_given_keypoints_of_the_past_count(folder):
     chunk = policy.predict(o, task).chunk
     past = [KeypointState(task.keypoints + [0.5 * i, 0, 0], np.ones(3, bool)) for i in range(2)]
     poses, now = np.repeat(o.T_cam_ee[None], 2, 0), KeypointState(task.keypoints, np.ones(3, bool))
-    histories = [History(poses, np.zeros(2)), History(poses, np.zeros(2), tuple(past)), History(poses, np.zeros(2), tuple(past[::-1]))]
+    histories = [
+        History(poses, np.zeros(2)),
+        History(poses, np.zeros(2), tuple(past)),
+        History(poses, np.zeros(2), tuple(past[::-1])),
+    ]
     points = [policy.predict_motions(o, task, [chunk], keypoints=now, history=h)[0].points for h in histories]
     assert all(not np.allclose(points[i], points[j], atol=1e-5) for i, j in ((0, 1), (1, 2), (0, 2)))
 

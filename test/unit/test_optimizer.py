@@ -54,5 +54,13 @@ def test_every_parameter_has_one_optimiser_and_the_narrow_ones_adam():
     shared = [[names[id(p)] for g in o.param_groups for p in g["params"]] for o in (adam, muon)]
     assert sorted(shared[0] + shared[1]) == sorted(names.values())
     assert {"blocks.0.layers.0.qkv.weight", "task_encoder.gather.kv.weight", "motion_in.2.weight"} <= set(shared[1])
-    assert {"action_in.weight", "motion_in.0.weight", "final.action.weight", "kind", "task_encoder.queries", "blocks.0.modulation.linear.weight", "blocks.0.layers.0.qkv.bias"} <= set(shared[0])
+    assert {
+        "action_in.weight",
+        "motion_in.0.weight",
+        "final.action.weight",
+        "kind",
+        "task_encoder.queries",
+        "blocks.0.modulation.linear.weight",
+        "blocks.0.layers.0.qkv.bias",
+    } <= set(shared[0])
     assert len(optimizers("adamw", model, list(model.parameters()), 1e-3, 0.0, torch.float32)) == 1

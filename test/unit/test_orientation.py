@@ -1,6 +1,5 @@
 """Orientation features: what they say about turned keypoints and fingers."""
 
-
 import numpy as np
 import pytest
 import torch
@@ -10,7 +9,8 @@ from uma.model.orientation import axis, turns
 
 
 def turned(degrees: float, *, beside: bool = False, shift: float = 0.3) -> torch.Tensor:
-    """Features of a blade of four keypoints turned about the vertical, at its second of two waypoints; ``beside`` adds three that slide without turning."""
+    """Features of a blade of four keypoints turned about the vertical, at its second of two waypoints; ``beside`` adds
+    three that slide without turning."""
     blade = np.array([[-0.04, 0, 0], [-0.01, 0, 0.03], [0.02, 0, 0], [0.04, 0, 0.03]]) + [0.5, 0.1, 0]
     R = Rotation.from_euler("z", degrees, degrees=True).as_matrix()
     after = (blade - blade.mean(0)) @ R.T + blade.mean(0) + [shift, -0.2, 0.01]
@@ -20,7 +20,9 @@ def turned(degrees: float, *, beside: bool = False, shift: float = 0.3) -> torch
     start = torch.tensor(np.concatenate([blade, blade])[None])
     n = len(blade)
     phase = torch.cat([torch.zeros(1, n), torch.ones(1, n)], 1)
-    return turns(torch.tensor(np.concatenate([blade, after])[None]), start, phase, torch.ones(1, 2 * n, dtype=bool))[0, n : n + 4]
+    return turns(torch.tensor(np.concatenate([blade, after])[None]), start, phase, torch.ones(1, 2 * n, dtype=bool))[
+        0, n : n + 4
+    ]
 
 
 @pytest.mark.parametrize("degrees", [-80.0, -30.0, 0.0, 45.0, 90.0])

@@ -20,7 +20,9 @@ def placed(position) -> object:
 def test_depth_in_millimetres_is_told_apart_from_metres():
     o = scene()
     plausible.check_depth(o)
-    plausible.check_depth(dataclasses.replace(o, depth=np.full_like(o.depth, np.nan)))  # refused elsewhere, for another reason
+    plausible.check_depth(
+        dataclasses.replace(o, depth=np.full_like(o.depth, np.nan))
+    )  # refused elsewhere, for another reason
     with pytest.raises(InputError, match=r"depth: median \d+ m, must be at most 20 m; is it in millimetres\?"):
         plausible.check_depth(dataclasses.replace(o, depth=o.depth * 1000))
 
@@ -46,12 +48,16 @@ def test_an_end_effector_out_of_view_is_refused(position, message):
 def test_a_reference_away_from_everything_is_refused():
     cloud = np.array([[0.0, 0.0, 1.0], [0.1, 0.0, 1.0]])
     plausible.check_starts(np.array([[0.0, 0.29, 1.0], [0.1, 0.0, 0.9]]), cloud)
-    with pytest.raises(InputError, match=r"keypoints\[1\].waypoints\[0\]: .* 0.31 m from the nearest point that the camera sees"):
+    with pytest.raises(
+        InputError, match=r"keypoints\[1\].waypoints\[0\]: .* 0.31 m from the nearest point that the camera sees"
+    ):
         plausible.check_starts(np.array([[0.0, 0.0, 1.0], [0.1, 0.31, 1.0]]), cloud)
 
 
 def test_points_in_a_flat_list_are_not_taken_for_pinned_ones():
-    with pytest.raises(InputError, match=r"keypoints\[0\].waypoints: shape \(3,\), must be \(T, 3\); \[\[x, y, z\]\] pins"):
+    with pytest.raises(
+        InputError, match=r"keypoints\[0\].waypoints: shape \(3,\), must be \(T, 3\); \[\[x, y, z\]\] pins"
+    ):
         ReferenceMotion([[0, 0, 1], [0, 0.1, 1]])
     with pytest.raises(InputError, match=r"keypoints\[0\].waypoints: shape \(2, 2\), must be \(T, 3\)"):
         ReferenceMotion([[[0, 0], [0, 1]]])

@@ -42,11 +42,17 @@ def test_bundle_round_trip(bundle):
     ("damage", "message"),
     [
         (lambda p: (p / "config.json").unlink(), "config.json is missing"),
-        (lambda p: (p / "model.safetensors").write_bytes((p / "model.safetensors").read_bytes()[:-3] + b"abc"), "model.safetensors has hash"),
+        (
+            lambda p: (p / "model.safetensors").write_bytes((p / "model.safetensors").read_bytes()[:-3] + b"abc"),
+            "model.safetensors has hash",
+        ),
         (lambda p: edit(p, lambda c: c.update(schema=9)), "schema 9, this version reads 1"),
         (lambda p: edit(p, lambda c: c["model"].update(colour="red")), "unknown key 'colour'"),
         (lambda p: edit(p, lambda c: c["model"].update(layers=3)), "Missing key"),
-        (lambda p: edit(p, lambda c: c["contract"].update(horizon="16")), "config.contract.horizon: '16' is a str, must be a int"),
+        (
+            lambda p: edit(p, lambda c: c["contract"].update(horizon="16")),
+            "config.contract.horizon: '16' is a str, must be a int",
+        ),
     ],
 )
 def test_damaged_bundles_are_refused(bundle, tmp_path, damage, message):
@@ -86,7 +92,12 @@ def test_chunk_and_motion_have_the_contract_s_shape(bundle):
     o = scene()
     task = policy.encode_task(o, reference(5))
     out = policy.predict(o, task, sequence=2, with_motion=True)
-    assert out.chunk.poses.shape == (16, 4, 4) and out.chunk.rate_hz == 15.0 and out.chunk.stamp == 3.5 and out.chunk.sequence == 2
+    assert (
+        out.chunk.poses.shape == (16, 4, 4)
+        and out.chunk.rate_hz == 15.0
+        and out.chunk.stamp == 3.5
+        and out.chunk.sequence == 2
+    )
     assert out.chunk.frame == CAMERA.frame and out.chunk.ee_frame == "robotiq_2f85_tcp"
     assert out.motion.points.shape == (16, 5, 3) and np.isfinite(out.motion.reference_error_m)
     assert set(out.latency_ms) == {"points", "model", "total"}
@@ -107,7 +118,8 @@ def test_a_prefix_comes_back_as_it_was_given(bundle):
 
 
 def test_scales_by_step_stretch_each_action_and_change_nothing_else(bundle):
-    """The denoiser works in normalised units, so the same weights and noise answer the same chunk, each action as far as its step's scale says."""
+    """The denoiser works in normalised units, so the same weights and noise answer the same chunk, each action as far
+    as its step's scale says."""
     scales = np.linspace(0.2, 1.5, 16)
     plain, loaded = Policy.load(bundle), load_bundle(bundle)
     model = Uma(tiny(), Normalization(step_scale=tuple(scales)))
@@ -115,7 +127,9 @@ def test_scales_by_step_stretch_each_action_and_change_nothing_else(bundle):
     save_bundle(bundle.parent / "by_step", model, Contract(), training={}, card="# tiny\n")
     stretched = Policy.load(bundle.parent / "by_step")
     observation = scene()
-    chunks = [p.predict(observation, p.encode_task(observation, reference()), sequence=1).chunk for p in (plain, stretched)]
+    chunks = [
+        p.predict(observation, p.encode_task(observation, reference()), sequence=1).chunk for p in (plain, stretched)
+    ]
     away = [c.poses[:, :3, 3] - observation.T_cam_ee[:3, 3] for c in chunks]
     assert np.abs(away[0]).max() > 1e-3 and np.allclose(away[1], scales[:, None] * away[0], atol=1e-6)
     assert np.allclose(chunks[0].gripper, chunks[1].gripper)
@@ -125,9 +139,16 @@ def test_scales_by_step_stretch_each_action_and_change_nothing_else(bundle):
     ("ask", "message"),
     [
         (lambda p, o: p.encode_task(o, reference().transformed(np.eye(4), "map")), "reference frame 'map'"),
-        (lambda p, o: p.encode_task(Observation(o.rgb, np.full_like(o.depth, np.nan), CAMERA, o.T_cam_ee, 0.0), reference()), "depth: 0 valid pixels"),
         (
-            lambda p, o: p.predict_motion(o, p.encode_task(o, reference()), ActionChunk(np.eye(4)[None], np.zeros(1), 0.0, CAMERA.frame, "x")),
+            lambda p, o: p.encode_task(
+                Observation(o.rgb, np.full_like(o.depth, np.nan), CAMERA, o.T_cam_ee, 0.0), reference()
+            ),
+            "depth: 0 valid pixels",
+        ),
+        (
+            lambda p, o: p.predict_motion(
+                o, p.encode_task(o, reference()), ActionChunk(np.eye(4)[None], np.zeros(1), 0.0, CAMERA.frame, "x")
+            ),
             "chunk: 1 actions, must be 16",
         ),
     ],
@@ -165,4 +186,8 @@ def test_long_references_are_thinned_evenly_with_their_ends_kept():
     w = np.cumsum(np.ones((40, 3)) * 0.01, 0)
     arrays = reference_arrays(ReferenceMotion((w, w + 1, w[:1])), 64)
     assert arrays.is_valid.sum() == 21 + 21 + 1
-    assert np.allclose(arrays.position[0], w[0]) and np.allclose(arrays.position[20], w[-1]) and np.allclose(arrays.start[20], w[0])
+    assert (
+        np.allclose(arrays.position[0], w[0])
+        and np.allclose(arrays.position[20], w[-1])
+        and np.allclose(arrays.start[20], w[0])
+    )

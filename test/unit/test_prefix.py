@@ -1,4 +1,5 @@
-"""What a new chunk takes over from the one that is running: the actions that will have been executed, and none that will not."""
+"""What a new chunk takes over from the one that is running: the actions that will have been executed, and none that
+will not."""
 
 from dataclasses import replace
 
@@ -25,7 +26,9 @@ def pose(step: float, turn: float = 0.1) -> np.ndarray:
 
 def running(**changes) -> ActionChunk:
     gripper = np.r_[np.zeros(6), np.ones(10)]
-    return replace(ActionChunk(np.stack([pose(i) for i in range(16)]), gripper, STAMP, CAMERA.frame, "tcp", 15.0, 7), **changes)
+    return replace(
+        ActionChunk(np.stack([pose(i) for i in range(16)]), gripper, STAMP, CAMERA.frame, "tcp", 15.0, 7), **changes
+    )
 
 
 def seen(step: float, lag: float = 0.0):
@@ -37,7 +40,11 @@ def test_actions_at_the_same_times_are_taken_as_they_are():
     before = running()
     prefix = committed(before, seen(3.0), 4)
     assert np.array_equal(prefix.poses, before.poses[4:8]) and np.array_equal(prefix.gripper, before.gripper[4:8])
-    assert np.allclose(prefix.due(), before.due()[4:8], atol=1e-6) and prefix.num_committed == 4 and prefix.frame == CAMERA.frame
+    assert (
+        np.allclose(prefix.due(), before.due()[4:8], atol=1e-6)
+        and prefix.num_committed == 4
+        and prefix.frame == CAMERA.frame
+    )
 
 
 @given(st.floats(0.0, 9.9), st.integers(1, 5))
@@ -45,18 +52,27 @@ def test_between_actions_the_pose_is_that_of_its_time_and_the_gripper_is_never_b
     prefix = committed(running(), seen(step), count)
     for i in range(count):
         wanted = pose(step + 1 + i)
-        assert np.linalg.norm(prefix.poses[i][:3, 3] - wanted[:3, 3]) < 1e-4 and rotation_angle(prefix.poses[i][:3, :3], wanted[:3, :3]) < 1e-3
+        assert (
+            np.linalg.norm(prefix.poses[i][:3, 3] - wanted[:3, 3]) < 1e-4
+            and rotation_angle(prefix.poses[i][:3, :3], wanted[:3, :3]) < 1e-3
+        )
     assert set(prefix.gripper) <= {0.0, 1.0}
     assert abs(prefix.due()[0] - prefix.stamp - 1 / 15) < 1e-6
 
 
 def test_the_gripper_is_that_of_the_nearest_action():
-    assert list(committed(running(), seen(3.4), 3).gripper) == [0.0, 0.0, 1.0] and list(committed(running(), seen(3.6), 3).gripper) == [0.0, 1.0, 1.0]
+    assert list(committed(running(), seen(3.4), 3).gripper) == [0.0, 0.0, 1.0] and list(
+        committed(running(), seen(3.6), 3).gripper
+    ) == [0.0, 1.0, 1.0]
 
 
 def test_the_rotation_is_halfway_on_the_geodesic():
     before = running(poses=np.stack([pose(i, turn=3.0) for i in range(16)]))
-    prefix = committed(before, replace(seen(2.5), T_cam_ee=make_pose(DOWN @ Rotation.from_rotvec([0, 0, 7.5]).as_matrix(), [0.0, -0.15, 0.8])), 1)
+    prefix = committed(
+        before,
+        replace(seen(2.5), T_cam_ee=make_pose(DOWN @ Rotation.from_rotvec([0, 0, 7.5]).as_matrix(), [0.0, -0.15, 0.8])),
+        1,
+    )
     assert (
         rotation_angle(prefix.poses[0][:3, :3], before.poses[3][:3, :3])
         == pytest.approx(1.5)
@@ -74,7 +90,13 @@ def test_the_rotation_is_halfway_on_the_geodesic():
         (running(), replace(seen(3.0), stamp=STAMP - 1.0), 4),
         (running(frame="another_camera"), seen(3.0), 4),
         (running(), replace(seen(8.0), T_cam_ee=pose(8.0) @ make_pose(np.eye(3), np.array([0.0, 0.0, 0.13]))), 4),
-        (running(), replace(seen(3.0), T_cam_ee=pose(3.0) @ make_pose(Rotation.from_rotvec([0.5, 0, 0]).as_matrix(), np.zeros(3))), 4),
+        (
+            running(),
+            replace(
+                seen(3.0), T_cam_ee=pose(3.0) @ make_pose(Rotation.from_rotvec([0.5, 0, 0]).as_matrix(), np.zeros(3))
+            ),
+            4,
+        ),
     ],
     ids=[
         "no chunk before",

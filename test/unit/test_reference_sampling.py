@@ -1,4 +1,5 @@
-"""Where the waypoints of a hindsight reference stand: at the corners of the way and where things come to rest, as a person would set them."""
+"""Where the waypoints of a hindsight reference stand: at the corners of the way and where things come to rest, as a
+person would set them."""
 
 import numpy as np
 import pytest
@@ -12,17 +13,29 @@ STEPS = np.array([0, 40, 55, 80, 90])
 
 
 def stroke(seed: int = 0) -> np.ndarray:
-    """``(91, 6, 3)`` tracks of four keypoints on a tool that is carried through `STOPS`, and of two bits that it pushes ahead."""
+    """``(91, 6, 3)`` tracks of four keypoints on a tool that is carried through `STOPS`, and of two bits that it pushes
+    ahead."""
     rng = np.random.default_rng(seed)
     tool = np.stack([np.interp(np.arange(91), STEPS, STOPS[:, i]) for i in range(3)], -1)
     share = np.interp(np.arange(91), [60, 80], [0, 1])[:, None]
     bits = np.array([0.15, 0.15, 0.0]) + share * np.array([-0.15, 0.17, 0.0])
-    return np.stack([*(tool + o for o in rng.normal(0, 0.02, (4, 3))), *(bits + o for o in rng.normal(0, 0.01, (2, 3)))], 1)
+    return np.stack(
+        [*(tool + o for o in rng.normal(0, 0.02, (4, 3))), *(bits + o for o in rng.normal(0, 0.01, (2, 3)))], 1
+    )
 
 
 def drawn(seed: int = 0, **sampling):
     rng = np.random.default_rng(seed)
-    config = ReferenceSampling(min_keypoints=6, max_keypoints=6, min_waypoints=4, max_waypoints=4, to_the_end=1.0, pinned=0.0, noise_m=0.0, **sampling)
+    config = ReferenceSampling(
+        min_keypoints=6,
+        max_keypoints=6,
+        min_waypoints=4,
+        max_waypoints=4,
+        to_the_end=1.0,
+        pinned=0.0,
+        noise_m=0.0,
+        **sampling,
+    )
     return draw_reference(stroke(), np.zeros((0, 3)), 0, "camera", config, rng, is_moving=np.ones(6, bool))
 
 
@@ -39,7 +52,9 @@ def best(places: np.ndarray) -> int:
 def test_the_waypoints_of_a_stroke_are_those_a_person_would_sketch():
     for seed in range(10):
         steps = steps_of(drawn(seed, at_rest=1.0, at_corners=1.0))
-        assert np.abs(steps - STEPS[:4]).max() <= 4, "where it stood, over the beginning, there, at the end: the raising of the tool is not part of it"
+        assert np.abs(steps - STEPS[:4]).max() <= 4, (
+            "where it stood, over the beginning, there, at the end: the raising of the tool is not part of it"
+        )
 
 
 def test_without_them_the_raised_tool_is_the_end_and_the_beginning_of_the_stroke_is_met_by_chance():
@@ -61,25 +76,33 @@ def test_corners_are_in_order_of_need_and_a_straight_way_has_none():
 def test_a_plan_is_told_instead_of_what_came_of_it():
     """However the hand went astray, a reference from the plan shows the way that was meant."""
     at = np.linspace(0, 3, 13)
-    plan = np.stack([np.interp(at, np.arange(4), STOPS[:4, i]) for i in range(3)], -1)[:, None] + np.random.default_rng(0).normal(0, 0.02, (6, 3))
+    plan = np.stack([np.interp(at, np.arange(4), STOPS[:4, i]) for i in range(3)], -1)[:, None] + np.random.default_rng(
+        0
+    ).normal(0, 0.02, (6, 3))
     plan[:, 5] = plan[0, 5]  # stays
     config = ReferenceSampling(min_keypoints=3, max_keypoints=5, planned=1.0, pinned=0.0, noise_m=0.0)
     counts = set()
     for seed in range(30):
-        reference = draw_reference(stroke(), np.zeros((0, 3)), 0, "camera", config, np.random.default_rng(seed), plan=plan)
+        reference = draw_reference(
+            stroke(), np.zeros((0, 3)), 0, "camera", config, np.random.default_rng(seed), plan=plan
+        )
         ways = np.array(reference.waypoints)
         counts.add(ways.shape[1])
         for way, phase in zip(ways, reference.phase, strict=True):
             k = int(np.linalg.norm(plan[0] - way[0], axis=-1).argmin())
             assert k != 5, "what stays tells nothing"
-            np.testing.assert_allclose(way, np.stack([np.interp(phase, at / 3, plan[:, k, i]) for i in range(3)], -1), atol=1e-9)
+            np.testing.assert_allclose(
+                way, np.stack([np.interp(phase, at / 3, plan[:, k, i]) for i in range(3)], -1), atol=1e-9
+            )
     assert counts == {2, 3, 4, 5, 6}
 
 
 def test_pinned_points_join_a_plan_that_is_sketched():
     still = np.arange(12.0).reshape(4, 3) / 8
     config = ReferenceSampling(planned=1.0, pinned=1.0, noise_m=0.0)
-    drawn = sketch_plan(np.linspace(0, 1, 4)[:, None, None] * np.ones((4, 6, 3)), still, "camera", config, np.random.default_rng(0))
+    drawn = sketch_plan(
+        np.linspace(0, 1, 4)[:, None, None] * np.ones((4, 6, 3)), still, "camera", config, np.random.default_rng(0)
+    )
     pinned = [way for way in drawn.waypoints if len(way) == 1]
     assert 1 <= len(pinned) <= 3 and all((still == way[0]).all(1).any() for way in pinned)
 
@@ -93,7 +116,9 @@ def test_what_still_moves_at_the_end_has_not_come_to_rest():
     assert comes_to_rest(np.repeat(tracks[:1], 20, 0)) == 0, "what never moves rests from the start"
 
 
-@pytest.mark.parametrize("name", ["to_the_end", "at_rest", "at_corners", "by_distance", "even_phase", "pinned", "planned"])
+@pytest.mark.parametrize(
+    "name", ["to_the_end", "at_rest", "at_corners", "by_distance", "even_phase", "pinned", "planned"]
+)
 def test_a_share_outside_0_to_1_is_refused(name):
     with pytest.raises(ValueError, match=rf"sampling.{name} 1.5: must lie in \[0, 1\]"):
         ReferenceSampling(**{name: 1.5})

@@ -1,4 +1,5 @@
-"""The 2F-85's driver against a Modbus RTU server on a pseudo-terminal, and its session against a device and a clock of the test's own."""
+"""The 2F-85's driver against a Modbus RTU server on a pseudo-terminal, and its session against a device and a clock of
+the test's own."""
 
 import time
 from dataclasses import replace
@@ -12,7 +13,18 @@ from robotiq_gripper import FakeGripper
 from uma.types import InputError
 from uma_ros.hardware import link
 from uma_ros.hardware.link import Backoff, DeviceError, LinkError, MissingPackage
-from uma_ros.hardware.robotiq import FAULTS, GripperSession, Motion, Outcome, Robotiq, RobotiqSettings, Status, counts, decode, opening
+from uma_ros.hardware.robotiq import (
+    FAULTS,
+    GripperSession,
+    Motion,
+    Outcome,
+    Robotiq,
+    RobotiqSettings,
+    Status,
+    counts,
+    decode,
+    opening,
+)
 
 pytest.importorskip("pymodbus", reason="extra 'robot' is not installed")
 pytest.importorskip("serial", reason="extra 'robot' is not installed")
@@ -62,17 +74,22 @@ def test_counts_and_opening_are_inverse_within_half_a_count(x):
     assert abs(opening(counts(x, s), s) - x) <= 0.5001 / (s.closed_counts - s.open_counts)
 
 
-@pytest.mark.parametrize("registers, expected", [
-    # by the manual: gOBJ 7-6, gSTA 5-4, gGTO 3, gACT 0 | reserved; fault | request echo; position | current
-    ([0x3100, 0x0000, 0x0300], Status(True, Motion.MOVING, 0, 0, 3, 0.0)),
-    ([0xF900, 0x00FF, 0xE600], Status(True, Motion.AT_POSITION, 0, 255, 230, 0.0)),
-    ([0xB900, 0x00FF, 0x6423], Status(True, Motion.CONTACT_CLOSING, 0, 255, 100, 0.35)),
-    ([0x7900, 0x0000, 0x6400], Status(True, Motion.CONTACT_OPENING, 0, 0, 100, 0.0)),
-    ([0x1100, 0x0500, 0x0000], Status(False, Motion.MOVING, 5, 0, 0, 0.0)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "registers, expected",
+    [
+        # by the manual: gOBJ 7-6, gSTA 5-4, gGTO 3, gACT 0 | reserved; fault | request echo; position | current
+        ([0x3100, 0x0000, 0x0300], Status(True, Motion.MOVING, 0, 0, 3, 0.0)),
+        ([0xF900, 0x00FF, 0xE600], Status(True, Motion.AT_POSITION, 0, 255, 230, 0.0)),
+        ([0xB900, 0x00FF, 0x6423], Status(True, Motion.CONTACT_CLOSING, 0, 255, 100, 0.35)),
+        ([0x7900, 0x0000, 0x6400], Status(True, Motion.CONTACT_OPENING, 0, 0, 100, 0.0)),
+        ([0x1100, 0x0500, 0x0000], Status(False, Motion.MOVING, 5, 0, 0, 0.0)),
+    ],
+)
 def test_registers_are_read_as_the_manual_says(registers, expected):
     found = decode(registers)
-    assert replace(found, current=0.0) == replace(expected, current=0.0) and found.current == pytest.approx(expected.current)
+    assert replace(found, current=0.0) == replace(expected, current=0.0) and found.current == pytest.approx(
+        expected.current
+    )
 
 
 def test_every_fault_has_words():
@@ -113,7 +130,9 @@ def test_an_active_gripper_is_not_activated_again(hand):
     hand.requests.clear()
     second = session_on(hand)
     run(second, lambda: second.is_ready)
-    assert not hand.written() and second.opening() == pytest.approx(opening(120, second.settings)), "it would have let the object fall"
+    assert not hand.written() and second.opening() == pytest.approx(opening(120, second.settings)), (
+        "it would have let the object fall"
+    )
 
 
 def test_an_object_between_the_fingers_is_a_stall_and_not_a_failure(hand):
@@ -121,7 +140,9 @@ def test_an_object_between_the_fingers_is_a_stall_and_not_a_failure(hand):
     session = session_on(hand)
     run(session, lambda: session.is_ready)
     assert carry_out(session, 1.0) == Outcome(stalled=True)
-    assert session.status.motion is Motion.CONTACT_CLOSING and session.opening() == pytest.approx(opening(140, session.settings))
+    assert session.status.motion is Motion.CONTACT_CLOSING and session.opening() == pytest.approx(
+        opening(140, session.settings)
+    )
 
 
 def test_speed_and_force_are_capped_and_scaled(hand):
@@ -247,7 +268,8 @@ def test_a_missing_port_and_a_missing_package_are_named(monkeypatch):
         Robotiq(RobotiqSettings())
 
 
-# -- the session by itself ----------------------------------------------------------------------------------------------------
+# -- the session by itself
+# ----------------------------------------------------------------------------------------------------
 
 
 class Scripted:

@@ -50,7 +50,8 @@ def asked(policy: Policy, K: int, *, observations: int = 1, candidates: int = 1)
 
 
 @pytest.mark.parametrize(
-    ("name", "K", "candidates"), [("features", 0, 1), ("features", 3, 1), ("features", 3, 4), ("separate heads", 3, 1), ("dense", 3, 1)]
+    ("name", "K", "candidates"),
+    [("features", 0, 1), ("features", 3, 1), ("features", 3, 4), ("separate heads", 3, 1), ("dense", 3, 1)],
 )
 def test_the_whole_answer_is_one_graph_without_a_break(name, K, candidates):
     policy = Policy(bundle_of(CONFIGS[name]), num_samples=3, num_steps=2)
@@ -94,7 +95,9 @@ def test_an_answer_from_the_image_on_is_one_graph_without_a_break():
     policy.predict(o, task)
     g = torch.Generator().manual_seed(0)
     noise = (torch.randn(3, 17, 10, generator=g), torch.randn(3, 17, 0, 3, generator=g))
-    given = inputs([Query(policy.perceive(o), task, 0, True, True)], policy.model.config, policy.model.normalization, noise)
+    given = inputs(
+        [Query(policy.perceive(o), task, 0, True, True)], policy.model.config, policy.model.normalization, noise
+    )
     sampler = policy._sampler
     torch._dynamo.reset()
     compiled = torch.compile(sampler.forward, fullgraph=True, dynamic=False, backend="eager")

@@ -1,7 +1,5 @@
 """The camera: metric depth, blind spots, and agreement of projection and rendering."""
 
-
-
 import numpy as np
 import pytest
 
@@ -23,8 +21,15 @@ def clean():
 
 def test_depth_of_the_table_is_its_distance_in_metres(clean):
     station, observation = clean
-    points = se3.apply(station.T_base_cam, unproject(observation.depth, observation.camera).reshape(-1, 3)).reshape(*observation.depth.shape, 3)
-    near_table = np.isfinite(points[..., 2]) & (np.abs(points[..., 2]) < 0.004) & (np.abs(points[..., 0] - 0.45) < 0.3) & (points[..., 1] < -0.05)
+    points = se3.apply(station.T_base_cam, unproject(observation.depth, observation.camera).reshape(-1, 3)).reshape(
+        *observation.depth.shape, 3
+    )
+    near_table = (
+        np.isfinite(points[..., 2])
+        & (np.abs(points[..., 2]) < 0.004)
+        & (np.abs(points[..., 0] - 0.45) < 0.3)
+        & (points[..., 1] < -0.05)
+    )
     assert near_table.sum() > 3000
     assert np.abs(points[..., 2][near_table]).mean() < 5e-4
 
@@ -34,7 +39,9 @@ def test_invalid_depth_is_nan_and_the_rest_within_range(clean):
     is_valid = np.isfinite(observation.depth)
     assert observation.depth.dtype == np.float32
     assert 0.5 < is_valid.mean() < 0.99
-    assert observation.depth[is_valid].min() >= cameras.RANGE[0] and observation.depth[is_valid].max() <= cameras.RANGE[1]
+    assert (
+        observation.depth[is_valid].min() >= cameras.RANGE[0] and observation.depth[is_valid].max() <= cameras.RANGE[1]
+    )
 
 
 def test_a_foreground_object_hides_a_strip_of_the_background_from_the_right_lens():
@@ -66,7 +73,9 @@ def test_enough_points_lie_on_the_utensil(clean):
     points = unproject(observation.depth, observation.camera).reshape(-1, 3)
     local = se3.apply(se3.invert(station.object_pose()) @ station.T_base_cam, points[np.isfinite(points[:, 2])])
     utensil = station.scene.utensil
-    on_it = (np.abs(local) < [utensil.half_length + 0.003, 0.02, 0.012]).all(1) & (se3.apply(station.object_pose(), local)[:, 2] > 0.004)
+    on_it = (np.abs(local) < [utensil.half_length + 0.003, 0.02, 0.012]).all(1) & (
+        se3.apply(station.object_pose(), local)[:, 2] > 0.004
+    )
     assert on_it.sum() >= 30
 
 

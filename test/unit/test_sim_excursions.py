@@ -32,7 +32,14 @@ def up(asked: list):
 
 def test_the_expert_finishes_what_a_policy_has_led_away_and_none_of_the_policy_s_chunks_are_kept():
     asked: list = []
-    run = run_demonstration(3, 0.0, mishap_probability=0.0, task=TASK, on_observation=lambda o: o.stamp, excursions=Excursions(up(asked), ((20, 41), (500, 510))))
+    run = run_demonstration(
+        3,
+        0.0,
+        mishap_probability=0.0,
+        task=TASK,
+        on_observation=lambda o: o.stamp,
+        excursions=Excursions(up(asked), ((20, 41), (500, 510))),
+    )
     assert run["success"] and run["excursions"] == [[20, 41]]
     steps = run["observation_step"]
     kept = [i for i in range(0, len(run["stamp"]), OBSERVE_EVERY) if i == 0 or i <= 20 - HORIZON or i >= 41]
@@ -43,14 +50,25 @@ def test_the_expert_finishes_what_a_policy_has_led_away_and_none_of_the_policy_s
     assert away[-1, 2] > 0.35
     assert np.linalg.norm(T - run["pose"][:, :3, 3], axis=-1).max() < STEP_M + 1e-6
     undisturbed = run_demonstration(3, 0.0, mishap_probability=0.0, task=TASK)
-    assert undisturbed["excursions"] == [] and np.array_equal(undisturbed["pose"][:21], run["pose"][:21]) and len(undisturbed["stamp"]) < len(run["stamp"])
+    assert (
+        undisturbed["excursions"] == []
+        and np.array_equal(undisturbed["pose"][:21], run["pose"][:21])
+        and len(undisturbed["stamp"]) < len(run["stamp"])
+    )
 
 
 def test_a_policy_that_sees_no_scene_holds_the_arm():
     def blind(station, grip):
         raise InputError("depth: 11 points over the table, at least 20 are needed")
 
-    run = run_demonstration(3, 0.0, mishap_probability=0.0, task=TASK, on_observation=lambda o: None, excursions=Excursions(blind, ((20, 40),)))
+    run = run_demonstration(
+        3,
+        0.0,
+        mishap_probability=0.0,
+        task=TASK,
+        on_observation=lambda o: None,
+        excursions=Excursions(blind, ((20, 40),)),
+    )
     still = run["pose"][25:40, :3, 3]
     assert run["success"] and np.linalg.norm(still - still[0], axis=-1).max() < 0.01
 
@@ -84,7 +102,17 @@ def bundle(tmp_path_factory):
 def test_a_checkpoint_acts_in_the_share_of_the_episodes_that_is_asked_for(bundle, tmp_path):
     episodes = {}
     for name, changes in {"driven": {}, "again": {}, "not": {"policy_share": 0.0}}.items():
-        config = SimulateConfig(task=TASK, out=str(tmp_path / name), preset="tiny", images="none", noise=0.0, mishaps=0.0, policy=str(bundle), camera="nominal", **{"policy_share": 1.0, **changes})
+        config = SimulateConfig(
+            task=TASK,
+            out=str(tmp_path / name),
+            preset="tiny",
+            images="none",
+            noise=0.0,
+            mishaps=0.0,
+            policy=str(bundle),
+            camera="nominal",
+            **{"policy_share": 1.0, **changes},
+        )
         (tmp_path / name).mkdir()
         told = _job((config, 7))
         assert (told["result"], told["driver"]) == ("kept", "expert" if name == "not" else "policy")
@@ -93,7 +121,9 @@ def test_a_checkpoint_acts_in_the_share_of_the_episodes_that_is_asked_for(bundle
     assert driven.meta["excursions"] and not left_alone.meta["excursions"]
     assert all(np.array_equal(getattr(driven, n), getattr(again, n)) for n in ("xyz", "pose", "target_pose", "tracks"))
     first = driven.meta["excursions"][0][0]
-    assert not np.allclose(driven.pose[first + 4], left_alone.pose[first + 4], atol=1e-3) and np.allclose(driven.pose[:first], left_alone.pose[:first], atol=1e-6)
+    assert not np.allclose(driven.pose[first + 4], left_alone.pose[first + 4], atol=1e-3) and np.allclose(
+        driven.pose[:first], left_alone.pose[:first], atol=1e-6
+    )
     T = se3.invert(look_at(CAMERA_POSITION, CAMERA_TARGET)) @ np.array(driven.meta["T_base_cam"])
     own = se3.invert(look_at(CAMERA_POSITION, CAMERA_TARGET)) @ Station(7, TASK, render=False).T_base_cam
     assert 0 < np.linalg.norm(T[:3, 3]) < 0.03 < np.linalg.norm(own[:3, 3])
@@ -108,10 +138,18 @@ def test_a_checkpoint_acts_for_whole_attempts_where_that_is_asked_for():
     for attempts in (False, True):
         config = SimulateConfig(policy="x", policy_share=1.0, policy_attempts=attempts)
         with pytest.MonkeyPatch.context() as patched:
-            patched.setattr("uma_train.driving.policy_of", lambda checkpoint: SimpleNamespace(encode_task=lambda *_: None))
+            patched.setattr(
+                "uma_train.driving.policy_of", lambda checkpoint: SimpleNamespace(encode_task=lambda *_: None)
+            )
             drawn[attempts] = [excursions(config, seed, Here())[0].stretches for seed in range(100)]
-    lengths = {attempts: [end - first for stretches in many for first, end in stretches] for attempts, many in drawn.items()}
-    assert min(lengths[True]) >= ATTEMPT[0] and ATTEMPT[1] >= max(lengths[True]) > LENGTH[1] >= max(lengths[False]) and min(lengths[False]) < ATTEMPT[0]
+    lengths = {
+        attempts: [end - first for stretches in many for first, end in stretches] for attempts, many in drawn.items()
+    }
+    assert (
+        min(lengths[True]) >= ATTEMPT[0]
+        and ATTEMPT[1] >= max(lengths[True]) > LENGTH[1] >= max(lengths[False])
+        and min(lengths[False]) < ATTEMPT[0]
+    )
     assert {len(s) for s in drawn[True]} == set(range(1, ATTEMPTS + 1))
 
 
@@ -122,7 +160,9 @@ def test_an_episode_that_a_policy_leads_out_of_sight_counts_as_its_own(bundle, t
     def blind(*_, **__):
         raise InputError("depth: 0 points over the table")
 
-    config = SimulateConfig(task=TASK, out=str(tmp_path), preset="tiny", images="none", policy=str(bundle), policy_share=1.0)
+    config = SimulateConfig(
+        task=TASK, out=str(tmp_path), preset="tiny", images="none", policy=str(bundle), policy_share=1.0
+    )
     for where, driver in (("uma_sim.rollout.run_demonstration", "policy"), (f"{module.__name__}.excursions", "expert")):
         with monkeypatch.context() as patched:
             patched.setattr(where, blind)
@@ -131,7 +171,9 @@ def test_an_episode_that_a_policy_leads_out_of_sight_counts_as_its_own(bundle, t
 
 
 def test_the_hand_wanders_off_with_what_it_holds_and_the_expert_brings_it_back(tmp_path):
-    config = SimulateConfig(task="primitives/gather", out=str(tmp_path), preset="tiny", images="none", noise=0.0, mishaps=0.0, wander=1.0)
+    config = SimulateConfig(
+        task="primitives/gather", out=str(tmp_path), preset="tiny", images="none", noise=0.0, mishaps=0.0, wander=1.0
+    )
     told = _job((config, 3))
     assert (told["result"], told["driver"]) == ("kept", "wander")
     e = load_episode(tmp_path / "0000003.npz")
@@ -154,7 +196,9 @@ def test_where_it_wanders_is_near_by_never_lower_and_reached_in_small_steps():
     for _ in range(200):
         plan = act(Here(), 1.0)
         T = np.array([Here().ee_pose(), *(T for T, _ in plan)])
-        assert np.linalg.norm(np.diff(T[:, :3, 3], axis=0), axis=-1).max() < STEP_M + 1e-6 and {grip for _, grip in plan} == {1.0}
+        assert np.linalg.norm(np.diff(T[:, :3, 3], axis=0), axis=-1).max() < STEP_M + 1e-6 and {
+            grip for _, grip in plan
+        } == {1.0}
         ends.append(T[-1])
     ends = np.array(ends)
     assert (ends[:, 2, 3] >= 0.2 - 1e-9).all() and 0.06 < ends[:, 2, 3].max() - 0.2 <= UP_M + 1e-6

@@ -41,7 +41,9 @@ def test_the_fold_angle_is_what_one_half_was_turned_by():
             half = slice(0, ROWS // 2) if goal == 0 else slice(ROWS // 2, ROWS)
             turned = flat.copy()
             turn = Rotation.from_rotvec((2 * (goal == 0) - 1) * s * np.pi * axis / np.linalg.norm(axis))
-            turned[half] = (turn.apply((flat[half] - crease.mean(0)).reshape(-1, 3)) + crease.mean(0)).reshape(-1, COLUMNS, 3)
+            turned[half] = (turn.apply((flat[half] - crease.mean(0)).reshape(-1, 3)) + crease.mean(0)).reshape(
+                -1, COLUMNS, 3
+            )
             # The two middle rows, between which the crease lies, shift it a little when one of them turns.
             assert folding.fold_angle(turned) == pytest.approx(s * np.pi, abs=0.2)
 
@@ -56,7 +58,9 @@ def test_a_fold_askew_is_as_wrong_as_one_that_stands_up(station):
         for degrees, expected in ((5, 0), (-16, None), (16, None)):
             turn = Rotation.from_rotvec(np.radians(degrees) * np.array(axis) / np.linalg.norm(axis))
             askew = ideal.copy()
-            askew[: ROWS // 2] = (turn.apply((ideal[: ROWS // 2] - middle).reshape(-1, 3)) + middle).reshape(-1, COLUMNS, 3)
+            askew[: ROWS // 2] = (turn.apply((ideal[: ROWS // 2] - middle).reshape(-1, 3)) + middle).reshape(
+                -1, COLUMNS, 3
+            )
             put_vertices(station, askew)
             assert folding.folded_side(station) == expected, (axis, degrees)
     put_vertices(station, flat)
@@ -78,7 +82,9 @@ def test_the_side_that_moved_decides_the_goal(station):
         put_vertices(station, folding.planned_vertices(flat, goal, 1.0))
         assert folding.folded_side(station) == goal
         verdict = folding.outcome(station)[0]
-        assert verdict == ("success" if goal == station.scene.goal else "wrong_goal")  # the gripper is open and far away
+        assert verdict == (
+            "success" if goal == station.scene.goal else "wrong_goal"
+        )  # the gripper is open and far away
     put_vertices(station, flat)
     assert folding.outcome(station) == ("in_progress", "folded by 0 degrees")
 
@@ -103,7 +109,14 @@ def test_cloth_is_held_by_a_pinch_only():
     pose = folding.grasp_pose(station)
     beside = pose.copy()
     beside[2, 3] += 0.10
-    for target, grip, expected in ((beside, 0.0, False), (beside, 1.0, False), (beside, 0.0, False), (pose, 0.0, False), (pose, 1.0, True), (beside, 1.0, True)):
+    for target, grip, expected in (
+        (beside, 0.0, False),
+        (beside, 1.0, False),
+        (beside, 0.0, False),
+        (pose, 0.0, False),
+        (pose, 1.0, True),
+        (beside, 1.0, True),
+    ):
         for _ in range(18):
             station.act(target, grip)
         assert station.object.is_held() == expected

@@ -16,7 +16,8 @@ from uma_sim.tasks import primitive_gather as gather
 
 
 def put_bits(station: Station, index: int, missing: int = 0) -> None:
-    """Set the bits down where way ``index`` ends, the last ``missing`` of them where it begins, and the tool's edge 5 cm over the table."""
+    """Set the bits down where way ``index`` ends, the last ``missing`` of them where it begins, and the tool's edge 5
+    cm over the table."""
     drawn = station.scene
     way, count = drawn.ways[index], len(drawn.bits)
     for i, bit in enumerate(drawn.bits):
@@ -40,7 +41,10 @@ def test_scenes_are_reproducible_and_fair():
         assert not names & shapes.HELD_OUT and gatherings.sample(seed, held_out=True).tool.name in shapes.HELD_OUT
         assert 3 <= len(drawn.bits) <= 8
         a, b = drawn.ways
-        assert np.cos(a.heading - b.heading) < np.cos(gatherings.APART) + 1e-9 and 0.08 <= min(a.length, b.length) <= max(a.length, b.length) <= gatherings.LONGEST
+        assert (
+            np.cos(a.heading - b.heading) < np.cos(gatherings.APART) + 1e-9
+            and 0.08 <= min(a.length, b.length) <= max(a.length, b.length) <= gatherings.LONGEST
+        )
         for i, tray in enumerate(drawn.trays):
             trays += 1
             # The tool fits between the walls, and no bit lies in a tray or under its lip.
@@ -54,7 +58,10 @@ def test_scrapers_stand_on_their_edge_and_come_in_every_form():
         made = scrapers.make(np.random.default_rng(seed))
         length, thick = made["blade"]
         assert 0.030 <= length <= 0.070 and 0.003 < thick <= 0.018
-        lowest = min(g["pos"][2] - (g["size"][1] if g["type"] == mujoco.mjtGeom.mjGEOM_CYLINDER else g["size"][2]) for g in made["geoms"])
+        lowest = min(
+            g["pos"][2] - (g["size"][1] if g["type"] == mujoco.mjtGeom.mjGEOM_CYLINDER else g["size"][2])
+            for g in made["geoms"]
+        )
         assert lowest == pytest.approx(-made["half_height"])
         assert made["grasp_axis"][1] < max(g["size"][0] for g in made["geoms"])
     assert len({len(scrapers.make(np.random.default_rng(seed))["geoms"]) for seed in range(20)}) > 2
@@ -67,7 +74,10 @@ def test_every_bit_must_be_at_the_end_of_the_goals_way(has_trays):
     goal = station.scene.goal
     assert gather.outcome(station)[0] == "in_progress" and not gather.are_there(station, goal).any()  # untouched
     put_bits(station, goal)
-    assert gather.are_there(station, goal).all() and gather.outcome(station) == ("in_progress", "all there, the tool not raised")
+    assert gather.are_there(station, goal).all() and gather.outcome(station) == (
+        "in_progress",
+        "all there, the tool not raised",
+    )
     station.grasped = lambda: True
     start = int(station.model.joint("tool").qposadr[0])
     station.data.qpos[start + 2] += 0.05
@@ -95,14 +105,21 @@ def test_the_reference_begins_here_and_ends_where_the_way_ends(waypoints):
         station = Station(seed, "primitives/gather", render=False)
         pinned = min(2, len(gather.static_points(station)))
         for goal in (0, 1):
-            assert len(gather.plan_reference(station, np.random.default_rng(seed), 6, waypoints, goal, 2).waypoints) == 6 + pinned
+            assert (
+                len(gather.plan_reference(station, np.random.default_rng(seed), 6, waypoints, goal, 2).waypoints)
+                == 6 + pinned
+            )
             sketch = gather.plan_reference(station, None, 16, waypoints, goal)
             paths = se3.apply(station.T_base_cam, np.array(sketch.waypoints))
             assert paths.shape == (16, waypoints, 3)
             np.testing.assert_allclose(paths[:, 0], station.object_points(), atol=1e-9)
             way = station.scene.ways[goal]
             tool, bits = way.local(paths[:10, -1, :2]).mean(0), way.local(paths[10:, -1, :2])
-            assert way.length - 0.035 < tool[0] < way.length and (bits[:, 0] > way.length - 0.01).all() and (bits[:, 0] < way.length + 0.06).all()
+            assert (
+                way.length - 0.035 < tool[0] < way.length
+                and (bits[:, 0] > way.length - 0.01).all()
+                and (bits[:, 0] < way.length + 0.06).all()
+            )
             assert paths[:10, -1, 2].min() > 0.0
     with pytest.raises(ValueError):
         gather.plan_reference(station, None, 17, waypoints)

@@ -1,7 +1,5 @@
 """Scenes, the demonstrator, recorded demonstrations and reference motions of the insertion task."""
 
-
-
 import numpy as np
 import pytest
 
@@ -37,7 +35,11 @@ def test_scenes_are_fair():
     assert {s.utensil.shape for s in scenes} == set(utensils.SHAPES)
     for s in scenes:
         a, b = s.holders
-        assert (a.half_opening, a.height, a.sides) == (b.half_opening, b.height, b.sides)  # only the place tells them apart
+        assert (a.half_opening, a.height, a.sides) == (
+            b.half_opening,
+            b.height,
+            b.sides,
+        )  # only the place tells them apart
         assert np.hypot(*(np.array(a.center) - b.center)) > 2 * a.half_opening + 0.02
         assert 0.075 <= 2 * a.half_opening <= 0.09 and 0.14 <= s.utensil.length <= 0.185
 
@@ -117,7 +119,10 @@ def test_a_recorded_episode_is_complete():
 @pytest.mark.parametrize("seed", range(6))
 def test_the_reference_starts_at_the_utensil_and_ends_in_the_right_holder(seed):
     station = Station(seed, render=False)
-    for reference, index in ((insertion.plan_reference(station), station.scene.goal), (insertion.wrong_reference(station), 1 - station.scene.goal)):
+    for reference, index in (
+        (insertion.plan_reference(station), station.scene.goal),
+        (insertion.wrong_reference(station), 1 - station.scene.goal),
+    ):
         waypoints = se3.apply(station.T_base_cam, np.stack(reference.waypoints))
         assert waypoints.shape == (6, 4, 3) and reference.frame == station.camera.frame
         start = station.object_points()
@@ -151,5 +156,9 @@ def test_scenes_stay_those_that_the_shipped_checkpoint_was_trained_and_judged_on
     np.testing.assert_allclose(drawn.utensil_position, [0.49190463, -0.18268256, 0.01129215], atol=1e-8)
     np.testing.assert_allclose(drawn.room.T_base_cam[:3, 3], [0.49533583, -0.53170039, 0.48796742], atol=1e-8)
     np.testing.assert_allclose(drawn.room.start_joints[:2], [-0.04184315, -0.25145786], atol=1e-8)
-    np.testing.assert_allclose([drawn.utensil_yaw, drawn.room.light], [1.1177768461773123, 0.9114607426705346], atol=1e-8)
-    np.testing.assert_allclose(drawn.holder_color[:3], [0.7334616241473402, 0.10522990558029921, 0.3810587503744257], atol=1e-8)
+    np.testing.assert_allclose(
+        [drawn.utensil_yaw, drawn.room.light], [1.1177768461773123, 0.9114607426705346], atol=1e-8
+    )
+    np.testing.assert_allclose(
+        drawn.holder_color[:3], [0.7334616241473402, 0.10522990558029921, 0.3810587503744257], atol=1e-8
+    )

@@ -17,7 +17,9 @@ from uma_sim.tracked import RigidObject
 def test_what_is_held_out_exists_and_is_never_in_a_training_scene():
     catalogue = {f"{kind}-{number:02d}" for kind in shapes.MAKERS for number in range(shapes.COUNT)}
     assert shapes.HELD_OUT <= catalogue
-    assert {name.rsplit("-", 1)[0] for name in shapes.HELD_OUT} == set(shapes.MAKERS)  # of every kind there is something to judge by
+    assert {name.rsplit("-", 1)[0] for name in shapes.HELD_OUT} == set(
+        shapes.MAKERS
+    )  # of every kind there is something to judge by
     for seed in range(60):
         drawn = [primitive_move.sample(seed), *(primitive_tool.sample(seed, use) for use in primitive_tool.TOOLS)]
         assert not {thing.name for one in drawn for thing in one.things} & shapes.HELD_OUT
@@ -42,7 +44,10 @@ def test_rooms_vary_in_camera_side_lens_and_table():
     rooms = [scene.varied_room(np.random.default_rng(seed)) for seed in range(200)]
     sides = np.array([room.T_base_cam[1, 3] > 0 for room in rooms])
     assert 0.15 < sides.mean() < 0.35
-    assert np.std([room.focal for room in rooms]) > 20 and 0.4 < np.mean([room.pattern is not None for room in rooms]) < 0.6
+    assert (
+        np.std([room.focal for room in rooms]) > 20
+        and 0.4 < np.mean([room.pattern is not None for room in rooms]) < 0.6
+    )
     for room in rooms:
         middle = se3.apply(se3.invert(room.T_base_cam), np.array([0.5, 0.03, 0.05]))
         assert 0.4 < middle[2] < 1.1 and np.abs(middle[:2]).max() < 0.2  # in the middle of the picture
@@ -53,7 +58,10 @@ def test_a_camera_of_another_lens_is_what_is_rendered():
     station = Station(0, "primitives/move", noise=False)
     assert station.camera.fx == pytest.approx(station.scene.room.focal / 4)
     points = se3.apply(se3.invert(station.T_base_cam), station.object_points())
-    u, v = (station.camera.fx * points[:, 0] / points[:, 2] + station.camera.cx), (station.camera.fy * points[:, 1] / points[:, 2] + station.camera.cy)
+    u, v = (
+        (station.camera.fx * points[:, 0] / points[:, 2] + station.camera.cx),
+        (station.camera.fy * points[:, 1] / points[:, 2] + station.camera.cy),
+    )
     depth = station.observe().depth[v.round().astype(int), u.round().astype(int)]
     assert (np.abs(depth - points[:, 2]) < 0.01).sum() >= 4
     station.close()
@@ -99,7 +107,11 @@ def test_a_standing_path_comes_down_on_its_end_level_and_from_above():
         drawn = primitive_stand.sample(seed)
         for way in drawn.ways:
             end = way.poses[-1]
-            assert abs(end[2, 2]) < 0.55 and (np.abs(way.poses[-4:, :2, 3] - end[:2, 3]) < 1e-9).all() and (np.diff(way.poses[-4:, 2, 3]) < 0).all()
+            assert (
+                abs(end[2, 2]) < 0.55
+                and (np.abs(way.poses[-4:, :2, 3] - end[:2, 3]) < 1e-9).all()
+                and (np.diff(way.poses[-4:, 2, 3]) < 0).all()
+            )
         path = paths.standing_path(np.random.default_rng(seed), T, drawn.ways[0].poses[-1], 0.05, lets_go=False)
         np.testing.assert_allclose(path.poses[0], T, atol=1e-12)
         np.testing.assert_allclose(path.poses[-1], drawn.ways[0].poses[-1], atol=1e-9)
@@ -140,13 +152,17 @@ def test_the_height_of_its_end_tells_whether_a_cloth_is_let_go():
     heights = {lets_go: [way.poses[-1, 2, 3] for way in ways if way.lets_go == lets_go] for lets_go in (True, False)}
     assert max(heights[True]) + 0.03 < min(heights[False]) and max(heights[False]) < 0.14
     farthest = max(float(np.linalg.norm(way.poses[-1, :2, 3] - way.poses[0, :2, 3])) for way in ways if not way.lets_go)
-    assert farthest < 0.21  # what is carried in the air stays near; what is laid down may go over to the facing edge and past it
+    assert (
+        farthest < 0.21
+    )  # what is carried in the air stays near; what is laid down may go over to the facing edge and past it
     shares = []
     for seed in range(60):
         drawn = primitive_cloth.sample(seed)
         flat = folding.flat_vertices(folding.Scene(drawn.room, drawn.cloth, drawn.position, drawn.yaw, 0))
         half = np.linalg.norm(flat.mean((0, 1)) - flat[drawn.vertex])
-        shares += [np.linalg.norm(way.poses[-1, :2, 3] - way.poses[0, :2, 3]) / half for way in drawn.ways if way.lets_go]
+        shares += [
+            np.linalg.norm(way.poses[-1, :2, 3] - way.poses[0, :2, 3]) / half for way in drawn.ways if way.lets_go
+        ]
     assert 2.0 < max(shares) < 2.2
 
 
@@ -158,7 +174,11 @@ def test_a_cloth_is_let_go_where_its_way_ends():
         station.act(*expert.act(station))
         if station.task.outcome(station)[0] == "success":
             break
-    assert station.task.outcome(station)[0] == "success" and not station.object.is_held() and station.gripper_position() < 0.3
+    assert (
+        station.task.outcome(station)[0] == "success"
+        and not station.object.is_held()
+        and station.gripper_position() < 0.3
+    )
     station.close()
 
 
@@ -175,7 +195,10 @@ def test_a_cable_is_moved_by_the_place_that_was_grasped_and_stays_whole(lets_go)
         if station.task.outcome(station)[0] == "success":
             break
     assert station.task.outcome(station)[0] == "success" and station.grasped() is not lets_go
-    assert np.linalg.norm(primitive_cable.place(station)[:2] - station.scene.ways[station.scene.goal].poses[-1, :2, 3]) < 0.05
+    assert (
+        np.linalg.norm(primitive_cable.place(station)[:2] - station.scene.ways[station.scene.goal].poses[-1, :2, 3])
+        < 0.05
+    )
     station.close()
 
 
@@ -186,7 +209,10 @@ def test_a_drawn_cable_keeps_clear_of_itself_and_of_the_open_fingers():
         np.testing.assert_allclose(np.linalg.norm(np.diff(line, axis=0), axis=-1), link)
         assert (line >= primitive_cable.LOW - 1e-9).all() and (line <= primitive_cable.HIGH + 1e-9).all()
         along = link * np.abs(np.arange(len(middles)) - drawn.link)
-        assert (np.linalg.norm(middles - middles[drawn.link], axis=-1)[along > 1.2 * primitive_cable.CLEAR] > primitive_cable.CLEAR).all()
+        assert (
+            np.linalg.norm(middles - middles[drawn.link], axis=-1)[along > 1.2 * primitive_cable.CLEAR]
+            > primitive_cable.CLEAR
+        ).all()
     with pytest.raises(ValueError, match="no line of 40 links of 0.02 m"):
         cables.draw_line(np.random.default_rng(0), 40, 0.02, np.zeros(2), np.full(2, 0.1), 0.05)
 
@@ -194,7 +220,10 @@ def test_a_drawn_cable_keeps_clear_of_itself_and_of_the_open_fingers():
 def test_the_mixture_holds_every_primitive_and_is_fixed_by_the_seed():
     drawn = [tasks.of_seed(tasks.MIXTURE, seed) for seed in range(200)]
     assert set(drawn) == {name for name in tasks.MODULES if name.startswith("primitives/")}
-    assert drawn == [tasks.of_seed(tasks.MIXTURE, seed) for seed in range(200)] and tasks.of_seed("folding", 3) == "folding"
+    assert (
+        drawn == [tasks.of_seed(tasks.MIXTURE, seed) for seed in range(200)]
+        and tasks.of_seed("folding", 3) == "folding"
+    )
 
 
 def test_a_grasp_of_something_else_is_told_from_one_of_the_object():
@@ -206,5 +235,7 @@ def test_a_grasp_of_something_else_is_told_from_one_of_the_object():
         if station.grasped() and station.object_points()[:, 2].min() > 0.02:
             break
     assert station.grasped() and not station.holds_another()
-    station.object = RigidObject(station.model, station.data, "thing1", station.scene.things[1].points, (0.0, 0.0))  # had that been the object
+    station.object = RigidObject(
+        station.model, station.data, "thing1", station.scene.things[1].points, (0.0, 0.0)
+    )  # had that been the object
     assert station.holds_another() and not station.grasped()

@@ -26,7 +26,9 @@ def test_home_points_the_gripper_down_in_front_of_the_base(kinematics):
 def test_inverse_kinematics_reaches_the_table_within_limits(kinematics):
     rng = np.random.default_rng(0)
     for _ in range(20):
-        target = top_down(rng.uniform(-1.4, 1.4), np.array([rng.uniform(0.4, 0.6), rng.uniform(-0.25, 0.25), rng.uniform(0.02, 0.3)]))
+        target = top_down(
+            rng.uniform(-1.4, 1.4), np.array([rng.uniform(0.4, 0.6), rng.uniform(-0.25, 0.25), rng.uniform(0.02, 0.3)])
+        )
         q, metres, radians = kinematics.solve(target, robot.HOME, iterations=100)
         assert metres < 1e-3 and radians < 5e-3, target
         assert (q >= robot.LOWER).all() and (q <= robot.UPPER).all()

@@ -1,6 +1,5 @@
 """The sweeping task: what counts as swept."""
 
-
 import numpy as np
 import pytest
 
@@ -30,7 +29,9 @@ def test_scenes_are_fair():
         drawn = sweeping.sample(seed)
         a, b = drawn.pans
         assert (a.half_width, a.depth, a.height) == (b.half_width, b.depth, b.height)  # only the place tells them apart
-        grid = np.stack(np.meshgrid(np.linspace(0, a.depth, 12), np.linspace(-a.half_width, a.half_width, 16)), -1).reshape(-1, 2)
+        grid = np.stack(
+            np.meshgrid(np.linspace(0, a.depth, 12), np.linspace(-a.half_width, a.half_width, 16)), -1
+        ).reshape(-1, 2)
         assert not b.holds(np.concatenate([a.base(grid), np.zeros((len(grid), 1))], -1)).any()  # side by side
         assert 2 * drawn.brush.half_length + 0.02 < 2 * a.half_width
         assert not any(pan.holds(np.array([[*row[:2], 0.01]])).any() for pan in drawn.pans for row in drawn.scraps)
@@ -74,6 +75,13 @@ def test_a_brush_passes_over_the_lip_and_a_scrap_does_not_fall_through_the_floor
     assert station.object.scraps()[:, 2].min() > 0.005  # on the pan's floor, 2 mm over the table
     pan = station.scene.pans[0]
     start = int(station.model.joint("brush").qposadr[0])
-    station.data.qpos[start : start + 7] = [*pan.base(np.array([0.0, 0.0])), station.scene.brush.drop + 0.001, 1, 0, 0, 0]
+    station.data.qpos[start : start + 7] = [
+        *pan.base(np.array([0.0, 0.0])),
+        station.scene.brush.drop + 0.001,
+        1,
+        0,
+        0,
+        0,
+    ]
     station.advance(0.3)
     assert sweeping.bristles_height(station) < 0.001

@@ -59,7 +59,9 @@ def test_the_demonstrator_succeeds_and_its_labels_are_small_steps(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_demonstrator_recovers_from_mishaps(name):
-    runs = [run_demonstration(seed, 1.0, mishap_probability=1.0, task=name) for seed in range(2 if name == "folding" else 4)]  # cloth takes its time
+    runs = [
+        run_demonstration(seed, 1.0, mishap_probability=1.0, task=name) for seed in range(2 if name == "folding" else 4)
+    ]  # cloth takes its time
     assert "none" not in {run["mishap"] for run in runs} and sum(run["success"] for run in runs) >= len(runs) - 1
 
 
@@ -88,15 +90,22 @@ def test_the_distractor_counts_as_wrong_and_reads_otherwise(name):
 @pytest.mark.parametrize(("keypoints", "waypoints", "pinned"), [(6, 4, 0), (2, 2, 2), (9, 6, 3), (4, 3, 0)])
 def test_a_reference_starts_at_the_object_and_ends_where_the_goal_is(name, keypoints, waypoints, pinned):
     station = Station(4, name, render=False)
-    plans = [station.task.plan_reference(station, np.random.default_rng(0), keypoints, waypoints, goal, pinned) for goal in (0, 1)]
+    plans = [
+        station.task.plan_reference(station, np.random.default_rng(0), keypoints, waypoints, goal, pinned)
+        for goal in (0, 1)
+    ]
     for plan in plans:
-        assert [len(w) for w in plan.waypoints] == [waypoints] * keypoints + [1] * pinned and plan.frame == station.camera.frame
+        assert [len(w) for w in plan.waypoints] == [waypoints] * keypoints + [
+            1
+        ] * pinned and plan.frame == station.camera.frame
         start = se3.apply(station.T_base_cam, np.stack([w[0] for w in plan.waypoints[:keypoints]]))
         assert np.linalg.norm(start[:, None] - station.object_points()[None], axis=-1).min(1).max() < 1e-9
         ends = se3.apply(station.T_base_cam, np.stack([w[-1] for w in plan.waypoints]))
         assert ends[:, 2].min() > -0.005  # nothing under the table
         if pinned:
-            candidates = np.concatenate([station.task.static_points(station), station.object_points()])  # cloth is pinned by its resting edge
+            candidates = np.concatenate(
+                [station.task.static_points(station), station.object_points()]
+            )  # cloth is pinned by its resting edge
             still = np.linalg.norm(ends[keypoints:, None] - candidates[None], axis=-1)
             assert still.min(1).max() < 1e-9
     last = [np.stack([w[-1] for w in plan.waypoints[:keypoints]]) for plan in plans]
@@ -119,7 +128,10 @@ def test_every_task_can_be_seen(name):
     observation = station.observe()
     points = se3.apply(se3.invert(station.T_base_cam), station.object_points())
     camera = observation.camera
-    u, v = (camera.fx * points[:, 0] / points[:, 2] + camera.cx).round().astype(int), (camera.fy * points[:, 1] / points[:, 2] + camera.cy).round().astype(int)
+    u, v = (
+        (camera.fx * points[:, 0] / points[:, 2] + camera.cx).round().astype(int),
+        (camera.fy * points[:, 1] / points[:, 2] + camera.cy).round().astype(int),
+    )
     assert (u > 4).all() and (u < camera.width - 5).all() and (v > 4).all() and (v < camera.height - 5).all()
     depth = observation.depth[v, u]
     assert (np.abs(depth - points[:, 2]) < 0.02).sum() >= 6  # the rest are on faces turned away

@@ -1,4 +1,5 @@
-"""What the experts with an upright tool do next, by where the tool is: `uma_sim.demonstrators.upright.step` alone, without a simulation."""
+"""What the experts with an upright tool do next, by where the tool is: `uma_sim.demonstrators.upright.step` alone,
+without a simulation."""
 
 import numpy as np
 import pytest
@@ -19,14 +20,20 @@ WAY = Way(np.array([0.5, 0.0]), 0.4, 0.15)
 
 
 def label(x: float, y: float = 0.0, height: float = 0.001, off: float = 0.0):
-    """What follows from a tool at ``(x, y)`` of the way, metres, its edge at ``height`` and turned by ``off`` radians: the move along, aside and up, and the turn."""
+    """What follows from a tool at ``(x, y)`` of the way, metres, its edge at ``height`` and turned by ``off`` radians:
+    the move along, aside and up, and the turn."""
     stroke = Stroke(WAY, np.array([-0.06, 0.0]), np.array([0.14, 0.0]), REAR, 0.004, 0.001 + TALL)
     yaw = grasping.across(WAY.heading, 0.0) + off
     T = grasping.top_down(yaw, np.array([*WAY.base(np.array([x, y])), height + TALL]))
     target = step(T, T, stroke, height)
     move = target[:3, 3] - T[:3, 3]
     along = np.array([np.cos(WAY.heading), np.sin(WAY.heading)])
-    return float(move[:2] @ along), float(move[:2] @ [-along[1], along[0]]), float(move[2]), float(se3.rotation_angle(T[:3, :3], target[:3, :3]))
+    return (
+        float(move[:2] @ along),
+        float(move[:2] @ [-along[1], along[0]]),
+        float(move[2]),
+        float(se3.rotation_angle(T[:3, :3], target[:3, :3])),
+    )
 
 
 def test_behind_the_bits_and_low_it_pushes():
@@ -58,7 +65,12 @@ def test_in_the_air_it_goes_to_the_beginning_and_comes_down_behind_the_bits_alon
 
 def test_the_label_does_not_jump_with_the_state():
     """From one state to the next along lines through the places where the rules meet, 1 mm or 0.01 rad apart."""
-    for name, values in {"x": np.arange(-0.09, 0.03, 0.001), "y": np.arange(-0.06, 0.06, 0.001), "height": np.arange(0, 0.08, 0.001), "off": np.arange(-1.2, 1.2, 0.01)}.items():
+    for name, values in {
+        "x": np.arange(-0.09, 0.03, 0.001),
+        "y": np.arange(-0.06, 0.06, 0.001),
+        "height": np.arange(0, 0.08, 0.001),
+        "off": np.arange(-1.2, 1.2, 0.01),
+    }.items():
         moves = np.array([label(**({"x": -0.05} | {name: float(v)}))[:3] for v in values])
         assert np.linalg.norm(np.diff(moves, axis=0), axis=1).max() < 0.011, name
 
@@ -69,12 +81,18 @@ def test_a_stroke_is_over_at_its_end_or_when_the_tool_is_raised():
     def over(x: float, height: float) -> bool:
         return is_over(grasping.top_down(0.0, np.array([*WAY.base(np.array([x, 0.0])), height + TALL])), stroke, height)
 
-    assert not over(0.14 - 2 * AT_END, 0.001) and over(0.14 - AT_END / 2, 0.001) and over(0.05, RAISED + 0.001) and not over(0.05, RAISED - 0.001)
+    assert (
+        not over(0.14 - 2 * AT_END, 0.001)
+        and over(0.14 - AT_END / 2, 0.001)
+        and over(0.05, RAISED + 0.001)
+        and not over(0.05, RAISED - 0.001)
+    )
 
 
 @pytest.mark.parametrize("name", ["sweeping", "primitives/gather"])
 def test_a_stroke_goes_to_the_end_that_the_reference_shows(name):
-    """All may be where it should be before that; a policy that learned to rise there, and errs by centimetres, would rise before."""
+    """All may be where it should be before that; a policy that learned to rise there, and errs by centimetres, would
+    rise before."""
     pytest.importorskip("franky_sim")
     from uma_sim import demonstrators
     from uma_sim.station import Station

@@ -1,4 +1,5 @@
-"""What is executed of a chunk while the next is computed, step by step and through the controller's schedule and filter."""
+"""What is executed of a chunk while the next is computed, step by step and through the controller's schedule and
+filter."""
 
 from types import SimpleNamespace
 
@@ -34,7 +35,17 @@ def test_the_chunk_before_goes_on_until_the_next_is_there():
 
 def test_the_gripper_changes_only_beyond_the_thresholds():
     hysteresis = Hysteresis(0.6, 0.4)
-    assert [hysteresis.update(v) for v in (0.5, 0.61, 0.9, 0.5, 0.41, 0.39, 0.2, 0.59, 0.7)] == [None, True, None, None, None, False, None, None, True]
+    assert [hysteresis.update(v) for v in (0.5, 0.61, 0.9, 0.5, 0.41, 0.39, 0.2, 0.59, 0.7)] == [
+        None,
+        True,
+        None,
+        None,
+        None,
+        False,
+        None,
+        None,
+        True,
+    ]
 
 
 @pytest.fixture
@@ -48,7 +59,13 @@ def moved(station: Station, metres: float, gripper: float) -> ActionChunk:
     """Sideways, evenly over the whole chunk, in the camera frame."""
     T = np.repeat(station.ee_pose()[None], HORIZON, 0)
     T[:, 1, 3] += np.linspace(0, metres, HORIZON + 1)[1:]
-    return ActionChunk(se3.invert(station.T_base_cam) @ T, np.full(HORIZON, gripper), station.time, station.camera.frame, station.ee_frame)
+    return ActionChunk(
+        se3.invert(station.T_base_cam) @ T,
+        np.full(HORIZON, gripper),
+        station.time,
+        station.camera.frame,
+        station.ee_frame,
+    )
 
 
 def test_a_chunk_is_followed_once_it_is_there_and_joined_at_its_time(station):
@@ -58,12 +75,16 @@ def test_a_chunk_is_followed_once_it_is_there_and_joined_at_its_time(station):
         streamed.step()
     assert np.linalg.norm(station.ee_pose()[:3, 3] - start[:3, 3]) < 1e-3
     streamed.step()
-    assert streamed._schedule.target(station.time).index >= 3, "actions that are late by then are not made up for one by one"
+    assert streamed._schedule.target(station.time).index >= 3, (
+        "actions that are late by then are not made up for one by one"
+    )
     for _ in range(HORIZON + 5):
         streamed.step()
     assert np.allclose(station.ee_pose()[:3, 3] - start[:3, 3], [0, 0.16, 0], atol=4e-3)
     assert station.gripper_position() < 0.05, "0.55 is below the threshold for closing"
-    assert abs(station.time - (HORIZON + 9) / RATE_HZ) < 0.011, "its ticks are no whole share of a step, but nothing is lost"
+    assert abs(station.time - (HORIZON + 9) / RATE_HZ) < 0.011, (
+        "its ticks are no whole share of a step, but nothing is lost"
+    )
 
 
 def test_what_the_filter_does_not_pass_is_not_executed(station):
@@ -113,7 +134,11 @@ def test_a_policy_at_the_wheel_is_late_by_what_is_drawn(station, monkeypatch):
 
 
 def test_delays_that_make_no_sense_are_refused():
-    for changes, text in (({"streamed_ms": 267.0}, "streamed_ms: 267"), ({"delay": 2}, "delay: 2, must be 0 beside streamed_ms 130"), ({"streamed_ms": -1.0}, "streamed_ms: -1")):
+    for changes, text in (
+        ({"streamed_ms": 267.0}, "streamed_ms: 267"),
+        ({"delay": 2}, "delay: 2, must be 0 beside streamed_ms 130"),
+        ({"streamed_ms": -1.0}, "streamed_ms: -1"),
+    ):
         with pytest.raises(ValueError, match=text):
             BenchmarkConfig(**changes)
     with pytest.raises(ValueError, match="policy_delay 5"):

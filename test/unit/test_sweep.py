@@ -21,14 +21,29 @@ def test_every_point_changes_one_thing_on_the_same_scenes():
     for point in found[1:]:
         changed = {k for k, v in asdict(point.config).items() if v != getattr(start, k)} - {"out"}
         assert len(changed) == 1 or changed == {"delay", "prefix"}, point
-        assert (point.config.first_seed, point.config.episodes, point.config.policies) == (start.first_seed, start.episodes, ("uma",))
+        assert (point.config.first_seed, point.config.episodes, point.config.policies) == (
+            start.first_seed,
+            start.episodes,
+            ("uma",),
+        )
     delays = [p.config for p in found if p.config.delay]
     assert [(c.delay, c.prefix) for c in delays] == [(d, x) for d in (1, 2, 3, 4) for x in (0, d)]
     assert [p.value for p in found if p.what == "delay"] == ["67 ms", "133 ms", "200 ms", "267 ms"]
 
 
 def test_what_is_the_starting_point_already_is_not_run_twice():
-    found = points(SweepConfig(delays=(0,), keypoints=(6,), waypoints=(4, 2), pinned=(0,), depth_noise=(1.0,), camera_shift_mm=(0.0,), camera_turn_deg=(), flow_steps=(2,)))
+    found = points(
+        SweepConfig(
+            delays=(0,),
+            keypoints=(6,),
+            waypoints=(4, 2),
+            pinned=(0,),
+            depth_noise=(1.0,),
+            camera_shift_mm=(0.0,),
+            camera_turn_deg=(),
+            flow_steps=(2,),
+        )
+    )
     assert [p.what for p in found] == ["starting point", "waypoints"]
 
 
@@ -76,9 +91,15 @@ def test_rows_are_written_after_each_point_compared_scene_by_scene_and_resumed(t
         out=str(tmp_path),
     )
     rows = sweep(only)
-    assert [(r["success"], r["better"], r["worse"], r["sign_test"]) for r in rows] == [(2, 0, 0, 1.0), (3, 2, 1, 1.0), (3, 2, 1, 1.0)]
+    assert [(r["success"], r["better"], r["worse"], r["sign_test"]) for r in rows] == [
+        (2, 0, 0, 1.0),
+        (3, 2, 1, 1.0),
+        (3, 2, 1, 1.0),
+    ]
     stored = json.loads((tmp_path / "sweep.json").read_text())
-    assert [r["value"] for r in stored["rows"]] == ["", "133 ms", "133 ms"] and stored["rows"][2]["config"]["prefix"] == 2
+    assert [r["value"] for r in stored["rows"]] == ["", "133 ms", "133 ms"] and stored["rows"][2]["config"][
+        "prefix"
+    ] == 2
     assert "3/4 = 75 %" in capsys.readouterr().out
 
 
@@ -86,7 +107,9 @@ def test_a_run_of_before_there_was_an_option_is_resumed(tmp_path, monkeypatch):
     config = BenchmarkConfig(policies=("hold_still",), episodes=1, out=str(tmp_path))
     old = {k: v for k, v in asdict(config).items() if k not in ("prefix", "depth_noise")}
     (tmp_path / "config.json").write_text(json.dumps(old))
-    (tmp_path / "episodes.jsonl").write_text(json.dumps(asdict(EpisodeResult("hold_still", 1_000_000, "no_grasp", False, float("nan"), ""))) + "\n")
+    (tmp_path / "episodes.jsonl").write_text(
+        json.dumps(asdict(EpisodeResult("hold_still", 1_000_000, "no_grasp", False, float("nan"), ""))) + "\n"
+    )
     monkeypatch.setattr(benchmarks.multiprocessing, "get_context", lambda kind: NoPool())
     assert benchmarks.benchmark(config)[0]["no_grasp"] == 1
     with pytest.raises(ValueError, match="another configuration"):
@@ -130,7 +153,9 @@ def test_a_displaced_camera_sees_from_elsewhere_and_the_calibration_does_not_kno
 
     config = BenchmarkConfig(camera_shift_mm=30.0, camera_turn_deg=3.0)
     D = benchmarks._displacement(config, 5)
-    assert np.linalg.norm(D[:3, 3]) == pytest.approx(0.03) and np.degrees(np.arccos((np.trace(D[:3, :3]) - 1) / 2)) == pytest.approx(3.0)
+    assert np.linalg.norm(D[:3, 3]) == pytest.approx(0.03) and np.degrees(
+        np.arccos((np.trace(D[:3, :3]) - 1) / 2)
+    ) == pytest.approx(3.0)
     assert not np.allclose(D, benchmarks._displacement(config, 6)), "another scene, another direction"
     station._noise = None
     calibrated = station.T_base_cam.copy()
@@ -146,8 +171,12 @@ def test_a_displaced_camera_sees_from_elsewhere_and_the_calibration_does_not_kno
     straight = table(calibrated)
     before = station.observe()
     station.displace_camera(D)
-    assert np.array_equal(station.T_base_cam, calibrated) and np.allclose(station.observe().T_cam_ee, before.T_cam_ee), "what the policy believes"
-    assert table(calibrated @ D) < straight + 1e-3 < table(calibrated), "with the true place the table is where it is, with the old one it is not"
+    assert np.array_equal(station.T_base_cam, calibrated) and np.allclose(
+        station.observe().T_cam_ee, before.T_cam_ee
+    ), "what the policy believes"
+    assert table(calibrated @ D) < straight + 1e-3 < table(calibrated), (
+        "with the true place the table is where it is, with the old one it is not"
+    )
     station.displace_camera(make_pose(np.eye(3), np.zeros(3)))
     assert np.nanmedian(np.abs(station.observe().depth - before.depth)) < 1e-5, "moved back, it sees what it saw"
 
@@ -162,15 +191,21 @@ def test_the_noise_factor_scales_the_depth_noise_alone(station):
 
     (none, rgb0), (one, rgb1), (four, rgb4) = noise(0.0), noise(1.0), noise(4.0)
     assert none == 0.0 and one > 5e-4 and four == pytest.approx(4 * one, rel=0.05)
-    assert rgb0.shape == rgb1.shape == rgb4.shape and np.array_equal(rgb1, rgb4), "the colours are those of the same seed"
+    assert rgb0.shape == rgb1.shape == rgb4.shape and np.array_equal(rgb1, rgb4), (
+        "the colours are those of the same seed"
+    )
 
 
 def test_pinned_points_come_on_top_of_the_keypoints_and_stay(station):
-    plain, pinned = (benchmarks._reference(BenchmarkConfig(keypoints=3, pinned=n), station, 5).waypoints for n in (0, 2))
+    plain, pinned = (
+        benchmarks._reference(BenchmarkConfig(keypoints=3, pinned=n), station, 5).waypoints for n in (0, 2)
+    )
     assert len(plain) == 3 and all(np.array_equal(a, b) for a, b in zip(plain, pinned[:3], strict=True))
     assert [len(w) for w in pinned] == [4, 4, 4, 1, 1]
     rim = station.scene.holders[station.scene.goal].rim_points()[:2]
-    assert np.allclose(np.concatenate(pinned[3:]) @ station.T_base_cam[:3, :3].T + station.T_base_cam[:3, 3], rim, atol=1e-6)
+    assert np.allclose(
+        np.concatenate(pinned[3:]) @ station.T_base_cam[:3, :3].T + station.T_base_cam[:3, 3], rim, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("prefix", [0, 2])
@@ -185,22 +220,34 @@ def test_the_actions_that_go_on_while_a_chunk_is_computed_are_its_prefix(station
             seen.append((task, prefix))
             poses = np.repeat(observation.T_cam_ee[None], 16, 0)
             poses[:, 2, 3] += 1e-3 * np.arange(16)
-            return Prediction(ActionChunk(poses, np.zeros(16), observation.stamp, observation.camera.frame, "tcp", 15.0, sequence))
+            return Prediction(
+                ActionChunk(poses, np.zeros(16), observation.stamp, observation.camera.frame, "tcp", 15.0, sequence)
+            )
 
     monkeypatch.setattr("uma_train.driving.policy_of", lambda *args: Fake())
     station._noise = None
     first = station.observe()
-    act = benchmarks._actor(BenchmarkConfig(streamed_ms=0.0, delay=2, prefix=prefix, keypoints=3, waypoints=2), "uma", 1_000_000, station, first)
+    act = benchmarks._actor(
+        BenchmarkConfig(streamed_ms=0.0, delay=2, prefix=prefix, keypoints=3, waypoints=2),
+        "uma",
+        1_000_000,
+        station,
+        first,
+    )
     chunk = act(first, 0)
     act(replace(first, stamp=first.stamp + 4 / 15), 1)
     assert seen[0] == ((3, 2), None) and (seen[1][1] is None) is (prefix == 0)
     if prefix:
-        assert np.allclose(seen[1][1].poses, chunk.poses[4:6], atol=1e-9), "what `run_episode` executes during the delay"
+        assert np.allclose(seen[1][1].poses, chunk.poses[4:6], atol=1e-9), (
+            "what `run_episode` executes during the delay"
+        )
 
 
 def test_a_camera_sweep_has_every_place_in_every_frame():
     found = points(SweepConfig(camera=True, episodes=3, out="runs/x"))
-    assert [(p.config.policy_frame, p.config.camera) for p in found] == [(f, c) for f in ("camera_nominal", "camera") for c in CAMERAS]
+    assert [(p.config.policy_frame, p.config.camera) for p in found] == [
+        (f, c) for f in ("camera_nominal", "camera") for c in CAMERAS
+    ]
     assert len({p.config.out for p in found}) == 14 and found[0].value == "nominal"
     with pytest.raises(ValueError, match="camera: 'roof', must be one of"):
         BenchmarkConfig(camera="roof")

@@ -12,21 +12,26 @@ from uma_ros.hardware.folder import read_camera
 from uma_ros.reference import load_reference
 from uma_ros.textfile import MAX_YAML, numbers, parse_json, parse_yaml, text_of
 
-BOMB = "a: &a [0,0,0,0,0,0,0,0,0,0]\n" + "".join(f"{c}: &{c} [{','.join(['*' + p] * 10)}]\n" for p, c in zip("abcdefgh", "bcdefghi"))
+BOMB = "a: &a [0,0,0,0,0,0,0,0,0,0]\n" + "".join(
+    f"{c}: &{c} [{','.join(['*' + p] * 10)}]\n" for p, c in zip("abcdefgh", "bcdefghi")
+)
 
 
-@pytest.mark.parametrize("text, words", [
-    ("x: !!int ''", "no YAML"),
-    ("x: !!timestamp foo", "no YAML"),
-    ("x: !!bool maybe", "no YAML"),
-    ("x: 2026-13-40", "no YAML: ValueError"),
-    ("x: &a [*a]", "alias \\*a is not allowed"),
-    (BOMB, "alias \\*a is not allowed"),
-    ("[" * 500, "nested over 40 deep"),
-    ("- " * 500, "nested over 40 deep"),
-    ("x: 1\n? [a]\n: b", "no YAML"),
-    ("a" * (MAX_YAML + 1), f"limit {MAX_YAML}"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("x: !!int ''", "no YAML"),
+        ("x: !!timestamp foo", "no YAML"),
+        ("x: !!bool maybe", "no YAML"),
+        ("x: 2026-13-40", "no YAML: ValueError"),
+        ("x: &a [*a]", "alias \\*a is not allowed"),
+        (BOMB, "alias \\*a is not allowed"),
+        ("[" * 500, "nested over 40 deep"),
+        ("- " * 500, "nested over 40 deep"),
+        ("x: 1\n? [a]\n: b", "no YAML"),
+        ("a" * (MAX_YAML + 1), f"limit {MAX_YAML}"),
+    ],
+)
 def test_whatever_yaml_does_it_is_an_input_error(text, words):
     began = time.monotonic()
     with pytest.raises(InputError, match=f"^the file: .*{words}"):
@@ -39,7 +44,19 @@ def test_json_that_is_nested_too_deep_is_an_input_error():
         parse_json("[" * 200_000, "the file")
 
 
-@pytest.mark.parametrize("value", [[0.0, 1.0], [0.0, 1.0, "2"], [0.0, 1.0, True], [0.0, 1.0, float("nan")], [0.0, 1.0, 10**400], "123", None, [[0.0], [1.0], [2.0]]])
+@pytest.mark.parametrize(
+    "value",
+    [
+        [0.0, 1.0],
+        [0.0, 1.0, "2"],
+        [0.0, 1.0, True],
+        [0.0, 1.0, float("nan")],
+        [0.0, 1.0, 10**400],
+        "123",
+        None,
+        [[0.0], [1.0], [2.0]],
+    ],
+)
 def test_numbers_are_finite_and_as_many_as_asked_for(value):
     assert np.array_equal(numbers([0, 1.5, -2], "xyz", 3), [0.0, 1.5, -2.0])
     with pytest.raises(InputError, match="^xyz: .*must be 3 finite numbers"):
@@ -56,16 +73,19 @@ def test_names_are_short_texts():
 OURS = "camera_frame: {frame}\nbase_frame: b\nT_base_cam: {{xyz: [0, 0, {z}], xyzw: [0, 0, 0, 1]}}\n{more}"
 
 
-@pytest.mark.parametrize("change, words", [
-    ({"z": "!!float 1e9"}, "T_base_cam.xyz: .*within 10 m"),
-    ({"z": ".nan"}, "T_base_cam.xyz: .*finite"),
-    ({"frame": "[c]"}, "camera_frame: "),
-    ({"more": "date: 5"}, "date: 5, must be a date"),
-    ({"more": "date: soon"}, "date: "),
-    ({"more": "tools: 5"}, "tools: 5, must be a list"),
-    ({"more": "tools: [5]"}, r"tools\[0\]: 5, must have parent"),
-    ({"more": "tools: [{parent: [a], frame: b, xyz: [0, 0, 0], xyzw: [0, 0, 0, 1]}]"}, r"tools\[0\].parent"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        ({"z": "!!float 1e9"}, "T_base_cam.xyz: .*within 10 m"),
+        ({"z": ".nan"}, "T_base_cam.xyz: .*finite"),
+        ({"frame": "[c]"}, "camera_frame: "),
+        ({"more": "date: 5"}, "date: 5, must be a date"),
+        ({"more": "date: soon"}, "date: "),
+        ({"more": "tools: 5"}, "tools: 5, must be a list"),
+        ({"more": "tools: [5]"}, r"tools\[0\]: 5, must have parent"),
+        ({"more": "tools: [{parent: [a], frame: b, xyz: [0, 0, 0], xyzw: [0, 0, 0, 1]}]"}, r"tools\[0\].parent"),
+    ],
+)
 def test_a_calibration_of_ours_names_what_is_wrong(tmp_path, change, words):
     path = tmp_path / "c.yaml"
     path.write_text(OURS.format(**{"frame": "c", "z": "0", "more": "", **change}))
@@ -79,17 +99,20 @@ def test_a_date_without_a_time_is_a_date(tmp_path):
     assert load_calibration(path).date.isoformat() == "2026-11-20T00:00:00+00:00"
 
 
-@pytest.mark.parametrize("text, words", [
-    ("frame: b\nkeypoints: 5", "keypoints: 5, must be a list of 1 to 16"),
-    ("frame: b\nkeypoints: [{waypoints: [[0, 0, 0]], phase: abc}]", r"keypoints\[0\].phase"),
-    ("frame: b\nkeypoints: [{waypoints: [[0, 0, 0]], phase: [[0, 1]]}]", r"keypoints\[0\].phase"),
-    ("frame: b\nkeypoints: [{waypoints: [[0, 0, 0]], is_valid: [2]}]", r"keypoints\[0\].is_valid"),
-    ("frame: b\nkeypoints: [{waypoints: [[0, 0, 0], [0, 0]]}]", r"keypoints\[0\].waypoints\[1\]"),
-    ("frame: b\nkeypoints: [{waypoints: [[0, 0, 99]]}]", r"keypoints\[0\].waypoints\[0\].*5.0 m"),
-    ("frame: ''\nkeypoints: [{waypoints: [[0, 0, 0]]}]", "frame: "),
-    ("frame: b\nkeypoints: 2026-99-99", "no YAML"),
-    ("\x00\xff", "r.yaml"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("frame: b\nkeypoints: 5", "keypoints: 5, must be a list of 1 to 16"),
+        ("frame: b\nkeypoints: [{waypoints: [[0, 0, 0]], phase: abc}]", r"keypoints\[0\].phase"),
+        ("frame: b\nkeypoints: [{waypoints: [[0, 0, 0]], phase: [[0, 1]]}]", r"keypoints\[0\].phase"),
+        ("frame: b\nkeypoints: [{waypoints: [[0, 0, 0]], is_valid: [2]}]", r"keypoints\[0\].is_valid"),
+        ("frame: b\nkeypoints: [{waypoints: [[0, 0, 0], [0, 0]]}]", r"keypoints\[0\].waypoints\[1\]"),
+        ("frame: b\nkeypoints: [{waypoints: [[0, 0, 99]]}]", r"keypoints\[0\].waypoints\[0\].*5.0 m"),
+        ("frame: ''\nkeypoints: [{waypoints: [[0, 0, 0]]}]", "frame: "),
+        ("frame: b\nkeypoints: 2026-99-99", "no YAML"),
+        ("\x00\xff", "r.yaml"),
+    ],
+)
 def test_a_reference_file_names_what_is_wrong(tmp_path, text, words):
     path = tmp_path / "r.yaml"
     path.write_bytes(text.encode("latin-1"))

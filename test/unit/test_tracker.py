@@ -33,7 +33,6 @@ class Clip:
         truth: ``(T, K, 3)`` metres, camera frame: the object's points, then points that stay.
     """
 
-
     images: list[Observation]
     truth: np.ndarray
 

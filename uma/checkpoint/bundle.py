@@ -1,7 +1,9 @@
 """Save and load a bundle.
 
-A bundle is a folder: ``model.safetensors`` (weights), ``config.json`` (architecture and contract), ``normalization.json``,
-``manifest.json`` (SHA-256 of the others and how it was trained) and ``README.md``, the card. It is all a deployment needs.
+A bundle is a folder: ``model.safetensors`` (weights), ``config.json`` (architecture and contract),
+``normalization.json``,
+``manifest.json`` (SHA-256 of the others and how it was trained) and ``README.md``, the card. It is all a deployment
+needs.
 """
 
 from __future__ import annotations
@@ -58,10 +60,18 @@ class Contract:
     policy_frame: PolicyFrame = PolicyFrame()
 
     def __post_init__(self) -> None:
-        within(self, {
-            "rate_hz": (1.0, 1000.0), "horizon": (1, 1024), "max_keypoints": (1, MAX_KEYPOINTS), "image_width": (1, 4096), "image_height": (1, 4096),
-            "min_depth_m": (0.0, 100.0), "max_depth_m": (0.0, 100.0),
-        })  # fmt: skip
+        within(
+            self,
+            {
+                "rate_hz": (1.0, 1000.0),
+                "horizon": (1, 1024),
+                "max_keypoints": (1, MAX_KEYPOINTS),
+                "image_width": (1, 4096),
+                "image_height": (1, 4096),
+                "min_depth_m": (0.0, 100.0),
+                "max_depth_m": (0.0, 100.0),
+            },
+        )
         if not self.ee_frame:
             raise ValueError("ee_frame: empty, must name the frame that the actions place")
 
@@ -84,7 +94,9 @@ def _sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def save_bundle(path: str | Path, model: Uma, contract: Contract, *, training: dict, card: str, dtype: torch.dtype = torch.float32) -> None:
+def save_bundle(
+    path: str | Path, model: Uma, contract: Contract, *, training: dict, card: str, dtype: torch.dtype = torch.float32
+) -> None:
     """Write a bundle atomically: it appears whole under ``path`` or not at all.
 
     Args:
@@ -95,7 +107,9 @@ def save_bundle(path: str | Path, model: Uma, contract: Contract, *, training: d
     part = path.with_name(path.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
-    save_file({k: v.detach().to(dtype).contiguous().cpu() for k, v in model.state_dict().items()}, part / "model.safetensors")
+    save_file(
+        {k: v.detach().to(dtype).contiguous().cpu() for k, v in model.state_dict().items()}, part / "model.safetensors"
+    )
     config = {"schema": SCHEMA, "model": to_json(model.config), "contract": to_json(contract)}
     (part / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     (part / "normalization.json").write_text(json.dumps(to_json(model.normalization), indent=2) + "\n")
@@ -122,13 +136,17 @@ def load_bundle(path: str | Path) -> Bundle:
             raise BundleError(f"checkpoint {path}: {name} is missing")
     manifest, config, norm = (_read_json(path, name) for name in ("manifest.json", "config.json", "normalization.json"))
     if not isinstance(config, dict) or config.get("schema") != SCHEMA:
-        raise BundleError(f"checkpoint {path}: config.json schema {config.get('schema') if isinstance(config, dict) else None}, this version reads {SCHEMA}")
+        raise BundleError(
+            f"checkpoint {path}: config.json schema {config.get('schema') if isinstance(config, dict) else None}, this version reads {SCHEMA}"
+        )
     hashes = manifest.get("sha256") if isinstance(manifest, dict) else None
     if not isinstance(hashes, dict):
         raise BundleError(f"checkpoint {path}: manifest.json: no mapping sha256 of the other files' hashes")
     for name in FILES:
         if (found := _sha256(path / name)) != hashes.get(name):
-            raise BundleError(f"checkpoint {path}: {name} has hash {found[:12]}, manifest.json says {str(hashes.get(name))[:12]}")
+            raise BundleError(
+                f"checkpoint {path}: {name} has hash {found[:12]}, manifest.json says {str(hashes.get(name))[:12]}"
+            )
     try:
         model_config = from_json(ModelConfig, config.get("model"), "config.model")
         contract = from_json(Contract, config.get("contract"), "config.contract")
@@ -140,7 +158,9 @@ def load_bundle(path: str | Path) -> Bundle:
     except (ValueError, RuntimeError, OSError, safetensors.SafetensorError) as e:
         raise BundleError(f"checkpoint {path}: {e}") from e
     training = manifest.get("training", {})
-    return Bundle(model.eval(), contract, hashes["model.safetensors"][:12], training if isinstance(training, dict) else {})
+    return Bundle(
+        model.eval(), contract, hashes["model.safetensors"][:12], training if isinstance(training, dict) else {}
+    )
 
 
 def _read_json(path: Path, name: str) -> object:
@@ -155,7 +175,8 @@ def _read_json(path: Path, name: str) -> object:
 
 
 def _check_fit(path: Path, config: ModelConfig) -> None:
-    """Raise ValueError where the head of the weights' file holds no model of this many layers and this width: these two decide on the memory.
+    """Raise ValueError where the head of the weights' file holds no model of this many layers and this width: these two
+    decide on the memory.
 
     Every other size is bounded by `ModelConfig.LIMITS`, and compared with the weights when these are loaded.
     """

@@ -1,4 +1,5 @@
-"""Stored prompts: task tokens found by adaptation (paper Eq. 7), a few kilobytes that any deployment of their checkpoint loads."""
+"""Stored prompts: task tokens found by adaptation (paper Eq. 7), a few kilobytes that any deployment of their
+checkpoint loads."""
 
 from __future__ import annotations
 
@@ -42,7 +43,12 @@ def save_prompt(path: str | Path, prompt: Prompt) -> None:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
-    about = {"schema": str(SCHEMA), "checkpoint_id": prompt.checkpoint_id, "name": prompt.name, "training": json.dumps(prompt.training)}
+    about = {
+        "schema": str(SCHEMA),
+        "checkpoint_id": prompt.checkpoint_id,
+        "name": prompt.name,
+        "training": json.dumps(prompt.training),
+    }
     save_file({"tokens": prompt.tokens.detach().float().contiguous().cpu()}, part, metadata=about)
     os.replace(part, path)
 
@@ -62,15 +68,23 @@ def load_prompt(path: str | Path) -> Prompt:
         with safetensors.safe_open(path, "pt") as f:
             about, names = f.metadata() or {}, list(f.keys())
             if about.get("schema") != str(SCHEMA) or names != ["tokens"]:
-                raise PromptError(f"prompt {path}: schema {about.get('schema')} with tensors {names}, this version reads {SCHEMA} with ['tokens']")
+                raise PromptError(
+                    f"prompt {path}: schema {about.get('schema')} with tensors {names}, this version reads {SCHEMA} with ['tokens']"
+                )
             tokens = f.get_tensor("tokens")
             training = json.loads(about.get("training", "{}"))
     except (safetensors.SafetensorError, ValueError, RecursionError, OSError) as e:
         if isinstance(e, PromptError):
             raise
         raise PromptError(f"prompt {path}: damaged: {str(e)[:200]}") from e
-    if tokens.dim() != 2 or tokens.dtype not in (torch.float16, torch.bfloat16, torch.float32, torch.float64) or not torch.isfinite(tokens).all():
-        raise PromptError(f"prompt {path}: tokens {tokens.dtype} of shape {tuple(tokens.shape)}, must be finite floats of shape (M, d)")
+    if (
+        tokens.dim() != 2
+        or tokens.dtype not in (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+        or not torch.isfinite(tokens).all()
+    ):
+        raise PromptError(
+            f"prompt {path}: tokens {tokens.dtype} of shape {tuple(tokens.shape)}, must be finite floats of shape (M, d)"
+        )
     if not isinstance(training, dict):
         raise PromptError(f"prompt {path}: training: {str(training)[:80]}, must be a mapping")
     return Prompt(tokens.float(), about.get("checkpoint_id", ""), about.get("name", ""), training)

@@ -30,7 +30,11 @@ def from_json(kind: Any, value: Any, where: str = "config") -> Any:
         names = {f.name for f in dataclasses.fields(kind)}
         if unknown := set(value) - names:
             raise ValueError(f"{where}: unknown key {sorted(unknown)[0]!r}, known are {sorted(names)}")
-        required = {f.name for f in dataclasses.fields(kind) if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING}
+        required = {
+            f.name
+            for f in dataclasses.fields(kind)
+            if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+        }
         if missing := required - set(value):
             raise ValueError(f"{where}: key {sorted(missing)[0]!r} is missing")
         return kind(**{k: from_json(hints[k], v, f"{where}.{k}") for k, v in value.items()})

@@ -51,7 +51,8 @@ class Cadence:
         return {f"p{q}": float(np.percentile(warm, q)) for q in (50, 95, 99)} if warm else {}
 
     def report(self) -> dict[str, float]:
-        """Everything, for a log or a file: count, mean rate in Hz, overruns, interval p99 and latency percentiles in ms."""
+        """Everything, for a log or a file: count, mean rate in Hz, overruns, interval p99 and latency percentiles in
+        ms."""
         result: dict[str, float] = {"count": self.count, "overruns": self.overruns}
         with self._lock:
             times = list(self._times)

@@ -8,8 +8,13 @@ import numpy as np
 
 from uma.control.settings import check_settings, setting
 
-TOOL = (("gripper", (0.0, 0.0, -0.08), 0.05), ("coupling", (0.0, 0.0, -0.15), 0.045), ("wrist", (0.0, 0.0, -0.22), 0.06))
-"""Spheres about a 2F-85 and the end of an FR3: name, centre in the end-effector frame (z out of the gripper) and radius, metres. The fingertips are
+TOOL = (
+    ("gripper", (0.0, 0.0, -0.08), 0.05),
+    ("coupling", (0.0, 0.0, -0.15), 0.045),
+    ("wrist", (0.0, 0.0, -0.22), 0.06),
+)
+"""Spheres about a 2F-85 and the end of an FR3: name, centre in the end-effector frame (z out of the gripper) and
+radius, metres. The fingertips are
 no sphere: they have to come near the table, and the workspace box bounds them."""
 
 
@@ -17,9 +22,13 @@ no sphere: they have to come near the table, and the workspace box bounds them."
 class CollisionSettings:
     """What the tool must stay clear of, in the base frame."""
 
-    is_checked: bool = setting(True, "hold before the gripper's body or the wrist meets the table or the robot's column")
+    is_checked: bool = setting(
+        True, "hold before the gripper's body or the wrist meets the table or the robot's column"
+    )
     table_height: float = setting(0.0, "m; height of the table over the base frame", -1.0, 1.0)
-    column_radius: float = setting(0.14, "m; of the robot's own column, an upright cylinder about the base frame's origin", 0.0, 0.5)
+    column_radius: float = setting(
+        0.14, "m; of the robot's own column, an upright cylinder about the base frame's origin", 0.0, 0.5
+    )
     column_height: float = setting(0.75, "m; of that column", 0.0, 2.0)
     clearance: float = setting(0.01, "m; least distance to either", 0.0, 0.2)
 

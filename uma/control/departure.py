@@ -8,7 +8,8 @@ from uma.types import MotionPrediction, ReferenceMotion
 
 
 def distance_to_path(points: np.ndarray, path: np.ndarray) -> np.ndarray:
-    """``(...)`` metres from ``(..., 3)`` points to the nearest place on the straight pieces between ``(T, 3)`` waypoints; one waypoint is a point."""
+    """``(...)`` metres from ``(..., 3)`` points to the nearest place on the straight pieces between ``(T, 3)``
+    waypoints; one waypoint is a point."""
     if len(path) == 1:
         return np.linalg.norm(points - path[0], axis=-1)
     a, d = path[:-1], np.diff(path, axis=0)
@@ -24,6 +25,8 @@ def departure(motion: MotionPrediction, reference: ReferenceMotion) -> float:
         ValueError: they are in other frames or have other numbers of keypoints.
     """
     if motion.frame != reference.frame or motion.points.shape[1] != len(reference.waypoints):
-        raise ValueError(f"motion of {motion.points.shape[1]} keypoints in {motion.frame!r}: the reference has {len(reference.waypoints)} in {reference.frame!r}")
+        raise ValueError(
+            f"motion of {motion.points.shape[1]} keypoints in {motion.frame!r}: the reference has {len(reference.waypoints)} in {reference.frame!r}"
+        )
     paths = [w[v] for w, v in zip(reference.waypoints, reference.is_valid, strict=True)]
     return float(np.mean([distance_to_path(motion.points[:, k], path) for k, path in enumerate(paths)], 0).max())

@@ -15,10 +15,13 @@ def ramp(x: float, length: float) -> float:
 
 
 class Ensemble:
-    """Plans of one task. The pose at an instant is the mean on SE(3) of all that have an action then; with one plan it is that plan's.
+    """Plans of one task. The pose at an instant is the mean on SE(3) of all that have an action then; with one plan it
+    is that plan's.
 
-    A plan weighs exp(-decay x age), its age counted in chunks that came after it. In ACT the oldest one weighs most; here the newest does: it has seen the newest
-    image, and what moved since then is in no older one. A plan gains its weight over ``fade_s`` once it has joined, and loses it over ``fade_s`` before its last action,
+    A plan weighs exp(-decay x age), its age counted in chunks that came after it. In ACT the oldest one weighs most;
+    here the newest does: it has seen the newest
+    image, and what moved since then is in no older one. A plan gains its weight over ``fade_s`` once it has joined, and
+    loses it over ``fade_s`` before its last action,
     so that the mean does not jump where one comes or ends.
 
     Args:
@@ -43,8 +46,14 @@ class Ensemble:
 
     def pose(self, t: float) -> np.ndarray:
         """``(4, 4)`` at time ``t``."""
-        alive = [(age, plan, joined) for age, (plan, joined) in enumerate(reversed(self._members)) if not age or plan.last_due > t]
-        weights = np.array([np.exp(-self.decay * age) * self._fade(plan, joined, t, age) for age, plan, joined in alive])
+        alive = [
+            (age, plan, joined)
+            for age, (plan, joined) in enumerate(reversed(self._members))
+            if not age or plan.last_due > t
+        ]
+        weights = np.array(
+            [np.exp(-self.decay * age) * self._fade(plan, joined, t, age) for age, plan, joined in alive]
+        )
         if len(alive) == 1 or weights.sum() < 1e-9:
             return alive[0][1].at(t).pose
         return mean_pose(np.stack([plan.at(t).pose for _, plan, _ in alive]), weights)

@@ -9,7 +9,8 @@ class Gate:
     """Lets chunks through, or not yet.
 
     Args:
-        mode: "off" (everything passes), "task" (each new task waits for one confirmation), "chunk" (each confirmation lets one chunk be
+        mode: "off" (everything passes), "task" (each new task waits for one confirmation), "chunk" (each confirmation
+            lets one chunk be
             followed to its end, and then the pose is held).
 
     Raises:

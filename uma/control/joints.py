@@ -18,7 +18,9 @@ STEP = 1e-3
 class JointLimits:
     """Bounds on what is commanded, every one below that at which the FR3 stops."""
 
-    max_speed: list[float] = setting([2.0, 1.6, 2.0, 2.0, 3.5, 2.8, 3.5], "rad/s; fastest that each joint is commanded", 0.05, 5.2)
+    max_speed: list[float] = setting(
+        [2.0, 1.6, 2.0, 2.0, 3.5, 2.8, 3.5], "rad/s; fastest that each joint is commanded", 0.05, 5.2
+    )
     max_acceleration: float = setting(7.0, "rad/s^2; the FR3 stops at 10", 0.1, 9.9)
     max_jerk: float = setting(2500.0, "rad/s^3; the FR3 stops at 5000", 10.0, 4990.0)
     margin: float = setting(0.05, "rad; room that is left to the joint limits", 0.01, 0.5)
@@ -26,7 +28,9 @@ class JointLimits:
     def __post_init__(self) -> None:
         check_settings(self)
         if len(self.max_speed) != 7 or not (np.asarray(self.max_speed) < fr3.SPEED).all():
-            raise InputError(f"max_speed: {self.max_speed}, must be 7 values below {fr3.SPEED.tolist()}, where the FR3 stops")
+            raise InputError(
+                f"max_speed: {self.max_speed}, must be 7 values below {fr3.SPEED.tolist()}, where the FR3 stops"
+            )
 
 
 class JointFollower:
@@ -35,7 +39,11 @@ class JointFollower:
     def __init__(self, limits: JointLimits, q: np.ndarray) -> None:
         self.limits = limits
         # A hair below, so that rounding does not pass them.
-        self._v_max, self._a_max, self._j_max = 0.999 * np.asarray(limits.max_speed), 0.999 * limits.max_acceleration, 0.999 * limits.max_jerk
+        self._v_max, self._a_max, self._j_max = (
+            0.999 * np.asarray(limits.max_speed),
+            0.999 * limits.max_acceleration,
+            0.999 * limits.max_jerk,
+        )
         self._low, self._high = fr3.LOWER + limits.margin, fr3.UPPER - limits.margin
         self.q = np.array(q, dtype=np.float64)
         self.v, self.a = np.zeros(7), np.zeros(7)
@@ -65,12 +73,18 @@ class JointFollower:
             inside = np.clip(target, self._low, self._high)
             error = inside - self.q
             distance = np.abs(error)
-            wanted = np.where(inside == target, speed, 0.0) + np.sign(error) * np.minimum(brake(distance), distance / dt)
-            wanted = np.clip(wanted, -brake(np.maximum(self.q - self._low, 0.0)), brake(np.maximum(self._high - self.q, 0.0)))
+            wanted = np.where(inside == target, speed, 0.0) + np.sign(error) * np.minimum(
+                brake(distance), distance / dt
+            )
+            wanted = np.clip(
+                wanted, -brake(np.maximum(self.q - self._low, 0.0)), brake(np.maximum(self._high - self.q, 0.0))
+            )
             wanted = np.clip(wanted, -self._v_max, self._v_max)
         change = wanted - self.v
         size = np.abs(change)
-        room = self._j_max * dt * (np.sqrt(0.25 + 2 * size / (self._j_max * dt * dt)) - 0.5)  # acceleration that can still fade out in time
+        room = (
+            self._j_max * dt * (np.sqrt(0.25 + 2 * size / (self._j_max * dt * dt)) - 0.5)
+        )  # acceleration that can still fade out in time
         a = np.sign(change) * np.minimum(np.minimum(size / dt, room), self._a_max)
         self.a = self.a + np.clip(a - self.a, -self._j_max * dt, self._j_max * dt)
         self.v = self.v + self.a * dt

@@ -19,7 +19,8 @@ class Setpoint:
         gripper: 0 open to 1 closed.
         sequence, index: the chunk and the action that is being approached (the last one when the plan is over).
         is_over: every action is past its time; the pose is the last one.
-        pace: m/s and rad/s of the fastest step of the chunk, or of the chunks between which the pose lies: how fast the policy means to go. What is due may move
+        pace: m/s and rad/s of the fastest step of the chunk, or of the chunks between which the pose lies: how fast the
+            policy means to go. What is due may move
             faster, where a chunk came late and takes over.
     """
 
@@ -37,7 +38,8 @@ class Plan:
     def __init__(self, chunk: ActionChunk, anchor: np.ndarray, anchor_time: float) -> None:
         due = chunk.due()
         first = int(np.searchsorted(due, anchor_time, side="right"))
-        # With the action before it as the left end, joining in mid-chunk does not bend the path; before the first one it is the anchor.
+        # With the action before it as the left end, joining in mid-chunk does not bend the path; before the first one
+        # it is the anchor.
         keep = max(first - 1, 0)
         left_times = [] if first else [anchor_time]
         self.times = np.concatenate([left_times, due[keep:]])
@@ -46,12 +48,16 @@ class Plan:
         self.offset = keep - len(left_times)
         self.skipped = first
         self.sequence, self.stamp, self.last_due = chunk.sequence, chunk.stamp, float(due[-1])
-        steps, turns = np.diff(chunk.poses[:, :3, 3], axis=0), rotation_angle(chunk.poses[:-1, :3, :3], chunk.poses[1:, :3, :3])
+        steps, turns = (
+            np.diff(chunk.poses[:, :3, 3], axis=0),
+            rotation_angle(chunk.poses[:-1, :3, :3], chunk.poses[1:, :3, :3]),
+        )
         self.pace = tuple(float(x.max(initial=0.0)) * chunk.rate_hz for x in (np.linalg.norm(steps, axis=-1), turns))
         self._velocity, self._spin = self._slopes()
 
     def _slopes(self) -> tuple[np.ndarray, np.ndarray]:
-        """Linear and body-angular velocity at each pose by central differences; zero at both ends, but not where a plan is joined midway."""
+        """Linear and body-angular velocity at each pose by central differences; zero at both ends, but not where a plan
+        is joined midway."""
         n = len(self.times)
         v, w = np.zeros((n, 3)), np.zeros((n, 3))
         for i in range(1, n - 1):
@@ -60,13 +66,23 @@ class Plan:
             w[i] = log(self.poses[i - 1, :3, :3].T @ self.poses[i + 1, :3, :3]) / dt
         if self.skipped and n > 1:
             dt = self.times[1] - self.times[0]
-            v[0], w[0] = (self.poses[1, :3, 3] - self.poses[0, :3, 3]) / dt, log(self.poses[0, :3, :3].T @ self.poses[1, :3, :3]) / dt
+            v[0], w[0] = (
+                (self.poses[1, :3, 3] - self.poses[0, :3, 3]) / dt,
+                log(self.poses[0, :3, :3].T @ self.poses[1, :3, :3]) / dt,
+            )
         return v, w
 
     def at(self, t: float) -> Setpoint:
         n = len(self.times)
         if t >= self.times[-1] or n == 1:
-            return Setpoint(self.poses[-1], float(self.gripper[-1]), self.sequence, n - 1 + self.offset, t >= self.times[-1], self.pace)
+            return Setpoint(
+                self.poses[-1],
+                float(self.gripper[-1]),
+                self.sequence,
+                n - 1 + self.offset,
+                t >= self.times[-1],
+                self.pace,
+            )
         i = max(int(np.searchsorted(self.times, t, side="right")) - 1, 0)
         h = self.times[i + 1] - self.times[i]
         s = float(np.clip((t - self.times[i]) / h, 0.0, 1.0))

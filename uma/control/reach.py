@@ -1,4 +1,5 @@
-"""Which joints a commanded pose takes, so that no pose is commanded that the arm could only reach beyond the limits of its joints."""
+"""Which joints a commanded pose takes, so that no pose is commanded that the arm could only reach beyond the limits of
+its joints."""
 
 from __future__ import annotations
 
@@ -13,13 +14,16 @@ MISS_M, MISS_RAD = 1e-3, 5e-3
 """How far joints may miss a pose and still count as its solution."""
 
 NEWTON = 0.02
-"""rad; where no joint goes further in one iteration, what the iteration leaves is far below `MISS_M` and need not be looked at."""
+"""rad; where no joint goes further in one iteration, what the iteration leaves is far below `MISS_M` and need not be
+looked at."""
 
 BEND = 0.01
-"""rad; room kept besides the margin at the place where the arm would come to rest: braking may bend the way there a little."""
+"""rad; room kept besides the margin at the place where the arm would come to rest: braking may bend the way there a
+little."""
 
 SINGULAR = 0.03
-"""m and rad per rad; least singular value of the Jacobian that a commanded pose may have, unless the arm comes from a lower one: nearer to a singularity the joints turn
+"""m and rad per rad; least singular value of the Jacobian that a commanded pose may have, unless the arm comes from a
+lower one: nearer to a singularity the joints turn
 ever faster for the same motion, and which of them do is a matter of chance. The simulated tasks stay above 0.09."""
 
 WATCHED = 0.1
@@ -45,7 +49,8 @@ class Arm:
 class Reach:
     """Follows the joints of the commanded poses, seeded from the measured ones, by damped least squares.
 
-    A redundant arm has many joints for one pose. Those followed here go the shortest way and are drawn to the measured elbow: where a Cartesian controller on the
+    A redundant arm has many joints for one pose. Those followed here go the shortest way and are drawn to the measured
+    elbow: where a Cartesian controller on the
     robot, which goes a short way too, will come to.
 
     Args:
@@ -64,7 +69,8 @@ class Reach:
         self._measured: np.ndarray | None = None
 
     def start(self, pose: np.ndarray, arm: Arm) -> str:
-        """Find the joints of the first commanded pose ``(4, 4)``, from the measured ones. Returns why that fails; empty if it does not."""
+        """Find the joints of the first commanded pose ``(4, 4)``, from the measured ones. Returns why that fails; empty
+        if it does not."""
         elbow = self._elbow(arm)
         q, metres, radians = _solve(pose @ arm.T_ee_flange, elbow, elbow, 12)
         if metres > MISS_M or radians > MISS_RAD:
@@ -82,11 +88,15 @@ class Reach:
         self._q_target = None if wrong else q
         return wrong
 
-    def stops_beyond(self, pose: np.ndarray, way: np.ndarray, turn: np.ndarray, seconds: float, dt: float, arm: Arm) -> str:
-        """Why an arm that is sent to ``pose`` could not be brought to rest within its joint limits; empty if it can, and then `accept` may follow.
+    def stops_beyond(
+        self, pose: np.ndarray, way: np.ndarray, turn: np.ndarray, seconds: float, dt: float, arm: Arm
+    ) -> str:
+        """Why an arm that is sent to ``pose`` could not be brought to rest within its joint limits; empty if it can,
+        and then `accept` may follow.
 
         Args:
-            way, turn: ``(3,)`` m in the base frame and rotation vector in the end effector's: how far it goes on while it brakes.
+            way, turn: ``(3,)`` m in the base frame and rotation vector in the end effector's: how far it goes on while
+                it brakes.
             seconds: that braking takes, at most.
             dt: s since the last pose.
         """
@@ -117,7 +127,8 @@ class Reach:
         self.q = _solve(pose @ arm.T_ee_flange, self.q, self._elbow(arm), 6)[0]
 
     def _elbow(self, arm: Arm) -> np.ndarray:
-        """The joints that were measured last. Without them the elbow would drift, the shortest ways round a circle do not lead back to where they began."""
+        """The joints that were measured last. Without them the elbow would drift, the shortest ways round a circle do
+        not lead back to where they began."""
         if arm.joints is not None:
             self._measured = arm.joints
         return self._measured
@@ -131,7 +142,9 @@ class Reach:
             limit = low[i] if q[i] < low[i] else high[i]
             return f"joint {i + 1} would be at {q[i]:.2f} rad, limit {limit:.2f} rad"
         if miss[0] > MISS_M or miss[1] > MISS_RAD:
-            return f"no joints near the present ones lead there, {miss[0] * 1e3:.0f} mm and {miss[1]:.2f} rad are missing"
+            return (
+                f"no joints near the present ones lead there, {miss[0] * 1e3:.0f} mm and {miss[1]:.2f} rad are missing"
+            )
         return ""
 
 
@@ -142,11 +155,16 @@ def _dexterity(q: np.ndarray) -> float:
 
 def _is_singular(dexterity: float, now: float) -> str:
     """Why joints of that `_dexterity` are not gone to from ``now``; empty if they may be."""
-    return f"a singularity is near: {dexterity:.3f} m or rad per rad, limit {SINGULAR}" if dexterity < min(SINGULAR, now) else ""
+    return (
+        f"a singularity is near: {dexterity:.3f} m or rad per rad, limit {SINGULAR}"
+        if dexterity < min(SINGULAR, now)
+        else ""
+    )
 
 
 def _solve(T_flange: np.ndarray, q: np.ndarray, elbow: np.ndarray, iterations: int) -> tuple[np.ndarray, float, float]:
-    """Joints ``(7,)`` near ``q`` that bring the flange to ``T_flange``, without regard to their limits, and what is left: m, rad."""
+    """Joints ``(7,)`` near ``q`` that bring the flange to ``T_flange``, without regard to their limits, and what is
+    left: m, rad."""
     q = np.array(q, np.float64)
     for _ in range(iterations):
         T, J = fr3.jacobian(q)

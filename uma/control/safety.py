@@ -13,7 +13,14 @@ from uma.control.settings import check_settings, setting
 from uma.geometry.se3 import clip_step, exp, log, make_pose
 from uma.types import InputError, check_pose
 
-FR3 = {"speed": 3.0, "acceleration": 9.0, "jerk": 4500.0, "turn_speed": 2.5, "turn_acceleration": 17.0, "turn_jerk": 8500.0}
+FR3 = {
+    "speed": 3.0,
+    "acceleration": 9.0,
+    "jerk": 4500.0,
+    "turn_speed": 2.5,
+    "turn_acceleration": 17.0,
+    "turn_jerk": 8500.0,
+}
 """Cartesian limits of the FR3 (libfranka rate_limiting.h), m and rad per s, s^2, s^3. The settings stay below them."""
 
 
@@ -25,21 +32,44 @@ SLOW = 0.1
 class SafetySettings:
     """Limits on what is sent to the robot, in the base frame. The workspace holds the end effector (the tool's tip)."""
 
-    workspace_min: list[float] = setting([0.2, -0.55, -0.005], "m; lowest x, y, z of the end effector in the base frame", -2.0, 2.0)
-    workspace_max: list[float] = setting([0.8, 0.55, 0.75], "m; highest x, y, z of the end effector in the base frame", -2.0, 2.0)
-    workspace_margin: float = setting(0.1, "m; a target this little outside is clamped to the box, one further out is not followed", 0.0, 1.0)
+    workspace_min: list[float] = setting(
+        [0.2, -0.55, -0.005], "m; lowest x, y, z of the end effector in the base frame", -2.0, 2.0
+    )
+    workspace_max: list[float] = setting(
+        [0.8, 0.55, 0.75], "m; highest x, y, z of the end effector in the base frame", -2.0, 2.0
+    )
+    workspace_margin: float = setting(
+        0.1, "m; a target this little outside is clamped to the box, one further out is not followed", 0.0, 1.0
+    )
     max_step_m: float = setting(0.075, "m; longest way in one 15 Hz step: 1.125 m/s", 0.001, 0.19, live=True)
     max_step_rad: float = setting(0.15, "rad; largest turn in one 15 Hz step: 2.25 rad/s", 0.001, 0.16, live=True)
     max_acceleration: float = setting(8.0, "m/s^2; the FR3 stops at 9", 0.1, 8.9)
     max_turn_acceleration: float = setting(15.0, "rad/s^2; the FR3 stops at 17", 0.1, 16.9)
-    max_jerk: float = setting(4000.0, "m/s^3; the FR3 stops at 4500; a wall may ask for up to three times a much lower limit", 1.0, 4490.0)
+    max_jerk: float = setting(
+        4000.0, "m/s^3; the FR3 stops at 4500; a wall may ask for up to three times a much lower limit", 1.0, 4490.0
+    )
     max_turn_jerk: float = setting(8000.0, "rad/s^3; the FR3 stops at 8500", 1.0, 8490.0)
     max_lead_m: float = setting(0.12, "m; furthest that the target may run ahead of the measured pose", 0.005, 0.5)
     max_lead_rad: float = setting(0.4, "rad; furthest that the target may turn ahead of the measured pose", 0.01, 1.5)
-    catch_up: float = setting(0.3, "share of the speed limits by which the arm may go faster than its plan, to make up for a lag or for a chunk that came late", 0.05, 1.0, live=True)
-    ramp_s: float = setting(1.0, "s; after a start from rest the speed limits grow to their full value over this time", 0.0, 30.0, live=True)
-    max_tilt: float = setting(3.15, "rad; largest angle between the tool's approach axis and straight down; 3.15 = any", 0.0, 3.15)
-    joint_margin: float = setting(0.05, "rad; room left to the arm's joint limits, once its joints have been heard; 0 = they are not looked at", 0.0, 0.5)
+    catch_up: float = setting(
+        0.3,
+        "share of the speed limits by which the arm may go faster than its plan, to make up for a lag or for a chunk that came late",
+        0.05,
+        1.0,
+        live=True,
+    )
+    ramp_s: float = setting(
+        1.0, "s; after a start from rest the speed limits grow to their full value over this time", 0.0, 30.0, live=True
+    )
+    max_tilt: float = setting(
+        3.15, "rad; largest angle between the tool's approach axis and straight down; 3.15 = any", 0.0, 3.15
+    )
+    joint_margin: float = setting(
+        0.05,
+        "rad; room left to the arm's joint limits, once its joints have been heard; 0 = they are not looked at",
+        0.0,
+        0.5,
+    )
     collision: CollisionSettings = field(default_factory=CollisionSettings)
 
     def __post_init__(self) -> None:
@@ -48,7 +78,9 @@ class SafetySettings:
             if len(getattr(self, name)) != 3:
                 raise InputError(f"{name}: {getattr(self, name)}, must be 3 values")
         if not all(a < b for a, b in zip(self.workspace_min, self.workspace_max)):
-            raise InputError(f"workspace_min {self.workspace_min} must be below workspace_max {self.workspace_max} on every axis")
+            raise InputError(
+                f"workspace_min {self.workspace_min} must be below workspace_max {self.workspace_max} on every axis"
+            )
 
     @property
     def max_speed(self) -> float:
@@ -97,7 +129,8 @@ class SafetyFilter:
 
     @property
     def joints(self) -> np.ndarray | None:
-        """``(7,)`` rad that the pose passed last takes; None if the arm's joints are not looked at, or have never been heard."""
+        """``(7,)`` rad that the pose passed last takes; None if the arm's joints are not looked at, or have never been
+        heard."""
         return None if self._reach is None else self._reach.q
 
     @property
@@ -106,13 +139,21 @@ class SafetyFilter:
         return self._pose
 
     def step(
-        self, target: np.ndarray | None, measured: np.ndarray, dt: float, elapsed: float | None = None, arm: Arm | None = None, pace: tuple[float, float] | None = None
+        self,
+        target: np.ndarray | None,
+        measured: np.ndarray,
+        dt: float,
+        elapsed: float | None = None,
+        arm: Arm | None = None,
+        pace: tuple[float, float] | None = None,
     ) -> Verdict:
         """One control period of ``dt`` seconds. ``target`` None brakes and then holds.
 
         Args:
-            pace: m/s and rad/s that the plan behind the target needs; ``catch_up`` faster is as fast as the arm may go. None = nothing is known of a plan.
-            elapsed: seconds since the target before this one, where that is longer than the period: how fast the target moves follows from it.
+            pace: m/s and rad/s that the plan behind the target needs; ``catch_up`` faster is as fast as the arm may go.
+                None = nothing is known of a plan.
+            elapsed: seconds since the target before this one, where that is longer than the period: how fast the target
+                moves follows from it.
             arm: for ``joint_margin``; until its joints have been given once, the joint limits are not looked at.
 
         Raises:
@@ -152,7 +193,10 @@ class SafetyFilter:
         outside = np.maximum(np.maximum(low - p, p - high), 0.0)
         if outside.max() > s.workspace_margin:
             axis = int(outside.argmax())
-            return None, f"workspace: target {'xyz'[axis]} = {p[axis]:.3f} m is outside [{low[axis]}, {high[axis]}] by more than {s.workspace_margin} m"
+            return (
+                None,
+                f"workspace: target {'xyz'[axis]} = {p[axis]:.3f} m is outside [{low[axis]}, {high[axis]}] by more than {s.workspace_margin} m",
+            )
         if outside.any():
             if outside.max() > 1e-3:
                 limited.append("workspace")
@@ -164,8 +208,11 @@ class SafetyFilter:
             return None, f"collision: {hit}"
         return target, ""
 
-    def _move_within_reach(self, target: np.ndarray | None, held: str, dt: float, elapsed: float, limited: list[str], arm: Arm) -> str:
-        """`_move`, or brake where the joints would pass their limits. Returns why the target is not followed; empty if it is."""
+    def _move_within_reach(
+        self, target: np.ndarray | None, held: str, dt: float, elapsed: float, limited: list[str], arm: Arm
+    ) -> str:
+        """`_move`, or brake where the joints would pass their limits. Returns why the target is not followed; empty if
+        it is."""
         reach = self._reach
         trouble = reach.start(self._pose, arm) if reach.q is None else ""
         # Braking is seen through to the end: to give way and brake by turns would shake the arm.
@@ -191,7 +238,8 @@ class SafetyFilter:
         return held or (self._stopping if target is not None else "")
 
     def _braking(self) -> tuple[np.ndarray, np.ndarray, float]:
-        """How far the passed pose would go on if it were braked from here, ``(3,)`` m and rad, and the seconds that takes; rather too much than too little."""
+        """How far the passed pose would go on if it were braked from here, ``(3,)`` m and rad, and the seconds that
+        takes; rather too much than too little."""
         s = self.settings
         way, seconds = _stop(self._v, self._a, 0.6 * s.max_acceleration, s.max_jerk)
         turn, longer = _stop(self._w, self._alpha, 0.6 * s.max_turn_acceleration, s.max_turn_jerk)
@@ -216,17 +264,23 @@ class SafetyFilter:
         catch_up, catch_up_turn = s.catch_up * share * s.max_speed, s.catch_up * share * s.max_turn_speed
         fastest, fastest_turn = share * s.max_speed, share * s.max_turn_speed
         if self._pace is not None:
-            fastest, fastest_turn = min(fastest, self._pace[0] + catch_up), min(fastest_turn, self._pace[1] + catch_up_turn)
+            fastest, fastest_turn = (
+                min(fastest, self._pace[0] + catch_up),
+                min(fastest_turn, self._pace[1] + catch_up_turn),
+            )
         v, _ = _follow(step, ahead, self._v, self._a, dt, fastest, s.max_acceleration, s.max_jerk, catch_up)
         v, self._a = self._stay_inside(here[:3, 3], v, dt)
-        w, self._alpha = _follow(turn, spin, self._w, self._alpha, dt, fastest_turn, s.max_turn_acceleration, s.max_turn_jerk, catch_up_turn)
+        w, self._alpha = _follow(
+            turn, spin, self._w, self._alpha, dt, fastest_turn, s.max_turn_acceleration, s.max_turn_jerk, catch_up_turn
+        )
         self._v, self._w, self._wanted = v, w, goal
         self._pose = make_pose(here[:3, :3] @ exp(w * dt), here[:3, 3] + v * dt)
         if not braking and not _close(self._pose, goal, 0.005, 0.03):
             limited.append("speed")
 
     def _stay_inside(self, p: np.ndarray, v: np.ndarray, dt: float) -> tuple[np.ndarray, np.ndarray]:
-        """Velocity that can still be braked before each wall of the workspace, and the acceleration it takes: walls come first."""
+        """Velocity that can still be braked before each wall of the workspace, and the acceleration it takes: walls
+        come first."""
         s = self.settings
         a = 0.5 * s.max_acceleration  # three walls at once then stay within the limit
         room_high = np.maximum(np.asarray(s.workspace_max) - p, 0.0)
@@ -236,7 +290,9 @@ class SafetyFilter:
         change = (inside - self._v) / dt
         wall = np.where(inside != v, change, 0.0)
         wall = _shorten(wall, s.max_acceleration)
-        rest = _shorten(np.where(inside != v, 0.0, change), np.sqrt(max(s.max_acceleration**2 - float(wall @ wall), 0.0)))
+        rest = _shorten(
+            np.where(inside != v, 0.0, change), np.sqrt(max(s.max_acceleration**2 - float(wall @ wall), 0.0))
+        )
         return self._v + (wall + rest) * dt, wall + rest
 
 
@@ -250,16 +306,30 @@ def _shorten(x: np.ndarray, limit: float) -> np.ndarray:
 
 
 def _stop(v: np.ndarray, a: np.ndarray, acceleration: float, jerk: float) -> tuple[np.ndarray, float]:
-    """Way ``(3,)`` that is left from velocity ``v`` to rest, and the seconds it takes: ``a`` fades out, then it brakes with a ramp at either end."""
+    """Way ``(3,)`` that is left from velocity ``v`` to rest, and the seconds it takes: ``a`` fades out, then it brakes
+    with a ramp at either end."""
     fade = float(np.sqrt(a @ a)) / jerk
     u = v + 0.5 * fade * a
     speed = float(np.sqrt(u @ u))
-    seconds = speed / acceleration + acceleration / jerk if speed > acceleration**2 / jerk else 2.0 * np.sqrt(speed / jerk)
+    seconds = (
+        speed / acceleration + acceleration / jerk if speed > acceleration**2 / jerk else 2.0 * np.sqrt(speed / jerk)
+    )
     return fade * v + fade**2 / 3.0 * a + 0.5 * seconds * u, fade + seconds
 
 
-def _follow(error: np.ndarray, ahead: np.ndarray, v: np.ndarray, a: np.ndarray, dt: float, speed: float, acceleration: float, jerk: float, catch_up: float) -> tuple[np.ndarray, np.ndarray]:
-    """Next velocity and acceleration of a point that should cover ``error`` within ``dt``, each ``(3,)``, within the limits."""
+def _follow(
+    error: np.ndarray,
+    ahead: np.ndarray,
+    v: np.ndarray,
+    a: np.ndarray,
+    dt: float,
+    speed: float,
+    acceleration: float,
+    jerk: float,
+    catch_up: float,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Next velocity and acceleration of a point that should cover ``error`` within ``dt``, each ``(3,)``, within the
+    limits."""
     distance = float(np.linalg.norm(error))
     wanted = error / dt
     far = distance - float(np.linalg.norm(ahead)) * dt * 1.5
@@ -269,7 +339,9 @@ def _follow(error: np.ndarray, ahead: np.ndarray, v: np.ndarray, a: np.ndarray, 
         wanted = _shorten(ahead, speed) + error / distance * min(brake, distance / dt, catch_up)
     wanted = _shorten(wanted, speed)
     change = wanted - v
-    room = jerk * dt * (np.sqrt(0.25 + 2 * float(np.linalg.norm(change)) / (jerk * dt * dt)) - 0.5)  # acceleration that can still fade out in time
+    room = (
+        jerk * dt * (np.sqrt(0.25 + 2 * float(np.linalg.norm(change)) / (jerk * dt * dt)) - 0.5)
+    )  # acceleration that can still fade out in time
     change = _shorten(change / dt, min(acceleration, room))
     change = a + _shorten(change - a, jerk * dt)
     change = _shorten(change, acceleration)

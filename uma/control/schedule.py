@@ -1,7 +1,9 @@
 """Which pose is due now: chunks scheduled by time stamps, joined without a jump.
 
-Action i of a chunk is due at ``stamp + (i + 1) / rate_hz``. Between actions the pose follows a cubic through them, so that speed is
-continuous; where a new chunk takes over, the pose moves from the old plan to the new one along SE(3), or, with an ensemble, to the mean
+Action i of a chunk is due at ``stamp + (i + 1) / rate_hz``. Between actions the pose follows a cubic through them, so
+that speed is
+continuous; where a new chunk takes over, the pose moves from the old plan to the new one along SE(3), or, with an
+ensemble, to the mean
 of both. The gripper is never blended and never averaged: it is the newest chunk's.
 """
 
@@ -21,8 +23,10 @@ class Schedule:
     Args:
         blend_s: seconds over which a new chunk takes over from the running one.
         lead_s: how far ahead of its due time an action is commanded, for an arm that follows its target with a lag.
-        ensemble: above 0, a new chunk does not take over but joins those of the same task that still run, see `Ensemble`: this is the decay of their weights, and
-            ``blend_s`` the time over which it gains its own. The blend from plan to plan remains where there is nothing to average: at the start, after a gap, and
+        ensemble: above 0, a new chunk does not take over but joins those of the same task that still run, see
+            `Ensemble`: this is the decay of their weights, and
+            ``blend_s`` the time over which it gains its own. The blend from plan to plan remains where there is nothing
+            to average: at the start, after a gap, and
             from one task to another.
     """
 
@@ -38,7 +42,8 @@ class Schedule:
         self._joined = 0.0
 
     def new_task(self, stamp: float, now: float) -> None:
-        """The task changed with the observation of time ``stamp``: chunks of earlier ones are not averaged with later ones."""
+        """The task changed with the observation of time ``stamp``: chunks of earlier ones are not averaged with later
+        ones."""
         self._task_since = stamp
         if self._plan is None or self._plan.stamp < stamp:
             return  # what runs is the old task's, all of it; the next chunk is blended in
@@ -47,7 +52,8 @@ class Schedule:
             self._previous, self._joined = _Frozen(anchor), now + self.lead_s
 
     def add(self, chunk: ActionChunk, now: float, current: np.ndarray) -> int:
-        """Take over ``chunk`` at time ``now``; ``current`` is the pose commanded at present. Returns how many late actions are skipped.
+        """Take over ``chunk`` at time ``now``; ``current`` is the pose commanded at present. Returns how many late
+        actions are skipped.
 
         Raises:
             ValueError: every action of the chunk is late, or the chunk is older than the running one.
@@ -57,7 +63,9 @@ class Schedule:
         if due[-1] <= t:
             raise ValueError(f"chunk {chunk.sequence}: its last action was due {t - due[-1]:.3f} s ago")
         if self._plan is not None and due[-1] <= self._plan.last_due:
-            raise ValueError(f"chunk {chunk.sequence}: ends {self._plan.last_due - due[-1]:.3f} s before the chunk that is running")
+            raise ValueError(
+                f"chunk {chunk.sequence}: ends {self._plan.last_due - due[-1]:.3f} s before the chunk that is running"
+            )
         # A second join within the blend starts from where the first one has come to.
         anchor = current if self._plan is None else self._pose(t)
         plan = Plan(chunk, anchor, t)

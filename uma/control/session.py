@@ -1,6 +1,7 @@
 """The states of a node that acts, and what moves it from one to the other.
 
-IDLE -> READY (every input is fresh) -> RUNNING (there is something to do and it was started) -> HOLD (something is stale or was refused)
+IDLE -> READY (every input is fresh) -> RUNNING (there is something to do and it was started) -> HOLD (something is
+stale or was refused)
 -> FAULT (needs `recover`). A stop returns to IDLE from anywhere but FAULT, and only a start ends it.
 """
 
@@ -45,14 +46,17 @@ class Session:
         self._started = autostart
         self._stopped = ""
 
-    def update(self, now: float, blockers: Sequence[str], has_work: bool, hold: str = "", gate: str = "") -> Transition | None:
+    def update(
+        self, now: float, blockers: Sequence[str], has_work: bool, hold: str = "", gate: str = ""
+    ) -> Transition | None:
         """Look at the inputs.
 
         Args:
             blockers: what is stale, one sentence each.
             has_work: whether there is something to do.
             hold: why the work at hand cannot go on; empty if it can.
-            gate: what an operator has to do before it may; empty if nothing. That is no fault: READY, however long it takes.
+            gate: what an operator has to do before it may; empty if nothing. That is no fault: READY, however long it
+                takes.
         """
         if self.state is State.FAULT:
             return None
@@ -63,7 +67,11 @@ class Session:
             if why:
                 if self.state is State.HOLD and now - self.since > self.hold_limit and self._started != self.autostart:
                     self._started = self.autostart
-                    return self._to(State.READY if not blockers else State.IDLE, f"held for over {self.hold_limit:g} s ({why}); start again", now)
+                    return self._to(
+                        State.READY if not blockers else State.IDLE,
+                        f"held for over {self.hold_limit:g} s ({why}); start again",
+                        now,
+                    )
                 return self._to(State.HOLD, why, now)
             if not has_work or gate:
                 return self._to(State.READY, f"waiting for {gate}" if has_work else "nothing to do", now)

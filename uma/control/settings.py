@@ -12,8 +12,16 @@ from typing import Any
 from uma.types import InputError
 
 
-def setting(default: Any, description: str, low: float | None = None, high: float | None = None, choices: tuple[str, ...] = (), live: bool = False) -> Any:
-    """A field with its description (unit first), its range or choices, both inclusive, and whether it may change while the node runs."""
+def setting(
+    default: Any,
+    description: str,
+    low: float | None = None,
+    high: float | None = None,
+    choices: tuple[str, ...] = (),
+    live: bool = False,
+) -> Any:
+    """A field with its description (unit first), its range or choices, both inclusive, and whether it may change while
+    the node runs."""
     metadata = {"description": description, "low": low, "high": high, "choices": choices, "live": live}
     if isinstance(default, list):
         return field(default_factory=lambda: list(default), metadata=metadata)
@@ -50,7 +58,8 @@ def flatten(settings: Any, prefix: str = "") -> dict[str, tuple[Any, dict]]:
 
 
 def replaced(settings: Any, values: dict[str, Any]) -> Any:
-    """A copy with dotted names replaced. Raises `InputError` for an unknown name, and for a value of another kind than the setting's or out of its range."""
+    """A copy with dotted names replaced. Raises `InputError` for an unknown name, and for a value of another kind than
+    the setting's or out of its range."""
     known = flatten(settings)
     for name, value in values.items():
         if name not in known:
@@ -80,4 +89,6 @@ def _check_kind(name: str, value: Any, default: Any) -> None:
 
 def _replace_one(settings: Any, path: list[str], value: Any) -> Any:
     head, *rest = path
-    return dataclasses.replace(settings, **{head: _replace_one(getattr(settings, head), rest, value) if rest else value})
+    return dataclasses.replace(
+        settings, **{head: _replace_one(getattr(settings, head), rest, value) if rest else value}
+    )

@@ -19,7 +19,8 @@ def unproject(depth: np.ndarray, camera: CameraModel) -> np.ndarray:
 
 
 def unproject_pixels(depth: np.ndarray, pixels: np.ndarray, camera: CameraModel) -> np.ndarray:
-    """``(n, 3)`` points in the camera frame of ``(n,)`` flat indices into ``(H, W)`` depth, as `unproject` gives them."""
+    """``(n, 3)`` points in the camera frame of ``(n,)`` flat indices into ``(H, W)`` depth, as `unproject` gives
+    them."""
     u = (np.arange(camera.width, dtype=np.float32) - camera.cx) / camera.fx
     v = (np.arange(camera.height, dtype=np.float32) - camera.cy) / camera.fy
     z = depth.ravel()[pixels]
@@ -34,15 +35,19 @@ def unproject_pixels(depth: np.ndarray, pixels: np.ndarray, camera: CameraModel)
 def project(points_cam: np.ndarray, camera: CameraModel) -> np.ndarray:
     """``(..., 2)`` pixels (u, v) of ``(..., 3)`` points; NaN for points at or behind the camera."""
     z = np.where(points_cam[..., 2] > 1e-6, points_cam[..., 2], np.nan)
-    return np.stack([camera.fx * points_cam[..., 0] / z + camera.cx, camera.fy * points_cam[..., 1] / z + camera.cy], axis=-1)
+    return np.stack(
+        [camera.fx * points_cam[..., 0] / z + camera.cx, camera.fy * points_cam[..., 1] / z + camera.cy], axis=-1
+    )
 
 
 def image_places(points_cam: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
-    """Where points lie in the image: ``(B, N, 2)``, x and y in [-1, 1] from edge to edge, whatever the image's resolution.
+    """Where points lie in the image: ``(B, N, 2)``, x and y in [-1, 1] from edge to edge, whatever the image's
+    resolution.
 
     Args:
         points_cam: ``(B, N, 3)`` metres.
-        intrinsics: ``(B, 6)`` fx, fy, cx, cy, width, height in pixels; where they are unknown (NaN) all points get the image's middle.
+        intrinsics: ``(B, 6)`` fx, fy, cx, cy, width, height in pixels; where they are unknown (NaN) all points get the
+            image's middle.
     """
     focal, middle, size = (intrinsics[:, None, i : i + 2] for i in (0, 2, 4))
     pixel = points_cam[..., :2] / np.maximum(points_cam[..., 2:], 1e-6) * focal + middle

@@ -1,4 +1,5 @@
-"""Kinematics of the Franka Research 3 from its Denavit-Hartenberg parameters. NumPy alone: it runs beside a 1 kHz loop, without a simulator."""
+"""Kinematics of the Franka Research 3 from its Denavit-Hartenberg parameters. NumPy alone: it runs beside a 1 kHz loop,
+without a simulator."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ ACCELERATION, JERK = 10.0, 5000.0
 REST = np.array([0.0, -0.35, 0.0, -2.35, 0.0, 2.0, 0.0])
 """``(7,)`` posture that the elbow is drawn to: the gripper points down about 0.45 m in front of the base."""
 
-# Craig's convention: joint i turns about z of frame i, which is reached from frame i - 1 by a turn alpha and a step a along x, and a step d along z.
+# Craig's convention: joint i turns about z of frame i, which is reached from frame i - 1 by a turn alpha and a step a
+# along x, and a step d along z.
 _A = np.array([0.0, 0.0, 0.0, 0.0825, -0.0825, 0.0, 0.088])
 _D = np.array([0.333, 0.0, 0.316, 0.0, 0.384, 0.0, 0.0])
 _ALPHA = np.array([0.0, -1.0, 1.0, 1.0, -1.0, 1.0, 1.0]) * (np.pi / 2)
@@ -35,7 +37,10 @@ def _frames(q: np.ndarray) -> np.ndarray:
     """``(7, 4, 4)`` T_base_joint of every joint."""
     c, s = np.cos(q)[:, None], np.sin(q)[:, None]
     frames = _FIXED.copy()
-    frames[:, :, 0], frames[:, :, 1] = c * _FIXED[:, :, 0] + s * _FIXED[:, :, 1], c * _FIXED[:, :, 1] - s * _FIXED[:, :, 0]
+    frames[:, :, 0], frames[:, :, 1] = (
+        c * _FIXED[:, :, 0] + s * _FIXED[:, :, 1],
+        c * _FIXED[:, :, 1] - s * _FIXED[:, :, 0],
+    )
     for i in range(1, 7):
         frames[i] = frames[i - 1] @ frames[i]
     return frames
@@ -49,7 +54,8 @@ def forward(q: np.ndarray) -> np.ndarray:
 
 
 def jacobian(q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """`forward`, and the ``(6, 7)`` velocity of the flange's origin and angular velocity, in the base frame, per joint velocity."""
+    """`forward`, and the ``(6, 7)`` velocity of the flange's origin and angular velocity, in the base frame, per joint
+    velocity."""
     frames = _frames(q)
     T = frames[6].copy()
     T[:3, 3] += _FLANGE * T[:3, 2]
@@ -66,9 +72,15 @@ def pose_error(T: np.ndarray, T_target: np.ndarray) -> np.ndarray:
 
 
 def solve(
-    T_target: np.ndarray, q0: np.ndarray, iterations: int = 60, max_step: float = 0.25, margin: float = 0.05, posture: float = 0.02
+    T_target: np.ndarray,
+    q0: np.ndarray,
+    iterations: int = 60,
+    max_step: float = 0.25,
+    margin: float = 0.05,
+    posture: float = 0.02,
 ) -> tuple[np.ndarray, float, float]:
-    """Joint positions near ``q0`` that bring the flange to ``T_target``, by damped least squares; the spare freedom draws the elbow to `REST`.
+    """Joint positions near ``q0`` that bring the flange to ``T_target``, by damped least squares; the spare freedom
+    draws the elbow to `REST`.
 
     Args:
         max_step: rad; furthest that a joint goes in one iteration.

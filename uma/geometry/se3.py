@@ -56,7 +56,8 @@ def rotation_angle(R_a: np.ndarray, R_b: np.ndarray) -> np.ndarray:
 
 
 def log(R: np.ndarray) -> np.ndarray:
-    """Rotation vector ``(3,)``, rad, of one rotation ``(3, 3)``. For loops at the robot's rate: a tenth of the time that SciPy takes, which also mends what is no rotation."""
+    """Rotation vector ``(3,)``, rad, of one rotation ``(3, 3)``. For loops at the robot's rate: a tenth of the time
+    that SciPy takes, which also mends what is no rotation."""
     (a, b, c), (d, e, f), (g, h, i) = R.tolist()
     v = np.array([0.5 * (h - f), 0.5 * (c - g), 0.5 * (d - b)])
     sine, cosine = math.sqrt(float(v @ v)), 0.5 * (a + e + i - 1.0)
@@ -77,7 +78,11 @@ def exp(v: np.ndarray) -> np.ndarray:
     angle = math.sqrt(x * x + y * y + z * z)
     K = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
     # Below 1e-4 the series; the terms left out are under 1e-17.
-    a, b = (math.sin(angle) / angle, (1.0 - math.cos(angle)) / angle**2) if angle > 1e-4 else (1.0 - angle**2 / 6.0, 0.5 - angle**2 / 24.0)
+    a, b = (
+        (math.sin(angle) / angle, (1.0 - math.cos(angle)) / angle**2)
+        if angle > 1e-4
+        else (1.0 - angle**2 / 6.0, 0.5 - angle**2 / 24.0)
+    )
     return np.eye(3) + a * K + b * (K @ K)
 
 
@@ -89,9 +94,11 @@ def interpolate(T_a: np.ndarray, T_b: np.ndarray, s: float) -> np.ndarray:
 
 
 def mean_pose(T: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Weighted mean of poses ``(N, 4, 4)``: of the positions, and on SO(3) of the rotations, where it is the rotation with the least weighted sum of squared angles.
+    """Weighted mean of poses ``(N, 4, 4)``: of the positions, and on SO(3) of the rotations, where it is the rotation
+    with the least weighted sum of squared angles.
 
-    The heaviest one is where the search begins, so that among rotations half a turn apart, which have no single mean, the answer is near it.
+    The heaviest one is where the search begins, so that among rotations half a turn apart, which have no single mean,
+    the answer is near it.
 
     Args:
         weights: ``(N,)``, not negative, not all 0; they need not sum to 1.
@@ -132,7 +139,8 @@ def from_rot6d(d: np.ndarray) -> np.ndarray:
 
 
 def fit_rigid(source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """``(4, 4)`` rigid transform that maps ``source`` to ``target``, both ``(N, 3)``, in the least-squares sense (Kabsch)."""
+    """``(4, 4)`` rigid transform that maps ``source`` to ``target``, both ``(N, 3)``, in the least-squares sense
+    (Kabsch)."""
     cs, ct = source.mean(0), target.mean(0)
     U, _, Vt = np.linalg.svd((source - cs).T @ (target - ct))
     D = np.diag([1.0, 1.0, np.sign(np.linalg.det(Vt.T @ U.T))])

@@ -17,7 +17,9 @@ def attend(q: Tensor, k: Tensor, v: Tensor, is_valid: Tensor | None = None) -> T
     """
     bias = None
     if is_valid is not None:
-        bias = torch.zeros(is_valid.shape, dtype=q.dtype, device=q.device).masked_fill_(~is_valid, -1e4)[:, None, None, :]
+        bias = torch.zeros(is_valid.shape, dtype=q.dtype, device=q.device).masked_fill_(~is_valid, -1e4)[
+            :, None, None, :
+        ]
     if q.is_cuda:
         return nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=bias)
     logits = (q @ k.transpose(-1, -2)) * q.shape[-1] ** -0.5
@@ -55,7 +57,8 @@ class CrossAttention(nn.Module):
         self.out = nn.Linear(width, width)
 
     def keys_values(self, context: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values ``(N, h, S, c)`` of a context ``(N, S, d)``: independent of flow time, so computed once per chunk."""
+        """Keys and values ``(N, h, S, c)`` of a context ``(N, S, d)``: independent of flow time, so computed once per
+        chunk."""
         N, S, d = context.shape
         k, v = self.kv(context).view(N, S, 2, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
         return k, v
@@ -72,7 +75,8 @@ class CrossAttention(nn.Module):
 
 
 class DenseAttention(nn.Module):
-    """Attention of ``(N, L, d)`` tokens to each other and to a ``(N, S, d)`` context in one softmax: the paper's ablation of the structured pattern."""
+    """Attention of ``(N, L, d)`` tokens to each other and to a ``(N, S, d)`` context in one softmax: the paper's
+    ablation of the structured pattern."""
 
     def __init__(self, width: int, heads: int):
         super().__init__()
@@ -84,7 +88,8 @@ class DenseAttention(nn.Module):
     keys_values = CrossAttention.keys_values
 
     def forward(self, z: Tensor, keys_values: tuple[Tensor, Tensor], is_valid: Tensor | None = None) -> Tensor:
-        """``(N, L, d)`` -> ``(N, L, d)``; ``is_valid`` ``(N, L)`` marks the tokens that count; the context counts whole.
+        """``(N, L, d)`` -> ``(N, L, d)``; ``is_valid`` ``(N, L)`` marks the tokens that count; the context counts
+        whole.
 
         A context may be shared as in `CrossAttention`.
         """

@@ -38,12 +38,17 @@ def point_batch(percepts: Sequence[Percept]) -> PointBatch:
 
 def ee_batch(poses: np.ndarray, gripper: np.ndarray) -> EndEffectorBatch:
     """``(B, 4, 4)`` and ``(B,)`` as float32 tensors."""
-    return EndEffectorBatch(torch.from_numpy(np.asarray(poses, np.float32)), torch.from_numpy(np.asarray(gripper, np.float32)))
+    return EndEffectorBatch(
+        torch.from_numpy(np.asarray(poses, np.float32)), torch.from_numpy(np.asarray(gripper, np.float32))
+    )
 
 
 def reference_batch(arrays: Sequence[ReferenceArrays]) -> ReferenceBatch:
     """Stack references, cut to the longest among them."""
     length = max(1, max(int(a.is_valid.sum()) for a in arrays))
     return ReferenceBatch(
-        *(torch.from_numpy(np.stack([getattr(a, n)[:length] for a in arrays])) for n in ("position", "start", "phase", "is_valid"))
+        *(
+            torch.from_numpy(np.stack([getattr(a, n)[:length] for a in arrays]))
+            for n in ("position", "start", "phase", "is_valid")
+        )
     )

@@ -105,9 +105,7 @@ def _drawn(cloud: np.ndarray, members: np.ndarray, count: int, size: float) -> n
 def check_valid(count: int, config: PointConfig) -> None:
     """Raise `InputError` for an image of ``count`` valid pixels, counted after its reduction, if they are too few."""
     if count < MIN_VALID:
-        raise InputError(
-            f"depth: {count} valid pixels nearer than {config.range_m} m, at least {MIN_VALID} are needed"
-        )
+        raise InputError(f"depth: {count} valid pixels nearer than {config.range_m} m, at least {MIN_VALID} are needed")
 
 
 def check_above(count: int) -> None:

@@ -10,7 +10,8 @@ from uma.types import HORIZON, MAX_KEYPOINTS
 
 
 def within(config: Any, limits: dict[str, tuple[float, float]]) -> None:
-    """Raise ValueError naming the first field of a dataclass that is not in its limits: a file may say anything, and sizes become memory."""
+    """Raise ValueError naming the first field of a dataclass that is not in its limits: a file may say anything, and
+    sizes become memory."""
     for name, (low, high) in limits.items():
         given = getattr(config, name)
         for value in given if isinstance(given, tuple) else (given,):
@@ -31,7 +32,8 @@ class PointConfig:
         low_m: height of the low stratum over the table, metres.
         table_m: points lower than this over the table's plane are dropped, metres.
         range_m: farther from the camera is dropped, metres.
-        height_m: higher over the table is dropped unless it is near the gripper: most of it is the arm's own links, metres.
+        height_m: higher over the table is dropped unless it is near the gripper: most of it is the arm's own links,
+            metres.
     """
 
     near: int = 192
@@ -44,7 +46,11 @@ class PointConfig:
     height_m: float = 0.35
 
     def __post_init__(self) -> None:
-        within(self, dict.fromkeys(("near", "low", "rest"), (1, 65536)) | dict.fromkeys(("near_m", "low_m", "table_m", "range_m", "height_m"), (0.0, 100.0)))
+        within(
+            self,
+            dict.fromkeys(("near", "low", "rest"), (1, 65536))
+            | dict.fromkeys(("near_m", "low_m", "table_m", "range_m", "height_m"), (0.0, 100.0)),
+        )
 
     @property
     def total(self) -> int:
@@ -56,7 +62,8 @@ class ImageConfig:
     """Image features at the points (paper 3.2: point positions concatenated with SigLIP 2 features).
 
     Attributes:
-        kind: "none" (colour alone), "small" (a convolutional network trained with the rest) or "siglip2" (frozen, from ``path``).
+        kind: "none" (colour alone), "small" (a convolutional network trained with the rest) or "siglip2" (frozen, from
+            ``path``).
         height, width: pixels to which images are resized.
         features: width of the features that a point gets; for "siglip2" after a learned projection.
         path: local folder of the SigLIP 2 weights, as transformers saves them; they are not part of the bundle.
@@ -83,7 +90,8 @@ class LanguageConfig:
     """The language encoder h_omega (paper D.1).
 
     Attributes:
-        kind: "none", "words" (a trained table of hashed words, no download) or "siglip2" (frozen text tower from ``path``).
+        kind: "none", "words" (a trained table of hashed words, no download) or "siglip2" (frozen text tower from
+            ``path``).
         layers: N_l, each a self-attention among the text's tokens and a cross-attention of the M aggregation queries.
         max_tokens: longer texts are cut (paper: 64).
         embedding: width of the text embeddings (SigLIP 2: 768).
@@ -111,15 +119,20 @@ class ModelConfig:
 
     Attributes:
         width, heads, layers, ffn_ratio: of the transformer (paper A.3: 768, 12, 6; feed-forward ratio not given).
-        block_order: sub-layers of one block in order, each with its own dual modulation. The paper's "alternating" admits several
-            readings, see `reading`; spatial, temporal, context and one feed-forward per layer is the default. "dense" is the
+        block_order: sub-layers of one block in order, each with its own dual modulation. The paper's "alternating"
+            admits several
+            readings, see `reading`; spatial, temporal, context and one feed-forward per layer is the default. "dense"
+            is the
             ablation: one attention over all motion, action and context tokens (paper 4.5).
-        separate_layers: the last so many layers exist twice, once for the action and once for the motion tokens, which no longer
+        separate_layers: the last so many layers exist twice, once for the action and once for the motion tokens, which
+            no longer
             see each other there: the ablation "separate heads" (paper 4.5). 0 = one trunk up to the two linear heads.
         horizon: H actions and steps of motion (paper A.3). The token grid has H + 1 steps: step 0 is now.
         max_keypoints: K (paper A.3).
-        keypoint_identity: how a motion token says which keypoint it is (the paper names an embedding of the index): "position", where
-            the keypoint was in the initial image, which ties it to the scene; "index", a learned vector of its number; or "both".
+        keypoint_identity: how a motion token says which keypoint it is (the paper names an embedding of the index):
+            "position", where
+            the keypoint was in the initial image, which ties it to the scene; "index", a learned vector of its number;
+            or "both".
         task_tokens: M (not given in the paper).
         groups: points kept by each PointNet++ level; the last one is the number of observation tokens.
         group_size: neighbours per group.
@@ -127,12 +140,16 @@ class ModelConfig:
         task_layers: cross-attention layers of the task encoder.
         proprioception: whether the measured end-effector state is a context token and the points get coordinates
             relative to the end effector (without it the prototype's success fell from 78 to 15 %).
-        orientation: whether the waypoints are also told how the keypoints near them have turned about their middle, and the end-effector token
+        orientation: whether the waypoints are also told how the keypoints near them have turned about their middle, and
+            the end-effector token
             along which line a thing between the fingers lies (see `uma.model.orientation`). Not in the paper.
-        heights: whether the end-effector token and the waypoints are also told how high they are over the table (see `uma.model.heights`). Not in the paper.
-        fusion_layers: layers in which observation and task tokens attend to each other before the denoiser reads them (see `uma.model.fusion`); 0 = none. Not in the paper.
+        heights: whether the end-effector token and the waypoints are also told how high they are over the table (see
+            `uma.model.heights`). Not in the paper.
+        fusion_layers: layers in which observation and task tokens attend to each other before the denoiser reads them
+            (see `uma.model.fusion`); 0 = none. Not in the paper.
         flow_time: distribution of the flow time in training: "uniform" or "beta" (more weight on noise).
-        history: past steps that may be given, with measured poses and tracked points (paper Eq. 5: "recent history"); 0 = none.
+        history: past steps that may be given, with measured poses and tracked points (paper Eq. 5: "recent history"); 0
+            = none.
         points: how images become points.
         image: image features at the points.
         language: the language encoder.
@@ -163,19 +180,33 @@ class ModelConfig:
     language: LanguageConfig = LanguageConfig()
 
     LIMITS = {
-        "width": (1, 16384), "heads": (1, 256), "layers": (1, 256), "ffn_ratio": (1, 16), "horizon": (1, 1024), "max_keypoints": (1, 1024), "task_tokens": (1, 1024),
-        "groups": (1, 65536), "group_size": (1, 1024), "group_widths": (1, 4096), "task_layers": (0, 64), "fusion_layers": (0, 64),
-    }  # fmt: skip
+        "width": (1, 16384),
+        "heads": (1, 256),
+        "layers": (1, 256),
+        "ffn_ratio": (1, 16),
+        "horizon": (1, 1024),
+        "max_keypoints": (1, 1024),
+        "task_tokens": (1, 1024),
+        "groups": (1, 65536),
+        "group_size": (1, 1024),
+        "group_widths": (1, 4096),
+        "task_layers": (0, 64),
+        "fusion_layers": (0, 64),
+    }
     """Far beyond any model of this kind."""
 
     def __post_init__(self) -> None:
         within(self, self.LIMITS)
         if not 1 <= len(self.groups) <= 8 or not 1 <= len(self.block_order) <= 32:
-            raise ValueError(f"groups and block_order: {len(self.groups)} and {len(self.block_order)} entries, must be 1 to 8 and 1 to 32")
+            raise ValueError(
+                f"groups and block_order: {len(self.groups)} and {len(self.block_order)} entries, must be 1 to 8 and 1 to 32"
+            )
         if self.width % self.heads:
             raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
         if len(self.group_widths) != len(self.groups) - 1:
-            raise ValueError(f"group_widths has {len(self.group_widths)} entries for {len(self.groups)} levels, must have one less")
+            raise ValueError(
+                f"group_widths has {len(self.group_widths)} entries for {len(self.groups)} levels, must have one less"
+            )
         known = {"spatial", "temporal", "context", "dense", "ffn"}
         if not set(self.block_order) <= known:
             raise ValueError(f"block_order {self.block_order}: each must be one of {sorted(known)}")
@@ -208,7 +239,9 @@ def tiny() -> ModelConfig:
 
 def small() -> ModelConfig:
     """For two CPU cores, in training and at 15 Hz."""
-    return ModelConfig(width=128, heads=4, layers=4, task_tokens=8, groups=(128, 64), group_size=8, group_widths=(64,), task_layers=2)
+    return ModelConfig(
+        width=128, heads=4, layers=4, task_tokens=8, groups=(128, 64), group_size=8, group_widths=(64,), task_layers=2
+    )
 
 
 def base() -> ModelConfig:
@@ -234,14 +267,23 @@ def paper_600m() -> ModelConfig:
     return replace(base(), width=1408, heads=22)
 
 
-PRESETS = {"tiny": tiny, "small": small, "base": base, "paper_150m": paper_150m, "paper_300m": paper_300m, "paper_600m": paper_600m}
+PRESETS = {
+    "tiny": tiny,
+    "small": small,
+    "base": base,
+    "paper_150m": paper_150m,
+    "paper_300m": paper_300m,
+    "paper_600m": paper_600m,
+}
 
 
 def reading(config: ModelConfig, name: str) -> ModelConfig:
     """``config`` with another reading of "alternating among spatial, temporal and context attention" (paper A.3).
 
-    A: every layer has the three attentions and one feed-forward. B: every layer is three full blocks, each an attention and a feed-forward.
-    C: every layer is one full block, and the three attentions take turns; ``layers`` counts groups of three, so it is divided by 3.
+    A: every layer has the three attentions and one feed-forward. B: every layer is three full blocks, each an attention
+    and a feed-forward.
+    C: every layer is one full block, and the three attentions take turns; ``layers`` counts groups of three, so it is
+    divided by 3.
     dense: the ablation; as many layers as bring about as many parameters as A has.
     """
     full = ("spatial", "ffn", "temporal", "ffn", "context", "ffn")
@@ -254,7 +296,10 @@ def reading(config: ModelConfig, name: str) -> ModelConfig:
             raise ValueError(f"layers {config.layers}: reading C takes a multiple of 3")
         return replace(config, block_order=full, layers=config.layers // 3)
     if name == "dense":
-        # In units of width^2: three attentions of 4, a feed-forward and 24 of modulation against one attention of 6, a feed-forward and 12.
+        # In units of width^2: three attentions of 4, a feed-forward and 24 of modulation against one attention of 6, a
+        # feed-forward and 12.
         ffn = 2 * config.ffn_ratio
-        return replace(config, block_order=("dense", "ffn"), layers=round(config.layers * (12 + ffn + 24) / (6 + ffn + 12)))
+        return replace(
+            config, block_order=("dense", "ffn"), layers=round(config.layers * (12 + ffn + 24) / (6 + ffn + 12))
+        )
     raise ValueError(f"reading '{name}': must be 'A', 'B', 'C' or 'dense'")

@@ -9,11 +9,16 @@ from uma.model.config import ModelConfig
 
 
 class ProjectionHead(nn.Module):
-    """g_phi: two layers over the flattened task tokens, then unit length (paper Eq. 8). Used in training alone, so no bundle carries it."""
+    """g_phi: two layers over the flattened task tokens, then unit length (paper Eq. 8). Used in training alone, so no
+    bundle carries it."""
 
     def __init__(self, config: ModelConfig, width: int = 128):
         super().__init__()
-        self.layers = nn.Sequential(nn.Linear(config.task_tokens * config.width, config.width), nn.GELU(approximate="tanh"), nn.Linear(config.width, width))
+        self.layers = nn.Sequential(
+            nn.Linear(config.task_tokens * config.width, config.width),
+            nn.GELU(approximate="tanh"),
+            nn.Linear(config.width, width),
+        )
 
     def forward(self, task: Tensor) -> Tensor:
         """``(N, M, d)`` task tokens -> ``(N, e)`` unit vectors."""
@@ -25,7 +30,8 @@ def info_nce(z: Tensor, group: Tensor, temperature: float = 0.07) -> Tensor:
 
     Args:
         z: ``(N, e)`` unit vectors, one per view.
-        group: ``(N,)`` which task specification a view is of; views of one group are positives of each other, all others negatives.
+        group: ``(N,)`` which task specification a view is of; views of one group are positives of each other, all
+            others negatives.
         temperature: tau.
 
     Returns:

@@ -28,7 +28,8 @@ class DualModulation(nn.Module):
 
 
 def route(pair: Tensor, role: Tensor, parts: int) -> tuple[Tensor, ...]:
-    """Give each token its own modulation: ``(B, 2, parts * d)`` and one-hot roles ``(B, T, P, 2)`` -> ``parts`` of ``(B, T, P, d)``.
+    """Give each token its own modulation: ``(B, 2, parts * d)`` and one-hot roles ``(B, T, P, 2)`` -> ``parts`` of
+    ``(B, T, P, d)``.
 
     Either batch may be 1 and is then shared. A product with one-hot rows picks exactly, and its gradient is one small
     product where a select would sum over every token.
@@ -41,7 +42,8 @@ class MaskedDiTBlock(nn.Module):
     """Spatial, temporal and context attention and a feed-forward over a ``(B, T, P, d)`` grid of tokens.
 
     Spatial couples motion and action within a step; temporal links one keypoint, or the actions, across steps; context
-    attends to observation, task and proprioception tokens (paper 3.2, A.2). "dense" is the ablation: all of them in one attention.
+    attends to observation, task and proprioception tokens (paper 3.2, A.2). "dense" is the ablation: all of them in one
+    attention.
     """
 
     def __init__(self, config: ModelConfig):
@@ -56,7 +58,13 @@ class MaskedDiTBlock(nn.Module):
             elif kind == "dense":
                 layers.append(DenseAttention(d, h))
             elif kind == "ffn":
-                layers.append(nn.Sequential(nn.Linear(d, config.ffn_ratio * d), nn.GELU(approximate="tanh"), nn.Linear(config.ffn_ratio * d, d)))
+                layers.append(
+                    nn.Sequential(
+                        nn.Linear(d, config.ffn_ratio * d),
+                        nn.GELU(approximate="tanh"),
+                        nn.Linear(config.ffn_ratio * d, d),
+                    )
+                )
             else:
                 layers.append(SelfAttention(d, h))
         self.layers = nn.ModuleList(layers)
@@ -64,19 +72,27 @@ class MaskedDiTBlock(nn.Module):
 
     def cache(self, context: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Keys and values of each sub-layer that attends to the ``(B, S, d)`` context."""
-        return [layer.keys_values(context) for layer in self.layers if isinstance(layer, CrossAttention | DenseAttention)]
+        return [
+            layer.keys_values(context) for layer in self.layers if isinstance(layer, CrossAttention | DenseAttention)
+        ]
 
     def forward(
-        self, z: Tensor, time: Tensor | None, role: Tensor, is_valid: Tensor | None, cached: list[tuple[Tensor, Tensor]],
+        self,
+        z: Tensor,
+        time: Tensor | None,
+        role: Tensor,
+        is_valid: Tensor | None,
+        cached: list[tuple[Tensor, Tensor]],
         modulation: Tensor | None = None,
-    ) -> Tensor:  # fmt: skip
+    ) -> Tensor:
         """One block.
 
         Args:
             z: ``(B, T, P, d)`` tokens.
             time: ``(B, d)`` flow-time embedding; not looked at where ``modulation`` is given.
             role: ``(B, T, P, 2)`` or ``(1, T, P, 2)`` one-hot: target, given.
-            is_valid: ``(B, P)`` bool; padded keypoints, and the actions of sources without, are not attended to. None = all count.
+            is_valid: ``(B, P)`` bool; padded keypoints, and the actions of sources without, are not attended to. None =
+                all count.
             cached: from `cache`; its batch may be a divisor of B, see `CrossAttention`.
             modulation: what `self.modulation` makes of one flow time, computed once for many calls.
         """
@@ -94,7 +110,9 @@ class MaskedDiTBlock(nn.Module):
             elif kind == "context":
                 y = layer(y.reshape(B, T * P, d), next(contexts)).view(B, T, P, d)
             elif kind == "dense":
-                y = layer(y.reshape(B, T * P, d), next(contexts), None if key_valid is None else key_valid.reshape(B, T * P)).view(B, T, P, d)
+                y = layer(
+                    y.reshape(B, T * P, d), next(contexts), None if key_valid is None else key_valid.reshape(B, T * P)
+                ).view(B, T, P, d)
             else:
                 y = layer(y)
             z = z + gate * y
@@ -114,7 +132,9 @@ class FinalLayer(nn.Module):
             nn.init.zeros_(head.weight)
             nn.init.zeros_(head.bias)
 
-    def forward(self, z: Tensor, time: Tensor | None, role: Tensor, modulation: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, z: Tensor, time: Tensor | None, role: Tensor, modulation: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """``(B, T, P, d)`` -> action ``(B, T, A)`` from token 0 and motion ``(B, T, P - 1, 3)`` from the rest."""
         scale, shift = route((self.modulation(time) if modulation is None else modulation)[0], role, 2)
         z = self.norm(z) * (1 + scale) + shift

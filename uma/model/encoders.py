@@ -18,9 +18,11 @@ from uma.model.pointnet import PointEncoder
 
 @dataclass(frozen=True)
 class PointBatch:
-    """Points of a batch: ``xyz`` ``(B, N, 3)`` metres in the camera frame, ``rgb`` ``(B, N, 3)`` in [0, 1], ``height`` ``(B, N)`` metres.
+    """Points of a batch: ``xyz`` ``(B, N, 3)`` metres in the camera frame, ``rgb`` ``(B, N, 3)`` in [0, 1], ``height``
+    ``(B, N)`` metres.
 
-    For models with image features also ``image`` ``(B, 3, h, w)`` in [0, 1] and ``pixel`` ``(B, N, 2)``: where each point lies in it,
+    For models with image features also ``image`` ``(B, 3, h, w)`` in [0, 1] and ``pixel`` ``(B, N, 2)``: where each
+    point lies in it,
     x and y in [-1, 1] from the image's left and upper edge to its right and lower edge.
     """
 
@@ -35,7 +37,8 @@ class PointBatch:
 class EndEffectorBatch:
     """Measured state: ``pose`` ``(B, 4, 4)`` = T_cam_ee, ``gripper`` ``(B,)`` in [0, 1].
 
-    ``is_known`` ``(B,)`` bool is False for sources that show no robot, such as human video; there ``pose`` is only the origin of the
+    ``is_known`` ``(B,)`` bool is False for sources that show no robot, such as human video; there ``pose`` is only the
+    origin of the
     relative coordinates. None = all known.
     """
 
@@ -46,7 +49,8 @@ class EndEffectorBatch:
 
 @dataclass(frozen=True)
 class ReferenceBatch:
-    """Padded reference tokens: ``position`` and ``start`` ``(B, L, 3)`` metres, ``phase`` ``(B, L)``, ``is_valid`` ``(B, L)`` bool."""
+    """Padded reference tokens: ``position`` and ``start`` ``(B, L, 3)`` metres, ``phase`` ``(B, L)``, ``is_valid``
+    ``(B, L)`` bool."""
 
     position: Tensor
     start: Tensor
@@ -59,7 +63,8 @@ def mlp(a: int, b: int) -> nn.Sequential:
 
 
 class PointColours(nn.Module):
-    """What a point looks like: its colour, and the features of the image there where the model has an image encoder (paper 3.2)."""
+    """What a point looks like: its colour, and the features of the image there where the model has an image encoder
+    (paper 3.2)."""
 
     def __init__(self, config: ModelConfig):
         super().__init__()
@@ -78,7 +83,8 @@ class ObservationEncoder(nn.Module):
     """RGB-D points and the end-effector state to context tokens.
 
     Point features are colour, height over the table and position: in the camera frame and, with proprioception, also
-    relative to the end effector along the camera's axes and in its own frame. Where no robot is seen those coordinates and the
+    relative to the end effector along the camera's axes and in its own frame. Where no robot is seen those coordinates
+    and the
     end-effector token are zero.
     """
 
@@ -102,7 +108,11 @@ class ObservationEncoder(nn.Module):
         center = self.center
         position = [(points.xyz - center) / n.point_scale, points.height[..., None] / n.local_scale]
         if self.config.proprioception:
-            known = ee.pose.new_ones(len(ee.pose), 1, 1) if ee.is_known is None else ee.is_known[:, None, None].to(ee.pose.dtype)
+            known = (
+                ee.pose.new_ones(len(ee.pose), 1, 1)
+                if ee.is_known is None
+                else ee.is_known[:, None, None].to(ee.pose.dtype)
+            )
             relative = known * (points.xyz - ee.pose[:, None, :3, 3]) / n.local_scale
             # tanh keeps far points from drowning the centimetres around the fingers
             position += [torch.tanh(relative), torch.tanh(relative @ ee.pose[:, :3, :3])]
@@ -111,7 +121,9 @@ class ObservationEncoder(nn.Module):
         if not self.config.proprioception:
             return tokens
         R = ee.pose[:, :3, :3]
-        state = torch.cat([(ee.pose[:, :3, 3] - center) / n.point_scale, R[..., 0], R[..., 1], 2 * ee.gripper[:, None] - 1], -1)
+        state = torch.cat(
+            [(ee.pose[:, :3, 3] - center) / n.point_scale, R[..., 0], R[..., 1], 2 * ee.gripper[:, None] - 1], -1
+        )
         token = self.end_effector(state)
         if self.config.orientation:
             token = token + self.fingers(axis(R[..., 0]))
@@ -126,7 +138,8 @@ class TaskEncoder(nn.Module):
     Every waypoint is a token of its position, its displacement from the keypoint's start and its phase in [0, 1];
     the tokens attend to the features of the initial point cloud and to each other, and M learned queries gather them.
 
-    What the queries gather holds the waypoints' raw coordinates beside their normalised features, and nothing is normalised
+    What the queries gather holds the waypoints' raw coordinates beside their normalised features, and nothing is
+    normalised
     after it. With a norm at the output, a constant part that grew early in training drowned what differs between tasks:
     the task tokens of all tasks came to be equal within 1e-5, and no gradient led back.
     """
@@ -152,7 +165,8 @@ class TaskEncoder(nn.Module):
         self.gather = CrossAttention(d, h)
         self.out_norm = nn.LayerNorm(d)
         self.out = mlp(d, d)
-        # Default weights would shrink what differs between tasks to a tenth of an observation token's: start at its scale.
+        # Default weights would shrink what differs between tasks to a tenth of an observation token's: start at its
+        # scale.
         with torch.no_grad():
             self.gather_in.weight[:, d:].normal_(0, 0.7)
             self.queries.mul_(2.0)
@@ -166,7 +180,12 @@ class TaskEncoder(nn.Module):
         position = torch.cat([(points.xyz - center) / n.point_scale, points.height[..., None] / n.local_scale], -1)
         cloud = self.points(points.xyz, torch.cat([position, self.colours(points)], -1), position)
         raw = torch.cat(
-            [(reference.position - center) / n.point_scale, (reference.position - reference.start) / n.local_scale, reference.phase[..., None] * 2 - 1], -1
+            [
+                (reference.position - center) / n.point_scale,
+                (reference.position - reference.start) / n.local_scale,
+                reference.phase[..., None] * 2 - 1,
+            ],
+            -1,
         )
         z = self.waypoint(raw)
         if self.turn is not None:

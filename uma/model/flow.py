@@ -30,7 +30,12 @@ State = tuple[Tensor, Tensor]
 
 
 def sample(
-    velocity: Callable[[State, float], State], noise: State, given: State, is_target: State, num_steps: int, method: str = "euler"
+    velocity: Callable[[State, float], State],
+    noise: State,
+    given: State,
+    is_target: State,
+    num_steps: int,
+    method: str = "euler",
 ) -> State:
     """Integrate from noise to data; given tokens are exactly their clean values at every evaluation.
 
@@ -48,7 +53,9 @@ def sample(
         raise ValueError(f"method '{method}': must be one of {METHODS}")
 
     def step(x: State, v: State) -> State:
-        return tuple(torch.where(m, a + b.to(a.dtype) / num_steps, g) for m, a, b, g in zip(is_target, x, v, given, strict=True))
+        return tuple(
+            torch.where(m, a + b.to(a.dtype) / num_steps, g) for m, a, b, g in zip(is_target, x, v, given, strict=True)
+        )
 
     x = tuple(torch.where(m, n, g) for m, n, g in zip(is_target, noise, given, strict=True))
     for i in range(num_steps):

@@ -125,7 +125,9 @@ def check_tilt(plane: np.ndarray, T_base_cam: np.ndarray | None) -> None:
         raise InputError(f"plane: {tilt:.0f} degrees from {of}, must be at most {limit:g} for a table")
 
 
-def check_support(points: np.ndarray, plane: np.ndarray, ee_position: np.ndarray | None, tolerance: float = 0.01) -> None:
+def check_support(
+    points: np.ndarray, plane: np.ndarray, ee_position: np.ndarray | None, tolerance: float = 0.01
+) -> None:
     """Refuse a plane that is too small for a table, or is not before the robot.
 
     Args:

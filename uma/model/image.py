@@ -13,25 +13,34 @@ from uma.types import InputError
 def resized(image: Tensor, config: ImageConfig) -> Tensor:
     """``(B, 3, h, w)`` at the configured size; untouched where it already has it."""
     size = (config.height, config.width)
-    return image if image.shape[-2:] == size else nn.functional.interpolate(image, size, mode="bilinear", align_corners=False, antialias=True)
+    return (
+        image
+        if image.shape[-2:] == size
+        else nn.functional.interpolate(image, size, mode="bilinear", align_corners=False, antialias=True)
+    )
 
 
 def features_at(feature_map: Tensor, pixel: Tensor) -> Tensor:
     """Bilinear features of ``(B, c, h, w)`` maps at ``(B, N, 2)`` places x, y: ``(B, N, c)``.
 
-    x and y run over [-1, 1] from the image's left and upper edge to its right and lower edge, whatever the map's resolution.
+    x and y run over [-1, 1] from the image's left and upper edge to its right and lower edge, whatever the map's
+    resolution.
     Beyond the centres of the outermost cells the map continues with their values.
     """
     # float32: in bfloat16 a place would be known to a hundredth of the image only
-    sampled = nn.functional.grid_sample(feature_map.float(), pixel.float()[:, None], mode="bilinear", padding_mode="border", align_corners=False)
+    sampled = nn.functional.grid_sample(
+        feature_map.float(), pixel.float()[:, None], mode="bilinear", padding_mode="border", align_corners=False
+    )
     return sampled[:, :, 0].transpose(1, 2)
 
 
 class SmallImageEncoder(nn.Module):
     """A convolutional net trained with the rest: a map at a quarter of the resolution, with context from a sixteenth.
 
-    Strided convolutions at 1/2, 1/4, 1/8 and 1/16; the last three are projected to c channels and summed from coarse to fine.
-    Normalised per image and group of channels: no statistics of the batch, so a feature is the same alone and in a batch.
+    Strided convolutions at 1/2, 1/4, 1/8 and 1/16; the last three are projected to c channels and summed from coarse to
+    fine.
+    Normalised per image and group of channels: no statistics of the batch, so a feature is the same alone and in a
+    batch.
     """
 
     widths = (16, 32, 64, 64)
@@ -53,15 +62,20 @@ class SmallImageEncoder(nn.Module):
             levels.append(x)
         out = self.project[-1](levels[-1])
         for project, level in zip(reversed(self.project[:-1]), reversed(levels[1:-1])):
-            out = project(level) + nn.functional.interpolate(out, level.shape[-2:], mode="bilinear", align_corners=False)
+            out = project(level) + nn.functional.interpolate(
+                out, level.shape[-2:], mode="bilinear", align_corners=False
+            )
         return out
 
 
 class SiglipImageEncoder(nn.Module):
-    """The frozen SigLIP 2 vision tower and a learned projection of its patch features; only the projection is in the state dict.
+    """The frozen SigLIP 2 vision tower and a learned projection of its patch features; only the projection is in the
+    state dict.
 
-    Both kinds of checkpoint are read: with a fixed resolution (model_type siglip) and NaFlex (siglip2). Either one sees the whole
-    image at the configured size, undistorted where that has the camera's aspect, its position embeddings interpolated to the grid.
+    Both kinds of checkpoint are read: with a fixed resolution (model_type siglip) and NaFlex (siglip2). Either one sees
+    the whole
+    image at the configured size, undistorted where that has the camera's aspect, its position embeddings interpolated
+    to the grid.
 
     Raises:
         InputError: the weights cannot be had (see `load_tower`), or the size is not a multiple of the tower's patches.
@@ -75,7 +89,9 @@ class SiglipImageEncoder(nn.Module):
         self.patch, self.is_naflex = own.patch_size, own.model_type.startswith("siglip2")
         for name in ("height", "width"):
             if (value := getattr(config, name)) % self.patch:
-                raise InputError(f"image.{name}: {value}, must be a multiple of {self.patch}, the patch size of {config.path}")
+                raise InputError(
+                    f"image.{name}: {value}, must be a multiple of {self.patch}, the patch size of {config.path}"
+                )
         self.project = nn.Linear(own.hidden_size, config.features)
 
     def forward(self, image: Tensor) -> Tensor:
@@ -94,5 +110,6 @@ class SiglipImageEncoder(nn.Module):
 
 
 def image_encoder(config: ImageConfig) -> SmallImageEncoder | SiglipImageEncoder | None:
-    """The encoder of ``config.kind``; None for "none". Each maps ``(B, 3, h, w)`` images to ``(B, features, h', w')``."""
+    """The encoder of ``config.kind``; None for "none". Each maps ``(B, 3, h, w)`` images to ``(B, features, h',
+    w')``."""
     return {"none": lambda _: None, "small": SmallImageEncoder, "siglip2": SiglipImageEncoder}[config.kind](config)

@@ -31,8 +31,10 @@ class Normalization:
         local_scale: of coordinates relative to the end effector or to a keypoint's start, metres.
         position_scale: of action positions relative to the measured end effector, metres.
         rotation_scale: of the action's rotation columns minus the identity's.
-        step_scale: factor of both at each step of a chunk, which goes further the later the step; () = 1 at all. Where it follows the data's spread at
-            each step, the first actions, which are what is executed, are denoised and weighted like the last, not as a small part of them.
+        step_scale: factor of both at each step of a chunk, which goes further the later the step; () = 1 at all. Where
+            it follows the data's spread at
+            each step, the first actions, which are what is executed, are denoised and weighted like the last, not as a
+            small part of them.
     """
 
     point_center: tuple[float, float, float] = (0.0, 0.0, 0.9)
@@ -43,10 +45,17 @@ class Normalization:
     step_scale: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        within(self, {"point_center": (-100.0, 100.0)} | dict.fromkeys(("point_scale", "local_scale", "position_scale", "rotation_scale", "step_scale"), (1e-6, 1e6)))
+        within(
+            self,
+            {"point_center": (-100.0, 100.0)}
+            | dict.fromkeys(
+                ("point_scale", "local_scale", "position_scale", "rotation_scale", "step_scale"), (1e-6, 1e6)
+            ),
+        )
 
     def of_steps(self, count: int, states: int = 0) -> np.ndarray:
-        """``(count, 1)`` factors of a row of action tokens: 1 for the ``states`` measured ones it begins with, then those of a chunk from its first step."""
+        """``(count, 1)`` factors of a row of action tokens: 1 for the ``states`` measured ones it begins with, then
+        those of a chunk from its first step."""
         factors = np.ones((count, 1))
         if self.step_scale:
             factors[states:, 0] = self.step_scale[: count - states]
@@ -56,21 +65,29 @@ class Normalization:
         return asdict(self)
 
 
-def encode_actions(poses: np.ndarray, gripper: np.ndarray, T_cam_ee: np.ndarray, norm: Normalization, *, states: int = 0) -> np.ndarray:
+def encode_actions(
+    poses: np.ndarray, gripper: np.ndarray, T_cam_ee: np.ndarray, norm: Normalization, *, states: int = 0
+) -> np.ndarray:
     """``(..., H, 10)`` normalised actions from ``(..., H, 4, 4)`` camera-frame targets, relative to the measured pose.
 
-    Position and rotation are differences along the camera's axes, so that a chunk means the same wherever the arm is. The first ``states`` rows are
+    Position and rotation are differences along the camera's axes, so that a chunk means the same wherever the arm is.
+    The first ``states`` rows are
     measured poses, the rest is a chunk from its first step, or its head.
     """
     R = T_cam_ee[..., None, :3, :3]
     position = (poses[..., :3, 3] - T_cam_ee[..., None, :3, 3]) / norm.position_scale
-    rotation = (se3.rot6d(poses[..., :3, :3] @ np.swapaxes(R, -1, -2)) - np.array([1, 0, 0, 0, 1, 0.0])) / norm.rotation_scale
+    rotation = (
+        se3.rot6d(poses[..., :3, :3] @ np.swapaxes(R, -1, -2)) - np.array([1, 0, 0, 0, 1, 0.0])
+    ) / norm.rotation_scale
     steps = norm.of_steps(poses.shape[-3], states)
     return np.concatenate([position / steps, rotation / steps, 2 * gripper[..., None] - 1], axis=-1).astype(np.float32)
 
 
-def decode_actions(actions: np.ndarray, T_cam_ee: np.ndarray, norm: Normalization, *, states: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Inverse of `encode_actions` for one chunk: ``(H, 10)`` -> poses ``(H, 4, 4)`` in the camera frame, gripper ``(H,)`` in [0, 1]."""
+def decode_actions(
+    actions: np.ndarray, T_cam_ee: np.ndarray, norm: Normalization, *, states: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Inverse of `encode_actions` for one chunk: ``(H, 10)`` -> poses ``(H, 4, 4)`` in the camera frame, gripper
+    ``(H,)`` in [0, 1]."""
     a = np.asarray(actions, dtype=np.float64)
     steps = norm.of_steps(len(a), states)
     R = se3.from_rot6d(a[:, 3:9] * steps * norm.rotation_scale + np.array([1, 0, 0, 0, 1, 0.0])) @ T_cam_ee[:3, :3]
@@ -80,7 +97,8 @@ def decode_actions(actions: np.ndarray, T_cam_ee: np.ndarray, norm: Normalizatio
 
 @dataclass(frozen=True)
 class ReferenceArrays:
-    """A reference motion as padded token inputs: ``(L, 3)`` positions, ``(L, 3)`` starts, ``(L,)`` phase and validity."""
+    """A reference motion as padded token inputs: ``(L, 3)`` positions, ``(L, 3)`` starts, ``(L,)`` phase and
+    validity."""
 
     position: np.ndarray
     start: np.ndarray
@@ -102,7 +120,9 @@ def reference_arrays(reference: ReferenceMotion, length: int = MAX_REFERENCE_TOK
     for w, p, v in zip(reference.waypoints, reference.phase, reference.is_valid, strict=True):
         w, p = w[v], p[v]
         if len(w) > most:
-            pick = np.unique(np.linspace(0, len(w) - 1, most).round().astype(int)) if most > 1 else np.array([len(w) - 1])
+            pick = (
+                np.unique(np.linspace(0, len(w) - 1, most).round().astype(int)) if most > 1 else np.array([len(w) - 1])
+            )
             start += [w[0]] * len(pick)
             w, p = w[pick], p[pick]
         else:
@@ -111,6 +131,11 @@ def reference_arrays(reference: ReferenceMotion, length: int = MAX_REFERENCE_TOK
         phase += list(p)
     n = len(position)
     # np.pad would take longer than all the rest.
-    out = ReferenceArrays(np.zeros((length, 3), np.float32), np.zeros((length, 3), np.float32), np.zeros(length, np.float32), np.arange(length) < n)
+    out = ReferenceArrays(
+        np.zeros((length, 3), np.float32),
+        np.zeros((length, 3), np.float32),
+        np.zeros(length, np.float32),
+        np.arange(length) < n,
+    )
     out.position[:n], out.start[:n], out.phase[:n] = position, start, phase
     return out

@@ -18,7 +18,8 @@ from uma.model.siglip import load_tower
 from uma.types import InputError
 
 MAX_CHARACTERS = 500
-"""Longest text that is taken. What the tokens of a shorter one exceed is cut, as the towers were trained; a longer one is no instruction."""
+"""Longest text that is taken. What the tokens of a shorter one exceed is cut, as the towers were trained; a longer one
+is no instruction."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,8 @@ def check_texts(texts: Sequence[str]) -> None:
 class WordTower(nn.Module):
     """A trained table of hashed words with a position embedding; needs no download.
 
-    A word is the sum of two rows, chosen by two independent hashes: two words are the same only if both agree (1 in 2^24), and
+    A word is the sum of two rows, chosen by two independent hashes: two words are the same only if both agree (1 in
+    2^24), and
     the table stays small. Words never seen in training have untrained rows.
     """
 
@@ -85,26 +87,34 @@ class SiglipTower(nn.Module):
         self.tower = load_tower(config.path, config.sha256, "text", "language")
         own = self.tower.module.config
         if own.hidden_size != config.embedding:
-            raise InputError(f"language.embedding: {config.embedding}, must be {own.hidden_size}, the width of {config.path}")
+            raise InputError(
+                f"language.embedding: {config.embedding}, must be {own.hidden_size}, the width of {config.path}"
+            )
         if config.max_tokens > own.max_position_embeddings:
-            raise InputError(f"language.max_tokens: {config.max_tokens}, limit {own.max_position_embeddings}, the length of {config.path}")
+            raise InputError(
+                f"language.max_tokens: {config.max_tokens}, limit {own.max_position_embeddings}, the length of {config.path}"
+            )
         from tokenizers import Tokenizer
 
         file = Path(config.path) / "tokenizer.json"
         if not file.is_file():
             raise InputError(f"language.path: {config.path} lacks tokenizer.json")
-        # The file itself and no class of transformers: which one lower-cases and pads as in SigLIP 2's training depends on its version.
+        # The file itself and no class of transformers: which one lower-cases and pads as in SigLIP 2's training depends
+        # on its version.
         self.tokenizer = Tokenizer.from_file(str(file))
         pad = self.tokenizer.token_to_id("<pad>")
         if pad is None:
             raise InputError(f"language.path: {file} has no token '<pad>'")
         self.tokenizer.enable_truncation(config.max_tokens)
-        self.tokenizer.enable_padding(length=own.max_position_embeddings, pad_id=pad, pad_token="<pad>", direction="right")
+        self.tokenizer.enable_padding(
+            length=own.max_position_embeddings, pad_id=pad, pad_token="<pad>", direction="right"
+        )
 
     def embed(self, texts: Sequence[str]) -> TextBatch:
         """Texts to ``(B, L, w)``, L the tower's full length (64).
 
-        SigLIP 2 was trained on lower-cased texts padded to that length, every position attending to the padding as well; so they are
+        SigLIP 2 was trained on lower-cased texts padded to that length, every position attending to the padding as
+        well; so they are
         given. It scored a text by its last position, padding or not: that one is valid too.
         """
         encoded = self.tokenizer.encode_batch([text.lower() for text in texts])
@@ -131,7 +141,8 @@ class LanguageLayer(nn.Module):
             nn.init.orthogonal_(linear.weight, gain=1.2)
 
     def forward(self, z: Tensor, c: Tensor, raw: Tensor, queries: Tensor, is_valid: Tensor) -> tuple[Tensor, Tensor]:
-        """Language tokens ``z`` ``(B, M + L, d)`` and what was gathered so far ``c`` ``(B, M, d)``, both with this layer's part added."""
+        """Language tokens ``z`` ``(B, M + L, d)`` and what was gathered so far ``c`` ``(B, M, d)``, both with this
+        layer's part added."""
         z = z + self.among(self.among_norm(z), is_valid)
         z = z + self.ffn(self.ffn_norm(z))
         gathered = self.gather_in(torch.cat([self.gather_norm(z), raw], -1))
@@ -141,10 +152,12 @@ class LanguageLayer(nn.Module):
 class LanguageEncoder(nn.Module):
     """h_omega: M task tokens from a text, in the latent of the task encoder (paper D.1).
 
-    M classification tokens stand before the text's tokens; N_l layers alternate self-attention among them with cross-attention
+    M classification tokens stand before the text's tokens; N_l layers alternate self-attention among them with
+    cross-attention
     from M aggregation queries, whose sums are the task tokens.
 
-    As in `TaskEncoder`, the queries gather the text's own embeddings beside the normalised features, they only ask and are no part
+    As in `TaskEncoder`, the queries gather the text's own embeddings beside the normalised features, they only ask and
+    are no part
     of the output, and nothing is normalised after the gather: a constant part cannot drown what differs between texts.
 
     Raises:

@@ -1,8 +1,11 @@
 """Inference modes and training regimes as mask patterns (paper Eq. 1, 3.3, 3.4): data, not code paths.
 
-The token grid has ``T = h + 1 + H`` steps and one action and K motion tokens a step. Step h is now, 0 where there is no history:
-its action token is the measured end-effector state, always given; its motion tokens are the keypoints' present positions,
-given where something tracks them and otherwise predicted with the rest. The h steps before it are recent history (paper Eq. 5):
+The token grid has ``T = h + 1 + H`` steps and one action and K motion tokens a step. Step h is now, 0 where there is no
+history:
+its action token is the measured end-effector state, always given; its motion tokens are the keypoints' present
+positions,
+given where something tracks them and otherwise predicted with the rest. The h steps before it are recent history (paper
+Eq. 5):
 measured end-effector states, and tracked keypoints. The H steps after it are the chunk.
 """
 
@@ -36,7 +39,8 @@ def pattern(
 ) -> MaskPattern:
     """The pattern of an inference mode.
 
-    control: actions are targets and ``keypoints`` is 0. joint: both are targets. dynamics: motion is the target, actions are given.
+    control: actions are targets and ``keypoints`` is 0. joint: both are targets. dynamics: motion is the target,
+        actions are given.
     inverse: the reverse.
 
     Args:
@@ -61,9 +65,11 @@ class MaskMix:
         control: actions from observation and task, without motion tokens (the regime deployed by default).
         joint, dynamics, inverse: as in `pattern`, with motion tokens.
         random: every token a target with a probability drawn for the sample.
-        prefix: chance that a control or joint sample is given 1 to ``max_prefix`` leading actions (delay-robust chunks).
+        prefix: chance that a control or joint sample is given 1 to ``max_prefix`` leading actions (delay-robust
+            chunks).
         tracked: chance that the keypoints' present positions, and past ones where there is a history, are given.
-        history: chance that a batch of a model with history holds the past steps. They are given, but for the random regime.
+        history: chance that a batch of a model with history holds the past steps. They are given, but for the random
+            regime.
     """
 
     control: float = 0.5
@@ -82,7 +88,8 @@ class MaskMix:
         return 1 - self.control / (self.control + self.joint + self.dynamics + self.inverse + self.random)
 
     def draw(self, batch: int, steps: int, keypoints: int, generator: torch.Generator, history: int = 0) -> MaskPattern:
-        """Patterns for a batch; with ``keypoints`` 0 all are control, otherwise the regimes with motion tokens are mixed per sample."""
+        """Patterns for a batch; with ``keypoints`` 0 all are control, otherwise the regimes with motion tokens are
+        mixed per sample."""
 
         def chance(p: float) -> Tensor:
             return torch.rand(batch, generator=generator) < p
@@ -100,7 +107,9 @@ class MaskMix:
         random_motion = torch.rand(batch, steps, keypoints, generator=generator) < share[..., None]
         is_joint, is_dynamics, is_inverse, is_random = ((regime == i)[:, None] for i in range(4))
         action = (is_joint & free) | (is_inverse & future) | (is_random & random_action)
-        motion = ((is_joint | is_dynamics)[..., None] & torch.ones(batch, steps, keypoints, dtype=torch.bool)) | (is_random[..., None] & random_motion)
+        motion = ((is_joint | is_dynamics)[..., None] & torch.ones(batch, steps, keypoints, dtype=torch.bool)) | (
+            is_random[..., None] & random_motion
+        )
         motion[:, : history + 1] &= ~chance(self.tracked)[:, None, None]
         action[:, history] = False
         return MaskPattern(action, motion)

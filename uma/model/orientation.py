@@ -1,6 +1,8 @@
-"""Which way things are turned, spelled out as features (`ModelConfig.orientation`): a network that is given places alone learns angles slowly.
+"""Which way things are turned, spelled out as features (`ModelConfig.orientation`): a network that is given places
+alone learns angles slowly.
 
-The paper leaves it to the network to find rotations in its keypoints. `doc/results/log-2026-11.md` tells what that came to.
+The paper leaves it to the network to find rotations in its keypoints. `doc/results/log-2026-11.md` tells what that came
+to.
 """
 
 from __future__ import annotations
@@ -12,7 +14,8 @@ TURN_FEATURES, AXIS_FEATURES = 28, 6
 """Widths of `turns` and `axis`."""
 
 NEAR_M = 0.05
-"""How far apart two keypoints are at their start, about, that tell of one another's turn: points of one thing, not of two, metres."""
+"""How far apart two keypoints are at their start, about, that tell of one another's turn: points of one thing, not of
+two, metres."""
 
 SMALL_M = 0.01
 """Keypoints nearer than this to their common middle tell little of the turn, metres."""
@@ -33,18 +36,24 @@ def axis(direction: Tensor) -> Tensor:
 def turns(position: Tensor, start: Tensor, phase: Tensor, is_valid: Tensor) -> Tensor:
     """How the keypoints near each other at the start have turned about their common middle, at every waypoint.
 
-    The means of products say by themselves how a set of points is turned: of ``then x now``, the axis times the sine of the angle, and of ``then . now``,
-    its cosine, as far as the points lie across the axis. No best rotation is solved for, which two or three points in a line would not determine.
+    The means of products say by themselves how a set of points is turned: of ``then x now``, the axis times the sine of
+    the angle, and of ``then . now``,
+    its cosine, as far as the points lie across the axis. No best rotation is solved for, which two or three points in a
+    line would not determine.
 
     Args:
         position, start: ``(B, L, 3)`` metres. phase: ``(B, L)``. is_valid: ``(B, L)`` bool.
 
     Returns:
-        ``(B, L, 28)``: along which lines the points spread about their middle, now and at the start, and along which the keypoint itself has come
-        (`axis`, 6 each); axis times sine (3) and cosine (1) of their turn; the direction from the middle to the keypoint itself, now and
+        ``(B, L, 28)``: along which lines the points spread about their middle, now and at the start, and along which
+        the keypoint itself has come
+        (`axis`, 6 each); axis times sine (3) and cosine (1) of their turn; the direction from the middle to the
+        keypoint itself, now and
         at the start (3 each). All but the third are near zero for a keypoint that has no neighbours.
     """
-    apart = (start[:, :, None] - start[:, None]).square().sum(-1) / (2 * NEAR_M**2) + (phase[:, :, None] - phase[:, None]).square() / (2 * SAME_PHASE**2)
+    apart = (start[:, :, None] - start[:, None]).square().sum(-1) / (2 * NEAR_M**2) + (
+        phase[:, :, None] - phase[:, None]
+    ).square() / (2 * SAME_PHASE**2)
     weight = torch.exp(-apart) * is_valid[:, None]
     weight = (weight / weight.sum(-1, keepdim=True).clamp(min=1e-6))[..., None]
 

@@ -72,7 +72,9 @@ def unprepared(observation: Observation, frame: PolicyFrame) -> Percept:
         InputError: the frame cannot be established.
     """
     T = frame.from_camera(None, observation.T_base_cam)
-    return Percept(None, T, T @ observation.T_cam_ee, observation.gripper, observation.camera.frame, observation=observation)
+    return Percept(
+        None, T, T @ observation.T_cam_ee, observation.gripper, observation.camera.frame, observation=observation
+    )
 
 
 def perceive(observation: Observation, config: ModelConfig, frame: PolicyFrame) -> Percept:

@@ -16,7 +16,8 @@ def gather(values: Tensor, index: Tensor) -> Tensor:
 
 
 class _GroupMaximum(torch.autograd.Function):
-    """``(B, G, k, c)`` -> ``(B, G, c)`` maximum whose gradient, shared by ties like ``amax``'s, is several times quicker on a CPU."""
+    """``(B, G, k, c)`` -> ``(B, G, c)`` maximum whose gradient, shared by ties like ``amax``'s, is several times
+    quicker on a CPU."""
 
     @staticmethod
     def forward(ctx, x: Tensor) -> Tensor:
@@ -52,7 +53,9 @@ class SetAbstraction(nn.Module):
         """``(B, N, 3)`` and ``(B, N, c)`` -> ``(B, G, 3)`` and ``(B, G, out_width)``."""
         centre = xyz[:, : self.centres]
         with torch.no_grad():
-            near = torch.cdist(centre.float(), xyz.float()).topk(min(self.group_size, xyz.shape[1]), largest=False).indices
+            near = (
+                torch.cdist(centre.float(), xyz.float()).topk(min(self.group_size, xyz.shape[1]), largest=False).indices
+            )
         local = gather(xyz, near) - centre[:, :, None]
         local = local * 20.0  # offsets are centimetres: bring them near 1
         grouped = torch.cat([local, gather(features, near), torch.ones_like(local[..., :1])], dim=-1)
@@ -67,8 +70,13 @@ class PointEncoder(nn.Module):
     def __init__(self, config: ModelConfig, feature_width: int, position_width: int):
         super().__init__()
         widths = (feature_width, *config.group_widths, config.width)
-        self.levels = nn.ModuleList(SetAbstraction(a, b, g, config.group_size) for a, b, g in zip(widths[:-1], widths[1:], config.groups, strict=True))
-        self.position = nn.Sequential(nn.Linear(position_width, config.width), nn.GELU(approximate="tanh"), nn.Linear(config.width, config.width))
+        self.levels = nn.ModuleList(
+            SetAbstraction(a, b, g, config.group_size)
+            for a, b, g in zip(widths[:-1], widths[1:], config.groups, strict=True)
+        )
+        self.position = nn.Sequential(
+            nn.Linear(position_width, config.width), nn.GELU(approximate="tanh"), nn.Linear(config.width, config.width)
+        )
         self.norm = nn.LayerNorm(config.width)
 
     def forward(self, xyz: Tensor, features: Tensor, position: Tensor) -> Tensor:

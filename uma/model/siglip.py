@@ -14,7 +14,8 @@ from uma.types import InputError
 
 
 class Frozen(nn.Module):
-    """A pretrained module beside the module tree: in no state dict, no parameter list and no training mode, without gradients.
+    """A pretrained module beside the module tree: in no state dict, no parameter list and no training mode, without
+    gradients.
 
     It moves between devices with the model that holds it and keeps its own precision.
     """
@@ -22,7 +23,9 @@ class Frozen(nn.Module):
     def __init__(self, module: nn.Module):
         super().__init__()
         self.register_buffer("anchor", torch.empty(0), persistent=False)  # on the device where the holding model is
-        object.__setattr__(self, "module", module.eval().requires_grad_(False))  # past nn.Module's own, which would make it a child
+        object.__setattr__(
+            self, "module", module.eval().requires_grad_(False)
+        )  # past nn.Module's own, which would make it a child
 
     def _apply(self, fn, recurse=True):
         super()._apply(fn, recurse)
@@ -52,7 +55,9 @@ def load_tower(path: str | Path, sha256: str, part: Literal["vision", "text"], f
     path = Path(path)
     for name in ("config.json", "model.safetensors"):
         if not (path / name).is_file():
-            raise InputError(f"{field}.path: {path} lacks {name}; must be a local folder of SigLIP 2 weights as transformers saves them")
+            raise InputError(
+                f"{field}.path: {path} lacks {name}; must be a local folder of SigLIP 2 weights as transformers saves them"
+            )
     if sha256:
         with open(path / "model.safetensors", "rb") as f:
             found = hashlib.file_digest(f, "sha256").hexdigest()
@@ -61,11 +66,15 @@ def load_tower(path: str | Path, sha256: str, part: Literal["vision", "text"], f
     model_type = json.loads((path / "config.json").read_text()).get("model_type")
     families = {name: family for family in ("siglip", "siglip2") for name in (family, f"{family}_{part}_model")}
     if model_type not in families:
-        raise InputError(f"{field}.path: {path / 'config.json'} has model_type '{model_type}', must be one of {', '.join(families)}")
+        raise InputError(
+            f"{field}.path: {path / 'config.json'} has model_type '{model_type}', must be one of {', '.join(families)}"
+        )
     try:
         import transformers
     except ImportError as error:
-        raise ImportError(f"{field}.kind 'siglip2' needs the package transformers: pip install 'uma[siglip2]'") from error
+        raise ImportError(
+            f"{field}.kind 'siglip2' needs the package transformers: pip install 'uma[siglip2]'"
+        ) from error
     from safetensors import SafetensorError, safe_open
 
     name = {"siglip": "Siglip", "siglip2": "Siglip2"}[families[model_type]] + part.capitalize()
@@ -76,9 +85,13 @@ def load_tower(path: str | Path, sha256: str, part: Literal["vision", "text"], f
         with safe_open(path / "model.safetensors", framework="pt") as f:  # the other tower is not read
             keys = list(f.keys())
             own = [k for k in keys if k.startswith(prefix)] or [k for k in keys if "_model." not in k]
-            missing = tower.load_state_dict({k.removeprefix(prefix): f.get_tensor(k).float() for k in own}, strict=False).missing_keys
+            missing = tower.load_state_dict(
+                {k.removeprefix(prefix): f.get_tensor(k).float() for k in own}, strict=False
+            ).missing_keys
         if missing:
             raise RuntimeError(f"missing {', '.join(missing)}")
     except (SafetensorError, RuntimeError) as error:
-        raise InputError(f"{field}.path: {path / 'model.safetensors'} does not hold the {part} tower of its config.json: {str(error)[:400]}") from error
+        raise InputError(
+            f"{field}.path: {path / 'model.safetensors'} does not hold the {part} tower of its config.json: {str(error)[:400]}"
+        ) from error
     return Frozen(tower)

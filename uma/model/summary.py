@@ -12,7 +12,8 @@ PARTS = ("observation_encoder", "task_encoder", "language_encoder", "denoiser")
 
 
 def parameter_counts(config: ModelConfig) -> dict[str, int]:
-    """Trained parameters of each of `PARTS`, and ``modulation``, the share of the denoiser that is dual adaptive norm."""
+    """Trained parameters of each of `PARTS`, and ``modulation``, the share of the denoiser that is dual adaptive
+    norm."""
     with torch.device("meta"):
         model = Uma(config, Normalization())
     counts = dict.fromkeys((*PARTS, "modulation"), 0)
@@ -26,7 +27,9 @@ def parameter_counts(config: ModelConfig) -> dict[str, int]:
 def parameter_table(configs: dict[str, ModelConfig] | None = None) -> str:
     """A table of millions of parameters, one line per configuration (default: the presets)."""
     configs = configs or {name: preset() for name, preset in PRESETS.items()}
-    lines = [f"{'preset':<12}{'layers x width':>15}{'heads':>6}{'observation':>12}{'task':>8}{'language':>9}{'denoiser':>9}{'(modulation)':>13}{'total':>9}"]
+    lines = [
+        f"{'preset':<12}{'layers x width':>15}{'heads':>6}{'observation':>12}{'task':>8}{'language':>9}{'denoiser':>9}{'(modulation)':>13}{'total':>9}"
+    ]
     for name, config in configs.items():
         n = {k: v / 1e6 for k, v in parameter_counts(config).items()}
         total = sum(n[p] for p in PARTS)

@@ -28,10 +28,12 @@ class TokenGrid:
     Attributes:
         action: ``(B, T, 10)``.
         motion: ``(B, T, K, 3)`` relative to the measured end-effector position, along the camera's axes.
-        identity: ``(B, K, 3)`` positions of the keypoints in the initial observation, relative to the same: which point each one is.
+        identity: ``(B, K, 3)`` positions of the keypoints in the initial observation, relative to the same: which point
+            each one is.
         is_valid: ``(B, K)`` bool; padded keypoints are False. None = none is padded, which spares the attention a mask.
         is_supervised_action: ``(B,)`` bool; False for sources without compatible actions (paper 3.3). None = all.
-        is_tracked: ``(B, T, K)`` bool; False where a keypoint was not seen, so that it is neither given nor supervised. None = all seen.
+        is_tracked: ``(B, T, K)`` bool; False where a keypoint was not seen, so that it is neither given nor supervised.
+            None = all seen.
     """
 
     action: Tensor
@@ -69,7 +71,9 @@ class Uma(nn.Module):
     def __init__(self, config: ModelConfig, norm: Normalization):
         super().__init__()
         if len(norm.step_scale) not in (0, config.horizon):
-            raise ValueError(f"normalization.step_scale: {len(norm.step_scale)} values, must be none or {config.horizon}")
+            raise ValueError(
+                f"normalization.step_scale: {len(norm.step_scale)} values, must be none or {config.horizon}"
+            )
         self.config, self.normalization = config, norm
         d = config.width
         self.observation_encoder = ObservationEncoder(config, norm)
@@ -99,7 +103,8 @@ class Uma(nn.Module):
         return self.language_encoder(texts)
 
     def prepare_context(self, points: PointBatch, ee: EndEffectorBatch, task: Tensor) -> Cache:
-        """Keys and values of the context for every block: computed once per observation, whatever the number of flow steps."""
+        """Keys and values of the context for every block: computed once per observation, whatever the number of flow
+        steps."""
         context = self.fusion(torch.cat([self.observation_encoder(points, ee), task], 1))
         return [block.cache(context) for block in self._all_blocks()]
 
@@ -107,25 +112,35 @@ class Uma(nn.Module):
         return [*self.blocks, *self.action_blocks, *self.motion_blocks]
 
     def velocity(
-        self, state: flow.State, identity: Tensor, is_valid: Tensor | None, mask: MaskPattern, flow_time: Tensor, cache: Cache,
+        self,
+        state: flow.State,
+        identity: Tensor,
+        is_valid: Tensor | None,
+        mask: MaskPattern,
+        flow_time: Tensor,
+        cache: Cache,
         has_action: Tensor | None = None,
-    ) -> flow.State:  # fmt: skip
+    ) -> flow.State:
         """Velocities of the state at ``(B,)`` flow times.
 
         Args:
-            state: noisy targets and clean given tokens, ``(B, T, 10)`` and ``(B, T, K, 3)``; T is the horizon and now, with or without the history before.
+            state: noisy targets and clean given tokens, ``(B, T, 10)`` and ``(B, T, K, 3)``; T is the horizon and now,
+                with or without the history before.
             identity, is_valid: as in `TokenGrid`.
             cache: from `prepare_context`, of B contexts, or of a divisor of B that consecutive rows share.
             has_action: ``(B,)`` bool; the action tokens of the others are attended to by nothing. None = all.
         """
-        return self._denoise(state, identity, roles(mask), attendable(is_valid, has_action), cache, self._time(flow_time), None)
+        return self._denoise(
+            state, identity, roles(mask), attendable(is_valid, has_action), cache, self._time(flow_time), None
+        )
 
     def _time(self, flow_time: Tensor) -> Tensor:
         """``(B, d)`` embedding of ``(B,)`` flow times."""
         return self.time_in(sinusoid(flow_time * 1000.0, self.config.width).to(self.step.dtype))
 
     def modulations(self, num_steps: int) -> list[list[Tensor]]:
-        """What every block's and the final layer's modulation make of the flow times ``i / num_steps``, i = 0 to ``num_steps``.
+        """What every block's and the final layer's modulation make of the flow times ``i / num_steps``, i = 0 to
+        ``num_steps``.
 
         These do not depend on the data, so a sampler with fixed times needs them once.
         """
@@ -134,14 +149,25 @@ class Uma(nn.Module):
         return [[layer.modulation(t) for layer in layers] for t in times[:, None]]
 
     def _denoise(
-        self, state: flow.State, identity: Tensor, role: Tensor, valid: Tensor | None, cache: Cache, time: Tensor | None,
+        self,
+        state: flow.State,
+        identity: Tensor,
+        role: Tensor,
+        valid: Tensor | None,
+        cache: Cache,
+        time: Tensor | None,
         modulation: list[Tensor] | None,
-    ) -> flow.State:  # fmt: skip
+    ) -> flow.State:
         action, motion = state
         B, T, K, _ = motion.shape
         a = self.action_in(action)[:, :, None] + self.kind[0]
         known = self.config.keypoint_identity
-        m = self.motion_in(motion if known == "index" else torch.cat([motion, identity[:, None].expand(B, T, K, 3)], -1)) + self.kind[1]
+        m = (
+            self.motion_in(
+                motion if known == "index" else torch.cat([motion, identity[:, None].expand(B, T, K, 3)], -1)
+            )
+            + self.kind[1]
+        )
         if known != "position":
             m = m + self.keypoint[:K]
         role = role.to(a.dtype)
@@ -156,12 +182,18 @@ class Uma(nn.Module):
                 y = z[:, :, part]
                 for block in blocks:
                     cached, given = next(rest), next(own, None)
-                    y = block(y, time, role[:, :, part], None if valid is None else valid[:, part], cached, given) if y.shape[2] else y
+                    y = (
+                        block(y, time, role[:, :, part], None if valid is None else valid[:, part], cached, given)
+                        if y.shape[2]
+                        else y
+                    )
                 parts.append(y)
             z = torch.cat(parts, 2)
         return self.final(z, time, role, next(own, None))
 
-    def flow_losses(self, grid: TokenGrid, mask: MaskPattern, cache: Cache, generator: torch.Generator) -> dict[str, Tensor]:
+    def flow_losses(
+        self, grid: TokenGrid, mask: MaskPattern, cache: Cache, generator: torch.Generator
+    ) -> dict[str, Tensor]:
         """L_x and L_a (paper 3.3): mean squared velocity error over valid target tokens; 0 where there is none.
 
         A keypoint that was not seen at a step has no truth: its token is a target without weight.
@@ -178,7 +210,9 @@ class Uma(nn.Module):
         action_weight = targets[0].float()
         if grid.is_supervised_action is not None:
             action_weight = action_weight * grid.is_supervised_action[:, None, None]
-        motion_weight = targets[1].float() if grid.is_valid is None else targets[1] * grid.is_valid[:, None, :, None].float()
+        motion_weight = (
+            targets[1].float() if grid.is_valid is None else targets[1] * grid.is_valid[:, None, :, None].float()
+        )
         if grid.is_tracked is not None:
             motion_weight = motion_weight * grid.is_tracked[..., None]
         weights = (action_weight, motion_weight)
@@ -190,10 +224,17 @@ class Uma(nn.Module):
 
     @torch.no_grad()
     def sample(
-        self, grid: TokenGrid, mask: MaskPattern, cache: Cache, noise: flow.State, num_steps: int, method: str = "euler",
+        self,
+        grid: TokenGrid,
+        mask: MaskPattern,
+        cache: Cache,
+        noise: flow.State,
+        num_steps: int,
+        method: str = "euler",
         modulations: list[list[Tensor]] | None = None,
-    ) -> flow.State:  # fmt: skip
-        """Predict the target tokens of ``mask`` given the rest of ``grid`` (paper Eq. 5, 6), in ``num_steps`` steps of ``method`` (see `flow.sample`).
+    ) -> flow.State:
+        """Predict the target tokens of ``mask`` given the rest of ``grid`` (paper Eq. 5, 6), in ``num_steps`` steps of
+        ``method`` (see `flow.sample`).
 
         Args:
             mask: of the grid's B rows, or of one that all share.
@@ -206,4 +247,11 @@ class Uma(nn.Module):
         def velocity(state: flow.State, t: float) -> flow.State:
             return self._denoise(state, grid.identity, role, valid, cache, None, table[round(t * num_steps)])
 
-        return flow.sample(velocity, noise, (grid.action, grid.motion), (mask.action[..., None], mask.motion[..., None]), num_steps, method)
+        return flow.sample(
+            velocity,
+            noise,
+            (grid.action, grid.motion),
+            (mask.action[..., None], mask.motion[..., None]),
+            num_steps,
+            method,
+        )

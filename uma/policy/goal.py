@@ -1,6 +1,8 @@
-"""Goal reaching (paper D.2): a picture of how the scene should look becomes a reference motion of two waypoints a keypoint.
+"""Goal reaching (paper D.2): a picture of how the scene should look becomes a reference motion of two waypoints a
+keypoint.
 
-Matched pixels of the two images are lifted to 3D with their depth images; where each point is now and where it should be is the reference.
+Matched pixels of the two images are lifted to 3D with their depth images; where each point is now and where it should
+be is the reference.
 Which pixels belong together is the business of a `Matcher`.
 """
 
@@ -16,7 +18,8 @@ from uma.geometry.se3 import apply, fit_rigid
 from uma.types import MAX_KEYPOINTS, CameraModel, InputError, Observation, ReferenceMotion
 
 MAX_DEPTH_STEP = 0.03
-"""Metres between the four depths around a point beyond which they are not of one surface. Our choice; the paper does not say."""
+"""Metres between the four depths around a point beyond which they are not of one surface. Our choice; the paper does
+not say."""
 
 MIN_PAIRS = 3
 """Pairs that a goal has to leave: with fewer, a turn of the object cannot be told."""
@@ -26,7 +29,11 @@ class Matcher(Protocol):
     """Says which pixels of two images show the same point of an object."""
 
     def __call__(
-        self, rgb: np.ndarray, goal_rgb: np.ndarray, is_object: np.ndarray | None = None, is_goal_object: np.ndarray | None = None
+        self,
+        rgb: np.ndarray,
+        goal_rgb: np.ndarray,
+        is_object: np.ndarray | None = None,
+        is_goal_object: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """
         Args:
@@ -47,7 +54,8 @@ def lift(depth: np.ndarray, camera: CameraModel, pixels: np.ndarray) -> tuple[np
         pixels: ``(N, 2)`` (u, v).
 
     Returns:
-        ``(N, 3)`` points in the camera frame, NaN where invalid, and ``(N,)`` is_valid: the pixel is in the image, every depth that would count is
+        ``(N, 3)`` points in the camera frame, NaN where invalid, and ``(N,)`` is_valid: the pixel is in the image,
+        every depth that would count is
         valid, and these lie on one surface (`MAX_DEPTH_STEP`).
     """
     H, W = depth.shape
@@ -66,10 +74,14 @@ def lift(depth: np.ndarray, camera: CameraModel, pixels: np.ndarray) -> tuple[np
     return np.stack([(u - camera.cx) / camera.fx * z, (v - camera.cy) / camera.fy * z, z], axis=-1), is_valid
 
 
-def share_one_motion(points: np.ndarray, goal_points: np.ndarray, tolerance: float, *, hypotheses: int = 200, seed: int = 0) -> np.ndarray:
-    """``(N,)`` bool: the pairs of ``(N, 3)`` points that follow the rigid motion which most pairs follow, within ``tolerance`` metres (RANSAC).
+def share_one_motion(
+    points: np.ndarray, goal_points: np.ndarray, tolerance: float, *, hypotheses: int = 200, seed: int = 0
+) -> np.ndarray:
+    """``(N,)`` bool: the pairs of ``(N, 3)`` points that follow the rigid motion which most pairs follow, within
+    ``tolerance`` metres (RANSAC).
 
-    Each of them does so by the motion of the others: a lone pair far from the rest could turn a motion fitted to all of them its own way.
+    Each of them does so by the motion of the others: a lone pair far from the rest could turn a motion fitted to all of
+    them its own way.
     """
     n = len(points)
     if n < 4:  # three pairs always have a motion of their own
@@ -106,18 +118,25 @@ def goal_reference(
 
     Args:
         observation: the scene now.
-        goal_depth: ``(H, W)`` float32 metres, NaN where invalid: depth of the scene as it should be, from the same camera at the same place.
+        goal_depth: ``(H, W)`` float32 metres, NaN where invalid: depth of the scene as it should be, from the same
+            camera at the same place.
         pixels, goal_pixels: ``(N, 2)`` (u, v), pair by pair.
         max_keypoints: of them so many are kept, far from each other on the object.
-        rigid_tolerance: metres by which a pair may be off the rigid motion that most pairs share; None for soft objects: keep every pair.
+        rigid_tolerance: metres by which a pair may be off the rigid motion that most pairs share; None for soft
+            objects: keep every pair.
 
     Raises:
         InputError: sizes differ, or fewer than `MIN_PAIRS` pairs are left.
     """
     size = (observation.camera.height, observation.camera.width)
     if goal_depth.shape != size:
-        raise InputError(f"goal depth: {goal_depth.shape[1]}x{goal_depth.shape[0]} pixels, must be {size[1]}x{size[0]} as the observation is")
-    pixels, goal_pixels = np.asarray(pixels, np.float64).reshape(-1, 2), np.asarray(goal_pixels, np.float64).reshape(-1, 2)
+        raise InputError(
+            f"goal depth: {goal_depth.shape[1]}x{goal_depth.shape[0]} pixels, must be {size[1]}x{size[0]} as the observation is"
+        )
+    pixels, goal_pixels = (
+        np.asarray(pixels, np.float64).reshape(-1, 2),
+        np.asarray(goal_pixels, np.float64).reshape(-1, 2),
+    )
     if len(pixels) != len(goal_pixels):
         raise InputError(f"goal pixels: {len(goal_pixels)} for {len(pixels)} pixels, must be as many")
     points, is_valid = lift(observation.depth, observation.camera, pixels)
@@ -127,7 +146,9 @@ def goal_reference(
     if rigid_tolerance is not None:
         keep = keep[share_one_motion(points[keep], goal_points[keep], rigid_tolerance)]
     if len(keep) < MIN_PAIRS:
-        raise InputError(f"goal image: {len(keep)} matches left of {len(pixels)} ({with_depth} have valid depth in both images), must be at least {MIN_PAIRS}")
+        raise InputError(
+            f"goal image: {len(keep)} matches left of {len(pixels)} ({with_depth} have valid depth in both images), must be at least {MIN_PAIRS}"
+        )
     keep = keep[farthest_points(points[keep], max_keypoints)]
     waypoints = tuple(np.stack([points[i], goal_points[i]]) for i in keep)
     return ReferenceMotion(waypoints, frame=observation.camera.frame, object_label=object_label)
@@ -142,23 +163,31 @@ def match_goal(
     is_goal_object: np.ndarray | None = None,
     **options: object,
 ) -> ReferenceMotion:
-    """Images to reference motion: match, lift, choose. ``options`` are those of `goal_reference`, which also says what is raised."""
+    """Images to reference motion: match, lift, choose. ``options`` are those of `goal_reference`, which also says what
+    is raised."""
     if goal_rgb.shape != observation.rgb.shape:
         size = f"{observation.rgb.shape[1]}x{observation.rgb.shape[0]}"
-        raise InputError(f"goal image: {goal_rgb.shape[1]}x{goal_rgb.shape[0]} pixels, must be {size} as the observation is")
-    return goal_reference(observation, goal_depth, *matcher(observation.rgb, goal_rgb, is_object, is_goal_object), **options)
+        raise InputError(
+            f"goal image: {goal_rgb.shape[1]}x{goal_rgb.shape[0]} pixels, must be {size} as the observation is"
+        )
+    return goal_reference(
+        observation, goal_depth, *matcher(observation.rgb, goal_rgb, is_object, is_goal_object), **options
+    )
 
 
 @dataclass(frozen=True)
 class SiftMatcher:
-    """SIFT features, matched both ways with Lowe's ratio test; of these, the pairs that one epipolar geometry explains (RANSAC).
+    """SIFT features, matched both ways with Lowe's ratio test; of these, the pairs that one epipolar geometry explains
+    (RANSAC).
 
-    One rigid object that moves before a camera at rest looks like a camera that moves, so its pairs have an epipolar geometry whatever its shape.
+    One rigid object that moves before a camera at rest looks like a camera that moves, so its pairs have an epipolar
+    geometry whatever its shape.
 
     Attributes:
         ratio: distance of the best match over that of the second best, at most.
         tolerance_px: distance in pixels to the epipolar line, at most.
-        min_change: without masks, the object is looked for where the two images differ by this much, of 255; the camera has not moved.
+        min_change: without masks, the object is looked for where the two images differ by this much, of 255; the camera
+            has not moved.
         min_motion_px: and pairs that moved less are left out.
     """
 
@@ -168,7 +197,11 @@ class SiftMatcher:
     min_motion_px: float = 2.0
 
     def __call__(
-        self, rgb: np.ndarray, goal_rgb: np.ndarray, is_object: np.ndarray | None = None, is_goal_object: np.ndarray | None = None
+        self,
+        rgb: np.ndarray,
+        goal_rgb: np.ndarray,
+        is_object: np.ndarray | None = None,
+        is_goal_object: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """See `Matcher`. Raises ModuleNotFoundError without OpenCV (extra ``perception``)."""
         import cv2
@@ -176,10 +209,17 @@ class SiftMatcher:
         sift, none = cv2.SIFT_create(contrastThreshold=0.02), (np.zeros((0, 2)), np.zeros((0, 2)))
         knows_object = is_object is not None or is_goal_object is not None
         if not knows_object:
-            difference = np.abs(cv2.GaussianBlur(rgb, (0, 0), 1.5).astype(np.float32) - cv2.GaussianBlur(goal_rgb, (0, 0), 1.5)).max(-1)
-            is_object = is_goal_object = cv2.dilate((difference > self.min_change).astype(np.uint8), np.ones((7, 7), np.uint8))
+            difference = np.abs(
+                cv2.GaussianBlur(rgb, (0, 0), 1.5).astype(np.float32) - cv2.GaussianBlur(goal_rgb, (0, 0), 1.5)
+            ).max(-1)
+            is_object = is_goal_object = cv2.dilate(
+                (difference > self.min_change).astype(np.uint8), np.ones((7, 7), np.uint8)
+            )
         (keys, descriptors), (goal_keys, goal_descriptors) = (
-            sift.detectAndCompute(cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY), None if where is None else where.astype(np.uint8))
+            sift.detectAndCompute(
+                cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY),
+                None if where is None else where.astype(np.uint8),
+            )
             for image, where in ((rgb, is_object), (goal_rgb, is_goal_object))
         )
         if descriptors is None or goal_descriptors is None:

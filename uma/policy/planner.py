@@ -1,4 +1,5 @@
-"""Model predictive control with the policy's own dynamics (paper 3.4, Eq. 6): candidates drawn by control, judged by predicted motion."""
+"""Model predictive control with the policy's own dynamics (paper 3.4, Eq. 6): candidates drawn by control, judged by
+predicted motion."""
 
 from __future__ import annotations
 
@@ -29,9 +30,11 @@ BESIDE = 3.0
 
 
 def remaining_distance(points: np.ndarray, path: np.ndarray) -> np.ndarray:
-    """How far points have to go along a path: what is left of it from the place that suits best, and three times the distance to that place.
+    """How far points have to go along a path: what is left of it from the place that suits best, and three times the
+    distance to that place.
 
-    The factor keeps a point from being drawn across a bend, over whatever the path was drawn around; on the path itself the
+    The factor keeps a point from being drawn across a bend, over whatever the path was drawn around; on the path itself
+    the
     distance is the rest of it.
 
     Args:
@@ -60,7 +63,9 @@ def reference_cost(motion: MotionPrediction, reference: ReferenceMotion) -> floa
         InputError: another number of keypoints or another frame.
     """
     if motion.points.shape[1] != len(reference.waypoints):
-        raise InputError(f"keypoints: the prediction has {motion.points.shape[1]}, the reference {len(reference.waypoints)}")
+        raise InputError(
+            f"keypoints: the prediction has {motion.points.shape[1]}, the reference {len(reference.waypoints)}"
+        )
     if motion.frame != reference.frame:
         raise InputError(f"reference frame '{reference.frame}': must be the prediction's, '{motion.frame}'")
     paths = [w[v] for w, v in zip(reference.waypoints, reference.is_valid, strict=True)]
@@ -68,9 +73,16 @@ def reference_cost(motion: MotionPrediction, reference: ReferenceMotion) -> floa
 
 
 def plan(
-    policy: Policy, observation: Observation, task: Task, reference: ReferenceMotion, *, num_candidates: int = 8, sequence: int = 0,
-    candidates: list[ActionChunk] | None = None, keypoints: KeypointState | None = None,
-) -> Plan:  # fmt: skip
+    policy: Policy,
+    observation: Observation,
+    task: Task,
+    reference: ReferenceMotion,
+    *,
+    num_candidates: int = 8,
+    sequence: int = 0,
+    candidates: list[ActionChunk] | None = None,
+    keypoints: KeypointState | None = None,
+) -> Plan:
     """Draw candidates, predict what each would do, and return the one whose motion gets farthest along the reference.
 
     Args:
@@ -82,7 +94,11 @@ def plan(
     Raises:
         InputError: no candidates, or as `Policy.predict_candidates` and `Policy.predict_motions`.
     """
-    chunks = policy.predict_candidates(observation, task, num_candidates, sequence=sequence) if candidates is None else candidates
+    chunks = (
+        policy.predict_candidates(observation, task, num_candidates, sequence=sequence)
+        if candidates is None
+        else candidates
+    )
     if not chunks:
         raise InputError("candidates: none given, at least 1 is needed")
     motions = policy.predict_motions(observation, task, chunks, sequence=sequence, keypoints=keypoints)

@@ -28,10 +28,13 @@ def check_depth(observation: Observation) -> None:
 
 
 def check_end_effector(observation: Observation) -> None:
-    """Raise `InputError` for an end effector that the camera could not have near its view: a wrong calibration or pose."""
+    """Raise `InputError` for an end effector that the camera could not have near its view: a wrong calibration or
+    pose."""
     x, y, z = observation.T_cam_ee[:3, 3]
     if not EE_RANGE[0] <= z <= EE_RANGE[1]:
-        raise InputError(f"T_cam_ee: the end effector is {z:.2f} m before the camera, must be {EE_RANGE[0]:g} to {EE_RANGE[1]:g} m")
+        raise InputError(
+            f"T_cam_ee: the end effector is {z:.2f} m before the camera, must be {EE_RANGE[0]:g} to {EE_RANGE[1]:g} m"
+        )
     c = observation.camera
     for name, value, size in (("u", c.fx * x / z + c.cx, c.width), ("v", c.fy * y / z + c.cy, c.height)):
         if not -VIEW_MARGIN * size <= value <= (1 + VIEW_MARGIN) * size:

@@ -68,7 +68,8 @@ class Policy:
         """Head of the weights' SHA-256."""
         return self.bundle.checkpoint_id
 
-    # -- tasks: three sources of the same M tokens ----------------------------------------------------------------------------
+    # -- tasks: three sources of the same M tokens
+    # ----------------------------------------------------------------------------
 
     def encode_task(self, observation: Observation, reference: ReferenceMotion) -> Task:
         """c = h_psi(o_0, x*) (paper Eq. 3).
@@ -106,7 +107,9 @@ class Policy:
             InputError: this checkpoint has no language encoder, or the text is empty or too long.
         """
         if not self.takes_instructions:
-            raise InputError(f"instruction {text[:80]!r}: this checkpoint ({self.checkpoint_id}) has no language encoder; give it a reference motion")
+            raise InputError(
+                f"instruction {text[:80]!r}: this checkpoint ({self.checkpoint_id}) has no language encoder; give it a reference motion"
+            )
         return Task(self.model.encode_instruction([text])[0], np.zeros((0, 3)), np.zeros((0, 3)))
 
     def load_prompt(self, path: str | Path) -> Task:
@@ -123,7 +126,9 @@ class Policy:
             raise InputError(f"prompt {path}: made for checkpoint {prompt.checkpoint_id}, this is {self.checkpoint_id}")
         config = self.model.config
         if prompt.tokens.shape != (config.task_tokens, config.width):
-            raise InputError(f"prompt {path}: tokens of shape {tuple(prompt.tokens.shape)}, must be {(config.task_tokens, config.width)}")
+            raise InputError(
+                f"prompt {path}: tokens of shape {tuple(prompt.tokens.shape)}, must be {(config.task_tokens, config.width)}"
+            )
         return Task(prompt.tokens, np.zeros((0, 3)), np.zeros((0, 3)))
 
     # -- the modes ------------------------------------------------------------------------------------------------------------
@@ -144,7 +149,8 @@ class Policy:
         Args:
             observation: o_t.
             sequence: counter that varies the noise; the same one gives the same answer.
-            prefix: actions already committed, in the camera frame and at this chunk's times; they are given to the model
+            prefix: actions already committed, in the camera frame and at this chunk's times; they are given to the
+                model
                 and come first in the chunk.
             history: for checkpoints that take one.
             keypoints: where the task's keypoints are now, for ``with_motion``.
@@ -168,15 +174,27 @@ class Policy:
         latency = {"points": seen - start, "model": end - seen, "total": end - start}
         return Prediction(chunk, motion, {k: 1e3 * v for k, v in latency.items()})
 
-    def predict_batch(self, observations: Sequence[Observation], tasks: Sequence[Task], *, sequence: int = 0) -> list[ActionChunk]:
-        """The chunks of several observations, each with its task, in one batch (control); as many calls of `predict`."""
+    def predict_batch(
+        self, observations: Sequence[Observation], tasks: Sequence[Task], *, sequence: int = 0
+    ) -> list[ActionChunk]:
+        """The chunks of several observations, each with its task, in one batch (control); as many calls of
+        `predict`."""
         if len(observations) != len(tasks) or not len(tasks):
-            raise InputError(f"observations: {len(observations)} and {len(tasks)} tasks, must be as many and at least 1")
-        queries = [Query(self.perceive(o, prepare=True), t, 0, True, True) for o, t in zip(observations, tasks, strict=True)]
+            raise InputError(
+                f"observations: {len(observations)} and {len(tasks)} tasks, must be as many and at least 1"
+            )
+        queries = [
+            Query(self.perceive(o, prepare=True), t, 0, True, True) for o, t in zip(observations, tasks, strict=True)
+        ]
         action = self._ask(queries, sequence).action
-        return [self._chunk(a[0], q.percept, o, sequence, None) for a, q, o in zip(action, queries, observations, strict=True)]
+        return [
+            self._chunk(a[0], q.percept, o, sequence, None)
+            for a, q, o in zip(action, queries, observations, strict=True)
+        ]
 
-    def predict_candidates(self, observation: Observation, task: Task, count: int, *, sequence: int = 0) -> list[ActionChunk]:
+    def predict_candidates(
+        self, observation: Observation, task: Task, count: int, *, sequence: int = 0
+    ) -> list[ActionChunk]:
         """``count`` chunks drawn independently in control mode, in one batch.
 
         Raises:
@@ -189,7 +207,13 @@ class Policy:
         return [self._chunk(a, percept, observation, sequence, None) for a in drawn]
 
     def predict_motion(
-        self, observation: Observation, task: Task, chunk: ActionChunk, *, sequence: int = 0, keypoints: KeypointState | None = None
+        self,
+        observation: Observation,
+        task: Task,
+        chunk: ActionChunk,
+        *,
+        sequence: int = 0,
+        keypoints: KeypointState | None = None,
     ) -> MotionPrediction:
         """The motion that a chunk would cause from here (dynamics, paper Eq. 6). Raises as `predict_motions` does."""
         return self.predict_motions(observation, task, [chunk], sequence=sequence, keypoints=keypoints)[0]
@@ -211,11 +235,14 @@ class Policy:
             history: for checkpoints that take one.
 
         Raises:
-            InputError: the task has no keypoints, a chunk has another length or frame than this checkpoint's, or the image shows no scene.
+            InputError: the task has no keypoints, a chunk has another length or frame than this checkpoint's, or the
+            image shows no scene.
         """
         K = len(task.keypoints)
         if not K:
-            raise InputError("keypoints: 0, a motion is predicted of the keypoints of a reference motion and this task came without")
+            raise InputError(
+                "keypoints: 0, a motion is predicted of the keypoints of a reference motion and this task came without"
+            )
         for chunk in chunks:
             if len(chunk.poses) != self.contract.horizon:
                 raise InputError(f"chunk: {len(chunk.poses)} actions, must be {self.contract.horizon}")
@@ -226,11 +253,14 @@ class Policy:
         query = Query(percept, task, K, False, True, tuple(chunks), tracked=tracked, history=history)
         return [self._motion(m, percept, observation, task, sequence) for m in self._ask([query], sequence).motion[0]]
 
-    def predict_actions(self, observation: Observation, task: Task, points: np.ndarray, *, sequence: int = 0) -> ActionChunk:
+    def predict_actions(
+        self, observation: Observation, task: Task, points: np.ndarray, *, sequence: int = 0
+    ) -> ActionChunk:
         """The chunk that moves the task's keypoints along ``points`` (inverse): given motion, predicted actions.
 
         Args:
-            points: ``(H + 1, K, 3)`` metres in the camera frame: where the keypoints are now and at the steps of the chunk.
+            points: ``(H + 1, K, 3)`` metres in the camera frame: where the keypoints are now and at the steps of the
+                chunk.
 
         Raises:
             InputError: ``points`` has another shape or is not finite, or the image shows no scene.
@@ -252,14 +282,23 @@ class Policy:
         """
         c, config = self.contract, self.model.config
         N = config.points.total
-        cloud = PointSet(np.random.default_rng(0).normal(0, 0.2, (N, 3)).astype(np.float32), np.zeros((N, 3), np.uint8), np.zeros(N, np.float32))
-        image = np.zeros((config.image.height, config.image.width, 3), np.uint8) if config.image.kind != "none" else None
-        percept = Percept(cloud, np.eye(4), np.eye(4), 0.0, "", image, None if image is None else np.zeros((N, 2), np.float32))
+        cloud = PointSet(
+            np.random.default_rng(0).normal(0, 0.2, (N, 3)).astype(np.float32),
+            np.zeros((N, 3), np.uint8),
+            np.zeros(N, np.float32),
+        )
+        image = (
+            np.zeros((config.image.height, config.image.width, 3), np.uint8) if config.image.kind != "none" else None
+        )
+        percept = Percept(
+            cloud, np.eye(4), np.eye(4), 0.0, "", image, None if image is None else np.zeros((N, 2), np.float32)
+        )
         task = Task(torch.zeros(config.task_tokens, config.width), np.zeros((keypoints, 3)), np.zeros((keypoints, 3)))
         still = ActionChunk(np.repeat(np.eye(4)[None], c.horizon, 0), np.zeros(c.horizon), 0.0, "camera", c.ee_frame)
         self._ask([Query(percept, task, keypoints, action_target, True, () if action_target else (still,))], 0)
 
-    # -- from an observation to tokens and back -------------------------------------------------------------------------------
+    # -- from an observation to tokens and back
+    # -------------------------------------------------------------------------------
 
     def perceive(self, observation: Observation, *, prepare: bool = False) -> Percept:
         """The observation in the policy frame.
@@ -278,16 +317,27 @@ class Policy:
         return perceive(observation, self.model.config, self.contract.policy_frame)
 
     def _ask(self, queries: Sequence[Query], sequence: int, samples: int = 0) -> Samples:
-        """Draw; ``samples`` for each candidate, 0 = as configured. Steps before the chunk are left out of the answer."""
+        """Draw; ``samples`` for each candidate, 0 = as configured. Steps before the chunk are left out of the
+        answer."""
         S, H = samples or self.config.num_samples, self.contract.horizon
         K = queries[0].keypoints
         generator = torch.Generator().manual_seed((self.seed * 1_000_003 + sequence) % (1 << 62))
         # Candidates share their noise, so that they differ by what they are and not by luck.
-        noise = (torch.randn(S, H + 1, ACTION_DIM, generator=generator), torch.randn(S, H + 1, K, 3, generator=generator))
+        noise = (
+            torch.randn(S, H + 1, ACTION_DIM, generator=generator),
+            torch.randn(S, H + 1, K, 3, generator=generator),
+        )
         drawn = self._sampler(inputs(queries, self.model.config, self.model.normalization, noise))
         return Samples(drawn.action[:, :, -H:], drawn.motion[:, :, -H:], drawn.all_actions[:, :, :, -H:])
 
-    def _chunk(self, action: torch.Tensor, percept: Percept, observation: Observation, sequence: int, prefix: ActionChunk | None) -> ActionChunk:
+    def _chunk(
+        self,
+        action: torch.Tensor,
+        percept: Percept,
+        observation: Observation,
+        sequence: int,
+        prefix: ActionChunk | None,
+    ) -> ActionChunk:
         poses, gripper = decode_actions(action.numpy(), percept.T_frame_ee, self.model.normalization)
         poses = percept.poses_cam(poses)
         committed = 0 if prefix is None else len(prefix.poses)
@@ -295,10 +345,24 @@ class Policy:
             poses[:committed], gripper[:committed] = prefix.poses, prefix.gripper
         c = self.contract
         return ActionChunk(
-            poses, gripper, observation.stamp, observation.camera.frame, c.ee_frame, c.rate_hz, sequence, committed, c.policy_frame.kind
-        )  # fmt: skip
+            poses,
+            gripper,
+            observation.stamp,
+            observation.camera.frame,
+            c.ee_frame,
+            c.rate_hz,
+            sequence,
+            committed,
+            c.policy_frame.kind,
+        )
 
-    def _motion(self, motion: torch.Tensor, percept: Percept, observation: Observation, task: Task, sequence: int) -> MotionPrediction:
-        points = percept.positions_cam(motion.double().numpy() * self.model.normalization.local_scale + percept.T_frame_ee[:3, 3])
+    def _motion(
+        self, motion: torch.Tensor, percept: Percept, observation: Observation, task: Task, sequence: int
+    ) -> MotionPrediction:
+        points = percept.positions_cam(
+            motion.double().numpy() * self.model.normalization.local_scale + percept.T_frame_ee[:3, 3]
+        )
         error = float(np.linalg.norm(points[-1] - task.goals, axis=-1).mean())
-        return MotionPrediction(points, observation.stamp, observation.camera.frame, self.contract.rate_hz, sequence, error)
+        return MotionPrediction(
+            points, observation.stamp, observation.camera.frame, self.contract.rate_hz, sequence, error
+        )

@@ -1,4 +1,5 @@
-"""Which actions of the running chunk a new one begins with: those that will have been executed by the time it is ready."""
+"""Which actions of the running chunk a new one begins with: those that will have been executed by the time it is
+ready."""
 
 from __future__ import annotations
 
@@ -8,7 +9,8 @@ from uma.geometry.se3 import interpolate, rotation_angle
 from uma.types import ActionChunk, Observation
 
 MAX_LAG_M, MAX_LAG_RAD = 0.12, 0.4
-"""Furthest that the end effector may be from where the running chunk has it: as far as the controller lets its target run ahead. An arm that is further away does
+"""Furthest that the end effector may be from where the running chunk has it: as far as the controller lets its target
+run ahead. An arm that is further away does
 not execute that chunk, whose actions then are no promise."""
 
 ALIGNED = 1e-3
@@ -16,9 +18,11 @@ ALIGNED = 1e-3
 
 
 def committed(running: ActionChunk | None, observation: Observation, count: int) -> ActionChunk | None:
-    """The actions of ``running`` that are due in the ``count`` periods after ``observation``, as the prefix of the chunk that answers it.
+    """The actions of ``running`` that are due in the ``count`` periods after ``observation``, as the prefix of the
+    chunk that answers it.
 
-    Where the stamps are not a whole number of periods apart, poses are interpolated on SE(3); the gripper is that of the nearest action.
+    Where the stamps are not a whole number of periods apart, poses are interpolated on SE(3); the gripper is that of
+    the nearest action.
 
     Args:
         running: the chunk before, of the same task; None = there is none.
@@ -26,8 +30,10 @@ def committed(running: ActionChunk | None, observation: Observation, count: int)
         count: actions, 0 = none.
 
     Returns:
-        A chunk of ``count`` actions in the observation's camera frame, action i due at ``observation.stamp + (i + 1) / rate_hz``. None if ``running`` is of another
-        camera, not older than the observation, does not reach that far, or is not what the arm does (`MAX_LAG_M`, `MAX_LAG_RAD`).
+        A chunk of ``count`` actions in the observation's camera frame, action i due at ``observation.stamp + (i + 1) /
+        rate_hz``. None if ``running`` is of another
+        camera, not older than the observation, does not reach that far, or is not what the arm does (`MAX_LAG_M`,
+        `MAX_LAG_RAD`).
     """
     if running is None or count < 1 or running.frame != observation.camera.frame or observation.stamp <= running.stamp:
         return None
@@ -42,7 +48,9 @@ def committed(running: ActionChunk | None, observation: Observation, count: int)
     steps = np.maximum(steps, 0.0)
     poses = np.stack([_pose(running, s) for s in steps])
     gripper = running.gripper[np.floor(steps + 0.5).astype(int)]
-    return ActionChunk(poses, gripper, observation.stamp, running.frame, running.ee_frame, running.rate_hz, running.sequence, count)
+    return ActionChunk(
+        poses, gripper, observation.stamp, running.frame, running.ee_frame, running.rate_hz, running.sequence, count
+    )
 
 
 def _pose(chunk: ActionChunk, step: float) -> np.ndarray:

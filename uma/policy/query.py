@@ -22,7 +22,8 @@ class Task:
 
     Attributes:
         tokens: ``(M, d)`` float32.
-        keypoints: ``(K, 3)`` starts of the reference's keypoints in the camera frame, metres: which points a motion prediction is about.
+        keypoints: ``(K, 3)`` starts of the reference's keypoints in the camera frame, metres: which points a motion
+            prediction is about.
             K is 0 where the task came as text or as a stored prompt.
         goals: ``(K, 3)`` their last valid waypoints.
     """
@@ -87,7 +88,9 @@ class Query:
         is_target_action = np.full(T, self.action_target)
         is_target_action[: past + 1] = False
         if self.history is not None:
-            action[:, :past] = encode_actions(p.poses(self.history.poses), self.history.gripper, T_ee, norm, states=past)
+            action[:, :past] = encode_actions(
+                p.poses(self.history.poses), self.history.gripper, T_ee, norm, states=past
+            )
         action[:, past] = encode_actions(T_ee[None], np.array([p.gripper]), T_ee, norm, states=1)[0]
         for n, chunk in enumerate(self.chunks):
             end = past + 1 + len(chunk.poses)
@@ -101,7 +104,10 @@ class Query:
         is_target_motion = np.full((T, K), self.motion_target)
         if self.points is not None:
             motion[past:] = local(self.points)
-        states = [*(self.history.keypoints if self.history is not None else ()), *([] if self.tracked is None else [self.tracked])]
+        states = [
+            *(self.history.keypoints if self.history is not None else ()),
+            *([] if self.tracked is None else [self.tracked]),
+        ]
         first = past + (self.tracked is not None) - len(states)
         for step, state in enumerate(states if K else (), first):
             seen = state.is_visible
@@ -116,7 +122,9 @@ class Query:
         }
 
 
-def inputs(queries: Sequence[Query], config: ModelConfig, norm: Normalization, noise: tuple[torch.Tensor, torch.Tensor]) -> Inputs:
+def inputs(
+    queries: Sequence[Query], config: ModelConfig, norm: Normalization, noise: tuple[torch.Tensor, torch.Tensor]
+) -> Inputs:
     """Queries of equal shapes as the sampler's inputs; ``noise`` as in `Inputs`, of the chunk's steps and now."""
     tokens = [q.tokens(config, norm) for q in queries]
     percepts = [q.percept for q in queries]
@@ -150,4 +158,3 @@ def end_waypoints(waypoints: Sequence[np.ndarray], is_valid: Sequence[np.ndarray
     """``(K, 3)`` first and last valid waypoints of each keypoint."""
     valid = [w[v] for w, v in zip(waypoints, is_valid, strict=True)]
     return np.array([w[0] for w in valid]), np.array([w[-1] for w in valid])
-

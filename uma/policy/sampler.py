@@ -175,14 +175,18 @@ class Sampler:
         return self._tables[num_steps]
 
     def _prepared(self, image: ImageInput) -> tuple[PointBatch, Tensor]:
-        """The cloud of an image in the policy frame, and ``(3,)``: valid pixels, points over the table, whether a plane was found."""
-        found = self._preparations[tuple(image.depth.shape)](image.depth, image.rgb, image.intrinsics, image.ee_position)
+        """The cloud of an image in the policy frame, and ``(3,)``: valid pixels, points over the table, whether a plane
+        was found."""
+        found = self._preparations[tuple(image.depth.shape)](
+            image.depth, image.rgb, image.intrinsics, image.ee_position
+        )
         xyz = found.xyz @ image.T_frame_cam[:3, :3].T + image.T_frame_cam[:3, 3]
         counts = torch.cat([found.count, found.plane.any()[None].to(found.count.dtype)])
         return PointBatch(xyz[None], found.rgb[None].float() / 255.0, found.height[None]), counts
 
     def forward(self, pieces: dict[str, Tensor], table: list[list[Tensor]]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Actions and motion of `Samples`, all samples' actions, and what `_prepared` counts. One graph without a break."""
+        """Actions and motion of `Samples`, all samples' actions, and what `_prepared` counts. One graph without a
+        break."""
         x = _built(pieces)
         counts = x.task.new_zeros(0)
         if isinstance(x.points, ImageInput):
@@ -264,7 +268,8 @@ class Sampler:
 
 
 def _placed(model: Uma, device: torch.device, precision: str) -> Uma:
-    """The model on a device. In bfloat16 the weights of its products are stored so, and norms and places stay float32."""
+    """The model on a device. In bfloat16 the weights of its products are stored so, and norms and places stay
+    float32."""
     if device.type == "cpu" and precision == "float32":
         return model
     model = copy.deepcopy(model).to(device).eval()
@@ -276,7 +281,9 @@ def _placed(model: Uma, device: torch.device, precision: str) -> Uma:
 
 
 def _moved(value: object, device: torch.device) -> object:
-    return type(value)(**{f.name: None if (v := getattr(value, f.name)) is None else v.to(device) for f in fields(value)})  # type: ignore[arg-type]
+    return type(value)(
+        **{f.name: None if (v := getattr(value, f.name)) is None else v.to(device) for f in fields(value)}
+    )  # type: ignore[arg-type]
 
 
 class _Graph:

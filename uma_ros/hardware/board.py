@@ -1,4 +1,5 @@
-"""Numbers that one process writes and another reads without either waiting for the other: a reader sees a whole row or the one before."""
+"""Numbers that one process writes and another reads without either waiting for the other: a reader sees a whole row or
+the one before."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """A Franka arm through libfranka, in a process that has nothing else to do: no ROS, no torch, no garbage collection.
 
-pylibfranka holds Python's global lock while it waits for the robot: in a node's own process it would starve the node, and the node it.
+pylibfranka holds Python's global lock while it waits for the robot: in a node's own process it would starve the node,
+and the node it.
 """
 
 from __future__ import annotations
@@ -30,16 +31,34 @@ class FciSettings:
 
     host: str = setting("172.16.0.1", "address of the arm's control interface")
     variant: str = setting(
-        "loop", "loop: commands at 1 kHz; async: joint targets that the robot itself interpolates, for a PC that is not real-time", choices=("loop", "async")
+        "loop",
+        "loop: commands at 1 kHz; async: joint targets that the robot itself interpolates, for a PC that is not real-time",
+        choices=("loop", "async"),
     )
-    realtime: str = setting("ignore", "enforce: end unless the system gives the loop real-time priority; ignore: go on without", choices=("ignore", "enforce"))
+    realtime: str = setting(
+        "ignore",
+        "enforce: end unless the system gives the loop real-time priority; ignore: go on without",
+        choices=("ignore", "enforce"),
+    )
     async_rate: float = setting(50.0, "Hz; joint targets sent in the variant async", 5.0, 100.0)
-    async_tolerance: float = setting(0.001, "rad; within which the robot takes an asynchronous target as reached", 1e-4, 0.1)
-    hold_after: float = setting(0.1, "s; a target older than this is no longer followed: the arm brakes and holds", 0.02, 1.0)
-    max_start: float = setting(0.3, "rad; a first target further than this from the arm, in any joint, is not followed", 0.01, 3.0)
-    stiffness: list[float] = setting([3000.0, 3000.0, 3000.0, 2500.0, 2500.0, 2000.0, 2000.0], "Nm/rad; of the joints", 10.0, 14250.0)
-    collision_torque: float = setting(40.0, "Nm; external torque at a joint above which the arm stops with a reflex", 5.0, 87.0)
-    collision_force: float = setting(40.0, "N (Nm); external force at the end effector above which the arm stops with a reflex", 5.0, 100.0)
+    async_tolerance: float = setting(
+        0.001, "rad; within which the robot takes an asynchronous target as reached", 1e-4, 0.1
+    )
+    hold_after: float = setting(
+        0.1, "s; a target older than this is no longer followed: the arm brakes and holds", 0.02, 1.0
+    )
+    max_start: float = setting(
+        0.3, "rad; a first target further than this from the arm, in any joint, is not followed", 0.01, 3.0
+    )
+    stiffness: list[float] = setting(
+        [3000.0, 3000.0, 3000.0, 2500.0, 2500.0, 2000.0, 2000.0], "Nm/rad; of the joints", 10.0, 14250.0
+    )
+    collision_torque: float = setting(
+        40.0, "Nm; external torque at a joint above which the arm stops with a reflex", 5.0, 87.0
+    )
+    collision_force: float = setting(
+        40.0, "N (Nm); external force at the end effector above which the arm stops with a reflex", 5.0, 100.0
+    )
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -115,21 +134,35 @@ class ArmState:
 
     def row(self) -> np.ndarray:
         head = [self.time, self.phase, self.mode, self.success_rate]
-        return np.concatenate([head, self.q, self.dq, self.q_command, [self.cycles, self.late, self.compute_p99_ms, self.interval_p99_ms]])
+        return np.concatenate(
+            [head, self.q, self.dq, self.q_command, [self.cycles, self.late, self.compute_p99_ms, self.interval_p99_ms]]
+        )
 
     @staticmethod
     def from_row(row: np.ndarray | None) -> ArmState | None:
         if row is None:
             return None
-        return ArmState(float(row[0]), Phase(int(row[1])), Mode(int(row[2])), float(row[3]), row[4:11], row[11:18], row[18:25],
-                        int(row[25]), int(row[26]), float(row[27]), float(row[28]))  # fmt: skip
+        return ArmState(
+            float(row[0]),
+            Phase(int(row[1])),
+            Mode(int(row[2])),
+            float(row[3]),
+            row[4:11],
+            row[11:18],
+            row[18:25],
+            int(row[25]),
+            int(row[26]),
+            float(row[27]),
+            float(row[28]),
+        )
 
 
 class Motion(Protocol):
     """One running motion of the arm."""
 
     def cycle(self, target: Target | None) -> Any:
-        """Wait for the arm's next state, command what follows from ``target`` (None: brake and hold), return the state."""
+        """Wait for the arm's next state, command what follows from ``target`` (None: brake and hold), return the
+        state."""
 
     def end(self) -> None:
         """Come to rest and end the motion."""
@@ -210,7 +243,12 @@ class AsyncMotion:
         result = handler.configure(robot, handler.Configuration(list(limits.max_speed), settings.async_tolerance))
         if result.handler is None:
             raise DeviceError(f"asynchronous joint targets: {result.error_message}")
-        self._robot, self._handler, self._kind, self._timing = robot, result.handler, handler.JointPositionTarget, timing
+        self._robot, self._handler, self._kind, self._timing = (
+            robot,
+            result.handler,
+            handler.JointPositionTarget,
+            timing,
+        )
         self._period = 1.0 / settings.async_rate
         self._due = time.monotonic()
         self._low, self._high = fr3.LOWER + limits.margin, fr3.UPPER - limits.margin
@@ -240,7 +278,8 @@ class AsyncMotion:
 
 
 class Server:
-    """The loop of the process: reaches the arm, watches it, moves it while there are fresh targets, and says what goes wrong.
+    """The loop of the process: reaches the arm, watches it, moves it while there are fresh targets, and says what goes
+    wrong.
 
     After a reflex or a lost link nothing moves until `recover` is called: the operator sees to it that the way is free.
     """
@@ -259,7 +298,9 @@ class Server:
         lib, s = self.library, self.settings
         config = lib.RealtimeConfig.kEnforce if s.realtime == "enforce" else lib.RealtimeConfig.kIgnore
         self._robot = lib.Robot(s.host, config)
-        self._robot.set_collision_behavior([s.collision_torque] * 7, [s.collision_torque] * 7, [s.collision_force] * 6, [s.collision_force] * 6)
+        self._robot.set_collision_behavior(
+            [s.collision_torque] * 7, [s.collision_torque] * 7, [s.collision_force] * 6, [s.collision_force] * 6
+        )
         self._robot.set_joint_impedance(list(s.stiffness))
         self.backoff.succeeded()
         self._say(("log", f"connected to {s.host}"))
@@ -286,7 +327,9 @@ class Server:
             raise DeviceError(f"real-time priority: {error}") from None
         except (lib.ControlException, lib.CommandException, lib.InvalidOperationException, DeviceError) as error:
             failure = self._block, str(error)
-        except RuntimeError as error:  # NetworkException and the rest: pylibfranka's exceptions have no other base in common
+        except (
+            RuntimeError
+        ) as error:  # NetworkException and the rest: pylibfranka's exceptions have no other base in common
             failure = self._lost, str(error)
         if failure:  # only here has the exception let go of the motion, and the motion of the arm
             self._motion = None
@@ -301,7 +344,12 @@ class Server:
         away = float(np.abs(target.q - q).max())
         if away > self.settings.max_start:
             if target.time - self._refused > 1.0:
-                self._say(("warn", f"the target is {away:.2f} rad from the arm in one joint, limit {self.settings.max_start}: it is not followed"))
+                self._say(
+                    (
+                        "warn",
+                        f"the target is {away:.2f} rad from the arm in one joint, limit {self.settings.max_start}: it is not followed",
+                    )
+                )
                 self._refused = target.time
             return
         if self.settings.variant == "loop":
@@ -328,7 +376,7 @@ class Server:
                 self.timing.late,
                 compute,
                 interval,
-            ).row()  # fmt: skip
+            ).row()
         )
 
     def _block(self, text: str) -> None:
@@ -346,7 +394,9 @@ class Server:
         was_reached, self._robot = self._robot is not None, None
         self._is_blocked |= was_reached  # an arm that was never reached has nothing to recover from
         wait = self.backoff.failed(time.monotonic())
-        self._say(("lost" if was_reached else "unreached", f"{self.settings.host}: {text}; next attempt in {wait:.1f} s"))
+        self._say(
+            ("lost" if was_reached else "unreached", f"{self.settings.host}: {text}; next attempt in {wait:.1f} s")
+        )
 
     def recover(self) -> None:
         """Clear the arm's errors and follow targets again. The answer goes out through `say`."""

@@ -1,4 +1,5 @@
-"""The node's side of the process that drives a Franka arm: starts it, hands it targets, hears its state and what it says."""
+"""The node's side of the process that drives a Franka arm: starts it, hands it targets, hears its state and what it
+says."""
 
 from __future__ import annotations
 
@@ -17,7 +18,12 @@ class FciLink:
         context = get_context("spawn")
         self._targets, self._states = Board(context, 15), Board(context, ArmState.SIZE)
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=serve, args=(settings, limits, self._targets, self._states, theirs, os.getpid()), name="fci", daemon=True)
+        self._process = context.Process(
+            target=serve,
+            args=(settings, limits, self._targets, self._states, theirs, os.getpid()),
+            name="fci",
+            daemon=True,
+        )
         self._process.start()
         theirs.close()
 

@@ -40,8 +40,14 @@ class FolderSettings:
 def read_camera(path: Path, frame: str = "zed_left_camera_frame_optical") -> CameraModel:
     """``camera.yaml``. Raises `InputError` naming the entry."""
     data, names = read_value(path, ""), ("width", "height", "fx", "fy", "cx", "cy")
-    if not isinstance(data, dict) or not set(names) <= set(data) <= {*names, "frame"} or not all(is_number(data[k]) for k in names):
-        raise InputError(f"{path}: {reprlib.repr(data)}, must have the finite numbers width, height, fx, fy, cx, cy, and perhaps frame, alone")
+    if (
+        not isinstance(data, dict)
+        or not set(names) <= set(data) <= {*names, "frame"}
+        or not all(is_number(data[k]) for k in names)
+    ):
+        raise InputError(
+            f"{path}: {reprlib.repr(data)}, must have the finite numbers width, height, fx, fy, cx, cy, and perhaps frame, alone"
+        )
     width, height, *intrinsics = (data[k] for k in names)
     if not (1 <= width <= MAX_PIXELS and 1 <= height <= MAX_PIXELS):
         raise InputError(f"{path}: {width:g}x{height:g} pixels, must be 1 to {MAX_PIXELS}")
@@ -73,7 +79,9 @@ def read_depth(path: Path) -> np.ndarray:
             _check_bytes(path)
             with open(path, "rb") as file:
                 npy_head(file)
-            raw = np.load(path, allow_pickle=False, mmap_mode="r")  # mapped: a head that promises more than the file holds is an error
+            raw = np.load(
+                path, allow_pickle=False, mmap_mode="r"
+            )  # mapped: a head that promises more than the file holds is an error
             if raw.ndim != 2 or raw.dtype != np.float32:
                 raise ValueError(f"{raw.dtype} of shape {raw.shape}, must be float32 of 2 dimensions")
             depth = np.array(raw)
@@ -95,7 +103,8 @@ def _check_bytes(path: Path) -> None:
 
 
 def _in_memory(path: Path) -> io.BytesIO:
-    """Pillow asks for as many bytes as the head of a part promises, and a file makes room for all of them before it looks whether it has them."""
+    """Pillow asks for as many bytes as the head of a part promises, and a file makes room for all of them before it
+    looks whether it has them."""
     _check_bytes(path)
     return io.BytesIO(path.read_bytes())
 
@@ -104,7 +113,9 @@ def _check_size(size: tuple[int, int], path: Path) -> None:
     if not (1 <= size[0] <= MAX_PIXELS and 1 <= size[1] <= MAX_PIXELS):
         raise ValueError(f"{size[0]}x{size[1]} pixels, must be 1 to {MAX_PIXELS}")
     if size[0] * size[1] > MAX_PIXELS_A_BYTE * path.stat().st_size:
-        raise ValueError(f"{size[0]}x{size[1]} pixels in {path.stat().st_size} bytes: the head promises more than the file can hold")
+        raise ValueError(
+            f"{size[0]}x{size[1]} pixels in {path.stat().st_size} bytes: the head promises more than the file can hold"
+        )
 
 
 class FolderSource:

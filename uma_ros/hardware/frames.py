@@ -1,4 +1,5 @@
-"""RGB-D frames from any device or recording: one protocol for the sources, and a session that opens, reopens and counts."""
+"""RGB-D frames from any device or recording: one protocol for the sources, and a session that opens, reopens and
+counts."""
 
 from __future__ import annotations
 
@@ -73,7 +74,8 @@ class FrameSession:
     """Asks a source for frames, one a cycle, on the caller's clock.
 
     Attributes:
-        counts: good, dropped (by the gaps between time stamps), corrupt, repeated (a stamp that did not advance), links_lost.
+        counts: good, dropped (by the gaps between time stamps), corrupt, repeated (a stamp that did not advance),
+            links_lost.
         trouble: what is wrong; empty if nothing is.
         is_over: a recording has ended.
     """

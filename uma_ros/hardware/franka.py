@@ -1,4 +1,5 @@
-"""What a Franka arm says of itself, whichever way it is reached, and how it is brought back after a reflex. No ROS and no libfranka here."""
+"""What a Franka arm says of itself, whichever way it is reached, and how it is brought back after a reflex. No ROS and
+no libfranka here."""
 
 from __future__ import annotations
 
@@ -59,7 +60,8 @@ class Health:
 
 
 class RecoverySteps(Protocol):
-    """What a recovery asks of franka_ros2 and of ros2_control. Every call raises `DeviceError` or `LinkError` if it is refused or not answered."""
+    """What a recovery asks of franka_ros2 and of ros2_control. Every call raises `DeviceError` or `LinkError` if it is
+    refused or not answered."""
 
     async def controllers(self) -> dict[str, str]:
         """Name -> state of every loaded controller."""
@@ -70,7 +72,8 @@ class RecoverySteps(Protocol):
 
 
 async def recover(steps: RecoverySteps, controllers: Sequence[str], hardware: str) -> list[str]:
-    """Bring the arm back after a reflex, in the order that franka_ros2 documents. The controllers are activated last: they latch the present pose.
+    """Bring the arm back after a reflex, in the order that franka_ros2 documents. The controllers are activated last:
+    they latch the present pose.
 
     Args:
         controllers: those that must be active at the end.
@@ -86,7 +89,9 @@ async def recover(steps: RecoverySteps, controllers: Sequence[str], hardware: st
     states = await steps.controllers()
     unknown = [name for name in controllers if name not in states]
     if unknown:
-        raise DeviceError(f"controllers {', '.join(unknown)}: not loaded; loaded are {', '.join(sorted(states)) or 'none'}")
+        raise DeviceError(
+            f"controllers {', '.join(unknown)}: not loaded; loaded are {', '.join(sorted(states)) or 'none'}"
+        )
     active = [name for name in controllers if states[name] == "active"]
     if active:
         await steps.switch([], active)
@@ -99,6 +104,8 @@ async def recover(steps: RecoverySteps, controllers: Sequence[str], hardware: st
     states = await steps.controllers()
     idle = [name for name in controllers if states.get(name) != "active"]
     if idle:
-        raise DeviceError(f"after the recovery {', '.join(f'{name} is {states.get(name)}' for name in idle)}, must be active")
+        raise DeviceError(
+            f"after the recovery {', '.join(f'{name} is {states.get(name)}' for name in idle)}, must be active"
+        )
     done.append(f"activated {', '.join(controllers)}")
     return done

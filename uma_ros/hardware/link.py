@@ -26,11 +26,14 @@ def require(module: str, extra: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] != module.split(".")[0]:
             raise
-        raise MissingPackage(f"the Python package {module.split('.')[0]!r} is missing: pip install 'uma[{extra}]'") from None
+        raise MissingPackage(
+            f"the Python package {module.split('.')[0]!r} is missing: pip install 'uma[{extra}]'"
+        ) from None
 
 
 class Backoff:
-    """When to try again: at once, then after ``first`` seconds, doubled each time up to ``longest``. On the caller's clock."""
+    """When to try again: at once, then after ``first`` seconds, doubled each time up to ``longest``. On the caller's
+    clock."""
 
     def __init__(self, first: float = 0.2, longest: float = 5.0) -> None:
         self.first, self.longest = first, longest

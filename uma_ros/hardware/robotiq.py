@@ -1,6 +1,8 @@
-"""The Robotiq 2F-85 over Modbus RTU: its registers, and a session that survives slow replies, faults and a cable that is pulled.
+"""The Robotiq 2F-85 over Modbus RTU: its registers, and a session that survives slow replies, faults and a cable that
+is pulled.
 
-Convention: 0 open to 1 closed here and everywhere else of ours. The gripper counts from 0 (open) to 255 (closed); its fingers meet the stops
+Convention: 0 open to 1 closed here and everywhere else of ours. The gripper counts from 0 (open) to 255 (closed); its
+fingers meet the stops
 at about 3 and 230, which is what it reports. `counts` and `opening` are the one place where the two meet.
 """
 
@@ -58,7 +60,9 @@ class Motion(IntEnum):
 class RobotiqSettings:
     """How the gripper is reached, and what may be asked of it."""
 
-    port: str = setting("/dev/ttyUSB0", "serial port of the gripper; /dev/serial/by-id/... stays the same when cables are swapped")
+    port: str = setting(
+        "/dev/ttyUSB0", "serial port of the gripper; /dev/serial/by-id/... stays the same when cables are swapped"
+    )
     baudrate: int = setting(115200, "baud; of the serial port", 9600, 1_000_000)
     device_id: int = setting(9, "Modbus address of the gripper", 1, 247)
     reply_timeout: float = setting(0.2, "s; a reply that takes longer is a lost link", 0.01, 2.0)
@@ -107,14 +111,21 @@ def decode(registers: list[int]) -> Status:
     Raises:
         LinkError: not three registers of 16 bits.
     """
-    if not isinstance(registers, list) or len(registers) != 3 or not all(isinstance(r, int) and 0 <= r <= 0xFFFF for r in registers):
+    if (
+        not isinstance(registers, list)
+        or len(registers) != 3
+        or not all(isinstance(r, int) and 0 <= r <= 0xFFFF for r in registers)
+    ):
         raise LinkError(f"gripper status: registers {reprlib.repr(registers)}, must be 3 of 16 bits")
     state, _, fault, requested, position, current = (b for r in registers for b in (r >> 8, r & 0xFF))
-    return Status(bool(state & 1) and (state >> 4) & 3 == 3, Motion(state >> 6), fault & 0x0F, requested, position, current * 0.01)
+    return Status(
+        bool(state & 1) and (state >> 4) & 3 == 3, Motion(state >> 6), fault & 0x0F, requested, position, current * 0.01
+    )
 
 
 def counts(opening: float, settings: RobotiqSettings) -> int:
-    """Counts for an opening, 0 open to 1 closed; at the ends the fingers go to their stops, whatever the counts reported there."""
+    """Counts for an opening, 0 open to 1 closed; at the ends the fingers go to their stops, whatever the counts
+    reported there."""
     if opening <= 0.0:
         return 0
     if opening >= 1.0:
@@ -142,10 +153,13 @@ class Registers(Protocol):
 
 
 def serial_client(settings: RobotiqSettings) -> Registers:
-    """pymodbus on the serial port. A request is never repeated by itself: a late answer to the first would pass for that of the second."""
+    """pymodbus on the serial port. A request is never repeated by itself: a late answer to the first would pass for
+    that of the second."""
     client = require("pymodbus.client", "robot")
     require("serial", "robot")
-    return client.ModbusSerialClient(settings.port, baudrate=settings.baudrate, timeout=settings.reply_timeout, retries=0)
+    return client.ModbusSerialClient(
+        settings.port, baudrate=settings.baudrate, timeout=settings.reply_timeout, retries=0
+    )
 
 
 class Robotiq:
@@ -155,7 +169,9 @@ class Robotiq:
         open_client: makes the Modbus client.
     """
 
-    def __init__(self, settings: RobotiqSettings, open_client: Callable[[RobotiqSettings], Registers] = serial_client) -> None:
+    def __init__(
+        self, settings: RobotiqSettings, open_client: Callable[[RobotiqSettings], Registers] = serial_client
+    ) -> None:
         self.settings = settings
         self._client = open_client(settings)
         self.replies = Cadence("replies", keep=2000)
@@ -169,7 +185,9 @@ class Robotiq:
         self._client.close()
 
     def status(self) -> Status:
-        reply = self._ask(lambda: self._client.read_holding_registers(READ_AT, count=3, device_id=self.settings.device_id))
+        reply = self._ask(
+            lambda: self._client.read_holding_registers(READ_AT, count=3, device_id=self.settings.device_id)
+        )
         return decode(getattr(reply, "registers", None))
 
     def reset(self) -> None:
@@ -181,10 +199,17 @@ class Robotiq:
         self._write([0x0100, 0, 0])
 
     def goto(self, position: float, speed: float, force: float) -> int:
-        """Begin to move to ``position`` (0 open to 1 closed) with at most ``speed`` m/s and ``force`` N, both capped. Returns the counts asked for."""
+        """Begin to move to ``position`` (0 open to 1 closed) with at most ``speed`` m/s and ``force`` N, both capped.
+        Returns the counts asked for."""
         s = self.settings
         target = counts(position, s)
-        self._write([0x0900, target, _scaled(min(speed, s.max_speed), *SPEED_RANGE) << 8 | _scaled(min(force, s.max_force), *FORCE_RANGE)])
+        self._write(
+            [
+                0x0900,
+                target,
+                _scaled(min(speed, s.max_speed), *SPEED_RANGE) << 8 | _scaled(min(force, s.max_force), *FORCE_RANGE),
+            ]
+        )
         return target
 
     def stop(self) -> None:
@@ -223,9 +248,11 @@ class Outcome:
 
 
 class GripperSession:
-    """Decides, one cycle at a time, what to say to the gripper. `cycle` runs in the thread that owns the wire; the rest may be called from any.
+    """Decides, one cycle at a time, what to say to the gripper. `cycle` runs in the thread that owns the wire; the rest
+    may be called from any.
 
-    The fingers are activated without being asked only at the first contact: later, after a power cut or a major fault, they may
+    The fingers are activated without being asked only at the first contact: later, after a power cut or a major fault,
+    they may
     hold something, and activation lets it fall. Then `reactivate` is needed.
     """
 
@@ -265,9 +292,15 @@ class GripperSession:
             InputError: the position is outside [0, 1], or a value is not finite or negative.
             DeviceError: the gripper is not ready.
         """
-        for name, value, high in (("position", position, 1.0), ("speed", speed, float("inf")), ("force", force, float("inf"))):
+        for name, value, high in (
+            ("position", position, 1.0),
+            ("speed", speed, float("inf")),
+            ("force", force, float("inf")),
+        ):
             if not (0.0 <= value <= high) or value == float("inf"):
-                raise InputError(f"{name}: {value}, must be finite and {'in [0, 1]' if name == 'position' else 'at least 0'}")
+                raise InputError(
+                    f"{name}: {value}, must be finite and {'in [0, 1]' if name == 'position' else 'at least 0'}"
+                )
         if not self.is_ready:
             raise DeviceError(f"the gripper is not ready: {self.trouble or 'not activated'}")
         with self._lock:
@@ -350,7 +383,9 @@ class GripperSession:
         elif self._phase:
             self.trouble = "activating"
         else:
-            self.trouble = (status.fault_text or "not activated") + "; ask for an activation (the fingers let go of what they hold)"
+            self.trouble = (
+                status.fault_text or "not activated"
+            ) + "; ask for an activation (the fingers let go of what they hold)"
 
     def _act(self, status: Status, now: float) -> None:
         with self._lock:
@@ -375,7 +410,9 @@ class GripperSession:
         elif now - since > self.settings.goal_timeout:
             outcome = Outcome(failed=f"the fingers are still moving after {self.settings.goal_timeout:g} s")
         elif now - since >= self.SETTLE and status.requested == target and status.motion is not Motion.MOVING:
-            outcome = Outcome(reached=status.motion is Motion.AT_POSITION, stalled=status.motion is not Motion.AT_POSITION)
+            outcome = Outcome(
+                reached=status.motion is Motion.AT_POSITION, stalled=status.motion is not Motion.AT_POSITION
+            )
         if outcome:
             self._running = None
             self._finish(number, outcome)

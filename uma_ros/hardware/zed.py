@@ -18,7 +18,8 @@ from uma_ros.hardware.link import DeviceError, LinkError, MissingPackage
 RESOLUTIONS = ("HD2K", "HD1200", "HD1080", "HD720", "SVGA", "VGA", "AUTO")
 DEPTH_MODES = ("NEURAL_LIGHT", "NEURAL", "NEURAL_PLUS", "ULTRA", "QUALITY", "PERFORMANCE")
 WELL = ("SUCCESS", "POTENTIAL_CALIBRATION_ISSUE", "CONFIGURATION_FALLBACK", "SENSORS_DATA_REQUIRED")
-"""Names of sl.ERROR_CODE with which a frame is good. By name: how its members compare has changed between versions of the SDK."""
+"""Names of sl.ERROR_CODE with which a frame is good. By name: how its members compare has changed between versions of
+the SDK."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,9 @@ class ZedSettings:
     texture_confidence: int = setting(100, "percent; the same for places without texture", 1, 100)
     min_depth: float = setting(0.2, "m; nearer depth is left out", 0.1, 3.0)
     max_depth: float = setting(3.0, "m; depth further away is left out", 0.5, 20.0)
-    frame: str = setting("zed_left_camera_frame_optical", "name of the left camera's optical frame, as in the calibration")
+    frame: str = setting(
+        "zed_left_camera_frame_optical", "name of the left camera's optical frame, as in the calibration"
+    )
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -54,13 +57,17 @@ def load_sdk() -> ModuleType:
         if error.name not in ("pyzed", "pyzed.sl"):
             raise
     except ImportError as error:
-        raise MissingPackage(f"pyzed.sl cannot be loaded ({error}): the ZED SDK's libraries or CUDA are missing, or of another version") from None
+        raise MissingPackage(
+            f"pyzed.sl cannot be loaded ({error}): the ZED SDK's libraries or CUDA are missing, or of another version"
+        ) from None
     get = "install the ZED SDK (it needs an NVIDIA GPU) and run its get_python_api.py, which installs Stereolabs' own pyzed"
     try:
         importlib.import_module("pyzed")
     except ImportError:
         raise MissingPackage(f"pyzed is missing: {get}; it is not on PyPI") from None
-    raise MissingPackage(f"the installed pyzed is an unrelated package from PyPI, a client of another company: pip uninstall pyzed; then {get}")
+    raise MissingPackage(
+        f"the installed pyzed is an unrelated package from PyPI, a client of another company: pip uninstall pyzed; then {get}"
+    )
 
 
 class ZedSource:
@@ -103,7 +110,10 @@ class ZedSource:
         self._camera = camera
         self._size = sl.Resolution(s.width, s.height) if s.width else sl.Resolution(0, 0)
         self._runtime = sl.RuntimeParameters()
-        self._runtime.confidence_threshold, self._runtime.texture_confidence_threshold = s.confidence, s.texture_confidence
+        self._runtime.confidence_threshold, self._runtime.texture_confidence_threshold = (
+            s.confidence,
+            s.texture_confidence,
+        )
         self._image, self._depth = sl.Mat(), sl.Mat()
         info = camera.get_camera_information(self._size)
         left, size = info.camera_configuration.calibration_parameters.left_cam, info.camera_configuration.resolution
@@ -132,7 +142,9 @@ class ZedSource:
         image = np.ascontiguousarray(self._image.get_data()[..., :3])
         depth = np.array(self._depth.get_data(), dtype=np.float32)
         depth[~(np.isfinite(depth) & (depth > 0))] = np.nan  # too near and too far are infinities of either sign
-        stamp = None if self.settings.svo else int(self._camera.get_timestamp(sl.TIME_REFERENCE.IMAGE).get_nanoseconds())
+        stamp = (
+            None if self.settings.svo else int(self._camera.get_timestamp(sl.TIME_REFERENCE.IMAGE).get_nanoseconds())
+        )
         return RgbdFrame(image, "bgr8", depth, self.model, stamp)
 
     def close(self) -> None:

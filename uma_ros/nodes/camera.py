@@ -22,7 +22,9 @@ class CameraSettings:
     """Where the images come from."""
 
     source: str = setting(
-        "sim", "what feeds the node: the simulated station, a ZED or its recording, another driver's topics, a folder of frames", choices=SOURCES
+        "sim",
+        "what feeds the node: the simulated station, a ZED or its recording, another driver's topics, a folder of frames",
+        choices=SOURCES,
     )
     rate: float = setting(15.0, "Hz; frame rate that is asked of the source, and expected", 1.0, 120.0)
     zed: ZedSettings = field(default_factory=ZedSettings)
@@ -56,7 +58,9 @@ class CameraNode(UmaNode):
         values, trouble = self.feed.diagnose()
         rate = self.outlets.frames.rate(time.monotonic())
         self.problem(self.settings.source, trouble)
-        self.problem("frames", f"{rate:.1f} Hz, expected {self.settings.rate:g} Hz" if rate < 0.8 * self.settings.rate else "")
+        self.problem(
+            "frames", f"{rate:.1f} Hz, expected {self.settings.rate:g} Hz" if rate < 0.8 * self.settings.rate else ""
+        )
         return {**self.outlets.frames.report(), **values}
 
     def close(self) -> None:

@@ -1,4 +1,5 @@
-"""Controller node: chunks in the base frame in, one stream of safe Cartesian targets out. It alone decides whether the robot moves."""
+"""Controller node: chunks in the base frame in, one stream of safe Cartesian targets out. It alone decides whether the
+robot moves."""
 
 from __future__ import annotations
 
@@ -38,7 +39,8 @@ from uma_ros.status import StatusSpeaker
 MAX_JUMP = 0.15
 """Metres between two robot states in a row beyond which the robot's state is not believed."""
 CLOCK_SET = 1.0
-"""Seconds between two periods beyond which the clock was set, rather than the controller kept waiting: nothing moves on for that time."""
+"""Seconds between two periods beyond which the clock was set, rather than the controller kept waiting: nothing moves on
+for that time."""
 
 
 @dataclass(frozen=True)
@@ -50,21 +52,45 @@ class ControllerSettings:
     dry_run: bool = setting(False, "do everything but send targets and gripper commands")
     base_frame: str = setting("fr3_link0", "base frame of the robot; chunks must be in it")
     robot_ee_frame: str = setting("fr3_link8", "the frame that the robot's Cartesian controller places")
-    blend_s: float = setting(0.2, "s; time over which a new chunk takes over; with ensemble, gains its weight", 0.0, 2.0)
-    ensemble: float = setting(
-        0.0, "decay of the weight by chunk of age, where all chunks of a task that have an action now are averaged; 0 = only the newest one counts", 0.0, 10.0
+    blend_s: float = setting(
+        0.2, "s; time over which a new chunk takes over; with ensemble, gains its weight", 0.0, 2.0
     )
-    lead_s: float = setting(0.0, "s; how far ahead of its due time an action is commanded, for an arm that lags", 0.0, 0.5)
+    ensemble: float = setting(
+        0.0,
+        "decay of the weight by chunk of age, where all chunks of a task that have an action now are averaged; 0 = only the newest one counts",
+        0.0,
+        10.0,
+    )
+    lead_s: float = setting(
+        0.0, "s; how far ahead of its due time an action is commanded, for an arm that lags", 0.0, 0.5
+    )
     max_chunk_age: float = setting(1.0, "s; a chunk from an older observation is refused", 0.05, 10.0, live=True)
-    max_state_age: float = setting(0.3, "s; older robot state is refused, longer silence is a HOLD", 0.005, 10.0, live=True)
-    hold_limit: float = setting(5.0, "s; after a HOLD this long a new start is needed (with autostart: a new chunk)", 0.1, 3600.0, live=True)
+    max_state_age: float = setting(
+        0.3, "s; older robot state is refused, longer silence is a HOLD", 0.005, 10.0, live=True
+    )
+    hold_limit: float = setting(
+        5.0, "s; after a HOLD this long a new start is needed (with autostart: a new chunk)", 0.1, 3600.0, live=True
+    )
     gripper_close_above: float = setting(0.6, "0 to 1; the gripper closes when an action is above", 0.0, 1.0)
     gripper_open_below: float = setting(0.4, "0 to 1; the gripper opens when an action is below", 0.0, 1.0)
     gripper_effort: float = setting(40.0, "N; effort asked of the gripper", 0.0, 235.0, live=True)
-    gripper_action: str = setting("GripperCommand", "the action of control_msgs that the gripper's driver serves", choices=ACTIONS)
-    confirm: str = setting("off", "what waits for /uma/confirm before it moves: nothing, every new task, or every chunk (a single step)", choices=MODES)
-    heartbeat_s: float = setting(0.0, "s; longest silence of a remote operator's heartbeat before the arm is held; 0 = none is asked for", 0.0, 60.0)
-    max_departure: float = setting(0.0, "m; the arm is held while the predicted motion leaves the reference's path by more; 0 = never", 0.0, 2.0)
+    gripper_action: str = setting(
+        "GripperCommand", "the action of control_msgs that the gripper's driver serves", choices=ACTIONS
+    )
+    confirm: str = setting(
+        "off",
+        "what waits for /uma/confirm before it moves: nothing, every new task, or every chunk (a single step)",
+        choices=MODES,
+    )
+    heartbeat_s: float = setting(
+        0.0,
+        "s; longest silence of a remote operator's heartbeat before the arm is held; 0 = none is asked for",
+        0.0,
+        60.0,
+    )
+    max_departure: float = setting(
+        0.0, "m; the arm is held while the predicted motion leaves the reference's path by more; 0 = never", 0.0, 2.0
+    )
     safety: SafetySettings = field(default_factory=SafetySettings)
     topics: Topics = field(default_factory=Topics)
 
@@ -107,7 +133,12 @@ class ControllerNode(UmaNode):
             self.listen(MotionPrediction, topics.predicted_motion, self._on_motion, COMMAND)
         if s.heartbeat_s:
             self.listen(Header, topics.heartbeat, lambda _: self.watchdog.heard("operator", time.monotonic()), STATUS)
-        for name, action in (("start", self._start), ("stop", self._stop), ("recover", self._recover), ("confirm", self._confirm)):
+        for name, action in (
+            ("start", self._start),
+            ("stop", self._stop),
+            ("recover", self._recover),
+            ("confirm", self._confirm),
+        ):
             self.create_service(Trigger, f"/uma/{name}", action)
         self.publish_configuration()
         self._rivals = ""
@@ -160,7 +191,12 @@ class ControllerNode(UmaNode):
             if 1.0 < silent < float("inf"):
                 self._say(self.session.stop(now, f"the robot was silent for {silent:.1f} s, waiting for /uma/start"))
         elif np.linalg.norm(pose[:3, 3] - self.measured[:3, 3]) > MAX_JUMP:
-            self._say(self.session.fault(now, f"the robot's pose jumped by {np.linalg.norm(pose[:3, 3] - self.measured[:3, 3]):.2f} m, limit {MAX_JUMP} m"))
+            self._say(
+                self.session.fault(
+                    now,
+                    f"the robot's pose jumped by {np.linalg.norm(pose[:3, 3] - self.measured[:3, 3]):.2f} m, limit {MAX_JUMP} m",
+                )
+            )
             self._forget()
         self.measured = pose
         self.watchdog.heard("robot", now)
@@ -200,8 +236,11 @@ class ControllerNode(UmaNode):
             self._update(now, t)
             if self.gate.accepts and self.session.state in (State.RUNNING, State.HOLD):
                 if self._followed and not np.allclose(T_robot_ee, self.T_robot_ee, atol=1e-6):
-                    # The filter knows the end effector alone: under another one the same target would be another place of the arm, at once.
-                    raise InputError(f"ee_frame: {chunk.ee_frame!r} sits elsewhere than the end effector that is followed; restart the controller for another one")
+                    # The filter knows the end effector alone: under another one the same target would be another place
+                    # of the arm, at once.
+                    raise InputError(
+                        f"ee_frame: {chunk.ee_frame!r} sits elsewhere than the end effector that is followed; restart the controller for another one"
+                    )
                 if not self._followed:
                     self.safety.reset(self.measured @ T_robot_ee)
                     self._followed = True
@@ -240,7 +279,9 @@ class ControllerNode(UmaNode):
             self.status.refuse(self.settings.topics.predicted_motion, str(error))
             return
         limit = self.settings.max_departure
-        self._departed = f"the predicted motion leaves the reference by {away:.3f} m, limit {limit} m" if away > limit else ""
+        self._departed = (
+            f"the predicted motion leaves the reference by {away:.3f} m, limit {limit} m" if away > limit else ""
+        )
 
     # -- services -------------------------------------------------------------------------------------------------------------
 
@@ -284,7 +325,11 @@ class ControllerNode(UmaNode):
         """Two streams of targets would pull the arm to and fro: a bag that is played, or a second controller."""
         topic = self.settings.topics.target_pose
         count = self.count_publishers(topic)
-        self._rivals = f"{topic}: {count} publishers, this node must be the only one (a killed one counts for 20 s)" if count > 1 else ""
+        self._rivals = (
+            f"{topic}: {count} publishers, this node must be the only one (a killed one counts for 20 s)"
+            if count > 1
+            else ""
+        )
 
     # -- motion ---------------------------------------------------------------------------------------------------------------
 
@@ -300,8 +345,13 @@ class ControllerNode(UmaNode):
         if not self._followed or silent or self.session.state is State.FAULT:
             return  # never sent anywhere, or unknown where it is: the robot side holds
         if dt > 0:
-            # A held target is tried again, so that the hold ends when it can; a plan whose outcome departs from the task is not.
-            follow = not self._departed and not self._mute and (self.session.state is State.RUNNING or (self.session.state is State.HOLD and not self._blocked))
+            # A held target is tried again, so that the hold ends when it can; a plan whose outcome departs from the
+            # task is not.
+            follow = (
+                not self._departed
+                and not self._mute
+                and (self.session.state is State.RUNNING or (self.session.state is State.HOLD and not self._blocked))
+            )
             point = self.schedule.target(t) if follow else None
             lasted = min(dt, 4 * period) if dt < CLOCK_SET else period
             pose, pace = (None, None) if point is None else (point.pose, point.pace)
@@ -334,7 +384,11 @@ class ControllerNode(UmaNode):
 
     def _update(self, now: float, t: float) -> None:
         """Feed the session."""
-        blockers = [*self.watchdog.stale(now), *([self._rivals] if self._rivals else []), *([] if self.is_active else [INACTIVE])]
+        blockers = [
+            *self.watchdog.stale(now),
+            *([self._rivals] if self._rivals else []),
+            *([] if self.is_active else [INACTIVE]),
+        ]
         self._blocked = bool(blockers)
         last_due = self.schedule.last_due
         self._mute = self.gripper.overdue(now)
@@ -379,7 +433,12 @@ class ControllerNode(UmaNode):
     def diagnose(self) -> dict:
         self.problem("gripper", self.gripper.trouble)
         counts = {k.replace(": ", "_"): v for k, v in sorted(self.safety.counts.items())}
-        return {"state": self.session.state.name, **self.cadence.report(), **counts, "refused": self.status.message.num_refused}
+        return {
+            "state": self.session.state.name,
+            **self.cadence.report(),
+            **counts,
+            "refused": self.status.message.num_refused,
+        }
 
 
 def main() -> int:

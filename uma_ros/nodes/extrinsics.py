@@ -1,4 +1,5 @@
-"""Extrinsics node: the one place that knows where the camera stands. Publishes /tf_static and brings chunks to the base frame."""
+"""Extrinsics node: the one place that knows where the camera stands. Publishes /tf_static and brings chunks to the base
+frame."""
 
 from __future__ import annotations
 
@@ -26,13 +27,22 @@ class ExtrinsicsSettings:
     """Which calibration."""
 
     calibration: str = setting(
-        "config/calibration.yaml", "path of the calibration file: ours (YAML), DROID's calibration_info.json, or cam2base_extrinsics.json of its episodes"
+        "config/calibration.yaml",
+        "path of the calibration file: ours (YAML), DROID's calibration_info.json, or cam2base_extrinsics.json of its episodes",
     )
-    camera: str = setting("", "key in a DROID file, such as 23897859_left, or EPISODE/SERIAL; empty if the file leaves no choice")
-    camera_frame: str = setting("zed_left_camera_frame_optical", "optical frame of the camera, for a DROID file, which names none")
+    camera: str = setting(
+        "", "key in a DROID file, such as 23897859_left, or EPISODE/SERIAL; empty if the file leaves no choice"
+    )
+    camera_frame: str = setting(
+        "zed_left_camera_frame_optical", "optical frame of the camera, for a DROID file, which names none"
+    )
     base_frame: str = setting("fr3_link0", "base frame of the robot, for a DROID file")
-    wait_s: float = setting(0.0, "s; how long to wait for the file to appear (a simulated station writes its own)", 0.0, 120.0)
-    max_age_days: float = setting(30.0, "days; an older calibration is a warning in the diagnostics", 0.0, 3650.0, live=True)
+    wait_s: float = setting(
+        0.0, "s; how long to wait for the file to appear (a simulated station writes its own)", 0.0, 120.0
+    )
+    max_age_days: float = setting(
+        30.0, "days; an older calibration is a warning in the diagnostics", 0.0, 3650.0, live=True
+    )
     topics: Topics = field(default_factory=Topics)
 
 
@@ -54,11 +64,16 @@ class ExtrinsicsNode(UmaNode):
         self.num_chunks = 0
         self._publish_tf()
         self.publish_configuration(calibration=path.read_text())
-        self.get_logger().info(f"{path}: {self.calibration.camera_frame} in {self.calibration.base_frame}, {self.calibration.convention}")
+        self.get_logger().info(
+            f"{path}: {self.calibration.camera_frame} in {self.calibration.base_frame}, {self.calibration.convention}"
+        )
 
     def _publish_tf(self) -> None:
         c = self.calibration
-        transforms = [(c.base_frame, c.camera_frame, c.T_base_cam), *((parent, frame, T) for (parent, frame), T in c.tools.items())]
+        transforms = [
+            (c.base_frame, c.camera_frame, c.T_base_cam),
+            *((parent, frame, T) for (parent, frame), T in c.tools.items()),
+        ]
         msg = TFMessage()
         for parent, child, T in transforms:
             t = TransformStamped(child_frame_id=child, transform=transform_to(T))
@@ -73,7 +88,9 @@ class ExtrinsicsNode(UmaNode):
         try:
             chunk = chunk_from(msg)
             if chunk.frame != c.camera_frame:
-                raise InputError(f"header.frame_id: {chunk.frame!r:.80}, must be {c.camera_frame!r}, the frame of the calibration")
+                raise InputError(
+                    f"header.frame_id: {chunk.frame!r:.80}, must be {c.camera_frame!r}, the frame of the calibration"
+                )
             moved = chunk.transformed(c.T_base_cam, c.base_frame)
         except InputError as error:
             self.status.refuse(self.settings.topics.action_chunk, error)
@@ -86,7 +103,11 @@ class ExtrinsicsNode(UmaNode):
         age = None if date is None else (datetime.now(UTC) - date).total_seconds() / 86400
         old = age is not None and age > self.settings.max_age_days
         self.problem("calibration", f"{age:.0f} days old, limit {self.settings.max_age_days:g}" if old else "")
-        return {"age_days": "unknown" if age is None else round(age, 2), "convention": self.calibration.convention, "chunks": self.num_chunks}
+        return {
+            "age_days": "unknown" if age is None else round(age, 2),
+            "convention": self.calibration.convention,
+            "chunks": self.num_chunks,
+        }
 
 
 def main() -> int:

@@ -1,4 +1,5 @@
-"""Franka node: an FR3 through libfranka, without ros2_control. Says where it is, follows Cartesian targets with its own inverse kinematics."""
+"""Franka node: an FR3 through libfranka, without ros2_control. Says where it is, follows Cartesian targets with its own
+inverse kinematics."""
 
 from __future__ import annotations
 
@@ -31,7 +32,9 @@ class FrankaSettings:
     """What is said and how often, how the arm is driven, and its limits."""
 
     rate: float = setting(200.0, "Hz; poses and joint states that are published", 20.0, 1000.0)
-    base_frame: str = setting("fr3_link0", "base frame of the robot; targets must be in it, and place the flange fr3_link8")
+    base_frame: str = setting(
+        "fr3_link0", "base frame of the robot; targets must be in it, and place the flange fr3_link8"
+    )
     max_target_age: float = setting(0.2, "s; an older target is refused", 0.01, 2.0)
     max_miss_m: float = setting(0.02, "m; a target that the joints cannot come this near to is refused", 0.001, 0.2)
     max_miss_rad: float = setting(0.1, "rad; the same for its orientation", 0.001, 1.0)
@@ -55,7 +58,9 @@ class TargetMaker:
         """
         s, last = self._settings, self._last
         continues = last is not None and now - last.time < s.fci.hold_after
-        q, metres, radians = fr3.solve(pose, last.q if continues else measured, iterations=2 if continues else 30, margin=s.limits.margin)
+        q, metres, radians = fr3.solve(
+            pose, last.q if continues else measured, iterations=2 if continues else 30, margin=s.limits.margin
+        )
         if metres > s.max_miss_m or radians > s.max_miss_rad:
             raise InputError(
                 f"pose: the joints come no nearer than {metres * 1e3:.0f} mm and {radians:.2f} rad, limit {s.max_miss_m * 1e3:g} mm and {s.max_miss_rad:g} rad"
@@ -96,7 +101,8 @@ class FrankaNode(UmaNode):
         self.state, self._told = state, state.time
         stamp = stamp_from(self.ros_time() - (time.monotonic() - state.time))
         if state.phase is not Phase.BLOCKED:
-            # An arm that obeys nobody is silent: the controller then forgets where it had sent it, and starts from where it is.
+            # An arm that obeys nobody is silent: the controller then forgets where it had sent it, and starts from
+            # where it is.
             pose = PoseStamped(pose=pose_to(fr3.forward(state.q)))
             pose.header.frame_id, pose.header.stamp = self.settings.base_frame, stamp
             self._pose.publish(pose)
@@ -131,7 +137,10 @@ class FrankaNode(UmaNode):
                 if not self.trouble and self._stop.service_is_ready():
                     self._stop.call_async(Trigger.Request())  # and only a person starts it again
                 self.counts[kind] += 1
-                self.trouble, self._trouble_at = f"{text}: make the space around the arm safe, then call /uma/recover_robot", time.monotonic()
+                self.trouble, self._trouble_at = (
+                    f"{text}: make the space around the arm safe, then call /uma/recover_robot",
+                    time.monotonic(),
+                )
                 self._answer(False, text)
             elif kind == "unreached":
                 self.trouble, self._trouble_at = text, time.monotonic()
@@ -139,7 +148,11 @@ class FrankaNode(UmaNode):
                 self._answer(kind == "recovered", text)
             elif kind == "fatal":
                 raise InputError(text)
-        if self.state is not None and self.state.phase in (Phase.WATCHING, Phase.MOVING) and self.state.time > self._trouble_at:
+        if (
+            self.state is not None
+            and self.state.phase in (Phase.WATCHING, Phase.MOVING)
+            and self.state.time > self._trouble_at
+        ):
             self.trouble = ""
         if not self.link.is_alive:
             raise InputError("the process that drives the arm has died: the arm holds; start the node again")
@@ -174,7 +187,10 @@ class FrankaNode(UmaNode):
             return {"phase": Phase.UNREACHED.name, **self.counts}
         silent = time.monotonic() - state.time
         low = state.phase is Phase.MOVING and self.settings.fci.variant == "loop" and state.success_rate < 0.95
-        self.problem("network", f"{state.success_rate:.0%} of the commands reach the arm in time, at least 95 % are needed" if low else "")
+        self.problem(
+            "network",
+            f"{state.success_rate:.0%} of the commands reach the arm in time, at least 95 % are needed" if low else "",
+        )
         error = float(np.abs(state.q - state.q_command).max())
         timing = {
             "cycles": state.cycles,

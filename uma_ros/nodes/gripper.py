@@ -1,4 +1,5 @@
-"""Gripper node: a Robotiq 2F-85 on a serial port, under the names of ros2_robotiq_gripper. The wire has a thread of its own: it may be slow."""
+"""Gripper node: a Robotiq 2F-85 on a serial port, under the names of ros2_robotiq_gripper. The wire has a thread of its
+own: it may be slow."""
 
 from __future__ import annotations
 
@@ -32,7 +33,8 @@ class GripperSettings:
     rate: float = setting(30.0, "Hz; exchanges with the gripper, each with a joint state", 5.0, 100.0)
     action: str = setting("GripperCommand", "the action of control_msgs that is served", choices=ACTIONS)
     reactivate: str = setting(
-        "/robotiq_activation_controller/reactivate_gripper", "service that activates the gripper anew (std_srvs/Trigger); it lets go of what it holds"
+        "/robotiq_activation_controller/reactivate_gripper",
+        "service that activates the gripper anew (std_srvs/Trigger); it lets go of what it holds",
     )
     robotiq: RobotiqSettings = field(default_factory=RobotiqSettings)
     topics: Topics = field(default_factory=Topics)
@@ -55,7 +57,12 @@ class GripperNode(UmaNode):
         self._number = 0
         self._joints = self.speak(JointState, topics.joint_states, STATE_OUT)
         self._server = ActionServer(
-            self, action_type(s.action), topics.gripper, self._run, goal_callback=self._on_goal, cancel_callback=lambda _: CancelResponse.ACCEPT
+            self,
+            action_type(s.action),
+            topics.gripper,
+            self._run,
+            goal_callback=self._on_goal,
+            cancel_callback=lambda _: CancelResponse.ACCEPT,
         )
         self.create_service(Trigger, s.reactivate, self._reactivate)
         self.publish_configuration()
@@ -64,7 +71,8 @@ class GripperNode(UmaNode):
         self._wire.start()
         self.every(0.5 / s.rate, self._tick)
 
-    # -- the wire's thread ----------------------------------------------------------------------------------------------------
+    # -- the wire's thread
+    # ----------------------------------------------------------------------------------------------------
 
     def _exchange(self) -> None:
         period = 1.0 / self.settings.rate
@@ -131,9 +139,23 @@ class GripperNode(UmaNode):
 
     def diagnose(self) -> dict:
         session, status = self.session, self.session.status
-        said = {} if status is None else {"fingers": status.motion.name, "fault": status.fault_text or "none", "motor_A": round(status.current, 2)}
+        said = (
+            {}
+            if status is None
+            else {
+                "fingers": status.motion.name,
+                "fault": status.fault_text or "none",
+                "motor_A": round(status.current, 2),
+            }
+        )
         replies = {f"reply_{k}_ms": round(v, 1) for k, v in session.device.replies.percentiles().items()}
-        return {"ready": session.is_ready, **said, "rate_hz": round(self.exchanges.rate(time.monotonic()), 1), **replies, "links_lost": session.num_lost}
+        return {
+            "ready": session.is_ready,
+            **said,
+            "rate_hz": round(self.exchanges.rate(time.monotonic()), 1),
+            **replies,
+            "links_lost": session.num_lost,
+        }
 
     def close(self) -> None:
         self._ended.set()

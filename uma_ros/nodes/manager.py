@@ -1,4 +1,5 @@
-"""Manager node: takes the other nodes of a graph through their life cycle, all to configured, then one after the other to active."""
+"""Manager node: takes the other nodes of a graph through their life cycle, all to configured, then one after the other
+to active."""
 
 from __future__ import annotations
 
@@ -33,9 +34,15 @@ class ManagerSettings:
     """Which nodes, and how long they may take."""
 
     nodes: list[str] = setting(
-        ["station", "camera", "extrinsics", "policy", "controller"], "nodes that are managed, in the order in which they are activated; deactivated the other way round"
+        ["station", "camera", "extrinsics", "policy", "controller"],
+        "nodes that are managed, in the order in which they are activated; deactivated the other way round",
     )
-    patience: float = setting(120.0, "s; longest wait for a node to come up, and for one transition (the policy loads its checkpoint in one)", 1.0, 3600.0)
+    patience: float = setting(
+        120.0,
+        "s; longest wait for a node to come up, and for one transition (the policy loads its checkpoint in one)",
+        1.0,
+        3600.0,
+    )
     topics: Topics = field(default_factory=Topics)
 
 
@@ -48,11 +55,18 @@ class ManagerNode(UmaNode):
     def configure(self) -> None:
         group = self.create_group()
         kinds = ((ChangeState, "change_state"), (GetState, "get_state"))
-        self._nodes = {name: [self.create_client(kind, f"{name}/{service}", callback_group=group) for kind, service in kinds] for name in self.settings.nodes}
+        self._nodes = {
+            name: [self.create_client(kind, f"{name}/{service}", callback_group=group) for kind, service in kinds]
+            for name in self.settings.nodes
+        }
         self._states = dict.fromkeys(self._nodes, "unknown")
         self._busy, self._trouble = threading.Lock(), ""
-        self.create_service(Trigger, "/uma/activate", lambda _, r: self._answer(r, self._activate), callback_group=group)
-        self.create_service(Trigger, "/uma/deactivate", lambda _, r: self._answer(r, self._deactivate), callback_group=group)
+        self.create_service(
+            Trigger, "/uma/activate", lambda _, r: self._answer(r, self._activate), callback_group=group
+        )
+        self.create_service(
+            Trigger, "/uma/deactivate", lambda _, r: self._answer(r, self._deactivate), callback_group=group
+        )
         self.publish_configuration()
         self.every(0.2, self._look)
 
@@ -64,7 +78,8 @@ class ManagerNode(UmaNode):
         if self._trouble:
             raise InputError(self._trouble)
 
-    # -- in a thread: a transition may take as long as a checkpoint takes to load ---------------------------------------------
+    # -- in a thread: a transition may take as long as a checkpoint takes to load
+    # ---------------------------------------------
 
     def _begin(self, work: Callable[[], object], fatal: bool) -> bool:
         """False if other work is going on."""
@@ -88,7 +103,9 @@ class ManagerNode(UmaNode):
             if not change.wait_for_service(self.settings.patience):
                 raise InputError(f"{name}: not there after {self.settings.patience:g} s")
         began = time.monotonic()
-        futures = {name: self._ask(name, Transition.TRANSITION_CONFIGURE) for name in self._nodes}  # at once: some wait for what others write
+        futures = {
+            name: self._ask(name, Transition.TRANSITION_CONFIGURE) for name in self._nodes
+        }  # at once: some wait for what others write
         for name, future in futures.items():
             self._finish(name, future, Transition.TRANSITION_CONFIGURE)
         self.get_logger().info(f"configured in {time.monotonic() - began:.1f} s: {', '.join(self._nodes)}")
@@ -108,7 +125,8 @@ class ManagerNode(UmaNode):
         return self._nodes[name][0].call_async(ChangeState.Request(transition=Transition(id=transition)))
 
     def _finish(self, name: str, future: Future, transition: int) -> None:
-        """Wait for the answer. DDS may lose one of a node that has just come up: its state is then asked for, and the change once more."""
+        """Wait for the answer. DDS may lose one of a node that has just come up: its state is then asked for, and the
+        change once more."""
         (verb, wanted), deadline = STEPS[transition], time.monotonic() + self.settings.patience
         while not _is_done(future, ASK_AFTER):
             if time.monotonic() > deadline:

@@ -23,7 +23,16 @@ from uma.control.settings import setting
 from uma.control.watchdog import Watchdog
 from uma.policy.choices import DEVICES, PRECISIONS
 from uma.types import RATE_HZ, InputError, KeypointState, MotionPrediction, Prediction
-from uma_ros.convert import camera_from, chunk_from, chunk_to, gripper_from, keypoints_to, motion_to, nanoseconds, reference_from
+from uma_ros.convert import (
+    camera_from,
+    chunk_from,
+    chunk_to,
+    gripper_from,
+    keypoints_to,
+    motion_to,
+    nanoseconds,
+    reference_from,
+)
 from uma_ros.frames import StaticFrames
 from uma_ros.inputs import Frame, FrameBuffer, check_age, check_image, check_state_pose
 from uma_ros.managed import INACTIVE
@@ -41,12 +50,14 @@ from uma_ros.tasks import Encoded, FromGoal, FromInstruction, FromPrompt, FromRe
 from uma_ros.worker import PolicyWorker
 
 GOAL_PATIENCE = 5.0
-"""Seconds that one image of a goal waits for the other; a large message of which a part was lost comes some seconds later."""
+"""Seconds that one image of a goal waits for the other; a large message of which a part was lost comes some seconds
+later."""
 
 
 @dataclass(frozen=True)
 class PolicySettings:
-    """The checkpoint, how it is sampled, and how old its inputs may be. What shapes an answer is not live, so that a bag's answers can be made again."""
+    """The checkpoint, how it is sampled, and how old its inputs may be. What shapes an answer is not live, so that a
+    bag's answers can be made again."""
 
     checkpoint: str = setting("models/primitives-small", "folder of the checkpoint")
     seed: int = setting(0, "of the sampler's noise", 0, 2**31 - 1)
@@ -58,19 +69,42 @@ class PolicySettings:
     compile: bool = setting(False, "fuse the model's operations with torch.compile; the start then takes minutes")
     threads: int = setting(1, "threads of torch", 1, 64)
     replan_steps: int = setting(4, "actions after which a new chunk is made", 1, 64, live=True)
-    prefix: int = setting(0, "leading actions of a chunk that are taken from the chunk before it, because they will have been executed by the time this one is ready; 0 = none", 0, 15)
-    predict_motion: bool = setting(True, "after each chunk, also predict the object motion that it will cause (dynamics mode)", live=True)
-    track_keypoints: bool = setting(True, "follow the task's keypoints from image to image and give them to the model for predicted motion", live=True)
+    prefix: int = setting(
+        0,
+        "leading actions of a chunk that are taken from the chunk before it, because they will have been executed by the time this one is ready; 0 = none",
+        0,
+        15,
+    )
+    predict_motion: bool = setting(
+        True, "after each chunk, also predict the object motion that it will cause (dynamics mode)", live=True
+    )
+    track_keypoints: bool = setting(
+        True,
+        "follow the task's keypoints from image to image and give them to the model for predicted motion",
+        live=True,
+    )
     motion_samples: int = setting(1, "motions that are sampled and averaged for that", 1, 32, live=True)
-    motion_steps: int = setting(2, "Euler steps of the flow for that; more are slower and were not nearer to the truth", 1, 100)
+    motion_steps: int = setting(
+        2, "Euler steps of the flow for that; more are slower and were not nearer to the truth", 1, 100
+    )
     base_frame: str = setting("fr3_link0", "base frame of the robot")
     robot_ee_frame: str = setting("fr3_link8", "the frame whose pose the robot reports")
     max_image_age: float = setting(0.4, "s; older images are refused, longer silence is a HOLD", 0.02, 10.0, live=True)
     max_state_age: float = setting(0.3, "s; the same for robot and gripper state", 0.005, 10.0, live=True)
-    max_frozen: float = setting(1.0, "s; a camera that shows the same image for longer under new stamps is not believed; 0 = it is, as for noiseless images", 0.0, 60.0, live=True)
-    require_controller: bool = setting(True, "make no chunks while the controller is silent, stopped or in FAULT; off for replays")
+    max_frozen: float = setting(
+        1.0,
+        "s; a camera that shows the same image for longer under new stamps is not believed; 0 = it is, as for noiseless images",
+        0.0,
+        60.0,
+        live=True,
+    )
+    require_controller: bool = setting(
+        True, "make no chunks while the controller is silent, stopped or in FAULT; off for replays"
+    )
     prompt: str = setting("", "prompt file for this checkpoint, the task until another one comes; empty = none")
-    recorded_task: str = setting("", "topic on which a recorded policy says its task (uma_ros/msg/ReferenceMotion), to be taken up; for replays")
+    recorded_task: str = setting(
+        "", "topic on which a recorded policy says its task (uma_ros/msg/ReferenceMotion), to be taken up; for replays"
+    )
     topics: Topics = field(default_factory=Topics)
 
 
@@ -92,9 +126,20 @@ class PolicyNode(UmaNode):
         self.cadence = Cadence("chunks", s.replan_steps / RATE_HZ)
         self.status = StatusSpeaker(self)
 
-        self.worker = PolicyWorker(lambda: self._load(s), self, self.buffer, self.frames, s.replan_steps, s.predict_motion, s.prefix, s.track_keypoints)
+        self.worker = PolicyWorker(
+            lambda: self._load(s),
+            self,
+            self.buffer,
+            self.frames,
+            s.replan_steps,
+            s.predict_motion,
+            s.prefix,
+            s.track_keypoints,
+        )
         self._controller: PolicyStatus | None = None
-        self._shown: dict[str, tuple[bytes, float]] = {}  # a sample of each image's pixels, and since when they have been the same
+        self._shown: dict[
+            str, tuple[bytes, float]
+        ] = {}  # a sample of each image's pixels, and since when they have been the same
         self._goal: dict[str, tuple[Image, float]] = {}  # the halves of a goal that have come, and when
 
         self._chunks = self.speak(ActionChunk, topics.action_chunk, COMMAND)
@@ -119,14 +164,21 @@ class PolicyNode(UmaNode):
         self.every(0.05, self._tick)
         self.every(0.2, self.status.publish)
         self.worker.start()
-        if self.is_managed:  # a checkpoint that cannot be loaded is then a configuration that failed; else it ends the node
+        if (
+            self.is_managed
+        ):  # a checkpoint that cannot be loaded is then a configuration that failed; else it ends the node
             self.worker.wait_loaded()
             self._raise_failure()
 
     def _limits(self) -> dict[str, float]:
         """Source -> longest silence, seconds."""
         s = self.settings
-        limits = {"checkpoint": float("inf"), "camera": s.max_image_age, "depth": s.max_image_age, "camera_info": s.max_image_age}
+        limits = {
+            "checkpoint": float("inf"),
+            "camera": s.max_image_age,
+            "depth": s.max_image_age,
+            "camera_info": s.max_image_age,
+        }
         limits |= {"robot": s.max_state_age, "gripper": s.max_state_age, "calibration": float("inf")}
         return limits | ({"controller": 1.0} if s.require_controller else {})
 
@@ -142,7 +194,8 @@ class PolicyNode(UmaNode):
     # -- inputs ---------------------------------------------------------------------------------------------------------------
 
     def _accept(self, topic: str, source: str, take: Callable[[], Any]) -> None:
-        """Run ``take``; what it refuses is said and changes nothing, what it accepts counts as a sign of life of ``source``."""
+        """Run ``take``; what it refuses is said and changes nothing, what it accepts counts as a sign of life of
+        ``source``."""
         if source != "task" and not self.clock_runs():
             return  # no stamp can be judged yet; a task has none to judge
         try:
@@ -164,7 +217,8 @@ class PolicyNode(UmaNode):
         self._accept(topic, "camera" if kind == "rgb" else "depth", take)
 
     def _check_frozen(self, kind: str, msg: Image) -> None:
-        """Raise `InputError` if the image has been the same for too long: a hung driver may go on stamping its last one, and no real sensor is without noise."""
+        """Raise `InputError` if the image has been the same for too long: a hung driver may go on stamping its last
+        one, and no real sensor is without noise."""
         limit, now = self.settings.max_frozen, time.monotonic()
         pixels = bytes(memoryview(msg.data)[::97])
         last, since = self._shown.get(kind, (b"", now))
@@ -218,7 +272,9 @@ class PolicyNode(UmaNode):
         self._accept(self.settings.topics.reference_motion, "task", take)
 
     def _on_recorded_task(self, msg: ReferenceMsg) -> None:
-        self._accept(self.settings.recorded_task, "task", lambda: self.worker.give_task(from_echo(msg, self.settings.prompt)))
+        self._accept(
+            self.settings.recorded_task, "task", lambda: self.worker.give_task(from_echo(msg, self.settings.prompt))
+        )
 
     def _on_instruction(self, msg: String) -> None:
         def take() -> None:
@@ -238,9 +294,13 @@ class PolicyNode(UmaNode):
             check_image(msg, kind)
             camera = self.buffer.info
             if camera is not None and msg.header.frame_id != camera.header.frame_id:
-                raise InputError(f"header.frame_id: {msg.header.frame_id!r:.80}, must be the camera's, {camera.header.frame_id!r}")
+                raise InputError(
+                    f"header.frame_id: {msg.header.frame_id!r:.80}, must be the camera's, {camera.header.frame_id!r}"
+                )
             if camera is not None and (msg.width, msg.height) != (camera.width, camera.height):
-                raise InputError(f"width x height: {msg.width}x{msg.height}, must be {camera.width}x{camera.height} as the camera's")
+                raise InputError(
+                    f"width x height: {msg.width}x{msg.height}, must be {camera.width}x{camera.height} as the camera's"
+                )
             self._goal[kind] = (msg, time.monotonic())
             halves = {k: m for k, (m, _) in self._goal.items()}
             if len(halves) == 2 and halves["rgb"].header.stamp == halves["depth"].header.stamp:
@@ -256,7 +316,10 @@ class PolicyNode(UmaNode):
             if now - heard > GOAL_PATIENCE:
                 del self._goal[kind]
                 other = topics["depth" if kind == "rgb" else "rgb"]
-                self.status.refuse(topics[kind], f"header.stamp: {nanoseconds(msg.header.stamp) * 1e-9:.9f}, {other} brought no image of this stamp within {GOAL_PATIENCE:g} s")
+                self.status.refuse(
+                    topics[kind],
+                    f"header.stamp: {nanoseconds(msg.header.stamp) * 1e-9:.9f}, {other} brought no image of this stamp within {GOAL_PATIENCE:g} s",
+                )
 
     def _on_status(self, msg: PolicyStatus) -> None:
         if msg.node == "controller":
@@ -270,7 +333,11 @@ class PolicyNode(UmaNode):
         self._raise_failure()
         self._drop_half_a_goal(now)
         blockers = [*self.watchdog.stale(now), *([] if self.is_active else [INACTIVE])]
-        closed = self._controller is not None and self.settings.require_controller and self._controller.state in (State.IDLE, State.FAULT)
+        closed = (
+            self._controller is not None
+            and self.settings.require_controller
+            and self._controller.state in (State.IDLE, State.FAULT)
+        )
         transition = self.session.update(now, blockers, self.worker.has_task and not closed)
         reason = self.session.reason
         if self.session.state is State.READY:
@@ -279,7 +346,9 @@ class PolicyNode(UmaNode):
         newest = self.worker.set_active(self.session.state is State.RUNNING)
         message = self.status.message
         message.achieved_rate_hz = self.cadence.rate(now, 4.0)
-        message.observation_age_ms = (self.get_clock().now().nanoseconds - newest.stamp_ns) * 1e-6 if newest else float("nan")
+        message.observation_age_ms = (
+            (self.get_clock().now().nanoseconds - newest.stamp_ns) * 1e-6 if newest else float("nan")
+        )
 
     def _raise_failure(self) -> None:
         """Whatever ended the worker ends the node."""
@@ -289,7 +358,8 @@ class PolicyNode(UmaNode):
         if failure is not None:
             raise failure
 
-    # -- what the worker tells, in its own thread -------------------------------------------------------------------------------
+    # -- what the worker tells, in its own thread
+    # -------------------------------------------------------------------------------
 
     def on_ready(self, policy: Any) -> None:
         if self.settings.prompt:
@@ -305,14 +375,24 @@ class PolicyNode(UmaNode):
     def on_task(self, encoded: Encoded) -> None:
         self._echo.publish(encoded.echo)
         reference = encoded.reference
-        self._markers.publish(MarkerArray(markers=clear_markers() if reference is None else reference_markers(reference, encoded.echo.header.stamp)))
+        self._markers.publish(
+            MarkerArray(
+                markers=clear_markers()
+                if reference is None
+                else reference_markers(reference, encoded.echo.header.stamp)
+            )
+        )
         self.get_logger().info(f"new task: {encoded}")
 
     def on_chunk(self, frame: Frame, prediction: Prediction, stages_ms: dict[str, float]) -> None:
         self._chunks.publish(chunk_to(prediction.chunk, frame.rgb.header.stamp))
         self._markers.publish(MarkerArray(markers=chunk_markers(prediction.chunk, frame.rgb.header.stamp)))
         self.cadence.beat(time.monotonic(), stages_ms["total"])
-        self.status.tell(stages=list(stages_ms), latency_ms=[float(v) for v in stages_ms.values()], sequence=prediction.chunk.sequence)
+        self.status.tell(
+            stages=list(stages_ms),
+            latency_ms=[float(v) for v in stages_ms.values()],
+            sequence=prediction.chunk.sequence,
+        )
 
     def on_motion(self, frame: Frame, motion: MotionPrediction) -> None:
         self._motions.publish(motion_to(motion, frame.rgb.header.stamp))
@@ -328,7 +408,9 @@ class PolicyNode(UmaNode):
 
     # -- the rest ---------------------------------------------------------------------------------------------------------------
 
-    def _on_predict_motion(self, request: PredictMotion.Request, response: PredictMotion.Response) -> PredictMotion.Response:
+    def _on_predict_motion(
+        self, request: PredictMotion.Request, response: PredictMotion.Response
+    ) -> PredictMotion.Response:
         """Rare, so it may wait for the model in this thread."""
         if not self.is_active:
             response.success, response.message = False, INACTIVE
@@ -354,7 +436,14 @@ def load_policy(settings: PolicySettings) -> tuple[Any, Any]:
 
     s = settings
     placed = {"seed": s.seed, "device": s.device, "precision": s.precision, "compile": s.compile}
-    policy = Policy.load(find(s.checkpoint), threads=s.threads, num_steps=s.num_steps, num_samples=s.num_samples, agreeing=s.agreeing, **placed)
+    policy = Policy.load(
+        find(s.checkpoint),
+        threads=s.threads,
+        num_steps=s.num_steps,
+        num_samples=s.num_samples,
+        agreeing=s.agreeing,
+        **placed,
+    )
     motion = Policy(policy.bundle, num_steps=s.motion_steps, num_samples=s.motion_samples, **placed)
     policy.warm_up()  # a CUDA graph is captured before the first image comes
     return policy, motion

@@ -35,7 +35,9 @@ class RecorderSettings:
     """Where to, and how much of it."""
 
     path: str = setting("", "folder of the bag; must not exist yet")
-    image_every: int = setting(1, "record every n-th image; a replay needs those that the policy used, so 1 to replay", 1, 1000)
+    image_every: int = setting(
+        1, "record every n-th image; a replay needs those that the policy used, so 1 to replay", 1, 1000
+    )
     topics: Topics = field(default_factory=Topics)
 
 
@@ -63,7 +65,11 @@ class RecorderNode(UmaNode):
     def _tick(self) -> None:
         """RUNNING once everything that a replay needs has been heard."""
         if self.bag.trouble and not self.problems.get("bag"):
-            kept = f"recording has ended with {self.bag.num_messages} messages, which can be read" if self.bag.num_messages else "nothing of it can be read"
+            kept = (
+                f"recording has ended with {self.bag.num_messages} messages, which can be read"
+                if self.bag.num_messages
+                else "nothing of it can be read"
+            )
             self.problem("bag", f"{self.bag.trouble}; {kept}")
             self.status.transition(self.session.fault(time.monotonic(), self.problems["bag"]), self.problems["bag"])
         missing = [f"{topic}: nothing received yet" for topic in sorted(self._needed - set(self._skipped))]
@@ -71,20 +77,44 @@ class RecorderNode(UmaNode):
         self.status.publish()
 
     def _sources(self) -> dict[str, tuple[type, QoSProfile, QoSProfile]]:
-        """Topic -> type, how to listen, and what a player should offer. Not /clock: messages are stamped with it, and `ros2 bag play --clock` makes one."""
+        """Topic -> type, how to listen, and what a player should offer. Not /clock: messages are stamped with it, and
+        `ros2 bag play --clock` makes one."""
         t = self.settings.topics
         streams = {
-            t.rgb: Image, t.depth: Image, t.camera_info: CameraInfo, t.depth_info: CameraInfo, t.robot_pose: PoseStamped, t.joint_states: JointState,
-            t.target_pose: PoseStamped, t.sim_object: PointCloud2,
-        }  # fmt: skip
+            t.rgb: Image,
+            t.depth: Image,
+            t.camera_info: CameraInfo,
+            t.depth_info: CameraInfo,
+            t.robot_pose: PoseStamped,
+            t.joint_states: JointState,
+            t.target_pose: PoseStamped,
+            t.sim_object: PointCloud2,
+        }
         reliable = {
-            t.reference_motion: ReferenceMotion, t.action_chunk: ActionChunk, t.action_chunk_base: ActionChunk, t.predicted_motion: MotionPrediction,
-            t.status: PolicyStatus, t.markers: MarkerArray, t.instruction: String, t.goal_image: Image, t.goal_depth: Image, "/diagnostics": DiagnosticArray,
-        }  # fmt: skip
-        latched = {t.active_reference: ReferenceMotion, t.sim_reference: ReferenceMotion, t.sim_outcome: String, "/tf_static": TFMessage}
+            t.reference_motion: ReferenceMotion,
+            t.action_chunk: ActionChunk,
+            t.action_chunk_base: ActionChunk,
+            t.predicted_motion: MotionPrediction,
+            t.status: PolicyStatus,
+            t.markers: MarkerArray,
+            t.instruction: String,
+            t.goal_image: Image,
+            t.goal_depth: Image,
+            "/diagnostics": DiagnosticArray,
+        }
+        latched = {
+            t.active_reference: ReferenceMotion,
+            t.sim_reference: ReferenceMotion,
+            t.sim_outcome: String,
+            "/tf_static": TFMessage,
+        }
         states = {t.robot_pose, t.joint_states}
-        sources = {topic: (kind, *((STREAM, STREAM) if topic in states else (QUEUE, QUEUE))) for topic, kind in streams.items()}
-        sources |= {topic: (kind, QUEUE, COMMAND if kind is ActionChunk else STATUS) for topic, kind in reliable.items()}
+        sources = {
+            topic: (kind, *((STREAM, STREAM) if topic in states else (QUEUE, QUEUE))) for topic, kind in streams.items()
+        }
+        sources |= {
+            topic: (kind, QUEUE, COMMAND if kind is ActionChunk else STATUS) for topic, kind in reliable.items()
+        }
         sources |= {topic: (kind, _profile(16, True, latched=True), LATCHED) for topic, kind in latched.items()}
         return sources | {t.configuration: (String, CONFIGURATION, CONFIGURATION)}
 
@@ -109,7 +139,8 @@ class RecorderNode(UmaNode):
         self.create_subscription(kind, topic, write, listen, raw=True, event_callbacks=events)
 
     def _write(self, topic: str, data: bytes) -> None:
-        """Stamp with the ROS clock; what comes before a simulated clock has started is kept until it has, so that the order stays."""
+        """Stamp with the ROS clock; what comes before a simulated clock has started is kept until it has, so that the
+        order stays."""
         now = self.get_clock().now().nanoseconds
         self._early.append((topic, data))
         if now > 0:

@@ -1,4 +1,5 @@
-"""Robot node: watches a Franka behind franka_ros2 and CRISP, says how it is, stops the controller when it obeys nobody, and recovers it on request."""
+"""Robot node: watches a Franka behind franka_ros2 and CRISP, says how it is, stops the controller when it obeys nobody,
+and recovers it on request."""
 
 from __future__ import annotations
 
@@ -25,17 +26,25 @@ from uma_ros.runtime import UmaNode, leave, run_node
 class RobotSettings:
     """Names of franka_ros2 and ros2_control, and what must be active."""
 
-    state: str = setting("/franka_robot_state_broadcaster/robot_state", "state of the arm (franka_msgs/msg/FrankaRobotState)")
+    state: str = setting(
+        "/franka_robot_state_broadcaster/robot_state", "state of the arm (franka_msgs/msg/FrankaRobotState)"
+    )
     rate: float = setting(100.0, "Hz; states that are looked at, of up to 1000 a second", 1.0, 1000.0)
-    publish_pose: bool = setting(False, "say the flange's pose on robot_pose, from that state; off where CRISP's pose broadcaster says it")
+    publish_pose: bool = setting(
+        False, "say the flange's pose on robot_pose, from that state; off where CRISP's pose broadcaster says it"
+    )
     base_frame: str = setting("fr3_link0", "base frame of the robot, for that pose")
     controllers: list[str] = setting(["cartesian_impedance_controller"], "controllers that must be active")
     hardware: str = setting("FrankaHardwareInterface", "hardware component of the arm")
     manager: str = setting("/controller_manager", "the controller manager")
-    error_recovery: str = setting("/action_server/error_recovery", "action that clears the arm's errors (franka_msgs/action/ErrorRecovery)")
+    error_recovery: str = setting(
+        "/action_server/error_recovery", "action that clears the arm's errors (franka_msgs/action/ErrorRecovery)"
+    )
     patience: float = setting(10.0, "s; an answer that takes longer is a broken link", 0.5, 60.0)
     max_silence: float = setting(0.5, "s; a state older than this is a problem", 0.05, 10.0)
-    min_success_rate: float = setting(0.95, "0 to 1; a lower share of commands that reach the arm in time is a problem", 0.0, 1.0)
+    min_success_rate: float = setting(
+        0.95, "0 to 1; a lower share of commands that reach the arm in time is a problem", 0.0, 1.0
+    )
     topics: Topics = field(default_factory=Topics)
 
 
@@ -92,7 +101,11 @@ class RobotNode(UmaNode):
         self._asking = True
         try:
             states = await self.steps.controllers()
-            idle = [f"{name} is {states.get(name, 'not loaded')}" for name in self.settings.controllers if states.get(name) != "active"]
+            idle = [
+                f"{name} is {states.get(name, 'not loaded')}"
+                for name in self.settings.controllers
+                if states.get(name) != "active"
+            ]
             self.problem("controllers", f"{', '.join(idle)}, must be active" if idle else "")
         except (DeviceError, LinkError) as error:
             self.problem("controllers", str(error))
@@ -125,8 +138,18 @@ class RobotNode(UmaNode):
             return {"mode": "unknown"}
         h = self.health
         low = h.mode.name == "MOVE" and h.success_rate < s.min_success_rate
-        self.problem("network", f"{h.success_rate:.0%} of the commands reach the arm in time, at least {s.min_success_rate:.0%} are needed" if low else "")
-        return {"mode": h.mode.name, "control_command_success_rate": h.success_rate, "last_errors": ", ".join(h.last_errors) or "none", **self.states.report()}
+        self.problem(
+            "network",
+            f"{h.success_rate:.0%} of the commands reach the arm in time, at least {s.min_success_rate:.0%} are needed"
+            if low
+            else "",
+        )
+        return {
+            "mode": h.mode.name,
+            "control_command_success_rate": h.success_rate,
+            "last_errors": ", ".join(h.last_errors) or "none",
+            **self.states.report(),
+        }
 
 
 def main() -> int:

@@ -47,9 +47,17 @@ class StationSettings:
     seed: int = setting(0, "draws the scene", 0, 2**31 - 1)
     noise: bool = setting(True, "sensor noise in the images")
     real_time_factor: float = setting(1.0, "simulated seconds a second, at most", 0.05, 10.0, live=True)
-    max_latency: float = setting(0.2, "s; simulated time is slowed while chunks come later than this after their image, as on a slow machine; 0 = never", 0.0, 10.0, live=True)
+    max_latency: float = setting(
+        0.2,
+        "s; simulated time is slowed while chunks come later than this after their image, as on a slow machine; 0 = never",
+        0.0,
+        10.0,
+        live=True,
+    )
     camera_rate: float = setting(15.0, "Hz; images, in simulated time", 1.0, 60.0)
-    calibration_file: str = setting("", "where to write the scene's calibration for the extrinsics node; empty = nowhere")
+    calibration_file: str = setting(
+        "", "where to write the scene's calibration for the extrinsics node; empty = nowhere"
+    )
     topics: Topics = field(default_factory=Topics)
 
 
@@ -63,7 +71,16 @@ class StationNode(UmaNode):
         self.T_link8_tcp = self.station.T_link8_tcp
         if s.calibration_file:
             tools = {("fr3_link8", self.station.ee_frame): self.T_link8_tcp}
-            save_calibration(Calibration(self.station.camera.frame, self.station.base_frame, self.station.T_base_cam, tools, datetime.now(UTC)), s.calibration_file)
+            save_calibration(
+                Calibration(
+                    self.station.camera.frame,
+                    self.station.base_frame,
+                    self.station.T_base_cam,
+                    tools,
+                    datetime.now(UTC),
+                ),
+                s.calibration_file,
+            )
         # The clock starts at the time of day: a station that is started again does not turn time back for the others.
         self.start_time = round(time.time(), 2)
         self.num_steps = 0
@@ -86,9 +103,19 @@ class StationNode(UmaNode):
         self._outcome = self.speak(String, topics.sim_outcome, LATCHED)
         self.pace = Pace(STEP, s.real_time_factor, s.max_latency, time.monotonic())
         self.listen(PoseStamped, topics.target_pose, self._on_target, COMMAND)
-        self.listen(ActionChunk, topics.action_chunk, lambda m: self.pace.chunk(self._now() - seconds(m.header.stamp), time.monotonic()), COMMAND)
+        self.listen(
+            ActionChunk,
+            topics.action_chunk,
+            lambda m: self.pace.chunk(self._now() - seconds(m.header.stamp), time.monotonic()),
+            COMMAND,
+        )
         self._server = ActionServer(
-            self, GripperCommand, topics.gripper, self._run_gripper, goal_callback=self._on_goal, cancel_callback=lambda _: CancelResponse.ACCEPT
+            self,
+            GripperCommand,
+            topics.gripper,
+            self._run_gripper,
+            goal_callback=self._on_goal,
+            cancel_callback=lambda _: CancelResponse.ACCEPT,
         )
         self._publish_sight()  # the first picture compiles shaders; time starts after it
         self._reference.publish(reference_to(reference.of_scene(self.station), stamp_from(self.start_time)))
@@ -96,7 +123,9 @@ class StationNode(UmaNode):
         self._told = ("", "")
         self.pace = Pace(STEP, s.real_time_factor, s.max_latency, time.monotonic())
         self.every(0.005, self._catch_up)
-        self.get_logger().info(f"{s.task}, scene {s.seed}, {type(self.station).__module__}; {s.real_time_factor:g} x real time")
+        self.get_logger().info(
+            f"{s.task}, scene {s.seed}, {type(self.station).__module__}; {s.real_time_factor:g} x real time"
+        )
 
     # -- time -----------------------------------------------------------------------------------------------------------------
 
@@ -125,7 +154,8 @@ class StationNode(UmaNode):
         if self.num_steps // period > (self.num_steps - 1) // period:
             self._publish_sight()
 
-    # -- what the hardware would say ------------------------------------------------------------------------------------------
+    # -- what the hardware would say
+    # ------------------------------------------------------------------------------------------
 
     def _publish_joints(self, stamp) -> None:
         joints = JointState(name=[*self.station.joint_names, GRIPPER_JOINT])
@@ -147,16 +177,31 @@ class StationNode(UmaNode):
     def _publish_truth(self, stamp) -> None:
         points = self.station.object_points().astype(np.float32)
         fields = [PointField(name=n, offset=4 * i, datatype=PointField.FLOAT32, count=1) for i, n in enumerate("xyz")]
-        cloud = PointCloud2(height=1, width=len(points), fields=fields, point_step=12, row_step=12 * len(points), is_dense=True, data=points.tobytes())
+        cloud = PointCloud2(
+            height=1,
+            width=len(points),
+            fields=fields,
+            point_step=12,
+            row_step=12 * len(points),
+            is_dense=True,
+            data=points.tobytes(),
+        )
         cloud.header.frame_id, cloud.header.stamp = self.station.base_frame, stamp
         self._object.publish(cloud)
         outcome = self.station.task.outcome(self.station)
         if outcome != getattr(self, "_told", None):
             self._told = outcome
-            text = {"verdict": outcome[0], "reason": outcome[1], "task": self.settings.task, "seed": self.settings.seed, "time": round(self.station.time, 2)}
+            text = {
+                "verdict": outcome[0],
+                "reason": outcome[1],
+                "task": self.settings.task,
+                "seed": self.settings.seed,
+                "time": round(self.station.time, 2),
+            }
             self._outcome.publish(String(data=yaml.safe_dump(text, sort_keys=False)))
 
-    # -- what the hardware would obey -----------------------------------------------------------------------------------------
+    # -- what the hardware would obey
+    # -----------------------------------------------------------------------------------------
 
     def take_over(self) -> None:
         s = self.settings
@@ -183,7 +228,9 @@ class StationNode(UmaNode):
             self.status.refuse(self.settings.topics.gripper, INACTIVE)
             return GoalResponse.REJECT
         if not 0.0 <= position <= GRIPPER_CLOSED:
-            self.status.refuse(self.settings.topics.gripper, f"command.position: {position}, must lie in [0, {GRIPPER_CLOSED}]")
+            self.status.refuse(
+                self.settings.topics.gripper, f"command.position: {position}, must lie in [0, {GRIPPER_CLOSED}]"
+            )
             return GoalResponse.REJECT
         return GoalResponse.ACCEPT
 
@@ -219,7 +266,11 @@ class StationNode(UmaNode):
 
     def diagnose(self) -> dict:
         rate, asked = self.cadence.rate(time.monotonic()) * STEP, self.settings.real_time_factor
-        why = f"slowed to {self.pace.factor:.2f} x for the policy, whose chunks come late" if self.pace.factor < 0.9 * asked else "the machine is too slow"
+        why = (
+            f"slowed to {self.pace.factor:.2f} x for the policy, whose chunks come late"
+            if self.pace.factor < 0.9 * asked
+            else "the machine is too slow"
+        )
         self.problem("pace", f"{rate:.2f} x real time, asked for {asked:g}: {why}" if 0 < rate < 0.9 * asked else "")
         return {"real_time_factor": round(rate, 3), "outcome": ": ".join(self._told)}
 

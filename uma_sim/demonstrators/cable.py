@@ -22,7 +22,8 @@ class CableMover:
         self._goal = goal
 
     def act(self, station: Station) -> tuple[np.ndarray, float]:
-        """The next target: ``(4, 4)`` T_base_ee at most (`STEP_M`, `STEP_RAD`) from the measured pose, and gripper 0 or 1."""
+        """The next target: ``(4, 4)`` T_base_ee at most (`STEP_M`, `STEP_RAD`) from the measured pose, and gripper 0 or
+        1."""
         T, phase = station.ee_pose(), self.phase(station)
         way = station.scene.ways[station.scene.goal if self._goal is None else self._goal]
         if phase == "leave":
@@ -45,5 +46,9 @@ class CableMover:
         if way.lets_go and primitive_cable.has_arrived(station, goal):
             return "leave"
         # Until the jaw is open what it held is still between the pads, and would be dragged along.
-        is_opening = way.lets_go and station.gripper_position() > 0.12 and np.linalg.norm(station.ee_pose()[:3, 3] - way.poses[-1, :3, 3]) < 0.03
+        is_opening = (
+            way.lets_go
+            and station.gripper_position() > 0.12
+            and np.linalg.norm(station.ee_pose()[:3, 3] - way.poses[-1, :3, 3]) < 0.03
+        )
         return "let go" if is_opening and station.tcp_to_object() < 0.03 else "approach"

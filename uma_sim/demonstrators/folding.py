@@ -52,7 +52,8 @@ class Folder:
         self._goal = goal
 
     def act(self, station: Station) -> tuple[np.ndarray, float]:
-        """The next target: ``(4, 4)`` T_base_ee at most (`STEP_M`, `STEP_RAD`) from the measured pose, and gripper 0 or 1."""
+        """The next target: ``(4, 4)`` T_base_ee at most (`STEP_M`, `STEP_RAD`) from the measured pose, and gripper 0 or
+        1."""
         goal = station.scene.goal if self._goal is None else self._goal
         phase = self.phase(station)
         if phase == "approach":
@@ -84,7 +85,11 @@ class Folder:
         crease = middle[folding.ROWS // 2 - 1 : folding.ROWS // 2 + 1].mean(0)
         is_taut = float(np.linalg.norm(middle[row] - crease)) > 0.85 * length / 2
         # Let go at the other edge, or before it where more would drag the whole cloth along.
-        if s < (0.06 if is_taut else folding.SHORT + 0.02) and abs(aside) < 0.03 and height < folding.RELEASE_HEIGHT + 0.010:
+        if (
+            s < (0.06 if is_taut else folding.SHORT + 0.02)
+            and abs(aside) < 0.03
+            and height < folding.RELEASE_HEIGHT + 0.010
+        ):
             return T.copy(), 0.0
         radius = (length - folding.SHORT) / 2
 

@@ -22,7 +22,8 @@ class Inserter:
         self._holder = holder
 
     def act(self, station: Station) -> tuple[np.ndarray, float]:
-        """The next target: ``(4, 4)`` T_base_ee at most (`STEP_M`, `STEP_RAD`) from the measured pose, and gripper 0 or 1."""
+        """The next target: ``(4, 4)`` T_base_ee at most (`STEP_M`, `STEP_RAD`) from the measured pose, and gripper 0 or
+        1."""
         index = station.scene.goal if self._holder is None else self._holder
         if station.grasped():
             return self._carry(station, index)
@@ -50,7 +51,9 @@ class Inserter:
     def _carry(self, station: Station, index: int) -> tuple[np.ndarray, float]:
         T, utensil, holder = station.ee_pose(), station.scene.utensil, station.scene.holders[index]
         T_ee_object = se3.invert(T) @ station.object_pose()
-        goal, low = grasping.insertion_pose(utensil.half_length, holder, T_ee_object, grasping.carrying_rotation(T, T[:2, 3], self._tilt(T)))
+        goal, low = grasping.insertion_pose(
+            utensil.half_length, holder, T_ee_object, grasping.carrying_rotation(T, T[:2, 3], self._tilt(T))
+        )
         end = 1.0 if T_ee_object[0, 0] >= 0 else -1.0
         low_now = se3.apply(T, T_ee_object[:3, 3] - end * utensil.half_length * T_ee_object[:3, 0])
         lateral = float(np.linalg.norm(low_now[:2] - low[:2]))
@@ -65,7 +68,11 @@ class Inserter:
         target = se3.clip_step(T, goal, STEP_M, STEP_RAD * share)
         # Nor sideways into a holder while the lower end is below its rim.
         gap = min(float(np.linalg.norm(low_now[:2] - h.center)) for h in station.scene.holders) - holder.half_opening
-        clear = max(ramp(float(low_now[2]), holder.height - 0.03, holder.height + 0.02), ramp(gap, 0.07, 0.16), 1.0 - ramp(lateral, 0.02, 0.06))
+        clear = max(
+            ramp(float(low_now[2]), holder.height - 0.03, holder.height + 0.02),
+            ramp(gap, 0.07, 0.16),
+            1.0 - ramp(lateral, 0.02, 0.06),
+        )
         step = goal[:3, 3] - T[:3, 3]
         step[:2] *= share * max(clear, 0.05)
         target[:3, 3] = T[:3, 3] + step * min(1.0, STEP_M / max(float(np.linalg.norm(step)), 1e-9))
@@ -73,7 +80,8 @@ class Inserter:
 
     @staticmethod
     def _tilt(T: np.ndarray) -> float:
-        """Turn sideways before pitching up: pitched up while pointing straight away from the base, the wrist is singular."""
+        """Turn sideways before pitching up: pitched up while pointing straight away from the base, the wrist is
+        singular."""
         beside = abs(grasping.heading_beside_bearing(T))
         return grasping.TILT + 0.6 * (1.0 - ramp(beside, 0.15, 0.40))
 

@@ -26,7 +26,11 @@ def approach(T: np.ndarray, goal: np.ndarray, grip: float, clearance: float = 0.
         return se3.clip_step(T, goal, STEP_M, STEP_RAD), 1.0
     target = goal.copy()
     # A closed gripper must open above the thing, not beside it.
-    target[2, 3] += max((0.12 + clearance) * ramp(lateral, 0.007, 0.06), 0.10 * ramp(angle, 0.08, 0.6), (0.09 + clearance) * ramp(grip, 0.12, 0.4))
+    target[2, 3] += max(
+        (0.12 + clearance) * ramp(lateral, 0.007, 0.06),
+        0.10 * ramp(angle, 0.08, 0.6),
+        (0.09 + clearance) * ramp(grip, 0.12, 0.4),
+    )
     step = se3.clip_step(T, target, STEP_M, STEP_RAD)
     # Not sideways into it from below its top.
     low = ramp(float(goal[2, 3]) + 0.02 + clearance - float(T[2, 3]), 0.0, 0.03) * ramp(lateral, 0.02, 0.05)
@@ -43,11 +47,14 @@ def retreat(T: np.ndarray, grip: float, height: float) -> tuple[np.ndarray, floa
 
 
 def withdraw(T: np.ndarray, grip: float, is_near: bool) -> tuple[np.ndarray, float]:
-    """Open, then back out level from what stands upright, and up only when clear of it: a pad that rises along it would take it along."""
+    """Open, then back out level from what stands upright, and up only when clear of it: a pad that rises along it would
+    take it along."""
     target = T.copy()
     if grip < 0.12:
         forward = np.array([T[0, 2], T[1, 2], 0.0]) / max(float(np.hypot(T[0, 2], T[1, 2])), 1e-6)
-        target[:3, 3] += -STEP_M * forward if is_near else np.array([0.0, 0.0, STEP_M * ramp(0.35 - float(T[2, 3]), 0.0, 0.05)])
+        target[:3, 3] += (
+            -STEP_M * forward if is_near else np.array([0.0, 0.0, STEP_M * ramp(0.35 - float(T[2, 3]), 0.0, 0.05)])
+        )
     return se3.clip_step(T, target, STEP_M, STEP_RAD), 0.0
 
 
@@ -66,7 +73,8 @@ class Mover:
         self._goal = goal
 
     def act(self, station: Station) -> tuple[np.ndarray, float]:
-        """The next target: ``(4, 4)`` T_base_ee at most (`STEP_M`, `STEP_RAD`) from the measured pose, and gripper 0 or 1."""
+        """The next target: ``(4, 4)`` T_base_ee at most (`STEP_M`, `STEP_RAD`) from the measured pose, and gripper 0 or
+        1."""
         T, goal = station.ee_pose(), station.scene.goal if self._goal is None else self._goal
         thing = station.scene.things[0]
         phase = self.phase(station)
@@ -77,18 +85,28 @@ class Mover:
         if phase == "let go":
             return T.copy(), 0.0
         if phase == "approach":
-            return approach(T, self.primitive.grasp_pose(station), station.gripper_position(), max(0.0, thing.half_height - thing.grasp_z))
+            return approach(
+                T,
+                self.primitive.grasp_pose(station),
+                station.gripper_position(),
+                max(0.0, thing.half_height - thing.grasp_z),
+            )
         way = station.scene.ways[goal]
         slip = self._slip(station, way)
         along = T @ se3.invert(slip)
         end = way.poses[-1]
-        if way.lets_go and np.linalg.norm(along[:3, 3] - end[:3, 3]) < self.near and se3.rotation_angle(along[:3, :3], end[:3, :3]) < 0.2:
+        if (
+            way.lets_go
+            and np.linalg.norm(along[:3, 3] - end[:3, 3]) < self.near
+            and se3.rotation_angle(along[:3, :3], end[:3, :3]) < 0.2
+        ):
             return se3.clip_step(T, end @ slip, STEP_M, STEP_RAD), 0.0
         return se3.clip_step(T, way.ahead(along, STEP_M, STEP_RAD) @ slip, STEP_M, STEP_RAD), 1.0
 
     @staticmethod
     def _slip(station: Station, way: Path) -> np.ndarray:
-        """``(4, 4)`` what to add to the poses of ``way`` because the thing lies in the gripper otherwise than planned, so that the thing, not the gripper, goes its
+        """``(4, 4)`` what to add to the poses of ``way`` because the thing lies in the gripper otherwise than planned,
+        so that the thing, not the gripper, goes its
         way; at most 0.5 rad of it, and nothing beyond 4 cm or 1.2 rad, after another grasp."""
         start = primitive_move.resting(station.scene.things[0], station.scene.places[0])
         slip = se3.invert(way.poses[0]) @ start @ se3.invert(station.object_pose()) @ station.ee_pose()
@@ -105,7 +123,11 @@ class Mover:
         if way.lets_go and self.primitive.has_arrived(station, goal):
             return "leave"
         # Until the jaw is open what it held is still between the pads, and would be dragged along.
-        is_opening = way.lets_go and station.gripper_position() > 0.12 and np.linalg.norm(station.ee_pose()[:3, 3] - way.poses[-1, :3, 3]) < 0.03
+        is_opening = (
+            way.lets_go
+            and station.gripper_position() > 0.12
+            and np.linalg.norm(station.ee_pose()[:3, 3] - way.poses[-1, :3, 3]) < 0.03
+        )
         return "let go" if is_opening and station.tcp_to_object() < 0.03 else "approach"
 
 
@@ -121,7 +143,8 @@ PUSH_M = 0.013
 
 
 class ToolUser:
-    """Grasps the tool of a `Station` and pushes its goal's thing with it; grasps again what was dropped or missed, strokes again what was missed.
+    """Grasps the tool of a `Station` and pushes its goal's thing with it; grasps again what was dropped or missed,
+    strokes again what was missed.
 
     Args:
         goal: which thing; None for the scene's goal.
@@ -131,7 +154,8 @@ class ToolUser:
         self._goal = goal
 
     def act(self, station: Station) -> tuple[np.ndarray, float]:
-        """The next target: ``(4, 4)`` T_base_ee at most (`STEP_M`, `STEP_RAD`) from the measured pose, and gripper 0 or 1."""
+        """The next target: ``(4, 4)`` T_base_ee at most (`STEP_M`, `STEP_RAD`) from the measured pose, and gripper 0 or
+        1."""
         goal, phase = station.scene.goal if self._goal is None else self._goal, self.phase(station)
         if phase == "approach":
             return approach(station.ee_pose(), primitive_tool.grasp_pose(station), station.gripper_position())
@@ -162,7 +186,9 @@ class ToolUser:
         along, aside = float((tip[:2] - begin) @ d), float((tip[:2] - begin) @ [-d[1], d[0]])
         # In contact the thing may press the tool aside.
         slack = 0.012 + 0.010 * ramp(along, 0.01, 0.02)
-        is_pushing = -0.015 < along < primitive_tool.BEFORE + 0.012 and abs(aside) < slack and angle < 0.12 and height < 0.014
+        is_pushing = (
+            -0.015 < along < primitive_tool.BEFORE + 0.012 and abs(aside) < slack and angle < 0.12 and height < 0.014
+        )
         goal_xy = end + 0.02 * d if is_pushing else begin  # past it: the thing's own place ends the stroke
         lateral = float(np.hypot(along, aside))
         over = primitive_tool.over_all(station.scene)
@@ -182,20 +208,23 @@ class ToolUser:
 
 
 class ClothMover:
-    """Pinches a cloth's edge, moves it along its way and holds it or lets it go there; grasps again what was dropped or missed.
+    """Pinches a cloth's edge, moves it along its way and holds it or lets it go there; grasps again what was dropped or
+    missed.
 
     Args:
         goal: which way; None for the scene's goal.
     """
 
     near, low = 0.018, 0.016
-    """Metres from the end of the way, aside and above, within which the gripper opens: as near as a policy comes, which would else hover there."""
+    """Metres from the end of the way, aside and above, within which the gripper opens: as near as a policy comes, which
+    would else hover there."""
 
     def __init__(self, goal: int | None = None) -> None:
         self._goal = goal
 
     def act(self, station: Station) -> tuple[np.ndarray, float]:
-        """The next target: ``(4, 4)`` T_base_ee at most (`STEP_M`, `STEP_RAD`) from the measured pose, and gripper 0 or 1."""
+        """The next target: ``(4, 4)`` T_base_ee at most (`STEP_M`, `STEP_RAD`) from the measured pose, and gripper 0 or
+        1."""
         T, phase = station.ee_pose(), self.phase(station)
         if phase == "leave":
             return leave_edge(station)
@@ -212,4 +241,6 @@ class ClothMover:
         if station.object.is_held():
             return "carry"
         goal = station.scene.goal if self._goal is None else self._goal
-        return "leave" if station.scene.ways[goal].lets_go and primitive_cloth.has_arrived(station, goal) else "approach"
+        return (
+            "leave" if station.scene.ways[goal].lets_go and primitive_cloth.has_arrived(station, goal) else "approach"
+        )

@@ -1,4 +1,5 @@
-"""What experts with an upright tool share: carry it over what lies there to where a stroke begins, then push with it, straight and slowly."""
+"""What experts with an upright tool share: carry it over what lies there to where a stroke begins, then push with it,
+straight and slowly."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ STROKE_M = 0.018
 
 
 MARGIN, FAR = 0.022, 0.10
-"""Metres between the tool's face and what is to be pushed, with which it comes down, and from which on it is carried rather than pushed from where it stands."""
+"""Metres between the tool's face and what is to be pushed, with which it comes down, and from which on it is carried
+rather than pushed from where it stands."""
 
 
 RAISED, AT_END = 0.02, 0.008
@@ -61,10 +63,13 @@ class Stroke:
 
 
 def step(T: np.ndarray, T_tool: np.ndarray, stroke: Stroke, height: float) -> np.ndarray:
-    """``(4, 4)`` the next label of T_base_ee: along the stroke if the tool stands behind what is to be pushed, else up and over to its beginning.
+    """``(4, 4)`` the next label of T_base_ee: along the stroke if the tool stands behind what is to be pushed, else up
+    and over to its beginning.
 
-    The two are blended, and a tool that stands low behind what is to be pushed is turned and brought into line there, not raised again for a small error: a
-    policy makes such errors, and with an expert that would start anew for each of them it learns to hover over the beginning.
+    The two are blended, and a tool that stands low behind what is to be pushed is turned and brought into line there,
+    not raised again for a small error: a
+    policy makes such errors, and with an expert that would start anew for each of them it learns to hover over the
+    beginning.
 
     Args:
         T: ``(4, 4)`` measured T_base_ee.
@@ -84,7 +89,9 @@ def step(T: np.ndarray, T_tool: np.ndarray, stroke: Stroke, height: float) -> np
     # What is in the air must keep off what lies there; what is down already pushes it.
     off = float(np.hypot(max(0.0, MARGIN * up - clear, clear - FAR), max(0.0, abs(aside) - 0.02)))
     rise = stroke.rise * max(ramp(off, 0.0, 0.03), ramp(angle, 0.35, 0.8))
-    push = (1 - up) * (1 - ramp(-clear, 0.002, 0.006)) * (1 - ramp(abs(aside), 0.02, 0.04)) * (1 - ramp(angle, 0.2, 0.6))
+    push = (
+        (1 - up) * (1 - ramp(-clear, 0.002, 0.006)) * (1 - ramp(abs(aside), 0.02, 0.04)) * (1 - ramp(angle, 0.2, 0.6))
+    )
     lateral = float(np.linalg.norm(at - stroke.begin))
     # Up before sideways and round, so that the tool passes over what lies there and over walls.
     share = max(ramp(height, 0.01, 0.05), 1.0 - ramp(lateral, 0.02, 0.05))
@@ -97,16 +104,19 @@ def step(T: np.ndarray, T_tool: np.ndarray, stroke: Stroke, height: float) -> np
 
 
 def is_over(T_tool: np.ndarray, stroke: Stroke, height: float) -> bool:
-    """Whether a stroke that has brought everything where it should be is over: at its end, as it was sketched, or the tool is raised already.
+    """Whether a stroke that has brought everything where it should be is over: at its end, as it was sketched, or the
+    tool is raised already.
 
-    It goes to its end though all may be there before: an expert that rose some centimetres short of what the reference shows would teach a policy, which errs
+    It goes to its end though all may be there before: an expert that rose some centimetres short of what the reference
+    shows would teach a policy, which errs
     by centimetres, to rise before all are there.
     """
     return height > RAISED or float(stroke.frame.local(T_tool[:2, 3])[0]) > float(stroke.end[0]) - AT_END
 
 
 def _toward(T_tool: np.ndarray, xy: np.ndarray, z: float, most: float, share: float = 1.0) -> np.ndarray:
-    """``(3,)`` one step of at most ``most`` metres that brings the tool toward ``xy`` (2,), ``z``; sideways by no more than ``share`` of it."""
+    """``(3,)`` one step of at most ``most`` metres that brings the tool toward ``xy`` (2,), ``z``; sideways by no more
+    than ``share`` of it."""
     move = np.array([*xy, z]) - T_tool[:3, 3]
     move[:2] *= share
     return move * min(1.0, most / max(float(np.linalg.norm(move)), 1e-9))

@@ -30,7 +30,8 @@ RELEASE_HEIGHT = 0.028
 """The same when the edge is let go."""
 
 SHORT = 0.014
-"""How far before the resting edge the carried one is let go, metres: the bend at the crease takes that much of its reach."""
+"""How far before the resting edge the carried one is let go, metres: the bend at the crease takes that much of its
+reach."""
 
 ARC = 0.65
 """Height of the edge's way over a half circle's."""
@@ -43,7 +44,8 @@ class Scene:
     Attributes:
         room: robot, camera and light.
         cloth, position (2,), yaw: what lies on the table, where, radians.
-        goal: which edge is carried over to the other: 0 the first row of vertices (the near side as the camera sees it), 1 the last; only the
+        goal: which edge is carried over to the other: 0 the first row of vertices (the near side as the camera sees
+            it), 1 the last; only the
             reference motion tells.
     """
 
@@ -92,8 +94,10 @@ def rows_of(goal: int) -> tuple[int, int]:
 def fold_angle(vertices: np.ndarray) -> float:
     """Radians by which the one half is folded onto the other: 0 lies flat, pi lies folded.
 
-    Each half has a direction, from the middle of the crease (between the two middle rows) to the middle of its edge; the fold angle is what is
-    missing from the straight angle between the two. A fold that ends askew therefore misses as much as one that stands up.
+    Each half has a direction, from the middle of the crease (between the two middle rows) to the middle of its edge;
+    the fold angle is what is
+    missing from the straight angle between the two. A fold that ends askew therefore misses as much as one that stands
+    up.
 
     Args:
         vertices: ``(ROWS, COLUMNS, 3)``.
@@ -113,7 +117,8 @@ def spread(vertices: np.ndarray, half_length: float) -> float:
 def folded_side(station: Station) -> int | None:
     """Which goal the cloth's shape shows, whatever holds it; None for neither.
 
-    The fold angle is within `TOLERANCE` of 180 degrees, neither half is crumpled to less than 55 % of its length, the carried edge has moved by more than half of
+    The fold angle is within `TOLERANCE` of 180 degrees, neither half is crumpled to less than 55 % of its length, the
+    carried edge has moved by more than half of
     the cloth and the other one by less than a quarter.
     """
     vertices, half_length = station.object.vertices(), station.scene.cloth.half_size[1]
@@ -129,7 +134,10 @@ def folded_side(station: Station) -> int | None:
 def _moved(station: Station) -> tuple[float, float]:
     """How far each edge has come, in lengths of the cloth."""
     vertices, flat = station.object.vertices(), flat_vertices(station.scene)
-    a, b = (float(np.linalg.norm(vertices[row, :, :2].mean(0) - flat[row].mean(0))) / (2 * station.scene.cloth.half_size[1]) for row in (0, ROWS - 1))
+    a, b = (
+        float(np.linalg.norm(vertices[row, :, :2].mean(0) - flat[row].mean(0))) / (2 * station.scene.cloth.half_size[1])
+        for row in (0, ROWS - 1)
+    )
     return a, b
 
 
@@ -141,13 +149,18 @@ def _not_folded(station: Station) -> str:
     if abs(np.pi - angle) > TOLERANCE:
         return text
     kept = spread(vertices, station.scene.cloth.half_size[1])
-    return f"{text}, but a half keeps {kept:.2f} of its length" if kept < 0.55 else "{}, but the edges came {:.2f} and {:.2f} of its length".format(text, *_moved(station))
+    return (
+        f"{text}, but a half keeps {kept:.2f} of its length"
+        if kept < 0.55
+        else "{}, but the edges came {:.2f} and {:.2f} of its length".format(text, *_moved(station))
+    )
 
 
 def outcome(station: Station) -> tuple[str, str]:
     """How the episode stands: ``(verdict, reason)``.
 
-    The paper calls it a success when the final folding angle is within 10 degrees of the target fold. Here, see `folded_side`, after the gripper has
+    The paper calls it a success when the final folding angle is within 10 degrees of the target fold. Here, see
+    `folded_side`, after the gripper has
     opened and risen 5 cm, and the cloth has come to rest.
     """
     side = folded_side(station)
@@ -159,7 +172,11 @@ def outcome(station: Station) -> tuple[str, str]:
         return "in_progress", "folded, not yet let go"
     if station.object_speed() > 0.03:
         return "in_progress", "folded, not yet at rest"
-    return ("success", "folded from the goal's side") if side == station.scene.goal else ("wrong_goal", "folded from the other side")
+    return (
+        ("success", "folded from the goal's side")
+        if side == station.scene.goal
+        else ("wrong_goal", "folded from the other side")
+    )
 
 
 def static_points(station: Station) -> np.ndarray:
@@ -188,7 +205,8 @@ def taken(station: Station) -> bool:
 
 
 def may_drop(station: Station, height: float) -> bool:
-    """Held over its own half, a quarter of ``height`` metres up or more: further on it would fall on the resting half and tangle."""
+    """Held over its own half, a quarter of ``height`` metres up or more: further on it would fall on the resting half
+    and tangle."""
     held = station.object.held()
     if not len(held):
         return False
@@ -200,7 +218,9 @@ def may_drop(station: Station, height: float) -> bool:
 def instruction(station: Station, goal: int) -> str:
     """Which edge goes over to the other, as the camera sees them."""
     flat = flat_vertices(station.scene)
-    depth = [float(se3.apply(se3.invert(station.T_base_cam), np.array([*flat[row].mean(0), 0.0]))[2]) for row in (0, -1)]
+    depth = [
+        float(se3.apply(se3.invert(station.T_base_cam), np.array([*flat[row].mean(0), 0.0]))[2]) for row in (0, -1)
+    ]
     near, far = ("near", "far") if depth[goal] < depth[1 - goal] else ("far", "near")
     return f"fold the jeans from the {near} side to the {far} side"
 
@@ -220,9 +240,15 @@ def planned_vertices(vertices: np.ndarray, goal: int, s: float) -> np.ndarray:
 
 
 def plan_reference(
-    station: Station, rng: np.random.Generator | None = None, num_keypoints: int = 6, num_waypoints: int = 4, goal: int | None = None, pinned: int = 0
+    station: Station,
+    rng: np.random.Generator | None = None,
+    num_keypoints: int = 6,
+    num_waypoints: int = 4,
+    goal: int | None = None,
+    pinned: int = 0,
 ) -> ReferenceMotion:
-    """What a person would sketch from the present scene alone: the carried half turned over the crease, the other half staying.
+    """What a person would sketch from the present scene alone: the carried half turned over the crease, the other half
+    staying.
 
     Args:
         rng: picks the keypoints among the tracked vertices of the carried half; None spreads them evenly.
@@ -242,8 +268,12 @@ def plan_reference(
     row, rest = rows_of(side)
     index = thing.tracked_indices()
     order = index[np.argsort(np.abs(index // COLUMNS - row), kind="stable")]
-    chosen = order[reference.choose(max(8, num_keypoints) if num_keypoints <= 16 else 16, num_keypoints, num_waypoints, rng)]
-    shapes = [planned_vertices(vertices, side, float(s)).reshape(-1, 3)[chosen] for s in np.linspace(0, 1, num_waypoints)]
+    chosen = order[
+        reference.choose(max(8, num_keypoints) if num_keypoints <= 16 else 16, num_keypoints, num_waypoints, rng)
+    ]
+    shapes = [
+        planned_vertices(vertices, side, float(s)).reshape(-1, 3)[chosen] for s in np.linspace(0, 1, num_waypoints)
+    ]
     T_cam_base = se3.invert(station.T_base_cam)
     paths = np.stack([se3.apply(T_cam_base, shape) for shape in shapes], axis=1)
     still = vertices[rest, np.linspace(0, COLUMNS - 1, 4).round().astype(int)][:pinned]

@@ -81,7 +81,9 @@ def add_bodies(spec: mujoco.MjSpec, drawn: Scene) -> None:
 def track(station: Station) -> RigidObject:
     """The utensil."""
     utensil = station.scene.utensil
-    return RigidObject(station.model, station.data, "utensil", utensil.points(), (-utensil.half_length, utensil.half_length))
+    return RigidObject(
+        station.model, station.data, "utensil", utensil.points(), (-utensil.half_length, utensil.half_length)
+    )
 
 
 def static_points(station: Station) -> np.ndarray:
@@ -92,7 +94,9 @@ def static_points(station: Station) -> np.ndarray:
 def grasp_pose(station: Station) -> np.ndarray:
     """``(4, 4)`` where the expert would grasp the utensil as it lies now."""
     T_object = station.object_pose()
-    return grasping.grasp_pose(station.scene.utensil, T_object, grasping.choose_end(T_object, station.ee_pose()), station.scene.holders)
+    return grasping.grasp_pose(
+        station.scene.utensil, T_object, grasping.choose_end(T_object, station.ee_pose()), station.scene.holders
+    )
 
 
 def lifted(station: Station) -> bool:
@@ -114,7 +118,8 @@ def instruction(station: Station, goal: int) -> str:
 
 
 def low_and_rim(station: Station, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Lower end, upper end, and the point where the axis crosses the rim's plane of holder ``index``; each ``(3,)``, base frame."""
+    """Lower end, upper end, and the point where the axis crosses the rim's plane of holder ``index``; each ``(3,)``,
+    base frame."""
     T = station.object_pose()
     h = station.scene.utensil.half_length
     ends = sorted((T[:3, 3] + h * T[:3, 0], T[:3, 3] - h * T[:3, 0]), key=lambda p: p[2])
@@ -124,7 +129,8 @@ def low_and_rim(station: Station, index: int) -> tuple[np.ndarray, np.ndarray, n
 
 
 def is_inside(station: Station, index: int, depth: float = DEPTH) -> bool:
-    """The utensil stands in holder ``index``: its lower end is inside the walls and less than ``depth`` above the table,
+    """The utensil stands in holder ``index``: its lower end is inside the walls and less than ``depth`` above the
+    table,
     and all of its axis below the rim lies within the opening (or, for one that lies lower than the rim, all of it)."""
     holder = station.scene.holders[index]
     low, high, rim = low_and_rim(station, index)
@@ -142,11 +148,14 @@ def is_over(station: Station, index: int) -> bool:
 def outcome(station: Station) -> tuple[str, str]:
     """How the episode stands: ``(verdict, reason)``.
 
-    The paper calls an insertion a success when the utensil lies completely inside the holder. Here, with a utensil longer than the holder
-    is high, "completely inside" is: it stands in the holder (`is_inside`: lower end inside the walls and less than 3 cm above the table, the
+    The paper calls an insertion a success when the utensil lies completely inside the holder. Here, with a utensil
+    longer than the holder
+    is high, "completely inside" is: it stands in the holder (`is_inside`: lower end inside the walls and less than 3 cm
+    above the table, the
     axis inside the opening at the rim), it is at rest, and the gripper is open and at least 4.5 cm away from it.
 
-    The verdict is "success", "wrong_goal" (the same for the other holder), or "in_progress"; the reason says what is missing.
+    The verdict is "success", "wrong_goal" (the same for the other holder), or "in_progress"; the reason says what is
+    missing.
     """
     goal = station.scene.goal
     held = station.pads_in_contact() > 0
@@ -156,7 +165,11 @@ def outcome(station: Station) -> tuple[str, str]:
                 return "in_progress", "inside, not yet let go"
             if station.object_speed() > 0.03:
                 return "in_progress", "inside, not yet at rest"
-            return ("success", "stands in the goal holder") if index == goal else ("wrong_goal", "stands in the other holder")
+            return (
+                ("success", "stands in the goal holder")
+                if index == goal
+                else ("wrong_goal", "stands in the other holder")
+            )
     if held:
         return "in_progress", "held"
     low, high, _ = low_and_rim(station, goal)
@@ -172,7 +185,9 @@ def _planned_poses(station: Station, index: int) -> list[np.ndarray]:
     end = grasping.choose_end(start, station.ee_pose())
     T_grasp = grasping.grasp_pose(utensil, start, end, station.scene.holders)
     T_ee_object = se3.invert(T_grasp) @ start
-    T_insert, low = grasping.insertion_pose(utensil.half_length, holder, T_ee_object, grasping.carrying_rotation(T_grasp, np.array(holder.center)))
+    T_insert, low = grasping.insertion_pose(
+        utensil.half_length, holder, T_ee_object, grasping.carrying_rotation(T_grasp, np.array(holder.center))
+    )
     released = T_insert @ T_ee_object
     lifted, above, inserted = start.copy(), released.copy(), released.copy()
     lifted[2, 3] += 0.15
@@ -183,9 +198,15 @@ def _planned_poses(station: Station, index: int) -> list[np.ndarray]:
 
 
 def plan_reference(
-    station: Station, rng: np.random.Generator | None = None, num_keypoints: int = 6, num_waypoints: int = 4, goal: int | None = None, pinned: int = 0
+    station: Station,
+    rng: np.random.Generator | None = None,
+    num_keypoints: int = 6,
+    num_waypoints: int = 4,
+    goal: int | None = None,
+    pinned: int = 0,
 ) -> ReferenceMotion:
-    """What a person would sketch from the present scene alone: the utensil lifted, upright above the holder, and inserted.
+    """What a person would sketch from the present scene alone: the utensil lifted, upright above the holder, and
+    inserted.
 
     Args:
         rng: picks the keypoints among the utensil's surface points; None spreads them evenly.

@@ -1,4 +1,5 @@
-"""Primitive of the training data: grasp a cable somewhere along it and move that place along a Bézier curve (paper B.2)."""
+"""Primitive of the training data: grasp a cable somewhere along it and move that place along a Bézier curve (paper
+B.2)."""
 
 from __future__ import annotations
 
@@ -73,7 +74,10 @@ def sample(seed: int) -> Scene:
     rng = np.random.default_rng([seed, 80])
     room = scene.varied_room(rng)
     links, link, radius = int(rng.integers(16, 27)), float(rng.uniform(0.014, 0.018)), float(rng.uniform(0.005, 0.008))
-    mass, stiffness = links * link * float(rng.uniform(0.05, 0.2)), float(np.exp(rng.uniform(np.log(2e-3), np.log(6e-2))))
+    mass, stiffness = (
+        links * link * float(rng.uniform(0.05, 0.2)),
+        float(np.exp(rng.uniform(np.log(2e-3), np.log(6e-2)))),
+    )
     color = vivid(rng)
     while True:
         cable = Cable(link, radius, mass, stiffness, color, cables.draw_line(rng, links, link, LOW, HIGH, 0.05))
@@ -85,8 +89,13 @@ def sample(seed: int) -> Scene:
     around = tuple(shapes.sample(rng, AROUND, False) for _ in range(int(rng.integers(0, 4))))
     finishes = tuple(shapes.finish(rng) for _ in around)
     places = scatter(rng, [t.radius for t in around], (0.36, -0.24), (0.62, 0.26), 0.02)
-    is_free = [np.linalg.norm(cable.middles - p[:2], axis=-1).min() > t.radius + 0.05 for t, p in zip(around, places, strict=True)]
-    around, finishes, places = (tuple(x for x, free in zip(values, is_free, strict=True) if free) for values in (around, finishes, places))
+    is_free = [
+        np.linalg.norm(cable.middles - p[:2], axis=-1).min() > t.radius + 0.05
+        for t, p in zip(around, places, strict=True)
+    ]
+    around, finishes, places = (
+        tuple(x for x, free in zip(values, is_free, strict=True) if free) for values in (around, finishes, places)
+    )
     direction = cable.line[chosen + 1] - cable.line[chosen]
     T_grasp = grasp_at(cable.middles[chosen], float(np.arctan2(direction[1], direction[0])), 0.0)
     ways: list[Path] = []
@@ -94,9 +103,15 @@ def sample(seed: int) -> Scene:
         way = paths.random_path(rng, T_grasp, lets_go=bool(rng.uniform() < 0.5))
         end = way.poses[-1, :2, 3]
         has_room = all(np.linalg.norm(end - p[:2]) > t.radius + 0.07 for t, p in zip(around, places, strict=True))
-        if has_room and np.linalg.norm(end - T_grasp[:2, 3]) > 0.10 and (not ways or np.linalg.norm(end - ways[0].poses[-1, :2, 3]) > 0.12):
+        if (
+            has_room
+            and np.linalg.norm(end - T_grasp[:2, 3]) > 0.10
+            and (not ways or np.linalg.norm(end - ways[0].poses[-1, :2, 3]) > 0.12)
+        ):
             ways.append(way)
-    return Scene(room, cable, chosen, around, finishes, np.array(places).reshape(-1, 3), (ways[0], ways[1]), int(rng.integers(2)))
+    return Scene(
+        room, cable, chosen, around, finishes, np.array(places).reshape(-1, 3), (ways[0], ways[1]), int(rng.integers(2))
+    )
 
 
 def add_bodies(spec: mujoco.MjSpec, drawn: Scene) -> None:
@@ -128,7 +143,8 @@ def grasp_pose(station: Station) -> np.ndarray:
 
 
 def has_arrived(station: Station, goal: int) -> bool:
-    """The place that was grasped is held within 3 cm of the end of way ``goal`` or, let go there, lies within 5 cm of it."""
+    """The place that was grasped is held within 3 cm of the end of way ``goal`` or, let go there, lies within 5 cm of
+    it."""
     way = station.scene.ways[goal]
     apart = place(station) - way.poses[-1, :3, 3]
     if way.lets_go:
@@ -137,15 +153,22 @@ def has_arrived(station: Station, goal: int) -> bool:
 
 
 def outcome(station: Station) -> tuple[str, str]:
-    """How the episode stands: ``(verdict, reason)``. A success is a cable whose grasped place is where its way ends (`has_arrived`): held there, or let go,
+    """How the episode stands: ``(verdict, reason)``. A success is a cable whose grasped place is where its way ends
+    (`has_arrived`): held there, or let go,
     the gripper open and away, and calm."""
     for index in (station.scene.goal, 1 - station.scene.goal):
         if has_arrived(station, index):
-            if station.scene.ways[index].lets_go and (station.pads_in_contact() or station.gripper_position() > 0.3 or station.tcp_to_object() < 0.045):
+            if station.scene.ways[index].lets_go and (
+                station.pads_in_contact() or station.gripper_position() > 0.3 or station.tcp_to_object() < 0.045
+            ):
                 return "in_progress", "there, not yet let go"
             if station.object_speed() > 0.3:
                 return "in_progress", "there, not yet calm"
-            return ("success", "at the end of its way") if index == station.scene.goal else ("wrong_goal", "at the end of the other way")
+            return (
+                ("success", "at the end of its way")
+                if index == station.scene.goal
+                else ("wrong_goal", "at the end of the other way")
+            )
     return "in_progress", "held" if station.grasped() else "not held"
 
 
@@ -157,7 +180,9 @@ def taken(station: Station) -> bool:
 def may_drop(station: Station, height: float) -> bool:
     """Held up by ``height`` metres, but not so far from where it lay that it would fall on a thing or itself."""
     at = place(station)
-    return station.grasped() and bool(height < at[2] < 0.15 and np.linalg.norm(at[:2] - station.scene.ways[0].poses[0, :2, 3]) < 0.05)
+    return station.grasped() and bool(
+        height < at[2] < 0.15 and np.linalg.norm(at[:2] - station.scene.ways[0].poses[0, :2, 3]) < 0.05
+    )
 
 
 def instruction(station: Station, goal: int) -> str:
@@ -168,9 +193,15 @@ def instruction(station: Station, goal: int) -> str:
 
 
 def plan_reference(
-    station: Station, rng: np.random.Generator | None = None, num_keypoints: int = 6, num_waypoints: int = 4, goal: int | None = None, pinned: int = 0
+    station: Station,
+    rng: np.random.Generator | None = None,
+    num_keypoints: int = 6,
+    num_waypoints: int = 4,
+    goal: int | None = None,
+    pinned: int = 0,
 ) -> ReferenceMotion:
-    """What a person would sketch from the present scene alone: the tracked points nearest to the grasped place go with it, less the farther they are.
+    """What a person would sketch from the present scene alone: the tracked points nearest to the grasped place go with
+    it, less the farther they are.
 
     Args:
         rng: picks the keypoints among the nearest four, or as many as asked; None takes the nearest.
@@ -189,7 +220,11 @@ def plan_reference(
     reference.choose(len(points), num_keypoints, num_waypoints, None)
     along = drawn.cable.link * np.abs(station.object.tracked_indices() - drawn.link)
     near = np.argsort(along, kind="stable")
-    chosen = near[reference.choose(max(4, num_keypoints), num_keypoints, num_waypoints, rng)] if rng is not None else near[:num_keypoints]
+    chosen = (
+        near[reference.choose(max(4, num_keypoints), num_keypoints, num_waypoints, rng)]
+        if rng is not None
+        else near[:num_keypoints]
+    )
     way = drawn.ways[drawn.goal if goal is None else goal]
     moves = way.spread(num_waypoints)[:, :3, 3] - way.poses[0, :3, 3]
     moves[-1, 2] -= way.drop

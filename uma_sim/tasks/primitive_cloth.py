@@ -25,10 +25,12 @@ EDGE = tuple((r, c) for r in range(ROWS) for c in range(COLUMNS) if r in (0, ROW
 """(row, column) of the vertices on the edge."""
 
 FAR, FARTHEST = 1.7, 2.15
-"""Least of half of the ways, and longest way, of an edge that is let go, in distances between the grasped point and the cloth's middle: 2 lays it on the edge that faces it."""
+"""Least of half of the ways, and longest way, of an edge that is let go, in distances between the grasped point and the
+cloth's middle: 2 lays it on the edge that faces it."""
 
 HELD_HEIGHT = 0.06, 0.13
-"""Heights of the TCP at the end of a way that is not let go, metres: well above `folding.RELEASE_HEIGHT`, since nothing else in a reference tells the two apart."""
+"""Heights of the TCP at the end of a way that is not let go, metres: well above `folding.RELEASE_HEIGHT`, since nothing
+else in a reference tells the two apart."""
 
 
 LIFTED = 0.30
@@ -77,14 +79,26 @@ def sample(seed: int) -> Scene:
     ways: list[Path] = []
     while len(ways) < 2:
         lets_go = bool(rng.uniform() < 0.6)
-        turn, reach = rng.uniform(-1.0, 1.0), rng.uniform(FAR * middle if lets_go and rng.uniform() < 0.5 else 0.12, FARTHEST * middle if lets_go else 0.20)
+        turn, reach = (
+            rng.uniform(-1.0, 1.0),
+            rng.uniform(
+                FAR * middle if lets_go and rng.uniform() < 0.5 else 0.12, FARTHEST * middle if lets_go else 0.20
+            ),
+        )
         if lets_go:
             turn *= 0.5
         c, s = np.cos(turn), np.sin(turn)
-        end = np.array([*(at + reach * (np.array([[c, -s], [s, c]]) @ inward)), folding.RELEASE_HEIGHT if lets_go else rng.uniform(*HELD_HEIGHT)])
+        end = np.array(
+            [
+                *(at + reach * (np.array([[c, -s], [s, c]]) @ inward)),
+                folding.RELEASE_HEIGHT if lets_go else rng.uniform(*HELD_HEIGHT),
+            ]
+        )
         between = 0.5 * (at + end[:2]) + rng.uniform(-0.03, 0.03, 2)
         high = max(0.08, 0.3 * reach), max(0.14, 0.6 * reach)
-        controls = np.array([[*between, rng.uniform(*high)], [*(end[:2] + 0.2 * (at - end[:2])), rng.uniform(*high)], end])
+        controls = np.array(
+            [[*between, rng.uniform(*high)], [*(end[:2] + 0.2 * (at - end[:2])), rng.uniform(*high)], end]
+        )
         if not ways or np.linalg.norm(end - ways[0].poses[-1, :3, 3]) > 0.09:
             ways.append(paths.bezier(T_grasp, controls, T_grasp[:3, :3], lets_go, lift=0.05))
     return Scene(bare.room, drawn, position, yaw, (row, column), (ways[0], ways[1]), int(rng.integers(2)))
@@ -118,7 +132,8 @@ def grasp_pose(station: Station) -> np.ndarray:
 
 
 def has_arrived(station: Station, goal: int) -> bool:
-    """What is held of the cloth is within 4 cm of the end of way ``goal`` or, let go there, the point of the edge that was grasped within 7 cm: a strip
+    """What is held of the cloth is within 4 cm of the end of way ``goal`` or, let go there, the point of the edge that
+    was grasped within 7 cm: a strip
     that is folded over narrowly springs back a little."""
     way = station.scene.ways[goal]
     end = way.poses[-1, :3, 3]
@@ -129,22 +144,33 @@ def has_arrived(station: Station, goal: int) -> bool:
 
 
 def outcome(station: Station) -> tuple[str, str]:
-    """How the episode stands: ``(verdict, reason)``. A success is a point of the edge held where its way ends, or let go there (`has_arrived`), the gripper
+    """How the episode stands: ``(verdict, reason)``. A success is a point of the edge held where its way ends, or let
+    go there (`has_arrived`), the gripper
     open and 5 cm away, the cloth calm."""
     for index in (station.scene.goal, 1 - station.scene.goal):
         if has_arrived(station, index):
-            if station.scene.ways[index].lets_go and (station.gripper_position() > 0.3 or station.tcp_to_object() < 0.05):
+            if station.scene.ways[index].lets_go and (
+                station.gripper_position() > 0.3 or station.tcp_to_object() < 0.05
+            ):
                 return "in_progress", "there, not yet let go"
             if station.object_speed() > 0.3:
                 return "in_progress", "there, not yet calm"
-            return ("success", "at the end of its way") if index == station.scene.goal else ("wrong_goal", "at the end of the other way")
+            return (
+                ("success", "at the end of its way")
+                if index == station.scene.goal
+                else ("wrong_goal", "at the end of the other way")
+            )
     return "in_progress", "held" if station.object.is_held() else "not held"
 
 
 def may_drop(station: Station, height: float) -> bool:
-    """Held a quarter of ``height`` metres up or more, within 5 cm of where it lay: further on it would fall on the cloth and tangle."""
+    """Held a quarter of ``height`` metres up or more, within 5 cm of where it lay: further on it would fall on the
+    cloth and tangle."""
     held = station.object.held()
-    return len(held) > 0 and bool(held[:, 2].max() > height / 4 and np.linalg.norm(held[:, :2].mean(0) - station.scene.ways[0].poses[0, :2, 3]) < 0.05)
+    return len(held) > 0 and bool(
+        held[:, 2].max() > height / 4
+        and np.linalg.norm(held[:, :2].mean(0) - station.scene.ways[0].poses[0, :2, 3]) < 0.05
+    )
 
 
 def instruction(station: Station, goal: int) -> str:
@@ -153,9 +179,15 @@ def instruction(station: Station, goal: int) -> str:
 
 
 def plan_reference(
-    station: Station, rng: np.random.Generator | None = None, num_keypoints: int = 6, num_waypoints: int = 4, goal: int | None = None, pinned: int = 0
+    station: Station,
+    rng: np.random.Generator | None = None,
+    num_keypoints: int = 6,
+    num_waypoints: int = 4,
+    goal: int | None = None,
+    pinned: int = 0,
 ) -> ReferenceMotion:
-    """What a person would sketch from the present scene alone: the tracked vertices nearest to the grasped point go with it.
+    """What a person would sketch from the present scene alone: the tracked vertices nearest to the grasped point go
+    with it.
 
     Args:
         rng: picks the keypoints among the nearest four, or as many as asked; None takes the nearest.
@@ -174,11 +206,16 @@ def plan_reference(
     reference.choose(len(points), num_keypoints, num_waypoints, None)
     apart = np.linalg.norm(points - vertex(station), axis=-1)
     near = np.argsort(apart, kind="stable")
-    chosen = near[reference.choose(max(4, num_keypoints), num_keypoints, num_waypoints, rng)] if rng is not None else near[:num_keypoints]
+    chosen = (
+        near[reference.choose(max(4, num_keypoints), num_keypoints, num_waypoints, rng)]
+        if rng is not None
+        else near[:num_keypoints]
+    )
     way = station.scene.ways[station.scene.goal if goal is None else goal]
     moves = way.spread(num_waypoints)[:, :3, 3] - way.poses[0, :3, 3]
     moves[:, 2] = np.maximum(moves[:, 2] - folding.RELEASE_HEIGHT + folding.GRASP_HEIGHT, 0.0)
-    # What lies farther from the point follows it less: all that lies before the crease of a fold, which is half-way; a crude cloth, as a person would sketch it.
+    # What lies farther from the point follows it less: all that lies before the crease of a fold, which is half-way; a
+    # crude cloth, as a person would sketch it.
     crease = 0.5 * float(np.linalg.norm(moves[-1, :2])) if way.lets_go else LIFTED
     share = np.clip(1.0 - apart[chosen] / crease, 0.0, 1.0)
     T_cam_base = se3.invert(station.T_base_cam)

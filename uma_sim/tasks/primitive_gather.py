@@ -1,4 +1,5 @@
-"""Primitive of the training data: push several small bits along a straight way with an upright tool (paper B.2, "sweeping")."""
+"""Primitive of the training data: push several small bits along a straight way with an upright tool (paper B.2,
+"sweeping")."""
 
 from __future__ import annotations
 
@@ -87,7 +88,8 @@ def grasp_pose(station: Station) -> np.ndarray:
 
 
 def are_there(station: Station, goal: int, share: float = THERE) -> np.ndarray:
-    """``(n,)`` bool: which bits lie in the tray of way ``goal``, or, where there is none, have come ``share`` of the way and not far off their line."""
+    """``(n,)`` bool: which bits lie in the tray of way ``goal``, or, where there is none, have come ``share`` of the
+    way and not far off their line."""
     drawn, now = station.scene, station.object.bits()
     way = drawn.ways[goal]
     if drawn.trays:
@@ -98,11 +100,15 @@ def are_there(station: Station, goal: int, share: float = THERE) -> np.ndarray:
 
 def _aside(station: Station, way: Way) -> np.ndarray:
     """``(n,)`` metres that each bit has come off its line along ``way``, to the left."""
-    return way.local(station.object.bits()[:, :2])[:, 1] - way.local(np.array([bit.place[:2] for bit in station.scene.bits]))[:, 1]
+    return (
+        way.local(station.object.bits()[:, :2])[:, 1]
+        - way.local(np.array([bit.place[:2] for bit in station.scene.bits]))[:, 1]
+    )
 
 
 def are_astray(station: Station, goal: int) -> np.ndarray:
-    """``(n,)`` bool: which bits have slipped off the tool so far aside that a stroke along way ``goal`` would not bring them there."""
+    """``(n,)`` bool: which bits have slipped off the tool so far aside that a stroke along way ``goal`` would not bring
+    them there."""
     drawn = station.scene
     way = drawn.ways[goal]
     if not drawn.trays:
@@ -117,7 +123,8 @@ def tool_height(station: Station) -> float:
 
 
 def outcome(station: Station) -> tuple[str, str]:
-    """How the episode stands: ``(verdict, reason)``. A success is every bit where it should be (`are_there`) and at rest, and the tool held with its
+    """How the episode stands: ``(verdict, reason)``. A success is every bit where it should be (`are_there`) and at
+    rest, and the tool held with its
     edge raised by 2 cm, so that it holds nothing in place."""
     goal = station.scene.goal
     for index in (goal, 1 - goal):
@@ -129,12 +136,16 @@ def outcome(station: Station) -> tuple[str, str]:
             return ("success", "gathered") if index == goal else ("wrong_goal", "gathered at the other way's end")
     left = int((~are_there(station, goal)).sum())
     lies = abs(float(station.object_pose()[2, 2])) < 0.7
-    return "in_progress", f"{left} left behind" + (", held" if station.pads_in_contact() else ", the tool has toppled" if lies else ", not held")
+    return "in_progress", f"{left} left behind" + (
+        ", held" if station.pads_in_contact() else ", the tool has toppled" if lies else ", not held"
+    )
 
 
 def taken(station: Station) -> bool:
     """The gripper holds the tool, which has left its place."""
-    return station.grasped() and float(np.linalg.norm(station.object_pose()[:2, 3] - station.scene.tool_place[:2])) > 0.03
+    return (
+        station.grasped() and float(np.linalg.norm(station.object_pose()[:2, 3] - station.scene.tool_place[:2])) > 0.03
+    )
 
 
 def may_drop(station: Station, height: float) -> bool:
@@ -144,7 +155,8 @@ def may_drop(station: Station, height: float) -> bool:
 
 
 def stroke_ends(drawn: Scene, goal: int, left: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where the middle of the tool is at the beginning and the end of a stroke; each ``(2,)``, in the frame of way ``goal``.
+    """Where the middle of the tool is at the beginning and the end of a stroke; each ``(2,)``, in the frame of way
+    ``goal``.
 
     Args:
         left: ``(n, 2)`` the bits still to be pushed, base frame.
@@ -153,7 +165,9 @@ def stroke_ends(drawn: Scene, goal: int, left: np.ndarray) -> tuple[np.ndarray, 
     local = way.local(left)
     room = max(0.0, drawn.trays[goal].half_width - length - 0.006) if drawn.trays else np.inf
     aside = float(np.clip((local[:, 1].min() + local[:, 1].max()) / 2, -room, room))
-    return np.array([gatherings.behind(float(local[:, 0].min()), thick), aside]), np.array([way.length - gatherings.AHEAD - thick, aside])
+    return np.array([gatherings.behind(float(local[:, 0].min()), thick), aside]), np.array(
+        [way.length - gatherings.AHEAD - thick, aside]
+    )
 
 
 def instruction(station: Station, goal: int) -> str:
@@ -165,16 +179,23 @@ def instruction(station: Station, goal: int) -> str:
 
 
 def plan_reference(
-    station: Station, rng: np.random.Generator | None = None, num_keypoints: int = 6, num_waypoints: int = 4, goal: int | None = None, pinned: int = 0
+    station: Station,
+    rng: np.random.Generator | None = None,
+    num_keypoints: int = 6,
+    num_waypoints: int = 4,
+    goal: int | None = None,
+    pinned: int = 0,
 ) -> ReferenceMotion:
-    """What a person would sketch from the present scene alone: the tool behind the bits and then where the way ends, each bit before it.
+    """What a person would sketch from the present scene alone: the tool behind the bits and then where the way ends,
+    each bit before it.
 
     Args:
         rng: picks the keypoints among the tracked points; None spreads them evenly over tool and bits.
         num_keypoints: 1 to 16.
         num_waypoints: 2 or more per keypoint, the first at the present place.
         goal: index of the way; None for the scene's.
-        pinned: how many of the points that do not move (`static_points`) are added as keypoints that stay, 0 to 4; fewer where there are fewer.
+        pinned: how many of the points that do not move (`static_points`) are added as keypoints that stay, 0 to 4;
+            fewer where there are fewer.
 
     Returns:
         The motion in the camera frame.
@@ -193,11 +214,18 @@ def plan_reference(
     poses = [start]
     begin, end = stroke_ends(drawn, side, middles[:, :2])
     for xy, rise in ((begin, 0.06), (begin, LOW), (end, LOW)):
-        poses.append(grasping.top_down(yaw, np.array([*way.base(xy), tool.half_height + tool.grasp_z + rise])) @ T_ee_tool)
+        poses.append(
+            grasping.top_down(yaw, np.array([*way.base(xy), tool.half_height + tool.grasp_z + rise])) @ T_ee_tool
+        )
     local = way.local(middles[:, :2])
     # The edge pushes the nearest bits ahead of it; those in front are pushed by these, or lie where they were.
     ahead = np.maximum(way.length + 0.35 * (local[:, 0] - local[:, 0].min()), local[:, 0])
-    shift = np.column_stack([way.base(np.stack([ahead, local[:, 1]], -1)) - middles[:, :2], np.full(len(local), drawn.trays[side].floor if drawn.trays else 0.0)])
+    shift = np.column_stack(
+        [
+            way.base(np.stack([ahead, local[:, 1]], -1)) - middles[:, :2],
+            np.full(len(local), drawn.trays[side].floor if drawn.trays else 0.0),
+        ]
+    )
     on_tool, rows = se3.apply(se3.invert(start), points[:ON_TOOL]), []
     for k in chosen:
         if k < ON_TOOL:

@@ -1,4 +1,5 @@
-"""Primitive of the training data: grasp a thing among others and move it along a Bézier curve through drawn 6-DoF waypoints (paper B.2)."""
+"""Primitive of the training data: grasp a thing among others and move it along a Bézier curve through drawn 6-DoF
+waypoints (paper B.2)."""
 
 from __future__ import annotations
 
@@ -45,8 +46,11 @@ class Scene:
     goal: int
 
 
-def scatter(rng: np.random.Generator, radii: list[float], low: tuple[float, float], high: tuple[float, float], gap: float) -> np.ndarray:
-    """``(n, 3)`` x, y, yaw of things with footprints of ``radii`` metres that keep ``gap`` metres between them; the first is given more room, for
+def scatter(
+    rng: np.random.Generator, radii: list[float], low: tuple[float, float], high: tuple[float, float], gap: float
+) -> np.ndarray:
+    """``(n, 3)`` x, y, yaw of things with footprints of ``radii`` metres that keep ``gap`` metres between them; the
+    first is given more room, for
     the open gripper. Things that find no place in a hundred tries come to stand far behind the others, out of reach."""
     out: list[np.ndarray] = []
     for i, radius in enumerate(radii):
@@ -76,7 +80,8 @@ def thing_grasp(thing: Thing, T: np.ndarray, yaw_ee: float) -> np.ndarray:
 
 
 def sample(seed: int, held_out: bool = False) -> Scene:
-    """Draw the scene of ``seed``; ``held_out`` takes the thing that is moved from the shapes that training never sees."""
+    """Draw the scene of ``seed``; ``held_out`` takes the thing that is moved from the shapes that training never
+    sees."""
     rng = np.random.default_rng([seed, 50])
     room = scene.varied_room(rng)
     count = int(rng.integers(3, 7))
@@ -89,7 +94,10 @@ def sample(seed: int, held_out: bool = False) -> Scene:
     while len(ways) < 2:
         way = paths.random_path(rng, T_grasp, lets_go=bool(rng.uniform() < 0.5))
         end = way.poses[-1, :2, 3]
-        is_free = not way.lets_go or all(np.linalg.norm(end - p[:2]) > things[0].radius + t.radius + 0.045 for t, p in zip(things[1:], places[1:], strict=True))
+        is_free = not way.lets_go or all(
+            np.linalg.norm(end - p[:2]) > things[0].radius + t.radius + 0.045
+            for t, p in zip(things[1:], places[1:], strict=True)
+        )
         is_move = np.linalg.norm(end - places[0, :2]) > 0.12
         if is_free and is_move and (not ways or np.linalg.norm(end - ways[0].poses[-1, :2, 3]) > 0.14):
             ways.append(way)
@@ -105,7 +113,9 @@ def add_bodies(spec: mujoco.MjSpec, drawn: Scene) -> None:
 def track(station: Station) -> RigidObject:
     """The first thing."""
     thing = station.scene.things[0]
-    return RigidObject(station.model, station.data, "thing0", thing.points, thing.grasp_axis or (0.0, 0.0), thing.grasp_z)
+    return RigidObject(
+        station.model, station.data, "thing0", thing.points, thing.grasp_axis or (0.0, 0.0), thing.grasp_z
+    )
 
 
 def points_on(station: Station, things: range) -> np.ndarray:
@@ -148,7 +158,8 @@ def has_arrived(station: Station, goal: int) -> bool:
 
 
 def outcome(station: Station) -> tuple[str, str]:
-    """How the episode stands: ``(verdict, reason)``. A success is a thing that is where its way ends (`has_arrived`): held there, or let go, the
+    """How the episode stands: ``(verdict, reason)``. A success is a thing that is where its way ends (`has_arrived`):
+    held there, or let go, the
     gripper open and away, and at rest."""
     return judged(station, has_arrived)
 
@@ -163,7 +174,11 @@ def judged(station: Station, arrived: Callable[[Station, int], bool]) -> tuple[s
                 return "in_progress", "there, not yet let go"
             if station.object_speed() > 0.03:
                 return "in_progress", "there, not yet at rest"
-        return ("success", "at the end of its way") if index == station.scene.goal else ("wrong_goal", "at the end of the other way")
+        return (
+            ("success", "at the end of its way")
+            if index == station.scene.goal
+            else ("wrong_goal", "at the end of the other way")
+        )
     return "in_progress", "held" if station.grasped() else "not held"
 
 
@@ -175,8 +190,19 @@ def taken(station: Station) -> bool:
 def may_drop(station: Station, height: float) -> bool:
     """Held over ``height`` metres, of a kind that lands as it lay, and not over another thing."""
     T, things = station.object_pose(), station.scene.things
-    gap = min((float(np.linalg.norm(T[:2, 3] - p[:2])) - t.radius for t, p in zip(things[1:], station.scene.places[1:], strict=True)), default=1.0)
-    return station.grasped() and things[0].half_height < 0.02 and things[0].half_height + height < T[2, 3] < 0.15 and gap > 0.10
+    gap = min(
+        (
+            float(np.linalg.norm(T[:2, 3] - p[:2])) - t.radius
+            for t, p in zip(things[1:], station.scene.places[1:], strict=True)
+        ),
+        default=1.0,
+    )
+    return (
+        station.grasped()
+        and things[0].half_height < 0.02
+        and things[0].half_height + height < T[2, 3] < 0.15
+        and gap > 0.10
+    )
 
 
 def side_of(station: Station, points: list[np.ndarray], index: int) -> str:
@@ -193,7 +219,12 @@ def instruction(station: Station, goal: int) -> str:
 
 
 def plan_reference(
-    station: Station, rng: np.random.Generator | None = None, num_keypoints: int = 6, num_waypoints: int = 4, goal: int | None = None, pinned: int = 0
+    station: Station,
+    rng: np.random.Generator | None = None,
+    num_keypoints: int = 6,
+    num_waypoints: int = 4,
+    goal: int | None = None,
+    pinned: int = 0,
 ) -> ReferenceMotion:
     """What a person would sketch from the present scene alone: the thing along its way.
 
@@ -216,7 +247,9 @@ def plan_reference(
     poses[0] = station.object_pose()
     T_cam_base = se3.invert(station.T_base_cam)
     rows = np.stack([se3.apply(T_cam_base @ T, points[chosen]) for T in poses], axis=1)
-    return reference.sketch(rows, static_points(station)[:pinned], station.T_base_cam, station.camera.frame, station.scene.things[0].kind)
+    return reference.sketch(
+        rows, static_points(station)[:pinned], station.T_base_cam, station.camera.frame, station.scene.things[0].kind
+    )
 
 
 TASK = Task(

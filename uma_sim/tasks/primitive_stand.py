@@ -1,6 +1,8 @@
-"""Primitive of the training data: grasp a long thing off its middle, turn it upright along a Bézier curve, and hold it there or let it go into a container (paper B.2).
+"""Primitive of the training data: grasp a long thing off its middle, turn it upright along a Bézier curve, and hold it
+there or let it go into a container (paper B.2).
 
-It is `primitives/move` with 6-DoF waypoints that stand the thing up. No utensil goes into a container here, and no container has the form of the benchmark's holders.
+It is `primitives/move` with 6-DoF waypoints that stand the thing up. No utensil goes into a container here, and no
+container has the form of the benchmark's holders.
 """
 
 from __future__ import annotations
@@ -48,7 +50,10 @@ def upright_grasp(thing: Thing, T: np.ndarray, T_ee: np.ndarray) -> np.ndarray:
     end = grasping.choose_end(T, T_ee)
     offset = float(np.clip(0.38 * end * thing.radius, low, high))
     point = T[:3, 3] + offset * T[:3, 0]
-    return grasping.top_down(grasping.bearing(end * T[:3, 0]), np.array([*point[:2], max(float(point[2]) + thing.grasp_z, grasping.GRASP_HEIGHT)]))
+    return grasping.top_down(
+        grasping.bearing(end * T[:3, 0]),
+        np.array([*point[:2], max(float(point[2]) + thing.grasp_z, grasping.GRASP_HEIGHT)]),
+    )
 
 
 def ends(thing: Thing) -> tuple[float, float]:
@@ -56,8 +61,11 @@ def ends(thing: Thing) -> tuple[float, float]:
     return (-thing.radius, thing.radius) if thing.tip is None else (0.03 - thing.radius, float(thing.tip[0]))
 
 
-def _end(thing: Thing, T_ee_object: np.ndarray, T_grasp: np.ndarray, place: Holder, tilt: float) -> tuple[np.ndarray, float]:
-    """``(4, 4)`` T_base_ee with the thing upright over the middle of ``place``, and the height of its lower end there."""
+def _end(
+    thing: Thing, T_ee_object: np.ndarray, T_grasp: np.ndarray, place: Holder, tilt: float
+) -> tuple[np.ndarray, float]:
+    """``(4, 4)`` T_base_ee with the thing upright over the middle of ``place``, and the height of its lower end
+    there."""
     R = grasping.carrying_rotation(T_grasp, np.array(place.center), tilt)
     low, high = ends(thing)
     T_end, low = grasping.insertion_pose(-low if T_ee_object[0, 0] >= 0 else high, place, T_ee_object, R)
@@ -65,7 +73,8 @@ def _end(thing: Thing, T_ee_object: np.ndarray, T_grasp: np.ndarray, place: Hold
 
 
 def sample(seed: int, held_out: bool = False) -> Scene:
-    """Draw the scene of ``seed``; ``held_out`` takes the thing that is stood up from the shapes that training never sees."""
+    """Draw the scene of ``seed``; ``held_out`` takes the thing that is stood up from the shapes that training never
+    sees."""
     rng = np.random.default_rng([seed, 80])
     room = scene.varied_room(rng)
     is_contained = bool(rng.uniform() < 0.6)
@@ -76,7 +85,8 @@ def sample(seed: int, held_out: bool = False) -> Scene:
     finishes = tuple(shapes.finish(rng) for _ in things)
     # Grasped off its middle, a heavy thing would swing in the jaws.
     finishes = (replace(finishes[0], mass=float(rng.uniform(0.03, 0.08))), *finishes[1:])
-    # Things lie on the camera's usual side, ends are on the other: containers are not reached over, and arms not into them.
+    # Things lie on the camera's usual side, ends are on the other: containers are not reached over, and arms not into
+    # them.
     places = primitive_move.scatter(rng, [t.radius for t in things], (0.38, -0.27), (0.62, 0.0), 0.02)
     T = primitive_move.resting(things[0], places[0])
     T_grasp = upright_grasp(things[0], T, grasping.top_down(0.0, np.array([0.4, 0.0, 0.4])))
@@ -99,7 +109,9 @@ def sample(seed: int, held_out: bool = False) -> Scene:
         rise = max(0.0, stand.height - low) + float(rng.uniform(0.03, 0.06))  # its lower end passes over the rim
         ways.append(paths.standing_path(rng, T_grasp, T_end, rise, lets_go=is_contained, drop=drop))
     containers = tuple(stands) if is_contained else ()
-    return Scene(room, things, finishes, places, (ways[0], ways[1]), int(rng.integers(2)), containers, shapes.finish(rng).color)
+    return Scene(
+        room, things, finishes, places, (ways[0], ways[1]), int(rng.integers(2)), containers, shapes.finish(rng).color
+    )
 
 
 def add_bodies(spec: mujoco.MjSpec, drawn: Scene) -> None:
@@ -128,7 +140,8 @@ def is_over(station: Station, goal: int) -> bool:
 
 
 def has_arrived(station: Station, goal: int) -> bool:
-    """The thing stands in container ``goal`` or, without containers, is held within 3 cm and 0.3 rad of the end of way ``goal``."""
+    """The thing stands in container ``goal`` or, without containers, is held within 3 cm and 0.3 rad of the end of way
+    ``goal``."""
     return is_over(station, goal) if station.scene.containers else primitive_move.has_arrived(station, goal)
 
 
@@ -139,7 +152,9 @@ def outcome(station: Station) -> tuple[str, str]:
 
 def may_drop(station: Station, height: float) -> bool:
     """As `primitive_move.may_drop`, away from the containers as well."""
-    gap = min((float(np.linalg.norm(station.object_pose()[:2, 3] - c.center)) for c in station.scene.containers), default=1.0)
+    gap = min(
+        (float(np.linalg.norm(station.object_pose()[:2, 3] - c.center)) for c in station.scene.containers), default=1.0
+    )
     return gap > 0.18 and primitive_move.may_drop(station, height)
 
 
@@ -148,7 +163,11 @@ def instruction(station: Station, goal: int) -> str:
     ends = [way.poses[-1, :3, 3] for way in station.scene.ways]
     side = primitive_move.side_of(station, ends, goal)
     thing = station.scene.things[0].kind
-    return f"put the {thing} into the {side} container" if station.scene.containers else f"hold the {thing} upright on the {side}"
+    return (
+        f"put the {thing} into the {side} container"
+        if station.scene.containers
+        else f"hold the {thing} upright on the {side}"
+    )
 
 
 TASK = Task(

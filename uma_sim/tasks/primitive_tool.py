@@ -24,7 +24,8 @@ TOOLS = {"sweep": "rake", "poke": "stick", "hook": "hook"}
 """use -> kind of tool."""
 
 PUSHED = {"sweep": ("box", "can", "pebble"), "poke": ("box",), "hook": ("box", "pebble")}
-"""use -> kinds of the thing that is pushed. A round thing would slip off the narrow end of a stick or the arm of a hook."""
+"""use -> kinds of the thing that is pushed. A round thing would slip off the narrow end of a stick or the arm of a
+hook."""
 
 BEFORE = 0.030
 """Metres between the tool and the thing where a stroke begins."""
@@ -65,7 +66,8 @@ class Scene:
 
 
 def sample(seed: int, use: str, held_out: bool = False) -> Scene:
-    """Draw the scene of ``seed`` for one use of tools; ``held_out`` takes the tool from the shapes that training never sees."""
+    """Draw the scene of ``seed`` for one use of tools; ``held_out`` takes the tool from the shapes that training never
+    sees."""
     rng = np.random.default_rng([seed, 60 + sorted(TOOLS).index(use)])
     room = scene.varied_room(rng)
     tool = shapes.sample(rng, (TOOLS[use],), held_out)
@@ -79,9 +81,11 @@ def sample(seed: int, use: str, held_out: bool = False) -> Scene:
     things = (tool, *pushed, *others)
     x, y = rng.uniform(0.46, 0.56), rng.uniform(0.02, 0.08)
     apart = rng.uniform(0.17, 0.21)
-    # The two stand about one behind the other as the robot sees them; the tool lies in front, on the other side of the table's middle.
+    # The two stand about one behind the other as the robot sees them; the tool lies in front, on the other side of the
+    # table's middle.
     pair = [[x + rng.uniform(-0.03, 0.03), y, 0.0], [x + rng.uniform(-0.03, 0.03), y + apart, 0.0]]
-    # Aslant to the line through the two, so that neither tool nor gripper meets the one that is nearer when it is the other's turn.
+    # Aslant to the line through the two, so that neither tool nor gripper meets the one that is nearer when it is the
+    # other's turn.
     low, high = {"sweep": (-0.3, 0.5), "poke": (0.2, 0.9), "hook": (0.1, 0.7)}[use]
     headings = (float(rng.uniform(low, high)), float(rng.uniform(low, high)))
     if use == "poke":
@@ -90,11 +94,24 @@ def sample(seed: int, use: str, held_out: bool = False) -> Scene:
     else:
         for place in pair:
             place[2] = float(rng.uniform(-np.pi, np.pi))
-    tool_place = [rng.uniform(0.40, 0.54), rng.uniform(-0.26, -0.20), rng.uniform(-0.6, 0.6) + float(rng.choice([0, np.pi]))]
+    tool_place = [
+        rng.uniform(0.40, 0.54),
+        rng.uniform(-0.26, -0.20),
+        rng.uniform(-0.6, 0.6) + float(rng.choice([0, np.pi])),
+    ]
     rest = scatter(rng, [t.radius for t in others], (0.66, -0.35), (0.78, 0.35), 0.02) if others else np.zeros((0, 3))
     lengths = tuple(float(rng.uniform(0.05, 0.07)) for _ in range(2))
     finishes = (shapes.finish(rng), *(shapes.finish(rng, light=True) for _ in things[1:]))
-    return Scene(room, use, things, finishes, np.concatenate([np.array([tool_place, *pair]), rest]), headings, (lengths[0], lengths[1]), int(rng.integers(2)))
+    return Scene(
+        room,
+        use,
+        things,
+        finishes,
+        np.concatenate([np.array([tool_place, *pair]), rest]),
+        headings,
+        (lengths[0], lengths[1]),
+        int(rng.integers(2)),
+    )
 
 
 def add_bodies(spec: mujoco.MjSpec, drawn: Scene) -> None:
@@ -108,14 +125,18 @@ class ToolAndThings(RigidObject):
 
     def __init__(self, station: Station) -> None:
         tool = station.scene.things[0]
-        super().__init__(station.model, station.data, "thing0", tool.points[::2], tool.grasp_axis or (0.0, 0.0), tool.grasp_z)
+        super().__init__(
+            station.model, station.data, "thing0", tool.points[::2], tool.grasp_axis or (0.0, 0.0), tool.grasp_z
+        )
         self._pushed = [station.data.body(f"thing{i}") for i in (1, 2)]
         self._dofs = [int(station.model.joint(f"thing{i}").dofadr[0]) for i in (1, 2)]
         self._on = [station.scene.things[i].points[::4] for i in (1, 2)]
 
     def points(self) -> np.ndarray:
         """``(16, 3)`` eight on the tool, then four on each of the two things, now, in the base frame."""
-        return np.concatenate([super().points(), *(se3.apply(self.pushed_pose(i), on) for i, on in enumerate(self._on))])
+        return np.concatenate(
+            [super().points(), *(se3.apply(self.pushed_pose(i), on) for i, on in enumerate(self._on))]
+        )
 
     def pushed_pose(self, index: int) -> np.ndarray:
         """``(4, 4)`` pose of thing 0 or 1 of those that may be pushed."""
@@ -157,7 +178,8 @@ def tool_height(station: Station) -> float:
 
 
 def outcome(station: Station) -> tuple[str, str]:
-    """How the episode stands: ``(verdict, reason)``. A success is the goal's thing where it should be (`is_there`), at rest, the other one untouched,
+    """How the episode stands: ``(verdict, reason)``. A success is the goal's thing where it should be (`is_there`), at
+    rest, the other one untouched,
     and the tool raised by 2 cm, so that it holds nothing in place."""
     for index in (station.scene.goal, 1 - station.scene.goal):
         if is_there(station, index) and float(np.hypot(*pushed(station, 1 - index))) < 0.02:
@@ -165,11 +187,18 @@ def outcome(station: Station) -> tuple[str, str]:
                 return "in_progress", "there, the tool not yet raised"
             if station.object.pushed_speed() > 0.03:
                 return "in_progress", "there, not yet at rest"
-            return ("success", "pushed to its place") if index == station.scene.goal else ("wrong_goal", "the other thing was pushed")
+            return (
+                ("success", "pushed to its place")
+                if index == station.scene.goal
+                else ("wrong_goal", "the other thing was pushed")
+            )
     along, aside = pushed(station, station.scene.goal)
     if float(np.hypot(*pushed(station, 1 - station.scene.goal))) >= 0.02:
         return "in_progress", "the other thing was moved as well"
-    return "in_progress", f"{'held' if station.grasped() else 'not held'}, pushed {'past' if along > 0.03 + station.scene.lengths[station.scene.goal] else 'aside' if abs(aside) > 0.03 else 'too little'}"
+    return (
+        "in_progress",
+        f"{'held' if station.grasped() else 'not held'}, pushed {'past' if along > 0.03 + station.scene.lengths[station.scene.goal] else 'aside' if abs(aside) > 0.03 else 'too little'}",
+    )
 
 
 def taken(station: Station) -> bool:
@@ -183,7 +212,8 @@ def may_drop(station: Station, height: float) -> bool:
 
 
 def stroke(station: Station, goal: int) -> tuple[np.ndarray, np.ndarray]:
-    """Where the middle of the tool's functional end is at the beginning and the end of a stroke at the thing as it lies now; each ``(2,)``, base frame."""
+    """Where the middle of the tool's functional end is at the beginning and the end of a stroke at the thing as it lies
+    now; each ``(2,)``, base frame."""
     drawn, d = station.scene, station.scene.direction(goal)
     now = station.object.pushed_pose(goal)
     reach = half_extent(drawn.things[1 + goal], float(np.arctan2(now[1, 0], now[0, 0])), d)
@@ -195,7 +225,8 @@ def stroke(station: Station, goal: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def half_extent(thing: Thing, yaw: float, d: np.ndarray) -> float:
-    """Metres from the middle of a thing to its side that is pushed along ``d`` ``(2,)``, if it lies turned by ``yaw`` radians."""
+    """Metres from the middle of a thing to its side that is pushed along ``d`` ``(2,)``, if it lies turned by ``yaw``
+    radians."""
     if thing.mesh is None and thing.kind != "box":
         return thing.radius
     c, s = np.cos(yaw), np.sin(yaw)
@@ -216,9 +247,15 @@ def instruction(station: Station, goal: int) -> str:
 
 
 def plan_reference(
-    station: Station, rng: np.random.Generator | None = None, num_keypoints: int = 6, num_waypoints: int = 4, goal: int | None = None, pinned: int = 0
+    station: Station,
+    rng: np.random.Generator | None = None,
+    num_keypoints: int = 6,
+    num_waypoints: int = 4,
+    goal: int | None = None,
+    pinned: int = 0,
 ) -> ReferenceMotion:
-    """What a person would sketch from the present scene alone: the tool over the beginning of its stroke, there, and at its end, with the thing.
+    """What a person would sketch from the present scene alone: the tool over the beginning of its stroke, there, and at
+    its end, with the thing.
 
     Args:
         rng: picks the keypoints among the tracked points of the tool and the goal's thing; None spreads them evenly.
@@ -253,7 +290,9 @@ def plan_reference(
             path = np.array([se3.apply(T, on_tool[k]) for T in reference.interpolated(poses, num_waypoints)])
         else:
             # The thing lies still until the stroke.
-            path = points[k] + reference.last_leg(num_waypoints)[:, None] * np.array([*(station.scene.lengths[side] * d), 0.0])
+            path = points[k] + reference.last_leg(num_waypoints)[:, None] * np.array(
+                [*(station.scene.lengths[side] * d), 0.0]
+            )
         rows.append(se3.apply(se3.invert(station.T_base_cam), path))
     still = points[8 + 4 * (1 - side) :][:4][:pinned]
     return reference.sketch(np.array(rows), still, station.T_base_cam, station.camera.frame, tool.kind)

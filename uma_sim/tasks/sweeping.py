@@ -68,7 +68,8 @@ def sample(seed: int) -> Scene:
     half_width, depth, height = rng.uniform(0.072, 0.080), rng.uniform(0.10, 0.12), rng.uniform(0.018, 0.026)
     pans = []
     for side in (1, -1):
-        # From the +y direction toward +x for the one and toward the base for the other; far enough apart to stand side by side.
+        # From the +y direction toward +x for the one and toward the base for the other; far enough apart to stand side
+        # by side.
         heading = np.pi / 2 - side * float(np.radians(rng.uniform(40, 66)))
         inward = np.array([np.cos(heading), np.sin(heading)])
         aside = rng.uniform(-0.010, 0.010) * np.array([-inward[1], inward[0]])
@@ -84,8 +85,21 @@ def sample(seed: int) -> Scene:
     scraps = np.concatenate([np.array(places), rng.uniform(-np.pi, np.pi, (SCRAPS, 1)), sizes], -1)
     goal = int(rng.integers(2))
     position, yaw = np.array([rng.uniform(0.40, 0.60), rng.uniform(-0.27, -0.17)]), float(rng.uniform(-np.pi, np.pi))
-    white = [tuple(float(c) for c in (*(rng.uniform(0.85, 1.0) * np.array([1.0, 1.0, rng.uniform(0.8, 1.0)])), 1.0)) for _ in range(SCRAPS)]
-    return Scene(scene.random_room(rng), brush, position, yaw, scraps, (pans[0], pans[1]), goal, utensils.vivid(rng), tuple(white))
+    white = [
+        tuple(float(c) for c in (*(rng.uniform(0.85, 1.0) * np.array([1.0, 1.0, rng.uniform(0.8, 1.0)])), 1.0))
+        for _ in range(SCRAPS)
+    ]
+    return Scene(
+        scene.random_room(rng),
+        brush,
+        position,
+        yaw,
+        scraps,
+        (pans[0], pans[1]),
+        goal,
+        utensils.vivid(rng),
+        tuple(white),
+    )
 
 
 def add_bodies(spec: mujoco.MjSpec, drawn: Scene) -> None:
@@ -110,7 +124,9 @@ class BrushAndScraps(RigidObject):
     def points(self) -> np.ndarray:
         """``(16, 3)`` ten on the brush, then one on each scrap's face, now, in the base frame."""
         R = self._data.xmat[self._scraps].reshape(-1, 3, 3)
-        return np.concatenate([super().points(), self._data.xpos[self._scraps] + np.einsum("nij,nj->ni", R, self._tops)])
+        return np.concatenate(
+            [super().points(), self._data.xpos[self._scraps] + np.einsum("nij,nj->ni", R, self._tops)]
+        )
 
     def scraps(self) -> np.ndarray:
         """``(SCRAPS, 3)`` middles of the scraps in the base frame."""
@@ -124,22 +140,33 @@ class BrushAndScraps(RigidObject):
 def outcome(station: Station) -> tuple[str, str]:
     """How the episode stands: ``(verdict, reason)``.
 
-    The paper calls it a success when the debris is contained in the dustpan. Here: the middle of every scrap is behind the lip and between the walls
-    of the goal dustpan, the scraps are at rest, and the brush has been taken out of the pan, so that it holds nothing in place; it may stay in
+    The paper calls it a success when the debris is contained in the dustpan. Here: the middle of every scrap is behind
+    the lip and between the walls
+    of the goal dustpan, the scraps are at rest, and the brush has been taken out of the pan, so that it holds nothing
+    in place; it may stay in
     hand, as the task asks.
     """
     thing, goal = station.object, station.scene.goal
     scraps = thing.scraps()
     for index in (goal, 1 - goal):
         if station.scene.pans[index].holds(scraps).all():
-            if bristles_height(station) < 0.02 and station.scene.pans[index].local(thing.pose()[:2, 3])[0] > -station.scene.brush.half_length:
+            if (
+                bristles_height(station) < 0.02
+                and station.scene.pans[index].local(thing.pose()[:2, 3])[0] > -station.scene.brush.half_length
+            ):
                 return "in_progress", "all inside, the brush as well"
             if thing.scrap_speed() > 0.03:
                 return "in_progress", "all inside, not yet at rest"
-            return ("success", "all scraps in the goal dustpan") if index == goal else ("wrong_goal", "all scraps in the other dustpan")
+            return (
+                ("success", "all scraps in the goal dustpan")
+                if index == goal
+                else ("wrong_goal", "all scraps in the other dustpan")
+            )
     inside = int(station.scene.pans[goal].holds(scraps).sum())
     lies = abs(float(thing.pose()[2, 2])) < 0.7
-    return "in_progress", f"{inside} of {SCRAPS} inside" + (", held" if station.pads_in_contact() else ", the brush has toppled" if lies else "")
+    return "in_progress", f"{inside} of {SCRAPS} inside" + (
+        ", held" if station.pads_in_contact() else ", the brush has toppled" if lies else ""
+    )
 
 
 def bristles_height(station: Station) -> float:
@@ -174,7 +201,9 @@ def stroke_ends(brush: Brush, pan: Dustpan, scraps: np.ndarray) -> tuple[np.ndar
 
 def taken(station: Station) -> bool:
     """The gripper holds the brush, which has left its place."""
-    return station.grasped() and float(np.linalg.norm(station.object_pose()[:2, 3] - station.scene.brush_position)) > 0.03
+    return (
+        station.grasped() and float(np.linalg.norm(station.object_pose()[:2, 3] - station.scene.brush_position)) > 0.03
+    )
 
 
 def may_drop(station: Station, height: float) -> bool:
@@ -185,14 +214,22 @@ def may_drop(station: Station, height: float) -> bool:
 
 def instruction(station: Station, goal: int) -> str:
     """Which of the two dustpans, which stand side by side as the camera sees them."""
-    middle = [float(se3.apply(se3.invert(station.T_base_cam), pan.rim_points().mean(0))[0]) for pan in station.scene.pans]
+    middle = [
+        float(se3.apply(se3.invert(station.T_base_cam), pan.rim_points().mean(0))[0]) for pan in station.scene.pans
+    ]
     return f"sweep the paper into the {'left' if middle[goal] < middle[1 - goal] else 'right'} dustpan"
 
 
 def plan_reference(
-    station: Station, rng: np.random.Generator | None = None, num_keypoints: int = 6, num_waypoints: int = 4, goal: int | None = None, pinned: int = 0
+    station: Station,
+    rng: np.random.Generator | None = None,
+    num_keypoints: int = 6,
+    num_waypoints: int = 4,
+    goal: int | None = None,
+    pinned: int = 0,
 ) -> ReferenceMotion:
-    """What a person would sketch from the present scene alone: the brush behind the scraps and then in the dustpan, each scrap in the dustpan.
+    """What a person would sketch from the present scene alone: the brush behind the scraps and then in the dustpan,
+    each scrap in the dustpan.
 
     Args:
         rng: picks the keypoints among the tracked points; None spreads them evenly over brush and scraps.
@@ -219,9 +256,16 @@ def plan_reference(
     for xy, rise in ((begin, 0.06), (begin, LOW), (end, LOW)):
         poses.append(grasping.top_down(yaw, np.array([*pan.base(xy), brush.drop + rise])) @ T_ee_brush)
     local = pan.local(points[:, :2])
-    # The brush's face pushes the nearest scraps ahead of it; those in front are pushed by these, or lie where they were.
+    # The brush's face pushes the nearest scraps ahead of it; those in front are pushed by these, or lie where they
+    # were.
     ahead = end[0] + brush.half_thickness + 0.012 + 0.35 * (local[:, 0] - local[len(brush.points()) :, 0].min())
-    swept = np.concatenate([pan.base(np.stack([np.maximum(ahead, local[:, 0]), np.clip(local[:, 1], -0.06, 0.06)], -1)), points[:, 2:] + brushes.FLOOR], -1)
+    swept = np.concatenate(
+        [
+            pan.base(np.stack([np.maximum(ahead, local[:, 0]), np.clip(local[:, 1], -0.06, 0.06)], -1)),
+            points[:, 2:] + brushes.FLOOR,
+        ],
+        -1,
+    )
     paths = []
     for k in chosen:
         if k < len(brush.points()):
@@ -230,7 +274,9 @@ def plan_reference(
             # A scrap lies still until the stroke.
             path = points[k] + reference.last_leg(num_waypoints)[:, None] * (swept[k] - points[k])
         paths.append(se3.apply(se3.invert(station.T_base_cam), path))
-    return reference.sketch(np.array(paths), pan.rim_points()[:pinned], station.T_base_cam, station.camera.frame, "brush")
+    return reference.sketch(
+        np.array(paths), pan.rim_points()[:pinned], station.T_base_cam, station.camera.frame, "brush"
+    )
 
 
 TASK = Task(

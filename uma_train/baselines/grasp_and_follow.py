@@ -1,4 +1,5 @@
-"""A script without a network: grasp where the reference starts, then move the gripper as the reference's rigid motion says.
+"""A script without a network: grasp where the reference starts, then move the gripper as the reference's rigid motion
+says.
 
 It sees what the policy sees (the image, for the table's plane; the measured end effector) and nothing of the simulator.
 It shows how much of a task is in the reference alone.
@@ -24,7 +25,8 @@ class GraspAndFollow:
     Args:
         observation: o_0.
         reference: in the camera frame; its waypoints with the same index are taken as simultaneous.
-        ee_frame: frame that the poses place, its z axis pointing out of the gripper and its x axis along the pads' faces.
+        ee_frame: frame that the poses place, its z axis pointing out of the gripper and its x axis along the pads'
+            faces.
         executed: actions of each chunk that are executed; the plan goes on after them.
     """
 
@@ -37,11 +39,15 @@ class GraspAndFollow:
         moving = [w for w in reference.waypoints if len(w) > 1]
         count = min(len(w) for w in moving) if moving else 1
         points = (
-            np.stack([w[np.linspace(0, len(w) - 1, count).round().astype(int)] for w in moving]) if moving else np.stack([w[:1] for w in reference.waypoints])
+            np.stack([w[np.linspace(0, len(w) - 1, count).round().astype(int)] for w in moving])
+            if moving
+            else np.stack([w[:1] for w in reference.waypoints])
         )
         start = points[:, 0]
         middle = start.mean(0)
-        axis = np.linalg.svd(start - middle, full_matrices=False)[2][0] if len(start) > 1 else observation.T_cam_ee[:3, 0]
+        axis = (
+            np.linalg.svd(start - middle, full_matrices=False)[2][0] if len(start) > 1 else observation.T_cam_ee[:3, 0]
+        )
         axis = axis - (axis @ up) * up
         axis /= max(np.linalg.norm(axis), 1e-9)
         z = -up
@@ -50,7 +56,10 @@ class GraspAndFollow:
         above = grasp.copy()
         above[:3, 3] += APPROACH_M * up
         motions = [
-            se3.fit_rigid(start, points[:, t]) @ grasp if len(start) >= 3 else se3.make_pose(grasp[:3, :3], points[:, t].mean(0)) for t in range(1, count)
+            se3.fit_rigid(start, points[:, t]) @ grasp
+            if len(start) >= 3
+            else se3.make_pose(grasp[:3, :3], points[:, t].mean(0))
+            for t in range(1, count)
         ]
         last = motions[-1] if motions else grasp
         retreat = last.copy()
@@ -75,10 +84,19 @@ class GraspAndFollow:
             T = se3.clip_step(T, goal, STEP_M, STEP_RAD)
             poses.append(T)
             grips.append(grip)
-            is_there = np.linalg.norm(T[:3, 3] - goal[:3, 3]) < 0.004 and se3.rotation_angle(T[:3, :3], goal[:3, :3]) < 0.05
+            is_there = (
+                np.linalg.norm(T[:3, 3] - goal[:3, 3]) < 0.004 and se3.rotation_angle(T[:3, :3], goal[:3, :3]) < 0.05
+            )
             waited = waited + 1 if is_there else 0
             if is_there and waited > stay and stage + 1 < len(self.plan):
                 stage, waited = stage + 1, 0
             if i == self.executed - 1:
                 self.stage, self.waited = stage, waited
-        return ActionChunk(np.stack(poses), np.array(grips), observation.stamp, observation.camera.frame, self.ee_frame, sequence=sequence)
+        return ActionChunk(
+            np.stack(poses),
+            np.array(grips),
+            observation.stamp,
+            observation.camera.frame,
+            self.ee_frame,
+            sequence=sequence,
+        )

@@ -13,7 +13,9 @@ HELD = 0.3
 """A measured gripper above this may hold something; a thin thing stops it well before 1."""
 
 
-def carried(points: np.ndarray, pose: np.ndarray, gripper: float, targets: np.ndarray, commands: np.ndarray) -> np.ndarray:
+def carried(
+    points: np.ndarray, pose: np.ndarray, gripper: float, targets: np.ndarray, commands: np.ndarray
+) -> np.ndarray:
     """``(H, K, 3)`` points that move rigidly with the commanded hand while the gripper is closed, and rest otherwise.
 
     Args:

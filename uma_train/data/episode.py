@@ -1,7 +1,9 @@
 """The episode format, version 2: one ``.npz`` per episode, written atomically, read without pickle.
 
-Everything is in the episode's own camera frame (paper 3.3): optical, x right, y down, z forward; metres, radians, seconds, 15 Hz. Action-free
-sources therefore need no calibration. The file holds the arrays of `Episode` under their names and ``meta``, UTF-8 JSON as uint8:
+Everything is in the episode's own camera frame (paper 3.3): optical, x right, y down, z forward; metres, radians,
+seconds, 15 Hz. Action-free
+sources therefore need no calibration. The file holds the arrays of `Episode` under their names and ``meta``, UTF-8 JSON
+as uint8:
 
 ==============  =====================================================================================================================
 key of meta     value
@@ -10,17 +12,21 @@ format          2. A file without it is version 1; a newer one is refused.
 source          where the episode comes from, such as "uma_sim".
 text            the instruction, or "".
 has_actions     whether ``target_pose`` and ``target_gripper`` are commanded actions. If not they hold placeholders.
-has_robot       whether ``pose`` and ``gripper`` are measured. If not (human video) all four robot fields hold placeholders.
-camera          width, height, fx, fy, cx, cy (pixels; pixel centres have whole coordinates) and frame, as `uma.types.CameraModel`; or null.
+has_robot       whether ``pose`` and ``gripper`` are measured. If not (human video) all four robot fields hold
+placeholders.
+camera          width, height, fx, fy, cx, cy (pixels; pixel centres have whole coordinates) and frame, as
+`uma.types.CameraModel`; or null.
 camera_frame    name of the frame that all coordinates are in.
 ==============  =====================================================================================================================
 
 Further keys are the source's own. `placeholders` makes the robot fields of an episode without a robot.
 
-Points keep 0.1 mm in 16-bit integers. The measured pose and the commanded target are separate fields: the one is where the end effector
+Points keep 0.1 mm in 16-bit integers. The measured pose and the commanded target are separate fields: the one is where
+the end effector
 was at a step, the other where it was told to be one period later.
 
-Version 1 had no ``track_valid``, ``track_moving``, ``images``, ``image_frame``, and of the keys above only source and camera. Such a file loads
+Version 1 had no ``track_valid``, ``track_moving``, ``images``, ``image_frame``, and of the keys above only source and
+camera. Such a file loads
 with all tracks valid, no images, and both robot and actions present.
 """
 
@@ -54,7 +60,13 @@ MOVED_M = 0.01
 FRAME_FIELDS = {"xyz": np.int16, "rgb": np.uint8, "height": np.int16, "frame_step": np.int32}
 STEP_FIELDS = {"pose": np.float32, "gripper": np.float32, "target_pose": np.float32, "target_gripper": np.float32}
 TRACK_FIELDS = {"tracks": np.float32, "track_valid": np.bool_}
-OTHER_FIELDS = {"track_moving": np.bool_, "static": np.float32, "images": np.uint8, "image_frame": np.int32, "plan": np.float32}
+OTHER_FIELDS = {
+    "track_moving": np.bool_,
+    "static": np.float32,
+    "images": np.uint8,
+    "image_frame": np.int32,
+    "plan": np.float32,
+}
 DTYPES: dict[str, type] = {**FRAME_FIELDS, **STEP_FIELDS, **TRACK_FIELDS, **OTHER_FIELDS}
 """Element type of every array."""
 
@@ -77,14 +89,16 @@ class Episode:
         frame_step: ``(F,)`` int32, the control step of each frame.
         pose, gripper: measured end effector ``(S, 4, 4)`` float32 in the camera frame, ``(S,)`` in [0, 1].
         target_pose, target_gripper: the action at each step, due one period later; same shapes.
-        tracks: ``(S, K, 3)`` float32 metres, surface points of the object. Finite also where not valid: there the last place known.
+        tracks: ``(S, K, 3)`` float32 metres, surface points of the object. Finite also where not valid: there the last
+            place known.
         static: ``(Q, 3)`` float32 metres, points that do not move (holder rims), for pinned keypoints.
         meta: JSON values, see the module; what is missing is filled in.
         track_valid: ``(S, K)`` bool, the keypoint was seen at that step. None = all.
         track_moving: ``(K,)`` bool, it moved more than `MOVED_M` over the episode. None = found from the tracks.
         images: ``(I, h, w, 3)`` uint8, the camera's whole image at any resolution. None = none.
         image_frame: ``(I,)`` int32, increasing: which of the F frames each image belongs to.
-        plan: ``(W, K, 3)`` float32 metres, how K keypoints of the first frame were meant to go, sketched before anything moved; waypoints evenly in phase. None = not
+        plan: ``(W, K, 3)`` float32 metres, how K keypoints of the first frame were meant to go, sketched before
+            anything moved; waypoints evenly in phase. None = not
             known (W = 0), as in real sources.
     """
 
@@ -107,7 +121,14 @@ class Episode:
 
     def __post_init__(self) -> None:
         camera = self.meta.get("camera")
-        known = {"source": "", "text": "", "has_actions": True, "has_robot": True, "camera": None, "camera_frame": (camera or {}).get("frame", "")}
+        known = {
+            "source": "",
+            "text": "",
+            "has_actions": True,
+            "has_robot": True,
+            "camera": None,
+            "camera_frame": (camera or {}).get("frame", ""),
+        }
         object.__setattr__(self, "meta", {**known, **self.meta, "format": FORMAT})
         S, F = len(self.pose), len(self.xyz)
         if S < 2 or F < 1:
@@ -126,8 +147,20 @@ class Episode:
         N, image = self.xyz.shape[1:2], self.images.shape[1:3]
         shapes = {
             **{"xyz": (F, *N, 3), "rgb": (F, *N, 3), "height": (F, *N), "frame_step": (F,)},
-            **{"pose": (S, 4, 4), "gripper": (S,), "target_pose": (S, 4, 4), "target_gripper": (S,), "tracks": (S, K, 3), "track_valid": (S, K)},
-            **{"static": (len(self.static), 3), "images": (len(self.images), *image, 3), "image_frame": (len(self.images),), "plan": (len(self.plan), K, 3)},
+            **{
+                "pose": (S, 4, 4),
+                "gripper": (S,),
+                "target_pose": (S, 4, 4),
+                "target_gripper": (S,),
+                "tracks": (S, K, 3),
+                "track_valid": (S, K),
+            },
+            **{
+                "static": (len(self.static), 3),
+                "images": (len(self.images), *image, 3),
+                "image_frame": (len(self.images),),
+                "plan": (len(self.plan), K, 3),
+            },
         }
         for name, shape in shapes.items():
             self._check(name, shape)
@@ -143,14 +176,18 @@ class Episode:
         if len(frames) and (frames.min() < 0 or frames.max() >= F or (np.diff(frames) <= 0).any()):
             raise EpisodeError(f"episode: image_frame {frames.tolist()}, must increase within 0 to {F - 1}")
         if self.meta["has_actions"] and not self.meta["has_robot"]:
-            raise EpisodeError("episode: has_actions without has_robot: actions are coded relative to the measured pose")
+            raise EpisodeError(
+                "episode: has_actions without has_robot: actions are coded relative to the measured pose"
+            )
 
     def _check(self, name: str, shape: tuple[int, ...]) -> None:
         value = getattr(self, name)
         if value.shape[:1] != shape[:1]:
             raise EpisodeError(f"episode: {name} has {len(value)} entries, must be {shape[0]}")
         if value.shape != shape or value.dtype != DTYPES[name]:
-            raise EpisodeError(f"episode: {name} is {value.dtype} {value.shape}, must be {np.dtype(DTYPES[name])} {shape}")
+            raise EpisodeError(
+                f"episode: {name} is {value.dtype} {value.shape}, must be {np.dtype(DTYPES[name])} {shape}"
+            )
 
     @property
     def camera(self) -> CameraModel | None:
@@ -159,13 +196,15 @@ class Episode:
 
 
 def moving_points(tracks: np.ndarray, is_valid: np.ndarray) -> np.ndarray:
-    """``(K,)`` bool: which of ``(S, K, 3)`` tracks get farther than `MOVED_M` from where they were first seen, while seen."""
+    """``(K,)`` bool: which of ``(S, K, 3)`` tracks get farther than `MOVED_M` from where they were first seen, while
+    seen."""
     first = tracks[is_valid.argmax(0), np.arange(tracks.shape[1])]
     return ((np.linalg.norm(tracks - first, axis=-1) > MOVED_M) & is_valid).any(0)
 
 
 def placeholders(steps: int) -> dict[str, np.ndarray]:
-    """The robot fields of an episode of ``steps`` steps that shows no robot: identity poses and open grippers, which nothing reads."""
+    """The robot fields of an episode of ``steps`` steps that shows no robot: identity poses and open grippers, which
+    nothing reads."""
     pose = np.tile(np.eye(4, dtype=np.float32), (steps, 1, 1))
     grip = np.zeros(steps, np.float32)
     return {"pose": pose, "gripper": grip, "target_pose": pose.copy(), "target_gripper": grip.copy()}
@@ -173,6 +212,7 @@ def placeholders(steps: int) -> dict[str, np.ndarray]:
 
 def quantize(points: PointSet) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A `PointSet` as stored: int16 xyz, uint8 rgb, int16 height. Beyond 3.2 m is clipped."""
+
     def pack(v: np.ndarray) -> np.ndarray:
         return np.clip(np.round(v / METRE), -32767, 32767).astype(np.int16)
 
@@ -184,7 +224,11 @@ def save_episode(path: str | Path, episode: Episode) -> None:
     path = Path(path)
     part = path.with_suffix(".part")
     with open(part, "wb") as f:
-        np.savez(f, meta=np.frombuffer(json.dumps(episode.meta).encode(), np.uint8), **{name: getattr(episode, name) for name in DTYPES})
+        np.savez(
+            f,
+            meta=np.frombuffer(json.dumps(episode.meta).encode(), np.uint8),
+            **{name: getattr(episode, name) for name in DTYPES},
+        )
     os.replace(part, path)
 
 
@@ -203,7 +247,13 @@ def load_episode(path: str | Path) -> Episode:
             version = meta.get("format", 1)
             if version not in (1, FORMAT):
                 raise EpisodeError(f"format {version}: this program reads 1 to {FORMAT}")
-            needed = [f.name for f in fields(Episode) if f.name in DTYPES and (version == FORMAT or f.default is not None) and (f.name not in OPTIONAL or f.name in z.files)]
+            needed = [
+                f.name
+                for f in fields(Episode)
+                if f.name in DTYPES
+                and (version == FORMAT or f.default is not None)
+                and (f.name not in OPTIONAL or f.name in z.files)
+            ]
             episode = Episode(meta=meta, **{name: z[name] for name in needed})
             if episode.meta["camera"] is not None:
                 episode.camera  # noqa: B018  (that it can be made)
@@ -225,7 +275,9 @@ def _check_members(path: Path) -> None:
     with zipfile.ZipFile(path) as archive:
         for info in archive.infolist():
             if info.file_size > MAX_RATIO * info.compress_size + 1024:
-                raise EpisodeError(f"{info.filename}: {info.file_size} bytes packed into {info.compress_size}, at most {MAX_RATIO} to 1")
+                raise EpisodeError(
+                    f"{info.filename}: {info.file_size} bytes packed into {info.compress_size}, at most {MAX_RATIO} to 1"
+                )
             with archive.open(info) as member:
                 shape, dtype = npy_head(member)
                 size = math.prod(shape) * dtype.itemsize

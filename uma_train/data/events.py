@@ -1,4 +1,5 @@
-"""Which windows show what is rare: how to turn a thing, as most of an episode's time the hand only moves, and how to go on from where another led the expert."""
+"""Which windows show what is rare: how to turn a thing, as most of an episode's time the hand only moves, and how to go
+on from where another led the expert."""
 
 from __future__ import annotations
 
@@ -16,11 +17,14 @@ WAY_BACK = HORIZON
 
 
 def is_eventful(store: Store, episode: int) -> np.ndarray:
-    """``(F,)`` bool: whether the chunk that begins at each frame turns the hand by more than `TURN_RAD`, or the frame comes within `WAY_BACK` after a policy or a
+    """``(F,)`` bool: whether the chunk that begins at each frame turns the hand by more than `TURN_RAD`, or the frame
+    comes within `WAY_BACK` after a policy or a
     wandering hand took the expert elsewhere.
 
-    False everywhere in episodes without actions. It is a rule about what is commanded, not about what the chunk achieves. That the gripper moves is none:
-    a model that saw those windows more often than they occur was wrong about the gripper in 10 % of the steps of all windows rather than in 6.5 %.
+    False everywhere in episodes without actions. It is a rule about what is commanded, not about what the chunk
+    achieves. That the gripper moves is none:
+    a model that saw those windows more often than they occur was wrong about the gripper in 10 % of the steps of all
+    windows rather than in 6.5 %.
     """
     now = store.rows("frame_step", episode)
     if not store.has_actions[episode]:

@@ -13,7 +13,8 @@ REST_M, REST_STEPS = 0.01, 6
 """A keypoint is at rest that stays within this of where it is at the end, metres, for at least so many steps."""
 
 STRAIGHT_M = 0.005
-"""A way that is off its legs by no more than this, in the mean square of its keypoints, has no further corners, metres."""
+"""A way that is off its legs by no more than this, in the mean square of its keypoints, has no further corners,
+metres."""
 
 
 @dataclass(frozen=True)
@@ -23,14 +24,19 @@ class ReferenceSampling:
     Attributes:
         min_keypoints, max_keypoints, min_waypoints, max_waypoints: ranges, drawn uniformly.
         to_the_end: share whose last waypoint lies in the episode's last steps.
-        at_rest: share, of those, whose last waypoint is where the last thing comes to rest instead: a person does not draw how a tool is raised when all is done.
-        at_corners: share whose waypoints are where the way bends most, as a person would set them who has only a few to give.
-        by_distance: share, of the others, whose waypoints are spread over the distance travelled rather than over time: most of an
+        at_rest: share, of those, whose last waypoint is where the last thing comes to rest instead: a person does not
+            draw how a tool is raised when all is done.
+        at_corners: share whose waypoints are where the way bends most, as a person would set them who has only a few to
+            give.
+        by_distance: share, of the others, whose waypoints are spread over the distance travelled rather than over time:
+            most of an
             episode's time the object lies still.
         even_phase: share whose phases are the ranks, as of a person who gave none.
         pinned: share that also holds 1 to 3 static points of a second object.
-        planned: share, of those that begin with an episode that has a plan (`Episode.plan`), that are sketched from the plan instead of from what came of it.
-            Where the hand went astray and came back, the motion in hindsight shows that too, and a policy learns to go astray as it is told; a person
+        planned: share, of those that begin with an episode that has a plan (`Episode.plan`), that are sketched from the
+            plan instead of from what came of it.
+            Where the hand went astray and came back, the motion in hindsight shows that too, and a policy learns to go
+            astray as it is told; a person
             tells it the straight way, whatever will happen on it.
         noise_m: standard deviation of the waypoints' error, drawn up to this for each reference, metres.
     """
@@ -52,7 +58,9 @@ class ReferenceSampling:
         for name, least, most in (("keypoints", 1, MAX_KEYPOINTS), ("waypoints", 2, ReferenceMotion.MAX_WAYPOINTS)):
             low, high = getattr(self, f"min_{name}"), getattr(self, f"max_{name}")
             if not least <= low <= high <= most:
-                raise ValueError(f"sampling.min_{name} {low}, max_{name} {high}: must be {least} <= min <= max <= {most}")
+                raise ValueError(
+                    f"sampling.min_{name} {low}, max_{name} {high}: must be {least} <= min <= max <= {most}"
+                )
         for name in ("to_the_end", "at_rest", "at_corners", "by_distance", "even_phase", "pinned", "planned"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"sampling.{name} {getattr(self, name)}: must lie in [0, 1]")
@@ -71,7 +79,8 @@ def draw_reference(
 ) -> ReferenceMotion:
     """A sparse reference for the motion after step ``start``.
 
-    Keypoints are drawn among those that are seen at ``start`` and move in the episode; where none does, among those that are seen, and at worst among all.
+    Keypoints are drawn among those that are seen at ``start`` and move in the episode; where none does, among those
+    that are seen, and at worst among all.
 
     Args:
         tracks: ``(S, K, 3)`` metres.
@@ -79,7 +88,8 @@ def draw_reference(
         frame: name of the frame of both.
         is_valid: ``(S, K)`` bool, where a track was seen; waypoints elsewhere are marked invalid. None = everywhere.
         is_moving: ``(K,)`` bool. None = all.
-        plan: ``(W, K, 3)`` metres, how some keypoints were meant to go from ``start`` on (`Episode.plan`). None, or none = not known.
+        plan: ``(W, K, 3)`` metres, how some keypoints were meant to go from ``start`` on (`Episode.plan`). None, or
+            none = not known.
     """
     S, K, _ = tracks.shape
     if config.planned and plan is not None and len(plan) and rng.random() < config.planned:
@@ -102,7 +112,9 @@ def draw_reference(
     n = int(rng.integers(config.min_waypoints, config.max_waypoints + 1))
     inner = np.sort(rng.random(max(n - 2, 0)))
     fraction = np.concatenate([[0.0], inner, [1.0]])
-    keypoints = rng.choice(pool, min(len(pool), int(rng.integers(config.min_keypoints, config.max_keypoints + 1))), replace=False)
+    keypoints = rng.choice(
+        pool, min(len(pool), int(rng.integers(config.min_keypoints, config.max_keypoints + 1))), replace=False
+    )
     if config.at_corners and rng.random() < config.at_corners and travelled[-1] > 0.02:
         steps = corners(span[:, keypoints], n)
         n, fraction = len(steps), travelled[steps] / travelled[-1]
@@ -126,11 +138,16 @@ def draw_reference(
     return ReferenceMotion(tuple(waypoints), tuple(phases), tuple(valid), frame)
 
 
-def sketch_plan(plan: np.ndarray, static: np.ndarray, frame: str, config: ReferenceSampling, rng: np.random.Generator) -> ReferenceMotion:
-    """A sparse reference from a plan ``(W, K, 3)``: some of its keypoints that move, at some even phases; the other arguments as `draw_reference`'s."""
+def sketch_plan(
+    plan: np.ndarray, static: np.ndarray, frame: str, config: ReferenceSampling, rng: np.random.Generator
+) -> ReferenceMotion:
+    """A sparse reference from a plan ``(W, K, 3)``: some of its keypoints that move, at some even phases; the other
+    arguments as `draw_reference`'s."""
     pool = np.flatnonzero(np.linalg.norm(plan - plan[0], axis=-1).max(0) > MOVED_M)
     pool = pool if len(pool) else np.arange(plan.shape[1])
-    keypoints = rng.choice(pool, min(len(pool), int(rng.integers(config.min_keypoints, config.max_keypoints + 1))), replace=False)
+    keypoints = rng.choice(
+        pool, min(len(pool), int(rng.integers(config.min_keypoints, config.max_keypoints + 1))), replace=False
+    )
     at = np.linspace(0, len(plan) - 1, int(rng.integers(config.min_waypoints, config.max_waypoints + 1)))
     before = np.floor(at).astype(int).clip(0, max(len(plan) - 2, 0))
     share = (at - before)[:, None, None]
@@ -148,7 +165,8 @@ def _pinned(static: np.ndarray, most: int, config: ReferenceSampling, rng: np.ra
 
 
 def corners(path: np.ndarray, most: int) -> np.ndarray:
-    """The first step, the last, and those between at which a way of straight legs needs a corner most: each is the furthest from the legs so far.
+    """The first step, the last, and those between at which a way of straight legs needs a corner most: each is the
+    furthest from the legs so far.
 
     Args:
         path: ``(S, K, 3)`` of the keypoints together, metres.
@@ -172,7 +190,8 @@ def corners(path: np.ndarray, most: int) -> np.ndarray:
 
 
 def comes_to_rest(tracks: np.ndarray) -> int:
-    """The step at which the last of the keypoints ``(S, K, 3)`` that are at rest at the end comes to rest; the last step where none is."""
+    """The step at which the last of the keypoints ``(S, K, 3)`` that are at rest at the end comes to rest; the last
+    step where none is."""
     is_off = np.linalg.norm(tracks - tracks[-1], axis=-1) > REST_M
     stops = np.where(is_off.any(0), len(tracks) - is_off[::-1].argmax(0), 0)
     stops = stops[stops <= len(tracks) - REST_STEPS]

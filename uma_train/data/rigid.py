@@ -20,8 +20,11 @@ def step_scales(grid: TokenGrid, norm: Normalization) -> Tensor:
     return torch.from_numpy(norm.of_steps(T, T - HORIZON))
 
 
-def rotated_tokens(action: Tensor, steps: Tensor, left: Tensor, right: Tensor, shift: Tensor, turn: Tensor, norm: Normalization) -> Tensor:
-    """Encoded actions whose relative rotation M becomes ``left M right`` and whose relative position p becomes ``turn p + shift`` (metres)."""
+def rotated_tokens(
+    action: Tensor, steps: Tensor, left: Tensor, right: Tensor, shift: Tensor, turn: Tensor, norm: Normalization
+) -> Tensor:
+    """Encoded actions whose relative rotation M becomes ``left M right`` and whose relative position p becomes ``turn p
+    + shift`` (metres)."""
     a = action.double()
     position = (a[..., :3] * steps * norm.position_scale) @ turn.transpose(-1, -2) + shift
     columns = a[..., 3:9] * steps * norm.rotation_scale + a.new_tensor([1, 0, 0, 0, 1, 0])
@@ -32,7 +35,8 @@ def rotated_tokens(action: Tensor, steps: Tensor, left: Tensor, right: Tensor, s
 
 
 def changed(new: Tensor, batch: Batch) -> Tensor:
-    """``new`` action tokens where there are any: absent actions stay zeros, and so do the states of sources that show no robot."""
+    """``new`` action tokens where there are any: absent actions stay zeros, and so do the states of sources that show
+    no robot."""
     old = batch.grid.action
     is_past = torch.arange(old.shape[1]) < old.shape[1] - HORIZON
     is_there = batch.ee.is_known[:, None] & (is_past | batch.grid.is_supervised_action[:, None])
@@ -40,7 +44,8 @@ def changed(new: Tensor, batch: Batch) -> Tensor:
 
 
 def moved(batch: Batch, R: np.ndarray, p: np.ndarray, norm: Normalization) -> Batch:
-    """Everything in a batch's frame under one rigid motion per task, ``x -> R x + p``, ``(tasks, 3, 3)`` and ``(tasks, 3)`` m.
+    """Everything in a batch's frame under one rigid motion per task, ``x -> R x + p``, ``(tasks, 3, 3)`` and ``(tasks,
+    3)`` m.
 
     The image and the points' places in it stay: they are what was seen.
     """
@@ -57,7 +62,9 @@ def moved(batch: Batch, R: np.ndarray, p: np.ndarray, norm: Normalization) -> Ba
     unknown = ~batch.ee.is_known.numpy()
     T_cam_ee[unknown, :3, :3] = np.eye(3)
     turn = window[0]
-    action = rotated_tokens(batch.grid.action, step_scales(batch.grid, norm), turn, turn.transpose(1, 2), turn.new_zeros(3), turn, norm)
+    action = rotated_tokens(
+        batch.grid.action, step_scales(batch.grid, norm), turn, turn.transpose(1, 2), turn.new_zeros(3), turn, norm
+    )
     motion = (batch.grid.motion.double() @ turn[:, None].transpose(-1, -2)).float()
     identity = (batch.grid.identity.double() @ turn.transpose(-1, -2)).float()
     reference = batch.reference

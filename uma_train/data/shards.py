@@ -1,14 +1,18 @@
 """Packed episodes: memory-mapped ``.npy`` shards beside an index, for sets larger than memory.
 
-A packed folder holds, for every shard, one file ``00000.<field>.npy`` per field of `uma_train.data.store.ROWS` (plain arrays that any NumPy opens)
+A packed folder holds, for every shard, one file ``00000.<field>.npy`` per field of `uma_train.data.store.ROWS` (plain
+arrays that any NumPy opens)
 and ``index.json``:
 
 * ``version``: 2 (1 had no plans); ``complete``: false while packing is under way or was interrupted
 * ``shards``: for each, field -> [dtype, shape]
-* ``episodes``: for each, in order: ``file`` [name, bytes, modification time in ns], ``shard``, ``rows`` (see `COUNTS`) and ``meta``
+* ``episodes``: for each, in order: ``file`` [name, bytes, modification time in ns], ``shard``, ``rows`` (see `COUNTS`)
+  and ``meta``
 
-Shards are written one after the other, each bounded in size, and the index after each of them, always through a temporary file and a rename. A killed
-run therefore leaves a shorter but whole index, and the next one goes on behind it; so does one that finds more episodes in the folder than before.
+Shards are written one after the other, each bounded in size, and the index after each of them, always through a
+temporary file and a rename. A killed
+run therefore leaves a shorter but whole index, and the next one goes on behind it; so does one that finds more episodes
+in the folder than before.
 Packed episodes take as much disk as the files they are made from, which are not needed for training any more.
 """
 
@@ -28,8 +32,16 @@ from uma_train.data.store import COUNTS, ROWS, Store, concatenate, row_counts
 
 VERSION = 2
 TAILS = {
-    "xyz": (0, 3), "rgb": (0, 3), "height": (0,), "pose": (4, 4), "target_pose": (4, 4), "tracks": (3,), "static": (3,), "plan": (3,), "images": (0, 0, 3),
-}  # fmt: skip
+    "xyz": (0, 3),
+    "rgb": (0, 3),
+    "height": (0,),
+    "pose": (4, 4),
+    "target_pose": (4, 4),
+    "tracks": (3,),
+    "static": (3,),
+    "plan": (3,),
+    "images": (0, 0, 3),
+}
 """Shape of one row of each field; 0 = any length."""
 SHARD_BYTES = 256 * 2**20
 """A shard is closed when it has got this large; packing needs about twice as much memory."""
@@ -62,7 +74,9 @@ def _read_index(folder: Path, older: bool = True) -> dict | None:
     if not older and _is_count(version) and version < VERSION:
         return None
     if version != VERSION:
-        raise EpisodeError(f"{path}: version {version!r:.40}, this program reads {VERSION}; remove the folder to pack anew")
+        raise EpisodeError(
+            f"{path}: version {version!r:.40}, this program reads {VERSION}; remove the folder to pack anew"
+        )
     _check_index(index, path)
     return index
 
@@ -75,20 +89,49 @@ def _check_index(index: dict, path: Path) -> None:
     for i, listed in enumerate(shards):
         for name in DTYPES:
             kind = listed.get(name) if isinstance(listed, dict) else None
-            fits = isinstance(kind, list) and len(kind) == 2 and isinstance(kind[0], str) and isinstance(kind[1], list) and 1 <= len(kind[1]) <= 4
+            fits = (
+                isinstance(kind, list)
+                and len(kind) == 2
+                and isinstance(kind[0], str)
+                and isinstance(kind[1], list)
+                and 1 <= len(kind[1]) <= 4
+            )
             tail = TAILS.get(name, ())
-            if not fits or not all(_is_count(n) for n in kind[1]) or len(kind[1]) != 1 + len(tail) or any(t and n != t for n, t in zip(kind[1][1:], tail)):
-                raise EpisodeError(f"{path}: shards[{i}].{name}: {kind!r:.80}, must be a dtype and the shape {('N', *(t or 'any' for t in tail))}")
+            if (
+                not fits
+                or not all(_is_count(n) for n in kind[1])
+                or len(kind[1]) != 1 + len(tail)
+                or any(t and n != t for n, t in zip(kind[1][1:], tail))
+            ):
+                raise EpisodeError(
+                    f"{path}: shards[{i}].{name}: {kind!r:.80}, must be a dtype and the shape {('N', *(t or 'any' for t in tail))}"
+                )
             if kind[0] != np.dtype(DTYPES[name]).str:
                 raise EpisodeError(f"{path}: shards[{i}].{name}: {kind[0]!r:.40}, must be {np.dtype(DTYPES[name]).str}")
     for i, e in enumerate(episodes):
-        fits = isinstance(e, dict) and isinstance(e.get("rows"), list) and len(e["rows"]) == len(COUNTS) and all(_is_count(n) for n in e["rows"])
-        if not fits or not isinstance(e.get("file"), list) or not _is_count(e.get("shard")) or e["shard"] >= len(shards):
-            raise EpisodeError(f"{path}: episodes[{i}]: must have file, shard (below {len(shards)}) and rows, {len(COUNTS)} counts")
+        fits = (
+            isinstance(e, dict)
+            and isinstance(e.get("rows"), list)
+            and len(e["rows"]) == len(COUNTS)
+            and all(_is_count(n) for n in e["rows"])
+        )
+        if (
+            not fits
+            or not isinstance(e.get("file"), list)
+            or not _is_count(e.get("shard"))
+            or e["shard"] >= len(shards)
+        ):
+            raise EpisodeError(
+                f"{path}: episodes[{i}]: must have file, shard (below {len(shards)}) and rows, {len(COUNTS)} counts"
+            )
         if e["rows"][COUNTS.index("tracks")] != e["rows"][COUNTS.index("steps")] * e["rows"][COUNTS.index("keypoints")]:
             raise EpisodeError(f"{path}: episodes[{i}].rows: {e['rows']}, the tracks must be steps x keypoints")
         meta = e.get("meta")
-        if not isinstance(meta, dict) or not {"has_actions", "has_robot", "camera"} <= set(meta) or not isinstance(meta["camera"], dict | None):
+        if (
+            not isinstance(meta, dict)
+            or not {"has_actions", "has_robot", "camera"} <= set(meta)
+            or not isinstance(meta["camera"], dict | None)
+        ):
             raise EpisodeError(f"{path}: episodes[{i}].meta: {meta!r:.80}, must have has_actions, has_robot and camera")
 
 
@@ -96,8 +139,15 @@ def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**40
 
 
-def pack(folder: str | Path, out: str | Path, *, shard_bytes: int = SHARD_BYTES, on_episode: Callable[[int, int], None] | None = None) -> bool:
-    """Bring ``out`` up to date with the episodes of ``folder``; safe to call from several processes at once, of which one then works.
+def pack(
+    folder: str | Path,
+    out: str | Path,
+    *,
+    shard_bytes: int = SHARD_BYTES,
+    on_episode: Callable[[int, int], None] | None = None,
+) -> bool:
+    """Bring ``out`` up to date with the episodes of ``folder``; safe to call from several processes at once, of which
+    one then works.
 
     Args:
         on_episode: called with (done, in all).
@@ -161,14 +211,17 @@ def open_shards(folder: str | Path) -> Store:
     """The store of a packed folder, memory-mapped for reading.
 
     Raises:
-        EpisodeError: nothing packed there, packing was interrupted, or a shard does not hold what the index says. Names the file and the reason.
+        EpisodeError: nothing packed there, packing was interrupted, or a shard does not hold what the index says. Names
+        the file and the reason.
     """
     folder = Path(folder)
     index = _read_index(folder)
     if index is None:
         raise EpisodeError(f"{folder}: no index.json; 'uma pack' writes packed episodes")
     if not index["complete"]:
-        raise EpisodeError(f"{folder}: packing was interrupted after {len(index['episodes'])} episodes; run it again, it goes on from there")
+        raise EpisodeError(
+            f"{folder}: packing was interrupted after {len(index['episodes'])} episodes; run it again, it goes on from there"
+        )
     if not index["episodes"] or not index["shards"]:
         raise EpisodeError(f"{folder}: packed, and holds no episode")
     shards = []
@@ -182,7 +235,9 @@ def open_shards(folder: str | Path) -> Store:
             except Exception as e:  # the head of the file is Python, and may be anything
                 raise EpisodeError(f"{path}: missing or cut short: {e}") from e
             if array.dtype.str != dtype or list(array.shape) != shape:
-                raise EpisodeError(f"{path}: holds {array.dtype.str} {list(array.shape)}, the index says {dtype} {shape}")
+                raise EpisodeError(
+                    f"{path}: holds {array.dtype.str} {list(array.shape)}, the index says {dtype} {shape}"
+                )
             # A plain array over the same map: indexing a memmap costs several times as much.
             shard[name] = array.view(np.ndarray)
         shards.append(shard)
@@ -192,7 +247,9 @@ def open_shards(folder: str | Path) -> Store:
         total = dict(zip(COUNTS, counts[shard_of == number].sum(0), strict=True))
         for name, kind in ROWS.items():
             if len(shard[name]) != total[kind]:
-                raise EpisodeError(f"{folder}/{number:05d}.{name}.npy: {len(shard[name])} rows, its episodes have {total[kind]}")
+                raise EpisodeError(
+                    f"{folder}/{number:05d}.{name}.npy: {len(shard[name])} rows, its episodes have {total[kind]}"
+                )
     return Store(shards, counts, shard_of, [e["meta"] for e in index["episodes"]])
 
 
@@ -206,7 +263,8 @@ def _mapped(path: Path) -> np.ndarray:
 
 
 def open_folder(folder: str | Path, **kwargs) -> Store:
-    """The store of a folder of episodes or of a packed folder; the former is packed into ``packed/`` inside it when that is missing or stale.
+    """The store of a folder of episodes or of a packed folder; the former is packed into ``packed/`` inside it when
+    that is missing or stale.
 
     Keyword arguments are those of `pack`. Raises `EpisodeError` as `pack` and `open_shards` do.
     """
@@ -216,5 +274,7 @@ def open_folder(folder: str | Path, **kwargs) -> Store:
     try:
         pack(folder, folder / "packed", **kwargs)
     except OSError as e:
-        raise EpisodeError(f"{folder / 'packed'}: cannot be written: {e}; pack the folder elsewhere with 'uma pack --out' and train on that") from e
+        raise EpisodeError(
+            f"{folder / 'packed'}: cannot be written: {e}; pack the folder elsewhere with 'uma pack --out' and train on that"
+        ) from e
     return open_shards(folder / "packed")

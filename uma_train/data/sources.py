@@ -36,7 +36,8 @@ class Source:
 
 
 def parse_sources(words: Sequence[str]) -> tuple[Source, ...]:
-    """Sources from words ``FOLDER`` or ``FOLDER=WEIGHT``; a weight that is not given is 1, so that sources come equally often (paper A.3).
+    """Sources from words ``FOLDER`` or ``FOLDER=WEIGHT``; a weight that is not given is 1, so that sources come equally
+    often (paper A.3).
 
     Raises:
         ValueError: no word, a folder twice, or a weight that is no positive number.
@@ -59,7 +60,8 @@ def parse_sources(words: Sequence[str]) -> tuple[Source, ...]:
 class Mixture:
     """Windows of several sources as one.
 
-    Every task of a batch is drawn from source i with probability ``weights[i] / sum(weights)``. Frames are numbered through the sources in order.
+    Every task of a batch is drawn from source i with probability ``weights[i] / sum(weights)``. Frames are numbered
+    through the sources in order.
 
     Args:
         transforms: augmentation of what is drawn.
@@ -68,7 +70,13 @@ class Mixture:
         EpisodeError: sources differ in points per frame or in the size of their images.
     """
 
-    def __init__(self, windows: Sequence[Windows], weights: Sequence[float] | None = None, *, transforms: Transforms | None = None):
+    def __init__(
+        self,
+        windows: Sequence[Windows],
+        weights: Sequence[float] | None = None,
+        *,
+        transforms: Transforms | None = None,
+    ):
         self.windows = list(windows)
         w = np.ones(len(self.windows)) if weights is None else np.asarray(weights, float)
         self.probability = w / w.sum()
@@ -76,7 +84,9 @@ class Mixture:
         points = {v.store.points for v in self.windows}
         sizes = {v.store.image_size for v in self.windows} - {None}
         if len(points) > 1 or len(sizes) > 1:
-            raise EpisodeError(f"sources differ: points per frame {sorted(points)}, image sizes {sorted(sizes)}; there must be one of each")
+            raise EpisodeError(
+                f"sources differ: points per frame {sorted(points)}, image sizes {sorted(sizes)}; there must be one of each"
+            )
         self.image_size = sizes.pop() if sizes else None
         for v in self.windows:
             v.image_size = self.image_size
@@ -115,11 +125,21 @@ class Mixture:
         groups = None if frames is None else np.asarray(frames).reshape(-1, w)
         tasks = size // w if groups is None else len(groups)
         seeds, part = task_seeds(rng, tasks, share)
-        source = rng.choice(len(self.windows), tasks, p=self.probability) if groups is None else np.searchsorted(self.ends, groups[:, 0], "right")
+        source = (
+            rng.choice(len(self.windows), tasks, p=self.probability)
+            if groups is None
+            else np.searchsorted(self.ends, groups[:, 0], "right")
+        )
         seeds, source = seeds[part], source[part]
-        groups = None if groups is None else groups[part] - (self.ends - [len(v) for v in self.windows])[source][:, None]
+        groups = (
+            None if groups is None else groups[part] - (self.ends - [len(v) for v in self.windows])[source][:, None]
+        )
         of = [np.flatnonzero(source == i) for i in range(len(self.windows))]
-        batches = [self.windows[i].draw_tasks(seeds[t], request, None if groups is None else groups[t]) for i, t in enumerate(of) if len(t)]
+        batches = [
+            self.windows[i].draw_tasks(seeds[t], request, None if groups is None else groups[t])
+            for i, t in enumerate(of)
+            if len(t)
+        ]
         batch = batches[0] if len(batches) == 1 else collate(batches, np.concatenate(of).argsort())
         return transform(batch, self.transforms, norm, seeds)
 
@@ -157,7 +177,12 @@ def collate(batches: Sequence[Batch], order: np.ndarray) -> Batch:
 
     def padded(reference: ReferenceBatch) -> ReferenceBatch:
         grow = length - reference.is_valid.shape[1]
-        return ReferenceBatch(*(torch.cat([v, v.new_zeros(len(v), grow, *v.shape[2:])], 1) for v in (getattr(reference, f.name) for f in fields(reference))))
+        return ReferenceBatch(
+            *(
+                torch.cat([v, v.new_zeros(len(v), grow, *v.shape[2:])], 1)
+                for v in (getattr(reference, f.name) for f in fields(reference))
+            )
+        )
 
     text = [t for b in batches for t in b.text]
     return Batch(
@@ -174,13 +199,20 @@ def collate(batches: Sequence[Batch], order: np.ndarray) -> Batch:
 
 
 def open_sources(
-    sources: Sequence[Source], held_out: int, *, sampling: ReferenceSampling | None = None, transforms: Transforms | None = None, eventful: float = 0.0,
+    sources: Sequence[Source],
+    held_out: int,
+    *,
+    sampling: ReferenceSampling | None = None,
+    transforms: Transforms | None = None,
+    eventful: float = 0.0,
     frame: PolicyFrame | None = None,
-) -> tuple[Mixture, Mixture]:  # fmt: skip
+) -> tuple[Mixture, Mixture]:
     """Training and validation windows of some sources.
 
-    The last ``held_out`` episodes of every source are held out, or a fifth if that is fewer, and at least one. Validation is not transformed, its o_0 is the
-    episode's first frame, its references run to the end and pin nothing, and its windows are drawn evenly (``eventful`` is of training, see `Windows`).
+    The last ``held_out`` episodes of every source are held out, or a fifth if that is fewer, and at least one.
+    Validation is not transformed, its o_0 is the
+    episode's first frame, its references run to the end and pin nothing, and its windows are drawn evenly (``eventful``
+    is of training, see `Windows`).
 
     Raises:
         EpisodeError: as `open_folder`, or a source has fewer than 2 episodes.
@@ -194,15 +226,24 @@ def open_sources(
         cut = len(store) - min(held_out, len(store) // 5 or 1)
         training.append(Windows(store, sampling=sampling, members=range(cut), eventful=eventful, frame=frame))
         quiet = replace(sampling, pinned=0.0, to_the_end=1.0)
-        validation.append(Windows(store, first_is_initial=1.0, sampling=quiet, members=range(cut, len(store)), frame=frame))
+        validation.append(
+            Windows(store, first_is_initial=1.0, sampling=quiet, members=range(cut, len(store)), frame=frame)
+        )
     weights = [s.weight for s in sources]
     return Mixture(training, weights, transforms=transforms), Mixture(validation, weights)
 
 
 def open_all(
-    sources: Sequence[Source], *, sampling: ReferenceSampling | None = None, first_is_initial: float = 0.75,
+    sources: Sequence[Source],
+    *,
+    sampling: ReferenceSampling | None = None,
+    first_is_initial: float = 0.75,
     frame: PolicyFrame | None = None,
-) -> Mixture:  # fmt: skip
-    """Windows of all episodes of some sources, none held out, not transformed. Raises `EpisodeError` as `open_folder` does."""
-    windows = [Windows(open_folder(s.folder), sampling=sampling, first_is_initial=first_is_initial, frame=frame) for s in sources]
+) -> Mixture:
+    """Windows of all episodes of some sources, none held out, not transformed. Raises `EpisodeError` as `open_folder`
+    does."""
+    windows = [
+        Windows(open_folder(s.folder), sampling=sampling, first_is_initial=first_is_initial, frame=frame)
+        for s in sources
+    ]
     return Mixture(windows, [s.weight for s in sources])

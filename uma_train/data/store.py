@@ -1,6 +1,7 @@
 """Many episodes as flat arrays, in memory or memory-mapped: what windows are gathered from.
 
-A shard holds the fields of some episodes, each concatenated along one axis of rows, so that a batch is a few gathers whatever the number of episodes:
+A shard holds the fields of some episodes, each concatenated along one axis of rows, so that a batch is a few gathers
+whatever the number of episodes:
 a row is a frame, a step, a step of a keypoint, a keypoint, a static point or an image (see `ROWS`).
 """
 
@@ -42,12 +43,21 @@ def concatenate(episodes: Sequence[Episode]) -> Shard:
     points = {e.xyz.shape[1] for e in episodes}
     sizes = {e.images.shape[1:3] for e in episodes if len(e.images)}
     if len(points) > 1 or len(sizes) > 1:
-        raise EpisodeError(f"episodes of one store differ: points per frame {sorted(points)}, image sizes {sorted(sizes)}; there must be one of each")
+        raise EpisodeError(
+            f"episodes of one store differ: points per frame {sorted(points)}, image sizes {sorted(sizes)}; there must be one of each"
+        )
     empty = np.zeros((0, *(next(iter(sizes)) if sizes else (1, 1)), 3), np.uint8)
     images = [e.images for e in episodes if len(e.images)] or [empty]
-    flat = {"tracks": lambda e: e.tracks.reshape(-1, 3), "track_valid": lambda e: e.track_valid.reshape(-1), "plan": lambda e: e.plan.reshape(-1, 3)}
+    flat = {
+        "tracks": lambda e: e.tracks.reshape(-1, 3),
+        "track_valid": lambda e: e.track_valid.reshape(-1),
+        "plan": lambda e: e.plan.reshape(-1, 3),
+    }
     return {
-        name: np.concatenate(images if name == "images" else [flat[name](e) if name in flat else getattr(e, name) for e in episodes]) for name in DTYPES
+        name: np.concatenate(
+            images if name == "images" else [flat[name](e) if name in flat else getattr(e, name) for e in episodes]
+        )
+        for name in DTYPES
     }
 
 
@@ -68,17 +78,23 @@ class Store(Sequence[Episode]):
 
     def __init__(self, shards: list[Shard], counts: np.ndarray, shard_of: np.ndarray, metas: list[dict]):
         self.shards, self.shard_of, self.metas = shards, shard_of, metas
-        starts = np.concatenate([np.cumsum(counts[shard_of == s], 0) - counts[shard_of == s] for s in range(len(shards))])
+        starts = np.concatenate(
+            [np.cumsum(counts[shard_of == s], 0) - counts[shard_of == s] for s in range(len(shards))]
+        )
         self.count = {kind: counts[:, i] for i, kind in enumerate(COUNTS)}
         self.first = {kind: starts[:, i] for i, kind in enumerate(COUNTS)}
         points = {s["xyz"].shape[1] for s in shards}
         sizes = {s["images"].shape[1:3] for s in shards if len(s["images"])}
         if len(points) > 1 or len(sizes) > 1:
-            raise EpisodeError(f"shards of one store differ: points per frame {sorted(points)}, image sizes {sorted(sizes)}; there must be one of each")
+            raise EpisodeError(
+                f"shards of one store differ: points per frame {sorted(points)}, image sizes {sorted(sizes)}; there must be one of each"
+            )
         self.points, self.image_size = points.pop(), sizes.pop() if sizes else None
         self.has_actions, self.has_robot = (np.array([m[k] for m in metas]) for k in ("has_actions", "has_robot"))
         cameras = [m["camera"] or {} for m in metas]
-        self.intrinsics = np.array([[c.get(k, np.nan) for k in ("fx", "fy", "cx", "cy", "width", "height")] for c in cameras], np.float32)
+        self.intrinsics = np.array(
+            [[c.get(k, np.nan) for k in ("fx", "fy", "cx", "cy", "width", "height")] for c in cameras], np.float32
+        )
 
     @classmethod
     def of(cls, episodes: Sequence[Episode]) -> Store:

@@ -1,4 +1,5 @@
-"""Augmentation of training batches: what a real camera and a real calibration get wrong. All pure functions; all off by default."""
+"""Augmentation of training batches: what a real camera and a real calibration get wrong. All pure functions; all off by
+default."""
 
 from __future__ import annotations
 
@@ -23,18 +24,24 @@ class Transforms:
     """How strongly batches are augmented; 0 turns a part off, and all zeros leave a batch as it is, bit for bit.
 
     Attributes:
-        depth_noise_m: standard deviation of each point's depth at 1 m, metres, along the point's own ray; grows with the depth's square as in a
+        depth_noise_m: standard deviation of each point's depth at 1 m, metres, along the point's own ray; grows with
+            the depth's square as in a
             stereo camera. Heights over the table move along with the points.
-        dropout: largest share of a cloud's points that are lost, drawn uniformly from 0 for each cloud. A lost point becomes a copy of a kept one.
+        dropout: largest share of a cloud's points that are lost, drawn uniformly from 0 for each cloud. A lost point
+            becomes a copy of a kept one.
         brightness: largest shift of all colours, of [0, 1]; drawn uniformly on both sides, as the next two.
         contrast: largest relative change of the colours' distance from mid-grey.
         tint: largest relative gain of each colour channel on its own.
-        camera_m, camera_rad: largest shift of the camera on each axis, metres, and largest turn about a random axis through its optical centre, radians,
+        camera_m, camera_rad: largest shift of the camera on each axis, metres, and largest turn about a random axis
+            through its optical centre, radians,
             as if it stood elsewhere: one rigid motion for all that is in its frame.
-        ee_m, ee_rad: standard deviation of the measured end effector's error on each axis, metres and radians, as of a calibration that is a little off.
-            The measured poses, of the present and of the history, err together; points, keypoints and the actions' targets stay where they truly are.
+        ee_m, ee_rad: standard deviation of the measured end effector's error on each axis, metres and radians, as of a
+            calibration that is a little off.
+            The measured poses, of the present and of the history, err together; points, keypoints and the actions'
+            targets stay where they truly are.
 
-    Colour and camera are drawn once for a task (its o_0 and all its windows), the others for each cloud and window. No noise is put on given action tokens
+    Colour and camera are drawn once for a task (its o_0 and all its windows), the others for each cloud and window. No
+    noise is put on given action tokens
     of their own: which tokens are given is drawn later, and what the robot gets wrong about itself is where it stands.
     """
 
@@ -56,7 +63,17 @@ class Transforms:
     @classmethod
     def mild(cls) -> Transforms:
         """Values for a start, near the errors of a ZED 2 and of a hand-eye calibration; they have not been tuned."""
-        return cls(depth_noise_m=0.002, dropout=0.2, brightness=0.1, contrast=0.2, tint=0.1, camera_m=0.03, camera_rad=0.05, ee_m=0.003, ee_rad=0.01)
+        return cls(
+            depth_noise_m=0.002,
+            dropout=0.2,
+            brightness=0.1,
+            contrast=0.2,
+            tint=0.1,
+            camera_m=0.03,
+            camera_rad=0.05,
+            ee_m=0.003,
+            ee_rad=0.01,
+        )
 
 
 def transform(batch: Batch, config: Transforms, norm: Normalization, seeds: np.ndarray) -> Batch:
@@ -64,7 +81,8 @@ def transform(batch: Batch, config: Transforms, norm: Normalization, seeds: np.n
 
     Args:
         norm: what the grid was encoded with.
-        seeds: ``(tasks,)``, one per task, as of `uma_train.data.windows.task_seeds`: a task gets the same transforms whatever else is in the batch.
+        seeds: ``(tasks,)``, one per task, as of `uma_train.data.windows.task_seeds`: a task gets the same transforms
+            whatever else is in the batch.
     """
     if config == Transforms():
         return batch
@@ -77,7 +95,9 @@ def transform(batch: Batch, config: Transforms, norm: Normalization, seeds: np.n
     repeat = np.repeat(np.arange(len(seeds)), w)
     points, initial = batch.points, batch.initial_points
     if config.depth_noise_m or config.dropout:
-        points, initial = (_worn(p, config, [r for r in rngs for _ in range(n)]) for p, n in ((points, w), (initial, 1)))
+        points, initial = (
+            _worn(p, config, [r for r in rngs for _ in range(n)]) for p, n in ((points, w), (initial, 1))
+        )
     if config.brightness or config.contrast or config.tint:
         points, initial = _recolored(points, config, color[repeat]), _recolored(initial, config, color)
     batch = replace(batch, points=points, initial_points=initial)
@@ -86,7 +106,9 @@ def transform(batch: Batch, config: Transforms, norm: Normalization, seeds: np.n
         R = Rotation.from_rotvec(axis * camera[:, 3:4] * config.camera_rad).as_matrix()
         batch = moved(batch, R, camera[:, :3] * config.camera_m, norm)
     if config.ee_m or config.ee_rad:
-        batch = misplaced_end_effector(batch, Rotation.from_rotvec(ee[:, 3:] * config.ee_rad).as_matrix(), ee[:, :3] * config.ee_m, norm)
+        batch = misplaced_end_effector(
+            batch, Rotation.from_rotvec(ee[:, 3:] * config.ee_rad).as_matrix(), ee[:, :3] * config.ee_m, norm
+        )
     return batch
 
 
@@ -107,19 +129,29 @@ def _worn(points: PointBatch, config: Transforms, rngs: list[np.random.Generator
         source.append(index)
     index = torch.from_numpy(np.stack(source))
     rows = torch.arange(B)[:, None]
-    kept = {name: getattr(points, name)[rows, index] for name in ("xyz", "rgb", "height", "pixel") if getattr(points, name) is not None}
+    kept = {
+        name: getattr(points, name)[rows, index]
+        for name in ("xyz", "rgb", "height", "pixel")
+        if getattr(points, name) is not None
+    }
     return replace(points, **kept)
 
 
 def table_normal(points: PointBatch) -> Tensor:
-    """``(B, 3)`` gradient of the height over the table, by least squares: heights are an affine function of the positions."""
+    """``(B, 3)`` gradient of the height over the table, by least squares: heights are an affine function of the
+    positions."""
     return table(points.xyz, points.height)[:, :3].float()
 
 
 def _recolored(points: PointBatch, config: Transforms, drawn: np.ndarray) -> PointBatch:
-    """Points and image under the same brightness, contrast and channel gains; ``drawn`` ``(B, 5)`` in [-1, 1]. Images of zeros are absent and stay."""
+    """Points and image under the same brightness, contrast and channel gains; ``drawn`` ``(B, 5)`` in [-1, 1]. Images
+    of zeros are absent and stay."""
     drawn = torch.from_numpy(drawn.astype(np.float32))
-    shift, gain, tint = drawn[:, :1] * config.brightness, 1 + drawn[:, 1:2] * config.contrast, 1 + drawn[:, 2:] * config.tint
+    shift, gain, tint = (
+        drawn[:, :1] * config.brightness,
+        1 + drawn[:, 1:2] * config.contrast,
+        1 + drawn[:, 2:] * config.tint,
+    )
 
     def change(colors: Tensor, per_channel: Tensor, per_sample: Tensor, scale: Tensor) -> Tensor:
         return ((((colors - 0.5) * scale + 0.5) + per_sample) * per_channel).clamp(0, 1)
@@ -133,9 +165,11 @@ def _recolored(points: PointBatch, config: Transforms, drawn: np.ndarray) -> Poi
 
 
 def misplaced_end_effector(batch: Batch, R: np.ndarray, p: np.ndarray, norm: Normalization) -> Batch:
-    """The measured end effector elsewhere than it is: shifted by ``(B, 3)`` metres and turned by ``(B, 3, 3)`` about itself, along the camera's axes.
+    """The measured end effector elsewhere than it is: shifted by ``(B, 3)`` metres and turned by ``(B, 3, 3)`` about
+    itself, along the camera's axes.
 
-    Measured poses of the history err alike, so relative to the present only their rotation's axis changes. Targets and keypoints stay where they are, and
+    Measured poses of the history err alike, so relative to the present only their rotation's axis changes. Targets and
+    keypoints stay where they are, and
     are coded relative to the erring pose, as deployment will decode them. Sources that show no robot stay as they are.
     """
     known = batch.ee.is_known.numpy()

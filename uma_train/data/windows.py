@@ -40,7 +40,8 @@ class Request:
 def task_seeds(rng: np.random.Generator, tasks: int, share: tuple[int, int]) -> tuple[np.ndarray, slice]:
     """One seed per task of the whole batch, and which of the tasks belong to ``share`` (rank, count).
 
-    All that is random about a task follows from its seed. A batch is thus the same whether one process draws all of it or several a part each.
+    All that is random about a task follows from its seed. A batch is thus the same whether one process draws all of it
+    or several a part each.
     """
     rank, count = share
     return rng.integers(2**63, size=tasks), slice(tasks * rank // count, tasks * (rank + 1) // count)
@@ -48,7 +49,8 @@ def task_seeds(rng: np.random.Generator, tasks: int, share: tuple[int, int]) -> 
 
 @dataclass
 class _Task:
-    """One task's choices: episode, frame of o_0, frames of the windows, keypoints ``(w, K)`` (-1 = padding), anchors ``(w, 3)`` without a robot."""
+    """One task's choices: episode, frame of o_0, frames of the windows, keypoints ``(w, K)`` (-1 = padding), anchors
+    ``(w, 3)`` without a robot."""
 
     episode: int
     initial: int
@@ -63,7 +65,8 @@ class Windows:
 
     Args:
         episodes: a list of episodes, or a store of them in memory or memory-mapped.
-        first_is_initial: share of samples whose o_0 is the episode's first frame; the others start at a random earlier one.
+        first_is_initial: share of samples whose o_0 is the episode's first frame; the others start at a random earlier
+            one.
         sampling: how references are drawn.
         members: which episodes of a store, by number. None = all.
         eventful: share of windows that are drawn among those that are rare (`is_eventful`).
@@ -72,7 +75,8 @@ class Windows:
     Attributes:
         episodes: the episodes windows are drawn from.
         events: numbers of the frames whose windows are eventful, increasing; empty where they are not drawn apart.
-        image_size: ``(h, w)`` of the images that `draw` gives, or None if there are none. Set it where images of another source set the size.
+        image_size: ``(h, w)`` of the images that `draw` gives, or None if there are none. Set it where images of
+            another source set the size.
     """
 
     def __init__(
@@ -95,7 +99,11 @@ class Windows:
         self.image_size = self.store.image_size
         self.eventful = eventful
         self.frame = frame or PolicyFrame()
-        self.events = np.flatnonzero(np.concatenate([is_eventful(self.store, int(e)) for e in self.episodes.index])) if eventful else np.zeros(0, int)
+        self.events = (
+            np.flatnonzero(np.concatenate([is_eventful(self.store, int(e)) for e in self.episodes.index]))
+            if eventful
+            else np.zeros(0, int)
+        )
 
     def __len__(self) -> int:
         return int(self.ends[-1])
@@ -114,18 +122,24 @@ class Windows:
         with_image: bool = False,
         share: tuple[int, int] = (0, 1),
     ) -> Batch:
-        """A batch of ``size`` windows with ``keypoints`` motion tokens a step. It is a function of the store, the arguments and ``rng``.
+        """A batch of ``size`` windows with ``keypoints`` motion tokens a step. It is a function of the store, the
+        arguments and ``rng``.
 
-        Windows that share a task share its encoding, which costs as much as everything else about a window without motion tokens.
+        Windows that share a task share its encoding, which costs as much as everything else about a window without
+        motion tokens.
 
         Args:
-            frames: fixes the windows by the numbers of their frames, 0 to ``len(self) - 1``; those of one task must be of one episode.
-            history: steps before the present that the grid has too: measured poses and tracks, the first step repeated before the episode's
+            frames: fixes the windows by the numbers of their frames, 0 to ``len(self) - 1``; those of one task must be
+                of one episode.
+            history: steps before the present that the grid has too: measured poses and tracks, the first step repeated
+                before the episode's
                 start. The present step stands at index ``history``, and the grid has ``history + 1 + HORIZON`` steps.
-            vary_keypoints: each window uses 1 to ``keypoints`` real keypoints, the rest is padding. Without it padding stands only where an
+            vary_keypoints: each window uses 1 to ``keypoints`` real keypoints, the rest is padding. Without it padding
+                stands only where an
                 episode has fewer tracks.
             with_image: give images and the points' places in them. A frame without an image gets zeros.
-            share: (rank, count): give only the rank-th of ``count`` parts of the batch; the parts together are the whole.
+            share: (rank, count): give only the rank-th of ``count`` parts of the batch; the parts together are the
+                whole.
 
         Raises:
             EpisodeError: ``with_image`` and no image anywhere.
@@ -138,7 +152,12 @@ class Windows:
 
     def draw_tasks(self, seeds: np.ndarray, request: Request, frames: np.ndarray | None = None) -> Batch:
         """The tasks of some seeds (see `task_seeds`); ``frames`` ``(tasks, w)`` fixes their windows."""
-        tasks = [self._choose(np.random.Generator(np.random.PCG64(int(seed))), request, None if frames is None else frames[i]) for i, seed in enumerate(seeds)]
+        tasks = [
+            self._choose(
+                np.random.Generator(np.random.PCG64(int(seed))), request, None if frames is None else frames[i]
+            )
+            for i, seed in enumerate(seeds)
+        ]
         return self._in_frame(self._gather(tasks, request), np.array([t.episode for t in tasks]), request.norm)
 
     def _in_frame(self, batch: Batch, episode: np.ndarray, norm: Normalization) -> Batch:
@@ -146,7 +165,9 @@ class Windows:
         if self.frame.kind == "camera":
             return batch
         planes = table(batch.initial_points.xyz, batch.initial_points.height).numpy()
-        T = np.stack([frame_of(self.frame, self.store.metas[e], plane) for e, plane in zip(episode, planes, strict=True)])
+        T = np.stack(
+            [frame_of(self.frame, self.store.metas[e], plane) for e, plane in zip(episode, planes, strict=True)]
+        )
         return moved(batch, T[:, :3, :3], T[:, :3, 3], norm)
 
     def _choose(self, rng: np.random.Generator, request: Request, frames: np.ndarray | None) -> _Task:
@@ -170,10 +191,15 @@ class Windows:
         step = store.rows("frame_step", episode)
         start, now = int(step[initial]), step[offsets]
         K = int(store.count["keypoints"][episode])
-        tracks, is_valid = store.rows("tracks", episode).reshape(-1, K, 3), store.rows("track_valid", episode).reshape(-1, K)
+        tracks, is_valid = (
+            store.rows("tracks", episode).reshape(-1, K, 3),
+            store.rows("track_valid", episode).reshape(-1, K),
+        )
         is_moving = store.rows("track_moving", episode)
         plan = store.rows("plan", episode).reshape(-1, K, 3) if initial == 0 else None
-        reference = draw_reference(tracks, store.rows("static", episode), start, "camera", self.sampling, rng, is_valid, is_moving, plan)
+        reference = draw_reference(
+            tracks, store.rows("static", episode), start, "camera", self.sampling, rng, is_valid, is_moving, plan
+        )
         keypoints = np.full((w, slots), -1)
         if slots:
             # Keypoints that were not seen now, or not in the initial observation that names them, come last.
@@ -210,15 +236,29 @@ class Windows:
             return np.clip(now[:, None] + np.arange(begin, end + 1), 0, last[:, None])
 
         has_robot, has_actions = store.has_robot[episode], store.has_actions[episode]
-        measured, gripper = store.take("pose", episode, steps(-h, 0)).astype(np.float64), store.take("gripper", episode, steps(-h, 0))
-        target, target_gripper = store.take("target_pose", episode, steps(0, H - 1)).astype(np.float64), store.take("target_gripper", episode, steps(0, H - 1))
+        measured, gripper = (
+            store.take("pose", episode, steps(-h, 0)).astype(np.float64),
+            store.take("gripper", episode, steps(-h, 0)),
+        )
+        target, target_gripper = (
+            store.take("target_pose", episode, steps(0, H - 1)).astype(np.float64),
+            store.take("target_gripper", episode, steps(0, H - 1)),
+        )
         T_cam_ee, present = measured[:, -1].copy(), gripper[:, -1] * has_robot
         T_cam_ee[~has_robot] = np.eye(4)
         T_cam_ee[~has_robot, :3, 3] = np.concatenate([t.anchor for t in tasks])[~has_robot]
-        action = encode_actions(np.concatenate([measured, target], 1), np.concatenate([gripper, target_gripper], 1), T_cam_ee, norm, states=h + 1)
+        action = encode_actions(
+            np.concatenate([measured, target], 1),
+            np.concatenate([gripper, target_gripper], 1),
+            T_cam_ee,
+            norm,
+            states=h + 1,
+        )
         action[~has_robot] = 0.0
         action[~has_actions, h + 1 :] = 0.0
-        ee = EndEffectorBatch(torch.from_numpy(T_cam_ee.astype(np.float32)), torch.from_numpy(present), torch.from_numpy(has_robot))
+        ee = EndEffectorBatch(
+            torch.from_numpy(T_cam_ee.astype(np.float32)), torch.from_numpy(present), torch.from_numpy(has_robot)
+        )
 
         keypoint = np.concatenate([t.keypoints for t in tasks])
         is_valid, k = keypoint >= 0, keypoint.clip(0)
@@ -226,7 +266,11 @@ class Windows:
         p = T_cam_ee[:, :3, 3]
         row = steps(-h, H)[:, :, None] * K[:, None, None] + k[:, None]
         motion = (store.take("tracks", episode, row) - p[:, None, None]) / norm.local_scale * is_valid[:, None, :, None]
-        identity = (store.take("tracks", episode, np.repeat(start, w)[:, None] * K[:, None] + k) - p[:, None]) / norm.local_scale * is_valid[..., None]
+        identity = (
+            (store.take("tracks", episode, np.repeat(start, w)[:, None] * K[:, None] + k) - p[:, None])
+            / norm.local_scale
+            * is_valid[..., None]
+        )
         grid = TokenGrid(
             torch.from_numpy(action),
             torch.from_numpy(motion.astype(np.float32)),
@@ -256,8 +300,14 @@ class Windows:
         if not with_image:
             return PointBatch(*points)
         if self.image_size is None:
-            raise EpisodeError("no episode has an image; write them with 'uma simulate --images all', or train without image features")
-        return PointBatch(*points, torch.from_numpy(self._images(episode, frame)), torch.from_numpy(image_places(xyz, self.store.intrinsics[episode])))
+            raise EpisodeError(
+                "no episode has an image; write them with 'uma simulate --images all', or train without image features"
+            )
+        return PointBatch(
+            *points,
+            torch.from_numpy(self._images(episode, frame)),
+            torch.from_numpy(image_places(xyz, self.store.intrinsics[episode])),
+        )
 
     def _images(self, episode: np.ndarray, frame: np.ndarray) -> np.ndarray:
         """``(B, 3, h, w)`` float32 images of frames, zeros where there is none."""
@@ -316,13 +366,31 @@ def measure_normalization(
     for e, T in zip(chosen, turns, strict=True):
         for s in range(0, len(e.pose) if e.meta["has_actions"] else 0, 7):
             steps = np.minimum(np.arange(s, s + HORIZON), len(e.pose) - 1)
-            actions.append(encode_actions(T @ e.target_pose[steps].astype(np.float64), e.target_gripper[steps], T @ e.pose[s].astype(np.float64), raw))
+            actions.append(
+                encode_actions(
+                    T @ e.target_pose[steps].astype(np.float64),
+                    e.target_gripper[steps],
+                    T @ e.pose[s].astype(np.float64),
+                    raw,
+                )
+            )
     position, rotation, by_steps = usual.position_scale, usual.rotation_scale, ()
     if actions:
         a = np.stack(actions)
         # Data that never turns, or never moves, must not make a scale of zero.
-        position, rotation = (round(max(float(np.sqrt((part**2).mean())), 0.01), 4) for part in (a[..., :3], a[..., 3:9]))
+        position, rotation = (
+            round(max(float(np.sqrt((part**2).mean())), 0.01), 4) for part in (a[..., :3], a[..., 3:9])
+        )
         if by_step:
-            spread = np.sqrt(((a[..., :3] / position) ** 2).mean((0, 2)) / 2 + ((a[..., 3:9] / rotation) ** 2).mean((0, 2)) / 2)
+            spread = np.sqrt(
+                ((a[..., :3] / position) ** 2).mean((0, 2)) / 2 + ((a[..., 3:9] / rotation) ** 2).mean((0, 2)) / 2
+            )
             by_steps = tuple(round(max(float(s), 0.05), 4) for s in spread)
-    return Normalization(tuple(float(c) for c in center.round(4)), round(max(float((points - center).std()), 0.01), 4), 0.2, position, rotation, by_steps)
+    return Normalization(
+        tuple(float(c) for c in center.round(4)),
+        round(max(float((points - center).std()), 0.01), 4),
+        0.2,
+        position,
+        rotation,
+        by_steps,
+    )

@@ -1,7 +1,10 @@
-"""A hand that holds an object loosely and carries it somewhere: motion is bound to action, and an observation does not tell where to.
+"""A hand that holds an object loosely and carries it somewhere: motion is bound to action, and an observation does not
+tell where to.
 
-There is no simulator. The object's frame has x forward (its red end), y to its left and z up; the camera looks at the table from above at
-an angle. The hand holds the object with some play, so that the object follows once the hand has moved that far. An intent is a motion
+There is no simulator. The object's frame has x forward (its red end), y to its left and z up; the camera looks at the
+table from above at
+an angle. The hand holds the object with some play, so that the object follows once the hand has moved that far. An
+intent is a motion
 relative to the object, so that it is the same in every scene; from one observation every intent is possible.
 """
 
@@ -47,7 +50,8 @@ class Scene:
 
     Attributes:
         T_cam_object: ``(4, 4)`` start of object and hand, which share a frame then.
-        points: ``(N, 3)`` metres in that frame, shuffled; rows marked in ``is_hand`` move with the hand, the others with the object.
+        points: ``(N, 3)`` metres in that frame, shuffled; rows marked in ``is_hand`` move with the hand, the others
+            with the object.
         rgb: ``(N, 3)`` uint8: the object's forward half is red, the other one has its own colour.
         is_hand, is_fixed: ``(N,)`` bool; a few points belong to a thing beside that nothing moves.
         keypoints: ``(16, 3)`` metres, on the object, in its frame.
@@ -70,7 +74,12 @@ def box_surface(size: np.ndarray, count: int, rng: np.random.Generator) -> np.nd
 
 
 def draw_scene(
-    rng: np.random.Generator, *, points: int, yaw: float = 0.8, rear_rgb: tuple[int, int, int] | None = None, size_m: tuple[float, float, float] | None = None
+    rng: np.random.Generator,
+    *,
+    points: int,
+    yaw: float = 0.8,
+    rear_rgb: tuple[int, int, int] | None = None,
+    size_m: tuple[float, float, float] | None = None,
 ) -> Scene:
     """Place an object at random, with its heading within ``yaw`` radians of the camera's, under the hand.
 
@@ -89,12 +98,17 @@ def draw_scene(
     side = rng.uniform(0, 2 * np.pi)
     beside = box_surface(np.full(3, 0.05), n_fixed, rng) + [0.25 * np.cos(side), 0.25 * np.sin(side), 0]
     rear = rng.integers(30, 226, 3) if rear_rgb is None else np.array(rear_rgb)
-    rgb = np.concatenate([np.where(body[:, :1] > 0, [220, 30, 30], rear), np.full((n_hand, 3), 60), np.full((n_fixed, 3), 200)])
+    rgb = np.concatenate(
+        [np.where(body[:, :1] > 0, [220, 30, 30], rear), np.full((n_hand, 3), 60), np.full((n_fixed, 3), 200)]
+    )
     rgb = np.clip(rgb + rng.normal(0, 8, rgb.shape), 0, 255).astype(np.uint8)
     order = rng.permutation(points)  # any head of the list is spread over the scene
     part = np.repeat([0, 1, 2], [n_object, n_hand, n_fixed])[order]
-    # The table's frame: x away from the camera, y to its left, z up. The camera hangs 0.8 m from it and looks down by 45 degrees.
-    R_cam_table = np.array([[0, -1, 0], [0, 0, -1], [1, 0, 0]]) @ Rotation.from_euler("y", 45, degrees=True).as_matrix().T
+    # The table's frame: x away from the camera, y to its left, z up. The camera hangs 0.8 m from it and looks down by
+    # 45 degrees.
+    R_cam_table = (
+        np.array([[0, -1, 0], [0, 0, -1], [1, 0, 0]]) @ Rotation.from_euler("y", 45, degrees=True).as_matrix().T
+    )
     R = R_cam_table @ Rotation.from_euler("z", rng.uniform(-yaw, yaw)).as_matrix()
     place = R_cam_table @ np.array([*rng.uniform(-0.12, 0.12, 2), size[2] / 2]) + [0, 0, 0.8]
     cloud = np.concatenate([body, fingers, beside])[order]
@@ -113,7 +127,8 @@ def hand_path(intent: Intent) -> np.ndarray:
 
 
 def object_path(hand: np.ndarray) -> np.ndarray:
-    """``(T, 4, 4)`` poses of the object that a hand on ``(T, 4, 4)`` carries: the world's whole physics. Frames as in `hand_path`.
+    """``(T, 4, 4)`` poses of the object that a hand on ``(T, 4, 4)`` carries: the world's whole physics. Frames as in
+    `hand_path`.
 
     The object turns with the hand and stays within `PLAY` of its middle.
     """
@@ -151,22 +166,31 @@ def episode(scene: Scene, intent: Intent, *, is_video: bool = False) -> Episode:
         target_gripper=closed,
         tracks=(local @ T[:3, :3].T + T[:3, 3]).astype(np.float32),
         static=xyz[scene.is_fixed],
-        meta={"source": "push", "intent": astuple(intent), "T_cam_object": T.tolist(), "has_robot": not is_video, "has_actions": not is_video},
+        meta={
+            "source": "push",
+            "intent": astuple(intent),
+            "T_cam_object": T.tolist(),
+            "has_robot": not is_video,
+            "has_actions": not is_video,
+        },
     )
 
 
 def carried(T_cam_object: np.ndarray, poses_cam: np.ndarray) -> np.ndarray:
-    """Where the object ends, ``(3,)`` metres in its first frame, if the hand goes through ``(H, 4, 4)`` camera-frame targets."""
+    """Where the object ends, ``(3,)`` metres in its first frame, if the hand goes through ``(H, 4, 4)`` camera-frame
+    targets."""
     hand = np.concatenate([np.eye(4)[None], se3.invert(T_cam_object) @ poses_cam])
     return object_path(hand)[-1, :3, 3]
 
 
 HABIT = 0.85
-"""How often an object with the blue rear half is pushed to its right; one with the green rear half is pushed evenly to both sides."""
+"""How often an object with the blue rear half is pushed to its right; one with the green rear half is pushed evenly to
+both sides."""
 
 
 def push_episode(seed: int, *, points: int, habit: bool | None = None, side: int | None = None) -> Episode:
-    """A push to the object's left or right by 8 to 12 cm, which nothing in the observation foretells but the colour's habit.
+    """A push to the object's left or right by 8 to 12 cm, which nothing in the observation foretells but the colour's
+    habit.
 
     Args:
         seed: of everything; the scene is the same whatever ``habit`` and ``side`` are set to, but for the colour.
@@ -192,7 +216,8 @@ HELD_OUT = Intent(left=0.11, up=0.05)
 
 
 def draw_intent(rng: np.random.Generator) -> Intent:
-    """Any motion but those to the left: 5 to 14 cm in some direction, half of them lifted, half of them turned, some on a bow."""
+    """Any motion but those to the left: 5 to 14 cm in some direction, half of them lifted, half of them turned, some on
+    a bow."""
     direction = np.pi / 2 + rng.uniform(HELD_OUT_RAD, 2 * np.pi - HELD_OUT_RAD)
     distance = rng.uniform(0.05, 0.14)
     up, turn, bow = rng.uniform(0.03, 0.1), rng.uniform(-1, 1), rng.choice([-1, 1]) * rng.uniform(0.03, 0.06)
@@ -202,11 +227,14 @@ def draw_intent(rng: np.random.Generator) -> Intent:
 
 OBJECT_M = (0.1, 0.05, 0.04)
 OBJECT_RGB = (40, 190, 60)
-"""Edges and rear colour of the one object of the world of intents. Were every scene's object another, an encoder could tell a batch's tasks apart
+"""Edges and rear colour of the one object of the world of intents. Were every scene's object another, an encoder could
+tell a batch's tasks apart
 by what lies there and never look at the motion."""
 
 
-def intent_episode(seed: int, *, points: int, yaw: float, intent: Intent | None = None, is_video: bool = False) -> Episode:
+def intent_episode(
+    seed: int, *, points: int, yaw: float, intent: Intent | None = None, is_video: bool = False
+) -> Episode:
     """One of the many intents, or ``intent``, on the one object in a new pose, its heading within ``yaw``."""
     rng = np.random.default_rng([2, seed])
     scene = draw_scene(rng, points=points, yaw=yaw, rear_rgb=OBJECT_RGB, size_m=OBJECT_M)
