@@ -105,6 +105,14 @@ def test_inverse_answers_the_motion(policy):
     away = still + np.linspace(0, 0.1, 17)[:, None, None]
     a, b = policy.predict_actions(o, task, still), policy.predict_actions(o, task, away)
     assert a.poses.shape == (16, 4, 4) and not np.allclose(a.poses, b.poses, atol=1e-5)
+    seen = np.ones((17, 2), bool)
+    seen[5:, 1] = False
+    blind = away.copy()
+    blind[~seen] = np.nan
+    c = policy.predict_actions(o, task, blind, is_visible=seen)
+    assert np.isfinite(c.poses).all() and not np.allclose(c.poses, b.poses, atol=1e-5)
+    with pytest.raises(InputError, match=r"is_visible: shape \(16, 2\), must be \(17, 2\)"):
+        policy.predict_actions(o, task, away, is_visible=seen[1:])
     with pytest.raises(InputError, match=r"points: shape \(16, 2, 3\), must be finite and \(17, 2, 3\)"):
         policy.predict_actions(o, task, still[1:])
 

@@ -8,7 +8,9 @@ import torch
 from scenes import reference, scene
 
 from uma.checkpoint.bundle import Bundle, Contract
+from uma.geometry import se3
 from uma.model.config import reading, tiny
+from uma.model.frame import nominal
 from uma.model.inputs import Normalization
 from uma.model.uma import Uma
 from uma.policy import Policy
@@ -86,6 +88,26 @@ def test_clouds_prepared_by_the_sampler_give_the_same_answer():
     blind = replace(o, depth=np.full_like(o.depth, np.nan))
     with pytest.raises(InputError, match="depth: 0 valid pixels"):
         device.predict(blind, task)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_prepared_places_are_exact_in_either_precision(precision):
+    T_base_cam = se3.make_pose(se3.exp(np.array([0.3, -0.8, 0.2])), np.array([0.5, -0.5, 0.6]))
+    bundle = bundle_of(CONFIGS["features"])
+    bundle = replace(bundle, contract=replace(bundle.contract, policy_frame=nominal(np.eye(4))))
+    policy = preparing(Policy(bundle, num_samples=1, precision=precision))
+    o = replace(scene(), T_base_cam=T_base_cam)
+    task = policy.encode_task(o, reference())
+    policy.predict(o, task)
+    noise = (torch.zeros(1, 17, 10), torch.zeros(1, 17, 0, 3))
+    query = Query(policy.perceive(o), task, 0, True, True)
+    given = inputs([query], policy.model.config, policy.model.normalization, noise).points
+    sampler = policy._sampler
+    with torch.no_grad(), sampler._autocast():
+        points, _ = sampler._prepared(given)
+    cloud = sampler._preparations[tuple(given.depth.shape)](given.depth, given.rgb, given.intrinsics, given.ee_position)
+    expected = se3.apply(query.percept.T_frame_cam, cloud.xyz.double().numpy())
+    assert np.abs(points.xyz[0].numpy() - expected).max() < 1e-5
 
 
 def test_an_answer_from_the_image_on_is_one_graph_without_a_break():

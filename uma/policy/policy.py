@@ -254,24 +254,34 @@ class Policy:
         return [self._motion(m, percept, observation, task, sequence) for m in self._ask([query], sequence).motion[0]]
 
     def predict_actions(
-        self, observation: Observation, task: Task, points: np.ndarray, *, sequence: int = 0
+        self,
+        observation: Observation,
+        task: Task,
+        points: np.ndarray,
+        *,
+        sequence: int = 0,
+        is_visible: np.ndarray | None = None,
     ) -> ActionChunk:
         """The chunk that moves the task's keypoints along ``points`` (inverse): given motion, predicted actions.
 
         Args:
-            points: ``(H + 1, K, 3)`` metres in the camera frame: where the keypoints are now and at the steps of the
-                chunk.
+            points: ``(H + 1, K, 3)`` metres in the camera frame: where the keypoints are now and at the chunk's steps.
+            is_visible: ``(H + 1, K)`` bool, which of them are known; the others are predicted too. None = all.
 
         Raises:
-            InputError: ``points`` has another shape or is not finite, or the image shows no scene.
+            InputError: ``points`` or ``is_visible`` has another shape, a known point is not finite, or the image
+                shows no scene.
         """
         points = np.asarray(points, np.float64)
         shape = (self.contract.horizon + 1, len(task.keypoints), 3)
-        if points.shape != shape or not len(task.keypoints) or not np.isfinite(points).all():
+        seen = np.ones(shape[:2], bool) if is_visible is None else np.asarray(is_visible, bool)
+        if seen.shape != shape[:2]:
+            raise InputError(f"is_visible: shape {seen.shape}, must be {shape[:2]}")
+        if points.shape != shape or not len(task.keypoints) or not np.isfinite(points[seen]).all():
             raise InputError(f"points: shape {points.shape}, must be finite and {shape} with at least one keypoint")
         percept = self.perceive(observation)
-        samples = self._ask([Query(percept, task, shape[1], True, False, points=points)], sequence)
-        return self._chunk(samples.action[0, 0], percept, observation, sequence, None)
+        query = Query(percept, task, shape[1], True, False, points=points, is_visible=seen)
+        return self._chunk(self._ask([query], sequence).action[0, 0], percept, observation, sequence, None)
 
     def warm_up(self, keypoints: int = 0, *, action_target: bool = True) -> None:
         """Answer once with made-up inputs of a shape: compiles it, and captures its CUDA graph.

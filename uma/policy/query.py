@@ -62,6 +62,7 @@ class Query:
         action_target, motion_target: whether actions, and motion, are predicted.
         chunks: given actions, one chunk per candidate, all of one length; fewer than the horizon = a prefix.
         points: ``(H + 1, K, 3)`` given motion from now on.
+        is_visible: ``(H + 1, K)`` bool, which of ``points`` are known; the others are predicted. None = all.
         tracked: where the keypoints are now.
         history: the past, for models that take one.
     """
@@ -73,6 +74,7 @@ class Query:
     motion_target: bool
     chunks: tuple[ActionChunk, ...] = ()
     points: np.ndarray | None = None
+    is_visible: np.ndarray | None = None
     tracked: KeypointState | None = None
     history: History | None = None
 
@@ -103,7 +105,9 @@ class Query:
         motion = np.zeros((T, K, 3), np.float32)
         is_target_motion = np.full((T, K), self.motion_target)
         if self.points is not None:
-            motion[past:] = local(self.points)
+            seen = np.ones(self.points.shape[:2], bool) if self.is_visible is None else self.is_visible
+            motion[past:][seen] = local(self.points[seen])
+            is_target_motion[past:] = ~seen
         states = [
             *(self.history.keypoints if self.history is not None else ()),
             *([] if self.tracked is None else [self.tracked]),
