@@ -147,7 +147,15 @@ def folding(options: Options) -> tuple[NodeSpec, ...]:
 
 REPLAY_NAMES = {
     name: f"/uma_replay/{name}"
-    for name in ("action_chunk", "predicted_motion", "active_reference", "status", "markers", "configuration")
+    for name in (
+        "action_chunk",
+        "predicted_motion",
+        "keypoints",
+        "active_reference",
+        "status",
+        "markers",
+        "configuration",
+    )
 }
 """Where the policy of a replay speaks: the player says on the usual topics what was said when the bag was recorded."""
 

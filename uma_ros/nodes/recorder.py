@@ -19,7 +19,7 @@ from uma.control.session import Session
 from uma.control.settings import setting
 from uma.types import InputError
 from uma_ros.bagwriter import BagWriter
-from uma_ros.msg import ActionChunk, MotionPrediction, PolicyStatus, ReferenceMotion
+from uma_ros.msg import ActionChunk, Keypoints, MotionPrediction, PolicyStatus, ReferenceMotion
 from uma_ros.names import COMMAND, CONFIGURATION, LATCHED, STATUS, Topics, _profile
 from uma_ros.runtime import UmaNode, leave, run_node
 from uma_ros.status import StatusSpeaker
@@ -95,6 +95,7 @@ class RecorderNode(UmaNode):
             t.action_chunk: ActionChunk,
             t.action_chunk_base: ActionChunk,
             t.predicted_motion: MotionPrediction,
+            t.keypoints: Keypoints,
             t.status: PolicyStatus,
             t.markers: MarkerArray,
             t.instruction: String,
