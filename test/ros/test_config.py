@@ -100,7 +100,7 @@ def test_replay_is_the_policy_alone_and_speaks_on_topics_of_its_own():
         "require_controller": False,
         "recorded_task": Topics().active_reference,
     }
-    assert len(said) == 6 and all(topic == f"/uma_replay/{key.removeprefix('topics.')}" for key, topic in said.items())
+    assert len(said) == 7 and all(topic == f"/uma_replay/{key.removeprefix('topics.')}" for key, topic in said.items())
     assert not {getattr(Topics(), key.removeprefix("topics.")) for key in said} & set(said.values())
 
 
