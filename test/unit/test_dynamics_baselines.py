@@ -13,7 +13,7 @@ from uma_train.baselines.rigid import carried
 from uma_train.data.windows import Windows
 from uma_train.evaluate import MODES, mode_errors
 
-POINTS = np.array([[0.0, 0.0, 1.0], [0.1, 0.0, 1.0]])
+POINTS = np.array([[0.0, 0.0, 0.05], [0.1, 0.0, 0.05]])
 
 
 def path(steps: int) -> np.ndarray:
@@ -32,6 +32,13 @@ def test_points_move_rigidly_with_a_closed_hand():
     found = carried(POINTS, poses[0], 0.6, poses[1:], np.ones(4))
     assert np.allclose(found[-1], se3.apply(poses[4] @ se3.invert(poses[0]), POINTS))
     assert np.allclose(np.linalg.norm(found[:, 0] - found[:, 1], axis=-1), 0.1)
+
+
+def test_what_is_away_from_the_hand_rests():
+    poses = path(4)
+    far = np.array([[0.0, 0.0, 0.05], [0.0, 0.4, 0.05]])
+    found = carried(far, poses[0], 0.6, poses[1:], np.ones(4))
+    assert not np.allclose(found[-1][0], far[0]) and np.array_equal(found[-1][1], far[1])
 
 
 def test_what_is_let_go_stays_where_it_is():

@@ -13,10 +13,16 @@ HELD = 0.3
 """A measured gripper above this may hold something; a thin thing stops it well before 1."""
 
 
+REACH = 0.15
+"""Points farther than this from the end effector are not in the hand, metres."""
+
+
 def carried(
     points: np.ndarray, pose: np.ndarray, gripper: float, targets: np.ndarray, commands: np.ndarray
 ) -> np.ndarray:
     """``(H, K, 3)`` points that move rigidly with the commanded hand while the gripper is closed, and rest otherwise.
+
+    Only what is within `REACH` of the end effector when the gripper is closed goes along.
 
     Args:
         points: ``(K, 3)`` present positions, metres.
@@ -28,6 +34,7 @@ def carried(
     now, out = points, []
     for i in range(len(targets)):
         if closed[i] and closed[i + 1]:
-            now = se3.apply(poses[i + 1] @ se3.invert(poses[i]), now)
+            is_held = np.linalg.norm(now - poses[i][:3, 3], axis=-1, keepdims=True) < REACH
+            now = np.where(is_held, se3.apply(poses[i + 1] @ se3.invert(poses[i]), now), now)
         out.append(now)
     return np.stack(out)
