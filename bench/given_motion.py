@@ -24,8 +24,8 @@ from uma.geometry import se3
 from uma.policy import Policy
 from uma.policy.tracker import KeypointTracker
 from uma.types import HORIZON, ActionChunk, KeypointState
-from uma_sim import demonstrators
-from uma_sim.reference import of_scene
+from uma_sim import experts
+from uma_sim.planning.sketches import of_scene
 from uma_sim.station import Station
 from uma_train.baselines.rigid import carried
 
@@ -35,7 +35,7 @@ EVERY = 8
 def episode(policy: Policy, task: str, seed: int) -> list[dict]:
     """One row per prediction: mean errors in millimetres, and the share of keypoints that the tracker knew."""
     station = Station(seed, task)
-    expert, T = demonstrators.expert(task), se3.invert(station.T_base_cam)
+    expert, T = experts.expert(task), se3.invert(station.T_base_cam)
     o = station.observe()
     reference = of_scene(station)
     start = se3.apply(T, station.object_points())

@@ -27,7 +27,7 @@ from rich.progress import track
 from rich.table import Table
 
 from uma.types import RATE_HZ
-from uma_sim import demonstrators, tasks
+from uma_sim import experts, tasks
 from uma_sim.rollout import OBSERVE_EVERY
 from uma_sim.station import Station
 
@@ -42,7 +42,7 @@ def timed(work: Callable, *args: Any) -> tuple[float, Any]:
 def measure(task: str, rounds: int) -> dict[str, list[float]]:
     """Part -> seconds, one a round, in a scene in which the expert is at work."""
     station = Station(300_000, task)
-    expert = demonstrators.expert(station.task.name)
+    expert = experts.expert(station.task.name)
     station.observe(), station.picture(640, 360)
     found: dict[str, list[float]] = {"expert": [], "step": [], "image": [], "picture": []}
     for _ in track(range(rounds), task, console=Console(stderr=True)):

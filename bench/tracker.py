@@ -21,7 +21,7 @@ from rich.table import Column, Table
 
 from uma.geometry import se3
 from uma.policy.tracker import KeypointTracker
-from uma_sim import demonstrators
+from uma_sim import experts
 from uma_sim.station import Station
 
 TASKS = ("insertion", "sweeping", "folding", "primitives/stand", "primitives/gather")
@@ -57,7 +57,7 @@ def follow(task: str, seed: int, width: int, height: int) -> Run:
     surface = se3.apply(T_cam_base, station.object_points())
     index = [int(np.linalg.norm(surface - x, axis=1).argmin()) for x in start[:KEYPOINTS]]
     tracker = KeypointTracker(station.observe(), start)
-    expert = demonstrators.expert(station.task.name)
+    expert = experts.expert(station.task.name)
     error, known, moving, ms = [], [], [], []
     for _ in range(station.task.max_steps):
         station.act(*expert.act(station))

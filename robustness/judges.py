@@ -24,7 +24,7 @@ MUTANTS = (
         ),
     ),
     *of(
-        "uma_sim/brushes.py",
+        "uma_sim/objects/brushes.py",
         (
             "sweeping: the pan is 1 cm wider",
             "np.abs(local[..., 1]) < self.half_width",
@@ -49,7 +49,7 @@ MUTANTS = (
         ("folding: it may still move", "station.object_speed() > 0.03", "station.object_speed() > 0.1", FOLDED),
     ),
     *of(
-        "uma_sim/tasks/primitive_move.py",
+        "uma_sim/tasks/primitives/move.py",
         (
             "move: 6 cm will do",
             "apart < 0.03 and",
@@ -64,7 +64,7 @@ MUTANTS = (
         ),
     ),
     *of(
-        "uma_sim/tasks/primitive_stand.py",
+        "uma_sim/tasks/primitives/stand.py",
         (
             "stand: beside the container will do",
             "container.inset(low[:2]) > -0.005",
@@ -73,7 +73,7 @@ MUTANTS = (
         ),
     ),
     *of(
-        "uma_sim/tasks/primitive_cloth.py",
+        "uma_sim/tasks/primitives/cloth.py",
         (
             "cloth: let go anywhere near",
             "- end) < 0.07",
@@ -82,7 +82,7 @@ MUTANTS = (
         ),
     ),
     *of(
-        "uma_sim/tasks/primitive_cable.py",
+        "uma_sim/tasks/primitives/cable.py",
         (
             "cable: in the air will do",
             " and float(place(station)[2]) < 0.03",
@@ -91,12 +91,12 @@ MUTANTS = (
         ),
     ),
     *of(
-        "uma_sim/tasks/primitive_tool.py",
+        "uma_sim/tasks/primitives/tool.py",
         ("tools: half of the way will do", "0.7 * length < along", "0.5 * length < along", PUSHED),
         ("tools: the other thing may move", "1 - index))) < 0.02", "1 - index))) < 0.1", PUSHED),
     ),
     *of(
-        "uma_sim/tasks/primitive_gather.py",
+        "uma_sim/tasks/primitives/gather.py",
         (
             "gather: half of the way will do",
             "THERE = 0.7",
@@ -105,7 +105,7 @@ MUTANTS = (
         ),
     ),
     *of(
-        "uma_sim/bits.py",
+        "uma_sim/objects/debris.py",
         (
             "gather: the tray is 1 cm wider",
             "np.abs(local[..., 1]) < self.half_width",

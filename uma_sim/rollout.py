@@ -11,8 +11,8 @@ from scipy.spatial.transform import Rotation
 
 from uma.geometry import se3
 from uma.types import RATE_HZ, Observation
-from uma_sim import demonstrators
-from uma_sim.excursions import Excursions
+from uma_sim import experts
+from uma_sim.experts.interventions import Excursions
 from uma_sim.station import Station
 
 STEPS_AFTER_SUCCESS = 10
@@ -124,7 +124,7 @@ def run_demonstration(
     own = station is None
     station = Station(seed, render=on_observation is not None, **station_kwargs) if station is None else station
     task, goal = station.task, station.scene.goal if goal is None else goal
-    expert = demonstrators.expert(task.name, goal)
+    expert = experts.expert(task.name, goal)
     if mishap.kind == "closed":
         station.set_target(station.ee_pose(), 1.0)
         station.advance(0.8)

@@ -11,8 +11,10 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from uma.geometry import se3
-from uma_sim import contacts, gripper, robot
-from uma_sim.camera import FULL_FOCAL
+from uma_sim.objects import contacts
+from uma_sim.robot import arm as robot
+from uma_sim.robot import gripper
+from uma_sim.robot.camera import FULL_FOCAL
 
 TIMESTEP = 0.002
 """Physics step in seconds."""

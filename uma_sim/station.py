@@ -10,10 +10,12 @@ import numpy as np
 
 from uma.geometry import se3
 from uma.types import RATE_HZ, Observation
-from uma_sim import camera as cameras
-from uma_sim import gripper, robot, scene, tasks
-from uma_sim.gripper import T_LINK8_TCP
-from uma_sim.ik import Kinematics
+from uma_sim import scene, tasks
+from uma_sim.robot import arm as robot
+from uma_sim.robot import camera as cameras
+from uma_sim.robot import gripper
+from uma_sim.robot.gripper import T_LINK8_TCP
+from uma_sim.robot.ik import Kinematics
 
 IK_PERIOD = 5
 """Physics steps between two updates of the joint command: 10 ms."""
@@ -33,7 +35,7 @@ class Station:
         render: False leaves the camera out (`observe` and `picture` then raise).
         width, height: of the observed images, pixels.
         T_base_cam: ``(4, 4)`` where the camera stands; None for where the scene has it.
-        options: of the task's ``sample``, such as ``shape`` for insertion, see `uma_sim.utensils.SHAPES`.
+        options: of the task's ``sample``, such as ``shape`` for insertion, see `uma_sim.objects.utensils.SHAPES`.
 
     Attributes:
         task: the task as functions of this station.

@@ -193,7 +193,7 @@ def _way_left(station: Station) -> Callable[[], float]:
 
 def _reference(config: BenchmarkConfig, station: Station, seed: int) -> ReferenceMotion:
     """What a person would sketch in the scene that ``station`` shows, with keypoints drawn by ``seed``."""
-    from uma_sim import reference
+    from uma_sim.planning import sketches as reference
 
     return reference.of_scene(station, config.keypoints, config.waypoints, config.pinned, seed)
 
@@ -278,7 +278,7 @@ def _steps(
 def run_episode(config: BenchmarkConfig, name: str, seed: int, film: Film | None = None) -> EpisodeResult:
     """One closed-loop episode, with ``film`` looking on."""
     from uma.types import InputError
-    from uma_sim import demonstrators
+    from uma_sim import experts
     from uma_sim.scene import camera_at
     from uma_sim.station import Station
 
@@ -290,7 +290,7 @@ def run_episode(config: BenchmarkConfig, name: str, seed: int, film: Film | None
     taken, mistaken = False, False
     left = _way_left(station)
     verdict, reason, done_at, since = "in_progress", "", math.nan, 0
-    expert = demonstrators.expert(config.task)
+    expert = experts.expert(config.task)
     try:
         actor = None if name == "demonstrator" else _actor(config, name, seed, station, station.observe())
     except InputError as error:

@@ -24,7 +24,7 @@ from uma_train.data.episode import Episode, quantize, save_episode
 
 if TYPE_CHECKING:
     from uma.types import CameraModel, Observation
-    from uma_sim.excursions import Excursions
+    from uma_sim.experts.interventions import Excursions
     from uma_sim.station import Station
 
 
@@ -223,7 +223,7 @@ def has_actions(config: SimulateConfig, seed: int) -> bool:
 def excursions(config: SimulateConfig, seed: int, station: Station) -> tuple[Excursions | None, str]:
     """Where in the episode of a scene the expert does not act, and who does: "policy" or "wander"; None and "expert"
     where nobody else does."""
-    from uma_sim.excursions import ATTEMPT, ATTEMPTS, FIRST, LENGTH, MOST, SOON, WANDER, Excursions, wander
+    from uma_sim.experts.interventions import ATTEMPT, ATTEMPTS, FIRST, LENGTH, MOST, SOON, WANDER, Excursions, wander
 
     rng = np.random.default_rng([seed, 13])
     if config.policy and rng.random() < config.policy_share:

@@ -17,7 +17,7 @@ from uma_ros.demo import Watcher, drive
 from uma_ros.graph import TASKS, Options
 from uma_ros.live_benchmark import ACTIONS, graph, main
 from uma_ros.reference import load_reference
-from uma_sim.reference import of_scene
+from uma_sim.planning.sketches import of_scene
 from uma_sim.station import Station
 
 

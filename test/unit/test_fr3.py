@@ -19,7 +19,7 @@ def random_q(rng, inset=0.1):
 
 
 def test_forward_agrees_with_the_model_of_the_simulated_arm():
-    ik = pytest.importorskip("uma_sim.ik")
+    ik = pytest.importorskip("uma_sim.robot.ik")
     arm, rng = ik.Kinematics(np.eye(4)), np.random.default_rng(0)
     for _ in range(200):
         q = random_q(rng, 0.0)

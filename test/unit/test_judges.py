@@ -14,11 +14,16 @@ pytest.importorskip("franky_sim")
 from test_sim_folding import put_vertices
 
 from uma.geometry import se3
-from uma_sim import grasping, tasks
-from uma_sim.cloth import COLUMNS, ROWS
-from uma_sim.gripper import CLOSED_ANGLE
+from uma_sim import tasks
+from uma_sim.objects.cloth import COLUMNS, ROWS
+from uma_sim.planning import grasping
+from uma_sim.robot.gripper import CLOSED_ANGLE
 from uma_sim.station import Station
-from uma_sim.tasks import folding, primitive_cable, primitive_cloth, primitive_move, primitive_stand
+from uma_sim.tasks import folding
+from uma_sim.tasks.primitives import cable as primitive_cable
+from uma_sim.tasks.primitives import cloth as primitive_cloth
+from uma_sim.tasks.primitives import move as primitive_move
+from uma_sim.tasks.primitives import stand as primitive_stand
 
 GOING_ON = "in_progress"
 UP = np.array([0.0, 0.0, 1.0])

@@ -8,7 +8,7 @@ pytest.importorskip("franky_sim")
 
 from uma.geometry import se3
 from uma.geometry.camera import project, unproject
-from uma_sim import camera as cameras
+from uma_sim.robot import camera as cameras
 from uma_sim.station import Station
 
 

@@ -9,8 +9,8 @@ pytest.importorskip("mujoco")
 
 from uma.geometry import se3
 from uma.types import HORIZON, InputError
-from uma_sim.demonstrator import STEP_M
-from uma_sim.excursions import ASIDE_M, ATTEMPT, ATTEMPTS, LENGTH, SOON, UP_M, WANDER, Excursions, wander
+from uma_sim.experts.base import STEP_M
+from uma_sim.experts.interventions import ASIDE_M, ATTEMPT, ATTEMPTS, LENGTH, SOON, UP_M, WANDER, Excursions, wander
 from uma_sim.rollout import OBSERVE_EVERY, run_demonstration
 from uma_sim.scene import CAMERA_POSITION, CAMERA_TARGET, look_at
 from uma_sim.station import Station

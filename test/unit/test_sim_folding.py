@@ -9,7 +9,7 @@ pytest.importorskip("franky_sim")
 
 import mujoco
 
-from uma_sim.cloth import COLUMNS, ROWS
+from uma_sim.objects.cloth import COLUMNS, ROWS
 from uma_sim.station import Station
 from uma_sim.tasks import folding
 

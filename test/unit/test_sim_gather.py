@@ -9,10 +9,12 @@ pytest.importorskip("franky_sim")
 import mujoco
 
 from uma.geometry import se3
-from uma_sim import gatherings, scrapers, shapes
+from uma_sim.objects import catalog as shapes
+from uma_sim.objects import scrapers
 from uma_sim.rollout import run_demonstration
 from uma_sim.station import Station
-from uma_sim.tasks import primitive_gather as gather
+from uma_sim.tasks.primitives import gather
+from uma_sim.tasks.primitives import gather_scene as gatherings
 
 
 def put_bits(station: Station, index: int, missing: int = 0) -> None:

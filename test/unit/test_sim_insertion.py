@@ -8,9 +8,9 @@ pytest.importorskip("franky_sim")
 
 from uma.geometry import se3
 from uma.types import RATE_HZ, CameraModel
-from uma_sim import utensils
-from uma_sim.demonstrator import STEP_M, STEP_RAD
-from uma_sim.demonstrators.insertion import Inserter
+from uma_sim.experts.base import STEP_M, STEP_RAD
+from uma_sim.experts.insertion import Inserter
+from uma_sim.objects import utensils
 from uma_sim.rollout import run_demonstration
 from uma_sim.station import MAX_STEP_M, Station
 from uma_sim.tasks import insertion

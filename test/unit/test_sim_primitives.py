@@ -7,11 +7,19 @@ pytest.importorskip("mujoco")
 pytest.importorskip("franky_sim")
 
 from uma.geometry import se3
-from uma_sim import cables, demonstrators, grasping, paths, scene, shapes, tasks
-from uma_sim.robot import LOWER
+from uma_sim import experts, scene, tasks
+from uma_sim.objects import cables
+from uma_sim.objects import catalog as shapes
+from uma_sim.objects.tracked import RigidObject
+from uma_sim.planning import grasping, paths
+from uma_sim.robot.arm import LOWER
 from uma_sim.station import Station
-from uma_sim.tasks import folding, primitive_cable, primitive_cloth, primitive_move, primitive_stand, primitive_tool
-from uma_sim.tracked import RigidObject
+from uma_sim.tasks import folding
+from uma_sim.tasks.primitives import cable as primitive_cable
+from uma_sim.tasks.primitives import cloth as primitive_cloth
+from uma_sim.tasks.primitives import move as primitive_move
+from uma_sim.tasks.primitives import stand as primitive_stand
+from uma_sim.tasks.primitives import tool as primitive_tool
 
 
 def test_what_is_held_out_exists_and_is_never_in_a_training_scene():
@@ -129,14 +137,14 @@ def test_no_utensil_goes_into_a_container_and_no_container_has_a_holders_form():
 def test_a_long_thing_is_stood_up(seed, in_container):
     station = Station(seed, "primitives/stand", render=False)
     assert bool(station.scene.containers) is in_container and station.task.outcome(station)[0] == "in_progress"
-    expert = demonstrators.expert("primitives/stand")
+    expert = experts.expert("primitives/stand")
     for _ in range(station.task.max_steps):
         station.act(*expert.act(station))
         if station.task.outcome(station)[0] != "in_progress":
             break
     assert station.task.outcome(station)[0] == "success" and abs(station.object_pose()[2, 0]) > 0.7
     assert station.grasped() is not in_container
-    wrong = demonstrators.expert("primitives/stand", 1 - station.scene.goal)
+    wrong = experts.expert("primitives/stand", 1 - station.scene.goal)
     station.close()
     station = Station(seed, "primitives/stand", render=False)
     for _ in range(station.task.max_steps):
@@ -169,7 +177,7 @@ def test_the_height_of_its_end_tells_whether_a_cloth_is_let_go():
 def test_a_cloth_is_let_go_where_its_way_ends():
     seed = next(s for s in range(20) if (drawn := primitive_cloth.sample(s)).ways[drawn.goal].lets_go)
     station = Station(seed, "primitives/cloth", render=False)
-    expert = demonstrators.expert("primitives/cloth")
+    expert = experts.expert("primitives/cloth")
     for _ in range(station.task.max_steps):
         station.act(*expert.act(station))
         if station.task.outcome(station)[0] == "success":
@@ -186,7 +194,7 @@ def test_a_cloth_is_let_go_where_its_way_ends():
 def test_a_cable_is_moved_by_the_place_that_was_grasped_and_stays_whole(lets_go):
     seed = next(s for s in range(20) if (drawn := primitive_cable.sample(s)).ways[drawn.goal].lets_go is lets_go)
     station = Station(seed, "primitives/cable", render=False)
-    cable, expert = station.scene.cable, demonstrators.expert("primitives/cable")
+    cable, expert = station.scene.cable, experts.expert("primitives/cable")
     for _ in range(station.task.max_steps):
         station.act(*expert.act(station))
         middles = station.object.middles()
@@ -229,7 +237,7 @@ def test_the_mixture_holds_every_primitive_and_is_fixed_by_the_seed():
 def test_a_grasp_of_something_else_is_told_from_one_of_the_object():
     station = Station(0, "primitives/move", render=False)
     assert not station.holds_another()
-    expert = demonstrators.expert(station.task.name)
+    expert = experts.expert(station.task.name)
     for _ in range(60):
         station.act(*expert.act(station))
         if station.grasped() and station.object_points()[:, 2].min() > 0.02:

@@ -7,9 +7,10 @@ mujoco = pytest.importorskip("mujoco")
 pytest.importorskip("franky_sim")
 
 from uma.geometry import se3  # noqa: E402
-from uma_sim import gripper, robot  # noqa: E402
-from uma_sim.grasping import top_down  # noqa: E402
-from uma_sim.ik import Kinematics  # noqa: E402
+from uma_sim.planning.grasping import top_down  # noqa: E402
+from uma_sim.robot import arm as robot  # noqa: E402
+from uma_sim.robot import gripper  # noqa: E402
+from uma_sim.robot.ik import Kinematics  # noqa: E402
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ pytest.importorskip("mujoco")
 pytest.importorskip("franky_sim")
 
 from uma.geometry import se3
-from uma_sim import demonstrators, tasks
-from uma_sim.demonstrator import STEP_M, STEP_RAD
+from uma_sim import experts, tasks
+from uma_sim.experts.base import STEP_M, STEP_RAD
 from uma_sim.rollout import run_demonstration
 from uma_sim.station import Station
 
@@ -22,7 +22,7 @@ def test_a_seed_gives_one_scene_and_one_course_of_events(name):
     runs = []
     for _ in range(2):
         station = Station(3, name, render=False)
-        expert = demonstrators.expert(station.task.name)
+        expert = experts.expert(station.task.name)
         for _ in range(8):
             station.act(*expert.act(station))
         runs.append((station.joint_positions(), station.object_points(), station.T_base_cam))
@@ -68,10 +68,10 @@ def test_the_demonstrator_recovers_from_mishaps(name):
 @pytest.mark.parametrize("name", ALL)
 def test_the_demonstrator_keeps_no_state(name):
     station = Station(2, name, render=False)
-    old = demonstrators.expert(station.task.name)
+    old = experts.expert(station.task.name)
     for _ in range(45):
         T, grip = old.act(station)
-        fresh_T, fresh_grip = demonstrators.expert(station.task.name).act(station)
+        fresh_T, fresh_grip = experts.expert(station.task.name).act(station)
         np.testing.assert_array_equal(T, fresh_T)
         assert grip == fresh_grip
         station.act(T, grip)

@@ -1,4 +1,4 @@
-"""What the experts with an upright tool do next, by where the tool is: `uma_sim.demonstrators.upright.step` alone,
+"""What the experts with an upright tool do next, by where the tool is: `uma_sim.experts.upright.step` alone,
 without a simulation."""
 
 import numpy as np
@@ -7,10 +7,10 @@ import pytest
 pytest.importorskip("mujoco")
 
 from uma.geometry import se3
-from uma_sim import grasping
-from uma_sim.bits import Way
-from uma_sim.demonstrator import STEP_M, STEP_RAD
-from uma_sim.demonstrators.upright import AT_END, RAISED, STROKE_M, Stroke, is_over, step
+from uma_sim.experts.base import STEP_M, STEP_RAD
+from uma_sim.experts.upright import AT_END, RAISED, STROKE_M, Stroke, is_over, step
+from uma_sim.objects.debris import Way
+from uma_sim.planning import grasping
 
 TALL = 0.05
 """Height of the tool's middle over its edge, metres: the gripper holds it there."""
@@ -94,12 +94,13 @@ def test_a_stroke_goes_to_the_end_that_the_reference_shows(name):
     """All may be where it should be before that; a policy that learned to rise there, and errs by centimetres, would
     rise before."""
     pytest.importorskip("franky_sim")
-    from uma_sim import demonstrators
+    from uma_sim import experts
     from uma_sim.station import Station
-    from uma_sim.tasks import primitive_gather, sweeping
+    from uma_sim.tasks import sweeping
+    from uma_sim.tasks.primitives import gather as primitive_gather
 
     station = Station(2, name, render=False)
-    drawn, expert = station.scene, demonstrators.expert(name)
+    drawn, expert = station.scene, experts.expert(name)
     if name == "sweeping":
         frame, height = drawn.pans[drawn.goal], sweeping.bristles_height
         end = sweeping.stroke_ends(drawn.brush, frame, station.object.scraps()[:, :2])[1][0]

@@ -17,7 +17,7 @@ from uma.geometry import se3
 from uma.geometry.camera import project
 from uma.policy.tracker import KeypointTracker
 from uma.types import Observation
-from uma_sim import demonstrators
+from uma_sim import experts
 from uma_sim.station import Station
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -41,7 +41,7 @@ def record(task: str, seed: int) -> Clip:
     station = Station(seed, task)
     T_cam_base = se3.invert(station.T_base_cam)
     still = se3.apply(T_cam_base, station.task.static_points(station)[:PINNED])
-    expert = demonstrators.expert(station.task.name)
+    expert = experts.expert(station.task.name)
     images, truth = [], []
     for _ in range(station.task.max_steps):
         images.append(station.observe())

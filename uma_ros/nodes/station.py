@@ -31,7 +31,7 @@ from uma_ros.names import CAMERA_OUT, COMMAND, GRIPPER_CLOSED, GRIPPER_JOINT, LA
 from uma_ros.pace import Pace
 from uma_ros.runtime import UmaNode, leave, run_node
 from uma_ros.status import StatusSpeaker
-from uma_sim import reference
+from uma_sim.planning import sketches as reference
 from uma_sim.station import Station
 from uma_sim.tasks import MODULES
 

@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     import mujoco
 
     from uma.types import ReferenceMotion
+    from uma_sim.objects.tracked import Tracked
     from uma_sim.scene import Room
     from uma_sim.station import Station
-    from uma_sim.tracked import Tracked
 
 MODULES = {
     **{name: f"uma_sim.tasks.{name}:TASK" for name in ("insertion", "sweeping", "folding")},
-    "primitives/move": "uma_sim.tasks.primitive_move:TASK",
-    "primitives/stand": "uma_sim.tasks.primitive_stand:TASK",
-    "primitives/cloth": "uma_sim.tasks.primitive_cloth:TASK",
-    "primitives/cable": "uma_sim.tasks.primitive_cable:TASK",
-    **{f"primitives/{use}": f"uma_sim.tasks.primitive_tool:{use.upper()}" for use in ("sweep", "poke", "hook")},
-    "primitives/gather": "uma_sim.tasks.primitive_gather:TASK",
+    "primitives/move": "uma_sim.tasks.primitives.move:TASK",
+    "primitives/stand": "uma_sim.tasks.primitives.stand:TASK",
+    "primitives/cloth": "uma_sim.tasks.primitives.cloth:TASK",
+    "primitives/cable": "uma_sim.tasks.primitives.cable:TASK",
+    **{f"primitives/{use}": f"uma_sim.tasks.primitives.tool:{use.upper()}" for use in ("sweep", "poke", "hook")},
+    "primitives/gather": "uma_sim.tasks.primitives.gather:TASK",
 }
 """name -> 'module:variable' of its `Task`. The primitives are for training alone (paper B.2)."""
 

@@ -11,9 +11,12 @@ from scipy.spatial.transform import Rotation
 
 from uma.geometry import se3
 from uma.types import ReferenceMotion
-from uma_sim import cloth, grasping, reference, scene
-from uma_sim.cloth import COLUMNS, ROWS, Cloth, ClothObject
-from uma_sim.grasping import wrap
+from uma_sim import scene
+from uma_sim.objects import cloth
+from uma_sim.objects.cloth import COLUMNS, ROWS, Cloth, ClothObject
+from uma_sim.planning import grasping
+from uma_sim.planning import sketches as reference
+from uma_sim.planning.grasping import wrap
 from uma_sim.scene import Room
 from uma_sim.tasks import Task
 

@@ -10,12 +10,15 @@ import numpy as np
 
 from uma.geometry import se3
 from uma.types import ReferenceMotion
-from uma_sim import grasping, holders, reference, scene, utensils
-from uma_sim.holders import Holder
+from uma_sim import scene
+from uma_sim.objects import holders, utensils
+from uma_sim.objects.holders import Holder
+from uma_sim.objects.tracked import RigidObject
+from uma_sim.objects.utensils import Utensil
+from uma_sim.planning import grasping
+from uma_sim.planning import sketches as reference
 from uma_sim.scene import Room
 from uma_sim.tasks import Task
-from uma_sim.tracked import RigidObject
-from uma_sim.utensils import Utensil
 
 if TYPE_CHECKING:
     from uma_sim.station import Station

@@ -10,11 +10,14 @@ import numpy as np
 
 from uma.geometry import se3
 from uma.types import ReferenceMotion
-from uma_sim import brushes, grasping, reference, scene, utensils
-from uma_sim.brushes import Brush, Dustpan
+from uma_sim import scene
+from uma_sim.objects import brushes, utensils
+from uma_sim.objects.brushes import Brush, Dustpan
+from uma_sim.objects.tracked import RigidObject
+from uma_sim.planning import grasping
+from uma_sim.planning import sketches as reference
 from uma_sim.scene import Room
 from uma_sim.tasks import Task
-from uma_sim.tracked import RigidObject
 
 if TYPE_CHECKING:
     from uma_sim.station import Station

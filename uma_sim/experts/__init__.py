@@ -1,0 +1,32 @@
+"""One scripted expert per task, found by the task's name; see `uma_sim.experts.base`."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from uma_sim.experts.base import Demonstrator
+
+EXPERTS = {
+    "insertion": "insertion:Inserter",
+    "sweeping": "sweeping:Sweeper",
+    "folding": "folding:Folder",
+    "primitives/move": "primitives:Mover",
+    "primitives/stand": "primitives:Stander",
+    "primitives/cloth": "primitives:ClothMover",
+    "primitives/cable": "cable:CableMover",
+    **{f"primitives/{use}": "primitives:ToolUser" for use in ("sweep", "poke", "hook")},
+    "primitives/gather": "gathering:Gatherer",
+}
+"""task -> 'module:class' in this package."""
+
+
+def expert(task: str, goal: int | None = None) -> Demonstrator:
+    """The expert at ``task`` that brings about ``goal``; None for the scene's.
+
+    Raises:
+        KeyError: no such task.
+    """
+    module, name = EXPERTS[task].split(":")
+    return getattr(importlib.import_module(f"{__name__}.{module}"), name)(goal)

@@ -1,0 +1,1 @@
+"""From a scene's true state to grasps, gripper paths and sketched reference motions."""

@@ -1,0 +1,82 @@
+"""The Robotiq 2F-85: a closed four-bar linkage a side, kept parallel as its mechanical stop does."""
+
+from __future__ import annotations
+
+from importlib import resources
+
+import mujoco
+import numpy as np
+
+from uma.geometry import se3
+from uma_sim.robot.arm import ROBOT_CONTACT
+
+STROKE = 0.085
+"""Opening between the pads in metres when the gripper is open."""
+
+SPEED = 1.7
+"""Full strokes per second: 145 mm/s, near the real gripper's fastest."""
+
+CLOSED_ANGLE = 0.8
+"""Driver angle in radians at which the pads meet."""
+
+MOUNT_YAW = 0.0
+"""Rotation of the gripper about the flange axis in radians. With none, the seventh joint is in the middle of its range
+when the jaws open
+sideways; at the usual 45 degrees for a Franka hand it runs into its limit over holders on one side."""
+
+TCP_Z = 0.1597
+"""Metres from the flange to the pinch point of the closed pads, along the flange axis."""
+
+T_LINK8_TCP = se3.make_pose(
+    np.array([[np.cos(MOUNT_YAW), -np.sin(MOUNT_YAW), 0], [np.sin(MOUNT_YAW), np.cos(MOUNT_YAW), 0], [0, 0, 1.0]]),
+    np.array([0, 0, TCP_Z]),
+)
+"""``(4, 4)`` frame ``robotiq_2f85_tcp`` in ``fr3_link8``: z out of the gripper, y along the jaws' motion."""
+
+TIP_BELOW_TCP = 0.0139
+"""Metres by which the pads' tips lie beyond the TCP when closed; when open they are level with it."""
+
+PAD_HALF_THICKNESS = 0.004
+
+PADS = ("gripper/right_pad", "gripper/left_pad")
+
+
+def attach(arm: mujoco.MjSpec) -> None:
+    """Mount the gripper on the ``flange`` site of ``arm``; its names get the prefix ``gripper/``."""
+    text = resources.files("uma_sim").joinpath("assets/robotiq_2f85.xml").read_text(encoding="utf-8")
+    spec = mujoco.MjSpec.from_string(text)
+    for geom in spec.geoms:
+        geom.contype, geom.conaffinity = ROBOT_CONTACT if geom.classname.name != "plain" else (0, 0)
+    for body in spec.bodies:
+        body.gravcomp = 1.0
+    site = arm.site("flange")
+    site.quat = [np.cos(MOUNT_YAW / 2), 0, 0, np.sin(MOUNT_YAW / 2)]
+    arm.attach(spec, prefix="gripper/", site=site)
+
+
+class GripperState:
+    """Reads the gripper's opening out of the simulation."""
+
+    def __init__(self, model: mujoco.MjModel) -> None:
+        self._joints = [int(model.joint(f"gripper/{side}_driver").qposadr[0]) for side in ("right", "left")]
+        self._dofs = [int(model.joint(f"gripper/{side}_driver").dofadr[0]) for side in ("right", "left")]
+        self._pads = [model.geom(name).id for name in PADS]
+
+    def position(self, data: mujoco.MjData) -> float:
+        """0 open to 1 closed, from the drivers' angle as the real gripper reports it."""
+        return float(np.clip(np.mean(data.qpos[self._joints]) / CLOSED_ANGLE, 0.0, 1.0))
+
+    def speed(self, data: mujoco.MjData) -> float:
+        """Rate of `position` in 1/s."""
+        return float(np.mean(data.qvel[self._dofs]) / CLOSED_ANGLE)
+
+    def opening(self, data: mujoco.MjData) -> float:
+        """Distance in metres between the inner faces of the pads."""
+        a, b = self._pads
+        axis = data.geom_xmat[a].reshape(3, 3)[:, 1]
+        return abs(float((data.geom_xpos[a] - data.geom_xpos[b]) @ axis)) - 2 * PAD_HALF_THICKNESS
+
+    def tilt(self, data: mujoco.MjData) -> float:
+        """Angle in radians between the two pads' long axes; 0 for a parallel jaw."""
+        a, b = (data.geom_xmat[i].reshape(3, 3)[:, 2] for i in self._pads)
+        return float(np.arccos(np.clip(a @ b, -1.0, 1.0)))

@@ -1,0 +1,217 @@
+"""Scenes of the primitive "gather": a heap of bits, two straight ways for it, an upright tool, perhaps trays and other
+things."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from uma_sim import scene
+from uma_sim.objects import catalog as shapes
+from uma_sim.objects import debris as bits
+from uma_sim.objects import utensils
+from uma_sim.objects.catalog import Finish, Thing
+from uma_sim.objects.debris import Bit, Tray, Way
+from uma_sim.scene import Room
+
+BEHIND = 0.055
+"""Metres between the tool's face and the middle of the nearest bit where a stroke begins."""
+
+AHEAD = 0.007
+"""Metres from the tool's face to the middle of a bit that it pushes, about."""
+
+APART, APART_TRAYS = 0.6, 1.0
+"""Least angle between the two ways, radians; with trays at their ends."""
+
+LONGEST = 0.21
+"""Longest way, metres."""
+
+SMALLEST = 0.005
+"""Least half size of a bit, metres: over a lower one the tool's edge, which noise raises by some millimetres, would
+ride up and spit it out."""
+
+LOW, HIGH = np.array([0.32, -0.27]), np.array([0.68, 0.29])
+"""Corners of the part of the table in which a stroke begins and ends, base frame, metres."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One drawn scene.
+
+    Attributes:
+        room: robot, camera and light.
+        tool, finish, tool_place: what pushes; its place ``(3,)`` x, y, yaw.
+        bits: what is pushed.
+        ways: two ways from the middle of the bits.
+        trays: one at the end of each way, or none.
+        others: thing, finish and place ``(3,)`` of what has no part in it.
+        goal: index of the way to take; only the reference motion tells.
+    """
+
+    room: Room
+    tool: Thing
+    finish: Finish
+    tool_place: np.ndarray
+    bits: tuple[Bit, ...]
+    ways: tuple[Way, Way]
+    trays: tuple[Tray, ...]
+    others: tuple[tuple[Thing, Finish, np.ndarray], ...]
+    goal: int
+
+
+def behind(x: float, half_thickness: float) -> float:
+    """Where the tool's middle is at the beginning of a stroke at bits from ``x`` on, metres along the way."""
+    return x - BEHIND - half_thickness
+
+
+def sample(seed: int, held_out: bool = False) -> Scene:
+    """Draw the scene of ``seed``; ``held_out`` takes the tool from the shapes that training never sees."""
+    rng = np.random.default_rng([seed, 70])
+    room = scene.varied_room(rng)
+    tool = shapes.sample(rng, ("scraper",), held_out)
+    length, thick = tool.blade or (0.0, 0.0)
+    radius = float(
+        rng.uniform(0.018, max(0.020, min(0.040, 0.8 * length - 0.004)))
+    )  # what the blade can keep before it
+    has_trays = bool(rng.uniform() < 0.5)
+    while True:
+        middle = rng.uniform([0.43, -0.14], [0.57, 0.14])
+        ways = _ways(rng, middle, radius, thick, has_trays)
+        trays = (
+            tuple(
+                bits.sample_tray(rng, way.length - AHEAD - rng.uniform(0.030, 0.050), max(length, radius) + 0.012)
+                for way in ways
+            )
+            if has_trays
+            else ()
+        )
+        if trays and not _stand_apart(ways, trays, max(length, radius) + 0.015, radius + BEHIND + thick):
+            continue
+        ground = np.concatenate([middle[None], *(_ground(way, tray) for way, tray in zip(ways, trays, strict=False))])
+        place = _free_place(
+            rng,
+            (0.40, -0.27),
+            (0.60, 0.25),
+            ground,
+            tool.radius + np.where(np.arange(len(ground)) == 0, radius + 0.04, 0.015),
+        )
+        if place is not None:
+            break
+    others = []
+    ground = np.concatenate(
+        [
+            ground,
+            place[None, :2],
+            *(way.base(np.array([[behind(-radius, thick), 0.0], [way.length, 0.0]])) for way in ways),
+        ]
+    )
+    for _ in range(int(rng.integers(0, 3))):
+        thing = shapes.sample(rng, ("box", "can", "pebble", "bowl"))
+        spot = _free_place(rng, (0.68, -0.38), (0.80, 0.38), ground, np.array(thing.radius + tool.radius + 0.04))
+        if spot is not None:
+            ground = np.concatenate([ground, spot[None, :2]])
+            others.append((thing, shapes.finish(rng), spot))
+    return Scene(
+        room,
+        tool,
+        shapes.finish(rng),
+        place,
+        _heap(rng, middle, radius),
+        ways,
+        trays,
+        tuple(others),
+        int(rng.integers(2)),
+    )
+
+
+def _ways(
+    rng: np.random.Generator, middle: np.ndarray, radius: float, thick: float, has_trays: bool
+) -> tuple[Way, Way]:
+    """Two ways whose strokes lie where the arm and the wrist reach, and whose ends lie well apart."""
+    out: list[Way] = []
+    tries = 0
+    # Trays of two ways that lie closer would meet.
+    apart = APART_TRAYS if has_trays else APART
+    while len(out) < 2:
+        tries += 1
+        if tries % 50 == 0:
+            out = []
+        # A lip must lie before the heap, not under it.
+        way = Way(
+            middle,
+            float(rng.uniform(-np.pi, np.pi)),
+            float(rng.uniform(radius + 0.065 if has_trays else 0.08, LONGEST)),
+        )
+        ends = way.base(np.array([[behind(-radius, thick), 0.0], [way.length, 0.0]]))
+        if not ((ends > LOW) & (ends < HIGH)).all():
+            continue
+        if out:
+            turn = np.abs((way.heading - out[0].heading + np.pi) % (2 * np.pi) - np.pi)
+            if (
+                turn < apart
+                or np.linalg.norm(way.base(np.array([way.length, 0.0])) - out[0].base(np.array([out[0].length, 0.0])))
+                < 0.10
+            ):
+                continue
+        out.append(way)
+    return out[0], out[1]
+
+
+def _ground(way: Way, tray: Tray) -> np.ndarray:
+    """``(36, 2)`` points all over the tray, base frame."""
+    x, y = np.meshgrid(np.linspace(tray.lip, tray.lip + tray.depth, 6), np.linspace(-1, 1, 6) * tray.half_width)
+    return way.base(np.stack([x, y], -1).reshape(-1, 2))
+
+
+def _stand_apart(ways: tuple[Way, Way], trays: tuple[Tray, ...], half_width: float, back: float) -> bool:
+    """Whether neither tray meets the other, or the ``half_width`` on both sides of the other way that its stroke takes
+    from ``back`` before it."""
+    a, b = (_ground(way, tray) for way, tray in zip(ways, trays, strict=True))
+    if (
+        np.linalg.norm(a[:, None] - b, axis=-1).min() < 0.03
+        or max(a[:, 0].max(), b[:, 0].max()) > 0.76
+        or min(a[:, 0].min(), b[:, 0].min()) < 0.28
+    ):
+        return False
+    for way, ground in ((ways[0], b), (ways[1], a)):
+        local = way.local(ground)
+        if ((local[:, 0] > -back - 0.02) & (local[:, 0] < way.length) & (np.abs(local[:, 1]) < half_width)).any():
+            return False
+    return True
+
+
+def _free_place(
+    rng: np.random.Generator, low: tuple[float, float], high: tuple[float, float], ground: np.ndarray, gap: np.ndarray
+) -> np.ndarray | None:
+    """``(3,)`` x, y, yaw of a place that keeps ``gap`` metres, one for all or one each, to the points ``ground`` (n,
+    2); None if forty tries find none."""
+    for _ in range(40):
+        place = rng.uniform(low, high)
+        if (np.linalg.norm(ground - place, axis=1) > gap).all():
+            return np.array([*place, rng.uniform(-np.pi, np.pi)])
+    return None
+
+
+def _heap(rng: np.random.Generator, middle: np.ndarray, radius: float) -> tuple[Bit, ...]:
+    """Three to eight bits within ``radius`` metres of ``middle``, none upon another."""
+    count, size, density = int(rng.integers(3, 9)), float(rng.uniform(SMALLEST, 0.010)), float(rng.uniform(80, 400))
+    pebbles, one_color = float(rng.choice([0.0, 0.5, 1.0])), utensils.vivid(rng) if rng.uniform() < 0.5 else None
+    if one_color is not None and rng.uniform() < 0.3:
+        one_color = (*(float(c) for c in rng.uniform(0.8, 1.0) * np.ones(3)), 1.0)
+    out: list[Bit] = []
+    tries = 0
+    while len(out) < count:
+        tries += 1
+        if tries % 60 == 0:
+            # Too many, or too large, to find room.
+            size, count, out = max(0.9 * size, SMALLEST), max(3, count - tries // 180), []
+        half = np.clip(size * rng.uniform(0.75, 1.25, 3), SMALLEST, 0.010)
+        half[2] = min(half[2], half[:2].min())  # what stands high would roll rather than slide
+        angle, r = rng.uniform(-np.pi, np.pi), radius * np.sqrt(rng.uniform())
+        place = np.array([*(middle + r * np.array([np.cos(angle), np.sin(angle)])), rng.uniform(-np.pi, np.pi)])
+        number = int(rng.integers(1000)) if rng.uniform() < pebbles else None
+        bit = Bit(half, place, number, density * float(rng.uniform(0.9, 1.1)), one_color or utensils.vivid(rng))
+        if all(np.linalg.norm(place[:2] - other.place[:2]) > bit.radius + other.radius + 0.001 for other in out):
+            out.append(bit)
+    return tuple(out)

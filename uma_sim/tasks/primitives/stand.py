@@ -1,0 +1,189 @@
+"""Primitive of the training data: grasp a long thing off its middle, turn it upright along a Bézier curve, and hold it
+there or let it go into a container (paper B.2).
+
+It is `primitives/move` with 6-DoF waypoints that stand the thing up. No utensil goes into a container here, and no
+container has the form of the benchmark's holders.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import mujoco
+import numpy as np
+
+from uma.geometry import se3
+from uma_sim import scene
+from uma_sim.objects import catalog as shapes
+from uma_sim.objects import holders
+from uma_sim.objects.catalog import Thing
+from uma_sim.objects.holders import Holder
+from uma_sim.planning import grasping, paths
+from uma_sim.planning.paths import Path
+from uma_sim.tasks import Task
+from uma_sim.tasks.primitives import move as primitive_move
+
+if TYPE_CHECKING:
+    from uma_sim.station import Station
+
+GRASPED = ("bar", "stick", "utensil")
+CONTAINED = ("bar", "stick")
+"""Kinds that are stood up, and those of them that are also let go into a container."""
+
+SIDES = (5, 6, 10)
+"""Of a container; the benchmark's holders have 4 or 8."""
+
+
+@dataclass(frozen=True)
+class Scene(primitive_move.Scene):
+    """One drawn scene, as that of `primitive_move`, and more.
+
+    Attributes:
+        containers: one below the end of each way, or none at all.
+        color: RGBA of the containers.
+    """
+
+    containers: tuple[Holder, ...] = ()
+    color: tuple[float, ...] = (0.5, 0.5, 0.5, 1.0)
+
+
+def upright_grasp(thing: Thing, T: np.ndarray, T_ee: np.ndarray) -> np.ndarray:
+    """``(4, 4)`` top-down grasp of the lying ``thing`` at pose ``T``, toward the end that will point up."""
+    low, high = thing.grasp_axis or (0.0, 0.0)
+    end = grasping.choose_end(T, T_ee)
+    offset = float(np.clip(0.38 * end * thing.radius, low, high))
+    point = T[:3, 3] + offset * T[:3, 0]
+    return grasping.top_down(
+        grasping.bearing(end * T[:3, 0]),
+        np.array([*point[:2], max(float(point[2]) + thing.grasp_z, grasping.GRASP_HEIGHT)]),
+    )
+
+
+def ends(thing: Thing) -> tuple[float, float]:
+    """Where the thing ends along its x, metres from its origin."""
+    return (-thing.radius, thing.radius) if thing.tip is None else (0.03 - thing.radius, float(thing.tip[0]))
+
+
+def _end(
+    thing: Thing, T_ee_object: np.ndarray, T_grasp: np.ndarray, place: Holder, tilt: float
+) -> tuple[np.ndarray, float]:
+    """``(4, 4)`` T_base_ee with the thing upright over the middle of ``place``, and the height of its lower end
+    there."""
+    R = grasping.carrying_rotation(T_grasp, np.array(place.center), tilt)
+    low, high = ends(thing)
+    T_end, low = grasping.insertion_pose(-low if T_ee_object[0, 0] >= 0 else high, place, T_ee_object, R)
+    return T_end, float(low[2])
+
+
+def sample(seed: int, held_out: bool = False) -> Scene:
+    """Draw the scene of ``seed``; ``held_out`` takes the thing that is stood up from the shapes that training never
+    sees."""
+    rng = np.random.default_rng([seed, 80])
+    room = scene.varied_room(rng)
+    is_contained = bool(rng.uniform() < 0.6)
+    things = (
+        shapes.sample(rng, CONTAINED if is_contained else GRASPED, held_out),
+        *(shapes.sample(rng, primitive_move.AROUND, False) for _ in range(int(rng.integers(0, 4)))),
+    )
+    finishes = tuple(shapes.finish(rng) for _ in things)
+    # Grasped off its middle, a heavy thing would swing in the jaws.
+    finishes = (replace(finishes[0], mass=float(rng.uniform(0.03, 0.08))), *finishes[1:])
+    # Things lie on the camera's usual side, ends are on the other: containers are not reached over, and arms not into
+    # them.
+    places = primitive_move.scatter(rng, [t.radius for t in things], (0.38, -0.27), (0.62, 0.0), 0.02)
+    T = primitive_move.resting(things[0], places[0])
+    T_grasp = upright_grasp(things[0], T, grasping.top_down(0.0, np.array([0.4, 0.0, 0.4])))
+    T_ee_object = se3.invert(T_grasp) @ T
+    half_opening, sides = float(rng.uniform(0.048, 0.066)), int(rng.choice(SIDES))
+    ways: list[Path] = []
+    stands: list[Holder] = []
+    while len(ways) < 2:
+        # Without a container its rim is only a height over the table at which the thing ends.
+        at = (float(rng.uniform(0.48, 0.64)), float(rng.uniform(0.09, 0.33)))
+        stand = Holder(at, float(rng.uniform(-0.6, 0.6)), half_opening, float(rng.uniform(0.075, 0.11)), sides)
+        if stands and np.linalg.norm(np.subtract(at, stands[0].center)) < 2 * half_opening + 0.04:
+            ways, stands = [], []  # where the first one stands there may be no room for a second
+            continue
+        T_end, low = _end(things[0], T_ee_object, T_grasp, stand, float(rng.uniform(0.38, 0.50)))
+        if not is_contained:
+            T_end[2, 3] += rng.uniform(0.0, 0.10)
+        stands.append(stand)
+        drop = max(0.0, low - holders.FLOOR - 0.01) if is_contained else 0.0
+        rise = max(0.0, stand.height - low) + float(rng.uniform(0.03, 0.06))  # its lower end passes over the rim
+        ways.append(paths.standing_path(rng, T_grasp, T_end, rise, lets_go=is_contained, drop=drop))
+    containers = tuple(stands) if is_contained else ()
+    return Scene(
+        room, things, finishes, places, (ways[0], ways[1]), int(rng.integers(2)), containers, shapes.finish(rng).color
+    )
+
+
+def add_bodies(spec: mujoco.MjSpec, drawn: Scene) -> None:
+    """The free bodies ``thing0``, ``thing1``, ... and the containers."""
+    primitive_move.add_bodies(spec, drawn)
+    for i, container in enumerate(drawn.containers):
+        holders.add_body(spec, container, f"container{i}", drawn.color)
+
+
+def static_points(station: Station) -> np.ndarray:
+    """``(n, 3)`` points on the rims of the containers and on two of the other things, in the base frame."""
+    rims = [container.rim_points() for container in station.scene.containers]
+    return np.concatenate([*rims, primitive_move.static_points(station)])
+
+
+def grasp_pose(station: Station) -> np.ndarray:
+    """``(4, 4)`` where the expert would grasp the thing as it lies now."""
+    return upright_grasp(station.scene.things[0], station.object_pose(), station.ee_pose())
+
+
+def is_over(station: Station, goal: int) -> bool:
+    """The lower end of the thing is within the walls of container ``goal`` and 2 cm below its rim."""
+    T, container = station.object_pose(), station.scene.containers[goal]
+    low = min((T[:3, 3] + x * T[:3, 0] for x in ends(station.scene.things[0])), key=lambda p: p[2])
+    return bool(container.inset(low[:2]) > -0.005 and low[2] < container.height - 0.02)
+
+
+def has_arrived(station: Station, goal: int) -> bool:
+    """The thing stands in container ``goal`` or, without containers, is held within 3 cm and 0.3 rad of the end of way
+    ``goal``."""
+    return is_over(station, goal) if station.scene.containers else primitive_move.has_arrived(station, goal)
+
+
+def outcome(station: Station) -> tuple[str, str]:
+    """As `primitive_move.outcome`, with `has_arrived` of this module."""
+    return primitive_move.judged(station, has_arrived)
+
+
+def may_drop(station: Station, height: float) -> bool:
+    """As `primitive_move.may_drop`, away from the containers as well."""
+    gap = min(
+        (float(np.linalg.norm(station.object_pose()[:2, 3] - c.center)) for c in station.scene.containers), default=1.0
+    )
+    return gap > 0.18 and primitive_move.may_drop(station, height)
+
+
+def instruction(station: Station, goal: int) -> str:
+    """What is stood up, how, and on which side of the other way's end."""
+    ends = [way.poses[-1, :3, 3] for way in station.scene.ways]
+    side = primitive_move.side_of(station, ends, goal)
+    thing = station.scene.things[0].kind
+    return (
+        f"put the {thing} into the {side} container"
+        if station.scene.containers
+        else f"hold the {thing} upright on the {side}"
+    )
+
+
+TASK = Task(
+    name="primitives/stand",
+    sample=sample,
+    add_bodies=add_bodies,
+    track=primitive_move.track,
+    static_points=static_points,
+    outcome=outcome,
+    plan_reference=primitive_move.plan_reference,
+    taken=primitive_move.taken,
+    grasp_pose=grasp_pose,
+    may_drop=may_drop,
+    instruction=instruction,
+)

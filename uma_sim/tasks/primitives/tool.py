@@ -1,0 +1,321 @@
+"""Primitives of the training data: grasp a tool and sweep, poke or hook a thing with its functional end (paper B.2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import mujoco
+import numpy as np
+
+from uma.geometry import se3
+from uma.types import ReferenceMotion
+from uma_sim import scene
+from uma_sim.objects import catalog as shapes
+from uma_sim.objects.catalog import Finish, Thing
+from uma_sim.objects.tracked import RigidObject
+from uma_sim.planning import grasping
+from uma_sim.planning import sketches as reference
+from uma_sim.scene import Room
+from uma_sim.tasks import Task
+from uma_sim.tasks.primitives.move import points_on, scatter, side_of, thing_grasp
+
+if TYPE_CHECKING:
+    from uma_sim.station import Station
+
+TOOLS = {"sweep": "rake", "poke": "stick", "hook": "hook"}
+"""use -> kind of tool."""
+
+PUSHED = {"sweep": ("box", "can", "pebble"), "poke": ("box",), "hook": ("box", "pebble")}
+"""use -> kinds of the thing that is pushed. A round thing would slip off the narrow end of a stick or the arm of a
+hook."""
+
+BEFORE = 0.030
+"""Metres between the tool and the thing where a stroke begins."""
+
+CORNERS = np.array([[x, y, 0.0] for x in (-1, 1) for y in (-1, 1)])
+"""``(4, 3)`` corners of a box's outline, in half sizes."""
+
+CLEAR = 0.004
+"""Height in metres at which a lying tool is moved over the table."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One drawn scene.
+
+    Attributes:
+        room: robot, camera and light.
+        use: a key of `TOOLS`.
+        things, finishes, places: the tool, two things that may be pushed, and others; places ``(n, 3)`` x, y, yaw.
+        headings: of the tool's x axis in a stroke at the one or the other thing, radians.
+        lengths: how far each thing is to be pushed, metres.
+        goal: 0 or 1: which of the two things; only the reference motion tells.
+    """
+
+    room: Room
+    use: str
+    things: tuple[Thing, ...]
+    finishes: tuple[Finish, ...]
+    places: np.ndarray
+    headings: tuple[float, float]
+    lengths: tuple[float, float]
+    goal: int
+
+    def direction(self, goal: int) -> np.ndarray:
+        """``(2,)`` unit vector along which thing ``goal`` is pushed, base frame."""
+        c, s = np.cos(self.headings[goal]), np.sin(self.headings[goal])
+        return {"poke": np.array([c, s]), "hook": np.array([-c, -s]), "sweep": np.array([-s, c])}[self.use]
+
+
+def sample(seed: int, use: str, held_out: bool = False) -> Scene:
+    """Draw the scene of ``seed`` for one use of tools; ``held_out`` takes the tool from the shapes that training never
+    sees."""
+    rng = np.random.default_rng([seed, 60 + sorted(TOOLS).index(use)])
+    room = scene.varied_room(rng)
+    tool = shapes.sample(rng, (TOOLS[use],), held_out)
+    pushed = []
+    while len(pushed) < 2:
+        thing = shapes.sample(rng, PUSHED[use])
+        # What is much taller than it is wide would fall over, and tools are carried over the other one.
+        if thing.half_height < min(1.5 * thing.radius, 0.036 if use == "sweep" else 0.028) and thing.radius < 0.045:
+            pushed.append(thing)
+    others = tuple(shapes.sample(rng, ("box", "can", "pebble", "bowl")) for _ in range(int(rng.integers(0, 3))))
+    things = (tool, *pushed, *others)
+    x, y = rng.uniform(0.46, 0.56), rng.uniform(0.02, 0.08)
+    apart = rng.uniform(0.17, 0.21)
+    # The two stand about one behind the other as the robot sees them; the tool lies in front, on the other side of the
+    # table's middle.
+    pair = [[x + rng.uniform(-0.03, 0.03), y, 0.0], [x + rng.uniform(-0.03, 0.03), y + apart, 0.0]]
+    # Aslant to the line through the two, so that neither tool nor gripper meets the one that is nearer when it is the
+    # other's turn.
+    low, high = {"sweep": (-0.3, 0.5), "poke": (0.2, 0.9), "hook": (0.1, 0.7)}[use]
+    headings = (float(rng.uniform(low, high)), float(rng.uniform(low, high)))
+    if use == "poke":
+        for place, heading in zip(pair, headings, strict=True):
+            place[2] = heading + float(rng.choice([0, np.pi]))
+    else:
+        for place in pair:
+            place[2] = float(rng.uniform(-np.pi, np.pi))
+    tool_place = [
+        rng.uniform(0.40, 0.54),
+        rng.uniform(-0.26, -0.20),
+        rng.uniform(-0.6, 0.6) + float(rng.choice([0, np.pi])),
+    ]
+    rest = scatter(rng, [t.radius for t in others], (0.66, -0.35), (0.78, 0.35), 0.02) if others else np.zeros((0, 3))
+    lengths = tuple(float(rng.uniform(0.05, 0.07)) for _ in range(2))
+    finishes = (shapes.finish(rng), *(shapes.finish(rng, light=True) for _ in things[1:]))
+    return Scene(
+        room,
+        use,
+        things,
+        finishes,
+        np.concatenate([np.array([tool_place, *pair]), rest]),
+        headings,
+        (lengths[0], lengths[1]),
+        int(rng.integers(2)),
+    )
+
+
+def add_bodies(spec: mujoco.MjSpec, drawn: Scene) -> None:
+    """The free bodies ``thing0`` (the tool), ``thing1``, ``thing2`` (those that may be pushed), ..."""
+    for i, (thing, look, place) in enumerate(zip(drawn.things, drawn.finishes, drawn.places, strict=True)):
+        shapes.add_thing(spec, thing, look, f"thing{i}", place[:2], float(place[2]))
+
+
+class ToolAndThings(RigidObject):
+    """The tool, with points of the two things among those that are tracked."""
+
+    def __init__(self, station: Station) -> None:
+        tool = station.scene.things[0]
+        super().__init__(
+            station.model, station.data, "thing0", tool.points[::2], tool.grasp_axis or (0.0, 0.0), tool.grasp_z
+        )
+        self._pushed = [station.data.body(f"thing{i}") for i in (1, 2)]
+        self._dofs = [int(station.model.joint(f"thing{i}").dofadr[0]) for i in (1, 2)]
+        self._on = [station.scene.things[i].points[::4] for i in (1, 2)]
+
+    def points(self) -> np.ndarray:
+        """``(16, 3)`` eight on the tool, then four on each of the two things, now, in the base frame."""
+        return np.concatenate(
+            [super().points(), *(se3.apply(self.pushed_pose(i), on) for i, on in enumerate(self._on))]
+        )
+
+    def pushed_pose(self, index: int) -> np.ndarray:
+        """``(4, 4)`` pose of thing 0 or 1 of those that may be pushed."""
+        body = self._pushed[index]
+        return se3.make_pose(body.xmat.reshape(3, 3), body.xpos)
+
+    def pushed_speed(self) -> float:
+        """Of the faster of the two things, m/s."""
+        return max(float(np.linalg.norm(self._data.qvel[dof : dof + 3])) for dof in self._dofs)
+
+
+def static_points(station: Station) -> np.ndarray:
+    """``(n, 3)`` four points on each thing that has no part in it, in the base frame."""
+    return points_on(station, range(3, len(station.scene.things)))
+
+
+def grasp_pose(station: Station) -> np.ndarray:
+    """``(4, 4)`` where the expert would grasp the tool as it lies now."""
+    return thing_grasp(station.scene.things[0], station.object_pose(), grasping.bearing(station.ee_pose()[:3, 0]))
+
+
+def pushed(station: Station, goal: int) -> tuple[float, float]:
+    """How far thing ``goal`` has come along its direction and beside it, metres."""
+    moved = station.object.pushed_pose(goal)[:2, 3] - station.scene.places[1 + goal, :2]
+    d = station.scene.direction(goal)
+    return float(moved @ d), float(moved @ [-d[1], d[0]])
+
+
+def is_there(station: Station, goal: int) -> bool:
+    """Thing ``goal`` has come at least 70 % of its way, and not more than 3 cm beside or past it."""
+    along, aside = pushed(station, goal)
+    length = station.scene.lengths[goal]
+    return 0.7 * length < along < length + 0.03 and abs(aside) < 0.03
+
+
+def tool_height(station: Station) -> float:
+    """Metres from a lying tool's rest to where it is now."""
+    return float(station.object_pose()[2, 3]) - station.scene.things[0].half_height
+
+
+def outcome(station: Station) -> tuple[str, str]:
+    """How the episode stands: ``(verdict, reason)``. A success is the goal's thing where it should be (`is_there`), at
+    rest, the other one untouched,
+    and the tool raised by 2 cm, so that it holds nothing in place."""
+    for index in (station.scene.goal, 1 - station.scene.goal):
+        if is_there(station, index) and float(np.hypot(*pushed(station, 1 - index))) < 0.02:
+            if tool_height(station) < 0.02:
+                return "in_progress", "there, the tool not yet raised"
+            if station.object.pushed_speed() > 0.03:
+                return "in_progress", "there, not yet at rest"
+            return (
+                ("success", "pushed to its place")
+                if index == station.scene.goal
+                else ("wrong_goal", "the other thing was pushed")
+            )
+    along, aside = pushed(station, station.scene.goal)
+    if float(np.hypot(*pushed(station, 1 - station.scene.goal))) >= 0.02:
+        return "in_progress", "the other thing was moved as well"
+    return (
+        "in_progress",
+        f"{'held' if station.grasped() else 'not held'}, pushed {'past' if along > 0.03 + station.scene.lengths[station.scene.goal] else 'aside' if abs(aside) > 0.03 else 'too little'}",
+    )
+
+
+def taken(station: Station) -> bool:
+    """Held, and 1.5 cm over the table."""
+    return station.grasped() and tool_height(station) > 0.015
+
+
+def may_drop(station: Station, height: float) -> bool:
+    """Held over ``height`` metres."""
+    return station.grasped() and 0.5 * height < tool_height(station) < 0.10
+
+
+def stroke(station: Station, goal: int) -> tuple[np.ndarray, np.ndarray]:
+    """Where the middle of the tool's functional end is at the beginning and the end of a stroke at the thing as it lies
+    now; each ``(2,)``, base frame."""
+    drawn, d = station.scene, station.scene.direction(goal)
+    now = station.object.pushed_pose(goal)
+    reach = half_extent(drawn.things[1 + goal], float(np.arctan2(now[1, 0], now[0, 0])), d)
+    first = drawn.places[1 + goal, :2]
+    n = np.array([-d[1], d[0]])
+    end = first + (drawn.lengths[goal] - reach) * d
+    end = end + float((now[:2, 3] - end) @ n) * n
+    return now[:2, 3] - (reach + BEFORE) * d, end
+
+
+def half_extent(thing: Thing, yaw: float, d: np.ndarray) -> float:
+    """Metres from the middle of a thing to its side that is pushed along ``d`` ``(2,)``, if it lies turned by ``yaw``
+    radians."""
+    if thing.mesh is None and thing.kind != "box":
+        return thing.radius
+    c, s = np.cos(yaw), np.sin(yaw)
+    surface = np.abs(thing.points).max(0) * CORNERS if thing.mesh is None else thing.mesh
+    return float(-(surface[:, :2] @ np.array([[c, s], [-s, c]]) @ d).min())
+
+
+def over_all(drawn: Scene) -> float:
+    """Height in metres at which the tool is carried over the two things."""
+    return 2 * max(thing.half_height for thing in drawn.things[1:3]) + 0.03
+
+
+def instruction(station: Station, goal: int) -> str:
+    """What is used on what, and which of the two things as the camera sees them."""
+    points = [station.object.pushed_pose(i)[:3, 3] for i in (0, 1)]
+    drawn = station.scene
+    return f"{drawn.use} the {side_of(station, points, goal)} thing, the {drawn.things[1 + goal].kind}, with the {drawn.things[0].kind}"
+
+
+def plan_reference(
+    station: Station,
+    rng: np.random.Generator | None = None,
+    num_keypoints: int = 6,
+    num_waypoints: int = 4,
+    goal: int | None = None,
+    pinned: int = 0,
+) -> ReferenceMotion:
+    """What a person would sketch from the present scene alone: the tool over the beginning of its stroke, there, and at
+    its end, with the thing.
+
+    Args:
+        rng: picks the keypoints among the tracked points of the tool and the goal's thing; None spreads them evenly.
+        num_keypoints: 1 to 12.
+        num_waypoints: 2 or more per keypoint, the first at the present place.
+        goal: which thing; None for the scene's.
+        pinned: how many points of the other thing are added as keypoints that stay, 0 to 4.
+
+    Returns:
+        The motion in the camera frame.
+
+    Raises:
+        ValueError: a count is out of range.
+    """
+    side = station.scene.goal if goal is None else goal
+    tool, points = station.scene.things[0], station.object_points()
+    pool = np.concatenate([np.arange(8), 8 + 4 * side + np.arange(4)])
+    chosen = pool[reference.choose(len(pool), num_keypoints, num_waypoints, rng)]
+    start, d = station.object_pose(), station.scene.direction(side)
+    begin, end = stroke(station, side)
+    heading = station.scene.headings[side]
+    c, s = np.cos(heading), np.sin(heading)
+    R = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1.0]])
+    poses = [start]
+    for xy, rise in ((begin, 0.08), (begin, CLEAR), (end, CLEAR)):
+        origin = np.array([*xy, tool.half_height + rise]) - np.array([*(R @ tool.tip)[:2], 0.0])
+        poses.append(se3.make_pose(R, origin))
+    on_tool = se3.apply(se3.invert(start), points[:8])
+    rows = []
+    for k in chosen:
+        if k < 8:
+            path = np.array([se3.apply(T, on_tool[k]) for T in reference.interpolated(poses, num_waypoints)])
+        else:
+            # The thing lies still until the stroke.
+            path = points[k] + reference.last_leg(num_waypoints)[:, None] * np.array(
+                [*(station.scene.lengths[side] * d), 0.0]
+            )
+        rows.append(se3.apply(se3.invert(station.T_base_cam), path))
+    still = points[8 + 4 * (1 - side) :][:4][:pinned]
+    return reference.sketch(np.array(rows), still, station.T_base_cam, station.camera.frame, tool.kind)
+
+
+def _task(use: str) -> Task:
+    return Task(
+        name=f"primitives/{use}",
+        sample=lambda seed, **options: sample(seed, use, **options),
+        add_bodies=add_bodies,
+        track=ToolAndThings,
+        static_points=static_points,
+        outcome=outcome,
+        plan_reference=plan_reference,
+        taken=taken,
+        grasp_pose=grasp_pose,
+        may_drop=may_drop,
+        instruction=instruction,
+        max_steps=240,
+    )
+
+
+SWEEP, POKE, HOOK = (_task(use) for use in ("sweep", "poke", "hook"))
