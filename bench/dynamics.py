@@ -15,8 +15,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from uma_train.evaluate import EvalConfig, evaluate
-from uma_train.simulate import SimulateConfig, simulate
+from uma_train.data.simulate import SimulateConfig, simulate
+from uma_train.training.validation import EvalConfig, evaluate
 
 SCENES = {"insertion": "insertion", "sweeping": "sweeping", "stand": "primitives/stand", "gather": "primitives/gather"}
 
@@ -29,7 +29,7 @@ ROWS = {
     "joint": ("joint", "motion_mm"),
     "joint, keypoints given": ("joint, keypoints given", "motion_mm"),
 }
-"""Row of the table -> mode and field of `uma_train.evaluate.ModeErrors`."""
+"""Row of the table -> mode and field of `uma_train.training.validation.ModeErrors`."""
 
 
 def table(results: dict[str, dict[str, dict]]) -> str:

@@ -27,7 +27,7 @@ from uma.types import HORIZON, ActionChunk, KeypointState
 from uma_sim import experts
 from uma_sim.planning.sketches import of_scene
 from uma_sim.station import Station
-from uma_train.baselines.rigid import carried
+from uma_train.training.carried import carried
 
 EVERY = 8
 

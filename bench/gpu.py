@@ -171,9 +171,9 @@ def training(preset: str, device: torch.device, rate: float, steps: int) -> dict
     """Samples a second, memory and share of the product's rate (MFU) of training steps on made-up windows."""
     from training import RandomWindows
 
-    from uma_train.config import TrainConfig
-    from uma_train.distributed import Processes
-    from uma_train.trainer import Trainer
+    from uma_train.training.config import TrainConfig
+    from uma_train.training.distributed import Processes
+    from uma_train.training.trainer import Trainer
 
     batch = 64 if device.type == "cuda" else 8
     config = TrainConfig(preset=preset, batch_size=batch, micro_batch=batch, device=device.type, keypoints=8)

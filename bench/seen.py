@@ -23,7 +23,7 @@ from uma.geometry import se3
 from uma_sim import experts
 from uma_sim.scene import CAMERAS, camera_at
 from uma_sim.station import Station
-from uma_train.simulate import visible
+from uma_train.data.simulate import visible
 
 EVERY, LOW = 6, 0.08
 """Control steps between two looks, and the height of the end effector under which it is at work, metres."""

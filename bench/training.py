@@ -31,10 +31,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from uma.model.encoders import EndEffectorBatch, PointBatch, ReferenceBatch
 from uma.model.inputs import ACTION_DIM, Normalization
 from uma.model.uma import TokenGrid
-from uma_train.config import TrainConfig
 from uma_train.data.batch import Batch
-from uma_train.distributed import Processes
-from uma_train.trainer import Trainer
+from uma_train.training.config import TrainConfig
+from uma_train.training.distributed import Processes
+from uma_train.training.trainer import Trainer
 
 
 class RandomWindows:

@@ -47,7 +47,7 @@ MUTANTS = (
         ),
     ),
     *of(
-        "uma_train/objectives.py",
+        "uma_train/training/objectives.py",
         (
             "weights: lambda_a and lambda_x are swapped",
             'objective.action_weight * out["action"] + objective.motion_weight * out["motion"]',
@@ -87,7 +87,7 @@ MUTANTS = (
         ),
     ),
     *of(
-        "uma_train/views.py",
+        "uma_train/training/views.py",
         (
             "augmentation: the scene of the decoder is moved with the view",
             "    return replace(points, xyz=move(points.xyz)),",

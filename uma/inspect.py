@@ -9,7 +9,7 @@ from pathlib import Path
 from uma.types import InputError
 
 KINDS: dict[str, tuple[str, str]] = {
-    "episode": ("uma_train.inspect:main", "a training episode (.npz), or a folder of them, packed or not"),
+    "episode": ("uma_train.data.inspect:main", "a training episode (.npz), or a folder of them, packed or not"),
     "presets": ("uma.model.summary:main", "the word presets: how many parameters each has"),
     "deployment": (
         "uma_ros.inspect:main",

@@ -26,47 +26,47 @@ def _run(config_type: type, function: Callable[[Any], Any], args: list[str] | No
 
 def train(args: list[str] | None = None) -> int:
     """``uma train``"""
-    from uma_train.config import TrainConfig
-    from uma_train.loop import train as run
+    from uma_train.training.config import TrainConfig
+    from uma_train.training.loop import train as run
 
     return _run(TrainConfig, run, args, "uma train")
 
 
 def adapt(args: list[str] | None = None) -> int:
     """``uma adapt``"""
-    from uma_train.adapt import AdaptConfig, adapt_prompt
+    from uma_train.training.adapt import AdaptConfig, adapt_prompt
 
     return _run(AdaptConfig, adapt_prompt, args, "uma adapt")
 
 
 def evaluate(args: list[str] | None = None) -> int:
     """``uma eval``"""
-    from uma_train.evaluate import EvalConfig
-    from uma_train.evaluate import evaluate as run
+    from uma_train.training.validation import EvalConfig
+    from uma_train.training.validation import evaluate as run
 
     return _run(EvalConfig, run, args, "uma eval")
 
 
 def ablate(args: list[str] | None = None) -> int:
     """``uma ablate``"""
-    from uma_train.ablate import AblateConfig
-    from uma_train.ablate import ablate as run
+    from uma_train.evaluation.ablate import AblateConfig
+    from uma_train.evaluation.ablate import ablate as run
 
     return _run(AblateConfig, run, args, "uma ablate")
 
 
 def mechanisms(args: list[str] | None = None) -> int:
     """``uma mechanisms``"""
-    from uma_train.mechanisms import MechanismsConfig
-    from uma_train.mechanisms import mechanisms as run
+    from uma_train.studies.mechanisms import MechanismsConfig
+    from uma_train.studies.mechanisms import mechanisms as run
 
     return _run(MechanismsConfig, run, args, "uma mechanisms")
 
 
 def simulate(args: list[str] | None = None) -> int:
     """``uma simulate``"""
-    from uma_train.simulate import SimulateConfig
-    from uma_train.simulate import simulate as run
+    from uma_train.data.simulate import SimulateConfig
+    from uma_train.data.simulate import simulate as run
 
     return _run(SimulateConfig, run, args, "uma simulate")
 
@@ -105,15 +105,15 @@ def pack(args: list[str] | None = None) -> int:
 
 def benchmark(args: list[str] | None = None) -> int:
     """``uma benchmark``"""
-    from uma_train.benchmark import BenchmarkConfig
-    from uma_train.benchmark import benchmark as run
+    from uma_train.evaluation.closed_loop import BenchmarkConfig
+    from uma_train.evaluation.closed_loop import benchmark as run
 
     return _run(BenchmarkConfig, run, args, "uma benchmark")
 
 
 def sweep(args: list[str] | None = None) -> int:
     """``uma sweep``"""
-    from uma_train.sweep import SweepConfig
-    from uma_train.sweep import sweep as run
+    from uma_train.evaluation.sweep import SweepConfig
+    from uma_train.evaluation.sweep import sweep as run
 
     return _run(SweepConfig, run, args, "uma sweep")

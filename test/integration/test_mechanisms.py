@@ -8,9 +8,9 @@ import pytest
 import torch
 from rich.console import Console
 
-from uma_train import mechanisms
-from uma_train.mechanisms import MODEL, MechanismsConfig, push_findings, retrieved, train_push
-from uma_train.worlds import push
+from uma_train.studies import mechanisms
+from uma_train.studies import push_world as push
+from uma_train.studies.mechanisms import MODEL, MechanismsConfig, push_findings, retrieved, train_push
 
 pytestmark = pytest.mark.timeout(1200)  # of a loaded machine; alone on a core the training takes about a minute
 

@@ -13,9 +13,9 @@ from uma.model.config import small
 from uma.model.inputs import decode_actions, point_set
 from uma_sim.station import Station
 from uma_train import cli
-from uma_train.benchmark import CLASSES
 from uma_train.data.episode import METRE, list_episodes, load_episode
 from uma_train.data.windows import Windows, measure_normalization
+from uma_train.evaluation.closed_loop import CLASSES
 
 
 @pytest.fixture(scope="module")

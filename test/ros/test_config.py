@@ -23,7 +23,7 @@ from uma_ros.names import Topics
 from uma_ros.nodes.controller import ControllerSettings
 from uma_ros.parameters import NODES, settings_of
 from uma_ros.reference import load_reference, save_reference
-from uma_train.streamed import Streamed
+from uma_train.execution.streamed import Streamed
 
 
 def test_the_configuration_file_mirrors_the_settings_of_every_node():

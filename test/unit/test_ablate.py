@@ -7,11 +7,11 @@ import pytest
 from episodes import episode
 
 from uma.checkpoint.bundle import load_bundle
-from uma_train import ablate as module
-from uma_train.ablate import AblateConfig, ablate
-from uma_train.config import TrainConfig
 from uma_train.data.episode import save_episode
-from uma_train.loop import train as train_here
+from uma_train.evaluation import ablate as module
+from uma_train.evaluation.ablate import AblateConfig, ablate
+from uma_train.training.config import TrainConfig
+from uma_train.training.loop import train as train_here
 
 
 def test_variants_are_trained_alike_judged_and_not_trained_or_measured_twice(tmp_path, monkeypatch):

@@ -13,10 +13,10 @@ from uma.checkpoint.bundle import load_bundle
 from uma.checkpoint.prompt import load_prompt
 from uma.policy import Policy
 from uma_train import cli
-from uma_train.adapt import Adaptation, adapt, weights_hash
-from uma_train.config import TrainConfig
-from uma_train.data.sources import open_all, parse_sources
-from uma_train.loop import train
+from uma_train.data.mixtures import open_all, parse_sources
+from uma_train.training.adapt import Adaptation, adapt, weights_hash
+from uma_train.training.config import TrainConfig
+from uma_train.training.loop import train
 
 
 @pytest.fixture(scope="module")

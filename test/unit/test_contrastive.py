@@ -11,10 +11,10 @@ from uma.model.contrastive import ProjectionHead, info_nce
 from uma.model.encoders import EndEffectorBatch, PointBatch, ReferenceBatch
 from uma.model.inputs import Normalization
 from uma.model.uma import TokenGrid, Uma
-from uma_train import objectives
 from uma_train.data.batch import Batch
-from uma_train.objectives import Objective, contrastive_loss
-from uma_train.views import ViewSampling, augmented, hard_negative, keypoint_index, subsample, vertical
+from uma_train.training import objectives
+from uma_train.training.objectives import Objective, contrastive_loss
+from uma_train.training.views import ViewSampling, augmented, hard_negative, keypoint_index, subsample, vertical
 
 
 def batch(B: int = 4, seed: int = 0) -> Batch:

@@ -23,8 +23,8 @@ from uma_train.data.episode import (
     quantize,
     save_episode,
 )
-from uma_train.data.reference import ReferenceSampling, draw_reference
-from uma_train.data.sources import Mixture, Source, open_sources, parse_sources
+from uma_train.data.hindsight import ReferenceSampling, draw_reference
+from uma_train.data.mixtures import Mixture, Source, open_sources, parse_sources
 from uma_train.data.store import Store
 from uma_train.data.windows import Windows, measure_normalization
 

@@ -13,8 +13,8 @@ from uma.geometry.camera import project
 from uma.inspect import kind_of
 from uma.types import CameraModel, InputError
 from uma_train.data.episode import METRE, Episode, placeholders, save_episode
+from uma_train.data.inspect import check_frames, draw_overlay, episode_report, folder_report, image_camera
 from uma_train.data.shards import pack
-from uma_train.inspect import check_frames, draw_overlay, episode_report, folder_report, image_camera
 
 CAMERA = CameraModel(128, 72, 80.0, 80.0, 63.5, 35.5, "cam")
 S, N = 12, 200

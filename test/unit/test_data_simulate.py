@@ -13,8 +13,8 @@ from uma.geometry import se3
 from uma.types import CameraModel
 from uma_sim.scene import look_at
 from uma_train.data.episode import DTYPES, load_episode
-from uma_train.inspect import check_frames
-from uma_train.simulate import PLANNED, SimulateConfig, _job, has_actions, planned, shrink, simulate, visible
+from uma_train.data.inspect import check_frames
+from uma_train.data.simulate import PLANNED, SimulateConfig, _job, has_actions, planned, shrink, simulate, visible
 
 
 @pytest.fixture(scope="module")
@@ -175,7 +175,7 @@ def test_settings_out_of_range_are_refused(change, message):
 
 def test_a_scene_that_cannot_be_seen_and_one_that_flies_apart_are_failures_and_not_the_end(tmp_path, monkeypatch):
     import uma_sim.rollout as rollout
-    import uma_train.simulate as module
+    import uma_train.data.simulate as module
     from uma.types import InputError
 
     def blind(*_):

@@ -9,7 +9,7 @@ from test_data import NORM, assert_equal, episode, tensors
 
 from uma.geometry import se3
 from uma.model.inputs import decode_actions
-from uma_train.data.sources import Mixture
+from uma_train.data.mixtures import Mixture
 from uma_train.data.transforms import Transforms, table_normal, transform
 from uma_train.data.windows import Windows
 

@@ -14,9 +14,9 @@ from episodes import episode_folder
 
 from uma.checkpoint.bundle import load_bundle
 from uma.model.inputs import Normalization
-from uma_train.config import TrainConfig
-from uma_train.distributed import Processes
-from uma_train.trainer import Trainer
+from uma_train.training.config import TrainConfig
+from uma_train.training.distributed import Processes
+from uma_train.training.trainer import Trainer
 
 pytestmark = pytest.mark.timeout(900)
 

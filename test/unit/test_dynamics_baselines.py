@@ -9,9 +9,9 @@ from uma.geometry import se3
 from uma.model.config import tiny
 from uma.model.inputs import Normalization
 from uma.model.uma import Uma
-from uma_train.baselines.rigid import carried
 from uma_train.data.windows import Windows
-from uma_train.evaluate import MODES, mode_errors
+from uma_train.training.carried import carried
+from uma_train.training.validation import MODES, mode_errors
 
 POINTS = np.array([[0.0, 0.0, 0.05], [0.1, 0.0, 0.05]])
 

@@ -8,12 +8,12 @@ from episodes import episode, episode_folder
 from scipy.spatial.transform import Rotation
 
 from uma.model.inputs import Normalization
-from uma_train import loop
-from uma_train.config import TrainConfig
 from uma_train.data.events import is_eventful
-from uma_train.data.sources import open_sources
+from uma_train.data.mixtures import open_sources
 from uma_train.data.store import Store
 from uma_train.data.windows import Request, Windows, task_seeds
+from uma_train.training import loop
+from uma_train.training.config import TrainConfig
 
 
 def turning(seed: int = 0, S: int = 200, at: int = 150, by: float = 0.5):

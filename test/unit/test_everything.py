@@ -11,11 +11,11 @@ from scenes import reference, scene
 from uma.model.config import ImageConfig, LanguageConfig
 from uma.policy import Policy
 from uma.policy.policy import History
-from uma_train.config import ModelChoice, TrainConfig
 from uma_train.data.episode import placeholders, save_episode
 from uma_train.data.transforms import Transforms
-from uma_train.loop import train
-from uma_train.objectives import Objective
+from uma_train.training.config import ModelChoice, TrainConfig
+from uma_train.training.loop import train
+from uma_train.training.objectives import Objective
 
 CAMERA = {"width": 160, "height": 90, "fx": 66.0, "fy": 66.0, "cx": 79.5, "cy": 44.5, "frame": "camera"}
 

@@ -21,7 +21,7 @@ from uma.types import InputError, ReferenceMotion
 from uma_sim.scene import CAMERAS, camera_at
 from uma_sim.station import Station
 from uma_train.data.episode import Episode, EpisodeError, quantize
-from uma_train.data.reference import ReferenceSampling
+from uma_train.data.hindsight import ReferenceSampling
 from uma_train.data.windows import Windows
 
 FLOOR = np.array([0.0, -0.8, -0.6, 0.8])

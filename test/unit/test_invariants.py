@@ -20,10 +20,10 @@ from uma.model.uma import Uma
 from uma.policy import Policy
 from uma.types import ActionChunk, ReferenceMotion
 from uma_train.data.episode import METRE, Episode, quantize
-from uma_train.data.reference import ReferenceSampling
+from uma_train.data.hindsight import ReferenceSampling
 from uma_train.data.windows import Windows
-from uma_train.objectives import Objective, losses
-from uma_train.views import ViewSampling
+from uma_train.training.objectives import Objective, losses
+from uma_train.training.views import ViewSampling
 
 NORM = Normalization(
     point_center=(0.01, -0.02, 0.85),

@@ -12,7 +12,7 @@ from uma.model.config import LanguageConfig, tiny
 from uma.model.contrastive import ProjectionHead
 from uma.model.inputs import Normalization
 from uma.model.uma import Uma
-from uma_train.objectives import Objective, contrastive_loss, encode_text, losses
+from uma_train.training.objectives import Objective, contrastive_loss, encode_text, losses
 
 TEXT = ("put the spoon into the left cup", None, "sweep the paper", "fold the cloth")
 

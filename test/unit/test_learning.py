@@ -16,10 +16,10 @@ from uma.model.uma import Uma
 from uma_train.data.batch import Batch
 from uma_train.data.episode import Episode
 from uma_train.data.windows import Windows, measure_normalization
-from uma_train.objectives import Objective, losses, repeated
-from uma_train.optimizer import optimizers
-from uma_train.views import ViewSampling
-from uma_train.worlds import push
+from uma_train.studies import push_world as push
+from uma_train.training.objectives import Objective, losses, repeated
+from uma_train.training.optimizer import optimizers
+from uma_train.training.views import ViewSampling
 
 INTENTS = (
     push.Intent(left=0.1, turn=0.8),

@@ -7,7 +7,7 @@ from torch import nn
 from uma.model.config import tiny
 from uma.model.inputs import Normalization
 from uma.model.uma import Uma
-from uma_train.optimizer import Muon, optimizers, orthogonal
+from uma_train.training.optimizer import Muon, optimizers, orthogonal
 
 
 @pytest.mark.parametrize("shape", [(40, 40), (96, 40), (40, 96)])

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from uma_train.paired import Paired, paired
+from uma_train.evaluation.paired import Paired, paired
 
 
 def test_scenes_that_only_one_has_run_do_not_count(tmp_path):

@@ -4,7 +4,7 @@ person would set them."""
 import numpy as np
 import pytest
 
-from uma_train.data.reference import ReferenceSampling, comes_to_rest, corners, draw_reference, sketch_plan
+from uma_train.data.hindsight import ReferenceSampling, comes_to_rest, corners, draw_reference, sketch_plan
 
 STOPS = np.array([[0.0, 0.0, 0.0], [0.2, 0.1, 0.1], [0.2, 0.1, 0.02], [0.0, 0.3, 0.02], [0.0, 0.3, 0.12]])
 """Of a tool: where it stood, over the beginning of its stroke, there, at the end, and raised when all is done."""

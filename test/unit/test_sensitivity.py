@@ -16,8 +16,8 @@ from uma.model.pointnet import SetAbstraction
 from uma.model.uma import Uma
 from uma_train.data.batch import Batch
 from uma_train.data.windows import Windows
-from uma_train.objectives import Objective, losses
-from uma_train.views import ViewSampling
+from uma_train.training.objectives import Objective, losses
+from uma_train.training.views import ViewSampling
 
 B, K = 3, 4
 

@@ -15,7 +15,7 @@ from uma_sim.rollout import OBSERVE_EVERY, run_demonstration
 from uma_sim.scene import CAMERA_POSITION, CAMERA_TARGET, look_at
 from uma_sim.station import Station
 from uma_train.data.episode import load_episode
-from uma_train.simulate import SimulateConfig, _job, excursions
+from uma_train.data.simulate import SimulateConfig, _job, excursions
 
 TASK = "primitives/move"
 
@@ -139,7 +139,7 @@ def test_a_checkpoint_acts_for_whole_attempts_where_that_is_asked_for():
         config = SimulateConfig(policy="x", policy_share=1.0, policy_attempts=attempts)
         with pytest.MonkeyPatch.context() as patched:
             patched.setattr(
-                "uma_train.driving.policy_of", lambda checkpoint: SimpleNamespace(encode_task=lambda *_: None)
+                "uma_train.execution.driving.policy_of", lambda checkpoint: SimpleNamespace(encode_task=lambda *_: None)
             )
             drawn[attempts] = [excursions(config, seed, Here())[0].stretches for seed in range(100)]
     lengths = {
@@ -155,7 +155,7 @@ def test_a_checkpoint_acts_for_whole_attempts_where_that_is_asked_for():
 
 def test_an_episode_that_a_policy_leads_out_of_sight_counts_as_its_own(bundle, tmp_path, monkeypatch):
     """And one that nobody could begin does not."""
-    import uma_train.simulate as module
+    import uma_train.data.simulate as module
 
     def blind(*_, **__):
         raise InputError("depth: 0 points over the table")

@@ -13,11 +13,11 @@ from uma.control.safety import SafetySettings
 from uma.geometry import se3
 from uma.types import HORIZON, RATE_HZ, ActionChunk
 from uma_sim.station import Station
-from uma_train import driving
-from uma_train.benchmark import BenchmarkConfig, _steps
-from uma_train.driving import Delayed
-from uma_train.simulate import SimulateConfig, _driven
-from uma_train.streamed import Streamed
+from uma_train.data.simulate import SimulateConfig, _driven
+from uma_train.evaluation.closed_loop import BenchmarkConfig, _steps
+from uma_train.execution import driving
+from uma_train.execution.driving import Delayed
+from uma_train.execution.streamed import Streamed
 
 
 def plan(first: int) -> list[tuple[int, float]]:

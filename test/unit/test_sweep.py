@@ -8,10 +8,10 @@ import pytest
 
 from uma.types import ActionChunk, InputError, Prediction
 from uma_sim.scene import CAMERA_POSITION, CAMERAS, camera_at
-from uma_train import benchmark as benchmarks
-from uma_train import sweep as sweeps
-from uma_train.benchmark import BenchmarkConfig, EpisodeResult
-from uma_train.sweep import SweepConfig, points, sweep
+from uma_train.evaluation import closed_loop as benchmarks
+from uma_train.evaluation import sweep as sweeps
+from uma_train.evaluation.closed_loop import BenchmarkConfig, EpisodeResult
+from uma_train.evaluation.sweep import SweepConfig, points, sweep
 
 
 def test_every_point_changes_one_thing_on_the_same_scenes():
@@ -224,7 +224,7 @@ def test_the_actions_that_go_on_while_a_chunk_is_computed_are_its_prefix(station
                 ActionChunk(poses, np.zeros(16), observation.stamp, observation.camera.frame, "tcp", 15.0, sequence)
             )
 
-    monkeypatch.setattr("uma_train.driving.policy_of", lambda *args: Fake())
+    monkeypatch.setattr("uma_train.execution.driving.policy_of", lambda *args: Fake())
     station._noise = None
     first = station.observe()
     act = benchmarks._actor(

@@ -18,14 +18,21 @@ from uma.model.inputs import Normalization, encode_actions
 from uma.model.masks import MaskMix
 from uma.model.uma import TokenGrid, Uma
 from uma.types import InputError
-from uma_train import trainer
-from uma_train.benchmark import BenchmarkConfig, EpisodeResult, _way_left, benchmark, failure_class, summarize
-from uma_train.config import ModelChoice, TrainConfig
 from uma_train.data.episode import METRE, EpisodeError, load_episode, save_episode
-from uma_train.data.reference import ReferenceSampling, draw_reference
+from uma_train.data.hindsight import ReferenceSampling, draw_reference
 from uma_train.data.windows import Windows, measure_normalization
-from uma_train.loop import changed_flags, train
-from uma_train.objectives import Objective, losses
+from uma_train.evaluation.closed_loop import (
+    BenchmarkConfig,
+    EpisodeResult,
+    _way_left,
+    benchmark,
+    failure_class,
+    summarize,
+)
+from uma_train.training import trainer
+from uma_train.training.config import ModelChoice, TrainConfig
+from uma_train.training.loop import changed_flags, train
+from uma_train.training.objectives import Objective, losses
 
 
 def test_episodes_survive_the_disk(tmp_path):
@@ -152,7 +159,7 @@ def test_a_run_resumes_where_it_was_killed(tmp_path, optimizer):
     )
     whole = train(TrainConfig(out=str(tmp_path / "whole"), **common))
     cut = TrainConfig(out=str(tmp_path / "cut"), **common)
-    import uma_train.trainer as loop
+    import uma_train.training.trainer as loop
 
     class Killed(Exception):
         pass
@@ -229,7 +236,7 @@ def test_a_failure_near_the_end_of_the_reference_is_told_from_one_elsewhere():
 
 
 def test_an_image_that_shows_nothing_holds_the_arm_and_does_not_end_the_benchmark(monkeypatch):
-    from uma_train import benchmark as module
+    from uma_train.evaluation import closed_loop as module
 
     asked = []
 
@@ -248,7 +255,7 @@ def test_an_image_that_shows_nothing_holds_the_arm_and_does_not_end_the_benchmar
 )
 def test_a_success_ends_the_episode_once_it_has_lasted(monkeypatch, linger, max_steps, success, seconds):
     from uma_sim.tasks import insertion
-    from uma_train import benchmark as module
+    from uma_train.evaluation import closed_loop as module
 
     told = iter(["in_progress", "success", "in_progress", "success", "success", "success"])
 

@@ -20,7 +20,7 @@ from uma.types import HORIZON, InputError
 from uma_train.data.batch import Batch
 from uma_train.data.episode import METRE, Episode, EpisodeError
 from uma_train.data.events import is_eventful
-from uma_train.data.reference import ReferenceSampling, draw_reference
+from uma_train.data.hindsight import ReferenceSampling, draw_reference
 from uma_train.data.rigid import moved
 from uma_train.data.store import Members, Store
 

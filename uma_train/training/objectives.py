@@ -14,7 +14,7 @@ from uma.model.contrastive import ProjectionHead, info_nce
 from uma.model.masks import MaskMix
 from uma.model.uma import Uma
 from uma_train.data.batch import Batch
-from uma_train.views import ViewSampling, augmented, hard_negative
+from uma_train.training.views import ViewSampling, augmented, hard_negative
 
 
 @dataclass(frozen=True)

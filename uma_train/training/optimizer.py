@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.optim import AdamW, Optimizer
 
-from uma_train.distributed import Processes, like
+from uma_train.training.distributed import Processes, like
 
 NARROW = 32
 """A matrix with a side shorter than this maps coordinates, not features."""

@@ -239,7 +239,7 @@ def _driven(
     config: SimulateConfig, seed: int, station: Station, rng: np.random.Generator
 ) -> Callable[[Station, float], list[tuple[np.ndarray, float]]]:
     """What asks the policy."""
-    from uma_train.driving import Delayed, policy_of, station_actions
+    from uma_train.execution.driving import Delayed, policy_of, station_actions
 
     policy = policy_of(config.policy)
     policy.seed = seed

@@ -21,7 +21,7 @@ from rich.table import Table
 
 from uma.intervals import wilson
 from uma.types import HORIZON, RATE_HZ
-from uma_train.film import Film, sheet
+from uma_train.evaluation.film import Film, sheet
 
 if TYPE_CHECKING:
     from uma.types import ActionChunk, Observation, ReferenceMotion
@@ -206,7 +206,7 @@ def _actor(
     from uma.types import ActionChunk
     from uma_sim.station import Station
     from uma_train.baselines.grasp_and_follow import GraspAndFollow
-    from uma_train.driving import policy_of
+    from uma_train.execution.driving import policy_of
 
     if name == "hold_still":
         still = np.repeat(first.T_cam_ee[None], HORIZON, 0)
@@ -253,8 +253,8 @@ def _steps(
     """The control steps of an episode, each to be called before the next is asked for; ``expert`` acts where there is
     no ``actor``. Without end."""
     from uma.types import InputError
-    from uma_train.driving import Delayed, station_actions
-    from uma_train.streamed import Streamed
+    from uma_train.execution.driving import Delayed, station_actions
+    from uma_train.execution.streamed import Streamed
 
     while actor is None:
         yield partial(station.act, *expert.act(station))

@@ -22,17 +22,17 @@ from uma.model.contrastive import ProjectionHead
 from uma.model.inputs import ACTION_DIM, decode_actions
 from uma.model.masks import MaskMix, pattern
 from uma.model.uma import Uma
-from uma_train.adapt import Adaptation, adapt
-from uma_train.config import TrainConfig
 from uma_train.data.batch import Batch
 from uma_train.data.episode import Episode
-from uma_train.data.reference import ReferenceSampling
+from uma_train.data.hindsight import ReferenceSampling
 from uma_train.data.windows import Windows, measure_normalization
-from uma_train.evaluate import retrieved
-from uma_train.loop import Trainer
-from uma_train.objectives import Objective
-from uma_train.views import ViewSampling
-from uma_train.worlds import push
+from uma_train.studies import push_world as push
+from uma_train.training.adapt import Adaptation, adapt
+from uma_train.training.config import TrainConfig
+from uma_train.training.loop import Trainer
+from uma_train.training.objectives import Objective
+from uma_train.training.validation import retrieved
+from uma_train.training.views import ViewSampling
 
 MODEL = ModelConfig(
     width=48,

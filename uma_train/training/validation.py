@@ -17,12 +17,12 @@ from uma.geometry import se3
 from uma.model.inputs import decode_actions
 from uma.model.masks import pattern
 from uma.model.uma import Uma
-from uma_train.baselines.rigid import carried
 from uma_train.data.batch import Batch
-from uma_train.data.reference import ReferenceSampling
-from uma_train.data.sources import Mixture, open_all, open_sources, parse_sources
-from uma_train.trainer import Drawable
-from uma_train.views import ViewSampling, augmented
+from uma_train.data.hindsight import ReferenceSampling
+from uma_train.data.mixtures import Mixture, open_all, open_sources, parse_sources
+from uma_train.training.carried import carried
+from uma_train.training.trainer import Drawable
+from uma_train.training.views import ViewSampling, augmented
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,11 @@ from uma.checkpoint.typed import to_json
 from uma.model.contrastive import ProjectionHead
 from uma.model.inputs import Normalization
 from uma.model.uma import Uma
-from uma_train.config import TrainConfig
 from uma_train.data.batch import Batch
-from uma_train.distributed import Processes, like, whole
-from uma_train.objectives import losses
-from uma_train.optimizer import optimizers
+from uma_train.training.config import TrainConfig
+from uma_train.training.distributed import Processes, like, whole
+from uma_train.training.objectives import losses
+from uma_train.training.optimizer import optimizers
 
 FREE = {"threads", "save_every", "validate_every", "log_every", "tensorboard", "device"}
 """Fields that a resumed run may change."""

@@ -15,13 +15,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from uma.checkpoint.bundle import Contract, load_bundle, save_bundle
 from uma.checkpoint.typed import to_json
 from uma.model.frame import PolicyFrame, nominal
-from uma_train.config import TrainConfig
-from uma_train.data.sources import Mixture, open_sources, parse_sources
+from uma_train.data.mixtures import Mixture, open_sources, parse_sources
 from uma_train.data.windows import measure_normalization
-from uma_train.distributed import Processes
-from uma_train.evaluate import ModeErrors, validate
-from uma_train.log import RunLog
-from uma_train.trainer import Trainer
+from uma_train.training.config import TrainConfig
+from uma_train.training.distributed import Processes
+from uma_train.training.log import RunLog
+from uma_train.training.trainer import Trainer
+from uma_train.training.validation import ModeErrors, validate
 
 
 def policy_frame(config: TrainConfig) -> PolicyFrame:

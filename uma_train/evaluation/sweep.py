@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from uma.types import RATE_HZ
-from uma_train.benchmark import BenchmarkConfig, benchmark
-from uma_train.paired import paired
+from uma_train.evaluation.closed_loop import BenchmarkConfig, benchmark
+from uma_train.evaluation.paired import paired
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from uma.model.inputs import Normalization
 from uma.model.uma import TokenGrid
 from uma_train.data.batch import Batch
 from uma_train.data.episode import Episode, EpisodeError
-from uma_train.data.reference import ReferenceSampling
+from uma_train.data.hindsight import ReferenceSampling
 from uma_train.data.shards import open_folder
 from uma_train.data.transforms import Transforms, transform
 from uma_train.data.windows import Request, Windows, task_seeds

@@ -16,11 +16,11 @@ from rich.table import Table
 
 from uma.checkpoint.bundle import load_bundle
 from uma.model.summary import PARTS, parameter_counts
-from uma_train.benchmark import BenchmarkConfig, benchmark
-from uma_train.config import TrainConfig
-from uma_train.evaluate import EvalConfig, evaluate
-from uma_train.loop import changed_flags
-from uma_train.paired import paired
+from uma_train.evaluation.closed_loop import BenchmarkConfig, benchmark
+from uma_train.evaluation.paired import paired
+from uma_train.training.config import TrainConfig
+from uma_train.training.loop import changed_flags
+from uma_train.training.validation import EvalConfig, evaluate
 
 
 def _objective(config: TrainConfig, **changes) -> TrainConfig:
@@ -117,7 +117,7 @@ def ablate(config: AblateConfig, console: Console | None = None) -> list[dict]:
     """Train and judge every variant, print the table and write ``result.json``; returns its rows.
 
     In the table, better and worse count scenes that turned out otherwise than with the first variant (see
-    `uma_train.paired`).
+    `uma_train.evaluation.paired`).
 
     Raises:
         ValueError: the folder holds another ablation, or a training run failed.

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from uma.model.config import PRESETS, ImageConfig, LanguageConfig, ModelConfig, reading
-from uma_train.data.reference import ReferenceSampling
+from uma_train.data.hindsight import ReferenceSampling
 from uma_train.data.transforms import Transforms
-from uma_train.objectives import Objective
+from uma_train.training.objectives import Objective
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class TrainConfig:
             work changes nothing else.
         windows_per_task: windows that share an initial observation, a reference and their encoding.
         optimizer: "adamw" as in the paper, or "muon": the hidden matrices by orthogonalised steps, AdamW for the rest
-            (see `uma_train.optimizer`).
+            (see `uma_train.training.optimizer`).
         lr: peak learning rate. The paper's 1e-4 is for width 768; narrow models take more.
         warmup: steps of linear warm-up (paper: 10,000 of a far longer run); afterwards the rate falls as a cosine to 0.
         weight_decay, clip_norm: paper A.3.

@@ -22,8 +22,8 @@ from uma.checkpoint.typed import to_json
 from uma.model.masks import MaskMix
 from uma.model.uma import Uma
 from uma_train.data.batch import Batch
-from uma_train.data.sources import open_all, parse_sources
-from uma_train.objectives import on
+from uma_train.data.mixtures import open_all, parse_sources
+from uma_train.training.objectives import on
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""How a checkpoint's chunks are executed at the simulated station."""

@@ -1,0 +1,1 @@
+"""Studies of the paper's mechanisms on a small synthetic world."""
