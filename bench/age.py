@@ -34,11 +34,11 @@ from sensor_msgs.msg import Image
 from uma_ros.msg import ActionChunk, PolicyStatus, ReferenceMotion
 from uma_ros.srv import PredictMotion
 
-from uma_ros.convert import seconds
-from uma_ros.graph import Options, insertion
-from uma_ros.names import COMMAND, LATCHED, SENSOR_IN, STATUS, TASK_IN, Topics, _profile
-from uma_ros.resources import find
-from uma_ros.supervisor import Supervisor
+from uma_ros.deployment.graph import Options, insertion
+from uma_ros.deployment.supervisor import Supervisor
+from uma_ros.messages.convert import seconds
+from uma_ros.runtime.resources import find
+from uma_ros.runtime.topics import COMMAND, LATCHED, SENSOR_IN, STATUS, TASK_IN, Topics, _profile
 
 HOPS = ("image heard", "chunk heard", "chunk in the base frame heard", "target sent")
 

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from uma_ros.convert import depth_from, image_to, rgb_from, stamp_from
-from uma_ros.inputs import FrameBuffer, check_image
+from uma_ros.messages.convert import depth_from, image_to, rgb_from, stamp_from
+from uma_ros.messages.frame_buffer import FrameBuffer, check_image
 
 
 def allocated(call: Callable[[], object]) -> tuple[object, int]:

@@ -20,8 +20,8 @@ import numpy as np
 
 from uma.control.joints import JointLimits
 from uma.geometry import fr3
-from uma_ros.hardware.fci import FciSettings, Phase
-from uma_ros.hardware.fci_link import FciLink
+from uma_ros.drivers.franka.fci import FciSettings, Phase
+from uma_ros.drivers.franka.link import FciLink
 from uma_ros.nodes.franka import FrankaSettings, TargetMaker
 
 SERVER = Path(__file__).resolve().parent.parent / "test/fci_server.py"

@@ -30,7 +30,7 @@ def commands() -> str:
 
 def launch_arguments() -> str:
     """The fields of `Options`, with their descriptions from its docstring."""
-    from uma_ros.graph import Options
+    from uma_ros.deployment.graph import Options
 
     text = inspect.getdoc(Options).split("Attributes:")[1]
     described = dict(line.strip().split(": ", 1) for line in text.splitlines() if ": " in line)
@@ -62,8 +62,8 @@ def _cells(name: str, value: object, rule: dict) -> tuple[str, ...]:
 
 def parameters() -> str:
     """One table for each node."""
-    from uma.control.settings import flatten
-    from uma_ros.parameters import NODES, settings_of
+    from uma.settings import flatten
+    from uma_ros.commands.parameters import NODES, settings_of
 
     parts = []
     for node in NODES:
@@ -75,8 +75,8 @@ def parameters() -> str:
 
 def topics() -> str:
     """The topic names that all nodes share."""
-    from uma.control.settings import flatten
-    from uma_ros.names import Topics
+    from uma.settings import flatten
+    from uma_ros.runtime.topics import Topics
 
     rows = (
         (f"`topics.{name}`", f"`{value}`", rule["description"]) for name, (value, rule) in flatten(Topics()).items()

@@ -1,4 +1,4 @@
-"""Turns a graph of uma_ros.graph into launch actions. The graph itself is plain data and tested without launch."""
+"""Turns a graph of uma_ros.deployment.graph into launch actions. The graph itself is plain data and tested without launch."""
 
 import os
 from dataclasses import fields
@@ -10,8 +10,8 @@ from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironment
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from uma_ros.graph import GRAPHS, Options, enclave
-from uma_ros.resources import find
+from uma_ros.deployment.graph import GRAPHS, Options, enclave
+from uma_ros.runtime.resources import find
 
 HELP = {
     "station": "sim: the simulated station; hardware: the robot, beside its vendors' drivers",

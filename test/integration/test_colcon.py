@@ -115,7 +115,7 @@ def test_a_node_starts_from_there_and_finds_the_installed_configuration(install)
     import rclpy
     from uma_ros.msg import PolicyStatus
 
-    from uma_ros.names import STATUS, Topics
+    from uma_ros.runtime.topics import STATUS, Topics
 
     rclpy.init()
     heard = []

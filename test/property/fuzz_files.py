@@ -103,10 +103,10 @@ def texts(tree: Any, write: Callable[[Any], bytes]) -> st.SearchStrategy[bytes]:
 
 
 def _text_targets() -> list[Target]:
-    from uma_ros.calibrate import read_poses
-    from uma_ros.calibration import load_calibration
-    from uma_ros.hardware.folder import read_camera
-    from uma_ros.reference import load_reference
+    from uma_ros.calibration.calibrate import read_poses
+    from uma_ros.calibration.files import load_calibration
+    from uma_ros.commands.reference import load_reference
+    from uma_ros.drivers.camera.folder import read_camera
 
     def calibration(path: Path) -> None:
         found = load_calibration(path)
@@ -137,7 +137,7 @@ def _text_targets() -> list[Target]:
 def _picture_targets() -> list[Target]:
     from PIL import Image
 
-    from uma_ros.hardware.folder import read_depth, read_image
+    from uma_ros.drivers.camera.folder import read_depth, read_image
 
     def stored(name: str, save: Callable[[Path], None]) -> bytes:
         save(folder() / name)
@@ -269,11 +269,11 @@ def _bag_targets() -> list[Target]:
     from rclpy.serialization import serialize_message
     from std_msgs.msg import String
 
-    from uma_ros.bagfile import bag_topics
-    from uma_ros.bags import recorded_settings
-    from uma_ros.bagwriter import BagWriter
-    from uma_ros.episode import TOPICS, read_episode
-    from uma_ros.names import STATUS
+    from uma_ros.bags.reader import bag_topics
+    from uma_ros.bags.writer import BagWriter
+    from uma_ros.offline.recording import TOPICS, read_episode
+    from uma_ros.offline.replay import recorded_settings
+    from uma_ros.runtime.topics import STATUS
 
     said = {"node": "policy", "parameters": {"seed": 1, "num_steps": 8}, "checkpoint_id": "x"}
     messages = {
@@ -411,7 +411,7 @@ def _episode_targets() -> list[Target]:
 
 
 def _gripper_target() -> Target:
-    from uma_ros.hardware.robotiq import GripperSession, Robotiq, RobotiqSettings
+    from uma_ros.drivers.gripper.robotiq import GripperSession, Robotiq, RobotiqSettings
 
     def run(replies: list) -> bool:
         left = list(replies)

@@ -22,8 +22,9 @@ from uma_ros.msg import ActionChunk, KeypointTrajectory, MotionPrediction, Refer
 
 from uma.control.departure import departure
 from uma.types import InputError
-from uma_ros.bagfile import decode
-from uma_ros.convert import (
+from uma_ros.bags.reader import decode
+from uma_ros.drivers.gripper.client import goal_from
+from uma_ros.messages.convert import (
     chunk_from,
     chunk_to,
     depth_from,
@@ -33,10 +34,9 @@ from uma_ros.convert import (
     rgb_from,
     stamp_from,
 )
-from uma_ros.frames import StaticFrames
-from uma_ros.gripper import goal_from
-from uma_ros.inputs import check_image, check_state_pose
-from uma_ros.names import GRIPPER_JOINT
+from uma_ros.messages.frame_buffer import check_image, check_state_pose
+from uma_ros.messages.static_frames import StaticFrames
+from uma_ros.runtime.topics import GRIPPER_JOINT
 
 CAMERA = "zed_left_camera_frame_optical"
 WIDTH, HEIGHT = 64, 48
@@ -207,7 +207,7 @@ def _pose(msg: PoseStamped) -> None:
 
 
 def _joints(msg: JointState) -> None:
-    from uma_ros.convert import gripper_from
+    from uma_ros.messages.convert import gripper_from
 
     expect(0.0 <= gripper_from(msg) <= 1.0, "an opening outside [0, 1]")
 
@@ -306,7 +306,7 @@ def _goal_image_target() -> Target:
     """Changed goal images through the conversion and SIFT."""
     from types import SimpleNamespace
 
-    from uma_ros.tasks import FromGoal
+    from uma_ros.policy.tasks import FromGoal
 
     observation = observation_from(image("rgb"), image("depth"), info(), np.eye(4), 0.0)
     policy = SimpleNamespace(contract=SimpleNamespace(max_keypoints=16), encode_task=lambda o, r: None)

@@ -23,15 +23,15 @@ from uma_ros.msg import PolicyStatus
 from uma_ros.srv import PredictMotion
 
 from uma.control.session import Session, State
-from uma.control.settings import check_settings, flatten, replaced
 from uma.geometry.se3 import make_pose
+from uma.settings import check_settings, flatten, replaced
 from uma.types import InputError
-from uma_ros.calibration import Calibration, save_calibration
-from uma_ros.convert import stamp_from
-from uma_ros.feeds import TopicFeed, TopicSettings
-from uma_ros.frames import StaticFrames
-from uma_ros.gripper import goal_to
-from uma_ros.parameters import NODES, settings_of
+from uma_ros.calibration.files import Calibration, save_calibration
+from uma_ros.commands.parameters import NODES, settings_of
+from uma_ros.drivers.camera.feeds import TopicFeed, TopicSettings
+from uma_ros.drivers.gripper.client import goal_to
+from uma_ros.messages.convert import stamp_from
+from uma_ros.messages.static_frames import StaticFrames
 
 AWAY = 0.6
 """Metres within which a pose can be of the same arm."""
@@ -386,6 +386,6 @@ def node_targets() -> list[Target]:
 
 
 def _wish() -> Any:
-    from uma_ros.gripper import Wish
+    from uma_ros.drivers.gripper.client import Wish
 
     return Wish(0.5, 0.1, 20.0)

@@ -37,7 +37,13 @@ def test_nothing_breaks(doors):
 @pytest.mark.parametrize(
     "name, module, attribute, worse, words",
     [
-        ("reference file", "uma_ros.textfile", "parse_yaml", lambda text, what: yaml.safe_load(text), "Error in"),
+        (
+            "reference file",
+            "uma_ros.runtime.textfile",
+            "parse_yaml",
+            lambda text, what: yaml.safe_load(text),
+            "Error in",
+        ),
         (
             "robot pose",
             "fuzz_messages",

@@ -15,7 +15,7 @@ import numpy as np
 from uma.geometry.se3 import clip_step
 from uma.types import ActionChunk, InputError, MotionPrediction, Prediction
 from uma_ros.nodes import policy
-from uma_ros.runtime import leave
+from uma_ros.runtime.node import leave
 
 SLOW = os.environ.get("UMA_TEST_SLOW", "")
 """While this file is there, a chunk takes a second."""

@@ -17,9 +17,9 @@ from fake_franka_ros import Arm, Errors  # noqa: E402
 from rclpy.serialization import deserialize_message  # noqa: E402
 from std_msgs.msg import String  # noqa: E402
 
-from uma_ros.franka_ros import FrankaSteps  # noqa: E402
+from uma_ros.drivers.franka.ros_recovery import FrankaSteps  # noqa: E402
 from uma_ros.nodes import robot  # noqa: E402
-from uma_ros.runtime import run_node  # noqa: E402
+from uma_ros.runtime.node import run_node  # noqa: E402
 
 ARM = Arm()
 

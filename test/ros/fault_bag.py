@@ -13,7 +13,7 @@ from sensor_msgs.msg import Image
 from uma_ros.msg import ActionChunk, MotionPrediction, PolicyStatus
 
 from uma.types import InputError
-from uma_ros.bagfile import read_bag
+from uma_ros.bags.reader import read_bag
 
 KINDS = {
     TOPICS.action_chunk: ActionChunk,

@@ -16,7 +16,7 @@ from uma_ros.msg import PolicyStatus
 
 from uma.control.safety import SafetySettings
 from uma.types import RATE_HZ
-from uma_ros.convert import pose_from
+from uma_ros.messages.convert import pose_from
 
 WATCH = 4.0
 """Seconds after the fault begins in which the arm is watched."""

@@ -16,10 +16,10 @@ from sensor_msgs.msg import JointState
 from std_srvs.srv import Trigger
 from uma_ros.msg import PolicyStatus
 
-from uma_ros.convert import pose_from, pose_to
-from uma_ros.graph import NodeSpec
-from uma_ros.names import COMMAND, SENSOR_IN, STATUS
-from uma_ros.supervisor import Supervisor
+from uma_ros.deployment.graph import NodeSpec
+from uma_ros.deployment.supervisor import Supervisor
+from uma_ros.messages.convert import pose_from, pose_to
+from uma_ros.runtime.topics import COMMAND, SENSOR_IN, STATUS
 
 SERVER = Path(__file__).resolve().parent.parent / "fci_server.py"
 

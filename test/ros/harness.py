@@ -18,10 +18,10 @@ from std_msgs.msg import String
 from std_srvs.srv import Trigger
 from uma_ros.msg import ActionChunk, KeypointTrajectory, MotionPrediction, PolicyStatus, ReferenceMotion
 
-from uma_ros.convert import chunk_from, pose_from, seconds
-from uma_ros.graph import Options, insertion
-from uma_ros.names import CAMERA_OUT, COMMAND, LATCHED, STATE_OUT, STATUS, TASK_IN, Topics, _profile
-from uma_ros.supervisor import Supervisor
+from uma_ros.deployment.graph import Options, insertion
+from uma_ros.deployment.supervisor import Supervisor
+from uma_ros.messages.convert import chunk_from, pose_from, seconds
+from uma_ros.runtime.topics import CAMERA_OUT, COMMAND, LATCHED, STATE_OUT, STATUS, TASK_IN, Topics, _profile
 
 ROOT = Path(__file__).resolve().parents[2]
 TOPICS = Topics()

@@ -27,11 +27,11 @@ from std_msgs.msg import String
 from uma_ros.msg import ActionChunk, PolicyStatus
 
 from uma.types import InputError
-from uma_ros.bagfile import bag_topics
-from uma_ros.calibration import load_calibration, save_calibration
-from uma_ros.graph import NodeSpec
-from uma_ros.names import COMMAND, SENSOR_IN
-from uma_ros.recover import recover
+from uma_ros.bags.reader import bag_topics
+from uma_ros.bags.recover import recover
+from uma_ros.calibration.files import load_calibration, save_calibration
+from uma_ros.deployment.graph import NodeSpec
+from uma_ros.runtime.topics import COMMAND, SENSOR_IN
 
 LOST = 0.3
 """Share of the messages that a bad link loses."""

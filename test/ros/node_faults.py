@@ -15,8 +15,8 @@ from harness import TOPICS, Graph, place_of
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image
 
-from uma_ros.convert import chunk_from, chunk_to, pose_to, seconds, stamp_from
-from uma_ros.names import CAMERA_OUT, SENSOR_IN
+from uma_ros.messages.convert import chunk_from, chunk_to, pose_to, seconds, stamp_from
+from uma_ros.runtime.topics import CAMERA_OUT, SENSOR_IN
 
 
 class Relay:

@@ -13,11 +13,11 @@ import yaml
 from PIL import Image as Picture
 
 from uma.types import InputError
-from uma_ros import bags
-from uma_ros.bagfile import bag_topics
-from uma_ros.bagwriter import BagWriter
-from uma_ros.episode import read_episode
-from uma_ros.names import TASK_IN, Topics
+from uma_ros.bags.reader import bag_topics
+from uma_ros.bags.writer import BagWriter
+from uma_ros.offline import replay as bags
+from uma_ros.offline.recording import read_episode
+from uma_ros.runtime.topics import TASK_IN, Topics
 
 ROOT = Path(__file__).resolve().parents[2]
 TOPICS = Topics()
@@ -116,8 +116,8 @@ def test_rosbags_reads_it_and_the_metadata_say_the_same(run):
 def test_type_hashes_in_the_bag_are_those_of_ros(run):
     from uma_ros.msg import ActionChunk, PolicyStatus
 
-    from uma_ros.bagfile import typestore
-    from uma_ros.parameters import NODES  # noqa: F401
+    from uma_ros.bags.reader import typestore
+    from uma_ros.commands.parameters import NODES  # noqa: F401
 
     for kind in (ActionChunk, PolicyStatus):
         stored = typestore().hash_rihs01(f"uma_ros/msg/{kind.__name__}")

@@ -11,18 +11,18 @@ from rclpy.serialization import serialize_message
 from std_msgs.msg import String
 
 from uma.types import InputError
-from uma_ros.bagfile import bag_topics, read_bag
-from uma_ros.bagwriter import BagWriter
-from uma_ros.episode import read_episode
-from uma_ros.names import STATUS
+from uma_ros.bags.reader import bag_topics, read_bag
+from uma_ros.bags.writer import BagWriter
+from uma_ros.offline.recording import read_episode
+from uma_ros.runtime.topics import STATUS
 
 FILL = """
 import os, resource, sys
 from pathlib import Path
 from rclpy.serialization import serialize_message
 from std_msgs.msg import String
-from uma_ros.bagwriter import BagWriter
-from uma_ros.names import STATUS
+from uma_ros.bags.writer import BagWriter
+from uma_ros.runtime.topics import STATUS
 bag = BagWriter(sys.argv[1])
 bag.add_topic("/a", String, STATUS)
 path = next(Path(sys.argv[1]).glob("*.mcap"))

@@ -17,11 +17,11 @@ from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, Image
 
 from uma.types import CameraModel, InputError
-from uma_ros.convert import camera_from, camera_to, depth_from, image_to, nanoseconds, rgb_from, stamp_from
-from uma_ros.feeds import PRESETS, Pairing, TopicSettings
-from uma_ros.graph import NodeSpec
-from uma_ros.names import SENSOR_IN, _profile
-from uma_ros.supervisor import Supervisor
+from uma_ros.deployment.graph import NodeSpec
+from uma_ros.deployment.supervisor import Supervisor
+from uma_ros.drivers.camera.feeds import PRESETS, Pairing, TopicSettings
+from uma_ros.messages.convert import camera_from, camera_to, depth_from, image_to, nanoseconds, rgb_from, stamp_from
+from uma_ros.runtime.topics import SENSOR_IN, _profile
 
 MODEL = CameraModel(8, 6, 7.0, 7.0, 3.5, 2.5, "some_optical_frame")
 CONFIG = str(ROOT / "config/insertion.yaml")

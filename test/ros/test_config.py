@@ -13,16 +13,17 @@ from harness import ROOT
 from scipy.spatial.transform import Rotation
 
 from uma.control.safety import SafetySettings
-from uma.control.settings import flatten
 from uma.geometry.se3 import make_pose
+from uma.settings import flatten
 from uma.types import InputError
-from uma_ros import calibration, textfile
-from uma_ros.graph import DRIVERS, GRAPHS, TASKS, Options, insertion, replay
-from uma_ros.inspect import parameters
-from uma_ros.names import Topics
+from uma_ros.calibration import files as calibration
+from uma_ros.commands.inspect import parameters
+from uma_ros.commands.parameters import NODES, settings_of
+from uma_ros.commands.reference import load_reference, save_reference
+from uma_ros.deployment.graph import DRIVERS, GRAPHS, TASKS, Options, insertion, replay
 from uma_ros.nodes.controller import ControllerSettings
-from uma_ros.parameters import NODES, settings_of
-from uma_ros.reference import load_reference, save_reference
+from uma_ros.runtime import textfile
+from uma_ros.runtime.topics import Topics
 from uma_train.execution.streamed import Streamed
 
 

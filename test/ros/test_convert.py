@@ -17,9 +17,10 @@ from tf2_msgs.msg import TFMessage
 
 from uma.geometry.se3 import invert, make_pose
 from uma.types import ActionChunk, CameraModel, InputError, MotionPrediction, ReferenceMotion
-from uma_ros import convert, msg
-from uma_ros.frames import StaticFrames
-from uma_ros.inputs import FrameBuffer, check_image
+from uma_ros import msg
+from uma_ros.messages import convert
+from uma_ros.messages.frame_buffer import FrameBuffer, check_image
+from uma_ros.messages.static_frames import StaticFrames
 
 STAMP = Time(sec=1_700_000_000, nanosec=123_456_789)
 CAMERA = CameraModel(6, 4, 131.75, 131.75, 2.5, 1.5)
@@ -305,7 +306,7 @@ def test_a_chunk_recorded_before_it_named_its_policy_frame_is_read():
     from rclpy.serialization import serialize_message
     from uma_ros.msg import ActionChunk as Message
 
-    from uma_ros.bagfile import decode
+    from uma_ros.bags.reader import decode
 
     chunk = ActionChunk(
         np.repeat(np.eye(4)[None], 16, 0), np.linspace(0, 1, 16), 3.5, "camera", "tool", policy_frame="table"

@@ -8,7 +8,7 @@ from harness import Graph, far_task, still
 from uma_ros.msg import PolicyStatus
 
 from uma.types import RATE_HZ
-from uma_ros.convert import chunk_from, pose_from, seconds
+from uma_ros.messages.convert import chunk_from, pose_from, seconds
 
 PERIOD = 1.0 / RATE_HZ
 

@@ -11,7 +11,7 @@ from harness import TOPICS
 
 from uma.geometry import fr3
 from uma.geometry.se3 import rotation_angle
-from uma_ros.names import COMMAND
+from uma_ros.runtime.topics import COMMAND
 
 pytest.importorskip("pylibfranka", reason="extra 'robot' is not installed")
 pytest.importorskip("franky_sim", reason="extra 'sim' is not installed")

@@ -16,9 +16,9 @@ from harness import ROOT
 
 from uma.geometry import fr3
 from uma.types import InputError
-from uma_ros.hardware.board import Board
-from uma_ros.hardware.fci import ArmState, Phase, Target
-from uma_ros.hardware.franka import Mode
+from uma_ros.drivers.franka.fci import ArmState, Phase, Target
+from uma_ros.drivers.franka.health import Mode
+from uma_ros.drivers.franka.shared_row import Board
 from uma_ros.nodes.franka import FrankaSettings, TargetMaker
 
 pytest.importorskip("pylibfranka", reason="extra 'robot' is not installed")
@@ -100,7 +100,7 @@ def test_a_killed_node_leaves_no_process_and_an_arm_at_rest(tmp_path):
 def test_neither_process_loads_torch_and_the_arms_own_loads_no_ros():
     code = "import sys; import uma_ros.nodes.franka; assert 'torch' not in sys.modules, 'torch'"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
-    code = "import sys; import uma_ros.hardware.fci; bad = {'torch', 'rclpy', 'mujoco'} & set(sys.modules); assert not bad, bad"
+    code = "import sys; import uma_ros.drivers.franka.fci; bad = {'torch', 'rclpy', 'mujoco'} & set(sys.modules); assert not bad, bad"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 

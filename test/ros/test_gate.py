@@ -8,8 +8,8 @@ from std_msgs.msg import Header
 from uma_ros.msg import PolicyStatus
 from visualization_msgs.msg import MarkerArray
 
-from uma_ros.convert import pose_from
-from uma_ros.names import COMMAND, STATUS
+from uma_ros.messages.convert import pose_from
+from uma_ros.runtime.topics import COMMAND, STATUS
 
 
 @pytest.fixture

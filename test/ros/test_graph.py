@@ -9,8 +9,8 @@ from uma_ros.msg import KeypointTrajectory, PolicyStatus
 from uma_ros.srv import PredictMotion
 
 from uma.geometry.se3 import invert
-from uma_ros.calibration import load_calibration
-from uma_ros.convert import chunk_from, pose_from, reference_from, seconds
+from uma_ros.calibration.files import load_calibration
+from uma_ros.messages.convert import chunk_from, pose_from, reference_from, seconds
 
 R, B = ReliabilityPolicy.RELIABLE, ReliabilityPolicy.BEST_EFFORT
 

@@ -14,11 +14,11 @@ from sensor_msgs.msg import JointState
 from std_srvs.srv import Trigger
 
 from uma.types import InputError
-from uma_ros.convert import gripper_from
-from uma_ros.graph import NodeSpec
-from uma_ros.gripper import ACTIONS, GripperClient, Wish, action_type, goal_from, goal_to, result_to
-from uma_ros.names import GRIPPER_CLOSED, GRIPPER_JOINT, SENSOR_IN
-from uma_ros.supervisor import Supervisor
+from uma_ros.deployment.graph import NodeSpec
+from uma_ros.deployment.supervisor import Supervisor
+from uma_ros.drivers.gripper.client import ACTIONS, GripperClient, Wish, action_type, goal_from, goal_to, result_to
+from uma_ros.messages.convert import gripper_from
+from uma_ros.runtime.topics import GRIPPER_CLOSED, GRIPPER_JOINT, SENSOR_IN
 
 pytest.importorskip("pymodbus", reason="extra 'robot' is not installed")
 pytest.importorskip("serial", reason="extra 'robot' is not installed")

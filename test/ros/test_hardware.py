@@ -22,10 +22,10 @@ from uma_ros.msg import PolicyStatus
 
 from uma.geometry.se3 import make_pose
 from uma.types import ActionChunk
-from uma_ros.convert import chunk_to, gripper_from, pose_from, transform_to
-from uma_ros.graph import Options, insertion
-from uma_ros.names import COMMAND, GRIPPER_JOINT, LATCHED, SENSOR_IN, STATUS
-from uma_ros.supervisor import Supervisor
+from uma_ros.deployment.graph import Options, insertion
+from uma_ros.deployment.supervisor import Supervisor
+from uma_ros.messages.convert import chunk_to, gripper_from, pose_from, transform_to
+from uma_ros.runtime.topics import COMMAND, GRIPPER_JOINT, LATCHED, SENSOR_IN, STATUS
 
 pytest.importorskip("pylibfranka", reason="extra 'robot' is not installed")
 pytest.importorskip("franky_sim", reason="extra 'sim' is not installed")

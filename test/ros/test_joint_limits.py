@@ -6,7 +6,7 @@ from harness import Graph, point_task
 from uma_ros.msg import PolicyStatus
 
 from uma.geometry import fr3
-from uma_ros.convert import pose_from
+from uma_ros.messages.convert import pose_from
 
 
 @pytest.fixture

@@ -18,13 +18,13 @@ from std_msgs.msg import String
 from std_srvs.srv import Trigger
 from uma_ros.msg import PolicyStatus
 
-from uma.control.settings import setting
+from uma.settings import setting
 from uma.types import InputError
-from uma_ros.convert import pose_from
-from uma_ros.names import COMMAND, Topics
+from uma_ros.messages.convert import pose_from
 from uma_ros.nodes.camera import CameraNode
 from uma_ros.nodes.controller import ControllerNode
-from uma_ros.runtime import UmaNode
+from uma_ros.runtime.node import UmaNode
+from uma_ros.runtime.topics import COMMAND, Topics
 
 
 @dataclass(frozen=True)

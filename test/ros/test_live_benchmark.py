@@ -12,11 +12,11 @@ from uma_ros.msg import PolicyStatus
 
 from uma.control.session import State
 from uma.types import InputError, ReferenceMotion
-from uma_ros.convert import reference_to, stamp_from
-from uma_ros.demo import Watcher, drive
-from uma_ros.graph import TASKS, Options
-from uma_ros.live_benchmark import ACTIONS, graph, main
-from uma_ros.reference import load_reference
+from uma_ros.commands.benchmark import ACTIONS, graph, main
+from uma_ros.commands.demo import Watcher, drive
+from uma_ros.commands.reference import load_reference
+from uma_ros.deployment.graph import TASKS, Options
+from uma_ros.messages.convert import reference_to, stamp_from
 from uma_sim.planning.sketches import of_scene
 from uma_sim.station import Station
 
@@ -53,7 +53,7 @@ def test_a_task_has_the_time_that_the_library_gives_it(task, tmp_path, monkeypat
     assert ACTIONS[task] == station.task.max_steps
     station.close()
     monkeypatch.setattr(
-        "uma_ros.live_benchmark.episode",
+        "uma_ros.commands.benchmark.episode",
         lambda nodes, options, limit, *others: limits.append(limit) or {"seed": options.seed, "verdict": "success"},
     )
     arguments = ["--task", task, "--config", str(ROOT / "config/insertion.yaml"), "--episodes", "1"]

@@ -12,7 +12,7 @@ from sensor_msgs.msg import CameraInfo, Image, JointState
 from std_msgs.msg import String
 from uma_ros.msg import ActionChunk, KeypointTrajectory, PolicyStatus, ReferenceMotion
 
-from uma_ros.convert import stamp_from
+from uma_ros.messages.convert import stamp_from
 
 NAN, INF = math.nan, math.inf
 

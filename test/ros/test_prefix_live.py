@@ -16,17 +16,18 @@ from std_msgs.msg import String
 from tf2_msgs.msg import TFMessage
 from uma_ros.msg import ActionChunk, ReferenceMotion
 
-from uma.control.settings import flatten
 from uma.geometry.se3 import invert, make_pose
-from uma_ros import bags, convert
-from uma_ros.bagfile import bag_topics, read_bag, type_name
-from uma_ros.bagwriter import BagWriter
-from uma_ros.frames import StaticFrames
-from uma_ros.inputs import FrameBuffer
-from uma_ros.names import GRIPPER_JOINT, TASK_IN, Topics
-from uma_ros.nodes.policy import PolicySettings, load_policy
-from uma_ros.tasks import FromReference
-from uma_ros.worker import PolicyWorker
+from uma.settings import flatten
+from uma_ros.bags.reader import bag_topics, read_bag, type_name
+from uma_ros.bags.writer import BagWriter
+from uma_ros.messages import convert
+from uma_ros.messages.frame_buffer import FrameBuffer
+from uma_ros.messages.static_frames import StaticFrames
+from uma_ros.offline import replay as bags
+from uma_ros.policy.settings import PolicySettings, load_policy
+from uma_ros.policy.tasks import FromReference
+from uma_ros.policy.worker import PolicyWorker
+from uma_ros.runtime.topics import GRIPPER_JOINT, TASK_IN, Topics
 
 TOPICS = Topics()
 TOOL = "robotiq_2f85_tcp"

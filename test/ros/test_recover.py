@@ -10,15 +10,15 @@ from harness import ROOT
 from std_msgs.msg import String
 
 from uma.types import InputError
-from uma_ros.bagfile import bag_topics, read_bag
-from uma_ros.recover import main, recover
+from uma_ros.bags.reader import bag_topics, read_bag
+from uma_ros.bags.recover import main, recover
 
 KILLED = """
 import os, signal, sys
 from rclpy.serialization import serialize_message
 from std_msgs.msg import String
-from uma_ros.bagwriter import BagWriter
-from uma_ros.names import LATCHED, STATUS
+from uma_ros.bags.writer import BagWriter
+from uma_ros.runtime.topics import LATCHED, STATUS
 bag = BagWriter(sys.argv[1])
 bag.add_topic("/a", String, STATUS)
 bag.add_topic("/latched", String, LATCHED)

@@ -13,10 +13,10 @@ from harness import ROOT, TOPICS, Graph
 from sensor_msgs.msg import Image
 from uma_ros.msg import PolicyStatus
 
-from uma_ros.bagfile import bag_topics, read_bag
-from uma_ros.convert import chunk_from, nanoseconds
-from uma_ros.episode import read_episode
-from uma_ros.graph import REPLAY_NAMES, replay
+from uma_ros.bags.reader import bag_topics, read_bag
+from uma_ros.deployment.graph import REPLAY_NAMES, replay
+from uma_ros.messages.convert import chunk_from, nanoseconds
+from uma_ros.offline.recording import read_episode
 
 ANSWERS = replace(TOPICS, **REPLAY_NAMES)
 TASKS = (TOPICS.reference_motion, TOPICS.active_reference)

@@ -10,7 +10,7 @@ import conftest  # noqa: E402, F401  (a ROS domain of its own on this host)
 import pytest  # noqa: E402
 from harness import ROOT, Graph  # noqa: E402
 
-from uma_ros.security import VERSION, Profile, policy_xml, read_policy, settled  # noqa: E402
+from uma_ros.deployment.security import VERSION, Profile, policy_xml, read_policy, settled  # noqa: E402
 
 POLICY = ROOT / "config/sros2_policy.xml"
 

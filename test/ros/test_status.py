@@ -11,7 +11,7 @@ pytest.importorskip("rclpy")
 from builtin_interfaces.msg import Time
 
 from uma.control.session import State, Transition
-from uma_ros.status import StatusSpeaker
+from uma_ros.runtime.status import StatusSpeaker
 
 
 class Heard:

@@ -18,11 +18,11 @@ from uma_ros.msg import PolicyStatus
 from uma_ros.srv import PredictMotion
 
 from uma.geometry.se3 import apply
-from uma_ros import bags
-from uma_ros.bagfile import bag_topics
-from uma_ros.convert import camera_to, image_to, nanoseconds, reference_from, stamp_from, transform_to
-from uma_ros.episode import read_episode
-from uma_ros.names import CONFIGURATION, GRIPPER_JOINT, LATCHED, TASK_IN
+from uma_ros.bags.reader import bag_topics
+from uma_ros.messages.convert import camera_to, image_to, nanoseconds, reference_from, stamp_from, transform_to
+from uma_ros.offline import replay as bags
+from uma_ros.offline.recording import read_episode
+from uma_ros.runtime.topics import CONFIGURATION, GRIPPER_JOINT, LATCHED, TASK_IN
 
 WORDS = {"policy": {"checkpoint": "words"}}
 

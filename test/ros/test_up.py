@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from harness import ROOT
 
-from uma_ros.graph import NodeSpec
-from uma_ros.supervisor import Supervisor
+from uma_ros.deployment.graph import NodeSpec
+from uma_ros.deployment.supervisor import Supervisor
 
 
 def up(folder: Path, *more: str, fake: bool = True) -> subprocess.Popen:

@@ -12,11 +12,11 @@ import yaml
 from PIL import Image
 
 from uma.types import InputError
-from uma_ros.hardware import zed
-from uma_ros.hardware.folder import FolderSettings, FolderSource, read_depth, read_image
-from uma_ros.hardware.frames import FrameSession
-from uma_ros.hardware.link import DeviceError, MissingPackage
-from uma_ros.hardware.zed import ZedSettings, ZedSource
+from uma_ros.drivers import zed
+from uma_ros.drivers.camera.folder import FolderSettings, FolderSource, read_depth, read_image
+from uma_ros.drivers.camera.source import FrameSession
+from uma_ros.drivers.camera.zed import ZedSettings, ZedSource
+from uma_ros.drivers.link import DeviceError, MissingPackage
 
 
 @pytest.fixture

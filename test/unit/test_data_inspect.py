@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from uma.cli import main
+from uma.cli import kind_of, main
 from uma.geometry import se3
 from uma.geometry.camera import project
-from uma.inspect import kind_of
 from uma.types import CameraModel, InputError
 from uma_train.data.episode import METRE, Episode, placeholders, save_episode
 from uma_train.data.inspect import check_frames, draw_overlay, episode_report, folder_report, image_camera
@@ -164,7 +163,7 @@ def test_things_go_to_what_can_show_them(tmp_path, capsys):
     assert main(["inspect", "--out", "x.png", "e.npz"]) == 2  # the thing comes first
     assert "comes before" in capsys.readouterr().err
     with pytest.raises(InputError):
-        from uma.inspect import main as inspect
+        from uma.cli import inspect
 
         inspect(["--out"])
 

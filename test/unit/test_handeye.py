@@ -11,9 +11,9 @@ from scipy.spatial.transform import Rotation
 
 from uma.geometry.se3 import invert, make_pose, quaternion
 from uma.types import CameraModel, InputError
-from uma_ros import calibrate as command
-from uma_ros.calibration import Calibration, load_calibration, save_calibration
-from uma_ros.handeye import BoardSettings, calibrate, difference, find_board, judge
+from uma_ros.calibration import calibrate as command
+from uma_ros.calibration.files import Calibration, load_calibration, save_calibration
+from uma_ros.calibration.handeye import BoardSettings, calibrate, difference, find_board, judge
 
 cv2 = pytest.importorskip("cv2", reason="extra 'perception' is not installed")
 
@@ -104,7 +104,7 @@ def test_the_camera_is_found_within_a_millimetre_and_a_tenth_of_a_degree(views):
 def test_from_exact_corners_the_truth_comes_back_exactly():
     from uma.geometry.camera import project
     from uma.geometry.se3 import apply
-    from uma_ros.handeye import View
+    from uma_ros.calibration.handeye import View
 
     rng = np.random.default_rng(1)
     corners = np.array([[x, y, 0.0] for x in range(1, 14) for y in range(1, 9)]) * 0.02
@@ -272,9 +272,9 @@ def test_from_a_bag_the_moments_are_taken_when_the_arm_stood_still(tmp_path, sho
     from rclpy.serialization import serialize_message
     from sensor_msgs.msg import CameraInfo, Image
 
-    from uma_ros.bagwriter import BagWriter
-    from uma_ros.convert import camera_to, image_to, pose_to, stamp_from
-    from uma_ros.names import CAMERA_OUT, STATE_OUT, Topics
+    from uma_ros.bags.writer import BagWriter
+    from uma_ros.messages.convert import camera_to, image_to, pose_to, stamp_from
+    from uma_ros.runtime.topics import CAMERA_OUT, STATE_OUT, Topics
 
     topics, bag = Topics(), BagWriter(tmp_path / "bag")
     for topic, kind, qos in (

@@ -12,13 +12,13 @@ from safetensors.torch import save_file
 
 from uma.checkpoint.bundle import FILES, BundleError, Contract, load_bundle, save_bundle
 from uma.checkpoint.prompt import Prompt, PromptError, load_prompt, save_prompt
-from uma.control.settings import replaced
 from uma.model.config import tiny
 from uma.model.inputs import Normalization
 from uma.model.uma import Uma
+from uma.settings import replaced
 from uma.types import InputError
-from uma_ros.hardware.link import LinkError
-from uma_ros.hardware.robotiq import decode
+from uma_ros.drivers.gripper.robotiq import decode
+from uma_ros.drivers.link import LinkError
 from uma_train.data import shards
 from uma_train.data.episode import EpisodeError, load_episode, save_episode
 
@@ -137,7 +137,7 @@ def test_an_index_of_other_things_is_named(tmp_path, change, words):
 
 
 def test_settings_out_of_a_file_are_of_their_kind_and_within_their_range():
-    from uma_ros.nodes.policy import PolicySettings
+    from uma_ros.policy.settings import PolicySettings
 
     assert replaced(PolicySettings(), {"num_steps": 4, "max_image_age": 1}).num_steps == 4
     for name, value in (
@@ -166,7 +166,7 @@ def test_zero_rows_are_read_without_a_map(tmp_path):
 
 
 def test_a_head_of_gigabytes_is_not_read(tmp_path):
-    from uma_ros.hardware.folder import read_depth
+    from uma_ros.drivers.camera.folder import read_depth
 
     (tmp_path / "d.npy").write_bytes(b"\x93NUMPY\x02\x00" + (2**31).to_bytes(4, "little") + b"{'descr'")
     with pytest.raises(InputError, match="d.npy: ValueError: a head of 2147483648 bytes, limit 10000"):

@@ -95,10 +95,9 @@ def test_import_uma_is_light():
 def test_the_command_table_points_at_functions_that_exist_and_loads_nothing():
     code = "import sys; from uma.cli import COMMANDS, main; assert main(['--help']) == 0; assert not {'torch', 'rclpy', 'mujoco', 'uma_train', 'uma_ros'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
-    from uma.cli import COMMANDS
-    from uma.inspect import KINDS
+    from uma.cli import COMMANDS, INSPECTED
 
-    for name, (target, text) in [*COMMANDS.items(), *KINDS.items()]:
+    for name, (target, text) in [*COMMANDS.items(), *INSPECTED.items()]:
         module, _, function = target.partition(":")
         path = ROOT / (module.replace(".", "/") + ".py")
         names = {n.name for n in ast.parse(path.read_text()).body if isinstance(n, ast.FunctionDef)}

@@ -3,7 +3,7 @@
 import pytest
 
 pytest.importorskip("rclpy")
-from uma_ros.pace import MOST_OWED, SLOWEST, Pace
+from uma_ros.runtime.clock_governor import MOST_OWED, SLOWEST, Pace
 
 
 def steps(pace: Pace, seconds: float, start: float = 0.0, latency: float | None = None, every: float = 0.25) -> int:

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from uma.types import InputError
-from uma_ros.calibrate import read_poses
-from uma_ros.calibration import load_calibration
-from uma_ros.hardware.folder import read_camera
-from uma_ros.reference import load_reference
-from uma_ros.textfile import MAX_YAML, numbers, parse_json, parse_yaml, text_of
+from uma_ros.calibration.calibrate import read_poses
+from uma_ros.calibration.files import load_calibration
+from uma_ros.commands.reference import load_reference
+from uma_ros.drivers.camera.folder import read_camera
+from uma_ros.runtime.textfile import MAX_YAML, numbers, parse_json, parse_yaml, text_of
 
 BOMB = "a: &a [0,0,0,0,0,0,0,0,0,0]\n" + "".join(
     f"{c}: &{c} [{','.join(['*' + p] * 10)}]\n" for p, c in zip("abcdefgh", "bcdefghi")

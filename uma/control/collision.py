@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from uma.control.settings import check_settings, setting
+from uma.settings import check_settings, setting
 
 TOOL = (
     ("gripper", (0.0, 0.0, -0.08), 0.05),

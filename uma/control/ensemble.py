@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from uma.control.plan import Plan
+from uma.control.chunk_path import Plan
 from uma.geometry.se3 import mean_pose
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from uma.control.settings import check_settings, setting
 from uma.geometry import fr3
+from uma.settings import check_settings, setting
 from uma.types import InputError
 
 STEP = 1e-3

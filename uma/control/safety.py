@@ -9,8 +9,8 @@ import numpy as np
 
 from uma.control.collision import CollisionSettings, collision
 from uma.control.reach import Arm, Reach
-from uma.control.settings import check_settings, setting
 from uma.geometry.se3 import clip_step, exp, log, make_pose
+from uma.settings import check_settings, setting
 from uma.types import InputError, check_pose
 
 FR3 = {

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from uma.control.chunk_path import Plan, Setpoint
 from uma.control.ensemble import Ensemble, ramp
-from uma.control.plan import Plan, Setpoint
 from uma.geometry.se3 import interpolate
 from uma.types import ActionChunk
 

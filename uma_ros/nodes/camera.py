@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
-from uma.control.settings import setting
+from uma.settings import setting
 from uma.types import InputError
-from uma_ros.feeds import DeviceFeed, Outlets, SimFeed, TopicFeed, TopicSettings
-from uma_ros.hardware.folder import FolderSettings, FolderSource
-from uma_ros.hardware.link import DeviceError
-from uma_ros.hardware.zed import ZedSettings, ZedSource
-from uma_ros.names import Topics
-from uma_ros.runtime import UmaNode, leave, run_node
+from uma_ros.drivers.camera.feeds import DeviceFeed, Outlets, SimFeed, TopicFeed, TopicSettings
+from uma_ros.drivers.camera.folder import FolderSettings, FolderSource
+from uma_ros.drivers.camera.zed import ZedSettings, ZedSource
+from uma_ros.drivers.link import DeviceError
+from uma_ros.runtime.node import UmaNode, leave, run_node
+from uma_ros.runtime.topics import Topics
 
 SOURCES = ("sim", "zed", "topics", "folder")
 

@@ -21,20 +21,28 @@ from uma.control.reach import Arm
 from uma.control.safety import SafetyFilter, SafetySettings
 from uma.control.schedule import Schedule
 from uma.control.session import Session, State
-from uma.control.settings import setting
 from uma.control.watchdog import Watchdog
 from uma.geometry.se3 import invert
+from uma.settings import setting
 from uma.types import RATE_HZ, InputError, ReferenceMotion
-from uma_ros.convert import arm_joints_from, chunk_from, gripper_from, motion_from, nanoseconds, pose_to, reference_from
-from uma_ros.frames import StaticFrames
-from uma_ros.gripper import ACTIONS, GripperClient
-from uma_ros.inputs import check_age, check_state_pose
-from uma_ros.managed import INACTIVE
+from uma_ros.drivers.gripper.client import ACTIONS, GripperClient
+from uma_ros.messages.convert import (
+    arm_joints_from,
+    chunk_from,
+    gripper_from,
+    motion_from,
+    nanoseconds,
+    pose_to,
+    reference_from,
+)
+from uma_ros.messages.frame_buffer import check_age, check_state_pose
+from uma_ros.messages.static_frames import StaticFrames
 from uma_ros.msg import ActionChunk, MotionPrediction
 from uma_ros.msg import ReferenceMotion as ReferenceMsg
-from uma_ros.names import COMMAND, GRIPPER_JOINT, LATCHED, SENSOR_IN, STATUS, Topics
-from uma_ros.runtime import UmaNode, leave, run_node
-from uma_ros.status import StatusSpeaker
+from uma_ros.runtime.lifecycle import INACTIVE
+from uma_ros.runtime.node import UmaNode, leave, run_node
+from uma_ros.runtime.status import StatusSpeaker
+from uma_ros.runtime.topics import COMMAND, GRIPPER_JOINT, LATCHED, SENSOR_IN, STATUS, Topics
 
 MAX_JUMP = 0.15
 """Metres between two robot states in a row beyond which the robot's state is not believed."""

@@ -11,15 +11,15 @@ from pathlib import Path
 from geometry_msgs.msg import TransformStamped
 from tf2_msgs.msg import TFMessage
 
-from uma.control.settings import setting
+from uma.settings import setting
 from uma.types import InputError
-from uma_ros.calibration import load_calibration
-from uma_ros.convert import chunk_from, chunk_to, transform_to
+from uma_ros.calibration.files import load_calibration
+from uma_ros.messages.convert import chunk_from, chunk_to, transform_to
 from uma_ros.msg import ActionChunk
-from uma_ros.names import COMMAND, LATCHED, Topics
-from uma_ros.resources import find
-from uma_ros.runtime import UmaNode, leave, run_node
-from uma_ros.status import StatusSpeaker
+from uma_ros.runtime.node import UmaNode, leave, run_node
+from uma_ros.runtime.resources import find
+from uma_ros.runtime.status import StatusSpeaker
+from uma_ros.runtime.topics import COMMAND, LATCHED, Topics
 
 
 @dataclass(frozen=True)

@@ -14,17 +14,17 @@ from sensor_msgs.msg import JointState
 from std_srvs.srv import Trigger
 
 from uma.control.joints import JointLimits
-from uma.control.settings import setting
 from uma.geometry import fr3
+from uma.settings import setting
 from uma.types import InputError
-from uma_ros.convert import nanoseconds, pose_to, stamp_from
-from uma_ros.hardware.fci import ArmState, FciSettings, Phase, Target
-from uma_ros.hardware.fci_link import FciLink
-from uma_ros.inputs import check_age, check_state_pose
-from uma_ros.managed import INACTIVE
-from uma_ros.names import COMMAND, STATE_OUT, Topics
-from uma_ros.runtime import UmaNode, leave, run_node
-from uma_ros.status import StatusSpeaker
+from uma_ros.drivers.franka.fci import ArmState, FciSettings, Phase, Target
+from uma_ros.drivers.franka.link import FciLink
+from uma_ros.messages.convert import nanoseconds, pose_to, stamp_from
+from uma_ros.messages.frame_buffer import check_age, check_state_pose
+from uma_ros.runtime.lifecycle import INACTIVE
+from uma_ros.runtime.node import UmaNode, leave, run_node
+from uma_ros.runtime.status import StatusSpeaker
+from uma_ros.runtime.topics import COMMAND, STATE_OUT, Topics
 
 
 @dataclass(frozen=True)

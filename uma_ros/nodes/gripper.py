@@ -14,16 +14,16 @@ from sensor_msgs.msg import JointState
 from std_srvs.srv import Trigger
 
 from uma.control.cadence import Cadence
-from uma.control.settings import setting
+from uma.settings import setting
 from uma.types import InputError
-from uma_ros.convert import stamp_from
-from uma_ros.gripper import ACTIONS, action_type, goal_from, result_to
-from uma_ros.hardware.link import DeviceError
-from uma_ros.hardware.robotiq import STROKE, GripperSession, Outcome, Robotiq, RobotiqSettings
-from uma_ros.managed import INACTIVE
-from uma_ros.names import GRIPPER_CLOSED, GRIPPER_JOINT, STATE_OUT, Topics
-from uma_ros.runtime import UmaNode, leave, run_node
-from uma_ros.status import StatusSpeaker
+from uma_ros.drivers.gripper.client import ACTIONS, action_type, goal_from, result_to
+from uma_ros.drivers.gripper.robotiq import STROKE, GripperSession, Outcome, Robotiq, RobotiqSettings
+from uma_ros.drivers.link import DeviceError
+from uma_ros.messages.convert import stamp_from
+from uma_ros.runtime.lifecycle import INACTIVE
+from uma_ros.runtime.node import UmaNode, leave, run_node
+from uma_ros.runtime.status import StatusSpeaker
+from uma_ros.runtime.topics import GRIPPER_CLOSED, GRIPPER_JOINT, STATE_OUT, Topics
 
 
 @dataclass(frozen=True)

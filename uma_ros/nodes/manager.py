@@ -13,10 +13,10 @@ from lifecycle_msgs.srv import ChangeState, GetState
 from rclpy.task import Future
 from std_srvs.srv import Trigger
 
-from uma.control.settings import setting
+from uma.settings import setting
 from uma.types import InputError
-from uma_ros.names import Topics
-from uma_ros.runtime import UmaNode, leave, run_node
+from uma_ros.runtime.node import UmaNode, leave, run_node
+from uma_ros.runtime.topics import Topics
 
 STEPS = {
     Transition.TRANSITION_CONFIGURE: ("configured", "inactive"),

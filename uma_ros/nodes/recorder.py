@@ -16,16 +16,16 @@ from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import MarkerArray
 
 from uma.control.session import Session
-from uma.control.settings import setting
+from uma.settings import setting
 from uma.types import InputError
-from uma_ros.bagwriter import BagWriter
+from uma_ros.bags.writer import BagWriter
 from uma_ros.msg import ActionChunk, Keypoints, MotionPrediction, PolicyStatus, ReferenceMotion
-from uma_ros.names import COMMAND, CONFIGURATION, LATCHED, STATUS, Topics, _profile
-from uma_ros.runtime import UmaNode, leave, run_node
-from uma_ros.status import StatusSpeaker
+from uma_ros.runtime.node import UmaNode, leave, run_node
+from uma_ros.runtime.status import StatusSpeaker
+from uma_ros.runtime.topics import COMMAND, CONFIGURATION, LATCHED, STATUS, Topics, qos_profile
 
-STREAM = _profile(500, reliable=False)
-QUEUE = _profile(50, reliable=True)
+STREAM = qos_profile(500, reliable=False)
+QUEUE = qos_profile(50, reliable=True)
 MAX_EARLY = 64 * 1024 * 1024
 """Bytes that are kept while a simulated clock has not started; it may never."""
 
@@ -116,7 +116,7 @@ class RecorderNode(UmaNode):
         sources |= {
             topic: (kind, QUEUE, COMMAND if kind is ActionChunk else STATUS) for topic, kind in reliable.items()
         }
-        sources |= {topic: (kind, _profile(16, True, latched=True), LATCHED) for topic, kind in latched.items()}
+        sources |= {topic: (kind, qos_profile(16, True, latched=True), LATCHED) for topic, kind in latched.items()}
         return sources | {t.configuration: (String, CONFIGURATION, CONFIGURATION)}
 
     def _record(self, topic: str, kind: type, listen: QoSProfile, offered: QoSProfile) -> None:

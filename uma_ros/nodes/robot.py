@@ -11,15 +11,15 @@ from rclpy.serialization import deserialize_message
 from std_srvs.srv import Trigger
 
 from uma.control.cadence import Cadence
-from uma.control.settings import setting
+from uma.settings import setting
 from uma.types import InputError
-from uma_ros.convert import pose_to
-from uma_ros.franka_ros import FrankaSteps, flange_pose, health_from, ros_package
-from uma_ros.hardware.franka import Health, recover
-from uma_ros.hardware.link import DeviceError, LinkError, MissingPackage
-from uma_ros.managed import INACTIVE
-from uma_ros.names import SENSOR_IN, STATE_OUT, Topics
-from uma_ros.runtime import UmaNode, leave, run_node
+from uma_ros.drivers.franka.health import Health, recover
+from uma_ros.drivers.franka.ros_recovery import FrankaSteps, flange_pose, health_from, ros_package
+from uma_ros.drivers.link import DeviceError, LinkError, MissingPackage
+from uma_ros.messages.convert import pose_to
+from uma_ros.runtime.lifecycle import INACTIVE
+from uma_ros.runtime.node import UmaNode, leave, run_node
+from uma_ros.runtime.topics import SENSOR_IN, STATE_OUT, Topics
 
 
 @dataclass(frozen=True)

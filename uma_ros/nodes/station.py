@@ -21,16 +21,16 @@ from sensor_msgs.msg import CameraInfo, Image, JointState, PointCloud2, PointFie
 from std_msgs.msg import String
 
 from uma.control.cadence import Cadence
-from uma.control.settings import setting
+from uma.settings import setting
 from uma.types import InputError
-from uma_ros.calibration import Calibration, save_calibration
-from uma_ros.convert import camera_to, image_to, pose_from, pose_to, reference_to, seconds, stamp_from
-from uma_ros.managed import INACTIVE
+from uma_ros.calibration.files import Calibration, save_calibration
+from uma_ros.messages.convert import camera_to, image_to, pose_from, pose_to, reference_to, seconds, stamp_from
 from uma_ros.msg import ActionChunk, ReferenceMotion
-from uma_ros.names import CAMERA_OUT, COMMAND, GRIPPER_CLOSED, GRIPPER_JOINT, LATCHED, STATE_OUT, Topics
-from uma_ros.pace import Pace
-from uma_ros.runtime import UmaNode, leave, run_node
-from uma_ros.status import StatusSpeaker
+from uma_ros.runtime.clock_governor import Pace
+from uma_ros.runtime.lifecycle import INACTIVE
+from uma_ros.runtime.node import UmaNode, leave, run_node
+from uma_ros.runtime.status import StatusSpeaker
+from uma_ros.runtime.topics import CAMERA_OUT, COMMAND, GRIPPER_CLOSED, GRIPPER_JOINT, LATCHED, STATE_OUT, Topics
 from uma_sim.planning import sketches as reference
 from uma_sim.station import Station
 from uma_sim.tasks import MODULES

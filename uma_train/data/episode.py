@@ -41,8 +41,8 @@ from pathlib import Path
 
 import numpy as np
 
+from uma.checkpoint.npy_head import npy_head
 from uma.model.inputs import PointSet
-from uma.npyhead import npy_head
 from uma.types import CameraModel
 
 FORMAT = 2

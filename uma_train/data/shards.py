@@ -26,7 +26,7 @@ from pathlib import Path
 
 import numpy as np
 
-from uma.npyhead import npy_head
+from uma.checkpoint.npy_head import npy_head
 from uma_train.data.episode import DTYPES, EpisodeError, list_episodes, load_episode
 from uma_train.data.store import COUNTS, ROWS, Store, concatenate, row_counts
 

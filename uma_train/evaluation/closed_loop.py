@@ -18,8 +18,8 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
+from scipy.stats import binomtest
 
-from uma.intervals import wilson
 from uma.types import HORIZON, RATE_HZ
 from uma_train.evaluation.film import Film, sheet
 
@@ -344,7 +344,7 @@ def summarize(results: list[EpisodeResult]) -> list[dict]:
     for name in dict.fromkeys(r.policy for r in results):
         mine = [r for r in results if r.policy == name]
         wins = [r for r in mine if r.outcome == "success"]
-        low, high = wilson(len(wins), len(mine))
+        low, high = binomtest(len(wins), len(mine)).proportion_ci(method="wilson")
         classes = {k: sum(r.outcome == k for r in mine) for k in CLASSES}
         rows.append(
             {

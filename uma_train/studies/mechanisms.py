@@ -13,10 +13,10 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
+from scipy.stats import binomtest
 from torch import Tensor
 
 from uma.checkpoint.bundle import Contract, save_bundle
-from uma.intervals import wilson
 from uma.model.config import ModelConfig, PointConfig
 from uma.model.contrastive import ProjectionHead
 from uma.model.inputs import ACTION_DIM, decode_actions
@@ -150,7 +150,16 @@ def share(
         limit, holds = f">= {100 * at_least:.0f} %", value >= at_least
     if below is not None:
         limit, holds = f"< {100 * below:.0f} %", value < below
-    return Finding(mechanism, what, value, *wilson(int(np.sum(hits)), len(hits)), len(hits), "%", limit, holds)
+    return Finding(
+        mechanism,
+        what,
+        value,
+        *binomtest(int(np.sum(hits)), len(hits)).proportion_ci(method="wilson"),
+        len(hits),
+        "%",
+        limit,
+        holds,
+    )
 
 
 def distance(mechanism: str, what: str, metres: np.ndarray, *, beats: Finding | None = None) -> Finding:

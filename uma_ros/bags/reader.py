@@ -1,0 +1,147 @@
+"""Reading rosbag2 bags (MCAP) by the rosbags package: plain Python, where no rosbag2 is installed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from rclpy.serialization import deserialize_message
+
+from uma.types import InputError
+from uma_ros.runtime.resources import find
+
+MAGIC = b"\x89MCAP0\r\n"
+"""How an MCAP file begins and ends."""
+CHUNK = 0x06
+"""A record of MCAP that holds others, compressed."""
+MAX_CHUNK = 2**30
+"""Bytes of them, unpacked, that are read at once."""
+
+
+GREW = {"uma_ros/msg/ActionChunk": 8}
+"""Message type -> zero bytes that stand for the fields that were added at its end: so bags of before are read."""
+
+
+@cache
+def typestore() -> Any:
+    """The message types of ROS 2 Jazzy and ours."""
+    from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+
+    store, ours = get_typestore(Stores.ROS2_JAZZY), {}
+    for path in sorted(find("msg").glob("*.msg")):
+        ours.update(get_types_from_msg(path.read_text(), f"uma_ros/msg/{path.stem}"))
+    store.register(ours)
+    return store
+
+
+def type_name(kind: type) -> str:
+    """``sensor_msgs/msg/Image`` for the class."""
+    package, interface = kind.__module__.split(".")[:2]
+    return f"{package}/{interface}/{kind.__name__}"
+
+
+def read_bag(path: str | Path, topics: dict[str, type] | None = None) -> Iterator[tuple[str, int, Any]]:
+    """``(topic, time in ns, message)`` in the order of recording, for the topics in ``topics`` (name -> message class);
+    without it, as bytes.
+
+    Raises:
+        InputError: there is no such bag, it is damaged, or a topic has messages of another type. Names the bag, and the
+        topic if it is about one.
+    """
+    from rosbags.rosbag2 import Reader
+
+    with named(path), Reader(_checked(path)) as reader:
+        wanted = [c for c in reader.connections if topics is None or c.topic in topics]
+        for c in wanted:
+            if topics is not None and c.msgtype != type_name(topics[c.topic]):
+                raise InputError(f"bag {path}: {c.topic}: {c.msgtype[:80]}, must be {type_name(topics[c.topic])}")
+        for connection, t, data in reader.messages(connections=wanted) if wanted else ():
+            yield (
+                connection.topic,
+                t,
+                decode(bytes(data), topics[connection.topic], f"bag {path}: {connection.topic}") if topics else data,
+            )
+
+
+def decode(data: bytes, kind: type, what: str) -> Any:
+    """The message in a CDR buffer. Raises `InputError`, beginning with ``what``, for one that holds none of this
+    kind."""
+    try:
+        return deserialize_message(data + (b"\0" * GREW.get(type_name(kind), 0)), kind)
+    except Exception as error:  # the type support has kinds of its own
+        raise InputError(
+            f"{what}: a message of {len(data)} bytes is no {type_name(kind)}: {str(error)[:120]}"
+        ) from None
+
+
+def storage(path: str | Path) -> Path:
+    """What to read of a bag: its folder, or the one MCAP file in it where ``metadata.yaml`` was never written. Raises
+    `InputError` if there is neither."""
+    path = Path(path)
+    if path.is_dir() and not (path / "metadata.yaml").exists():
+        files = sorted(path.glob("*.mcap"))
+        if len(files) != 1:
+            raise InputError(f"bag {path}: no metadata.yaml, and {len(files)} MCAP files, must be one")
+        return files[0]
+    return path
+
+
+def ends(file: Path) -> bool:
+    """Whether an MCAP file was closed: its recorder has written the index and the end."""
+    with open(file, "rb") as f:
+        size = f.seek(0, 2)
+        f.seek(max(size - len(MAGIC), 0))
+        return size > 2 * len(MAGIC) and f.read() == MAGIC
+
+
+def _checked(path: str | Path) -> Path:
+    """`storage`, after a look at every MCAP file in it: a record that says it is longer than its file would be given as
+    much memory."""
+    found = storage(path)
+    for file in sorted(found.glob("*.mcap")) if found.is_dir() else [found]:
+        size, at = file.stat().st_size, 8
+        with open(file, "rb") as f:
+            if f.read(8) == MAGIC and not ends(file):
+                raise InputError(
+                    f"bag {path}: {file.name} is not closed: its recorder still runs, or was killed; `uma recover {path}` makes a bag of what is whole in it"
+                )
+            while at + 9 <= size - 8:  # behind the last record stand eight bytes
+                f.seek(at)
+                kind, *length = f.read(9)
+                at += 9 + int.from_bytes(bytes(length), "little")
+                if at > size:
+                    raise InputError(
+                        f"bag {path}: {file.name}: a record of {int.from_bytes(bytes(length), 'little')} bytes in a file of {size}"
+                    )
+                unpacked = int.from_bytes(f.read(24)[16:24], "little") if kind == CHUNK else 0
+                if unpacked > MAX_CHUNK:
+                    raise InputError(f"bag {path}: {file.name}: a chunk of {unpacked} bytes, limit {MAX_CHUNK}")
+    return found
+
+
+def bag_topics(path: str | Path) -> dict[str, tuple[str, int]]:
+    """Topic -> (type name, number of messages). Raises `InputError` as `read_bag` does."""
+    from rosbags.rosbag2 import Reader
+
+    with named(path), Reader(_checked(path)) as reader:
+        return {topic: (info.msgtype or "", info.msgcount) for topic, info in sorted(reader.topics.items())}
+
+
+@contextmanager
+def named(path: str | Path) -> Iterator[None]:
+    """Whatever a damaged file makes of the reader is an `InputError` that names the bag: struct.error, KeyError, zstd's
+    own and many more."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        words = (
+            str(error)
+            if type(error).__name__ == "ReaderError" or isinstance(error, OSError)
+            else f"damaged: {type(error).__name__}: {error}"
+        )
+        raise InputError(f"bag {path}: {words[:300]}") from None

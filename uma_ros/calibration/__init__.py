@@ -1,0 +1,1 @@
+"""Where the camera stands: calibration files, hand-eye solution, stills of a board."""

@@ -1,0 +1,96 @@
+"""Pictures in a bag at moments when the arm stood still, with where it stood: what a calibration needs, recorded while
+someone guides the arm."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from geometry_msgs.msg import PoseStamped
+from sensor_msgs.msg import CameraInfo, Image
+
+from uma.geometry.se3 import rotation_angle
+from uma.types import CameraModel, InputError
+from uma_ros.bags.reader import read_bag
+from uma_ros.messages.convert import camera_from, nanoseconds, pose_from, rgb_from, seconds
+from uma_ros.runtime.topics import Topics
+
+WINDOW = 0.3
+"""s before and after a picture in which the arm must not move."""
+STILL = (0.0005, 0.002)
+"""m and rad within which it counts as standing."""
+APART = (0.01, 0.05)
+"""m or rad by which it must have moved since the picture before, to be worth another."""
+
+
+def still_stamps(stamps: np.ndarray, times: np.ndarray, poses: np.ndarray) -> list[tuple[int, np.ndarray]]:
+    """Which pictures to take.
+
+    Args:
+        stamps: ``(M,)`` ns of the pictures, in order.
+        times: ``(N,)`` s of the arm's poses, in order.
+        poses: ``(N, 4, 4)``.
+
+    Returns:
+        (stamp in ns, ``(4, 4)`` pose) of each.
+    """
+    chosen: list[tuple[int, np.ndarray]] = []
+    for stamp in stamps:
+        t = stamp * 1e-9
+        low, high = np.searchsorted(times, [t - WINDOW, t + WINDOW])
+        near = poses[low:high]
+        if len(near) < 3 or times[low] > t or times[high - 1] < t:
+            continue
+        moved, turned = (
+            np.linalg.norm(near[:, :3, 3] - near[0, :3, 3], axis=1).max(),
+            rotation_angle(near[:1, :3, :3], near[:, :3, :3]).max(),
+        )
+        if moved > STILL[0] or turned > STILL[1]:
+            continue
+        T = near[len(near) // 2]
+        last = chosen[-1][1] if chosen else None
+        if (
+            last is None
+            or np.linalg.norm(T[:3, 3] - last[:3, 3]) > APART[0]
+            or rotation_angle(last[:3, :3], T[:3, :3]) > APART[1]
+        ):
+            chosen.append((int(stamp), T))
+    return chosen
+
+
+def read_stills(
+    bag: str | Path, topics: Topics | None = None
+) -> tuple[CameraModel, Iterator[tuple[str, np.ndarray, np.ndarray]]]:
+    """The camera, and (name, ``(4, 4)`` T_base_flange, ``(H, W, 3)`` uint8 picture) of each still in a bag.
+
+    Raises:
+        InputError: the bag lacks pictures, intrinsics or poses, or the arm never stood still.
+    """
+    topics = topics or Topics()
+    camera, stamps, times, poses = None, [], [], []
+    for topic, _, msg in read_bag(
+        bag, {topics.rgb: Image, topics.camera_info: CameraInfo, topics.robot_pose: PoseStamped}
+    ):
+        if topic == topics.rgb:
+            stamps.append(nanoseconds(msg.header.stamp))
+        elif topic == topics.camera_info:
+            camera = camera or camera_from(msg)
+        else:
+            times.append(seconds(msg.header.stamp))
+            poses.append(pose_from(msg.pose, "pose"))
+    for topic, is_there in ((topics.rgb, stamps), (topics.camera_info, camera), (topics.robot_pose, poses)):
+        if not is_there:
+            raise InputError(f"bag {bag}: no message on {topic}")
+    chosen = dict(still_stamps(np.array(sorted(stamps)), np.array(times), np.stack(poses)))
+    if not chosen:
+        raise InputError(f"bag {bag}: the arm never stood still for {2 * WINDOW:g} s around a picture")
+
+    def pictures() -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+        begin = min(stamps)
+        for _, _, msg in read_bag(bag, {topics.rgb: Image}):
+            stamp = nanoseconds(msg.header.stamp)
+            if stamp in chosen:
+                yield f"{(stamp - begin) * 1e-9:.2f}s", chosen[stamp], rgb_from(msg)
+
+    return camera, pictures()

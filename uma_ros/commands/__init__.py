@@ -1,0 +1,1 @@
+"""The subcommands of `uma` that need ROS."""

@@ -1,0 +1,174 @@
+"""`uma benchmark --ros`: closed-loop success through the whole node graph, over real DDS, scene after scene."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import signal
+import sys
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import rclpy
+from rich.console import Console
+from rich.progress import Progress
+from scipy.stats import binomtest
+
+from uma.types import RATE_HZ, InputError
+from uma_ros.commands.demo import StackError, Watcher, drive
+from uma_ros.deployment.graph import TASKS, NodeSpec, Options
+from uma_ros.deployment.supervisor import Supervisor
+from uma_ros.runtime.resources import find
+
+ACTIONS = {"insertion": 220, "sweeping": 260, "folding": 220}
+"""What each task leaves a demonstration, and so the library's benchmark the policy. Only the station's node knows the
+simulator; a test holds the two against each other."""
+
+
+def graph(options: Options, task: str, real_time_factor: float) -> tuple[NodeSpec, ...]:
+    """The task's nodes; the simulated clock goes at most ``real_time_factor`` times as fast as the wall's: what takes
+    the wall's time takes less of it."""
+    pace = {"real_time_factor": real_time_factor}
+    return tuple(
+        replace(spec, parameters={**spec.parameters, **pace}) if spec.name == "station" else spec
+        for spec in TASKS[task](options)
+    )
+
+
+def episode(
+    nodes: tuple[NodeSpec, ...],
+    options: Options,
+    limit: float,
+    linger: float,
+    folder: Path,
+    command: Callable[[NodeSpec], list[str] | None],
+) -> dict:
+    """One scene on a graph of its own: verdict, reason, simulated seconds, latency of every chunk; verdict ``stack`` if
+    a node did not work."""
+    rclpy.init(signal_handler_options=rclpy.SignalHandlerOptions.NO)
+    supervisor, watcher = Supervisor(folder / "log"), Watcher()
+    elapsed = float("nan")
+    try:
+        for spec in nodes:
+            supervisor.start(spec, options.config, command(spec))
+        elapsed, outcome = drive(supervisor, watcher, folder, limit, lambda line: None, recorded=False, linger=linger)
+        verdict, reason = outcome.get("verdict", "unknown"), outcome.get("reason", "")
+    except StackError as error:
+        verdict, reason = "stack", str(error)
+    finally:
+        supervisor.stop()
+        watcher.node.destroy_node()
+        rclpy.try_shutdown()
+    latency = {"chunk_ms": list(watcher.latency_ms.values()), "chunk_age_ms": watcher.chunk_age_ms}
+    return {
+        "seed": options.seed,
+        "verdict": verdict,
+        "reason": reason,
+        "seconds": elapsed,
+        **{k: [round(x, 1) for x in v] for k, v in latency.items()},
+    }
+
+
+def main(argv: list[str], command: Callable[[NodeSpec], list[str] | None] = lambda spec: None) -> int:
+    """Exit code 0, or 1 if the stack failed in a scene.
+
+    Args:
+        command: replaces the command of a node, for tests.
+    """
+    parser = argparse.ArgumentParser(
+        prog="uma benchmark --ros",
+        description="Closed-loop success through the node graph; resumes in the same folder.",
+    )
+    parser.add_argument("--task", choices=sorted(TASKS), default="insertion")
+    parser.add_argument("--checkpoint", default="", help="folder of the checkpoint; default: as in the configuration")
+    parser.add_argument("--episodes", type=int, default=20, help="scenes (default 20); each takes about half a minute")
+    parser.add_argument(
+        "--first-seed", type=int, default=1_000_000, help="of the scenes (default 1000000; training stays below)"
+    )
+    parser.add_argument(
+        "--limit",
+        type=float,
+        help=f"simulated seconds for each (default: as in the library, {', '.join(f'{n} actions of {task}' for task, n in ACTIONS.items())})",
+    )
+    parser.add_argument(
+        "--real-time-factor",
+        type=float,
+        default=1.0,
+        help="simulated seconds a second, at most (default 1); with 0.4 a chunk has 2.5 times as long",
+    )
+    parser.add_argument(
+        "--linger",
+        type=int,
+        default=0,
+        help="actions for which the policy goes on after a success, which must still be one then (default 0: the first one ends it)",
+    )
+    parser.add_argument("--config", default="config/insertion.yaml", help="YAML file with the parameters of all nodes")
+    parser.add_argument("--out", default="runs/benchmark_ros", help="folder of the results")
+    args = parser.parse_args(argv)
+    if not 0.05 <= args.real_time_factor <= 10:  # as the station's parameter of that name
+        raise InputError(f"real-time-factor {args.real_time_factor:g}: must lie in [0.05, 10]")
+    if not 0 <= args.linger <= 1000:
+        raise InputError(f"linger {args.linger}: must lie in [0, 1000]")
+    args.limit = ACTIONS[args.task] / RATE_HZ if args.limit is None else args.limit
+    out = Path(args.out).resolve()
+    out.mkdir(parents=True, exist_ok=True)
+    asked, stored = {k: v for k, v in vars(args).items() if k not in ("out", "episodes")}, out / "config.json"
+    # What a run of before there was an argument does not name, it had at its default. One of before --linger is not
+    # gone on with: it was judged otherwise, from another reference.
+    if (
+        stored.exists()
+        and {**{k: parser.get_default(k) for k in asked}, "linger": None, **json.loads(stored.read_text())} != asked
+    ):
+        raise InputError(f"{out} holds a run with other arguments; give another --out")
+    stored.write_text(json.dumps(asked, indent=2))
+    log = out / "episodes.jsonl"
+    rows = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+    done = {row["seed"] for row in rows}
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with Progress(console=Console(stderr=True)) as progress, open(log, "a") as f:
+        bar = progress.add_task("scenes", total=args.episodes, completed=len(done))
+        for seed in range(args.first_seed, args.first_seed + args.episodes):
+            if seed in done:
+                continue
+            folder = out / f"scene_{seed}"
+            shutil.rmtree(folder, ignore_errors=True)  # of a run that was cut off
+            folder.mkdir()
+            options = Options(seed=seed, checkpoint=args.checkpoint, config=str(find(args.config)), run_dir=str(folder))
+            rows.append(
+                episode(
+                    graph(options, args.task, args.real_time_factor),
+                    options,
+                    args.limit,
+                    args.linger / RATE_HZ,
+                    folder,
+                    command,
+                )
+            )
+            f.write(json.dumps(rows[-1]) + "\n")
+            f.flush()
+            progress.update(bar, advance=1, description=f"{sum(r['verdict'] == 'success' for r in rows)}/{len(rows)}")
+    wins = sum(row["verdict"] == "success" for row in rows)
+    low, high = binomtest(wins, len(rows)).proportion_ci(method="wilson") if rows else (0.0, 1.0)
+    print(
+        f"{args.task} through the node graph: {wins}/{len(rows)} = {wins / max(len(rows), 1):.0%} ({low:.0%} to {high:.0%}); {dict(Counter(r['verdict'] for r in rows))}"
+    )
+    for key, what in (
+        ("chunk_ms", "a chunk took"),
+        ("chunk_age_ms", "age of its image when it was heard in the base frame, simulated time"),
+    ):
+        if values := [x for row in rows for x in row.get(key, [])]:
+            print(
+                f"  {what}: p50 {np.percentile(values, 50):.0f} ms, p95 {np.percentile(values, 95):.0f} ms (of {len(values)})"
+            )
+    for row in rows:
+        if row["verdict"] != "success":
+            print(f"  scene {row['seed']}: {row['verdict']}: {row['reason']}")
+    return int(any(row["verdict"] == "stack" for row in rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

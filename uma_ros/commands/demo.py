@@ -1,0 +1,356 @@
+"""`uma demo`: one seeded task on the simulated station, headless, with live progress and a report."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rclpy
+import yaml
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import PointCloud2
+from std_msgs.msg import String
+from std_srvs.srv import Trigger
+from tf2_msgs.msg import TFMessage
+
+from uma.control.session import State
+from uma.geometry.se3 import apply
+from uma.types import InputError
+from uma_ros.commands.reference import save_reference
+from uma_ros.deployment.graph import TASKS, NodeSpec, Options
+from uma_ros.deployment.supervisor import Supervisor
+from uma_ros.messages.convert import reference_from, seconds
+from uma_ros.messages.static_frames import StaticFrames
+from uma_ros.msg import ActionChunk, PolicyStatus, ReferenceMotion
+from uma_ros.runtime.resources import find
+from uma_ros.runtime.status import newly_refused
+from uma_ros.runtime.topics import CAMERA_OUT, COMMAND, LATCHED, STATUS, TASK_IN, Topics
+
+
+class Watcher:
+    """What the demo hears of the running graph."""
+
+    def __init__(self) -> None:
+        topics = Topics()
+        self.node = rclpy.create_node("uma_demo")
+        self.status: dict[str, PolicyStatus] = {}
+        self.reference: ReferenceMotion | None = None
+        self.active: ReferenceMotion | None = None
+        self.outcome: dict[str, Any] = {}
+        self.refusal = ""  # why the policy refused the task, if it did
+        self.latency_ms: dict[int, float] = {}  # of each chunk, by its number, as the policy tells it
+        self.chunk_age_ms: list[float] = []  # simulated time from a chunk's image until it is here in the base frame
+        self.points: np.ndarray | None = None
+        self.time = 0.0
+        self.frames = StaticFrames()
+        listen = self.node.create_subscription
+        listen(PolicyStatus, topics.status, self._on_status, STATUS)
+        listen(ReferenceMotion, topics.sim_reference, lambda m: setattr(self, "reference", m), LATCHED)
+        listen(ReferenceMotion, topics.active_reference, lambda m: setattr(self, "active", m), LATCHED)
+        listen(String, topics.sim_outcome, lambda m: setattr(self, "outcome", yaml.safe_load(m.data)), LATCHED)
+        listen(
+            Clock, "/clock", lambda m: setattr(self, "_clock", seconds(m.clock)), 1
+        )  # before the chunks: of two that wait, the first is taken first
+        listen(
+            ActionChunk,
+            topics.action_chunk_base,
+            lambda m: self.chunk_age_ms.append(1e3 * (self._clock - seconds(m.header.stamp))),
+            COMMAND,
+        )
+        listen(PointCloud2, topics.sim_object, self._on_points, CAMERA_OUT)
+        listen(TFMessage, "/tf_static", self.frames.add_message, LATCHED)
+        self._task = self.node.create_publisher(ReferenceMotion, topics.reference_motion, TASK_IN)
+        self._task_topic = topics.reference_motion
+        self._stop = self.node.create_client(Trigger, "/uma/stop")
+        self._index: np.ndarray | None = None
+        self._clock = float("nan")
+
+    def _on_status(self, msg: PolicyStatus) -> None:
+        before = self.status.get(msg.node)
+        if msg.node == "policy" and before is not None and newly_refused(msg, before.num_refused, self._task_topic):
+            self.refusal = msg.refused
+        self.status[msg.node] = msg
+        if "total" in msg.stages:
+            self.latency_ms[msg.sequence] = msg.latency_ms[msg.stages.index("total")]
+
+    def _on_points(self, msg: PointCloud2) -> None:
+        self.points, self.time = np.frombuffer(msg.data, "<f4").reshape(-1, 3).astype(float), seconds(msg.header.stamp)
+
+    def send_task(self) -> None:
+        self._task.publish(self.reference)
+
+    def task_is_heard(self) -> bool:
+        return self._task.get_subscription_count() > 0
+
+    def stop(self) -> None:
+        if self._stop.service_is_ready():
+            rclpy.spin_until_future_complete(self.node, self._stop.call_async(Trigger.Request()), timeout_sec=2.0)
+
+    def distance(self) -> float:
+        """Mean distance in metres of the keypoints to their last waypoints; NaN before the task is known."""
+        if (
+            self.active is None
+            or not self.active.keypoints
+            or self.points is None
+            or not self.frames.knows("fr3_link0", self.active.header.frame_id)
+        ):
+            return float("nan")
+        T = self.frames.lookup("fr3_link0", self.active.header.frame_id)
+        waypoints = [apply(T, w) for w in reference_from(self.active).waypoints]
+        if self._index is None:
+            self._index = np.array([int(np.argmin(np.linalg.norm(self.points - w[0], axis=1))) for w in waypoints])
+        return float(np.linalg.norm(self.points[self._index] - np.stack([w[-1] for w in waypoints]), axis=1).mean())
+
+    def line(self, began: float) -> str:
+        """One line on how it goes."""
+        policy, controller = self.status.get("policy"), self.status.get("controller")
+        latency = next(reversed(self.latency_ms.values()), float("nan"))
+        states = f"policy {State(policy.state).name if policy else '...':<8}controller {State(controller.state).name if controller else '...':<8}"
+        if not began:
+            return f"waiting: {states} {policy.reason[:90] if policy else ''}"
+        return (
+            f"{self.time - began:5.1f} s  {states} chunk {policy.sequence if policy else 0:3d}  latency {latency:4.0f} ms  "
+            f"object {self.distance() * 100:5.1f} cm from the end of the reference  {self.outcome.get('reason', '')}"
+        )
+
+
+def _show() -> Callable[[str], None]:
+    """A function that shows a line of progress: in place on a terminal, once a second elsewhere."""
+    if sys.stdout.isatty():
+        from rich.console import Console
+
+        status = Console().status("starting")
+        status.start()
+
+        def show(line: str) -> None:
+            status.update(line) if line else status.stop()
+
+        return show
+    last = [0.0]
+
+    def show_plain(line: str) -> None:
+        if line and time.monotonic() - last[0] > 1.0:
+            last[0] = time.monotonic()
+            print(line, flush=True)
+
+    return show_plain
+
+
+class StackError(RuntimeError):
+    """The stack itself did not work; the message says what."""
+
+
+def drive(
+    supervisor: Supervisor,
+    watcher: Watcher,
+    folder: Path,
+    limit: float,
+    show: Callable[[str], None],
+    patience: float = 90.0,
+    recorded: bool = True,
+    linger: float = 0.0,
+) -> tuple[float, dict]:
+    """Wait for the graph, send the task, watch until it is done, and stop the robot, as an operator does.
+
+    Args:
+        folder: gets the task as a file.
+        limit: simulated seconds.
+        recorded: the graph has a recorder, which has to be there first.
+        linger: simulated seconds for which the policy goes on after a success, which must last so long.
+
+    Returns:
+        Simulated seconds from task to end, and how the task stood then.
+
+    Raises:
+        StackError: a node died, or something did not come in time.
+    """
+
+    shown = 0.0
+
+    def spin(began: float) -> None:
+        """Hear one message, and show how it goes: not with each of them, there are over a hundred a second."""
+        nonlocal shown
+        rclpy.spin_once(watcher.node, timeout_sec=0.05)
+        if time.monotonic() - shown > 0.1:
+            shown = time.monotonic()
+            show(watcher.line(began))
+
+    def wait(condition: Callable[[], bool], seconds_: float, what: str) -> None:
+        deadline = time.monotonic() + seconds_
+        while not condition():
+            spin(0.0)
+            if dead := supervisor.dead():
+                raise StackError(
+                    "; ".join(
+                        f"node {name} died with code {code}, see {supervisor.log_dir}/{name}.log"
+                        for name, code in dead.items()
+                    )
+                )
+            if time.monotonic() > deadline:
+                reasons = "; ".join(f"{name}: {m.reason}" for name, m in watcher.status.items()) or "no node was heard"
+                raise StackError(f"{what} did not come within {seconds_:g} s ({reasons})")
+
+    ready = (State.READY, State.RUNNING)
+    wait(
+        lambda: (
+            {"policy", "controller"} <= set(watcher.status)
+            and all(watcher.status[n].state in ready for n in ("policy", "controller"))
+        ),
+        patience,
+        "READY",
+    )
+    wait(lambda: watcher.reference is not None and watcher.task_is_heard(), 10.0, "the scene's reference")
+    wait(lambda: watcher.points is not None, 10.0, "the simulated time")
+    # The bag has to hold the first observation, or it cannot be replayed.
+    wait(
+        lambda: not recorded or "recorder" in watcher.status and watcher.status["recorder"].state == State.RUNNING,
+        20.0,
+        "the recorder",
+    )
+    save_reference(
+        reference_from(watcher.reference),
+        folder / "reference.yaml",
+        "The task of this run, as it was sent to /uma/reference_motion.",
+    )
+    watcher.send_task()
+    wait(lambda: watcher.active is not None or bool(watcher.refusal), 10.0, "an answer to the task")
+    if watcher.active is None:
+        raise StackError(watcher.refusal)
+    began = watcher.time
+    wait(lambda: bool(watcher.chunk_age_ms), 10.0, "a chunk")
+    done_since = None
+    deadline = time.monotonic() + 20 * limit
+    while watcher.time - began < limit:
+        spin(began)
+        if dead := supervisor.dead():
+            raise StackError(
+                "; ".join(
+                    f"node {name} died with code {code}, see {supervisor.log_dir}/{name}.log"
+                    for name, code in dead.items()
+                )
+            )
+        if time.monotonic() > deadline:
+            raise StackError("simulated time stands still")
+        over = watcher.outcome.get("verdict") in ("success", "wrong_goal")
+        done_since = (done_since or watcher.time) if over else None
+        if done_since and watcher.time - done_since >= linger:
+            break
+    elapsed, outcome = watcher.time - began, dict(watcher.outcome)
+    watcher.stop()
+    wait_until = time.monotonic() + 1.2  # one more round of diagnostics for the bag
+    while time.monotonic() < wait_until:
+        rclpy.spin_once(watcher.node, timeout_sec=0.05)
+    return elapsed, outcome
+
+
+def main(argv: list[str], command: Callable[[NodeSpec], list[str] | None] = lambda spec: None) -> int:
+    """Exit code 0 if the stack worked, whatever became of the task; 1 if it did not; 2 for a wrong argument.
+
+    Args:
+        command: replaces the command of a node, for tests.
+    """
+    parser = argparse.ArgumentParser(
+        prog="uma demo", description="One simulated task over ROS 2, headless; results in runs/<time>/."
+    )
+    parser.add_argument("--task", choices=sorted(TASKS), default="insertion", help="default insertion")
+    parser.add_argument("--seed", type=int, default=0, help="of the scene (default 0)")
+    parser.add_argument(
+        "--limit", type=float, default=30.0, help="simulated seconds after which it counts as failed (default 30)"
+    )
+    parser.add_argument("--checkpoint", default="", help="folder of the checkpoint; default: as in the configuration")
+    parser.add_argument("--config", default="config/insertion.yaml", help="YAML file with the parameters of all nodes")
+    parser.add_argument("--out", default="", help="folder for the results; default runs/<time>")
+    args = parser.parse_args(argv)
+    folder = Path(args.out or Path("runs") / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")).resolve()
+    bag = folder / "bag"
+    options = Options(
+        seed=args.seed, checkpoint=args.checkpoint, config=str(find(args.config)), record=str(bag), run_dir=str(folder)
+    )
+    folder.mkdir(parents=True, exist_ok=False)
+    print(
+        f"{args.task.capitalize()} in scene {args.seed}; everything that is left of it will be in {os.path.relpath(folder)}/"
+    )
+    show, trouble, elapsed = _show(), "", 0.0
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    rclpy.init(signal_handler_options=rclpy.SignalHandlerOptions.NO)
+    supervisor, watcher = Supervisor(folder / "log"), Watcher()
+    try:
+        for spec in TASKS[args.task](options):
+            supervisor.start(spec, options.config, command(spec))
+        elapsed, _ = drive(supervisor, watcher, folder, args.limit, show, linger=1.0)
+    except StackError as error:
+        trouble = str(error)
+    except KeyboardInterrupt:
+        trouble = "interrupted"
+    finally:
+        show("")
+        codes = supervisor.stop()
+        watcher.node.destroy_node()
+        rclpy.try_shutdown()
+    bad = {name: code for name, code in codes.items() if code}
+    if bad and not trouble:
+        trouble = "ended with another code than 0: " + ", ".join(f"{k} ({v})" for k, v in bad.items())
+    return report(folder, bag, elapsed, args.limit, trouble)
+
+
+def report(folder: Path, bag: Path, elapsed: float, limit: float, trouble: str) -> int:
+    """Write the results of a run and say what came out. Returns the exit code."""
+    from uma_ros.offline.recording import read_episode
+    from uma_ros.offline.report import contact_sheet, motion_plot, summarise, write_summary
+
+    print("Reading the bag, drawing ...", flush=True)
+    try:
+        episode = read_episode(bag)
+        summary = summarise(episode)
+        (folder / "configuration.yaml").write_text(yaml.safe_dump(episode.configuration, sort_keys=False))
+        contact_sheet(bag, episode, folder / "contact_sheet.png")
+        summary |= motion_plot(episode, folder / "motion.png")
+    except InputError as error:
+        trouble = trouble or str(error)
+        summary = locals().get("summary") or {
+            "outcome": {},
+            "chunks": 0,
+            "latency_ms": {},
+            "rates": {},
+            "tracking": {},
+            "nodes": {},
+            "states": [],
+        }
+    outcome = summary["outcome"] or {}
+    verdict = outcome.get("verdict", "unknown")
+    if verdict == "success":
+        summary["result"], summary["why"] = "success", outcome["reason"]
+    else:
+        why = {"in_progress": f"after {limit:g} s: {outcome.get('reason')}"}.get(
+            verdict, outcome.get("reason", "it never came to it")
+        )
+        summary["result"], summary["why"] = "failure", why
+    summary["stack"] = f"did not work: {trouble}" if trouble else "worked"
+    summary["seconds"] = round(elapsed, 2)
+    write_summary(summary, folder)
+    latency = summary["latency_ms"].get("total", {})
+    print(
+        f"{outcome.get('task', 'insertion').capitalize()}: {summary['result']} ({summary['why']}) after {elapsed:.1f} s"
+    )
+    print(f"Stack: {summary['stack']}")
+    if latency:
+        rates = summary["rates"]
+        print(
+            f"Chunks: {summary['chunks']}, latency p50 {latency['p50']} ms, p95 {latency['p95']} ms; targets at {rates.get('targets_hz')} Hz of simulated time"
+        )
+    for name in ("contact_sheet.png", "motion.png", "summary.md", "bag"):
+        if (folder / name).exists():
+            print(f"  {os.path.relpath(folder / name)}")
+    return 1 if trouble else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

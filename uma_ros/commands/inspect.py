@@ -1,0 +1,86 @@
+"""`uma inspect WHAT`: show a bag, a checkpoint, a calibration file, a reference motion, or the nodes' parameters."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from uma.types import InputError
+from uma_ros.runtime.resources import find
+
+HEADER = """\
+# Parameters of the task graphs, node by node. The dataclasses in the code are the schema; unit and range stand beside every key,
+# and a value out of range ends the node with a message. Written by `uma inspect parameters`; a test holds that it stays the same.
+# `uma up` and the launch files set over these: use_sim_time, and for the simulated station its task, seed, calibration file and autostart.
+"""
+
+
+def parameters() -> str:
+    """The default configuration file."""
+    from uma_ros.commands.parameters import NODES, as_yaml, topics_yaml
+
+    return "\n".join([HEADER, *(as_yaml(node) + "\n" for node in NODES), topics_yaml(), ""])
+
+
+def bag(path: Path) -> str:
+    from uma_ros.bags.reader import bag_topics
+
+    topics = bag_topics(path)
+    width = max(len(topic) for topic in topics)
+    return "\n".join(f"{topic:<{width}}  {count:7d}  {kind}" for topic, (kind, count) in topics.items())
+
+
+def checkpoint(path: Path) -> str:
+    manifest = json.loads((path / "manifest.json").read_text())
+    config = json.loads((path / "config.json").read_text())
+    return json.dumps({"contract": config.get("contract"), "model": config.get("model"), **manifest}, indent=2)
+
+
+def calibration(path: Path) -> str:
+    from uma.geometry.se3 import quaternion
+    from uma_ros.calibration.files import load_calibration
+
+    found = load_calibration(path)
+    lines = [f"{found.camera_frame} in {found.base_frame} ({found.convention}), dated {found.date or 'unknown'}"]
+    for name, T in (
+        ("camera", found.T_base_cam),
+        *((f"{frame} in {parent}", T) for (parent, frame), T in found.tools.items()),
+    ):
+        lines.append(f"  {name}: xyz {T[:3, 3].round(4).tolist()} m, quaternion xyzw {quaternion(T).round(5).tolist()}")
+    return "\n".join(lines)
+
+
+def reference(path: Path) -> str:
+    from uma_ros.commands.reference import load_reference
+
+    found = load_reference(path)
+    lines = [f"{found.object_label or 'no label'}: {len(found.waypoints)} keypoints in {found.frame}"]
+    return "\n".join(
+        [
+            *lines,
+            *(f"  {k}: " + " -> ".join(str(p.round(3).tolist()) for p in w) for k, w in enumerate(found.waypoints)),
+        ]
+    )
+
+
+def show(what: str) -> str:
+    """Text about the thing named ``what``. Raises `InputError` if it is none of the known kinds."""
+    if what == "parameters":
+        return parameters()
+    path = find(what)
+    if (path / "metadata.yaml").exists() or path.suffix == ".mcap":
+        return bag(path)
+    if (path / "manifest.json").exists():
+        return checkpoint(path)
+    if path.suffix in (".json", ".yaml", ".yml"):
+        text = path.read_text()
+        return reference(path) if "keypoints" in text else calibration(path)
+    raise InputError(f"{what}: neither a bag, a checkpoint, a calibration file nor a reference motion")
+
+
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="uma inspect", description=__doc__.split(":", 1)[1].strip())
+    parser.add_argument("what", help="a folder, a file, or the word parameters")
+    print(show(parser.parse_args(argv).what))
+    return 0

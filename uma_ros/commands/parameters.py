@@ -1,0 +1,71 @@
+"""The settings of every node in one place: the default configuration file is written from them, and a test holds that
+it mirrors them."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from uma.settings import flatten
+
+NODES = {
+    "station": "StationSettings",
+    "camera": "CameraSettings",
+    "extrinsics": "ExtrinsicsSettings",
+    "policy": "PolicySettings",
+    "controller": "ControllerSettings",
+    "recorder": "RecorderSettings",
+    "gripper": "GripperSettings",
+    "robot": "RobotSettings",
+    "franka": "FrankaSettings",
+    "manager": "ManagerSettings",
+}
+
+
+def settings_of(node: str) -> Any:
+    """The settings dataclass of a node, with its defaults."""
+    return getattr(importlib.import_module(f"uma_ros.nodes.{node}"), NODES[node])()
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f'"{value}"' if isinstance(value, str) else str(value)
+
+
+def _range(rule: dict) -> str:
+    live = "; may change while the node runs" if rule.get("live") else ""
+    if rule.get("choices"):
+        return "; one of " + ", ".join(rule["choices"]) + live
+    low, high = rule.get("low"), rule.get("high")
+    return live if low is None or high is None else f"; {low:g} to {high:g}{live}"
+
+
+def as_yaml(node: str, indent: str = "") -> str:
+    """A node's section of a configuration file, every key commented with unit and range. Topic names are left to the
+    defaults."""
+    lines, open_section = [f"{node}:", "  ros__parameters:"], ""
+    for key, (value, rule) in flatten(settings_of(node)).items():
+        section, _, name = key.rpartition(".")
+        if section == "topics":
+            continue
+        if section != open_section:
+            lines.append(f"    {section}:")
+            open_section = section
+        pad = "      " if section else "    "
+        lines.append(f"{pad}{name}: {_value(value)}  # {rule['description']}{_range(rule)}")
+    return "\n".join(indent + line for line in lines)
+
+
+def topics_yaml() -> str:
+    """The topic names as a commented section that holds for all nodes."""
+    lines = [
+        "# Where the nodes meet; to change a name, take the # away here, for all nodes at once.",
+        "# /**:",
+        "#   ros__parameters:",
+        "#     topics:",
+    ]
+    for key, (value, rule) in flatten(settings_of("policy")).items():
+        if key.startswith("topics."):
+            lines.append(f"#       {key.removeprefix('topics.')}: {_value(value)}  # {rule['description']}")
+    return "\n".join(lines)

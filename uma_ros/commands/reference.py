@@ -1,0 +1,180 @@
+"""`uma reference FILE.yaml`: send a reference motion, and hear what became of it. Also reads and writes such files.
+
+frame: fr3_link0          # any frame with a known transform to the camera
+object_label: spoon       # for people
+keypoints:
+  - waypoints: [[0.45, -0.10, 0.03], [0.45, -0.10, 0.20]]   # m, in order
+    phase: [0.0, 1.0]     # optional, in [0, 1]
+    is_valid: [true, true]  # optional
+"""
+
+from __future__ import annotations
+
+import argparse
+import reprlib
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import rclpy
+import yaml
+from builtin_interfaces.msg import Time
+
+from uma.types import MAX_KEYPOINTS, InputError, ReferenceMotion
+from uma_ros.deployment.graph import REPLAY_NAMES
+from uma_ros.messages.convert import reference_from, reference_to
+from uma_ros.msg import PolicyStatus
+from uma_ros.msg import ReferenceMotion as ReferenceMsg
+from uma_ros.runtime.status import newly_refused
+from uma_ros.runtime.textfile import numbers, read_value, text_of
+from uma_ros.runtime.topics import LATCHED, STATUS, TASK_IN, Topics
+
+
+def load_reference(path: str | Path) -> ReferenceMotion:
+    """Read a reference file. Raises `InputError` naming the file and the entry."""
+    data, where = read_value(Path(path), "reference"), f"reference {path}"
+    if (
+        not isinstance(data, dict)
+        or not {"frame", "keypoints"} <= set(data)
+        or set(data) - {"frame", "keypoints", "object_label"}
+    ):
+        raise InputError(f"{where}: must be a mapping with frame, keypoints and perhaps object_label")
+    keypoints = data["keypoints"]
+    if not isinstance(keypoints, list) or not 1 <= len(keypoints) <= MAX_KEYPOINTS:
+        raise InputError(f"{where}: keypoints: {reprlib.repr(keypoints)}, must be a list of 1 to {MAX_KEYPOINTS}")
+    read = [_keypoint(keypoint, f"{where}: keypoints[{k}]") for k, keypoint in enumerate(keypoints)]
+    label = data.get("object_label")
+    try:
+        return ReferenceMotion(*zip(*read), text_of(data["frame"], "frame"), "" if label is None else str(label)[:256])
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+
+
+def _keypoint(entry: object, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Waypoints, phase and validity of one keypoint; the latter two are empty where they are not given."""
+    if not isinstance(entry, dict) or "waypoints" not in entry or set(entry) - {"waypoints", "phase", "is_valid"}:
+        raise InputError(f"{name}: must be a mapping with waypoints and perhaps phase, is_valid")
+    points, most = entry["waypoints"], ReferenceMotion.MAX_WAYPOINTS
+    if not isinstance(points, list) or not 1 <= len(points) <= most:
+        raise InputError(f"{name}.waypoints: {reprlib.repr(points)}, must be a list of 1 to {most}")
+    valid = entry.get("is_valid") or []
+    if not isinstance(valid, list) or len(valid) > most or not all(isinstance(v, bool) for v in valid):
+        raise InputError(f"{name}.is_valid: {reprlib.repr(valid)}, must be a list of true and false")
+    waypoints = np.stack([numbers(point, f"{name}.waypoints[{i}]", 3) for i, point in enumerate(points)])
+    return waypoints, numbers(entry.get("phase") or [], f"{name}.phase", most=most), np.array(valid, dtype=bool)
+
+
+def save_reference(reference: ReferenceMotion, path: str | Path, comment: str = "") -> None:
+    """Write a reference file."""
+    lines = [f"# {line}" for line in comment.splitlines()]
+    lines += [
+        f"frame: {reference.frame}",
+        f"object_label: {yaml.safe_dump(reference.object_label).splitlines()[0]}",
+        "keypoints:",
+    ]
+    for w, p, v in zip(reference.waypoints, reference.phase, reference.is_valid):
+        lines.append(
+            "  - waypoints: [" + ", ".join("[" + ", ".join(f"{x:.4f}" for x in point) + "]" for point in w) + "]"
+        )
+        if not np.array_equal(p, np.linspace(0.0, 1.0, len(w))):
+            lines.append("    phase: [" + ", ".join(f"{x:.4f}" for x in p) + "]")
+        if not v.all():
+            lines.append("    is_valid: [" + ", ".join(str(bool(x)).lower() for x in v) + "]")
+    Path(path).write_text("\n".join(lines) + "\n")
+
+
+def _same_shape(a: ReferenceMotion, b: ReferenceMotion) -> bool:
+    """Whether two references are one up to a rigid motion: the same counts and the same distances from the first
+    waypoint."""
+    if [len(w) for w in a.waypoints] != [len(w) for w in b.waypoints]:
+        return False
+    p, q = (np.concatenate(r.waypoints) for r in (a, b))
+    return bool(
+        np.allclose(np.linalg.norm(p - p[0], axis=1), np.linalg.norm(q - q[0], axis=1), atol=1e-4, equal_nan=True)
+    )
+
+
+class _Sender:
+    """Publishes a task and listens for the echo or the refusal."""
+
+    def __init__(self, topics: Topics) -> None:
+        rclpy.init()
+        self.node = rclpy.create_node("uma_reference")
+        self._topic = topics.reference_motion
+        self._publisher = self.node.create_publisher(ReferenceMsg, self._topic, TASK_IN)
+        self._sent: ReferenceMotion | None = None
+        self._active: Time | None = None
+        self._num_refused: int | None = None
+        self._answer: str | None = None
+        self.node.create_subscription(ReferenceMsg, topics.active_reference, self._on_echo, LATCHED)
+        self.node.create_subscription(PolicyStatus, topics.status, self._on_status, STATUS)
+
+    def _on_echo(self, msg: ReferenceMsg) -> None:
+        # The latched echo of the task before may be late: only one of this shape, from whichever frame it is seen, is
+        # an answer.
+        if (
+            self._sent is not None
+            and msg.header.stamp != self._active
+            and msg.keypoints
+            and _same_shape(reference_from(msg), self._sent)
+        ):
+            self._answer = ""
+        self._active = msg.header.stamp
+
+    def _on_status(self, msg: PolicyStatus) -> None:
+        if msg.node != "policy":
+            return
+        if self._sent is not None and newly_refused(msg, self._num_refused, self._topic):
+            self._answer = msg.refused
+        self._num_refused = msg.num_refused
+
+    def _wait(self, condition: Callable[[], bool], deadline: float) -> bool:
+        while not condition() and time.monotonic() < deadline:
+            rclpy.spin_once(self.node, timeout_sec=0.1)
+        return condition()
+
+    def send(self, reference: ReferenceMotion, timeout: float) -> int:
+        deadline = time.monotonic() + timeout
+        if not self._wait(
+            lambda: self._publisher.get_subscription_count() > 0 and self._num_refused is not None, deadline
+        ):
+            print(f"no policy heard within {timeout:g} s; is it running, in this ROS domain?", file=sys.stderr)
+            return 1
+        self._wait(
+            lambda: self._active is not None, min(deadline, time.monotonic() + 0.5)
+        )  # what is latched, if anything is
+        self._sent = reference
+        self._publisher.publish(reference_to(reference, self.node.get_clock().now().to_msg()))
+        if not self._wait(lambda: self._answer is not None, deadline):
+            print(f"sent; the policy has not taken it within {timeout:g} s, /uma/status says why", file=sys.stderr)
+            return 1
+        if self._answer:
+            print(self._answer, file=sys.stderr)
+            return 1
+        print(f"the policy works on it: {len(reference.waypoints)} keypoints, given in {reference.frame}")
+        return 0
+
+
+def main(argv: list[str]) -> int:
+    """Exit code 0 when the policy took the task, 1 when it refused it or is not there, 2 for a bad file."""
+    parser = argparse.ArgumentParser(prog="uma reference", description="Send a reference motion to the running policy.")
+    parser.add_argument("file", help="YAML file; config/reference_insertion.yaml shows the format")
+    parser.add_argument(
+        "--replay", action="store_true", help="to the policy that `uma up replay` or replay.launch.py has started"
+    )
+    parser.add_argument("--timeout", type=float, default=10.0, help="seconds to wait for the policy (default 10)")
+    args = parser.parse_args(argv)
+    reference = load_reference(args.file)
+
+    sender = _Sender(
+        Topics(active_reference=REPLAY_NAMES["active_reference"], status=REPLAY_NAMES["status"])
+        if args.replay
+        else Topics()
+    )
+    try:
+        return sender.send(reference, args.timeout)
+    finally:
+        sender.node.destroy_node()
+        rclpy.try_shutdown()

@@ -1,0 +1,1 @@
+"""The node graph as data, the supervisor of its processes, and their security."""

@@ -1,0 +1,151 @@
+"""`python -m uma_ros.deployment.security`: the SROS 2 policy of the graphs: for every node an enclave of its own, with the topics,
+services and actions that it really uses.
+
+It is made from live nodes, by asking ROS what each of them publishes, hears, serves and calls, so that it cannot say
+less or more than they do.
+Parameters are services in ROS 2 (`~/set_parameters` and five more): every node serves its own and calls nobody's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree as xml
+
+import rclpy
+from rclpy.node import Node
+
+VERSION = "0.2.0"
+"""Of the policy's format."""
+ACTION = "/_action/"
+KINDS = (
+    ("topics", "topic", "publish", "publish"),
+    ("topics", "topic", "subscribe", "subscribe"),
+    ("services", "service", "reply", "reply"),
+    ("services", "service", "request", "request"),
+    ("actions", "action", "execute", "execute"),
+    ("actions", "action", "call", "call"),
+)
+"""Group and entry of the XML, its qualifier, and the field of `Profile` that fills it."""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What one node may do; names of topics, services and actions.
+
+    Attributes:
+        node: its name, in the root namespace.
+    """
+
+    node: str
+    publish: tuple[str, ...] = ()
+    subscribe: tuple[str, ...] = ()
+    reply: tuple[str, ...] = ()
+    request: tuple[str, ...] = ()
+    execute: tuple[str, ...] = ()
+    call: tuple[str, ...] = ()
+
+    def rules(self) -> dict[str, tuple[str, ...]]:
+        return {name: getattr(self, name) for *_, name in KINDS}
+
+
+def observe(node: Node, name: str) -> Profile:
+    """The profile of the live node ``name``, as ``node`` sees it. Raises RuntimeError if there is none of that name."""
+    try:
+        found = {
+            "publish": node.get_publisher_names_and_types_by_node(name, "/"),
+            "subscribe": node.get_subscriber_names_and_types_by_node(name, "/"),
+            "reply": node.get_service_names_and_types_by_node(name, "/"),
+            "request": node.get_client_names_and_types_by_node(name, "/"),
+        }
+    except Exception as error:  # rclpy has a kind of its own for it
+        raise RuntimeError(f"no node {name!r} is heard in this ROS domain: {error}") from None
+    names = {kind: sorted({topic for topic, _ in topics}) for kind, topics in found.items()}
+    actions = {kind: sorted({n.split(ACTION)[0] for n in listed if ACTION in n}) for kind, listed in names.items()}
+    plain = {kind: tuple(n for n in listed if ACTION not in n) for kind, listed in names.items()}
+    return Profile(name, **plain, execute=tuple(actions["reply"]), call=tuple(actions["request"]))
+
+
+def settled(node: Node, names: Sequence[str], patience: float = 60.0, quiet: float = 3.0) -> list[Profile]:
+    """Profiles of live nodes once all of them are there and none has changed for ``quiet`` seconds. Raises RuntimeError
+    if that does not come."""
+    deadline, last, since = time.monotonic() + patience, None, time.monotonic()
+    while time.monotonic() < deadline:
+        try:
+            now = [observe(node, name) for name in names]
+        except RuntimeError:
+            now = None
+        if now is None or now != last or any(not p.publish for p in now):
+            last, since = now, time.monotonic()
+        elif time.monotonic() - since > quiet:
+            return now
+        rclpy.spin_once(node, timeout_sec=0.2)
+    raise RuntimeError(f"the nodes {', '.join(names)} do not settle within {patience:g} s")
+
+
+def policy_xml(profiles: Sequence[Profile]) -> str:
+    """The policy file, with one enclave ``/NODE`` for each profile."""
+    root = xml.Element("policy", version=VERSION)
+    enclaves = xml.SubElement(root, "enclaves")
+    for p in sorted(profiles, key=lambda p: p.node):
+        profile = xml.SubElement(
+            xml.SubElement(xml.SubElement(enclaves, "enclave", path=f"/{p.node}"), "profiles"),
+            "profile",
+            ns="/",
+            node=p.node,
+        )
+        for group, entry, qualifier, name in KINDS:
+            if names := p.rules()[name]:
+                rule = xml.SubElement(profile, group, {qualifier: "ALLOW"})
+                for each in names:
+                    xml.SubElement(rule, entry).text = each
+    xml.indent(root)
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + xml.tostring(root, encoding="unicode") + "\n"
+
+
+def read_policy(path: str | Path) -> list[Profile]:
+    """The profiles of a policy file that `policy_xml` wrote."""
+    profiles = []
+    for profile in xml.parse(path).getroot().iter("profile"):
+        rules = {
+            name: tuple(
+                sorted(
+                    e.text
+                    for rule in profile.findall(group)
+                    if rule.get(qualifier) == "ALLOW"
+                    for e in rule.findall(entry)
+                )
+            )
+            for group, entry, qualifier, name in KINDS
+        }
+        profiles.append(Profile(profile.get("node"), **rules))
+    return profiles
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exit code 1 if a node is not there."""
+    parser = argparse.ArgumentParser(
+        prog="uma_ros.deployment.security",
+        description="Write the SROS 2 policy of the nodes that run now, in this ROS domain.",
+    )
+    parser.add_argument("nodes", nargs="+", help="names of nodes, such as policy controller")
+    parser.add_argument("--out", default="config/sros2_policy.xml")
+    args = parser.parse_args(argv)
+    rclpy.init()
+    try:
+        profiles = settled(Node("security"), args.nodes)
+    except RuntimeError as error:
+        print(error, file=sys.stderr)
+        return 1
+    finally:
+        rclpy.try_shutdown()
+    Path(args.out).write_text(policy_xml(profiles))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

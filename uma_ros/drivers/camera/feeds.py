@@ -1,0 +1,265 @@
+"""Where the camera node's images come from: a simulated camera's cable, a device, or another driver's topics. Each feed
+publishes all four topics."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, deque
+from dataclasses import dataclass
+from typing import Any
+
+from sensor_msgs.msg import CameraInfo, Image
+
+from uma.control.cadence import Cadence
+from uma.settings import setting
+from uma.types import InputError
+from uma_ros.drivers.camera.source import CameraSource, FrameSession
+from uma_ros.drivers.link import DeviceError
+from uma_ros.messages.convert import camera_to, image_to, nanoseconds, stamp_from
+from uma_ros.messages.frame_buffer import check_image
+from uma_ros.runtime.node import UmaNode
+from uma_ros.runtime.topics import CAMERA_OUT, SENSOR_IN, Topics
+
+PRESETS = {
+    "zed_v5": (
+        "/{name}/zed_node/rgb/color/rect/image",
+        "/{name}/zed_node/depth/depth_registered",
+        "/{name}/zed_node/rgb/color/rect/camera_info",
+    ),
+    "zed_v4": (
+        "/{name}/zed_node/rgb/image_rect_color",
+        "/{name}/zed_node/depth/depth_registered",
+        "/{name}/zed_node/rgb/camera_info",
+    ),
+    "realsense": (
+        "/{name}/{name}/color/image_raw",
+        "/{name}/{name}/aligned_depth_to_color/image_raw",
+        "/{name}/{name}/color/camera_info",
+    ),
+    "custom": ("", "", ""),
+}
+"""Driver -> its topics of colour, depth on the colour image's pixels, and intrinsics: zed-ros2-wrapper from 5.1, before
+5.1, realsense2_camera with align_depth."""
+
+
+@dataclass(frozen=True)
+class TopicSettings:
+    """Another driver's RGB-D topics."""
+
+    preset: str = setting("zed_v5", "whose names the topics have", choices=tuple(PRESETS))
+    name: str = setting("zed2i", "name of the camera in them")
+    rgb: str = setting("", "topic of the colour image, over the preset's")
+    depth: str = setting("", "topic of the depth on the colour image's pixels, over the preset's")
+    camera_info: str = setting("", "topic of the intrinsics of both, over the preset's")
+    pair_within: float = setting(
+        0.005, "s; colour and depth this close are one frame; it takes the colour image's stamp", 0.0, 0.1
+    )
+
+    def resolved(self) -> tuple[str, str, str]:
+        """Topics of colour, depth and intrinsics. Raises `InputError` for one that is empty."""
+        given = {"rgb": self.rgb, "depth": self.depth, "camera_info": self.camera_info}
+        found = tuple(
+            value or preset.format(name=self.name) for value, preset in zip(given.values(), PRESETS[self.preset])
+        )
+        for key, topic in zip(given, found):
+            if not topic:
+                raise InputError(f"inputs.{key}: empty, must name a topic with the preset {self.preset!r}")
+        return found
+
+
+class Outlets:
+    """The four publishers, and how regularly frames pass. Nothing does while the node is inactive."""
+
+    def __init__(self, node: UmaNode, rate: float) -> None:
+        self._node = node
+        t: Topics = node.settings.topics
+        self.rgb, self.depth = node.speak(Image, t.rgb, CAMERA_OUT), node.speak(Image, t.depth, CAMERA_OUT)
+        self.rgb_info, self.depth_info = (
+            node.speak(CameraInfo, t.camera_info, CAMERA_OUT),
+            node.speak(CameraInfo, t.depth_info, CAMERA_OUT),
+        )
+        self.frames = Cadence("frames", 1.0 / rate)
+
+    @property
+    def are_open(self) -> bool:
+        return self._node.is_active
+
+    def publish(self, rgb: Image, depth: Image, info: CameraInfo) -> None:
+        if not self.are_open:
+            return
+        self.rgb_info.publish(info)
+        self.depth_info.publish(info)
+        self.rgb.publish(rgb)
+        self.depth.publish(depth)
+        self.frames.beat(time.monotonic())
+
+
+class SimFeed:
+    """Passes the simulated camera's frames on as they are, without decoding them."""
+
+    def __init__(self, node: UmaNode, outlets: Outlets) -> None:
+        self._outlets, self._cable = outlets, node.settings.topics.sim_camera
+        cable = self._cable
+        for kind, source, publisher, counts in (
+            (Image, "rgb", outlets.rgb, False),
+            (CameraInfo, "camera_info", outlets.rgb_info, False),
+            (Image, "depth", outlets.depth, True),
+            (CameraInfo, "depth_info", outlets.depth_info, False),
+        ):
+
+            def relay(data: bytes, publisher=publisher, counts=counts) -> None:
+                if not outlets.are_open:
+                    return
+                publisher.publish(data)
+                if counts:
+                    outlets.frames.beat(time.monotonic())
+
+            node.create_subscription(kind, f"{cable}/{source}", relay, SENSOR_IN, raw=True)
+
+    def diagnose(self) -> tuple[dict[str, Any], str]:
+        """Values for the diagnostics, and what is wrong."""
+        waits = not self._outlets.frames.count
+        return (
+            {},
+            f"waiting for {self._cable}/rgb of the simulated station; on hardware, set another source" if waits else "",
+        )
+
+    def close(self) -> None: ...
+
+
+class DeviceFeed:
+    """Frames of a device or a recording, asked for in a thread of their own."""
+
+    def __init__(self, node: UmaNode, outlets: Outlets, source: CameraSource, rate: float) -> None:
+        self._node, self._outlets = node, outlets
+        self.session = FrameSession(source, rate)
+        self._fatal = ""
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="camera")
+        self._thread.start()
+
+    def _run(self) -> None:
+        session, said = self.session, ""
+        while not self._ended.is_set():
+            began = time.monotonic()
+            try:
+                frame = session.cycle(began)
+            except Exception as error:  # also what a vendor's library throws: the thread must not end without a word
+                self._fatal = (
+                    str(error) if isinstance(error, (DeviceError, InputError)) else f"{type(error).__name__}: {error}"
+                )
+                self._node.get_logger().error(self._fatal)
+                return
+            if session.said != said:
+                said = session.said
+                self._node.get_logger().info(said)
+            if frame is not None:
+                stamp = (
+                    self._node.get_clock().now().to_msg() if frame.stamp_ns is None else stamp_from_ns(frame.stamp_ns)
+                )
+                name = frame.camera.frame
+                self._outlets.publish(
+                    image_to(frame.image, frame.encoding, name, stamp),
+                    image_to(frame.depth, "32FC1", name, stamp),
+                    camera_to(frame.camera, stamp),
+                )
+            pause = session.source.period if session.is_open else 0.05
+            self._ended.wait(max(pause - (time.monotonic() - began), 0.0))
+        session.close()
+
+    def diagnose(self) -> tuple[dict[str, Any], str]:
+        return {"device": self.session.said or "none", **self.session.counts}, self._fatal or self.session.trouble
+
+    def close(self) -> None:
+        self._ended.set()
+        self._thread.join(5.0)
+
+
+def stamp_from_ns(ns: int):
+    """A time stamp from nanoseconds, exactly."""
+    msg = stamp_from(0.0)
+    msg.sec, msg.nanosec = ns // 1_000_000_000, ns % 1_000_000_000
+    return msg
+
+
+class Pairing:
+    """Puts colour and depth images of (nearly) one time together.
+
+    Args:
+        within: s; the furthest that their stamps may lie apart.
+        keep: images of either kind that wait for the other.
+    """
+
+    def __init__(self, within: float, keep: int = 8) -> None:
+        self._within_ns = round(within * 1e9)
+        self._waiting: dict[str, deque[tuple[int, Image]]] = {"rgb": deque(maxlen=keep), "depth": deque(maxlen=keep)}
+        self.counts: Counter[str] = Counter(good=0, unpaired=0)
+
+    def add(self, kind: str, msg: Image) -> tuple[Image, Image] | None:
+        """Take in an image of ``kind`` rgb or depth; returns colour and depth if it completes a frame. Older ones that
+        wait are given up."""
+        stamp, mine, other = (
+            nanoseconds(msg.header.stamp),
+            self._waiting[kind],
+            self._waiting["depth" if kind == "rgb" else "rgb"],
+        )
+        distance, partner = min(
+            ((abs(t - stamp), m) for t, m in other), key=lambda found: found[0], default=(self._within_ns + 1, None)
+        )
+        if distance > self._within_ns:
+            self.counts["unpaired"] += len(mine) == mine.maxlen
+            mine.append((stamp, msg))
+            return None
+        for waiting in self._waiting.values():
+            while waiting and waiting[0][0] <= stamp + self._within_ns:
+                self.counts["unpaired"] += waiting.popleft()[1] is not partner
+        self.counts["good"] += 1
+        return (msg, partner) if kind == "rgb" else (partner, msg)
+
+
+class TopicFeed:
+    """Another driver's topics, brought to our names, with one stamp for colour and depth."""
+
+    def __init__(self, node: UmaNode, outlets: Outlets, settings: TopicSettings) -> None:
+        self._outlets = outlets
+        self._pairing = Pairing(settings.pair_within)
+        self._info: CameraInfo | None = None
+        self._refused = ""
+        self._sources = dict(zip(("rgb", "depth", "camera_info"), settings.resolved()))
+        own = {name: getattr(node.settings.topics, name) for name in ("rgb", "depth", "camera_info", "depth_info")}
+        for name, topic in self._sources.items():
+            if topic in own.values():
+                raise InputError(
+                    f"inputs.{name}: {topic} is where this node publishes; a driver that speaks there already needs no camera node"
+                )
+        node.listen(Image, self._sources["rgb"], lambda m: self._on_image("rgb", m), SENSOR_IN)
+        node.listen(Image, self._sources["depth"], lambda m: self._on_image("depth", m), SENSOR_IN)
+        node.listen(CameraInfo, self._sources["camera_info"], self._on_info, SENSOR_IN)
+
+    def _on_info(self, msg: CameraInfo) -> None:
+        self._info = msg
+
+    def _on_image(self, kind: str, msg: Image) -> None:
+        try:
+            check_image(msg, kind)
+        except InputError as error:
+            self._refused = f"{self._sources[kind]}: {error}"
+            return
+        pair = self._pairing.add(kind, msg)
+        if pair is None or self._info is None:
+            return
+        rgb, depth = pair
+        if (depth.width, depth.height) != (rgb.width, rgb.height):
+            self._refused = f"{self._sources['depth']}: {depth.width}x{depth.height} pixels, must be {rgb.width}x{rgb.height} as the colour image: depth registered to it is needed"
+            return
+        self._refused = ""
+        depth.header, self._info.header.stamp = rgb.header, rgb.header.stamp
+        self._info.header.frame_id = rgb.header.frame_id
+        self._outlets.publish(rgb, depth, self._info)
+
+    def diagnose(self) -> tuple[dict[str, Any], str]:
+        waiting = "" if self._info else f"waiting for {self._sources['camera_info']}"
+        return dict(self._pairing.counts), self._refused or waiting
+
+    def close(self) -> None: ...

@@ -1,0 +1,159 @@
+"""A folder of frames in the place of a camera.
+
+camera.yaml          width, height, fx, fy, cx, cy (pixels) and perhaps frame
+NAME.png             colour, 8 bit
+NAME.depth.png       depth, 16 bit, millimetres, 0 invalid; or
+NAME.depth.npy       depth, float32, metres, NaN invalid
+"""
+
+from __future__ import annotations
+
+import io
+import reprlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from uma.checkpoint.npy_head import npy_head
+from uma.settings import setting
+from uma.types import CameraModel, InputError
+from uma_ros.drivers.camera.source import EndOfStream, RgbdFrame
+from uma_ros.drivers.link import DeviceError
+from uma_ros.runtime.textfile import is_number, read_value, text_of
+
+MAX_BYTES = 256 * 1024 * 1024
+"""Largest file that is read."""
+MAX_PIXELS = 4096
+MAX_PIXELS_A_BYTE = 8300
+"""Deflate makes at most 1032 bytes of one, and a byte has at most 8 pixels."""
+
+
+@dataclass(frozen=True)
+class FolderSettings:
+    """Which frames."""
+
+    path: str = setting("", "folder with camera.yaml, NAME.png and NAME.depth.png or NAME.depth.npy")
+    loop: bool = setting(True, "begin again after the last frame")
+
+
+def read_camera(path: Path, frame: str = "zed_left_camera_frame_optical") -> CameraModel:
+    """``camera.yaml``. Raises `InputError` naming the entry."""
+    data, names = read_value(path, ""), ("width", "height", "fx", "fy", "cx", "cy")
+    if (
+        not isinstance(data, dict)
+        or not set(names) <= set(data) <= {*names, "frame"}
+        or not all(is_number(data[k]) for k in names)
+    ):
+        raise InputError(
+            f"{path}: {reprlib.repr(data)}, must have the finite numbers width, height, fx, fy, cx, cy, and perhaps frame, alone"
+        )
+    width, height, *intrinsics = (data[k] for k in names)
+    if not (1 <= width <= MAX_PIXELS and 1 <= height <= MAX_PIXELS):
+        raise InputError(f"{path}: {width:g}x{height:g} pixels, must be 1 to {MAX_PIXELS}")
+    name = text_of(data.get("frame", frame), f"{path}: frame")
+    try:
+        return CameraModel(int(width), int(height), *map(float, intrinsics), name)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def read_image(path: Path) -> np.ndarray:
+    """``(H, W, 3)`` uint8 RGB. Raises `InputError` for what is no picture of a sensible size."""
+    from PIL import Image
+
+    try:
+        with Image.open(_in_memory(path)) as picture:  # reads the head only
+            _check_size(picture.size, path)
+            return np.array(picture.convert("RGB"))
+    except Exception as error:  # a damaged picture makes Pillow's decoders raise of every kind
+        raise InputError(f"{path}: {type(error).__name__}: {error}") from None
+
+
+def read_depth(path: Path) -> np.ndarray:
+    """``(H, W)`` float32 metres, NaN invalid. Raises `InputError`."""
+    from PIL import Image
+
+    try:
+        if path.suffix == ".npy":
+            _check_bytes(path)
+            with open(path, "rb") as file:
+                npy_head(file)
+            raw = np.load(
+                path, allow_pickle=False, mmap_mode="r"
+            )  # mapped: a head that promises more than the file holds is an error
+            if raw.ndim != 2 or raw.dtype != np.float32:
+                raise ValueError(f"{raw.dtype} of shape {raw.shape}, must be float32 of 2 dimensions")
+            depth = np.array(raw)
+            depth[~(np.isfinite(depth) & (depth > 0))] = np.nan
+            return depth
+        with Image.open(_in_memory(path)) as picture:
+            _check_size(picture.size, path)
+            if not picture.mode.startswith("I"):
+                raise ValueError(f"mode {picture.mode}, must be 16 bit")
+            raw = np.array(picture)
+        return np.where(raw == 0, np.float32(np.nan), raw.astype(np.float32) * np.float32(1e-3))
+    except Exception as error:  # as above; and NumPy's head of a file is Python that may be anything
+        raise InputError(f"{path}: {type(error).__name__}: {error}") from None
+
+
+def _check_bytes(path: Path) -> None:
+    if path.stat().st_size > MAX_BYTES:
+        raise ValueError(f"{path.stat().st_size} bytes, limit {MAX_BYTES}")
+
+
+def _in_memory(path: Path) -> io.BytesIO:
+    """Pillow asks for as many bytes as the head of a part promises, and a file makes room for all of them before it
+    looks whether it has them."""
+    _check_bytes(path)
+    return io.BytesIO(path.read_bytes())
+
+
+def _check_size(size: tuple[int, int], path: Path) -> None:
+    if not (1 <= size[0] <= MAX_PIXELS and 1 <= size[1] <= MAX_PIXELS):
+        raise ValueError(f"{size[0]}x{size[1]} pixels, must be 1 to {MAX_PIXELS}")
+    if size[0] * size[1] > MAX_PIXELS_A_BYTE * path.stat().st_size:
+        raise ValueError(
+            f"{size[0]}x{size[1]} pixels in {path.stat().st_size} bytes: the head promises more than the file can hold"
+        )
+
+
+class FolderSource:
+    """Frames in the order of their names, without time stamps of their own.
+
+    Args:
+        rate: Hz at which they are given.
+    """
+
+    def __init__(self, settings: FolderSettings, rate: float) -> None:
+        self.settings, self.period = settings, 1.0 / rate
+        self._next = 0
+
+    def open(self) -> str:
+        folder = Path(self.settings.path).expanduser()
+        try:
+            self.model = read_camera(folder / "camera.yaml")
+        except InputError as error:
+            raise DeviceError(f"folder.path: {error}") from None
+        self.frames: list[tuple[Path, Path]] = []
+        for colour in sorted(p for p in folder.glob("*.png") if not p.name.endswith(".depth.png")):
+            depths = [d for d in (colour.with_suffix(".depth.npy"), colour.with_suffix(".depth.png")) if d.exists()]
+            if depths:
+                self.frames.append((colour, depths[0]))
+        if not self.frames:
+            raise DeviceError(f"folder.path: {folder}: no NAME.png with a NAME.depth.npy or NAME.depth.png")
+        return f"{folder}: {len(self.frames)} frames of {self.model.width}x{self.model.height}"
+
+    def grab(self) -> RgbdFrame:
+        if self._next >= len(self.frames):
+            if not self.settings.loop:
+                raise EndOfStream(f"{self.settings.path}: over after {len(self.frames)} frames")
+            self._next = 0
+        colour, depth = self.frames[self._next]
+        self._next += 1
+        try:
+            return RgbdFrame(read_image(colour), "rgb8", read_depth(depth), self.model)
+        except InputError as error:
+            raise DeviceError(f"{colour.name}: {error}") from None
+
+    def close(self) -> None: ...

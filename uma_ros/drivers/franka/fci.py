@@ -1,0 +1,454 @@
+"""A Franka arm through libfranka, in a process that has nothing else to do: no ROS, no torch, no garbage collection.
+
+pylibfranka holds Python's global lock while it waits for the robot: in a node's own process it would starve the node,
+and the node it.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import time
+from collections import deque
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, Protocol
+
+import numpy as np
+
+from uma.control.joints import JointFollower, JointLimits
+from uma.geometry import fr3
+from uma.settings import check_settings, setting
+from uma.types import InputError
+from uma_ros.drivers.franka.health import Mode
+from uma_ros.drivers.franka.shared_row import Board
+from uma_ros.drivers.link import Backoff, DeviceError, LinkError, MissingPackage, require
+
+
+@dataclass(frozen=True)
+class FciSettings:
+    """How the arm is reached and driven."""
+
+    host: str = setting("172.16.0.1", "address of the arm's control interface")
+    variant: str = setting(
+        "loop",
+        "loop: commands at 1 kHz; async: joint targets that the robot itself interpolates, for a PC that is not real-time",
+        choices=("loop", "async"),
+    )
+    realtime: str = setting(
+        "ignore",
+        "enforce: end unless the system gives the loop real-time priority; ignore: go on without",
+        choices=("ignore", "enforce"),
+    )
+    async_rate: float = setting(50.0, "Hz; joint targets sent in the variant async", 5.0, 100.0)
+    async_tolerance: float = setting(
+        0.001, "rad; within which the robot takes an asynchronous target as reached", 1e-4, 0.1
+    )
+    hold_after: float = setting(
+        0.1, "s; a target older than this is no longer followed: the arm brakes and holds", 0.02, 1.0
+    )
+    max_start: float = setting(
+        0.3, "rad; a first target further than this from the arm, in any joint, is not followed", 0.01, 3.0
+    )
+    stiffness: list[float] = setting(
+        [3000.0, 3000.0, 3000.0, 2500.0, 2500.0, 2000.0, 2000.0], "Nm/rad; of the joints", 10.0, 14250.0
+    )
+    collision_torque: float = setting(
+        40.0, "Nm; external torque at a joint above which the arm stops with a reflex", 5.0, 87.0
+    )
+    collision_force: float = setting(
+        40.0, "N (Nm); external force at the end effector above which the arm stops with a reflex", 5.0, 100.0
+    )
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+        if len(self.stiffness) != 7:
+            raise InputError(f"stiffness: {len(self.stiffness)} values, must be 7")
+
+
+class Phase(IntEnum):
+    """What the process does with the arm."""
+
+    UNREACHED = 0
+    WATCHING = 1
+    MOVING = 2
+    BLOCKED = 3
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where the joints should be.
+
+    Attributes:
+        time: s, monotonic clock, at which it was made.
+        q: ``(7,)`` rad.
+        speed: ``(7,)`` rad/s at which it moves.
+    """
+
+    time: float
+    q: np.ndarray
+    speed: np.ndarray
+
+    def row(self) -> np.ndarray:
+        return np.concatenate([[self.time], self.q, self.speed])
+
+    @staticmethod
+    def from_row(row: np.ndarray | None) -> Target | None:
+        return None if row is None or not np.isfinite(row).all() else Target(float(row[0]), row[1:8], row[8:15])
+
+    def at(self, now: float) -> np.ndarray:
+        """Where it is by ``now``, ahead of its time by no more than two of the controller's periods."""
+        return self.q + self.speed * min(max(now - self.time, 0.0), 0.016)
+
+
+@dataclass(frozen=True)
+class ArmState:
+    """What the process tells of the arm, once a cycle.
+
+    Attributes:
+        time: s, monotonic clock, at which it was heard.
+        phase: what the process does.
+        mode: the robot's.
+        success_rate: share of the last 100 commands that came in time.
+        q, dq: ``(7,)`` measured, rad and rad/s.
+        q_command: ``(7,)`` rad; NaN while nothing is commanded.
+        cycles: commands sent, since the start.
+        late: cycles that came over 1.5 ms after the one before.
+        compute_p99_ms: from the arm's state to the command, over the last 1000 cycles.
+        interval_p99_ms: between two states, the same.
+    """
+
+    time: float
+    phase: Phase
+    mode: Mode
+    success_rate: float
+    q: np.ndarray
+    dq: np.ndarray
+    q_command: np.ndarray
+    cycles: int
+    late: int
+    compute_p99_ms: float
+    interval_p99_ms: float
+
+    SIZE = 29
+
+    def row(self) -> np.ndarray:
+        head = [self.time, self.phase, self.mode, self.success_rate]
+        return np.concatenate(
+            [head, self.q, self.dq, self.q_command, [self.cycles, self.late, self.compute_p99_ms, self.interval_p99_ms]]
+        )
+
+    @staticmethod
+    def from_row(row: np.ndarray | None) -> ArmState | None:
+        if row is None:
+            return None
+        return ArmState(
+            float(row[0]),
+            Phase(int(row[1])),
+            Mode(int(row[2])),
+            float(row[3]),
+            row[4:11],
+            row[11:18],
+            row[18:25],
+            int(row[25]),
+            int(row[26]),
+            float(row[27]),
+            float(row[28]),
+        )
+
+
+class Motion(Protocol):
+    """One running motion of the arm."""
+
+    def cycle(self, target: Target | None) -> Any:
+        """Wait for the arm's next state, command what follows from ``target`` (None: brake and hold), return the
+        state."""
+
+    def end(self) -> None:
+        """Come to rest and end the motion."""
+
+    q_command: np.ndarray
+
+
+class Timing:
+    """How long cycles take, s."""
+
+    def __init__(self) -> None:
+        self.compute: deque[float] = deque(maxlen=1000)
+        self.interval: deque[float] = deque(maxlen=1000)
+        self.cycles = self.late = 0
+        self._last = float("nan")
+        self.p99 = (float("nan"), float("nan"))
+
+    def heard(self, now: float) -> None:
+        if np.isfinite(self._last):
+            self.interval.append(now - self._last)
+            self.late += now - self._last > 1.5e-3
+        self._last = now
+
+    def sent(self, took: float) -> None:
+        self.compute.append(took)
+        self.cycles += 1
+        if self.cycles % 500 == 0:
+            self.p99 = float(np.percentile(self.compute, 99)) * 1e3, float(np.percentile(self.interval, 99)) * 1e3
+
+    def pause(self) -> None:
+        self._last = float("nan")
+
+
+class LoopMotion:
+    """A joint position command every millisecond."""
+
+    def __init__(self, library: Any, robot: Any, limits: JointLimits, timing: Timing) -> None:
+        self._library, self._timing = library, timing
+        self._control = robot.start_joint_position_control(library.ControllerMode.JointImpedance)
+        self._follower: JointFollower | None = None
+        self._limits = limits
+        self.q_command = np.full(7, np.nan)
+        timing.pause()
+
+    def cycle(self, target: Target | None) -> Any:
+        return self._cycle(target, False)
+
+    def _cycle(self, target: Target | None, is_last: bool) -> Any:
+        state, duration = self._control.readOnce()
+        now = time.monotonic()
+        self._timing.heard(now)
+        if self._follower is None:
+            self._follower = JointFollower(self._limits, np.array(state.q_d))
+        f = self._follower
+        if target is None:
+            self.q_command = f.step(None, np.zeros(7), duration.to_sec())
+        else:
+            self.q_command = f.step(target.at(now), target.speed, duration.to_sec())
+        command = self._library.JointPositions(self.q_command.tolist())
+        command.motion_finished = is_last
+        self._control.writeOnce(command)
+        self._timing.sent(time.monotonic() - now)
+        return state
+
+    def end(self) -> None:
+        for _ in range(2000):
+            self.cycle(None)
+            if self._follower.is_at_rest:
+                break
+        self._cycle(None, True)
+
+
+class AsyncMotion:
+    """Joint targets at a low rate; the robot plans the way to each by itself."""
+
+    def __init__(self, library: Any, robot: Any, limits: JointLimits, settings: FciSettings, timing: Timing) -> None:
+        handler = library.AsyncPositionControlHandler
+        result = handler.configure(robot, handler.Configuration(list(limits.max_speed), settings.async_tolerance))
+        if result.handler is None:
+            raise DeviceError(f"asynchronous joint targets: {result.error_message}")
+        self._robot, self._handler, self._kind, self._timing = (
+            robot,
+            result.handler,
+            handler.JointPositionTarget,
+            timing,
+        )
+        self._period = 1.0 / settings.async_rate
+        self._due = time.monotonic()
+        self._low, self._high = fr3.LOWER + limits.margin, fr3.UPPER - limits.margin
+        self.q_command = np.full(7, np.nan)
+        timing.pause()
+
+    def cycle(self, target: Target | None) -> Any:
+        time.sleep(max(self._due - time.monotonic(), 0.0))
+        self._due = max(self._due + self._period, time.monotonic() - self._period)
+        state = self._robot.read_once()
+        now = time.monotonic()
+        self._timing.heard(now)
+        if target is not None:
+            self.q_command = np.clip(target.at(now), self._low, self._high)
+        elif np.isfinite(self.q_command).all():
+            self.q_command = np.array(state.q_d)  # where the robot's own plan has come to
+        else:
+            return state
+        answer = self._handler.set_joint_position_target(self._kind(self.q_command.tolist()))
+        if not answer.was_successful:
+            raise DeviceError(f"asynchronous joint target: {answer.error_message}")
+        self._timing.sent(time.monotonic() - now)
+        return state
+
+    def end(self) -> None:
+        self._handler.stop_control()
+
+
+class Server:
+    """The loop of the process: reaches the arm, watches it, moves it while there are fresh targets, and says what goes
+    wrong.
+
+    After a reflex or a lost link nothing moves until `recover` is called: the operator sees to it that the way is free.
+    """
+
+    def __init__(self, settings: FciSettings, limits: JointLimits, targets: Board, states: Board, say: Any) -> None:
+        self.settings, self.limits, self._targets, self._states, self._say = settings, limits, targets, states, say
+        self.library = require("pylibfranka", "robot")
+        self.timing = Timing()
+        self.backoff = Backoff(0.5, 5.0)
+        self._robot: Any = None
+        self._motion: Motion | None = None
+        self._is_blocked = False
+        self._refused = 0.0  # time of the first target that was too far away
+
+    def connect(self) -> None:
+        lib, s = self.library, self.settings
+        config = lib.RealtimeConfig.kEnforce if s.realtime == "enforce" else lib.RealtimeConfig.kIgnore
+        self._robot = lib.Robot(s.host, config)
+        self._robot.set_collision_behavior(
+            [s.collision_torque] * 7, [s.collision_torque] * 7, [s.collision_force] * 6, [s.collision_force] * 6
+        )
+        self._robot.set_joint_impedance(list(s.stiffness))
+        self.backoff.succeeded()
+        self._say(("log", f"connected to {s.host}"))
+
+    def turn(self) -> None:
+        """One cycle, whatever it is just now. A cycle of a motion takes 1 ms, of watching 10 ms."""
+        lib, failure = self.library, None
+        try:
+            if self._robot is None:
+                if not self.backoff.is_due(time.monotonic()):
+                    time.sleep(0.02)
+                    return
+                self.connect()
+            target = self._fresh_target()
+            if self._motion is None and target is not None and not self._is_blocked:
+                self._begin(target)
+            if self._motion is None:
+                time.sleep(0.01)
+                state = self._robot.read_once()
+            else:
+                state = self._motion.cycle(target)
+            self._tell(state)
+        except lib.RealtimeException as error:
+            raise DeviceError(f"real-time priority: {error}") from None
+        except (lib.ControlException, lib.CommandException, lib.InvalidOperationException, DeviceError) as error:
+            failure = self._block, str(error)
+        except (
+            RuntimeError
+        ) as error:  # NetworkException and the rest: pylibfranka's exceptions have no other base in common
+            failure = self._lost, str(error)
+        if failure:  # only here has the exception let go of the motion, and the motion of the arm
+            self._motion = None
+            failure[0](failure[1])
+
+    def _fresh_target(self) -> Target | None:
+        target = Target.from_row(self._targets.read())
+        return None if target is None or time.monotonic() - target.time > self.settings.hold_after else target
+
+    def _begin(self, target: Target) -> None:
+        q = np.array(self._robot.read_once().q)
+        away = float(np.abs(target.q - q).max())
+        if away > self.settings.max_start:
+            if target.time - self._refused > 1.0:
+                self._say(
+                    (
+                        "warn",
+                        f"the target is {away:.2f} rad from the arm in one joint, limit {self.settings.max_start}: it is not followed",
+                    )
+                )
+                self._refused = target.time
+            return
+        if self.settings.variant == "loop":
+            self._motion = LoopMotion(self.library, self._robot, self.limits, self.timing)
+        else:
+            self._motion = AsyncMotion(self.library, self._robot, self.limits, self.settings, self.timing)
+        self._say(("log", f"moving ({self.settings.variant})"))
+
+    def _tell(self, state: Any) -> None:
+        phase = Phase.BLOCKED if self._is_blocked else Phase.WATCHING if self._motion is None else Phase.MOVING
+        mode = Mode(int(state.robot_mode.value)) if hasattr(state.robot_mode, "value") else Mode(int(state.robot_mode))
+        command = np.full(7, np.nan) if self._motion is None else self._motion.q_command
+        compute, interval = self.timing.p99
+        self._states.write(
+            ArmState(
+                time.monotonic(),
+                phase,
+                mode,
+                state.control_command_success_rate,
+                np.array(state.q),
+                np.array(state.dq),
+                command,
+                self.timing.cycles,
+                self.timing.late,
+                compute,
+                interval,
+            ).row()
+        )
+
+    def _block(self, text: str) -> None:
+        """The arm refuses, or has stopped with a reflex."""
+        self._is_blocked = True
+        try:
+            state = self._robot.read_once()
+            errors = str(state.current_errors).strip("[]").replace('"', "")
+            text = f"{text} {errors}".strip()
+        except RuntimeError:
+            pass  # then without the arm's own words
+        self._say(("blocked", text))
+
+    def _lost(self, text: str) -> None:
+        was_reached, self._robot = self._robot is not None, None
+        self._is_blocked |= was_reached  # an arm that was never reached has nothing to recover from
+        wait = self.backoff.failed(time.monotonic())
+        self._say(
+            ("lost" if was_reached else "unreached", f"{self.settings.host}: {text}; next attempt in {wait:.1f} s")
+        )
+
+    def recover(self) -> None:
+        """Clear the arm's errors and follow targets again. The answer goes out through `say`."""
+        try:
+            if self._robot is None:
+                raise LinkError(f"{self.settings.host}: not reached")
+            if self._motion is not None:
+                raise DeviceError("it is moving: nothing to recover from")
+            self._robot.automatic_error_recovery()
+            self._is_blocked = False
+            self._say(("recovered", "the arm's errors are cleared; it follows targets again"))
+        except (RuntimeError, LinkError, DeviceError) as error:  # pylibfranka's exceptions are RuntimeErrors
+            self._say(("failed", str(error)))
+
+    def close(self) -> None:
+        """Come to rest."""
+        try:
+            if self._motion is not None:
+                self._motion.end()
+        except (RuntimeError, DeviceError):
+            pass
+        self._motion = self._robot = None
+
+
+def serve(settings: FciSettings, limits: JointLimits, targets: Board, states: Board, pipe: Any, parent: int) -> None:
+    """What the process runs; ends, with the arm at rest, when it is told to or when the node has died."""
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the node tells it when to end
+    try:
+        server = Server(settings, limits, targets, states, pipe.send)
+        try:
+            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(80))
+        except PermissionError:
+            pipe.send(("log", "without real-time priority: the user lacks rtprio"))
+        gc.collect()
+        gc.disable()
+        count = 0
+        while True:
+            server.turn()
+            count += 1
+            if count % 20 and server._motion is not None:
+                continue
+            if os.getppid() != parent:
+                break
+            if pipe.poll():
+                word = pipe.recv()
+                if word == "end":
+                    break
+                server.recover()
+        server.close()
+    except (MissingPackage, DeviceError, InputError) as error:
+        pipe.send(("fatal", str(error)))
+    except (BrokenPipeError, EOFError):
+        pass

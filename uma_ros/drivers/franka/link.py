@@ -1,0 +1,62 @@
+"""The node's side of the process that drives a Franka arm: starts it, hands it targets, hears its state and what it
+says."""
+
+from __future__ import annotations
+
+import os
+from multiprocessing import get_context
+
+from uma.control.joints import JointLimits
+from uma_ros.drivers.franka.fci import ArmState, FciSettings, Target, serve
+from uma_ros.drivers.franka.shared_row import Board
+
+
+class FciLink:
+    """Starts the process and speaks with it."""
+
+    def __init__(self, settings: FciSettings, limits: JointLimits) -> None:
+        context = get_context("spawn")
+        self._targets, self._states = Board(context, 15), Board(context, ArmState.SIZE)
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(
+            target=serve,
+            args=(settings, limits, self._targets, self._states, theirs, os.getpid()),
+            name="fci",
+            daemon=True,
+        )
+        self._process.start()
+        theirs.close()
+
+    @property
+    def is_alive(self) -> bool:
+        return self._process.is_alive()
+
+    def state(self) -> ArmState | None:
+        return ArmState.from_row(self._states.read())
+
+    def follow(self, target: Target) -> None:
+        self._targets.write(target.row())
+
+    def recover(self) -> None:
+        """Ask for a recovery; the answer is among `heard`."""
+        self._pipe.send("recover")
+
+    def heard(self) -> list[tuple[str, str]]:
+        """What the process has said since the last call: (log | warn | unreached | lost | blocked | recovered | failed | fatal, text)."""
+        said = []
+        try:
+            while self._pipe.poll():
+                said.append(self._pipe.recv())
+        except (EOFError, OSError):
+            pass
+        return said
+
+    def close(self, patience: float = 5.0) -> None:
+        try:
+            self._pipe.send("end")
+        except (BrokenPipeError, OSError):
+            pass
+        self._process.join(patience)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()

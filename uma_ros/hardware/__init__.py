@@ -1,2 +1,0 @@
-"""Devices behind small protocols. Nothing here imports ROS; vendors' libraries are imported where they are first
-needed."""

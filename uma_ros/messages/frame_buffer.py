@@ -1,0 +1,163 @@
+"""From streams of messages to the messages of one instant: what the policy sees, live and in a replay."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from geometry_msgs.msg import PoseStamped
+from sensor_msgs.msg import CameraInfo, Image, JointState
+
+from uma.geometry.se3 import invert
+from uma.types import InputError, Observation
+from uma_ros.messages.convert import COLOURS, DEPTHS, MAX_PIXELS, gripper_from, nanoseconds, observation_from, pose_from
+from uma_ros.messages.static_frames import StaticFrames
+
+MAX_PADDING = 4096
+"""Bytes that a row of pixels may be longer than twice its pixels; an image is kept for a while, so that what it carries
+beside them counts."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The messages of one instant: colour and depth of the same stamp, and the last robot states that are not later."""
+
+    rgb: Image
+    depth: Image
+    info: CameraInfo
+    pose: PoseStamped
+    joints: JointState
+    robot_frame: str = "fr3_link8"
+
+    @property
+    def stamp_ns(self) -> int:
+        return nanoseconds(self.rgb.header.stamp)
+
+    def observation(self, frames: StaticFrames, ee_frame: str) -> Observation:
+        """The observation in the camera frame, with the end effector that the policy speaks of.
+
+        Raises:
+            InputError: a message is malformed, or the frames are not connected.
+        """
+        camera, base = self.info.header.frame_id, self.pose.header.frame_id
+        T_cam_base = frames.lookup(camera, base)
+        T_robot_ee = frames.lookup(self.robot_frame, ee_frame)
+        T_cam_ee = T_cam_base @ pose_from(self.pose.pose, "pose") @ T_robot_ee
+        return observation_from(
+            self.rgb, self.depth, self.info, T_cam_ee, gripper_from(self.joints), invert(T_cam_base)
+        )
+
+
+class FrameBuffer:
+    """Keeps the last seconds of every stream and puts frames together.
+
+    Args:
+        robot_frame: the frame whose pose the robot reports.
+        num_images, num_states: how many messages of each stream to keep.
+    """
+
+    def __init__(self, robot_frame: str = "fr3_link8", num_images: int = 30, num_states: int = 1000) -> None:
+        self.robot_frame = robot_frame
+        self._images: dict[str, dict[int, Image]] = {"rgb": {}, "depth": {}}
+        self._num_images = num_images
+        self._states: dict[str, deque[tuple[int, Any]]] = {
+            name: deque(maxlen=num_states) for name in ("pose", "joints")
+        }
+        self._info: CameraInfo | None = None
+
+    def clear(self) -> None:
+        for store in (*self._images.values(), *self._states.values()):
+            store.clear()
+
+    def add_image(self, kind: str, msg: Image) -> None:
+        """``kind``: rgb or depth. A stamp that goes back starts the history anew: the bag is played once more."""
+        store, stamp = self._images[kind], nanoseconds(msg.header.stamp)
+        if store and stamp < max(store):
+            store.clear()
+        store[stamp] = msg
+        while len(store) > self._num_images:
+            del store[min(store)]
+
+    def add_info(self, msg: CameraInfo) -> None:
+        self._info = msg
+
+    def add_state(self, kind: str, msg: PoseStamped | JointState) -> None:
+        """``kind``: pose or joints. A stamp that goes back starts the history anew."""
+        history, stamp = self._states[kind], nanoseconds(msg.header.stamp)
+        if history and stamp < history[-1][0]:
+            history.clear()
+        history.append((stamp, msg))
+
+    @property
+    def info(self) -> CameraInfo | None:
+        return self._info
+
+    def newest(self) -> Frame | None:
+        """The latest frame that is complete: both images are there and both robot states have gone past it, so that a
+        replay
+        which knows every message puts the same frame together."""
+        passed = min((history[-1][0] if history else -1) for history in self._states.values())
+        for stamp in sorted(self._images["rgb"].keys() & self._images["depth"].keys(), reverse=True):
+            if stamp <= passed:
+                return self.at(stamp)
+        return None
+
+    def at(self, stamp_ns: int) -> Frame | None:
+        """The frame whose images have this stamp; None if a part of it is missing."""
+        rgb, depth = self._images["rgb"].get(stamp_ns), self._images["depth"].get(stamp_ns)
+        pose, joints = self._as_of("pose", stamp_ns), self._as_of("joints", stamp_ns)
+        if any(part is None for part in (rgb, depth, self._info, pose, joints)):
+            return None
+        return Frame(rgb, depth, self._info, pose, joints, self.robot_frame)
+
+    def _as_of(self, kind: str, stamp_ns: int) -> Any:
+        history = self._states[kind]
+        i = bisect_right([stamp for stamp, _ in history], stamp_ns)
+        return history[i - 1][1] if i else None
+
+
+def check_image(msg: Image, kind: str) -> None:
+    """What can be told of an image without decoding it; its age is another matter.
+
+    Raises:
+        InputError: naming the field, its value and the limit.
+    """
+    known = COLOURS if kind == "rgb" else DEPTHS
+    if msg.encoding not in known:
+        raise InputError(f"encoding: {msg.encoding!r}, must be one of {', '.join(known)}")
+    size = COLOURS[msg.encoding][0] if kind == "rgb" else DEPTHS[msg.encoding].itemsize
+    if msg.width < 1 or msg.height < 1:
+        raise InputError(f"width x height: {msg.width}x{msg.height}, both must be at least 1")
+    if max(msg.width, msg.height) > MAX_PIXELS:
+        raise InputError(f"width x height: {msg.width}x{msg.height}, both must be at most {MAX_PIXELS}")
+    if msg.step < msg.width * size:
+        raise InputError(
+            f"step: {msg.step} bytes, must be at least {msg.width * size} for {msg.width} pixels of {msg.encoding}"
+        )
+    if msg.step > 2 * msg.width * size + MAX_PADDING:
+        raise InputError(
+            f"step: {msg.step} bytes, must be at most {2 * msg.width * size + MAX_PADDING} for {msg.width} pixels of {msg.encoding}"
+        )
+    if len(msg.data) != msg.step * msg.height:
+        raise InputError(f"data: {len(msg.data)} bytes, must be step x height = {msg.step * msg.height}")
+    if not msg.header.frame_id:
+        raise InputError("header.frame_id: empty, must name the camera's optical frame")
+
+
+def check_age(stamp_ns: int, now_ns: int, max_age: float) -> None:
+    """Raise `InputError` for a stamp that is older than ``max_age`` seconds or over 0.5 s ahead of now."""
+    age = (now_ns - stamp_ns) * 1e-9
+    if age > max_age:
+        raise InputError(f"header.stamp: {age:.3g} s old, limit {max_age:g} s")
+    if age < -0.5:
+        raise InputError(f"header.stamp: {-age:.3g} s ahead of the clock, limit 0.5 s")
+
+
+def check_state_pose(msg: PoseStamped, base_frame: str) -> np.ndarray:
+    """``(4, 4)`` of a robot pose. Raises `InputError` for another frame than the base or a malformed pose."""
+    if msg.header.frame_id != base_frame:
+        raise InputError(f"header.frame_id: {msg.header.frame_id!r:.80}, must be {base_frame!r}")
+    return pose_from(msg.pose, "pose")

@@ -1,0 +1,65 @@
+"""Static transforms between frames, as /tf_static tells them."""
+
+from __future__ import annotations
+
+import numpy as np
+from tf2_msgs.msg import TFMessage
+
+from uma.geometry.se3 import invert
+from uma.types import InputError
+from uma_ros.messages.convert import pose_from
+
+MAX_FRAMES = 1000
+"""Frames that are kept; a station has some twenty."""
+
+
+class StaticFrames:
+    """A forest of frames that do not move against each other."""
+
+    def __init__(self) -> None:
+        self._edges: dict[str, dict[str, np.ndarray]] = {}
+
+    def add(self, parent: str, child: str, T_parent_child: np.ndarray) -> None:
+        self._edges.setdefault(parent, {})[child] = T_parent_child
+        self._edges.setdefault(child, {})[parent] = invert(T_parent_child)
+
+    def add_message(self, msg: TFMessage) -> None:
+        """Take over every transform of a message, or none of them. Raises `InputError` for one that is none."""
+        checked = []
+        for i, t in enumerate(msg.transforms[: MAX_FRAMES + 1]):
+            parent, child = t.header.frame_id, t.child_frame_id
+            if not parent or not child or parent == child:
+                raise InputError(
+                    f"transforms[{i}]: from {parent[:80]!r} to {child[:80]!r}, must be between two named frames"
+                )
+            checked.append((parent, child, pose_from(t.transform, f"transform {parent[:80]} -> {child[:80]}")))
+        count = len(self._edges.keys() | {frame for parent, child, _ in checked for frame in (parent, child)})
+        if count > MAX_FRAMES:
+            raise InputError(f"transforms: with these, {count} frames would be known, limit {MAX_FRAMES}")
+        for edge in checked:
+            self.add(*edge)
+
+    def knows(self, target: str, source: str) -> bool:
+        try:
+            self.lookup(target, source)
+        except InputError:
+            return False
+        return True
+
+    def lookup(self, target: str, source: str) -> np.ndarray:
+        """``(4, 4)`` ``T_target_source``.
+
+        Raises:
+            InputError: no chain of static transforms leads from one to the other.
+        """
+        reached, queue = {target: np.eye(4)}, [target]
+        while queue:
+            frame = queue.pop(0)
+            if frame == source:
+                return reached[frame]
+            for other, T in self._edges.get(frame, {}).items():
+                if other not in reached:
+                    reached[other] = reached[frame] @ T
+                    queue.append(other)
+        known = ", ".join(sorted(reached)[:20])[:400] if len(reached) > 1 else "nothing"
+        raise InputError(f"frame {source[:80]!r}: no static transform to {target[:80]!r}; known from there: {known}")

@@ -1,0 +1,1 @@
+"""What a bag holds of one episode in arrays: reports and replays of the policy."""

@@ -1,0 +1,158 @@
+"""Where a task can come from, and how each becomes what the policy follows and what is said about it.
+
+What is said, the echo on /uma/active_reference, is enough to give the policy the same task again: a reference motion in
+the camera frame; or no
+keypoints and the instruction as the label; or neither, for the stored prompt that the parameter `prompt` names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+from builtin_interfaces.msg import Time
+from sensor_msgs.msg import Image
+
+from uma.policy.goal import Matcher, SiftMatcher, match_goal
+from uma.types import InputError, Observation, ReferenceMotion
+from uma_ros.messages.convert import depth_from, reference_from, reference_to, rgb_from
+from uma_ros.msg import ReferenceMotion as ReferenceMsg
+from uma_ros.runtime.resources import find
+
+Lookup = Callable[[str, str], np.ndarray]
+"""(target frame, source frame) -> ``(4, 4)``, or `InputError`."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A task in force: for the policy, for everybody else, and as a motion if it is one."""
+
+    task: Any
+    echo: ReferenceMsg
+    reference: ReferenceMotion | None = None
+
+    def __str__(self) -> str:
+        if self.reference is not None:
+            return f"{len(self.reference.waypoints)} keypoints, {self.reference.object_label or 'no label'}"
+        return f"instruction {self.echo.object_label!r}" if self.echo.object_label else "the stored prompt"
+
+
+class GivenTask(Protocol):
+    """A task as it was given. ``source`` is the name of its topic in `Topics`."""
+
+    source: ClassVar[str]
+
+    def encode(self, policy: Any, observation: Observation, lookup: Lookup, stamp: Time) -> Encoded:
+        """The task for ``policy``, with o_0 = ``observation`` of time ``stamp``. Raises `InputError` if it is
+        refused."""
+        ...
+
+
+def _from_motion(policy: Any, observation: Observation, reference: ReferenceMotion, stamp: Time) -> Encoded:
+    echo = reference_to(reference, stamp)
+    reference = reference_from(echo)  # the policy is given what the echo says, to the last bit
+    return Encoded(policy.encode_task(observation, reference), echo, reference)
+
+
+def _without_motion(task: Any, observation: Observation, stamp: Time, label: str) -> Encoded:
+    echo = ReferenceMsg(object_label=label)
+    echo.header.frame_id, echo.header.stamp = observation.camera.frame, stamp
+    return Encoded(task, echo)
+
+
+@dataclass(frozen=True)
+class FromReference:
+    """A reference motion in any known frame."""
+
+    msg: ReferenceMsg
+    source: ClassVar[str] = "reference_motion"
+
+    def encode(self, policy: Any, observation: Observation, lookup: Lookup, stamp: Time) -> Encoded:
+        reference, frame = reference_from(self.msg), observation.camera.frame
+        if reference.frame != frame:
+            reference = reference.transformed(lookup(frame, reference.frame), frame)
+        return _from_motion(policy, observation, reference, stamp)
+
+
+@dataclass(frozen=True)
+class FromGoal:
+    """Colour and depth of the scene as it should be, from the same camera at the same place (paper D.2)."""
+
+    rgb: Image
+    depth: Image
+    matcher: Matcher = SiftMatcher()
+    source: ClassVar[str] = "goal_image"
+
+    def encode(self, policy: Any, observation: Observation, lookup: Lookup, stamp: Time) -> Encoded:
+        for name, msg in (("", self.rgb), ("depth ", self.depth)):
+            if msg.header.frame_id != observation.camera.frame:
+                raise InputError(
+                    f"{name}header.frame_id: {msg.header.frame_id!r:.80}, must be the camera's, {observation.camera.frame!r}"
+                )
+        try:
+            reference = match_goal(
+                observation,
+                rgb_from(self.rgb),
+                depth_from(self.depth),
+                self.matcher,
+                max_keypoints=policy.contract.max_keypoints,
+                object_label="goal image",
+            )
+        except ModuleNotFoundError as error:
+            raise InputError(
+                f"goal image: matching needs the Python package {error.name!r}; the extra 'perception' installs it"
+            ) from None
+        return _from_motion(policy, observation, reference, stamp)
+
+
+@dataclass(frozen=True)
+class FromInstruction:
+    """The task in words (paper D.1)."""
+
+    text: str
+    source: ClassVar[str] = "instruction"
+
+    def check(self, policy: Any) -> None:
+        """Raises `InputError` for a policy that does not read."""
+        if not policy.takes_instructions:
+            raise InputError(f"data: {self.text[:80]!r}, this checkpoint takes reference motions only")
+
+    def task(self, policy: Any) -> Any:
+        """The policy's task; no observation has a part in it."""
+        self.check(policy)
+        return policy.encode_instruction(self.text)
+
+    def encode(self, policy: Any, observation: Observation, lookup: Lookup, stamp: Time) -> Encoded:
+        return _without_motion(self.task(policy), observation, stamp, self.text)
+
+
+@dataclass(frozen=True)
+class FromPrompt:
+    """A file of task tokens found by adaptation (paper Eq. 7)."""
+
+    path: str
+    source: ClassVar[str] = "prompt"
+
+    def task(self, policy: Any) -> Any:
+        """The policy's task; no observation has a part in it."""
+        return policy.load_prompt(find(self.path))
+
+    def encode(self, policy: Any, observation: Observation, lookup: Lookup, stamp: Time) -> Encoded:
+        return _without_motion(self.task(policy), observation, stamp, "")
+
+
+def from_echo(echo: ReferenceMsg, prompt: str) -> FromReference | FromInstruction | FromPrompt:
+    """The task that an echo tells of; ``prompt``: the prompt file, in case it was that.
+
+    Raises:
+        InputError: it was a stored prompt and ``prompt`` is empty.
+    """
+    if echo.keypoints:
+        return FromReference(echo)
+    if echo.object_label:
+        return FromInstruction(echo.object_label)
+    if not prompt:
+        raise InputError("prompt: empty, must name the prompt file: the recorded task was one")
+    return FromPrompt(prompt)

@@ -1,0 +1,261 @@
+"""What every node has: typed parameters, its configuration on a latched topic, diagnostics, a clean end with a
+report."""
+
+from __future__ import annotations
+
+import ctypes
+import faulthandler
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import rclpy
+import yaml
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
+from rclpy.callback_groups import CallbackGroup, ReentrantCallbackGroup
+from rclpy.clock import Clock, ClockType
+from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.parameter import Parameter
+from std_msgs.msg import String
+
+from uma.settings import check_settings, flatten, replaced
+from uma.types import InputError
+from uma_ros.runtime.exit_codes import HUNG
+from uma_ros.runtime.lifecycle import ManagedNode
+from uma_ros.runtime.topics import CONFIGURATION
+
+PATIENCE = 6.0
+"""Seconds for the middleware to take a node out of the graph."""
+
+
+class UmaNode(ManagedNode):
+    """A node whose parameters are the fields of a settings dataclass.
+
+    Before it is configured all of them may be set; afterwards those that are marked live, at once and together or not
+    at all.
+
+    Args:
+        name: default node name.
+        settings: an instance with the defaults; `self.settings` holds it with the parameters' values.
+    """
+
+    def __init__(self, name: str, settings: Any) -> None:
+        super().__init__(name)
+        values = {}
+        for key, (default, rule) in flatten(settings).items():
+            values[key] = self.declare_parameter(key, default, describe(default, rule)).value
+            values[key] = list(values[key]) if isinstance(default, list) else values[key]
+        self.settings = replaced(settings, values)
+        what = "whether a manager takes the node through its life cycle; else it configures and activates itself"
+        self.is_managed = self.declare_parameter("managed", False, ParameterDescriptor(description=what)).value
+        self.add_on_set_parameters_callback(self._set)
+        self.started = time.monotonic()
+        self.problems: dict[str, str] = {}
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self._configuration = self.create_publisher(String, self.settings.topics.configuration, CONFIGURATION)
+        self.every(1.0, self._publish_diagnostics)
+
+    # -- parameters -----------------------------------------------------------------------------------------------------------
+
+    def _set(self, parameters: list[Parameter]) -> SetParametersResult:
+        known, values = flatten(self.settings), {}
+        for p in parameters:
+            live = p.name in known and (known[p.name][1].get("live") or not self.is_configured)
+            if not live:
+                way = "deactivate and clean up the node first, or restart it" if p.name in known else "restart the node"
+                return SetParametersResult(successful=False, reason=f"{p.name}: read at the start; {way} to change it")
+            values[p.name] = list(p.value) if isinstance(known[p.name][0], list) else p.value
+        try:
+            settings = replaced(self.settings, values)
+            check_settings(settings)
+        except InputError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        self.settings = settings
+        if self.is_configured:
+            self.take_over()
+            self.publish_configuration()
+            self.get_logger().info("parameters changed: " + ", ".join(f"{k} = {v}" for k, v in values.items()))
+        return SetParametersResult(successful=True)
+
+    def take_over(self) -> None:
+        """`self.settings` has changed in fields that are marked live: hand them on to what keeps a copy."""
+
+    # -- time -----------------------------------------------------------------------------------------------------------------
+
+    def every(self, period: float, callback: Callable[[], Any], group: CallbackGroup | None = None):
+        """A timer on the steady clock: a /clock that stops cannot silence it. A callback that awaits needs a reentrant
+        ``group``: see `create_group`."""
+        return self.create_timer(period, callback, callback_group=group, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    def create_group(self) -> CallbackGroup:
+        """A group for callbacks that await, and for what they wait for: in the default one, each keeps all others
+        waiting until it has ended."""
+        return ReentrantCallbackGroup()
+
+    def ros_time(self) -> float:
+        """Now on the ROS clock (the simulation's if use_sim_time), seconds."""
+        return self.get_clock().now().nanoseconds * 1e-9
+
+    def clock_runs(self) -> bool:
+        """False until a simulated clock has been heard: until then no stamp can be judged."""
+        return self.get_clock().now().nanoseconds > 0
+
+    # -- topics ---------------------------------------------------------------------------------------------------------------
+
+    def listen(self, kind: type, topic: str, callback: Callable, qos: Any) -> None:
+        """Subscribe; an incompatible publisher becomes a problem in the diagnostics."""
+        events = SubscriptionEventCallbacks(
+            incompatible_qos=lambda e: self.problem(topic, f"a publisher's QoS does not fit ({e.last_policy_kind})")
+        )
+        self.create_subscription(kind, topic, callback, qos, event_callbacks=events)
+
+    def speak(self, kind: type, topic: str, qos: Any):
+        """A publisher; an incompatible subscriber becomes a problem in the diagnostics."""
+        events = PublisherEventCallbacks(
+            incompatible_qos=lambda e: self.problem(topic, f"a subscriber's QoS does not fit ({e.last_policy_kind})")
+        )
+        return self.create_publisher(kind, topic, qos, event_callbacks=events)
+
+    # -- what an operator sees
+    # ------------------------------------------------------------------------------------------------
+
+    def problem(self, name: str, text: str) -> None:
+        """Something that is wrong until it is cleared with an empty text."""
+        if text and self.problems.get(name) != text:
+            self.get_logger().warning(f"{name}: {text}")
+        if text:
+            self.problems[name] = text
+        else:
+            self.problems.pop(name, None)
+
+    def diagnose(self) -> dict[str, Any]:
+        """Values for /diagnostics and for the report at the end, of a configured node."""
+        return {}
+
+    def publish_configuration(self, **more: Any) -> None:
+        """Say once, for everybody who comes later, with what this node runs."""
+        parameters = {k: v for k, (v, _) in flatten(self.settings).items()}
+        self._more = {**getattr(self, "_more", {}), **more}
+        text = yaml.safe_dump({"node": self.get_name(), "parameters": parameters, **self._more}, sort_keys=False)
+        self._configuration.publish(String(data=text))
+
+    def _publish_diagnostics(self) -> None:
+        values = {**(self.diagnose() if self.is_configured else {}), **self.problems}
+        level = DiagnosticStatus.WARN if self.problems else DiagnosticStatus.OK
+        message = "; ".join(f"{k}: {v}" for k, v in self.problems.items()) or (
+            "ok" if self.is_active else "inactive" if self.is_configured else "unconfigured"
+        )
+        pairs = [KeyValue(key=k, value=str(v)) for k, v in values.items()]
+        status = DiagnosticStatus(
+            level=level, name=f"uma: {self.get_name()}", message=message, hardware_id="uma", values=pairs
+        )
+        msg = DiagnosticArray(status=[status])
+        msg.header.stamp = self.get_clock().now().to_msg()
+        self._diagnostics.publish(msg)
+
+
+def describe(default: Any, rule: dict) -> ParameterDescriptor:
+    """The ROS descriptor of a setting: description, range, read only."""
+    text = rule.get("description", "")
+    if rule.get("choices"):
+        text += f" ({' | '.join(rule['choices'])})"
+    descriptor = ParameterDescriptor(description=text, read_only=False)
+    low, high = rule.get("low"), rule.get("high")
+    if isinstance(default, float) and low is not None and high is not None:
+        descriptor.floating_point_range = [FloatingPointRange(from_value=float(low), to_value=float(high), step=0.0)]
+    elif isinstance(default, int) and not isinstance(default, bool) and low is not None and high is not None:
+        descriptor.integer_range = [IntegerRange(from_value=int(low), to_value=int(high), step=0)]
+    return descriptor
+
+
+def run_node(make: Callable[[], UmaNode]) -> int:
+    """Run the node that ``make`` builds until Ctrl-C or SIGTERM, from its configuration on unless it waits for a
+    manager. Returns the process's exit code."""
+    faulthandler.enable()  # a crash in a library says at least where Python was
+    faulthandler.register(signal.SIGUSR1)  # and so does a node that hangs, when it is asked by kill -USR1
+    was_asked = []  # to end
+
+    def interrupt(*_: object) -> None:
+        was_asked.append(True)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupt)
+    rclpy.init(args=sys.argv)
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    node = None
+    try:
+        node = make()
+        if not node.is_managed:
+            node.trigger_configure()
+            if node.failure is not None:
+                raise node.failure
+            node.trigger_activate()
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        while rclpy.ok() and not was_asked:  # an interrupt can be swallowed where Python calls back from C
+            executor.spin_once(1.0)
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    except InputError as error:
+        print(f"{os.path.basename(sys.argv[0])}: {error}", file=sys.stderr)
+        return 2
+    except rclpy.exceptions.ParameterException as error:
+        print(f"{os.path.basename(sys.argv[0])}: {error}", file=sys.stderr)
+        return 2
+    except Exception:
+        if (
+            rclpy.ok() and not was_asked
+        ):  # else it was ended while it was starting, or in the middle of a conversion, which makes another error of it
+            raise
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        if node is not None:
+            report = "never configured"
+            if node.is_configured:
+                node.close()
+                report = ", ".join(f"{k} {v}" for k, v in node.diagnose().items())
+            print(
+                f"[{node.get_name()}] ended after {time.monotonic() - node.started:.1f} s; {report}",
+                file=sys.stderr,
+                flush=True,
+            )
+            with _no_longer_than(PATIENCE):
+                node.destroy_node()
+                rclpy.try_shutdown()
+        else:
+            rclpy.try_shutdown()
+    return 0
+
+
+@contextmanager
+def _no_longer_than(seconds: float) -> Iterator[None]:
+    """What is done in this context is the middleware's: now and then its threads wait for each other for ever. Then it
+    is said where, and the process ends with `HUNG`.
+
+    It may hang in C with Python's lock held, where no thread and no handler of Python's runs: so C's own ``_exit`` is
+    the handler, whose argument is the signal's number.
+    """
+    libc = ctypes.CDLL(None)
+    libc.signal.argtypes, libc.signal.restype = [ctypes.c_int, ctypes.c_void_p], ctypes.c_void_p
+    libc.signal(HUNG, ctypes.cast(libc._exit, ctypes.c_void_p))
+    faulthandler.dump_traceback_later(seconds)
+    signal.setitimer(signal.ITIMER_REAL, seconds + 0.5)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        faulthandler.cancel_dump_traceback_later()
+
+
+def leave(code: int) -> None:
+    """End the process now: everything is closed, and what the interpreter would still do is left to libraries whose
+    threads now and then wait for each other for ever."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

@@ -1,0 +1,33 @@
+"""Where checkpoints, configuration and calibration files are: by path, in the source tree, or installed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from uma.types import InputError
+
+SOURCE = Path(__file__).resolve().parents[2]
+
+
+def roots() -> list[Path]:
+    """Folders that relative names are looked up in, in order."""
+    found = [Path.cwd()]
+    if (SOURCE / "package.xml").exists() and SOURCE != Path.cwd():
+        found.append(SOURCE)
+    try:
+        from ament_index_python.packages import get_package_share_directory
+
+        found.append(Path(get_package_share_directory("uma_ros")))
+    except (ImportError, LookupError, OSError):  # no ROS index, or the package is not in it
+        pass
+    return found
+
+
+def find(name: str) -> Path:
+    """The file or folder ``name``. Raises `InputError` naming where it was looked for."""
+    path = Path(name).expanduser()
+    for candidate in [path] if path.is_absolute() else [root / path for root in roots()]:
+        if candidate.exists():
+            return candidate
+    places = "" if path.is_absolute() else f", looked in {', '.join(str(r) for r in roots())}"
+    raise InputError(f"{name}: no such file or folder{places}")
