@@ -31,11 +31,11 @@ NAMES = ("small", "base")
 
 def observations(seed: int) -> dict[tuple[int, int], Observation]:
     """One scene as cameras of each size see it."""
-    from uma_sim.station import Station
+    from uma_sim.tasks import make_station
 
     seen = {}
     for size in SIZES:
-        station = Station(seed, width=size[0], height=size[1])
+        station = make_station(seed, width=size[0], height=size[1])
         seen[size] = station.observe()
         station.close()
     return seen

@@ -26,7 +26,7 @@ from uma.policy.tracker import KeypointTracker
 from uma.types import HORIZON, ActionChunk, KeypointState
 from uma_sim import experts
 from uma_sim.planning.sketches import of_scene
-from uma_sim.station import Station
+from uma_sim.tasks import make_station
 from uma_train.training.carried import carried
 
 EVERY = 8
@@ -34,7 +34,7 @@ EVERY = 8
 
 def episode(policy: Policy, task: str, seed: int) -> list[dict]:
     """One row per prediction: mean errors in millimetres, and the share of keypoints that the tracker knew."""
-    station = Station(seed, task)
+    station = make_station(seed, task)
     expert, T = experts.expert(task), se3.invert(station.T_base_cam)
     o = station.observe()
     reference = of_scene(station)

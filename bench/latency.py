@@ -50,7 +50,7 @@ def worker(checkpoint: str, threads: int) -> None:
     from uma.model.inputs import Normalization
     from uma.model.uma import Uma
     from uma.policy import Policy
-    from uma_sim.station import Station
+    from uma_sim.tasks import make_station
 
     torch.set_num_threads(threads)
     bundles, scenes, policies, flops = {}, {}, {}, {}
@@ -62,7 +62,7 @@ def worker(checkpoint: str, threads: int) -> None:
             bundles[preset] = random or load_bundle(checkpoint)
         if size not in scenes:
             width, height = map(int, size.split("x"))
-            station = Station(1_000_000, width=width, height=height)
+            station = make_station(1_000_000, width=width, height=height)
             scenes[size] = station.observe(), station.task.plan_reference(station)
             station.close()
         o, reference = scenes[size]

@@ -22,7 +22,7 @@ from rich.table import Table
 from uma.geometry import se3
 from uma_sim import experts
 from uma_sim.scene import CAMERAS, camera_at
-from uma_sim.station import Station
+from uma_sim.tasks import make_station
 from uma_train.data.simulate import visible
 
 EVERY, LOW = 6, 0.08
@@ -34,7 +34,7 @@ PARTS = {"sweeping": {"brush": slice(0, 10), "scraps": slice(10, 16)}}
 
 def shares(task: str, seed: int, place: str) -> dict[str, float]:
     """Part, and part at work -> mean share of its points that are seen; and the same of the points that stay."""
-    station = Station(seed, task, T_base_cam=camera_at(place, seed))
+    station = make_station(seed, task, T_base_cam=camera_at(place, seed))
     expert = experts.expert(task)
     T_cam_base = se3.invert(station.T_base_cam)
     parts, seen = PARTS.get(task, {"object": slice(0, 16)}), {}

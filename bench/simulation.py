@@ -29,7 +29,7 @@ from rich.table import Table
 from uma.types import RATE_HZ
 from uma_sim import experts, tasks
 from uma_sim.rollout import OBSERVE_EVERY
-from uma_sim.station import Station
+from uma_sim.tasks import make_station
 
 
 def timed(work: Callable, *args: Any) -> tuple[float, Any]:
@@ -41,7 +41,7 @@ def timed(work: Callable, *args: Any) -> tuple[float, Any]:
 
 def measure(task: str, rounds: int) -> dict[str, list[float]]:
     """Part -> seconds, one a round, in a scene in which the expert is at work."""
-    station = Station(300_000, task)
+    station = make_station(300_000, task)
     expert = experts.expert(station.task.name)
     station.observe(), station.picture(640, 360)
     found: dict[str, list[float]] = {"expert": [], "step": [], "image": [], "picture": []}

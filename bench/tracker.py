@@ -22,7 +22,7 @@ from rich.table import Column, Table
 from uma.geometry import se3
 from uma.policy.tracker import KeypointTracker
 from uma_sim import experts
-from uma_sim.station import Station
+from uma_sim.tasks import make_station
 
 TASKS = ("insertion", "sweeping", "folding", "primitives/stand", "primitives/gather")
 KEYPOINTS, PINNED = 6, 2
@@ -50,7 +50,7 @@ class Run:
 
 def follow(task: str, seed: int, width: int, height: int) -> Run:
     """Track the keypoints through the scripted expert's demonstration of one scene."""
-    station = Station(seed, task, width=width, height=height)
+    station = make_station(seed, task, width=width, height=height)
     T_cam_base = se3.invert(station.T_base_cam)
     reference = station.task.plan_reference(station, np.random.default_rng(seed), KEYPOINTS, 4, pinned=PINNED)
     start = np.array([path[0] for path in reference.waypoints])

@@ -14,6 +14,7 @@ from uma.types import RATE_HZ, Observation
 from uma_sim import experts
 from uma_sim.experts.interventions import Excursions
 from uma_sim.station import Station
+from uma_sim.tasks import make_station
 
 STEPS_AFTER_SUCCESS = 10
 OBSERVE_EVERY = 2
@@ -122,7 +123,7 @@ def run_demonstration(
     scale = float(rng.uniform(0.0, max_noise)) if noise_scale is None else float(noise_scale)
     mishap = Mishap.draw(rng, mishap_probability)
     own = station is None
-    station = Station(seed, render=on_observation is not None, **station_kwargs) if station is None else station
+    station = make_station(seed, render=on_observation is not None, **station_kwargs) if station is None else station
     task, goal = station.task, station.scene.goal if goal is None else goal
     expert = experts.expert(task.name, goal)
     if mishap.kind == "closed":

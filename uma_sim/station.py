@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import mujoco
 import numpy as np
 
 from uma.geometry import se3
-from uma.types import RATE_HZ, Observation
-from uma_sim import scene, tasks
+from uma.types import RATE_HZ, Observation, ReferenceMotion
+from uma_sim import scene
+from uma_sim.objects.tracked import Tracked
 from uma_sim.robot import arm as robot
 from uma_sim.robot import camera as cameras
 from uma_sim.robot import gripper
@@ -24,13 +26,52 @@ MAX_STEP_M, MAX_STEP_RAD = 0.075, 0.15
 """Largest move of the target from the measured pose in one action (paper C.1)."""
 
 
+@dataclass(frozen=True)
+class Task:
+    """A task as the station, the recorder and the benchmark see it. The functions take the station, whose ``scene`` is
+    one that ``sample`` drew.
+
+    Attributes:
+        name: for people and recordings.
+        sample: ``(seed, **options) -> scene``.
+        add_bodies: ``(spec, scene)``, adds the scene's bodies to the model.
+        track: ``station -> Tracked``, the object that the task moves; called once, on the compiled model.
+        static_points: ``station -> (Q, 3)`` metres, base frame: points that do not move, for pinned keypoints.
+        outcome: ``station -> (verdict, reason)``; the verdict is "success", "wrong_goal" (the distractor's goal was
+            reached instead), or "in_progress"; the
+            reason says what is missing.
+        plan_reference: ``(station, rng, num_keypoints, num_waypoints, goal, pinned) -> ReferenceMotion`` in the camera
+            frame, from the present scene alone.
+        taken: ``station -> bool``, the object is surely in the gripper, not merely touched; the benchmark's measure of
+            a grasp.
+        grasp_pose: ``station -> (4, 4)`` where the expert would grasp now; the mishap "miss" closes beside it.
+        may_drop: ``(station, height) -> bool``, whether the mishap "drop" may happen: held, moved by ``height`` metres,
+            and to be had again.
+        instruction: ``(station, goal) -> str``, what a person would say.
+        max_steps: control steps that a demonstration may take.
+    """
+
+    name: str
+    sample: Callable[..., Any]
+    add_bodies: Callable[[mujoco.MjSpec, Any], None]
+    track: Callable[[Station], Tracked]
+    static_points: Callable[[Station], np.ndarray]
+    outcome: Callable[[Station], tuple[str, str]]
+    plan_reference: Callable[..., ReferenceMotion]
+    taken: Callable[[Station], bool]
+    grasp_pose: Callable[[Station], np.ndarray]
+    may_drop: Callable[[Station, float], bool]
+    instruction: Callable[[Station, int], str]
+    max_steps: int = 220
+
+
 class Station:
     """One random scene of a task with the robot in it. Not thread-safe: `observe` and `picture` must be called from one
     thread of the process.
 
     Args:
         seed: draws the scene; the same seed gives the same scene and the same noise.
-        task: a key of `uma_sim.tasks.MODULES`.
+        task: what the scene holds and what counts as success; `uma_sim.tasks.make_station` takes its name.
         noise: depth and colour noise in `observe`.
         render: False leaves the camera out (`observe` and `picture` then raise).
         width, height: of the observed images, pixels.
@@ -54,7 +95,7 @@ class Station:
     def __init__(
         self,
         seed: int,
-        task: str = "insertion",
+        task: Task,
         *,
         noise: bool = True,
         render: bool = True,
@@ -64,7 +105,7 @@ class Station:
         **options: Any,
     ) -> None:
         self.seed = seed
-        self.task = tasks.load(task)
+        self.task = task
         self.scene = self.task.sample(seed, **options)
         if T_base_cam is not None:
             self.scene = replace(self.scene, room=replace(self.scene.room, T_base_cam=T_base_cam))

@@ -11,7 +11,7 @@ import pytest
 from uma.checkpoint.bundle import load_bundle
 from uma.model.config import small
 from uma.model.inputs import decode_actions, point_set
-from uma_sim.station import Station
+from uma_sim.tasks import make_station
 from uma_train import cli
 from uma_train.data.episode import METRE, list_episodes, load_episode
 from uma_train.data.windows import Windows, measure_normalization
@@ -45,7 +45,7 @@ def test_simulate_keeps_successes_resumes_and_counts(data, capsys):
 def test_training_sees_what_deployment_would_compute(data):
     path = list_episodes(data)[0]
     episode = load_episode(path)
-    station = Station(episode.meta["seed"])
+    station = make_station(episode.meta["seed"])
     if episode.meta["mishap"] == "closed":
         station.set_target(station.ee_pose(), 1.0)
         station.advance(0.8)

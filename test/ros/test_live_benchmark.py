@@ -18,7 +18,7 @@ from uma_ros.commands.reference import load_reference
 from uma_ros.deployment.graph import TASKS, Options
 from uma_ros.messages.convert import reference_to, stamp_from
 from uma_sim.planning.sketches import of_scene
-from uma_sim.station import Station
+from uma_sim.tasks import make_station
 
 
 def test_scenes_are_judged_kept_and_not_run_twice(tmp_path, capsys):
@@ -27,7 +27,7 @@ def test_scenes_are_judged_kept_and_not_run_twice(tmp_path, capsys):
     (row,) = [json.loads(line) for line in (tmp_path / "episodes.jsonl").read_text().splitlines()]
     assert row["seed"] == 1_000_000 and row["verdict"] == "in_progress" and 1.0 <= row["seconds"] < 2.0
     sketched, given = (
-        of_scene(Station(1_000_000, render=False)),
+        of_scene(make_station(1_000_000, render=False)),
         load_reference(tmp_path / "scene_1000000/reference.yaml"),
     )
     assert np.allclose(sketched.waypoints, given.waypoints, atol=1e-4), "the library's benchmark gives the same"
@@ -49,7 +49,7 @@ def test_scenes_are_judged_kept_and_not_run_twice(tmp_path, capsys):
 
 @pytest.mark.parametrize("task", TASKS)
 def test_a_task_has_the_time_that_the_library_gives_it(task, tmp_path, monkeypatch):
-    station, limits = Station(0, task, render=False), []
+    station, limits = make_station(0, task, render=False), []
     assert ACTIONS[task] == station.task.max_steps
     station.close()
     monkeypatch.setattr(

@@ -22,9 +22,9 @@ def stations():
     """One simulated scene behind cameras of each size."""
     pytest.importorskip("mujoco")
     pytest.importorskip("franky_sim")
-    from uma_sim.station import Station
+    from uma_sim.tasks import make_station
 
-    made = {size: Station(1_000_001, width=size[0], height=size[1]) for size in SIZES}
+    made = {size: make_station(1_000_001, width=size[0], height=size[1]) for size in SIZES}
     yield made
     for station in made.values():
         station.close()

@@ -42,11 +42,11 @@ def sights():
     """Two observations of one simulated scene per size, which differ by their noise."""
     pytest.importorskip("mujoco")
     pytest.importorskip("franky_sim")
-    from uma_sim.station import Station
+    from uma_sim.tasks import make_station
 
     seen = {}
     for size in SIZES:
-        station = Station(1_000_002, width=size[0], height=size[1])
+        station = make_station(1_000_002, width=size[0], height=size[1])
         seen[size] = station.observe(), station.observe()
         station.close()
     return seen

@@ -52,9 +52,9 @@ def test_frames_of_a_simulated_episode_are_right(made):
     "name", ["insertion", "sweeping", "folding", "primitives/gather", "primitives/cloth", "primitives/stand"]
 )
 def test_the_plan_of_a_scene_begins_where_its_points_are_and_is_what_a_person_would_sketch(name):
-    from uma_sim.station import Station
+    from uma_sim.tasks import make_station
 
-    station = Station(5, name, render=False)
+    station = make_station(5, name, render=False)
     plan = planned(station)
     assert plan.shape == (PLANNED, 16, 3) and np.isfinite(plan).all()
     now = se3.apply(se3.invert(station.T_base_cam), station.object_points())
@@ -198,9 +198,9 @@ def test_a_scene_that_cannot_be_seen_and_one_that_flies_apart_are_failures_and_n
 
 def test_points_that_did_move_are_not_called_static():
     from uma_sim.rollout import run_demonstration
-    from uma_sim.station import Station
+    from uma_sim.tasks import make_station
 
-    station = Station(0, "primitives/stand", render=False)
+    station = make_station(0, "primitives/stand", render=False)
     true, calls = station.task.static_points, []
 
     def falling(s):

@@ -19,7 +19,7 @@ from uma.policy import Policy
 from uma.policy.query import Query
 from uma.types import InputError, ReferenceMotion
 from uma_sim.scene import CAMERAS, camera_at
-from uma_sim.station import Station
+from uma_sim.tasks import make_station
 from uma_train.data.episode import Episode, EpisodeError, quantize
 from uma_train.data.hindsight import ReferenceSampling
 from uma_train.data.windows import Windows
@@ -61,7 +61,7 @@ def test_a_table_frame_stands_upright_on_the_plane():
 
 @pytest.mark.parametrize("place", CAMERAS)
 def test_the_simulated_table_is_found_from_every_camera(place):
-    station = Station(3, "insertion", T_base_cam=camera_at(place, 3))
+    station = make_station(3, "insertion", T_base_cam=camera_at(place, 3))
     o = station.observe()
     percept = perceive(o, tiny(), PolicyFrame("table"))
     T_base_table = station.T_base_cam @ se3.invert(percept.T_frame_cam)

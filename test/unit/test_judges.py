@@ -19,7 +19,7 @@ from uma_sim.objects.cloth import COLUMNS, ROWS
 from uma_sim.planning import grasping
 from uma_sim.robot.gripper import CLOSED_ANGLE
 from uma_sim.station import Station
-from uma_sim.tasks import folding
+from uma_sim.tasks import folding, make_station
 from uma_sim.tasks.primitives import cable as primitive_cable
 from uma_sim.tasks.primitives import cloth as primitive_cloth
 from uma_sim.tasks.primitives import move as primitive_move
@@ -83,7 +83,7 @@ def leave(station: Station, body: str, hand=None, jaw=None, speed=None) -> None:
 
 def station_with(name: str, wanted=lambda drawn: True) -> Station:
     """A station of a task whose scene is as ``wanted``."""
-    return Station(next(seed for seed in range(99) if wanted(tasks.load(name).sample(seed))), name, render=False)
+    return make_station(next(seed for seed in range(99) if wanted(tasks.load(name).sample(seed))), name, render=False)
 
 
 def label(value: dict | tuple) -> str:

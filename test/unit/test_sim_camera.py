@@ -9,12 +9,12 @@ pytest.importorskip("franky_sim")
 from uma.geometry import se3
 from uma.geometry.camera import project, unproject
 from uma_sim.robot import camera as cameras
-from uma_sim.station import Station
+from uma_sim.tasks import make_station
 
 
 @pytest.fixture(scope="module")
 def clean():
-    station = Station(5, noise=False)
+    station = make_station(5, noise=False)
     yield station, station.observe()
     station.close()
 
@@ -81,10 +81,10 @@ def test_enough_points_lie_on_the_utensil(clean):
 
 def test_noise_is_small_and_repeats_with_the_seed(clean):
     _, quiet = clean
-    station = Station(5)
+    station = make_station(5)
     first = station.observe()
     station.close()
-    again = Station(5)
+    again = make_station(5)
     second = again.observe()
     again.close()
     np.testing.assert_array_equal(first.depth, second.depth)
@@ -95,7 +95,7 @@ def test_noise_is_small_and_repeats_with_the_seed(clean):
 
 def test_two_stations_in_one_process_see_their_own_scene(clean):
     station, before = clean
-    other = Station(6, noise=False)
+    other = make_station(6, noise=False)
     assert not np.array_equal(other.observe().rgb, before.rgb)
     np.testing.assert_array_equal(station.observe().rgb, before.rgb)
     other.close()
@@ -103,4 +103,4 @@ def test_two_stations_in_one_process_see_their_own_scene(clean):
 
 def test_a_station_without_camera_says_so():
     with pytest.raises(RuntimeError, match="render=False"):
-        Station(0, render=False).observe()
+        make_station(0, render=False).observe()

@@ -13,7 +13,7 @@ from uma_sim.experts.base import STEP_M
 from uma_sim.experts.interventions import ASIDE_M, ATTEMPT, ATTEMPTS, LENGTH, SOON, UP_M, WANDER, Excursions, wander
 from uma_sim.rollout import OBSERVE_EVERY, run_demonstration
 from uma_sim.scene import CAMERA_POSITION, CAMERA_TARGET, look_at
-from uma_sim.station import Station
+from uma_sim.tasks import make_station
 from uma_train.data.episode import load_episode
 from uma_train.data.simulate import SimulateConfig, _job, excursions
 
@@ -125,7 +125,7 @@ def test_a_checkpoint_acts_in_the_share_of_the_episodes_that_is_asked_for(bundle
         driven.pose[:first], left_alone.pose[:first], atol=1e-6
     )
     T = se3.invert(look_at(CAMERA_POSITION, CAMERA_TARGET)) @ np.array(driven.meta["T_base_cam"])
-    own = se3.invert(look_at(CAMERA_POSITION, CAMERA_TARGET)) @ Station(7, TASK, render=False).T_base_cam
+    own = se3.invert(look_at(CAMERA_POSITION, CAMERA_TARGET)) @ make_station(7, TASK, render=False).T_base_cam
     assert 0 < np.linalg.norm(T[:3, 3]) < 0.03 < np.linalg.norm(own[:3, 3])
 
 

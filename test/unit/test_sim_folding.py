@@ -11,12 +11,12 @@ import mujoco
 
 from uma_sim.objects.cloth import COLUMNS, ROWS
 from uma_sim.station import Station
-from uma_sim.tasks import folding
+from uma_sim.tasks import folding, make_station
 
 
 @pytest.fixture(scope="module")
 def station():
-    return Station(0, "folding", render=False)
+    return make_station(0, "folding", render=False)
 
 
 def put_vertices(station: Station, vertices: np.ndarray) -> None:
@@ -105,7 +105,7 @@ def test_a_crumpled_cloth_is_not_folded(station):
 
 
 def test_cloth_is_held_by_a_pinch_only():
-    station = Station(0, "folding", render=False)
+    station = make_station(0, "folding", render=False)
     pose = folding.grasp_pose(station)
     beside = pose.copy()
     beside[2, 3] += 0.10

@@ -13,6 +13,7 @@ from uma_sim.objects import catalog as shapes
 from uma_sim.objects import scrapers
 from uma_sim.rollout import run_demonstration
 from uma_sim.station import Station
+from uma_sim.tasks import make_station
 from uma_sim.tasks.primitives import gather
 from uma_sim.tasks.primitives import gather_scene as gatherings
 
@@ -72,7 +73,7 @@ def test_scrapers_stand_on_their_edge_and_come_in_every_form():
 @pytest.mark.parametrize("has_trays", [False, True])
 def test_every_bit_must_be_at_the_end_of_the_goals_way(has_trays):
     seed = next(seed for seed in range(40) if bool(gatherings.sample(seed).trays) == has_trays)
-    station = Station(seed, "primitives/gather", render=False)
+    station = make_station(seed, "primitives/gather", render=False)
     goal = station.scene.goal
     assert gather.outcome(station)[0] == "in_progress" and not gather.are_there(station, goal).any()  # untouched
     put_bits(station, goal)
@@ -104,7 +105,7 @@ def test_the_expert_gathers_on_either_way(seed):
 @pytest.mark.parametrize("waypoints", [2, 3, 5])
 def test_the_reference_begins_here_and_ends_where_the_way_ends(waypoints):
     for seed in (0, 3):
-        station = Station(seed, "primitives/gather", render=False)
+        station = make_station(seed, "primitives/gather", render=False)
         pinned = min(2, len(gather.static_points(station)))
         for goal in (0, 1):
             assert (

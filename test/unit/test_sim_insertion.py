@@ -12,14 +12,14 @@ from uma_sim.experts.base import STEP_M, STEP_RAD
 from uma_sim.experts.insertion import Inserter
 from uma_sim.objects import utensils
 from uma_sim.rollout import run_demonstration
-from uma_sim.station import MAX_STEP_M, Station
-from uma_sim.tasks import insertion
+from uma_sim.station import MAX_STEP_M
+from uma_sim.tasks import insertion, make_station
 
 
 def test_a_seed_gives_one_scene_and_one_course_of_events():
     runs = []
     for _ in range(2):
-        station = Station(3, render=False)
+        station = make_station(3, render=False)
         expert = Inserter()
         for _ in range(12):
             station.act(*expert.act(station))
@@ -46,12 +46,12 @@ def test_scenes_are_fair():
 
 def test_an_unknown_shape_is_refused_by_name():
     with pytest.raises(ValueError, match="'ladle'.*spoon"):
-        Station(0, render=False, shape="ladle")
+        make_station(0, render=False, shape="ladle")
 
 
 @pytest.mark.parametrize("shape", sorted(utensils.SHAPES))
 def test_every_shape_rests_on_the_table(shape):
-    station = Station(0, render=False, shape=shape)
+    station = make_station(0, render=False, shape=shape)
     points = station.object_points()
     assert points.shape == (16, 3)
     assert -0.003 < points[:, 2].min() and points[:, 2].max() < 0.04
@@ -60,14 +60,14 @@ def test_every_shape_rests_on_the_table(shape):
 
 
 def test_time_and_steps_keep_to_the_rate():
-    station = Station(0, render=False)
+    station = make_station(0, render=False)
     for _ in range(15):
         station.act(station.ee_pose(), 0.0)
     assert station.time == pytest.approx(15 / RATE_HZ, abs=0.0021)
 
 
 def test_a_far_target_is_approached_by_bounded_steps():
-    station = Station(0, render=False)
+    station = make_station(0, render=False)
     far = station.ee_pose()
     far[0, 3] += 0.5
     before = station.ee_pose()
@@ -92,7 +92,7 @@ def test_the_demonstrator_recovers_from_noise_and_mishaps():
 
 
 def test_the_demonstrator_keeps_no_state():
-    station, old = Station(2, render=False), Inserter()
+    station, old = make_station(2, render=False), Inserter()
     for _ in range(40):
         T, grip = old.act(station)
         fresh_T, fresh_grip = Inserter().act(station)
@@ -102,7 +102,7 @@ def test_the_demonstrator_keeps_no_state():
 
 
 def test_the_other_holder_counts_as_wrong():
-    episode = run_demonstration(1, 0.0, mishap_probability=0.0, goal=1 - Station(1, render=False).scene.goal)
+    episode = run_demonstration(1, 0.0, mishap_probability=0.0, goal=1 - make_station(1, render=False).scene.goal)
     assert episode["verdict"] == "wrong_goal" and episode["success"]
 
 
@@ -118,7 +118,7 @@ def test_a_recorded_episode_is_complete():
 
 @pytest.mark.parametrize("seed", range(6))
 def test_the_reference_starts_at_the_utensil_and_ends_in_the_right_holder(seed):
-    station = Station(seed, render=False)
+    station = make_station(seed, render=False)
     for reference, index in (
         (insertion.plan_reference(station), station.scene.goal),
         (insertion.wrong_reference(station), 1 - station.scene.goal),
@@ -136,7 +136,7 @@ def test_the_reference_starts_at_the_utensil_and_ends_in_the_right_holder(seed):
 
 @pytest.mark.parametrize(("keypoints", "waypoints"), [(2, 2), (9, 4), (4, 3), (3, 7)])
 def test_a_reference_can_be_sparse_or_dense(keypoints, waypoints):
-    station = Station(0, render=False)
+    station = make_station(0, render=False)
     reference = insertion.plan_reference(station, np.random.default_rng(0), keypoints, waypoints)
     assert len(reference.waypoints) == keypoints and all(len(w) == waypoints for w in reference.waypoints)
     # The utensil is rigid: distances between keypoints stay.
@@ -147,7 +147,7 @@ def test_a_reference_can_be_sparse_or_dense(keypoints, waypoints):
 
 def test_a_reference_with_no_keypoint_is_refused():
     with pytest.raises(ValueError, match="num_keypoints=0"):
-        insertion.plan_reference(Station(0, render=False), num_keypoints=0)
+        insertion.plan_reference(make_station(0, render=False), num_keypoints=0)
 
 
 def test_scenes_stay_those_that_the_shipped_checkpoint_was_trained_and_judged_on():

@@ -13,8 +13,7 @@ from uma_sim.objects import catalog as shapes
 from uma_sim.objects.tracked import RigidObject
 from uma_sim.planning import grasping, paths
 from uma_sim.robot.arm import LOWER
-from uma_sim.station import Station
-from uma_sim.tasks import folding
+from uma_sim.tasks import folding, make_station
 from uma_sim.tasks.primitives import cable as primitive_cable
 from uma_sim.tasks.primitives import cloth as primitive_cloth
 from uma_sim.tasks.primitives import move as primitive_move
@@ -63,7 +62,7 @@ def test_rooms_vary_in_camera_side_lens_and_table():
 
 
 def test_a_camera_of_another_lens_is_what_is_rendered():
-    station = Station(0, "primitives/move", noise=False)
+    station = make_station(0, "primitives/move", noise=False)
     assert station.camera.fx == pytest.approx(station.scene.room.focal / 4)
     points = se3.apply(se3.invert(station.T_base_cam), station.object_points())
     u, v = (
@@ -135,7 +134,7 @@ def test_no_utensil_goes_into_a_container_and_no_container_has_a_holders_form():
 
 @pytest.mark.parametrize(("seed", "in_container"), [(0, True), (3, True), (5, False)])
 def test_a_long_thing_is_stood_up(seed, in_container):
-    station = Station(seed, "primitives/stand", render=False)
+    station = make_station(seed, "primitives/stand", render=False)
     assert bool(station.scene.containers) is in_container and station.task.outcome(station)[0] == "in_progress"
     expert = experts.expert("primitives/stand")
     for _ in range(station.task.max_steps):
@@ -146,7 +145,7 @@ def test_a_long_thing_is_stood_up(seed, in_container):
     assert station.grasped() is not in_container
     wrong = experts.expert("primitives/stand", 1 - station.scene.goal)
     station.close()
-    station = Station(seed, "primitives/stand", render=False)
+    station = make_station(seed, "primitives/stand", render=False)
     for _ in range(station.task.max_steps):
         station.act(*wrong.act(station))
         if station.task.outcome(station)[0] != "in_progress":
@@ -176,7 +175,7 @@ def test_the_height_of_its_end_tells_whether_a_cloth_is_let_go():
 
 def test_a_cloth_is_let_go_where_its_way_ends():
     seed = next(s for s in range(20) if (drawn := primitive_cloth.sample(s)).ways[drawn.goal].lets_go)
-    station = Station(seed, "primitives/cloth", render=False)
+    station = make_station(seed, "primitives/cloth", render=False)
     expert = experts.expert("primitives/cloth")
     for _ in range(station.task.max_steps):
         station.act(*expert.act(station))
@@ -193,7 +192,7 @@ def test_a_cloth_is_let_go_where_its_way_ends():
 @pytest.mark.parametrize("lets_go", [True, False])
 def test_a_cable_is_moved_by_the_place_that_was_grasped_and_stays_whole(lets_go):
     seed = next(s for s in range(20) if (drawn := primitive_cable.sample(s)).ways[drawn.goal].lets_go is lets_go)
-    station = Station(seed, "primitives/cable", render=False)
+    station = make_station(seed, "primitives/cable", render=False)
     cable, expert = station.scene.cable, experts.expert("primitives/cable")
     for _ in range(station.task.max_steps):
         station.act(*expert.act(station))
@@ -235,7 +234,7 @@ def test_the_mixture_holds_every_primitive_and_is_fixed_by_the_seed():
 
 
 def test_a_grasp_of_something_else_is_told_from_one_of_the_object():
-    station = Station(0, "primitives/move", render=False)
+    station = make_station(0, "primitives/move", render=False)
     assert not station.holds_another()
     expert = experts.expert(station.task.name)
     for _ in range(60):

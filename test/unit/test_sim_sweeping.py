@@ -9,7 +9,7 @@ pytest.importorskip("franky_sim")
 import mujoco
 
 from uma_sim.station import Station
-from uma_sim.tasks import sweeping
+from uma_sim.tasks import make_station, sweeping
 
 
 def put_scraps(station: Station, index: int, missing: int = 0) -> None:
@@ -45,7 +45,7 @@ def test_frames_of_a_dustpan_are_inverses():
 
 
 def test_every_scrap_must_be_inside_the_goal_pan():
-    station = Station(0, "sweeping", render=False)
+    station = make_station(0, "sweeping", render=False)
     goal = station.scene.goal
     put_scraps(station, goal)
     assert sweeping.outcome(station)[0] == "success"
@@ -56,7 +56,7 @@ def test_every_scrap_must_be_inside_the_goal_pan():
 
 
 def test_moving_scraps_and_a_brush_in_the_pan_are_not_yet_a_success():
-    station = Station(0, "sweeping", render=False)
+    station = make_station(0, "sweeping", render=False)
     pan = station.scene.pans[station.scene.goal]
     put_scraps(station, station.scene.goal)
     dof = int(station.model.joint("scrap0").dofadr[0])
@@ -70,7 +70,7 @@ def test_moving_scraps_and_a_brush_in_the_pan_are_not_yet_a_success():
 
 
 def test_a_brush_passes_over_the_lip_and_a_scrap_does_not_fall_through_the_floor():
-    station = Station(0, "sweeping", render=False)
+    station = make_station(0, "sweeping", render=False)
     put_scraps(station, 0)
     assert station.object.scraps()[:, 2].min() > 0.005  # on the pan's floor, 2 mm over the table
     pan = station.scene.pans[0]

@@ -10,7 +10,7 @@ from uma.geometry import se3
 from uma_sim import experts, tasks
 from uma_sim.experts.base import STEP_M, STEP_RAD
 from uma_sim.rollout import run_demonstration
-from uma_sim.station import Station
+from uma_sim.tasks import make_station
 
 NAMES = ("insertion", "sweeping", "folding")
 ALL = tuple(tasks.MODULES)
@@ -21,7 +21,7 @@ CLOTH = ("folding", "primitives/cloth")  # takes its time
 def test_a_seed_gives_one_scene_and_one_course_of_events(name):
     runs = []
     for _ in range(2):
-        station = Station(3, name, render=False)
+        station = make_station(3, name, render=False)
         expert = experts.expert(station.task.name)
         for _ in range(8):
             station.act(*expert.act(station))
@@ -40,7 +40,7 @@ def test_only_the_reference_tells_the_goal(name):
 @pytest.mark.parametrize("name", ALL)
 def test_nothing_is_done_before_the_robot_moves(name):
     for seed in range(3):
-        station = Station(seed, name, render=False)
+        station = make_station(seed, name, render=False)
         assert station.task.outcome(station)[0] == "in_progress"
         assert station.object_points().shape == (16, 3) and station.object_points()[:, 2].min() > -0.003
         assert station.object_speed() < 0.02 and not station.grasped() and not station.task.taken(station)
@@ -67,7 +67,7 @@ def test_the_demonstrator_recovers_from_mishaps(name):
 
 @pytest.mark.parametrize("name", ALL)
 def test_the_demonstrator_keeps_no_state(name):
-    station = Station(2, name, render=False)
+    station = make_station(2, name, render=False)
     old = experts.expert(station.task.name)
     for _ in range(45):
         T, grip = old.act(station)
@@ -82,14 +82,14 @@ def test_the_distractor_counts_as_wrong_and_reads_otherwise(name):
     goal = tasks.load(name).sample(1).goal
     other = run_demonstration(1, 0.0, mishap_probability=0.0, task=name, goal=1 - goal)
     assert other["verdict"] == "wrong_goal" and other["success"]
-    station = Station(1, name, render=False)
+    station = make_station(1, name, render=False)
     assert other["text"] == station.task.instruction(station, 1 - goal) != station.task.instruction(station, goal)
 
 
 @pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize(("keypoints", "waypoints", "pinned"), [(6, 4, 0), (2, 2, 2), (9, 6, 3), (4, 3, 0)])
 def test_a_reference_starts_at_the_object_and_ends_where_the_goal_is(name, keypoints, waypoints, pinned):
-    station = Station(4, name, render=False)
+    station = make_station(4, name, render=False)
     plans = [
         station.task.plan_reference(station, np.random.default_rng(0), keypoints, waypoints, goal, pinned)
         for goal in (0, 1)
@@ -114,7 +114,7 @@ def test_a_reference_starts_at_the_object_and_ends_where_the_goal_is(name, keypo
 
 @pytest.mark.parametrize("name", NAMES)
 def test_where_the_expert_ends_is_where_the_reference_ends(name):
-    station = Station(0, name, render=False)
+    station = make_station(0, name, render=False)
     plan = station.task.plan_reference(station, None, 16, 2)
     ends = se3.apply(station.T_base_cam, np.stack([w[-1] for w in plan.waypoints]))
     run = run_demonstration(0, 0.0, mishap_probability=0.0, task=name)
@@ -124,7 +124,7 @@ def test_where_the_expert_ends_is_where_the_reference_ends(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_task_can_be_seen(name):
-    station = Station(0, name)
+    station = make_station(0, name)
     observation = station.observe()
     points = se3.apply(se3.invert(station.T_base_cam), station.object_points())
     camera = observation.camera
@@ -140,4 +140,4 @@ def test_every_task_can_be_seen(name):
 
 def test_an_unknown_task_is_refused_by_name():
     with pytest.raises(ValueError, match="'juggling'.*insertion.*sweeping"):
-        Station(0, "juggling", render=False)
+        make_station(0, "juggling", render=False)

@@ -95,11 +95,10 @@ def test_a_stroke_goes_to_the_end_that_the_reference_shows(name):
     rise before."""
     pytest.importorskip("franky_sim")
     from uma_sim import experts
-    from uma_sim.station import Station
-    from uma_sim.tasks import sweeping
+    from uma_sim.tasks import make_station, sweeping
     from uma_sim.tasks.primitives import gather as primitive_gather
 
-    station = Station(2, name, render=False)
+    station = make_station(2, name, render=False)
     drawn, expert = station.scene, experts.expert(name)
     if name == "sweeping":
         frame, height = drawn.pans[drawn.goal], sweeping.bristles_height

@@ -13,6 +13,7 @@ from uma.control.safety import SafetySettings
 from uma.geometry import se3
 from uma.types import HORIZON, RATE_HZ, ActionChunk
 from uma_sim.station import Station
+from uma_sim.tasks import make_station
 from uma_train.data.simulate import SimulateConfig, _driven
 from uma_train.evaluation.closed_loop import BenchmarkConfig, _steps
 from uma_train.execution import driving
@@ -50,7 +51,7 @@ def test_the_gripper_changes_only_beyond_the_thresholds():
 
 @pytest.fixture
 def station():
-    made = Station(3, "insertion", render=False)
+    made = make_station(3, "insertion", render=False)
     yield made
     made.close()
 

@@ -140,9 +140,9 @@ class NoPool:
 
 @pytest.fixture(scope="module")
 def station():
-    from uma_sim.station import Station
+    from uma_sim.tasks import make_station
 
-    s = Station(1_000_000, noise=True)
+    s = make_station(1_000_000, noise=True)
     yield s
     s.close()
 

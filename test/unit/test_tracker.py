@@ -18,7 +18,7 @@ from uma.geometry.camera import project
 from uma.policy.tracker import KeypointTracker
 from uma.types import Observation
 from uma_sim import experts
-from uma_sim.station import Station
+from uma_sim.tasks import make_station
 
 pytestmark = pytest.mark.filterwarnings("error")
 PINNED = 2
@@ -38,7 +38,7 @@ class Clip:
 
 
 def record(task: str, seed: int) -> Clip:
-    station = Station(seed, task)
+    station = make_station(seed, task)
     T_cam_base = se3.invert(station.T_base_cam)
     still = se3.apply(T_cam_base, station.task.static_points(station)[:PINNED])
     expert = experts.expert(station.task.name)

@@ -211,9 +211,9 @@ def test_benchmark_rows():
 
 def test_a_failure_near_the_end_of_the_reference_is_told_from_one_elsewhere():
     from uma_sim import experts
-    from uma_sim.station import Station
+    from uma_sim.tasks import make_station
 
-    station = Station(1_000_000, render=False)
+    station = make_station(1_000_000, render=False)
     left, expert = _way_left(station), experts.expert("insertion")
     assert left() == pytest.approx(1.0, abs=1e-6)
     for _ in range(100):

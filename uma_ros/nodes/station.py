@@ -32,8 +32,7 @@ from uma_ros.runtime.node import UmaNode, leave, run_node
 from uma_ros.runtime.status import StatusSpeaker
 from uma_ros.runtime.topics import CAMERA_OUT, COMMAND, GRIPPER_CLOSED, GRIPPER_JOINT, LATCHED, STATE_OUT, Topics
 from uma_sim.planning import sketches as reference
-from uma_sim.station import Station
-from uma_sim.tasks import MODULES
+from uma_sim.tasks import MODULES, make_station
 
 STEP = 0.01
 """Simulated seconds between two states."""
@@ -67,7 +66,7 @@ class StationNode(UmaNode):
 
     def configure(self) -> None:
         s, topics = self.settings, self.settings.topics
-        self.station = Station(s.seed, s.task, noise=s.noise)
+        self.station = make_station(s.seed, s.task, noise=s.noise)
         self.T_link8_tcp = self.station.T_link8_tcp
         if s.calibration_file:
             tools = {("fr3_link8", self.station.ee_frame): self.T_link8_tcp}

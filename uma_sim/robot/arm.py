@@ -35,7 +35,7 @@ def _franky_assets() -> Path:
         import franky_sim
     except ImportError as error:
         raise ImportError(
-            "the simulated station needs the FR3 model of the 'franky-sim' package: pip install 'uma-ros[sim]'"
+            "the simulated station needs the FR3 model of the 'franky-sim' package: pip install 'uma[sim]'"
         ) from error
     return Path(franky_sim.__file__).parent / "assets"
 

@@ -17,7 +17,7 @@ from uma_sim.objects.tracked import RigidObject
 from uma_sim.planning import grasping
 from uma_sim.planning import sketches as reference
 from uma_sim.scene import Room
-from uma_sim.tasks import Task
+from uma_sim.station import Task
 
 if TYPE_CHECKING:
     from uma_sim.station import Station

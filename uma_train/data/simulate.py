@@ -261,13 +261,13 @@ def _job(args: tuple[SimulateConfig, int]) -> dict:
     from uma_sim import tasks
     from uma_sim.rollout import run_demonstration
     from uma_sim.scene import random_camera
-    from uma_sim.station import Station
+    from uma_sim.tasks import make_station
 
     points = PRESETS[config.preset]().points
     seen: list[np.ndarray] = []
     task = tasks.of_seed(config.task, seed)
     where = random_camera(np.random.default_rng([seed, 14])) if config.camera == "nominal" else None
-    station = Station(seed, task, render=config.record or bool(config.policy), T_base_cam=where)
+    station = make_station(seed, task, render=config.record or bool(config.policy), T_base_cam=where)
 
     def keep(observation: Observation) -> tuple:
         is_kept = config.images == "all" or config.images == "first" and not seen

@@ -204,7 +204,7 @@ def _actor(
     """What maps (observation, chunk number) to a chunk in the camera frame; ``first`` is o_0."""
     from uma.policy.prefix import committed
     from uma.types import ActionChunk
-    from uma_sim.station import Station
+    from uma_sim.tasks import make_station
     from uma_train.baselines.grasp_and_follow import GraspAndFollow
     from uma_train.execution.driving import policy_of
 
@@ -218,7 +218,7 @@ def _actor(
     policy = policy_of(config.checkpoint, config.num_steps, config.num_samples, config.agreeing, config.policy_frame)
     policy.seed = seed
     if name == "uma_other_task":
-        other = Station(seed + 500_000, config.task)
+        other = make_station(seed + 500_000, config.task)
         task = policy.encode_task(other.observe(), _reference(config, other, seed))
         other.close()
     else:
@@ -280,10 +280,10 @@ def run_episode(config: BenchmarkConfig, name: str, seed: int, film: Film | None
     from uma.types import InputError
     from uma_sim import experts
     from uma_sim.scene import camera_at
-    from uma_sim.station import Station
+    from uma_sim.tasks import make_station
 
     place = camera_at(config.camera, seed) if config.camera else None
-    station = Station(seed, config.task, render=name != "demonstrator" or film is not None, T_base_cam=place)
+    station = make_station(seed, config.task, render=name != "demonstrator" or film is not None, T_base_cam=place)
     station.depth_noise = config.depth_noise
     if config.camera_shift_mm or config.camera_turn_deg:
         station.displace_camera(_displacement(config, seed))

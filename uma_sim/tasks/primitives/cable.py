@@ -21,7 +21,7 @@ from uma_sim.planning import grasping, paths
 from uma_sim.planning import sketches as reference
 from uma_sim.planning.paths import Path
 from uma_sim.scene import Room
-from uma_sim.tasks import Task
+from uma_sim.station import Task
 from uma_sim.tasks.primitives.move import AROUND, points_on, scatter, side_of
 
 if TYPE_CHECKING:

@@ -18,7 +18,8 @@ from uma_sim.planning import grasping, paths
 from uma_sim.planning import sketches as reference
 from uma_sim.planning.paths import Path
 from uma_sim.scene import Room
-from uma_sim.tasks import Task, folding
+from uma_sim.station import Task
+from uma_sim.tasks import folding
 from uma_sim.tasks.primitives.move import side_of
 
 if TYPE_CHECKING:

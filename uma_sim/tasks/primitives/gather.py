@@ -16,7 +16,7 @@ from uma_sim.objects.debris import Way
 from uma_sim.objects.tracked import RigidObject
 from uma_sim.planning import grasping
 from uma_sim.planning import sketches as reference
-from uma_sim.tasks import Task
+from uma_sim.station import Task
 from uma_sim.tasks.primitives import gather_scene as gatherings
 from uma_sim.tasks.primitives.gather_scene import Scene
 from uma_sim.tasks.primitives.move import side_of, thing_grasp

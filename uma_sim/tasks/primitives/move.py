@@ -20,7 +20,7 @@ from uma_sim.planning import grasping, paths
 from uma_sim.planning import sketches as reference
 from uma_sim.planning.paths import Path
 from uma_sim.scene import Room
-from uma_sim.tasks import Task
+from uma_sim.station import Task
 
 if TYPE_CHECKING:
     from uma_sim.station import Station

@@ -21,7 +21,7 @@ from uma_sim.objects.catalog import Thing
 from uma_sim.objects.holders import Holder
 from uma_sim.planning import grasping, paths
 from uma_sim.planning.paths import Path
-from uma_sim.tasks import Task
+from uma_sim.station import Task
 from uma_sim.tasks.primitives import move as primitive_move
 
 if TYPE_CHECKING:
