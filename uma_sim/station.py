@@ -9,7 +9,7 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from uma.geometry import se3
+from uma.geometry import fr3, se3
 from uma.types import RATE_HZ, Observation, ReferenceMotion
 from uma_sim import scene
 from uma_sim.objects.tracked import Tracked
@@ -90,7 +90,7 @@ class Station:
     ee_frame = "robotiq_2f85_tcp"
     base_frame = "fr3_link0"
     T_link8_tcp = T_LINK8_TCP
-    joint_names = robot.JOINT_NAMES
+    joint_names = fr3.JOINT_NAMES
 
     def __init__(
         self,

@@ -7,12 +7,12 @@ pytest.importorskip("mujoco")
 pytest.importorskip("franky_sim")
 
 from uma.geometry import se3
+from uma.geometry.fr3 import LOWER
 from uma_sim import experts, scene, tasks
 from uma_sim.objects import cables
 from uma_sim.objects import catalog as shapes
 from uma_sim.objects.tracked import RigidObject
 from uma_sim.planning import grasping, paths
-from uma_sim.robot.arm import LOWER
 from uma_sim.tasks import folding, make_station
 from uma_sim.tasks.primitives import cable as primitive_cable
 from uma_sim.tasks.primitives import cloth as primitive_cloth

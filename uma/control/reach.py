@@ -170,7 +170,7 @@ def _solve(T_flange: np.ndarray, q: np.ndarray, elbow: np.ndarray, iterations: i
         T, J = fr3.jacobian(q)
         error = fr3.pose_error(T, T_flange)
         pull = PULL * (elbow - q)
-        dq = J.T @ np.linalg.solve(J @ J.T + 1e-5 * np.eye(6), error - J @ pull) + pull
+        dq = fr3.ik_step(q, J, error, pull)
         size = float(np.abs(dq).max())
         q = q + dq / max(1.0, size / 0.25)
         if size < NEWTON:

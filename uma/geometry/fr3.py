@@ -1,5 +1,7 @@
-"""Kinematics of the Franka Research 3 from its Denavit-Hartenberg parameters. NumPy alone: it runs beside a 1 kHz loop,
-without a simulator."""
+"""The Franka Research 3: limits, kinematics from its Denavit-Hartenberg parameters, and inverse kinematics.
+
+NumPy alone: it runs beside a 1 kHz loop.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +23,14 @@ ACCELERATION, JERK = 10.0, 5000.0
 REST = np.array([0.0, -0.35, 0.0, -2.35, 0.0, 2.0, 0.0])
 """``(7,)`` posture that the elbow is drawn to: the gripper points down about 0.45 m in front of the base."""
 
+FLANGE = 0.107
+"""m from the seventh joint's frame to the flange ``fr3_link8``, along z."""
+
 # Craig's convention: joint i turns about z of frame i, which is reached from frame i - 1 by a turn alpha and a step a
 # along x, and a step d along z.
 _A = np.array([0.0, 0.0, 0.0, 0.0825, -0.0825, 0.0, 0.088])
 _D = np.array([0.333, 0.0, 0.316, 0.0, 0.384, 0.0, 0.0])
 _ALPHA = np.array([0.0, -1.0, 1.0, 1.0, -1.0, 1.0, 1.0]) * (np.pi / 2)
-_FLANGE = 0.107
 _FIXED = np.tile(np.eye(4), (7, 1, 1))
 for _i in range(7):
     _c, _s = round(np.cos(_ALPHA[_i])), round(np.sin(_ALPHA[_i]))
@@ -49,7 +53,7 @@ def _frames(q: np.ndarray) -> np.ndarray:
 def forward(q: np.ndarray) -> np.ndarray:
     """``(4, 4)`` pose of the flange ``fr3_link8`` in the base ``fr3_link0`` at joint positions ``(7,)``, rad."""
     T = _frames(q)[6].copy()
-    T[:3, 3] += _FLANGE * T[:3, 2]
+    T[:3, 3] += FLANGE * T[:3, 2]
     return T
 
 
@@ -58,7 +62,7 @@ def jacobian(q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     velocity."""
     frames = _frames(q)
     T = frames[6].copy()
-    T[:3, 3] += _FLANGE * T[:3, 2]
+    T[:3, 3] += FLANGE * T[:3, 2]
     J = np.empty((6, 7))
     J[3:] = frames[:, :3, 2].T
     (x, y, z), (a, b, c) = J[3:], (T[:3, 3] - frames[:, :3, 3]).T
@@ -71,6 +75,39 @@ def pose_error(T: np.ndarray, T_target: np.ndarray) -> np.ndarray:
     return np.concatenate([T_target[:3, 3] - T[:3, 3], log(T_target[:3, :3] @ T[:3, :3].T)])
 
 
+def ik_step(
+    q: np.ndarray,
+    jacobian: np.ndarray,
+    error: np.ndarray,
+    pull: np.ndarray,
+    low: np.ndarray | None = None,
+    high: np.ndarray | None = None,
+    damping: float = 1e-5,
+) -> np.ndarray:
+    """``(7,)`` rad of one step of damped least squares.
+
+    Args:
+        q: ``(7,)`` joint positions, rad.
+        jacobian: ``(6, 7)`` at ``q``, of the point that ``error`` is about.
+        error: ``(6,)`` metres and rotation vector to go, base frame, as `pose_error` gives it.
+        pull: ``(7,)`` rad; taken in the null space of the pose.
+        low, high: ``(7,)`` rad. A joint that would pass its limit stays, and the others take over its part.
+    """
+    if low is None or high is None:
+        gram = jacobian @ jacobian.T + damping * np.eye(6)
+        return jacobian.T @ np.linalg.solve(gram, error - jacobian @ pull) + pull
+    is_free = np.ones(7, bool)
+    for _ in range(3):
+        A = jacobian * is_free
+        inverse = A.T @ np.linalg.inv(A @ A.T + damping * np.eye(6))
+        dq = inverse @ error + (pull - inverse @ (A @ pull)) * is_free
+        passes = is_free & ((q + dq < low) & (dq < 0) | (q + dq > high) & (dq > 0))
+        if not passes.any():
+            break
+        is_free &= ~passes
+    return dq * is_free
+
+
 def solve(
     T_target: np.ndarray,
     q0: np.ndarray,
@@ -79,8 +116,7 @@ def solve(
     margin: float = 0.05,
     posture: float = 0.02,
 ) -> tuple[np.ndarray, float, float]:
-    """Joint positions near ``q0`` that bring the flange to ``T_target``, by damped least squares; the spare freedom
-    draws the elbow to `REST`.
+    """Joint positions near ``q0`` that bring the flange to ``T_target``; the null space pulls the elbow to `REST`.
 
     Args:
         max_step: rad; furthest that a joint goes in one iteration.
@@ -88,24 +124,13 @@ def solve(
         posture: share of the way to `REST` that is taken in the null space, each iteration.
 
     Returns:
-        ``(7,)`` rad, and what is left of the way: m, rad.
+        ``(7,)`` rad, and the remaining error: m, rad.
     """
     low, high = LOWER + margin, UPPER - margin
     q = np.clip(np.asarray(q0, dtype=np.float64), low, high)
     for _ in range(iterations):
         T, J = jacobian(q)
-        error = pose_error(T, T_target)
-        pull = posture * (REST - q)
-        is_free = np.ones(7, bool)
-        for _ in range(3):  # a joint that would pass its limit is held, and the others take over its part
-            A = J * is_free
-            inverse = A.T @ np.linalg.inv(A @ A.T + 1e-5 * np.eye(6))
-            dq = inverse @ error + (pull - inverse @ (A @ pull)) * is_free
-            passes = is_free & ((q + dq < low) & (dq < 0) | (q + dq > high) & (dq > 0))
-            if not passes.any():
-                break
-            is_free &= ~passes
-        dq = dq * is_free
+        dq = ik_step(q, J, pose_error(T, T_target), posture * (REST - q), low, high)
         q = np.clip(q + dq / max(1.0, float(np.abs(dq).max()) / max_step), low, high)
     error = pose_error(forward(q), T_target)
     return q, float(np.linalg.norm(error[:3])), float(np.linalg.norm(error[3:]))

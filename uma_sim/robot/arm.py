@@ -7,14 +7,7 @@ from pathlib import Path
 import mujoco
 import numpy as np
 
-JOINT_NAMES = tuple(f"fr3_joint{i}" for i in range(1, 8))
-
-HOME = np.array([0.0, -0.35, 0.0, -2.35, 0.0, 2.0, 0.0])
-"""``(7,)`` joint positions in radians: gripper pointing down about 0.45 m in front of the base."""
-
-LOWER = np.array([-2.7437, -1.7837, -2.9007, -3.0421, -2.8065, 0.5445, -3.0159])
-UPPER = np.array([2.7437, 1.7837, 2.9007, -0.1518, 2.8065, 4.5169, 3.0159])
-"""``(7,)`` joint limits of the FR3 in radians."""
+from uma.geometry import fr3
 
 VELOCITY_LIMIT = np.array([2.0, 1.6, 2.0, 2.0, 3.5, 2.8, 3.5])
 """``(7,)`` rad/s; below the FR3's own limits, as a Cartesian controller on the real arm is set."""
@@ -22,9 +15,6 @@ VELOCITY_LIMIT = np.array([2.0, 1.6, 2.0, 2.0, 3.5, 2.8, 3.5])
 STIFFNESS = np.array([4500.0, 4500.0, 3500.0, 3500.0, 2000.0, 2000.0, 2000.0])
 TIME_CONSTANT = 0.05
 """Seconds by which the joints lag behind their command (damping over stiffness of the position actuators)."""
-
-LINK8_Z = 0.107
-"""Metres from the seventh link's frame to the flange, ``fr3_link8``."""
 
 ROBOT_CONTACT = (4, 3)
 """contype, conaffinity of the robot: it meets the world (1) and the object (2), and never itself."""
@@ -40,12 +30,11 @@ def _franky_assets() -> Path:
     return Path(franky_sim.__file__).parent / "assets"
 
 
-def arm_spec(visual: bool = False, geoms: bool = True) -> mujoco.MjSpec:
+def arm_spec(visual: bool = False) -> mujoco.MjSpec:
     """The FR3 without a hand, with a site ``flange`` at ``fr3_link8`` and one position actuator per joint.
 
     Args:
         visual: keep the detailed visual meshes (for pictures; slow to draw) instead of drawing the collision meshes.
-        geoms: False leaves kinematics only, for inverse kinematics.
     """
     assets = _franky_assets()
     spec = mujoco.MjSpec.from_file(str(assets / "fr3.xml"))
@@ -56,7 +45,7 @@ def arm_spec(visual: bool = False, geoms: bool = True) -> mujoco.MjSpec:
     spec.delete(spec.body("hand"))
     for geom in list(spec.geoms):
         is_visual = geom.classname.name == "visual"
-        if not geoms or (is_visual and not visual):
+        if is_visual and not visual:
             spec.delete(geom)
         elif not is_visual:
             geom.contype, geom.conaffinity = ROBOT_CONTACT
@@ -71,5 +60,5 @@ def arm_spec(visual: bool = False, geoms: bool = True) -> mujoco.MjSpec:
     for actuator, kp in zip(spec.actuators, STIFFNESS, strict=True):
         actuator.gainprm[0] = kp
         actuator.biasprm[1], actuator.biasprm[2] = -kp, -kp * TIME_CONSTANT
-    spec.body("fr3_link7").add_site(name="flange", pos=[0, 0, LINK8_Z], group=4)
+    spec.body("fr3_link7").add_site(name="flange", pos=[0, 0, fr3.FLANGE], group=4)
     return spec
