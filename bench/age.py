@@ -38,7 +38,7 @@ from uma_ros.deployment.graph import Options, insertion
 from uma_ros.deployment.supervisor import Supervisor
 from uma_ros.messages.convert import seconds
 from uma_ros.runtime.resources import find
-from uma_ros.runtime.topics import COMMAND, LATCHED, SENSOR_IN, STATUS, TASK_IN, Topics, _profile
+from uma_ros.runtime.topics import COMMAND, LATCHED, SENSOR_IN, STATUS, TASK_IN, Topics, qos_profile
 
 HOPS = ("image heard", "chunk heard", "chunk in the base frame heard", "target sent")
 
@@ -53,11 +53,11 @@ class Listener:
         self._chunk_stamp = float("-inf")
         self.is_counting, self.span = False, []
         t, listen = Topics(), self.node.create_subscription
-        listen(Clock, "/clock", self._on_clock, _profile(1, False))
+        listen(Clock, "/clock", self._on_clock, qos_profile(1, False))
         listen(Image, t.rgb, lambda m: self._hear("image heard", m), SENSOR_IN)
         listen(ActionChunk, t.action_chunk, self._on_chunk, COMMAND)
         listen(ActionChunk, t.action_chunk_base, self._on_base_chunk, COMMAND)
-        listen(PoseStamped, t.target_pose, self._on_target, _profile(50, True))
+        listen(PoseStamped, t.target_pose, self._on_target, qos_profile(50, True))
         listen(ReferenceMotion, t.sim_reference, lambda m: setattr(self, "task", m), LATCHED)
         listen(PolicyStatus, t.status, lambda m: self.status.update({m.node: m.state}), STATUS)
         self.out = self.node.create_publisher(ReferenceMotion, t.reference_motion, TASK_IN)

@@ -21,7 +21,7 @@ from uma_ros.msg import ActionChunk, KeypointTrajectory, MotionPrediction, Polic
 from uma_ros.deployment.graph import Options, insertion
 from uma_ros.deployment.supervisor import Supervisor
 from uma_ros.messages.convert import chunk_from, pose_from, seconds
-from uma_ros.runtime.topics import CAMERA_OUT, COMMAND, LATCHED, STATE_OUT, STATUS, TASK_IN, Topics, _profile
+from uma_ros.runtime.topics import CAMERA_OUT, COMMAND, LATCHED, STATE_OUT, STATUS, TASK_IN, Topics, qos_profile
 
 ROOT = Path(__file__).resolve().parents[2]
 TOPICS = Topics()
@@ -166,12 +166,12 @@ class Client:
         listen(ActionChunk, topics.action_chunk, self.chunks.append, COMMAND)
         listen(ActionChunk, TOPICS.action_chunk_base, self._on_base_chunk, COMMAND)
         listen(MotionPrediction, topics.predicted_motion, self.motions.append, COMMAND)
-        listen(PoseStamped, TOPICS.target_pose, self._on_target, _profile(200, True))
+        listen(PoseStamped, TOPICS.target_pose, self._on_target, qos_profile(200, True))
         listen(
             PoseStamped,
             TOPICS.robot_pose,
             lambda m: self.poses.append((seconds(m.header.stamp), m)),
-            _profile(200, False),
+            qos_profile(200, False),
         )
         speak = self.node.create_publisher
         self.out = {
@@ -186,7 +186,7 @@ class Client:
             "joints": speak(JointState, TOPICS.joint_states, STATE_OUT),
         }
         self._time = 0.0
-        listen(Clock, "/clock", lambda m: setattr(self, "_time", seconds(m.clock)), _profile(1, False))
+        listen(Clock, "/clock", lambda m: setattr(self, "_time", seconds(m.clock)), qos_profile(1, False))
         self._services: dict[str, object] = {}
 
     def _on_status(self, msg: PolicyStatus) -> None:

@@ -21,7 +21,7 @@ from uma_ros.deployment.graph import NodeSpec
 from uma_ros.deployment.supervisor import Supervisor
 from uma_ros.drivers.camera.feeds import PRESETS, Pairing, TopicSettings
 from uma_ros.messages.convert import camera_from, camera_to, depth_from, image_to, nanoseconds, rgb_from, stamp_from
-from uma_ros.runtime.topics import SENSOR_IN, _profile
+from uma_ros.runtime.topics import SENSOR_IN, qos_profile
 
 MODEL = CameraModel(8, 6, 7.0, 7.0, 3.5, 2.5, "some_optical_frame")
 CONFIG = str(ROOT / "config/insertion.yaml")
@@ -123,7 +123,8 @@ def test_another_drivers_topics_come_out_under_ours_with_one_stamp(tmp_path):
         "/camera/camera/color/camera_info",
     )
     out = [
-        b.node.create_publisher(kind, name, _profile(5, False)) for kind, name in zip((Image, Image, CameraInfo), names)
+        b.node.create_publisher(kind, name, qos_profile(5, False))
+        for kind, name in zip((Image, Image, CameraInfo), names)
     ]
     rgb, depth = np.full((6, 8, 3), (10, 20, 30), np.uint8), np.full((6, 8), 1234, np.uint16)
     try:

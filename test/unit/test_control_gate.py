@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from uma.control.collision import TOOL, CollisionSettings, collision
-from uma.control.departure import departure, distance_to_path
+from uma.control.departure import departure
 from uma.control.gate import Gate
 from uma.control.safety import SLOW, SafetyFilter, SafetySettings
 from uma.control.session import Session, State
+from uma.geometry import polyline
 from uma.geometry.se3 import make_pose
 from uma.types import MotionPrediction, ReferenceMotion
 
@@ -136,9 +137,9 @@ def test_it_sets_off_gently_and_gently_again_after_it_stood():
 def test_distance_to_a_path():
     path = np.array([[0.0, 0, 0], [1.0, 0, 0], [1.0, 1.0, 0]])
     points = np.array([[0.5, 0.2, 0], [-0.3, 0.4, 0], [1.1, 0.5, 0], [1.0, 1.0, 0.5]])
-    assert np.allclose(distance_to_path(points, path), [0.2, 0.5, 0.1, 0.5])
-    assert np.allclose(distance_to_path(points, path[:1]), np.linalg.norm(points, axis=1))
-    assert np.allclose(distance_to_path(points, np.repeat(path[:1], 3, 0)), np.linalg.norm(points, axis=1)), (
+    assert np.allclose(polyline.distance(points, path), [0.2, 0.5, 0.1, 0.5])
+    assert np.allclose(polyline.distance(points, path[:1]), np.linalg.norm(points, axis=1))
+    assert np.allclose(polyline.distance(points, np.repeat(path[:1], 3, 0)), np.linalg.norm(points, axis=1)), (
         "a pinned point, said three times"
     )
 

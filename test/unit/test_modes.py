@@ -10,11 +10,12 @@ from scenes import CAMERA, reference, scene
 
 from uma.checkpoint.bundle import Contract, save_bundle
 from uma.checkpoint.prompt import Prompt, PromptError, load_prompt, save_prompt
+from uma.geometry import polyline
 from uma.model.config import tiny
 from uma.model.inputs import Normalization
 from uma.model.uma import Uma
 from uma.policy import Policy
-from uma.policy.planner import plan, reference_cost, remaining_distance
+from uma.policy.planner import plan, reference_cost
 from uma.policy.policy import History
 from uma.types import InputError, KeypointState, MotionPrediction, ReferenceMotion
 
@@ -147,13 +148,13 @@ def test_heun_is_the_same_flow(folder):
 
 def test_remaining_distance_falls_along_the_path_and_rises_beside_it():
     path = np.array([[0, 0, 0], [0.1, 0, 0], [0.1, 0.2, 0]], float)
-    assert remaining_distance(path, path) == pytest.approx([0.3, 0.2, 0.0], abs=1e-9)
-    assert remaining_distance(np.array([0.05, 0.0, 0.0]), path) == pytest.approx(0.25, abs=2e-3)
-    off = remaining_distance(np.array([[0.05, 0.0, z] for z in (0.0, 0.01, 0.02, 0.04)]), path)
+    assert polyline.remaining(path, path) == pytest.approx([0.3, 0.2, 0.0], abs=1e-9)
+    assert polyline.remaining(np.array([0.05, 0.0, 0.0]), path) == pytest.approx(0.25, abs=2e-3)
+    off = polyline.remaining(np.array([[0.05, 0.0, z] for z in (0.0, 0.01, 0.02, 0.04)]), path)
     assert (np.diff(off) > 0).all()
-    across = remaining_distance(np.array([0.05, 0.1, 0.0]), path)  # half-way along the crow's flight to the goal
+    across = polyline.remaining(np.array([0.05, 0.1, 0.0]), path)  # half-way along the crow's flight to the goal
     assert across > np.hypot(0.05, 0.1)
-    assert remaining_distance(np.array([[3.0, 4.0, 0.0]]), np.zeros((1, 3))) == pytest.approx([5.0])
+    assert polyline.remaining(np.array([[3.0, 4.0, 0.0]]), np.zeros((1, 3))) == pytest.approx([5.0])
 
 
 def test_the_cost_of_a_motion_is_the_mean_over_keypoints_in_the_reference_s_own_frame():

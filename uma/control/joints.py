@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from uma.control.follower import accelerate, clip, stopping_speed
 from uma.geometry import fr3
 from uma.settings import check_settings, setting
 from uma.types import InputError
@@ -80,17 +81,10 @@ class JointFollower:
                 wanted, -brake(np.maximum(self.q - self._low, 0.0)), brake(np.maximum(self._high - self.q, 0.0))
             )
             wanted = np.clip(wanted, -self._v_max, self._v_max)
-        change = wanted - self.v
-        size = np.abs(change)
-        room = (
-            self._j_max * dt * (np.sqrt(0.25 + 2 * size / (self._j_max * dt * dt)) - 0.5)
-        )  # acceleration that can still fade out in time
-        a = np.sign(change) * np.minimum(np.minimum(size / dt, room), self._a_max)
-        self.a = self.a + np.clip(a - self.a, -self._j_max * dt, self._j_max * dt)
+        self.a = accelerate(wanted - self.v, self.a, dt, self._a_max, self._j_max, clip)
         self.v = self.v + self.a * dt
         self.q = self.q + self.v * dt
 
     def _brake(self, room: np.ndarray) -> np.ndarray:
         """Fastest from which a joint can still stop within ``room`` rad, at half the acceleration."""
-        a, dt = 0.5 * self._a_max, STEP
-        return a * (np.sqrt(0.25 * dt * dt + 2 * room / a) - 0.5 * dt)
+        return stopping_speed(room, 0.5 * self._a_max, STEP)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from uma.control.collision import CollisionSettings, collision
+from uma.control.follower import accelerate, shorten, stopping_speed
 from uma.control.reach import Arm, Reach
 from uma.geometry.se3 import clip_step, exp, log, make_pose
 from uma.settings import check_settings, setting
@@ -285,12 +286,12 @@ class SafetyFilter:
         a = 0.5 * s.max_acceleration  # three walls at once then stay within the limit
         room_high = np.maximum(np.asarray(s.workspace_max) - p, 0.0)
         room_low = np.maximum(p - np.asarray(s.workspace_min), 0.0)
-        most, least = (a * (np.sqrt(0.25 * dt * dt + 2 * room / a) - 0.5 * dt) for room in (room_high, room_low))
+        most, least = (stopping_speed(room, a, dt) for room in (room_high, room_low))
         inside = np.clip(v, -least, most)
         change = (inside - self._v) / dt
         wall = np.where(inside != v, change, 0.0)
-        wall = _shorten(wall, s.max_acceleration)
-        rest = _shorten(
+        wall = shorten(wall, s.max_acceleration)
+        rest = shorten(
             np.where(inside != v, 0.0, change), np.sqrt(max(s.max_acceleration**2 - float(wall @ wall), 0.0))
         )
         return self._v + (wall + rest) * dt, wall + rest
@@ -298,11 +299,6 @@ class SafetyFilter:
 
 def _close(a: np.ndarray, b: np.ndarray, metres: float = 1e-3, radians: float = 9e-3) -> bool:
     return bool(np.linalg.norm(a[:3, 3] - b[:3, 3]) < metres and np.linalg.norm(log(a[:3, :3].T @ b[:3, :3])) < radians)
-
-
-def _shorten(x: np.ndarray, limit: float) -> np.ndarray:
-    n = float(np.linalg.norm(x))
-    return x * (limit / n) if n > limit else x
 
 
 def _stop(v: np.ndarray, a: np.ndarray, acceleration: float, jerk: float) -> tuple[np.ndarray, float]:
@@ -334,17 +330,11 @@ def _follow(
     wanted = error / dt
     far = distance - float(np.linalg.norm(ahead)) * dt * 1.5
     if far > 1e-4:  # behind by more than the target's own step: catch up only as fast as there is room left to brake
-        a_brake = 0.6 * acceleration
-        brake = a_brake * (np.sqrt(0.25 * dt * dt + 2 * far / a_brake) - 0.5 * dt)
-        wanted = _shorten(ahead, speed) + error / distance * min(brake, distance / dt, catch_up)
-    wanted = _shorten(wanted, speed)
+        brake = stopping_speed(far, 0.6 * acceleration, dt)
+        wanted = shorten(ahead, speed) + error / distance * min(brake, distance / dt, catch_up)
+    wanted = shorten(wanted, speed)
     change = wanted - v
-    room = (
-        jerk * dt * (np.sqrt(0.25 + 2 * float(np.linalg.norm(change)) / (jerk * dt * dt)) - 0.5)
-    )  # acceleration that can still fade out in time
-    change = _shorten(change / dt, min(acceleration, room))
-    change = a + _shorten(change - a, jerk * dt)
-    change = _shorten(change, acceleration)
-    # A limit that was just lowered is come down to by braking, not at once.
-    new = _shorten(v + change * dt, max(speed, float(np.linalg.norm(v))))
+    change = accelerate(change, a, dt, acceleration, jerk, shorten)
+    # After a limit was lowered, the arm brakes down to it.
+    new = shorten(v + change * dt, max(speed, float(np.linalg.norm(v))))
     return new, (new - v) / dt

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from uma.geometry import polyline
 from uma.policy.policy import Policy, Task
 from uma.types import ActionChunk, InputError, KeypointState, MotionPrediction, Observation, ReferenceMotion
 
@@ -26,38 +27,8 @@ class Plan:
     costs: np.ndarray
 
 
-BESIDE = 3.0
-
-
-def remaining_distance(points: np.ndarray, path: np.ndarray) -> np.ndarray:
-    """How far points have to go along a path: what is left of it from the place that suits best, and three times the
-    distance to that place.
-
-    The factor keeps a point from being drawn across a bend, over whatever the path was drawn around; on the path itself
-    the
-    distance is the rest of it.
-
-    Args:
-        points: ``(..., 3)`` metres.
-        path: ``(T, 3)`` waypoints, metres; one waypoint is a goal alone.
-
-    Returns:
-        ``(...)`` metres.
-    """
-    if len(path) == 1:
-        return np.linalg.norm(points - path[-1], axis=-1)
-    a, d = path[:-1], np.diff(path, axis=0)
-    length = np.linalg.norm(d, axis=1)
-    left = np.concatenate([np.cumsum(length[::-1])[::-1][1:], [0.0]])  # from the end of each segment
-    # Along a segment the sum of distance and rest is convex, so a fine grid finds its least value closely.
-    t = np.linspace(0, 1, 33)[:, None]
-    place = a[:, None] + t * d[:, None]  # (segments, 33, 3)
-    rest = left[:, None] + (1 - t[:, 0]) * length[:, None]
-    return (BESIDE * np.linalg.norm(points[..., None, None, :] - place, axis=-1) + rest).min((-1, -2))
-
-
 def reference_cost(motion: MotionPrediction, reference: ReferenceMotion) -> float:
-    """Mean over the keypoints of the `remaining_distance` at the end of a predicted motion, metres.
+    """Mean over the keypoints of the `polyline.remaining` distance at the end of a predicted motion, metres.
 
     Raises:
         InputError: another number of keypoints or another frame.
@@ -69,7 +40,7 @@ def reference_cost(motion: MotionPrediction, reference: ReferenceMotion) -> floa
     if motion.frame != reference.frame:
         raise InputError(f"reference frame '{reference.frame}': must be the prediction's, '{motion.frame}'")
     paths = [w[v] for w, v in zip(reference.waypoints, reference.is_valid, strict=True)]
-    return float(np.mean([remaining_distance(motion.points[-1, k], path) for k, path in enumerate(paths)]))
+    return float(np.mean([polyline.remaining(motion.points[-1, k], path) for k, path in enumerate(paths)]))
 
 
 def plan(

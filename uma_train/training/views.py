@@ -11,6 +11,7 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from uma.model.encoders import PointBatch, ReferenceBatch
+from uma.model.heights import table
 
 
 @dataclass(frozen=True)
@@ -47,13 +48,8 @@ class ViewSampling:
 
 
 def vertical(points: PointBatch) -> np.ndarray:
-    """``(B, 3)`` unit vectors along which the height over the table grows, by least squares."""
-    xyz = points.xyz.double() - points.xyz.double().mean(1, keepdim=True)
-    height = points.height.double() - points.height.double().mean(1, keepdim=True)
-    up = torch.linalg.solve(
-        xyz.transpose(1, 2) @ xyz + 1e-9 * torch.eye(3, dtype=torch.float64), xyz.transpose(1, 2) @ height[..., None]
-    )[..., 0]
-    return torch.nn.functional.normalize(up, dim=-1).numpy()
+    """``(B, 3)`` unit normals, up, of the planes over which the points have their heights."""
+    return torch.nn.functional.normalize(table(points.xyz, points.height)[:, :3], dim=-1).numpy()
 
 
 def random_rigid(

@@ -1,0 +1,58 @@
+"""Points beside a path of straight segments."""
+
+from __future__ import annotations
+
+import numpy as np
+
+BESIDE = 3.0
+"""What a metre beside the path counts against a metre along it in `remaining`."""
+
+GRID = 33
+"""Places on a segment at which `remaining` is evaluated."""
+
+
+def distance(points: np.ndarray, path: np.ndarray) -> np.ndarray:
+    """Metres from points to the nearest place on a path.
+
+    Args:
+        points: ``(..., 3)`` metres.
+        path: ``(T, 3)`` waypoints, metres; one waypoint is a point.
+
+    Returns:
+        ``(...)`` metres.
+    """
+    start, step, length = _segments(path)
+    share = ((points[..., None, :] - start) * step).sum(-1) / np.maximum(length**2, 1e-12)
+    place = start + np.clip(share, 0.0, 1.0)[..., None] * step
+    return np.linalg.norm(points[..., None, :] - place, axis=-1).min(-1)
+
+
+def remaining(points: np.ndarray, path: np.ndarray) -> np.ndarray:
+    """How far points have to go along a path: the least sum of its rest from a place and `BESIDE` times the distance
+    to that place.
+
+    The factor keeps a point from being drawn across a bend, over what the path goes around. On the path the result is
+    its rest; of one waypoint, the distance to it.
+
+    Args:
+        points: ``(..., 3)`` metres.
+        path: ``(T, 3)`` waypoints, metres.
+
+    Returns:
+        ``(...)`` metres.
+    """
+    if len(path) == 1:
+        return distance(points, path)
+    start, step, length = _segments(path)
+    left = np.concatenate([np.cumsum(length[::-1])[::-1][1:], [0.0]])  # from the end of each segment
+    # Along a segment the sum of distance and rest is convex, so a fine grid finds its least value closely.
+    share = np.linspace(0, 1, GRID)[:, None]
+    place = start[:, None] + share * step[:, None]  # (segments, GRID, 3)
+    rest = left[:, None] + (1 - share[:, 0]) * length[:, None]
+    return (BESIDE * np.linalg.norm(points[..., None, None, :] - place, axis=-1) + rest).min((-1, -2))
+
+
+def _segments(path: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """``(S, 3)`` starts, ``(S, 3)`` steps and ``(S,)`` lengths; one waypoint is one segment of no length."""
+    start, step = (path, np.zeros_like(path)) if len(path) == 1 else (path[:-1], np.diff(path, axis=0))
+    return start, step, np.linalg.norm(step, axis=1)
