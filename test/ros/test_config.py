@@ -268,4 +268,4 @@ def test_the_benchmark_streams_with_the_controller_s_own_defaults():
         settings.gripper_close_above,
         settings.gripper_open_below,
     )
-    assert (settings.lead_s, settings.ensemble, settings.safety) == (0.0, 0.0, SafetySettings())
+    assert (settings.ensemble, settings.safety) == (0.0, SafetySettings())

@@ -115,12 +115,6 @@ def test_the_gripper_is_never_blended():
     assert values <= {0.0, 1.0}
 
 
-def test_the_lead_commands_an_action_before_it_is_due():
-    schedule, c = Schedule(blend_s=0.0, lead_s=1 / 15), chunk()
-    schedule.add(c, 0.0, START)
-    assert np.allclose(schedule.target(4 / 15).pose, c.poses[4], atol=1e-6)
-
-
 @pytest.mark.parametrize(
     "stamp, now, words", [(0.0, 2.0, "last action was due"), (-0.2, 0.1, "before the chunk that is running")]
 )

@@ -22,7 +22,6 @@ class Schedule:
 
     Args:
         blend_s: seconds over which a new chunk takes over from the running one.
-        lead_s: how far ahead of its due time an action is commanded, for an arm that follows its target with a lag.
         ensemble: above 0, a new chunk does not take over but joins those of the same task that still run, see
             `Ensemble`: this is the decay of their weights, and
             ``blend_s`` the time over which it gains its own. The blend from plan to plan remains where there is nothing
@@ -30,8 +29,8 @@ class Schedule:
             from one task to another.
     """
 
-    def __init__(self, blend_s: float = 0.2, lead_s: float = 0.0, ensemble: float = 0.0) -> None:
-        self.blend_s, self.lead_s, self.ensemble = blend_s, lead_s, ensemble
+    def __init__(self, blend_s: float = 0.2, ensemble: float = 0.0) -> None:
+        self.blend_s, self.ensemble = blend_s, ensemble
         self._task_since = float("-inf")
         self.clear()
 
@@ -47,9 +46,9 @@ class Schedule:
         self._task_since = stamp
         if self._plan is None or self._plan.stamp < stamp:
             return  # what runs is the old task's, all of it; the next chunk is blended in
-        anchor = self._pose(now + self.lead_s)
+        anchor = self._pose(now)
         if self._running.leave(stamp):
-            self._previous, self._joined = _Frozen(anchor), now + self.lead_s
+            self._previous, self._joined = _Frozen(anchor), now
 
     def add(self, chunk: ActionChunk, now: float, current: np.ndarray) -> int:
         """Take over ``chunk`` at time ``now``; ``current`` is the pose commanded at present. Returns how many late
@@ -58,22 +57,21 @@ class Schedule:
         Raises:
             ValueError: every action of the chunk is late, or the chunk is older than the running one.
         """
-        t = now + self.lead_s
         due = chunk.due()
-        if due[-1] <= t:
-            raise ValueError(f"chunk {chunk.sequence}: its last action was due {t - due[-1]:.3f} s ago")
+        if due[-1] <= now:
+            raise ValueError(f"chunk {chunk.sequence}: its last action was due {now - due[-1]:.3f} s ago")
         if self._plan is not None and due[-1] <= self._plan.last_due:
             raise ValueError(
                 f"chunk {chunk.sequence}: ends {self._plan.last_due - due[-1]:.3f} s before the chunk that is running"
             )
         # A second join within the blend starts from where the first one has come to.
-        anchor = current if self._plan is None else self._pose(t)
-        plan = Plan(chunk, anchor, t)
-        if self._is_averaged_with(chunk, t):
-            self._running.join(plan, t)
+        anchor = current if self._plan is None else self._pose(now)
+        plan = Plan(chunk, anchor, now)
+        if self._is_averaged_with(chunk, now):
+            self._running.join(plan, now)
         else:
-            self._previous = _Frozen(anchor) if self._running is None or self._weight(t) < 1.0 else self._running
-            self._running, self._joined = Ensemble(plan, self.ensemble, self.blend_s), t
+            self._previous = _Frozen(anchor) if self._running is None or self._weight(now) < 1.0 else self._running
+            self._running, self._joined = Ensemble(plan, self.ensemble, self.blend_s), now
         self._plan = plan
         return plan.skipped
 
@@ -87,13 +85,12 @@ class Schedule:
         """What is due at ``now``; None if no chunk was ever given."""
         if self._plan is None:
             return None
-        t = now + self.lead_s
-        point = self._plan.at(t)
-        pace = self._running.pace(t)
-        if self._previous is not None and self._weight(t) < 1.0:
-            before = self._previous.pace(t)
+        point = self._plan.at(now)
+        pace = self._running.pace(now)
+        if self._previous is not None and self._weight(now) < 1.0:
+            before = self._previous.pace(now)
             pace = max(pace[0], before[0]), max(pace[1], before[1])
-        return Setpoint(self._pose(t), point.gripper, point.sequence, point.index, point.is_over, pace)
+        return Setpoint(self._pose(now), point.gripper, point.sequence, point.index, point.is_over, pace)
 
     @property
     def last_due(self) -> float | None:

@@ -69,9 +69,6 @@ class ControllerSettings:
         0.0,
         10.0,
     )
-    lead_s: float = setting(
-        0.0, "s; how far ahead of its due time an action is commanded, for an arm that lags", 0.0, 0.5
-    )
     max_chunk_age: float = setting(1.0, "s; a chunk from an older observation is refused", 0.05, 10.0, live=True)
     max_state_age: float = setting(
         0.3, "s; older robot state is refused, longer silence is a HOLD", 0.005, 10.0, live=True
@@ -110,7 +107,7 @@ class ControllerNode(UmaNode):
     def configure(self) -> None:
         s, topics = self.settings, self.settings.topics
         self.session = Session(s.autostart, s.hold_limit)
-        self.schedule = Schedule(s.blend_s, s.lead_s, s.ensemble)
+        self.schedule = Schedule(s.blend_s, s.ensemble)
         self.safety = SafetyFilter(s.safety)
         self.watchdog = Watchdog(self._limits())
         self.gate = Gate(s.confirm)
