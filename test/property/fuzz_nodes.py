@@ -22,7 +22,8 @@ from std_msgs.msg import String
 from uma_ros.msg import PolicyStatus
 from uma_ros.srv import PredictMotion
 
-from uma.control.session import Session, State
+from uma.control.controller import Controller
+from uma.control.session import State
 from uma.geometry.se3 import make_pose
 from uma.settings import check_settings, flatten, replaced
 from uma.types import InputError
@@ -93,13 +94,10 @@ def now() -> float:
 
 
 def fresh_controller() -> Any:
-    """The controller with an arm at rest, a calibration and nothing to do."""
+    """The controller's node with an arm at rest, a calibration and nothing to do."""
     node = station().controller
-    node.session, node._out.messages, node.frames = Session(True), [], StaticFrames()
-    node._forget()
-    node.measured, node.T_robot_ee, node._held, node._departed, node._reference = None, None, "", "", None
-    node.watchdog._heard.clear()
-    node._last_tick, node._chunk_heard = None, float("-inf")
+    node._out.messages, node.frames = [], StaticFrames()
+    node.controller = Controller(node.settings, node.frames.lookup, node._report)
     node._on_tf(transforms())
     node._on_pose(pose(now()))
     node._on_joints(joints(now()))
@@ -220,7 +218,7 @@ def _services(case: str) -> bool:
         elif letter == "b":
             node._on_chunk(_bad_chunk(lambda m: setattr(m, "ee_frame", "")))
         node._tick()
-    expect(isinstance(node.session.state, State) and not node._out.messages, "a target without a chunk")
+    expect(isinstance(node.controller.session.state, State) and not node._out.messages, "a target without a chunk")
     return True
 
 

@@ -1,4 +1,5 @@
-"""Target sequences made to break the safety filter, and what has to hold of its answers.
+"""Target sequences made to break the safety filter, through the controller that runs on the robot, and what has to hold
+of its commands.
 
     python test/property/safety_sequences.py --sequences 100000 [--first 0] [--processes 2]
 
@@ -14,21 +15,52 @@ import os
 import sys
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from math import inf
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from uma.control.chunk_path import Setpoint
 from uma.control.collision import collision
-from uma.control.reach import WATCHED, Arm
-from uma.control.safety import FR3, SafetyFilter, SafetySettings
+from uma.control.controller import Controller
+from uma.control.controller_settings import ControllerSettings
+from uma.control.reach import WATCHED
+from uma.control.safety import FR3, SafetySettings
 from uma.geometry import fr3
 from uma.geometry.se3 import invert, make_pose, rotation_angle
+from uma.types import HORIZON, ActionChunk
 
 DOWN = np.diag([1.0, -1.0, -1.0])
 KINDS = ("walk", "jumps", "zigzag", "edges", "broken", "gaps", "stuck", "calm")
 T_EE_FLANGE = invert(make_pose(Rotation.from_rotvec([0.0, 0.0, -np.pi / 4]).as_matrix(), np.array([0.0, 0.0, 0.1597])))
+T_FLANGE_EE = invert(T_EE_FLANGE)
 STEPS = (4, 28)
 """Control periods of a sequence, from and below."""
+
+
+class Targets:
+    """In the place of a schedule: ``point`` is due, whatever the time; None = nothing is."""
+
+    last_due = inf
+
+    def __init__(self) -> None:
+        self.point: Setpoint | None = None
+
+    def target(self, t: float) -> Setpoint | None:
+        return self.point
+
+
+def placed(settings: ControllerSettings, start: np.ndarray, t: float, poses: np.ndarray | None = None) -> Controller:
+    """A controller after its first period, at time ``t`` of both clocks. Its filter is at ``start``, ``(4, 4)`` of the
+    end effector, and a chunk of ``poses`` runs; None = one that stays there."""
+    controller = Controller(settings, lambda target, source: T_FLANGE_EE)
+    controller.receive("calibration", t)
+    controller.receive("gripper", t)
+    controller.receive_pose(start @ T_EE_FLANGE, t, t, t)
+    poses = np.repeat(start[None], HORIZON, 0) if poses is None else poses
+    controller.receive_chunk(ActionChunk(poses, np.zeros(HORIZON), t, settings.base_frame, "tcp"), t, t)
+    controller.step(t, t)
+    return controller
 
 
 def draw(
@@ -139,7 +171,7 @@ class Worst:
 
 
 def run(seed: int, worst: Worst) -> None:
-    """Send one sequence through a filter and hold every answer against every limit."""
+    """Send one sequence through a controller and hold every command against every limit."""
     kind, settings, start, targets, measured, dts = draw(seed)
     q, margin = draw_arm(seed, kind, start)
     if (
@@ -150,8 +182,10 @@ def run(seed: int, worst: Worst) -> None:
             [x for x in measured for _ in range(3)],
             np.repeat(dts, 3),
         )
-    f = SafetyFilter(replace(settings, joint_margin=margin))
-    f.reset(start)
+    settings = replace(settings, joint_margin=margin)
+    controller = placed(ControllerSettings(autostart=True, safety=settings), start, 0.0)
+    f, schedule, t = controller.safety, Targets(), 0.0
+    controller.schedule = schedule
     worst.kinds[kind] += 1
     worst.arms += q is not None
     noise = np.random.default_rng([seed, 42])
@@ -163,29 +197,39 @@ def run(seed: int, worst: Worst) -> None:
     # Slow targets may pass unchanged only where nothing is in their way.
     is_free = kind == "calm" and not any(collision(target, settings.collision) for target in targets)
     poses = [start]
-    for target, told, dt in zip(targets, measured, dts, strict=True):
-        arm = f.pose if told is None else told
+    for target, place, dt in zip(targets, measured, dts, strict=True):
+        t += float(dt)
+        schedule.point = None if target is None else Setpoint(target, 0.0, 0, 0, False, pace)
         try:
+            controller.receive("gripper", t)
+            controller.receive_pose((f.pose if place is None else place) @ T_EE_FLANGE, t, t, t)
             joints = (
                 None
                 if q is None or noise.random() < 0.2 and f.joints is not None
                 else (q if f.joints is None else f.joints) + noise.normal(0, 1e-3, 7)
             )
-            verdict = f.step(target, arm, float(dt), arm=None if q is None else Arm(T_EE_FLANGE, joints), pace=pace)
+            if joints is not None:
+                controller.receive_joints(joints, t)
+            elif q is not None:  # the last ones are too old to count
+                controller.receive_joints(q, t - 1.0)
+            command = controller.step(t, t)
         except Exception as error:  # whatever it is: a target must never end the controller
             worst.broken.append(f"seed {seed}: raised {error!r}")
             return
-        T = verdict.pose
+        worst.see(seed, "no target", float(command.target is None), 0.5)
+        if command.target is None:
+            return
+        T = command.target @ T_FLANGE_EE
         worst.steps += 1
-        worst.held += bool(verdict.held)
-        worst.unreachable += verdict.held.startswith("joint limits")
+        worst.held += bool(command.held)
+        worst.unreachable += command.held.startswith("joint limits")
         worst.see(seed, "not finite", float(not np.isfinite(T).all()), 0.5)
         worst.see(seed, "rotation error", float(np.abs(T[:3, :3] @ T[:3, :3].T - np.eye(3)).max()), 1e-9)
         worst.see(seed, "outside the workspace (m)", float(np.maximum(low - T[:3, 3], T[:3, 3] - high).max()), 1e-3)
         if target is not None and not np.isfinite(target).all():
-            worst.see(seed, "a broken target not held", float(not verdict.held), 0.5)
+            worst.see(seed, "a broken target not held", float(not command.held), 0.5)
         if target is not None and np.isfinite(target).all() and collision(clip(target, low, high), settings.collision):
-            worst.see(seed, "a colliding target not held", float(not verdict.held), 0.5)
+            worst.see(seed, "a colliding target not held", float(not command.held), 0.5)
         if q is not None:
             beyond = np.maximum(fr3.LOWER + margin - f.joints, f.joints - fr3.UPPER + margin)
             error = fr3.pose_error(fr3.forward(f.joints), T @ T_EE_FLANGE)

@@ -51,7 +51,7 @@ def test_nothing_breaks(doors):
             lambda msg, frame: [msg.pose.position.x / (msg.pose.position.x or 1.0) * math.nan],
             "not finite",
         ),
-        ("controller at rest", "uma_ros.nodes.controller", "check_age", lambda *_: None, "a bad header.stamp"),
+        ("controller at rest", "uma.control.controller", "check_freshness", lambda *_: None, "a bad header.stamp"),
         ("episode", "uma_train.data.episode", "_check_members", lambda path: bytearray(80 * 2**20) and None, "MiB"),
     ],
 )

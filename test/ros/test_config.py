@@ -1,10 +1,10 @@
 """Configuration, calibration files and the node graph as data."""
 
-import inspect
 import json
 import runpy
 import sys
 import types
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +12,6 @@ import yaml
 from harness import ROOT
 from scipy.spatial.transform import Rotation
 
-from uma.control.safety import SafetySettings
 from uma.geometry.se3 import make_pose
 from uma.settings import flatten
 from uma.types import InputError
@@ -21,10 +20,9 @@ from uma_ros.commands.inspect import parameters
 from uma_ros.commands.parameters import NODES, settings_of
 from uma_ros.commands.reference import load_reference, save_reference
 from uma_ros.deployment.graph import DRIVERS, GRAPHS, TASKS, Options, insertion, replay
-from uma_ros.nodes.controller import ControllerSettings
 from uma_ros.runtime import textfile
 from uma_ros.runtime.topics import Topics
-from uma_train.execution.streamed import Streamed
+from uma_train.execution.streamed import SimulatedController
 
 
 def test_the_configuration_file_mirrors_the_settings_of_every_node():
@@ -260,12 +258,10 @@ def test_the_example_reference_reads_and_survives_the_disk(task, tmp_path):
     )
 
 
-def test_the_benchmark_streams_with_the_controller_s_own_defaults():
-    given = {name: p.default for name, p in inspect.signature(Streamed).parameters.items()}
-    settings = ControllerSettings()
-    assert (given["blend_s"], given["close_above"], given["open_below"]) == (
-        settings.blend_s,
-        settings.gripper_close_above,
-        settings.gripper_open_below,
-    )
-    assert (settings.ensemble, settings.safety) == (0.0, SafetySettings())
+def test_the_benchmark_runs_the_controller_s_own_defaults():
+    station = SimpleNamespace(time=0.0, T_link8_tcp=np.eye(4))
+    simulated = flatten(SimulatedController(station, 0.13).controller.settings)
+    node = flatten(settings_of("controller"))
+    different = {name for name, (value, _) in simulated.items() if value != node[name][0]}
+    assert different == {"autostart"} and simulated["rate"][0] == 125.0
+    assert {name for name in node if not name.startswith("topics.")} == set(simulated)

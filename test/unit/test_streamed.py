@@ -1,6 +1,7 @@
 """What is executed of a chunk while the next is computed, step by step and through the controller's schedule and
 filter."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 
 pytest.importorskip("mujoco")
 
+from uma.control.controller_settings import ControllerSettings
 from uma.control.hysteresis import Hysteresis
 from uma.control.safety import SafetySettings
 from uma.geometry import se3
@@ -17,8 +19,8 @@ from uma_sim.tasks import make_station
 from uma_train.data.simulate import SimulateConfig, _driven
 from uma_train.evaluation.closed_loop import BenchmarkConfig, _steps
 from uma_train.execution import driving
-from uma_train.execution.driving import Delayed
-from uma_train.execution.streamed import Streamed
+from uma_train.execution.driving import DelayedExecutor
+from uma_train.execution.streamed import SimulatedController
 
 
 def plan(first: int) -> list[tuple[int, float]]:
@@ -26,12 +28,12 @@ def plan(first: int) -> list[tuple[int, float]]:
 
 
 def test_the_chunk_before_goes_on_until_the_next_is_there():
-    delayed, here = Delayed(3, 4), (-1, 0.0)
+    delayed, here = DelayedExecutor(3, 4), (-1, 0.0)
     executed = [p for n in range(3) for p, _ in delayed.next(plan(100 * n), here, 4 * n / RATE_HZ)]
     assert executed == [-1, -1, -1, 3, 4, 5, 6, 103, 104, 105, 106, 203]
     # What ran before something else acted is no longer what the arm is on.
     assert [p for p, _ in delayed.next(plan(300), here, 30 / RATE_HZ)] == [-1, -1, -1, 303]
-    assert [p for p, _ in Delayed(0, 4).next(plan(0), here, 0.0)] == [0, 1, 2, 3]
+    assert [p for p, _ in DelayedExecutor(0, 4).next(plan(0), here, 0.0)] == [0, 1, 2, 3]
 
 
 def test_the_gripper_changes_only_beyond_the_thresholds():
@@ -70,17 +72,17 @@ def moved(station: Station, metres: float, gripper: float) -> ActionChunk:
 
 
 def test_a_chunk_is_followed_once_it_is_there_and_joined_at_its_time(station):
-    streamed, start = Streamed(station, 0.2), station.ee_pose()
-    streamed.give(moved(station, 0.16, 0.55))
+    simulated, start = SimulatedController(station, 0.2), station.ee_pose()
+    simulated.give(moved(station, 0.16, 0.55))
     for _ in range(3):  # 0.2 s
-        streamed.step()
+        simulated.step()
     assert np.linalg.norm(station.ee_pose()[:3, 3] - start[:3, 3]) < 1e-3
-    streamed.step()
-    assert streamed._schedule.target(station.time).index >= 3, (
+    simulated.step()
+    assert simulated.controller.schedule.target(station.time).index >= 3, (
         "actions that are late by then are not made up for one by one"
     )
     for _ in range(HORIZON + 5):
-        streamed.step()
+        simulated.step()
     assert np.allclose(station.ee_pose()[:3, 3] - start[:3, 3], [0, 0.16, 0], atol=4e-3)
     assert station.gripper_position() < 0.05, "0.55 is below the threshold for closing"
     assert abs(station.time - (HORIZON + 9) / RATE_HZ) < 0.011, (
@@ -89,11 +91,12 @@ def test_a_chunk_is_followed_once_it_is_there_and_joined_at_its_time(station):
 
 
 def test_what_the_filter_does_not_pass_is_not_executed(station):
-    streamed, limits = Streamed(station, 0.0, blend_s=0.0), SafetySettings()
-    streamed.give(moved(station, 1.6, 1.0))
+    limits, settings = SafetySettings(), ControllerSettings(autostart=True, blend_s=0.0)
+    simulated = SimulatedController(station, 0.0, settings)
+    simulated.give(moved(station, 1.6, 1.0))
     speeds, before = [], None
     for _ in range(HORIZON):
-        streamed.step()
+        simulated.step()
         here = station._target[:3, 3]
         speeds += [] if before is None else [np.linalg.norm(here - before) * RATE_HZ]
         before = here.copy()
@@ -102,8 +105,41 @@ def test_what_the_filter_does_not_pass_is_not_executed(station):
     assert station.gripper_position() > 0.9
 
 
+def test_the_session_runs_and_holds_for_want_of_a_chunk(station):
+    simulated = SimulatedController(station, 0.1)
+    controller, states = simulated.controller, []
+    simulated.give(moved(station, 0.16, 0.0))
+    for _ in range(HORIZON + 8):
+        simulated.step()
+        states.append((controller.session.state.name, controller.session.reason))
+    names = [name for name, _ in states]
+    assert names[0] == "READY" and names[2] == "RUNNING" and names[-1] == "HOLD"
+    assert names.index("HOLD") == HORIZON + 2, "2/15 s after the last action was due"
+    assert states[-1][1].startswith("no fresh chunk: the last action was due")
+    simulated.give(moved(station, 0.02, 0.0))
+    for _ in range(4):
+        simulated.step()
+    assert controller.session.state.name == "RUNNING" and not simulated.refused
+
+
+def test_a_chunk_that_the_controller_refuses_moves_nothing(station):
+    simulated, start = SimulatedController(station, 0.0), station.ee_pose()
+    simulated.give(replace(moved(station, 0.16, 0.0), rate_hz=1000.0))
+    station.advance(0.05)
+    simulated._start += 0.05
+    for _ in range(HORIZON):
+        simulated.step()
+    assert simulated.refused.startswith("chunk 0: its last action was due")
+    assert np.linalg.norm(station.ee_pose()[:3, 3] - start[:3, 3]) < 1e-3
+
+
+def test_chunks_that_would_all_be_too_old_are_refused(station):
+    with pytest.raises(ValueError, match="latency_s: 1.05, must be at most max_chunk_age, 1 s"):
+        SimulatedController(station, 1.05)
+
+
 def test_the_benchmark_executes_chunks_as_it_is_told_to(station, monkeypatch):
-    """Over the first three steps: at once, after two of them, or, streamed, not yet."""
+    """Over the first three steps: at once, after two of them, or, through the controller, not yet."""
     monkeypatch.setattr(station, "observe", lambda: None)
     way = []
     for changes in ({"streamed_ms": 0.0}, {"streamed_ms": 0.0, "delay": 2}, {"streamed_ms": 200.0}):

@@ -13,7 +13,7 @@ NODES = {
     "camera": "CameraSettings",
     "extrinsics": "ExtrinsicsSettings",
     "policy": "PolicySettings",
-    "controller": "ControllerSettings",
+    "controller": "ControllerNodeSettings",
     "recorder": "RecorderSettings",
     "gripper": "GripperSettings",
     "robot": "RobotSettings",

@@ -11,6 +11,7 @@ import numpy as np
 from geometry_msgs.msg import PoseStamped
 from sensor_msgs.msg import CameraInfo, Image, JointState
 
+from uma.control.freshness import check_freshness
 from uma.geometry.se3 import invert
 from uma.types import InputError, Observation
 from uma_ros.messages.convert import COLOURS, DEPTHS, MAX_PIXELS, gripper_from, nanoseconds, observation_from, pose_from
@@ -149,11 +150,7 @@ def check_image(msg: Image, kind: str) -> None:
 
 def check_age(stamp_ns: int, now_ns: int, max_age: float) -> None:
     """Raise `InputError` for a stamp that is older than ``max_age`` seconds or over 0.5 s ahead of now."""
-    age = (now_ns - stamp_ns) * 1e-9
-    if age > max_age:
-        raise InputError(f"header.stamp: {age:.3g} s old, limit {max_age:g} s")
-    if age < -0.5:
-        raise InputError(f"header.stamp: {-age:.3g} s ahead of the clock, limit 0.5 s")
+    check_freshness((now_ns - stamp_ns) * 1e-9, max_age)
 
 
 def check_state_pose(msg: PoseStamped, base_frame: str) -> np.ndarray:

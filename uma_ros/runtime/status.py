@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from uma.control.session import Transition
@@ -60,6 +62,14 @@ class StatusSpeaker:
                 self._logged[topic] = now
                 self._node.get_logger().warning(text)
             self.tell(num_refused=self.message.num_refused + 1, refused=text)
+
+    @contextmanager
+    def refusing(self, topic: str) -> Iterator[None]:
+        """An `InputError` of the block becomes a refusal on ``topic``."""
+        try:
+            yield
+        except InputError as error:
+            self.refuse(topic, error)
 
 
 def newly_refused(message: PolicyStatus, before: int, topic: str) -> bool:

@@ -239,13 +239,13 @@ def _driven(
     config: SimulateConfig, seed: int, station: Station, rng: np.random.Generator
 ) -> Callable[[Station, float], list[tuple[np.ndarray, float]]]:
     """What asks the policy."""
-    from uma_train.execution.driving import Delayed, policy_of, station_actions
+    from uma_train.execution.driving import DelayedExecutor, policy_of, station_actions
 
     policy = policy_of(config.policy)
     policy.seed = seed
     reference = station.task.plan_reference(station, rng, int(rng.integers(3, 9)), int(rng.integers(2, 7)))
     task = policy.encode_task(station.observe(), reference)
-    delayed = Delayed(int(np.random.default_rng([seed, 16]).integers(0, config.policy_delay + 1)), EXECUTED)
+    delayed = DelayedExecutor(int(np.random.default_rng([seed, 16]).integers(0, config.policy_delay + 1)), EXECUTED)
 
     def act(station: Station, grip: float) -> list[tuple[np.ndarray, float]]:
         chunk = policy.predict(station.observe(), task, sequence=round(station.time * RATE_HZ)).chunk

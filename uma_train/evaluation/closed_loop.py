@@ -49,9 +49,9 @@ class BenchmarkConfig:
             500,000 seeds on;
             ``demonstrator`` is the scripted expert on the true state.
         execute: control steps between two observations.
-        streamed_ms: chunks go through the controller's schedule and safety filter, see `Streamed`, and are there after
-            so many simulated milliseconds (130 is the median
-            of the node graph on two cores); 0 = without these, each action is the station's target for a step.
+        streamed_ms: chunks go through the node's controller, see `SimulatedController`, and are there after so many
+            simulated milliseconds (130 is the median of the node graph on two cores); 0 = without it, each action is
+            the station's target for a step.
         delay: where ``streamed_ms`` is 0, control steps that a chunk takes to compute; until then the last one goes on.
         prefix: leading actions of a chunk that are given to the model from the one before it, see `uma.policy.prefix`;
             0 = none, the delay is what makes sense.
@@ -253,22 +253,22 @@ def _steps(
     """The control steps of an episode, each to be called before the next is asked for; ``expert`` acts where there is
     no ``actor``. Without end."""
     from uma.types import InputError
-    from uma_train.execution.driving import Delayed, station_actions
-    from uma_train.execution.streamed import Streamed
+    from uma_train.execution.driving import DelayedExecutor, station_actions
+    from uma_train.execution.streamed import SimulatedController
 
     while actor is None:
         yield partial(station.act, *expert.act(station))
-    streamed = Streamed(station, 1e-3 * config.streamed_ms) if config.streamed_ms else None
-    delayed, start, grip = Delayed(config.delay, config.execute), (station.ee_pose(), 0.0), 0.0
+    controller = SimulatedController(station, 1e-3 * config.streamed_ms) if config.streamed_ms else None
+    delayed, start, grip = DelayedExecutor(config.delay, config.execute), (station.ee_pose(), 0.0), 0.0
     for number in count():
         try:
             chunk = actor(station.observe(), number)
         except InputError:  # an image that shows no scene: as in the node, no chunk comes of it, and the arm is held
             chunk = None
-        if streamed is not None:
+        if controller is not None:
             if chunk is not None:
-                streamed.give(chunk)
-            yield from [streamed.step] * config.execute
+                controller.give(chunk)
+            yield from [controller.step] * config.execute
             continue
         plan = [(station.ee_pose(), grip)] * HORIZON if chunk is None else station_actions(chunk, station.T_base_cam)
         for T, grip in delayed.next(plan, start, station.time):

@@ -45,7 +45,7 @@ def station_actions(chunk: ActionChunk, T_base_cam: np.ndarray) -> list[tuple[np
     return [(T_base_cam @ T, float(g > 0.5)) for T, g in zip(chunk.poses, chunk.gripper, strict=True)]
 
 
-class Delayed:
+class DelayedExecutor:
     """Which actions are executed where a chunk takes ``delay`` control steps to compute: until it is there the one
     before goes on, and it is joined at its time.
 

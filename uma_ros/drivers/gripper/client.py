@@ -17,10 +17,11 @@ from rclpy.action import ActionClient
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
 
+from uma.control.controller_settings import GRIPPER_ACTIONS
 from uma.types import InputError
 from uma_ros.runtime.topics import GRIPPER_CLOSED, GRIPPER_JOINT
 
-ACTIONS = ("GripperCommand", "ParallelGripperCommand")
+ACTIONS = GRIPPER_ACTIONS
 PATIENCE = 2.0
 """s; a server that has not said for longer whether it takes a goal is not there: the arm must not lift what was never
 grasped."""

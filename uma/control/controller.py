@@ -1,0 +1,344 @@
+"""What happens in a control period: chunks in the base frame in, one stream of safe Cartesian targets out.
+
+Plain Python. The caller passes in two clocks, both in seconds: ``now``, a monotonic one, for silences and the session;
+``t``, the clock of the time stamps, for chunks. The node, the simulated benchmark and the tests drive this class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from uma.control.cadence import Cadence
+from uma.control.command import Command, Status
+from uma.control.controller_settings import ControllerSettings
+from uma.control.departure import departure
+from uma.control.freshness import check_freshness
+from uma.control.gate import Gate
+from uma.control.hysteresis import Hysteresis
+from uma.control.reach import Arm
+from uma.control.safety import SafetyFilter
+from uma.control.schedule import Schedule
+from uma.control.session import Session, State, Transition
+from uma.control.watchdog import Watchdog
+from uma.geometry.se3 import invert
+from uma.types import RATE_HZ, ActionChunk, InputError, MotionPrediction, ReferenceMotion
+
+MAX_JUMP = 0.15
+"""Metres between two robot states in a row beyond which the robot's state is not believed."""
+CLOCK_SET = 1.0
+"""Seconds between two periods beyond which the clock was set, rather than the controller kept waiting: nothing moves on
+for that time."""
+KINEMATICS = ("fr3_link0", "fr3_link8")
+"""Frames between which `uma.geometry.fr3` computes poses."""
+
+
+class Controller:
+    """Decides whether the robot moves, and where to.
+
+    Args:
+        settings: see `ControllerSettings`.
+        lookup: ``(target, source)`` names of frames -> ``(4, 4)`` ``T_target_source``; raises `InputError` where no
+            static transforms lead from one to the other.
+        report: called with the `Status` whenever the session was looked at, in the order of its changes.
+        inactive: why the robot may not be moved yet; empty = it may.
+        joints_topic: where the arm's joints come from, for the text of a problem.
+
+    Attributes:
+        measured: ``(4, 4)`` pose of the frame ``robot_ee_frame`` in the base frame, as received last; None before.
+        reference: the task in force, in the camera frame; None if it is no reference motion.
+    """
+
+    def __init__(
+        self,
+        settings: ControllerSettings,
+        lookup: Callable[[str, str], np.ndarray],
+        report: Callable[[Status], None] = lambda status: None,
+        inactive: str = "",
+        joints_topic: str = "/joint_states",
+    ) -> None:
+        s = self.settings = settings
+        self.session = Session(s.autostart, s.hold_limit)
+        self.schedule = Schedule(s.blend_s, s.ensemble)
+        self.safety = SafetyFilter(s.safety)
+        self.watchdog = Watchdog(s.silence_limits)
+        self.gate = Gate(s.confirm)
+        self.cadence = Cadence("targets", s.period)
+        self.hysteresis = Hysteresis(s.gripper_close_above, s.gripper_open_below)
+        self.measured: np.ndarray | None = None
+        self.reference: ReferenceMotion | None = None
+        self._lookup, self._report, self._joints_topic = lookup, report, joints_topic
+        self._inactive, self._rivals = inactive, ""
+        self._T_robot_ee: np.ndarray | None = None  # of the chunk that is being followed
+        self._joints: tuple[np.ndarray, float] | None = None  # the arm's, and when they were received
+        self._chunk_stamp = self._chunk_received = float("-inf")
+        self._held = self._departed = self._overdue = self._unwatched = ""
+        self._is_blocked = True
+        self._last_t: float | None = None
+        self._is_placed = False  # the filter stands where the robot was sent to
+        self._closed_before: bool | None = None
+        self._num_held = self._num_limited = 0
+
+    def change_settings(self, settings: ControllerSettings) -> None:
+        """Take over the fields that are marked live."""
+        self.settings = settings
+        self.watchdog.limits = settings.silence_limits
+        self.safety.settings = settings.safety
+        self.session.hold_limit = settings.hold_limit
+
+    # -- inputs ---------------------------------------------------------------------------------------------------------------
+
+    def receive(self, source: str, now: float) -> None:
+        """A sign of life of ``source``: calibration, gripper or operator."""
+        self.watchdog.heard(source, now)
+
+    def receive_joints(self, joints: np.ndarray, now: float) -> None:
+        """The arm's, ``(7,)`` rad."""
+        self._joints = joints, now
+
+    def receive_pose(self, pose: np.ndarray, stamp: float, now: float, t: float) -> None:
+        """The measured ``(4, 4)`` pose of the frame ``robot_ee_frame`` in the base frame.
+
+        Raises:
+            InputError: ``stamp`` is too old, or ahead of the clock.
+        """
+        max_age = self.settings.max_state_age
+        check_freshness(t - stamp, max_age)
+        silent = self.watchdog.silence("robot", now)
+        if silent > max_age:
+            self._forget()  # it may have been moved, or be another one
+            if 1.0 < silent < float("inf"):
+                why = f"the robot was silent for {silent:.1f} s, waiting for /uma/start"
+                self._announce(self.session.stop(now, why), now, t)
+        elif (jump := np.linalg.norm(pose[:3, 3] - self.measured[:3, 3])) > MAX_JUMP:
+            why = f"the robot's pose jumped by {jump:.2f} m, limit {MAX_JUMP} m"
+            self._announce(self.session.fault(now, why), now, t)
+            self._forget()
+        self.measured = pose
+        self.watchdog.heard("robot", now)
+
+    def receive_chunk(self, chunk: ActionChunk, now: float, t: float) -> None:
+        """Follow a chunk, if the session and the operator allow it.
+
+        Raises:
+            InputError: the chunk is in another frame, too old, of an unknown end effector or of another one than is
+                followed, or it would be over before the running one; or the robot's pose is not known yet.
+        """
+        s = self.settings
+        if chunk.frame != s.base_frame:
+            raise InputError(f"header.frame_id: {chunk.frame!r:.80}, must be {s.base_frame!r}")
+        check_freshness(t - chunk.stamp, s.max_chunk_age)
+        try:
+            T_robot_ee = self._lookup(s.robot_ee_frame, chunk.ee_frame)
+        except InputError as error:
+            raise InputError(f"ee_frame: {error}") from None
+        if self.measured is None:
+            raise InputError("nothing is known of the robot's pose yet")
+        self._chunk_received = now
+        self._update(now, t)
+        if self.gate.accepts and self.session.state in (State.RUNNING, State.HOLD):
+            self._follow(chunk, T_robot_ee, t)
+        self._chunk_stamp = chunk.stamp
+
+    def receive_task(self, stamp: float, reference: ReferenceMotion | None, now: float, t: float) -> None:
+        """Another task is in force, since the observation of time ``stamp``: consent to the one before does not count
+        for it."""
+        self._departed = ""
+        self.schedule.new_task(stamp, t)
+        self.reference = reference
+        if self.gate.mode != "off":
+            self.gate.close()
+            self.schedule.clear()
+            self._update(now, t)
+
+    def receive_motion(self, motion: MotionPrediction) -> None:
+        """How the object would move, in the camera frame.
+
+        Raises:
+            InputError: it does not fit the reference motion in force.
+        """
+        if self.reference is None:
+            return
+        try:
+            away = departure(motion, self.reference)
+        except ValueError as error:
+            raise InputError(str(error)) from None
+        limit = self.settings.max_departure
+        text = f"the predicted motion leaves the reference by {away:.3f} m, limit {limit} m"
+        self._departed = text if away > limit else ""
+
+    def count_publishers(self, topic: str, count: int) -> None:
+        """How many publishers of targets there are. Two streams would pull the arm to and fro: a bag that is played, or
+        a second controller."""
+        text = f"{topic}: {count} publishers, this node must be the only one (a killed one counts for 20 s)"
+        self._rivals = text if count > 1 else ""
+
+    # -- operator -------------------------------------------------------------------------------------------------------------
+
+    def activate(self) -> None:
+        """The robot may be moved from now on."""
+        self._inactive = ""
+
+    def deactivate(self, why: str, now: float, t: float) -> None:
+        """As after a stop: the pose is held, and only a start after the next activation ends that."""
+        self._inactive = why
+        self._stop(f"{why}; after its activation, /uma/start", now, t)
+
+    def start(self, now: float) -> None:
+        """Raises RuntimeError where it is not active, and in FAULT."""
+        if self._inactive:
+            raise RuntimeError(self._inactive)
+        self.session.start(now)
+
+    def stop(self, now: float, t: float) -> None:
+        """Hold the pose until the next start."""
+        self._stop("stopped by /uma/stop, waiting for /uma/start", now, t)
+
+    def recover(self, now: float, t: float) -> None:
+        """Leave FAULT. Raises RuntimeError if there is nothing to recover from."""
+        self._announce(self.session.recover(now), now, t)
+        self._forget()
+
+    def confirm(self) -> None:
+        """The operator agrees to what waits for it. Raises RuntimeError if nothing does."""
+        if not self.gate.confirm():
+            raise RuntimeError(f"nothing waits for it (confirm is {self.gate.mode!r})")
+
+    # -- motion ---------------------------------------------------------------------------------------------------------------
+
+    def step(self, now: float, t: float, overdue: str = "") -> Command:
+        """One control period.
+
+        Args:
+            overdue: why the gripper's last goal is not answered; empty if it is, or may still be.
+
+        Raises:
+            InputError: the measured pose is none.
+        """
+        dt = 0.0 if self._last_t is None else t - self._last_t
+        if dt < 0:  # time was turned back: nothing that was planned is due any more
+            self.schedule.clear()
+        self._last_t = t
+        self._overdue = overdue
+        status = self._update(now, t)
+        silent = self.watchdog.silence("robot", now) > self.settings.max_state_age
+        if not self._is_placed or silent or self.session.state is State.FAULT:
+            # Never sent anywhere, or unknown where it is: the robot side holds.
+            return Command(None, None, "", self._unwatched, status)
+        held, close_gripper = self._move(now, t, dt) if dt > 0 else ("", None)
+        target = self.safety.pose @ invert(self._T_robot_ee)
+        self.cadence.beat(now)
+        status = replace(status, num_held=self._num_held, num_limited=self._num_limited)
+        if self.settings.dry_run:
+            target = close_gripper = None
+        return Command(target, close_gripper, held, self._unwatched, status)
+
+    def repeat_gripper(self) -> None:
+        """The goal of the last period could not be sent: the next one gives it again."""
+        self.hysteresis.closed = self._closed_before
+
+    def diagnose(self) -> dict[str, object]:
+        """State, cadence and what the filter did, for diagnostics."""
+        counts = {k.replace(": ", "_"): v for k, v in sorted(self.safety.counts.items())}
+        return {"state": self.session.state.name, **self.cadence.report(), **counts}
+
+    def _move(self, now: float, t: float, dt: float) -> tuple[str, bool | None]:
+        """Pass what is due through the filter. Returns why that was not followed, and the gripper's goal."""
+        # A held target is tried again, so that the hold ends when it can; a plan whose outcome departs from the task
+        # is not.
+        is_running = self.session.state is State.RUNNING or (self.session.state is State.HOLD and not self._is_blocked)
+        follow = not self._departed and not self._overdue and is_running
+        point = self.schedule.target(t) if follow else None
+        lasted = min(dt, 4 * self.settings.period) if dt < CLOCK_SET else self.settings.period
+        pose, pace = (None, None) if point is None else (point.pose, point.pace)
+        measured = self.measured @ self._T_robot_ee
+        verdict = self.safety.step(pose, measured, lasted, elapsed=dt, arm=self._arm(now), pace=pace)
+        self._held = verdict.held
+        self._num_held += bool(verdict.held)
+        self._num_limited += bool(verdict.limited)
+        goal = None
+        if point is not None and not verdict.held:
+            self._closed_before = self.hysteresis.closed
+            goal = self.hysteresis.update(point.gripper)
+        if point is not None and point.is_over:
+            self.gate.finished()
+            if self.gate.waiting:
+                self.schedule.clear()
+        return verdict.held, goal
+
+    def _arm(self, now: float) -> Arm | None:
+        """For the joint limits; None where the arm's joints cannot be known."""
+        s, why = self.settings, ""
+        if self._joints is None:
+            why = f"no message with the joints of an FR3 on {self._joints_topic}"
+        elif (s.base_frame, s.robot_ee_frame) != KINEMATICS:
+            base, ee = KINEMATICS
+            frames = f"the poses from {s.base_frame!r} to {s.robot_ee_frame!r}"
+            why = f"the kinematics are from {base!r} to {ee!r}, {frames}"
+        self._unwatched = f"not looked at: {why}" if why and s.safety.joint_margin else ""
+        if why:
+            return None
+        joints, received = self._joints
+        return Arm(invert(self._T_robot_ee), joints if now - received <= s.max_state_age else None)
+
+    def _follow(self, chunk: ActionChunk, T_robot_ee: np.ndarray, t: float) -> None:
+        if self._is_placed and not np.allclose(T_robot_ee, self._T_robot_ee, atol=1e-6):
+            # The filter knows the end effector alone: under another one the same target would be another place of the
+            # arm, at once.
+            raise InputError(
+                f"ee_frame: {chunk.ee_frame!r} sits elsewhere than the end effector that is followed; "
+                "restart the controller for another one"
+            )
+        if not self._is_placed:
+            self.safety.reset(self.measured @ T_robot_ee)
+            self._is_placed = True
+        self._T_robot_ee = T_robot_ee
+        try:
+            self.schedule.add(chunk, t, self.safety.pose)
+        except ValueError as error:
+            raise InputError(str(error)) from None
+        self.gate.took()
+
+    def _update(self, now: float, t: float) -> Status:
+        """Feed the session."""
+        blockers = [*self.watchdog.stale(now), *(text for text in (self._rivals, self._inactive) if text)]
+        self._is_blocked = bool(blockers)
+        last_due, is_on = self.schedule.last_due, self.session.state in (State.RUNNING, State.HOLD)
+        silent = now - self._chunk_received
+        hold = self._held or self._departed or self._overdue
+        if last_due is not None and t > last_due + 2.0 / RATE_HZ:
+            due = f"the last action was due {t - last_due:.1f} s ago"
+            hold = f"no fresh chunk: {due}, the policy is silent for {silent:.1f} s"
+        elif last_due is None and is_on and silent > 1.0:
+            hold = f"no fresh chunk: the policy is silent for {silent:.1f} s"
+        if self.session.state is State.READY:
+            hold = ""
+        has_work = silent < 1.0 or is_on
+        return self._announce(self.session.update(now, blockers, has_work, hold, self.gate.waiting), now, t)
+
+    def _announce(self, transition: Transition | None, now: float, t: float) -> Status:
+        age = (t - self._chunk_stamp) * 1e3
+        status = Status(
+            self.session.state,
+            self.session.reason,
+            transition,
+            age if age < float("inf") else float("nan"),
+            self.cadence.rate(now, 1.0),
+            self._num_held,
+            self._num_limited,
+        )
+        self._report(status)
+        return status
+
+    def _stop(self, why: str, now: float, t: float) -> None:
+        self.schedule.clear()
+        self.gate.close()
+        self._announce(self.session.stop(now, why), now, t)
+
+    def _forget(self) -> None:
+        """Start afresh from wherever the robot is."""
+        self.schedule.clear()
+        self._is_placed = False
+        self.hysteresis.closed = None
