@@ -44,7 +44,7 @@ def test_the_filter_gets_the_pace_of_the_chunk(controller):
 
 
 @pytest.mark.parametrize("jump, periods", [(0.02, 2.5), (0.5, 4.0), (CLOCK_SET + 5.0, 1.0)])
-def test_a_clock_set_forward_moves_nothing_on_and_a_late_period_at_most_four(controller, jump, periods):
+def test_a_late_period_counts_at_most_four_and_a_set_clock_one(controller, jump, periods):
     _, tick, asked = controller
     tick(jump)
     _, lasted, elapsed, _ = asked[-1]

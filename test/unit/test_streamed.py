@@ -71,7 +71,7 @@ def moved(station: Station, metres: float, gripper: float) -> ActionChunk:
     )
 
 
-def test_a_chunk_is_followed_once_it_is_there_and_joined_at_its_time(station):
+def test_a_chunk_is_followed_after_its_latency_at_its_time(station):
     simulated, start = SimulatedController(station, 0.2), station.ee_pose()
     simulated.give(moved(station, 0.16, 0.55))
     for _ in range(3):  # 0.2 s

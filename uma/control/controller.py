@@ -36,7 +36,7 @@ KINEMATICS = ("fr3_link0", "fr3_link8")
 
 
 class Controller:
-    """Decides whether the robot moves, and where to.
+    """Which target the robot gets in each control period, and whether it gets one.
 
     Args:
         settings: see `ControllerSettings`.
@@ -88,7 +88,7 @@ class Controller:
         self.safety.settings = settings.safety
         self.session.hold_limit = settings.hold_limit
 
-    # -- inputs ---------------------------------------------------------------------------------------------------------------
+    # -- inputs --------------------------------------------------------------------------------------------------------
 
     def receive(self, source: str, now: float) -> None:
         """A sign of life of ``source``: calibration, gripper or operator."""
@@ -175,7 +175,7 @@ class Controller:
         text = f"{topic}: {count} publishers, this node must be the only one (a killed one counts for 20 s)"
         self._rivals = text if count > 1 else ""
 
-    # -- operator -------------------------------------------------------------------------------------------------------------
+    # -- operator ------------------------------------------------------------------------------------------------------
 
     def activate(self) -> None:
         """The robot may be moved from now on."""
@@ -206,7 +206,7 @@ class Controller:
         if not self.gate.confirm():
             raise RuntimeError(f"nothing waits for it (confirm is {self.gate.mode!r})")
 
-    # -- motion ---------------------------------------------------------------------------------------------------------------
+    # -- motion --------------------------------------------------------------------------------------------------------
 
     def step(self, now: float, t: float, overdue: str = "") -> Command:
         """One control period.

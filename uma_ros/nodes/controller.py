@@ -85,7 +85,7 @@ class ControllerNode(UmaNode):
     def _receive(self, source: str) -> None:
         self.controller.receive(source, time.monotonic())
 
-    # -- inputs ---------------------------------------------------------------------------------------------------------------
+    # -- inputs --------------------------------------------------------------------------------------------------------
 
     def _on_tf(self, msg: TFMessage) -> None:
         with self.status.refusing("/tf_static"):
@@ -130,7 +130,7 @@ class ControllerNode(UmaNode):
         topic = self.settings.topics.target_pose
         self.controller.count_publishers(topic, self.count_publishers(topic))
 
-    # -- services -------------------------------------------------------------------------------------------------------------
+    # -- services ------------------------------------------------------------------------------------------------------
 
     def _start(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         answer = self._attempted(lambda: self.controller.start(time.monotonic()), "started", response)
@@ -163,7 +163,7 @@ class ControllerNode(UmaNode):
             response.success, response.message = True, done
         return response
 
-    # -- outputs --------------------------------------------------------------------------------------------------------------
+    # -- outputs -------------------------------------------------------------------------------------------------------
 
     def _tick(self) -> None:
         now, t = self._clocks()

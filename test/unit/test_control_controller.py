@@ -1,0 +1,470 @@
+"""What the controller decides in its periods and on its inputs, on two clocks that are set by hand."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from uma.control.controller import MAX_JUMP, Controller
+from uma.control.controller_settings import ControllerSettings
+from uma.control.session import State
+from uma.geometry import fr3
+from uma.geometry.se3 import make_pose
+from uma.types import HORIZON, RATE_HZ, ActionChunk, InputError, MotionPrediction, ReferenceMotion
+
+FLANGE = fr3.forward(fr3.REST)
+TOOL = make_pose(np.eye(3), np.array([0.0, 0.0, 0.16]))
+OTHER_TOOL = make_pose(np.eye(3), np.array([0.0, 0.0, 0.20]))
+PERIOD = 0.008
+
+
+def lookup(target: str, source: str) -> np.ndarray:
+    if source not in ("tcp", "other_tcp"):
+        raise InputError(f"frame {source!r}: no static transform to {target!r}")
+    return TOOL if source == "tcp" else OTHER_TOOL
+
+
+class Bench:
+    """A controller beside an arm that stands still, unless `arm` is changed.
+
+    Attributes:
+        now, t: the monotonic clock and that of the stamps, seconds.
+        silent: sources that send nothing.
+        overdue: why the gripper has not answered.
+        sequence: of the next chunk.
+    """
+
+    def __init__(self, **changes) -> None:
+        self.now, self.t, self.arm, self.silent, self.overdue = 50.0, 1000.0, FLANGE.copy(), set(), ""
+        self.sequence, self.reports, self.commands = 0, [], []
+        settings = replace(ControllerSettings(autostart=True), **changes)
+        self.controller = Controller(settings, lookup, self.reports.append)
+        self.controller.receive("calibration", self.now)
+
+    @property
+    def state(self) -> State:
+        return self.controller.session.state
+
+    @property
+    def reason(self) -> str:
+        return self.controller.session.reason
+
+    def send_pose(self) -> None:
+        self.controller.receive_pose(self.arm.copy(), self.t, self.now, self.t)
+
+    def send_chunk(self, way=0.0, grip=0.0, **changes) -> None:
+        """A chunk of this instant that moves ``way`` metres along y."""
+        poses = np.repeat((FLANGE @ TOOL)[None], HORIZON, 0)
+        poses[:, 1, 3] += np.linspace(0, way, HORIZON + 1)[1:]
+        chunk = ActionChunk(poses, np.full(HORIZON, grip), self.t, "fr3_link0", "tcp", sequence=self.sequence)
+        self.controller.receive_chunk(replace(chunk, **changes), self.now, self.t)
+        self.sequence += 1
+
+    def tick(self, count=1, chunks=False):
+        """``count`` periods with every input that is not `silent`; the last command. A chunk every 0.2 s if asked."""
+        for i in range(count):
+            self.now, self.t = self.now + PERIOD, self.t + PERIOD
+            if "robot" not in self.silent:
+                self.send_pose()
+                self.controller.receive_joints(fr3.REST, self.now)
+            if "gripper" not in self.silent:
+                self.controller.receive("gripper", self.now)
+            if chunks and i % 25 == 0:
+                self.send_chunk()
+            self.commands.append(self.controller.step(self.now, self.t, self.overdue))
+        return self.commands[-1]
+
+
+@pytest.fixture
+def bench():
+    """RUNNING, with a chunk that stays where the arm is."""
+    made = Bench()
+    made.tick()
+    made.send_chunk()
+    made.tick()
+    assert made.state is State.RUNNING
+    return made
+
+
+def moved(command) -> float:
+    return float(np.linalg.norm(command.target[:3, 3] - FLANGE[:3, 3]))
+
+
+# -- start, stop, recover ----------------------------------------------------------------------------------------------
+
+
+def test_nothing_is_sent_before_a_chunk():
+    b = Bench()
+    command = b.tick(20)
+    assert command.target is None and command.close_gripper is None and b.state is State.READY
+
+
+def test_chunks_move_nothing_before_the_start():
+    b = Bench(autostart=False)
+    b.tick()
+    b.send_chunk(0.1)
+    assert b.tick(20).target is None and b.state is State.READY and b.reason == "waiting for /uma/start"
+    b.controller.start(b.now)
+    b.send_chunk(0.1)
+    assert b.tick(80).target is not None and b.state is State.RUNNING and moved(b.commands[-1]) > 0.01
+
+
+def test_a_stop_holds_the_pose_until_the_start(bench):
+    bench.send_chunk(0.1, stamp=bench.t + 0.01)
+    bench.tick(30)
+    bench.controller.stop(bench.now, bench.t)
+    bench.tick(60)
+    held = bench.commands[-1].target
+    for _ in range(3):
+        bench.send_chunk(0.1)
+        assert np.allclose(bench.tick(10).target, held, atol=1e-9), "the pose goes on being sent"
+    assert bench.state is State.IDLE and bench.reason == "stopped by /uma/stop, waiting for /uma/start"
+    bench.controller.start(bench.now)
+    bench.send_chunk(0.1)
+    bench.tick(60)
+    assert bench.state is State.RUNNING and np.linalg.norm(bench.commands[-1].target - held) > 0.01
+
+
+def test_recover_outside_a_fault_is_refused(bench):
+    with pytest.raises(RuntimeError, match="in RUNNING: nothing to recover from"):
+        bench.controller.recover(bench.now, bench.t)
+
+
+def test_a_jump_of_the_arm_is_a_fault(bench):
+    bench.arm[0, 3] += MAX_JUMP + 0.02
+    command = bench.tick()
+    assert bench.state is State.FAULT and command.target is None
+    assert bench.reason == "the robot's pose jumped by 0.17 m, limit 0.15 m"
+    bench.send_chunk(0.1)
+    with pytest.raises(RuntimeError, match="in FAULT"):
+        bench.controller.start(bench.now)
+    assert bench.tick(10).target is None
+    bench.controller.recover(bench.now, bench.t)
+    bench.send_chunk()
+    assert bench.tick(10).target is None and bench.reason == "waiting for /uma/start"
+    bench.controller.start(bench.now)
+    bench.send_chunk(stamp=bench.t + 0.01)
+    target = bench.tick().target
+    assert bench.state is State.RUNNING and np.allclose(target, bench.arm, atol=2e-3), "it begins where the arm is"
+
+
+def test_a_jump_of_less_is_none(bench):
+    bench.arm[0, 3] += MAX_JUMP - 0.01
+    assert bench.tick().target is not None and bench.state is State.RUNNING
+
+
+def test_an_inactive_controller_moves_nothing():
+    b = Bench()
+    b.controller.deactivate("not active", b.now, b.t)
+    b.tick()
+    b.send_chunk(0.1)
+    assert b.tick(10).target is None and b.reason == "not active; after its activation, /uma/start"
+    with pytest.raises(RuntimeError, match="not active"):
+        b.controller.start(b.now)
+    b.controller.activate()
+    b.send_chunk(0.1)
+    assert b.tick(10).target is None and b.state is State.IDLE
+    b.controller.start(b.now)
+    b.send_chunk(0.1)
+    assert b.tick().target is not None and b.state is State.RUNNING
+
+
+# -- silences ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_pose_is_held_while_the_gripper_is_silent(bench):
+    bench.silent = {"gripper"}
+    bench.send_chunk(0.2, stamp=bench.t + 0.01)
+    bench.tick(45)
+    assert bench.state is State.HOLD and bench.reason.startswith("gripper: silent for 0.3")
+    bench.tick(30)
+    before = bench.commands[-1].target
+    assert np.allclose(bench.tick(5).target, before, atol=1e-6)
+    bench.silent = set()
+    bench.tick()
+    assert bench.state is State.RUNNING
+
+
+def test_nothing_is_sent_while_the_robot_is_silent(bench):
+    bench.silent = {"robot"}
+    assert bench.tick(30).target is not None
+    assert bench.tick(20).target is None and bench.reason.startswith("robot: silent for")
+    bench.silent = set()
+    bench.tick()
+    assert bench.commands[-1].target is None, "it needs a chunk: the arm may have been moved"
+    bench.send_chunk()
+    assert bench.tick().target is not None and bench.state is State.RUNNING
+
+
+def test_a_second_of_the_robots_silence_needs_a_start(bench):
+    bench.silent = {"robot"}
+    bench.tick(150)
+    bench.silent = set()
+    bench.tick()
+    assert bench.state is State.IDLE and bench.reason == "the robot was silent for 1.2 s, waiting for /uma/start"
+
+
+def test_without_fresh_chunks_the_pose_is_held(bench):
+    bench.tick(int(1.0 / PERIOD), chunks=True)
+    assert bench.state is State.RUNNING
+    last_due = bench.controller.schedule.last_due
+    while bench.state is State.RUNNING:
+        bench.tick()
+    assert 2 / RATE_HZ < bench.t - last_due < 2 / RATE_HZ + PERIOD + 1e-6
+    assert bench.state is State.HOLD and bench.reason.startswith("no fresh chunk: the last action was due 0.1 s ago")
+    assert bench.tick(50).target is not None
+    bench.send_chunk()
+    bench.tick()
+    assert bench.state is State.RUNNING
+
+
+def test_a_long_hold_needs_a_new_start():
+    b = Bench(autostart=False, hold_limit=0.5)
+    b.controller.start(b.now)
+    b.tick()
+    b.send_chunk()
+    b.tick(300)
+    assert b.state is State.READY
+    b.send_chunk()
+    b.tick()
+    assert b.state is State.READY and b.reason == "waiting for /uma/start"
+
+
+def test_a_heartbeat_that_ends_holds_the_arm():
+    b = Bench(heartbeat_s=0.1)
+    b.tick()
+    b.send_chunk()
+    assert b.tick().target is None and b.reason == "waiting for operator: nothing received yet"
+    b.controller.receive("operator", b.now)
+    b.send_chunk()
+    b.tick(5)
+    assert b.state is State.RUNNING
+    b.tick(15)
+    assert b.state is State.HOLD and b.reason.startswith("operator: silent for 0.1")
+
+
+def test_a_second_publisher_of_targets_holds_the_arm(bench):
+    bench.controller.count_publishers("/target_pose", 2)
+    bench.send_chunk(0.1, stamp=bench.t + 0.01)
+    assert moved(bench.tick(40)) < 1e-6 and bench.state is State.HOLD
+    assert bench.reason.startswith("/target_pose: 2 publishers, this node must be the only one")
+    bench.controller.count_publishers("/target_pose", 1)
+    bench.tick(20)
+    assert bench.state is State.RUNNING and moved(bench.commands[-1]) > 1e-3
+
+
+# -- what is refused ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({"frame": "camera"}, "header.frame_id: 'camera', must be 'fr3_link0'"),
+        ({"stamp": 990.0}, r"header.stamp: 10 s old, limit 1 s"),
+        ({"stamp": 1002.0}, r"header.stamp: 1.98 s ahead of the clock, limit 0.5 s"),
+        ({"ee_frame": "nothing"}, "ee_frame: frame 'nothing': no static transform to 'fr3_link8'"),
+        ({"rate_hz": 1000.0, "stamp": 999.5}, "chunk 1: its last action was due 0.5"),
+        ({"stamp": 999.9}, "chunk 1: ends 0.1.. s before the chunk that is running"),
+        ({"ee_frame": "other_tcp"}, "ee_frame: 'other_tcp' sits elsewhere than the end effector that is followed"),
+    ],
+)
+def test_a_chunk_is_refused_by_field_value_and_limit(bench, changes, words):
+    with pytest.raises(InputError, match=words):
+        bench.send_chunk(0.1, **changes)
+    assert moved(bench.tick(40)) < 1e-6
+
+
+def test_a_chunk_before_the_robots_pose_is_refused():
+    b = Bench()
+    with pytest.raises(InputError, match="nothing is known of the robot's pose yet"):
+        b.send_chunk()
+
+
+@pytest.mark.parametrize("age, words", [(0.4, "0.4 s old, limit 0.3 s"), (-0.7, "0.7 s ahead of the clock")])
+def test_an_old_robot_state_is_refused(bench, age, words):
+    with pytest.raises(InputError, match=words):
+        bench.controller.receive_pose(FLANGE, bench.t - age, bench.now, bench.t)
+
+
+def test_another_tool_is_taken_after_the_arm_was_forgotten(bench):
+    bench.silent = {"robot"}
+    bench.tick(50)
+    bench.silent = set()
+    bench.tick()
+    bench.send_chunk(ee_frame="other_tcp")
+    assert np.allclose(bench.tick().target, FLANGE, atol=1e-4) and bench.state is State.RUNNING
+
+
+# -- time --------------------------------------------------------------------------------------------------------------
+
+
+def test_time_turned_back_clears_the_plan(bench):
+    bench.send_chunk(0.2, stamp=bench.t + 0.01)
+    bench.tick(30)
+    bench.t -= 20.0
+    bench.tick()
+    assert bench.controller.schedule.last_due is None
+    bench.tick(60)
+    before = bench.commands[-1].target
+    assert np.allclose(bench.tick(10).target, before, atol=1e-9)
+    bench.send_chunk()
+    assert bench.controller.schedule.last_due == pytest.approx(bench.t + HORIZON / RATE_HZ)
+
+
+def test_a_clock_that_stands_still_moves_nothing(bench):
+    bench.send_chunk(0.2, stamp=bench.t + 0.01)
+    bench.tick(10)
+    before = bench.commands[-1].target
+    for _ in range(5):
+        bench.now += PERIOD
+        assert np.array_equal(bench.controller.step(bench.now, bench.t).target, before)
+
+
+# -- operator and task -------------------------------------------------------------------------------------------------
+
+
+def test_each_task_waits_for_its_confirmation():
+    b = Bench(confirm="task")
+    b.tick()
+    b.send_chunk(0.1)
+    assert b.tick(5).target is None and b.reason == "waiting for /uma/confirm (this task)"
+    b.controller.confirm()
+    b.send_chunk(0.1)
+    b.tick(50)
+    assert b.state is State.RUNNING and moved(b.commands[-1]) > 1e-3
+    with pytest.raises(RuntimeError, match="nothing waits for it"):
+        b.controller.confirm()
+    b.controller.receive_task(b.t, None, b.now, b.t)
+    assert b.state is State.READY and b.controller.schedule.last_due is None
+
+
+def test_a_confirmed_chunk_is_followed_to_its_end_alone():
+    b = Bench(confirm="chunk")
+    b.tick()
+    b.send_chunk(0.05)
+    b.controller.confirm()
+    b.send_chunk(0.05)
+    b.tick(25)
+    last_due = b.controller.schedule.last_due
+    b.send_chunk(0.3)
+    assert b.controller.schedule.last_due == last_due, "another one does not replace it"
+    for _ in range(8):
+        b.tick(20)
+        b.send_chunk(0.3)
+    assert b.state is State.READY and b.reason == "waiting for /uma/confirm (this chunk)"
+    assert moved(b.commands[-1]) == pytest.approx(0.05, abs=5e-3)
+
+
+def test_a_motion_that_departs_from_the_task_holds_the_arm():
+    b = Bench(max_departure=0.05)
+    b.tick()
+    b.send_chunk()
+    path = np.array([[0.0, 0.0, 0.8], [0.1, 0.0, 0.8]])
+    b.controller.receive_task(b.t, ReferenceMotion((path,)), b.now, b.t)
+    away = np.repeat([[[0.05, 0.2, 0.8]]], HORIZON, 0)
+    frame = ReferenceMotion((path,)).frame
+    b.controller.receive_motion(MotionPrediction(away, b.t, frame))
+    b.tick()
+    assert b.state is State.HOLD
+    assert b.reason == "the predicted motion leaves the reference by 0.200 m, limit 0.05 m"
+    b.controller.receive_motion(MotionPrediction(away - [0.0, 0.2, 0.0], b.t, frame))
+    b.tick()
+    assert b.state is State.RUNNING
+    with pytest.raises(InputError, match="motion of 2 keypoints"):
+        b.controller.receive_motion(MotionPrediction(np.repeat(away, 2, 1), b.t, frame))
+
+
+# -- gripper -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_gripper_gets_its_goal_once(bench):
+    bench.send_chunk(grip=0.9, stamp=bench.t + 0.01)
+    first = len(bench.commands)
+    bench.tick(60)
+    goals = [c.close_gripper for c in bench.commands[first:] if c.close_gripper is not None]
+    assert goals == [True]
+    bench.send_chunk(grip=0.5)
+    assert bench.tick(30).close_gripper is None, "between the thresholds it stays as it is"
+    bench.send_chunk(grip=0.1)
+    assert bench.tick().close_gripper is False
+
+
+def test_a_goal_that_was_not_sent_is_given_again(bench):
+    bench.send_chunk(grip=0.9, stamp=bench.t + 0.01)
+    for _ in range(4):
+        assert bench.tick().close_gripper is True
+        bench.controller.repeat_gripper()
+    assert bench.tick().close_gripper is True
+    assert bench.tick().close_gripper is None
+
+
+def test_a_gripper_that_does_not_answer_holds_the_arm(bench):
+    bench.overdue = "the gripper has not answered for 2.1 s, limit 2 s"
+    bench.send_chunk(0.2, stamp=bench.t + 0.01)
+    assert moved(bench.tick(30)) < 1e-6 and bench.state is State.HOLD and bench.reason == bench.overdue
+    bench.overdue = ""
+    bench.tick(30)
+    assert bench.state is State.RUNNING and moved(bench.commands[-1]) > 1e-3
+
+
+# -- filter and settings -----------------------------------------------------------------------------------------------
+
+
+def test_what_the_filter_holds_is_tried_again(bench):
+    bench.send_chunk(0.9, stamp=bench.t + 0.01)
+    bench.tick(120)
+    held = [c for c in bench.commands if c.held]
+    assert held and held[-1].held.startswith("workspace: target y") and bench.state is State.HOLD
+    assert bench.commands[-1].status.num_held == len(held) and bench.reason == held[-2].held
+    bench.send_chunk(0.01)
+    bench.tick(30)
+    assert bench.state is State.RUNNING and not bench.commands[-1].held
+
+
+def test_a_dry_run_sends_nothing():
+    b = Bench(dry_run=True)
+    b.tick()
+    b.send_chunk(0.1, grip=1.0)
+    b.tick(50)
+    assert b.state is State.RUNNING and all(c.target is None and c.close_gripper is None for c in b.commands)
+    assert np.linalg.norm((b.controller.safety.pose - FLANGE @ TOOL)[:3, 3]) > 1e-3
+
+
+def test_settings_change_live(bench):
+    s = bench.controller.settings
+    bench.controller.change_settings(
+        replace(s, max_state_age=0.05, hold_limit=1.0, safety=replace(s.safety, max_step_m=0.001))
+    )
+    bench.send_chunk(0.3, stamp=bench.t + 0.01)
+    places = [bench.tick().target[1, 3] for _ in range(60)]
+    assert np.abs(np.diff(places)).max() <= 0.001 * RATE_HZ * PERIOD + 1e-9
+    bench.silent = {"gripper"}
+    bench.tick(8)
+    assert bench.state is State.HOLD and "limit 0.05 s" in bench.reason
+
+
+def test_why_joint_limits_are_not_looked_at_is_given():
+    b = Bench()
+    b.send_pose()
+    b.controller.receive("gripper", b.now)
+    b.send_chunk()
+    for _ in range(2):
+        b.now, b.t = b.now + PERIOD, b.t + PERIOD
+        command = b.controller.step(b.now, b.t)
+    assert command.unwatched == "not looked at: no message with the joints of an FR3 on /joint_states"
+    assert b.tick().unwatched == ""
+
+
+def test_the_status_counts_what_was_done(bench):
+    assert [(r.transition.old, r.transition.new) for r in bench.reports if r.transition] == [
+        (State.IDLE, State.READY),
+        (State.READY, State.RUNNING),
+    ]
+    status = bench.tick(100, chunks=True).status
+    assert status.state is State.RUNNING and status.num_held == 0
+    assert status.achieved_rate_hz == pytest.approx(125.0, rel=0.02)
+    assert 0.0 <= status.observation_age_ms <= 201.0
+
+
+def test_a_controller_that_was_given_nothing_has_an_age_of_nan():
+    assert np.isnan(Bench().tick().status.observation_age_ms)
