@@ -1,4 +1,4 @@
-"""Typed settings: a frozen dataclass whose fields carry a description, a unit and a range.
+"""Typed settings: a frozen dataclass whose fields carry a description, a unit and a range; and the one check of ranges.
 
 The dataclass is the schema. ROS parameters are declared from it and the YAML files in config/ mirror it.
 """
@@ -6,6 +6,8 @@ The dataclass is the schema. ROS parameters are declared from it and the YAML fi
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections.abc import Mapping
 from dataclasses import field, fields, is_dataclass
 from typing import Any
 
@@ -28,20 +30,32 @@ def setting(
     return field(default=default, metadata=metadata)
 
 
+def check_range(name: str, value: Any, low: float | None, high: float | None) -> None:
+    """Raise `InputError` if a number, or one of a list, is not finite or out of its inclusive range; None = no limit."""
+    for v in value if isinstance(value, (list, tuple)) else (value,):
+        if (low is None or v >= low) and (high is None or v <= high) and (not isinstance(v, float) or math.isfinite(v)):
+            continue
+        if low is not None and high is not None:
+            raise InputError(f"{name}: {v}, must be {low:g} to {high:g}")
+        limit = f"at least {low:g}" if low is not None else "finite" if high is None else f"at most {high:g}"
+        raise InputError(f"{name}: {v}, must be {limit}")
+
+
+def within(config: Any, limits: Mapping[str, tuple[float | None, float | None]], prefix: str = "") -> None:
+    """`check_range` of the fields of ``config`` that ``limits`` names; ``prefix`` precedes the names in the message."""
+    for name, (low, high) in limits.items():
+        check_range(prefix + name, getattr(config, name), low, high)
+
+
 def check_settings(settings: Any, prefix: str = "") -> None:
     """Raise `InputError` naming the first field that is out of its range."""
     for f in fields(settings):
         value, name, rule = getattr(settings, f.name), prefix + f.name, f.metadata
         if is_dataclass(value):
             check_settings(value, name + ".")
-            continue
-        low, high = rule.get("low"), rule.get("high")
-        for v in value if isinstance(value, (list, tuple)) else [value]:
-            if low is not None and not v >= low:
-                raise InputError(f"{name}: {v}, must be at least {low}")
-            if high is not None and not v <= high:
-                raise InputError(f"{name}: {v}, must be at most {high}")
-        if rule.get("choices") and value not in rule["choices"]:
+        elif rule.get("low") is not None or rule.get("high") is not None:
+            check_range(name, value, rule.get("low"), rule.get("high"))
+        elif rule.get("choices") and value not in rule["choices"]:
             raise InputError(f"{name}: {value!r}, must be one of {', '.join(rule['choices'])}")
 
 

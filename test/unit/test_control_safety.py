@@ -176,7 +176,7 @@ def test_a_measured_pose_that_is_none_is_an_error():
 @pytest.mark.parametrize(
     "changes, words",
     [
-        ({"max_acceleration": 12.0}, "max_acceleration: 12.0, must be at most 8.9"),
+        ({"max_acceleration": 12.0}, "max_acceleration: 12.0, must be 0.1 to 8.9"),
         ({"max_step_m": 0.3}, "max_step_m"),
         ({"workspace_min": [0.9, 0, 0]}, "must be below workspace_max"),
         ({"workspace_min": [0.0, 0.0]}, "must be 3 values"),

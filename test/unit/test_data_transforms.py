@@ -179,5 +179,5 @@ def test_colours_change_alike_on_points_and_image(batch):
 
 
 def test_settings_out_of_range_are_refused():
-    with pytest.raises(ValueError, match="transforms.dropout 1.5"):
+    with pytest.raises(ValueError, match="transforms.dropout: 1.5"):
         Transforms(dropout=1.5)

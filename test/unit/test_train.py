@@ -341,5 +341,5 @@ def test_several_draws_of_a_window_are_the_mean_of_each_and_share_its_encoding()
         for n in (1, 3)
     ]
     assert once[0] == once[1], "with motion tokens the denoiser is what costs"
-    with pytest.raises(ValueError, match="control_draws 0: must be >= 1"):
+    with pytest.raises(ValueError, match="control_draws: 0, must be at least 1"):
         Objective(control_draws=0)

@@ -20,10 +20,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from uma.checkpoint.typed import from_json, to_json
-from uma.model.config import ModelConfig, within
+from uma.model.config import ModelConfig
 from uma.model.frame import PolicyFrame
 from uma.model.inputs import Normalization
 from uma.model.uma import Uma
+from uma.settings import within
 from uma.types import HORIZON, MAX_KEYPOINTS, RATE_HZ
 
 SCHEMA = 1

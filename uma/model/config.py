@@ -2,21 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
-from typing import Any
 
+from uma.settings import within
 from uma.types import HORIZON, MAX_KEYPOINTS
-
-
-def within(config: Any, limits: dict[str, tuple[float, float]]) -> None:
-    """Raise ValueError naming the first field of a dataclass that is not in its limits: a file may say anything, and
-    sizes become memory."""
-    for name, (low, high) in limits.items():
-        given = getattr(config, name)
-        for value in given if isinstance(given, tuple) else (given,):
-            if not (math.isfinite(value) and low <= value <= high):
-                raise ValueError(f"{name}: {value}, must be {low} to {high}")
 
 
 @dataclass(frozen=True)

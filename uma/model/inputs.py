@@ -12,7 +12,7 @@ import numpy as np
 from uma.geometry import se3
 from uma.model.cloud import PointSet as PointSet
 from uma.model.cloud import point_set as point_set
-from uma.model.config import within
+from uma.settings import within
 from uma.types import InputError, ReferenceMotion
 
 ACTION_DIM = 10

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from uma.settings import within
 from uma.types import MAX_KEYPOINTS, ReferenceMotion
 from uma_train.data.episode import MOVED_M
 
@@ -61,9 +62,8 @@ class ReferenceSampling:
                 raise ValueError(
                     f"sampling.min_{name} {low}, max_{name} {high}: must be {least} <= min <= max <= {most}"
                 )
-        for name in ("to_the_end", "at_rest", "at_corners", "by_distance", "even_phase", "pinned", "planned"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"sampling.{name} {getattr(self, name)}: must lie in [0, 1]")
+        shares = ("to_the_end", "at_rest", "at_corners", "by_distance", "even_phase", "pinned", "planned")
+        within(self, {name: (0, 1) for name in shares}, "sampling.")
 
 
 def draw_reference(

@@ -19,6 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from uma.geometry import se3
 from uma.model.config import PRESETS
 from uma.model.inputs import point_set
+from uma.settings import within
 from uma.types import RATE_HZ, InputError
 from uma_train.data.episode import Episode, quantize, save_episode
 
@@ -102,19 +103,9 @@ class SimulateConfig:
 
         if self.task not in (*tasks.MODULES, tasks.MIXTURE):
             raise ValueError(f"task '{self.task}': must be one of {', '.join((*tasks.MODULES, tasks.MIXTURE))}")
-        for name, most in (
-            ("without_actions", 1.0),
-            ("mishaps", 1.0),
-            ("policy_share", 1.0),
-            ("wander", 1.0),
-            ("noise", 4.0),
-        ):
-            if not 0 <= getattr(self, name) <= most:
-                raise ValueError(f"{name} {getattr(self, name)}: must lie in [0, {most:g}]")
-        if not 0 <= self.policy_delay <= EXECUTED:
-            raise ValueError(f"policy_delay {self.policy_delay}: must lie in [0, {EXECUTED}]")
-        if min(self.image_width, self.image_height) < 1:
-            raise ValueError(f"image_width {self.image_width}, image_height {self.image_height}: both must be >= 1")
+        shares = {name: (0, 1) for name in ("without_actions", "mishaps", "policy_share", "wander")}
+        sizes = {"policy_delay": (0, EXECUTED), "image_width": (1, 4096), "image_height": (1, 4096)}
+        within(self, shares | sizes | {"noise": (0, 4)})
         if self.preset not in PRESETS:
             raise ValueError(f"preset '{self.preset}': must be one of {sorted(PRESETS)}")
         if not 0 <= self.first_seed <= self.first_seed + self.episodes <= 1_000_000:

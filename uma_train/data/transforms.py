@@ -14,6 +14,7 @@ from uma.model.encoders import PointBatch
 from uma.model.heights import table
 from uma.model.inputs import Normalization
 from uma.model.uma import TokenGrid
+from uma.settings import within
 from uma.types import HORIZON
 from uma_train.data.batch import Batch
 from uma_train.data.rigid import changed, moved, rotated_tokens, step_scales
@@ -56,9 +57,7 @@ class Transforms:
     ee_rad: float = 0.0
 
     def __post_init__(self) -> None:
-        for f in fields(self):
-            if not 0 <= getattr(self, f.name) < 1:
-                raise ValueError(f"transforms.{f.name} {getattr(self, f.name)}: must lie in [0, 1)")
+        within(self, {f.name: (0, 1) for f in fields(self)}, "transforms.")
 
     @classmethod
     def mild(cls) -> Transforms:

@@ -20,6 +20,7 @@ from rich.progress import Progress
 from rich.table import Table
 from scipy.stats import binomtest
 
+from uma.settings import within
 from uma.types import HORIZON, RATE_HZ
 from uma_train.evaluation.film import Film, sheet
 
@@ -119,18 +120,19 @@ class BenchmarkConfig:
             raise ValueError(
                 f"prefix: {self.prefix}, must be 0 to {16 - self.execute}: a chunk before, of which {self.execute} are executed, has no more"
             )
-        for name, low, high in (
-            ("keypoints", 1, 16),
-            ("waypoints", 2, 64),
-            ("pinned", 0, 4),
-            ("depth_noise", 0.0, 100.0),
-            ("agreeing", 0.01, 1.0),
-            ("camera_shift_mm", 0.0, 500.0),
-            ("camera_turn_deg", 0.0, 90.0),
-            ("linger", 0, 1000),
-        ):
-            if not low <= getattr(self, name) <= high:
-                raise ValueError(f"{name}: {getattr(self, name)}, must be {low:g} to {high:g}")
+        within(
+            self,
+            {
+                "keypoints": (1, 16),
+                "waypoints": (2, 64),
+                "pinned": (0, 4),
+                "depth_noise": (0, 100),
+                "agreeing": (0.01, 1),
+                "camera_shift_mm": (0, 500),
+                "camera_turn_deg": (0, 90),
+                "linger": (0, 1000),
+            },
+        )
         if self.camera and self.camera not in (known := _cameras()):
             raise ValueError(f"camera: {self.camera!r}, must be one of {known}")
         if self.policy_frame not in ("", "camera", "camera_nominal", "table"):

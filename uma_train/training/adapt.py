@@ -21,6 +21,7 @@ from uma.checkpoint.prompt import Prompt, save_prompt
 from uma.checkpoint.typed import to_json
 from uma.model.masks import MaskMix
 from uma.model.uma import Uma
+from uma.settings import within
 from uma_train.data.batch import Batch
 from uma_train.data.mixtures import open_all, parse_sources
 from uma_train.training.objectives import on
@@ -50,9 +51,7 @@ class Adaptation:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "keypoints"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} {getattr(self, name)}: must be >= 1")
+        within(self, {name: (1, None) for name in ("steps", "batch_size", "keypoints")})
         if min(self.motion_weight, self.action_weight) < 0 or self.motion_weight + self.action_weight == 0:
             raise ValueError(
                 f"motion_weight {self.motion_weight}, action_weight {self.action_weight}: must be >= 0 and not both 0"

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from uma.model.config import PRESETS, ImageConfig, LanguageConfig, ModelConfig, reading
+from uma.settings import within
 from uma_train.data.hindsight import ReferenceSampling
 from uma_train.data.transforms import Transforms
 from uma_train.training.objectives import Objective
@@ -125,25 +126,11 @@ class TrainConfig:
     objective: Objective = Objective()
 
     def __post_init__(self) -> None:
-        lows = (
-            "steps",
-            "batch_size",
-            "micro_batch",
-            "windows_per_task",
-            "keypoints",
-            "validate_every",
-            "save_every",
-            "log_every",
-            "validation_episodes",
-            "validation_windows",
-        )
-        for name in lows:
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} {getattr(self, name)}: must be >= 1")
-        if not 0 <= self.eventful <= 1:
-            raise ValueError(f"eventful {self.eventful}: must lie in [0, 1]")
+        counts = ("steps", "batch_size", "micro_batch", "windows_per_task", "keypoints")
+        periods = ("validate_every", "save_every", "log_every", "validation_episodes", "validation_windows")
+        within(self, {name: (1, None) for name in counts + periods} | {"eventful": (0, 1)})
         if not 0 < self.ema < 1:
-            raise ValueError(f"ema {self.ema}: must lie in (0, 1)")
+            raise ValueError(f"ema: {self.ema}, must be above 0 and below 1")
         if self.windows_at_once % self.windows_per_task:
             raise ValueError(
                 f"micro_batch {self.windows_at_once}: must be a multiple of windows_per_task, {self.windows_per_task}"

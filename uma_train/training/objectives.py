@@ -13,6 +13,7 @@ from torch import Tensor
 from uma.model.contrastive import ProjectionHead, info_nce
 from uma.model.masks import MaskMix
 from uma.model.uma import Uma
+from uma.settings import within
 from uma_train.data.batch import Batch
 from uma_train.training.views import ViewSampling, augmented, hard_negative
 
@@ -53,8 +54,7 @@ class Objective:
     masks: MaskMix = MaskMix()
 
     def __post_init__(self) -> None:
-        if self.control_draws < 1:
-            raise ValueError(f"objective.control_draws {self.control_draws}: must be >= 1")
+        within(self, {"control_draws": (1, None)}, "objective.")
 
 
 def repeated(value: Any, times: int) -> Any:
