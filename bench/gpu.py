@@ -34,7 +34,7 @@ from uma.model.inputs import Normalization
 from uma.model.uma import Uma
 from uma.policy import Policy
 from uma.policy.planner import plan
-from uma.policy.sampler import SamplerConfig
+from uma.policy.sampling import SamplerConfig
 from uma.types import CameraModel, Observation, ReferenceMotion
 
 KEYPOINTS = 16

@@ -245,7 +245,7 @@ def test_chunks_and_predicted_motion_are_sampled_as_each_is_told(checkpoint):
     assert (
         chunks.config.num_steps,
         chunks.config.num_samples,
-        chunks.config.agreeing,
+        chunks.config.consensus_fraction,
         motions.config.num_steps,
         motions.config.num_samples,
     ) == (5, 3, 0.7, 2, 4)

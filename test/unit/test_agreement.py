@@ -52,7 +52,7 @@ def densest(drawn: np.ndarray, count: int) -> np.ndarray:
 
 def test_the_policy_answers_with_the_mean_of_those_that_agree():
     model = Uma(tiny(), Normalization()).eval()
-    policy = Policy(Bundle(model, Contract(), "tiny", {}), num_samples=6, agreeing=0.5, num_steps=2)
+    policy = Policy(Bundle(model, Contract(), "tiny", {}), num_samples=6, consensus_fraction=0.5, num_steps=2)
     o = scene()
     task = policy.encode_task(o, reference())
     g = torch.Generator().manual_seed(0)
@@ -64,7 +64,7 @@ def test_the_policy_answers_with_the_mean_of_those_that_agree():
     assert len(set(kept.tolist())) == 3
     assert np.allclose(drawn.action[0, 0].flatten().numpy(), flat[kept].mean(0), atol=1e-6)
     assert not np.allclose(flat[kept].mean(0), flat.mean(0), atol=1e-3)
-    whole = Sampler(model, replace(policy.config, agreeing=1.0))(given)
+    whole = Sampler(model, replace(policy.config, consensus_fraction=1.0))(given)
     assert np.allclose(whole.action[0, 0].flatten().numpy(), flat.mean(0), atol=1e-6)
-    with pytest.raises(InputError, match="agreeing: 0, must be more than 0 and at most 1"):
-        Policy(policy.bundle, agreeing=0)
+    with pytest.raises(InputError, match="consensus_fraction: 0, must be more than 0 and at most 1"):
+        Policy(policy.bundle, consensus_fraction=0)

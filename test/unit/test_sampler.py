@@ -15,7 +15,8 @@ from uma.model.inputs import Normalization
 from uma.model.uma import Uma
 from uma.policy import Policy
 from uma.policy.query import Query, inputs
-from uma.policy.sampler import Sampler, SamplerConfig, _pieces
+from uma.policy.sampler import Sampler, _pieces
+from uma.policy.sampling import SamplerConfig
 from uma.types import InputError
 
 CONFIGS = {

@@ -7,6 +7,9 @@ from dataclasses import dataclass, replace
 from uma.settings import within
 from uma.types import HORIZON, MAX_KEYPOINTS
 
+FLOW_METHODS = ("euler", "heun")
+"""How the flow may be integrated: one evaluation of the model a step, or two."""
+
 
 @dataclass(frozen=True)
 class PointConfig:

@@ -10,6 +10,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from uma.model.config import FLOW_METHODS as METHODS
+
 
 def path(data: Tensor, noise: Tensor, flow_time: Tensor) -> Tensor:
     """Point on the path at ``(B,)`` flow times, for tensors ``(B, ...)``."""
@@ -22,8 +24,6 @@ def draw_flow_time(batch: int, kind: str, generator: torch.Generator) -> Tensor:
     u = torch.rand(batch, generator=generator)
     return u if kind == "uniform" else 1.0 - u ** (1 / 1.5)
 
-
-METHODS = ("euler", "heun")
 
 State = tuple[Tensor, Tensor]
 """An action tensor ``(B, T, A)`` and a motion tensor ``(B, T, K, 3)``."""

@@ -18,7 +18,8 @@ from uma.model.inputs import ACTION_DIM, PointSet, decode_actions, reference_arr
 from uma.model.percept import Percept, perceive, unprepared
 from uma.policy import plausible
 from uma.policy.query import History, Query, Task, end_waypoints, inputs
-from uma.policy.sampler import Sampler, SamplerConfig, Samples
+from uma.policy.sampler import Sampler, Samples
+from uma.policy.sampling import SamplerConfig
 from uma.types import ActionChunk, InputError, KeypointState, MotionPrediction, Observation, Prediction, ReferenceMotion
 
 __all__ = ["History", "Policy", "SamplerConfig", "Task"]

@@ -12,60 +12,17 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor, nn
 
-from uma.model import flow
 from uma.model.cloud import HEAD, check_above, check_valid
 from uma.model.cloud_torch import CloudPreparation
 from uma.model.encoders import EndEffectorBatch, PointBatch
 from uma.model.masks import MaskPattern
 from uma.model.uma import TokenGrid, Uma
 from uma.policy.agreement import closest, consensus
-from uma.policy.choices import DEVICES, PRECISIONS
+from uma.policy.sampling import SamplerConfig
 from uma.types import InputError
 
 WARM_UP = 3
 """Runs before a CUDA graph is captured, so that libraries have set themselves up."""
-
-
-@dataclass(frozen=True)
-class SamplerConfig:
-    """How answers are drawn, and on what.
-
-    Attributes:
-        num_steps: steps of the flow.
-        num_samples: samples of each answer.
-        agreeing: share of them that is averaged, at least one: those that lie closest together.
-        method: "euler", or "heun", which evaluates the model twice a step.
-        device: "cpu", "cuda", or "auto", a GPU where there is one.
-        precision: of the products, "float32" or "bfloat16".
-        compile: fuse the operations with torch.compile; the first answer of every shape then takes minutes.
-        graph: on a GPU, replay one CUDA graph per shape; off starts every kernel from the host.
-    """
-
-    num_steps: int = 2
-    num_samples: int = 8
-    agreeing: float = 0.5
-    method: str = "euler"
-    device: str = "cpu"
-    precision: str = "float32"
-    compile: bool = False
-    graph: bool = True
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.num_steps <= 200:
-            raise InputError(f"num_steps: {self.num_steps}, must be 1 to 200")
-        if not 1 <= self.num_samples <= 64:
-            raise InputError(f"num_samples: {self.num_samples}, must be 1 to 64")
-        if not 0 < self.agreeing <= 1:
-            raise InputError(f"agreeing: {self.agreeing}, must be more than 0 and at most 1")
-        for name, known in (("method", flow.METHODS), ("device", DEVICES), ("precision", PRECISIONS)):
-            if getattr(self, name) not in known:
-                raise InputError(f"{name}: {getattr(self, name)!r}, must be one of {known}")
-
-    def torch_device(self) -> torch.device:
-        """The device that is meant. Raises `InputError` if "cuda" is asked for and there is none."""
-        if self.device == "cuda" and not torch.cuda.is_available():
-            raise InputError("device: 'cuda', torch finds no CUDA device here; use 'auto' or 'cpu'")
-        return torch.device("cuda" if self.device != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 @dataclass(frozen=True)
@@ -159,7 +116,7 @@ class Sampler:
     """
 
     def __init__(self, model: Uma, config: SamplerConfig):
-        self.config, self.device = config, config.torch_device()
+        self.config, self.device = config, torch_device(config.device)
         self.model = _placed(model, self.device, config.precision)
         self.prepares_images = self.device.type == "cuda" and self.model.config.image.kind == "none"
         self._preparations: dict[tuple[int, int], CloudPreparation] = {}
@@ -211,7 +168,7 @@ class Sampler:
         mask = MaskPattern(repeat(x.is_target_action), repeat(x.is_target_motion))
         a, m = self.model.sample(grid, mask, cache, noise, len(table) - 1, self.config.method, table)
         a, m = a.view(B, N, S, T, A), m.view(B, N, S, T, K, 3)
-        chosen = closest(a.flatten(3), max(1, math.ceil(self.config.agreeing * S)))
+        chosen = closest(a.flatten(3), max(1, math.ceil(self.config.consensus_fraction * S)))
         agreed, moved = consensus(a.flatten(3), chosen), consensus(m.flatten(3), chosen) if K else m.flatten(3).mean(2)
         # Where no action is asked for all samples are alike in their actions and nothing is to be chosen by.
         chooses = x.is_target_action.any(1)[:, None, None]
@@ -265,6 +222,13 @@ class Sampler:
     def _autocast(self) -> torch.autocast:
         is_half = self.config.precision == "bfloat16"
         return torch.autocast(self.device.type, torch.bfloat16, enabled=is_half, cache_enabled=False)
+
+
+def torch_device(name: str) -> torch.device:
+    """The device that a setting means. Raises `InputError` if "cuda" is asked for and there is none."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError("device: 'cuda', torch finds no CUDA device here; use 'auto' or 'cpu'")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def _placed(model: Uma, device: torch.device, precision: str) -> Uma:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from uma.policy.choices import DEVICES, PRECISIONS
+from uma.policy.sampling import DEVICES, PRECISIONS, SamplerConfig
 from uma.settings import setting
 from uma_ros.runtime.resources import find
 from uma_ros.runtime.topics import Topics
@@ -18,12 +18,18 @@ class PolicySettings:
 
     checkpoint: str = setting("models/primitives-small", "folder of the checkpoint")
     seed: int = setting(0, "of the sampler's noise", 0, 2**31 - 1)
-    num_steps: int = setting(2, "Euler steps of the flow", 1, 100)
-    num_samples: int = setting(8, "chunks that are sampled", 1, 32)
-    agreeing: float = setting(0.5, "share of them that is averaged: those that lie closest together", 0.01, 1.0)
+    num_steps: int = setting(SamplerConfig.num_steps, "Euler steps of the flow", 1, 100)
+    num_samples: int = setting(SamplerConfig.num_samples, "chunks that are sampled", 1, 32)
+    agreeing: float = setting(
+        SamplerConfig.consensus_fraction, "share of them that is averaged: those that lie closest together", 0.01, 1.0
+    )
     device: str = setting("auto", "where the model runs; auto takes a GPU where there is one", choices=DEVICES)
-    precision: str = setting("float32", "of the model's products; bfloat16 is for GPUs", choices=PRECISIONS)
-    compile: bool = setting(False, "fuse the model's operations with torch.compile; the start then takes minutes")
+    precision: str = setting(
+        SamplerConfig.precision, "of the model's products; bfloat16 is for GPUs", choices=PRECISIONS
+    )
+    compile: bool = setting(
+        SamplerConfig.compile, "fuse the model's operations with torch.compile; the start then takes minutes"
+    )
     threads: int = setting(1, "threads of torch", 1, 64)
     replan_steps: int = setting(4, "actions after which a new chunk is made", 1, 64, live=True)
     prefix: int = setting(
@@ -76,7 +82,7 @@ def load_policy(settings: PolicySettings) -> tuple[Any, Any]:
         threads=s.threads,
         num_steps=s.num_steps,
         num_samples=s.num_samples,
-        agreeing=s.agreeing,
+        consensus_fraction=s.agreeing,
         **placed,
     )
     motion = Policy(policy.bundle, num_steps=s.motion_steps, num_samples=s.motion_samples, **placed)

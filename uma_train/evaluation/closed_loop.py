@@ -20,6 +20,7 @@ from rich.progress import Progress
 from rich.table import Table
 from scipy.stats import binomtest
 
+from uma.policy.sampling import SamplerConfig
 from uma.settings import within
 from uma.types import HORIZON, RATE_HZ
 from uma_train.evaluation.film import Film, sheet
@@ -56,7 +57,7 @@ class BenchmarkConfig:
         delay: where ``streamed_ms`` is 0, control steps that a chunk takes to compute; until then the last one goes on.
         prefix: leading actions of a chunk that are given to the model from the one before it, see `uma.policy.prefix`;
             0 = none, the delay is what makes sense.
-        num_steps, num_samples, agreeing: of the sampler, see `Policy`.
+        num_steps, num_samples, consensus_fraction: see `SamplerConfig`.
         keypoints, waypoints: of the reference motion.
         pinned: how many points of a second thing that is to stay (the goal's holder or dustpan, the cloth's resting
             edge) the reference has besides, 0 to 4.
@@ -83,9 +84,9 @@ class BenchmarkConfig:
     streamed_ms: float = 130.0
     delay: int = 0
     prefix: int = 0
-    num_steps: int = 2
-    num_samples: int = 8
-    agreeing: float = 0.5
+    num_steps: int = SamplerConfig.num_steps
+    num_samples: int = SamplerConfig.num_samples
+    consensus_fraction: float = SamplerConfig.consensus_fraction
     keypoints: int = 6
     waypoints: int = 4
     pinned: int = 0
@@ -127,7 +128,7 @@ class BenchmarkConfig:
                 "waypoints": (2, 64),
                 "pinned": (0, 4),
                 "depth_noise": (0, 100),
-                "agreeing": (0.01, 1),
+                "consensus_fraction": (0.01, 1),
                 "camera_shift_mm": (0, 500),
                 "camera_turn_deg": (0, 90),
                 "linger": (0, 1000),
@@ -141,6 +142,13 @@ class BenchmarkConfig:
             )
         if self.keypoints + self.pinned > 16:
             raise ValueError(f"keypoints {self.keypoints}, pinned {self.pinned}: must be at most 16 together")
+
+    @property
+    def sampler(self) -> SamplerConfig:
+        """How the policy draws its answers."""
+        return SamplerConfig(
+            num_steps=self.num_steps, num_samples=self.num_samples, consensus_fraction=self.consensus_fraction
+        )
 
 
 @dataclass(frozen=True)
@@ -217,7 +225,7 @@ def _actor(
     if name == "grasp_and_follow":
         script = GraspAndFollow(first, reference, station.ee_frame, executed=config.execute)
         return script.act
-    policy = policy_of(config.checkpoint, config.num_steps, config.num_samples, config.agreeing, config.policy_frame)
+    policy = policy_of(config.checkpoint, config.sampler, config.policy_frame)
     policy.seed = seed
     if name == "uma_other_task":
         other = make_station(seed + 500_000, config.task)

@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from uma.policy.sampling import SamplerConfig
 from uma.types import RATE_HZ
 from uma_train.evaluation.closed_loop import BenchmarkConfig, benchmark
 from uma_train.evaluation.paired import paired
@@ -21,7 +22,7 @@ class SweepConfig:
     controller, whose part is the delay here.
 
     Attributes:
-        task, checkpoint, episodes, first_seed, execute, num_samples, agreeing, max_steps, workers: as in
+        task, checkpoint, episodes, first_seed, execute, num_samples, consensus_fraction, max_steps, workers: as in
             `BenchmarkConfig`.
         delays: control steps of 1/15 s between an observation and its chunk, each without and with as many actions
             given as a prefix.
@@ -41,8 +42,8 @@ class SweepConfig:
     episodes: int = 50
     first_seed: int = 1_000_000
     execute: int = 4
-    num_samples: int = 8
-    agreeing: float = 0.5
+    num_samples: int = SamplerConfig.num_samples
+    consensus_fraction: float = SamplerConfig.consensus_fraction
     max_steps: int = 0
     workers: int = 2
     delays: tuple[int, ...] = (1, 2, 3, 4)
@@ -67,7 +68,17 @@ class Point:
     config: BenchmarkConfig
 
 
-SHARED = ("task", "checkpoint", "episodes", "first_seed", "execute", "num_samples", "agreeing", "max_steps", "workers")
+SHARED = (
+    "task",
+    "checkpoint",
+    "episodes",
+    "first_seed",
+    "execute",
+    "num_samples",
+    "consensus_fraction",
+    "max_steps",
+    "workers",
+)
 
 
 def camera_points(config: SweepConfig) -> list[Point]:

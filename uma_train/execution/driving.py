@@ -13,16 +13,16 @@ from uma.types import RATE_HZ
 
 if TYPE_CHECKING:
     from uma.policy import Policy
+    from uma.policy.sampling import SamplerConfig
     from uma.types import ActionChunk
 
 
 @lru_cache(maxsize=1)
-def policy_of(
-    checkpoint: str, num_steps: int = 2, num_samples: int = 8, agreeing: float = 0.5, policy_frame: str = ""
-) -> Policy:
+def policy_of(checkpoint: str, sampler: SamplerConfig | None = None, policy_frame: str = "") -> Policy:
     """The policy of a bundle on one thread, loaded once a process.
 
     Args:
+        sampler: how answers are drawn; None = its defaults.
         policy_frame: kind of the frame to run it in, in place of its own: "camera" is what a bundle without a frame
             would do.
     """
@@ -36,7 +36,7 @@ def policy_of(
     bundle = load_bundle(checkpoint)
     if policy_frame and policy_frame != bundle.contract.policy_frame.kind:
         bundle = replace(bundle, contract=replace(bundle.contract, policy_frame=PolicyFrame(policy_frame)))
-    return Policy(bundle, num_steps=num_steps, num_samples=num_samples, agreeing=agreeing)
+    return Policy(bundle, sampler=sampler)
 
 
 def station_actions(chunk: ActionChunk, T_base_cam: np.ndarray) -> list[tuple[np.ndarray, float]]:
