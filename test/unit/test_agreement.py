@@ -13,6 +13,7 @@ from uma.model.inputs import Normalization
 from uma.model.uma import Uma
 from uma.policy import Policy
 from uma.policy.agreement import closest, consensus
+from uma.policy.modes import MODES
 from uma.policy.query import Query, inputs
 from uma.policy.sampler import Sampler
 from uma.types import InputError
@@ -57,7 +58,7 @@ def test_the_policy_answers_with_the_mean_of_those_that_agree():
     task = policy.encode_task(o, reference())
     g = torch.Generator().manual_seed(0)
     noise = (torch.randn(6, 17, 10, generator=g), torch.randn(6, 17, 0, 3, generator=g))
-    given = inputs([Query(policy.perceive(o), task, 0, True, True)], model.config, model.normalization, noise)
+    given = inputs([Query(policy.perceive(o), task, MODES["control"])], model.config, model.normalization, noise)
     drawn = Sampler(model, policy.config)(given)
     flat = drawn.all_actions[0, 0].flatten(1).numpy()
     kept = densest(flat, 3)

@@ -11,7 +11,7 @@ from uma.model.inputs import Normalization
 from uma.model.uma import Uma
 from uma_train.data.windows import Windows
 from uma_train.training.carried import carried
-from uma_train.training.validation import MODES, mode_errors
+from uma_train.training.validation import ROWS, mode_errors
 
 POINTS = np.array([[0.0, 0.0, 0.05], [0.1, 0.0, 0.05]])
 
@@ -57,7 +57,7 @@ def drawn():
     return Uma(tiny(), Normalization()).eval(), batch
 
 
-@pytest.mark.parametrize("name", MODES)
+@pytest.mark.parametrize("name", ROWS)
 def test_every_mode_gives_what_its_row_says(drawn, monkeypatch, name):
     model, batch = drawn
     asked = {}
@@ -68,18 +68,18 @@ def test_every_mode_gives_what_its_row_says(drawn, monkeypatch, name):
         return sample(grid, mask, *rest)
 
     monkeypatch.setattr(model, "sample", spy)
-    mode = MODES[name]
-    errors = mode_errors(model, batch, mode, num_steps=1)
+    row, mode = ROWS[name], ROWS[name].mode
+    errors = mode_errors(model, batch, row, num_steps=1)
     mask, seen = asked["mask"], batch.grid.is_tracked
-    assert mask.motion.shape[2] == (4 if mode.keypoints else 0)
-    assert not mask.action[:, 0].any() and mask.action[:, 1:].all() == mode.action
-    if mode.keypoints:
-        assert mask.motion[:, 1:].all() == mode.motion
-        if mode.motion:
-            assert torch.equal(mask.motion[:, 0], ~seen[:, 0] if mode.tracked else torch.ones_like(seen[:, 0]))
+    assert mask.motion.shape[2] == (4 if mode.has_motion else 0)
+    assert not mask.action[:, 0].any() and mask.action[:, 1:].all() == mode.is_target_action
+    if mode.has_motion:
+        assert mask.motion[:, 1:].all() == mode.is_target_motion
+        if mode.is_target_motion:
+            assert torch.equal(mask.motion[:, 0], ~seen[:, 0] if mode.gives_keypoints else torch.ones_like(seen[:, 0]))
     same = torch.equal(asked["grid"].action, batch.grid.action)
-    assert same != mode.other_actions and torch.equal(asked["grid"].action[:, 0], batch.grid.action[:, 0])
-    assert np.isnan(errors.motion_mm) == (not (mode.keypoints and mode.motion))
-    assert np.isnan(errors.mean_position_mm) == (not mode.action)
+    assert same != row.other_actions and torch.equal(asked["grid"].action[:, 0], batch.grid.action[:, 0])
+    assert np.isnan(errors.motion_mm) == (not mode.is_target_motion)
+    assert np.isnan(errors.mean_position_mm) == (not mode.is_target_action)
     if not np.isnan(errors.motion_mm):
         assert errors.motion_still_mm > 0 and errors.motion_rigid_mm > 0

@@ -16,6 +16,7 @@ from uma.model.inputs import Normalization
 from uma.model.percept import perceive
 from uma.model.uma import Uma
 from uma.policy import Policy
+from uma.policy.modes import MODES
 from uma.policy.query import Query
 from uma.types import InputError, ReferenceMotion
 from uma_sim.scene import CAMERAS, camera_at
@@ -83,7 +84,7 @@ def test_everything_goes_there_and_back(name):
     task = policy.encode_task(o, reference())
     given = policy.predict(o, task).chunk
     assert given.policy_frame == name and given.frame == o.camera.frame
-    tokens = Query(percept, task, 3, False, True, (given,)).tokens(tiny(), Normalization())
+    tokens = Query(percept, task, MODES["dynamics"], (given,)).tokens(tiny(), Normalization())
     poses, gripper = (
         policy.predict(
             o, task, prefix=dataclasses.replace(given, poses=given.poses[:5], gripper=given.gripper[:5])
@@ -92,7 +93,7 @@ def test_everything_goes_there_and_back(name):
     )
     assert np.allclose(poses[:5], given.poses[:5]) and tokens["action"].shape == (1, 17, 10)
     still = np.repeat(task.keypoints[None], 17, 0)
-    given_motion = Query(percept, task, 3, True, False, points=still).tokens(tiny(), Normalization())
+    given_motion = Query(percept, task, MODES["inverse"], points=still).tokens(tiny(), Normalization())
     back = percept.positions_cam(given_motion["motion"] * Normalization().local_scale + percept.T_frame_ee[:3, 3])
     assert np.allclose(back, still, atol=1e-6) and gripper.shape == (16,)
 

@@ -14,6 +14,7 @@ from uma.model.frame import nominal
 from uma.model.inputs import Normalization
 from uma.model.uma import Uma
 from uma.policy import Policy
+from uma.policy.modes import MODES
 from uma.policy.query import Query, inputs
 from uma.policy.sampler import Sampler, _pieces
 from uma.policy.sampling import SamplerConfig
@@ -45,7 +46,8 @@ def asked(policy: Policy, K: int, *, observations: int = 1, candidates: int = 1)
         o = scene(i, 0.05 * i)
         task = policy.encode_task(o, reference(max(K, 1)))
         chunks = tuple(policy.predict_candidates(o, task, candidates)) if candidates > 1 else ()
-        queries.append(Query(policy.perceive(o), task, K, candidates == 1, True, chunks))
+        mode = MODES["dynamics" if candidates > 1 else "joint" if K else "control"]
+        queries.append(Query(policy.perceive(o), task, mode, chunks))
     g = torch.Generator().manual_seed(0)
     S = policy.config.num_samples
     noise = (torch.randn(S, 17, 10, generator=g), torch.randn(S, 17, K, 3, generator=g))
@@ -101,7 +103,7 @@ def test_prepared_places_are_exact_in_either_precision(precision):
     task = policy.encode_task(o, reference())
     policy.predict(o, task)
     noise = (torch.zeros(1, 17, 10), torch.zeros(1, 17, 0, 3))
-    query = Query(policy.perceive(o), task, 0, True, True)
+    query = Query(policy.perceive(o), task, MODES["control"])
     given = inputs([query], policy.model.config, policy.model.normalization, noise).points
     sampler = policy._sampler
     with torch.no_grad(), sampler._autocast():
@@ -119,7 +121,7 @@ def test_an_answer_from_the_image_on_is_one_graph_without_a_break():
     g = torch.Generator().manual_seed(0)
     noise = (torch.randn(3, 17, 10, generator=g), torch.randn(3, 17, 0, 3, generator=g))
     given = inputs(
-        [Query(policy.perceive(o), task, 0, True, True)], policy.model.config, policy.model.normalization, noise
+        [Query(policy.perceive(o), task, MODES["control"])], policy.model.config, policy.model.normalization, noise
     )
     sampler = policy._sampler
     torch._dynamo.reset()

@@ -35,26 +35,26 @@ def pattern(
     prefix: int = 0,
     history: int = 0,
     tracked: bool = False,
+    is_known: Tensor | None = None,
     device: torch.device | str = "cpu",
 ) -> MaskPattern:
-    """The pattern of an inference mode.
-
-    control: actions are targets and ``keypoints`` is 0. joint: both are targets. dynamics: motion is the target,
-        actions are given.
-    inverse: the reverse.
+    """The pattern of an inference mode; `uma.policy.modes` has the table of modes.
 
     Args:
         steps: T, with the history.
+        action_target, motion_target: whether actions, and motion, are targets; otherwise they are given.
         prefix: leading actions that are already committed and therefore given.
         history: past steps; their actions are given.
         tracked: whether the keypoints' present and past positions are given.
+        is_known: bool, broadcastable to ``(B, T, K)``: a motion token that is given but not known is a target. None =
+            all are known.
     """
     action = torch.full((batch, steps), action_target, device=device)
     action[:, : history + 1 + prefix] = False
     motion = torch.full((batch, steps, keypoints), motion_target, device=device)
-    if tracked and keypoints:
+    if tracked:
         motion[:, : history + 1] = False
-    return MaskPattern(action, motion)
+    return MaskPattern(action, motion if is_known is None else motion | ~is_known)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from uma.model.batches import point_batch, reference_batch
 from uma.model.inputs import ACTION_DIM, PointSet, decode_actions, reference_arrays
 from uma.model.percept import Percept, perceive, unprepared
 from uma.policy import plausible
+from uma.policy.modes import MODES
 from uma.policy.query import History, Query, Task, end_waypoints, inputs
 from uma.policy.sampler import Sampler, Samples
 from uma.policy.sampling import SamplerConfig
@@ -168,7 +169,8 @@ class Policy:
         percept = self.perceive(observation)
         seen = time.perf_counter()
         given = () if prefix is None else (prefix,)
-        samples = self._ask([Query(percept, task, K, True, True, given, tracked=tracked, history=history)], sequence)
+        query = Query(percept, task, MODES["joint" if K else "control"], given, tracked=tracked, history=history)
+        samples = self._ask([query], sequence)
         chunk = self._chunk(samples.action[0, 0], percept, observation, sequence, prefix)
         motion = self._motion(samples.motion[0, 0], percept, observation, task, sequence) if K else None
         end = time.perf_counter()
@@ -185,7 +187,7 @@ class Policy:
                 f"observations: {len(observations)} and {len(tasks)} tasks, must be as many and at least 1"
             )
         queries = [
-            Query(self.perceive(o, prepare=True), t, 0, True, True) for o, t in zip(observations, tasks, strict=True)
+            Query(self.perceive(o, prepare=True), t, MODES["control"]) for o, t in zip(observations, tasks, strict=True)
         ]
         action = self._ask(queries, sequence).action
         return [
@@ -204,7 +206,7 @@ class Policy:
         if not 1 <= count <= 256:
             raise InputError(f"candidates: {count}, must be 1 to 256")
         percept = self.perceive(observation)
-        drawn = self._ask([Query(percept, task, 0, True, True)], sequence, samples=count).all_actions[0, 0]
+        drawn = self._ask([Query(percept, task, MODES["control"])], sequence, samples=count).all_actions[0, 0]
         return [self._chunk(a, percept, observation, sequence, None) for a in drawn]
 
     def predict_motion(
@@ -251,7 +253,7 @@ class Policy:
                 raise InputError(f"chunk frame '{chunk.frame}': must be the camera's, '{observation.camera.frame}'")
         percept = self.perceive(observation)
         tracked = None if keypoints is None else keypoints.checked(K)
-        query = Query(percept, task, K, False, True, tuple(chunks), tracked=tracked, history=history)
+        query = Query(percept, task, MODES["dynamics"], tuple(chunks), tracked=tracked, history=history)
         return [self._motion(m, percept, observation, task, sequence) for m in self._ask([query], sequence).motion[0]]
 
     def predict_actions(
@@ -281,7 +283,7 @@ class Policy:
         if points.shape != shape or not len(task.keypoints) or not np.isfinite(points[seen]).all():
             raise InputError(f"points: shape {points.shape}, must be finite and {shape} with at least one keypoint")
         percept = self.perceive(observation)
-        query = Query(percept, task, shape[1], True, False, points=points, is_visible=seen)
+        query = Query(percept, task, MODES["inverse"], points=points, is_visible=seen)
         return self._chunk(self._ask([query], sequence).action[0, 0], percept, observation, sequence, None)
 
     def warm_up(self, keypoints: int = 0, *, action_target: bool = True) -> None:
@@ -306,7 +308,8 @@ class Policy:
         )
         task = Task(torch.zeros(config.task_tokens, config.width), np.zeros((keypoints, 3)), np.zeros((keypoints, 3)))
         still = ActionChunk(np.repeat(np.eye(4)[None], c.horizon, 0), np.zeros(c.horizon), 0.0, "camera", c.ee_frame)
-        self._ask([Query(percept, task, keypoints, action_target, True, () if action_target else (still,))], 0)
+        mode = MODES["joint" if action_target else "dynamics"]
+        self._ask([Query(percept, task, mode, () if action_target else (still,))], 0)
 
     # -- from an observation to tokens and back
     # -------------------------------------------------------------------------------

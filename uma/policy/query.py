@@ -12,6 +12,7 @@ from uma.model.batches import ee_batch, point_batch
 from uma.model.config import ModelConfig
 from uma.model.inputs import ACTION_DIM, Normalization, encode_actions
 from uma.model.percept import Percept
+from uma.policy.modes import Mode
 from uma.policy.sampler import ImageInput, Inputs
 from uma.types import ActionChunk, InputError, KeypointState
 
@@ -58,9 +59,8 @@ class Query:
     Attributes:
         percept: the observation in the policy frame.
         task: what is to be done.
-        keypoints: motion tokens a step; 0 leaves them out.
-        action_target, motion_target: whether actions, and motion, are predicted.
-        chunks: given actions, one chunk per candidate, all of one length; fewer than the horizon = a prefix.
+        mode: which tokens are targets, before what is given below.
+        chunks: given actions, one chunk per candidate, all of one length; where actions are predicted, a prefix.
         points: ``(H + 1, K, 3)`` given motion from now on.
         is_visible: ``(H + 1, K)`` bool, which of ``points`` are known; the others are predicted. None = all.
         tracked: where the keypoints are now.
@@ -69,14 +69,24 @@ class Query:
 
     percept: Percept
     task: Task
-    keypoints: int
-    action_target: bool
-    motion_target: bool
+    mode: Mode
     chunks: tuple[ActionChunk, ...] = ()
     points: np.ndarray | None = None
     is_visible: np.ndarray | None = None
     tracked: KeypointState | None = None
     history: History | None = None
+
+    @property
+    def keypoints(self) -> int:
+        """K, motion tokens a step."""
+        return len(self.task.keypoints) if self.mode.has_motion else 0
+
+    @property
+    def states(self) -> dict[int, KeypointState]:
+        """Given positions of the keypoints by step, now = 0 and the past below."""
+        past = self.history.keypoints if self.history is not None else ()
+        now = {} if self.tracked is None else {0: self.tracked}
+        return {step - len(past): state for step, state in enumerate(past)} | now
 
     def tokens(self, config: ModelConfig, norm: Normalization) -> dict[str, np.ndarray]:
         """The arrays of `Inputs` for this query, without points, task and noise."""
@@ -87,8 +97,6 @@ class Query:
         T, N = past + 1 + H, max(1, len(self.chunks))
         T_ee, origin = p.T_frame_ee, p.T_frame_ee[:3, 3]
         action = np.zeros((N, T, ACTION_DIM), np.float32)
-        is_target_action = np.full(T, self.action_target)
-        is_target_action[: past + 1] = False
         if self.history is not None:
             action[:, :past] = encode_actions(
                 p.poses(self.history.poses), self.history.gripper, T_ee, norm, states=past
@@ -97,32 +105,26 @@ class Query:
         for n, chunk in enumerate(self.chunks):
             end = past + 1 + len(chunk.poses)
             action[n, past + 1 : end] = encode_actions(p.poses(chunk.poses), chunk.gripper, T_ee, norm)
-            is_target_action[past + 1 : end] = False
 
         def local(points_cam: np.ndarray) -> np.ndarray:
             return (p.positions(points_cam) - origin) / norm.local_scale
 
-        motion = np.zeros((T, K, 3), np.float32)
-        is_target_motion = np.full((T, K), self.motion_target)
+        motion, is_known = np.zeros((T, K, 3), np.float32), np.zeros((T, K), bool)
         if self.points is not None:
-            seen = np.ones(self.points.shape[:2], bool) if self.is_visible is None else self.is_visible
-            motion[past:][seen] = local(self.points[seen])
-            is_target_motion[past:] = ~seen
-        states = [
-            *(self.history.keypoints if self.history is not None else ()),
-            *([] if self.tracked is None else [self.tracked]),
-        ]
-        first = past + (self.tracked is not None) - len(states)
-        for step, state in enumerate(states if K else (), first):
-            seen = state.is_visible
-            motion[step, seen] = local(state.positions[seen])
-            is_target_motion[step, seen] = False
+            is_known[past:] = True if self.is_visible is None else self.is_visible
+            motion[past:][is_known[past:]] = local(self.points[is_known[past:]])
+        for step, state in self.states.items() if K else ():
+            is_known[past + step] = state.is_visible
+            motion[past + step, state.is_visible] = local(state.positions[state.is_visible])
+        committed = len(self.chunks[0].poses) if self.chunks and self.mode.is_target_action else 0
+        given = self.mode.giving(keypoints=bool(self.states), prefix=committed > 0, history=past > 0)
+        mask = given.pattern(1, T, K, prefix=committed, history=past, is_known=torch.from_numpy(is_known))
         return {
             "action": action,
             "motion": motion,
             "identity": local(self.task.keypoints[:K]).astype(np.float32),
-            "is_target_action": is_target_action,
-            "is_target_motion": is_target_motion,
+            "is_target_action": mask.action[0].numpy(),
+            "is_target_motion": mask.motion[0].numpy(),
         }
 
 

@@ -20,8 +20,9 @@ from uma.checkpoint.bundle import Contract, save_bundle
 from uma.model.config import ModelConfig, PointConfig
 from uma.model.contrastive import ProjectionHead
 from uma.model.inputs import ACTION_DIM, decode_actions
-from uma.model.masks import MaskMix, pattern
+from uma.model.masks import MaskMix
 from uma.model.uma import Uma
+from uma.policy.modes import MODES, Mode
 from uma_train.data.batch import Batch
 from uma_train.data.episode import Episode
 from uma_train.data.hindsight import ReferenceSampling
@@ -31,7 +32,7 @@ from uma_train.training.adapt import Adaptation, adapt
 from uma_train.training.config import TrainConfig
 from uma_train.training.loop import Trainer
 from uma_train.training.objectives import Objective
-from uma_train.training.validation import retrieved
+from uma_train.training.validation import NUM_STEPS, retrieved
 from uma_train.training.views import ViewSampling
 
 MODEL = ModelConfig(
@@ -49,6 +50,9 @@ MODEL = ModelConfig(
 
 MASKS = MaskMix(control=0.25, joint=0.35, dynamics=0.15, inverse=0.15, random=0.1)
 """All regimes often enough for a short run."""
+
+KEYPOINTS = 2
+"""Motion tokens a step, where a mode has them."""
 
 FRESH = 10_000_000
 """Seeds from here on are never trained on."""
@@ -100,7 +104,7 @@ class MechanismsConfig:
     candidates: int = 24
     demonstrations: int = 25
     adapt_steps: int = 300
-    num_steps: int = 8
+    num_steps: int = NUM_STEPS
     threads: int = 1
 
     def __post_init__(self) -> None:
@@ -202,7 +206,7 @@ def train_world(
             lr=config.lr,
             warmup=50,
             ema=0.99,
-            keypoints=2,
+            keypoints=KEYPOINTS,
             seed=config.seed,
             device="cpu",
             bf16=False,  # slower than single precision at this width
@@ -260,28 +264,24 @@ def ask(
     model: Uma,
     episodes: list[Episode],
     task: Tensor,
+    mode: Mode,
     *,
-    acts: bool = True,
-    moves: bool = True,
-    keypoints: int = 2,
     seed: int = 0,
-    num_steps: int = 8,
+    num_steps: int = NUM_STEPS,
 ) -> Answer:
     """Sample one window of each episode, each under its own noise.
 
     Args:
         task: ``(B, M, d)`` tokens, or one ``(M, d)`` for all.
-        acts, moves: whether actions, or motion, are targets; what is no target is given as the episode has it.
-        keypoints: motion tokens a step; 0 = control.
+        mode: which tokens are targets; the others are given as the episode has them.
     """
+    keypoints = KEYPOINTS if mode.has_motion else 0
     batch, B = evenly(model, episodes, keypoints, seed), len(episodes)
     T = batch.grid.action.shape[1]
     generator = torch.Generator().manual_seed(seed)
     noise = (torch.randn(B, T, ACTION_DIM, generator=generator), torch.randn(B, T, keypoints, 3, generator=generator))
     cache = model.prepare_context(batch.points, batch.ee, task.expand(B, -1, -1))
-    action, motion = model.sample(
-        batch.grid, pattern(B, T, keypoints, action_target=acts, motion_target=moves), cache, noise, num_steps
-    )
+    action, motion = model.sample(batch.grid, mode.pattern(B, T, keypoints), cache, noise, num_steps)
     norm = model.normalization
     acted, moved = [], []
     for i, e in enumerate(episodes):
@@ -317,22 +317,22 @@ def train_push(config: MechanismsConfig, console: Console) -> Uma:
     )[0]
 
 
-def push_findings(model: Uma, samples: int, num_steps: int = 8) -> list[Finding]:
+def push_findings(model: Uma, samples: int, num_steps: int = NUM_STEPS) -> list[Finding]:
     """What joint, inverse, dynamics and control samples do in the pushing world, on ``samples`` fresh scenes each."""
     N = MODEL.points.total
 
     def scenes(first: int, **options: object) -> list[Episode]:
         return [push.push_episode(FRESH + first + i, points=N, **options) for i in range(samples)]
 
-    def run(episodes: list[Episode], task: Tensor, seed: int, **options: object) -> Answer:
-        return ask(model, episodes, task, seed=seed, num_steps=num_steps, **options)
+    def run(mode: str, episodes: list[Episode], task: Tensor, seed: int) -> Answer:
+        return ask(model, episodes, task, MODES[mode], seed=seed, num_steps=num_steps)
 
     nothing = zero_tokens()
     out = []
     for habit, colour in ((False, "even"), (True, f"{100 * push.HABIT:.0f} % right")):
         here = scenes(0, habit=habit)
         truth = np.array([np.sign(e.meta["intent"][1]) for e in here])
-        joint = run(here, nothing, 1)
+        joint = run("joint", here, nothing, 1)
         out.append(
             share(
                 "joint",
@@ -344,7 +344,7 @@ def push_findings(model: Uma, samples: int, num_steps: int = 8) -> list[Finding]
         left = side(joint.acted) > 0
         if not habit:
             out.append(share("joint", f"{colour}: the rarer side", left if left.mean() < 0.5 else ~left, at_least=0.25))
-        control, motion = run(here, nothing, 2, keypoints=0).acted, run(here, nothing, 3).moved
+        control, motion = run("control", here, nothing, 2).acted, run("joint", here, nothing, 3).moved
         limit = (
             None if habit else 0.75
         )  # with the habit, draws that know nothing of each other agree in 0.85^2 + 0.15^2 = 74.5 %
@@ -360,7 +360,7 @@ def push_findings(model: Uma, samples: int, num_steps: int = 8) -> list[Finding]
             share(
                 "inverse",
                 f"{colour}: actions on the motion's side, told nothing",
-                side(run(here, nothing, 4, moves=False).acted) == truth,
+                side(run("inverse", here, nothing, 4).acted) == truth,
                 at_least=0.95,
             )
         )
@@ -378,23 +378,28 @@ def push_findings(model: Uma, samples: int, num_steps: int = 8) -> list[Finding]
         share(
             "dynamics",
             "motion follows actions to the rarer side, told nothing",
-            side(run(rare, nothing, 5, acts=False).moved) > 0,
+            side(run("dynamics", rare, nothing, 5).moved) > 0,
             at_least=0.95,
         )
     )
     usual = told(model, scenes(samples, habit=True, side=-1))
-    out.append(share("dynamics", "the same, told the other side", side(run(rare, usual, 5, acts=False).moved) > 0))
+    out.append(share("dynamics", "the same, told the other side", side(run("dynamics", rare, usual, 5).moved) > 0))
     own = told(model, rare)
     out.append(
         share(
             "control",
             "actions follow the reference to the rarer side",
-            side(run(rare, own, 6, keypoints=0).acted) > 0,
+            side(run("control", rare, own, 6).acted) > 0,
             at_least=0.95,
         )
     )
     out.append(
-        share("control", "the same, sampled jointly with motion", side(run(rare, own, 6).acted) > 0, at_least=0.95)
+        share(
+            "control",
+            "the same, sampled jointly with motion",
+            side(run("joint", rare, own, 6).acted) > 0,
+            at_least=0.95,
+        )
     )
     for text, to in (("left for right", 1), ("right for left", -1)):
         here, other = scenes(2 * samples, habit=False, side=-to), told(model, scenes(3 * samples, habit=False, side=to))
@@ -402,7 +407,7 @@ def push_findings(model: Uma, samples: int, num_steps: int = 8) -> list[Finding]
             share(
                 "task tokens",
                 f"swapped {text}, from another scene: the side flips",
-                side(run(here, other, 7, keypoints=0).acted) == to,
+                side(run("control", here, other, 7).acted) == to,
                 at_least=0.95,
             )
         )
@@ -450,7 +455,7 @@ def prompt_findings(config: MechanismsConfig, model: Uma, label: str) -> list[Fi
 
     def errors(task: Tensor) -> np.ndarray:
         return np.linalg.norm(
-            ask(model, fresh, task, keypoints=0, seed=8, num_steps=config.num_steps).acted - goal, axis=-1
+            ask(model, fresh, task, MODES["prompt"], seed=8, num_steps=config.num_steps).acted - goal, axis=-1
         )
 
     mechanism = f"soft prompt, lambda_c {label}"

@@ -15,8 +15,9 @@ from torch import Tensor
 from uma.checkpoint.bundle import load_bundle
 from uma.geometry import se3
 from uma.model.inputs import decode_actions
-from uma.model.masks import pattern
 from uma.model.uma import Uma
+from uma.policy.modes import MODES, Mode
+from uma.policy.sampling import SamplerConfig
 from uma_train.data.batch import Batch
 from uma_train.data.hindsight import ReferenceSampling
 from uma_train.data.mixtures import Mixture, open_all, open_sources, parse_sources
@@ -26,32 +27,30 @@ from uma_train.training.views import ViewSampling, augmented
 
 
 @dataclass(frozen=True)
-class Mode:
-    """A row of the evaluation: a mask, and what is given.
+class Row:
+    """A row of the evaluation.
 
     Attributes:
-        action, motion: whether actions, and motion, are targets.
-        keypoints: whether there are motion tokens.
-        tracked: whether the keypoints' present positions are given (x_Gx of Eq. 6).
+        mode: which tokens are targets and which are given.
         other_actions: whether the given actions are those of another window.
     """
 
-    action: bool
-    motion: bool
-    keypoints: bool = True
-    tracked: bool = False
+    mode: Mode
     other_actions: bool = False
 
 
-MODES = {
-    "control": Mode(True, True, keypoints=False),
-    "joint": Mode(True, True),
-    "joint, keypoints given": Mode(True, True, tracked=True),
-    "dynamics": Mode(False, True),
-    "dynamics, keypoints given": Mode(False, True, tracked=True),
-    "dynamics, keypoints given, other actions": Mode(False, True, tracked=True, other_actions=True),
-    "inverse": Mode(True, False),
+ROWS = {
+    "control": Row(MODES["control"]),
+    "joint": Row(MODES["joint"]),
+    "joint, keypoints given": Row(MODES["joint"].giving(keypoints=True)),
+    "dynamics": Row(MODES["dynamics"]),
+    "dynamics, keypoints given": Row(MODES["dynamics"].giving(keypoints=True)),
+    "dynamics, keypoints given, other actions": Row(MODES["dynamics"].giving(keypoints=True), other_actions=True),
+    "inverse": Row(MODES["inverse"]),
 }
+NUM_STEPS = 8
+"""Steps of the flow in an evaluation."""
+
 SHOWN = (0, 7, 15)
 """Steps of a chunk at which action errors are told."""
 
@@ -84,13 +83,19 @@ class ModeErrors:
 
 
 def mode_errors(
-    model: Uma, batch: Batch, mode: Mode, *, num_steps: int = 8, seed: int = 0, method: str = "euler"
+    model: Uma,
+    batch: Batch,
+    row: Row,
+    *,
+    num_steps: int = NUM_STEPS,
+    seed: int = 0,
+    method: str = SamplerConfig.method,
 ) -> ModeErrors:
-    """Sample one chunk per window in ``mode`` and compare. Windows with actions count, and keypoints where they were
+    """Sample one chunk per window in the mode of ``row`` and compare. Windows with actions count, and keypoints where they were
     seen, if they move in their episode."""
-    grid = batch.grid
+    grid, mode = batch.grid, row.mode
     B, T, K, _ = grid.motion.shape
-    if not mode.keypoints:
+    if not mode.has_motion:
         K = 0
         grid = replace(
             grid,
@@ -100,11 +105,9 @@ def mode_errors(
             is_tracked=None if grid.is_tracked is None else grid.is_tracked[:, :, :0],
         )
     asked = grid
-    if mode.other_actions:
+    if row.other_actions:
         asked = replace(grid, action=torch.cat([grid.action[:, :1], grid.action.roll(1, 0)[:, 1:]], 1))
-    mask = pattern(B, T, K, action_target=mode.action, motion_target=mode.motion, tracked=mode.tracked)
-    if mode.tracked and grid.is_tracked is not None:
-        mask.motion[:, 0] |= ~grid.is_tracked[:, 0]
+    mask = mode.pattern(B, T, K, is_known=grid.is_tracked if mode.gives_keypoints else None)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         cache = model.prepare_context(batch.points, batch.ee, model.encode_task(batch.initial_points, batch.reference))
@@ -116,10 +119,10 @@ def mode_errors(
     nan = float("nan")
     position, rotation, gripper = np.full(T - 1, nan), np.full(T - 1, nan), nan
     has_action = np.ones(B, bool) if grid.is_supervised_action is None else grid.is_supervised_action.numpy()
-    if mode.action and has_action.any():
+    if mode.is_target_action and has_action.any():
         position, rotation, gripper = _action_errors(model, batch, action, has_action)
     moved = still = rigid = mse = nan
-    if mode.keypoints and mode.motion:
+    if mode.is_target_motion:
         moved, still, rigid, mse = _motion_errors(model, batch, motion, has_action)
     at = list(SHOWN)
     return ModeErrors(
@@ -184,8 +187,8 @@ def validate(
     keypoints: int = 6,
     size: int = 128,
     seed: int = 0,
-    num_steps: int = 8,
-    method: str = "euler",
+    num_steps: int = NUM_STEPS,
+    method: str = SamplerConfig.method,
 ) -> dict[str, ModeErrors]:
     """Errors of every mode on ``size`` windows, the same on every call."""
     batch = windows.draw(
@@ -194,8 +197,8 @@ def validate(
     was_training = model.training
     model.eval()
     out = {
-        name: mode_errors(model, batch, mode, seed=seed, num_steps=num_steps, method=method)
-        for name, mode in MODES.items()
+        name: mode_errors(model, batch, row, seed=seed, num_steps=num_steps, method=method)
+        for name, row in ROWS.items()
     }
     model.train(was_training)
     return out
@@ -251,8 +254,8 @@ class EvalConfig:
     held_out: int = 24
     windows: int = 256
     keypoints: int = 16
-    num_steps: int = 8
-    method: str = "euler"
+    num_steps: int = NUM_STEPS
+    method: str = SamplerConfig.method
     seed: int = 0
     out: str = ""
 
