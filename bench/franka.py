@@ -24,7 +24,7 @@ from uma_ros.drivers.franka.fci import FciSettings, Phase
 from uma_ros.drivers.franka.link import FciLink
 from uma_ros.nodes.franka import FrankaSettings, TargetMaker
 
-SERVER = Path(__file__).resolve().parent.parent / "test/fci_server.py"
+SERVER = Path(__file__).resolve().parent.parent / "test/support/fci_server.py"
 RATE = 125.0
 """Hz at which the controller node sends targets."""
 

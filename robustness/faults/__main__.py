@@ -1,6 +1,6 @@
 """What happens when something breaks while the arm moves: every fault on the live simulated graph, as a table.
 
-    python test/ros/faults.py [--repeats 20] [--only NAME ...] [--json FILE] [--markdown] [--record]
+    python -m robustness.faults [--repeats 20] [--only NAME ...] [--json FILE] [--markdown] [--record]
 
 Each time the arm is under way to a point 35 cm off when the fault begins. "at rest" is how long after that the arm
 moved for the last time (faster than 5 mm/s, by
@@ -22,15 +22,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent)]
-import conftest  # noqa: E402, F401  (a ROS domain of its own on this host)
-from fault_bag import bag_table  # noqa: E402
-from fault_bench import FASTEST, OVERSHOOT, Bench, is_safe  # noqa: E402
-from fault_list import FAULTS  # noqa: E402
-from fault_table import for_people, markdown  # noqa: E402
-from rich.console import Console  # noqa: E402
-from rich.progress import track  # noqa: E402
+from rich.console import Console
+from rich.progress import track
+
+from robustness.faults.bag import bag_table
+from robustness.faults.bench import FASTEST, OVERSHOOT, Bench, is_safe
+from robustness.faults.catalog import FAULTS
+from robustness.faults.table import for_people, markdown
 
 
 def main() -> int:

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from fault_bag import Heard
-from fault_list import FAULTS, Fault
 from harness import Graph, point_task
-from node_faults import Relay
 from rclpy.executors import ExternalShutdownException
 from uma_ros.msg import PolicyStatus
 
+from robustness.faults.bag import Heard
+from robustness.faults.catalog import FAULTS, Fault
+from robustness.faults.nodes import Relay
 from uma.control.safety import SafetySettings
 from uma.types import RATE_HZ
 from uma_ros.messages.convert import pose_from

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
-import more_faults as more
-import node_faults as nodes
 from harness import Graph
+
+from robustness.faults import nodes, system
 
 
 @dataclass(frozen=True)
@@ -68,33 +68,37 @@ FAULTS: dict[str, Fault] = {
     "clock jumps back": Fault(nodes.time_turned_back, must_rest=False),
     "two publishers of targets": Fault(nodes.two_publishers),
     "link loses 30 %": Fault(
-        more.bad_link,
+        system.bad_link,
         must_rest=False,
         relayed=True,
-        changes={"policy": {"topics.action_chunk": more.FAR_CHUNKS}},
-        prepare=more.far_policy,
-        told=more.something_was_lost,
+        changes={"policy": {"topics.action_chunk": system.FAR_CHUNKS}},
+        prepare=system.far_policy,
+        told=system.something_was_lost,
     ),
     "recorder's disk full": Fault(
-        more.disk_full, must_rest=False, record=True, is_ready=more.bag_has_grown, told=more.bag_stays_whole
+        system.disk_full, must_rest=False, record=True, is_ready=system.bag_has_grown, told=system.bag_stays_whole
     ),
     "SIGKILL recorder": Fault(
-        more.recorder_killed, must_rest=False, record=True, is_ready=more.bag_has_grown, told=more.bag_is_recovered
+        system.recorder_killed,
+        must_rest=False,
+        record=True,
+        is_ready=system.bag_has_grown,
+        told=system.bag_is_recovered,
     ),
-    "SIGSTOP recorder": Fault(more.recorder_stopped, must_rest=False, record=True, is_ready=more.bag_has_grown),
-    "checkpoint damaged": Fault(lambda g: more.checkpoint_swapped(g, True), told=more.damage_is_said),
-    "checkpoint is another": Fault(lambda g: more.checkpoint_swapped(g, False), told=more.other_checkpoint_is_said),
+    "SIGSTOP recorder": Fault(system.recorder_stopped, must_rest=False, record=True, is_ready=system.bag_has_grown),
+    "checkpoint damaged": Fault(lambda g: system.checkpoint_swapped(g, True), told=system.damage_is_said),
+    "checkpoint is another": Fault(lambda g: system.checkpoint_swapped(g, False), told=system.other_checkpoint_is_said),
     "extrinsics never there": Fault(
-        lambda g: more.started_late(g, "extrinsics"), absent=("extrinsics",), told=more.missing_calibration_is_said
+        lambda g: system.started_late(g, "extrinsics"), absent=("extrinsics",), told=system.missing_calibration_is_said
     ),
     "calibration 60 days old": Fault(
-        must_rest=False, late=("extrinsics",), prepare=more.calibration_ages, told=more.age_is_said
+        must_rest=False, late=("extrinsics",), prepare=system.calibration_ages, told=system.age_is_said
     ),
     "gripper never answers": Fault(
-        more.gripper_mute,
-        changes={"controller": {"topics.gripper": more.MUTE_GRIPPER}},
-        prepare=more.test_gripper,
-        told=more.mute_gripper_is_said,
+        system.gripper_mute,
+        changes={"controller": {"topics.gripper": system.MUTE_GRIPPER}},
+        prepare=system.test_gripper,
+        told=system.mute_gripper_is_said,
     ),
-    "robot in reflex": Fault(more.reflex, prepare=more.watched_arm, told=more.reflex_is_said),
+    "robot in reflex": Fault(system.reflex, prepare=system.watched_arm, told=system.reflex_is_said),
 }

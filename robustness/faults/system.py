@@ -15,7 +15,6 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
-import node_faults as nodes
 import numpy as np
 from control_msgs.action import GripperCommand
 from diagnostic_msgs.msg import DiagnosticArray
@@ -26,6 +25,7 @@ from rclpy.node import Node
 from std_msgs.msg import String
 from uma_ros.msg import ActionChunk, PolicyStatus
 
+from robustness.faults import nodes
 from uma.types import InputError
 from uma_ros.bags.reader import bag_topics
 from uma_ros.bags.recover import recover
@@ -279,7 +279,7 @@ def watched_arm(graph: Graph) -> None:
     spec = NodeSpec("robot")
     words = [
         sys.executable,
-        str(Path(__file__).with_name("fake_robot.py")),
+        str(ROOT / "test/support/fake_robot.py"),
         "--ros-args",
         "-r",
         "__node:=robot",

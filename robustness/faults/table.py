@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from fault_bench import is_safe
 from rich.table import Table
+
+from robustness.faults.bench import is_safe
 
 HEADINGS = (
     "fault",

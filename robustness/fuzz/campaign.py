@@ -1,21 +1,7 @@
-"""Generated input at every callback, service, parameter and file reader: nothing crashes, nothing moves, and what is
-refused is named.
-
-    python test/property/fuzz.py [--cases 10000] [--seed 0] [--only NAME ...]
-
-A case is broken if anything but the documented error comes out, if the error does not name the field or the file, if
-memory is taken beyond
-`MAX_PEAK`, or if the controller sends a target that it should not. Prints a table of the targets and the first case of
-every kind of break.
-"""
+"""One door for generated input, and what becomes of its cases."""
 
 from __future__ import annotations
 
-import argparse
-import os
-import resource
-import sys
-import time
 import traceback
 import tracemalloc
 from collections import Counter
@@ -24,17 +10,11 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent)]
-import conftest  # noqa: E402, F401  (a ROS domain of its own on this host)
-from hypothesis import HealthCheck, Phase, given, seed, settings  # noqa: E402
-from hypothesis import strategies as st  # noqa: E402
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
 
 MAX_PEAK = 64 * 2**20
 """Bytes that one case may take, as Python and NumPy count them."""
-HEADROOM = 4 * 2**30
-"""Bytes of address space over what is in use at the start, for what they do not count: torch's memory, and files that
-are mapped."""
 
 
 class Broken(AssertionError):
@@ -137,43 +117,8 @@ def fuzz(target: Target, count: int, number: int) -> Result:
 
 def targets() -> list[Target]:
     """All of them; the nodes that they need are made here."""
-    from fuzz_files import file_targets
-    from fuzz_messages import message_targets
-    from fuzz_nodes import node_targets
+    from robustness.fuzz.files import file_targets
+    from robustness.fuzz.messages import message_targets
+    from robustness.fuzz.nodes import node_targets
 
     return [*message_targets(), *node_targets(), *file_targets()]
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cases", type=int, default=10_000, help="of all targets together")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", nargs="*", metavar="NAME", help="targets whose name begins so")
-    args = parser.parse_args()
-    chosen = [t for t in targets() if not args.only or t.name.startswith(tuple(args.only))]
-    with open("/proc/self/statm") as statm:
-        used = int(statm.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-    resource.setrlimit(resource.RLIMIT_AS, (used + HEADROOM, resource.RLIM_INFINITY))
-    whole, total, bad = sum(t.weight for t in chosen), 0, 0
-    print(f"{'target':<26}{'cases':>7}{'accepted':>10}{'refused':>9}{'broken':>8}{'peak MiB':>10}{'s':>7}")
-    breaks = []
-    for target in chosen:
-        began = time.monotonic()
-        r = fuzz(target, round(args.cases * target.weight / whole), args.seed)
-        total, bad = total + r.cases, bad + sum(r.kinds.values())
-        print(
-            f"{target.name:<26}{r.cases:>7}{r.accepted:>10}{r.refused:>9}{sum(r.kinds.values()):>8}{r.peak / 2**20:>10.1f}{time.monotonic() - began:>7.1f}",
-            flush=True,
-        )
-        breaks += [f"{target.name}: {kind} ({r.kinds[kind]} times): {example}" for kind, example in r.broken.items()]
-    print(f"{total} cases, seed {args.seed}: {bad} broken, {len(breaks)} kinds of break")
-    print("\n".join(breaks))
-    return bool(bad)
-
-
-if __name__ == "__main__":
-    import fuzz as once  # the targets' own, and no second of this name
-
-    code = once.main()
-    sys.stdout.flush()
-    os._exit(code)  # the nodes have threads that wait for nobody

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 import yaml
-from fuzz import Target, expect
 from hypothesis import strategies as st
-from mutations import ODD, PATCHES, damaged, trees
 
+from robustness.fuzz.campaign import Target, expect
+from robustness.fuzz.mutations import ODD, PATCHES, damaged, trees
 from uma.types import InputError
 
 POSE = {"xyz": [0.4, -0.2, 0.6], "xyzw": [0.0, 0.0, 0.0, 1.0]}
@@ -265,10 +265,10 @@ def _bundle_targets() -> list[Target]:
 
 
 def _bag_targets() -> list[Target]:
-    import fuzz_messages as m
     from rclpy.serialization import serialize_message
     from std_msgs.msg import String
 
+    from robustness.fuzz import messages as m
     from uma_ros.bags.reader import bag_topics
     from uma_ros.bags.writer import BagWriter
     from uma_ros.offline.recording import TOPICS, read_episode
@@ -354,7 +354,7 @@ def _bag_targets() -> list[Target]:
 
 
 def _episode_targets() -> list[Target]:
-    from unit.episodes import episode
+    from episodes import episode
 
     from uma_train.data import shards
     from uma_train.data.episode import EpisodeError, load_episode, save_episode

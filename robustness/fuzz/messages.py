@@ -11,15 +11,15 @@ from typing import Any
 
 import numpy as np
 from control_msgs.action import GripperCommand, ParallelGripperCommand
-from fuzz import Target, expect
 from geometry_msgs.msg import Point, PoseStamped, TransformStamped
 from hypothesis import strategies as st
-from mutations import changed, damaged
 from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CameraInfo, Image, JointState
 from tf2_msgs.msg import TFMessage
 from uma_ros.msg import ActionChunk, KeypointTrajectory, MotionPrediction, ReferenceMotion
 
+from robustness.fuzz.campaign import Target, expect
+from robustness.fuzz.mutations import changed, damaged
 from uma.control.departure import departure
 from uma.types import InputError
 from uma_ros.bags.reader import decode

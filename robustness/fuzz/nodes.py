@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 import rclpy
 from fake_policy import FakePolicy, FakeTask
-from fuzz import Target, expect
-from fuzz_messages import CAMERA, chunk, image, info, joints, motion, pose, reference, transforms
 from hypothesis import strategies as st
-from mutations import INF, NAN, ODD, WORDS, changed
 from std_msgs.msg import String
 from uma_ros.msg import PolicyStatus
 from uma_ros.srv import PredictMotion
 
+from robustness.fuzz.campaign import Target, expect
+from robustness.fuzz.messages import CAMERA, chunk, image, info, joints, motion, pose, reference, transforms
+from robustness.fuzz.mutations import INF, NAN, ODD, WORDS, changed
 from uma.control.controller import Controller
 from uma.control.session import State
 from uma.geometry.se3 import make_pose

@@ -14,12 +14,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from robustness import judges, model, training
-from robustness.mutations import Mutant
+from robustness.mutants import MUTANTS
+from robustness.mutants.mutant import ROOT, Mutant
 
-MUTANTS: tuple[Mutant, ...] = (*model.MUTANTS, *training.MUTANTS, *judges.MUTANTS)
-
-ROOT = Path(__file__).resolve().parent.parent
 COPIED = ("uma", "uma_train", "uma_sim", "robustness", "test", "pyproject.toml")
 
 NO_DEFECT = ("NameError", "SyntaxError", "ImportError", "ModuleNotFoundError")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from robustness.mutations import of
+from robustness.mutants.mutant import of
 
 STANDS = "test_judges::test_a_utensil_must_stand_let_go_and_at_rest"
 SWEPT = "test_judges::test_every_scrap_must_be_inside_and_the_brush_out"

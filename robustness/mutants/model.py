@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from robustness.mutations import of
+from robustness.mutants.mutant import of
 
 UNMOVED = "test_model::test_action_free_samples_leave_the_action_head_without_gradient_and_are_not_moved_by_its_tokens"
 

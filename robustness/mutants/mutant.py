@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
@@ -24,12 +27,13 @@ class Mutant:
 
 
 def of(file: str, *rows: tuple[str, str, str, str]) -> list[Mutant]:
-    """Mutants of one file, as rows of name, old, new and test; a test is ``file::function``, the file in test/unit.
+    """Mutants of one file, as rows of name, old, new and test; a test is ``file::function``, the file anywhere in test/unit.
 
     The old text is a small expression, so that edits around it leave it in place.
     """
     out = []
     for name, old, new, test in rows:
         tests, _, function = test.partition("::")
-        out.append(Mutant(name, file, old, new, f"test/unit/{tests}.py::{function}"))
+        (path,) = (ROOT / "test/unit").rglob(f"{tests}.py")
+        out.append(Mutant(name, file, old, new, f"{path.relative_to(ROOT)}::{function}"))
     return out

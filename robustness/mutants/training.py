@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from robustness.mutations import of
+from robustness.mutants.mutant import of
 
 VIEWS = (
     "test_invariants::test_the_denoiser_sees_the_scene_and_the_task_as_they_are_and_only_the_task_encoder_sees_views"

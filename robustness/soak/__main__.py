@@ -1,7 +1,7 @@
 """Hours of closed loop on the simulated graph, with the shipped checkpoint: what grows, what leaks, what becomes
 slower.
 
-    python test/ros/soak.py [--minutes 120] [--every 20] [--scripted] [--policy NAME=VALUE ...] [--station NAME=VALUE
+    python -m robustness.soak [--minutes 120] [--every 20] [--scripted] [--policy NAME=VALUE ...] [--station NAME=VALUE
     ...] [--json FILE]
 
 The station slows simulated time while chunks come late. Two cores are too few for the policy as it is configured beside
@@ -29,18 +29,15 @@ import time
 from collections import Counter
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent)]
-import conftest  # noqa: E402, F401  (a ROS domain of its own on this host)
-import numpy as np  # noqa: E402
-import yaml  # noqa: E402
-from geometry_msgs.msg import Point  # noqa: E402
-from harness import TOPICS, Client, Graph  # noqa: E402
-from rich.console import Console  # noqa: E402
-from rich.progress import Progress  # noqa: E402
-from rich.table import Table  # noqa: E402
-from scipy import stats  # noqa: E402
-from uma_ros.msg import KeypointTrajectory, PolicyStatus, ReferenceMotion  # noqa: E402
+import numpy as np
+import yaml
+from geometry_msgs.msg import Point
+from harness import TOPICS, Client, Graph
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+from scipy import stats
+from uma_ros.msg import KeypointTrajectory, PolicyStatus, ReferenceMotion
 
 PERIOD = 10.0
 """Seconds between two readings."""

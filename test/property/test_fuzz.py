@@ -1,13 +1,13 @@
-"""Generated input at every door, in small number; `fuzz.py` runs as many as asked for. And that each kind of break is
+"""Generated input at every door, in small number; `python -m robustness.fuzz` runs as many as asked for. And that each kind of break is
 seen."""
 
 import math
 
 import pytest
 import yaml
-from fuzz import Target, fuzz, targets
 from hypothesis import strategies as st
 
+from robustness.fuzz.campaign import Target, fuzz, targets
 from uma.types import InputError
 
 CASES = {"bundle": 3, "bag, its files": 4, "bag, its messages": 2}
@@ -16,10 +16,10 @@ CASES = {"bundle": 3, "bag, its files": 4, "bag, its messages": 2}
 
 @pytest.fixture(scope="module")
 def doors():
-    import fuzz_nodes
+    from robustness.fuzz import nodes
 
     yield {target.name: target for target in targets()}
-    fuzz_nodes.close()
+    nodes.close()
 
 
 def test_nothing_breaks(doors):
@@ -46,7 +46,7 @@ def test_nothing_breaks(doors):
         ),
         (
             "robot pose",
-            "fuzz_messages",
+            "robustness.fuzz.messages",
             "check_state_pose",
             lambda msg, frame: [msg.pose.position.x / (msg.pose.position.x or 1.0) * math.nan],
             "not finite",
@@ -64,7 +64,7 @@ def test_a_door_that_lets_too_much_through_is_caught(doors, monkeypatch, name, m
 
 
 def test_an_error_that_names_nothing_is_caught():
-    from fuzz_messages import _refused_by_field, pose
+    from robustness.fuzz.messages import _refused_by_field, pose
 
     def refuse(msg):
         raise InputError("no")

@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -41,7 +40,7 @@ class Station:
         host = f"127.{os.getpid() % 200 + 20}.{time.monotonic_ns() % 250 + 1}.4"
         self.hand = FakeGripper(pace=4.0)
         self.arm = subprocess.Popen(
-            [sys.executable, str(Path(__file__).parent.parent / "fci_server.py"), host],
+            [sys.executable, str(ROOT / "test/support/fci_server.py"), host],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -6,8 +6,9 @@ import os
 import numpy as np
 import pytest
 from harness import Graph, far_task, still
-from node_faults import Relay, frozen
 from uma_ros.msg import PolicyStatus
+
+from robustness.faults.nodes import Relay, frozen
 
 
 def test_every_process_is_gone_afterwards(tmp_path):

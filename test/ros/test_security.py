@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 from xml.etree import ElementTree as xml
 
-sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])]
+sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 import conftest  # noqa: E402, F401  (a ROS domain of its own on this host)
 import pytest  # noqa: E402
 from harness import ROOT, Graph  # noqa: E402

@@ -17,7 +17,7 @@ from uma_ros.deployment.supervisor import Supervisor
 def up(folder: Path, *more: str, fake: bool = True) -> subprocess.Popen:
     """`uma up insertion`, with the fake policy put in by a wrapper."""
     code = (
-        f"import sys; sys.path.insert(0, {str(ROOT / 'test/ros')!r})\n"
+        f"import sys; sys.path.insert(0, {str(ROOT / 'test/support')!r})\n"
         "from harness import fake_command\nfrom uma_ros import supervisor, up\n"
         "start = supervisor.Supervisor.start\n"
         "supervisor.Supervisor.start = lambda self, spec, config, command=None: start(self, spec, config, fake_command(spec))\n"

@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import sys
 from functools import partial
-from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
-import fake_franka_ros  # noqa: E402
-from fake_franka_ros import Arm, Errors  # noqa: E402
-from rclpy.serialization import deserialize_message  # noqa: E402
-from std_msgs.msg import String  # noqa: E402
+import fake_franka_ros
+from fake_franka_ros import Arm, Errors
+from rclpy.serialization import deserialize_message
+from std_msgs.msg import String
 
-from uma_ros.drivers.franka.ros_recovery import FrankaSteps  # noqa: E402
-from uma_ros.nodes import robot  # noqa: E402
-from uma_ros.runtime.node import run_node  # noqa: E402
+from uma_ros.drivers.franka.ros_recovery import FrankaSteps
+from uma_ros.nodes import robot
+from uma_ros.runtime.node import run_node
 
 ARM = Arm()
 

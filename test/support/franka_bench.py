@@ -21,7 +21,7 @@ from uma_ros.deployment.supervisor import Supervisor
 from uma_ros.messages.convert import pose_from, pose_to
 from uma_ros.runtime.topics import COMMAND, SENSOR_IN, STATUS
 
-SERVER = Path(__file__).resolve().parent.parent / "fci_server.py"
+SERVER = Path(__file__).with_name("fci_server.py")
 
 
 class Bench:

@@ -12,7 +12,7 @@ import yaml
 from PIL import Image
 
 from uma.types import InputError
-from uma_ros.drivers import zed
+from uma_ros.drivers.camera import zed
 from uma_ros.drivers.camera.folder import FolderSettings, FolderSource, read_depth, read_image
 from uma_ros.drivers.camera.source import FrameSession
 from uma_ros.drivers.camera.zed import ZedSettings, ZedSource

@@ -19,7 +19,7 @@ from uma_ros.offline import replay as bags
 from uma_ros.offline.recording import read_episode
 from uma_ros.runtime.topics import TASK_IN, Topics
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[4]
 TOPICS = Topics()
 
 

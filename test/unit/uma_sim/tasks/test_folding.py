@@ -2,33 +2,20 @@
 
 import numpy as np
 import pytest
+from cloths import put_vertices
 from scipy.spatial.transform import Rotation
 
 pytest.importorskip("mujoco")
 pytest.importorskip("franky_sim")
 
-import mujoco
 
 from uma_sim.objects.cloth import COLUMNS, ROWS
-from uma_sim.station import Station
 from uma_sim.tasks import folding, make_station
 
 
 @pytest.fixture(scope="module")
 def station():
     return make_station(0, "folding", render=False)
-
-
-def put_vertices(station: Station, vertices: np.ndarray) -> None:
-    """Set the cloth down in the shape of ``(ROWS, COLUMNS, 3)``, without letting time pass."""
-    data = station.data
-    before = station.object.vertices().reshape(-1, 3)
-    bodies = station.object._bodies
-    R = data.xmat[bodies[0]].reshape(3, 3)
-    slides = station.model.jnt_qposadr[station.model.body_jntadr[bodies]][:, None] + np.arange(3)
-    data.qpos[slides] += (vertices.reshape(-1, 3) - before) @ R
-    data.qvel[:] = 0
-    mujoco.mj_forward(station.model, data)
 
 
 def test_the_fold_angle_is_what_one_half_was_turned_by():

@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 
 pytest.importorskip("franky_sim")
 
-from test_sim_folding import put_vertices
+from cloths import put_vertices
 
 from uma.geometry import se3
 from uma_sim import tasks

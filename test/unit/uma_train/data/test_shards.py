@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
-from test_data import NORM, assert_equal, episode, same
+from rigid_episodes import NORM, assert_equal, episode, same
 
 from uma_train.data import shards
 from uma_train.data.episode import EpisodeError, save_episode

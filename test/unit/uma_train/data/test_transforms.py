@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from test_data import NORM, assert_equal, episode, tensors
+from rigid_episodes import NORM, assert_equal, episode, tensors
 
 from uma.geometry import se3
 from uma.model.inputs import decode_actions

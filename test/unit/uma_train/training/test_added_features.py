@@ -5,7 +5,7 @@ import dataclasses
 
 import pytest
 import torch
-from test_model import inputs, run, scrambled
+from model_inputs import inputs, run, scrambled
 
 from uma.checkpoint.bundle import Contract, save_bundle
 from uma.model.masks import pattern

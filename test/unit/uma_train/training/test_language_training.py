@@ -6,7 +6,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from test_contrastive import batch
+from batches import batch
 
 from uma.model.config import LanguageConfig, tiny
 from uma.model.contrastive import ProjectionHead

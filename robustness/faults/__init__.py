@@ -1,0 +1,3 @@
+"""Faults on the live graph while the arm moves."""
+
+import robustness.helpers  # noqa: F401

@@ -1,0 +1,3 @@
+"""Hours of closed loop."""
+
+import robustness.helpers  # noqa: F401
