@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from robustness.mutants.mutant import of
 
-UNMOVED = "test_model::test_action_free_samples_leave_the_action_head_without_gradient_and_are_not_moved_by_its_tokens"
+UNMOVED = "test_model::test_action_free_samples_are_independent_of_action_tokens"
 
 MUTANTS = (
     *of(
@@ -61,13 +61,13 @@ MUTANTS = (
             "tokens: no keypoint identity, by place",
             "identity[:, None].expand(B, T, K, 3)",
             "0 * identity[:, None].expand(B, T, K, 3)",
-            "test_sensitivity::test_keypoints_at_one_place_are_told_apart[position]",
+            "test_sensitivity::test_keypoints_at_one_place_differ[position]",
         ),
         (
             "tokens: no keypoint identity, by number",
             "m = m + self.keypoint[:K]",
             "m = m + 0 * self.keypoint[:K]",
-            "test_sensitivity::test_keypoints_at_one_place_are_told_apart[index]",
+            "test_sensitivity::test_keypoints_at_one_place_differ[index]",
         ),
         (
             "roles: constant in training",
@@ -79,13 +79,13 @@ MUTANTS = (
             "roles: no embedding",
             "role @ self.role",
             "0 * (role @ self.role)",
-            "test_sensitivity::test_a_token_is_told_whether_it_is_given[embedding]",
+            "test_sensitivity::test_velocity_depends_on_a_tokens_role[embedding]",
         ),
         (
             "cached context: it is used up",
             "[block.cache(context) for",
             "[iter(block.cache(context)) for",
-            "test_invariants::test_sampling_with_the_cached_context_equals_computing_it_at_every_step",
+            "test_invariants::test_cached_context_samples_as_a_fresh_one",
         ),
         (
             "context: the task is left out",
@@ -106,7 +106,7 @@ MUTANTS = (
             "roles: one modulation for both",
             "route(modulation[i], role, 3)",
             "route(modulation[i], 0.5 + 0 * role, 3)",
-            "test_model::test_target_and_given_tokens_are_modulated_by_their_own_parameters",
+            "test_model::test_target_and_given_tokens_have_their_own_modulation",
         ),
         (
             "attention: tokens of one step do not see each other",
@@ -127,7 +127,7 @@ MUTANTS = (
             "cached context: it is altered in place",
             "self.out(attend(q, *keys_values, is_valid)",
             "self.out(attend(q, keys_values[0].mul_(1.1), keys_values[1], is_valid)",
-            "test_invariants::test_sampling_with_the_cached_context_equals_computing_it_at_every_step",
+            "test_invariants::test_cached_context_samples_as_a_fresh_one",
         ),
     ),
     *of(
@@ -163,7 +163,7 @@ MUTANTS = (
             "padding: padded waypoints are gathered",
             "self.gather.keys_values(gathered), reference.is_valid)",
             "self.gather.keys_values(gathered))",
-            "test_model::test_task_depends_on_the_reference_but_not_on_its_padding_or_order",
+            "test_model::test_task_ignores_padding_and_order_of_the_reference",
         ),
         (
             "task encoder: it ignores the cloud",
@@ -190,7 +190,7 @@ MUTANTS = (
             "points: they are not told from their centre",
             "gather(xyz, near) - centre[:, :, None]",
             "gather(xyz, near)",
-            "test_sensitivity::test_a_group_is_told_from_its_centre",
+            "test_sensitivity::test_group_is_relative_to_its_centre",
         ),
     ),
 )

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from robustness.mutants.mutant import of
 
-VIEWS = (
-    "test_invariants::test_the_denoiser_sees_the_scene_and_the_task_as_they_are_and_only_the_task_encoder_sees_views"
-)
-PARITY = "test_invariants::test_a_window_is_what_deployment_gives_the_model_for_the_same_scene_and_reference"
+VIEWS = "test_invariants::test_only_the_contrastive_term_sees_views"
+PARITY = "test_invariants::test_training_window_equals_deployment_input"
 
 MUTANTS = (
     *of(
@@ -76,7 +74,7 @@ MUTANTS = (
             "contrastive: its gradient reaches the observation encoder",
             "[head(task)]",
             "[head(task + model.observation_encoder(batch.points, batch.ee)[:, : task.shape[1]])]",
-            "test_contrastive::test_its_gradient_reaches_the_task_encoder_and_the_head_alone",
+            "test_contrastive::test_gradient_reaches_task_encoder_and_head_alone",
         ),
         (
             "augmentation: a view tells the decoder",

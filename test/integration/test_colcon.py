@@ -107,7 +107,7 @@ def test_what_ros2_run_and_launch_need_is_installed(install):
     assert (install / "uma_ros/share/ament_index/resource_index/packages/uma_ros").exists()
 
 
-def test_a_node_starts_from_there_and_finds_the_installed_configuration(install):
+def test_installed_node_finds_its_configuration(install):
     process = sourced(
         install,
         f"{install}/uma_ros/lib/uma_ros/controller --ros-args --params-file {install}/uma_ros/share/uma_ros/config/insertion.yaml",

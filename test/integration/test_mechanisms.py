@@ -37,7 +37,7 @@ def test_the_mechanism_holds_on_fresh_scenes(findings, mechanism):
     )
 
 
-def test_an_observation_does_not_tell_the_side():
+def test_observation_leaves_the_side_open():
     points = MODEL.points.total
     left, right = (push.push_episode(7, points=points, habit=True, side=s) for s in (1, -1))
     for name in ("xyz", "rgb", "height"):

@@ -107,7 +107,7 @@ def test_a_damaged_frame_in_a_folder_is_named_in_the_diagnostics(tmp_path):
         assert b.close() == 0
 
 
-def test_the_simulated_source_says_that_it_waits_for_the_station(tmp_path):
+def test_simulated_source_reports_the_missing_station(tmp_path):
     b = Bench(tmp_path)
     try:
         b.wait(lambda: "on hardware, set another source" in b.diagnostics.get("sim", ""), "what it waits for")
@@ -115,7 +115,7 @@ def test_the_simulated_source_says_that_it_waits_for_the_station(tmp_path):
         assert b.close() == 0
 
 
-def test_another_drivers_topics_come_out_under_ours_with_one_stamp(tmp_path):
+def test_foreign_topics_are_republished_with_one_stamp(tmp_path):
     b = Bench(tmp_path, source="topics", **{"inputs.preset": "realsense", "inputs.name": "camera"})
     names = (
         "/camera/camera/color/image_raw",
@@ -217,7 +217,7 @@ def message(t_ms: int) -> Image:
     return image_to(np.zeros((1, 1, 3), np.uint8), "rgb8", "f", stamp_from(t_ms * 1e-3))
 
 
-def test_pairs_are_of_one_time_and_what_has_no_partner_is_counted_and_forgotten():
+def test_pairs_share_a_stamp_and_singles_are_counted():
     p = Pairing(0.005)
     a, b, c = message(1000), message(1003), message(1033)
     assert p.add("rgb", a) is None and p.add("depth", b) == (a, b)

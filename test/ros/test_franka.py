@@ -40,7 +40,7 @@ def bench(shared):
     return shared
 
 
-def test_it_says_where_the_flange_is_by_our_own_kinematics(bench):
+def test_flange_pose_is_by_our_own_kinematics(bench):
     bench.wait(lambda: len(bench.poses) > 20 and bench.joints, "states")
     T = bench.flange()
     assert np.linalg.norm(T[:3, 3] - HOME[:3, 3]) < 2e-3 and rotation_angle(T[:3, :3], HOME[:3, :3]) < 5e-3
@@ -130,7 +130,7 @@ def test_after_a_reflex_nothing_moves_until_it_is_recovered(bench):
     assert bench.stops == 1
 
 
-def test_while_a_person_stops_it_the_recovery_says_why_it_fails(bench):
+def test_recovery_under_a_user_stop_fails_with_its_reason(bench):
     bench.go([0.02, 0.0, 0.0])
     bench.say("stop")
     bench.wait(lambda: bench.diagnostics.get("mode") == "USER_STOPPED", "the mode")
@@ -142,7 +142,7 @@ def test_while_a_person_stops_it_the_recovery_says_why_it_fails(bench):
     bench.go([-0.02, 0.0, 0.0])
 
 
-def test_a_lost_connection_is_found_again_and_moves_only_after_a_recovery(bench):
+def test_lost_connection_returns_and_waits_for_recovery(bench):
     bench.go([0.0, 0.03, 0.0])
     bench.say("mute")
     bench.wait(

@@ -37,7 +37,7 @@ def test_the_variant_for_a_pc_that_is_not_real_time_follows_too(tmp_path):
         assert b.close() == 0
 
 
-def test_an_arm_that_is_switched_on_later_is_reached_and_needs_no_recovery(tmp_path):
+def test_arm_switched_on_later_needs_no_recovery(tmp_path):
     b = Bench(tmp_path, late=True)
     try:
         b.wait(
@@ -97,7 +97,7 @@ def test_a_killed_node_leaves_no_process_and_an_arm_at_rest(tmp_path):
         b.close()
 
 
-def test_neither_process_loads_torch_and_the_arms_own_loads_no_ros():
+def test_arm_process_loads_neither_torch_nor_ros():
     code = "import sys; import uma_ros.nodes.franka; assert 'torch' not in sys.modules, 'torch'"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
     code = "import sys; import uma_ros.drivers.franka.fci; bad = {'torch', 'rclpy', 'mujoco'} & set(sys.modules); assert not bad, bad"
@@ -107,7 +107,7 @@ def test_neither_process_loads_torch_and_the_arms_own_loads_no_ros():
 # -- without an arm -----------------------------------------------------------------------------------------------------------
 
 
-def test_targets_run_ahead_of_the_arm_smoothly_and_a_pause_starts_anew():
+def test_targets_lead_the_arm_smoothly_and_restart_after_a_pause():
     maker, q = TargetMaker(FrankaSettings()), fr3.REST
     T = fr3.forward(q)
     last = maker.make(T, 10.0, 100.0, q)

@@ -82,7 +82,7 @@ def test_what_late_comers_need_is_latched(graph, topic, node):
     assert publisher_of(graph, topic, node).qos_profile.durability == DurabilityPolicy.TRANSIENT_LOCAL
 
 
-def test_the_task_is_heard_volatile_as_the_command_line_sends_it(graph):
+def test_task_subscription_is_volatile(graph):
     assert subscriber_of(graph, TOPICS.reference_motion, "policy").qos_profile.durability == DurabilityPolicy.VOLATILE
 
 
@@ -112,7 +112,7 @@ def test_nodes_declare_parameters_with_descriptions_and_ranges(graph):
     assert not result.successful and "restart" in result.reason
 
 
-def test_the_echo_says_the_task_in_the_camera_frame(graph):
+def test_echo_is_the_task_in_the_camera_frame(graph):
     c = graph.client
     echo, sent = reference_from(c.active), reference_from(c.scene)
     assert echo.frame == "zed_left_camera_frame_optical" and len(echo.waypoints) == len(sent.waypoints)
@@ -120,7 +120,7 @@ def test_the_echo_says_the_task_in_the_camera_frame(graph):
     assert seconds(c.active.header.stamp) > 0
 
 
-def test_chunks_of_16_actions_at_15_hz_in_the_camera_frame_and_the_same_in_the_base_frame(graph):
+def test_chunks_agree_in_camera_and_base_frame(graph):
     c = graph.client
     n = len(c.base_chunks)
     c.wait(lambda: len(c.base_chunks) >= n + 3, 30.0, "chunks")
@@ -148,7 +148,7 @@ def test_targets_at_100_hz_or_more_in_the_robots_own_frame(graph):
     assert {m.header.frame_id for _, _, m in c.targets} == {"fr3_link0"}
 
 
-def test_the_arm_moves_the_way_the_chunk_says(graph):
+def test_arm_follows_the_chunks(graph):
     """A task 35 cm away: the measured end effector passes where the actions say, and when they say.
 
     The time is judged if policy and controller were let run all the while: on a busy machine they have to wait. It is
@@ -214,7 +214,7 @@ def test_what_a_chunk_would_cause_is_answered_on_request(graph):
     assert not reply.success and "5 actions, must be 16" in reply.message
 
 
-def test_status_tells_latency_rate_and_age(graph):
+def test_status_has_latency_rate_and_age(graph):
     c = graph.client
     c.wait(
         lambda: c.status["policy"].achieved_rate_hz > 0 and c.status["controller"].achieved_rate_hz > 90,
@@ -261,7 +261,7 @@ def test_the_tool_offset_is_composed(graph):
     assert off(invert(tool)) > 0.2
 
 
-def test_a_publisher_whose_quality_of_service_does_not_fit_shows_in_the_diagnostics(graph):
+def test_incompatible_qos_shows_in_the_diagnostics(graph):
     from diagnostic_msgs.msg import DiagnosticArray
 
     c, said = graph.client, []

@@ -28,7 +28,7 @@ pytest.importorskip("serial", reason="extra 'robot' is not installed")
 
 
 @pytest.mark.parametrize("action", ACTIONS)
-def test_0_is_open_and_1_is_closed_and_the_joint_runs_from_0_to_its_closed_angle(action):
+def test_opening_0_to_1_spans_the_joint_range(action):
     for opening, angle in ((0.0, 0.0), (1.0, GRIPPER_CLOSED), (0.25, 0.25 * GRIPPER_CLOSED)):
         goal = goal_to(action, Wish(opening, force=30.0))
         assert (goal.command.position if action == "GripperCommand" else goal.command.position[0]) == pytest.approx(
@@ -182,7 +182,7 @@ def test_the_controllers_client_closes_and_opens_it(bench):
     assert stamps == sorted(stamps) and abs(stamps[-1] - time.time()) < 5.0
 
 
-def test_a_grasp_is_a_success_that_says_stalled_and_a_bad_goal_is_rejected(bench):
+def test_grasp_succeeds_as_stalled_and_bad_goals_are_rejected(bench):
     bench.hand.object_at = 140
     done = bench.result(bench.accepted(goal_to(bench.action, Wish(1.0))))
     assert done.status == 4 and done.result.stalled and not done.result.reached_goal
@@ -195,7 +195,7 @@ def test_a_grasp_is_a_success_that_says_stalled_and_a_bad_goal_is_rejected(bench
 
 
 @plain
-def test_a_gripper_that_falls_silent_is_not_reported_and_comes_back(bench):
+def test_silent_gripper_is_not_reported_until_it_returns(bench):
     lost = int(bench.diagnostics["links_lost"])
     bench.hand.is_silent = True
     bench.wait(lambda: "next attempt" in bench.diagnostics.get("gripper", ""), "the problem in the diagnostics")
@@ -224,7 +224,7 @@ def test_after_a_fault_the_service_activates_it_anew(bench):
 
 
 @plain
-def test_a_cancelled_goal_stops_the_fingers_and_a_new_one_replaces_the_one_before(bench):
+def test_cancel_stops_the_fingers_and_a_new_goal_replaces(bench):
     bench.hand.pace = 0.05  # ten seconds for the whole way
     first = bench.send(goal_to("GripperCommand", Wish(1.0)))
     second = bench.send(goal_to("GripperCommand", Wish(0.9)))
@@ -235,7 +235,7 @@ def test_a_cancelled_goal_stops_the_fingers_and_a_new_one_replaces_the_one_befor
     bench.wait(lambda: bench.hand.written()[-1] == (0x0100, 0, 0), "the stop")
 
 
-def test_a_server_that_does_not_answer_is_said_and_asked_again():
+def test_silent_server_is_reported_and_retried():
     """Without a wire: a client of the client's own that is there and never answers, then does."""
     from types import SimpleNamespace
 

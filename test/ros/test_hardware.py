@@ -145,7 +145,7 @@ class Station:
         return codes
 
 
-def test_chunks_move_the_arm_and_the_gripper_and_after_a_reflex_only_recovery_and_start_go_on(tmp_path):
+def test_chunks_drive_the_arm_until_a_reflex_needs_recovery(tmp_path):
     station = Station(tmp_path)
     try:
         s = station

@@ -21,7 +21,7 @@ def test_every_process_is_gone_afterwards(tmp_path):
             os.killpg(pid, 0)
 
 
-def test_without_autostart_chunks_are_a_preview_until_start_is_called(tmp_path):
+def test_without_autostart_chunks_are_a_preview(tmp_path):
     g = Graph(tmp_path, changes={"controller": {"autostart": False}})
     c = g.client
     try:
@@ -61,7 +61,7 @@ def test_a_dry_run_does_everything_but_move(tmp_path):
         g.close()
 
 
-def test_a_camera_that_shows_the_same_image_under_new_stamps_holds_the_arm(tmp_path):
+def test_frozen_image_under_new_stamps_holds_the_arm(tmp_path):
     """A fault in which everything goes on talking. The table of all faults: test/ros/faults.py."""
     g = Graph(tmp_path, without=("camera",))
     c = g.client

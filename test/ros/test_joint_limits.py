@@ -19,7 +19,7 @@ def graph(tmp_path):
     assert set(codes.values()) == {0}
 
 
-def test_the_arm_is_held_before_the_elbow_is_bent_too_far_and_let_go_back(graph):
+def test_arm_holds_before_the_elbow_limit_and_may_return(graph):
     graph.begin()
     c = graph.client
     here = lambda: pose_from(c.poses[-1][1].pose, "pose")[:3, 3]  # noqa: E731

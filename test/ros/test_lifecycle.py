@@ -148,7 +148,7 @@ def test_a_life(bench):
 
 
 @pytest.mark.parametrize("bench", [ThingNode], indirect=True)
-def test_a_transition_that_is_not_possible_is_refused_and_ends_nothing(bench):
+def test_impossible_transition_is_refused(bench):
     assert not bench.change(Transition.TRANSITION_ACTIVATE)
     assert not bench.change(99)
     assert bench.state() == "unconfigured"
@@ -158,7 +158,7 @@ def test_a_transition_that_is_not_possible_is_refused_and_ends_nothing(bench):
 
 @pytest.mark.parametrize("bench", [ThingNode], indirect=True)
 @pytest.mark.parametrize("name, value, kind", [("rate", 16.0, InputError), ("mode", "on", RuntimeError)])
-def test_a_configuration_that_fails_leaves_the_node_unconfigured_and_can_be_mended(bench, name, value, kind):
+def test_failed_configuration_can_be_mended(bench, name, value, kind):
     before = things(bench.node)
     assert bench.set(**{name: value}) == [(True, "")]
     assert not bench.change(Transition.TRANSITION_CONFIGURE)
@@ -168,7 +168,7 @@ def test_a_configuration_that_fails_leaves_the_node_unconfigured_and_can_be_mend
 
 
 @pytest.mark.parametrize("bench", [ThingNode], indirect=True)
-def test_of_a_configured_node_only_live_parameters_change_and_only_within_their_ranges(bench):
+def test_configured_node_changes_live_parameters_alone(bench):
     assert bench.set(mode="maybe") == [(False, "mode: 'maybe', must be one of off, on")]
     assert bench.set(rate=12.0) == [(True, "")] and bench.node.settings.rate == 12.0
     bench.change(Transition.TRANSITION_CONFIGURE)
@@ -188,7 +188,7 @@ def test_of_a_configured_node_only_live_parameters_change_and_only_within_their_
 
 
 @pytest.mark.parametrize("bench", [ThingNode], indirect=True)
-def test_parameters_that_are_set_together_change_together_or_not_at_all(bench):
+def test_parameters_change_atomically(bench):
     bench.change(Transition.TRANSITION_CONFIGURE)
     result = bench.node.set_parameters_atomically([Parameter("speed", value=0.5), Parameter("rate", value=11.0)])
     assert not result.successful and bench.node.settings.speed == 1.0 and bench.node.story == []
@@ -204,7 +204,7 @@ def test_the_controller_leaves_nothing_behind(bench):
 
 
 @pytest.mark.parametrize("bench", [CameraNode], indirect=True)
-def test_a_source_without_topics_is_a_refused_configuration_that_another_source_mends(bench):
+def test_source_without_topics_is_refused_and_mended(bench):
     before = things(bench.node)
     bench.set(source="topics", inputs__preset="custom")
     assert not bench.change(Transition.TRANSITION_CONFIGURE) and "inputs.rgb: empty" in str(bench.node.failure)
@@ -235,7 +235,7 @@ def test_a_node_that_is_destroyed_leaves_the_bus(kind):
     assert sockets() == before
 
 
-def test_a_controller_that_was_ended_is_gone_for_the_others_at_once(tmp_path):
+def test_ended_controller_leaves_the_bus_at_once(tmp_path):
     g = Graph(tmp_path, without=("station", "camera", "extrinsics", "policy"))
     count = lambda: g.client.node.count_publishers(TOPICS.target_pose)  # noqa: E731
     try:
@@ -247,7 +247,7 @@ def test_a_controller_that_was_ended_is_gone_for_the_others_at_once(tmp_path):
         g.close()
 
 
-def test_a_manager_brings_the_graph_up_and_an_inactive_controller_holds(tmp_path):
+def test_manager_starts_the_graph_and_inactive_controller_holds(tmp_path):
     g = Graph(tmp_path, managed=True)
     c = g.client
     here = lambda: pose_from(c.poses[-1][1].pose, "pose")[:3, 3]  # noqa: E731
@@ -298,7 +298,7 @@ def test_a_manager_brings_the_graph_up_and_an_inactive_controller_holds(tmp_path
         assert set(g.close().values()) == {0}
 
 
-def test_a_graph_that_cannot_be_configured_says_which_node_and_ends(tmp_path):
+def test_unconfigurable_graph_names_the_node_and_ends(tmp_path):
     g = Graph(tmp_path, managed=True, changes={"camera": {"source": "topics", "inputs.preset": "custom"}})
     try:
         g.client.wait(lambda: "manager" in g.supervisor.dead(), 60.0, "the manager's end")
@@ -309,7 +309,7 @@ def test_a_graph_that_cannot_be_configured_says_which_node_and_ends(tmp_path):
         g.close()
 
 
-def test_targets_of_a_managed_controller_are_sent_by_nobody_before_it_is_configured(tmp_path):
+def test_unconfigured_controller_publishes_no_targets(tmp_path):
     g = Graph(tmp_path, managed=True, without=("manager",))
     try:
         there = lambda: [n for n, _ in g.client.node.get_service_names_and_types() if n.endswith("/change_state")]  # noqa: E731

@@ -21,7 +21,7 @@ def graph(tmp_path):
         g.close()
 
 
-def test_nothing_moves_without_consent_heartbeat_and_an_outcome_near_the_task(graph):
+def test_motion_needs_consent_heartbeat_and_small_departure(graph):
     c = graph.client
     here = lambda: pose_from(c.poses[-1][1].pose, "pose")[:3, 3]  # noqa: E731
     controller = lambda state, words="": c.state("controller") == state and words in c.status["controller"].reason  # noqa: E731

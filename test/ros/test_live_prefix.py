@@ -214,7 +214,7 @@ def test_a_replay_is_bit_equal_with_and_without_a_prefix(tmp_path, checkpoint, p
     assert len(rows) == len(station.chunks) and all(row.equal for row in rows), rows
 
 
-def test_a_replay_says_where_the_chunk_before_is_missing(tmp_path, checkpoint):
+def test_replay_names_a_missing_previous_chunk(tmp_path, checkpoint):
     """As where the recorder lost one: what follows from it cannot be made again, and everything else can."""
     run(tmp_path, checkpoint, 3)
     classes = {
@@ -236,7 +236,7 @@ def test_a_replay_says_where_the_chunk_before_is_missing(tmp_path, checkpoint):
     assert "num_committed: 3" in rows[1].missing and all(row.equal for row in rows if not row.missing)
 
 
-def test_chunks_and_predicted_motion_are_sampled_as_each_is_told(checkpoint):
+def test_chunks_and_motion_have_their_own_sampling(checkpoint):
     chunks, motions = load_policy(
         PolicySettings(
             checkpoint=str(checkpoint), num_steps=5, num_samples=3, agreeing=0.7, motion_steps=2, motion_samples=4
@@ -264,7 +264,7 @@ def test_more_than_a_chunk_is_refused_at_the_start(checkpoint):
     assert str(worker.failure) == "prefix: 8, must be fewer than the chunk's 8 actions"
 
 
-def test_on_the_live_graph_chunks_begin_with_the_last_ones_actions_and_may_be_averaged(tmp_path):
+def test_live_chunks_begin_with_the_previous_actions(tmp_path):
     graph = Graph(tmp_path, changes={"policy": {"prefix": 3}, "controller": {"ensemble": 0.3}})
     try:
         graph.begin()

@@ -254,7 +254,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_a_goal_that_is_none_is_refused_and_the_running_task_stays(drawn, name):
+def test_bad_goal_is_refused_and_the_task_stays(drawn, name):
     change, topic, words = REFUSED[name]
     c = drawn.client
     if c.active is None:

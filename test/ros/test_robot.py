@@ -54,7 +54,7 @@ def steps_of(arm: Arm) -> FrankaSteps:
     return FrankaSteps(arm, "/controller_manager", "/action_server/error_recovery", 5.0, None, arm.action_client)
 
 
-def test_the_recovery_keeps_the_documented_order_and_ends_with_active_controllers(arm):
+def test_recovery_keeps_the_documented_order(arm):
     arm.reflex()
     done = drive(recover(steps_of(arm), NAMES, "FrankaHardwareInterface"))
     assert arm.log == [
@@ -66,7 +66,7 @@ def test_the_recovery_keeps_the_documented_order_and_ends_with_active_controller
     assert arm.states[NAMES[0]] == arm.hardware == "active" and not arm.in_reflex and len(done) == 4
 
 
-def test_controllers_that_went_down_with_the_reflex_are_not_deactivated_again(arm):
+def test_inactive_controllers_are_not_deactivated_again(arm):
     arm.reflex()
     arm.states[NAMES[0]] = "inactive"
     drive(recover(steps_of(arm), NAMES, "FrankaHardwareInterface"))
@@ -83,7 +83,7 @@ def test_controllers_that_went_down_with_the_reflex_are_not_deactivated_again(ar
         (lambda a: a.states.pop(NAMES[0]), "not loaded; loaded are joint_state_broadcaster"),
     ],
 )
-def test_a_step_that_is_refused_ends_the_recovery_with_its_reason_and_activates_nothing(arm, prepare, words):
+def test_refused_step_ends_the_recovery_with_its_reason(arm, prepare, words):
     arm.reflex()
     prepare(arm)
     with pytest.raises(DeviceError, match=words):
@@ -128,7 +128,7 @@ def state(**changes):
     return T, SimpleNamespace(**{**fields, **changes})
 
 
-def test_what_the_arm_says_of_itself():
+def test_robot_mode_becomes_health():
     _, msg = state()
     assert health_from(msg) == Health(Mode.MOVE, 0.98) and not health_from(msg).blocked
     _, msg = state(robot_mode=4, current_errors=Errors(cartesian_reflex=True))
@@ -142,7 +142,7 @@ def test_what_the_arm_says_of_itself():
     assert Health(Mode.IDLE, errors=("joint_reflex",)).blocked, "an error blocks whatever the mode"
 
 
-def test_the_flange_does_not_depend_on_the_end_effector_that_is_set_in_desk():
+def test_flange_is_independent_of_the_desk_end_effector():
     T, msg = state()
     assert np.allclose(flange_pose(msg), T, atol=1e-9)
     msg.o_t_ee.pose.orientation.w = float("nan")
@@ -153,13 +153,13 @@ def test_the_flange_does_not_depend_on_the_end_effector_that_is_set_in_desk():
 @pytest.mark.parametrize(
     "module, origin", [("franka_msgs.msg", "franka_ros2"), ("controller_manager_msgs.srv", "ros2_control")]
 )
-def test_a_missing_ros_package_says_where_it_comes_from(monkeypatch, module, origin):
+def test_missing_ros_package_names_its_source(monkeypatch, module, origin):
     monkeypatch.setitem(sys.modules, module.split(".")[0], None)
     with pytest.raises(MissingPackage, match=f"{module.split('.')[0]} is not installed: it comes with {origin}"):
         ros_package(module)
 
 
-def test_over_real_actions_a_step_awaits_its_answer_while_the_nodes_timers_go_on(monkeypatch):
+def test_timers_run_while_a_step_awaits_its_answer(monkeypatch):
     """franka_msgs is on no package index: an action that is here stands for its own, whose goal is as empty."""
     fake_franka_ros.install(monkeypatch)
     for name in ("ListControllers", "SwitchController", "SetHardwareComponentState"):

@@ -32,13 +32,13 @@ def live(tmp_path_factory):
     return observed(tmp_path_factory.mktemp("security"))
 
 
-def test_the_committed_policy_allows_what_the_graph_uses_and_nothing_else(live):
+def test_committed_policy_is_exactly_what_the_graph_uses(live):
     told = {p.node: p.rules() for p in read_policy(POLICY)}
     used = {p.node: p.rules() for p in live}
     assert told == used, "write it anew: python test/ros/test_security.py"
 
 
-def test_no_node_may_call_what_moves_the_arm_and_none_but_the_controller_sends_targets(live):
+def test_only_the_controller_may_send_targets(live):
     for p in live:
         assert ("/target_pose" in p.publish) == (p.node == "controller")
         assert not {"/uma/start", "/uma/recover", "/uma/confirm"} & set(p.request), p.node

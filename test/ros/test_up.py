@@ -56,7 +56,7 @@ def gone(pids: list[int]) -> bool:
     )
 
 
-def test_reference_from_another_terminal_and_ctrl_c_ends_every_child(tmp_path):
+def test_reference_is_taken_and_ctrl_c_ends_every_child(tmp_path):
     process = up(tmp_path)
     try:
         wait_for(tmp_path / "log/policy.log", "READY")
@@ -78,7 +78,7 @@ def test_reference_from_another_terminal_and_ctrl_c_ends_every_child(tmp_path):
         process.kill()
 
 
-def test_a_node_that_dies_ends_the_graph_with_another_code_than_0(tmp_path):
+def test_dying_node_ends_the_graph_with_an_error_code(tmp_path):
     process = up(tmp_path)
     try:
         wait_for(tmp_path / "log/controller.log", "READY")
@@ -103,7 +103,7 @@ def test_a_wrong_argument_is_named():
     assert done.returncode == 2 and "no.yaml: no such file" in done.stderr
 
 
-def test_reference_without_a_policy_says_so(tmp_path):
+def test_reference_without_a_policy_is_an_error(tmp_path):
     words = [sys.executable, "-m", "uma.cli", "reference", "config/reference_insertion.yaml", "--timeout", "2"]
     done = subprocess.run(
         words, cwd=ROOT, capture_output=True, text=True, timeout=60, env={**os.environ, "ROS_DOMAIN_ID": "9"}
@@ -132,7 +132,7 @@ def test_a_bad_reference_file_is_refused_by_entry(tmp_path, text, words, capsys)
     assert words in capsys.readouterr().err
 
 
-def test_a_node_whose_middleware_hangs_at_the_very_end_ends_and_counts_as_ended(tmp_path, capfd):
+def test_node_whose_middleware_hangs_still_ends(tmp_path, capfd):
     """In C, with Python's lock held, where nothing of Python's runs any more."""
     code = (
         "import ctypes, sys\nfrom uma_ros import runtime\nfrom uma_ros.nodes.camera import CameraNode\nruntime.PATIENCE = 0.5\n"

@@ -89,7 +89,7 @@ def test_given_tokens_are_clean_at_every_evaluation(method):
     assert len(calls) == (3 if method == "euler" else 6)
 
 
-def test_sampling_with_the_cached_context_equals_computing_it_at_every_step():
+def test_cached_context_samples_as_a_fresh_one():
     model = scrambled()
     batch = Windows([episode(i) for i in range(2)]).draw(3, 2, NORM, np.random.default_rng(0))
     T, K = batch.grid.motion.shape[1:3]
@@ -113,7 +113,7 @@ def test_sampling_with_the_cached_context_equals_computing_it_at_every_step():
     assert not torch.allclose(found[0], model.sample(batch.grid, mask, other, noise, 4)[0], atol=1e-3)
 
 
-def test_the_denoiser_sees_the_scene_and_the_task_as_they_are_and_only_the_task_encoder_sees_views(monkeypatch):
+def test_only_the_contrastive_term_sees_views(monkeypatch):
     model = scrambled()
     batch = Windows([episode(i) for i in range(4)]).draw(8, 2, NORM, np.random.default_rng(0), windows_per_task=2)
     copy = {
@@ -203,7 +203,7 @@ def test_motion_tokens_are_metres_in_the_camera_frame_again():
     assert np.allclose(identity, e.tracks[0, track], atol=1e-5)
 
 
-def test_a_window_is_what_deployment_gives_the_model_for_the_same_scene_and_reference(tmp_path, monkeypatch):
+def test_training_window_equals_deployment_input(tmp_path, monkeypatch):
     e, o = episode(), scene()
     whole = ReferenceSampling(min_keypoints=4, max_keypoints=4, to_the_end=1.0, pinned=0.0)
     batch = Windows([e], first_is_initial=1.0, sampling=whole).draw(1, 4, NORM, np.random.default_rng(0), np.array([0]))

@@ -51,7 +51,7 @@ def rewrite(path, name, text):
         ("contract", {"ee_frame": ""}, "ee_frame: empty"),
     ],
 )
-def test_a_configuration_of_other_sizes_than_the_weights_takes_no_memory(bundle, part, change, words):
+def test_lying_configuration_takes_no_memory(bundle, part, change, words):
     config = json.loads((bundle / "config.json").read_text())
     config[part].update(change)
     rewrite(bundle, "config.json", json.dumps(config))
@@ -136,7 +136,7 @@ def test_an_index_of_other_things_is_named(tmp_path, change, words):
         shards.open_shards(tmp_path / "packed")
 
 
-def test_settings_out_of_a_file_are_of_their_kind_and_within_their_range():
+def test_settings_from_a_file_keep_kind_and_range():
     from uma_ros.policy.settings import PolicySettings
 
     assert replaced(PolicySettings(), {"num_steps": 4, "max_image_age": 1}).num_steps == 4

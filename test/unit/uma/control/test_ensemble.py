@@ -95,7 +95,7 @@ def test_the_gripper_is_the_newest_chunks_and_never_between():
     }
 
 
-def test_chunks_of_another_task_are_not_averaged_but_blended_over():
+def test_chunks_of_another_task_are_blended_over():
     """The echo of a task comes before or after its first chunk, on a topic of its own."""
     for early in (True, False):
         schedule = Schedule(0.1, ensemble=0.1)
@@ -124,7 +124,7 @@ def test_after_a_gap_it_begins_anew():
 
 
 @given(st.integers(0, 2**32 - 1), st.floats(0.0, 3.1), st.floats(0.01, 0.99))
-def test_the_mean_of_two_is_the_pose_between_them_on_the_geodesic(seed, angle, share):
+def test_mean_of_two_poses_lies_on_their_geodesic(seed, angle, share):
     rng = np.random.default_rng(seed)
     axis = rng.normal(size=3)
     a = make_pose(Rotation.random(random_state=rng).as_matrix(), rng.normal(size=3))
@@ -134,7 +134,7 @@ def test_the_mean_of_two_is_the_pose_between_them_on_the_geodesic(seed, angle, s
 
 
 @given(st.integers(0, 2**32 - 1))
-def test_the_mean_is_a_rotation_about_which_the_weighted_turns_cancel(seed):
+def test_weighted_turns_cancel_about_the_mean_rotation(seed):
     """Also for rotations up to nearly half a turn apart, where the components of quaternions of either sign would
     cancel instead."""
     rng = np.random.default_rng(seed)
@@ -148,7 +148,7 @@ def test_the_mean_is_a_rotation_about_which_the_weighted_turns_cancel(seed):
     assert np.linalg.norm(weights @ Rotation.from_matrix(R.T @ poses[:, :3, :3]).as_rotvec()) < 1e-6
 
 
-def test_rotations_half_a_turn_apart_give_one_that_is_none_of_them_and_stays_near_the_heavier():
+def test_mean_of_opposite_rotations_stays_near_the_heavier():
     a, b = (make_pose(Rotation.from_rotvec([0, 0, turn]).as_matrix(), np.zeros(3)) for turn in (0.0, np.pi - 1e-6))
     mean = mean_pose(np.stack([a, b]), np.array([0.7, 0.3]))
     assert rotation_angle(mean[:3, :3], a[:3, :3]) == pytest.approx(0.3 * np.pi, abs=1e-4)
@@ -156,7 +156,7 @@ def test_rotations_half_a_turn_apart_give_one_that_is_none_of_them_and_stays_nea
         assert rotation_angle(mean[:3, :3], end[:3, :3]) > 0.5
 
 
-def test_where_the_mean_is_not_unique_it_is_the_one_near_the_heaviest():
+def test_ambiguous_mean_is_the_one_near_the_heaviest():
     """Two that contradict each other on either side of the third: a quarter turn away there is a place where all turns
     cancel, too."""
     poses = np.stack(

@@ -53,7 +53,7 @@ def test_another_mode_is_refused():
         Gate("maybe")
 
 
-def test_waiting_for_the_operator_is_ready_however_long_and_no_hold():
+def test_waiting_for_the_operator_is_ready_and_no_hold():
     s = Session(autostart=True, hold_limit=1.0)
     s.update(0.0, [], True, gate="/uma/confirm")
     assert (
@@ -79,7 +79,7 @@ def test_no_pose_with_the_tool_in_the_table_passes(x, y, z, tilt, turn):
         assert ("table" in collision(T, settings)) is (ball_over_table(T, settings) < settings.clearance)
 
 
-def test_the_robots_own_column_is_kept_clear_and_grasping_from_the_table_is_not_hindered():
+def test_base_column_is_kept_clear_and_the_table_reachable():
     settings = CollisionSettings()
     assert collision(make_pose(DOWN, np.array([0.45, 0.1, 0.012])), settings) == ""
     lying = make_pose(

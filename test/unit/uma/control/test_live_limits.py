@@ -12,7 +12,7 @@ DT = 1.0 / 125.0
 
 
 @pytest.mark.parametrize("factor", [0.5, 0.05])
-def test_a_lowered_limit_is_reached_by_braking_within_acceleration_and_jerk(factor):
+def test_lowered_limit_is_reached_within_acceleration_and_jerk(factor):
     settings = SafetySettings(
         workspace_min=[-2.0] * 3, workspace_max=[2.0] * 3, ramp_s=0.0, max_lead_m=0.5, max_lead_rad=1.5
     )

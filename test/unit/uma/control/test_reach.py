@@ -44,7 +44,7 @@ def solved(f):
     return np.linalg.norm(error[:3]) < 1e-3 and np.linalg.norm(error[3:]) < 5e-3
 
 
-def test_a_target_that_no_joints_reach_is_held_and_what_comes_after_is_followed():
+def test_unreachable_target_is_held_and_the_next_followed():
     f, stretched = (
         started(max_lead_m=0.5, max_lead_rad=1.5),
         make_pose(ee(REST)[:3, :3], ee(REST)[:3, 3] + [0.45, 0.0, 0.0]),
@@ -59,7 +59,7 @@ def test_a_target_that_no_joints_reach_is_held_and_what_comes_after_is_followed(
 @pytest.mark.parametrize(
     "joint, way, words", [(6, 1.0, "joint 7 would be at 2.9"), (6, -1.0, "joint 7 would be at -2.9")]
 )
-def test_a_joint_that_is_driven_to_its_limit_comes_to_rest_before_it(joint, way, words):
+def test_joint_driven_to_its_limit_stops_before_it(joint, way, words):
     """At a speed at which braking takes some hundredths of a radian."""
     q = np.array(fr3.REST)
     limit = (fr3.UPPER if way > 0 else fr3.LOWER)[joint]
@@ -87,7 +87,7 @@ def fr3_room(q):
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_over_random_targets_no_pose_needs_joints_beyond_the_margin(seed):
+def test_random_targets_keep_joints_within_the_margin(seed):
     rng = np.random.default_rng(seed)
     margin = 0.15
     q0 = np.clip(fr3.REST + rng.normal(0, 0.4, 7), fr3.LOWER + margin + 0.05, fr3.UPPER - margin - 0.05)
@@ -131,7 +131,7 @@ def test_a_pose_out_of_reach_is_held_as_well():
     assert verdict.held.startswith("joint limits") and f.pose[0, 3] < 0.9
 
 
-def test_an_arm_that_starts_beyond_the_margin_may_come_back_and_go_no_further():
+def test_arm_beyond_the_margin_may_only_come_back():
     q = REST.copy()
     q[6] = fr3.UPPER[6] - 0.04
     f = started(q)
@@ -143,7 +143,7 @@ def test_an_arm_that_starts_beyond_the_margin_may_come_back_and_go_no_further():
     assert again[-1].held and inside(f.joints), "once it is back, the margin holds"
 
 
-def test_joints_that_are_not_those_of_the_pose_are_said_and_nothing_moves():
+def test_joints_that_contradict_the_pose_stop_the_arm():
     f = started()
     shifted = make_pose(np.eye(3), np.array([0.6, 0.0, 0.9]))  # as with the kinematics of another base
     verdict = f.step(ee(REST), f.pose, DT, arm=Arm(shifted, REST))
@@ -177,7 +177,7 @@ def test_the_elbow_is_that_of_the_measured_joints():
     [(None, {}), (Arm(T_EE_FLANGE, None), {}), (Arm(T_EE_FLANGE, REST), {"joint_margin": 0.0})],
     ids=["no arm", "joints never heard", "switched off"],
 )
-def test_where_the_joints_are_not_known_or_not_asked_for_nothing_changes(arm, changes):
+def test_without_joints_nothing_changes(arm, changes):
     f, plain = started(**changes), started(joint_margin=0.0)
     stretched = make_pose(ee(REST)[:3, :3], ee(REST)[:3, 3] + [0.45, 0.0, 0.0])
     for _ in range(50):
@@ -197,7 +197,7 @@ def test_a_motion_that_stays_inside_is_passed_as_without_it():
         assert np.array_equal(a.pose, b.pose) and a.limited == b.limited and not a.held
 
 
-def test_the_arm_is_not_stretched_out_to_a_singularity_and_comes_back():
+def test_arm_is_kept_from_the_stretched_singularity():
     """There the joints turn fast for little motion, and a margin to their limits is no longer kept by braking."""
 
     def stretched(elbow):

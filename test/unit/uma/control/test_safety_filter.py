@@ -139,7 +139,7 @@ def test_zero_is_a_value_of_the_workspace_and_not_off(low, y):
     assert passed.pose[1, 3] >= low - 1e-3 and "workspace" in passed.limited
 
 
-def test_far_outside_the_workspace_is_held_and_says_the_axis():
+def test_far_outside_the_workspace_holds_and_names_the_axis():
     f = fresh()
     verdict = motion(f, [at(0.45, 0.0, -0.3)])[0]
     assert "workspace: target z = -0.300" in verdict.held and np.allclose(verdict.pose, HOME)
@@ -154,7 +154,7 @@ def test_a_stuck_arm_is_not_run_away_from():
     )
 
 
-def test_the_tilt_limit_holds_when_it_is_asked_for():
+def test_tilt_limit_is_optional():
     assert not motion(fresh(), [at(0.45, 0, 0.3, (0.6, 0, 0))])[0].held
     assert motion(fresh(max_tilt=0.5), [at(0.45, 0, 0.3, (0.6, 0, 0))])[0].held.startswith("tilt")
 
@@ -208,7 +208,7 @@ def test_after_a_late_period_it_catches_up_without_a_burst():
 
 
 @pytest.mark.parametrize("pace", [(0.1, 0.2), (0.0, 0.0)])
-def test_however_far_the_target_the_arm_is_not_much_faster_than_its_plan(pace):
+def test_far_target_is_followed_at_the_plans_speed(pace):
     """As where a chunk comes late and its path is far away: the plan's own pace and what may be caught up, no more."""
     s = SafetySettings(ramp_s=0.0, max_lead_m=0.5, max_lead_rad=1.5)
     fastest = []

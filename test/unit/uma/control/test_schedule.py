@@ -45,7 +45,7 @@ def test_late_actions_are_skipped_and_no_others():
     assert np.allclose(schedule.target(4 / 15).pose, c.poses[3], atol=1e-9)
 
 
-def test_between_actions_the_pose_lies_between_them_and_speed_does_not_jump():
+def test_pose_is_interpolated_without_a_jump_in_speed():
     schedule, c = Schedule(blend_s=0.0), chunk()
     schedule.add(c, 0.0, START)
     t = np.arange(0.0, c.due()[-1], 0.002)
@@ -63,7 +63,7 @@ def test_the_last_pose_is_kept_after_the_end():
     assert point.is_over and np.allclose(point.pose, c.poses[-1]) and schedule.last_due == pytest.approx(16 / 15)
 
 
-def test_a_join_moves_over_without_a_jump_and_arrives_at_the_new_plan():
+def test_join_is_smooth_and_arrives_at_the_new_plan():
     schedule = Schedule(blend_s=0.2)
     schedule.add(chunk(), 0.0, START)
     before = schedule.target(0.6).pose
@@ -126,7 +126,7 @@ def test_a_chunk_that_is_over_or_older_is_refused(stamp, now, words):
         schedule.add(chunk(stamp=stamp, sequence=1), now, START)
 
 
-def test_the_pace_is_that_of_the_chunks_between_which_the_pose_lies():
+def test_pace_is_that_of_the_neighbouring_actions():
     schedule = Schedule(blend_s=0.2)
     schedule.add(chunk(step=0.02, turn=0.05), 0.0, START)
     assert schedule.target(0.3).pace == pytest.approx((0.3, 0.75))

@@ -31,7 +31,7 @@ def test_autostart_runs_as_soon_as_there_is_work():
     assert session(autostart=True).update(1.0, [], True).new is State.RUNNING
 
 
-def test_something_stale_holds_and_says_what():
+def test_stale_input_holds_with_its_name():
     s = session(autostart=True)
     s.update(1.0, [], True)
     t = s.update(2.0, ["camera: silent for 0.60 s, limit 0.50 s"], True)
@@ -98,7 +98,7 @@ def test_a_watchdog_names_who_is_silent_for_how_long():
     assert w.stale(1.3) == ["robot: silent for 0.30 s, limit 0.20 s"]
 
 
-def test_cadence_counts_rate_overruns_and_leaves_the_cold_one_out():
+def test_cadence_counts_overruns_without_the_cold_one():
     c = Cadence("chunks", period=0.1)
     for i in range(20):
         c.beat(i * 0.1 + (0.2 if i >= 10 else 0.0), 900.0 if i == 0 else 50.0 + i)
@@ -107,7 +107,7 @@ def test_cadence_counts_rate_overruns_and_leaves_the_cold_one_out():
     assert report["count"] == 20 and report["latency_p99_ms"] < 100.0
 
 
-def test_a_cadence_is_asked_while_another_thread_beats():
+def test_cadence_is_read_while_another_thread_beats():
     """A policy was ended by this after some 25 minutes of closed loop: its worker beats, its executor asks twenty times
     a second."""
     c, ended = Cadence("chunks", period=0.1), threading.Event()

@@ -57,7 +57,7 @@ def test_the_pose_error_is_the_way_also_for_half_a_turn(seed, angle):
 
 @settings(max_examples=40, deadline=None)
 @given(seeds)
-def test_it_solves_poses_that_are_near_and_stays_inside_the_joint_limits(seed):
+def test_ik_solves_near_poses_within_the_joint_limits(seed):
     rng = np.random.default_rng(seed)
     q0 = fr3.REST + rng.uniform(-0.3, 0.3, 7)
     target = fr3.forward(q0 + rng.uniform(-0.3, 0.3, 7))
@@ -88,7 +88,7 @@ def wild_targets(rng, n):
 
 @settings(max_examples=30, deadline=None)
 @given(seeds)
-def test_commands_keep_speed_acceleration_jerk_and_joint_limits_whatever_is_asked(seed):
+def test_commands_keep_all_joint_limits(seed):
     rng = np.random.default_rng(seed)
     limits = JointLimits()
     follower = JointFollower(limits, random_q(rng, 0.2))
@@ -114,7 +114,7 @@ def test_a_late_cycle_is_as_many_milliseconds():
     assert np.array_equal(one.q, many.q)
 
 
-def test_a_slow_target_is_followed_without_a_lag_and_a_still_one_reached():
+def test_slow_target_is_followed_without_lag():
     follower = JointFollower(JointLimits(), fr3.REST)
     worst = 0.0
     for i in range(3000):

@@ -94,7 +94,7 @@ def test_chosen_pixels_are_unprojected_as_the_whole_image_is():
 
 
 @pytest.mark.parametrize("scale", [0.01, 1.0, 1e6])
-def test_voxels_keep_the_first_point_of_each_cube_however_far_they_reach(scale):
+def test_voxels_keep_the_first_point_of_each_cube(scale):
     points = (np.random.default_rng(0).normal(size=(3000, 3)) * scale).astype(np.float32)
     assert np.array_equal(voxel_indices(points, 0.01), naive_voxels(points, 0.01))
     assert len(voxel_indices(points[:0], 0.01)) == 0
@@ -132,7 +132,7 @@ def test_the_support_of_a_plane_is_its_share_of_the_points():
 
 
 @pytest.mark.parametrize("size", MORE_SIZES)
-def test_every_image_is_reduced_to_the_budget_and_every_probe_lies_in_its_block(size):
+def test_probes_meet_the_budget_and_lie_in_their_blocks(size):
     width, height = size
     rows, columns = grid_size(height, width)
     assert 0.9 * PIXELS < rows * columns < 1.02 * PIXELS or (rows, columns) == (height, width)
@@ -185,7 +185,7 @@ def test_every_other_row_or_column_suffices(size, part):
 
 @pytest.mark.parametrize("size", [(1280, 720), (1920, 1080), (672, 376)])
 @pytest.mark.parametrize("is_upright", [True, False])
-def test_a_thin_thing_keeps_its_share_of_the_points_wherever_it_lies(size, is_upright):
+def test_thin_object_keeps_its_share_of_points(size, is_upright):
     width, height = size
     thick = 3 if width > 1000 else 2
     for start in range(60, 66):
@@ -213,7 +213,7 @@ def test_the_density_is_the_same_at_every_size(sights, preset):
         assert clouds[size].support == pytest.approx(clouds[SIZES[0]].support, abs=0.05)
 
 
-def test_clouds_of_two_sizes_are_about_as_near_as_two_noisy_clouds_of_one(sights):
+def test_clouds_of_two_image_sizes_agree_within_noise(sights):
     config = small().points
     clouds = {size: [point_set(o, config) for o in pair] for size, pair in sights.items()}
     noise = chamfer(*(c.xyz for c in clouds[SIZES[0]]))
@@ -236,7 +236,7 @@ def test_the_utensil_keeps_its_points_at_every_size(stations, sights):
         assert found[size] > 0.8 * found[SIZES[0]], found
 
 
-def test_a_cloud_tells_its_plane_and_is_the_same_again(sights):
+def test_cloud_has_its_plane_and_is_deterministic(sights):
     for observation in (scene(), sights[1280, 720][0]):
         depth = observation.depth.copy()
         points, again = (point_set(observation, base().points) for _ in range(2))
@@ -250,7 +250,7 @@ def test_a_cloud_tells_its_plane_and_is_the_same_again(sights):
         assert points.xyz.dtype == points.height.dtype == np.float32 and points.rgb.dtype == np.uint8
 
 
-def test_a_cloud_can_be_made_without_a_plane_and_has_its_name_in_inputs_too():
+def test_cloud_is_made_without_a_plane():
     points = PointSet(np.zeros((1, 3), np.float32), np.zeros((1, 3), np.uint8), np.zeros(1, np.float32))
     assert points.plane is None and np.isnan(points.support)
     assert inputs.PointSet is PointSet and inputs.point_set is point_set

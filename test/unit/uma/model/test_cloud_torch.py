@@ -114,7 +114,7 @@ def test_nothing_waits_for_the_device(head, matrix):
         given[0][given[0] > 0]
 
 
-def test_the_same_image_gives_the_same_cloud_with_a_short_head_as_well():
+def test_same_image_gives_the_same_cloud():
     ways = ({"matrix": False}, {"matrix": True}, {"head": 8})
     a, again, b = (CloudPreparation(90, 160, SPARSE, **way)(*tensors(scene())) for way in ways)
     assert all(torch.equal(x, y) for x, y in zip(a, again, strict=True))
@@ -165,7 +165,7 @@ def test_an_empty_stratum_takes_all_points_as_numpy_does():
     ],
     ids=["empty", "few", "table alone", "row", "rows", "holes"],
 )
-def test_what_numpy_refuses_is_refused_afterwards_in_the_same_words(change):
+def test_refusals_match_those_of_numpy(change):
     o, config = on(scene(), change(scene().depth)), tiny().points
     found = CloudPreparation(90, 160, config)(*tensors(o))
     assert all(torch.isfinite(v.double()).all() for v in found)

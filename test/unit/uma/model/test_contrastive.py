@@ -64,7 +64,7 @@ def test_hard_negatives_start_alike_move_otherwise_and_rigidly():
     assert torch.allclose(torch.cdist(other.position[:, last], other.position[:, last]), shape, atol=1e-4)
 
 
-def test_its_gradient_reaches_the_task_encoder_and_the_head_alone():
+def test_gradient_reaches_task_encoder_and_head_alone():
     torch.manual_seed(0)
     model, b = Uma(tiny(), Normalization()), batch()
     head = ProjectionHead(tiny())
@@ -93,7 +93,7 @@ def test_training_on_it_groups_views_of_a_task():
     assert loss.item() < 0.7 * first
 
 
-def test_vertical_views_turn_about_the_direction_in_which_the_heights_grow():
+def test_vertical_views_turn_about_the_height_direction():
     b = batch()
     up = torch.nn.functional.normalize(torch.tensor([0.2, -0.9, -0.4]), dim=0)
     points = replace(b.initial_points, height=b.initial_points.xyz @ up)

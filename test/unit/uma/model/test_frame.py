@@ -98,7 +98,7 @@ def test_everything_goes_there_and_back(name):
     assert np.allclose(back, still, atol=1e-6) and gripper.shape == (16,)
 
 
-def test_the_nominal_frame_at_the_camera_s_own_place_is_the_camera_s():
+def test_nominal_frame_at_the_camera_is_the_cameras():
     o = seen()
     a, b = policy_in(PolicyFrame()), policy_in(nominal(T_BASE_CAM))
     first, second = (p.predict(o, p.encode_task(o, reference()), with_motion=True) for p in (a, b))
@@ -184,7 +184,7 @@ def test_a_frame_that_cannot_be_established_is_refused(frame, T_base_cam, plane,
         frame.from_camera(plane, T_base_cam)
 
 
-def test_a_plane_that_is_too_small_or_away_from_the_robot_is_refused():
+def test_small_or_distant_plane_is_refused():
     rng = np.random.default_rng(0)
     table = np.stack([rng.uniform(-0.5, 0.5, 500), rng.uniform(-0.4, 0.4, 500), np.full(500, 1.0)], -1)
     plane, hand = np.array([0.0, 0.0, -1.0, 1.0]), np.array([0.1, 0.0, 0.7])
@@ -200,7 +200,7 @@ def test_a_plane_that_is_too_small_or_away_from_the_robot_is_refused():
         check_support(table + [0, 0, 0.3], plane, hand)
 
 
-def test_data_without_calibration_is_refused_where_the_frame_needs_it():
+def test_frame_that_needs_a_calibration_refuses_its_lack():
     e = an_episode()
     Windows([e], frame=PolicyFrame("table")).draw(1, 0, Normalization(), np.random.default_rng(0))
     with pytest.raises(EpisodeError, match="T_base_cam: unknown"):

@@ -37,14 +37,14 @@ def test_heights_are_found_again_and_do_not_depend_on_the_camera():
     assert torch.allclose(told[0][-3:], up, atol=1e-4) and not torch.allclose(told[0][-6:-3], told[2][-6:-3], atol=0.1)
 
 
-def test_millimetres_of_height_can_be_told_apart():
+def test_millimetres_of_height_are_distinguishable():
     f = features(torch.arange(0.0, 0.4, 0.002))
     apart = (f[:, None] - f[None]).norm(dim=-1)
     near = torch.arange(len(f))
     assert apart[(near[:, None] - near).abs() >= 1].min() > 0.15
 
 
-def test_waypoints_are_told_their_own_height_and_that_of_their_start():
+def test_waypoints_carry_their_own_and_their_start_height():
     plane, cloud, height, _ = seen(3.0)
     told = of_waypoints(plane, cloud[:, :5], cloud[:, 5:10])[0]
     assert torch.allclose(told, torch.cat([features(height[:5]), features(height[5:10])], -1), atol=2e-3)

@@ -99,7 +99,7 @@ def test_the_small_encoder_sees_each_image_alone_and_is_trained():
     assert all(p.grad is not None and p.grad.abs().max() > 0 for p in small.parameters())
 
 
-def test_a_whole_checkpoint_gives_the_features_of_its_own_vision_tower(folders):
+def test_whole_checkpoint_gives_its_vision_towers_features(folders):
     """At the size that it was made for, with the pixels of transformers' own processing: x -> (x - 0.5) / 0.5."""
     path, model = folders["siglip"]
     torch.manual_seed(1)
@@ -192,7 +192,7 @@ def test_what_is_missing_is_named(folders, tmp_path, monkeypatch):
         image_encoder(config(path))
 
 
-def test_weights_that_are_not_whole_are_refused_and_not_started_at_random(folders, tmp_path):
+def test_incomplete_weights_are_refused(folders, tmp_path):
     from safetensors.torch import load_file, save_file
 
     path, _ = folders["siglip"]
@@ -216,7 +216,7 @@ def test_weights_that_are_not_whole_are_refused_and_not_started_at_random(folder
         image_encoder(config(tmp_path))
 
 
-def test_nothing_asks_the_network(folders, monkeypatch):
+def test_image_encoder_needs_no_network(folders, monkeypatch):
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
 
     def refuse(*args, **kwargs):

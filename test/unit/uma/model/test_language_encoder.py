@@ -49,7 +49,7 @@ def encoder(kind: str, folders) -> LanguageEncoder:
 
 
 @pytest.mark.parametrize("kind", ["words", *FAMILIES])
-def test_a_text_gives_the_task_tokens_of_its_words_in_their_order(kind, folders):
+def test_text_gives_its_words_tokens_in_order(kind, folders):
     model = encoder(kind, folders)
     a, b, c = (
         "push the blue cup to the red plate",
@@ -87,7 +87,7 @@ def test_tokens_differ_between_texts_as_much_as_tokens_do(preset, layers):
     assert tokens.std(0).mean() > 0.3 * tokens.std()
 
 
-def test_tokens_differ_between_texts_as_much_as_the_task_encoders_do_between_motions():
+def test_text_tokens_differ_as_much_as_motion_tokens():
     torch.manual_seed(0)
     g = torch.Generator().manual_seed(0)
     N, B = small().points.total, 16
@@ -109,7 +109,7 @@ def test_tokens_differ_between_texts_as_much_as_the_task_encoders_do_between_mot
     assert 0.4 < text.std() / motion.std() < 2.5
 
 
-def test_commands_can_be_told_apart_after_training():
+def test_commands_are_distinguishable_after_training():
     """48 steps teach the tokens which of three objects is meant, whatever the verb and the colour; verbs and colours
     are held out in part."""
     model = words(tiny())
@@ -178,7 +178,7 @@ def test_what_is_no_instruction_is_refused(text, message):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_tower_gives_the_hidden_states_that_transformers_gives(family, folders):
+def test_tower_matches_the_hidden_states_of_transformers(family, folders):
     """As trained: lower-cased, <eos> at the end, padded to full length, and no attention mask."""
     path, model = folders[family]
     from transformers import PreTrainedTokenizerFast
@@ -246,7 +246,7 @@ def test_what_does_not_fit_is_named(folders, tmp_path, monkeypatch):
         siglip(path)
 
 
-def test_nothing_asks_the_network(folders, monkeypatch):
+def test_language_encoder_needs_no_network(folders, monkeypatch):
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
 
     def refuse(*args, **kwargs):

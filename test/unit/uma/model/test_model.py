@@ -74,7 +74,7 @@ def test_keypoint_permutation_permutes_the_motion():
     assert torch.allclose(motion[:, :, order], motion2, atol=1e-4)
 
 
-def test_task_depends_on_the_reference_but_not_on_its_padding_or_order():
+def test_task_ignores_padding_and_order_of_the_reference():
     model = scrambled()
     points, _, reference, _, _ = inputs()
     task = model.encode_task(points, reference)
@@ -94,7 +94,7 @@ def test_task_depends_on_the_reference_but_not_on_its_padding_or_order():
     assert not torch.allclose(task, model.encode_task(points, other), atol=1e-3)
 
 
-def test_task_tokens_differ_between_tasks_as_much_as_observation_tokens_do():
+def test_task_tokens_differ_as_much_as_observation_tokens():
     """A task encoder whose output starts nearly constant collapsed in training: everything then ignored the task."""
     torch.manual_seed(0)
     model = Uma(tiny(), Normalization())
@@ -104,7 +104,7 @@ def test_task_tokens_differ_between_tasks_as_much_as_observation_tokens_do():
     assert task.std(0).mean() > 0.2 * task.std()
 
 
-def test_target_and_given_tokens_are_modulated_by_their_own_parameters():
+def test_target_and_given_tokens_have_their_own_modulation():
     model = scrambled()
     points, ee, reference, grid, noise = inputs()
     mask = pattern(2, T, 3, action_target=True, motion_target=False)
@@ -123,7 +123,7 @@ def test_target_and_given_tokens_are_modulated_by_their_own_parameters():
     assert torch.equal(before[0], after[0]) and torch.equal(before[1], after[1])
 
 
-def test_a_new_model_predicts_zero_velocity_and_its_gates_are_shut():
+def test_new_model_predicts_zero_velocity():
     torch.manual_seed(0)
     model = Uma(tiny(), Normalization())
     points, ee, reference, grid, noise = inputs()
@@ -173,7 +173,7 @@ def test_presets():
 @pytest.mark.parametrize(
     ("name", "millions"), [("paper_150m", 150), ("paper_300m", 300), ("paper_600m", 600), ("small", 3.6)]
 )
-def test_presets_have_the_size_they_say(name, millions):
+def test_presets_have_their_documented_size(name, millions):
     counts = parameter_counts(PRESETS[name]())
     assert sum(counts[part] for part in PARTS) / 1e6 == pytest.approx(millions, rel=0.08)
 
@@ -227,7 +227,7 @@ VARIANTS = {
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_every_variant_keeps_given_tokens_ignores_padding_and_learns_all_its_parameters(name):
+def test_every_variant_keeps_the_invariants(name):
     model = scrambled(VARIANTS[name])
     points, ee, reference, grid, noise = inputs(K=3)
     mask = pattern(2, T, 3, action_target=True, motion_target=True, tracked=True)
@@ -273,7 +273,7 @@ def test_separate_heads_cut_the_coupling_and_one_trunk_has_it():
         assert torch.allclose(motion, motion2, atol=1e-5) == same
 
 
-def test_given_history_counts_and_a_grid_without_it_is_the_plain_one():
+def test_history_counts_and_a_grid_without_it_is_plain():
     model = scrambled(VARIANTS["history"])
     points, ee, reference, grid, noise = inputs()
     g = torch.Generator().manual_seed(1)
@@ -301,7 +301,7 @@ def test_given_history_counts_and_a_grid_without_it_is_the_plain_one():
     assert torch.equal(short, same)
 
 
-def test_action_free_samples_leave_the_action_head_without_gradient_and_are_not_moved_by_its_tokens():
+def test_action_free_samples_are_independent_of_action_tokens():
     model = scrambled()
     points, ee, reference, grid, noise = inputs()
     free = dataclasses.replace(grid, is_supervised_action=torch.zeros(2, dtype=torch.bool))
@@ -383,7 +383,7 @@ def test_language_makes_the_same_kind_of_tokens_as_the_reference():
 
 
 @pytest.mark.parametrize("is_valid", [True, False])
-def test_attention_to_a_single_token_is_what_the_softmax_would_make_of_it(is_valid):
+def test_attention_to_one_token_equals_the_softmax(is_valid):
     torch.manual_seed(0)
     layer, z = SelfAttention(32, 4).double(), torch.randn(5, 1, 32, dtype=torch.float64)
     q, k, v = layer.qkv(z).view(5, 1, 3, 4, 8).permute(2, 0, 3, 1, 4)

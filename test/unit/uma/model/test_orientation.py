@@ -46,13 +46,13 @@ def of_turns(features: torch.Tensor) -> torch.Tensor:
     return torch.cat([features[..., : WAY.start], features[..., WAY.stop :]], -1)
 
 
-def test_where_the_keypoints_go_and_how_they_turn_are_told_apart():
+def test_translation_and_turn_are_separated():
     near, far = turned(30.0, shift=0.0), turned(30.0, shift=0.5)
     assert torch.allclose(of_turns(near), of_turns(far), atol=1e-9)
     assert (near[:, WAY] - far[:, WAY]).abs().min(0).values.max() > 0.5
 
 
-def test_a_lone_keypoint_and_padding_say_nothing_of_turns():
+def test_lone_keypoint_and_padding_have_no_turn():
     start = torch.tensor([[[0.5, 0.1, 0.0], [0.9, 0.1, 0.0]]], dtype=torch.float64)
     both, one = torch.tensor([[True, True]]), torch.tensor([[True, False]])
     assert of_turns(turns(start + 0.2, start, torch.ones(1, 2), both)).abs().max() < 1e-6

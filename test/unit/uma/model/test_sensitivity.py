@@ -76,7 +76,7 @@ def test_the_velocity_depends_on_which_step_a_token_is(batch):
 
 
 @pytest.mark.parametrize("kind", ["position", "index", "both"])
-def test_keypoints_at_one_place_are_told_apart(batch, kind):
+def test_keypoints_at_one_place_differ(batch, kind):
     """Their tokens differ in nothing but which keypoint they are."""
     state = (batch.grid.action, batch.grid.motion[:, :, :1].expand(-1, -1, K, -1))
     motion = velocity(perturbed(kind), batch, state=state)[1]
@@ -149,7 +149,7 @@ def test_points_are_grouped_with_their_nearest_neighbours():
     assert [row.nonzero()[:, 0].tolist() for row in felt] == [[0, 4], [1, 3], [2, 4]]
 
 
-def test_a_group_is_told_from_its_centre():
+def test_group_is_relative_to_its_centre():
     """A shape is the same wherever it is; without features nothing else is told."""
     torch.manual_seed(0)
     layer, xyz = SetAbstraction(1, 16, centres=3, group_size=3), torch.randn(1, 8, 3)
@@ -241,7 +241,7 @@ def test_random_masks_vary_over_modality():
 
 
 @pytest.mark.parametrize("told_by", ["embedding", "modulation", "nothing"])
-def test_a_token_is_told_whether_it_is_given(batch, told_by):
+def test_velocity_depends_on_a_tokens_role(batch, told_by):
     """The state is the same, whatever the mask says of it: without both, the mask would change nothing."""
     model = perturbed()
     with torch.no_grad():

@@ -34,7 +34,7 @@ def test_whole_pixels_are_lifted_as_the_image_is_unprojected():
     assert is_valid.all() and np.allclose(points, unproject(depth, CAMERA)[v, u], atol=1e-6)
 
 
-def test_between_pixels_a_slanted_plane_is_met_within_a_fifth_of_a_millimetre():
+def test_slanted_plane_is_met_within_0_2_mm_between_pixels():
     _, depth, _ = draw(None, textures(np.random.default_rng(0)))
     pixels = np.random.default_rng(1).uniform([100, 200], [500, 350], (200, 2))
     points, is_valid = lift(depth, CAMERA, pixels)

@@ -17,7 +17,7 @@ def placed(position) -> object:
     return dataclasses.replace(o, T_cam_ee=T)
 
 
-def test_depth_in_millimetres_is_told_apart_from_metres():
+def test_depth_in_millimetres_is_detected():
     o = scene()
     plausible.check_depth(o)
     plausible.check_depth(

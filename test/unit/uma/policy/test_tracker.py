@@ -91,7 +91,7 @@ def test_a_grasped_object_is_followed_through_the_air(insertion):
     assert known[~moved].mean() > 0.9 and np.percentile(error[known & ~moved], 99) < 5
 
 
-def test_a_tool_is_followed_and_what_it_pushes_is_right_or_not_known(gather):
+def test_tool_and_pushed_object_are_tracked_or_unknown(gather):
     error, known, moved = errors(gather, range(16))
     on_tool, on_bit = np.arange(16) < 10, np.arange(16) >= 10
     assert (known & moved)[:, on_tool].sum() > 0.7 * moved[:, on_tool].sum()

@@ -57,7 +57,7 @@ def test_when_the_disk_takes_no_more_the_bag_is_whole_up_to_then(tmp_path, spare
     assert not (tmp_path / "bag/.reserve").exists()
 
 
-def test_a_disk_that_is_full_from_the_start_leaves_nothing_and_says_so(tmp_path):
+def test_full_disk_at_the_start_leaves_no_file(tmp_path):
     ended = subprocess.run(
         [sys.executable, "-c", FILL, str(tmp_path / "bag"), "0", "0"],
         capture_output=True,

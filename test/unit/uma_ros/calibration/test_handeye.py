@@ -88,7 +88,7 @@ def test_the_board_is_found_where_it_is(views, shots):
         assert len(view.corners) >= 12 and mm < 3.0 and degrees < 0.6, view.name
 
 
-def test_the_camera_is_found_within_a_millimetre_and_a_tenth_of_a_degree(views):
+def test_camera_is_found_within_1_mm_and_0_1_degree(views):
     found = calibrate(views, CAMERA)
     mm, degrees = difference(found.T_base_cam, T_BASE_CAM)
     board_mm, board_degrees = difference(found.T_flange_board, T_FLANGE_BOARD)
@@ -117,7 +117,7 @@ def test_from_exact_corners_the_truth_comes_back_exactly():
     assert mm < 1e-3 and degrees < 1e-4 and found.rms_px < 1e-4
 
 
-def test_one_wrong_pose_of_the_arm_does_not_spoil_it_and_is_named(views):
+def test_one_wrong_arm_pose_is_named_and_ignored(views):
     from dataclasses import replace
 
     moved = replace(views[3], T_base_flange=views[3].T_base_flange @ make_pose(np.eye(3), np.array([0.02, 0.0, 0.0])))
@@ -150,7 +150,7 @@ def test_a_picture_without_the_board_is_none():
     assert find_board(rng.integers(0, 255, (720, 1280, 3), dtype=np.uint8), BOARD.make(), CAMERA, np.eye(4)) is None
 
 
-def test_a_calibration_from_which_the_camera_has_moved_is_seen_on_new_pictures(views):
+def test_moved_camera_shows_on_new_pictures(views):
     found = calibrate(views, CAMERA)
     moved = found.T_base_cam @ make_pose(Rotation.from_euler("y", 0.02).as_matrix(), np.array([0.01, 0.0, 0.0]))
     assert judge(views, CAMERA, found.T_base_cam) < found.rms_px * 1.05 < judge(views, CAMERA, moved)
@@ -201,7 +201,7 @@ def folder(tmp_path, album):
     return tmp_path
 
 
-def test_the_command_writes_the_calibration_and_a_picture_and_says_how_good_it_is(folder, tmp_path, capsys):
+def test_command_writes_calibration_picture_and_quality(folder, tmp_path, capsys):
     old = T_BASE_CAM @ make_pose(np.eye(3), np.array([0.03, 0.0, 0.0]))
     from datetime import UTC, datetime, timedelta
 
@@ -244,7 +244,7 @@ def test_the_command_writes_the_calibration_and_a_picture_and_says_how_good_it_i
     assert "it still holds" in capsys.readouterr().out
 
 
-def test_a_wrong_size_of_the_squares_is_called_poor_or_shifts_the_camera_by_as_much(folder, tmp_path, capsys):
+def test_wrong_square_size_is_poor_or_shifts_the_camera(folder, tmp_path, capsys):
     code = command.main([str(folder), "--out", str(tmp_path / "c.yaml"), "--square", "0.025", "--marker", "0.02"])
     assert code == 1 and "poor" in capsys.readouterr().out
 
@@ -266,7 +266,7 @@ def test_malformed_folders_are_refused_by_entry(folder, tmp_path, name, text, wo
         command.main([str(folder), "--out", str(tmp_path / "c.yaml")])
 
 
-def test_from_a_bag_the_moments_are_taken_when_the_arm_stood_still(tmp_path, shots):
+def test_bag_moments_are_those_of_a_still_arm(tmp_path, shots):
     pytest.importorskip("rosbags", reason="extra 'bags' is not installed")
     from geometry_msgs.msg import PoseStamped
     from rclpy.serialization import serialize_message

@@ -25,7 +25,7 @@ from uma_ros.runtime.topics import Topics
 from uma_train.execution.streamed import SimulatedController
 
 
-def test_the_configuration_file_mirrors_the_settings_of_every_node():
+def test_config_file_mirrors_every_nodes_settings():
     text = (ROOT / "config/insertion.yaml").read_text()
     assert text.strip() == parameters().strip(), "write it anew with `uma inspect parameters > config/insertion.yaml`"
     data = yaml.safe_load(text)
@@ -40,7 +40,7 @@ def test_the_configuration_file_mirrors_the_settings_of_every_node():
 
 
 @pytest.mark.parametrize("node", NODES)
-def test_every_parameter_is_described_and_every_number_has_a_range(node):
+def test_parameters_have_descriptions_and_ranges(node):
     for key, (value, rule) in flatten(settings_of(node)).items():
         assert rule["description"], f"{node}.{key}"
         if isinstance(value, (int, float)) and not isinstance(value, bool):
@@ -66,7 +66,7 @@ def test_the_simulated_graph():
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_tasks_differ_by_the_scenes_of_the_simulated_station_alone(task):
+def test_tasks_differ_in_the_simulated_station_alone(task):
     specs, others = TASKS[task](Options(seed=4)), insertion(Options(seed=4))
     assert specs[0].name == "station" and specs[0].parameters == {**others[0].parameters, "task": task}
     assert specs[1:] == others[1:] and TASKS[task](Options(station="hardware")) == insertion(
@@ -74,13 +74,13 @@ def test_tasks_differ_by_the_scenes_of_the_simulated_station_alone(task):
     )
 
 
-def test_the_graph_on_hardware_has_no_simulated_part_and_does_not_start_by_itself():
+def test_hardware_graph_has_no_simulation_and_no_autostart():
     specs = {s.name: s for s in insertion(Options(station="hardware"))}
     assert not {"station", "camera"} & set(specs)
     assert "autostart" not in specs["controller"].parameters and not specs["policy"].parameters["use_sim_time"]
 
 
-def test_on_hardware_our_own_drivers_are_started_by_name_and_unknown_ones_refused():
+def test_drivers_start_by_name_and_unknown_ones_are_refused():
     plain = [s.name for s in insertion(Options(station="hardware"))]
     assert [s.name for s in insertion(Options(station="hardware", drivers=", ".join(DRIVERS)))] == [*DRIVERS, *plain]
     for name in DRIVERS:
@@ -91,7 +91,7 @@ def test_on_hardware_our_own_drivers_are_started_by_name_and_unknown_ones_refuse
         Options(drivers="gripper")
 
 
-def test_replay_is_the_policy_alone_and_speaks_on_topics_of_its_own():
+def test_replay_is_the_policy_alone_on_its_own_topics():
     (policy,) = replay(Options())
     said = {k: v for k, v in policy.parameters.items() if k.startswith("topics.")}
     assert {k: v for k, v in policy.parameters.items() if k not in said} == {
@@ -184,7 +184,7 @@ def test_droids_calibration_is_extrinsic_xyz_camera_to_base(tmp_path):
     )
 
 
-def test_the_calibrations_of_droids_episodes_have_the_same_convention_and_are_named_by_episode_and_serial(tmp_path):
+def test_droid_calibrations_follow_the_same_convention(tmp_path):
     pose, path = [0.3, 0.5, 0.4, -1.9, 0.2, 0.8], tmp_path / "cam2base_extrinsics.json"
     one = {
         "23897859": pose,

@@ -32,7 +32,7 @@ def zed_session(**settings) -> FrameSession:
 # -- the ZED ------------------------------------------------------------------------------------------------------------------
 
 
-def test_frames_have_metres_nan_intrinsics_of_their_size_and_the_images_stamp(bus):
+def test_frames_have_metres_nan_intrinsics_and_stamp(bus):
     session = zed_session(width=320, height=180)
     a, b = session.cycle(0.0), session.cycle(0.1)
     assert a.image.shape == (180, 320, 3) and a.encoding == "bgr8" and a.depth.dtype == np.float32
@@ -79,7 +79,7 @@ def test_the_settings_reach_the_sdk(bus):
     assert frame.image.shape == (376, 672, 3) and session.source._runtime.confidence_threshold == 60
 
 
-def test_a_camera_that_is_not_there_is_looked_for_again_ever_more_seldom(bus):
+def test_missing_camera_is_retried_with_backoff(bus):
     bus.serials = []
     session = zed_session(serial=22)
     assert (
@@ -104,7 +104,7 @@ def test_a_camera_that_goes_away_is_closed_reopened_and_counted(bus):
     )
 
 
-def test_damaged_frames_are_left_out_and_many_in_a_row_reopen_the_camera(bus):
+def test_damaged_frames_are_dropped_and_many_reopen_the_camera(bus):
     session = zed_session()
     session.cycle(0.0)
     bus.grabs = ["CORRUPTED_FRAME", "SUCCESS"]
@@ -122,7 +122,7 @@ def test_warnings_that_leave_the_frame_good_pass(bus):
     assert session.cycle(0.0) is not None
 
 
-def test_gaps_between_stamps_are_dropped_frames_and_a_stamp_that_stands_still_is_no_frame(bus):
+def test_stamp_gaps_count_as_drops_and_repeats_as_no_frame(bus):
     session = zed_session()
     t = 1_700_000_000_000_000_000
     bus.stamps = [t, t + 66_000_000, t + 270_000_000, t + 270_000_000, t + 336_000_000]
@@ -130,7 +130,7 @@ def test_gaps_between_stamps_are_dropped_frames_and_a_stamp_that_stands_still_is
     assert dict(session.counts) == {"good": 4, "dropped": 2, "corrupt": 0, "repeated": 1, "links_lost": 0}
 
 
-def test_a_recording_is_stamped_with_the_present_and_ends_or_begins_again(bus, tmp_path):
+def test_recording_is_stamped_now_and_ends_or_loops(bus, tmp_path):
     (tmp_path / "a.svo").write_bytes(b"SVO")
     session = zed_session(svo=str(tmp_path / "a.svo"))
     frames = [session.cycle(0.1 * i) for i in range(4)]
@@ -153,7 +153,7 @@ def test_a_recording_that_is_none_is_refused_for_good(bus, tmp_path):
         zed_session(svo=str(tmp_path / "bad.svo")).cycle(0.0)
 
 
-def test_without_the_sdk_it_is_said_where_it_comes_from(monkeypatch):
+def test_missing_sdk_names_its_source(monkeypatch):
     monkeypatch.setitem(sys.modules, "pyzed", None)
     with pytest.raises(MissingPackage, match="pyzed is missing: install the ZED SDK.*get_python_api.py.*not on PyPI"):
         zed.load_sdk()
@@ -199,7 +199,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_a_folder_gives_its_frames_in_order_in_metres_and_ends_or_begins_again(folder):
+def test_folder_plays_in_order_in_metres_and_ends_or_loops(folder):
     session = FrameSession(FolderSource(FolderSettings(str(folder), loop=False), 10.0), 10.0)
     frames = [session.cycle(0.1 * i) for i in range(4)]
     assert [f.image[0, 0, 0] for f in frames[:3]] == [0, 1, 2] and frames[3] is None and session.is_over
@@ -234,7 +234,7 @@ def test_a_bad_folder_is_refused_by_file(folder, name, content, words):
         FrameSession(FolderSource(FolderSettings(str(folder)), 10.0), 10.0).cycle(0.0)
 
 
-def test_a_folder_without_frames_says_what_is_looked_for(tmp_path):
+def test_folder_without_frames_names_the_expected_files(tmp_path):
     (tmp_path / "camera.yaml").write_text(yaml.safe_dump(CAMERA))
     with pytest.raises(DeviceError, match="no NAME.png with"):
         FolderSource(FolderSettings(str(tmp_path)), 10.0).open()
@@ -261,7 +261,7 @@ def test_heads_that_promise_huge_arrays_allocate_nothing(tmp_path):
         read_image(tmp_path / "wide.png")
 
 
-def test_a_picture_whose_head_promises_more_than_its_bytes_can_hold_allocates_nothing(tmp_path):
+def test_lying_picture_header_allocates_nothing(tmp_path):
     Image.fromarray(np.zeros((6, 8, 3), np.uint8)).save(tmp_path / "a.png")
     data = bytearray((tmp_path / "a.png").read_bytes())
     data[16:24] = (4000).to_bytes(4, "big") * 2
@@ -271,7 +271,7 @@ def test_a_picture_whose_head_promises_more_than_its_bytes_can_hold_allocates_no
         read_image(tmp_path / "a.png")
 
 
-def test_a_part_of_a_picture_that_promises_a_gigabyte_is_given_none(tmp_path):
+def test_lying_picture_chunk_allocates_nothing(tmp_path):
     Image.fromarray(np.zeros((6, 8, 3), np.uint8)).save(tmp_path / "a.png")
     data = bytearray((tmp_path / "a.png").read_bytes())
     at = data.index(b"IDAT")

@@ -60,7 +60,7 @@ def carry_out(session: GripperSession, *goal) -> Outcome:
 # -- conventions --------------------------------------------------------------------------------------------------------------
 
 
-def test_0_is_open_and_1_is_closed_and_the_gripper_counts_from_0_to_255():
+def test_opening_0_to_1_maps_to_255_counts():
     s = RobotiqSettings()
     assert (counts(0.0, s), counts(1.0, s)) == (0, 255)
     assert (opening(s.open_counts, s), opening(s.closed_counts, s)) == (0.0, 1.0)
@@ -85,7 +85,7 @@ def test_counts_and_opening_are_inverse_within_half_a_count(x):
         ([0x1100, 0x0500, 0x0000], Status(False, Motion.MOVING, 5, 0, 0, 0.0)),
     ],
 )
-def test_registers_are_read_as_the_manual_says(registers, expected):
+def test_registers_follow_the_manual(registers, expected):
     found = decode(registers)
     assert replace(found, current=0.0) == replace(expected, current=0.0) and found.current == pytest.approx(
         expected.current
@@ -112,7 +112,7 @@ def test_settings_out_of_range_are_refused_by_name():
 # -- over the wire ------------------------------------------------------------------------------------------------------------
 
 
-def test_it_activates_moves_and_says_where_it_is(hand):
+def test_gripper_activates_moves_and_reports_its_opening(hand):
     session = session_on(hand)
     run(session, lambda: session.is_ready)
     assert hand.written()[:2] == [(0, 0, 0), (0x0100, 0, 0)], "cleared first, then activated"
@@ -135,7 +135,7 @@ def test_an_active_gripper_is_not_activated_again(hand):
     )
 
 
-def test_an_object_between_the_fingers_is_a_stall_and_not_a_failure(hand):
+def test_object_between_the_fingers_is_a_stall(hand):
     hand.object_at = 140
     session = session_on(hand)
     run(session, lambda: session.is_ready)
@@ -178,7 +178,7 @@ def test_before_the_activation_goals_are_refused_with_the_reason(hand):
     assert carry_out(session, 1.0).reached
 
 
-def test_a_major_fault_ends_the_goal_and_needs_an_activation_that_someone_asks_for(hand):
+def test_major_fault_ends_the_goal_until_an_activation(hand):
     session = session_on(hand)
     run(session, lambda: session.is_ready)
     hand.pace = 0.1
@@ -203,7 +203,7 @@ def run_for(session: GripperSession, seconds: float) -> None:
     run(session, lambda: time.monotonic() > end)
 
 
-def test_after_a_power_cut_it_says_so_and_does_not_activate_by_itself(hand):
+def test_power_cut_is_reported_and_needs_an_activation(hand):
     session = session_on(hand)
     run(session, lambda: session.is_ready)
     hand.power_cut()
@@ -213,7 +213,7 @@ def test_after_a_power_cut_it_says_so_and_does_not_activate_by_itself(hand):
     assert len(hand.written()) == writes and "not activated" in session.trouble
 
 
-def test_a_slow_reply_is_waited_for_and_one_over_the_limit_is_a_lost_link(hand):
+def test_reply_over_the_limit_is_a_lost_link(hand):
     session = session_on(hand, reply_timeout=0.3)
     hand.delay = 0.1
     run(session, lambda: session.is_ready)
@@ -227,7 +227,7 @@ def test_a_slow_reply_is_waited_for_and_one_over_the_limit_is_a_lost_link(hand):
 
 
 @pytest.mark.parametrize("what", ["is_silent", "damage"])
-def test_silence_and_damaged_answers_end_the_goal_and_the_link_comes_back(hand, what):
+def test_bad_answers_end_the_goal_and_the_link_returns(hand, what):
     session = session_on(hand, reply_timeout=0.1)
     run(session, lambda: session.is_ready)
     number = session.goto(1.0)
@@ -324,7 +324,7 @@ def test_a_motion_that_never_ends_is_a_failure_after_its_time():
     assert "after 4 s" in session.outcome(number).failed
 
 
-def test_a_new_goal_ends_the_one_before_and_a_cancelled_one_stops_the_fingers():
+def test_new_goal_replaces_and_cancel_stops_the_fingers():
     device = Scripted()
     session = GripperSession(device)
     session.cycle(0.0)

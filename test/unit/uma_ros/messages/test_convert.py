@@ -89,7 +89,7 @@ def test_colours_of_every_encoding_and_padded_rows(encoding, order, padding):
     assert np.array_equal(convert.rgb_from(wire(image)), rgb[..., :3])
 
 
-def test_depth_in_metres_and_millimetres_says_what_is_invalid():
+def test_invalid_depth_is_nan_in_both_units():
     metres = np.array([[0.5, np.nan, np.inf], [-1.0, 0.0, 2.25]], np.float32)
     got = convert.depth_from(wire(convert.image_to(metres, "32FC1", "camera", STAMP)))
     assert got.dtype == np.float32 and np.array_equal(
@@ -135,7 +135,7 @@ def test_the_arms_joints_are_found_by_name_in_any_order():
         convert.arm_joints_from(JointState(name=names, position=[0.0] * 6 + [np.nan]))
 
 
-def test_static_frames_are_found_along_the_tree_and_in_both_directions():
+def test_static_frames_resolve_in_both_directions():
     frames, rng = StaticFrames(), np.random.default_rng(2)
     T = {
         name: make_pose(Rotation.random(random_state=i).as_matrix(), rng.normal(size=3)) for i, name in enumerate("ab")
@@ -168,7 +168,7 @@ def joints(t):
     return message
 
 
-def test_a_frame_is_complete_when_the_robots_state_has_gone_past_its_images():
+def test_frame_is_complete_once_states_pass_its_images():
     buffer = FrameBuffer()
     buffer.add_info(convert.camera_to(CAMERA, STAMP))
     for kind in ("rgb", "depth"):
@@ -263,7 +263,7 @@ def test_a_good_frame_is_looked_at_and_not_copied():
         (lambda m: setattr(m.header, "frame_id", ""), "header.frame_id: empty"),
     ],
 )
-def test_a_predicted_motion_that_no_limit_could_compare_with_is_refused(change, words):
+def test_predicted_motion_without_comparable_numbers_is_refused(change, words):
     message = convert.motion_to(MotionPrediction(np.zeros((16, 2, 3)), 1.7e9, "cam"), STAMP)
     assert convert.motion_from(message).points.shape == (16, 2, 3)
     change(message)
@@ -302,7 +302,7 @@ def test_images_and_intrinsics_beyond_all_measure_are_refused():
         check_image(image, "rgb")
 
 
-def test_a_chunk_recorded_before_it_named_its_policy_frame_is_read():
+def test_chunk_without_policy_frame_is_read():
     from rclpy.serialization import serialize_message
     from uma_ros.msg import ActionChunk as Message
 

@@ -66,7 +66,7 @@ def run(tmp_path_factory, checkpoint):
     return folder, done.returncode, done.stdout + done.stderr
 
 
-def test_a_failed_insertion_is_told_as_one_and_the_stack_as_working(run):
+def test_failed_insertion_is_reported_apart_from_the_stack(run):
     folder, code, output = run
     assert code == 0, output
     assert "Insertion: failure" in output and "Stack: worked" in output
@@ -98,7 +98,7 @@ def test_what_a_demo_leaves(run):
     assert yaml.safe_load((folder / "reference.yaml").read_text())["keypoints"]
 
 
-def test_rosbags_reads_it_and_the_metadata_say_the_same(run):
+def test_rosbags_and_metadata_agree(run):
     topics = bag_topics(run[0] / "bag")
     for topic, kind in (
         (TOPICS.rgb, "sensor_msgs/msg/Image"),
@@ -196,7 +196,7 @@ def test_what_is_no_bag_is_refused_by_name(tmp_path, make, capsys):
     assert "none" in capsys.readouterr().err
 
 
-def test_a_bag_without_chunks_says_so(tmp_path):
+def test_bag_without_chunks_is_an_error(tmp_path):
     from std_msgs.msg import String
 
     bag = BagWriter(tmp_path / "bag")

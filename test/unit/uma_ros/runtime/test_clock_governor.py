@@ -18,11 +18,11 @@ def steps(pace: Pace, seconds: float, start: float = 0.0, latency: float | None 
 
 
 @pytest.mark.parametrize("factor", [0.5, 1.0, 3.0])
-def test_time_runs_as_fast_as_asked_for(factor):
+def test_time_runs_at_the_given_rate(factor):
     assert abs(steps(Pace(0.01, factor, 0.2, 0.0), 10.0) - 1000 * factor) <= 1
 
 
-def test_chunks_in_time_slow_nothing_and_late_ones_do_until_they_come_in_time():
+def test_only_late_chunks_slow_the_clock():
     pace = Pace(0.01, 1.0, 0.2, 0.0)
     assert abs(steps(pace, 10.0, latency=0.19) - 1000) <= 1
     assert steps(pace, 10.0, start=10.0, latency=0.6) < 400
@@ -31,7 +31,7 @@ def test_chunks_in_time_slow_nothing_and_late_ones_do_until_they_come_in_time():
     assert slow < 0.5 and pace.factor == 1.0
 
 
-def test_a_chunk_that_takes_the_same_time_whatever_the_pace_ends_near_the_limit():
+def test_constant_latency_settles_near_the_limit():
     pace, wall, latency = Pace(0.01, 1.0, 0.2, 0.0), 0.5, []
     for n in range(40):
         latency.append(pace.factor * wall)
@@ -40,7 +40,7 @@ def test_a_chunk_that_takes_the_same_time_whatever_the_pace_ends_near_the_limit(
     assert latency[0] == 0.5 and sum(latency[20:]) / 20 < 0.22
 
 
-def test_never_slower_than_the_watchdogs_can_bear_and_never_when_it_is_off():
+def test_clock_stays_within_the_watchdogs_limits():
     pace = Pace(0.01, 2.0, 0.2, 0.0)
     for _ in range(50):
         pace.chunk(5.0, 0.0)

@@ -37,7 +37,7 @@ class Heard:
         self.said.append((len(message.stages), len(message.latency_ms), message.num_refused))
 
 
-def test_what_belongs_together_is_said_together_and_nothing_that_was_refused_is_lost():
+def test_status_keeps_every_refusal_and_its_state():
     node = Heard()
     status, rounds = StatusSpeaker(node), 10_000
     interval = sys.getswitchinterval()

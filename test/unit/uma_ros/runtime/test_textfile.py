@@ -57,7 +57,7 @@ def test_json_that_is_nested_too_deep_is_an_input_error():
         [[0.0], [1.0], [2.0]],
     ],
 )
-def test_numbers_are_finite_and_as_many_as_asked_for(value):
+def test_numbers_are_finite_and_of_the_given_count(value):
     assert np.array_equal(numbers([0, 1.5, -2], "xyz", 3), [0.0, 1.5, -2.0])
     with pytest.raises(InputError, match="^xyz: .*must be 3 finite numbers"):
         numbers(value, "xyz", 3)

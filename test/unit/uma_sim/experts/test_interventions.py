@@ -30,7 +30,7 @@ def up(asked: list):
     return act
 
 
-def test_the_expert_finishes_what_a_policy_has_led_away_and_none_of_the_policy_s_chunks_are_kept():
+def test_expert_finishes_and_policy_chunks_are_dropped():
     asked: list = []
     run = run_demonstration(
         3,
@@ -99,7 +99,7 @@ def bundle(tmp_path_factory):
     return path
 
 
-def test_a_checkpoint_acts_in_the_share_of_the_episodes_that_is_asked_for(bundle, tmp_path):
+def test_checkpoint_acts_in_the_given_share_of_episodes(bundle, tmp_path):
     episodes = {}
     for name, changes in {"driven": {}, "again": {}, "not": {"policy_share": 0.0}}.items():
         config = SimulateConfig(
@@ -129,7 +129,7 @@ def test_a_checkpoint_acts_in_the_share_of_the_episodes_that_is_asked_for(bundle
     assert 0 < np.linalg.norm(T[:3, 3]) < 0.03 < np.linalg.norm(own[:3, 3])
 
 
-def test_a_checkpoint_acts_for_whole_attempts_where_that_is_asked_for():
+def test_checkpoint_may_act_for_whole_attempts():
     class Here:
         task = SimpleNamespace(plan_reference=lambda *_: None)
         observe = staticmethod(lambda: None)
@@ -153,7 +153,7 @@ def test_a_checkpoint_acts_for_whole_attempts_where_that_is_asked_for():
     assert {len(s) for s in drawn[True]} == set(range(1, ATTEMPTS + 1))
 
 
-def test_an_episode_that_a_policy_leads_out_of_sight_counts_as_its_own(bundle, tmp_path, monkeypatch):
+def test_lost_episode_counts_as_the_policys(bundle, tmp_path, monkeypatch):
     """And one that nobody could begin does not."""
     import uma_train.data.simulate as module
 
@@ -170,7 +170,7 @@ def test_an_episode_that_a_policy_leads_out_of_sight_counts_as_its_own(bundle, t
         assert (told["result"], told["driver"]) == ("no observation: depth: 0 points over the table", driver)
 
 
-def test_the_hand_wanders_off_with_what_it_holds_and_the_expert_brings_it_back(tmp_path):
+def test_expert_brings_a_wandering_hand_back(tmp_path):
     config = SimulateConfig(
         task="primitives/gather", out=str(tmp_path), preset="tiny", images="none", noise=0.0, mishaps=0.0, wander=1.0
     )
@@ -186,7 +186,7 @@ def test_the_hand_wanders_off_with_what_it_holds_and_the_expert_brings_it_back(t
     assert np.median(off[away[away < len(off)]]) > 2 * np.median(off)
 
 
-def test_where_it_wanders_is_near_by_never_lower_and_reached_in_small_steps():
+def test_wandering_is_near_never_lower_in_small_steps():
     class Here:
         def ee_pose(self):
             return se3.make_pose(np.diag([1.0, -1.0, -1.0]), np.array([0.5, 0.0, 0.2]))

@@ -42,7 +42,7 @@ def test_behind_the_bits_and_low_it_pushes():
 
 
 @pytest.mark.parametrize("error", [{"off": 0.25}, {"off": -0.25}, {"y": 0.018}, {"height": 0.012}, {"x": -0.09}])
-def test_small_errors_are_mended_on_the_way_and_do_not_raise_it_again(error):
+def test_small_errors_are_mended_without_lifting(error):
     along, aside, up, turn = label(**({"x": -0.05} | error))
     assert along > 0.6 * STROKE_M and up <= 1e-6, "it goes on"
     assert turn == pytest.approx(min(abs(error.get("off", 0.0)), STEP_RAD), abs=1e-3), "and turns meanwhile"
@@ -56,7 +56,7 @@ def test_over_the_bits_far_aside_or_turned_wrong_it_is_raised(error):
     assert up > 0.02 and along < 0.2 * STROKE_M
 
 
-def test_in_the_air_it_goes_to_the_beginning_and_comes_down_behind_the_bits_alone():
+def test_scraper_comes_down_behind_the_bits():
     along, _, up, _ = label(0.06, height=0.075)
     assert along == pytest.approx(-STEP_M, abs=0.002) and abs(up) < 0.01, "back over them, no lower"
     assert label(-0.045, height=0.05)[2] < -0.02, "down, with room before it"

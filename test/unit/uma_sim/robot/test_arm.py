@@ -41,7 +41,7 @@ def test_an_unreachable_target_never_breaks_the_limits(kinematics):
     assert np.isfinite(q).all() and (q >= fr3.LOWER).all() and (q <= fr3.UPPER).all()
 
 
-def test_a_step_is_no_longer_than_asked(kinematics):
+def test_step_is_within_its_limit(kinematics):
     limit = robot.VELOCITY_LIMIT * 0.01
     q = kinematics.step(fr3.REST, top_down(1.0, np.array([0.6, 0.3, 0.1])), limit)
     assert (np.abs(q - fr3.REST) <= limit + 1e-9).all()

@@ -44,7 +44,7 @@ def test_invalid_depth_is_nan_and_the_rest_within_range(clean):
     )
 
 
-def test_a_foreground_object_hides_a_strip_of_the_background_from_the_right_lens():
+def test_foreground_hides_a_strip_from_the_right_lens():
     camera = cameras.camera_model(320, 180)
     depth = np.full((180, 320), 2.0, np.float32)
     depth[60:120, 150:200] = 0.8
@@ -101,6 +101,6 @@ def test_two_stations_in_one_process_see_their_own_scene(clean):
     other.close()
 
 
-def test_a_station_without_camera_says_so():
+def test_station_without_camera_is_an_error():
     with pytest.raises(RuntimeError, match="render=False"):
         make_station(0, render=False).observe()

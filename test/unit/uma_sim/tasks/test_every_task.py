@@ -32,7 +32,7 @@ def test_a_seed_gives_one_scene_and_one_course_of_events(name):
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_only_the_reference_tells_the_goal(name):
+def test_only_the_reference_holds_the_goal(name):
     goals = [tasks.load(name).sample(seed).goal for seed in range(200)]
     assert 0.4 < np.mean(goals) < 0.6 and set(goals) == {0, 1}
 
@@ -47,7 +47,7 @@ def test_nothing_is_done_before_the_robot_moves(name):
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_the_demonstrator_succeeds_and_its_labels_are_small_steps(name):
+def test_every_demonstrator_succeeds_in_small_steps(name):
     for seed in (1,) if name in CLOTH else (0, 1):
         episode = run_demonstration(seed, 0.5, mishap_probability=0.0, task=name)
         assert episode["success"] and episode["verdict"] == "success" and episode["task"] == name and episode["text"]
@@ -88,7 +88,7 @@ def test_the_distractor_counts_as_wrong_and_reads_otherwise(name):
 
 @pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize(("keypoints", "waypoints", "pinned"), [(6, 4, 0), (2, 2, 2), (9, 6, 3), (4, 3, 0)])
-def test_a_reference_starts_at_the_object_and_ends_where_the_goal_is(name, keypoints, waypoints, pinned):
+def test_reference_runs_from_object_to_goal(name, keypoints, waypoints, pinned):
     station = make_station(4, name, render=False)
     plans = [
         station.task.plan_reference(station, np.random.default_rng(0), keypoints, waypoints, goal, pinned)

@@ -53,7 +53,7 @@ def test_a_fold_askew_is_as_wrong_as_one_that_stands_up(station):
     put_vertices(station, flat)
 
 
-def test_the_drawn_layout_is_where_the_cloth_lies_and_the_plan_passes_over_it(station):
+def test_cloth_lies_as_drawn_and_the_plan_passes_over_it(station):
     vertices = station.object.vertices()
     np.testing.assert_allclose(vertices[..., :2], folding.flat_vertices(station.scene), atol=1e-3)
     for goal in (0, 1):

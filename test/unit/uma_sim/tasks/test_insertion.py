@@ -75,7 +75,7 @@ def test_a_far_target_is_approached_by_bounded_steps():
     assert 0.005 < station.ee_pose()[0, 3] - before[0, 3] < MAX_STEP_M + 0.01
 
 
-def test_the_demonstrator_succeeds_and_its_labels_are_small_steps():
+def test_demonstrator_succeeds_in_small_steps():
     successes = 0
     for seed in range(5):
         episode = run_demonstration(seed, 0.0, mishap_probability=0.0)
@@ -117,7 +117,7 @@ def test_a_recorded_episode_is_complete():
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_the_reference_starts_at_the_utensil_and_ends_in_the_right_holder(seed):
+def test_reference_runs_from_utensil_to_its_holder(seed):
     station = make_station(seed, render=False)
     for reference, index in (
         (insertion.plan_reference(station), station.scene.goal),

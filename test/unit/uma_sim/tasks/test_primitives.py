@@ -21,7 +21,7 @@ from uma_sim.tasks.primitives import stand as primitive_stand
 from uma_sim.tasks.primitives import tool as primitive_tool
 
 
-def test_what_is_held_out_exists_and_is_never_in_a_training_scene():
+def test_held_out_shapes_never_train():
     catalogue = {f"{kind}-{number:02d}" for kind in shapes.MAKERS for number in range(shapes.COUNT)}
     assert shapes.HELD_OUT <= catalogue
     assert {name.rsplit("-", 1)[0] for name in shapes.HELD_OUT} == set(
@@ -90,7 +90,7 @@ def test_a_path_begins_straight_up_and_ends_at_its_last_waypoint():
         np.testing.assert_allclose(at, path.poses[-1], atol=1e-9)
 
 
-def test_a_gripper_that_has_come_farther_than_it_has_turned_waits_for_its_turn():
+def test_translation_waits_for_rotation():
     T = grasping.top_down(0.3, np.array([0.5, -0.15, 0.02]))
     for seed in range(10):
         end = np.array([0.55, 0.15, 0.12])
@@ -108,7 +108,7 @@ def test_a_gripper_that_has_come_farther_than_it_has_turned_waits_for_its_turn()
         np.testing.assert_allclose(lagging, T_end, atol=1e-6)
 
 
-def test_a_standing_path_comes_down_on_its_end_level_and_from_above():
+def test_standing_path_descends_level_from_above():
     T = grasping.top_down(0.3, np.array([0.5, -0.15, 0.02]))
     for seed in range(10):
         drawn = primitive_stand.sample(seed)
@@ -124,7 +124,7 @@ def test_a_standing_path_comes_down_on_its_end_level_and_from_above():
         np.testing.assert_allclose(path.poses[-1], drawn.ways[0].poses[-1], atol=1e-9)
 
 
-def test_no_utensil_goes_into_a_container_and_no_container_has_a_holders_form():
+def test_containers_differ_from_holders():
     scenes = [primitive_stand.sample(seed) for seed in range(60)]
     assert 20 < sum(bool(drawn.containers) for drawn in scenes) < 55
     for drawn in scenes:
@@ -154,7 +154,7 @@ def test_a_long_thing_is_stood_up(seed, in_container):
     station.close()
 
 
-def test_the_height_of_its_end_tells_whether_a_cloth_is_let_go():
+def test_end_height_decides_whether_a_cloth_is_let_go():
     ways = [way for seed in range(60) for way in primitive_cloth.sample(seed).ways]
     heights = {lets_go: [way.poses[-1, 2, 3] for way in ways if way.lets_go == lets_go] for lets_go in (True, False)}
     assert max(heights[True]) + 0.03 < min(heights[False]) and max(heights[False]) < 0.14
@@ -190,7 +190,7 @@ def test_a_cloth_is_let_go_where_its_way_ends():
 
 
 @pytest.mark.parametrize("lets_go", [True, False])
-def test_a_cable_is_moved_by_the_place_that_was_grasped_and_stays_whole(lets_go):
+def test_cable_moves_by_its_grasp_and_stays_whole(lets_go):
     seed = next(s for s in range(20) if (drawn := primitive_cable.sample(s)).ways[drawn.goal].lets_go is lets_go)
     station = make_station(seed, "primitives/cable", render=False)
     cable, expert = station.scene.cable, experts.expert("primitives/cable")
@@ -209,7 +209,7 @@ def test_a_cable_is_moved_by_the_place_that_was_grasped_and_stays_whole(lets_go)
     station.close()
 
 
-def test_a_drawn_cable_keeps_clear_of_itself_and_of_the_open_fingers():
+def test_drawn_cable_keeps_clear_of_itself_and_fingers():
     for seed in range(40):
         drawn = primitive_cable.sample(seed)
         line, middles, link = drawn.cable.line, drawn.cable.middles, drawn.cable.link
@@ -224,7 +224,7 @@ def test_a_drawn_cable_keeps_clear_of_itself_and_of_the_open_fingers():
         cables.draw_line(np.random.default_rng(0), 40, 0.02, np.zeros(2), np.full(2, 0.1), 0.05)
 
 
-def test_the_mixture_holds_every_primitive_and_is_fixed_by_the_seed():
+def test_mixture_holds_every_primitive_by_seed():
     drawn = [tasks.of_seed(tasks.MIXTURE, seed) for seed in range(200)]
     assert set(drawn) == {name for name in tasks.MODULES if name.startswith("primitives/")}
     assert (
@@ -233,7 +233,7 @@ def test_the_mixture_holds_every_primitive_and_is_fixed_by_the_seed():
     )
 
 
-def test_a_grasp_of_something_else_is_told_from_one_of_the_object():
+def test_grasp_of_another_object_is_distinguished():
     station = make_station(0, "primitives/move", render=False)
     assert not station.holds_another()
     expert = experts.expert(station.task.name)

@@ -45,7 +45,7 @@ def test_a_file_from_before_there_were_plans_has_none(tmp_path):
     assert len(load_episode(tmp_path / "0.npz").plan) == 2 and load_episode(tmp_path / "1.npz").plan.shape == (0, 16, 3)
 
 
-def test_version_1_files_load_with_defaults_and_newer_ones_are_refused(tmp_path):
+def test_old_files_load_and_newer_ones_are_refused(tmp_path):
     e = episode()
     old = ("xyz", "rgb", "height", "frame_step", "pose", "gripper", "target_pose", "target_gripper", "tracks", "static")
 
@@ -114,7 +114,7 @@ def test_what_moves_is_found_where_it_was_seen():
 # ---- windows -------------------------------------------------------------------------------------------------------------------
 
 
-def test_references_come_from_the_plan_where_there_is_one_and_the_task_begins_with_the_episode():
+def test_references_come_from_the_plan_where_there_is_one():
     def plan(x: float) -> np.ndarray:
         """Points that rise at an ``x`` that is far from anything recorded."""
         return np.broadcast_to(
@@ -193,7 +193,7 @@ def test_keypoints_vary_and_padding_is_flagged():
     assert windows.draw(8, 0, NORM, np.random.default_rng(0)).grid.motion.shape == (8, 17, 0, 3)
 
 
-def test_keypoints_that_were_seen_come_first_and_unseen_steps_are_flagged():
+def test_seen_keypoints_come_first_and_unseen_steps_are_flagged():
     valid = np.ones((24, 16), bool)
     valid[:, 8:] = False  # never seen
     valid[10:, 0] = False  # lost in the middle
@@ -281,7 +281,7 @@ def test_normalization_leaves_sources_without_actions_out():
     assert measure_normalization(Store.of(made)) == own
 
 
-def test_actions_scaled_by_step_have_the_same_spread_at_every_step_of_a_chunk():
+def test_step_scaled_actions_spread_alike_at_every_step():
     """So that the first, which are executed, are not a small part of what is denoised."""
     made = [episode(i) for i in range(3)]
     whole, by_step = measure_normalization(made), measure_normalization(made, by_step=True)

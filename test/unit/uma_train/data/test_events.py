@@ -27,7 +27,7 @@ def turning(seed: int = 0, S: int = 200, at: int = 150, by: float = 0.5):
     return dataclasses.replace(e, pose=pose, target_pose=target, gripper=still, target_gripper=still)
 
 
-def test_a_chunk_that_turns_the_hand_is_an_event_and_one_that_moves_the_fingers_is_none():
+def test_turning_the_hand_is_an_event_and_gripping_is_not():
     e = turning()
     events = np.flatnonzero(is_eventful(Store.of([e]), 0))
     assert np.array_equal(e.frame_step[events], np.arange(136, 151, 2)), (
@@ -40,7 +40,7 @@ def test_a_chunk_that_turns_the_hand_is_an_event_and_one_that_moves_the_fingers_
     assert not is_eventful(Store.of([e]), 0).any()
 
 
-def test_where_an_excursion_has_led_is_an_event_and_no_more_when_the_expert_has_gone_on_for_a_chunk():
+def test_end_of_an_excursion_is_an_event_for_one_chunk():
     e = turning(by=0.0)
     e.meta["excursions"] = [[20, 41], [90, 100]]
     events = np.flatnonzero(is_eventful(Store.of([e]), 0))
@@ -61,7 +61,7 @@ def drawn(windows: Windows, tasks: int = 400) -> np.ndarray:
     )
 
 
-def test_the_share_of_events_is_what_was_asked_for():
+def test_share_of_events_is_the_configured_one():
     episodes = [turning(0), turning(1, at=40)]
     is_event = [is_eventful(Store.of([e]), 0) for e in episodes]
     plain, half = (drawn(Windows(episodes, eventful=share)) for share in (0.0, 0.5))
@@ -79,7 +79,7 @@ def test_a_share_outside_0_to_1_is_refused():
         TrainConfig(eventful=1.5)
 
 
-def test_a_run_draws_its_training_windows_so_and_its_validation_evenly(tmp_path, monkeypatch):
+def test_training_favours_events_and_validation_does_not(tmp_path, monkeypatch):
     class Seen(Exception):
         pass
 

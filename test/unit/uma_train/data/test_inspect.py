@@ -111,7 +111,7 @@ def test_a_scene_of_one_colour_proves_nothing():
     assert "colour" in check_frames(flat).failure
 
 
-def test_reports_say_what_is_there(tmp_path):
+def test_report_lists_the_contents(tmp_path):
     valid = np.ones((S, 4), bool)
     valid[:6, 0] = False
     save_episode(tmp_path / "a.npz", dataclasses.replace(scene(), track_valid=valid))

@@ -49,7 +49,7 @@ def best(places: np.ndarray) -> int:
     return int(np.linalg.norm(stroke()[:, :, None] - places, axis=-1).min(2).sum(1).argmin())
 
 
-def test_the_waypoints_of_a_stroke_are_those_a_person_would_sketch():
+def test_stroke_waypoints_are_those_of_a_sketch():
     for seed in range(10):
         steps = steps_of(drawn(seed, at_rest=1.0, at_corners=1.0))
         assert np.abs(steps - STEPS[:4]).max() <= 4, (
@@ -57,13 +57,13 @@ def test_the_waypoints_of_a_stroke_are_those_a_person_would_sketch():
         )
 
 
-def test_without_them_the_raised_tool_is_the_end_and_the_beginning_of_the_stroke_is_met_by_chance():
+def test_without_corners_the_strokes_start_is_met_by_chance():
     steps = np.array([steps_of(drawn(seed)) for seed in range(40)])
     assert (steps[:, -1] >= 87).all()
     assert np.mean(np.abs(steps - STEPS[2]).min(1) <= 4) < 0.6
 
 
-def test_corners_are_in_order_of_need_and_a_straight_way_has_none():
+def test_corners_are_in_order_of_need():
     path = stroke()[:81, :4]
     assert np.array_equal(corners(path, 2), [0, 80])
     assert set(corners(path, 3)) <= set(corners(path, 4)) and np.array_equal(corners(path, 4), STEPS[:4])
@@ -73,7 +73,7 @@ def test_corners_are_in_order_of_need_and_a_straight_way_has_none():
     assert np.array_equal(corners(straight[:1], 6), [0])
 
 
-def test_a_plan_is_told_instead_of_what_came_of_it():
+def test_plan_replaces_what_came_of_it():
     """However the hand went astray, a reference from the plan shows the way that was meant."""
     at = np.linspace(0, 3, 13)
     plan = np.stack([np.interp(at, np.arange(4), STOPS[:4, i]) for i in range(3)], -1)[:, None] + np.random.default_rng(

@@ -23,7 +23,7 @@ def folder(tmp_path):
     return tmp_path, made
 
 
-def test_a_packed_folder_holds_the_same_episodes_in_shards_of_bounded_size(folder):
+def test_shards_hold_the_same_episodes_in_bounded_size(folder):
     path, made = folder
     store = shards.open_folder(path, shard_bytes=20_000)
     assert len(store.shards) > 2 and len(store) == 7
@@ -64,7 +64,7 @@ def test_packing_goes_on_after_a_kill_and_behind_what_is_there(folder, monkeypat
     assert store[0].meta["seed"] == 50 and len(store) == 7 and len(list(out.glob("*.xyz.npy"))) == 1
 
 
-def test_of_several_processes_one_packs_and_the_others_find_it_done(folder):
+def test_one_of_several_processes_packs(folder):
     path, made = folder
     with ThreadPoolExecutor(3) as pool:
         worked = list(pool.map(lambda _: shards.pack(path, path / "packed", shard_bytes=20_000), range(3)))
@@ -105,7 +105,7 @@ def test_what_an_earlier_version_packed_is_packed_anew(folder):
     assert len(shards.open_folder(path)) == len(made) and json.loads(index.read_text())["version"] == 2
 
 
-def test_a_folder_that_cannot_be_written_says_what_to_do(folder, monkeypatch):
+def test_read_only_folder_names_the_remedy(folder, monkeypatch):
     path, _ = folder
 
     def refuse(*_):

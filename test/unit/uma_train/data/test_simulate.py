@@ -51,7 +51,7 @@ def test_frames_of_a_simulated_episode_are_right(made):
 @pytest.mark.parametrize(
     "name", ["insertion", "sweeping", "folding", "primitives/gather", "primitives/cloth", "primitives/stand"]
 )
-def test_the_plan_of_a_scene_begins_where_its_points_are_and_is_what_a_person_would_sketch(name):
+def test_plan_begins_at_its_points_and_is_a_sketch(name):
     from uma_sim.tasks import make_station
 
     station = make_station(5, name, render=False)
@@ -173,7 +173,7 @@ def test_settings_out_of_range_are_refused(change, message):
         SimulateConfig(**change)
 
 
-def test_a_scene_that_cannot_be_seen_and_one_that_flies_apart_are_failures_and_not_the_end(tmp_path, monkeypatch):
+def test_bad_scenes_are_failures_and_not_the_end(tmp_path, monkeypatch):
     import uma_sim.rollout as rollout
     import uma_train.data.simulate as module
     from uma.types import InputError

@@ -138,7 +138,7 @@ def test_absent_actions_stay_zeros(batch):
     assert (out.grid.action[:, 3:] == 0).all() and (out.grid.action[:6, :2] != 0).any()
 
 
-def test_depth_noise_runs_along_the_rays_and_lifts_what_is_over_the_table(batch):
+def test_depth_noise_runs_along_the_rays(batch):
     normal = torch.tensor([0.0, -0.6, -0.8])
     height = batch.points.xyz @ normal + 1.0
     batch = dataclasses.replace(batch, points=dataclasses.replace(batch.points, height=height))

@@ -14,7 +14,7 @@ from uma_train.training.config import TrainConfig
 from uma_train.training.loop import train as train_here
 
 
-def test_variants_are_trained_alike_judged_and_not_trained_or_measured_twice(tmp_path, monkeypatch):
+def test_variants_are_trained_and_measured_once(tmp_path, monkeypatch):
     for i in range(4):
         save_episode(tmp_path / f"{i}.npz", episode(i))
     judged, measured = [], []
@@ -83,7 +83,7 @@ def test_variants_are_trained_alike_judged_and_not_trained_or_measured_twice(tmp
     assert ablate(config)[0]["errors"] == rows[0]["errors"] and len(measured) == 2
 
 
-def test_only_one_variant_sees_data_without_noise_and_it_has_to_be_given():
+def test_noise_free_variant_needs_its_own_data():
     config = AblateConfig(TrainConfig(data=("noisy",)), ("uma", "no_action_noise"), clean_data=("clean",))
     assert [config.training(name).data for name in config.variants] == [("noisy",), ("clean",)]
     with pytest.raises(ValueError, match="clean_data: empty"):

@@ -63,7 +63,7 @@ def test_values_out_of_range_are_refused(changes, words):
         BenchmarkConfig(**changes)
 
 
-def test_rows_are_written_after_each_point_compared_scene_by_scene_and_resumed(tmp_path, monkeypatch, capsys):
+def test_sweep_writes_and_compares_each_point(tmp_path, monkeypatch, capsys):
     """With outcomes that are known: what the sweep makes of them."""
     asked = []
 
@@ -147,7 +147,7 @@ def station():
     s.close()
 
 
-def test_a_displaced_camera_sees_from_elsewhere_and_the_calibration_does_not_know(station):
+def test_displaced_camera_leaves_the_calibration_alone(station):
     from uma.geometry.camera import unproject
     from uma.geometry.se3 import make_pose
 
@@ -209,7 +209,7 @@ def test_pinned_points_come_on_top_of_the_keypoints_and_stay(station):
 
 
 @pytest.mark.parametrize("prefix", [0, 2])
-def test_the_actions_that_go_on_while_a_chunk_is_computed_are_its_prefix(station, monkeypatch, prefix):
+def test_actions_of_the_delay_are_the_prefix(station, monkeypatch, prefix):
     seen = []
 
     class Fake:
@@ -255,7 +255,7 @@ def test_a_camera_sweep_has_every_place_in_every_frame():
         BenchmarkConfig(policy_frame="floor")
 
 
-def test_cameras_stand_where_their_names_say():
+def test_cameras_stand_where_their_names_place_them():
     nominal = CAMERA_POSITION
     for seed in range(20):
         places = {name: camera_at(name, seed)[:3, 3] for name in CAMERAS}

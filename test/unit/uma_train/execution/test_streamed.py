@@ -138,7 +138,7 @@ def test_chunks_that_would_all_be_too_old_are_refused(station):
         SimulatedController(station, 1.05)
 
 
-def test_the_benchmark_executes_chunks_as_it_is_told_to(station, monkeypatch):
+def test_benchmark_executes_chunks_as_configured(station, monkeypatch):
     """Over the first three steps: at once, after two of them, or, through the controller, not yet."""
     monkeypatch.setattr(station, "observe", lambda: None)
     way = []

@@ -42,7 +42,7 @@ def trained(tmp_path_factory):
     return train(config), data
 
 
-def test_tensorboard_and_json_tell_the_same(trained):
+def test_tensorboard_and_json_agree(trained):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     run = trained[0].parent

@@ -21,7 +21,7 @@ ADDITIONS = {
 
 
 @pytest.mark.parametrize("name", ADDITIONS)
-def test_a_trained_model_that_is_given_them_does_what_it_did_until_it_is_trained_on(name, tmp_path):
+def test_added_features_change_nothing_before_training(name, tmp_path):
     model, (value, zeroed) = scrambled(), ADDITIONS[name]
     save_bundle(tmp_path / "plain", model, Contract(), training={}, card="")
     config = TrainConfig(preset="tiny", init=str(tmp_path / "plain"), model=ModelChoice(**{name: value}))

@@ -150,7 +150,7 @@ def test_two_processes_give_the_loss_curve_of_one(data, one_by_muon, tmp_path, s
     )  # Adam makes much of the rounding of gradients near zero, so weights are equal as a whole only
 
 
-def test_a_run_killed_by_sigkill_ends_bit_for_bit_as_one_that_was_not(data, one, tmp_path):
+def test_sigkilled_run_ends_bit_for_bit_as_a_whole_one(data, one, tmp_path):
     """Twice killed, at whatever step it then was."""
     args, cut = ("--steps", "20", "--validate-every", "20", "--save-every", "3"), tmp_path / "cut"
     for step in (3, 9):

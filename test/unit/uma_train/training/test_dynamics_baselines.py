@@ -58,7 +58,7 @@ def drawn():
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_every_mode_gives_what_its_row_says(drawn, monkeypatch, name):
+def test_every_mode_matches_its_row(drawn, monkeypatch, name):
     model, batch = drawn
     asked = {}
     sample = model.sample

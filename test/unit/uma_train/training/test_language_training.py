@@ -22,7 +22,7 @@ def model() -> Uma:
     return Uma(dataclasses.replace(tiny(), language=LanguageConfig(kind="words", embedding=32)), Normalization())
 
 
-def test_text_is_a_positive_of_its_own_task_and_its_gradient_stays_with_the_encoders():
+def test_text_is_a_positive_of_its_own_task():
     m, b = model(), dataclasses.replace(batch(), text=TEXT)
     head = ProjectionHead(m.config)
     tokens, rows = encode_text(m, b)
@@ -47,7 +47,7 @@ def test_text_is_a_positive_of_its_own_task_and_its_gradient_stays_with_the_enco
 
 
 @pytest.mark.parametrize(("share", "reached"), [(0.0, False), (1.0, True)])
-def test_the_denoiser_is_told_by_text_only_if_asked_for(share, reached):
+def test_text_task_reaches_the_denoiser_only_on_request(share, reached):
     m, b = model(), dataclasses.replace(batch(), text=TEXT)
     with torch.no_grad():
         for p in m.final.parameters():

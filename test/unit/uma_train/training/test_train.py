@@ -130,7 +130,7 @@ def test_windows_may_share_a_task():
         ("avx512f", False),
     ],
 )
-def test_bfloat16_is_used_only_where_the_processor_multiplies_in_it(monkeypatch, flags, has):
+def test_bfloat16_needs_a_processor_that_multiplies_in_it(monkeypatch, flags, has):
     monkeypatch.setattr("pathlib.Path.read_text", lambda self: f"flags\t\t: fpu {flags}\n")
     assert trainer.multiplies_bfloat16("cpu") is has and trainer.multiplies_bfloat16("cuda")
 
@@ -209,7 +209,7 @@ def test_benchmark_rows():
     assert (still["success"], still["no_grasp"]) == (0, 1)
 
 
-def test_a_failure_near_the_end_of_the_reference_is_told_from_one_elsewhere():
+def test_failure_near_the_goal_has_its_own_class():
     from uma_sim import experts
     from uma_sim.tasks import make_station
 
@@ -232,7 +232,7 @@ def test_a_failure_near_the_end_of_the_reference_is_told_from_one_elsewhere():
     assert classes == ["no_grasp", "wrong_grasp", "time_out", "imprecise", "lost"]
 
 
-def test_an_image_that_shows_nothing_holds_the_arm_and_does_not_end_the_benchmark(monkeypatch):
+def test_empty_image_holds_the_arm_and_the_benchmark_goes_on(monkeypatch):
     from uma_train.evaluation import closed_loop as module
 
     asked = []
@@ -270,7 +270,7 @@ def test_a_success_ends_the_episode_once_it_has_lasted(monkeypatch, linger, max_
     )  # a tick of the controller
 
 
-def test_a_benchmark_leaves_films_and_a_contact_sheet_of_its_first_scenes(tmp_path):
+def test_benchmark_leaves_films_and_a_contact_sheet(tmp_path):
     config = BenchmarkConfig(
         episodes=2, policies=("hold_still",), max_steps=4, workers=1, films=1, out=str(tmp_path / "b")
     )
@@ -288,7 +288,7 @@ def test_a_benchmark_leaves_films_and_a_contact_sheet_of_its_first_scenes(tmp_pa
     assert strip.size == whole.size and np.asarray(whole).std() > 20  # something is to be seen
 
 
-def test_image_features_take_images_of_all_frames_of_a_source_or_of_none(tmp_path):
+def test_image_features_need_an_image_of_every_frame(tmp_path):
     e = episode()
     for i in range(4):
         some = dataclasses.replace(e, images=np.zeros((1, 9, 16, 3), np.uint8), image_frame=np.zeros(1, np.int32))
@@ -303,7 +303,7 @@ def test_image_features_take_images_of_all_frames_of_a_source_or_of_none(tmp_pat
         train(config)
 
 
-def test_several_draws_of_a_window_are_the_mean_of_each_and_share_its_encoding():
+def test_several_draws_are_the_mean_and_share_one_encoding():
     """What `control_draws` 3 makes of a batch is what the batch repeated three times would make, at one encoding of its
     points."""
     model = Uma(tiny(), Normalization())
