@@ -7,7 +7,7 @@ from robustness.mutants.mutant import of
 STANDS = "test_judges::test_a_utensil_must_stand_let_go_and_at_rest"
 SWEPT = "test_judges::test_every_scrap_must_be_inside_and_the_brush_out"
 FOLDED = "test_judges::test_a_cloth_must_be_folded_straight_let_go_and_calm"
-PUSHED = "test_judges::test_one_thing_must_be_pushed_to_its_place"
+PUSHED = "test_primitive_judges::test_one_thing_must_be_pushed_to_its_place"
 
 MUTANTS = (
     *of(
@@ -54,13 +54,13 @@ MUTANTS = (
             "move: 6 cm will do",
             "apart < 0.03 and",
             "apart < 0.06 and",
-            "test_judges::test_a_thing_must_be_held_where_its_way_ends",
+            "test_primitive_judges::test_a_thing_must_be_held_where_its_way_ends",
         ),
         (
             "move: put down anywhere near",
             "apart < 0.04",
             "apart < 0.08",
-            "test_judges::test_a_thing_must_be_put_down_where_its_way_ends",
+            "test_primitive_judges::test_a_thing_must_be_put_down_where_its_way_ends",
         ),
     ),
     *of(
@@ -69,7 +69,7 @@ MUTANTS = (
             "stand: beside the container will do",
             "container.inset(low[:2]) > -0.005",
             "container.inset(low[:2]) > -0.03",
-            "test_judges::test_a_thing_must_stand_in_its_container",
+            "test_primitive_judges::test_a_thing_must_stand_in_its_container",
         ),
     ),
     *of(
@@ -78,7 +78,7 @@ MUTANTS = (
             "cloth: let go anywhere near",
             "- end) < 0.07",
             "- end) < 0.14",
-            "test_judges::test_a_cloth_must_be_let_go_where_its_way_ends",
+            "test_primitive_judges::test_a_cloth_must_be_let_go_where_its_way_ends",
         ),
     ),
     *of(
@@ -87,7 +87,7 @@ MUTANTS = (
             "cable: in the air will do",
             " and float(place(station)[2]) < 0.03",
             "",
-            "test_judges::test_a_cable_must_be_put_down_where_its_way_ends",
+            "test_primitive_judges::test_a_cable_must_be_put_down_where_its_way_ends",
         ),
     ),
     *of(
@@ -101,7 +101,7 @@ MUTANTS = (
             "gather: half of the way will do",
             "THERE = 0.7",
             "THERE = 0.5",
-            "test_judges::test_every_bit_must_have_come_along_its_way",
+            "test_primitive_judges::test_every_bit_must_have_come_along_its_way",
         ),
     ),
     *of(
@@ -110,7 +110,7 @@ MUTANTS = (
             "gather: the tray is 1 cm wider",
             "np.abs(local[..., 1]) < self.half_width",
             "np.abs(local[..., 1]) < self.half_width + 0.01",
-            "test_judges::test_every_bit_must_lie_in_its_tray",
+            "test_primitive_judges::test_every_bit_must_lie_in_its_tray",
         ),
     ),
     *of(
@@ -119,7 +119,7 @@ MUTANTS = (
             "grasp: near will do",
             "self.tcp_to_object() < 0.03",
             "self.tcp_to_object() < 0.06",
-            "test_judges::test_a_grasp_is_a_jaw_that_stopped_on_the_object",
+            "test_primitive_judges::test_a_grasp_is_a_jaw_that_stopped_on_the_object",
         ),
     ),
 )
