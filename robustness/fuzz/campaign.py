@@ -120,5 +120,6 @@ def targets() -> list[Target]:
     from robustness.fuzz.files import file_targets
     from robustness.fuzz.messages import message_targets
     from robustness.fuzz.nodes import node_targets
+    from robustness.fuzz.recordings import recording_targets
 
-    return [*message_targets(), *node_targets(), *file_targets()]
+    return [*message_targets(), *node_targets(), *file_targets(), *recording_targets()]

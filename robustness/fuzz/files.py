@@ -1,5 +1,4 @@
-"""Damaged files through every reader: calibrations, references, folders of images, bundles, prompts, bags, episodes and
-shards, and a gripper's replies."""
+"""Damaged files through their readers: calibrations, references, pictures, bundles, prompts; and a gripper's replies."""
 
 from __future__ import annotations
 
@@ -54,7 +53,7 @@ def folder() -> Path:
     return Path(tempfile.mkdtemp(prefix="fuzz"))
 
 
-def _reader(
+def reader(
     name: str, read: Callable[[Path], Any], refusal: type[Exception], place: Callable[[Path], Path] = lambda p: p
 ) -> Callable[[bytes], bool]:
     """Write a case to ``name`` and read it; what is refused must name the file."""
@@ -76,11 +75,13 @@ def _reader(
     return run
 
 
-def _json(tree: Any) -> bytes:
+def as_json(tree: Any) -> bytes:
+    """``tree`` as JSON; what JSON lacks as text."""
     return json.dumps(tree, default=str, skipkeys=True).encode()
 
 
-def _yaml(tree: Any) -> bytes:
+def as_yaml(tree: Any) -> bytes:
+    """``tree`` as YAML without aliases."""
     return yaml.dump(tree, Dumper=_NoAliases).encode()
 
 
@@ -118,16 +119,16 @@ def _text_targets() -> list[Target]:
         _ = found.date and found.date.timestamp()
 
     return [
-        Target("calibration, ours", texts(OURS, _yaml), _reader("ours.yaml", calibration, InputError), 0.8),
-        Target("calibration, DROID", texts(DROID, _json), _reader("calibration_info.json", calibration, InputError)),
+        Target("calibration, ours", texts(OURS, as_yaml), reader("ours.yaml", calibration, InputError), 0.8),
+        Target("calibration, DROID", texts(DROID, as_json), reader("calibration_info.json", calibration, InputError)),
         Target(
             "calibration, episodes",
-            texts(EPISODES, _json),
-            _reader("cam2base_extrinsics.json", calibration, InputError),
+            texts(EPISODES, as_json),
+            reader("cam2base_extrinsics.json", calibration, InputError),
         ),
-        Target("reference file", texts(REFERENCE, _yaml), _reader("reference.yaml", load_reference, InputError), 0.8),
-        Target("camera.yaml", texts(CAMERA, _yaml), _reader("camera.yaml", read_camera, InputError), 0.5),
-        Target("poses.yaml", texts({"a": POSE, "b": POSE}, _yaml), _reader("poses.yaml", read_poses, InputError), 0.5),
+        Target("reference file", texts(REFERENCE, as_yaml), reader("reference.yaml", load_reference, InputError), 0.8),
+        Target("camera.yaml", texts(CAMERA, as_yaml), reader("camera.yaml", read_camera, InputError), 0.5),
+        Target("poses.yaml", texts({"a": POSE, "b": POSE}, as_yaml), reader("poses.yaml", read_poses, InputError), 0.5),
     ]
 
 
@@ -156,9 +157,9 @@ def _picture_targets() -> list[Target]:
     )
     claims = st.tuples(st.sampled_from(["<f4", "|O", ">f4", "<f8", "x", "<c16", "|V9"]), shapes).map(heads)
     return [
-        Target("colour.png", damaged(rgb), _reader("b.png", read_image, InputError)),
-        Target("depth.png", damaged(depth), _reader("b.depth.png", read_depth, InputError)),
-        Target("depth.npy", st.one_of(damaged(npy), claims), _reader("b.depth.npy", read_depth, InputError)),
+        Target("colour.png", damaged(rgb), reader("b.png", read_image, InputError)),
+        Target("depth.png", damaged(depth), reader("b.depth.png", read_depth, InputError)),
+        Target("depth.npy", st.one_of(damaged(npy), claims), reader("b.depth.npy", read_depth, InputError)),
     ]
 
 
@@ -192,7 +193,7 @@ def _bundle_targets() -> list[Target]:
         name, data, is_honest = case
         path, files = folder() / "bundle", {**good, name: data}
         if is_honest and name != "manifest.json":  # hashes that fit: what is behind them is tried
-            files["manifest.json"] = _json(
+            files["manifest.json"] = as_json(
                 {"sha256": {n: hashlib.sha256(files[n]).hexdigest() for n in FILES}, "training": {}}
             )
         path.mkdir(exist_ok=True)
@@ -233,7 +234,7 @@ def _bundle_targets() -> list[Target]:
     def enlarged(case: tuple[str, Any]) -> bytes:
         tree = json.loads(good["config.json"])
         tree["model"][case[0]] = case[1]
-        return _json(tree)
+        return as_json(tree)
 
     heads = st.tuples(
         st.sampled_from(["shape", "data_offsets", "dtype"]),
@@ -244,7 +245,7 @@ def _bundle_targets() -> list[Target]:
     ).map(enlarged)
     contents = st.one_of(
         *(
-            st.tuples(st.just(name), st.one_of(trees(tree).map(_json), damaged(good[name])))
+            st.tuples(st.just(name), st.one_of(trees(tree).map(as_json), damaged(good[name])))
             for name, tree in trees_of.items()
         ),
         st.tuples(st.just("config.json"), grown),
@@ -257,157 +258,11 @@ def _bundle_targets() -> list[Target]:
     prompt = (folder() / "prompt.safetensors").read_bytes()
     return [
         Target("bundle", cases, run, 0.15),
-        Target("prompt", damaged(prompt), _reader("p.safetensors", load_prompt, PromptError)),
+        Target("prompt", damaged(prompt), reader("p.safetensors", load_prompt, PromptError)),
     ]
 
 
-# -- bags ---------------------------------------------------------------------------------------------------------------------
-
-
-def _bag_targets() -> list[Target]:
-    from rclpy.serialization import serialize_message
-    from std_msgs.msg import String
-
-    from robustness.fuzz import messages as m
-    from uma_ros.bags.reader import bag_topics
-    from uma_ros.bags.writer import BagWriter
-    from uma_ros.offline.recording import TOPICS, read_episode
-    from uma_ros.offline.replay import recorded_settings
-    from uma_ros.runtime.topics import STATUS
-
-    said = {"node": "policy", "parameters": {"seed": 1, "num_steps": 8}, "checkpoint_id": "x"}
-    messages = {
-        TOPICS.action_chunk: m.chunk(m.CAMERA),
-        TOPICS.predicted_motion: m.motion(),
-        TOPICS.active_reference: m.reference(),
-        TOPICS.robot_pose: m.pose(),
-        "/tf_static": m.transforms(),
-        TOPICS.configuration: String(data=yaml.safe_dump(said)),
-        TOPICS.camera_info: m.info(),
-        TOPICS.joint_states: m.joints(),
-        TOPICS.sim_outcome: String(data="verdict: success\n"),
-    }
-
-    def make(path: Path, change: dict[str, Any] | None = None) -> None:
-        bag = BagWriter(path)
-        for topic, msg in messages.items():
-            bag.add_topic(topic, type(msg), STATUS)
-        for i in range(3):
-            for topic, msg in {**messages, **(change or {})}.items():
-                bag.write(
-                    topic, 1_700_000_000_000_000_000 + i, msg if isinstance(msg, bytes) else serialize_message(msg)
-                )
-        bag.close()
-
-    make(folder() / "bag")
-    files = {p.name: p.read_bytes() for p in (folder() / "bag").iterdir()}
-
-    def read(path: Path) -> bool:
-        try:
-            bag_topics(path)
-            recorded_settings(read_episode(path))
-        except InputError as error:
-            expect(
-                "bag" in str(error) or "configuration" in str(error) or ":" in str(error), f"nothing is named: {error}"
-            )
-            expect("MemoryError" not in str(error), f"memory was asked for: {error}")
-            return False
-        return True
-
-    def run_file(case: tuple[str, bytes]) -> bool:
-        path = folder() / "broken_bag"
-        path.mkdir(exist_ok=True)
-        for name, data in {**files, case[0]: case[1]}.items():
-            (path / name.replace("bag", "broken_bag") if name.endswith(".mcap") else path / name).write_bytes(data)
-        meta = (path / "metadata.yaml").read_bytes().replace(b"bag.mcap", b"broken_bag.mcap")
-        (path / "metadata.yaml").write_bytes(meta)
-        return read(path)
-
-    def run_content(case: tuple[str, bytes]) -> bool:
-        import shutil
-
-        shutil.rmtree(folder() / "odd_bag", ignore_errors=True)
-        make(folder() / "odd_bag", {case[0]: case[1]})
-        return read(folder() / "odd_bag")
-
-    metadata = yaml.safe_load(files["metadata.yaml"])
-    in_files = st.one_of(
-        *(st.tuples(st.just(name), damaged(data)) for name, data in files.items()),
-        st.tuples(st.just("metadata.yaml"), trees(metadata).map(_yaml)),
-    )
-    words = st.one_of(st.sampled_from(PATCHES), trees(said).map(lambda t: _yaml(t).decode())).map(
-        lambda text: serialize_message(String(data=text.replace("\0", " ")))
-    )
-    in_messages = st.one_of(
-        st.sampled_from(sorted(messages)).flatmap(
-            lambda topic: st.tuples(st.just(topic), damaged(serialize_message(messages[topic])))
-        ),
-        st.tuples(st.just(TOPICS.configuration), words),
-    )
-    return [
-        Target("bag, its files", in_files, run_file, 0.4),
-        Target("bag, its messages", in_messages, run_content, 0.12),
-    ]
-
-
-# -- training data ------------------------------------------------------------------------------------------------------------
-
-
-def _episode_targets() -> list[Target]:
-    from episodes import episode
-
-    from uma_train.data import shards
-    from uma_train.data.episode import EpisodeError, load_episode, save_episode
-
-    home = folder() / "episodes"
-    home.mkdir()
-    save_episode(home / "a.npz", episode(0))
-    archive = (home / "a.npz").read_bytes()
-    shards.pack(home, folder() / "packed")
-    files = {p.name: p.read_bytes() for p in (folder() / "packed").iterdir() if p.suffix in (".npy", ".json")}
-    index = json.loads(files["index.json"])
-
-    def run(case: tuple[str, bytes]) -> bool:
-        path = folder() / "shards"
-        path.mkdir(exist_ok=True)
-        for name, data in {**files, case[0]: case[1]}.items():
-            (path / name).write_bytes(data)
-        try:
-            store = shards.open_shards(path)
-            _ = [store[i] for i in range(len(store))]
-        except EpisodeError as error:
-            expect(len(str(error)) < 4000, f"a message of {len(str(error))} characters")
-            return False
-        return True
-
-    def odd_meta(tree: Any) -> bytes:
-        from io import BytesIO
-
-        out = BytesIO()
-        with np.load(home / "a.npz") as z:
-            np.savez(out, **{k: z[k] for k in z.files if k != "meta"}, meta=np.frombuffer(_json(tree), np.uint8))
-        return out.getvalue()
-
-    with np.load(home / "a.npz") as z:
-        meta = json.loads(bytes(z["meta"]))
-    names = sorted(n for n in files if n != "index.json")
-    in_shards = st.one_of(
-        st.tuples(st.just("index.json"), st.one_of(trees(index).map(_json), damaged(files["index.json"]))),
-        st.sampled_from(names).flatmap(lambda n: st.tuples(st.just(n), damaged(files[n][:4000]))),
-    )
-    return [
-        Target(
-            "episode",
-            st.one_of(damaged(archive), trees(meta).map(odd_meta)),
-            _reader("e.npz", load_episode, EpisodeError),
-            1.0,
-        ),
-        Target("shards", in_shards, run, 1.0),
-    ]
-
-
-# -- a gripper's replies
-# ------------------------------------------------------------------------------------------------------
+# -- a gripper's replies -----------------------------------------------------------------------------------------------------
 
 
 def _gripper_target() -> Target:
@@ -456,11 +311,5 @@ def _gripper_target() -> Target:
 
 
 def file_targets() -> list[Target]:
-    return [
-        *_text_targets(),
-        *_picture_targets(),
-        *_bundle_targets(),
-        *_bag_targets(),
-        *_episode_targets(),
-        _gripper_target(),
-    ]
+    """The doors for text files, pictures and checkpoints, and a gripper's replies."""
+    return [*_text_targets(), *_picture_targets(), *_bundle_targets(), _gripper_target()]
