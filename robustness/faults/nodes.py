@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,7 @@ class Relay:
             (CameraInfo, "camera_info", TOPICS.camera_info),
             (CameraInfo, "depth_info", TOPICS.depth_info),
         )
+        self._made: list = []
         for kind, name, topic in pairs:
             out = node.create_publisher(kind, topic, CAMERA_OUT)
 
@@ -40,7 +42,13 @@ class Relay:
                 if told is not None:
                     out.publish(told)
 
-            node.create_subscription(kind, f"{TOPICS.sim_camera}/{name}", hear, SENSOR_IN)
+            heard = node.create_subscription(kind, f"{TOPICS.sim_camera}/{name}", hear, SENSOR_IN)
+            self._made += [partial(node.destroy_publisher, out), partial(node.destroy_subscription, heard)]
+
+    def close(self) -> None:
+        """Leave the camera's topics."""
+        for destroy in self._made:
+            destroy()
 
 
 @contextmanager

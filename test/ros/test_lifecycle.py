@@ -235,6 +235,16 @@ def test_a_node_that_is_destroyed_leaves_the_bus(kind):
     assert sockets() == before
 
 
+def test_every_process_is_gone_afterwards(tmp_path):
+    """Also when they are ended while they are still starting."""
+    g = Graph(tmp_path)
+    pids = [p.pid for p in g.supervisor.processes.values()]
+    g.close()
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.killpg(pid, 0)
+
+
 def test_ended_controller_leaves_the_bus_at_once(tmp_path):
     g = Graph(tmp_path, without=("station", "camera", "extrinsics", "policy"))
     count = lambda: g.client.node.count_publishers(TOPICS.target_pose)  # noqa: E731

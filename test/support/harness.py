@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from uma_ros.msg import ActionChunk, KeypointTrajectory, MotionPrediction, Polic
 from uma_ros.deployment.graph import Options, insertion
 from uma_ros.deployment.supervisor import Supervisor
 from uma_ros.messages.convert import chunk_from, pose_from, seconds
+from uma_ros.runtime.exit_codes import HUNG
 from uma_ros.runtime.topics import CAMERA_OUT, COMMAND, LATCHED, STATE_OUT, STATUS, TASK_IN, Topics, qos_profile
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -66,6 +68,8 @@ class Graph:
         self.supervisor = Supervisor(folder / "log")
         self.scripted = scripted
         self.closers: list = []  # of what a test has set beside the graph
+        self.own: dict[str, dict] = {}  # parameters before `restart` changed them
+        self.home: np.ndarray | None = None
         for name in self.specs:
             if name not in without:
                 self.start(name)
@@ -111,6 +115,38 @@ class Graph:
                 print(f"started again: {c.status['controller'].reason}")
                 c.call("/uma/start")
                 c.wait(lambda: not asks(), 10.0, "the controller's answer to /uma/start")
+
+    def restart(self, name: str, **changes) -> None:
+        """End a node with SIGINT and start it with ``changes`` over the parameters of the graph's own.
+
+        Args:
+            changes: by the parameter's name with ``__`` for the dot; a call without takes all earlier ones back.
+        """
+        own = self.own.setdefault(name, dict(self.specs[name].parameters))
+        self.specs[name].parameters.clear()
+        self.specs[name].parameters.update(own | {k.replace("__", "."): v for k, v in changes.items()})
+        self.end(name)
+        self.client.status.pop(name, None)
+        self.start_again(name, lambda: name in self.client.status, f"the status of a new {name}")
+
+    def end(self, name: str) -> None:
+        """End a node with SIGINT: unlike a killed one it leaves the bus at once."""
+        process = self.supervisor.processes[name]
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20.0) in (0, HUNG), f"{name} ended with {process.returncode}"
+
+    def go_home(self) -> None:
+        """Every node with its own parameters, policy and controller RUNNING, the arm where it was at the first call."""
+        c = self.client
+        for name, own in self.own.items():
+            if self.specs[name].parameters != own:
+                self.restart(name)
+        if c.state("controller") == PolicyStatus.IDLE:
+            c.call("/uma/start")
+        self.home = c.ee()[:3, 3] if self.home is None else self.home
+        c.send(point_task(self.home))
+        c.wait(lambda: np.linalg.norm(c.ee()[:3, 3] - self.home) < 0.03, 60.0, "the arm at home")
+        self.run_on()
 
     def alive(self) -> set[str]:
         return set(self.supervisor.processes) - set(self.supervisor.dead())
