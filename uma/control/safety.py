@@ -14,17 +14,6 @@ from uma.geometry.se3 import clip_step, exp, log, make_pose
 from uma.settings import check_settings, setting
 from uma.types import InputError, check_pose
 
-FR3 = {
-    "speed": 3.0,
-    "acceleration": 9.0,
-    "jerk": 4500.0,
-    "turn_speed": 2.5,
-    "turn_acceleration": 17.0,
-    "turn_jerk": 8500.0,
-}
-"""Cartesian limits of the FR3 (libfranka rate_limiting.h), m and rad per s, s^2, s^3. The settings stay below them."""
-
-
 SLOW = 0.1
 """Share of the speed limits from which the ramp of the first seconds begins."""
 

@@ -20,6 +20,16 @@ SPEED = np.array([2.62, 2.62, 2.62, 2.62, 5.26, 4.18, 5.26])
 ACCELERATION, JERK = 10.0, 5000.0
 """rad/s^2 and rad/s^3 at which the arm stops, every joint."""
 
+CARTESIAN = {
+    "speed": 3.0,
+    "acceleration": 9.0,
+    "jerk": 4500.0,
+    "turn_speed": 2.5,
+    "turn_acceleration": 17.0,
+    "turn_jerk": 8500.0,
+}
+"""Limits of the flange (libfranka rate_limiting.h): m and rad per s, s^2, s^3."""
+
 REST = np.array([0.0, -0.35, 0.0, -2.35, 0.0, 2.0, 0.0])
 """``(7,)`` posture that the elbow is drawn to: the gripper points down about 0.45 m in front of the base."""
 

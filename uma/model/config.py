@@ -137,8 +137,6 @@ class ModelConfig:
             along which line a thing between the fingers lies (see `uma.model.orientation`). Not in the paper.
         heights: whether the end-effector token and the waypoints are also told how high they are over the table (see
             `uma.model.heights`). Not in the paper.
-        fusion_layers: layers in which observation and task tokens attend to each other before the denoiser reads them
-            (see `uma.model.fusion`); 0 = none. Not in the paper.
         flow_time: distribution of the flow time in training: "uniform" or "beta" (more weight on noise).
         history: past steps that may be given, with measured poses and tracked points (paper Eq. 5: "recent history"); 0
             = none.
@@ -164,7 +162,6 @@ class ModelConfig:
     proprioception: bool = True
     orientation: bool = False
     heights: bool = False
-    fusion_layers: int = 0
     flow_time: str = "uniform"
     history: int = 0
     points: PointConfig = PointConfig()
@@ -183,7 +180,6 @@ class ModelConfig:
         "group_size": (1, 1024),
         "group_widths": (1, 4096),
         "task_layers": (0, 64),
-        "fusion_layers": (0, 64),
     }
     """Far beyond any model of this kind."""
 

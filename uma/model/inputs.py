@@ -5,7 +5,7 @@ Training stores the `PointSet` of a frame and deployment computes it from the li
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -60,9 +60,6 @@ class Normalization:
         if self.step_scale:
             factors[states:, 0] = self.step_scale[: count - states]
         return factors
-
-    def to_dict(self) -> dict:
-        return asdict(self)
 
 
 def encode_actions(

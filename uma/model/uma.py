@@ -13,7 +13,6 @@ from uma.model import flow
 from uma.model.config import ModelConfig
 from uma.model.dit import FinalLayer, MaskedDiTBlock
 from uma.model.encoders import EndEffectorBatch, ObservationEncoder, PointBatch, ReferenceBatch, TaskEncoder, mlp
-from uma.model.fusion import FusionLayer
 from uma.model.inputs import ACTION_DIM, Normalization
 from uma.model.language import LanguageEncoder
 from uma.model.masks import MaskPattern
@@ -79,7 +78,6 @@ class Uma(nn.Module):
         self.observation_encoder = ObservationEncoder(config, norm)
         self.task_encoder = TaskEncoder(config, norm)
         self.language_encoder = LanguageEncoder(config) if config.language.kind != "none" else None
-        self.fusion = nn.Sequential(*(FusionLayer(config) for _ in range(config.fusion_layers)))
         self.action_in = nn.Linear(ACTION_DIM, d)
         self.motion_in = mlp(3 if config.keypoint_identity == "index" else 6, d)
         if config.keypoint_identity != "position":
@@ -105,7 +103,7 @@ class Uma(nn.Module):
     def prepare_context(self, points: PointBatch, ee: EndEffectorBatch, task: Tensor) -> Cache:
         """Keys and values of the context for every block: computed once per observation, whatever the number of flow
         steps."""
-        context = self.fusion(torch.cat([self.observation_encoder(points, ee), task], 1))
+        context = torch.cat([self.observation_encoder(points, ee), task], 1)
         return [block.cache(context) for block in self._all_blocks()]
 
     def _all_blocks(self) -> list[MaskedDiTBlock]:

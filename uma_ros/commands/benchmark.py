@@ -117,12 +117,7 @@ def main(argv: list[str], command: Callable[[NodeSpec], list[str] | None] = lamb
     out = Path(args.out).resolve()
     out.mkdir(parents=True, exist_ok=True)
     asked, stored = {k: v for k, v in vars(args).items() if k not in ("out", "episodes")}, out / "config.json"
-    # What a run of before there was an argument does not name, it had at its default. One of before --linger is not
-    # gone on with: it was judged otherwise, from another reference.
-    if (
-        stored.exists()
-        and {**{k: parser.get_default(k) for k in asked}, "linger": None, **json.loads(stored.read_text())} != asked
-    ):
+    if stored.exists() and json.loads(stored.read_text()) != asked:
         raise InputError(f"{out} holds a run with other arguments; give another --out")
     stored.write_text(json.dumps(asked, indent=2))
     log = out / "episodes.jsonl"

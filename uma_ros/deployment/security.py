@@ -107,25 +107,6 @@ def policy_xml(profiles: Sequence[Profile]) -> str:
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + xml.tostring(root, encoding="unicode") + "\n"
 
 
-def read_policy(path: str | Path) -> list[Profile]:
-    """The profiles of a policy file that `policy_xml` wrote."""
-    profiles = []
-    for profile in xml.parse(path).getroot().iter("profile"):
-        rules = {
-            name: tuple(
-                sorted(
-                    e.text
-                    for rule in profile.findall(group)
-                    if rule.get(qualifier) == "ALLOW"
-                    for e in rule.findall(entry)
-                )
-            )
-            for group, entry, qualifier, name in KINDS
-        }
-        profiles.append(Profile(profile.get("node"), **rules))
-    return profiles
-
-
 def main(argv: list[str] | None = None) -> int:
     """Exit code 1 if a node is not there."""
     parser = argparse.ArgumentParser(

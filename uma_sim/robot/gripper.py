@@ -33,9 +33,6 @@ T_LINK8_TCP = se3.make_pose(
 )
 """``(4, 4)`` frame ``robotiq_2f85_tcp`` in ``fr3_link8``: z out of the gripper, y along the jaws' motion."""
 
-TIP_BELOW_TCP = 0.0139
-"""Metres by which the pads' tips lie beyond the TCP when closed; when open they are level with it."""
-
 PAD_HALF_THICKNESS = 0.004
 
 PADS = ("gripper/right_pad", "gripper/left_pad")

@@ -234,11 +234,6 @@ def plan_reference(
     return reference.sketch(paths, rim, station.T_base_cam, station.camera.frame, station.scene.utensil.shape)
 
 
-def wrong_reference(station: Station, **kwargs) -> ReferenceMotion:
-    """`plan_reference` for the other holder: what a policy that follows its reference should then do instead."""
-    return plan_reference(station, goal=1 - station.scene.goal, **kwargs)
-
-
 TASK = Task(
     name="insertion",
     sample=sample,

@@ -8,7 +8,7 @@ as uint8:
 ==============  =====================================================================================================================
 key of meta     value
 ==============  =====================================================================================================================
-format          2. A file without it is version 1; a newer one is refused.
+format          2; another one is refused.
 source          where the episode comes from, such as "uma_sim".
 text            the instruction, or "".
 has_actions     whether ``target_pose`` and ``target_gripper`` are commanded actions. If not they hold placeholders.
@@ -24,10 +24,6 @@ Further keys are the source's own. `placeholders` makes the robot fields of an e
 Points keep 0.1 mm in 16-bit integers. The measured pose and the commanded target are separate fields: the one is where
 the end effector
 was at a step, the other where it was told to be one period later.
-
-Version 1 had no ``track_valid``, ``track_moving``, ``images``, ``image_frame``, and of the keys above only source and
-camera. Such a file loads
-with all tracks valid, no images, and both robot and actions present.
 """
 
 from __future__ import annotations
@@ -46,7 +42,7 @@ from uma.model.inputs import PointSet
 from uma.types import CameraModel
 
 FORMAT = 2
-"""Version that is written, and the newest that is read."""
+"""Version that is written and read."""
 
 METRE = 1e-4
 """Metres per unit of the stored point coordinates."""
@@ -233,10 +229,10 @@ def save_episode(path: str | Path, episode: Episode) -> None:
 
 
 def load_episode(path: str | Path) -> Episode:
-    """Read one episode of this version or an older one.
+    """Read one episode.
 
     Raises:
-        EpisodeError: not an episode file, of a newer version, or fields that do not fit together.
+        EpisodeError: not an episode file, of another version, or fields that do not fit together.
     """
     try:
         _check_members(Path(path))
@@ -244,15 +240,10 @@ def load_episode(path: str | Path) -> Episode:
             meta = json.loads(bytes(z["meta"]).decode())
             if not isinstance(meta, dict):
                 raise EpisodeError(f"meta: {type(meta).__name__}, must be a mapping")
-            version = meta.get("format", 1)
-            if version not in (1, FORMAT):
-                raise EpisodeError(f"format {version}: this program reads 1 to {FORMAT}")
+            if (version := meta.get("format")) != FORMAT:
+                raise EpisodeError(f"format: {version}, must be {FORMAT}")
             needed = [
-                f.name
-                for f in fields(Episode)
-                if f.name in DTYPES
-                and (version == FORMAT or f.default is not None)
-                and (f.name not in OPTIONAL or f.name in z.files)
+                f.name for f in fields(Episode) if f.name in DTYPES and (f.name not in OPTIONAL or f.name in z.files)
             ]
             episode = Episode(meta=meta, **{name: z[name] for name in needed})
             if episode.meta["camera"] is not None:

@@ -326,24 +326,6 @@ SAME = (
 )
 """Settings that all episodes of a folder share."""
 
-FIRST = {
-    "task": "insertion",
-    "record": True,
-    "noise": 1.6,
-    "mishaps": 0.25,
-    "policy": "",
-    "policy_share": 0.5,
-    "policy_attempts": False,
-    "policy_delay": 0,
-    "wander": 0.0,
-    "camera": "scene",
-}
-"""What a card that does not say it means: sets made before there was a choice."""
-
-
-UNSAID = {"task": "insertion", "driver": "expert"}
-"""What a line of ``seeds.jsonl`` that does not say it means, likewise."""
-
 
 def _counts(results: list[dict], key: str) -> dict[str, dict[str, int]]:
     """value of ``key`` -> how many were kept and how many failed."""
@@ -364,9 +346,9 @@ def simulate(config: SimulateConfig, console: Console | None = None) -> dict:
     out.mkdir(parents=True, exist_ok=True)
     stored = json.loads((out / "card.json").read_text())["config"] if (out / "card.json").exists() else {}
     for name in SAME:
-        if stored and stored.get(name, FIRST.get(name, getattr(config, name))) != getattr(config, name):
+        if stored and stored.get(name) != getattr(config, name):
             raise ValueError(
-                f"{out} holds episodes made with {name} {stored.get(name, FIRST.get(name))!r}, now {getattr(config, name)!r}; give another --out"
+                f"{out} holds episodes made with {name} {stored.get(name)!r}, now {getattr(config, name)!r}; give another --out"
             )
     log = out / "seeds.jsonl"
     done = {r["seed"]: r for r in map(json.loads, log.read_text().splitlines())} if log.exists() else {}
@@ -391,7 +373,7 @@ def simulate(config: SimulateConfig, console: Console | None = None) -> dict:
             f.flush()
             kept = sum(r["result"] == "kept" for r in done.values())
             progress.update(bar, advance=1, description=f"kept {kept} ({100 * kept / len(done):.0f} %)")
-    results = [UNSAID | done[s] for s in seeds]
+    results = [done[s] for s in seeds]
     card = {
         "config": asdict(config),
         "tried": len(results),

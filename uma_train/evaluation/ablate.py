@@ -48,8 +48,6 @@ VARIANTS: dict[str, tuple[Callable[[TrainConfig], TrainConfig], str]] = {
     "dense_attention": (lambda c: _model(c, reading="dense"), "one attention over all tokens, as many parameters"),
     "no_contrastive": (lambda c: _objective(c, contrastive_weight=0.0), "lambda_c = 0"),
     "no_action_noise": (lambda c: c, "on demonstrations without execution noise and mishaps"),
-    "reading_b": (lambda c: _model(c, reading="B"), "each attention has a feed-forward of its own"),
-    "index_identity": (lambda c: _model(c, keypoint_identity="index"), "a keypoint is known by its number"),
 }
 """name -> (the configuration that it makes of another, what it is)."""
 

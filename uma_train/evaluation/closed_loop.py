@@ -409,12 +409,7 @@ def benchmark(config: BenchmarkConfig, console: Console | None = None) -> list[d
     out.mkdir(parents=True, exist_ok=True)
     log, stored = out / "episodes.jsonl", out / "config.json"
     asked = json.dumps(asdict(config), indent=2)
-    # A run from before there was an option had its default, and no controller.
-    if stored.exists() and {
-        **json.loads(json.dumps(asdict(BenchmarkConfig()))),
-        "streamed_ms": 0.0,
-        **json.loads(stored.read_text()),
-    } != json.loads(asked):
+    if stored.exists() and json.loads(stored.read_text()) != json.loads(asked):
         raise ValueError(f"{out} holds a run with another configuration; give another --out")
     stored.write_text(asked)
     results = [EpisodeResult(**json.loads(line)) for line in log.read_text().splitlines()] if log.exists() else []

@@ -20,7 +20,7 @@ class ModelChoice:
         reading: of the block order: A, B, C, or the ablation "dense".
         separate_layers: of the ablation "separate heads".
         keypoint_identity, history, task_tokens: as there; ``task_tokens`` 0 = the preset's.
-        orientation, heights, fusion_layers: as there. A run from the weights of a model without one (``init``) adds it:
+        orientation, heights: as there. A run from the weights of a model without one (``init``) adds it:
             what it adds begins at zero.
         image, language: image features at the points, and the language encoder.
     """
@@ -32,7 +32,6 @@ class ModelChoice:
     task_tokens: int = 0
     orientation: bool = False
     heights: bool = False
-    fusion_layers: int = 0
     image: ImageConfig = ImageConfig()
     language: LanguageConfig = LanguageConfig()
 
@@ -156,7 +155,6 @@ class TrainConfig:
             history=m.history,
             orientation=m.orientation,
             heights=m.heights,
-            fusion_layers=m.fusion_layers,
             task_tokens=m.task_tokens or config.task_tokens,
             image=m.image,
             language=m.language,

@@ -50,7 +50,7 @@ class Drawable(Protocol):
 
 
 def started(config: TrainConfig) -> Uma:
-    """The model of the bundle `TrainConfig.init`, with what is asked for of features and fusion layers and that it
+    """The model of the bundle `TrainConfig.init`, widened by the features that are asked for and that it
     lacks: they add nothing yet."""
     model = load_bundle(config.init).model
     had = model.config
@@ -58,7 +58,6 @@ def started(config: TrainConfig) -> Uma:
         had,
         orientation=had.orientation or config.model.orientation,
         heights=had.heights or config.model.heights,
-        fusion_layers=max(had.fusion_layers, config.model.fusion_layers),
     )
     if asked == had:
         return model
