@@ -25,8 +25,9 @@ from uma.control.collision import collision
 from uma.control.controller import Controller
 from uma.control.controller_settings import ControllerSettings
 from uma.control.reach import WATCHED
-from uma.control.safety import FR3, SafetySettings
+from uma.control.safety import SafetySettings
 from uma.geometry import fr3
+from uma.geometry.fr3 import CARTESIAN
 from uma.geometry.se3 import invert, make_pose, rotation_angle
 from uma.types import HORIZON, ActionChunk
 
@@ -248,7 +249,7 @@ def run(seed: int, worst: Worst) -> None:
     a = np.concatenate([np.zeros((1, 3)), np.diff(v, axis=0) / dts[:, None]])
     # A jerk limit far below the robot's gives way where a wall or an irregular period demands to brake; the robot's own
     # never does.
-    worst.see(seed, "jerk", float(np.linalg.norm(np.diff(a, axis=0) / dts[:, None], axis=1).max()), FR3["jerk"])
+    worst.see(seed, "jerk", float(np.linalg.norm(np.diff(a, axis=0) / dts[:, None], axis=1).max()), CARTESIAN["jerk"])
     for name, steps, speed, acceleration in (
         ("", np.diff(p, axis=0), settings.max_speed, settings.max_acceleration),
         ("turn ", turn, settings.max_turn_speed, settings.max_turn_acceleration),
@@ -265,7 +266,7 @@ def run(seed: int, worst: Worst) -> None:
             seed,
             f"{name}acceleration",
             float(np.linalg.norm(a, axis=1).max()),
-            acceleration * (1 + 1e-3) if not name else FR3["turn_acceleration"],
+            acceleration * (1 + 1e-3) if not name else CARTESIAN["turn_acceleration"],
         )
 
 

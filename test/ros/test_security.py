@@ -10,9 +10,28 @@ import conftest  # noqa: E402, F401  (a ROS domain of its own on this host)
 import pytest  # noqa: E402
 from harness import ROOT, Graph  # noqa: E402
 
-from uma_ros.deployment.security import VERSION, Profile, policy_xml, read_policy, settled  # noqa: E402
+from uma_ros.deployment.security import KINDS, VERSION, Profile, policy_xml, settled  # noqa: E402
 
 POLICY = ROOT / "config/sros2_policy.xml"
+
+
+def read_policy(path: str | Path) -> list[Profile]:
+    """The profiles of a policy file that `policy_xml` wrote."""
+    profiles = []
+    for profile in xml.parse(path).getroot().iter("profile"):
+        rules = {
+            name: tuple(
+                sorted(
+                    e.text
+                    for rule in profile.findall(group)
+                    if rule.get(qualifier) == "ALLOW"
+                    for e in rule.findall(entry)
+                )
+            )
+            for group, entry, qualifier, name in KINDS
+        }
+        profiles.append(Profile(profile.get("node"), **rules))
+    return profiles
 
 
 def observed(folder: Path) -> list[Profile]:

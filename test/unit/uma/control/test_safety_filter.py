@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from uma.control.safety import FR3, SafetyFilter, SafetySettings
+from uma.control.safety import SafetyFilter, SafetySettings
 from uma.control.schedule import Schedule
+from uma.geometry.fr3 import CARTESIAN
 from uma.geometry.se3 import make_pose, rotation_angle
 from uma.types import ActionChunk, InputError
 
@@ -56,10 +57,13 @@ def test_whatever_the_targets_every_limit_holds(points, hold):
     passed = [HOME, *(v.pose for v in motion(f, targets))]
     v, a, w, alpha = rates(passed)
     s = f.settings
-    assert v.max() <= s.max_speed + 1e-6 < FR3["speed"] and w.max() <= s.max_turn_speed + 1e-6 < FR3["turn_speed"]
+    assert (
+        v.max() <= s.max_speed + 1e-6 < CARTESIAN["speed"]
+        and w.max() <= s.max_turn_speed + 1e-6 < CARTESIAN["turn_speed"]
+    )
     if len(a):
-        assert a.max() <= s.max_acceleration + 1e-3 < FR3["acceleration"]
-        assert alpha.max() <= s.max_turn_acceleration * 1.05 < FR3["turn_acceleration"] * 1.05
+        assert a.max() <= s.max_acceleration + 1e-3 < CARTESIAN["acceleration"]
+        assert alpha.max() <= s.max_turn_acceleration * 1.05 < CARTESIAN["turn_acceleration"] * 1.05
     for T in passed:
         assert np.allclose(T[:3, :3] @ T[:3, :3].T, np.eye(3), atol=1e-9)
         assert (T[:3, 3] >= np.array(s.workspace_min) - 0.004).all() and (

@@ -221,7 +221,6 @@ VARIANTS = {
     "history": dataclasses.replace(tiny(), history=3),
     "orientation": dataclasses.replace(tiny(), orientation=True),
     "heights": dataclasses.replace(tiny(), heights=True),
-    "fusion": dataclasses.replace(tiny(), fusion_layers=2),
     "image features": dataclasses.replace(tiny(), image=ImageConfig(kind="small", height=48, width=80, features=8)),
 }
 

@@ -121,7 +121,7 @@ def test_reference_runs_from_utensil_to_its_holder(seed):
     station = make_station(seed, render=False)
     for reference, index in (
         (insertion.plan_reference(station), station.scene.goal),
-        (insertion.wrong_reference(station), 1 - station.scene.goal),
+        (insertion.plan_reference(station, goal=1 - station.scene.goal), 1 - station.scene.goal),
     ):
         waypoints = se3.apply(station.T_base_cam, np.stack(reference.waypoints))
         assert waypoints.shape == (6, 4, 3) and reference.frame == station.camera.frame

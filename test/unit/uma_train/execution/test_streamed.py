@@ -178,5 +178,5 @@ def test_delays_that_make_no_sense_are_refused():
     ):
         with pytest.raises(ValueError, match=text):
             BenchmarkConfig(**changes)
-    with pytest.raises(ValueError, match="policy_delay 5"):
+    with pytest.raises(ValueError, match="policy_delay: 5"):
         SimulateConfig(policy_delay=5)

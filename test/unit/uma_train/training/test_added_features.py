@@ -15,7 +15,6 @@ from uma_train.training.trainer import started
 ADDITIONS = {
     "orientation": (True, lambda m: [a[-1] for a in (m.observation_encoder.fingers, *m.task_encoder.turn)]),
     "heights": (True, lambda m: [a[-1] for a in (m.observation_encoder.height, *m.task_encoder.height)]),
-    "fusion_layers": (2, lambda m: [last for layer in m.fusion for last in (layer.attention.out, layer.ffn[-1])]),
 }
 """name -> (its value, the layers that begin at zero)."""
 
