@@ -223,7 +223,8 @@ def main() -> None:
     modes = {k: {**v, "precision": precision} for k, v in modes.items() if not (args.quick and v.get("compile"))}
     name = torch.cuda.get_device_name() if device.type == "cuda" else platform.processor() or platform.machine()
     console.print(
-        f"{name}, torch {torch.__version__}, {precision}: {rate[0] / 1e12:.2f} TFLOP/s product, {rate[1] / 1e9:.0f} GB/s copy"
+        f"{name}, torch {torch.__version__}, {precision}: {rate[0] / 1e12:.2f} TFLOP/s product, "
+        f"{rate[1] / 1e9:.0f} GB/s copy"
     )
     rows, trained = [], []
     for preset in args.presets:

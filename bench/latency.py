@@ -159,7 +159,8 @@ def main() -> None:
     show(
         rows,
         console,
-        f"{args.threads} thread(s), {platform.processor() or platform.machine()}, {rate / 1e9:.0f} GFLOP/s product, times in ms",
+        f"{args.threads} thread(s), {platform.processor() or platform.machine()}, {rate / 1e9:.0f} GFLOP/s "
+        "product, times in ms",
     )
     if args.json:
         args.json.write_text(json.dumps({"rows": rows, "gflops": rate / 1e9, "threads": args.threads}, indent=2) + "\n")

@@ -144,8 +144,10 @@ def main() -> None:
         "p10",
         "p90",
         "per core second",
-        title=f"{len(store)} episodes of {store.points} points a frame, batches of {args.batch}, {args.windows_per_task} windows per task, "
-        f"{args.rounds} rounds of {args.batches} batches, {os.cpu_count()} cores, {platform.processor() or platform.machine()}",
+        title=f"{len(store)} episodes of {store.points} points a frame, batches of {args.batch}, "
+        f"{args.windows_per_task} windows per task, "
+        f"{args.rounds} rounds of {args.batches} batches, {os.cpu_count()} cores, "
+        f"{platform.processor() or platform.machine()}",
     )
     for r in rows:
         table.add_row(

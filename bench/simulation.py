@@ -72,7 +72,8 @@ def main() -> int:
     args = parser.parse_args()
     table, rows = (
         Table(
-            title=f"{args.rounds} rounds, medians, processor time; {platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+            title=f"{args.rounds} rounds, medians, processor time; {platform.processor() or platform.machine()}, "
+            f"{os.cpu_count()} cores"
         ),
         {},
     )

@@ -159,7 +159,8 @@ def main() -> None:
                 seconds[regime].append(time.perf_counter() - start)
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{args.threads} CPU thread(s)"
     table = Table(
-        title=f"{args.preset}, batch {args.batch} in micro-batches of {args.micro_batch}, {where}, torch {torch.__version__}, {str(precision)[6:]}, {rate / 1e12:.2f} TFLOP/s matrix product"
+        title=f"{args.preset}, batch {args.batch} in micro-batches of {args.micro_batch}, {where}, torch "
+        f"{torch.__version__}, {str(precision)[6:]}, {rate / 1e12:.2f} TFLOP/s matrix product"
     )
     for heading in ("regime", "step, median (ms)", "steps/s", "samples/s", "GFLOP a sample", "floor (ms)", "MFU"):
         table.add_column(heading, justify="left" if heading == "regime" else "right")

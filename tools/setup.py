@@ -155,12 +155,13 @@ def check_system() -> str:
     still = missing_packages(python)
     if still:
         raise SetupError(
-            f"after the installation {', '.join(still)} is still missing; Python 3.11 or 3.12 is needed (found: {python})"
+            f"after the installation {', '.join(still)} is still missing; Python 3.11 or 3.12 is needed "
+            f"(found: {python})"
         )
     return python
 
 
-# -- steps --------------------------------------------------------------------------------------------------------------------
+# -- steps -------------------------------------------------------------------------------------------------------------
 
 
 def run(command: list[str], what: str, show=None) -> None:

@@ -96,7 +96,9 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def inspect(argv: list[str]) -> int:
-    """``uma inspect WHAT``: show the thing that the first argument names. The module that can show it is imported only then.
+    """``uma inspect WHAT``: show the thing that the first argument names.
+
+    The module that can show it is imported only then.
 
     Raises:
         InputError: no argument names a thing.

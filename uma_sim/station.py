@@ -142,7 +142,7 @@ class Station:
             visual,
         )
 
-    # ---- state -------------------------------------------------------------------------------------------------
+    # ---- state -------------------------------------------------------------------------------------------------------
 
     @property
     def time(self) -> float:
@@ -213,7 +213,7 @@ class Station:
         """Distance in metres from the TCP to where the object may be grasped."""
         return self.object.distance(self.ee_pose()[:3, 3])
 
-    # ---- motion ------------------------------------------------------------------------------------------------
+    # ---- motion ------------------------------------------------------------------------------------------------------
 
     def set_target(self, T_base_ee: np.ndarray, grip: float) -> None:
         """Set the pose that the arm tracks from now on, and the gripper command (0 open, 1 closed)."""
@@ -254,7 +254,7 @@ class Station:
         self.data.ctrl[7] += np.clip(self._grip - self.data.ctrl[7], -travel, travel)
         self.object.control(self.gripper_position(), self._grip)
 
-    # ---- sight -------------------------------------------------------------------------------------------------
+    # ---- sight -------------------------------------------------------------------------------------------------------
 
     def observe(self) -> Observation:
         """The camera's RGB-D image with the end effector and gripper measured at the same instant, in the camera

@@ -98,7 +98,8 @@ def pack(args: list[str] | None = None) -> int:
         return 2
     size = sum(array.nbytes for shard in store.shards for array in shard.values())
     print(
-        f"{out}: {len(store)} episodes, {len(store.shards)} shards, {size / 2**20:.0f} MiB{'' if changed else '; nothing to do'}"
+        f"{out}: {len(store)} episodes, {len(store.shards)} shards, {size / 2**20:.0f} "
+        f"MiB{'' if changed else '; nothing to do'}"
     )
     return 0
 

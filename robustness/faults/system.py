@@ -38,7 +38,7 @@ LOST = 0.3
 FAR_CHUNKS, MUTE_GRIPPER, ARM_STATES = "/uma_test/action_chunk", "/uma_test/gripper", "/uma_test/robot_state"
 BUNDLE = ROOT / "models/primitives-small"
 
-# -- the disk -----------------------------------------------------------------------------------------------------------------
+# -- the disk ----------------------------------------------------------------------------------------------------------
 
 
 def _recording(graph: Graph) -> Path:
@@ -98,7 +98,7 @@ def recorder_stopped(graph: Graph) -> Iterator[None]:
     graph.client.wait(lambda: _recording(graph).stat().st_size > size, 20.0, "the recorder to go on")
 
 
-# -- the link -----------------------------------------------------------------------------------------------------------------
+# -- the link ----------------------------------------------------------------------------------------------------------
 
 
 class FarPolicy:
@@ -135,7 +135,7 @@ def something_was_lost(graph: Graph) -> str:
     return f"{graph.far.lost} chunks and images lost"
 
 
-# -- the checkpoint -----------------------------------------------------------------------------------------------------------
+# -- the checkpoint ----------------------------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -171,7 +171,7 @@ def other_checkpoint_is_said(graph: Graph) -> str:
     return f"policy: checkpoint {c.status['policy'].checkpoint_id}, {c.status['policy'].reason}"
 
 
-# -- the calibration ----------------------------------------------------------------------------------------------------------
+# -- the calibration ---------------------------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -211,7 +211,7 @@ def age_is_said(graph: Graph) -> str:
     return f"extrinsics: {status().message}"
 
 
-# -- the gripper --------------------------------------------------------------------------------------------------------------
+# -- the gripper -------------------------------------------------------------------------------------------------------
 
 
 class TestGripper:
@@ -271,7 +271,7 @@ def mute_gripper_is_said(graph: Graph) -> str:
     return ""
 
 
-# -- the arm ------------------------------------------------------------------------------------------------------------------
+# -- the arm -----------------------------------------------------------------------------------------------------------
 
 
 def watched_arm(graph: Graph) -> None:

@@ -15,7 +15,7 @@ from robustness.fuzz.files import as_json, as_yaml, folder, reader
 from robustness.fuzz.mutations import PATCHES, damaged, trees
 from uma.types import InputError
 
-# -- bags ---------------------------------------------------------------------------------------------------------------------
+# -- bags --------------------------------------------------------------------------------------------------------------
 
 
 def _bag_targets() -> list[Target]:
@@ -104,7 +104,7 @@ def _bag_targets() -> list[Target]:
     ]
 
 
-# -- training data ------------------------------------------------------------------------------------------------------------
+# -- training data -----------------------------------------------------------------------------------------------------
 
 
 def _episode_targets() -> list[Target]:

@@ -190,7 +190,7 @@ def test_the_vendors_own_node_needs_no_camera_node(tmp_path):
     assert ended.returncode == 2 and f"{TOPICS.rgb} is where this node publishes" in ended.stderr, ended.stderr
 
 
-# -- names and pairs ----------------------------------------------------------------------------------------------------------
+# -- names and pairs ---------------------------------------------------------------------------------------------------
 
 
 def test_presets_have_the_names_of_the_drivers():

@@ -104,7 +104,7 @@ def test_arm_process_loads_neither_torch_nor_ros():
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
-# -- without an arm -----------------------------------------------------------------------------------------------------------
+# -- without an arm ----------------------------------------------------------------------------------------------------
 
 
 def test_targets_lead_the_arm_smoothly_and_restart_after_a_pause():

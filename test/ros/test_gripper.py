@@ -24,7 +24,7 @@ pytest.importorskip("pymodbus", reason="extra 'robot' is not installed")
 pytest.importorskip("serial", reason="extra 'robot' is not installed")
 
 
-# -- conventions --------------------------------------------------------------------------------------------------------------
+# -- conventions -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("action", ACTIONS)
@@ -78,7 +78,7 @@ def test_an_action_that_control_msgs_does_not_have_is_named():
         action_type("Grasp")
 
 
-# -- the node -----------------------------------------------------------------------------------------------------------------
+# -- the node ----------------------------------------------------------------------------------------------------------
 
 
 PACE = 6.0

@@ -112,7 +112,7 @@ def test_a_bad_prompt_ends_the_node_with_a_message(tmp_path, content, words):
     assert done.returncode == 2 and str(path) in done.stderr and words in done.stderr and "Traceback" not in done.stderr
 
 
-# -- as a picture -------------------------------------------------------------------------------------------------------------
+# -- as a picture ------------------------------------------------------------------------------------------------------
 
 
 class DrawnStation:

@@ -89,7 +89,7 @@ class Arm:
     def destroy_timer(self, timer) -> None:
         self.timers.remove(timer)
 
-    # -- as services ----------------------------------------------------------------------------------------------------------
+    # -- as services ---------------------------------------------------------------------------------------------------
 
     def ListControllers(self, request, response):
         response.controller = [SimpleNamespace(name=n, state=s) for n, s in self.states.items()]

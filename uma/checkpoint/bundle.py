@@ -138,7 +138,8 @@ def load_bundle(path: str | Path) -> Bundle:
     manifest, config, norm = (_read_json(path, name) for name in ("manifest.json", "config.json", "normalization.json"))
     if not isinstance(config, dict) or config.get("schema") != SCHEMA:
         raise BundleError(
-            f"checkpoint {path}: config.json schema {config.get('schema') if isinstance(config, dict) else None}, this version reads {SCHEMA}"
+            f"checkpoint {path}: config.json schema "
+            f"{config.get('schema') if isinstance(config, dict) else None}, this version reads {SCHEMA}"
         )
     hashes = manifest.get("sha256") if isinstance(manifest, dict) else None
     if not isinstance(hashes, dict):

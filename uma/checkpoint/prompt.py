@@ -69,7 +69,8 @@ def load_prompt(path: str | Path) -> Prompt:
             about, names = f.metadata() or {}, list(f.keys())
             if about.get("schema") != str(SCHEMA) or names != ["tokens"]:
                 raise PromptError(
-                    f"prompt {path}: schema {about.get('schema')} with tensors {names}, this version reads {SCHEMA} with ['tokens']"
+                    f"prompt {path}: schema {about.get('schema')} with tensors {names}, this version reads "
+                    f"{SCHEMA} with ['tokens']"
                 )
             tokens = f.get_tensor("tokens")
             training = json.loads(about.get("training", "{}"))
@@ -83,7 +84,8 @@ def load_prompt(path: str | Path) -> Prompt:
         or not torch.isfinite(tokens).all()
     ):
         raise PromptError(
-            f"prompt {path}: tokens {tokens.dtype} of shape {tuple(tokens.shape)}, must be finite floats of shape (M, d)"
+            f"prompt {path}: tokens {tokens.dtype} of shape {tuple(tokens.shape)}, must be finite floats of "
+            "shape (M, d)"
         )
     if not isinstance(training, dict):
         raise PromptError(f"prompt {path}: training: {str(training)[:80]}, must be a mapping")

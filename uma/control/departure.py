@@ -16,7 +16,8 @@ def departure(motion: MotionPrediction, reference: ReferenceMotion) -> float:
     """
     if motion.frame != reference.frame or motion.points.shape[1] != len(reference.waypoints):
         raise ValueError(
-            f"motion of {motion.points.shape[1]} keypoints in {motion.frame!r}: the reference has {len(reference.waypoints)} in {reference.frame!r}"
+            f"motion of {motion.points.shape[1]} keypoints in {motion.frame!r}: the reference has "
+            f"{len(reference.waypoints)} in {reference.frame!r}"
         )
     paths = [w[v] for w, v in zip(reference.waypoints, reference.is_valid, strict=True)]
     return float(np.mean([polyline.distance(motion.points[:, k], path) for k, path in enumerate(paths)], 0).max())

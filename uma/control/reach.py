@@ -74,7 +74,10 @@ class Reach:
         elbow = self._elbow(arm)
         q, metres, radians = _solve(pose @ arm.T_ee_flange, elbow, elbow, 12)
         if metres > MISS_M or radians > MISS_RAD:
-            return f"the measured joints do not lead to the measured pose: {metres * 1e3:.0f} mm and {radians:.2f} rad are missing"
+            return (
+                f"the measured joints do not lead to the measured pose: {metres * 1e3:.0f} mm and {radians:.2f} "
+                "rad are missing"
+            )
         self.q = q
         return ""
 

@@ -43,7 +43,8 @@ class SafetySettings:
     max_lead_rad: float = setting(0.4, "rad; furthest that the target may turn ahead of the measured pose", 0.01, 1.5)
     catch_up: float = setting(
         0.3,
-        "share of the speed limits by which the arm may go faster than its plan, to make up for a lag or for a chunk that came late",
+        "share of the speed limits by which the arm may go faster than its plan, to make up for a lag or for "
+        "a chunk that came late",
         0.05,
         1.0,
         live=True,
@@ -185,7 +186,8 @@ class SafetyFilter:
             axis = int(outside.argmax())
             return (
                 None,
-                f"workspace: target {'xyz'[axis]} = {p[axis]:.3f} m is outside [{low[axis]}, {high[axis]}] by more than {s.workspace_margin} m",
+                f"workspace: target {'xyz'[axis]} = {p[axis]:.3f} m is outside [{low[axis]}, {high[axis]}] "
+                f"by more than {s.workspace_margin} m",
             )
         if outside.any():
             if outside.max() > 1e-3:

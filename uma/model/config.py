@@ -187,7 +187,8 @@ class ModelConfig:
         within(self, self.LIMITS)
         if not 1 <= len(self.groups) <= 8 or not 1 <= len(self.block_order) <= 32:
             raise ValueError(
-                f"groups and block_order: {len(self.groups)} and {len(self.block_order)} entries, must be 1 to 8 and 1 to 32"
+                f"groups and block_order: {len(self.groups)} and {len(self.block_order)} entries, must be 1 "
+                "to 8 and 1 to 32"
             )
         if self.width % self.heads:
             raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")

@@ -92,7 +92,8 @@ class SiglipTower(nn.Module):
             )
         if config.max_tokens > own.max_position_embeddings:
             raise InputError(
-                f"language.max_tokens: {config.max_tokens}, limit {own.max_position_embeddings}, the length of {config.path}"
+                f"language.max_tokens: {config.max_tokens}, limit {own.max_position_embeddings}, the length "
+                f"of {config.path}"
             )
         from tokenizers import Tokenizer
 

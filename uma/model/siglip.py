@@ -56,7 +56,8 @@ def load_tower(path: str | Path, sha256: str, part: Literal["vision", "text"], f
     for name in ("config.json", "model.safetensors"):
         if not (path / name).is_file():
             raise InputError(
-                f"{field}.path: {path} lacks {name}; must be a local folder of SigLIP 2 weights as transformers saves them"
+                f"{field}.path: {path} lacks {name}; must be a local folder of SigLIP 2 weights as "
+                "transformers saves them"
             )
     if sha256:
         with open(path / "model.safetensors", "rb") as f:
@@ -92,6 +93,7 @@ def load_tower(path: str | Path, sha256: str, part: Literal["vision", "text"], f
             raise RuntimeError(f"missing {', '.join(missing)}")
     except (SafetensorError, RuntimeError) as error:
         raise InputError(
-            f"{field}.path: {path / 'model.safetensors'} does not hold the {part} tower of its config.json: {str(error)[:400]}"
+            f"{field}.path: {path / 'model.safetensors'} does not hold the {part} tower of its config.json: "
+            f"{str(error)[:400]}"
         ) from error
     return Frozen(tower)

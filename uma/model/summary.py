@@ -28,13 +28,15 @@ def parameter_table(configs: dict[str, ModelConfig] | None = None) -> str:
     """A table of millions of parameters, one line per configuration (default: the presets)."""
     configs = configs or {name: preset() for name, preset in PRESETS.items()}
     lines = [
-        f"{'preset':<12}{'layers x width':>15}{'heads':>6}{'observation':>12}{'task':>8}{'language':>9}{'denoiser':>9}{'(modulation)':>13}{'total':>9}"
+        f"{'preset':<12}{'layers x width':>15}{'heads':>6}{'observation':>12}{'task':>8}{'language':>9}"
+        f"{'denoiser':>9}{'(modulation)':>13}{'total':>9}"
     ]
     for name, config in configs.items():
         n = {k: v / 1e6 for k, v in parameter_counts(config).items()}
         total = sum(n[p] for p in PARTS)
         lines.append(
-            f"{name:<12}{f'{config.layers} x {config.width}':>15}{config.heads:>6}{n['observation_encoder']:>12.2f}{n['task_encoder']:>8.2f}"
+            f"{name:<12}{f'{config.layers} x {config.width}':>15}{config.heads:>6}"
+            f"{n['observation_encoder']:>12.2f}{n['task_encoder']:>8.2f}"
             f"{n['language_encoder']:>9.2f}{n['denoiser']:>9.2f}{n['modulation']:>13.2f}{total:>9.2f}"
         )
     return "\n".join(lines) + "\n(millions of trained parameters; frozen SigLIP 2 towers are not counted)"

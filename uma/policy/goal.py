@@ -131,7 +131,8 @@ def goal_reference(
     size = (observation.camera.height, observation.camera.width)
     if goal_depth.shape != size:
         raise InputError(
-            f"goal depth: {goal_depth.shape[1]}x{goal_depth.shape[0]} pixels, must be {size[1]}x{size[0]} as the observation is"
+            f"goal depth: {goal_depth.shape[1]}x{goal_depth.shape[0]} pixels, must be {size[1]}x{size[0]} as "
+            "the observation is"
         )
     pixels, goal_pixels = (
         np.asarray(pixels, np.float64).reshape(-1, 2),
@@ -147,7 +148,8 @@ def goal_reference(
         keep = keep[share_one_motion(points[keep], goal_points[keep], rigid_tolerance)]
     if len(keep) < MIN_PAIRS:
         raise InputError(
-            f"goal image: {len(keep)} matches left of {len(pixels)} ({with_depth} have valid depth in both images), must be at least {MIN_PAIRS}"
+            f"goal image: {len(keep)} matches left of {len(pixels)} ({with_depth} have valid depth in both "
+            f"images), must be at least {MIN_PAIRS}"
         )
     keep = keep[farthest_points(points[keep], max_keypoints)]
     waypoints = tuple(np.stack([points[i], goal_points[i]]) for i in keep)

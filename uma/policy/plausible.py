@@ -54,6 +54,7 @@ def check_starts(starts: np.ndarray, cloud: np.ndarray) -> None:
     k = int(away.argmax())
     if away[k] > MAX_START_M:
         raise InputError(
-            f"keypoints[{k}].waypoints[0]: {starts[k].round(3)}, {away[k]:.2f} m from the nearest point that the camera sees, "
+            f"keypoints[{k}].waypoints[0]: {starts[k].round(3)}, {away[k]:.2f} m from the nearest point that "
+            "the camera sees, "
             f"must be within {MAX_START_M} m"
         )

@@ -110,7 +110,8 @@ class Policy:
         """
         if not self.takes_instructions:
             raise InputError(
-                f"instruction {text[:80]!r}: this checkpoint ({self.checkpoint_id}) has no language encoder; give it a reference motion"
+                f"instruction {text[:80]!r}: this checkpoint ({self.checkpoint_id}) has no language encoder; "
+                "give it a reference motion"
             )
         return Task(self.model.encode_instruction([text])[0], np.zeros((0, 3)), np.zeros((0, 3)))
 
@@ -129,11 +130,12 @@ class Policy:
         config = self.model.config
         if prompt.tokens.shape != (config.task_tokens, config.width):
             raise InputError(
-                f"prompt {path}: tokens of shape {tuple(prompt.tokens.shape)}, must be {(config.task_tokens, config.width)}"
+                f"prompt {path}: tokens of shape {tuple(prompt.tokens.shape)}, must be "
+                f"{(config.task_tokens, config.width)}"
             )
         return Task(prompt.tokens, np.zeros((0, 3)), np.zeros((0, 3)))
 
-    # -- the modes ------------------------------------------------------------------------------------------------------------
+    # -- the modes -----------------------------------------------------------------------------------------------------
 
     def predict(
         self,

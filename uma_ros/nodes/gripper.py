@@ -82,7 +82,7 @@ class GripperNode(UmaNode):
             self.exchanges.beat(began)
             self._ended.wait(max(period - (time.monotonic() - began), 0.001))
 
-    # -- ROS ------------------------------------------------------------------------------------------------------------------
+    # -- ROS -----------------------------------------------------------------------------------------------------------
 
     def _tick(self) -> None:
         heard = self.session.status_at

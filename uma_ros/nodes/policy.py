@@ -135,7 +135,7 @@ class PolicyNode(UmaNode):
     def deactivate(self) -> None:
         self._tick()  # no chunk comes after it
 
-    # -- inputs ---------------------------------------------------------------------------------------------------------------
+    # -- inputs --------------------------------------------------------------------------------------------------------
 
     def _accept(self, topic: str, source: str, take: Callable[[], Any]) -> None:
         """Run ``take``; what it refuses is said and changes nothing, what it accepts counts as a sign of life of
@@ -270,7 +270,7 @@ class PolicyNode(UmaNode):
             self._controller = msg
             self.watchdog.heard("controller", time.monotonic())
 
-    # -- state ----------------------------------------------------------------------------------------------------------------
+    # -- state ---------------------------------------------------------------------------------------------------------
 
     def _tick(self) -> None:
         now = time.monotonic()
@@ -350,7 +350,7 @@ class PolicyNode(UmaNode):
     def on_refused(self, source: str, error: InputError | str) -> None:
         self.status.refuse(getattr(self.settings.topics, source, source), error)
 
-    # -- the rest ---------------------------------------------------------------------------------------------------------------
+    # -- the rest ------------------------------------------------------------------------------------------------------
 
     def _on_predict_motion(
         self, request: PredictMotion.Request, response: PredictMotion.Response

@@ -126,7 +126,7 @@ class StationNode(UmaNode):
             f"{s.task}, scene {s.seed}, {type(self.station).__module__}; {s.real_time_factor:g} x real time"
         )
 
-    # -- time -----------------------------------------------------------------------------------------------------------------
+    # -- time ----------------------------------------------------------------------------------------------------------
 
     def _now(self) -> float:
         return self.start_time + self.num_steps * STEP

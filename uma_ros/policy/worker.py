@@ -144,7 +144,7 @@ class PolicyWorker:
             observation, task, chunk, sequence=chunk.sequence, keypoints=tracker.state if tracker else None
         )
 
-    # -- the thread -----------------------------------------------------------------------------------------------------------
+    # -- the thread ----------------------------------------------------------------------------------------------------
 
     def _run(self, load: Callable[[], tuple[Any, Any]]) -> None:
         try:

@@ -54,7 +54,7 @@ class ManagedNode(LifecycleNode):
 
         self._service_change_state.callback = answer
 
-    # -- for the nodes --------------------------------------------------------------------------------------------------------
+    # -- for the nodes -------------------------------------------------------------------------------------------------
 
     def configure(self) -> None:
         """Make everything from `self.settings`. Raises `InputError` for settings with which it cannot work."""
@@ -77,7 +77,7 @@ class ManagedNode(LifecycleNode):
         super().destroy_node()
         self._state_machine.destroy_when_not_in_use()
 
-    # -- for rclpy ------------------------------------------------------------------------------------------------------------
+    # -- for rclpy -----------------------------------------------------------------------------------------------------
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._before = self._entities()

@@ -61,7 +61,7 @@ class UmaNode(ManagedNode):
         self._configuration = self.create_publisher(String, self.settings.topics.configuration, CONFIGURATION)
         self.every(1.0, self._publish_diagnostics)
 
-    # -- parameters -----------------------------------------------------------------------------------------------------------
+    # -- parameters ----------------------------------------------------------------------------------------------------
 
     def _set(self, parameters: list[Parameter]) -> SetParametersResult:
         known, values = flatten(self.settings), {}
@@ -86,7 +86,7 @@ class UmaNode(ManagedNode):
     def take_over(self) -> None:
         """`self.settings` has changed in fields that are marked live: hand them on to what keeps a copy."""
 
-    # -- time -----------------------------------------------------------------------------------------------------------------
+    # -- time ----------------------------------------------------------------------------------------------------------
 
     def every(self, period: float, callback: Callable[[], Any], group: CallbackGroup | None = None):
         """A timer on the steady clock: a /clock that stops cannot silence it. A callback that awaits needs a reentrant
@@ -106,7 +106,7 @@ class UmaNode(ManagedNode):
         """False until a simulated clock has been heard: until then no stamp can be judged."""
         return self.get_clock().now().nanoseconds > 0
 
-    # -- topics ---------------------------------------------------------------------------------------------------------------
+    # -- topics --------------------------------------------------------------------------------------------------------
 
     def listen(self, kind: type, topic: str, callback: Callable, qos: Any) -> None:
         """Subscribe; an incompatible publisher becomes a problem in the diagnostics."""

@@ -68,7 +68,8 @@ def add_cloth(spec: mujoco.MjSpec, cloth: Cloth, position: np.ndarray, yaw: floa
     sx, sy = cloth.spacing
     text = f"""
     <mujoco><worldbody>
-      <flexcomp name="cloth" type="grid" dim="2" count="{ROWS} {COLUMNS} 1" spacing="{sy} {sx} {sx}" mass="{cloth.mass}" radius="{RADIUS}">
+      <flexcomp name="cloth" type="grid" dim="2" count="{ROWS} {COLUMNS} 1" spacing="{sy} {sx} {sx}"
+          mass="{cloth.mass}" radius="{RADIUS}">
         <contact selfcollide="none" contype="0" conaffinity="0"/>
         <edge equality="true"/>
         <elasticity young="{cloth.stiffness}" poisson="0.1" thickness="0.002" damping="0.001" elastic2d="bend"/>

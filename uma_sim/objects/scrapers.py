@@ -18,8 +18,10 @@ PAD_CLEARANCE = 0.017
 
 
 def make(rng: np.random.Generator) -> dict:
-    """A random scraper: the fields of a `uma_sim.objects.catalog.Thing` but for its name. x runs along grip and blade; the
-    origin is at half its height."""
+    """A random scraper: the fields of a `uma_sim.objects.catalog.Thing` but for its name.
+
+    x runs along grip and blade; the origin is at half its height.
+    """
     form = str(rng.choice(FORMS))
     length, thick = rng.uniform(0.030, 0.070), rng.uniform(0.005, 0.018)
     if form == "rounded":

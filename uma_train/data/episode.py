@@ -5,19 +5,13 @@ seconds, 15 Hz. Action-free
 sources therefore need no calibration. The file holds the arrays of `Episode` under their names and ``meta``, UTF-8 JSON
 as uint8:
 
-==============  =====================================================================================================================
-key of meta     value
-==============  =====================================================================================================================
-format          2; another one is refused.
-source          where the episode comes from, such as "uma_sim".
-text            the instruction, or "".
-has_actions     whether ``target_pose`` and ``target_gripper`` are commanded actions. If not they hold placeholders.
-has_robot       whether ``pose`` and ``gripper`` are measured. If not (human video) all four robot fields hold
-placeholders.
-camera          width, height, fx, fy, cx, cy (pixels; pixel centres have whole coordinates) and frame, as
-`uma.types.CameraModel`; or null.
-camera_frame    name of the frame that all coordinates are in.
-==============  =====================================================================================================================
+- ``format``: 2; another one is refused.
+- ``source``: where the episode comes from, such as "uma_sim".
+- ``text``: the instruction, or "".
+- ``has_actions``: whether ``target_pose`` and ``target_gripper`` are commanded actions. If not, they hold placeholders.
+- ``has_robot``: whether ``pose`` and ``gripper`` are measured. If not, all four robot fields hold placeholders.
+- ``camera``: width, height, fx, fy, cx, cy and frame, as `uma.types.CameraModel`; or null.
+- ``camera_frame``: name of the frame that all coordinates are in.
 
 Further keys are the source's own. `placeholders` makes the robot fields of an episode without a robot.
 
@@ -267,7 +261,8 @@ def _check_members(path: Path) -> None:
         for info in archive.infolist():
             if info.file_size > MAX_RATIO * info.compress_size + 1024:
                 raise EpisodeError(
-                    f"{info.filename}: {info.file_size} bytes packed into {info.compress_size}, at most {MAX_RATIO} to 1"
+                    f"{info.filename}: {info.file_size} bytes packed into {info.compress_size}, at most "
+                    f"{MAX_RATIO} to 1"
                 )
             with archive.open(info) as member:
                 shape, dtype = npy_head(member)

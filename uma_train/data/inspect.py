@@ -134,9 +134,12 @@ def frame_lines(episode: Episode) -> tuple[list[str], bool]:
         ], True
     lines = [
         f"frames     {'WRONG: ' + check.failure if check.failure else 'right'}",
-        f"  {check.images} images: {100 * check.inside:.1f} % of the points and {100 * check.tracks_inside:.1f} % of the seen tracks fall inside",
-        f"  colour of points and image differ by {check.color:.1f} of 255 in the median ({check.shuffled:.1f} if dealt out anew)",
-        f"  depth of moving tracks and of the nearest point in the image differ by {1e3 * check.depth_m:.0f} mm in the median",
+        f"  {check.images} images: {100 * check.inside:.1f} % of the points and "
+        f"{100 * check.tracks_inside:.1f} % of the seen tracks fall inside",
+        f"  colour of points and image differ by {check.color:.1f} of 255 in the median "
+        f"({check.shuffled:.1f} if dealt out anew)",
+        f"  depth of moving tracks and of the nearest point in the image differ by {1e3 * check.depth_m:.0f} "
+        "mm in the median",
     ]
     if episode.meta["has_robot"]:
         lines.append(f"  end effector to the nearest point: {1e3 * check.end_effector_m:.0f} mm in the median")
@@ -150,27 +153,32 @@ def _report(path: Path) -> tuple[str, bool]:
     path_m = np.linalg.norm(np.diff(e.tracks, axis=0), axis=-1).sum(0)
     lines = [
         f"{path}",
-        f"source     {meta['source'] or 'unknown'}; text {meta['text']!r}; coordinates in {meta['camera_frame'] or 'an unnamed camera frame'}",
-        f"steps      {S} at {RATE_HZ:.0f} Hz, {S / RATE_HZ:.1f} s; {len(xyz)} frames of {xyz.shape[1]} points, one each "
+        f"source     {meta['source'] or 'unknown'}; text {meta['text']!r}; coordinates in "
+        f"{meta['camera_frame'] or 'an unnamed camera frame'}",
+        f"steps      {S} at {RATE_HZ:.0f} Hz, {S / RATE_HZ:.1f} s; {len(xyz)} frames of {xyz.shape[1]} "
+        "points, one each "
         f"{np.diff(e.frame_step).mean() / RATE_HZ if len(xyz) > 1 else 0:.2f} s; {len(e.images)} images"
         + (f" of {e.images.shape[2]}x{e.images.shape[1]}" if len(e.images) else ""),
         "points     "
         + ", ".join(f"{a} {xyz[..., i].min():.2f} to {xyz[..., i].max():.2f}" for i, a in enumerate("xyz"))
         + f", height {e.height.min() * METRE:.3f} to {e.height.max() * METRE:.3f} m",
-        f"tracks     {K}, {int(e.track_moving.sum())} of them moving; seen in {100 * e.track_valid.mean():.1f} % of the steps; "
+        f"tracks     {K}, {int(e.track_moving.sum())} of them moving; seen in "
+        f"{100 * e.track_valid.mean():.1f} % of the steps; "
         f"path {path_m.min():.2f} to {path_m.max():.2f} m; {len(e.static)} static points",
     ]
     if meta["has_robot"]:
         p = e.pose[:, :3, 3]
         lines.append(
-            f"robot      measured over {np.linalg.norm(np.diff(p, axis=0), axis=-1).sum():.2f} m, gripper {e.gripper.min():.2f} to {e.gripper.max():.2f}"
+            f"robot      measured over {np.linalg.norm(np.diff(p, axis=0), axis=-1).sum():.2f} m, gripper "
+            f"{e.gripper.min():.2f} to {e.gripper.max():.2f}"
         )
     else:
         lines.append("robot      none")
     if meta["has_actions"]:
         ahead = 1e3 * np.linalg.norm(e.target_pose[:, :3, 3] - e.pose[:, :3, 3], axis=-1)
         lines.append(
-            f"actions    commanded {np.median(ahead):.0f} mm ahead of the measured pose in the median, {ahead.max():.0f} mm at most"
+            f"actions    commanded {np.median(ahead):.0f} mm ahead of the measured pose in the median, "
+            f"{ahead.max():.0f} mm at most"
         )
     else:
         lines.append("actions    none: supervises motion alone")

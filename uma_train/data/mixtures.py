@@ -85,7 +85,8 @@ class Mixture:
         sizes = {v.store.image_size for v in self.windows} - {None}
         if len(points) > 1 or len(sizes) > 1:
             raise EpisodeError(
-                f"sources differ: points per frame {sorted(points)}, image sizes {sorted(sizes)}; there must be one of each"
+                f"sources differ: points per frame {sorted(points)}, image sizes {sorted(sizes)}; there must "
+                "be one of each"
             )
         self.image_size = sizes.pop() if sizes else None
         for v in self.windows:

@@ -104,7 +104,8 @@ def _check_index(index: dict, path: Path) -> None:
                 or any(t and n != t for n, t in zip(kind[1][1:], tail))
             ):
                 raise EpisodeError(
-                    f"{path}: shards[{i}].{name}: {kind!r:.80}, must be a dtype and the shape {('N', *(t or 'any' for t in tail))}"
+                    f"{path}: shards[{i}].{name}: {kind!r:.80}, must be a dtype and the shape "
+                    f"{('N', *(t or 'any' for t in tail))}"
                 )
             if kind[0] != np.dtype(DTYPES[name]).str:
                 raise EpisodeError(f"{path}: shards[{i}].{name}: {kind[0]!r:.40}, must be {np.dtype(DTYPES[name]).str}")
@@ -220,7 +221,8 @@ def open_shards(folder: str | Path) -> Store:
         raise EpisodeError(f"{folder}: no index.json; 'uma pack' writes packed episodes")
     if not index["complete"]:
         raise EpisodeError(
-            f"{folder}: packing was interrupted after {len(index['episodes'])} episodes; run it again, it goes on from there"
+            f"{folder}: packing was interrupted after {len(index['episodes'])} episodes; run it again, it "
+            "goes on from there"
         )
     if not index["episodes"] or not index["shards"]:
         raise EpisodeError(f"{folder}: packed, and holds no episode")
@@ -275,6 +277,7 @@ def open_folder(folder: str | Path, **kwargs) -> Store:
         pack(folder, folder / "packed", **kwargs)
     except OSError as e:
         raise EpisodeError(
-            f"{folder / 'packed'}: cannot be written: {e}; pack the folder elsewhere with 'uma pack --out' and train on that"
+            f"{folder / 'packed'}: cannot be written: {e}; pack the folder elsewhere with 'uma pack --out' "
+            "and train on that"
         ) from e
     return open_shards(folder / "packed")

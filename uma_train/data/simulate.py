@@ -348,7 +348,8 @@ def simulate(config: SimulateConfig, console: Console | None = None) -> dict:
     for name in SAME:
         if stored and stored.get(name) != getattr(config, name):
             raise ValueError(
-                f"{out} holds episodes made with {name} {stored.get(name)!r}, now {getattr(config, name)!r}; give another --out"
+                f"{out} holds episodes made with {name} {stored.get(name)!r}, now {getattr(config, name)!r}; "
+                "give another --out"
             )
     log = out / "seeds.jsonl"
     done = {r["seed"]: r for r in map(json.loads, log.read_text().splitlines())} if log.exists() else {}

@@ -44,7 +44,8 @@ def concatenate(episodes: Sequence[Episode]) -> Shard:
     sizes = {e.images.shape[1:3] for e in episodes if len(e.images)}
     if len(points) > 1 or len(sizes) > 1:
         raise EpisodeError(
-            f"episodes of one store differ: points per frame {sorted(points)}, image sizes {sorted(sizes)}; there must be one of each"
+            f"episodes of one store differ: points per frame {sorted(points)}, image sizes {sorted(sizes)}; "
+            "there must be one of each"
         )
     empty = np.zeros((0, *(next(iter(sizes)) if sizes else (1, 1)), 3), np.uint8)
     images = [e.images for e in episodes if len(e.images)] or [empty]
@@ -87,7 +88,8 @@ class Store(Sequence[Episode]):
         sizes = {s["images"].shape[1:3] for s in shards if len(s["images"])}
         if len(points) > 1 or len(sizes) > 1:
             raise EpisodeError(
-                f"shards of one store differ: points per frame {sorted(points)}, image sizes {sorted(sizes)}; there must be one of each"
+                f"shards of one store differ: points per frame {sorted(points)}, image sizes "
+                f"{sorted(sizes)}; there must be one of each"
             )
         self.points, self.image_size = points.pop(), sizes.pop() if sizes else None
         self.has_actions, self.has_robot = (np.array([m[k] for m in metas]) for k in ("has_actions", "has_robot"))

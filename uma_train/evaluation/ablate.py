@@ -81,7 +81,8 @@ class AblateConfig:
             raise ValueError(f"variants: {sorted(unknown)[0]!r}, must be of {tuple(VARIANTS)}")
         if "no_action_noise" in self.variants and not self.clean_data:
             raise ValueError(
-                "clean_data: empty, must be folders of episodes without execution noise and mishaps, for the variant no_action_noise"
+                "clean_data: empty, must be folders of episodes without execution noise and mishaps, for the "
+                "variant no_action_noise"
             )
 
     def training(self, name: str) -> TrainConfig:
@@ -178,7 +179,8 @@ def ablate(config: AblateConfig, console: Console | None = None) -> list[dict]:
     for r in rows:
         e = r["errors"]
         closed = (
-            f"{b['success']}/{b['episodes']}, {100 * b['low']:.0f} to {100 * b['high']:.0f} %, {b['grasp']}; {b['better']}, {b['worse']}, {b['sign_test']:.2f}"
+            f"{b['success']}/{b['episodes']}, {100 * b['low']:.0f} to {100 * b['high']:.0f} %, {b['grasp']}; "
+            f"{b['better']}, {b['worse']}, {b['sign_test']:.2f}"
             for b in r.get("closed_loop", {}).values()
         )
         table.add_row(

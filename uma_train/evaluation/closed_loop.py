@@ -111,15 +111,18 @@ class BenchmarkConfig:
             )
         if not 0 <= self.streamed_ms < 1e3 * self.execute / RATE_HZ:
             raise ValueError(
-                f"streamed_ms: {self.streamed_ms:g}, must be at least 0 and below {1e3 * self.execute / RATE_HZ:.0f} where {self.execute} actions are executed"
+                f"streamed_ms: {self.streamed_ms:g}, must be at least 0 and below "
+                f"{1e3 * self.execute / RATE_HZ:.0f} where {self.execute} actions are executed"
             )
         if self.streamed_ms and self.delay:
             raise ValueError(
-                f"delay: {self.delay}, must be 0 beside streamed_ms {self.streamed_ms:g}; for a delay without the controller give --streamed-ms 0"
+                f"delay: {self.delay}, must be 0 beside streamed_ms {self.streamed_ms:g}; for a delay "
+                "without the controller give --streamed-ms 0"
             )
         if not 0 <= self.prefix <= 16 - self.execute:
             raise ValueError(
-                f"prefix: {self.prefix}, must be 0 to {16 - self.execute}: a chunk before, of which {self.execute} are executed, has no more"
+                f"prefix: {self.prefix}, must be 0 to {16 - self.execute}: a chunk before, of which "
+                f"{self.execute} are executed, has no more"
             )
         within(
             self,

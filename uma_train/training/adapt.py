@@ -200,7 +200,9 @@ def adapt_prompt(config: AdaptConfig, console: Console | None = None) -> Prompt:
     prompt = Prompt(tokens, bundle.checkpoint_id, config.name, training)
     save_prompt(config.out, prompt)
     console.print(
-        f"{config.out}: {Path(config.out).stat().st_size / 1024:.1f} kB for checkpoint {bundle.checkpoint_id} from {len(windows.episodes)} demonstrations; "
-        f"loss {training['loss_first']:.3f} -> {training['loss_last']:.3f} (means over the first and last {n} steps); all weights unchanged"
+        f"{config.out}: {Path(config.out).stat().st_size / 1024:.1f} kB for checkpoint "
+        f"{bundle.checkpoint_id} from {len(windows.episodes)} demonstrations; "
+        f"loss {training['loss_first']:.3f} -> {training['loss_last']:.3f} (means over the first and last "
+        f"{n} steps); all weights unchanged"
     )
     return prompt

@@ -72,8 +72,10 @@ def train(config: TrainConfig, console: Console | None = None) -> Path:
         console.print(f"resumed at step {trainer.step} of {config.steps}")
     parameters = sum(p.numel() for p in trainer.model.parameters())
     console.print(
-        f"{len(training.episodes)} episodes, {len(training)} frames; {len(validation.episodes)} episodes held out; {parameters / 1e6:.2f} M parameters; "
-        f"{processes.count} process(es) on {processes.device}, {torch.get_num_threads()} threads each, {str(trainer.precision)[6:]}"
+        f"{len(training.episodes)} episodes, {len(training)} frames; {len(validation.episodes)} episodes "
+        f"held out; {parameters / 1e6:.2f} M parameters; "
+        f"{processes.count} process(es) on {processes.device}, {torch.get_num_threads()} threads each, "
+        f"{str(trainer.precision)[6:]}"
     )
     if processes.is_first:
         (out / "config.json").write_text(json.dumps(to_json(config), indent=2) + "\n")
@@ -135,7 +137,8 @@ def check_images(mixture: Mixture) -> None:
         images, frames = (int(windows.store.count[kind][windows.episodes.index].sum()) for kind in ("images", "frames"))
         if 0 < images < frames:
             raise ValueError(
-                f"data: {images} of {frames} frames have an image; image features take all ('uma simulate --images all') or none of a source"
+                f"data: {images} of {frames} frames have an image; image features take all ('uma simulate "
+                "--images all') or none of a source"
             )
 
 
@@ -149,9 +152,12 @@ def report(trainer: Trainer, validation: Mixture, out: Path, log: RunLog, consol
     log.write(trainer.step, validation={k: asdict(v) for k, v in errors.items()})
     c, d = errors["control"], errors["dynamics"]
     console.print(
-        f"step {trainer.step}: control {c.position_mm[0]:.1f}/{c.position_mm[1]:.1f}/{c.position_mm[2]:.1f} mm, {c.rotation_deg[0]:.1f} deg, "
-        f"gripper {100 * c.gripper:.1f} %; joint {errors['joint'].position_mm[0]:.1f} mm, keypoints {errors['joint'].motion_mm:.1f} mm; "
-        f"dynamics {d.motion_mm:.1f} mm (still {d.motion_still_mm:.1f}); inverse {errors['inverse'].position_mm[0]:.1f} mm"
+        f"step {trainer.step}: control {c.position_mm[0]:.1f}/{c.position_mm[1]:.1f}/{c.position_mm[2]:.1f} "
+        f"mm, {c.rotation_deg[0]:.1f} deg, "
+        f"gripper {100 * c.gripper:.1f} %; joint {errors['joint'].position_mm[0]:.1f} mm, keypoints "
+        f"{errors['joint'].motion_mm:.1f} mm; "
+        f"dynamics {d.motion_mm:.1f} mm (still {d.motion_still_mm:.1f}); inverse "
+        f"{errors['inverse'].position_mm[0]:.1f} mm"
     )
     export(trainer, model, out / "bundle", episodes, errors["control"])
 
@@ -199,8 +205,10 @@ def export(trainer: Trainer, model: torch.nn.Module, path: Path, episodes: int, 
         f"{threads} CPU threads" if training["device"] == "cpu" else f"{trainer.processes.count} {training['device']}"
     )
     card = (
-        f"# {c.preset}: a UMA checkpoint\n\nMade by `{command}`\n\n{trainer.step} steps of {c.batch_size} windows ({training['samples']} samples) "
-        f"from {episodes} episodes in {trainer.seconds / 60:.0f} minutes on {where}, seed {c.seed}, torch {torch.__version__}.\n\n"
+        f"# {c.preset}: a UMA checkpoint\n\nMade by `{command}`\n\n{trainer.step} steps of {c.batch_size} "
+        f"windows ({training['samples']} samples) "
+        f"from {episodes} episodes in {trainer.seconds / 60:.0f} minutes on {where}, seed {c.seed}, torch "
+        f"{torch.__version__}.\n\n"
         f"Held-out action position error at steps 0 / 7 / 15 of a chunk, control mode, one sample: {error} mm.\n\n"
         "Weights: Apache-2.0. For the simulated DROID station of this repository; it has seen no real image.\n"
     )

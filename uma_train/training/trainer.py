@@ -86,7 +86,8 @@ class Trainer:
         self.micro_batches = config.batch_size // config.windows_at_once
         if self.micro_batches % self.processes.count:
             raise ValueError(
-                f"batch_size {config.batch_size} / micro_batch {config.windows_at_once} = {self.micro_batches}: must be a multiple of the {self.processes.count} processes"
+                f"batch_size {config.batch_size} / micro_batch {config.windows_at_once} = "
+                f"{self.micro_batches}: must be a multiple of the {self.processes.count} processes"
             )
         self.model = started(config) if config.init else Uma(config.model_config(), norm)
         self.head = ProjectionHead(self.model.config)
@@ -218,7 +219,8 @@ class Trainer:
         stored, mine = (json.loads(v) for v in (state["config"], json.dumps(to_json(self.config))))
         if differ := [k for k in mine if k not in FREE and mine[k] != stored.get(k)]:
             raise ValueError(
-                f"{path} is of another run: {differ[0]} was {stored.get(differ[0])!r}, now {mine[differ[0]]!r}; give another --out"
+                f"{path} is of another run: {differ[0]} was {stored.get(differ[0])!r}, now "
+                f"{mine[differ[0]]!r}; give another --out"
             )
         for module, name in ((self.model, "model"), (self.head, "head")):
             present = module.state_dict()

@@ -91,8 +91,10 @@ def mode_errors(
     seed: int = 0,
     method: str = SamplerConfig.method,
 ) -> ModeErrors:
-    """Sample one chunk per window in the mode of ``row`` and compare. Windows with actions count, and keypoints where they were
-    seen, if they move in their episode."""
+    """Sample one chunk per window in the mode of ``row`` and compare.
+
+    Windows with actions count, and keypoints where they were seen, if they move in their episode.
+    """
     grid, mode = batch.grid, row.mode
     B, T, K, _ = grid.motion.shape
     if not mode.has_motion:
@@ -287,7 +289,8 @@ def evaluate(config: EvalConfig, console: Console | None = None) -> dict:
     size = min(64, len(windows.episodes))
     found = retrieval(bundle.model, windows, size=size, seed=config.seed)
     table = Table(
-        title=f"{config.windows} windows of {len(windows.episodes)} episodes, checkpoint {bundle.checkpoint_id}, {config.num_steps} {config.method} steps, seed {config.seed}"
+        title=f"{config.windows} windows of {len(windows.episodes)} episodes, checkpoint {bundle.checkpoint_id}, "
+        f"{config.num_steps} {config.method} steps, seed {config.seed}"
     )
     for heading in (
         "mode",

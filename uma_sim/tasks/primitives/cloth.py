@@ -179,7 +179,10 @@ def may_drop(station: Station, height: float) -> bool:
 
 def instruction(station: Station, goal: int) -> str:
     """Which of the two ends, as the camera sees them."""
-    return f"pull the edge of the cloth to the {side_of(station, [way.poses[-1, :3, 3] for way in station.scene.ways], goal)}"
+    return (
+        "pull the edge of the cloth to the "
+        f"{side_of(station, [way.poses[-1, :3, 3] for way in station.scene.ways], goal)}"
+    )
 
 
 def plan_reference(

@@ -198,10 +198,9 @@ def outcome(station: Station) -> tuple[str, str]:
     along, aside = pushed(station, station.scene.goal)
     if float(np.hypot(*pushed(station, 1 - station.scene.goal))) >= 0.02:
         return "in_progress", "the other thing was moved as well"
-    return (
-        "in_progress",
-        f"{'held' if station.grasped() else 'not held'}, pushed {'past' if along > 0.03 + station.scene.lengths[station.scene.goal] else 'aside' if abs(aside) > 0.03 else 'too little'}",
-    )
+    is_past = along > 0.03 + station.scene.lengths[station.scene.goal]
+    where = "past" if is_past else "aside" if abs(aside) > 0.03 else "too little"
+    return "in_progress", f"{'held' if station.grasped() else 'not held'}, pushed {where}"
 
 
 def taken(station: Station) -> bool:
@@ -246,7 +245,10 @@ def instruction(station: Station, goal: int) -> str:
     """What is used on what, and which of the two things as the camera sees them."""
     points = [station.object.pushed_pose(i)[:3, 3] for i in (0, 1)]
     drawn = station.scene
-    return f"{drawn.use} the {side_of(station, points, goal)} thing, the {drawn.things[1 + goal].kind}, with the {drawn.things[0].kind}"
+    return (
+        f"{drawn.use} the {side_of(station, points, goal)} thing, the {drawn.things[1 + goal].kind}, with the "
+        f"{drawn.things[0].kind}"
+    )
 
 
 def plan_reference(

@@ -84,7 +84,7 @@ def naive_point_set(o: Observation, config) -> PointSet:
     return PointSet(xyz[chosen], rgb[chosen], height[chosen], plane)
 
 
-# ---- the geometry under it ----------------------------------------------------------------------------------------
+# ---- the geometry under it -------------------------------------------------------------------------------------------
 
 
 def test_chosen_pixels_are_unprojected_as_the_whole_image_is():
@@ -128,7 +128,7 @@ def test_the_support_of_a_plane_is_its_share_of_the_points():
     assert np.array_equal(plane, fit_plane(np.concatenate([table, clutter]))) and abs(support - 0.75) < 0.04
 
 
-# ---- the reduction ------------------------------------------------------------------------------------------------
+# ---- the reduction ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("size", MORE_SIZES)
@@ -197,7 +197,7 @@ def test_thin_object_keeps_its_share_of_points(size, is_upright):
         assert np.isfinite(depth.ravel()[table]).sum() == pytest.approx(blocks, rel=0.25)
 
 
-# ---- the cloud ----------------------------------------------------------------------------------------------------
+# ---- the cloud -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("preset", [small, base])

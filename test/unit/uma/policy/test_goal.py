@@ -21,7 +21,7 @@ def off(reference, T_cam_motion: np.ndarray) -> np.ndarray:
     return np.linalg.norm(apply(T_cam_motion, first) - last, axis=1) * 1e3
 
 
-# -- lifting ------------------------------------------------------------------------------------------------------------------
+# -- lifting -----------------------------------------------------------------------------------------------------------
 
 
 def test_whole_pixels_are_lifted_as_the_image_is_unprojected():

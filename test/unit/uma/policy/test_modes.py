@@ -143,7 +143,7 @@ def test_heun_is_the_same_flow(folder):
         Policy.load(folder / "plain", method="rk4")
 
 
-# -- planning -------------------------------------------------------------------------------------------------------------------
+# -- planning ----------------------------------------------------------------------------------------------------------
 
 
 def test_remaining_distance_falls_along_the_path_and_rises_beside_it():
@@ -180,7 +180,7 @@ def test_plan_returns_the_candidate_whose_predicted_motion_costs_least(policy):
         plan(policy, o, task, reference(), num_candidates=0)
 
 
-# -- stored prompts ---------------------------------------------------------------------------------------------------------------
+# -- stored prompts ----------------------------------------------------------------------------------------------------
 
 
 def test_a_prompt_is_a_task_of_few_kilobytes(policy, tmp_path):

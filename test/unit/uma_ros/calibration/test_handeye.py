@@ -170,7 +170,7 @@ def test_a_board_that_cannot_be_is_refused(changes, words):
         BoardSettings(**changes).make()
 
 
-# -- the command --------------------------------------------------------------------------------------------------------------
+# -- the command -------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

@@ -151,7 +151,7 @@ def test_launch_files_start_the_same_graph(name, monkeypatch, tmp_path):
         assert node.kwargs["parameters"][0] == str(ROOT / "config/insertion.yaml")
 
 
-# -- files --------------------------------------------------------------------------------------------------------------------
+# -- files -------------------------------------------------------------------------------------------------------------
 
 
 def test_our_calibration_survives_the_disk(tmp_path):

@@ -29,7 +29,7 @@ def zed_session(**settings) -> FrameSession:
     return FrameSession(ZedSource(ZedSettings(**settings), 15.0, fake_sl), 15.0)
 
 
-# -- the ZED ------------------------------------------------------------------------------------------------------------------
+# -- the ZED -----------------------------------------------------------------------------------------------------------
 
 
 def test_frames_have_metres_nan_intrinsics_and_stamp(bus):
@@ -182,7 +182,7 @@ def test_settings_out_of_range_are_refused_by_name(settings, words):
         ZedSettings(**settings)
 
 
-# -- a folder -----------------------------------------------------------------------------------------------------------------
+# -- a folder ----------------------------------------------------------------------------------------------------------
 
 CAMERA = {"width": 8, "height": 6, "fx": 7.0, "fy": 7.0, "cx": 3.5, "cy": 2.5}
 

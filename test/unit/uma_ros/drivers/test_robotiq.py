@@ -57,7 +57,7 @@ def carry_out(session: GripperSession, *goal) -> Outcome:
     return session.outcome(number)
 
 
-# -- conventions --------------------------------------------------------------------------------------------------------------
+# -- conventions -------------------------------------------------------------------------------------------------------
 
 
 def test_opening_0_to_1_maps_to_255_counts():
@@ -109,7 +109,7 @@ def test_settings_out_of_range_are_refused_by_name():
         RobotiqSettings(max_force=400.0)
 
 
-# -- over the wire ------------------------------------------------------------------------------------------------------------
+# -- over the wire -----------------------------------------------------------------------------------------------------
 
 
 def test_gripper_activates_moves_and_reports_its_opening(hand):

@@ -20,7 +20,7 @@ from uma_sim.planning import grasping
 from uma_sim.station import Station
 from uma_sim.tasks import folding
 
-# ---- insertion ---------------------------------------------------------------------------------------------------
+# ---- insertion -------------------------------------------------------------------------------------------------------
 
 STANDS, LEANS = ("success", "stands in the goal holder"), (GOING_ON, "leans on a holder")
 NOT_LET_GO, NOT_AT_REST = (GOING_ON, "inside, not yet let go"), (GOING_ON, "inside, not yet at rest")
@@ -90,7 +90,7 @@ def test_a_utensil_beside_the_holders_lies_or_leans(height, reason):
     assert judged(station) == (GOING_ON, reason)
 
 
-# ---- sweeping ----------------------------------------------------------------------------------------------------
+# ---- sweeping --------------------------------------------------------------------------------------------------------
 
 SWEPT, ONE_LEFT = ("success", "all scraps in the goal dustpan"), (GOING_ON, "5 of 6 inside")
 BRUSH_TOO = (GOING_ON, "all inside, the brush as well")
@@ -154,7 +154,7 @@ def test_every_scrap_must_be_inside_and_the_brush_out(case, expected):
     assert judged(station) == expected
 
 
-# ---- folding -----------------------------------------------------------------------------------------------------
+# ---- folding ---------------------------------------------------------------------------------------------------------
 
 FOLDED, LEFT_OVER = ("success", "folded from the goal's side"), (GOING_ON, "folded, not yet let go")
 

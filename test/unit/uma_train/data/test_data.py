@@ -25,7 +25,7 @@ from uma_train.data.mixtures import Mixture, Source, open_sources, parse_sources
 from uma_train.data.store import Store
 from uma_train.data.windows import Windows, measure_normalization
 
-# ---- the format ----------------------------------------------------------------------------------------------------------------
+# ---- the format ------------------------------------------------------------------------------------------------------
 
 
 def test_every_field_survives_the_disk(tmp_path):
@@ -98,7 +98,7 @@ def test_what_moves_is_found_where_it_was_seen():
     assert moving_points(tracks, valid).tolist() == [False, True, False, False]
 
 
-# ---- windows -------------------------------------------------------------------------------------------------------------------
+# ---- windows ---------------------------------------------------------------------------------------------------------
 
 
 def test_references_come_from_the_plan_where_there_is_one():
@@ -292,7 +292,7 @@ def test_step_scaled_actions_spread_alike_at_every_step():
         Normalization(step_scale=(0.0,) * HORIZON)
 
 
-# ---- sources -------------------------------------------------------------------------------------------------------------------
+# ---- sources ---------------------------------------------------------------------------------------------------------
 
 
 def test_sources_are_parsed():
