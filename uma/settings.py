@@ -31,7 +31,7 @@ def setting(
 
 
 def check_range(name: str, value: Any, low: float | None, high: float | None) -> None:
-    """Raise `InputError` if a number, or one of a list, is out of its inclusive range or not finite. None = no limit."""
+    """Raise `InputError` unless a number, or each of a list, is finite and in its inclusive range; None = no limit."""
     for v in value if isinstance(value, (list, tuple)) else (value,):
         if (low is None or v >= low) and (high is None or v <= high) and (not isinstance(v, float) or math.isfinite(v)):
             continue
