@@ -17,8 +17,8 @@ demo: setup  ## one simulated insertion over ROS 2, headless; results in runs/ (
 test: setup  ## the whole test suite: what runs in real time by itself, then the rest on two processes, the longest files first
 	@$(BIN)/python -m pytest test/ros; first=$$?; $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder test/integration test/property test/unit && exit $$first
 
-lint: setup  ## ruff: rules and format
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+lint: setup  ## ruff: rules and format; mypy: types of uma
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
 bench: setup  ## latency of the policy on this machine
 	@$(BIN)/python bench/latency.py

@@ -10,7 +10,7 @@ setup(
     packages=find_packages(
         include=["uma", "uma.*", "uma_sim", "uma_sim.*", "uma_train", "uma_train.*", "uma_ros", "uma_ros.*"]
     ),
-    package_data={"uma_sim": ["**/*"]},
+    package_data={"uma": ["py.typed"], "uma_sim": ["**/*"]},
     python_requires=">=3.11,<3.13",
     install_requires=["numpy>=2", "scipy>=1.14", "pyyaml>=6", "torch>=2.6", "safetensors>=0.5"],
     extras_require={
@@ -21,7 +21,7 @@ setup(
         "perception": ["opencv-python-headless>=4.13,<5"],
         "robot": ["pylibfranka>=0.21,<0.22", "pymodbus>=3.10,<4", "pyserial>=3.5"],
         "train": ["tyro>=1,<2", "rich>=13", "tensorboard>=2.20"],
-        "test": ["pytest>=8", "pytest-timeout>=2", "pytest-xdist>=3", "hypothesis>=6", "ruff>=0.9"],
+        "test": ["pytest>=8", "pytest-timeout>=2", "pytest-xdist>=3", "hypothesis>=6", "ruff>=0.9", "mypy>=1.11"],
     },
     entry_points={"console_scripts": ["uma = uma.cli:main"]},
 )

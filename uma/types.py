@@ -125,15 +125,15 @@ class ReferenceMotion:
     Attributes:
         waypoints: one ``(T_k, 3)`` array of metres per keypoint, lengths may differ; or one ``(K, T, 3)`` array.
             A single waypoint, ``(1, 3)``, pins the point.
-        phase: one ``(T_k,)`` array per keypoint in [0, 1], non-decreasing; None = evenly spaced.
-        is_valid: one ``(T_k,)`` bool array per keypoint; None = all.
+        phase: one ``(T_k,)`` array per keypoint in [0, 1], non-decreasing; empty = evenly spaced.
+        is_valid: one ``(T_k,)`` bool array per keypoint; empty = all.
         frame: frame of the waypoints.
         object_label: free text for people.
     """
 
     waypoints: tuple[np.ndarray, ...]
-    phase: tuple[np.ndarray, ...] | None = None
-    is_valid: tuple[np.ndarray, ...] | None = None
+    phase: tuple[np.ndarray, ...] = ()
+    is_valid: tuple[np.ndarray, ...] = ()
     frame: str = "zed_left_camera_frame_optical"
     object_label: str = ""
 
@@ -155,12 +155,12 @@ class ReferenceMotion:
             _require(1 <= T <= self.MAX_WAYPOINTS, f"{name}.waypoints: {T} given, must be 1 to {self.MAX_WAYPOINTS}")
             p = (
                 np.linspace(0.0, 1.0, T)
-                if self.phase is None or len(self.phase[k]) == 0
+                if len(self.phase) == 0 or len(self.phase[k]) == 0
                 else np.asarray(self.phase[k], dtype=np.float64)
             )
             v = (
                 np.ones(T, bool)
-                if self.is_valid is None or len(self.is_valid[k]) == 0
+                if len(self.is_valid) == 0 or len(self.is_valid[k]) == 0
                 else np.asarray(self.is_valid[k], dtype=bool)
             )
             _require(len(p) == T, f"{name}.phase: {len(p)} values for {T} waypoints, must be empty or {T}")

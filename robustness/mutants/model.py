@@ -140,8 +140,8 @@ MUTANTS = (
         ),
         (
             "given tokens: they start from noise",
-            "x = tuple(torch.where(m, n, g) for",
-            "x = tuple(n for",
+            "action, motion = (torch.where(m, n, g) for",
+            "action, motion = (n for",
             "test_invariants::test_given_tokens_are_clean_at_every_evaluation",
         ),
         (

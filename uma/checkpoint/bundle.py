@@ -141,8 +141,7 @@ def load_bundle(path: str | Path) -> Bundle:
             f"checkpoint {path}: config.json schema "
             f"{config.get('schema') if isinstance(config, dict) else None}, this version reads {SCHEMA}"
         )
-    hashes = manifest.get("sha256") if isinstance(manifest, dict) else None
-    if not isinstance(hashes, dict):
+    if not isinstance(manifest, dict) or not isinstance(hashes := manifest.get("sha256"), dict):
         raise BundleError(f"checkpoint {path}: manifest.json: no mapping sha256 of the other files' hashes")
     for name in FILES:
         if (found := _sha256(path / name)) != hashes.get(name):

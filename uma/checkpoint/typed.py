@@ -23,7 +23,7 @@ def from_json(kind: Any, value: Any, where: str = "config") -> Any:
     Raises:
         ValueError: an unknown or missing key or a value of the wrong type; the message names the field.
     """
-    if dataclasses.is_dataclass(kind):
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         if not isinstance(value, dict):
             raise ValueError(f"{where}: {type(value).__name__}, must be a mapping")
         hints = typing.get_type_hints(kind)

@@ -52,7 +52,8 @@ class Plan:
             np.diff(chunk.poses[:, :3, 3], axis=0),
             rotation_angle(chunk.poses[:-1, :3, :3], chunk.poses[1:, :3, :3]),
         )
-        self.pace = tuple(float(x.max(initial=0.0)) * chunk.rate_hz for x in (np.linalg.norm(steps, axis=-1), turns))
+        speed, turn_speed = (float(x.max(initial=0.0)) * chunk.rate_hz for x in (np.linalg.norm(steps, axis=-1), turns))
+        self.pace = speed, turn_speed
         self._velocity, self._spin = self._slopes()
 
     def _slopes(self) -> tuple[np.ndarray, np.ndarray]:

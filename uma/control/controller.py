@@ -112,7 +112,7 @@ class Controller:
             if 1.0 < silent < float("inf"):
                 why = f"the robot was silent for {silent:.1f} s, waiting for /uma/start"
                 self._announce(self.session.stop(now, why), now, t)
-        elif (jump := np.linalg.norm(pose[:3, 3] - self.measured[:3, 3])) > MAX_JUMP:
+        elif self.measured is not None and (jump := np.linalg.norm(pose[:3, 3] - self.measured[:3, 3])) > MAX_JUMP:
             why = f"the robot's pose jumped by {jump:.2f} m, limit {MAX_JUMP} m"
             self._announce(self.session.fault(now, why), now, t)
             self._forget()
@@ -228,7 +228,8 @@ class Controller:
             # Never sent anywhere, or unknown where it is: the robot side holds.
             return Command(None, None, "", self._unwatched, status)
         held, close_gripper = self._move(now, t, dt) if dt > 0 else ("", None)
-        target = self.safety.pose @ invert(self._T_robot_ee)
+        assert self.safety.pose is not None
+        target: np.ndarray | None = self.safety.pose @ invert(self._tool)
         self.cadence.beat(now)
         status = replace(status, num_held=self._num_held, num_limited=self._num_limited)
         if self.settings.dry_run:
@@ -253,7 +254,8 @@ class Controller:
         point = self.schedule.target(t) if follow else None
         lasted = min(dt, 4 * self.settings.period) if dt < CLOCK_SET else self.settings.period
         pose, pace = (None, None) if point is None else (point.pose, point.pace)
-        measured = self.measured @ self._T_robot_ee
+        assert self.measured is not None
+        measured = self.measured @ self._tool
         verdict = self.safety.step(pose, measured, lasted, elapsed=dt, arm=self._arm(now), pace=pace)
         self._held = verdict.held
         self._num_held += bool(verdict.held)
@@ -278,13 +280,19 @@ class Controller:
             frames = f"the poses from {s.base_frame!r} to {s.robot_ee_frame!r}"
             why = f"the kinematics are from {base!r} to {ee!r}, {frames}"
         self._unwatched = f"not looked at: {why}" if why and s.safety.joint_margin else ""
-        if why:
+        if why or self._joints is None:
             return None
         joints, received = self._joints
-        return Arm(invert(self._T_robot_ee), joints if now - received <= s.max_state_age else None)
+        return Arm(invert(self._tool), joints if now - received <= s.max_state_age else None)
+
+    @property
+    def _tool(self) -> np.ndarray:
+        """``(4, 4)`` T_robot_ee of the chunk that is followed, where the filter is placed."""
+        assert self._T_robot_ee is not None
+        return self._T_robot_ee
 
     def _follow(self, chunk: ActionChunk, T_robot_ee: np.ndarray, t: float) -> None:
-        if self._is_placed and not np.allclose(T_robot_ee, self._T_robot_ee, atol=1e-6):
+        if self._is_placed and not np.allclose(T_robot_ee, self._tool, atol=1e-6):
             # The filter knows the end effector alone: under another one the same target would be another place of the
             # arm, at once.
             raise InputError(
@@ -292,9 +300,11 @@ class Controller:
                 "restart the controller for another one"
             )
         if not self._is_placed:
+            assert self.measured is not None  # `receive_chunk` refuses a chunk without it
             self.safety.reset(self.measured @ T_robot_ee)
             self._is_placed = True
         self._T_robot_ee = T_robot_ee
+        assert self.safety.pose is not None
         try:
             self.schedule.add(chunk, t, self.safety.pose)
         except ValueError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import overload
 
 import numpy as np
 
@@ -21,6 +22,10 @@ def clip(x: np.ndarray, limit: float | np.ndarray) -> np.ndarray:
     return np.clip(x, -limit, limit)
 
 
+@overload
+def stopping_speed(room: float, acceleration: float, dt: float) -> float: ...
+@overload
+def stopping_speed(room: np.ndarray, acceleration: float | np.ndarray, dt: float) -> np.ndarray: ...
 def stopping_speed(room: float | np.ndarray, acceleration: float | np.ndarray, dt: float) -> float | np.ndarray:
     """Fastest that something may move and still stop within ``room`` (m or rad) at ``acceleration``, in periods of
     ``dt`` seconds."""

@@ -68,6 +68,12 @@ class Reach:
         self._q_next: np.ndarray | None = None
         self._measured: np.ndarray | None = None
 
+    @property
+    def _here(self) -> np.ndarray:
+        """`q` after `start`."""
+        assert self.q is not None
+        return self.q
+
     def start(self, pose: np.ndarray, arm: Arm) -> str:
         """Find the joints of the first commanded pose ``(4, 4)``, from the measured ones. Returns why that fails; empty
         if it does not."""
@@ -83,9 +89,9 @@ class Reach:
 
     def refuses(self, target: np.ndarray, arm: Arm) -> str:
         """Why the joints that a target ``(4, 4)`` takes are beyond their limits; empty if they are not."""
-        seed = self._q_target
-        if seed is None or np.abs(seed - self.q).max() > 0.5:
-            seed = self.q
+        seed, here = self._q_target, self._here
+        if seed is None or np.abs(seed - here).max() > 0.5:
+            seed = here
         q, *miss = _solve(target @ arm.T_ee_flange, seed, self._elbow(arm), 12)
         wrong = self._wrong(q, miss, 0.0)
         self._q_target = None if wrong else q
@@ -103,13 +109,13 @@ class Reach:
             seconds: that braking takes, at most.
             dt: s since the last pose.
         """
-        elbow = self._elbow(arm)
-        q, *miss = _solve(pose @ arm.T_ee_flange, self.q, elbow, 6)
-        now, then = _dexterity(self.q), _dexterity(q)
+        elbow, here = self._elbow(arm), self._here
+        q, *miss = _solve(pose @ arm.T_ee_flange, here, elbow, 6)
+        now, then = _dexterity(here), _dexterity(q)
         if wrong := self._wrong(q, miss, 0.0) or _is_singular(then, now):
             return wrong
         self._q_next = q
-        reach = np.abs(q - self.q) / dt * seconds + BEND  # twice as far as a joint goes that slows down evenly
+        reach = np.abs(q - here) / dt * seconds + BEND  # twice as far as a joint goes that slows down evenly
         if then > WATCHED and (q - reach > self._low).all() and (q + reach < self._high).all():
             return ""
         for share in (0.5, 1.0):
@@ -127,18 +133,19 @@ class Reach:
 
     def follow(self, pose: np.ndarray, arm: Arm) -> None:
         """The pose ``(4, 4)`` is commanded, whatever its joints: the arm brakes."""
-        self.q = _solve(pose @ arm.T_ee_flange, self.q, self._elbow(arm), 6)[0]
+        self.q = _solve(pose @ arm.T_ee_flange, self._here, self._elbow(arm), 6)[0]
 
     def _elbow(self, arm: Arm) -> np.ndarray:
         """The joints that were measured last. Without them the elbow would drift, the shortest ways round a circle do
         not lead back to where they began."""
         if arm.joints is not None:
             self._measured = arm.joints
+        assert self._measured is not None  # the filter asks only once joints were given
         return self._measured
 
     def _wrong(self, q: np.ndarray, miss: list[float], room: float) -> str:
         # A joint that is beyond the margin already, because the arm was started there, may come back but go no further.
-        low, high = np.minimum(self._low + room, self.q), np.maximum(self._high - room, self.q)
+        low, high = np.minimum(self._low + room, self._here), np.maximum(self._high - room, self._here)
         beyond = np.maximum(low - q, q - high)
         i = int(beyond.argmax())
         if beyond[i] > 1e-9:

@@ -129,6 +129,12 @@ class SafetyFilter:
         """The pose that was passed last."""
         return self._pose
 
+    @property
+    def _here(self) -> np.ndarray:
+        """`pose` after `reset`."""
+        assert self._pose is not None
+        return self._pose
+
     def step(
         self,
         target: np.ndarray | None,
@@ -154,7 +160,8 @@ class SafetyFilter:
         if self._pose is None:
             self.reset(measured)
         self._pace = pace
-        held, limited = "", []
+        held = ""
+        limited: list[str] = []
         if target is not None:
             target, held = self._place(target, limited)
         if target is not None and not _close(measured, target, self.settings.max_lead_m, self.settings.max_lead_rad):
@@ -170,7 +177,7 @@ class SafetyFilter:
             self.counts["held: " + held.split(":")[0]] += 1
         self.counts.update(f"limited: {name}" for name in limited)
         self.counts["passed"] += not held and target is not None
-        return Verdict(self._pose, held, tuple(limited))
+        return Verdict(self._here, held, tuple(limited))
 
     def _place(self, target: np.ndarray, limited: list[str]) -> tuple[np.ndarray | None, str]:
         """The target inside the workspace, or None and why not."""
@@ -206,7 +213,8 @@ class SafetyFilter:
         """`_move`, or brake where the joints would pass their limits. Returns why the target is not followed; empty if
         it is."""
         reach = self._reach
-        trouble = reach.start(self._pose, arm) if reach.q is None else ""
+        assert reach is not None
+        trouble = reach.start(self._here, arm) if reach.q is None else ""
         # Braking is seen through to the end: to give way and brake by turns would shake the arm.
         if self._stopping and np.linalg.norm(self._v) < 1e-3 and np.linalg.norm(self._w) < 1e-3:
             self._stopping = ""
@@ -216,7 +224,7 @@ class SafetyFilter:
                 before = self._pose, self._v, self._a, self._w, self._alpha, self._wanted, self._ramp
                 found: list[str] = []
                 self._move(target, dt, elapsed, found)
-                trouble = reach.stops_beyond(self._pose, *self._braking(), dt, arm)
+                trouble = reach.stops_beyond(self._here, *self._braking(), dt, arm)
                 if not trouble:
                     limited += found
                     reach.accept()
@@ -226,7 +234,7 @@ class SafetyFilter:
             self._stopping = f"joint limits: {trouble}"
         self._move(None, dt, elapsed, limited)
         if reach.q is not None:
-            reach.follow(self._pose, arm)
+            reach.follow(self._here, arm)
         return held or (self._stopping if target is not None else "")
 
     def _braking(self) -> tuple[np.ndarray, np.ndarray, float]:
@@ -240,7 +248,7 @@ class SafetyFilter:
     def _move(self, target: np.ndarray | None, dt: float, elapsed: float, limited: list[str]) -> None:
         """Advance the passed pose by one period toward ``target``."""
         s = self.settings
-        here = self._pose
+        here = self._here
         goal = here if target is None else target
         braking = target is None
         step = np.zeros(3) if braking else goal[:3, 3] - here[:3, 3]

@@ -47,7 +47,7 @@ class Schedule:
         if self._plan is None or self._plan.stamp < stamp:
             return  # what runs is the old task's, all of it; the next chunk is blended in
         anchor = self._pose(now)
-        if self._running.leave(stamp):
+        if self._active.leave(stamp):
             self._previous, self._joined = _Frozen(anchor), now
 
     def add(self, chunk: ActionChunk, now: float, current: np.ndarray) -> int:
@@ -68,7 +68,7 @@ class Schedule:
         anchor = current if self._plan is None else self._pose(now)
         plan = Plan(chunk, anchor, now)
         if self._is_averaged_with(chunk, now):
-            self._running.join(plan, now)
+            self._active.join(plan, now)
         else:
             self._previous = _Frozen(anchor) if self._running is None or self._weight(now) < 1.0 else self._running
             self._running, self._joined = Ensemble(plan, self.ensemble, self.blend_s), now
@@ -86,7 +86,7 @@ class Schedule:
         if self._plan is None:
             return None
         point = self._plan.at(now)
-        pace = self._running.pace(now)
+        pace = self._active.pace(now)
         if self._previous is not None and self._weight(now) < 1.0:
             before = self._previous.pace(now)
             pace = max(pace[0], before[0]), max(pace[1], before[1])
@@ -97,11 +97,17 @@ class Schedule:
         """When the last action of the running plan is due, seconds."""
         return None if self._plan is None else self._plan.last_due
 
+    @property
+    def _active(self) -> Ensemble:
+        """What runs, where there is a plan."""
+        assert self._running is not None
+        return self._running
+
     def _weight(self, t: float) -> float:
         return ramp(t - self._joined, self.blend_s)
 
     def _pose(self, t: float) -> np.ndarray:
-        pose, w = self._running.pose(t), self._weight(t)
+        pose, w = self._active.pose(t), self._weight(t)
         return pose if self._previous is None or w >= 1.0 else interpolate(self._previous.pose(t), pose, w)
 
 

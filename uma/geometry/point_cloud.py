@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import numpy as np
 
@@ -107,7 +108,7 @@ def farthest_points(points: np.ndarray, count: int) -> np.ndarray:
     return np.array(chosen, np.int64)
 
 
-def _matrix_rows(axes: np.ndarray):
+def _matrix_rows(axes: np.ndarray) -> Callable[[int], np.ndarray]:
     """A function from an index to the ``(n,)`` squared distances of ``(3, n)`` points from that one, looked up."""
     n = axes.shape[1]
     matrix, term = np.empty((n, n), np.float32), np.empty((MATRIX_ROWS, n), np.float32)
@@ -122,7 +123,7 @@ def _matrix_rows(axes: np.ndarray):
     return matrix.__getitem__
 
 
-def _computed_rows(axes: np.ndarray):
+def _computed_rows(axes: np.ndarray) -> Callable[[int], np.ndarray]:
     """The function of `_matrix_rows`, computed at every call. The result is overwritten by the next call."""
     step = np.empty_like(axes)
     x, y, z = step
@@ -168,11 +169,11 @@ def curve_codes(points: np.ndarray, size: float) -> np.ndarray:
 def spaced_bits() -> np.ndarray:
     """``(2 ** CURVE_BITS,)`` int64: each number with two zeros put before every bit."""
     numbers = np.arange(1 << CURVE_BITS, dtype=np.int64)
-    return sum(((numbers >> b) & 1) << (3 * b) for b in range(CURVE_BITS))
+    return np.sum([((numbers >> b) & 1) << (3 * b) for b in range(CURVE_BITS)], axis=0)
 
 
 @functools.cache
 def reversed_bits() -> np.ndarray:
     """``(65536,)`` int64: each 16-bit number with its bits in reverse: the van der Corput sequence."""
     numbers = np.arange(1 << 16, dtype=np.int64)
-    return sum(((numbers >> b) & 1) << (15 - b) for b in range(16))
+    return np.sum([((numbers >> b) & 1) << (15 - b) for b in range(16)], axis=0)

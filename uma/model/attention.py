@@ -28,6 +28,14 @@ def attend(q: Tensor, k: Tensor, v: Tensor, is_valid: Tensor | None = None) -> T
     return logits.softmax(-1).to(v.dtype) @ v
 
 
+def keys_values(projection: nn.Linear, heads: int, context: Tensor) -> tuple[Tensor, Tensor]:
+    """Keys and values ``(N, h, S, c)`` of a context ``(N, S, d)``: independent of flow time, so computed once per
+    chunk."""
+    N, S, d = context.shape
+    k, v = projection(context).view(N, S, 2, heads, d // heads).permute(2, 0, 3, 1, 4)
+    return k, v
+
+
 class SelfAttention(nn.Module):
     """Self-attention over the second-last axis of ``(N, L, d)``."""
 
@@ -57,11 +65,8 @@ class CrossAttention(nn.Module):
         self.out = nn.Linear(width, width)
 
     def keys_values(self, context: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values ``(N, h, S, c)`` of a context ``(N, S, d)``: independent of flow time, so computed once per
-        chunk."""
-        N, S, d = context.shape
-        k, v = self.kv(context).view(N, S, 2, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
-        return k, v
+        """See `keys_values`."""
+        return keys_values(self.kv, self.heads, context)
 
     def forward(self, z: Tensor, keys_values: tuple[Tensor, Tensor], is_valid: Tensor | None = None) -> Tensor:
         """``(N, L, d)`` -> ``(N, L, d)``; ``is_valid`` ``(N, S)`` marks the context tokens that count.
@@ -85,7 +90,9 @@ class DenseAttention(nn.Module):
         self.kv = nn.Linear(width, 2 * width)
         self.out = nn.Linear(width, width)
 
-    keys_values = CrossAttention.keys_values
+    def keys_values(self, context: Tensor) -> tuple[Tensor, Tensor]:
+        """See `keys_values`."""
+        return keys_values(self.kv, self.heads, context)
 
     def forward(self, z: Tensor, keys_values: tuple[Tensor, Tensor], is_valid: Tensor | None = None) -> Tensor:
         """``(N, L, d)`` -> ``(N, L, d)``; ``is_valid`` ``(N, L)`` marks the tokens that count; the context counts

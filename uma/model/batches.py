@@ -22,11 +22,11 @@ def image_batch(images: np.ndarray) -> torch.Tensor:
 
 def point_batch(percepts: Sequence[Percept]) -> PointBatch:
     """The clouds of percepts, with their images where the model has image features."""
-    sets, first = [p.points for p in percepts], percepts[0]
+    sets, first = [p.cloud for p in percepts], percepts[0]
     image = pixel = None
     if first.image is not None:
-        image = image_batch(np.stack([p.image for p in percepts]))
-        pixel = torch.from_numpy(np.stack([p.pixel for p in percepts]))
+        image = image_batch(np.stack([np.asarray(p.image) for p in percepts]))
+        pixel = torch.from_numpy(np.stack([np.asarray(p.pixel) for p in percepts]))
     return PointBatch(
         torch.from_numpy(np.stack([s.xyz for s in sets])),
         torch.from_numpy(np.stack([s.rgb for s in sets]).astype(np.float32) / 255.0),

@@ -38,14 +38,14 @@ class DeviceCloud(NamedTuple):
         rgb: ``(N, 3)`` uint8.
         height: ``(N,)`` float32 metres over the supporting plane.
         plane: ``(4,)`` float64 unit normal and offset (metres), camera frame; zeros if all points lie on one line.
-        count: ``(2,)`` int64, valid pixels after the reduction and points over the table.
+        counts: ``(2,)`` int64, valid pixels after the reduction and points over the table.
     """
 
     xyz: Tensor
     rgb: Tensor
     height: Tensor
     plane: Tensor
-    count: Tensor
+    counts: Tensor
 
 
 def check(result: DeviceCloud, config: PointConfig) -> None:
@@ -54,7 +54,7 @@ def check(result: DeviceCloud, config: PointConfig) -> None:
     Raises:
         InputError: too few valid depth pixels to find the table or anything over it.
     """
-    valid, above = result.count.tolist()
+    valid, above = result.counts.tolist()
     cloud.check_valid(valid, config)
     if not result.plane.any():
         raise InputError("depth: plane: all points lie on one line")
@@ -82,6 +82,15 @@ class CloudPreparation(nn.Module):
             them in every step. None = on CUDA devices. The results are the same.
         hypotheses, tolerance: of the plane, as in `uma.geometry.point_cloud.fit_plane`.
     """
+
+    probes: Tensor
+    slots: Tensor
+    jitter: Tensor
+    triples: Tensor
+    voxels: Tensor
+    spaced: Tensor
+    reversed: Tensor
+    interleaving: Tensor
 
     def __init__(
         self,
@@ -179,7 +188,7 @@ class CloudPreparation(nn.Module):
         among = points.gather(1, searched[:, :, None].expand(-1, -1, 3))
         matrix = xyz.is_cuda if self.matrix is None else self.matrix
         order = searched.gather(1, farthest(among, slots < size, min(self.head, max(self.counts)), matrix))
-        rest = self.rest(points, is_used, order) if max(self.counts) > self.head else None
+        rest = self.rest(points, is_used, order) if max(self.counts) > self.head else order[:, :0]
         strata = []
         for k, count in enumerate(self.counts):
             listed = order[k, :count]
@@ -304,8 +313,8 @@ def farthest(points: Tensor, mask: Tensor, steps: int, matrix: bool) -> Tensor:
 
 def squared_distances(a: Tensor, b: Tensor) -> Tensor:
     """``(k, m, n)`` between ``(k, m, 3)`` and ``(k, n, 3)``, axis by axis: a product would lose the small ones."""
-    total = None
-    for x, y in zip(a.unbind(2), b.unbind(2), strict=True):
-        square = (x[:, :, None] - y[:, None]).square()
-        total = square if total is None else total + square
+    (u, v), *others = zip(a.unbind(2), b.unbind(2), strict=True)
+    total = (u[:, :, None] - v[:, None]).square()
+    for u, v in others:
+        total = total + (u[:, :, None] - v[:, None]).square()
     return total

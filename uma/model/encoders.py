@@ -76,6 +76,8 @@ class PointColours(nn.Module):
         colour = points.rgb * 2 - 1
         if self.encoder is None:
             return colour
+        if points.image is None or points.pixel is None:
+            raise ValueError("image, pixel: None, must be given to a model with image features")
         return torch.cat([colour, features_at(self.encoder(points.image), points.pixel).to(colour.dtype)], -1)
 
 
@@ -87,6 +89,8 @@ class ObservationEncoder(nn.Module):
     and the
     end-effector token are zero.
     """
+
+    center: Tensor
 
     def __init__(self, config: ModelConfig, norm: Normalization):
         super().__init__()
@@ -106,7 +110,7 @@ class ObservationEncoder(nn.Module):
         """``(B, G + 1, d)`` tokens, the last one the end effector (absent without proprioception)."""
         n = self.normalization
         center = self.center
-        position = [(points.xyz - center) / n.point_scale, points.height[..., None] / n.local_scale]
+        places = [(points.xyz - center) / n.point_scale, points.height[..., None] / n.local_scale]
         if self.config.proprioception:
             known = (
                 ee.pose.new_ones(len(ee.pose), 1, 1)
@@ -115,8 +119,8 @@ class ObservationEncoder(nn.Module):
             )
             relative = known * (points.xyz - ee.pose[:, None, :3, 3]) / n.local_scale
             # tanh keeps far points from drowning the centimetres around the fingers
-            position += [torch.tanh(relative), torch.tanh(relative @ ee.pose[:, :3, :3])]
-        position = torch.cat(position, -1)
+            places += [torch.tanh(relative), torch.tanh(relative @ ee.pose[:, :3, :3])]
+        position = torch.cat(places, -1)
         tokens = self.points(points.xyz, torch.cat([position, self.colours(points)], -1), position)
         if not self.config.proprioception:
             return tokens
@@ -143,6 +147,8 @@ class TaskEncoder(nn.Module):
     after it. With a norm at the output, a constant part that grew early in training drowned what differs between tasks:
     the task tokens of all tasks came to be equal within 1e-5, and no gradient led back.
     """
+
+    center: Tensor
 
     def __init__(self, config: ModelConfig, norm: Normalization):
         super().__init__()
@@ -196,6 +202,7 @@ class TaskEncoder(nn.Module):
             z = z + self.height[0](high)
         norms = iter(self.norms)
         for to_points, among, ffn in zip(self.to_points, self.among, self.ffn, strict=True):
+            assert isinstance(to_points, CrossAttention)  # what ModuleList does not know of its members
             z = z + to_points(next(norms)(z), to_points.keys_values(cloud))
             z = z + among(next(norms)(z), reference.is_valid)
             z = z + ffn(next(norms)(z))

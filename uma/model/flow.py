@@ -53,15 +53,17 @@ def sample(
         raise ValueError(f"method '{method}': must be one of {METHODS}")
 
     def step(x: State, v: State) -> State:
-        return tuple(
+        action, motion = (
             torch.where(m, a + b.to(a.dtype) / num_steps, g) for m, a, b, g in zip(is_target, x, v, given, strict=True)
         )
+        return action, motion
 
-    x = tuple(torch.where(m, n, g) for m, n, g in zip(is_target, noise, given, strict=True))
+    action, motion = (torch.where(m, n, g) for m, n, g in zip(is_target, noise, given, strict=True))
+    x = action, motion
     for i in range(num_steps):
         v = velocity(x, i / num_steps)
         if method == "heun":
             end = velocity(step(x, v), (i + 1) / num_steps)
-            v = tuple((a + b) / 2 for a, b in zip(v, end, strict=True))
+            v = (v[0] + end[0]) / 2, (v[1] + end[1]) / 2
         x = step(x, v)
     return x

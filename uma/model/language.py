@@ -168,7 +168,7 @@ class LanguageEncoder(nn.Module):
     def __init__(self, config: ModelConfig):
         super().__init__()
         d, h, M, language = config.width, config.heads, config.task_tokens, config.language
-        self.tower = {"words": WordTower, "siglip2": SiglipTower}[language.kind](language)
+        self.tower: WordTower | SiglipTower = WordTower(language) if language.kind == "words" else SiglipTower(language)
         self.text_in = nn.Linear(language.embedding, d)
         self.class_tokens = nn.Parameter(torch.randn(M, d))
         self.queries = nn.Parameter(torch.randn(M, d))

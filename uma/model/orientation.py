@@ -86,6 +86,7 @@ class Addition(nn.Sequential):
     """An MLP ``a -> b`` whose output begins at zero, so that what is added to a trained network leaves it as it was."""
 
     def __init__(self, a: int, b: int):
-        super().__init__(nn.Linear(a, b), nn.GELU(approximate="tanh"), nn.Linear(b, b))
-        nn.init.zeros_(self[-1].weight)
-        nn.init.zeros_(self[-1].bias)
+        first, last = nn.Linear(a, b), nn.Linear(b, b)
+        super().__init__(first, nn.GELU(approximate="tanh"), last)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)

@@ -40,6 +40,13 @@ class Percept:
     pixel: np.ndarray | None = None
     observation: Observation | None = None
 
+    @property
+    def cloud(self) -> PointSet:
+        """`points`. Raises ValueError where the sampler prepares them."""
+        if self.points is None:
+            raise ValueError("points: None, must be a cloud; `perceive` draws it")
+        return self.points
+
     def poses(self, poses_cam: np.ndarray) -> np.ndarray:
         """``(..., 4, 4)`` poses of the camera frame in the policy frame."""
         return self.T_frame_cam @ poses_cam
@@ -84,7 +91,7 @@ def perceive(observation: Observation, config: ModelConfig, frame: PolicyFrame) 
         InputError: the image shows no scene, or the frame cannot be established.
     """
     points = point_set(observation, config.points)
-    if frame.kind == "table":
+    if frame.kind == "table" and points.plane is not None:
         size = observation.depth.shape
         grid = np.arange(size[0] * size[1]).reshape(size)[::SUPPORT_STRIDE, ::SUPPORT_STRIDE].ravel()
         grid = grid[np.isfinite(observation.depth.ravel()[grid])]

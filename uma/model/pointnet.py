@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -20,13 +22,13 @@ class _GroupMaximum(torch.autograd.Function):
     quicker on a CPU."""
 
     @staticmethod
-    def forward(ctx, x: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor) -> Tensor:
         y = x.amax(dim=2)
         ctx.save_for_backward(x, y)
         return y
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> Tensor:
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         x, y = ctx.saved_tensors
         is_max = [(part == y).to(gradient.dtype) for part in x.unbind(2)]
         share = gradient / sum(is_max[1:], is_max[0])

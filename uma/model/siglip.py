@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from uma.types import InputError
 
@@ -20,6 +21,9 @@ class Frozen(nn.Module):
     It moves between devices with the model that holds it and keeps its own precision.
     """
 
+    anchor: Tensor
+    module: Any  # of transformers, which has no types
+
     def __init__(self, module: nn.Module):
         super().__init__()
         self.register_buffer("anchor", torch.empty(0), persistent=False)  # on the device where the holding model is
@@ -27,13 +31,13 @@ class Frozen(nn.Module):
             self, "module", module.eval().requires_grad_(False)
         )  # past nn.Module's own, which would make it a child
 
-    def _apply(self, fn, recurse=True):
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Frozen:
         super()._apply(fn, recurse)
         self.module.to(self.anchor.device)
         return self
 
     @torch.no_grad()
-    def forward(self, *args, **kwargs):
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
         return self.module(*args, **kwargs)
 
 

@@ -98,6 +98,8 @@ class Uma(nn.Module):
 
     def encode_instruction(self, texts: Sequence[str]) -> Tensor:
         """Task tokens c = h_omega(text), ``(B, M, d)`` (paper D.1). The model must have a language encoder."""
+        if self.language_encoder is None:
+            raise ValueError("language.kind: 'none', must be another for an instruction")
         return self.language_encoder(texts)
 
     def prepare_context(self, points: PointBatch, ee: EndEffectorBatch, task: Tensor) -> Cache:
@@ -143,7 +145,7 @@ class Uma(nn.Module):
         These do not depend on the data, so a sampler with fixed times needs them once.
         """
         times = self._time(torch.arange(num_steps + 1, device=self.step.device) / num_steps)
-        layers = [*self._all_blocks(), self.final]
+        layers: list[MaskedDiTBlock | FinalLayer] = [*self._all_blocks(), self.final]
         return [[layer.modulation(t) for layer in layers] for t in times[:, None]]
 
     def _denoise(
@@ -203,8 +205,10 @@ class Uma(nn.Module):
         noise = tuple(torch.randn(v.shape, generator=generator).to(v.device) for v in (grid.action, grid.motion))
         targets = (mask.action[..., None], mask.motion[..., None])
         data = (grid.action, grid.motion)
-        state = tuple(torch.where(m, flow.path(x, n, t), x) for m, x, n in zip(targets, data, noise, strict=True))
-        velocity = self.velocity(state, grid.identity, grid.is_valid, mask, t, cache, grid.is_supervised_action)
+        action, motion = (torch.where(m, flow.path(x, n, t), x) for m, x, n in zip(targets, data, noise, strict=True))
+        velocity = self.velocity(
+            (action, motion), grid.identity, grid.is_valid, mask, t, cache, grid.is_supervised_action
+        )
         action_weight = targets[0].float()
         if grid.is_supervised_action is not None:
             action_weight = action_weight * grid.is_supervised_action[:, None, None]

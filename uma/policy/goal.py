@@ -9,7 +9,7 @@ Which pixels belong together is the business of a `Matcher`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -163,7 +163,7 @@ def match_goal(
     matcher: Matcher,
     is_object: np.ndarray | None = None,
     is_goal_object: np.ndarray | None = None,
-    **options: object,
+    **options: Any,
 ) -> ReferenceMotion:
     """Images to reference motion: match, lift, choose. ``options`` are those of `goal_reference`, which also says what
     is raised."""
@@ -208,7 +208,7 @@ class SiftMatcher:
         """See `Matcher`. Raises ModuleNotFoundError without OpenCV (extra ``perception``)."""
         import cv2
 
-        sift, none = cv2.SIFT_create(contrastThreshold=0.02), (np.zeros((0, 2)), np.zeros((0, 2)))
+        sift, none = cv2.SIFT.create(contrastThreshold=0.02), (np.zeros((0, 2)), np.zeros((0, 2)))
         knows_object = is_object is not None or is_goal_object is not None
         if not knows_object:
             difference = np.abs(

@@ -91,7 +91,7 @@ class Policy:
             raise InputError(f"keypoints: {K} given, this checkpoint takes at most {self.contract.max_keypoints}")
         percept = self.perceive(observation, prepare=True)
         first, last = end_waypoints(reference.waypoints, reference.is_valid)
-        plausible.check_starts(first, percept.positions_cam(percept.points.xyz.astype(np.float64)))
+        plausible.check_starts(first, percept.positions_cam(percept.cloud.xyz.astype(np.float64)))
         arrays = reference_arrays(percept.reference(reference))
         tokens = self._sampler.encode_task(point_batch([percept]), reference_batch([arrays]))[0]
         return Task(tokens, first, last)

@@ -150,7 +150,9 @@ def inputs(
 
 def image_input(percept: Percept) -> ImageInput:
     """The image of a percept whose cloud the sampler prepares."""
-    o, c = percept.observation, percept.observation.camera
+    if (o := percept.observation) is None:
+        raise ValueError("observation: None, must be the image of a percept without a cloud")
+    c = o.camera
     return ImageInput(
         torch.from_numpy(np.ascontiguousarray(o.depth)),
         torch.from_numpy(np.ascontiguousarray(o.rgb)),

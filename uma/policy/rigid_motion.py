@@ -197,8 +197,8 @@ class View:
         safe = np.where(z > 0.05, z, 1.0)
         u, v = c.fx * points[..., 0] / safe + c.cx, c.fy * points[..., 1] / safe + c.cy
         inside = (z > 0.05) & (u > -0.5) & (v > -0.5) & (u < c.width - 0.5) & (v < c.height - 0.5)
-        u, v = (np.rint(np.where(inside, x, 0.0)).astype(np.intp) for x in (u, v))
-        return v * c.width + u, inside
+        column, row = (np.rint(np.where(inside, x, 0.0)).astype(np.intp) for x in (u, v))
+        return row * c.width + column, inside
 
     def sees(self, points: np.ndarray) -> np.ndarray:
         """Which of ``(n, 3)`` points project into the image."""

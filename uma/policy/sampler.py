@@ -7,19 +7,24 @@ from __future__ import annotations
 
 import copy
 import math
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from uma.model.cloud import HEAD, check_above, check_valid
 from uma.model.cloud_torch import CloudPreparation
-from uma.model.encoders import EndEffectorBatch, PointBatch
+from uma.model.encoders import EndEffectorBatch, PointBatch, ReferenceBatch
 from uma.model.masks import MaskPattern
 from uma.model.uma import TokenGrid, Uma
 from uma.policy.agreement import closest, consensus
 from uma.policy.sampling import SamplerConfig
 from uma.types import InputError
+
+Run = Callable[[dict[str, Tensor]], tuple[Tensor, ...]]
+Batch = TypeVar("Batch", PointBatch, ReferenceBatch)
 
 WARM_UP = 3
 """Runs before a CUDA graph is captured, so that libraries have set themselves up."""
@@ -86,10 +91,10 @@ class Samples:
     all_actions: Tensor
 
 
-def _pieces(value: object, prefix: str = "") -> dict[str, Tensor]:
+def _pieces(value: Any, prefix: str = "") -> dict[str, Tensor]:
     """Every tensor in nested dataclasses, by name."""
     out: dict[str, Tensor] = {}
-    for f in fields(value):  # type: ignore[arg-type]
+    for f in fields(value):
         part = getattr(value, f.name)
         if isinstance(part, Tensor):
             out[prefix + f.name] = part
@@ -99,12 +104,12 @@ def _pieces(value: object, prefix: str = "") -> dict[str, Tensor]:
 
 
 def _built(pieces: dict[str, Tensor]) -> Inputs:
-    def part(kind: type, prefix: str) -> object:
+    def part(kind: Callable[..., Any], prefix: str) -> Any:
         return kind(**{k.removeprefix(prefix): v for k, v in pieces.items() if k.startswith(prefix)})
 
     own = {k: v for k, v in pieces.items() if "." not in k}
     kind = ImageInput if "points.depth" in pieces else PointBatch
-    return Inputs(part(kind, "points."), part(EndEffectorBatch, "ee."), **own)  # type: ignore[arg-type]
+    return Inputs(part(kind, "points."), part(EndEffectorBatch, "ee."), **own)
 
 
 class Sampler:
@@ -134,24 +139,25 @@ class Sampler:
     def _prepared(self, image: ImageInput) -> tuple[PointBatch, Tensor]:
         """The cloud of an image in the policy frame, and ``(3,)``: valid pixels, points over the table, and whether
         a plane was found. Places stay in single precision: half of it would be off by millimetres."""
-        prepare = self._preparations[tuple(image.depth.shape)]
+        height, width = image.depth.shape
+        prepare = self._preparations[height, width]
         with torch.autocast(self.device.type, enabled=False):
             found = prepare(image.depth, image.rgb, image.intrinsics, image.ee_position)
             xyz = found.xyz @ image.T_frame_cam[:3, :3].T + image.T_frame_cam[:3, 3]
-        counts = torch.cat([found.count, found.plane.any()[None].to(found.count.dtype)])
+        counts = torch.cat([found.counts, found.plane.any()[None].to(found.counts.dtype)])
         return PointBatch(xyz[None], found.rgb[None].float() / 255.0, found.height[None]), counts
 
     def forward(self, pieces: dict[str, Tensor], table: list[list[Tensor]]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Actions and motion of `Samples`, all samples' actions, and what `_prepared` counts. One graph without a
         break."""
         x = _built(pieces)
-        counts = x.task.new_zeros(0)
         if isinstance(x.points, ImageInput):
             points, counts = self._prepared(x.points)
-            x = replace(x, points=points)
+        else:
+            points, counts = x.points, x.task.new_zeros(0)
         B, N, T, A = x.action.shape
         S, K = len(x.noise_action), x.motion.shape[2]
-        cache = self.model.prepare_context(x.points, x.ee, x.task)
+        cache = self.model.prepare_context(points, x.ee, x.task)
         rows = B * N * S
         shared = B == 1  # one pattern of targets for all rows: their modulation is then routed once
 
@@ -184,7 +190,7 @@ class Sampler:
         """
         table, pieces = self.table(self.config.num_steps), _pieces(inputs)
         if isinstance(inputs.points, ImageInput):
-            self._preparation(tuple(inputs.points.depth.shape))
+            self._preparation(*inputs.points.depth.shape)
         with self._autocast():
             if self.device.type == "cpu" or not self.config.graph:
                 on_device = {k: v.to(self.device, non_blocking=True) for k, v in pieces.items()}
@@ -198,14 +204,15 @@ class Sampler:
             self._check(counts)
         return Samples(*samples)
 
-    def _preparation(self, size: tuple[int, int]) -> None:
-        if size not in self._preparations:
+    def _preparation(self, height: int, width: int) -> None:
+        if (height, width) not in self._preparations:
             config = self.model.config
             # Exact farthest points are needed for the first level's centres alone.
             share = config.groups[0] / config.points.total
             head = math.ceil(share * max(config.points.near, config.points.low, config.points.rest))
             exact = min(HEAD, config.points.total) if config.points.total <= HEAD * 2 else head
-            self._preparations[size] = CloudPreparation(*size, config.points, head=exact).to(self.device)
+            prepare = CloudPreparation(height, width, config.points, head=exact)
+            self._preparations[height, width] = prepare.to(self.device)
 
     def _check(self, counts: Tensor) -> None:
         valid, above, has_plane = (int(v) for v in counts)
@@ -214,10 +221,11 @@ class Sampler:
             raise InputError("depth: plane: all points lie on one line")
         check_above(above)
 
-    def encode_task(self, points: PointBatch, reference: object) -> Tensor:
+    def encode_task(self, points: PointBatch, reference: ReferenceBatch) -> Tensor:
         """Task tokens on the CPU; once a task, so it is not captured."""
         with torch.no_grad(), self._autocast():
-            return self.model.encode_task(*(_moved(v, self.device) for v in (points, reference))).float().cpu()
+            tokens = self.model.encode_task(_moved(points, self.device), _moved(reference, self.device))
+        return tokens.float().cpu()
 
     def _autocast(self) -> torch.autocast:
         is_half = self.config.precision == "bfloat16"
@@ -244,27 +252,25 @@ def _placed(model: Uma, device: torch.device, precision: str) -> Uma:
     return model
 
 
-def _moved(value: object, device: torch.device) -> object:
-    return type(value)(
-        **{f.name: None if (v := getattr(value, f.name)) is None else v.to(device) for f in fields(value)}
-    )  # type: ignore[arg-type]
+def _moved(value: Batch, device: torch.device) -> Batch:
+    return type(value)(**{f.name: v.to(device) for f in fields(value) if (v := getattr(value, f.name)) is not None})
 
 
 class _Graph:
     """One CUDA graph with resident inputs and outputs, for one set of shapes."""
 
-    def __init__(self, run: object, pieces: dict[str, Tensor], device: torch.device):
+    def __init__(self, run: Run, pieces: dict[str, Tensor], device: torch.device):
         self._inputs = {k: v.to(device) for k, v in pieces.items()}
         self._staged = {k: v.clone().pin_memory() for k, v in pieces.items()}
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             for _ in range(WARM_UP):
-                run(self._inputs)  # type: ignore[operator]
+                run(self._inputs)
         torch.cuda.current_stream().wait_stream(stream)
         self._graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self._graph):
-            self._outputs = run(self._inputs)  # type: ignore[operator]
+            self._outputs = run(self._inputs)
             self._flat = torch.cat([v.float().flatten() for v in self._outputs])
 
     def __call__(self, pieces: dict[str, Tensor]) -> list[Tensor]:

@@ -142,7 +142,7 @@ def test_more_points_than_places_are_thinned_evenly(sights, monkeypatch):
     monkeypatch.setattr(cloud_torch, "CANDIDATES", 300)
     monkeypatch.setattr(cloud_torch, "SEARCHED", 200)
     thinned = CloudPreparation(180, 320, config)(*tensors(o))
-    assert whole.count.tolist() == thinned.count.tolist() and thinned.count[1] > 1500
+    assert whole.counts.tolist() == thinned.counts.tolist() and thinned.counts[1] > 1500
     assert chamfer(whole.xyz.numpy(), thinned.xyz.numpy()) < 0.012
 
 
@@ -234,7 +234,7 @@ def test_a_captured_graph_replays_other_images(config):
             place.copy_(value)
         graph.replay()
         expected = CloudPreparation(90, 160, config, head=64)(*tensors(o))
-        assert result.count.tolist() == expected.count.tolist()
+        assert result.counts.tolist() == expected.counts.tolist()
         assert torch.allclose(result.plane.cpu(), expected.plane, atol=1e-6)
         assert chamfer(result.xyz.cpu().numpy(), expected.xyz.numpy()) < 0.001
         check(result, config)
