@@ -10,11 +10,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from mcap.records import Channel, Chunk, Message, Schema
+from mcap.stream_reader import StreamReader, breakup_chunk
 from rich.console import Console
 from rich.progress import Progress
 
 from uma.types import InputError
+from uma_ros.bags.metadata import Topic, parse_profiles
 from uma_ros.bags.reader import MAX_CHUNK, ends, named, storage, typestore
+from uma_ros.bags.writer import BagWriter
 
 
 def recover(
@@ -39,9 +43,6 @@ def recover(
 
 
 def _recover(path: str | Path, out: Path, told: Callable[[int, int], object]) -> tuple[int, int, int]:
-    from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
-    from rosbags.rosbag2.metadata import parse_qos
-
     file = storage(path)
     if file.is_dir():
         files = sorted(file.glob("*.mcap"))
@@ -53,26 +54,26 @@ def _recover(path: str | Path, out: Path, told: Callable[[int, int], object]) ->
     if out.exists():
         raise InputError(f"{out}: exists, must be a new folder")
     part = out.with_name(f"{out.name}.part-{os.getpid()}")
-    writer = Writer(part / out.name, version=9, storage_plugin=StoragePlugin.MCAP)
-    writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
-    connections, schemas, count, first, last = {}, {}, 0, 0, 0
+    channels, schemas, count, first, last = {}, {}, 0, 0, 0
     try:
-        part.mkdir(parents=True)
-        with writer:
-            for record in _whole(file, told):
-                kind = type(record).__name__
-                if kind == "Schema":
-                    schemas[record.id] = record
-                elif kind == "Channel" and record.id not in connections and record.schema_id in schemas:
-                    schema = schemas[record.schema_id]
-                    digest = typestore().hash_rihs01(schema.name) if schema.name in typestore().types else ""
-                    qos = parse_qos(record.metadata.get("offered_qos_profiles", ""))
-                    connections[record.id] = writer.add_connection(
-                        record.topic, schema.name, msgdef=schema.data.decode(), rihs01=digest, offered_qos_profiles=qos
-                    )
-                elif kind == "Message" and record.channel_id in connections:
-                    writer.write(connections[record.channel_id], record.log_time, record.data)
-                    count, first, last = count + 1, first or record.log_time, record.log_time
+        writer = BagWriter(part / out.name)
+        for record in _whole(file, told):
+            if isinstance(record, Schema):
+                schemas[record.id] = record
+            elif isinstance(record, Channel) and record.id not in channels and record.schema_id in schemas:
+                schema = schemas[record.schema_id]
+                known = schema.name in typestore().types
+                profiles = parse_profiles(record.metadata.get("offered_qos_profiles", ""))
+                topic = Topic(
+                    record.topic, schema.name, typestore().hash_rihs01(schema.name) if known else "", profiles
+                )
+                channels[record.id] = writer.add_channel(topic, schema.data.decode())
+            elif isinstance(record, Message) and record.channel_id in channels:
+                writer.write_to(channels[record.channel_id], record.log_time, record.data)
+                count, first, last = count + 1, first or record.log_time, record.log_time
+        writer.close()
+        if writer.trouble:
+            raise InputError(f"{out}: {writer.trouble}")
         if not count:
             raise InputError(f"bag {path}: not one message of it is whole")
         os.replace(part / out.name, out)
@@ -83,9 +84,6 @@ def _recover(path: str | Path, out: Path, told: Callable[[int, int], object]) ->
 
 def _whole(file: Path, told: Callable[[int, int], object]) -> Iterator[Any]:
     """Schemas, channels and messages, up to where the file ends or is damaged."""
-    from mcap.records import Chunk
-    from mcap.stream_reader import StreamReader, breakup_chunk
-
     size = file.stat().st_size
     with open(file, "rb") as stream:
         records = iter(StreamReader(stream, emit_chunks=True, record_size_limit=size).records)

@@ -3,159 +3,155 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from mcap.records import Channel, Schema
+from mcap.writer import CompressionType, IndexType, Writer
+from rclpy.qos import QoSProfile
 
+from uma.types import InputError
+from uma_ros.bags.chunks import ChunkFile, ending
+from uma_ros.bags.metadata import Topic, dump, information, profiles_of
 from uma_ros.bags.reader import type_name, typestore
 
 RESERVE = 2 * 1024 * 1024
 """Bytes that are held for the index and the metadata, to be written where nothing else can be any more."""
-
-
-@dataclass(frozen=True)
-class _Mark:
-    """How far the file is whole: its length, and what had been written until then; ``times``: the first and the last
-    message's, ns."""
-
-    offset: int
-    num_chunks: int
-    counts: dict[int, int]
-    times: tuple[int, int]
+CHUNK_SIZE = 1024 * 1024
+"""Bytes of messages, before compression, after which a chunk is written."""
 
 
 class BagWriter:
-    """An MCAP bag with a metadata.yaml, compressed by zstd in chunks of a megabyte. The folder must not exist.
+    """An MCAP bag with a metadata.yaml, compressed by zstd in chunks of a megabyte.
+
+    mcap's writer makes the chunks. `ending` makes the end of the file, on a full disk and on any other.
 
     Attributes:
         trouble: why nothing is written any more; empty while all is well. What was written until then is a whole bag.
-        num_messages: in the file, or waiting for their chunk to be full; after trouble, those that can be read.
+
+    Raises:
+        InputError: the folder exists.
     """
 
     def __init__(self, path: str | Path) -> None:
-        from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
-
-        self.trouble, self._path = "", Path(path)
-        self._writer = Writer(self._path, version=9, storage_plugin=StoragePlugin.MCAP)
-        self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
-        self._writer.open()
-        self._is_open = True
-        self._topics: dict[str, Any] = {}
-        self._reserve = self._path / ".reserve"
-        with suppress(OSError):  # a disk that is full from the start says so at the first chunk
+        self.trouble, self._folder = "", Path(path)
+        try:
+            self._folder.mkdir(parents=True)
+        except FileExistsError:
+            raise InputError(f"{path}: exists, must be a new folder") from None
+        self._name = f"{self._folder.name}.mcap"
+        self._reserve = self._folder / ".reserve"
+        with suppress(OSError):  # on a disk that is full from the start, the first write fails
             with open(self._reserve, "wb") as file:
                 os.posix_fallocate(file.fileno(), 0, RESERVE)
-        self._marks = [self._mark()]
+        self._file = ChunkFile(self._folder / self._name)
+        self._writer = Writer(
+            self._file, CHUNK_SIZE, CompressionType.ZSTD, index_types=IndexType.CHUNK | IndexType.MESSAGE
+        )
+        self._is_open, self._count = True, 0
+        self._topics: dict[int, Topic] = {}
+        self._numbers: dict[str, int] = {}
+        self._schemas: dict[str, Schema] = {}
+        self._channels: list[Channel] = []
+        self._accepts(lambda: self._writer.start(profile="ros2", library="uma_ros"))
 
     @property
     def num_messages(self) -> int:
-        return sum(self._writer.counts.values())
-
-    @property
-    def _storage(self) -> Any:
-        """What rosbags keeps of the file: ``bio``, the pending ``chunk``, the index of the ``chunks`` and
-        ``channel_stats``."""
-        return self._writer.storage
+        """In the file, or waiting for their chunk to be full; after trouble, those that can be read."""
+        return sum(self._counts().values()) if self.trouble else self._count
 
     def add_topic(self, topic: str, kind: type, offered: QoSProfile) -> None:
-        """Announce a topic and its type; before the first message on it."""
-        self._topics[topic] = self._writer.add_connection(
-            topic, type_name(kind), typestore=typestore(), offered_qos_profiles=[_qos(offered)]
-        )
+        """Announce a topic and its message class; before the first message on it."""
+        name = type_name(kind)
+        definition, _ = typestore().generate_msgdef(name, ros_version=2)
+        digest = typestore().hash_rihs01(name)
+        self._numbers[topic] = self.add_channel(Topic(topic, name, digest, profiles_of(offered)), definition)
+
+    def add_channel(self, topic: Topic, definition: str) -> int:
+        """Announce a topic by the text of its message definition (ros2msg). Returns the channel id for `write_to`."""
+        self._accepts(lambda: self._register(topic, definition))
+        return len(self._channels)
+
+    def _register(self, topic: Topic, definition: str) -> None:
+        if topic.kind not in self._schemas:
+            data = definition.encode()
+            number = self._writer.register_schema(topic.kind, "ros2msg", data)
+            self._schemas[topic.kind] = Schema(id=number, data=data, encoding="ros2msg", name=topic.kind)
+        schema, about = self._schemas[topic.kind].id, {"offered_qos_profiles": dump(topic.profiles).strip()}
+        number = self._writer.register_channel(topic.name, "cdr", schema, about)
+        self._channels.append(Channel(number, topic.name, "cdr", about, schema))
+        self._topics[number] = topic
 
     def write(self, topic: str, time_ns: int, data: bytes) -> bool:
         """Add a message; False if the disk takes no more: `trouble` says why, and the bag is closed."""
-        if not self._is_open:
-            return False
-        try:
-            self._writer.write(self._topics[topic], time_ns, data)
-            if len(self._storage.chunks) > self._marks[-1].num_chunks:
-                self._marks.append(self._mark())
-        except OSError as error:
-            self._end_short(error)
-        return self._is_open
+        return self._is_open and self.write_to(self._numbers[topic], time_ns, data)
 
-    def _mark(self) -> _Mark:
-        """Now, after a chunk."""
-        self._storage.bio.flush()
-        return _Mark(
-            self._storage.bio.tell(),
-            len(self._storage.chunks),
-            dict(self._writer.counts),
-            (self._writer.min_timestamp, self._writer.max_timestamp),
-        )
+    def write_to(self, channel: int, time_ns: int, data: bytes) -> bool:
+        """`write`, by the channel id of `add_channel`: two channels may have one topic."""
+        self._count += 1
+        return self._accepts(lambda: self._writer.add_message(channel, time_ns, data, time_ns))
 
     def close(self) -> None:
         """Write the index and the metadata."""
-        if not self._is_open:
+        if not self._is_open or not self._accepts(self._writer.flush):
             return
+        self._is_open = False
         self._reserve.unlink(missing_ok=True)
+        if error := self._end():
+            self._end_short(error)
+
+    def _accepts(self, step: Callable[[], object]) -> bool:
+        """Take a step of writing. False if the disk does not take it, and the bag is closed."""
+        if not self._is_open:
+            return False
         try:
-            self._writer.close()
-            self._is_open = False
+            step()
         except OSError as error:
             self._end_short(error)
+        return self._is_open
 
     def _end_short(self, error: OSError) -> None:
         """Close the bag with the chunks that are whole; with fewer of them while there is no room for the index."""
         self._is_open, self.trouble = False, f"the disk takes no more: {error.strerror or error}"
         self._reserve.unlink(missing_ok=True)
-        while self._marks:
-            self._rewind(self._marks.pop())
-            try:
-                self._writer.close()
+        while self._file.has_header:
+            if self._end() is None:
                 return
-            except OSError:
-                if self._storage is None:  # the file is whole, and only metadata.yaml is missing: it is read without it
-                    return
+            if not self._file.chunks:
+                break
+            self._file.chunks.pop()
+        self._file.close()
         self.trouble += "; not even the index of the bag could be written"
 
-    def _rewind(self, mark: _Mark) -> None:
-        """Cut the file, and what is counted, back to where it was whole."""
-        storage = self._storage
-        with suppress(OSError, ValueError):  # what its buffer still holds finds no room
-            storage.bio.raw.close()
-        with suppress(OSError, ValueError):
-            storage.bio.close()
-        os.truncate(storage.path, mark.offset)
-        storage.bio = open(storage.path, "r+b")
-        storage.bio.seek(mark.offset)
-        del storage.chunks[mark.num_chunks :]
-        storage.chunk = _empty_chunk()
-        for number in self._writer.counts:
-            self._writer.counts[number] = storage.channel_stats[number] = mark.counts.get(number, 0)
-        self._writer.min_timestamp, self._writer.max_timestamp = (
-            storage.message_start_time,
-            storage.message_end_time,
-        ) = mark.times
+    def _end(self) -> OSError | None:
+        """End the file behind its last whole chunk, and write metadata.yaml. An error if the index found no room; a bag
+        without metadata.yaml is read all the same."""
+        chunks, counts = self._file.chunks, self._counts()
+        about = information(
+            self._name,
+            [(topic, counts.get(number, 0)) for number, topic in self._topics.items()],
+            min((chunk.index.message_start_time for chunk in chunks), default=2**63 - 1),
+            max((chunk.index.message_end_time for chunk in chunks), default=0),
+        )
+        try:
+            self._file.cut()
+            self._file.append(
+                ending(self._file.tell(), list(self._schemas.values()), self._channels, chunks, dump(about))
+            )
+            self._file.close()
+        except OSError as error:
+            return error
+        with suppress(OSError):
+            part = self._folder / "metadata.yaml.part"
+            part.write_text(dump({"rosbag2_bagfile_information": about}))
+            os.replace(part, self._folder / "metadata.yaml")
+        return None
 
-
-def _empty_chunk() -> Any:
-    from collections import defaultdict
-    from io import BytesIO
-
-    from rosbags.rosbag2.storage_mcap import PendingChunk
-
-    return PendingChunk(2**63 - 1, 0, BytesIO(), defaultdict(list))
-
-
-def _qos(profile: QoSProfile) -> Any:
-    from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
-
-    never = QosTime(9223372036, 854775807)
-    return Qos(
-        QosHistory.KEEP_LAST,
-        profile.depth,
-        QosReliability.RELIABLE if profile.reliability == ReliabilityPolicy.RELIABLE else QosReliability.BEST_EFFORT,
-        QosDurability.TRANSIENT_LOCAL
-        if profile.durability == DurabilityPolicy.TRANSIENT_LOCAL
-        else QosDurability.VOLATILE,
-        never,
-        never,
-        QosLiveliness.AUTOMATIC,
-        never,
-        False,
-    )
+    def _counts(self) -> dict[int, int]:
+        """Number of messages in the whole chunks, by channel id."""
+        counts: dict[int, int] = {}
+        for chunk in self._file.chunks:
+            for number, count in chunk.counts.items():
+                counts[number] = counts.get(number, 0) + count
+        return counts

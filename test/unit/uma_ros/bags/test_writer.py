@@ -148,3 +148,56 @@ def test_a_record_longer_than_its_file_takes_no_memory(tmp_path):
     file.write_bytes(data)
     with pytest.raises(InputError, match="a record of 1000000000000 bytes in a file of"):
         bag_topics(path)
+
+
+def test_the_index_is_the_one_that_mcap_writes(tmp_path):
+    """Byte for byte the file of mcap's own `finish`, with the same metadata record."""
+    from mcap.reader import make_reader
+    from mcap.writer import IndexType, Writer
+
+    written = next(
+        bag(tmp_path / "bag", *[("/a", String(data="x" * 200_000)), ("/b", String(data="y"))] * 8).glob("*.mcap")
+    )
+    with open(written, "rb") as f, open(tmp_path / "other.mcap", "wb") as out:
+        reader = make_reader(f, validate_crcs=True)
+        writer = Writer(out, index_types=IndexType.CHUNK | IndexType.MESSAGE | IndexType.METADATA)
+        writer.start(profile="ros2", library="uma_ros")
+        summary = reader.get_summary()
+        for schema in summary.schemas.values():
+            writer.register_schema(schema.name, schema.encoding, schema.data)
+        for channel in summary.channels.values():
+            writer.register_channel(channel.topic, channel.message_encoding, channel.schema_id, channel.metadata)
+        for _, channel, message in reader.iter_messages():
+            writer.add_message(channel.id, message.log_time, message.data, message.publish_time)
+        writer.flush()
+        for record in reader.iter_metadata():
+            writer.add_metadata(record.name, record.metadata)
+        writer.finish()
+    assert summary.statistics.chunk_count == 2 and summary.statistics.message_count == 16
+    assert written.read_bytes() == (tmp_path / "other.mcap").read_bytes()
+
+
+def test_a_bag_without_messages_is_read(tmp_path):
+    path = bag(tmp_path / "bag")
+    assert bag_topics(path) == {} and list(read_bag(path)) == []
+    writer = BagWriter(tmp_path / "topic")
+    writer.add_topic("/a", String, STATUS)
+    writer.close()
+    assert bag_topics(tmp_path / "topic") == {"/a": ("std_msgs/msg/String", 0)}
+
+
+def test_a_folder_that_exists_is_refused(tmp_path):
+    with pytest.raises(InputError, match="exists, must be a new folder"):
+        BagWriter(tmp_path)
+
+
+def test_profiles_of_older_bags_are_read():
+    from uma_ros.bags.metadata import dump, parse_profiles, profiles_of
+    from uma_ros.runtime.topics import LATCHED
+
+    profiles = profiles_of(LATCHED)
+    assert parse_profiles(dump(profiles)) == profiles and parse_profiles("") == []
+    older = [{**profiles[0], "history": 1, "reliability": 1, "durability": 1, "liveliness": 1}]
+    assert parse_profiles(dump(older)) == profiles
+    with pytest.raises(ValueError, match="offered_qos_profiles: .*, must be a list of profiles"):
+        parse_profiles("[1]")

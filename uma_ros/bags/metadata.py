@@ -1,0 +1,124 @@
+"""What rosbag2 keeps of a bag beside its messages: metadata.yaml (version 9) and the offered quality of service."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, LivelinessPolicy, QoSProfile, ReliabilityPolicy
+
+NEVER = {"sec": 9223372036, "nsec": 854775807}
+"""A duration without end, as rosbag2 writes it."""
+POLICIES: dict[str, Any] = {
+    "history": HistoryPolicy,
+    "reliability": ReliabilityPolicy,
+    "durability": DurabilityPolicy,
+    "liveliness": LivelinessPolicy,
+}
+"""Fields of a profile that versions before 9 write as numbers."""
+
+Profiles = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A topic of a bag.
+
+    Attributes:
+        kind: type name, ``sensor_msgs/msg/Image``.
+        type_hash: RIHS01 of the type; empty where the type is unknown here.
+        profiles: the offered profiles as `profiles_of` and `parse_profiles` give them.
+    """
+
+    name: str
+    kind: str
+    type_hash: str
+    profiles: Profiles
+
+
+def profiles_of(offered: QoSProfile) -> Profiles:
+    """The offered profiles of one publisher. Policies that a recorder does not choose have rosbag2's defaults."""
+    reliable = offered.reliability == ReliabilityPolicy.RELIABLE
+    latched = offered.durability == DurabilityPolicy.TRANSIENT_LOCAL
+    return [
+        {
+            "history": "keep_last",
+            "depth": offered.depth,
+            "reliability": "reliable" if reliable else "best_effort",
+            "durability": "transient_local" if latched else "volatile",
+            "deadline": dict(NEVER),
+            "lifespan": dict(NEVER),
+            "liveliness": "automatic",
+            "liveliness_lease_duration": dict(NEVER),
+            "avoid_ros_namespace_conventions": False,
+        }
+    ]
+
+
+def parse_profiles(text: str) -> Profiles:
+    """The profiles in a channel's metadata, of any version, in the form of version 9.
+
+    Raises:
+        ValueError: the text holds none.
+    """
+    try:
+        profiles = yaml.safe_load(text) or []
+        for profile in profiles:
+            for name, policy in POLICIES.items():
+                if isinstance(profile[name], int):
+                    profile[name] = policy(profile[name]).name.lower()
+    except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"offered_qos_profiles: {str(error)[:120]}, must be a list of profiles") from None
+    return profiles
+
+
+def dump(data: Any) -> str:
+    """Block YAML without aliases, keys sorted."""
+    return yaml.dump(data, Dumper=_Plain, default_flow_style=False, sort_keys=True)
+
+
+class _Plain(yaml.SafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def information(file: str, topics: Iterable[tuple[Topic, int]], start_ns: int, end_ns: int) -> dict[str, Any]:
+    """`rosbag2_bagfile_information` of a bag with one MCAP file.
+
+    Args:
+        file: its name.
+        topics: each with its number of messages.
+        start_ns: time of the first message; end_ns: of the last.
+    """
+    listed = [
+        {
+            "topic_metadata": {
+                "name": topic.name,
+                "type": topic.kind,
+                "serialization_format": "cdr",
+                "offered_qos_profiles": topic.profiles,
+                "type_description_hash": topic.type_hash,
+            },
+            "message_count": count,
+        }
+        for topic, count in topics
+    ]
+    span = {
+        "starting_time": {"nanoseconds_since_epoch": start_ns},
+        "duration": {"nanoseconds": max(0, end_ns - start_ns)},
+        "message_count": sum(row["message_count"] for row in listed),
+    }
+    return {
+        "version": 9,
+        "storage_identifier": "mcap",
+        "relative_file_paths": [file],
+        **span,
+        "topics_with_message_count": listed,
+        "compression_format": "",
+        "compression_mode": "",
+        "files": [{"path": file, **span}],
+        "custom_data": None,
+        "ros_distro": "jazzy",
+    }
