@@ -54,7 +54,7 @@ def measure(q: np.ndarray, steps: int) -> dict[str, list[float]]:
             began = time.thread_time()
             verdict = f.step(target, f.pose, DT, arm=arm)
             times[name].append(1e3 * (time.thread_time() - began))
-            held += bool(verdict.held)
+            held += bool(verdict.hold_reason)
         measured = fr3.solve(verdict.pose @ T_EE_FLANGE, measured, iterations=3)[
             0
         ]  # an arm that follows, and whose controller keeps its elbow

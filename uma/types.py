@@ -123,8 +123,8 @@ class ReferenceMotion:
     """A sparse sketch of what should move (paper Eq. 2): ordered 3D waypoints of a few keypoints.
 
     Attributes:
-        waypoints: one ``(T_k, 3)`` array of metres per keypoint, lengths may differ; or one ``(K, T, 3)`` array.
-            A single waypoint, ``(1, 3)``, pins the point.
+        waypoints: one ``(T_k, 3)`` array of metres per keypoint, lengths may differ; or one ``(K, T, 3)`` array. A
+            single waypoint, ``(1, 3)``, pins the point.
         phase: one ``(T_k,)`` array per keypoint in [0, 1], non-decreasing; empty = evenly spaced.
         is_valid: one ``(T_k,)`` bool array per keypoint; empty = all.
         frame: frame of the waypoints.

@@ -1,4 +1,4 @@
-"""Recorded demonstrations: clean labels of the expert on states that noise and mishaps have led to."""
+"""Recorded demonstrations: clean labels of the expert on states that noise and disturbances have led to."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 from uma.geometry import se3
 from uma.types import RATE_HZ, Observation
 from uma_sim import experts
-from uma_sim.experts.interventions import Excursions
+from uma_sim.experts.interventions import Interventions
 from uma_sim.station import Station
 from uma_sim.tasks import make_station
 
@@ -28,11 +28,11 @@ not on the label)."""
 
 
 @dataclass
-class Mishap:
+class Disturbance:
     """One disturbance of an episode.
 
-    ``kind`` is "drop" (the gripper is forced open in transport), "miss" (it closes beside the object),
-    "closed" (it starts closed), or "none".
+    ``kind`` is "drop" (the gripper is forced open in transport), "miss" (it closes beside the object), "closed" (it
+    starts closed), or "none".
     """
 
     kind: str
@@ -43,7 +43,7 @@ class Mishap:
     is_spent: bool = False
 
     @classmethod
-    def draw(cls, rng: np.random.Generator, probability: float) -> Mishap:
+    def draw(cls, rng: np.random.Generator, probability: float) -> Disturbance:
         kind = str(rng.choice(["drop", "miss", "closed"])) if rng.uniform() < probability else "none"
         angle = rng.uniform(-np.pi, np.pi)
         offset = rng.uniform(0.01, 0.03) * np.array([np.cos(angle), np.sin(angle), 0.0])
@@ -82,29 +82,28 @@ def run_demonstration(
     rng: np.random.Generator | None = None,
     *,
     on_observation: Callable[[Observation], Any] | None = None,
-    mishap_probability: float = 0.25,
+    disturbance_probability: float = 0.25,
     max_noise: float = 1.6,
     station: Station | None = None,
     goal: int | None = None,
-    excursions: Excursions | None = None,
+    interventions: Interventions | None = None,
     **station_kwargs,
 ) -> dict | None:
     """Run one demonstration in the scene of ``seed``.
 
     The labels are the expert's clean targets; what is executed is the label plus noise that decays over a few steps,
-    and perhaps one mishap.
+    and perhaps one disturbance.
 
     Args:
         noise_scale: of the execution noise; None draws it from 0 to ``max_noise``.
-        rng: randomness of the noise and the mishap; None derives it from ``seed``.
+        rng: randomness of the noise and the disturbance; None derives it from ``seed``.
         on_observation: maps each rendered `Observation` to what shall be kept of it; None renders nothing.
-        mishap_probability: of one disturbance in the episode.
+        disturbance_probability: of one disturbance in the episode.
         station: run on this station instead of a fresh one (``seed`` then only names it); its ``close`` is left to the
             caller.
         goal: what to aim for; None for the scene's goal.
-        excursions: stretches in which a policy acts. They come on top of the task's ``max_steps``, and no step from
-            which a chunk would reach into one is observed,
-            save the first of the episode.
+        interventions: stretches in which a policy acts. They come on top of the task's ``max_steps``, and no step from
+            which a chunk would reach into one is observed, save the first of the episode.
         station_kwargs: passed to `Station`, such as ``task``.
 
     Returns:
@@ -116,17 +115,18 @@ def run_demonstration(
         ``observation_step`` (M,) indices of the
         steps that were observed and ``observations``, a list of M results of ``on_observation``; ``task``, ``text``
         (the instruction),
-        ``T_base_cam`` (4, 4), ``camera``, ``seed``, ``goal``, ``noise_scale``, ``mishap``, ``excursions`` (those that
+        ``T_base_cam`` (4, 4), ``camera``, ``seed``, ``goal``, ``noise_scale``, ``disturbance``, ``interventions``
+            (those that
         came about), ``verdict``, ``success`` and ``reason``. Row i holds the state before action i.
     """
     rng = np.random.default_rng([seed, 7]) if rng is None else rng
     scale = float(rng.uniform(0.0, max_noise)) if noise_scale is None else float(noise_scale)
-    mishap = Mishap.draw(rng, mishap_probability)
+    disturbance = Disturbance.draw(rng, disturbance_probability)
     own = station is None
     station = make_station(seed, render=on_observation is not None, **station_kwargs) if station is None else station
     task, goal = station.task, station.scene.goal if goal is None else goal
     expert = experts.expert(task.name, goal)
-    if mishap.kind == "closed":
+    if disturbance.kind == "closed":
         station.set_target(station.ee_pose(), 1.0)
         station.advance(0.8)
     still = task.static_points(station)
@@ -137,12 +137,12 @@ def run_demonstration(
     drift = np.zeros(6)
     after = 0
     executed_grip = 0.0
-    for i in range(task.max_steps + (excursions.steps if excursions else 0)):
-        is_away = excursions is not None and excursions.covers(i)
+    for i in range(task.max_steps + (interventions.steps if interventions else 0)):
+        is_away = interventions is not None and interventions.covers(i)
         if (
             on_observation is not None
             and i % OBSERVE_EVERY == 0
-            and (i == 0 or excursions is None or not excursions.reaches(i))
+            and (i == 0 or interventions is None or not interventions.reaches(i))
         ):
             observations.append(on_observation(station.observe()))
             observed.append(i)
@@ -158,9 +158,9 @@ def run_demonstration(
             rows[key].append(value)
         drift = NOISE_RHO * drift + scale * rng.standard_normal(6) * np.repeat([NOISE_M, NOISE_RAD], 3)
         if is_away:
-            executed, executed_grip = excursions.action(station, i, executed_grip)
+            executed, executed_grip = interventions.action(station, i, executed_grip)
         else:
-            executed, executed_grip = mishap.apply(station, _disturbed(T, drift, _calm(station, grip)), grip)
+            executed, executed_grip = disturbance.apply(station, _disturbed(T, drift, _calm(station, grip)), grip)
         station.act(executed, executed_grip)
         if not np.isfinite(station.data.qpos).all():
             return None
@@ -186,12 +186,12 @@ def run_demonstration(
             "seed": seed,
             "goal": goal,
             "noise_scale": scale,
-            "mishap": mishap.kind,
-            "excursions": []
-            if excursions is None
+            "disturbance": disturbance.kind,
+            "interventions": []
+            if interventions is None
             else [
                 [first, min(end, len(rows["stamp"]))]
-                for first, end in excursions.stretches
+                for first, end in interventions.stretches
                 if first < len(rows["stamp"])
             ],
             "verdict": verdict,

@@ -69,9 +69,8 @@ def camera_at(place: str, seed: int) -> np.ndarray:
     """``(4, 4)`` T_base_cam of a camera at a named place, jittered as `random_camera` is.
 
     "10cm" and "25cm" are that far from the nominal place, in a direction drawn for the scene, and look at the same
-    target.
-    "other_side" mirrors the nominal place in the robot's plane of symmetry, "front" faces the robot.
-    "higher" and "lower" are the nominal place raised by 25 cm and lowered by 15 cm.
+    target. "other_side" mirrors the nominal place in the robot's plane of symmetry, "front" faces the robot. "higher"
+    and "lower" are the nominal place raised by 25 cm and lowered by 15 cm.
 
     Raises:
         ValueError: an unknown place.
@@ -117,9 +116,8 @@ def random_room(rng: np.random.Generator) -> Room:
 
 def varied_room(rng: np.random.Generator) -> Room:
     """A room for training data: the camera on either side of the robot and anywhere in a shell about the workspace,
-    another lens, a table of any
-    dull colour with or without a pattern, another light. Three of four stand on the right, where the benchmark's camera
-    is (paper C.1 uses the right one alone)."""
+    another lens, a table of any dull colour with or without a pattern, another light. Three of four stand on the right,
+    where the benchmark's camera is (paper C.1 uses the right one alone)."""
     side, azimuth = float(rng.choice([-1, 1], p=[0.75, 0.25])), float(rng.uniform(-0.5, 0.9))
     target = np.array([rng.uniform(0.44, 0.54), rng.uniform(-0.05, 0.10), rng.uniform(0.02, 0.10)])
     reach, height = float(rng.uniform(0.62, 0.85)), float(rng.uniform(0.40, 0.62))

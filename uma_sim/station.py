@@ -38,15 +38,14 @@ class Task:
         track: ``station -> Tracked``, the object that the task moves; called once, on the compiled model.
         static_points: ``station -> (Q, 3)`` metres, base frame: points that do not move, for pinned keypoints.
         outcome: ``station -> (verdict, reason)``; the verdict is "success", "wrong_goal" (the distractor's goal was
-            reached instead), or "in_progress"; the
-            reason says what is missing.
+            reached instead), or "in_progress"; the reason says what is missing.
         plan_reference: ``(station, rng, num_keypoints, num_waypoints, goal, pinned) -> ReferenceMotion`` in the camera
             frame, from the present scene alone.
         taken: ``station -> bool``, the object is surely in the gripper, not merely touched; the benchmark's measure of
             a grasp.
-        grasp_pose: ``station -> (4, 4)`` where the expert would grasp now; the mishap "miss" closes beside it.
-        may_drop: ``(station, height) -> bool``, whether the mishap "drop" may happen: held, moved by ``height`` metres,
-            and to be had again.
+        grasp_pose: ``station -> (4, 4)`` where the expert would grasp now; the disturbance "miss" closes beside it.
+        may_drop: ``(station, height) -> bool``, whether the disturbance "drop" may happen: held, moved by ``height``
+            metres, and to be had again.
         instruction: ``(station, goal) -> str``, what a person would say.
         max_steps: control steps that a demonstration may take.
     """

@@ -46,7 +46,7 @@ def test_training_sees_what_deployment_would_compute(data):
     path = list_episodes(data)[0]
     episode = load_episode(path)
     station = make_station(episode.meta["seed"])
-    if episode.meta["mishap"] == "closed":
+    if episode.meta["disturbance"] == "closed":
         station.set_target(station.ee_pose(), 1.0)
         station.advance(0.8)
     observation = station.observe()

@@ -166,7 +166,7 @@ class Worst:
         self.broken += other.broken
         self.kinds += other.kinds
         self.steps += other.steps
-        self.held += other.held
+        self.hold_reason += other.hold_reason
         self.arms += other.arms
         self.unreachable += other.unreachable
 
@@ -192,7 +192,7 @@ def run(seed: int, worst: Worst) -> None:
     noise = np.random.default_rng([seed, 42])
     low, high = np.array(settings.workspace_min), np.array(settings.workspace_max)
     rng = np.random.default_rng([seed, 43])
-    pace = (
+    nominal_speed = (
         None if kind == "calm" or rng.random() < 0.5 else (float(rng.uniform(0.0, 0.6)), float(rng.uniform(0.0, 1.2)))
     )
     # Slow targets may pass unchanged only where nothing is in their way.
@@ -200,7 +200,7 @@ def run(seed: int, worst: Worst) -> None:
     poses = [start]
     for target, place, dt in zip(targets, measured, dts, strict=True):
         t += float(dt)
-        schedule.point = None if target is None else Setpoint(target, 0.0, 0, 0, False, pace)
+        schedule.point = None if target is None else Setpoint(target, 0.0, 0, 0, False, nominal_speed)
         try:
             controller.receive("gripper", t)
             controller.receive_pose((f.pose if place is None else place) @ T_EE_FLANGE, t, t, t)
@@ -222,15 +222,15 @@ def run(seed: int, worst: Worst) -> None:
             return
         T = command.target @ T_FLANGE_EE
         worst.steps += 1
-        worst.held += bool(command.held)
-        worst.unreachable += command.held.startswith("joint limits")
+        worst.hold_reason += bool(command.hold_reason)
+        worst.unreachable += command.hold_reason.startswith("joint limits")
         worst.see(seed, "not finite", float(not np.isfinite(T).all()), 0.5)
         worst.see(seed, "rotation error", float(np.abs(T[:3, :3] @ T[:3, :3].T - np.eye(3)).max()), 1e-9)
         worst.see(seed, "outside the workspace (m)", float(np.maximum(low - T[:3, 3], T[:3, 3] - high).max()), 1e-3)
         if target is not None and not np.isfinite(target).all():
-            worst.see(seed, "a broken target not held", float(not command.held), 0.5)
+            worst.see(seed, "a broken target not held", float(not command.hold_reason), 0.5)
         if target is not None and np.isfinite(target).all() and collision(clip(target, low, high), settings.collision):
-            worst.see(seed, "a colliding target not held", float(not command.held), 0.5)
+            worst.see(seed, "a colliding target not held", float(not command.hold_reason), 0.5)
         if q is not None:
             beyond = np.maximum(fr3.LOWER + margin - f.joints, f.joints - fr3.UPPER + margin)
             error = fr3.pose_error(fr3.forward(f.joints), T @ T_EE_FLANGE)
@@ -257,8 +257,8 @@ def run(seed: int, worst: Worst) -> None:
         v = np.concatenate([np.zeros((1, 3)), steps / dts[:, None]])
         a = np.diff(v, axis=0) / dts[:, None]
         worst.see(seed, f"{name}speed", float(np.linalg.norm(v, axis=1).max()), speed * (1 + 1e-6))
-        if pace is not None:
-            caught_up = pace[bool(name)] + settings.catch_up * speed
+        if nominal_speed is not None:
+            caught_up = nominal_speed[bool(name)] + settings.catch_up * speed
             worst.see(
                 seed, f"{name}speed over the plan's", float(np.linalg.norm(v, axis=1).max()), caught_up * (1 + 1e-6)
             )
@@ -301,7 +301,7 @@ def main() -> int:
         for result in tqdm(pool.imap_unordered(_job, jobs), total=len(jobs), unit=f" x {size}"):
             total.add(result)
     print(
-        f"{args.sequences} sequences from seed {args.first}, {total.steps} steps, {total.held} held; joint limits in {total.arms}, {total.unreachable} steps held for them; {dict(total.kinds)}"
+        f"{args.sequences} sequences from seed {args.first}, {total.steps} steps, {total.hold_reason} held; joint limits in {total.arms}, {total.unreachable} steps held for them; {dict(total.kinds)}"
     )
     for name, share in total.share.items():
         print(f"  {name:32s} {share:.4f} of the limit")

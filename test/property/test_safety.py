@@ -12,7 +12,7 @@ from uma.geometry.se3 import make_pose
 def test_every_limit_holds():
     worst = run_range(1_000_000, 160)
     assert not worst.broken, "\n".join(worst.broken[:10])
-    assert set(worst.kinds) == set(KINDS) and worst.steps > 2000 and worst.held > 250
+    assert set(worst.kinds) == set(KINDS) and worst.steps > 2000 and worst.hold_reason > 250
     assert worst.arms > 30 and worst.unreachable > 50
 
 
@@ -36,7 +36,7 @@ def test_a_broken_filter_is_caught(monkeypatch, name, broken, words):
 
 
 def test_a_filter_that_passes_the_joint_limits_is_caught(monkeypatch):
-    monkeypatch.setattr(safety.Reach, "_wrong", lambda self, q, miss, room: "")
+    monkeypatch.setattr(safety.JointLimitMonitor, "_wrong", lambda self, q, miss, room: "")
     worst = Worst()
     for seed in range(1_000_000, 1_000_140):
         run(seed, worst)

@@ -15,15 +15,15 @@ START = make_pose(DOWN, np.array([0.45, 0.0, 0.3]))
 @pytest.fixture
 def controller(monkeypatch):
     """A controller with a chunk under way, its clock, and what its filter was asked: (target, lasted, elapsed,
-    pace)."""
+    nominal_speed)."""
     poses = np.repeat(START[None], HORIZON, 0)
     poses[:, 0, 3] += 0.012 * np.arange(1, HORIZON + 1)
     made, clock, asked = placed(ControllerSettings(autostart=True), START, 1.7e9, poses), {"t": 1.7e9}, []
     step = made.safety.step
 
-    def ask(target, measured, lasted, elapsed, arm, pace):
-        asked.append((target, lasted, elapsed, pace))
-        return step(target, measured, lasted, elapsed, arm, pace)
+    def ask(target, measured, lasted, elapsed, arm, nominal_speed):
+        asked.append((target, lasted, elapsed, nominal_speed))
+        return step(target, measured, lasted, elapsed, arm, nominal_speed)
 
     monkeypatch.setattr(made.safety, "step", ask)
 
@@ -38,9 +38,9 @@ def test_the_filter_gets_the_pace_of_the_chunk(controller):
     _, tick, asked = controller
     for _ in range(3):
         tick(0.008)
-    target, lasted, elapsed, pace = asked[-1]
+    target, lasted, elapsed, nominal_speed = asked[-1]
     assert target is not None and lasted == elapsed == pytest.approx(0.008, abs=1e-6)
-    assert pace[0] == pytest.approx(0.012 * RATE_HZ, rel=1e-3)
+    assert nominal_speed[0] == pytest.approx(0.012 * RATE_HZ, rel=1e-3)
 
 
 @pytest.mark.parametrize("jump, periods", [(0.02, 2.5), (0.5, 4.0), (CLOCK_SET + 5.0, 1.0)])

@@ -1,9 +1,8 @@
 """Save and load a bundle.
 
 A bundle is a folder: ``model.safetensors`` (weights), ``config.json`` (architecture and contract),
-``normalization.json``,
-``manifest.json`` (SHA-256 of the others and how it was trained) and ``README.md``, the card. It is all a deployment
-needs.
+``normalization.json``, ``manifest.json`` (SHA-256 of the others and how it was trained) and ``README.md``, the card. It
+is all a deployment needs.
 """
 
 from __future__ import annotations

@@ -19,9 +19,8 @@ class Setpoint:
         gripper: 0 open to 1 closed.
         sequence, index: the chunk and the action that is being approached (the last one when the plan is over).
         is_over: every action is past its time; the pose is the last one.
-        pace: m/s and rad/s of the fastest step of the chunk, or of the chunks between which the pose lies: how fast the
-            policy means to go. What is due may move
-            faster, where a chunk came late and takes over.
+        nominal_speed: m/s and rad/s of the fastest step of the chunk, or of the chunks between which the pose lies: how
+            fast the policy means to go. What is due may move faster, where a chunk came late and takes over.
     """
 
     pose: np.ndarray
@@ -29,10 +28,10 @@ class Setpoint:
     sequence: int
     index: int
     is_over: bool
-    pace: tuple[float, float]
+    nominal_speed: tuple[float, float]
 
 
-class Plan:
+class ChunkPath:
     """One chunk with the pose from which it is approached."""
 
     def __init__(self, chunk: ActionChunk, anchor: np.ndarray, anchor_time: float) -> None:
@@ -53,7 +52,7 @@ class Plan:
             rotation_angle(chunk.poses[:-1, :3, :3], chunk.poses[1:, :3, :3]),
         )
         speed, turn_speed = (float(x.max(initial=0.0)) * chunk.rate_hz for x in (np.linalg.norm(steps, axis=-1), turns))
-        self.pace = speed, turn_speed
+        self.nominal_speed = speed, turn_speed
         self._velocity, self._spin = self._slopes()
 
     def _slopes(self) -> tuple[np.ndarray, np.ndarray]:
@@ -82,7 +81,7 @@ class Plan:
                 self.sequence,
                 n - 1 + self.offset,
                 t >= self.times[-1],
-                self.pace,
+                self.nominal_speed,
             )
         i = max(int(np.searchsorted(self.times, t, side="right")) - 1, 0)
         h = self.times[i + 1] - self.times[i]
@@ -93,4 +92,4 @@ class Plan:
         R0 = self.poses[i, :3, :3]
         r = h01 * log(R0.T @ self.poses[i + 1, :3, :3]) + h * (h10 * self._spin[i] + h11 * self._spin[i + 1])
         pose = make_pose(R0 @ exp(r), p)
-        return Setpoint(pose, float(self.gripper[i + 1]), self.sequence, i + 1 + self.offset, False, self.pace)
+        return Setpoint(pose, float(self.gripper[i + 1]), self.sequence, i + 1 + self.offset, False, self.nominal_speed)

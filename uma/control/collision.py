@@ -14,8 +14,7 @@ TOOL = (
     ("wrist", (0.0, 0.0, -0.22), 0.06),
 )
 """Spheres about a 2F-85 and the end of an FR3: name, centre in the end-effector frame (z out of the gripper) and
-radius, metres. The fingertips are
-no sphere: they have to come near the table, and the workspace box bounds them."""
+radius, metres. The fingertips are no sphere: they have to come near the table, and the workspace box bounds them."""
 
 
 @dataclass(frozen=True)

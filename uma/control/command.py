@@ -44,6 +44,6 @@ class Command:
 
     target: np.ndarray | None
     close_gripper: bool | None
-    held: str
+    hold_reason: str
     unwatched: str
     status: Status

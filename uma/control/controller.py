@@ -74,7 +74,7 @@ class Controller:
         self._T_robot_ee: np.ndarray | None = None  # of the chunk that is being followed
         self._joints: tuple[np.ndarray, float] | None = None  # the arm's, and when they were received
         self._chunk_stamp = self._chunk_received = float("-inf")
-        self._held = self._departed = self._overdue = self._unwatched = ""
+        self._hold_reason = self._departed = self._overdue = self._unwatched = ""
         self._is_blocked = True
         self._last_t: float | None = None
         self._is_placed = False  # the filter stands where the robot was sent to
@@ -253,22 +253,22 @@ class Controller:
         follow = not self._departed and not self._overdue and is_running
         point = self.schedule.target(t) if follow else None
         lasted = min(dt, 4 * self.settings.period) if dt < CLOCK_SET else self.settings.period
-        pose, pace = (None, None) if point is None else (point.pose, point.pace)
+        pose, nominal_speed = (None, None) if point is None else (point.pose, point.nominal_speed)
         assert self.measured is not None
         measured = self.measured @ self._tool
-        verdict = self.safety.step(pose, measured, lasted, elapsed=dt, arm=self._arm(now), pace=pace)
-        self._held = verdict.held
-        self._num_held += bool(verdict.held)
+        verdict = self.safety.step(pose, measured, lasted, elapsed=dt, arm=self._arm(now), nominal_speed=nominal_speed)
+        self._hold_reason = verdict.hold_reason
+        self._num_held += bool(verdict.hold_reason)
         self._num_limited += bool(verdict.limited)
         goal = None
-        if point is not None and not verdict.held:
+        if point is not None and not verdict.hold_reason:
             self._closed_before = self.hysteresis.closed
             goal = self.hysteresis.update(point.gripper)
         if point is not None and point.is_over:
             self.gate.finished()
             if self.gate.waiting:
                 self.schedule.clear()
-        return verdict.held, goal
+        return verdict.hold_reason, goal
 
     def _arm(self, now: float) -> Arm | None:
         """For the joint limits; None where the arm's joints cannot be known."""
@@ -317,7 +317,7 @@ class Controller:
         self._is_blocked = bool(blockers)
         last_due, is_on = self.schedule.last_due, self.session.state in (State.RUNNING, State.HOLD)
         silent = now - self._chunk_received
-        hold = self._held or self._departed or self._overdue
+        hold = self._hold_reason or self._departed or self._overdue
         if last_due is not None and t > last_due + 2.0 / RATE_HZ:
             due = f"the last action was due {t - last_due:.1f} s ago"
             hold = f"no fresh chunk: {due}, the policy is silent for {silent:.1f} s"

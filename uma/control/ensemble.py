@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from uma.control.chunk_path import Plan
+from uma.control.chunk_path import ChunkPath
 from uma.geometry.se3 import mean_pose
 
 
@@ -19,21 +19,20 @@ class Ensemble:
     is that plan's.
 
     A plan weighs exp(-decay x age), its age counted in chunks that came after it. In ACT the oldest one weighs most;
-    here the newest does: it has seen the newest
-    image, and what moved since then is in no older one. A plan gains its weight over ``fade_s`` once it has joined, and
-    loses it over ``fade_s`` before its last action,
-    so that the mean does not jump where one comes or ends.
+    here the newest does: it has seen the newest image, and what moved since then is in no older one. A plan gains its
+    weight over ``fade_s`` once it has joined, and loses it over ``fade_s`` before its last action, so that the mean
+    does not jump where one comes or ends.
 
     Args:
         decay: above 0; the larger it is, the less older plans count.
         fade_s: seconds.
     """
 
-    def __init__(self, plan: Plan, decay: float, fade_s: float) -> None:
+    def __init__(self, plan: ChunkPath, decay: float, fade_s: float) -> None:
         self.decay, self.fade_s = decay, fade_s
         self._members = [(plan, float("-inf"))]
 
-    def join(self, plan: Plan, t: float) -> None:
+    def join(self, plan: ChunkPath, t: float) -> None:
         """Take in a newer plan at time ``t``, and forget those that are over."""
         self._members = [(p, joined) for p, joined in self._members if p.last_due > t] + [(plan, t)]
 
@@ -58,10 +57,12 @@ class Ensemble:
             return alive[0][1].at(t).pose
         return mean_pose(np.stack([plan.at(t).pose for _, plan, _ in alive]), weights)
 
-    def pace(self, t: float) -> tuple[float, float]:
+    def nominal_speed(self, t: float) -> tuple[float, float]:
         """m/s and rad/s of the fastest plan that has an action at time ``t``."""
-        paces = [plan.pace for age, (plan, _) in enumerate(reversed(self._members)) if not age or plan.last_due > t]
-        return max(p[0] for p in paces), max(p[1] for p in paces)
+        speeds = [
+            plan.nominal_speed for age, (plan, _) in enumerate(reversed(self._members)) if not age or plan.last_due > t
+        ]
+        return max(p[0] for p in speeds), max(p[1] for p in speeds)
 
-    def _fade(self, plan: Plan, joined: float, t: float, age: int) -> float:
+    def _fade(self, plan: ChunkPath, joined: float, t: float, age: int) -> float:
         return ramp(t - joined, self.fade_s) * (ramp(plan.last_due - t, self.fade_s) if age else 1.0)

@@ -38,7 +38,7 @@ def accelerate(
     """The acceleration of the next period toward a velocity that differs by ``change``.
 
     It is small enough to fade out by the time the velocity is reached: the size c of a change leaves room for
-    jerk * dt * (sqrt(1/4 + 2 c / (jerk dt^2)) - 1/2).
+    ``jerk dt (sqrt(1/4 + 2 c / (jerk dt^2)) - 1/2)``.
 
     Args:
         change: ``(n,)`` wanted velocity less the present one.

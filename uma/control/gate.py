@@ -10,8 +10,7 @@ class Gate:
 
     Args:
         mode: "off" (everything passes), "task" (each new task waits for one confirmation), "chunk" (each confirmation
-            lets one chunk be
-            followed to its end, and then the pose is held).
+            lets one chunk be followed to its end, and then the pose is held).
 
     Raises:
         ValueError: another mode.

@@ -23,8 +23,8 @@ little."""
 
 SINGULAR = 0.03
 """m and rad per rad; least singular value of the Jacobian that a commanded pose may have, unless the arm comes from a
-lower one: nearer to a singularity the joints turn
-ever faster for the same motion, and which of them do is a matter of chance. The simulated tasks stay above 0.09."""
+lower one: nearer to a singularity the joints turn ever faster for the same motion, and which of them do is a matter of
+chance. The simulated tasks stay above 0.09."""
 
 WATCHED = 0.1
 """The same; below it, braking is looked at to its end."""
@@ -46,12 +46,11 @@ class Arm:
     joints: np.ndarray | None = None
 
 
-class Reach:
+class JointLimitMonitor:
     """Follows the joints of the commanded poses, seeded from the measured ones, by damped least squares.
 
     A redundant arm has many joints for one pose. Those followed here go the shortest way and are drawn to the measured
-    elbow: where a Cartesian controller on the
-    robot, which goes a short way too, will come to.
+    elbow: where a Cartesian controller on the robot, which goes a short way too, will come to.
 
     Args:
         margin: rad; room to be left to every joint limit.
@@ -87,7 +86,7 @@ class Reach:
         self.q = q
         return ""
 
-    def refuses(self, target: np.ndarray, arm: Arm) -> str:
+    def check_target(self, target: np.ndarray, arm: Arm) -> str:
         """Why the joints that a target ``(4, 4)`` takes are beyond their limits; empty if they are not."""
         seed, here = self._q_target, self._here
         if seed is None or np.abs(seed - here).max() > 0.5:
@@ -97,7 +96,7 @@ class Reach:
         self._q_target = None if wrong else q
         return wrong
 
-    def stops_beyond(
+    def check_stopping(
         self, pose: np.ndarray, way: np.ndarray, turn: np.ndarray, seconds: float, dt: float, arm: Arm
     ) -> str:
         """Why an arm that is sent to ``pose`` could not be brought to rest within its joint limits; empty if it can,
@@ -128,7 +127,7 @@ class Reach:
         return ""
 
     def accept(self) -> None:
-        """The pose that `stops_beyond` has looked at is commanded."""
+        """The pose that `check_stopping` has looked at is commanded."""
         self.q = self._q_next
 
     def follow(self, pose: np.ndarray, arm: Arm) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from uma.control.collision import CollisionSettings, collision
 from uma.control.follower import accelerate, shorten, stopping_speed
-from uma.control.reach import Arm, Reach
+from uma.control.reach import Arm, JointLimitMonitor
 from uma.geometry.se3 import clip_step, exp, log, make_pose
 from uma.settings import check_settings, setting
 from uma.types import InputError, check_pose
@@ -93,7 +93,7 @@ class Verdict:
     """
 
     pose: np.ndarray
-    held: str = ""
+    hold_reason: str = ""
     limited: tuple[str, ...] = ()
 
 
@@ -104,9 +104,9 @@ class SafetyFilter:
         self.settings = settings or SafetySettings()
         self.counts: Counter[str] = Counter()
         self._pose: np.ndarray | None = None
-        self._reach = Reach(self.settings.joint_margin) if self.settings.joint_margin else None
+        self._reach = JointLimitMonitor(self.settings.joint_margin) if self.settings.joint_margin else None
         self._stopping = ""
-        self._pace: tuple[float, float] | None = None
+        self._nominal_speed: tuple[float, float] | None = None
 
     def reset(self, pose: np.ndarray) -> None:
         """Start again, at rest, from a measured pose."""
@@ -142,13 +142,13 @@ class SafetyFilter:
         dt: float,
         elapsed: float | None = None,
         arm: Arm | None = None,
-        pace: tuple[float, float] | None = None,
+        nominal_speed: tuple[float, float] | None = None,
     ) -> Verdict:
         """One control period of ``dt`` seconds. ``target`` None brakes and then holds.
 
         Args:
-            pace: m/s and rad/s that the plan behind the target needs; ``catch_up`` faster is as fast as the arm may go.
-                None = nothing is known of a plan.
+            nominal_speed: m/s and rad/s that the plan behind the target needs; ``catch_up`` faster is as fast as the
+                arm may go. None = nothing is known of a plan.
             elapsed: seconds since the target before this one, where that is longer than the period: how fast the target
                 moves follows from it.
             arm: for ``joint_margin``; until its joints have been given once, the joint limits are not looked at.
@@ -159,7 +159,7 @@ class SafetyFilter:
         measured = check_pose(measured, "measured pose")
         if self._pose is None:
             self.reset(measured)
-        self._pace = pace
+        self._nominal_speed = nominal_speed
         held = ""
         limited: list[str] = []
         if target is not None:
@@ -208,7 +208,7 @@ class SafetyFilter:
         return target, ""
 
     def _move_within_reach(
-        self, target: np.ndarray | None, held: str, dt: float, elapsed: float, limited: list[str], arm: Arm
+        self, target: np.ndarray | None, hold_reason: str, dt: float, elapsed: float, limited: list[str], arm: Arm
     ) -> str:
         """`_move`, or brake where the joints would pass their limits. Returns why the target is not followed; empty if
         it is."""
@@ -219,23 +219,23 @@ class SafetyFilter:
         if self._stopping and np.linalg.norm(self._v) < 1e-3 and np.linalg.norm(self._w) < 1e-3:
             self._stopping = ""
         if target is not None and not self._stopping and not trouble:
-            trouble = reach.refuses(target, arm)
+            trouble = reach.check_target(target, arm)
             if not trouble:
                 before = self._pose, self._v, self._a, self._w, self._alpha, self._wanted, self._ramp
                 found: list[str] = []
                 self._move(target, dt, elapsed, found)
-                trouble = reach.stops_beyond(self._here, *self._braking(), dt, arm)
+                trouble = reach.check_stopping(self._here, *self._braking(), dt, arm)
                 if not trouble:
                     limited += found
                     reach.accept()
-                    return held
+                    return hold_reason
                 self._pose, self._v, self._a, self._w, self._alpha, self._wanted, self._ramp = before
         if trouble:
             self._stopping = f"joint limits: {trouble}"
         self._move(None, dt, elapsed, limited)
         if reach.q is not None:
             reach.follow(self._here, arm)
-        return held or (self._stopping if target is not None else "")
+        return hold_reason or (self._stopping if target is not None else "")
 
     def _braking(self) -> tuple[np.ndarray, np.ndarray, float]:
         """How far the passed pose would go on if it were braked from here, ``(3,)`` m and rad, and the seconds that
@@ -263,10 +263,10 @@ class SafetyFilter:
         share = 1.0 if braking else SLOW + (1.0 - SLOW) * self._ramp
         catch_up, catch_up_turn = s.catch_up * share * s.max_speed, s.catch_up * share * s.max_turn_speed
         fastest, fastest_turn = share * s.max_speed, share * s.max_turn_speed
-        if self._pace is not None:
+        if self._nominal_speed is not None:
             fastest, fastest_turn = (
-                min(fastest, self._pace[0] + catch_up),
-                min(fastest_turn, self._pace[1] + catch_up_turn),
+                min(fastest, self._nominal_speed[0] + catch_up),
+                min(fastest_turn, self._nominal_speed[1] + catch_up_turn),
             )
         v, _ = _follow(step, ahead, self._v, self._a, dt, fastest, s.max_acceleration, s.max_jerk, catch_up)
         v, self._a = self._stay_inside(here[:3, 3], v, dt)

@@ -1,17 +1,15 @@
 """Which pose is due now: chunks scheduled by time stamps, joined without a jump.
 
 Action i of a chunk is due at ``stamp + (i + 1) / rate_hz``. Between actions the pose follows a cubic through them, so
-that speed is
-continuous; where a new chunk takes over, the pose moves from the old plan to the new one along SE(3), or, with an
-ensemble, to the mean
-of both. The gripper is never blended and never averaged: it is the newest chunk's.
+that speed is continuous; where a new chunk takes over, the pose moves from the old plan to the new one along SE(3), or,
+with an ensemble, to the mean of both. The gripper is never blended and never averaged: it is the newest chunk's.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from uma.control.chunk_path import Plan, Setpoint
+from uma.control.chunk_path import ChunkPath, Setpoint
 from uma.control.ensemble import Ensemble, ramp
 from uma.geometry.se3 import interpolate
 from uma.types import ActionChunk
@@ -23,10 +21,9 @@ class Schedule:
     Args:
         blend_s: seconds over which a new chunk takes over from the running one.
         ensemble: above 0, a new chunk does not take over but joins those of the same task that still run, see
-            `Ensemble`: this is the decay of their weights, and
-            ``blend_s`` the time over which it gains its own. The blend from plan to plan remains where there is nothing
-            to average: at the start, after a gap, and
-            from one task to another.
+            `Ensemble`: this is the decay of their weights, and ``blend_s`` the time over which it gains its own. The
+            blend from plan to plan remains where there is nothing to average: at the start, after a gap, and from one
+            task to another.
     """
 
     def __init__(self, blend_s: float = 0.2, ensemble: float = 0.0) -> None:
@@ -35,7 +32,7 @@ class Schedule:
         self.clear()
 
     def clear(self) -> None:
-        self._plan: Plan | None = None  # the newest
+        self._plan: ChunkPath | None = None  # the newest
         self._running: Ensemble | None = None
         self._previous: Ensemble | _Frozen | None = None
         self._joined = 0.0
@@ -66,7 +63,7 @@ class Schedule:
             )
         # A second join within the blend starts from where the first one has come to.
         anchor = current if self._plan is None else self._pose(now)
-        plan = Plan(chunk, anchor, now)
+        plan = ChunkPath(chunk, anchor, now)
         if self._is_averaged_with(chunk, now):
             self._active.join(plan, now)
         else:
@@ -86,11 +83,11 @@ class Schedule:
         if self._plan is None:
             return None
         point = self._plan.at(now)
-        pace = self._active.pace(now)
+        nominal_speed = self._active.nominal_speed(now)
         if self._previous is not None and self._weight(now) < 1.0:
-            before = self._previous.pace(now)
-            pace = max(pace[0], before[0]), max(pace[1], before[1])
-        return Setpoint(self._pose(now), point.gripper, point.sequence, point.index, point.is_over, pace)
+            before = self._previous.nominal_speed(now)
+            nominal_speed = max(nominal_speed[0], before[0]), max(nominal_speed[1], before[1])
+        return Setpoint(self._pose(now), point.gripper, point.sequence, point.index, point.is_over, nominal_speed)
 
     @property
     def last_due(self) -> float | None:
@@ -120,5 +117,5 @@ class _Frozen:
     def pose(self, t: float) -> np.ndarray:
         return self._pose
 
-    def pace(self, t: float) -> tuple[float, float]:
+    def nominal_speed(self, t: float) -> tuple[float, float]:
         return 0.0, 0.0

@@ -1,8 +1,8 @@
 """The states of a node that acts, and what moves it from one to the other.
 
 IDLE -> READY (every input is fresh) -> RUNNING (there is something to do and it was started) -> HOLD (something is
-stale or was refused)
--> FAULT (needs `recover`). A stop returns to IDLE from anywhere but FAULT, and only a start ends it.
+stale or was refused) -> FAULT (needs `recover`). A stop returns to IDLE from anywhere but FAULT, and only a start ends
+it.
 """
 
 from __future__ import annotations

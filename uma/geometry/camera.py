@@ -40,7 +40,7 @@ def project(points_cam: np.ndarray, camera: CameraModel) -> np.ndarray:
     )
 
 
-def image_places(points_cam: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
+def normalized_uv(points_cam: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
     """Where points lie in the image: ``(B, N, 2)``, x and y in [-1, 1] from edge to edge, whatever the image's
     resolution.
 

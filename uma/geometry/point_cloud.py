@@ -140,8 +140,8 @@ def _computed_rows(axes: np.ndarray) -> Callable[[int], np.ndarray]:
 def spread_points(points: np.ndarray, count: int, head: int, size: float) -> np.ndarray:
     """Indices of up to ``count`` of ``(N, 3)`` points, of which the first ``head`` are those of `farthest_points`.
 
-    The rest follow a space-filling curve over cells of ``size`` metres, visited in van der Corput order.
-    So they are even too, and cost one sort instead of a step each.
+    The rest follow a space-filling curve over cells of ``size`` metres, visited in van der Corput order. So they are
+    even too, and cost one sort instead of a step each.
     """
     chosen = farthest_points(points, min(count, head))
     if count <= head or len(points) <= head:

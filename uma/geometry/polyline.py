@@ -28,8 +28,8 @@ def distance(points: np.ndarray, path: np.ndarray) -> np.ndarray:
 
 
 def remaining(points: np.ndarray, path: np.ndarray) -> np.ndarray:
-    """How far points have to go along a path: the least sum of its rest from a place and `BESIDE` times the distance
-    to that place.
+    """How far points have to go along a path: the least sum of its rest from a place and `BESIDE` times the distance to
+    that place.
 
     The factor keeps a point from being drawn across a bend, over what the path goes around. On the path the result is
     its rest; of one waypoint, the distance to it.

@@ -12,8 +12,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, is_valid: Tensor | None = None) -> T
     Args:
         is_valid: ``(N, S)`` bool, keys that may be attended to; None = all.
 
-    The fused kernel's backward pass costs tens of milliseconds a call on a CPU for 5 to 20 tokens, so CPUs multiply
-    the matrices out.
+    The fused kernel's backward pass costs tens of milliseconds a call on a CPU for 5 to 20 tokens, so CPUs multiply the
+    matrices out.
     """
     bias = None
     if is_valid is not None:

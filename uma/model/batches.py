@@ -26,7 +26,7 @@ def point_batch(percepts: Sequence[Percept]) -> PointBatch:
     image = pixel = None
     if first.image is not None:
         image = image_batch(np.stack([np.asarray(p.image) for p in percepts]))
-        pixel = torch.from_numpy(np.stack([np.asarray(p.pixel) for p in percepts]))
+        pixel = torch.from_numpy(np.stack([np.asarray(p.normalized_uv) for p in percepts]))
     return PointBatch(
         torch.from_numpy(np.stack([s.xyz for s in sets])),
         torch.from_numpy(np.stack([s.rgb for s in sets]).astype(np.float32) / 255.0),

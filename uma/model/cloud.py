@@ -158,8 +158,8 @@ def probe_pixels(height: int, width: int) -> np.ndarray:
 def representatives(depth: np.ndarray, range_m: float) -> np.ndarray:
     """``(n,)`` int64 flat indices, row by row, of one valid pixel per block of ``(H, W)`` depth in metres.
 
-    Each is a pixel of the image as it is: a mean over a depth edge would be a point in the air.
-    It is the first valid one of `PROBES`. Blocks without one are left out.
+    Each is a pixel of the image as it is: a mean over a depth edge would be a point in the air. It is the first valid
+    one of `PROBES`. Blocks without one are left out.
     """
     first, *others = probe_pixels(*depth.shape)
     flat = depth.ravel()

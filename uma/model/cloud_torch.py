@@ -19,8 +19,8 @@ from uma.types import InputError
 OVER, CANDIDATES, SEARCHED = 16384, 4096, 2048
 """Places for points over the table, for those of a stratum's voxels, and for its farthest-point search.
 
-Where there are more, they are thinned evenly. `CANDIDATES` is raised to twice the points asked for.
-The search's matrix of distances takes 50 MB.
+Where there are more, they are thinned evenly. `CANDIDATES` is raised to twice the points asked for. The search's matrix
+of distances takes 50 MB.
 """
 
 CELL_BITS = 13
@@ -65,21 +65,21 @@ class CloudPreparation(nn.Module):
     """Prepares the clouds of images of one size: ``(H, W)`` depth and colours to a `DeviceCloud`.
 
     The algorithm is that of `uma.model.cloud.point_set`: reduction, plane, strata, voxels, spread. Three things differ.
-    RANSAC draws its sample by a fixed jitter over the valid pixels, so planes agree up to the depth noise.
-    There are `OVER`, `CANDIDATES` and `SEARCHED` places; what has no place is left out evenly in row order.
-    The plane's normal comes from repeated squaring, since an eigenvalue solver waits for the device.
+    RANSAC draws its sample by a fixed jitter over the valid pixels, so planes agree up to the depth noise. There are
+    `OVER`, `CANDIDATES` and `SEARCHED` places; what has no place is left out evenly in row order. The plane's normal
+    comes from repeated squaring, since an eigenvalue solver waits for the device.
 
-    Farthest points are sequential: with the matrix, one step is three small kernels for the three strata together.
-    Only the first ``head`` of a stratum are exact, because only the list's head, the PointNet++ centres, needs them.
-    The rest follow in van der Corput order along a space-filling curve, at the cost of two sorts.
-    A model whose centres are the first 1/8 of the list needs a ``head`` of 1/8 of its largest stratum.
+    Farthest points are sequential: with the matrix, one step is three small kernels for the three strata together. Only
+    the first ``head`` of a stratum are exact, because only the list's head, the PointNet++ centres, needs them. The
+    rest follow in van der Corput order along a space-filling curve, at the cost of two sorts. A model whose centres are
+    the first 1/8 of the list needs a ``head`` of 1/8 of its largest stratum.
 
     Args:
         height, width: of the images, pixels.
         config: points per stratum, and what is cropped.
         head: steps of the farthest-point loop at most; over `SEARCHED` counts as `SEARCHED`.
-        matrix: look distances up in one matrix, as is best where the start of a kernel is what costs; else compute
-            them in every step. None = on CUDA devices. The results are the same.
+        matrix: look distances up in one matrix, as is best where the start of a kernel is what costs; else compute them
+            in every step. None = on CUDA devices. The results are the same.
         hypotheses, tolerance: of the plane, as in `uma.geometry.point_cloud.fit_plane`.
     """
 

@@ -112,19 +112,16 @@ class ModelConfig:
     Attributes:
         width, heads, layers, ffn_ratio: of the transformer (paper A.3: 768, 12, 6; feed-forward ratio not given).
         block_order: sub-layers of one block in order, each with its own dual modulation. The paper's "alternating"
-            admits several
-            readings, see `reading`; spatial, temporal, context and one feed-forward per layer is the default. "dense"
-            is the
-            ablation: one attention over all motion, action and context tokens (paper 4.5).
+            admits several readings, see `block_layout`; spatial, temporal, context and one feed-forward per layer is
+            the default. "dense" is the ablation: one attention over all motion, action and context tokens (paper 4.5).
         separate_layers: the last so many layers exist twice, once for the action and once for the motion tokens, which
-            no longer
-            see each other there: the ablation "separate heads" (paper 4.5). 0 = one trunk up to the two linear heads.
+            no longer see each other there: the ablation "separate heads" (paper 4.5). 0 = one trunk up to the two
+            linear heads.
         horizon: H actions and steps of motion (paper A.3). The token grid has H + 1 steps: step 0 is now.
         max_keypoints: K (paper A.3).
         keypoint_identity: how a motion token says which keypoint it is (the paper names an embedding of the index):
-            "position", where
-            the keypoint was in the initial image, which ties it to the scene; "index", a learned vector of its number;
-            or "both".
+            "position", where the keypoint was in the initial image, which ties it to the scene; "index", a learned
+            vector of its number; or "both".
         task_tokens: M (not given in the paper).
         groups: points kept by each PointNet++ level; the last one is the number of observation tokens.
         group_size: neighbours per group.
@@ -133,8 +130,8 @@ class ModelConfig:
         proprioception: whether the measured end-effector state is a context token and the points get coordinates
             relative to the end effector (without it the prototype's success fell from 78 to 15 %).
         orientation: whether the waypoints are also told how the keypoints near them have turned about their middle, and
-            the end-effector token
-            along which line a thing between the fingers lies (see `uma.model.orientation`). Not in the paper.
+            the end-effector token along which line a thing between the fingers lies (see `uma.model.orientation`). Not
+            in the paper.
         heights: whether the end-effector token and the waypoints are also told how high they are over the table (see
             `uma.model.heights`). Not in the paper.
         flow_time: distribution of the flow time in training: "uniform" or "beta" (more weight on noise).
@@ -266,14 +263,12 @@ PRESETS = {
 }
 
 
-def reading(config: ModelConfig, name: str) -> ModelConfig:
+def block_layout(config: ModelConfig, name: str) -> ModelConfig:
     """``config`` with another reading of "alternating among spatial, temporal and context attention" (paper A.3).
 
     A: every layer has the three attentions and one feed-forward. B: every layer is three full blocks, each an attention
-    and a feed-forward.
-    C: every layer is one full block, and the three attentions take turns; ``layers`` counts groups of three, so it is
-    divided by 3.
-    dense: the ablation; as many layers as bring about as many parameters as A has.
+    and a feed-forward. C: every layer is one full block, and the three attentions take turns; ``layers`` counts groups
+    of three, so it is divided by 3. dense: the ablation; as many layers as bring about as many parameters as A has.
     """
     full = ("spatial", "ffn", "temporal", "ffn", "context", "ffn")
     if name == "A":

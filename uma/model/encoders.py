@@ -21,16 +21,15 @@ class PointBatch:
     """Points of a batch: ``xyz`` ``(B, N, 3)`` metres in the camera frame, ``rgb`` ``(B, N, 3)`` in [0, 1], ``height``
     ``(B, N)`` metres.
 
-    For models with image features also ``image`` ``(B, 3, h, w)`` in [0, 1] and ``pixel`` ``(B, N, 2)``: where each
-    point lies in it,
-    x and y in [-1, 1] from the image's left and upper edge to its right and lower edge.
+    For models with image features also ``image`` ``(B, 3, h, w)`` in [0, 1] and ``normalized_uv`` ``(B, N, 2)``: where
+    each point lies in it, x and y in [-1, 1] from the image's left and upper edge to its right and lower edge.
     """
 
     xyz: Tensor
     rgb: Tensor
     height: Tensor
     image: Tensor | None = None
-    pixel: Tensor | None = None
+    normalized_uv: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -38,8 +37,7 @@ class EndEffectorBatch:
     """Measured state: ``pose`` ``(B, 4, 4)`` = T_cam_ee, ``gripper`` ``(B,)`` in [0, 1].
 
     ``is_known`` ``(B,)`` bool is False for sources that show no robot, such as human video; there ``pose`` is only the
-    origin of the
-    relative coordinates. None = all known.
+    origin of the relative coordinates. None = all known.
     """
 
     pose: Tensor
@@ -76,9 +74,9 @@ class PointColours(nn.Module):
         colour = points.rgb * 2 - 1
         if self.encoder is None:
             return colour
-        if points.image is None or points.pixel is None:
-            raise ValueError("image, pixel: None, must be given to a model with image features")
-        return torch.cat([colour, features_at(self.encoder(points.image), points.pixel).to(colour.dtype)], -1)
+        if points.image is None or points.normalized_uv is None:
+            raise ValueError("image, normalized_uv: None, must be given to a model with image features")
+        return torch.cat([colour, features_at(self.encoder(points.image), points.normalized_uv).to(colour.dtype)], -1)
 
 
 class ObservationEncoder(nn.Module):
@@ -86,8 +84,7 @@ class ObservationEncoder(nn.Module):
 
     Point features are colour, height over the table and position: in the camera frame and, with proprioception, also
     relative to the end effector along the camera's axes and in its own frame. Where no robot is seen those coordinates
-    and the
-    end-effector token are zero.
+    and the end-effector token are zero.
     """
 
     center: Tensor
@@ -139,13 +136,12 @@ class ObservationEncoder(nn.Module):
 class TaskEncoder(nn.Module):
     """h_psi: M task tokens from the initial observation and a sparse reference motion (paper Eq. 3).
 
-    Every waypoint is a token of its position, its displacement from the keypoint's start and its phase in [0, 1];
-    the tokens attend to the features of the initial point cloud and to each other, and M learned queries gather them.
+    Every waypoint is a token of its position, its displacement from the keypoint's start and its phase in [0, 1]; the
+    tokens attend to the features of the initial point cloud and to each other, and M learned queries gather them.
 
     What the queries gather holds the waypoints' raw coordinates beside their normalised features, and nothing is
-    normalised
-    after it. With a norm at the output, a constant part that grew early in training drowned what differs between tasks:
-    the task tokens of all tasks came to be equal within 1e-5, and no gradient led back.
+    normalised after it. With a norm at the output, a constant part that grew early in training drowned what differs
+    between tasks: the task tokens of all tasks came to be equal within 1e-5, and no gradient led back.
     """
 
     center: Tensor

@@ -35,10 +35,10 @@ class PolicyFrame:
     """Which frame a model lives in, and what is needed to establish it.
 
     Attributes:
-        kind: "camera", the camera's own optical frame (paper 3.1).
-            "camera_nominal", the optical frame of a camera at a fixed place, reached through the extrinsics.
-            "table", gravity-aligned: z is the supporting plane's normal, x the heading of the camera's view, and the
-            origin the place where the optical axis meets the plane. It needs no calibration.
+        kind: "camera", the camera's own optical frame (paper 3.1). "camera_nominal", the optical frame of a camera at a
+            fixed place, reached through the extrinsics. "table", gravity-aligned: z is the supporting plane's normal, x
+            the heading of the camera's view, and the origin the place where the optical axis meets the plane. It needs
+            no calibration.
         T_base_nominal: 16 numbers, row by row: where the camera of "camera_nominal" stands. Empty for the others.
     """
 
@@ -93,8 +93,8 @@ def nominal(T_base_cam: np.ndarray) -> PolicyFrame:
 def table_frame(plane: np.ndarray) -> np.ndarray:
     """``(4, 4)`` T_table_cam of a ``(4,)`` plane whose normal points to the camera.
 
-    The heading is the sum of the optical axis and the image's upward direction, laid on the plane.
-    Both point away from an upright camera, so the sum never vanishes between a level and a downward view.
+    The heading is the sum of the optical axis and the image's upward direction, laid on the plane. Both point away from
+    an upright camera, so the sum never vanishes between a level and a downward view.
 
     Raises:
         InputError: the camera looks along the plane or over it, so that its optical axis does not meet it.

@@ -1,9 +1,8 @@
 """How high things are over the table, spelled out as features (`ModelConfig.heights`).
 
 Everything a model is told is in the camera's frame (paper 3.3), and a camera that is tilted by a degree sees the table
-a centimetre and more higher or lower at
-the far end of the reach. Only the points say how high they are; for the end effector and for waypoints it would have to
-be inferred from these.
+a centimetre and more higher or lower at the far end of the reach. Only the points say how high they are; for the end
+effector and for waypoints it would have to be inferred from these.
 """
 
 from __future__ import annotations
@@ -23,8 +22,7 @@ STATE_FEATURES, WAYPOINT_FEATURES = HEIGHT_FEATURES + 6, 2 * HEIGHT_FEATURES
 
 def table(xyz: Tensor, height: Tensor) -> Tensor:
     """``(B, 4)`` double: the plane over which ``(B, N, 3)`` points have ``(B, N)`` heights, ``n . p + d`` metres, by
-    least squares: stored heights are an affine
-    function of the positions. ``n`` is the normal, up."""
+    least squares: stored heights are an affine function of the positions. ``n`` is the normal, up."""
     x = xyz.detach().double()
     A = torch.cat([x, torch.ones_like(x[..., :1])], -1)
     # The small ridge keeps clouds that lie in a plane or in one place solvable.

@@ -24,8 +24,7 @@ def features_at(feature_map: Tensor, pixel: Tensor) -> Tensor:
     """Bilinear features of ``(B, c, h, w)`` maps at ``(B, N, 2)`` places x, y: ``(B, N, c)``.
 
     x and y run over [-1, 1] from the image's left and upper edge to its right and lower edge, whatever the map's
-    resolution.
-    Beyond the centres of the outermost cells the map continues with their values.
+    resolution. Beyond the centres of the outermost cells the map continues with their values.
     """
     # float32: in bfloat16 a place would be known to a hundredth of the image only
     sampled = nn.functional.grid_sample(
@@ -38,9 +37,8 @@ class SmallImageEncoder(nn.Module):
     """A convolutional net trained with the rest: a map at a quarter of the resolution, with context from a sixteenth.
 
     Strided convolutions at 1/2, 1/4, 1/8 and 1/16; the last three are projected to c channels and summed from coarse to
-    fine.
-    Normalised per image and group of channels: no statistics of the batch, so a feature is the same alone and in a
-    batch.
+    fine. Normalised per image and group of channels: no statistics of the batch, so a feature is the same alone and in
+    a batch.
     """
 
     widths = (16, 32, 64, 64)
@@ -73,9 +71,8 @@ class SiglipImageEncoder(nn.Module):
     state dict.
 
     Both kinds of checkpoint are read: with a fixed resolution (model_type siglip) and NaFlex (siglip2). Either one sees
-    the whole
-    image at the configured size, undistorted where that has the camera's aspect, its position embeddings interpolated
-    to the grid.
+    the whole image at the configured size, undistorted where that has the camera's aspect, its position embeddings
+    interpolated to the grid.
 
     Raises:
         InputError: the weights cannot be had (see `load_tower`), or the size is not a multiple of the tower's patches.

@@ -32,9 +32,8 @@ class Normalization:
         position_scale: of action positions relative to the measured end effector, metres.
         rotation_scale: of the action's rotation columns minus the identity's.
         step_scale: factor of both at each step of a chunk, which goes further the later the step; () = 1 at all. Where
-            it follows the data's spread at
-            each step, the first actions, which are what is executed, are denoised and weighted like the last, not as a
-            small part of them.
+            it follows the data's spread at each step, the first actions, which are what is executed, are denoised and
+            weighted like the last, not as a small part of them.
     """
 
     point_center: tuple[float, float, float] = (0.0, 0.0, 0.9)
@@ -68,8 +67,7 @@ def encode_actions(
     """``(..., H, 10)`` normalised actions from ``(..., H, 4, 4)`` camera-frame targets, relative to the measured pose.
 
     Position and rotation are differences along the camera's axes, so that a chunk means the same wherever the arm is.
-    The first ``states`` rows are
-    measured poses, the rest is a chunk from its first step, or its head.
+    The first ``states`` rows are measured poses, the rest is a chunk from its first step, or its head.
     """
     R = T_cam_ee[..., None, :3, :3]
     position = (poses[..., :3, 3] - T_cam_ee[..., None, :3, 3]) / norm.position_scale

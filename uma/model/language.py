@@ -48,8 +48,7 @@ class WordTower(nn.Module):
     """A trained table of hashed words with a position embedding; needs no download.
 
     A word is the sum of two rows, chosen by two independent hashes: two words are the same only if both agree (1 in
-    2^24), and
-    the table stays small. Words never seen in training have untrained rows.
+    2^24), and the table stays small. Words never seen in training have untrained rows.
     """
 
     rows = 4096
@@ -115,8 +114,7 @@ class SiglipTower(nn.Module):
         """Texts to ``(B, L, w)``, L the tower's full length (64).
 
         SigLIP 2 was trained on lower-cased texts padded to that length, every position attending to the padding as
-        well; so they are
-        given. It scored a text by its last position, padding or not: that one is valid too.
+        well; so they are given. It scored a text by its last position, padding or not: that one is valid too.
         """
         encoded = self.tokenizer.encode_batch([text.lower() for text in texts])
         device = self.tower.anchor.device
@@ -154,12 +152,11 @@ class LanguageEncoder(nn.Module):
     """h_omega: M task tokens from a text, in the latent of the task encoder (paper D.1).
 
     M classification tokens stand before the text's tokens; N_l layers alternate self-attention among them with
-    cross-attention
-    from M aggregation queries, whose sums are the task tokens.
+    cross-attention from M aggregation queries, whose sums are the task tokens.
 
     As in `TaskEncoder`, the queries gather the text's own embeddings beside the normalised features, they only ask and
-    are no part
-    of the output, and nothing is normalised after the gather: a constant part cannot drown what differs between texts.
+    are no part of the output, and nothing is normalised after the gather: a constant part cannot drown what differs
+    between texts.
 
     Raises:
         InputError: see `SiglipTower`.

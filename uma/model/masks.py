@@ -1,12 +1,9 @@
 """Inference modes and training regimes as mask patterns (paper Eq. 1, 3.3, 3.4): data, not code paths.
 
 The token grid has ``T = h + 1 + H`` steps and one action and K motion tokens a step. Step h is now, 0 where there is no
-history:
-its action token is the measured end-effector state, always given; its motion tokens are the keypoints' present
-positions,
-given where something tracks them and otherwise predicted with the rest. The h steps before it are recent history (paper
-Eq. 5):
-measured end-effector states, and tracked keypoints. The H steps after it are the chunk.
+history: its action token is the measured end-effector state, always given; its motion tokens are the keypoints' present
+positions, given where something tracks them and otherwise predicted with the rest. The h steps before it are recent
+history (paper Eq. 5): measured end-effector states, and tracked keypoints. The H steps after it are the chunk.
 """
 
 from __future__ import annotations

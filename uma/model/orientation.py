@@ -37,9 +37,8 @@ def turns(position: Tensor, start: Tensor, phase: Tensor, is_valid: Tensor) -> T
     """How the keypoints near each other at the start have turned about their common middle, at every waypoint.
 
     The means of products say by themselves how a set of points is turned: of ``then x now``, the axis times the sine of
-    the angle, and of ``then . now``,
-    its cosine, as far as the points lie across the axis. No best rotation is solved for, which two or three points in a
-    line would not determine.
+    the angle, and of ``then . now``, its cosine, as far as the points lie across the axis. No best rotation is solved
+    for, which two or three points in a line would not determine.
 
     Args:
         position, start: ``(B, L, 3)`` metres. phase: ``(B, L)``. is_valid: ``(B, L)`` bool.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from uma.geometry import se3
-from uma.geometry.camera import image_places, unproject_pixels
+from uma.geometry.camera import normalized_uv, unproject_pixels
 from uma.model.config import ModelConfig
 from uma.model.frame import PolicyFrame, check_support
 from uma.model.inputs import PointSet, point_set
@@ -26,7 +26,8 @@ class Percept:
         T_frame_cam: ``(4, 4)``, maps camera coordinates to the policy frame.
         T_frame_ee: ``(4, 4)`` measured end-effector pose.
         gripper: measured, 0 open to 1 closed.
-        image: ``(H, W, 3)`` uint8 and ``pixel`` ``(N, 2)`` in [-1, 1], where the model has image features; else None.
+        image: ``(H, W, 3)`` uint8 and ``normalized_uv`` ``(N, 2)`` in [-1, 1], where the model has image features; else
+            None.
         camera: name of the camera's optical frame.
         observation: the image, where ``points`` is None.
     """
@@ -37,7 +38,7 @@ class Percept:
     gripper: float
     camera: str
     image: np.ndarray | None = None
-    pixel: np.ndarray | None = None
+    normalized_uv: np.ndarray | None = None
     observation: Observation | None = None
 
     @property
@@ -102,7 +103,7 @@ def perceive(observation: Observation, config: ModelConfig, frame: PolicyFrame) 
     if config.image.kind != "none":
         c = observation.camera
         image = observation.rgb
-        pixel = image_places(points.xyz[None], np.array([(c.fx, c.fy, c.cx, c.cy, c.width, c.height)]))[0]
+        pixel = normalized_uv(points.xyz[None], np.array([(c.fx, c.fy, c.cx, c.cy, c.width, c.height)]))[0]
     if frame.kind != "camera":
         points = replace(points, xyz=se3.apply(T, points.xyz.astype(np.float64)).astype(np.float32))
     return Percept(points, T, T @ observation.T_cam_ee, observation.gripper, observation.camera.frame, image, pixel)

@@ -45,8 +45,8 @@ def load_tower(path: str | Path, sha256: str, part: Literal["vision", "text"], f
     """The vision or text tower of a SigLIP or SigLIP 2 checkpoint in transformers' format, float32, on the CPU.
 
     The folder holds ``config.json`` and ``model.safetensors``, of both towers (as google/siglip2-base-patch16-224 and
-    google/siglip2-base-patch16-naflex on the hub) or of the one asked for. A weight that is absent or of
-    another shape is an error and not a random start; what the tower does not have is passed over.
+    google/siglip2-base-patch16-naflex on the hub) or of the one asked for. A weight that is absent or of another shape
+    is an error and not a random start; what the tower does not have is passed over.
 
     Args:
         sha256: of ``model.safetensors``; empty = not checked.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from uma.model.config import PRESETS, ModelConfig, base, reading
+from uma.model.config import PRESETS, ModelConfig, base, block_layout
 from uma.model.inputs import Normalization
 from uma.model.uma import Uma
 
@@ -46,5 +46,5 @@ def main(argv: list[str]) -> int:
     """``uma inspect presets``"""
     print(parameter_table())
     print("\nreadings of the block order, and the dense ablation, of base:")
-    print(parameter_table({name: reading(base(), name) for name in ("A", "B", "C", "dense")}))
+    print(parameter_table({name: block_layout(base(), name) for name in ("A", "B", "C", "dense")}))
     return 0

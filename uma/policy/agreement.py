@@ -8,8 +8,8 @@ from torch import Tensor
 def closest(samples: Tensor, count: int) -> Tensor:
     """``(..., count)`` indices of the sample in the densest place and of those nearest to it, the nearest first.
 
-    Samples of a policy in doubt fall into groups, such as pushing on and raising the tool.
-    The mean of all lies between the groups and does neither. The mean of the closest ones is steady and decided.
+    Samples of a policy in doubt fall into groups, such as pushing on and raising the tool. The mean of all lies between
+    the groups and does neither. The mean of the closest ones is steady and decided.
 
     Args:
         samples: ``(..., S, D)``, normalised.

@@ -2,8 +2,7 @@
 keypoint.
 
 Matched pixels of the two images are lifted to 3D with their depth images; where each point is now and where it should
-be is the reference.
-Which pixels belong together is the business of a `Matcher`.
+be is the reference. Which pixels belong together is the business of a `Matcher`.
 """
 
 from __future__ import annotations

@@ -19,8 +19,8 @@ class Mode:
     Attributes:
         is_target_action, is_target_motion: whether actions, and motion, are predicted; otherwise they are given.
         has_motion: whether there are motion tokens.
-        gives_keypoints: whether the keypoints' present and past positions are given, where they are known (x_Gx of
-            Eq. 6).
+        gives_keypoints: whether the keypoints' present and past positions are given, where they are known (x_Gx of Eq.
+            6).
         gives_prefix: whether leading actions of the chunk are given.
         gives_history: whether the h steps before now are given.
         task: how the task is given, one of `TASK_SOURCES`.

@@ -81,8 +81,8 @@ class Policy:
             reference: in the same camera frame.
 
         Raises:
-            InputError: the reference is in another frame, has too many keypoints or starts away from everything
-                in view; the observation is implausible (`uma.policy.plausible`), or the policy frame unknown.
+            InputError: the reference is in another frame, has too many keypoints or starts away from everything in
+                view; the observation is implausible (`uma.policy.plausible`), or the policy frame unknown.
         """
         if reference.frame != observation.camera.frame:
             raise InputError(f"reference frame '{reference.frame}': must be the camera's, '{observation.camera.frame}'")
@@ -154,8 +154,7 @@ class Policy:
             observation: o_t.
             sequence: counter that varies the noise; the same one gives the same answer.
             prefix: actions already committed, in the camera frame and at this chunk's times; they are given to the
-                model
-                and come first in the chunk.
+                model and come first in the chunk.
             history: for checkpoints that take one.
             keypoints: where the task's keypoints are now, for ``with_motion``.
 
@@ -274,8 +273,8 @@ class Policy:
             is_visible: ``(H + 1, K)`` bool, which of them are known; the others are predicted too. None = all.
 
         Raises:
-            InputError: ``points`` or ``is_visible`` has another shape, a known point is not finite, or the image
-                shows no scene.
+            InputError: ``points`` or ``is_visible`` has another shape, a known point is not finite, or the image shows
+                no scene.
         """
         points = np.asarray(points, np.float64)
         shape = (self.contract.horizon + 1, len(task.keypoints), 3)

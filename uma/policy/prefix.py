@@ -10,8 +10,7 @@ from uma.types import ActionChunk, Observation
 
 MAX_LAG_M, MAX_LAG_RAD = 0.12, 0.4
 """Furthest that the end effector may be from where the running chunk has it: as far as the controller lets its target
-run ahead. An arm that is further away does
-not execute that chunk, whose actions then are no promise."""
+run ahead. An arm that is further away does not execute that chunk, whose actions then are no promise."""
 
 ALIGNED = 1e-3
 """Share of a period within which two times are one: stamps in seconds since 1970 are exact to some 1e-7 s."""

@@ -24,8 +24,7 @@ class Task:
     Attributes:
         tokens: ``(M, d)`` float32.
         keypoints: ``(K, 3)`` starts of the reference's keypoints in the camera frame, metres: which points a motion
-            prediction is about.
-            K is 0 where the task came as text or as a stored prompt.
+            prediction is about. K is 0 where the task came as text or as a stored prompt.
         goals: ``(K, 3)`` their last valid waypoints.
     """
 

@@ -1,7 +1,7 @@
 """Surfaces that may move: found at the start around keypoints, then compared with an image in a supposed pose.
 
-A pose is a ``(4, 4)`` motion since the start, in the camera frame.
-Plain things have no texture to follow, but depth and colour tell where they are and where they are not.
+A pose is a ``(4, 4)`` motion since the start, in the camera frame. Plain things have no texture to follow, but depth
+and colour tell where they are and where they are not.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from uma.geometry.point_cloud import fit_plane, voxel_indices
 from uma.types import Observation
 
 HIDDEN, SAME, OTHER, GONE, NEARER = range(5)
-"""Votes of a point, in this order: something is before it; it is seen; another colour is there;
-what is seen lies farther; its own colour is before it."""
+"""Votes of a point, in this order: something is before it; it is seen; another colour is there; what is seen lies
+farther; its own colour is before it."""
 
 WORTH = np.array([0.0, 1.0, -0.5, -1.0, -0.3])
 """What each vote counts for a pose."""

@@ -137,8 +137,8 @@ class Sampler:
         return self._tables[num_steps]
 
     def _prepared(self, image: ImageInput) -> tuple[PointBatch, Tensor]:
-        """The cloud of an image in the policy frame, and ``(3,)``: valid pixels, points over the table, and whether
-        a plane was found. Places stay in single precision: half of it would be off by millimetres."""
+        """The cloud of an image in the policy frame, and ``(3,)``: valid pixels, points over the table, and whether a
+        plane was found. Places stay in single precision: half of it would be off by millimetres."""
         height, width = image.depth.shape
         prepare = self._preparations[height, width]
         with torch.autocast(self.device.type, enabled=False):

@@ -1,9 +1,8 @@
 """The task's keypoints followed from image to image: their present positions are an input of the model (x_Gx of Eq. 6).
 
-Keypoints on one surface are one body.
-A body lies still or goes with the hand, and may have shifted a little; depth and colour decide (`rigid_motion`).
-Between two images that cannot tell, both poses are kept until one can.
-A body whose points do not move together is taken apart into one patch a keypoint.
+Keypoints on one surface are one body. A body lies still or goes with the hand, and may have shifted a little; depth and
+colour decide (`rigid_motion`). Between two images that cannot tell, both poses are kept until one can. A body whose
+points do not move together is taken apart into one patch a keypoint.
 """
 
 from __future__ import annotations

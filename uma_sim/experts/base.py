@@ -1,10 +1,8 @@
 """Scripted experts on the true state.
 
 They are Markov: every call finds out anew, from the state alone, what to do next. No timer, no phase counter, so that
-whatever the noise or a
-policy did, its label fits what can be seen. Targets are "funnels": their height falls as the error beside the path
-does, which makes an
-approach, a lift over a rim or an insertion one smooth rule each.
+whatever the noise or a policy did, its label fits what can be seen. Targets are "funnels": their height falls as the
+error beside the path does, which makes an approach, a lift over a rim or an insertion one smooth rule each.
 """
 
 from __future__ import annotations

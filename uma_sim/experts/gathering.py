@@ -7,7 +7,7 @@ import numpy as np
 from uma_sim.experts import upright
 from uma_sim.experts.primitives import approach
 from uma_sim.experts.upright import Stroke
-from uma_sim.objects.debris import Way
+from uma_sim.objects.debris import PushPath
 from uma_sim.station import Station
 from uma_sim.tasks.primitives import gather as primitive_gather
 from uma_sim.tasks.primitives import gather_scene as gatherings
@@ -63,7 +63,7 @@ class Gatherer:
         if len(astray):
             bit = bits[astray[0]]
             side = float(np.sign(way.local(bit)[1]))
-            frame = Way(bit, way.heading - side * SLANT, 0.0)
+            frame = PushPath(bit, way.heading - side * SLANT, 0.0)
             return Stroke(frame, np.array([gatherings.behind(0.0, thick), 0.0]), np.array([0.05, 0.0]), 0.0, thick, z)
         left = bits[is_left]
         begin, end = primitive_gather.stroke_ends(drawn, goal, left)

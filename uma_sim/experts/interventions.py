@@ -23,7 +23,7 @@ well as before it."""
 
 SOON = (HORIZON, 40)
 """Control steps until a policy acts: early, since an expert left alone has finished after some 90, and what comes after
-an excursion is what the episode is for."""
+an intervention is what the episode is for."""
 
 LENGTH = (8, 64)
 """Control steps that a policy acts: a fumbled grasp and what comes of it, a whole stroke and what it leaves behind."""
@@ -48,7 +48,7 @@ vertical."""
 
 
 @dataclass
-class Excursions:
+class Interventions:
     """What now and then acts in the expert's place.
 
     Attributes:
@@ -69,7 +69,7 @@ class Excursions:
         first: tuple[int, int] = SOON,
         length: tuple[int, int] = LENGTH,
         most: int = MOST,
-    ) -> Excursions:
+    ) -> Interventions:
         """One to ``most`` stretches, the first after ``first``, each of ``length`` (least, most) steps."""
         begin, stretches = int(rng.integers(first[0], first[1] + 1)), []
         for _ in range(int(rng.integers(1, most + 1))):

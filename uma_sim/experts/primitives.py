@@ -109,8 +109,8 @@ class Mover:
     @staticmethod
     def _slip(station: Station, way: Path) -> np.ndarray:
         """``(4, 4)`` what to add to the poses of ``way`` because the thing lies in the gripper otherwise than planned,
-        so that the thing, not the gripper, goes its
-        way; at most 0.5 rad of it, and nothing beyond 4 cm or 1.2 rad, after another grasp."""
+        so that the thing, not the gripper, goes its way; at most 0.5 rad of it, and nothing beyond 4 cm or 1.2 rad,
+        after another grasp."""
         start = primitive_move.resting(station.scene.things[0], station.scene.places[0])
         slip = se3.invert(way.poses[0]) @ start @ se3.invert(station.object_pose()) @ station.ee_pose()
         if np.linalg.norm(slip[:3, 3]) > 0.04 or se3.rotation_angle(slip[:3, :3], np.eye(3)) > 1.2:

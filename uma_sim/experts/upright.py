@@ -26,7 +26,7 @@ RAISED, AT_END = 0.02, 0.008
 """Metres of a tool's edge over the table, and of its way to the end of a stroke, from which on a stroke is over."""
 
 
-class Frame(Protocol):
+class StrokeFrame(Protocol):
     """A frame on the table whose x axis points along the stroke, such as a `uma_sim.objects.brushes.Dustpan`."""
 
     heading: float
@@ -53,7 +53,7 @@ class Stroke:
         rise: how much higher it is carried to the beginning.
     """
 
-    frame: Frame
+    frame: StrokeFrame
     begin: np.ndarray
     end: np.ndarray
     rear: float
@@ -67,9 +67,8 @@ def step(T: np.ndarray, T_tool: np.ndarray, stroke: Stroke, height: float) -> np
     and over to its beginning.
 
     The two are blended, and a tool that stands low behind what is to be pushed is turned and brought into line there,
-    not raised again for a small error: a
-    policy makes such errors, and with an expert that would start anew for each of them it learns to hover over the
-    beginning.
+    not raised again for a small error: a policy makes such errors, and with an expert that would start anew for each of
+    them it learns to hover over the beginning.
 
     Args:
         T: ``(4, 4)`` measured T_base_ee.
@@ -108,8 +107,7 @@ def is_over(T_tool: np.ndarray, stroke: Stroke, height: float) -> bool:
     tool is raised already.
 
     It goes to its end though all may be there before: an expert that rose some centimetres short of what the reference
-    shows would teach a policy, which errs
-    by centimetres, to rise before all are there.
+    shows would teach a policy, which errs by centimetres, to rise before all are there.
     """
     return height > RAISED or float(stroke.frame.local(T_tool[:2, 3])[0]) > float(stroke.end[0]) - AT_END
 

@@ -18,8 +18,7 @@ WALL, FLOOR, RAMP = 0.003, 0.002, 0.012
 @dataclass(frozen=True)
 class Brush:
     """A hand brush that stands on its bristles: a block of them and a grip along it. In its frame x runs along the
-    grip, z is up, the origin is
-    where it is grasped.
+    grip, z is up, the origin is where it is grasped.
 
     Attributes:
         half_length: of the bristles along x, metres.

@@ -25,7 +25,7 @@ G = mujoco.mjtGeom
 
 
 @dataclass(frozen=True)
-class Thing:
+class CatalogShape:
     """One shape. In its frame z is up as it rests on the table, x runs along where it may be grasped, the jaws close
     along y.
 
@@ -299,13 +299,13 @@ HELD_OUT: frozenset[str] = frozenset(
 """Names of the shapes that are for evaluation alone."""
 
 
-def shape(kind: str, number: int) -> Thing:
+def shape(kind: str, number: int) -> CatalogShape:
     """Shape ``number`` (0 to `COUNT` - 1) of a kind; always the same."""
     rng = np.random.default_rng([sum(map(ord, kind)), number, 40])
-    return Thing(name=f"{kind}-{number:02d}", **MAKERS[kind](rng))
+    return CatalogShape(name=f"{kind}-{number:02d}", **MAKERS[kind](rng))
 
 
-def sample(rng: np.random.Generator, kinds: tuple[str, ...], held_out: bool = False) -> Thing:
+def sample(rng: np.random.Generator, kinds: tuple[str, ...], held_out: bool = False) -> CatalogShape:
     """A random shape of ``kinds``: of those that are held out, or of those that are not."""
     while True:
         kind, number = str(rng.choice(kinds)), int(rng.integers(COUNT))
@@ -323,7 +323,7 @@ def finish(rng: np.random.Generator, light: bool = False) -> Finish:
 
 
 def _add_geoms(
-    spec: mujoco.MjSpec, body: Any, thing: Thing, mesh: str, density: float, color: np.ndarray, friction: float
+    spec: mujoco.MjSpec, body: Any, thing: CatalogShape, mesh: str, density: float, color: np.ndarray, friction: float
 ) -> None:
     kw = dict(contacts.OBJECT, density=density, friction=[friction, *contacts.OBJECT["friction"][1:]])
     if thing.mesh is not None:
@@ -343,7 +343,9 @@ def volume(name: str) -> float:
     return float(spec.compile().body_mass[1])
 
 
-def add_thing(spec: mujoco.MjSpec, thing: Thing, look: Finish, name: str, position: np.ndarray, yaw: float) -> None:
+def add_thing(
+    spec: mujoco.MjSpec, thing: CatalogShape, look: Finish, name: str, position: np.ndarray, yaw: float
+) -> None:
     """Add ``thing`` as the free body ``name``, resting at ``position`` (2,) on the table."""
     body = spec.worldbody.add_body(
         name=name, pos=[*position, thing.half_height + 0.001], quat=[np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)]

@@ -103,10 +103,9 @@ class ClothObject:
     """The cloth as the object of a task.
 
     How it is held: closing on it the pads must meet a vertex and stop on it, as with any object; friction of the two
-    spheres that a coarse cloth
-    offers does carry it, but lets it creep out within a second (tried with coefficients up to 2.5). So while the jaw
-    stays closed, an
-    equality ties the pinched vertices, at most `HOLDS`, to the gripper where they were. A missed pinch holds nothing.
+    spheres that a coarse cloth offers does carry it, but lets it creep out within a second (tried with coefficients up
+    to 2.5). So while the jaw stays closed, an equality ties the pinched vertices, at most `HOLDS`, to the gripper where
+    they were. A missed pinch holds nothing.
     """
 
     def __init__(self, model: mujoco.MjModel, data: mujoco.MjData) -> None:

@@ -47,7 +47,7 @@ class Bit:
 
 
 @dataclass(frozen=True)
-class Way:
+class PushPath:
     """A straight way over the table. In its frame x runs along it from where it begins, y to its left.
 
     Attributes:
@@ -100,7 +100,7 @@ class Tray:
     back: float
     color: tuple[float, ...]
 
-    def holds(self, way: Way, points: np.ndarray) -> np.ndarray:
+    def holds(self, way: PushPath, points: np.ndarray) -> np.ndarray:
         """``(...)`` bool: which of ``(..., 3)`` points in the base frame lie behind the lip, between the sides, low."""
         local = way.local(points[..., :2])
         inside = (
@@ -110,7 +110,7 @@ class Tray:
         )
         return inside & (points[..., 2] < 0.05)
 
-    def corners(self, way: Way) -> np.ndarray:
+    def corners(self, way: PushPath) -> np.ndarray:
         """``(4, 3)`` of its floor, in the base frame."""
         w, x = self.half_width, (self.lip, self.lip + self.depth)
         return np.concatenate(
@@ -133,7 +133,7 @@ def sample_tray(rng: np.random.Generator, lip: float, half_width: float) -> Tray
     )
 
 
-def add_tray(spec: mujoco.MjSpec, tray: Tray, way: Way, name: str) -> None:
+def add_tray(spec: mujoco.MjSpec, tray: Tray, way: PushPath, name: str) -> None:
     """Add ``tray`` to the scene as the fixed body ``name``."""
     c, s = np.cos(way.heading / 2), np.sin(way.heading / 2)
     body = spec.worldbody.add_body(name=name, pos=[*way.base(np.array([tray.lip, 0.0])), 0.0], quat=[c, 0, 0, s])

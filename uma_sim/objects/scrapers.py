@@ -18,7 +18,7 @@ PAD_CLEARANCE = 0.017
 
 
 def make(rng: np.random.Generator) -> dict:
-    """A random scraper: the fields of a `uma_sim.objects.catalog.Thing` but for its name.
+    """A random scraper: the fields of a `uma_sim.objects.catalog.CatalogShape` but for its name.
 
     x runs along grip and blade; the origin is at half its height.
     """

@@ -73,11 +73,9 @@ def choose_end(T_base_object: np.ndarray, T_base_ee: np.ndarray) -> int:
     """Which end of the utensil should point up: +1 the head, -1 the other.
 
     The gripper's x axis points to the upper end, and at the holder it must point up while the gripper points away from
-    the base.
-    The seventh joint reaches that without meeting its limit only if x pointed away from the base in the grasp; so the
-    end that is
-    farther from the base goes up. Near the tie the present yaw of the gripper decides, so that the choice does not flip
-    on the way.
+    the base. The seventh joint reaches that without meeting its limit only if x pointed away from the base in the
+    grasp; so the end that is farther from the base goes up. Near the tie the present yaw of the gripper decides, so
+    that the choice does not flip on the way.
     """
     axis = T_base_object[:3, 0]
     away, yaw_ee = bearing(T_base_object[:3, 3]), bearing(T_base_ee[:3, 0])
@@ -114,8 +112,7 @@ def carrying_rotation(T_base_ee: np.ndarray, at: np.ndarray, tilt: float = TILT)
     """``(3, 3)`` gripper rotation for carrying: x up and leaning forward by ``tilt``, z forward and down.
 
     Forward is `SIDE` beside the line from the base to ``at`` (2,), on the side where the gripper ``T_base_ee`` already
-    points: straight along
-    that line the wrist is singular, and crossing it spins the last joints into their limits.
+    points: straight along that line the wrist is singular, and crossing it spins the last joints into their limits.
     """
     heading = bearing(at) + (SIDE if heading_beside_bearing(T_base_ee) > 0 else -SIDE)
     forward = np.array([np.cos(heading), np.sin(heading), 0.0])

@@ -40,8 +40,8 @@ class Path:
         by ``radians`` since, if that is sooner.
 
         Nearest in place and, at `RADIAN_M` a radian, in rotation, so that a gripper that has come farther than it has
-        turned is led back to where the two
-        belong together: coming down before it is level it would tip what it holds against what stands there.
+        turned is led back to where the two belong together: coming down before it is level it would tip what it holds
+        against what stands there.
         """
         apart = np.linalg.norm(self.poses[:, :3, 3] - T[:3, 3], axis=-1)
         i = int(np.argmin(apart + RADIAN_M * _angles(self.poses, T)))

@@ -20,9 +20,9 @@ CLOSED_ANGLE = 0.8
 """Driver angle in radians at which the pads meet."""
 
 MOUNT_YAW = 0.0
-"""Rotation of the gripper about the flange axis in radians. With none, the seventh joint is in the middle of its range
-when the jaws open
-sideways; at the usual 45 degrees for a Franka hand it runs into its limit over holders on one side."""
+"""Rotation of the gripper about the flange axis in radians. With none, the seventh joint is in the middle of its
+range when the jaws open sideways; at the usual 45 degrees for a Franka hand it runs into its limit over holders on
+one side."""
 
 TCP_Z = 0.1597
 """Metres from the flange to the pinch point of the closed pads, along the flange axis."""

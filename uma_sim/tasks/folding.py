@@ -48,8 +48,7 @@ class Scene:
         room: robot, camera and light.
         cloth, position (2,), yaw: what lies on the table, where, radians.
         goal: which edge is carried over to the other: 0 the first row of vertices (the near side as the camera sees
-            it), 1 the last; only the
-            reference motion tells.
+            it), 1 the last; only the reference motion tells.
     """
 
     room: Room
@@ -98,9 +97,8 @@ def fold_angle(vertices: np.ndarray) -> float:
     """Radians by which the one half is folded onto the other: 0 lies flat, pi lies folded.
 
     Each half has a direction, from the middle of the crease (between the two middle rows) to the middle of its edge;
-    the fold angle is what is
-    missing from the straight angle between the two. A fold that ends askew therefore misses as much as one that stands
-    up.
+    the fold angle is what is missing from the straight angle between the two. A fold that ends askew therefore misses
+    as much as one that stands up.
 
     Args:
         vertices: ``(ROWS, COLUMNS, 3)``.
@@ -121,8 +119,7 @@ def folded_side(station: Station) -> int | None:
     """Which goal the cloth's shape shows, whatever holds it; None for neither.
 
     The fold angle is within `TOLERANCE` of 180 degrees, neither half is crumpled to less than 55 % of its length, the
-    carried edge has moved by more than half of
-    the cloth and the other one by less than a quarter.
+    carried edge has moved by more than half of the cloth and the other one by less than a quarter.
     """
     vertices, half_length = station.object.vertices(), station.scene.cloth.half_size[1]
     if abs(np.pi - fold_angle(vertices)) > TOLERANCE or spread(vertices, half_length) < 0.55:
@@ -163,8 +160,7 @@ def outcome(station: Station) -> tuple[str, str]:
     """How the episode stands: ``(verdict, reason)``.
 
     The paper calls it a success when the final folding angle is within 10 degrees of the target fold. Here, see
-    `folded_side`, after the gripper has
-    opened and risen 5 cm, and the cloth has come to rest.
+    `folded_side`, after the gripper has opened and risen 5 cm, and the cloth has come to rest.
     """
     side = folded_side(station)
     if station.object.is_held():

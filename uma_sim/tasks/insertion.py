@@ -133,8 +133,8 @@ def low_and_rim(station: Station, index: int) -> tuple[np.ndarray, np.ndarray, n
 
 def is_inside(station: Station, index: int, depth: float = DEPTH) -> bool:
     """The utensil stands in holder ``index``: its lower end is inside the walls and less than ``depth`` above the
-    table,
-    and all of its axis below the rim lies within the opening (or, for one that lies lower than the rim, all of it)."""
+    table, and all of its axis below the rim lies within the opening (or, for one that lies lower than the rim, all of
+    it)."""
     holder = station.scene.holders[index]
     low, high, rim = low_and_rim(station, index)
     top = rim if high[2] > holder.height else high
@@ -152,10 +152,9 @@ def outcome(station: Station) -> tuple[str, str]:
     """How the episode stands: ``(verdict, reason)``.
 
     The paper calls an insertion a success when the utensil lies completely inside the holder. Here, with a utensil
-    longer than the holder
-    is high, "completely inside" is: it stands in the holder (`is_inside`: lower end inside the walls and less than 3 cm
-    above the table, the
-    axis inside the opening at the rim), it is at rest, and the gripper is open and at least 4.5 cm away from it.
+    longer than the holder is high, "completely inside" is: it stands in the holder (`is_inside`: lower end inside the
+    walls and less than 3 cm above the table, the axis inside the opening at the rim), it is at rest, and the gripper is
+    open and at least 4.5 cm away from it.
 
     The verdict is "success", "wrong_goal" (the same for the other holder), or "in_progress"; the reason says what is
     missing.

@@ -144,10 +144,8 @@ def outcome(station: Station) -> tuple[str, str]:
     """How the episode stands: ``(verdict, reason)``.
 
     The paper calls it a success when the debris is contained in the dustpan. Here: the middle of every scrap is behind
-    the lip and between the walls
-    of the goal dustpan, the scraps are at rest, and the brush has been taken out of the pan, so that it holds nothing
-    in place; it may stay in
-    hand, as the task asks.
+    the lip and between the walls of the goal dustpan, the scraps are at rest, and the brush has been taken out of the
+    pan, so that it holds nothing in place; it may stay in hand, as the task asks.
     """
     thing, goal = station.object, station.scene.goal
     scraps = thing.scraps()

@@ -16,9 +16,8 @@ class Batch:
     """Inputs of one training step: o_t, o_0 with its reference, and the token grid (``K`` may be 0).
 
     ``initial_points``, ``reference`` and ``text`` (None where there is none) have one entry per task;
-    ``windows_per_task`` consecutive
-    rows of the others belong to it. ``is_moving`` ``(B, K)`` bool marks the keypoints that move in their episode, which
-    are what is evaluated.
+    ``windows_per_task`` consecutive rows of the others belong to it. ``is_moving`` ``(B, K)`` bool marks the keypoints
+    that move in their episode, which are what is evaluated.
     """
 
     points: PointBatch

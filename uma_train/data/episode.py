@@ -1,9 +1,8 @@
 """The episode format, version 2: one ``.npz`` per episode, written atomically, read without pickle.
 
 Everything is in the episode's own camera frame (paper 3.3): optical, x right, y down, z forward; metres, radians,
-seconds, 15 Hz. Action-free
-sources therefore need no calibration. The file holds the arrays of `Episode` under their names and ``meta``, UTF-8 JSON
-as uint8:
+seconds, 15 Hz. Action-free sources therefore need no calibration. The file holds the arrays of `Episode` under their
+names and ``meta``, UTF-8 JSON as uint8:
 
 - ``format``: 2; another one is refused.
 - ``source``: where the episode comes from, such as "uma_sim".
@@ -16,8 +15,7 @@ as uint8:
 Further keys are the source's own. `placeholders` makes the robot fields of an episode without a robot.
 
 Points keep 0.1 mm in 16-bit integers. The measured pose and the commanded target are separate fields: the one is where
-the end effector
-was at a step, the other where it was told to be one period later.
+the end effector was at a step, the other where it was told to be one period later.
 """
 
 from __future__ import annotations
@@ -88,8 +86,7 @@ class Episode:
         images: ``(I, h, w, 3)`` uint8, the camera's whole image at any resolution. None = none.
         image_frame: ``(I,)`` int32, increasing: which of the F frames each image belongs to.
         plan: ``(W, K, 3)`` float32 metres, how K keypoints of the first frame were meant to go, sketched before
-            anything moved; waypoints evenly in phase. None = not
-            known (W = 0), as in real sources.
+            anything moved; waypoints evenly in phase. None = not known (W = 0), as in real sources.
     """
 
     xyz: np.ndarray

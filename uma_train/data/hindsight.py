@@ -30,15 +30,13 @@ class ReferenceSampling:
         at_corners: share whose waypoints are where the way bends most, as a person would set them who has only a few to
             give.
         by_distance: share, of the others, whose waypoints are spread over the distance travelled rather than over time:
-            most of an
-            episode's time the object lies still.
+            most of an episode's time the object lies still.
         even_phase: share whose phases are the ranks, as of a person who gave none.
         pinned: share that also holds 1 to 3 static points of a second object.
         planned: share, of those that begin with an episode that has a plan (`Episode.plan`), that are sketched from the
-            plan instead of from what came of it.
-            Where the hand went astray and came back, the motion in hindsight shows that too, and a policy learns to go
-            astray as it is told; a person
-            tells it the straight way, whatever will happen on it.
+            plan instead of from what came of it. Where the hand went astray and came back, the motion in hindsight
+            shows that too, and a policy learns to go astray as it is told; a person tells it the straight way, whatever
+            will happen on it.
         noise_m: standard deviation of the waypoints' error, drawn up to this for each reference, metres.
     """
 

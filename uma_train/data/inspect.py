@@ -20,9 +20,8 @@ MIN_INSIDE = 0.95
 
 MAX_COLOR = 16.0
 """Largest median difference between a point's colour and the image's where it projects, of 255. Over four simulated
-episodes with images of 160x90 it was 4 as
-recorded, 13 to 15 with the camera turned by 1 degree, 29 to 34 by 2 degrees, 9 to 11 with it 1 cm aside and 27 to 35
-with it 3 cm aside."""
+episodes with images of 160x90 it was 4 as recorded, 13 to 15 with the camera turned by 1 degree, 29 to 34 by 2 degrees,
+9 to 11 with it 1 cm aside and 27 to 35 with it 3 cm aside."""
 
 BEFORE_SHUFFLED = 0.6
 """The same difference must be below this share of what it is with the colours dealt out anew: a scene of one colour
@@ -244,9 +243,8 @@ def draw_overlay(episode: Episode, scale: int = 5) -> np.ndarray:
     projects.
 
     Points are small squares in their own colour within a dark rim: they vanish where the frames are right. Tracks are
-    green where they move, blue where
-    they stay, and red where they were not seen, with their next second as a line; the end effector is three axes of 5
-    cm, x red, y green, z blue.
+    green where they move, blue where they stay, and red where they were not seen, with their next second as a line; the
+    end effector is three axes of 5 cm, x red, y green, z blue.
 
     Raises:
         EpisodeError: no image or no intrinsics.

@@ -205,15 +205,14 @@ def open_sources(
     *,
     sampling: ReferenceSampling | None = None,
     transforms: Transforms | None = None,
-    eventful: float = 0.0,
+    key_window_fraction: float = 0.0,
     frame: PolicyFrame | None = None,
 ) -> tuple[Mixture, Mixture]:
     """Training and validation windows of some sources.
 
     The last ``held_out`` episodes of every source are held out, or a fifth if that is fewer, and at least one.
-    Validation is not transformed, its o_0 is the
-    episode's first frame, its references run to the end and pin nothing, and its windows are drawn evenly (``eventful``
-    is of training, see `Windows`).
+    Validation is not transformed, its o_0 is the episode's first frame, its references run to the end and pin nothing,
+    and its windows are drawn evenly (``key_window_fraction`` is of training, see `Windows`).
 
     Raises:
         EpisodeError: as `open_folder`, or a source has fewer than 2 episodes.
@@ -225,7 +224,9 @@ def open_sources(
         if len(store) < 2:
             raise EpisodeError(f"{source.folder}: {len(store)} episode, at least 2 are needed (one is held out)")
         cut = len(store) - min(held_out, len(store) // 5 or 1)
-        training.append(Windows(store, sampling=sampling, members=range(cut), eventful=eventful, frame=frame))
+        training.append(
+            Windows(store, sampling=sampling, members=range(cut), key_window_fraction=key_window_fraction, frame=frame)
+        )
         quiet = replace(sampling, pinned=0.0, to_the_end=1.0)
         validation.append(
             Windows(store, first_is_initial=1.0, sampling=quiet, members=range(cut, len(store)), frame=frame)

@@ -1,8 +1,7 @@
 """Packed episodes: memory-mapped ``.npy`` shards beside an index, for sets larger than memory.
 
 A packed folder holds, for every shard, one file ``00000.<field>.npy`` per field of `uma_train.data.store.ROWS` (plain
-arrays that any NumPy opens)
-and ``index.json``:
+arrays that any NumPy opens) and ``index.json``:
 
 * ``version``: 2 (1 had no plans); ``complete``: false while packing is under way or was interrupted
 * ``shards``: for each, field -> [dtype, shape]
@@ -10,10 +9,9 @@ and ``index.json``:
   and ``meta``
 
 Shards are written one after the other, each bounded in size, and the index after each of them, always through a
-temporary file and a rename. A killed
-run therefore leaves a shorter but whole index, and the next one goes on behind it; so does one that finds more episodes
-in the folder than before.
-Packed episodes take as much disk as the files they are made from, which are not needed for training any more.
+temporary file and a rename. A killed run therefore leaves a shorter but whole index, and the next one goes on behind
+it; so does one that finds more episodes in the folder than before. Packed episodes take as much disk as the files they
+are made from, which are not needed for training any more.
 """
 
 from __future__ import annotations

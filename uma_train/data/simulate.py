@@ -25,7 +25,7 @@ from uma_train.data.episode import Episode, quantize, save_episode
 
 if TYPE_CHECKING:
     from uma.types import CameraModel, Observation
-    from uma_sim.experts.interventions import Excursions
+    from uma_sim.experts.interventions import Interventions
     from uma_sim.station import Station
 
 
@@ -55,12 +55,10 @@ class SimulateConfig:
             all.
         image_width, image_height: of the kept images, pixels; the camera gives 320x180.
         without_actions: share of the episodes whose actions are left out. They stand in for sources that supervise
-            motion alone; unlike in human video,
-            the robot is still seen and measured.
+            motion alone; unlike in human video, the robot is still seen and measured.
         noise: largest scale of the execution noise, drawn from 0 for each episode; labels stay clean. 0 = none.
         policy: bundle that acts for up to six stretches of some episodes, at times of an episode that are drawn; the
-            expert goes on from where that led, and only its
-            chunks are kept (DAgger). Empty = none.
+            expert goes on from where that led, and only its chunks are kept (DAgger). Empty = none.
         policy_share: share of the episodes in which it may.
         policy_attempts: it acts for whole attempts instead, one or two in an episode: what it leaves behind where it
             takes the task to be done.
@@ -69,11 +67,10 @@ class SimulateConfig:
         wander: share of the others in which, likewise, the hand wanders off some centimetres with what it holds, and
             the expert brings it back.
         camera: "scene", where each scene has its own (the primitives': on either side, anywhere about the workspace),
-            or "nominal", near the benchmark's
-            and the station's: for a policy that acts in that frame alone, and a training too short to learn to act in
-            any.
-        mishaps: share of the episodes with one disturbance (the object dropped, the grasp missed, the gripper closed at
-            the start).
+            or "nominal", near the benchmark's and the station's: for a policy that acts in that frame alone, and a
+            training too short to learn to act in any.
+        disturbances: share of the episodes with one disturbance (the object dropped, the grasp missed, the gripper
+            closed at the start).
         record: False runs the demonstrations without looking and stores no episode: for the yield alone, many times
             faster.
     """
@@ -89,7 +86,7 @@ class SimulateConfig:
     image_height: int = 90
     without_actions: float = 0.0
     noise: float = 1.6
-    mishaps: float = 0.25
+    disturbances: float = 0.25
     policy: str = ""
     policy_share: float = 0.5
     policy_attempts: bool = False
@@ -103,7 +100,7 @@ class SimulateConfig:
 
         if self.task not in (*tasks.MODULES, tasks.MIXTURE):
             raise ValueError(f"task '{self.task}': must be one of {', '.join((*tasks.MODULES, tasks.MIXTURE))}")
-        shares = {name: (0, 1) for name in ("without_actions", "mishaps", "policy_share", "wander")}
+        shares = {name: (0, 1) for name in ("without_actions", "disturbances", "policy_share", "wander")}
         sizes = {"policy_delay": (0, EXECUTED), "image_width": (1, 4096), "image_height": (1, 4096)}
         within(self, shares | sizes | {"noise": (0, 4)})
         if self.preset not in PRESETS:
@@ -166,9 +163,9 @@ def to_episode(
         "has_robot": True,
         "seed": int(run["seed"]),
         "goal": int(run["goal"]),
-        "mishap": run["mishap"],
+        "disturbance": run["disturbance"],
         "noise_scale": float(run["noise_scale"]),
-        "excursions": run["excursions"],
+        "interventions": run["interventions"],
         "camera": asdict(run["camera"]),
         "camera_frame": run["camera"].frame,
         "T_base_cam": run["T_base_cam"].tolist(),
@@ -211,18 +208,28 @@ def has_actions(config: SimulateConfig, seed: int) -> bool:
     return bool(np.random.default_rng([seed, 11]).random() >= config.without_actions)
 
 
-def excursions(config: SimulateConfig, seed: int, station: Station) -> tuple[Excursions | None, str]:
+def interventions(config: SimulateConfig, seed: int, station: Station) -> tuple[Interventions | None, str]:
     """Where in the episode of a scene the expert does not act, and who does: "policy" or "wander"; None and "expert"
     where nobody else does."""
-    from uma_sim.experts.interventions import ATTEMPT, ATTEMPTS, FIRST, LENGTH, MOST, SOON, WANDER, Excursions, wander
+    from uma_sim.experts.interventions import (
+        ATTEMPT,
+        ATTEMPTS,
+        FIRST,
+        LENGTH,
+        MOST,
+        SOON,
+        WANDER,
+        Interventions,
+        wander,
+    )
 
     rng = np.random.default_rng([seed, 13])
     if config.policy and rng.random() < config.policy_share:
         length, most = (ATTEMPT, ATTEMPTS) if config.policy_attempts else (LENGTH, MOST)
-        return Excursions.draw(rng, _driven(config, seed, station, rng), SOON, length, most), "policy"
+        return Interventions.draw(rng, _driven(config, seed, station, rng), SOON, length, most), "policy"
     rng = np.random.default_rng([seed, 15])
     if rng.random() < config.wander:
-        return Excursions.draw(rng, wander(rng), FIRST, WANDER, 2), "wander"
+        return Interventions.draw(rng, wander(rng), FIRST, WANDER, 2), "wander"
     return None, "expert"
 
 
@@ -246,7 +253,7 @@ def _driven(
 
 
 def _job(args: tuple[SimulateConfig, int]) -> dict:
-    """Seed, mishap, result, task and driver ("policy" or "wander" where one acted in the expert's place) of one
+    """Seed, disturbance, result, task and driver ("policy" or "wander" where one acted in the expert's place) of one
     demonstration, stored if it succeeded."""
     config, seed = args
     from uma_sim import tasks
@@ -272,21 +279,21 @@ def _job(args: tuple[SimulateConfig, int]) -> dict:
         image = shrink(observation.rgb, config.image_width, config.image_height) if is_kept else None
         return (*quantize(point_set(observation, points)), image)
 
-    def told(mishap: str, result: str) -> dict:
-        return {"seed": seed, "mishap": mishap, "result": result, "task": task, "driver": driver}
+    def told(disturbance: str, result: str) -> dict:
+        return {"seed": seed, "disturbance": disturbance, "result": result, "task": task, "driver": driver}
 
     driver = "expert"
     try:
         # Nothing has moved yet.
         plan = planned(station) if config.record else None
-        away, driver = excursions(config, seed, station)
+        away, driver = interventions(config, seed, station)
         run = run_demonstration(
             seed,
             station=station,
             on_observation=keep if config.record else None,
-            mishap_probability=config.mishaps,
+            disturbance_probability=config.disturbances,
             max_noise=config.noise,
-            excursions=away,
+            interventions=away,
         )
     except InputError as error:  # an image that shows no scene: one episode less, not the end of the run
         return told("none", f"no observation: {error}")
@@ -294,17 +301,17 @@ def _job(args: tuple[SimulateConfig, int]) -> dict:
         station.close()
     if run is None:
         return told("none", "simulation failed")
-    driver = driver if run["excursions"] else "expert"  # an episode may have ended before its turn came
+    driver = driver if run["interventions"] else "expert"  # an episode may have ended before its turn came
     if not run["success"]:
-        return told(run["mishap"], f"{run['verdict']}: {run['reason']}")
+        return told(run["disturbance"], f"{run['verdict']}: {run['reason']}")
     if float(np.abs(run["object_points"]).max()) > MAX_AWAY:
-        return told(run["mishap"], "a tracked point left the scene")
+        return told(run["disturbance"], "a tracked point left the scene")
     if config.record:
         # Insertion keeps the full tracks that its checkpoint was trained on.
         tracks = np.stack(seen) if task.startswith("primitives/") else None
         episode = to_episode(run, images=config.images, has_actions=has_actions(config, seed), seen=tracks, plan=plan)
         save_episode(Path(config.out) / f"{seed:07d}.npz", episode)
-    return told(run["mishap"], "kept")
+    return told(run["disturbance"], "kept")
 
 
 SAME = (
@@ -315,7 +322,7 @@ SAME = (
     "image_height",
     "without_actions",
     "noise",
-    "mishaps",
+    "disturbances",
     "policy",
     "policy_share",
     "policy_attempts",
@@ -380,13 +387,13 @@ def simulate(config: SimulateConfig, console: Console | None = None) -> dict:
         "tried": len(results),
         "kept": sum(r["result"] == "kept" for r in results),
         "by_task": _counts(results, "task"),
-        "by_mishap": _counts(results, "mishap"),
+        "by_disturbance": _counts(results, "disturbance"),
         "by_driver": _counts(results, "driver"),
         "failures": dict(Counter(r["result"] for r in results if r["result"] != "kept")),
         "wall_seconds_this_run": round(time.monotonic() - began, 1),
     }
     (out / "card.json").write_text(json.dumps(card, indent=2) + "\n")
-    for kind in ("by_task", "by_mishap", *(["by_driver"] if config.policy or config.wander else [])):
+    for kind in ("by_task", "by_disturbance", *(["by_driver"] if config.policy or config.wander else [])):
         console.print(
             "; ".join(f"{name}: {c.get('kept', 0)} of {sum(c.values())}" for name, c in card[kind].items()),
             highlight=False,

@@ -1,8 +1,8 @@
 """Many episodes as flat arrays, in memory or memory-mapped: what windows are gathered from.
 
 A shard holds the fields of some episodes, each concatenated along one axis of rows, so that a batch is a few gathers
-whatever the number of episodes:
-a row is a frame, a step, a step of a keypoint, a keypoint, a static point or an image (see `ROWS`).
+whatever the number of episodes: a row is a frame, a step, a step of a keypoint, a keypoint, a static point or an image
+(see `ROWS`).
 """
 
 from __future__ import annotations

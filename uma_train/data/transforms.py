@@ -26,24 +26,22 @@ class Transforms:
 
     Attributes:
         depth_noise_m: standard deviation of each point's depth at 1 m, metres, along the point's own ray; grows with
-            the depth's square as in a
-            stereo camera. Heights over the table move along with the points.
+            the depth's square as in a stereo camera. Heights over the table move along with the points.
         dropout: largest share of a cloud's points that are lost, drawn uniformly from 0 for each cloud. A lost point
             becomes a copy of a kept one.
         brightness: largest shift of all colours, of [0, 1]; drawn uniformly on both sides, as the next two.
         contrast: largest relative change of the colours' distance from mid-grey.
         tint: largest relative gain of each colour channel on its own.
         camera_m, camera_rad: largest shift of the camera on each axis, metres, and largest turn about a random axis
-            through its optical centre, radians,
-            as if it stood elsewhere: one rigid motion for all that is in its frame.
+            through its optical centre, radians, as if it stood elsewhere: one rigid motion for all that is in its
+            frame.
         ee_m, ee_rad: standard deviation of the measured end effector's error on each axis, metres and radians, as of a
-            calibration that is a little off.
-            The measured poses, of the present and of the history, err together; points, keypoints and the actions'
-            targets stay where they truly are.
+            calibration that is a little off. The measured poses, of the present and of the history, err together;
+            points, keypoints and the actions' targets stay where they truly are.
 
     Colour and camera are drawn once for a task (its o_0 and all its windows), the others for each cloud and window. No
-    noise is put on given action tokens
-    of their own: which tokens are given is drawn later, and what the robot gets wrong about itself is where it stands.
+    noise is put on given action tokens of their own: which tokens are given is drawn later, and what the robot gets
+    wrong about itself is where it stands.
     """
 
     depth_noise_m: float = 0.0
@@ -130,7 +128,7 @@ def _worn(points: PointBatch, config: Transforms, rngs: list[np.random.Generator
     rows = torch.arange(B)[:, None]
     kept = {
         name: getattr(points, name)[rows, index]
-        for name in ("xyz", "rgb", "height", "pixel")
+        for name in ("xyz", "rgb", "height", "normalized_uv")
         if getattr(points, name) is not None
     }
     return replace(points, **kept)
@@ -168,8 +166,8 @@ def misplaced_end_effector(batch: Batch, R: np.ndarray, p: np.ndarray, norm: Nor
     itself, along the camera's axes.
 
     Measured poses of the history err alike, so relative to the present only their rotation's axis changes. Targets and
-    keypoints stay where they are, and
-    are coded relative to the erring pose, as deployment will decode them. Sources that show no robot stay as they are.
+    keypoints stay where they are, and are coded relative to the erring pose, as deployment will decode them. Sources
+    that show no robot stay as they are.
     """
     known = batch.ee.is_known.numpy()
     R, p = np.where(known[:, None, None], R, np.eye(3)), p * known[:, None]

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from uma.geometry import se3
-from uma.geometry.camera import image_places
+from uma.geometry.camera import normalized_uv
 from uma.model.batches import reference_batch
 from uma.model.encoders import EndEffectorBatch, PointBatch
 from uma.model.frame import PolicyFrame
@@ -19,7 +19,7 @@ from uma.model.uma import TokenGrid
 from uma.types import HORIZON, InputError
 from uma_train.data.batch import Batch
 from uma_train.data.episode import METRE, Episode, EpisodeError
-from uma_train.data.events import is_eventful
+from uma_train.data.events import is_key_window
 from uma_train.data.hindsight import ReferenceSampling, draw_reference
 from uma_train.data.rigid import moved
 from uma_train.data.store import Members, Store
@@ -69,12 +69,13 @@ class Windows:
             one.
         sampling: how references are drawn.
         members: which episodes of a store, by number. None = all.
-        eventful: share of windows that are drawn among those that are rare (`is_eventful`).
+        key_window_fraction: share of windows that are drawn among those that are rare (`is_key_window`).
         frame: the policy frame in which batches are given. It is established once a task, from its o_0.
 
     Attributes:
         episodes: the episodes windows are drawn from.
-        events: numbers of the frames whose windows are eventful, increasing; empty where they are not drawn apart.
+        events: numbers of the frames whose windows are key_window_fraction, increasing; empty where they are not drawn
+            apart.
         image_size: ``(h, w)`` of the images that `draw` gives, or None if there are none. Set it where images of
             another source set the size.
     """
@@ -86,7 +87,7 @@ class Windows:
         first_is_initial: float = 0.75,
         sampling: ReferenceSampling | None = None,
         members: Sequence[int] | np.ndarray | None = None,
-        eventful: float = 0.0,
+        key_window_fraction: float = 0.0,
         frame: PolicyFrame | None = None,
     ):
         self.store = episodes if isinstance(episodes, Store) else Store.of(episodes)
@@ -97,11 +98,11 @@ class Windows:
         self.ends = np.cumsum(self.counts)
         self.starts = self.ends - self.counts
         self.image_size = self.store.image_size
-        self.eventful = eventful
+        self.key_window_fraction = key_window_fraction
         self.frame = frame or PolicyFrame()
         self.events = (
-            np.flatnonzero(np.concatenate([is_eventful(self.store, int(e)) for e in self.episodes.index]))
-            if eventful
+            np.flatnonzero(np.concatenate([is_key_window(self.store, int(e)) for e in self.episodes.index]))
+            if key_window_fraction
             else np.zeros(0, int)
         )
 
@@ -132,11 +133,10 @@ class Windows:
             frames: fixes the windows by the numbers of their frames, 0 to ``len(self) - 1``; those of one task must be
                 of one episode.
             history: steps before the present that the grid has too: measured poses and tracks, the first step repeated
-                before the episode's
-                start. The present step stands at index ``history``, and the grid has ``history + 1 + HORIZON`` steps.
+                before the episode's start. The present step stands at index ``history``, and the grid has ``history + 1
+                + HORIZON`` steps.
             vary_keypoints: each window uses 1 to ``keypoints`` real keypoints, the rest is padding. Without it padding
-                stands only where an
-                episode has fewer tracks.
+                stands only where an episode has fewer tracks.
             with_image: give images and the points' places in them. A frame without an image gets zeros.
             share: (rank, count): give only the rank-th of ``count`` parts of the batch; the parts together are the
                 whole.
@@ -175,7 +175,7 @@ class Windows:
         store, w, slots = self.store, request.windows_per_task, request.keypoints
         if frames is not None:
             first = int(frames[0])
-        elif len(self.events) and rng.random() < self.eventful:
+        elif len(self.events) and rng.random() < self.key_window_fraction:
             first = int(rng.choice(self.events))
         else:
             first = int(rng.integers(len(self)))
@@ -221,7 +221,9 @@ class Windows:
         low, high = np.searchsorted(self.events, (begin, begin + count))
         if low == high:
             return anywhere
-        return np.where(rng.random(n) < self.eventful, self.events[rng.integers(low, high, size=n)] - begin, anywhere)
+        return np.where(
+            rng.random(n) < self.key_window_fraction, self.events[rng.integers(low, high, size=n)] - begin, anywhere
+        )
 
     def _gather(self, tasks: list[_Task], request: Request) -> Batch:
         """The batch of some tasks' choices: nothing here is random."""
@@ -306,7 +308,7 @@ class Windows:
         return PointBatch(
             *points,
             torch.from_numpy(self._images(episode, frame)),
-            torch.from_numpy(image_places(xyz, self.store.intrinsics[episode])),
+            torch.from_numpy(normalized_uv(xyz, self.store.intrinsics[episode])),
         )
 
     def _images(self, episode: np.ndarray, frame: np.ndarray) -> np.ndarray:

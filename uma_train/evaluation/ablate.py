@@ -45,9 +45,9 @@ VARIANTS: dict[str, tuple[Callable[[TrainConfig], TrainConfig], str]] = {
         lambda c: _model(c, separate_layers=c.model_config().layers // 2),
         "half of the layers are two decoders of their own",
     ),
-    "dense_attention": (lambda c: _model(c, reading="dense"), "one attention over all tokens, as many parameters"),
+    "dense_attention": (lambda c: _model(c, block_layout="dense"), "one attention over all tokens, as many parameters"),
     "no_contrastive": (lambda c: _objective(c, contrastive_weight=0.0), "lambda_c = 0"),
-    "no_action_noise": (lambda c: c, "on demonstrations without execution noise and mishaps"),
+    "no_action_noise": (lambda c: c, "on demonstrations without execution noise and disturbances"),
 }
 """name -> (the configuration that it makes of another, what it is)."""
 
@@ -59,8 +59,8 @@ class AblateConfig:
     Attributes:
         train: what all variants share; ``out`` is ignored.
         variants: of `VARIANTS`.
-        clean_data: as ``train.data``, of episodes that were recorded with ``uma simulate --noise 0 --mishaps 0``, for
-            the variant "no_action_noise".
+        clean_data: as ``train.data``, of episodes that were recorded with ``uma simulate --noise 0 --disturbances 0``,
+            for the variant "no_action_noise".
         tasks: closed-loop tasks.
         processes: of each training run.
         episodes, first_seed: closed-loop scenes for each variant and task; 0 episodes = open-loop errors alone.
@@ -81,7 +81,7 @@ class AblateConfig:
             raise ValueError(f"variants: {sorted(unknown)[0]!r}, must be of {tuple(VARIANTS)}")
         if "no_action_noise" in self.variants and not self.clean_data:
             raise ValueError(
-                "clean_data: empty, must be folders of episodes without execution noise and mishaps, for the "
+                "clean_data: empty, must be folders of episodes without execution noise and disturbances, for the "
                 "variant no_action_noise"
             )
 

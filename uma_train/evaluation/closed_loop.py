@@ -48,8 +48,7 @@ class BenchmarkConfig:
         episodes, first_seed: scenes ``first_seed`` to ``first_seed + episodes - 1``; training uses seeds below
             1,000,000.
         policies: of `POLICIES`. ``uma_zeroed`` is told nothing; ``uma_other_task`` gets the task tokens of the scene
-            500,000 seeds on;
-            ``demonstrator`` is the scripted expert on the true state.
+            500,000 seeds on; ``demonstrator`` is the scripted expert on the true state.
         execute: control steps between two observations.
         streamed_ms: chunks go through the node's controller, see `SimulatedController`, and are there after so many
             simulated milliseconds (130 is the median of the node graph on two cores); 0 = without it, each action is
@@ -160,9 +159,8 @@ class EpisodeResult:
 
     Attributes:
         outcome: success; wrong_goal; no_grasp; wrong_grasp, something else was grasped and the object never; time_out,
-            still held (a tool that stays in hand does not count); imprecise, at the end near the end of the
-            reference; lost, let go or dropped elsewhere; or refused, the policy did not take the task, for the reason
-            given.
+            still held (a tool that stays in hand does not count); imprecise, at the end near the end of the reference;
+            lost, let go or dropped elsewhere; or refused, the policy did not take the task, for the reason given.
         grasped: the object was in the gripper at some time.
         seconds: simulated, to success.
         reason: in the task's own words.

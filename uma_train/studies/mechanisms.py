@@ -74,8 +74,7 @@ class MechanismsConfig:
         yaw: scenes of the intents are turned by up to this, radians. At pi a motion in the camera frame says nothing of
             the intent.
         views: of the contrastive term in the world of intents. They differ as its scenes do, and hard negatives are of
-            its own size: the usual ones reach
-            35 cm, which tells them apart by their length alone.
+            its own size: the usual ones reach 35 cm, which tells them apart by their length alone.
         candidates: intents among which one is to be found again.
         demonstrations, adapt_steps: of a soft prompt.
         num_steps: Euler steps of the sampler.

@@ -2,10 +2,9 @@
 tell where to.
 
 There is no simulator. The object's frame has x forward (its red end), y to its left and z up; the camera looks at the
-table from above at
-an angle. The hand holds the object with some play, so that the object follows once the hand has moved that far. An
-intent is a motion
-relative to the object, so that it is the same in every scene; from one observation every intent is possible.
+table from above at an angle. The hand holds the object with some play, so that the object follows once the hand has
+moved that far. An intent is a motion relative to the object, so that it is the same in every scene; from one
+observation every intent is possible.
 """
 
 from __future__ import annotations
@@ -228,8 +227,7 @@ def draw_intent(rng: np.random.Generator) -> Intent:
 OBJECT_M = (0.1, 0.05, 0.04)
 OBJECT_RGB = (40, 190, 60)
 """Edges and rear colour of the one object of the world of intents. Were every scene's object another, an encoder could
-tell a batch's tasks apart
-by what lies there and never look at the motion."""
+tell a batch's tasks apart by what lies there and never look at the motion."""
 
 
 def intent_episode(

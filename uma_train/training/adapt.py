@@ -24,7 +24,7 @@ from uma.model.uma import Uma
 from uma.settings import within
 from uma_train.data.batch import Batch
 from uma_train.data.mixtures import open_all, parse_sources
-from uma_train.training.objectives import on
+from uma_train.training.objectives import to_device
 
 
 @dataclass(frozen=True)
@@ -109,9 +109,11 @@ def adapt(
             grid = batch.grid
             if not config.action_weight:  # as human video has it: no action is seen, neither as target nor as given
                 grid = replace(grid, is_supervised_action=torch.zeros(B, dtype=torch.bool))
-            cache = model.prepare_context(on(device, batch.points), on(device, batch.ee), tokens.expand(B, -1, -1))
+            cache = model.prepare_context(
+                to_device(device, batch.points), to_device(device, batch.ee), tokens.expand(B, -1, -1)
+            )
             mask = config.masks.draw(B, T, K, generator, history=T - model.config.horizon - 1)
-            out = model.flow_losses(on(device, grid), on(device, mask), cache, generator)
+            out = model.flow_losses(to_device(device, grid), to_device(device, mask), cache, generator)
             loss = (
                 config.motion_weight * out["motion"]
                 + config.action_weight * out["action"]

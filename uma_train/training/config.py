@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from uma.model.config import PRESETS, ImageConfig, LanguageConfig, ModelConfig, reading
+from uma.model.config import PRESETS, ImageConfig, LanguageConfig, ModelConfig, block_layout
 from uma.settings import within
 from uma_train.data.hindsight import ReferenceSampling
 from uma_train.data.transforms import Transforms
@@ -17,15 +17,15 @@ class ModelChoice:
     """What may differ from the preset; see `uma.model.config.ModelConfig` for each.
 
     Attributes:
-        reading: of the block order: A, B, C, or the ablation "dense".
+        block_layout: of the block order: A, B, C, or the ablation "dense".
         separate_layers: of the ablation "separate heads".
         keypoint_identity, history, task_tokens: as there; ``task_tokens`` 0 = the preset's.
-        orientation, heights: as there. A run from the weights of a model without one (``init``) adds it:
-            what it adds begins at zero.
+        orientation, heights: as there. A run from the weights of a model without one (``init``) adds it: what it adds
+            begins at zero.
         image, language: image features at the points, and the language encoder.
     """
 
-    reading: Literal["A", "B", "C", "dense"] = "A"
+    block_layout: Literal["A", "B", "C", "dense"] = "A"
     separate_layers: int = 0
     keypoint_identity: Literal["position", "index", "both"] = "position"
     history: int = 0
@@ -48,13 +48,12 @@ class TrainConfig:
         model: what differs from it.
         steps: optimiser steps.
         minutes: end the run, its schedule included, after this long if ``steps`` have not been reached by then; 0 = no
-            limit.
-            Where cores are shared it is the time that is known beforehand. Such a run resumes, but not bit for bit.
+            limit. Where cores are shared it is the time that is known beforehand. Such a run resumes, but not bit for
+            bit.
         batch_size: windows a step.
         micro_batch: windows whose gradient is computed at once, at most; a step adds up batch_size / micro_batch of
-            them, shared out
-            among the processes. It bounds memory, and is the pool of the contrastive term. How many processes share the
-            work changes nothing else.
+            them, shared out among the processes. It bounds memory, and is the pool of the contrastive term. How many
+            processes share the work changes nothing else.
         windows_per_task: windows that share an initial observation, a reference and their encoding.
         optimizer: "adamw" as in the paper, or "muon": the hidden matrices by orthogonalised steps, AdamW for the rest
             (see `uma_train.training.optimizer`).
@@ -64,9 +63,9 @@ class TrainConfig:
         ema: decay of the averaged weights, which are what is validated and shipped.
         keypoints: motion tokens a step in batches that have them, 1 to 16.
         scale_by_step: normalise the actions at each step of a chunk by their own spread (`Normalization.step_scale`).
-        eventful: share of the windows drawn among those whose chunk turns the hand or begins where an excursion led
-            (see `uma_train.data.events`). They are
-            rare, and what decides over success; 0 draws all windows evenly.
+        key_window_fraction: share of the windows drawn among those whose chunk turns the hand or begins where an
+            intervention led (see `uma_train.data.events`). They are rare, and what decides over success; 0 draws all
+            windows evenly.
         vary_keypoints: draw 1 to ``keypoints`` real ones for every sample and pad the rest (paper A.3: K in [1, 16]).
         seed: of weights, batches and noise.
         device: "auto" takes a GPU where there is one.
@@ -74,16 +73,14 @@ class TrainConfig:
         bf16: bfloat16 autocast where the device has instructions for it; elsewhere single precision, which is then far
             quicker.
         sharding: with several processes, "replicate" the model, or "shard" parameters, gradients and optimiser state
-            (FSDP2)
-            for presets that do not fit otherwise.
+            (FSDP2) for presets that do not fit otherwise.
         validation_episodes: the last episodes of each source, held out.
         validation_windows: windows drawn from them for the errors of every mode.
         validate_every, save_every, log_every: in steps.
         tensorboard: also log for TensorBoard, beside ``log.jsonl``.
         init: bundle whose weights start the run, or empty.
         policy_frame: the frame that the model lives in (`uma.model.frame`). "auto" is that of ``init``, or the
-            camera's.
-            "camera_nominal" is that of ``init``, or the frame of the simulated station's nominal camera.
+            camera's. "camera_nominal" is that of ``init``, or the frame of the simulated station's nominal camera.
         sampling, transforms, objective: how references are drawn, what is done to samples, and how masks are drawn and
             terms weighted.
     """
@@ -106,7 +103,7 @@ class TrainConfig:
     keypoints: int = 4
     scale_by_step: bool = False
     vary_keypoints: bool = False
-    eventful: float = 0.0
+    key_window_fraction: float = 0.0
     seed: int = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int = 0
@@ -127,7 +124,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         counts = ("steps", "batch_size", "micro_batch", "windows_per_task", "keypoints")
         periods = ("validate_every", "save_every", "log_every", "validation_episodes", "validation_windows")
-        within(self, {name: (1, None) for name in counts + periods} | {"eventful": (0, 1)})
+        within(self, {name: (1, None) for name in counts + periods} | {"key_window_fraction": (0, 1)})
         if not 0 < self.ema < 1:
             raise ValueError(f"ema: {self.ema}, must be above 0 and below 1")
         if self.windows_at_once % self.windows_per_task:
@@ -147,7 +144,7 @@ class TrainConfig:
     def model_config(self) -> ModelConfig:
         """The architecture: the preset with `model`'s choices."""
         m = self.model
-        config = reading(PRESETS[self.preset](), m.reading)
+        config = block_layout(PRESETS[self.preset](), m.block_layout)
         return replace(
             config,
             separate_layers=m.separate_layers,

@@ -108,20 +108,20 @@ class Processes:
             dist.destroy_process_group()
 
 
-def whole(value: Any) -> Any:
+def gather_full(value: Any) -> Any:
     """Nested state with every sharded tensor gathered to the CPU. All processes must call it."""
     if isinstance(value, DTensor):
         return value.full_tensor().cpu()
     if isinstance(value, Tensor):
         return value.detach().cpu()
     if isinstance(value, Mapping):
-        return {k: whole(v) for k, v in value.items()}
+        return {k: gather_full(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return type(value)(whole(v) for v in value)
+        return type(value)(gather_full(v) for v in value)
     return value
 
 
-def like(value: Tensor, model: Tensor) -> Tensor:
+def shard_like(value: Tensor, model: Tensor) -> Tensor:
     """A whole tensor laid out as ``model`` is: on its device, sharded if it is sharded."""
     value = value.to(model.device)
     return distribute_tensor(value, model.device_mesh, model.placements) if isinstance(model, DTensor) else value

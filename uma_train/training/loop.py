@@ -58,7 +58,7 @@ def train(config: TrainConfig, console: Console | None = None) -> Path:
         config.validation_episodes,
         sampling=config.sampling,
         transforms=config.transforms,
-        eventful=config.eventful,
+        key_window_fraction=config.key_window_fraction,
         frame=frame,
     )
     if config.model.image.kind != "none":

@@ -28,18 +28,14 @@ class Objective:
         temperature: tau of the contrastive term (paper A.1).
         views: its views and hard negatives.
         control_draws: masks, flow times and noises drawn for every window of a batch without motion tokens. They share
-            the encoding of
-            observation and task, which costs half as much again as the denoiser does there. The loss is their mean; 1
-            is the paper's.
+            the encoding of observation and task, which costs half as much again as the denoiser does there. The loss is
+            their mean; 1 is the paper's.
         task_dropout: share of samples whose task tokens are zeroed, so that the policy without a task is in
-            distribution
-            and can be compared with.
+            distribution and can be compared with.
         language_conditioning: share of the tasks with text whose denoiser is told by h_omega(text) instead of
-            h_psi(o_0, x_c).
-            In the paper's A.1 language tokens meet the motion-derived ones in the contrastive pool alone (0). That
-            aligns their
-            projections; with a share over 0 the language encoder also learns from what the denoiser makes of its
-            tokens.
+            h_psi(o_0, x_c). In the paper's A.1 language tokens meet the motion-derived ones in the contrastive pool
+            alone (0). That aligns their projections; with a share over 0 the language encoder also learns from what the
+            denoiser makes of its tokens.
         masks: the regimes.
     """
 
@@ -69,12 +65,12 @@ def repeated(value: Any, times: int) -> Any:
     return type(value)(repeated(v, times) for v in value)
 
 
-def on(device: torch.device, value: Any) -> Any:
+def to_device(device: torch.device, value: Any) -> Any:
     """A dataclass of tensors on ``device``."""
     if isinstance(value, Tensor):
         return value.to(device, non_blocking=True)
     if is_dataclass(value):
-        return type(value)(**{f.name: on(device, getattr(value, f.name)) for f in fields(value)})
+        return type(value)(**{f.name: to_device(device, getattr(value, f.name)) for f in fields(value)})
     return value
 
 
@@ -103,20 +99,23 @@ def contrastive_loss(
         z.append(
             head(
                 model.encode_task(
-                    *(on(device, v) for v in augmented(batch.initial_points, batch.reference, objective.views, rng))
+                    *(
+                        to_device(device, v)
+                        for v in augmented(batch.initial_points, batch.reference, objective.views, rng)
+                    )
                 )
             )
         )
         group.append(own)
     for i in range(objective.views.hard_negatives):
         other = hard_negative(batch.reference, objective.views, rng)
-        z.append(head(model.encode_task(on(device, batch.initial_points), on(device, other))))
+        z.append(head(model.encode_task(to_device(device, batch.initial_points), to_device(device, other))))
         group.append(own + (i + 1) * B)
         for _ in range(objective.views.negative_views):
             z.append(
                 head(
                     model.encode_task(
-                        *(on(device, v) for v in augmented(batch.initial_points, other, objective.views, rng))
+                        *(to_device(device, v) for v in augmented(batch.initial_points, other, objective.views, rng))
                     )
                 )
             )
@@ -146,7 +145,7 @@ def losses(
     """
     B, T, K, _ = batch.grid.motion.shape
     device = model.step.device
-    task = model.encode_task(on(device, batch.initial_points), on(device, batch.reference))
+    task = model.encode_task(to_device(device, batch.initial_points), to_device(device, batch.reference))
     told, language = task, encode_text(model, batch)
     if language is not None and objective.language_conditioning:
         rows = language[1]
@@ -159,10 +158,12 @@ def losses(
         )
     each = told.repeat_interleave(batch.windows_per_task, 0)
     keep = (torch.rand(B, generator=generator) >= objective.task_dropout).to(device, task.dtype)
-    cache = model.prepare_context(on(device, batch.points), on(device, batch.ee), each * keep[:, None, None])
+    cache = model.prepare_context(
+        to_device(device, batch.points), to_device(device, batch.ee), each * keep[:, None, None]
+    )
     n = 1 if K else objective.control_draws
-    mask = on(device, objective.masks.draw(B * n, T, K, generator, history=T - model.config.horizon - 1))
-    out = model.flow_losses(on(device, repeated(batch.grid, n)), mask, repeated(cache, n), generator)
+    mask = to_device(device, objective.masks.draw(B * n, T, K, generator, history=T - model.config.horizon - 1))
+    out = model.flow_losses(to_device(device, repeated(batch.grid, n)), mask, repeated(cache, n), generator)
     out["total"] = objective.action_weight * out["action"] + objective.motion_weight * out["motion"]
     if objective.contrastive_weight:
         rng = np.random.default_rng(int(torch.randint(2**31, (1,), generator=generator)))

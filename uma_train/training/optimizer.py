@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.optim import AdamW, Optimizer
 
-from uma_train.training.distributed import Processes, like
+from uma_train.training.distributed import Processes, shard_like
 
 NARROW = 32
 """A matrix with a side shorter than this maps coordinates, not features."""
@@ -20,8 +20,7 @@ def hidden_matrices(model: nn.Module) -> list[nn.Parameter]:
     """Weights of the linear layers from features to features.
 
     Not the modulation's: its input is an embedding of the flow time, so that its gradient has few directions that carry
-    anything, and orthogonalised
-    steps would go as far along the others.
+    anything, and orthogonalised steps would go as far along the others.
     """
     layers = (
         (name, module)
@@ -49,10 +48,8 @@ class Muon(Optimizer):
     """Steps of equal size in every direction of a matrix: its averaged gradient, orthogonalised (Jordan et al., 2024).
 
     A step has the root mean square of an AdamW step at the same rate (0.2), so that both take one learning rate.
-    ``torch.optim.Muon`` always
-    orthogonalises in bfloat16, which processors without instructions for it multiply at a hundredth of their speed;
-    here it is ``precision``.
-    Processes that repeat the parameters share out the matrices.
+    ``torch.optim.Muon`` always orthogonalises in bfloat16, which processors without instructions for it multiply at a
+    hundredth of their speed; here it is ``precision``. Processes that repeat the parameters share out the matrices.
     """
 
     def __init__(
@@ -82,7 +79,7 @@ class Muon(Optimizer):
                 ahead.append(p.grad.lerp(average, group["momentum"]))
             for p, update in zip(parameters, self._orthogonalised(ahead), strict=True):
                 p.mul_(1 - group["lr"] * group["weight_decay"])
-                p.add_(like(update, p), alpha=-group["lr"] * 0.2 * math.sqrt(max(p.shape)))
+                p.add_(shard_like(update, p), alpha=-group["lr"] * 0.2 * math.sqrt(max(p.shape)))
 
     def _orthogonalised(self, matrices: list[Tensor]) -> list[Tensor]:
         def one(matrix: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from uma.model.inputs import Normalization
 from uma.model.uma import Uma
 from uma_train.data.batch import Batch
 from uma_train.training.config import TrainConfig
-from uma_train.training.distributed import Processes, like, whole
+from uma_train.training.distributed import Processes, gather_full, shard_like
 from uma_train.training.objectives import losses
 from uma_train.training.optimizer import optimizers
 
@@ -50,8 +50,8 @@ class Drawable(Protocol):
 
 
 def started(config: TrainConfig) -> Uma:
-    """The model of the bundle `TrainConfig.init`, widened by the features that are asked for and that it
-    lacks: they add nothing yet."""
+    """The model of the bundle `TrainConfig.init`, widened by the features that are asked for and that it lacks: they
+    add nothing yet."""
     model = load_bundle(config.init).model
     had = model.config
     asked = replace(
@@ -70,10 +70,8 @@ class Trainer:
     """Weights, their average, the optimisers and the random states of a run; ``precision`` is that of its products.
 
     A step is made of micro-batches. Micro-batch m of step s is drawn, masked and noised from generators seeded by
-    (seed, s, m), and
-    process r of n computes those with m = r modulo n. So a resumed run sees the batches that it would have seen, and
-    the sum of the gradients is
-    the same, up to the order of additions, for any number of processes.
+    (seed, s, m), and process r of n computes those with m = r modulo n. So a resumed run sees the batches that it would
+    have seen, and the sum of the gradients is the same, up to the order of additions, for any number of processes.
     """
 
     def __init__(self, config: TrainConfig, windows: Drawable, norm: Normalization, processes: Processes | None = None):
@@ -172,7 +170,7 @@ class Trainer:
                 sums[k] = sums.get(k, 0.0) + v.item() / self.micro_batches
         values = dict(zip(sums, self.processes.sum_values(sums.values()), strict=True))
         self.processes.sum_gradients(self.parameters)
-        norm = whole(torch.nn.utils.clip_grad_norm_(self.parameters, c.clip_norm)).item()
+        norm = gather_full(torch.nn.utils.clip_grad_norm_(self.parameters, c.clip_norm)).item()
         if not math.isfinite(norm):
             raise FloatingPointError(f"gradient norm {norm} at step {self.step}")
         for optimizer in self.optimizers:
@@ -188,12 +186,12 @@ class Trainer:
         """A copy of the model with the averaged weights, on the CPU, for validation and shipping. All processes must
         call it."""
         model = Uma(self.model.config, self.model.normalization)
-        model.load_state_dict(whole(self.average))
+        model.load_state_dict(gather_full(self.average))
         return model.eval()
 
     def save(self, path: Path) -> None:
         """Write the training state atomically. All processes must call it; the first one writes."""
-        state = whole(
+        state = gather_full(
             {
                 "model": self.model.state_dict(),
                 "head": self.head.state_dict(),
@@ -224,13 +222,13 @@ class Trainer:
             )
         for module, name in ((self.model, "model"), (self.head, "head")):
             present = module.state_dict()
-            module.load_state_dict({k: like(v, present[k]) for k, v in state[name].items()})
-        self.average = {k: like(state["average"][k], v) for k, v in self.average.items()}
+            module.load_state_dict({k: shard_like(v, present[k]) for k, v in state[name].items()})
+        self.average = {k: shard_like(state["average"][k], v) for k, v in self.average.items()}
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             parameters = [p for group in optimizer.param_groups for p in group["params"]]
             for i, values in saved["state"].items():
                 for k, v in values.items():
                     if isinstance(v, Tensor) and v.dim():
-                        values[k] = like(v, parameters[i])
+                        values[k] = shard_like(v, parameters[i])
             optimizer.load_state_dict(saved)
         self.step, self.seconds = state["step"], state["seconds"]

@@ -221,10 +221,9 @@ def retrieval(
     """Share of tasks found again by their latent after the scene was moved and the reference thinned (paper 3.3, A.1).
 
     Each of ``size`` task specifications, of as many episodes, is encoded as it is and as an augmented view; a view is
-    found again if, among all ``size``, its own
-    specification's flattened tokens have the largest cosine with its. Tokens are centred on their mean, which no task
-    would share otherwise. Chance is
-    1 / size. The projection head plays no part: it is not deployed.
+    found again if, among all ``size``, its own specification's flattened tokens have the largest cosine with its.
+    Tokens are centred on their mean, which no task would share otherwise. Chance is 1 / size. The projection head plays
+    no part: it is not deployed.
     """
     rng = np.random.default_rng(seed)
     episodes = rng.choice(windows.starts, size, replace=False)  # an episode twice would be its own distractor

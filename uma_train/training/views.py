@@ -22,14 +22,12 @@ class ViewSampling:
         views: augmented views per sample, S - 1; the unaugmented one is the S-th and alone conditions the denoiser.
         hard_negatives: tasks per sample in the same scene that start at the same keypoints and move otherwise.
         negative_views: augmented views of each hard negative, positives of each other. The paper does not say whether
-            it has any. Without them a hard
-            negative only repels, and one bit, whether a motion is a drawn or a real one, keeps it off; with them every
-            scene holds several tasks to tell apart.
+            it has any. Without them a hard negative only repels, and one bit, whether a motion is a drawn or a real
+            one, keeps it off; with them every scene holds several tasks to tell apart.
         keep_keypoint, keep_waypoint: chance that a keypoint, or a waypoint between the first and the last, stays in a
             view.
         shift_m, turn_rad: of the random rigid motion of scene and reference together: uniform up to this on each axis,
-            and
-            about the axis.
+            and about the axis.
         axis: "any", or "vertical" as the scenes of a robot on a table differ; read from the points' heights over the
             table.
         negative_shift_m, negative_turn_rad: of the hard negatives' last pose.
@@ -76,8 +74,7 @@ def subsample(reference: ReferenceBatch, sampling: ViewSampling, rng: np.random.
     """Drop keypoints and waypoints at random; at least one keypoint stays, and of each its first and its last waypoint.
 
     The paper thins dense motions in time, which leaves their ends nearly where they were. A sparse reference without
-    its last waypoint would be
-    another task, and a view of it no positive.
+    its last waypoint would be another task, and a view of it no positive.
     """
     B, L = reference.is_valid.shape
     index = keypoint_index(reference)

@@ -15,7 +15,7 @@ from uma_sim import scene
 from uma_sim.objects import cables
 from uma_sim.objects import catalog as shapes
 from uma_sim.objects.cables import Cable, CableObject
-from uma_sim.objects.catalog import Finish, Thing
+from uma_sim.objects.catalog import CatalogShape, Finish
 from uma_sim.objects.utensils import vivid
 from uma_sim.planning import grasping, paths
 from uma_sim.planning import sketches as reference
@@ -53,7 +53,7 @@ class Scene:
     room: Room
     cable: Cable
     link: int
-    things: tuple[Thing, ...]
+    things: tuple[CatalogShape, ...]
     finishes: tuple[Finish, ...]
     places: np.ndarray
     ways: tuple[Path, Path]
@@ -158,8 +158,7 @@ def has_arrived(station: Station, goal: int) -> bool:
 
 def outcome(station: Station) -> tuple[str, str]:
     """How the episode stands: ``(verdict, reason)``. A success is a cable whose grasped place is where its way ends
-    (`has_arrived`): held there, or let go,
-    the gripper open and away, and calm."""
+    (`has_arrived`): held there, or let go, the gripper open and away, and calm."""
     for index in (station.scene.goal, 1 - station.scene.goal):
         if has_arrived(station, index):
             if station.scene.ways[index].lets_go and (

@@ -137,8 +137,7 @@ def grasp_pose(station: Station) -> np.ndarray:
 
 def has_arrived(station: Station, goal: int) -> bool:
     """What is held of the cloth is within 4 cm of the end of way ``goal`` or, let go there, the point of the edge that
-    was grasped within 7 cm: a strip
-    that is folded over narrowly springs back a little."""
+    was grasped within 7 cm: a strip that is folded over narrowly springs back a little."""
     way = station.scene.ways[goal]
     end = way.poses[-1, :3, 3]
     if way.lets_go:
@@ -149,8 +148,7 @@ def has_arrived(station: Station, goal: int) -> bool:
 
 def outcome(station: Station) -> tuple[str, str]:
     """How the episode stands: ``(verdict, reason)``. A success is a point of the edge held where its way ends, or let
-    go there (`has_arrived`), the gripper
-    open and 5 cm away, the cloth calm."""
+    go there (`has_arrived`), the gripper open and 5 cm away, the cloth calm."""
     for index in (station.scene.goal, 1 - station.scene.goal):
         if has_arrived(station, index):
             if station.scene.ways[index].lets_go and (

@@ -12,7 +12,7 @@ from uma.geometry import se3
 from uma.types import ReferenceMotion
 from uma_sim.objects import catalog as shapes
 from uma_sim.objects import debris as bits
-from uma_sim.objects.debris import Way
+from uma_sim.objects.debris import PushPath
 from uma_sim.objects.tracked import RigidObject
 from uma_sim.planning import grasping
 from uma_sim.planning import sketches as reference
@@ -102,7 +102,7 @@ def are_there(station: Station, goal: int, share: float = THERE) -> np.ndarray:
     return (x > share * way.length) & (x < way.length + PAST) & (np.abs(_aside(station, way)) < ASIDE)
 
 
-def _aside(station: Station, way: Way) -> np.ndarray:
+def _aside(station: Station, way: PushPath) -> np.ndarray:
     """``(n,)`` metres that each bit has come off its line along ``way``, to the left."""
     return (
         way.local(station.object.bits()[:, :2])[:, 1]
@@ -128,8 +128,7 @@ def tool_height(station: Station) -> float:
 
 def outcome(station: Station) -> tuple[str, str]:
     """How the episode stands: ``(verdict, reason)``. A success is every bit where it should be (`are_there`) and at
-    rest, and the tool held with its
-    edge raised by 2 cm, so that it holds nothing in place."""
+    rest, and the tool held with its edge raised by 2 cm, so that it holds nothing in place."""
     goal = station.scene.goal
     for index in (goal, 1 - goal):
         if are_there(station, index).all():

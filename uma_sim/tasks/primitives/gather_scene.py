@@ -11,8 +11,8 @@ from uma_sim import scene
 from uma_sim.objects import catalog as shapes
 from uma_sim.objects import debris as bits
 from uma_sim.objects import utensils
-from uma_sim.objects.catalog import Finish, Thing
-from uma_sim.objects.debris import Bit, Tray, Way
+from uma_sim.objects.catalog import CatalogShape, Finish
+from uma_sim.objects.debris import Bit, PushPath, Tray
 from uma_sim.scene import Room
 
 BEHIND = 0.055
@@ -50,13 +50,13 @@ class Scene:
     """
 
     room: Room
-    tool: Thing
+    tool: CatalogShape
     finish: Finish
     tool_place: np.ndarray
     bits: tuple[Bit, ...]
-    ways: tuple[Way, Way]
+    ways: tuple[PushPath, PushPath]
     trays: tuple[Tray, ...]
-    others: tuple[tuple[Thing, Finish, np.ndarray], ...]
+    others: tuple[tuple[CatalogShape, Finish, np.ndarray], ...]
     goal: int
 
 
@@ -127,9 +127,9 @@ def sample(seed: int, held_out: bool = False) -> Scene:
 
 def _ways(
     rng: np.random.Generator, middle: np.ndarray, radius: float, thick: float, has_trays: bool
-) -> tuple[Way, Way]:
+) -> tuple[PushPath, PushPath]:
     """Two ways whose strokes lie where the arm and the wrist reach, and whose ends lie well apart."""
-    out: list[Way] = []
+    out: list[PushPath] = []
     tries = 0
     # Trays of two ways that lie closer would meet.
     apart = APART_TRAYS if has_trays else APART
@@ -138,7 +138,7 @@ def _ways(
         if tries % 50 == 0:
             out = []
         # A lip must lie before the heap, not under it.
-        way = Way(
+        way = PushPath(
             middle,
             float(rng.uniform(-np.pi, np.pi)),
             float(rng.uniform(radius + 0.065 if has_trays else 0.08, LONGEST)),
@@ -158,13 +158,13 @@ def _ways(
     return out[0], out[1]
 
 
-def _ground(way: Way, tray: Tray) -> np.ndarray:
+def _ground(way: PushPath, tray: Tray) -> np.ndarray:
     """``(36, 2)`` points all over the tray, base frame."""
     x, y = np.meshgrid(np.linspace(tray.lip, tray.lip + tray.depth, 6), np.linspace(-1, 1, 6) * tray.half_width)
     return way.base(np.stack([x, y], -1).reshape(-1, 2))
 
 
-def _stand_apart(ways: tuple[Way, Way], trays: tuple[Tray, ...], half_width: float, back: float) -> bool:
+def _stand_apart(ways: tuple[PushPath, PushPath], trays: tuple[Tray, ...], half_width: float, back: float) -> bool:
     """Whether neither tray meets the other, or the ``half_width`` on both sides of the other way that its stroke takes
     from ``back`` before it."""
     a, b = (_ground(way, tray) for way, tray in zip(ways, trays, strict=True))

@@ -14,7 +14,7 @@ from uma.geometry import se3
 from uma.types import ReferenceMotion
 from uma_sim import scene
 from uma_sim.objects import catalog as shapes
-from uma_sim.objects.catalog import Finish, Thing
+from uma_sim.objects.catalog import CatalogShape, Finish
 from uma_sim.objects.tracked import RigidObject
 from uma_sim.planning import grasping, paths
 from uma_sim.planning import sketches as reference
@@ -42,7 +42,7 @@ class Scene:
     """
 
     room: Room
-    things: tuple[Thing, ...]
+    things: tuple[CatalogShape, ...]
     finishes: tuple[Finish, ...]
     places: np.ndarray
     ways: tuple[Path, Path]
@@ -53,8 +53,8 @@ def scatter(
     rng: np.random.Generator, radii: list[float], low: tuple[float, float], high: tuple[float, float], gap: float
 ) -> np.ndarray:
     """``(n, 3)`` x, y, yaw of things with footprints of ``radii`` metres that keep ``gap`` metres between them; the
-    first is given more room, for
-    the open gripper. Things that find no place in a hundred tries come to stand far behind the others, out of reach."""
+    first is given more room, for the open gripper. Things that find no place in a hundred tries come to stand far
+    behind the others, out of reach."""
     out: list[np.ndarray] = []
     for i, radius in enumerate(radii):
         for _ in range(100):
@@ -68,13 +68,13 @@ def scatter(
     return np.array(out)
 
 
-def resting(thing: Thing, place: np.ndarray) -> np.ndarray:
+def resting(thing: CatalogShape, place: np.ndarray) -> np.ndarray:
     """``(4, 4)`` pose of ``thing`` as the scene puts it at ``place`` (3,): x, y, yaw."""
     c, s = np.cos(place[2]), np.sin(place[2])
     return se3.make_pose(np.array([[c, -s, 0], [s, c, 0], [0, 0, 1.0]]), np.array([*place[:2], thing.half_height]))
 
 
-def thing_grasp(thing: Thing, T: np.ndarray, yaw_ee: float) -> np.ndarray:
+def thing_grasp(thing: CatalogShape, T: np.ndarray, yaw_ee: float) -> np.ndarray:
     """``(4, 4)`` top-down grasp of ``thing`` at pose ``T``, across its x axis."""
     low, high = thing.grasp_axis or (0.0, 0.0)
     yaw = grasping.turn_to(grasping.bearing(T[:3, 0]), yaw_ee)
@@ -162,8 +162,7 @@ def has_arrived(station: Station, goal: int) -> bool:
 
 def outcome(station: Station) -> tuple[str, str]:
     """How the episode stands: ``(verdict, reason)``. A success is a thing that is where its way ends (`has_arrived`):
-    held there, or let go, the
-    gripper open and away, and at rest."""
+    held there, or let go, the gripper open and away, and at rest."""
     return judged(station, has_arrived)
 
 

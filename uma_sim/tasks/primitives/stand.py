@@ -17,7 +17,7 @@ from uma.geometry import se3
 from uma_sim import scene
 from uma_sim.objects import catalog as shapes
 from uma_sim.objects import holders
-from uma_sim.objects.catalog import Thing
+from uma_sim.objects.catalog import CatalogShape
 from uma_sim.objects.holders import Holder
 from uma_sim.planning import grasping, paths
 from uma_sim.planning.paths import Path
@@ -48,7 +48,7 @@ class Scene(primitive_move.Scene):
     color: tuple[float, ...] = (0.5, 0.5, 0.5, 1.0)
 
 
-def upright_grasp(thing: Thing, T: np.ndarray, T_ee: np.ndarray) -> np.ndarray:
+def upright_grasp(thing: CatalogShape, T: np.ndarray, T_ee: np.ndarray) -> np.ndarray:
     """``(4, 4)`` top-down grasp of the lying ``thing`` at pose ``T``, toward the end that will point up."""
     low, high = thing.grasp_axis or (0.0, 0.0)
     end = grasping.choose_end(T, T_ee)
@@ -60,13 +60,13 @@ def upright_grasp(thing: Thing, T: np.ndarray, T_ee: np.ndarray) -> np.ndarray:
     )
 
 
-def ends(thing: Thing) -> tuple[float, float]:
+def ends(thing: CatalogShape) -> tuple[float, float]:
     """Where the thing ends along its x, metres from its origin."""
     return (-thing.radius, thing.radius) if thing.tip is None else (0.03 - thing.radius, float(thing.tip[0]))
 
 
 def _end(
-    thing: Thing, T_ee_object: np.ndarray, T_grasp: np.ndarray, place: Holder, tilt: float
+    thing: CatalogShape, T_ee_object: np.ndarray, T_grasp: np.ndarray, place: Holder, tilt: float
 ) -> tuple[np.ndarray, float]:
     """``(4, 4)`` T_base_ee with the thing upright over the middle of ``place``, and the height of its lower end
     there."""

@@ -12,7 +12,7 @@ from uma.geometry import se3
 from uma.types import ReferenceMotion
 from uma_sim import scene
 from uma_sim.objects import catalog as shapes
-from uma_sim.objects.catalog import Finish, Thing
+from uma_sim.objects.catalog import CatalogShape, Finish
 from uma_sim.objects.tracked import RigidObject
 from uma_sim.planning import grasping
 from uma_sim.planning import sketches as reference
@@ -55,7 +55,7 @@ class Scene:
 
     room: Room
     use: str
-    things: tuple[Thing, ...]
+    things: tuple[CatalogShape, ...]
     finishes: tuple[Finish, ...]
     places: np.ndarray
     headings: tuple[float, float]
@@ -169,7 +169,7 @@ def pushed(station: Station, goal: int) -> tuple[float, float]:
 
 
 def is_there(station: Station, goal: int) -> bool:
-    """Thing ``goal`` has come at least 70 % of its way, and not more than 3 cm beside or past it."""
+    """The thing ``goal`` has come at least 70 % of its way, and not more than 3 cm beside or past it."""
     along, aside = pushed(station, goal)
     length = station.scene.lengths[goal]
     return 0.7 * length < along < length + 0.03 and abs(aside) < 0.03
@@ -182,8 +182,7 @@ def tool_height(station: Station) -> float:
 
 def outcome(station: Station) -> tuple[str, str]:
     """How the episode stands: ``(verdict, reason)``. A success is the goal's thing where it should be (`is_there`), at
-    rest, the other one untouched,
-    and the tool raised by 2 cm, so that it holds nothing in place."""
+    rest, the other one untouched, and the tool raised by 2 cm, so that it holds nothing in place."""
     for index in (station.scene.goal, 1 - station.scene.goal):
         if is_there(station, index) and float(np.hypot(*pushed(station, 1 - index))) < 0.02:
             if tool_height(station) < 0.02:
@@ -226,7 +225,7 @@ def stroke(station: Station, goal: int) -> tuple[np.ndarray, np.ndarray]:
     return now[:2, 3] - (reach + BEFORE) * d, end
 
 
-def half_extent(thing: Thing, yaw: float, d: np.ndarray) -> float:
+def half_extent(thing: CatalogShape, yaw: float, d: np.ndarray) -> float:
     """Metres from the middle of a thing to its side that is pushed along ``d`` ``(2,)``, if it lies turned by ``yaw``
     radians."""
     if thing.mesh is None and thing.kind != "box":

@@ -413,12 +413,12 @@ def test_a_gripper_that_does_not_answer_holds_the_arm(bench):
 def test_what_the_filter_holds_is_tried_again(bench):
     bench.send_chunk(0.9, stamp=bench.t + 0.01)
     bench.tick(120)
-    held = [c for c in bench.commands if c.held]
-    assert held and held[-1].held.startswith("workspace: target y") and bench.state is State.HOLD
-    assert bench.commands[-1].status.num_held == len(held) and bench.reason == held[-2].held
+    held = [c for c in bench.commands if c.hold_reason]
+    assert held and held[-1].hold_reason.startswith("workspace: target y") and bench.state is State.HOLD
+    assert bench.commands[-1].status.num_held == len(held) and bench.reason == held[-2].hold_reason
     bench.send_chunk(0.01)
     bench.tick(30)
-    assert bench.state is State.RUNNING and not bench.commands[-1].held
+    assert bench.state is State.RUNNING and not bench.commands[-1].hold_reason
 
 
 def test_a_dry_run_sends_nothing():

@@ -97,7 +97,7 @@ def test_the_filter_holds_before_the_gripper_lies_on_the_table():
     f.reset(make_pose(DOWN, np.array([0.5, 0.0, 0.2])))
     flat = make_pose(DOWN @ Rotation.from_euler("x", np.pi / 2).as_matrix(), np.array([0.5, 0.0, 0.03]))
     verdict = f.step(flat, f.pose, 0.01)
-    assert verdict.held.startswith("collision: the gripper") and f.counts["held: collision"] == 1
+    assert verdict.hold_reason.startswith("collision: the gripper") and f.counts["held: collision"] == 1
 
 
 def travelled(ramp_s: float, seconds: float) -> float:

@@ -50,10 +50,10 @@ def test_unreachable_target_is_held_and_the_next_followed():
         make_pose(ee(REST)[:3, :3], ee(REST)[:3, 3] + [0.45, 0.0, 0.0]),
     )
     verdicts = go(f, stretched, 100)
-    assert all(v.held.startswith("joint limits: ") for v in verdicts) and f.counts["held: joint limits"] == 100
+    assert all(v.hold_reason.startswith("joint limits: ") for v in verdicts) and f.counts["held: joint limits"] == 100
     assert np.allclose(f.pose, ee(REST)), "it never set off"
     near = ee(REST + [0.05, 0.05, 0.0, 0.1, 0.0, 0.0, 0.0])
-    assert not any(v.held for v in go(f, near, 200)) and np.linalg.norm(f.pose[:3, 3] - near[:3, 3]) < 1e-3
+    assert not any(v.hold_reason for v in go(f, near, 200)) and np.linalg.norm(f.pose[:3, 3] - near[:3, 3]) < 1e-3
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_joint_driven_to_its_limit_stops_before_it(joint, way, words):
         goal = q.copy()
         goal[joint] += way * min(0.006 * i, 0.58)
         measured = q if f.joints is None else f.joints
-        held.append(f.step(ee(goal), f.pose, DT, arm=Arm(T_EE_FLANGE, measured)).held)
+        held.append(f.step(ee(goal), f.pose, DT, arm=Arm(T_EE_FLANGE, measured)).hold_reason)
         assert inside(f.joints) and solved(f), i
         speeds.append(
             np.linalg.norm(f.pose[:3, 3] - before[:3, 3]) / DT + rotation_angle(f.pose[:3, :3], before[:3, :3]) / DT
@@ -111,7 +111,7 @@ def test_random_targets_keep_joints_within_the_margin(seed):
                 if rng.random() < 0.1 and f.joints is not None
                 else (q0 if f.joints is None else f.joints) + rng.normal(0, 1e-3, 7)
             )
-            held += f.step(goal, f.pose, DT, arm=Arm(T_EE_FLANGE, measured)).held.startswith("joint limits")
+            held += f.step(goal, f.pose, DT, arm=Arm(T_EE_FLANGE, measured)).hold_reason.startswith("joint limits")
             assert inside(f.joints, margin) and solved(f)
             poses.append(f.pose)
     assert held > 20 and np.abs(np.diff(np.stack(poses)[:, :3, 3], axis=0)).sum() > 0.05
@@ -128,7 +128,7 @@ def test_a_pose_out_of_reach_is_held_as_well():
         target[0, 3] = min(target[0, 3] + 0.004, 0.99)
         verdict = f.step(target, f.pose, DT, arm=Arm(T_EE_FLANGE, REST if f.joints is None else f.joints))
         assert solved(f) and inside(f.joints)
-    assert verdict.held.startswith("joint limits") and f.pose[0, 3] < 0.9
+    assert verdict.hold_reason.startswith("joint limits") and f.pose[0, 3] < 0.9
 
 
 def test_arm_beyond_the_margin_may_only_come_back():
@@ -136,25 +136,27 @@ def test_arm_beyond_the_margin_may_only_come_back():
     q[6] = fr3.UPPER[6] - 0.04
     f = started(q)
     further = go(f, ee(q + [0, 0, 0, 0, 0, 0, 0.03]), 50, q)
-    assert "joint 7 would be at" in further[-1].held and f.joints[6] < q[6] + 1e-3
+    assert "joint 7 would be at" in further[-1].hold_reason and f.joints[6] < q[6] + 1e-3
     back = go(f, ee(q - [0, 0, 0, 0, 0, 0, 0.3]), 200, q)
-    assert not back[-1].held and f.joints[6] < fr3.UPPER[6] - 0.3
+    assert not back[-1].hold_reason and f.joints[6] < fr3.UPPER[6] - 0.3
     again = go(f, ee(q), 200, q)
-    assert again[-1].held and inside(f.joints), "once it is back, the margin holds"
+    assert again[-1].hold_reason and inside(f.joints), "once it is back, the margin holds"
 
 
 def test_joints_that_contradict_the_pose_stop_the_arm():
     f = started()
     shifted = make_pose(np.eye(3), np.array([0.6, 0.0, 0.9]))  # as with the kinematics of another base
     verdict = f.step(ee(REST), f.pose, DT, arm=Arm(shifted, REST))
-    assert "the measured joints do not lead to the measured pose" in verdict.held and np.allclose(f.pose, ee(REST))
+    assert "the measured joints do not lead to the measured pose" in verdict.hold_reason and np.allclose(
+        f.pose, ee(REST)
+    )
 
 
 def test_when_the_joints_fall_silent_those_solved_last_go_on():
     f = started(max_lead_m=0.5, max_lead_rad=1.5)
-    assert not go(f, ee(REST + 0.05), 20)[-1].held
+    assert not go(f, ee(REST + 0.05), 20)[-1].hold_reason
     stretched = make_pose(ee(REST)[:3, :3], ee(REST)[:3, 3] + [0.45, 0.0, 0.0])
-    assert go(f, stretched, 30, joints=False)[-1].held.startswith("joint limits") and solved(f)
+    assert go(f, stretched, 30, joints=False)[-1].hold_reason.startswith("joint limits") and solved(f)
 
 
 def test_the_elbow_is_that_of_the_measured_joints():
@@ -182,7 +184,7 @@ def test_without_joints_nothing_changes(arm, changes):
     stretched = make_pose(ee(REST)[:3, :3], ee(REST)[:3, 3] + [0.45, 0.0, 0.0])
     for _ in range(50):
         a, b = f.step(stretched, f.pose, DT, arm=arm), plain.step(stretched, plain.pose, DT)
-        assert np.array_equal(a.pose, b.pose) and a.held == b.held
+        assert np.array_equal(a.pose, b.pose) and a.hold_reason == b.hold_reason
     assert f.joints is None
 
 
@@ -194,7 +196,7 @@ def test_a_motion_that_stays_inside_is_passed_as_without_it():
             f.step(target, f.pose, DT, arm=Arm(T_EE_FLANGE, REST if f.joints is None else f.joints)),
             plain.step(target, plain.pose, DT),
         )
-        assert np.array_equal(a.pose, b.pose) and a.limited == b.limited and not a.held
+        assert np.array_equal(a.pose, b.pose) and a.limited == b.limited and not a.hold_reason
 
 
 def test_arm_is_kept_from_the_stretched_singularity():
@@ -211,9 +213,9 @@ def test_arm_is_kept_from_the_stretched_singularity():
     held, least = [], 1.0
     for i in range(400):
         goal = ee(stretched(min(-1.5 + 0.004 * i, -0.4)))
-        held.append(f.step(goal, f.pose, DT, arm=Arm(T_EE_FLANGE, q if f.joints is None else f.joints)).held)
+        held.append(f.step(goal, f.pose, DT, arm=Arm(T_EE_FLANGE, q if f.joints is None else f.joints)).hold_reason)
         least = min(least, dexterity(f.joints))
         assert solved(f) and inside(f.joints, 0.05)
     assert dexterity(stretched(-0.5)) < 0.01 < 0.028 < least < 0.06
     assert "a singularity is near" in held[-1], held[-1]
-    assert not go(f, ee(q), 300)[-1].held and np.linalg.norm(f.pose[:3, 3] - ee(q)[:3, 3]) < 1e-3
+    assert not go(f, ee(q), 300)[-1].hold_reason and np.linalg.norm(f.pose[:3, 3] - ee(q)[:3, 3]) < 1e-3

@@ -99,7 +99,7 @@ def test_the_demonstrators_motion_passes_undistorted(seed):
     for n in range(1, 130):
         wanted = schedule.target(n * DT).pose
         verdict = f.step(wanted, f.pose, DT)
-        assert not verdict.held
+        assert not verdict.hold_reason
         worst = max(worst, float(np.linalg.norm(verdict.pose[:3, 3] - wanted[:3, 3])))
     assert worst < 0.006, f"{worst * 1e3:.1f} mm off the schedule"
     assert np.linalg.norm(f.pose[:3, 3] - poses[-1, :3, 3]) < 1e-3
@@ -117,13 +117,17 @@ def test_a_target_that_is_not_finite_is_never_passed(value, index):
     f, bad = fresh(), HOME.copy()
     bad[index] = value
     for verdict in motion(f, [bad] * 20):
-        assert verdict.held.startswith("pose") and np.isfinite(verdict.pose).all() and np.allclose(verdict.pose, HOME)
+        assert (
+            verdict.hold_reason.startswith("pose")
+            and np.isfinite(verdict.pose).all()
+            and np.allclose(verdict.pose, HOME)
+        )
 
 
 def test_a_target_that_is_no_rotation_is_never_passed():
     f, bad = fresh(), HOME.copy()
     bad[:3, :3] *= 1.1
-    assert motion(f, [bad])[0].held and np.allclose(f.pose, HOME)
+    assert motion(f, [bad])[0].hold_reason and np.allclose(f.pose, HOME)
 
 
 def test_a_bad_target_in_motion_brakes_within_the_limits():
@@ -146,7 +150,7 @@ def test_zero_is_a_value_of_the_workspace_and_not_off(low, y):
 def test_far_outside_the_workspace_holds_and_names_the_axis():
     f = fresh()
     verdict = motion(f, [at(0.45, 0.0, -0.3)])[0]
-    assert "workspace: target z = -0.300" in verdict.held and np.allclose(verdict.pose, HOME)
+    assert "workspace: target z = -0.300" in verdict.hold_reason and np.allclose(verdict.pose, HOME)
     assert f.counts["held: workspace"] == 1
 
 
@@ -159,8 +163,8 @@ def test_a_stuck_arm_is_not_run_away_from():
 
 
 def test_tilt_limit_is_optional():
-    assert not motion(fresh(), [at(0.45, 0, 0.3, (0.6, 0, 0))])[0].held
-    assert motion(fresh(max_tilt=0.5), [at(0.45, 0, 0.3, (0.6, 0, 0))])[0].held.startswith("tilt")
+    assert not motion(fresh(), [at(0.45, 0, 0.3, (0.6, 0, 0))])[0].hold_reason
+    assert motion(fresh(max_tilt=0.5), [at(0.45, 0, 0.3, (0.6, 0, 0))])[0].hold_reason.startswith("tilt")
 
 
 def test_no_target_brakes_and_then_stands():
@@ -211,27 +215,33 @@ def test_after_a_late_period_it_catches_up_without_a_burst():
     assert np.linalg.norm(f.pose[:3, 3] - at(0.45, 0.28, 0.3)[:3, 3]) < 1e-3
 
 
-@pytest.mark.parametrize("pace", [(0.1, 0.2), (0.0, 0.0)])
-def test_far_target_is_followed_at_the_plans_speed(pace):
-    """As where a chunk comes late and its path is far away: the plan's own pace and what may be caught up, no more."""
+@pytest.mark.parametrize("nominal_speed", [(0.1, 0.2), (0.0, 0.0)])
+def test_far_target_is_followed_at_the_plans_speed(nominal_speed):
+    """As where a chunk comes late and its path is far away: the plan's own nominal_speed and what may be caught up, no more."""
     s = SafetySettings(ramp_s=0.0, max_lead_m=0.5, max_lead_rad=1.5)
     fastest = []
-    for told in (pace, None):
+    for told in (nominal_speed, None):
         f = SafetyFilter(s)
         f.reset(HOME)
-        passed = [HOME, *(f.step(at(0.45, 0.05 + 0.02 * n, 0.3), f.pose, DT, pace=told).pose for n in range(20))]
+        passed = [
+            HOME,
+            *(f.step(at(0.45, 0.05 + 0.02 * n, 0.3), f.pose, DT, nominal_speed=told).pose for n in range(20)),
+        ]
         fastest.append(float(np.linalg.norm(np.diff(np.stack([T[:3, 3] for T in passed]), axis=0), axis=1).max()) / DT)
     assert (
-        pace[0] + 0.9 * s.catch_up * s.max_speed < fastest[0] <= pace[0] + s.catch_up * s.max_speed + 1e-6 < fastest[1]
+        nominal_speed[0] + 0.9 * s.catch_up * s.max_speed
+        < fastest[0]
+        <= nominal_speed[0] + s.catch_up * s.max_speed + 1e-6
+        < fastest[1]
     )
 
 
 def test_a_chunk_that_slows_down_is_come_down_to_by_braking():
     f = fresh(max_lead_m=0.5, ramp_s=0.0)
     for n in range(40):
-        f.step(at(0.45, 0.006 * n, 0.3), f.pose, DT, pace=(0.75, 0.1))
+        f.step(at(0.45, 0.006 * n, 0.3), f.pose, DT, nominal_speed=(0.75, 0.1))
     before = np.linalg.norm(f._v)
-    passed = [f.pose, *(f.step(at(0.45, 0.5, 0.3), f.pose, DT, pace=(0.0, 0.0)).pose for n in range(40))]
+    passed = [f.pose, *(f.step(at(0.45, 0.5, 0.3), f.pose, DT, nominal_speed=(0.0, 0.0)).pose for n in range(40))]
     v = np.linalg.norm(np.diff(np.stack([T[:3, 3] for T in passed]), axis=0), axis=1) / DT
     assert before > 0.6 and v[-1] <= f.settings.catch_up * f.settings.max_speed + 1e-6
     assert np.abs(np.diff(v)).max() / DT <= f.settings.max_acceleration + 1e-3

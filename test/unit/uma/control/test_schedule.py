@@ -129,15 +129,15 @@ def test_a_chunk_that_is_over_or_older_is_refused(stamp, now, words):
 def test_pace_is_that_of_the_neighbouring_actions():
     schedule = Schedule(blend_s=0.2)
     schedule.add(chunk(step=0.02, turn=0.05), 0.0, START)
-    assert schedule.target(0.3).pace == pytest.approx((0.3, 0.75))
+    assert schedule.target(0.3).nominal_speed == pytest.approx((0.3, 0.75))
     schedule.add(chunk(stamp=0.4, offset=0.1, step=0.01, turn=0.08, sequence=1), 0.5, START)
-    assert schedule.target(0.55).pace == pytest.approx((0.3, 1.2)), "the faster of both in every respect"
-    assert schedule.target(0.75).pace == pytest.approx((0.15, 1.2)), "after the blend only the new one counts"
+    assert schedule.target(0.55).nominal_speed == pytest.approx((0.3, 1.2)), "the faster of both in every respect"
+    assert schedule.target(0.75).nominal_speed == pytest.approx((0.15, 1.2)), "after the blend only the new one counts"
 
 
 def test_a_late_chunk_is_no_faster_for_being_late():
     schedule = Schedule()
     schedule.add(chunk(step=0.015, turn=0.0), 0.9, START)
-    assert schedule.target(0.95).pace == pytest.approx((0.225, 0.0), abs=1e-9), (
+    assert schedule.target(0.95).nominal_speed == pytest.approx((0.225, 0.0), abs=1e-9), (
         "its first actions are skipped, and nobody means to go that fast"
     )

@@ -9,7 +9,7 @@ from model_inputs import T, inputs, run, scrambled
 
 from uma.model import flow
 from uma.model.attention import SelfAttention, attend
-from uma.model.config import PRESETS, ImageConfig, LanguageConfig, ModelConfig, base, reading, tiny
+from uma.model.config import PRESETS, ImageConfig, LanguageConfig, ModelConfig, base, block_layout, tiny
 from uma.model.encoders import ReferenceBatch
 from uma.model.inputs import ACTION_DIM, Normalization
 from uma.model.masks import MaskMix, pattern
@@ -181,14 +181,14 @@ def test_presets_have_their_documented_size(name, millions):
 def test_readings_of_the_block_order():
     """A reads "alternating" within a layer, B as three blocks a layer, C as blocks that take turns; dense has A's
     size."""
-    orders = {name: reading(base(), name) for name in ("A", "B", "C", "dense")}
+    orders = {name: block_layout(base(), name) for name in ("A", "B", "C", "dense")}
     sublayers = {name: [kind for _ in range(c.layers) for kind in c.block_order] for name, c in orders.items()}
     assert [sublayers[n].count("ffn") for n in ("A", "B", "C")] == [6, 18, 6]
     assert [sublayers[n].count("spatial") for n in ("A", "B", "C")] == [6, 6, 2]
     size = {name: sum(parameter_counts(c)[part] for part in PARTS) for name, c in orders.items()}
     assert size["dense"] == pytest.approx(size["A"], rel=0.03)
     with pytest.raises(ValueError, match="layers 4: reading C takes a multiple of 3"):
-        reading(PRESETS["small"](), "C")
+        block_layout(PRESETS["small"](), "C")
 
 
 def test_few_steps_on_one_batch_lower_the_loss():
@@ -212,9 +212,9 @@ def test_few_steps_on_one_batch_lower_the_loss():
 
 
 VARIANTS = {
-    "reading B": reading(tiny(), "B"),
-    "reading C": reading(dataclasses.replace(tiny(), layers=3), "C"),
-    "dense": reading(tiny(), "dense"),
+    "reading B": block_layout(tiny(), "B"),
+    "reading C": block_layout(dataclasses.replace(tiny(), layers=3), "C"),
+    "dense": block_layout(tiny(), "dense"),
     "separate heads": dataclasses.replace(tiny(), separate_layers=1),
     "index identity": dataclasses.replace(tiny(), keypoint_identity="index"),
     "both identities": dataclasses.replace(tiny(), keypoint_identity="both"),

@@ -9,7 +9,7 @@ from scenes import reference, scene
 
 from uma.checkpoint.bundle import Bundle, Contract
 from uma.geometry import se3
-from uma.model.config import reading, tiny
+from uma.model.config import block_layout, tiny
 from uma.model.frame import nominal
 from uma.model.inputs import Normalization
 from uma.model.uma import Uma
@@ -24,7 +24,7 @@ CONFIGS = {
     "plain": tiny(),
     "features": replace(tiny(), orientation=True, heights=True),
     "separate heads": replace(tiny(), separate_layers=1),
-    "dense": reading(tiny(), "dense"),
+    "dense": block_layout(tiny(), "dense"),
 }
 
 

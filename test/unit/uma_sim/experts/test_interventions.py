@@ -10,12 +10,12 @@ pytest.importorskip("mujoco")
 from uma.geometry import se3
 from uma.types import HORIZON, InputError
 from uma_sim.experts.base import STEP_M
-from uma_sim.experts.interventions import ASIDE_M, ATTEMPT, ATTEMPTS, LENGTH, SOON, UP_M, WANDER, Excursions, wander
+from uma_sim.experts.interventions import ASIDE_M, ATTEMPT, ATTEMPTS, LENGTH, SOON, UP_M, WANDER, Interventions, wander
 from uma_sim.rollout import OBSERVE_EVERY, run_demonstration
 from uma_sim.scene import CAMERA_POSITION, CAMERA_TARGET, look_at
 from uma_sim.tasks import make_station
 from uma_train.data.episode import load_episode
-from uma_train.data.simulate import SimulateConfig, _job, excursions
+from uma_train.data.simulate import SimulateConfig, _job, interventions
 
 TASK = "primitives/move"
 
@@ -35,12 +35,12 @@ def test_expert_finishes_and_policy_chunks_are_dropped():
     run = run_demonstration(
         3,
         0.0,
-        mishap_probability=0.0,
+        disturbance_probability=0.0,
         task=TASK,
         on_observation=lambda o: o.stamp,
-        excursions=Excursions(up(asked), ((20, 41), (500, 510))),
+        interventions=Interventions(up(asked), ((20, 41), (500, 510))),
     )
-    assert run["success"] and run["excursions"] == [[20, 41]]
+    assert run["success"] and run["interventions"] == [[20, 41]]
     steps = run["observation_step"]
     kept = [i for i in range(0, len(run["stamp"]), OBSERVE_EVERY) if i == 0 or i <= 20 - HORIZON or i >= 41]
     assert steps.tolist() == kept
@@ -49,9 +49,9 @@ def test_expert_finishes_and_policy_chunks_are_dropped():
     away, T = run["pose"][20:42, :3, 3], run["label_pose"][:, :3, 3]
     assert away[-1, 2] > 0.35
     assert np.linalg.norm(T - run["pose"][:, :3, 3], axis=-1).max() < STEP_M + 1e-6
-    undisturbed = run_demonstration(3, 0.0, mishap_probability=0.0, task=TASK)
+    undisturbed = run_demonstration(3, 0.0, disturbance_probability=0.0, task=TASK)
     assert (
-        undisturbed["excursions"] == []
+        undisturbed["interventions"] == []
         and np.array_equal(undisturbed["pose"][:21], run["pose"][:21])
         and len(undisturbed["stamp"]) < len(run["stamp"])
     )
@@ -64,17 +64,17 @@ def test_a_policy_that_sees_no_scene_holds_the_arm():
     run = run_demonstration(
         3,
         0.0,
-        mishap_probability=0.0,
+        disturbance_probability=0.0,
         task=TASK,
         on_observation=lambda o: None,
-        excursions=Excursions(blind, ((20, 40),)),
+        interventions=Interventions(blind, ((20, 40),)),
     )
     still = run["pose"][25:40, :3, 3]
     assert run["success"] and np.linalg.norm(still - still[0], axis=-1).max() < 0.01
 
 
 def test_stretches_leave_room_for_whole_chunks_of_the_expert():
-    drawn = [Excursions.draw(np.random.default_rng(i), lambda station, grip: [], most=3) for i in range(300)]
+    drawn = [Interventions.draw(np.random.default_rng(i), lambda station, grip: [], most=3) for i in range(300)]
     assert {len(d.stretches) for d in drawn} == {1, 2, 3}
     for d in drawn:
         before = -HORIZON
@@ -108,7 +108,7 @@ def test_checkpoint_acts_in_the_given_share_of_episodes(bundle, tmp_path):
             preset="tiny",
             images="none",
             noise=0.0,
-            mishaps=0.0,
+            disturbances=0.0,
             policy=str(bundle),
             camera="nominal",
             **{"policy_share": 1.0, **changes},
@@ -118,9 +118,9 @@ def test_checkpoint_acts_in_the_given_share_of_episodes(bundle, tmp_path):
         assert (told["result"], told["driver"]) == ("kept", "expert" if name == "not" else "policy")
         episodes[name] = load_episode(tmp_path / name / "0000007.npz")
     driven, again, left_alone = episodes.values()
-    assert driven.meta["excursions"] and not left_alone.meta["excursions"]
+    assert driven.meta["interventions"] and not left_alone.meta["interventions"]
     assert all(np.array_equal(getattr(driven, n), getattr(again, n)) for n in ("xyz", "pose", "target_pose", "tracks"))
-    first = driven.meta["excursions"][0][0]
+    first = driven.meta["interventions"][0][0]
     assert not np.allclose(driven.pose[first + 4], left_alone.pose[first + 4], atol=1e-3) and np.allclose(
         driven.pose[:first], left_alone.pose[:first], atol=1e-6
     )
@@ -141,7 +141,7 @@ def test_checkpoint_may_act_for_whole_attempts():
             patched.setattr(
                 "uma_train.execution.driving.policy_of", lambda checkpoint: SimpleNamespace(encode_task=lambda *_: None)
             )
-            drawn[attempts] = [excursions(config, seed, Here())[0].stretches for seed in range(100)]
+            drawn[attempts] = [interventions(config, seed, Here())[0].stretches for seed in range(100)]
     lengths = {
         attempts: [end - first for stretches in many for first, end in stretches] for attempts, many in drawn.items()
     }
@@ -163,7 +163,10 @@ def test_lost_episode_counts_as_the_policys(bundle, tmp_path, monkeypatch):
     config = SimulateConfig(
         task=TASK, out=str(tmp_path), preset="tiny", images="none", policy=str(bundle), policy_share=1.0
     )
-    for where, driver in (("uma_sim.rollout.run_demonstration", "policy"), (f"{module.__name__}.excursions", "expert")):
+    for where, driver in (
+        ("uma_sim.rollout.run_demonstration", "policy"),
+        (f"{module.__name__}.interventions", "expert"),
+    ):
         with monkeypatch.context() as patched:
             patched.setattr(where, blind)
             told = _job((config, 5))
@@ -172,15 +175,21 @@ def test_lost_episode_counts_as_the_policys(bundle, tmp_path, monkeypatch):
 
 def test_expert_brings_a_wandering_hand_back(tmp_path):
     config = SimulateConfig(
-        task="primitives/gather", out=str(tmp_path), preset="tiny", images="none", noise=0.0, mishaps=0.0, wander=1.0
+        task="primitives/gather",
+        out=str(tmp_path),
+        preset="tiny",
+        images="none",
+        noise=0.0,
+        disturbances=0.0,
+        wander=1.0,
     )
     told = _job((config, 3))
     assert (told["result"], told["driver"]) == ("kept", "wander")
     e = load_episode(tmp_path / "0000003.npz")
-    (first, end), *_ = e.meta["excursions"]  # a second one may be cut short by the end
+    (first, end), *_ = e.meta["interventions"]  # a second one may be cut short by the end
     assert WANDER[0] <= end - first <= WANDER[1]
-    away = np.concatenate([np.arange(first, end) for first, end in e.meta["excursions"]])
-    assert not any(first - HORIZON < s < end for s in e.frame_step[1:] for first, end in e.meta["excursions"])
+    away = np.concatenate([np.arange(first, end) for first, end in e.meta["interventions"]])
+    assert not any(first - HORIZON < s < end for s in e.frame_step[1:] for first, end in e.meta["interventions"])
     # Away it does not follow the labels: after a step it is where these lead, within centimetres, elsewhere.
     off = np.linalg.norm(e.pose[1:, :3, 3] - e.target_pose[:-1, :3, 3], axis=-1)
     assert np.median(off[away[away < len(off)]]) > 2 * np.median(off)

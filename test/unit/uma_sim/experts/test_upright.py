@@ -9,14 +9,14 @@ pytest.importorskip("mujoco")
 from uma.geometry import se3
 from uma_sim.experts.base import STEP_M, STEP_RAD
 from uma_sim.experts.upright import AT_END, RAISED, STROKE_M, Stroke, is_over, step
-from uma_sim.objects.debris import Way
+from uma_sim.objects.debris import PushPath
 from uma_sim.planning import grasping
 
 TALL = 0.05
 """Height of the tool's middle over its edge, metres: the gripper holds it there."""
 
 REAR = 0.0
-WAY = Way(np.array([0.5, 0.0]), 0.4, 0.15)
+WAY = PushPath(np.array([0.5, 0.0]), 0.4, 0.15)
 
 
 def label(x: float, y: float = 0.0, height: float = 0.001, off: float = 0.0):

@@ -49,7 +49,7 @@ def test_nothing_is_done_before_the_robot_moves(name):
 @pytest.mark.parametrize("name", ALL)
 def test_every_demonstrator_succeeds_in_small_steps(name):
     for seed in (1,) if name in CLOTH else (0, 1):
-        episode = run_demonstration(seed, 0.5, mishap_probability=0.0, task=name)
+        episode = run_demonstration(seed, 0.5, disturbance_probability=0.0, task=name)
         assert episode["success"] and episode["verdict"] == "success" and episode["task"] == name and episode["text"]
         T, goal = episode["pose"], episode["label_pose"]
         assert np.linalg.norm(goal[:, :3, 3] - T[:, :3, 3], axis=1).max() < STEP_M + 1e-6
@@ -60,9 +60,10 @@ def test_every_demonstrator_succeeds_in_small_steps(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_the_demonstrator_recovers_from_mishaps(name):
     runs = [
-        run_demonstration(seed, 1.0, mishap_probability=1.0, task=name) for seed in range(2 if name == "folding" else 4)
+        run_demonstration(seed, 1.0, disturbance_probability=1.0, task=name)
+        for seed in range(2 if name == "folding" else 4)
     ]  # cloth takes its time
-    assert "none" not in {run["mishap"] for run in runs} and sum(run["success"] for run in runs) >= len(runs) - 1
+    assert "none" not in {run["disturbance"] for run in runs} and sum(run["success"] for run in runs) >= len(runs) - 1
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -80,7 +81,7 @@ def test_the_demonstrator_keeps_no_state(name):
 @pytest.mark.parametrize("name", ALL)
 def test_the_distractor_counts_as_wrong_and_reads_otherwise(name):
     goal = tasks.load(name).sample(1).goal
-    other = run_demonstration(1, 0.0, mishap_probability=0.0, task=name, goal=1 - goal)
+    other = run_demonstration(1, 0.0, disturbance_probability=0.0, task=name, goal=1 - goal)
     assert other["verdict"] == "wrong_goal" and other["success"]
     station = make_station(1, name, render=False)
     assert other["text"] == station.task.instruction(station, 1 - goal) != station.task.instruction(station, goal)
@@ -117,7 +118,7 @@ def test_where_the_expert_ends_is_where_the_reference_ends(name):
     station = make_station(0, name, render=False)
     plan = station.task.plan_reference(station, None, 16, 2)
     ends = se3.apply(station.T_base_cam, np.stack([w[-1] for w in plan.waypoints]))
-    run = run_demonstration(0, 0.0, mishap_probability=0.0, task=name)
+    run = run_demonstration(0, 0.0, disturbance_probability=0.0, task=name)
     nearest = np.linalg.norm(run["object_points"] - ends[None], axis=-1).mean(1).min()
     assert nearest < 0.035  # at some step, all of the object is near the end of the plan
 

@@ -96,9 +96,9 @@ def test_every_bit_must_be_at_the_end_of_the_goals_way(has_trays):
 
 @pytest.mark.parametrize("seed", [1, 3])
 def test_the_expert_gathers_on_either_way(seed):
-    done = run_demonstration(seed, 0.5, task="primitives/gather", mishap_probability=0.0)
+    done = run_demonstration(seed, 0.5, task="primitives/gather", disturbance_probability=0.0)
     assert done["success"] and done["object_points"].shape[1:] == (16, 3)
-    other = run_demonstration(seed, 0.0, task="primitives/gather", mishap_probability=0.0, goal=1 - done["goal"])
+    other = run_demonstration(seed, 0.0, task="primitives/gather", disturbance_probability=0.0, goal=1 - done["goal"])
     assert other["verdict"] == "wrong_goal" and other["success"]
 
 

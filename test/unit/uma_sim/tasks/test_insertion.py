@@ -78,7 +78,7 @@ def test_a_far_target_is_approached_by_bounded_steps():
 def test_demonstrator_succeeds_in_small_steps():
     successes = 0
     for seed in range(5):
-        episode = run_demonstration(seed, 0.0, mishap_probability=0.0)
+        episode = run_demonstration(seed, 0.0, disturbance_probability=0.0)
         successes += episode["success"]
         T, goal = episode["pose"], episode["label_pose"]
         assert np.linalg.norm(goal[:, :3, 3] - T[:, :3, 3], axis=1).max() < STEP_M + 1e-6
@@ -88,7 +88,7 @@ def test_demonstrator_succeeds_in_small_steps():
 
 
 def test_the_demonstrator_recovers_from_noise_and_mishaps():
-    assert sum(run_demonstration(seed, 1.0, mishap_probability=1.0)["success"] for seed in range(5)) >= 4
+    assert sum(run_demonstration(seed, 1.0, disturbance_probability=1.0)["success"] for seed in range(5)) >= 4
 
 
 def test_the_demonstrator_keeps_no_state():
@@ -102,7 +102,7 @@ def test_the_demonstrator_keeps_no_state():
 
 
 def test_the_other_holder_counts_as_wrong():
-    episode = run_demonstration(1, 0.0, mishap_probability=0.0, goal=1 - make_station(1, render=False).scene.goal)
+    episode = run_demonstration(1, 0.0, disturbance_probability=0.0, goal=1 - make_station(1, render=False).scene.goal)
     assert episode["verdict"] == "wrong_goal" and episode["success"]
 
 

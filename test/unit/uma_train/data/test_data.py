@@ -8,7 +8,7 @@ import pytest
 import torch
 from rigid_episodes import CAMERA, NORM, episode, same, tensors
 
-from uma.geometry.camera import image_places, project
+from uma.geometry.camera import normalized_uv, project
 from uma.model.config import tiny
 from uma.model.inputs import Normalization, decode_actions, encode_actions
 from uma.model.uma import Uma
@@ -244,8 +244,8 @@ def test_images_come_with_the_places_of_the_points():
     # The outermost pixel centres lie half a pixel within the edges, at every resolution.
     corner = np.array([[[(0 - CAMERA.cx) / CAMERA.fx, (35 - CAMERA.cy) / CAMERA.fy, 1.0]]])
     intrinsics = np.array([[40.0, 40.0, 31.5, 17.5, 64, 36]])
-    assert np.allclose(image_places(corner, intrinsics), [[[1 / 64 - 1, 1 - 1 / 36]]])
-    assert (image_places(corner, intrinsics * np.nan) == 0).all()
+    assert np.allclose(normalized_uv(corner, intrinsics), [[[1 / 64 - 1, 1 - 1 / 36]]])
+    assert (normalized_uv(corner, intrinsics * np.nan) == 0).all()
     with pytest.raises(EpisodeError, match="no episode has an image"):
         Windows([episode(0)]).draw(2, 0, NORM, np.random.default_rng(0), with_image=True)
 

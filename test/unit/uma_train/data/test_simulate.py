@@ -26,7 +26,7 @@ def made(tmp_path_factory):
         "all": {"images": "all"},
         "again": {"images": "all"},
         "bare": {"without_actions": 1.0, "image_width": 80, "image_height": 45},
-        "calm": {"noise": 0.0, "mishaps": 0.0},
+        "calm": {"noise": 0.0, "disturbances": 0.0},
     }.items():
         folder = tmp_path_factory.mktemp(name)
         told = _job((SimulateConfig(out=str(folder), preset="tiny", **changes), 0))
@@ -101,7 +101,7 @@ def test_an_episode_without_actions_holds_none(made):
 def test_execution_noise_is_an_option(made):
     assert (
         made["calm"].meta["noise_scale"] == 0.0
-        and made["calm"].meta["mishap"] == "none"
+        and made["calm"].meta["disturbance"] == "none"
         and 0.0 < made["all"].meta["noise_scale"] < 1.6
     )
     # Without noise the arm does what the label says, to within its lag.
@@ -164,7 +164,7 @@ def test_a_point_is_seen_where_the_depth_is_its_own():
         ({"task": "juggling"}, "task 'juggling'.*sweeping"),
         ({"without_actions": 1.5}, "without_actions: 1.5"),
         ({"noise": -1.0}, "noise: -1.0, must be 0 to 4"),
-        ({"mishaps": 2.0}, "mishaps: 2.0"),
+        ({"disturbances": 2.0}, "disturbances: 2.0"),
         ({"image_width": 0}, "image_width: 0"),
     ],
 )
@@ -211,7 +211,7 @@ def test_points_that_did_move_are_not_called_static():
 
     object.__setattr__(station.task, "static_points", falling)
     try:
-        run = run_demonstration(0, 0.0, mishap_probability=0.0, station=station)
+        run = run_demonstration(0, 0.0, disturbance_probability=0.0, station=station)
     finally:
         object.__setattr__(station.task, "static_points", true)
     assert (
