@@ -37,7 +37,7 @@ def inputs(B: int = 2, K: int = 3, seed: int = 0):
     )
     ee = EndEffectorBatch(torch.eye(4).repeat(B, 1, 1), torch.rand(B, generator=g))
     points = dataclasses.replace(
-        points, image=torch.rand(B, 3, 90, 160, generator=g), pixel=torch.rand(B, N, 2, generator=g) * 2 - 1
+        points, image=torch.rand(B, 3, 90, 160, generator=g), normalized_uv=torch.rand(B, N, 2, generator=g) * 2 - 1
     )
     reference = ReferenceBatch(
         randn(B, 8, 3), randn(B, 8, 3), torch.rand(B, 8, generator=g), torch.ones(B, 8, dtype=torch.bool)
