@@ -82,6 +82,7 @@ def test_motion_needs_consent_heartbeat_and_small_departure(graph):
     assert np.linalg.norm(here() - begin) < 0.1
 
     go(0.0, 0.15, 0.0)
+    c.wait(lambda: controller(PolicyStatus.READY, "/uma/confirm"), 30.0, "consent to the third task")
     assert c.call("/uma/confirm").success
     c.wait(lambda: controller(PolicyStatus.RUNNING), 30.0, "RUNNING")
     c.node.destroy_timer(beats)

@@ -240,7 +240,7 @@ def test_images_come_with_the_places_of_the_points():
     assert (batch.points.image[1] == 0).all()  # frame 9 has none
     assert (batch.initial_points.image * 255).round().to(torch.uint8)[0, 0, 0, 0] == e.images[0, 0, 0, 0]
     uv = project(batch.points.xyz.numpy(), CAMERA)
-    assert np.allclose(batch.points.pixel.numpy(), (uv + 0.5) / [64, 36] * 2 - 1, atol=1e-4)
+    assert np.allclose(batch.points.normalized_uv.numpy(), (uv + 0.5) / [64, 36] * 2 - 1, atol=1e-4)
     # The outermost pixel centres lie half a pixel within the edges, at every resolution.
     corner = np.array([[[(0 - CAMERA.cx) / CAMERA.fx, (35 - CAMERA.cy) / CAMERA.fy, 1.0]]])
     intrinsics = np.array([[40.0, 40.0, 31.5, 17.5, 64, 36]])
