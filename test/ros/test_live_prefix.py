@@ -165,12 +165,13 @@ class Station:
     def on_task(self, encoded) -> None:
         self.write(TOPICS.active_reference, encoded.echo)
 
-    def on_chunk(self, frame, prediction, stages_ms) -> None:
+    def on_chunk(self, frame, prediction, stages_ms):
         message = convert.chunk_to(prediction.chunk, frame.rgb.header.stamp)
         self.write(TOPICS.action_chunk, message)
         self.plan = convert.chunk_from(message)
         self.chunks.append(self.plan)
         self.answered.set()
+        return self.plan
 
     def on_motion(self, frame, motion) -> None: ...
 

@@ -20,6 +20,7 @@ from uma.control.cadence import Cadence
 from uma.control.session import Session, State
 from uma.control.watchdog import Watchdog
 from uma.types import RATE_HZ, InputError, KeypointState, MotionPrediction, Prediction
+from uma.types import ActionChunk as PublishedChunk
 from uma_ros.messages.convert import (
     camera_from,
     chunk_from,
@@ -328,8 +329,9 @@ class PolicyNode(UmaNode):
         )
         self.get_logger().info(f"new task: {encoded}")
 
-    def on_chunk(self, frame: Frame, prediction: Prediction, stages_ms: dict[str, float]) -> None:
-        self._chunks.publish(chunk_to(prediction.chunk, frame.rgb.header.stamp))
+    def on_chunk(self, frame: Frame, prediction: Prediction, stages_ms: dict[str, float]) -> PublishedChunk:
+        message = chunk_to(prediction.chunk, frame.rgb.header.stamp)
+        self._chunks.publish(message)
         self._markers.publish(MarkerArray(markers=chunk_markers(prediction.chunk, frame.rgb.header.stamp)))
         self.cadence.beat(time.monotonic(), stages_ms["total"])
         self.status.tell(
@@ -337,6 +339,7 @@ class PolicyNode(UmaNode):
             latency_ms=[float(v) for v in stages_ms.values()],
             sequence=prediction.chunk.sequence,
         )
+        return chunk_from(message)
 
     def on_motion(self, frame: Frame, motion: MotionPrediction) -> None:
         self._motions.publish(motion_to(motion, frame.rgb.header.stamp))

@@ -18,18 +18,19 @@ import numpy as np
 from uma.policy.prefix import committed
 from uma.policy.tracker import KeypointTracker
 from uma.types import RATE_HZ, ActionChunk, InputError, KeypointState, MotionPrediction, Observation, Prediction
-from uma_ros.messages.convert import chunk_from, chunk_to
 from uma_ros.messages.frame_buffer import Frame, FrameBuffer
 from uma_ros.messages.static_frames import StaticFrames
 from uma_ros.policy.tasks import Encoded, GivenTask
 
 
 class Listener(Protocol):
-    """What the worker tells, from its own thread."""
+    """Receives the results, in the worker's thread. `on_chunk` returns the chunk as it was published: a replay finds the
+    same prefix in a bag.
+    """
 
     def on_ready(self, policy: Any) -> None: ...
     def on_task(self, encoded: Encoded) -> None: ...
-    def on_chunk(self, frame: Frame, prediction: Prediction, stages_ms: dict[str, float]) -> None: ...
+    def on_chunk(self, frame: Frame, prediction: Prediction, stages_ms: dict[str, float]) -> ActionChunk: ...
     def on_motion(self, frame: Frame, motion: MotionPrediction) -> None: ...
     def on_keypoints(self, frame: Frame, state: KeypointState) -> None: ...
     def on_refused(self, source: str, error: InputError | str) -> None: ...
@@ -212,10 +213,9 @@ class PolicyWorker:
             prediction = self._policy.predict(observation, self._task, sequence=sequence, prefix=prefix)
             if not self._active:
                 return
-            # As everybody else hears it, rounded by the message: a replay finds the same prefix in a bag.
-            self._running = chunk_from(chunk_to(prediction.chunk, frame.rgb.header.stamp))
             stages = {"convert": converted, **{k: v for k, v in prediction.latency_ms.items() if k != "total"}}
-            self._listener.on_chunk(frame, prediction, {**stages, "total": (time.perf_counter() - began) * 1e3})
+            total = (time.perf_counter() - began) * 1e3
+            self._running = self._listener.on_chunk(frame, prediction, {**stages, "total": total})
             if self._predict_motion and len(
                 self._task.keypoints
             ):  # once the chunk is on its way: the robot does not wait for it

@@ -74,7 +74,9 @@ def test_a_transform_is_a_function_of_the_task_s_seed(batch):
 
 def test_the_camera_moves_all_that_is_in_its_frame_alike(batch):
     out = transform(batch, Transforms(camera_m=0.1, camera_rad=0.5), NORM, SEEDS)
-    assert torch.equal(out.points.normalized_uv, batch.points.normalized_uv) and torch.equal(out.points.height, batch.points.height)
+    assert torch.equal(out.points.normalized_uv, batch.points.normalized_uv) and torch.equal(
+        out.points.height, batch.points.height
+    )
     turns = []
     for task in range(4):
         fit = se3.fit_rigid(
