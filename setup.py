@@ -12,7 +12,7 @@ setup(
     ),
     package_data={"uma": ["py.typed"], "uma_sim": ["**/*"]},
     python_requires=">=3.11,<3.13",
-    install_requires=["numpy>=2", "scipy>=1.14", "pyyaml>=6", "torch>=2.6", "safetensors>=0.5"],
+    install_requires=["numpy>=2", "scipy>=1.14", "pyyaml>=6", "torch>=2.6", "safetensors>=0.5", "tyro>=1,<2"],
     extras_require={
         "sim": ["mujoco>=4,<5", "franky-sim>=1.0.4,<2"],
         "bags": ["rosbags>=0.11,<0.12", "mcap>=1.3,<2", "mcap-ros2-support>=0.6,<1"],
@@ -20,7 +20,7 @@ setup(
         "siglip2": ["transformers>=5.23,<6", "tokenizers>=0.22"],
         "perception": ["opencv-python-headless>=4.13,<5"],
         "robot": ["pylibfranka>=0.21,<0.22", "pymodbus>=3.10,<4", "pyserial>=3.5"],
-        "train": ["tyro>=1,<2", "rich>=13", "tensorboard>=2.20"],
+        "train": ["rich>=13", "tensorboard>=2.20"],
         "test": ["pytest>=8", "pytest-timeout>=2", "pytest-xdist>=3", "hypothesis>=6", "ruff>=0.9", "mypy>=1.11"],
     },
     entry_points={"console_scripts": ["uma = uma.cli:main"]},

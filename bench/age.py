@@ -113,7 +113,7 @@ def measure(rate: float, length: float, checkpoint: str) -> dict:
     """Ages with the camera at ``rate`` Hz over ``length`` seconds. Raises RuntimeError if the graph does not come to
     run."""
     with tempfile.TemporaryDirectory() as folder:
-        options = Options(seed=3, checkpoint=checkpoint, config=str(find("config/insertion.yaml")), run_dir=folder)
+        options = Options(seed=3, checkpoint=checkpoint, config=str(find("config/parameters.yaml")), run_dir=folder)
         specs = {spec.name: spec for spec in insertion(options)}
         specs["station"].parameters.update({"camera_rate": float(rate), "max_latency": 0.0})
         specs["camera"].parameters["rate"] = float(rate)

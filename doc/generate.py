@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import inspect
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -29,14 +27,13 @@ def commands() -> str:
 
 
 def launch_arguments() -> str:
-    """The fields of `Options`, with their descriptions from its docstring."""
+    """The fields of `Options`."""
+    from uma.settings import flatten
     from uma_ros.deployment.graph import Options
 
-    text = inspect.getdoc(Options).split("Attributes:")[1]
-    described = dict(line.strip().split(": ", 1) for line in text.splitlines() if ": " in line)
     rows = (
-        (f"`{f.name}`", f"`{f.default}`" if f.default != "" else "", described[f.name])
-        for f in dataclasses.fields(Options)
+        (f"`{name}`", f"`{value}`" if value != "" else "", rule["description"])
+        for name, (value, rule) in flatten(Options()).items()
     )
     return table(("Argument", "Default", "Meaning"), rows)
 
@@ -86,7 +83,7 @@ def topics() -> str:
 
 def _without_ros() -> str:
     """Where ROS is not installed: the default configuration file, which a test holds equal to the settings."""
-    return f"```yaml\n{(ROOT / 'config/insertion.yaml').read_text()}```\n"
+    return f"```yaml\n{(ROOT / 'config/parameters.yaml').read_text()}```\n"
 
 
 def write(folder: Path) -> None:

@@ -1,7 +1,6 @@
 """Turns a graph of uma_ros.deployment.graph into launch actions. The graph itself is plain data and tested without launch."""
 
 import os
-from dataclasses import fields
 from datetime import datetime
 from pathlib import Path
 
@@ -10,38 +9,27 @@ from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironment
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
+from uma.settings import flatten
 from uma_ros.deployment.graph import GRAPHS, Options, enclave
 from uma_ros.runtime.resources import find
-
-HELP = {
-    "station": "sim: the simulated station; hardware: the robot, beside its vendors' drivers",
-    "checkpoint": "folder of the checkpoint; empty: as in the configuration",
-    "prompt": "prompt file for the checkpoint: the task until another one comes; empty: as in the configuration",
-    "config": "YAML file with the parameters of all nodes",
-    "record": "folder for a bag; empty: no recording",
-    "dry_run": "everything but motion",
-    "managed": "a manager node takes the others through their life cycle; else each configures and activates itself",
-    "rviz": "also start rviz2",
-    "drivers": "on hardware: our own driver nodes to start, separated by commas; the rest are the vendors'",
-    "seed": "of the simulated scene",
-    "run_dir": "folder for the simulated calibration; empty: ~/.ros/uma/<time>",
-}
 
 
 def describe(graph: str) -> LaunchDescription:
     """Launch arguments for each field of `Options`, and the nodes."""
-    defaults = {
-        f.name: "" if f.name == "run_dir" else str(f.default).lower() if isinstance(f.default, bool) else str(f.default)
-        for f in fields(Options)
-    }
+    options = flatten(Options())
     arguments = [
-        DeclareLaunchArgument(name, default_value=value, description=HELP[name]) for name, value in defaults.items()
+        DeclareLaunchArgument(
+            name,
+            default_value=str(value).lower() if isinstance(value, bool) else str(value),
+            description=rule["description"],
+        )
+        for name, (value, rule) in options.items()
     ]
 
     def start(context):
-        given = {name: LaunchConfiguration(name).perform(context) for name in defaults}
+        given = {name: LaunchConfiguration(name).perform(context) for name in options}
         values = {**given, "seed": int(given["seed"]), "config": str(find(given["config"]))}
-        for name in ("dry_run", "managed", "rviz"):
+        for name in (name for name, (value, _) in options.items() if isinstance(value, bool)):
             values[name] = given[name].lower() in ("true", "1", "yes")
         values["run_dir"] = given["run_dir"] or str(
             Path.home() / ".ros/uma" / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")

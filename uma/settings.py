@@ -1,17 +1,20 @@
 """Typed settings: a frozen dataclass whose fields carry a description, a unit and a range; and the one check of ranges.
 
-The dataclass is the schema. ROS parameters are declared from it and the YAML files in config/ mirror it.
+The dataclass is the schema. ROS parameters are declared from it, the YAML files in config/ mirror it, and command lines
+are read into it.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
-from dataclasses import field, fields, is_dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, field, fields, is_dataclass
+from typing import Annotated, Any, TypeVar, get_type_hints
 
 from uma.types import InputError
+
+T = TypeVar("T")
 
 
 def setting(
@@ -23,7 +26,7 @@ def setting(
     live: bool = False,
 ) -> Any:
     """A field with its description (unit first), its range or choices, both inclusive, and whether it may change while
-    the node runs."""
+    the node runs. With the default `dataclasses.MISSING` the field is required."""
     metadata = {"description": description, "low": low, "high": high, "choices": choices, "live": live}
     if isinstance(default, list):
         return field(default_factory=lambda: list(default), metadata=metadata)
@@ -57,6 +60,14 @@ def check_settings(settings: Any, prefix: str = "") -> None:
             check_range(name, value, rule.get("low"), rule.get("high"))
         elif rule.get("choices") and value not in rule["choices"]:
             raise InputError(f"{name}: {value!r}, must be one of {', '.join(rule['choices'])}")
+
+
+def allowed(rule: Mapping[str, Any]) -> str:
+    """A field's choices, or its range if both ends are given, in words; "" for any value."""
+    if rule.get("choices"):
+        return "one of " + ", ".join(rule["choices"])
+    low, high = rule.get("low"), rule.get("high")
+    return "" if low is None or high is None else f"{low:g} to {high:g}"
 
 
 def flatten(settings: Any, prefix: str = "") -> dict[str, tuple[Any, dict]]:
@@ -106,3 +117,41 @@ def _replace_one(settings: Any, path: list[str], value: Any) -> Any:
     return dataclasses.replace(
         settings, **{head: _replace_one(getattr(settings, head), rest, value) if rest else value}
     )
+
+
+def from_words(kind: type[T], words: Sequence[str], prog: str, description: str = "") -> T:
+    """The settings that the words of a command line give, by tyro: ``--dry-run`` for the field ``dry_run``, and required
+    fields in their order without a name.
+
+    Args:
+        kind: a dataclass of plain fields that `setting` made.
+        prog: the command, for the help text.
+        description: for the help text; by default the docstring of ``kind``.
+
+    Raises:
+        InputError: a value is out of its range or no choice.
+        SystemExit: with code 2 for an unknown option or a value of another type, with 0 after the help text.
+    """
+    import tyro
+
+    hints, rows = get_type_hints(kind), []
+    for f in fields(kind):  # type: ignore[arg-type]
+        rule, required = f.metadata, f.default is MISSING and f.default_factory is MISSING
+        choices = "{" + ",".join(rule["choices"]) + "}" if rule["choices"] else ""
+        extent = f"; {allowed(rule)}" if allowed(rule) and not choices else ""
+        about = tyro.conf.arg(
+            help=rule["description"] + extent, metavar=choices or (f.name.upper() if required else None)
+        )
+        hint = Annotated[hints[f.name], about]
+        default = field(default=f.default, default_factory=f.default_factory)  # type: ignore[call-overload]
+        rows.append((f.name, tyro.conf.Positional[hint] if required else hint, default))
+    rows.sort(key=lambda row: row[2].default is not MISSING or row[2].default_factory is not MISSING)
+    given = tyro.cli(
+        dataclasses.make_dataclass(kind.__name__, rows),
+        args=words,
+        prog=prog,
+        description=description or (kind.__doc__ or "").split("\n\n")[0],
+    )
+    settings = kind(**vars(given))
+    check_settings(settings)
+    return settings

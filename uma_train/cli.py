@@ -73,25 +73,17 @@ def simulate(args: list[str] | None = None) -> int:
 
 def pack(args: list[str] | None = None) -> int:
     """``uma pack FOLDER``"""
-    import argparse
     from pathlib import Path
 
-    from uma_train.data.shards import open_shards
+    from uma.settings import from_words
+    from uma_train.data.shards import PackOptions, open_shards
     from uma_train.data.shards import pack as run
 
-    parser = argparse.ArgumentParser(
-        prog="uma pack", description="pack a folder of episodes into memory-mapped shards; the same command resumes"
-    )
-    parser.add_argument("folder", type=Path)
-    parser.add_argument(
-        "--out",
-        type=Path,
-        help="where the shards go; by default FOLDER/packed, where training looks for them and makes them itself",
-    )
-    asked = parser.parse_args(sys.argv[1:] if args is None else args)
-    out = asked.out or asked.folder / "packed"
+    asked = from_words(PackOptions, sys.argv[1:] if args is None else args, "uma pack")
+    folder = Path(asked.folder)
+    out = Path(asked.out) if asked.out else folder / "packed"
     try:
-        changed = run(asked.folder, out)
+        changed = run(folder, out)
         store = open_shards(out)
     except (ValueError, FileNotFoundError) as e:
         print(f"uma pack: {e}", file=sys.stderr)

@@ -211,7 +211,7 @@ def main() -> int:
             nargs="*",
             default=[],
             metavar="NAME=VALUE",
-            help=f"parameters of the {node} over those of config/insertion.yaml",
+            help=f"parameters of the {node} over those of config/parameters.yaml",
         )
     parser.add_argument("--json", default="", help="readings, written as they come")
     args = parser.parse_args()

@@ -85,7 +85,7 @@ def test_what_ros2_run_and_launch_need_is_installed(install):
         "package.xml",
         "launch/insertion.launch.py",
         "launch/replay.launch.py",
-        "config/insertion.yaml",
+        "config/parameters.yaml",
         "config/reference_insertion.yaml",
         "msg/ActionChunk.msg",
         "srv/PredictMotion.srv",
@@ -110,7 +110,7 @@ def test_what_ros2_run_and_launch_need_is_installed(install):
 def test_installed_node_finds_its_configuration(install):
     process = sourced(
         install,
-        f"{install}/uma_ros/lib/uma_ros/controller --ros-args --params-file {install}/uma_ros/share/uma_ros/config/insertion.yaml",
+        f"{install}/uma_ros/lib/uma_ros/controller --ros-args --params-file {install}/uma_ros/share/uma_ros/config/parameters.yaml",
     )
     import rclpy
     from uma_ros.msg import PolicyStatus

@@ -24,7 +24,7 @@ from uma_ros.messages.convert import camera_from, camera_to, depth_from, image_t
 from uma_ros.runtime.topics import SENSOR_IN, qos_profile
 
 MODEL = CameraModel(8, 6, 7.0, 7.0, 3.5, 2.5, "some_optical_frame")
-CONFIG = str(ROOT / "config/insertion.yaml")
+CONFIG = str(ROOT / "config/parameters.yaml")
 
 
 class Bench:

@@ -93,7 +93,7 @@ class Bench:
         values = {"action": action, "robotiq.port": self.hand.port, **parameters}
         self.supervisor = Supervisor(folder / "log")
         self.supervisor.start(
-            NodeSpec("gripper", values, module="uma_ros.nodes.gripper"), str(ROOT / "config/insertion.yaml")
+            NodeSpec("gripper", values, module="uma_ros.nodes.gripper"), str(ROOT / "config/parameters.yaml")
         )
         self.log = folder / "log/gripper.log"
         rclpy.init()

@@ -47,7 +47,7 @@ class Station:
         )
         while self.arm.stdout.readline().strip() != "ready":
             assert self.arm.poll() is None
-        options = Options(station="hardware", drivers="gripper,franka", config=str(ROOT / "config/insertion.yaml"))
+        options = Options(station="hardware", drivers="gripper,franka", config=str(ROOT / "config/parameters.yaml"))
         specs = {spec.name: spec for spec in insertion(options)}
         slow = {"max_state_age": 2.0, "max_chunk_age": 5.0}  # the machine may be busy
         specs["controller"].parameters.update(slow)

@@ -40,7 +40,7 @@ class Bench:
         }  # the machine may be busy
         self.supervisor = Supervisor(folder / "log")
         self.supervisor.start(
-            NodeSpec("franka", values, module="uma_ros.nodes.franka"), str(ROOT / "config/insertion.yaml")
+            NodeSpec("franka", values, module="uma_ros.nodes.franka"), str(ROOT / "config/parameters.yaml")
         )
         self.log = folder / "log/franka.log"
         rclpy.init()

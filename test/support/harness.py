@@ -56,7 +56,7 @@ class Graph:
         scripted: bool = True,
     ) -> None:
         self.options = Options(
-            seed=3, config=str(ROOT / "config/insertion.yaml"), run_dir=str(folder), record=record, managed=managed
+            seed=3, config=str(ROOT / "config/parameters.yaml"), run_dir=str(folder), record=record, managed=managed
         )
         self.specs = {spec.name: spec for spec in graph(self.options)}
         if (
@@ -355,5 +355,5 @@ def still(graph, seconds_=1.0) -> float:
 
 
 def fake_command(spec) -> list[str] | None:
-    words = spec.command(str(ROOT / "config/insertion.yaml"))
+    words = spec.command(str(ROOT / "config/parameters.yaml"))
     return [sys.executable, FAKE, *words[3:]] if spec.name == "policy" else None

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from mcap.stream_reader import StreamReader, breakup_chunk
 from rich.console import Console
 from rich.progress import Progress
 
+from uma.settings import from_words, setting
 from uma.types import InputError
 from uma_ros.bags.metadata import Topic, parse_profiles
 from uma_ros.bags.reader import MAX_CHUNK, ends, named, storage, typestore
@@ -101,14 +102,17 @@ def _whole(file: Path, told: Callable[[int, int], object]) -> Iterator[Any]:
             yield from inner
 
 
+@dataclass(frozen=True)
+class RecoverOptions:
+    """Make a bag readable whose recorder was killed. The bag itself stays as it is."""
+
+    bag: str = setting(MISSING, "folder of the bag, or its MCAP file")
+    out: str = setting("", "folder of the new bag; empty: BAG-recovered")
+
+
 def main(argv: list[str]) -> int:
     """Exit code 0 when a readable bag was written, 2 when there was nothing to do or to save."""
-    parser = argparse.ArgumentParser(
-        prog="uma recover", description="Make a bag readable whose recorder was killed. The bag itself stays as it is."
-    )
-    parser.add_argument("bag", help="folder of the bag, or its MCAP file")
-    parser.add_argument("--out", default="", help="folder of the new bag (default: BAG-recovered)")
-    args = parser.parse_args(argv)
+    args = from_words(RecoverOptions, argv, "uma recover")
     bag = Path(args.bag)
     out = Path(args.out) if args.out else bag.with_name(f"{bag.stem if bag.is_file() else bag.name}-recovered")
     with Progress(console=Console(stderr=True)) as progress:

@@ -1,20 +1,19 @@
 """`uma calibrate PATH`: where the camera stands, from pictures of a ChArUco board in the gripper.
 
-PATH is a bag of the recorder, or of `ros2 bag record`, with the colour image, its camera_info and the flange's pose:
-the moments when the
-arm stood still are taken. Or it is a folder that holds camera.yaml (width, height, fx, fy, cx, cy, frame), NAME.png
-(rectified) and poses.yaml: NAME -> {xyz: [m, m, m],
-xyzw: [quaternion]}, the flange (fr3_link8) in the base when the picture was taken. Move the arm between the pictures so
-    that the board
-turns about two axes at least, by 20 degrees and more, and fills different parts of the image; let it come to rest for
-each. A marker
-needs about 15 pixels: DROID's board in a 1280 pixel wide image must be nearer than 0.55 m.
+PATH is a bag of the recorder, or of `ros2 bag record`, with the colour image, its camera_info and the flange's pose: the
+moments when the arm stood still are taken. Or it is a folder that holds camera.yaml (width, height, fx, fy, cx, cy,
+frame), NAME.png (rectified) and poses.yaml: NAME -> {xyz: [m, m, m], xyzw: [quaternion]}, the flange (fr3_link8) in the
+base when the picture was taken.
+
+Move the arm between the pictures so that the board turns about two axes at least, by 20 degrees and more, and fills
+different parts of the image; let it come to rest for each. A marker needs about 15 pixels: DROID's board in a 1280 pixel
+wide image must be nearer than 0.55 m.
 """
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
+from dataclasses import MISSING, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,6 +21,7 @@ import numpy as np
 
 from uma.geometry.camera import project
 from uma.geometry.se3 import apply, from_quaternion, invert
+from uma.settings import from_words, setting
 from uma.types import CameraModel, InputError
 from uma_ros.calibration.files import Calibration, load_calibration, save_calibration
 from uma_ros.calibration.handeye import (
@@ -38,6 +38,7 @@ from uma_ros.drivers.camera.folder import read_camera, read_image
 from uma_ros.drivers.link import MissingPackage
 from uma_ros.runtime.textfile import numbers, read_value
 
+HELP = (__doc__ or "").split(":", 1)[1].strip()
 MAX_VIEWS = 500
 GOOD_PX = 1.0
 """Pixels (RMS) beyond which a calibration is called poor."""
@@ -161,49 +162,35 @@ def compare(
     return f"the earlier calibration is {words}; it differs by {mm:.1f} mm and {degrees:.2f} degrees and is off by {off:.2f} px on these pictures: {verdict}"
 
 
+@dataclass(frozen=True, kw_only=True)
+class CalibrateOptions(BoardSettings):
+    """The options of `uma calibrate`, those of the board among them."""
+
+    path: str = setting(MISSING, "a bag, or a folder of pictures")
+    out: str = setting("calibration.yaml", "the calibration; beside it goes a picture of the same name, .png")
+    base_frame: str = setting("fr3_link0", "frame of the robot's base")
+    tools: str = setting("", "a calibration of ours from which the tools are taken over")
+    against: str = setting("", "an earlier calibration, to be compared and checked for its age")
+    camera: str = setting("", "key of the camera in that file, if it is DROID's")
+    max_age_days: float = setting(30.0, "days after which an earlier calibration is too old", 0.0, 36500.0)
+    gripper_turn: float = setting(0.0, "rad; of the drawn gripper about the flange's axis", -7.0, 7.0)
+
+
 def main(argv: list[str]) -> int:
     """Exit code: 0, or 1 if the calibration is poor; it is written all the same, under its own name."""
-    parser = argparse.ArgumentParser(
-        prog="uma calibrate",
-        description=__doc__.split(":", 1)[1].strip(),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("path", type=Path, help="a bag, or a folder of pictures")
-    parser.add_argument(
-        "--out",
-        type=Path,
-        default=Path("calibration.yaml"),
-        help="the calibration (YAML); beside it goes a picture of the same name, .png",
-    )
-    parser.add_argument("--columns", type=int, default=BoardSettings.columns, help="squares along the board's x")
-    parser.add_argument("--rows", type=int, default=BoardSettings.rows, help="squares along its y")
-    parser.add_argument(
-        "--square", type=float, default=BoardSettings.square, help="m; edge of a square; measure the print"
-    )
-    parser.add_argument("--marker", type=float, default=BoardSettings.marker, help="m; edge of a marker")
-    parser.add_argument("--dictionary", default=BoardSettings.dictionary, help="OpenCV's name of the markers")
-    parser.add_argument("--legacy", action="store_true", help="the board was drawn by OpenCV before 4.6")
-    parser.add_argument("--base-frame", default="fr3_link0")
-    parser.add_argument("--tools", type=Path, help="a calibration of ours from which the tools are taken over")
-    parser.add_argument("--against", type=Path, help="an earlier calibration, to be compared and checked for its age")
-    parser.add_argument("--camera", default="", help="key of the camera in that file, if it is DROID's")
-    parser.add_argument("--max-age-days", type=float, default=30.0)
-    parser.add_argument(
-        "--gripper-turn", type=float, default=0.0, help="rad; of the drawn gripper about the flange's axis"
-    )
-    args = parser.parse_args(argv)
+    args = from_words(CalibrateOptions, argv, "uma calibrate", HELP)
     now = datetime.now(UTC)
-    board = BoardSettings(args.columns, args.rows, args.square, args.marker, args.dictionary, args.legacy)
     try:
-        camera, views, missed = read_views(args.path, board)
+        camera, views, missed = read_views(Path(args.path), args)
     except MissingPackage as error:
         raise InputError(str(error)) from None
+    out = Path(args.out)
     tools = load_calibration(args.tools).tools if args.tools else {}
     found = calibrate(views, camera)
-    save_calibration(Calibration(camera.frame, args.base_frame, found.T_base_cam, tools, now), args.out)
+    save_calibration(Calibration(camera.frame, args.base_frame, found.T_base_cam, tools, now), out)
     worst = max(views, key=lambda v: found.view_px[v.name])
-    picture = args.out.with_suffix(".png")
-    overlay(picture_of(args.path, worst.name), worst, camera, found, picture, args.gripper_turn)
+    picture = out.with_suffix(".png")
+    overlay(picture_of(Path(args.path), worst.name), worst, camera, found, picture, args.gripper_turn)
     num_corners = sum(len(r) for r in residuals(views, camera, found.T_base_cam, found.T_flange_board))
     print(
         f"{len(views)} pictures, {num_corners} corners{f'; no board in {len(missed)}: ' + ', '.join(missed) if missed else ''}"
@@ -216,7 +203,7 @@ def main(argv: list[str]) -> int:
     )
     if args.against:
         print(compare(load_calibration(args.against, args.camera), views, camera, found, args.max_age_days, now))
-    print(f"written: {args.out}, {picture}")
+    print(f"written: {out}, {picture}")
     if found.rms_px > GOOD_PX:
         print(
             f"poor: over {GOOD_PX:g} px. Is the board flat, its size as given, the arm at rest in every picture, the image rectified?"

@@ -20,6 +20,7 @@ from scipy.spatial.transform import Rotation
 
 from uma.geometry.camera import project
 from uma.geometry.se3 import apply, invert, make_pose, rotation_angle
+from uma.settings import setting
 from uma.types import CameraModel, InputError, check_pose
 from uma_ros.drivers.link import MissingPackage, require
 
@@ -36,21 +37,14 @@ def opencv() -> ModuleType:
 
 @dataclass(frozen=True)
 class BoardSettings:
-    """The board. The defaults are DROID's.
+    """The board. The defaults are DROID's."""
 
-    Attributes:
-        columns, rows: squares along its x and y.
-        square, marker: m; edges of a square and of a marker.
-        dictionary: OpenCV's name of the markers.
-        is_legacy: drawn by OpenCV before 4.6; with an even number of rows its first square is another.
-    """
-
-    columns: int = 14
-    rows: int = 9
-    square: float = 0.020
-    marker: float = 0.016
-    dictionary: str = "DICT_5X5_100"
-    is_legacy: bool = False
+    columns: int = setting(14, "squares along the board's x", 3, 50)
+    rows: int = setting(9, "squares along its y", 3, 50)
+    square: float = setting(0.020, "m; edge of a square; measure the print")
+    marker: float = setting(0.016, "m; edge of a marker")
+    dictionary: str = setting("DICT_5X5_100", "OpenCV's name of the markers")
+    legacy: bool = setting(False, "drawn by OpenCV before 4.6: with an even number of rows its first square is another")
 
     def __post_init__(self) -> None:
         if not (3 <= self.columns <= 50 and 3 <= self.rows <= 50):
@@ -71,7 +65,7 @@ class BoardSettings:
                 f"board: {self.columns}x{self.rows} squares need {self.columns * self.rows // 2} markers, {self.dictionary} has {len(dictionary.bytesList)}"
             )
         board = aruco.CharucoBoard((self.columns, self.rows), self.square, self.marker, dictionary)
-        board.setLegacyPattern(self.is_legacy)
+        board.setLegacyPattern(self.legacy)
         return board
 
 

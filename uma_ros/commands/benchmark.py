@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
 import signal
 import sys
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +17,10 @@ from rich.console import Console
 from rich.progress import Progress
 from scipy.stats import binomtest
 
+from uma.settings import from_words, setting
 from uma.types import RATE_HZ, InputError
 from uma_ros.commands.demo import StackError, Watcher, drive
-from uma_ros.deployment.graph import TASKS, NodeSpec, Options
+from uma_ros.deployment.graph import PARAMETERS, TASKS, NodeSpec, Options
 from uma_ros.deployment.supervisor import Supervisor
 from uma_ros.runtime.resources import find
 
@@ -73,50 +73,45 @@ def episode(
     }
 
 
+@dataclass(frozen=True)
+class LiveBenchmarkOptions:
+    """Closed-loop success through the node graph; the same command resumes in the same folder."""
+
+    task: str = setting("insertion", "what to do", choices=tuple(sorted(TASKS)))
+    checkpoint: str = setting("", "folder of the checkpoint; empty: as in the configuration")
+    episodes: int = setting(20, "scenes; each takes about half a minute", 0, 1_000_000)
+    first_seed: int = setting(1_000_000, "of the scenes; training stays below")
+    limit: float = setting(
+        0.0,
+        "simulated seconds for each scene; 0: as in the library, "
+        + ", ".join(f"{n} actions of {task}" for task, n in ACTIONS.items()),
+        0.0,
+        3600.0,
+    )
+    real_time_factor: float = setting(
+        1.0, "simulated seconds a second, at most; with 0.4 a chunk has 2.5 times as long", 0.05, 10.0
+    )
+    linger: int = setting(
+        0,
+        "actions for which the policy goes on after a success, which must still be one then; 0: the first one ends it",
+        0,
+        1000,
+    )
+    config: str = setting(PARAMETERS, "YAML file with the parameters of all nodes")
+    out: str = setting("runs/benchmark_ros", "folder of the results")
+
+
 def main(argv: list[str], command: Callable[[NodeSpec], list[str] | None] = lambda spec: None) -> int:
     """Exit code 0, or 1 if the stack failed in a scene.
 
     Args:
         command: replaces the command of a node, for tests.
     """
-    parser = argparse.ArgumentParser(
-        prog="uma benchmark --ros",
-        description="Closed-loop success through the node graph; resumes in the same folder.",
-    )
-    parser.add_argument("--task", choices=sorted(TASKS), default="insertion")
-    parser.add_argument("--checkpoint", default="", help="folder of the checkpoint; default: as in the configuration")
-    parser.add_argument("--episodes", type=int, default=20, help="scenes (default 20); each takes about half a minute")
-    parser.add_argument(
-        "--first-seed", type=int, default=1_000_000, help="of the scenes (default 1000000; training stays below)"
-    )
-    parser.add_argument(
-        "--limit",
-        type=float,
-        help=f"simulated seconds for each (default: as in the library, {', '.join(f'{n} actions of {task}' for task, n in ACTIONS.items())})",
-    )
-    parser.add_argument(
-        "--real-time-factor",
-        type=float,
-        default=1.0,
-        help="simulated seconds a second, at most (default 1); with 0.4 a chunk has 2.5 times as long",
-    )
-    parser.add_argument(
-        "--linger",
-        type=int,
-        default=0,
-        help="actions for which the policy goes on after a success, which must still be one then (default 0: the first one ends it)",
-    )
-    parser.add_argument("--config", default="config/insertion.yaml", help="YAML file with the parameters of all nodes")
-    parser.add_argument("--out", default="runs/benchmark_ros", help="folder of the results")
-    args = parser.parse_args(argv)
-    if not 0.05 <= args.real_time_factor <= 10:  # as the station's parameter of that name
-        raise InputError(f"real-time-factor {args.real_time_factor:g}: must lie in [0.05, 10]")
-    if not 0 <= args.linger <= 1000:
-        raise InputError(f"linger {args.linger}: must lie in [0, 1000]")
-    args.limit = ACTIONS[args.task] / RATE_HZ if args.limit is None else args.limit
+    given = from_words(LiveBenchmarkOptions, argv, "uma benchmark --ros")
+    args = replace(given, limit=given.limit or ACTIONS[given.task] / RATE_HZ)
     out = Path(args.out).resolve()
     out.mkdir(parents=True, exist_ok=True)
-    asked, stored = {k: v for k, v in vars(args).items() if k not in ("out", "episodes")}, out / "config.json"
+    asked, stored = {k: v for k, v in asdict(args).items() if k not in ("out", "episodes")}, out / "config.json"
     if stored.exists() and json.loads(stored.read_text()) != asked:
         raise InputError(f"{out} holds a run with other arguments; give another --out")
     stored.write_text(json.dumps(asked, indent=2))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 import sys
 import time
 from collections.abc import Callable
-from datetime import datetime
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +22,15 @@ from tf2_msgs.msg import TFMessage
 
 from uma.control.session import State
 from uma.geometry.se3 import apply
+from uma.settings import from_words, setting
 from uma.types import InputError
 from uma_ros.commands.reference import save_reference
-from uma_ros.deployment.graph import TASKS, NodeSpec, Options
+from uma_ros.deployment.graph import PARAMETERS, TASKS, NodeSpec, Options
 from uma_ros.deployment.supervisor import Supervisor
 from uma_ros.messages.convert import reference_from, seconds
 from uma_ros.messages.static_frames import StaticFrames
 from uma_ros.msg import ActionChunk, PolicyStatus, ReferenceMotion
-from uma_ros.runtime.resources import find
+from uma_ros.runtime.resources import find, new_folder
 from uma_ros.runtime.status import newly_refused
 from uma_ros.runtime.topics import CAMERA_OUT, COMMAND, LATCHED, STATUS, TASK_IN, Topics
 
@@ -251,41 +251,46 @@ def drive(
     return elapsed, outcome
 
 
+@dataclass(frozen=True)
+class DemoOptions:
+    """One simulated task over ROS 2, headless, with a report."""
+
+    task: str = setting("insertion", "what to do", choices=tuple(sorted(TASKS)))
+    seed: int = setting(0, "of the scene")
+    limit: float = setting(30.0, "simulated seconds after which the task counts as failed", 0.0, 3600.0)
+    checkpoint: str = setting("", "folder of the checkpoint; empty: as in the configuration")
+    config: str = setting(PARAMETERS, "YAML file with the parameters of all nodes")
+    out: str = setting("", "folder for the results, which must be new; empty: runs/<time>")
+
+
 def main(argv: list[str], command: Callable[[NodeSpec], list[str] | None] = lambda spec: None) -> int:
     """Exit code 0 if the stack worked, whatever became of the task; 1 if it did not; 2 for a wrong argument.
 
     Args:
         command: replaces the command of a node, for tests.
     """
-    parser = argparse.ArgumentParser(
-        prog="uma demo", description="One simulated task over ROS 2, headless; results in runs/<time>/."
-    )
-    parser.add_argument("--task", choices=sorted(TASKS), default="insertion", help="default insertion")
-    parser.add_argument("--seed", type=int, default=0, help="of the scene (default 0)")
-    parser.add_argument(
-        "--limit", type=float, default=30.0, help="simulated seconds after which it counts as failed (default 30)"
-    )
-    parser.add_argument("--checkpoint", default="", help="folder of the checkpoint; default: as in the configuration")
-    parser.add_argument("--config", default="config/insertion.yaml", help="YAML file with the parameters of all nodes")
-    parser.add_argument("--out", default="", help="folder for the results; default runs/<time>")
-    args = parser.parse_args(argv)
-    folder = Path(args.out or Path("runs") / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")).resolve()
+    asked = from_words(DemoOptions, argv, "uma demo")
+    folder = Path(asked.out or new_folder()).resolve()
     bag = folder / "bag"
     options = Options(
-        seed=args.seed, checkpoint=args.checkpoint, config=str(find(args.config)), record=str(bag), run_dir=str(folder)
+        seed=asked.seed,
+        checkpoint=asked.checkpoint,
+        config=str(find(asked.config)),
+        record=str(bag),
+        run_dir=str(folder),
     )
     folder.mkdir(parents=True, exist_ok=False)
     print(
-        f"{args.task.capitalize()} in scene {args.seed}; everything that is left of it will be in {os.path.relpath(folder)}/"
+        f"{asked.task.capitalize()} in scene {asked.seed}; everything that is left of it will be in {os.path.relpath(folder)}/"
     )
     show, trouble, elapsed = _show(), "", 0.0
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     rclpy.init(signal_handler_options=rclpy.SignalHandlerOptions.NO)
     supervisor, watcher = Supervisor(folder / "log"), Watcher()
     try:
-        for spec in TASKS[args.task](options):
+        for spec in TASKS[asked.task](options):
             supervisor.start(spec, options.config, command(spec))
-        elapsed, _ = drive(supervisor, watcher, folder, args.limit, show, linger=1.0)
+        elapsed, _ = drive(supervisor, watcher, folder, asked.limit, show, linger=1.0)
     except StackError as error:
         trouble = str(error)
     except KeyboardInterrupt:
@@ -298,7 +303,7 @@ def main(argv: list[str], command: Callable[[NodeSpec], list[str] | None] = lamb
     bad = {name: code for name, code in codes.items() if code}
     if bad and not trouble:
         trouble = "ended with another code than 0: " + ", ".join(f"{k} ({v})" for k, v in bad.items())
-    return report(folder, bag, elapsed, args.limit, trouble)
+    return report(folder, bag, elapsed, asked.limit, trouble)
 
 
 def report(folder: Path, bag: Path, elapsed: float, limit: float, trouble: str) -> int:

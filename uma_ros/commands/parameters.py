@@ -6,7 +6,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from uma.settings import flatten
+from uma.settings import allowed, flatten
 
 NODES = {
     "station": "StationSettings",
@@ -35,10 +35,7 @@ def _value(value: Any) -> str:
 
 def _range(rule: dict) -> str:
     live = "; may change while the node runs" if rule.get("live") else ""
-    if rule.get("choices"):
-        return "; one of " + ", ".join(rule["choices"]) + live
-    low, high = rule.get("low"), rule.get("high")
-    return live if low is None or high is None else f"; {low:g} to {high:g}{live}"
+    return (f"; {allowed(rule)}" if allowed(rule) else "") + live
 
 
 def as_yaml(node: str, indent: str = "") -> str:

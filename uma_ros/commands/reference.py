@@ -10,11 +10,11 @@ keypoints:
 
 from __future__ import annotations
 
-import argparse
 import reprlib
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import MISSING, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ import rclpy
 import yaml
 from builtin_interfaces.msg import Time
 
+from uma.settings import from_words, setting
 from uma.types import MAX_KEYPOINTS, InputError, ReferenceMotion
 from uma_ros.deployment.graph import REPLAY_NAMES
 from uma_ros.messages.convert import reference_from, reference_to
@@ -157,15 +158,18 @@ class _Sender:
         return 0
 
 
+@dataclass(frozen=True)
+class ReferenceOptions:
+    """Send a reference motion to the running policy."""
+
+    file: str = setting(MISSING, "YAML file; config/reference_insertion.yaml shows the format")
+    replay: bool = setting(False, "to the policy that `uma up replay` or replay.launch.py has started")
+    timeout: float = setting(10.0, "s to wait for the policy", 0.0, 3600.0)
+
+
 def main(argv: list[str]) -> int:
     """Exit code 0 when the policy took the task, 1 when it refused it or is not there, 2 for a bad file."""
-    parser = argparse.ArgumentParser(prog="uma reference", description="Send a reference motion to the running policy.")
-    parser.add_argument("file", help="YAML file; config/reference_insertion.yaml shows the format")
-    parser.add_argument(
-        "--replay", action="store_true", help="to the policy that `uma up replay` or replay.launch.py has started"
-    )
-    parser.add_argument("--timeout", type=float, default=10.0, help="seconds to wait for the policy (default 10)")
-    args = parser.parse_args(argv)
+    args = from_words(ReferenceOptions, argv, "uma reference")
     reference = load_reference(args.file)
 
     sender = _Sender(

@@ -9,8 +9,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from uma.settings import check_settings, setting
 from uma.types import InputError
 
+PARAMETERS = "config/parameters.yaml"
+"""The parameters of all nodes, as `uma.settings` has them in the code."""
 DRIVERS = {
     "camera": "a ZED through its SDK, a recording, or another camera's topics",
     "gripper": "a Robotiq 2F-85 on a serial port",
@@ -22,38 +25,36 @@ DRIVERS = {
 
 @dataclass(frozen=True)
 class Options:
-    """What may be chosen at the start; the launch arguments of the same names.
+    """What may be chosen at the start: launch arguments of these names, and the options of `uma up`.
 
-    Attributes:
-        station: "sim" or "hardware".
-        checkpoint: folder of the checkpoint; empty = as in the configuration.
-        prompt: prompt file for it; empty = as in the configuration.
-        config: YAML file with the parameters of all nodes.
-        record: folder for a bag; empty = no recording.
-        dry_run: everything but motion.
-        managed: a manager node takes the others through their life cycle; else each configures and activates itself.
-        rviz: also start rviz2.
-        drivers: on hardware, which of our own driver nodes to start, separated by commas: those of `DRIVERS`; the rest
-            are the vendors'.
-        seed: of the simulated scene.
-        run_dir: folder for what nodes leave for each other (the simulated calibration).
+    Raises:
+        InputError: an unknown station or driver, or drivers for the simulated station.
     """
 
-    station: str = "sim"
-    checkpoint: str = ""
-    prompt: str = ""
-    config: str = "config/insertion.yaml"
-    record: str = ""
-    dry_run: bool = False
-    managed: bool = False
-    rviz: bool = False
-    drivers: str = ""
-    seed: int = 0
-    run_dir: str = "runs/latest"
+    station: str = setting(
+        "sim", "the simulated station, or the robot beside its vendors' drivers", choices=("sim", "hardware")
+    )
+    checkpoint: str = setting("", "folder of the checkpoint; empty: as in the configuration")
+    prompt: str = setting(
+        "", "prompt file for the checkpoint, the task until another one comes; empty: as in the configuration"
+    )
+    config: str = setting(PARAMETERS, "YAML file with the parameters of all nodes")
+    record: str = setting("", "folder for a bag; empty: no recording")
+    dry_run: bool = setting(False, "everything but motion")
+    managed: bool = setting(
+        False, "a manager node takes the others through their life cycle; else each configures and activates itself"
+    )
+    rviz: bool = setting(False, "also start rviz2")
+    drivers: str = setting(
+        "",
+        f"on hardware, our own driver nodes to start, separated by commas, of {', '.join(DRIVERS)}; the rest are the "
+        "vendors'",
+    )
+    seed: int = setting(0, "of the simulated scene")
+    run_dir: str = setting("", "folder for logs and the simulated calibration; empty: a new one, named by the time")
 
     def __post_init__(self) -> None:
-        if self.station not in ("sim", "hardware"):
-            raise InputError(f"station: {self.station!r}, must be sim or hardware")
+        check_settings(self)
         for name in self.driver_names():
             if name not in DRIVERS:
                 raise InputError(f"drivers: {name!r}, must be of {', '.join(DRIVERS)}")

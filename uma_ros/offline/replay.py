@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
 from heapq import heappop, heappush
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from sensor_msgs.msg import CameraInfo, Image, JointState
 
 from uma.geometry.se3 import rotation_angle
 from uma.policy.prefix import committed
-from uma.settings import flatten, replaced
+from uma.settings import flatten, from_words, replaced, setting
 from uma.types import ActionChunk, InputError, Observation
 from uma_ros.bags.reader import read_bag
 from uma_ros.messages.convert import chunk_from, chunk_to, nanoseconds
@@ -261,15 +260,18 @@ def plot(rows: list[Row], path: Path) -> None:
     plt.close(figure)
 
 
+@dataclass(frozen=True)
+class ReplayOptions:
+    """Run the policy again on a recorded bag and compare with what it did."""
+
+    bag: str = setting(MISSING, "folder of the bag")
+    checkpoint: str = setting("", "another checkpoint than the recorded one")
+    out: str = setting("", "folder for replay.png; empty: beside the bag")
+
+
 def main(argv: list[str], load: Callable[[PolicySettings], tuple[Any, Any]] = load_policy) -> int:
     """Exit code 0 when every chunk could be made again, 1 when one could not, 2 for a bad bag or checkpoint."""
-    parser = argparse.ArgumentParser(
-        prog="uma replay", description="Run the policy again on a recorded bag and compare with what it did."
-    )
-    parser.add_argument("bag", help="folder of the bag")
-    parser.add_argument("--checkpoint", default="", help="another checkpoint than the recorded one")
-    parser.add_argument("--out", default="", help="folder for replay.png (default: beside the bag)")
-    args = parser.parse_args(argv)
+    args = from_words(ReplayOptions, argv, "uma replay")
     rows, episode, policy = replay(args.bag, args.checkpoint, load)
     recorded = episode.configuration.get("policy", {}).get("checkpoint_id", "unknown")
     if recorded != policy.checkpoint_id:

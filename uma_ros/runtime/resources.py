@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 
 from uma.types import InputError
@@ -21,6 +22,11 @@ def roots() -> list[Path]:
     except (ImportError, LookupError, OSError):  # no ROS index, or the package is not in it
         pass
     return found
+
+
+def new_folder() -> str:
+    """``runs/<time>``, for what a command leaves behind."""
+    return str(Path("runs") / datetime.now().strftime("%Y-%m-%d_%H-%M-%S"))
 
 
 def find(name: str) -> Path:

@@ -20,11 +20,13 @@ import fcntl
 import json
 import os
 from collections.abc import Callable
+from dataclasses import MISSING, dataclass
 from pathlib import Path
 
 import numpy as np
 
 from uma.checkpoint.npy_head import npy_head
+from uma.settings import setting
 from uma_train.data.episode import DTYPES, EpisodeError, list_episodes, load_episode
 from uma_train.data.store import COUNTS, ROWS, Store, concatenate, row_counts
 
@@ -43,6 +45,16 @@ TAILS = {
 """Shape of one row of each field; 0 = any length."""
 SHARD_BYTES = 256 * 2**20
 """A shard is closed when it has got this large; packing needs about twice as much memory."""
+
+
+@dataclass(frozen=True)
+class PackOptions:
+    """Pack a folder of episodes into memory-mapped shards; the same command resumes."""
+
+    folder: str = setting(MISSING, "of episodes")
+    out: str = setting(
+        "", "where the shards go; empty: FOLDER/packed, where training looks for them and makes them itself"
+    )
 
 
 def _write(path: Path, save: Callable) -> None:

@@ -26,8 +26,8 @@ from uma_train.execution.streamed import SimulatedController
 
 
 def test_config_file_mirrors_every_nodes_settings():
-    text = (ROOT / "config/insertion.yaml").read_text()
-    assert text.strip() == parameters().strip(), "write it anew with `uma inspect parameters > config/insertion.yaml`"
+    text = (ROOT / "config/parameters.yaml").read_text()
+    assert text.strip() == parameters().strip(), "write it anew with `uma inspect parameters > config/parameters.yaml`"
     data = yaml.safe_load(text)
     assert set(data) == set(NODES)
     for node in NODES:
@@ -104,7 +104,7 @@ def test_replay_is_the_policy_alone_on_its_own_topics():
 
 
 def test_an_unknown_station_is_refused():
-    with pytest.raises(InputError, match="'real', must be sim or hardware"):
+    with pytest.raises(InputError, match="'real', must be one of sim, hardware"):
         Options(station="real")
 
 
@@ -143,12 +143,12 @@ def test_launch_files_start_the_same_graph(name, monkeypatch, tmp_path):
     given = {**arguments, "run_dir": str(tmp_path), "seed": "5", "dry_run": "true"}
     nodes = start(given)
     specs = GRAPHS[name](
-        Options(run_dir=str(tmp_path), seed=5, dry_run=True, config=str(ROOT / "config/insertion.yaml"))
+        Options(run_dir=str(tmp_path), seed=5, dry_run=True, config=str(ROOT / "config/parameters.yaml"))
     )
     assert [n.kwargs["executable"] for n in nodes] == [s.name for s in specs]
     for node, spec in zip(nodes, specs):
         assert node.kwargs["package"] == "uma_ros" and node.kwargs["parameters"][1] == spec.parameters
-        assert node.kwargs["parameters"][0] == str(ROOT / "config/insertion.yaml")
+        assert node.kwargs["parameters"][0] == str(ROOT / "config/parameters.yaml")
 
 
 # -- files -------------------------------------------------------------------------------------------------------------
