@@ -6,7 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from uma.geometry import se3
+from uma_sim.tasks import make_station
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
@@ -24,6 +28,22 @@ def output_of(name: str, *words: str) -> str:
 def test_a_numpy_frame_gives_a_chunk():
     lines = output_of("chunk_from_numpy").splitlines()
     assert [line.split(":")[0] for line in lines] == ["action  0", "action  7", "action 15"]
+
+
+def test_the_lines_of_the_readme_give_a_chunk(monkeypatch):
+    (code,) = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S)
+    assert len(code.splitlines()) <= 10
+    station = make_station(3)
+    seen, points = station.observe(), station.object_points()[[0, 8, 15]]
+    station.close()
+    paths = np.stack([points, points + [0.0, 0.0, 0.1]], axis=1)
+    waypoints = list(se3.apply(se3.invert(seen.T_base_cam), paths))
+    given = {"rgb": seen.rgb, "depth": seen.depth, "T_cam_ee": seen.T_cam_ee, "T_base_cam": seen.T_base_cam}
+    intrinsics = {name: getattr(seen.camera, name) for name in ("width", "height", "fx", "fy", "cx", "cy")}
+    names = {**given, **intrinsics, "waypoints": waypoints}
+    monkeypatch.chdir(ROOT)
+    exec(code, names)
+    assert names["chunk"].poses.shape == (16, 4, 4) and names["chunk"].gripper.shape == (16,)
 
 
 def test_the_chunk_that_follows_the_reference_is_better():
