@@ -384,6 +384,6 @@ def node_targets() -> list[Target]:
 
 
 def _wish() -> Any:
-    from uma_ros.drivers.gripper.client import Wish
+    from uma_ros.drivers.gripper.client import GripperGoal
 
-    return Wish(0.5, 0.1, 20.0)
+    return GripperGoal(0.5, 0.1, 20.0)

@@ -17,8 +17,8 @@ from harness import ROOT
 from uma.geometry import fr3
 from uma.types import InputError
 from uma_ros.drivers.franka.fci import ArmState, Phase, Target
-from uma_ros.drivers.franka.health import Mode
-from uma_ros.drivers.franka.shared_row import Board
+from uma_ros.drivers.franka.health import RobotMode
+from uma_ros.drivers.franka.shared_row import SharedRow
 from uma_ros.nodes.franka import FrankaSettings, TargetMaker
 
 pytest.importorskip("pylibfranka", reason="extra 'robot' is not installed")
@@ -133,9 +133,9 @@ def test_a_target_runs_on_for_two_periods_and_no_further():
 
 
 def test_a_board_gives_whole_rows_and_nothing_before_the_first():
-    board = Board(get_context("spawn"), 29)
+    board = SharedRow(get_context("spawn"), 29)
     assert board.read() is None
-    state = ArmState(1.0, Phase.MOVING, Mode.MOVE, 0.9, np.arange(7.0), np.ones(7), np.zeros(7), 5, 1, 0.2, 1.1)
+    state = ArmState(1.0, Phase.MOVING, RobotMode.MOVE, 0.9, np.arange(7.0), np.ones(7), np.zeros(7), 5, 1, 0.2, 1.1)
     for i in range(10):
         board.write(
             ArmState(
@@ -161,7 +161,7 @@ def test_a_board_gives_whole_rows_and_nothing_before_the_first():
     got = ArmState.from_row(board.read())
     assert (
         got.phase is Phase.MOVING
-        and got.mode is Mode.MOVE
+        and got.mode is RobotMode.MOVE
         and (got.q == np.arange(7)).all()
         and (got.cycles, got.late) == (5, 1)
     )

@@ -16,7 +16,15 @@ from std_srvs.srv import Trigger
 from uma.types import InputError
 from uma_ros.deployment.graph import NodeSpec
 from uma_ros.deployment.supervisor import Supervisor
-from uma_ros.drivers.gripper.client import ACTIONS, GripperClient, Wish, action_type, goal_from, goal_to, result_to
+from uma_ros.drivers.gripper.client import (
+    ACTIONS,
+    GripperClient,
+    GripperGoal,
+    action_type,
+    goal_from,
+    goal_to,
+    result_to,
+)
 from uma_ros.messages.convert import gripper_from
 from uma_ros.runtime.topics import GRIPPER_CLOSED, GRIPPER_JOINT, SENSOR_IN
 
@@ -30,20 +38,20 @@ pytest.importorskip("serial", reason="extra 'robot' is not installed")
 @pytest.mark.parametrize("action", ACTIONS)
 def test_opening_0_to_1_spans_the_joint_range(action):
     for opening, angle in ((0.0, 0.0), (1.0, GRIPPER_CLOSED), (0.25, 0.25 * GRIPPER_CLOSED)):
-        goal = goal_to(action, Wish(opening, force=30.0))
+        goal = goal_to(action, GripperGoal(opening, force=30.0))
         assert (goal.command.position if action == "GripperCommand" else goal.command.position[0]) == pytest.approx(
             angle
         )
-        assert goal_from(action, goal) == Wish(pytest.approx(opening), 0.0, 30.0)
+        assert goal_from(action, goal) == GripperGoal(pytest.approx(opening), 0.0, 30.0)
         result = result_to(action, opening, False, True)
         assert (result.position if action == "GripperCommand" else result.state.position[0]) == pytest.approx(angle)
 
 
 def test_a_parallel_goal_may_name_its_speed():
-    assert goal_from("ParallelGripperCommand", goal_to("ParallelGripperCommand", Wish(1.0, 0.5, 20.0))) == Wish(
-        1.0, 0.5, 20.0
-    )
-    assert goal_from("ParallelGripperCommand", goal_to("ParallelGripperCommand", Wish(1.0))) == Wish(1.0)
+    assert goal_from(
+        "ParallelGripperCommand", goal_to("ParallelGripperCommand", GripperGoal(1.0, 0.5, 20.0))
+    ) == GripperGoal(1.0, 0.5, 20.0)
+    assert goal_from("ParallelGripperCommand", goal_to("ParallelGripperCommand", GripperGoal(1.0))) == GripperGoal(1.0)
 
 
 @pytest.mark.parametrize(
@@ -164,7 +172,7 @@ def bench(shared):
     """Ready and open, whatever the test before has done with it."""
     shared.hand.object_at, shared.hand.pace = None, PACE
     shared.ready()
-    shared.result(shared.accepted(goal_to(shared.action, Wish(0.0))))
+    shared.result(shared.accepted(goal_to(shared.action, GripperGoal(0.0))))
     return shared
 
 
@@ -184,7 +192,7 @@ def test_the_controllers_client_closes_and_opens_it(bench):
 
 def test_grasp_succeeds_as_stalled_and_bad_goals_are_rejected(bench):
     bench.hand.object_at = 140
-    done = bench.result(bench.accepted(goal_to(bench.action, Wish(1.0))))
+    done = bench.result(bench.accepted(goal_to(bench.action, GripperGoal(1.0))))
     assert done.status == 4 and done.result.stalled and not done.result.reached_goal
     angle = done.result.position if bench.action == "GripperCommand" else done.result.state.position[0]
     assert angle == pytest.approx((140 - 3) / 227 * GRIPPER_CLOSED, abs=0.01)
@@ -203,11 +211,11 @@ def test_silent_gripper_is_not_reported_until_it_returns(bench):
     end = time.monotonic() + 0.5
     bench.wait(lambda: time.monotonic() > end, "half a second")
     assert len(bench.joints) == heard, "an old state is not told as a new one"
-    assert bench.send(goal_to("GripperCommand", Wish(1.0))) is None
+    assert bench.send(goal_to("GripperCommand", GripperGoal(1.0))) is None
     bench.hand.is_silent = False
     bench.ready()
     assert bench.diagnostics["links_lost"] == str(lost + 1)
-    assert bench.result(bench.send(goal_to("GripperCommand", Wish(1.0)))).result.reached_goal
+    assert bench.result(bench.send(goal_to("GripperCommand", GripperGoal(1.0)))).result.reached_goal
 
 
 @plain
@@ -220,14 +228,14 @@ def test_after_a_fault_the_service_activates_it_anew(bench):
     future = service.call_async(Trigger.Request())
     bench.wait(future.done, "the service")
     bench.ready()
-    assert bench.result(bench.send(goal_to("GripperCommand", Wish(1.0)))).status == 4
+    assert bench.result(bench.send(goal_to("GripperCommand", GripperGoal(1.0)))).status == 4
 
 
 @plain
 def test_cancel_stops_the_fingers_and_a_new_goal_replaces(bench):
     bench.hand.pace = 0.05  # ten seconds for the whole way
-    first = bench.send(goal_to("GripperCommand", Wish(1.0)))
-    second = bench.send(goal_to("GripperCommand", Wish(0.9)))
+    first = bench.send(goal_to("GripperCommand", GripperGoal(1.0)))
+    second = bench.send(goal_to("GripperCommand", GripperGoal(0.9)))
     assert bench.result(first).status == 6, "aborted"
     future = second.cancel_goal_async()
     bench.wait(future.done, "cancelled")

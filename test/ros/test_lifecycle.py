@@ -48,8 +48,10 @@ class ThingNode(UmaNode):
             raise InputError(f"rate: {self.settings.rate}, must be at most 15 with this mode")
         if self.settings.mode == "on":
             raise RuntimeError("broken")
-        self._out = self.speak(String, "said", COMMAND)
-        self.every(0.05, lambda: self._out.publish(String(data="active" if self.is_active else "inactive")))
+        self._out = self.make_publisher(String, "said", COMMAND)
+        self.create_steady_timer(
+            0.05, lambda: self._out.publish(String(data="active" if self.is_active else "inactive"))
+        )
         self.create_service(Trigger, "ask", lambda _, r: r)
 
     def activate(self):
@@ -61,7 +63,7 @@ class ThingNode(UmaNode):
     def close(self):
         self.story.append("close")
 
-    def take_over(self):
+    def on_settings_changed(self):
         self.story.append(("take over", self.settings.speed))
 
 

@@ -23,7 +23,7 @@ from std_srvs.srv import Trigger
 
 from uma.geometry.se3 import make_pose
 from uma.types import InputError
-from uma_ros.drivers.franka.health import Health, Mode, recover
+from uma_ros.drivers.franka.health import Health, RobotMode, recover
 from uma_ros.drivers.franka.ros_recovery import FrankaSteps, flange_pose, health_from, ros_package
 from uma_ros.drivers.link import DeviceError, LinkError, MissingPackage
 from uma_ros.messages.convert import pose_to
@@ -130,16 +130,16 @@ def state(**changes):
 
 def test_robot_mode_becomes_health():
     _, msg = state()
-    assert health_from(msg) == Health(Mode.MOVE, 0.98) and not health_from(msg).blocked
+    assert health_from(msg) == Health(RobotMode.MOVE, 0.98) and not health_from(msg).blocked
     _, msg = state(robot_mode=4, current_errors=Errors(cartesian_reflex=True))
     assert "REFLEX (cartesian_reflex)" in health_from(msg).blocked and "call the recovery" in health_from(msg).blocked
     _, msg = state(robot_mode=5)
     assert "release the external activation device" in health_from(msg).blocked
     _, msg = state(robot_mode=99)
-    assert health_from(msg).mode is Mode.OTHER and health_from(msg).blocked
-    for mode in (Mode.IDLE, Mode.MOVE):
+    assert health_from(msg).mode is RobotMode.OTHER and health_from(msg).blocked
+    for mode in (RobotMode.IDLE, RobotMode.MOVE):
         assert not Health(mode).blocked
-    assert Health(Mode.IDLE, errors=("joint_reflex",)).blocked, "an error blocks whatever the mode"
+    assert Health(RobotMode.IDLE, errors=("joint_reflex",)).blocked, "an error blocks whatever the mode"
 
 
 def test_flange_is_independent_of_the_desk_end_effector():
@@ -179,7 +179,7 @@ def test_timers_run_while_a_step_awaits_its_answer(monkeypatch):
 
         server = ActionServer(robot, GripperCommand, "/action_server/error_recovery", run)
         steps = FrankaSteps(node, "/controller_manager", "/action_server/error_recovery", 1.0, group)
-        node.every(0.02, lambda: ticks.append(0))
+        node.create_steady_timer(0.02, lambda: ticks.append(0))
         for each in (node, robot):
             executor.add_node(each)
 
@@ -194,7 +194,7 @@ def test_timers_run_while_a_step_awaits_its_answer(monkeypatch):
                 except (DeviceError, LinkError) as error:
                     ended.append(error)
 
-            timer = node.every(0.01, once, group)
+            timer = node.create_steady_timer(0.01, once, group)
             end = time.monotonic() + seconds
             while not ended:
                 executor.spin_once(timeout_sec=0.05)

@@ -25,7 +25,7 @@ from uma_ros.msg import ActionChunk, MotionPrediction
 from uma_ros.msg import ReferenceMotion as ReferenceMsg
 from uma_ros.runtime.lifecycle import INACTIVE
 from uma_ros.runtime.node import UmaNode, leave, run_node
-from uma_ros.runtime.status import StatusSpeaker
+from uma_ros.runtime.status import StatusPublisher
 from uma_ros.runtime.topics import COMMAND, GRIPPER_JOINT, LATCHED, SENSOR_IN, STATUS, Topics
 
 
@@ -45,30 +45,30 @@ class ControllerNode(UmaNode):
         self.frames = StaticFrames()
         self.controller = Controller(s, self.frames.lookup, self._report, INACTIVE, topics.joint_states)
         self.gripper = GripperClient(self, topics.gripper, s.gripper_effort, s.gripper_action)
-        self.status = StatusSpeaker(self)
+        self.status = StatusPublisher(self)
         self.status.message.dry_run = s.dry_run
 
-        self._out = self.speak(PoseStamped, topics.target_pose, COMMAND)
-        self.listen(ActionChunk, topics.action_chunk_base, self._on_chunk, COMMAND)
-        self.listen(PoseStamped, topics.robot_pose, self._on_pose, SENSOR_IN)
-        self.listen(JointState, topics.joint_states, self._on_joints, SENSOR_IN)
-        self.listen(TFMessage, "/tf_static", self._on_tf, LATCHED)
+        self._out = self.make_publisher(PoseStamped, topics.target_pose, COMMAND)
+        self.make_subscription(ActionChunk, topics.action_chunk_base, self._on_chunk, COMMAND)
+        self.make_subscription(PoseStamped, topics.robot_pose, self._on_pose, SENSOR_IN)
+        self.make_subscription(JointState, topics.joint_states, self._on_joints, SENSOR_IN)
+        self.make_subscription(TFMessage, "/tf_static", self._on_tf, LATCHED)
         if s.needs_task:
-            self.listen(ReferenceMsg, topics.active_reference, self._on_task, LATCHED)
+            self.make_subscription(ReferenceMsg, topics.active_reference, self._on_task, LATCHED)
         if s.max_departure:
-            self.listen(MotionPrediction, topics.predicted_motion, self._on_motion, COMMAND)
+            self.make_subscription(MotionPrediction, topics.predicted_motion, self._on_motion, COMMAND)
         if s.heartbeat_s:
-            self.listen(Header, topics.heartbeat, lambda _: self._receive("operator"), STATUS)
+            self.make_subscription(Header, topics.heartbeat, lambda _: self._receive("operator"), STATUS)
         services = {"start": self._start, "stop": self._stop, "recover": self._recover, "confirm": self._confirm}
         for name, action in services.items():
             self.create_service(Trigger, f"/uma/{name}", action)
         self.publish_configuration()
         if not s.dry_run:
-            self.every(0.05, self._count_publishers)
-        self.every(s.period, self._tick)
-        self.every(0.2, self.status.publish)
+            self.create_steady_timer(0.05, self._count_publishers)
+        self.create_steady_timer(s.period, self._tick)
+        self.create_steady_timer(0.2, self.status.publish)
 
-    def take_over(self) -> None:
+    def on_settings_changed(self) -> None:
         self.controller.change_settings(self.settings)
         self.gripper.max_effort = self.settings.gripper_effort
 

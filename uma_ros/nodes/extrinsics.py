@@ -18,7 +18,7 @@ from uma_ros.messages.convert import chunk_from, chunk_to, transform_to
 from uma_ros.msg import ActionChunk
 from uma_ros.runtime.node import UmaNode, leave, run_node
 from uma_ros.runtime.resources import find
-from uma_ros.runtime.status import StatusSpeaker
+from uma_ros.runtime.status import StatusPublisher
 from uma_ros.runtime.topics import COMMAND, LATCHED, Topics
 
 
@@ -57,10 +57,10 @@ class ExtrinsicsNode(UmaNode):
             time.sleep(0.05)
         path = find(s.calibration)
         self.calibration = load_calibration(path, s.camera, s.camera_frame, s.base_frame)
-        self.status = StatusSpeaker(self)
+        self.status = StatusPublisher(self)
         self._tf = self.create_publisher(TFMessage, "/tf_static", LATCHED)
-        self._out = self.speak(ActionChunk, s.topics.action_chunk_base, COMMAND)
-        self.listen(ActionChunk, s.topics.action_chunk, self._on_chunk, COMMAND)
+        self._out = self.make_publisher(ActionChunk, s.topics.action_chunk_base, COMMAND)
+        self.make_subscription(ActionChunk, s.topics.action_chunk, self._on_chunk, COMMAND)
         self.num_chunks = 0
         self._publish_tf()
         self.publish_configuration(calibration=path.read_text())

@@ -23,7 +23,7 @@ from uma_ros.messages.convert import nanoseconds, pose_to, stamp_from
 from uma_ros.messages.frame_buffer import check_age, check_state_pose
 from uma_ros.runtime.lifecycle import INACTIVE
 from uma_ros.runtime.node import UmaNode, leave, run_node
-from uma_ros.runtime.status import StatusSpeaker
+from uma_ros.runtime.status import StatusPublisher
 from uma_ros.runtime.topics import COMMAND, STATE_OUT, Topics
 
 
@@ -77,7 +77,7 @@ class FrankaNode(UmaNode):
 
     def configure(self) -> None:
         s, topics = self.settings, self.settings.topics
-        self.status = StatusSpeaker(self)
+        self.status = StatusPublisher(self)
         self.maker = TargetMaker(s)
         self.link = FciLink(s.fci, s.limits)
         self.state: ArmState | None = None
@@ -86,13 +86,13 @@ class FrankaNode(UmaNode):
         self._told = 0.0
         self._waiting: list[Future] = []
         self._stop = self.create_client(Trigger, "/uma/stop")
-        self._pose = self.speak(PoseStamped, topics.robot_pose, STATE_OUT)
-        self._joints = self.speak(JointState, topics.joint_states, STATE_OUT)
-        self.listen(PoseStamped, topics.target_pose, self._on_target, COMMAND)
+        self._pose = self.make_publisher(PoseStamped, topics.robot_pose, STATE_OUT)
+        self._joints = self.make_publisher(JointState, topics.joint_states, STATE_OUT)
+        self.make_subscription(PoseStamped, topics.target_pose, self._on_target, COMMAND)
         self.create_service(Trigger, "/uma/recover_robot", self._recover, callback_group=self.create_group())
         self.publish_configuration()
-        self.every(1.0 / s.rate, self._tick)
-        self.every(0.05, self._hear)
+        self.create_steady_timer(1.0 / s.rate, self._tick)
+        self.create_steady_timer(0.05, self._hear)
 
     def _tick(self) -> None:
         state = self.link.state()

@@ -22,7 +22,7 @@ from uma_ros.drivers.link import DeviceError
 from uma_ros.messages.convert import stamp_from
 from uma_ros.runtime.lifecycle import INACTIVE
 from uma_ros.runtime.node import UmaNode, leave, run_node
-from uma_ros.runtime.status import StatusSpeaker
+from uma_ros.runtime.status import StatusPublisher
 from uma_ros.runtime.topics import GRIPPER_CLOSED, GRIPPER_JOINT, STATE_OUT, Topics
 
 
@@ -50,12 +50,12 @@ class GripperNode(UmaNode):
             self.session = GripperSession(Robotiq(s.robotiq))
         except DeviceError as error:
             raise InputError(str(error)) from None
-        self.status = StatusSpeaker(self)
+        self.status = StatusPublisher(self)
         self.exchanges = Cadence("exchanges", 1.0 / s.rate)
         self._told = float("-inf")
         self._goal: tuple[int, ServerGoalHandle, Future] | None = None
         self._number = 0
-        self._joints = self.speak(JointState, topics.joint_states, STATE_OUT)
+        self._joints = self.make_publisher(JointState, topics.joint_states, STATE_OUT)
         self._server = ActionServer(
             self,
             action_type(s.action),
@@ -69,7 +69,7 @@ class GripperNode(UmaNode):
         self._ended = threading.Event()
         self._wire = threading.Thread(target=self._exchange, name="wire")
         self._wire.start()
-        self.every(0.5 / s.rate, self._tick)
+        self.create_steady_timer(0.5 / s.rate, self._tick)
 
     # -- the wire's thread
     # ----------------------------------------------------------------------------------------------------

@@ -68,7 +68,7 @@ class ManagerNode(UmaNode):
             Trigger, "/uma/deactivate", lambda _, r: self._answer(r, self._deactivate), callback_group=group
         )
         self.publish_configuration()
-        self.every(0.2, self._look)
+        self.create_steady_timer(0.2, self._look)
 
     def activate(self) -> None:
         self._begin(lambda: (self._configure(), self._activate()), fatal=True)

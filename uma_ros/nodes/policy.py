@@ -44,7 +44,7 @@ from uma_ros.policy.worker import PolicyWorker
 from uma_ros.runtime.lifecycle import INACTIVE
 from uma_ros.runtime.node import UmaNode, leave, run_node
 from uma_ros.runtime.resources import find
-from uma_ros.runtime.status import StatusSpeaker
+from uma_ros.runtime.status import StatusPublisher
 from uma_ros.runtime.topics import COMMAND, GRIPPER_JOINT, HISTORY_IN, LATCHED, SENSOR_IN, STATUS, TASK_IN
 from uma_ros.srv import PredictMotion
 
@@ -69,7 +69,7 @@ class PolicyNode(UmaNode):
         self.watchdog = Watchdog(self._limits())
         self.buffer, self.frames = FrameBuffer(s.robot_ee_frame), StaticFrames()
         self.cadence = Cadence("chunks", s.replan_steps / RATE_HZ)
-        self.status = StatusSpeaker(self)
+        self.status = StatusPublisher(self)
 
         self.worker = PolicyWorker(
             lambda: self._load(s),
@@ -87,27 +87,29 @@ class PolicyNode(UmaNode):
         ] = {}  # a sample of each image's pixels, and since when they have been the same
         self._goal: dict[str, tuple[Image, float]] = {}  # the halves of a goal that have come, and when
 
-        self._chunks = self.speak(ActionChunk, topics.action_chunk, COMMAND)
-        self._motions = self.speak(MotionMsg, topics.predicted_motion, COMMAND)
-        self._keypoints = self.speak(KeypointsMsg, topics.keypoints, COMMAND)
-        self._echo = self.speak(ReferenceMsg, topics.active_reference, LATCHED)
-        self._markers = self.speak(MarkerArray, topics.markers, COMMAND)
-        self.listen(Image, topics.rgb, lambda m: self._on_image("rgb", topics.rgb, m), SENSOR_IN)
-        self.listen(Image, topics.depth, lambda m: self._on_image("depth", topics.depth, m), SENSOR_IN)
-        self.listen(CameraInfo, topics.camera_info, self._on_info, SENSOR_IN)
-        self.listen(PoseStamped, topics.robot_pose, self._on_pose, HISTORY_IN)
-        self.listen(JointState, topics.joint_states, self._on_joints, HISTORY_IN)
-        self.listen(TFMessage, "/tf_static", self._on_tf, LATCHED)
-        self.listen(ReferenceMsg, topics.reference_motion, self._on_reference, TASK_IN)
+        self._chunks = self.make_publisher(ActionChunk, topics.action_chunk, COMMAND)
+        self._motions = self.make_publisher(MotionMsg, topics.predicted_motion, COMMAND)
+        self._keypoints = self.make_publisher(KeypointsMsg, topics.keypoints, COMMAND)
+        self._echo = self.make_publisher(ReferenceMsg, topics.active_reference, LATCHED)
+        self._markers = self.make_publisher(MarkerArray, topics.markers, COMMAND)
+        self.make_subscription(Image, topics.rgb, lambda m: self._on_image("rgb", topics.rgb, m), SENSOR_IN)
+        self.make_subscription(Image, topics.depth, lambda m: self._on_image("depth", topics.depth, m), SENSOR_IN)
+        self.make_subscription(CameraInfo, topics.camera_info, self._on_info, SENSOR_IN)
+        self.make_subscription(PoseStamped, topics.robot_pose, self._on_pose, HISTORY_IN)
+        self.make_subscription(JointState, topics.joint_states, self._on_joints, HISTORY_IN)
+        self.make_subscription(TFMessage, "/tf_static", self._on_tf, LATCHED)
+        self.make_subscription(ReferenceMsg, topics.reference_motion, self._on_reference, TASK_IN)
         if s.recorded_task:
-            self.listen(ReferenceMsg, s.recorded_task, self._on_recorded_task, LATCHED)
-        self.listen(Image, topics.goal_image, lambda m: self._on_goal("rgb", topics.goal_image, m), TASK_IN)
-        self.listen(Image, topics.goal_depth, lambda m: self._on_goal("depth", topics.goal_depth, m), TASK_IN)
-        self.listen(String, topics.instruction, self._on_instruction, TASK_IN)
-        self.listen(PolicyStatus, topics.status, self._on_status, STATUS)
+            self.make_subscription(ReferenceMsg, s.recorded_task, self._on_recorded_task, LATCHED)
+        self.make_subscription(Image, topics.goal_image, lambda m: self._on_goal("rgb", topics.goal_image, m), TASK_IN)
+        self.make_subscription(
+            Image, topics.goal_depth, lambda m: self._on_goal("depth", topics.goal_depth, m), TASK_IN
+        )
+        self.make_subscription(String, topics.instruction, self._on_instruction, TASK_IN)
+        self.make_subscription(PolicyStatus, topics.status, self._on_status, STATUS)
         self.create_service(PredictMotion, "/uma/predict_motion", self._on_predict_motion)
-        self.every(0.05, self._tick)
-        self.every(0.2, self.status.publish)
+        self.create_steady_timer(0.05, self._tick)
+        self.create_steady_timer(0.2, self.status.publish)
         self.worker.start()
         if (
             self.is_managed
@@ -127,7 +129,7 @@ class PolicyNode(UmaNode):
         limits |= {"robot": s.max_state_age, "gripper": s.max_state_age, "calibration": float("inf")}
         return limits | ({"controller": 1.0} if s.require_controller else {})
 
-    def take_over(self) -> None:
+    def on_settings_changed(self) -> None:
         s = self.settings
         self.watchdog.limits = self._limits()
         self.cadence = Cadence("chunks", s.replan_steps / RATE_HZ)

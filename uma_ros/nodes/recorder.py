@@ -21,7 +21,7 @@ from uma.types import InputError
 from uma_ros.bags.writer import BagWriter
 from uma_ros.msg import ActionChunk, Keypoints, MotionPrediction, PolicyStatus, ReferenceMotion
 from uma_ros.runtime.node import UmaNode, leave, run_node
-from uma_ros.runtime.status import StatusSpeaker
+from uma_ros.runtime.status import StatusPublisher
 from uma_ros.runtime.topics import COMMAND, CONFIGURATION, LATCHED, STATUS, Topics, qos_profile
 
 STREAM = qos_profile(500, reliable=False)
@@ -57,10 +57,10 @@ class RecorderNode(UmaNode):
             self._record(topic, kind, listen, offered)
         t = self.settings.topics
         self.session = Session(autostart=True)
-        self.status = StatusSpeaker(self)
+        self.status = StatusPublisher(self)
         self._needed = {t.rgb, t.depth, t.camera_info, t.robot_pose, t.joint_states, "/tf_static", t.status}
         self.publish_configuration()
-        self.every(0.2, self._tick)
+        self.create_steady_timer(0.2, self._tick)
 
     def _tick(self) -> None:
         """RUNNING once everything that a replay needs has been heard."""

@@ -65,13 +65,13 @@ class RobotNode(UmaNode):
             self.steps = FrankaSteps(self, s.manager, s.error_recovery, s.patience, group)
         except MissingPackage as error:
             raise InputError(str(error)) from None
-        self._pose = self.speak(PoseStamped, s.topics.robot_pose, STATE_OUT) if s.publish_pose else None
+        self._pose = self.make_publisher(PoseStamped, s.topics.robot_pose, STATE_OUT) if s.publish_pose else None
         self._stop = self.create_client(Trigger, "/uma/stop")
         # Raw: at 1 kHz only those that are looked at are decoded.
         self.create_subscription(self._kind, s.state, self._on_state, SENSOR_IN, raw=True)
         self.create_service(Trigger, "/uma/recover_robot", self._recover, callback_group=group)
         self.publish_configuration()
-        self.every(1.0, self._check_controllers, group)
+        self.create_steady_timer(1.0, self._check_controllers, group)
 
     def _on_state(self, data: bytes) -> None:
         now = time.monotonic()

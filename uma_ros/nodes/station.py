@@ -26,10 +26,10 @@ from uma.types import InputError
 from uma_ros.calibration.files import Calibration, save_calibration
 from uma_ros.messages.convert import camera_to, image_to, pose_from, pose_to, reference_to, seconds, stamp_from
 from uma_ros.msg import ActionChunk, ReferenceMotion
-from uma_ros.runtime.clock_governor import Pace
+from uma_ros.runtime.clock_governor import SimClockGovernor
 from uma_ros.runtime.lifecycle import INACTIVE
 from uma_ros.runtime.node import UmaNode, leave, run_node
-from uma_ros.runtime.status import StatusSpeaker
+from uma_ros.runtime.status import StatusPublisher
 from uma_ros.runtime.topics import CAMERA_OUT, COMMAND, GRIPPER_CLOSED, GRIPPER_JOINT, LATCHED, STATE_OUT, Topics
 from uma_sim.planning import sketches as reference
 from uma_sim.tasks import MODULES, make_station
@@ -87,22 +87,22 @@ class StationNode(UmaNode):
         self.grip = self.station.gripper_position()
         self._goal: tuple[ServerGoalHandle, Future] | None = None
         self._settled_since = 0.0
-        self.status = StatusSpeaker(self)
+        self.status = StatusPublisher(self)
         self.cadence = Cadence("steps", STEP / s.real_time_factor)
 
         self.clock_out = self.create_publisher(Clock, "/clock", 1)
-        self._pose = self.speak(PoseStamped, topics.robot_pose, STATE_OUT)
-        self._joints = self.speak(JointState, topics.joint_states, STATE_OUT)
-        self._rgb = self.speak(Image, f"{topics.sim_camera}/rgb", CAMERA_OUT)
-        self._rgb_info = self.speak(CameraInfo, f"{topics.sim_camera}/camera_info", CAMERA_OUT)
-        self._depth = self.speak(Image, f"{topics.sim_camera}/depth", CAMERA_OUT)
-        self._depth_info = self.speak(CameraInfo, f"{topics.sim_camera}/depth_info", CAMERA_OUT)
-        self._object = self.speak(PointCloud2, topics.sim_object, CAMERA_OUT)
-        self._reference = self.speak(ReferenceMotion, topics.sim_reference, LATCHED)
-        self._outcome = self.speak(String, topics.sim_outcome, LATCHED)
-        self.pace = Pace(STEP, s.real_time_factor, s.max_latency, time.monotonic())
-        self.listen(PoseStamped, topics.target_pose, self._on_target, COMMAND)
-        self.listen(
+        self._pose = self.make_publisher(PoseStamped, topics.robot_pose, STATE_OUT)
+        self._joints = self.make_publisher(JointState, topics.joint_states, STATE_OUT)
+        self._rgb = self.make_publisher(Image, f"{topics.sim_camera}/rgb", CAMERA_OUT)
+        self._rgb_info = self.make_publisher(CameraInfo, f"{topics.sim_camera}/camera_info", CAMERA_OUT)
+        self._depth = self.make_publisher(Image, f"{topics.sim_camera}/depth", CAMERA_OUT)
+        self._depth_info = self.make_publisher(CameraInfo, f"{topics.sim_camera}/depth_info", CAMERA_OUT)
+        self._object = self.make_publisher(PointCloud2, topics.sim_object, CAMERA_OUT)
+        self._reference = self.make_publisher(ReferenceMotion, topics.sim_reference, LATCHED)
+        self._outcome = self.make_publisher(String, topics.sim_outcome, LATCHED)
+        self.pace = SimClockGovernor(STEP, s.real_time_factor, s.max_latency, time.monotonic())
+        self.make_subscription(PoseStamped, topics.target_pose, self._on_target, COMMAND)
+        self.make_subscription(
             ActionChunk,
             topics.action_chunk,
             lambda m: self.pace.chunk(self._now() - seconds(m.header.stamp), time.monotonic()),
@@ -120,8 +120,8 @@ class StationNode(UmaNode):
         self._reference.publish(reference_to(reference.of_scene(self.station), stamp_from(self.start_time)))
         self.publish_configuration()
         self._told = ("", "")
-        self.pace = Pace(STEP, s.real_time_factor, s.max_latency, time.monotonic())
-        self.every(0.005, self._catch_up)
+        self.pace = SimClockGovernor(STEP, s.real_time_factor, s.max_latency, time.monotonic())
+        self.create_steady_timer(0.005, self._catch_up)
         self.get_logger().info(
             f"{s.task}, scene {s.seed}, {type(self.station).__module__}; {s.real_time_factor:g} x real time"
         )
@@ -202,9 +202,9 @@ class StationNode(UmaNode):
     # -- what the hardware would obey
     # -----------------------------------------------------------------------------------------
 
-    def take_over(self) -> None:
+    def on_settings_changed(self) -> None:
         s = self.settings
-        self.pace = Pace(STEP, s.real_time_factor, s.max_latency, time.monotonic())
+        self.pace = SimClockGovernor(STEP, s.real_time_factor, s.max_latency, time.monotonic())
         self.cadence = Cadence("steps", STEP / s.real_time_factor)
 
     def deactivate(self) -> None:

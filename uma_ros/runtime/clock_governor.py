@@ -16,7 +16,7 @@ MOST_OWED = 10
 """Steps that may be made up for after a pause; what is owed beyond is dropped."""
 
 
-class Pace:
+class SimClockGovernor:
     """Says how many simulation steps are due. A machine that is too slow for the policy in real time then shows the
     policy and not its own lateness.
 

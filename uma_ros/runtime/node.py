@@ -59,7 +59,7 @@ class UmaNode(ManagedNode):
         self.problems: dict[str, str] = {}
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._configuration = self.create_publisher(String, self.settings.topics.configuration, CONFIGURATION)
-        self.every(1.0, self._publish_diagnostics)
+        self.create_steady_timer(1.0, self._publish_diagnostics)
 
     # -- parameters ----------------------------------------------------------------------------------------------------
 
@@ -78,17 +78,17 @@ class UmaNode(ManagedNode):
             return SetParametersResult(successful=False, reason=str(error))
         self.settings = settings
         if self.is_configured:
-            self.take_over()
+            self.on_settings_changed()
             self.publish_configuration()
             self.get_logger().info("parameters changed: " + ", ".join(f"{k} = {v}" for k, v in values.items()))
         return SetParametersResult(successful=True)
 
-    def take_over(self) -> None:
+    def on_settings_changed(self) -> None:
         """`self.settings` has changed in fields that are marked live: hand them on to what keeps a copy."""
 
     # -- time ----------------------------------------------------------------------------------------------------------
 
-    def every(self, period: float, callback: Callable[[], Any], group: CallbackGroup | None = None):
+    def create_steady_timer(self, period: float, callback: Callable[[], Any], group: CallbackGroup | None = None):
         """A timer on the steady clock: a /clock that stops cannot silence it. A callback that awaits needs a reentrant
         ``group``: see `create_group`."""
         return self.create_timer(period, callback, callback_group=group, clock=Clock(clock_type=ClockType.STEADY_TIME))
@@ -108,14 +108,14 @@ class UmaNode(ManagedNode):
 
     # -- topics --------------------------------------------------------------------------------------------------------
 
-    def listen(self, kind: type, topic: str, callback: Callable, qos: Any) -> None:
+    def make_subscription(self, kind: type, topic: str, callback: Callable, qos: Any) -> None:
         """Subscribe; an incompatible publisher becomes a problem in the diagnostics."""
         events = SubscriptionEventCallbacks(
             incompatible_qos=lambda e: self.problem(topic, f"a publisher's QoS does not fit ({e.last_policy_kind})")
         )
         self.create_subscription(kind, topic, callback, qos, event_callbacks=events)
 
-    def speak(self, kind: type, topic: str, qos: Any):
+    def make_publisher(self, kind: type, topic: str, qos: Any):
         """A publisher; an incompatible subscriber becomes a problem in the diagnostics."""
         events = PublisherEventCallbacks(
             incompatible_qos=lambda e: self.problem(topic, f"a subscriber's QoS does not fit ({e.last_policy_kind})")

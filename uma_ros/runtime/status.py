@@ -15,7 +15,7 @@ from uma_ros.runtime.node import UmaNode
 from uma_ros.runtime.topics import STATUS
 
 
-class StatusSpeaker:
+class StatusPublisher:
     """Fills and publishes PolicyStatus for one node; refusals go out at once and to the log, each text at most once a
     second.
 
@@ -29,7 +29,7 @@ class StatusSpeaker:
     def __init__(self, node: UmaNode) -> None:
         self._node = node
         self.message = PolicyStatus(node=node.get_name(), reason="starting")
-        self._publisher = node.speak(PolicyStatus, node.settings.topics.status, STATUS)
+        self._publisher = node.make_publisher(PolicyStatus, node.settings.topics.status, STATUS)
         self._logged: dict[str, float] = {}
         self._lock = threading.RLock()
 

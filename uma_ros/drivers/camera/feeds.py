@@ -74,10 +74,13 @@ class Outlets:
     def __init__(self, node: UmaNode, rate: float) -> None:
         self._node = node
         t: Topics = node.settings.topics
-        self.rgb, self.depth = node.speak(Image, t.rgb, CAMERA_OUT), node.speak(Image, t.depth, CAMERA_OUT)
+        self.rgb, self.depth = (
+            node.make_publisher(Image, t.rgb, CAMERA_OUT),
+            node.make_publisher(Image, t.depth, CAMERA_OUT),
+        )
         self.rgb_info, self.depth_info = (
-            node.speak(CameraInfo, t.camera_info, CAMERA_OUT),
-            node.speak(CameraInfo, t.depth_info, CAMERA_OUT),
+            node.make_publisher(CameraInfo, t.camera_info, CAMERA_OUT),
+            node.make_publisher(CameraInfo, t.depth_info, CAMERA_OUT),
         )
         self.frames = Cadence("frames", 1.0 / rate)
 
@@ -233,9 +236,9 @@ class TopicFeed:
                 raise InputError(
                     f"inputs.{name}: {topic} is where this node publishes; a driver that speaks there already needs no camera node"
                 )
-        node.listen(Image, self._sources["rgb"], lambda m: self._on_image("rgb", m), SENSOR_IN)
-        node.listen(Image, self._sources["depth"], lambda m: self._on_image("depth", m), SENSOR_IN)
-        node.listen(CameraInfo, self._sources["camera_info"], self._on_info, SENSOR_IN)
+        node.make_subscription(Image, self._sources["rgb"], lambda m: self._on_image("rgb", m), SENSOR_IN)
+        node.make_subscription(Image, self._sources["depth"], lambda m: self._on_image("depth", m), SENSOR_IN)
+        node.make_subscription(CameraInfo, self._sources["camera_info"], self._on_info, SENSOR_IN)
 
     def _on_info(self, msg: CameraInfo) -> None:
         self._info = msg

@@ -20,8 +20,8 @@ from uma.control.joints import JointFollower, JointLimits
 from uma.geometry import fr3
 from uma.settings import check_settings, setting
 from uma.types import InputError
-from uma_ros.drivers.franka.health import Mode
-from uma_ros.drivers.franka.shared_row import Board
+from uma_ros.drivers.franka.health import RobotMode
+from uma_ros.drivers.franka.shared_row import SharedRow
 from uma_ros.drivers.link import Backoff, DeviceError, LinkError, MissingPackage, require
 
 
@@ -120,7 +120,7 @@ class ArmState:
 
     time: float
     phase: Phase
-    mode: Mode
+    mode: RobotMode
     success_rate: float
     q: np.ndarray
     dq: np.ndarray
@@ -145,7 +145,7 @@ class ArmState:
         return ArmState(
             float(row[0]),
             Phase(int(row[1])),
-            Mode(int(row[2])),
+            RobotMode(int(row[2])),
             float(row[3]),
             row[4:11],
             row[11:18],
@@ -157,7 +157,7 @@ class ArmState:
         )
 
 
-class Motion(Protocol):
+class RunningMotion(Protocol):
     """One running motion of the arm."""
 
     def cycle(self, target: Target | None) -> Any:
@@ -284,13 +284,15 @@ class Server:
     After a reflex or a lost link nothing moves until `recover` is called: the operator sees to it that the way is free.
     """
 
-    def __init__(self, settings: FciSettings, limits: JointLimits, targets: Board, states: Board, say: Any) -> None:
+    def __init__(
+        self, settings: FciSettings, limits: JointLimits, targets: SharedRow, states: SharedRow, say: Any
+    ) -> None:
         self.settings, self.limits, self._targets, self._states, self._say = settings, limits, targets, states, say
         self.library = require("pylibfranka", "robot")
         self.timing = Timing()
         self.backoff = Backoff(0.5, 5.0)
         self._robot: Any = None
-        self._motion: Motion | None = None
+        self._motion: RunningMotion | None = None
         self._is_blocked = False
         self._refused = 0.0  # time of the first target that was too far away
 
@@ -360,7 +362,11 @@ class Server:
 
     def _tell(self, state: Any) -> None:
         phase = Phase.BLOCKED if self._is_blocked else Phase.WATCHING if self._motion is None else Phase.MOVING
-        mode = Mode(int(state.robot_mode.value)) if hasattr(state.robot_mode, "value") else Mode(int(state.robot_mode))
+        mode = (
+            RobotMode(int(state.robot_mode.value))
+            if hasattr(state.robot_mode, "value")
+            else RobotMode(int(state.robot_mode))
+        )
         command = np.full(7, np.nan) if self._motion is None else self._motion.q_command
         compute, interval = self.timing.p99
         self._states.write(
@@ -421,7 +427,9 @@ class Server:
         self._motion = self._robot = None
 
 
-def serve(settings: FciSettings, limits: JointLimits, targets: Board, states: Board, pipe: Any, parent: int) -> None:
+def serve(
+    settings: FciSettings, limits: JointLimits, targets: SharedRow, states: SharedRow, pipe: Any, parent: int
+) -> None:
     """What the process runs; ends, with the arm at rest, when it is told to or when the node has died."""
     import signal
 

@@ -11,7 +11,7 @@ from typing import Protocol
 from uma_ros.drivers.link import DeviceError
 
 
-class Mode(IntEnum):
+class RobotMode(IntEnum):
     """The robot's mode; numbers as in libfranka and franka_msgs/FrankaRobotState."""
 
     OTHER = 0
@@ -24,11 +24,11 @@ class Mode(IntEnum):
 
 
 WHAT_TO_DO = {
-    Mode.OTHER: "see Desk: is FCI active, are the brakes open?",
-    Mode.GUIDING: "it is guided by hand: let go of the button at its wrist",
-    Mode.REFLEX: "make the space around it safe, then call the recovery",
-    Mode.USER_STOPPED: "release the external activation device",
-    Mode.AUTOMATIC_ERROR_RECOVERY: "it is recovering",
+    RobotMode.OTHER: "see Desk: is FCI active, are the brakes open?",
+    RobotMode.GUIDING: "it is guided by hand: let go of the button at its wrist",
+    RobotMode.REFLEX: "make the space around it safe, then call the recovery",
+    RobotMode.USER_STOPPED: "release the external activation device",
+    RobotMode.AUTOMATIC_ERROR_RECOVERY: "it is recovering",
 }
 """Mode in which the robot obeys nobody -> what a person does about it."""
 
@@ -44,7 +44,7 @@ class Health:
         last_errors: those that ended the last motion.
     """
 
-    mode: Mode
+    mode: RobotMode
     success_rate: float = float("nan")
     errors: tuple[str, ...] = ()
     last_errors: tuple[str, ...] = ()

@@ -8,7 +8,7 @@ from multiprocessing import get_context
 
 from uma.control.joints import JointLimits
 from uma_ros.drivers.franka.fci import ArmState, FciSettings, Target, serve
-from uma_ros.drivers.franka.shared_row import Board
+from uma_ros.drivers.franka.shared_row import SharedRow
 
 
 class FciLink:
@@ -16,7 +16,7 @@ class FciLink:
 
     def __init__(self, settings: FciSettings, limits: JointLimits) -> None:
         context = get_context("spawn")
-        self._targets, self._states = Board(context, 15), Board(context, ArmState.SIZE)
+        self._targets, self._states = SharedRow(context, 15), SharedRow(context, ArmState.SIZE)
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(
             target=serve,

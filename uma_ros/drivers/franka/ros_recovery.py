@@ -11,7 +11,7 @@ from rclpy.action import ActionClient
 from rclpy.task import Future
 
 from uma.geometry.se3 import invert
-from uma_ros.drivers.franka.health import Health, Mode
+from uma_ros.drivers.franka.health import Health, RobotMode
 from uma_ros.drivers.link import DeviceError, LinkError, MissingPackage
 from uma_ros.messages.convert import pose_from
 
@@ -41,9 +41,9 @@ def ros_package(module: str) -> Any:
 def health_from(msg: Any) -> Health:
     """`Health` from a franka_msgs/FrankaRobotState."""
     try:
-        mode = Mode(msg.robot_mode)
+        mode = RobotMode(msg.robot_mode)
     except ValueError:
-        mode = Mode.OTHER
+        mode = RobotMode.OTHER
     return Health(
         mode, float(msg.control_command_success_rate), _flags(msg.current_errors), _flags(msg.last_motion_errors)
     )

@@ -9,7 +9,7 @@ from multiprocessing.context import SpawnContext
 import numpy as np
 
 
-class Board:
+class SharedRow:
     """A row of float64 in shared memory, with one writer. Survives a writer that is killed in the middle.
 
     Args:

@@ -28,7 +28,7 @@ grasped."""
 
 
 @dataclass(frozen=True)
-class Wish:
+class GripperGoal:
     """What a goal asks for.
 
     Attributes:
@@ -52,7 +52,7 @@ def action_type(name: str) -> Any:
     return found
 
 
-def goal_to(name: str, wish: Wish) -> Any:
+def goal_to(name: str, wish: GripperGoal) -> Any:
     """A goal message of action ``name``."""
     goal = action_type(name).Goal()
     angle = wish.opening * GRIPPER_CLOSED
@@ -65,7 +65,7 @@ def goal_to(name: str, wish: Wish) -> Any:
     return goal
 
 
-def goal_from(name: str, goal: Any) -> Wish:
+def goal_from(name: str, goal: Any) -> GripperGoal:
     """What a goal message of action ``name`` asks for.
 
     Raises:
@@ -91,7 +91,7 @@ def goal_from(name: str, goal: Any) -> Wish:
     for what, value in (("velocity", speed), ("effort", force)):
         if not (math.isfinite(value) and value >= 0.0):
             raise InputError(f"command {what}: {value}, must be finite and at least 0")
-    return Wish(angle / GRIPPER_CLOSED, speed / GRIPPER_CLOSED, force)
+    return GripperGoal(angle / GRIPPER_CLOSED, speed / GRIPPER_CLOSED, force)
 
 
 def result_to(name: str, opening: float, stalled: bool, reached: bool) -> Any:
@@ -114,7 +114,7 @@ class GripperClient:
         self._client = ActionClient(node, action_type(action), topic)
         self._action, self.max_effort = action, max_effort
         self.trouble = ""
-        self._wish = Wish(0.0, force=max_effort)
+        self._wish = GripperGoal(0.0, force=max_effort)
         self._asked: float | None = None  # when the goal went out that is not answered yet
         self._since: float | None = None  # and the first of those that were sent again
 
@@ -124,7 +124,7 @@ class GripperClient:
             self.trouble = "no gripper action server"
             return False
         self.trouble = ""
-        self._wish = Wish(1.0 if closed else 0.0, force=self.max_effort)
+        self._wish = GripperGoal(1.0 if closed else 0.0, force=self.max_effort)
         self._since = None
         self._ask()
         return True

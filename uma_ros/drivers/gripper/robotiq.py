@@ -47,7 +47,7 @@ FAULTS = {
 MAJOR_FAULT = 0x0A
 
 
-class Motion(IntEnum):
+class JawMotion(IntEnum):
     """What the fingers do (gOBJ)."""
 
     MOVING = 0
@@ -93,7 +93,7 @@ class Status:
     """
 
     is_activated: bool
-    motion: Motion
+    motion: JawMotion
     fault: int
     requested: int
     position: int
@@ -119,7 +119,12 @@ def decode(registers: list[int]) -> Status:
         raise LinkError(f"gripper status: registers {reprlib.repr(registers)}, must be 3 of 16 bits")
     state, _, fault, requested, position, current = (b for r in registers for b in (r >> 8, r & 0xFF))
     return Status(
-        bool(state & 1) and (state >> 4) & 3 == 3, Motion(state >> 6), fault & 0x0F, requested, position, current * 0.01
+        bool(state & 1) and (state >> 4) & 3 == 3,
+        JawMotion(state >> 6),
+        fault & 0x0F,
+        requested,
+        position,
+        current * 0.01,
     )
 
 
@@ -409,9 +414,9 @@ class GripperSession:
             outcome = Outcome(failed=self.trouble)
         elif now - since > self.settings.goal_timeout:
             outcome = Outcome(failed=f"the fingers are still moving after {self.settings.goal_timeout:g} s")
-        elif now - since >= self.SETTLE and status.requested == target and status.motion is not Motion.MOVING:
+        elif now - since >= self.SETTLE and status.requested == target and status.motion is not JawMotion.MOVING:
             outcome = Outcome(
-                reached=status.motion is Motion.AT_POSITION, stalled=status.motion is not Motion.AT_POSITION
+                reached=status.motion is JawMotion.AT_POSITION, stalled=status.motion is not JawMotion.AT_POSITION
             )
         if outcome:
             self._running = None

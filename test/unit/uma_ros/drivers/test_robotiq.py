@@ -15,7 +15,7 @@ from uma_ros.drivers import link
 from uma_ros.drivers.gripper.robotiq import (
     FAULTS,
     GripperSession,
-    Motion,
+    JawMotion,
     Outcome,
     Robotiq,
     RobotiqSettings,
@@ -78,11 +78,11 @@ def test_counts_and_opening_are_inverse_within_half_a_count(x):
     "registers, expected",
     [
         # by the manual: gOBJ 7-6, gSTA 5-4, gGTO 3, gACT 0 | reserved; fault | request echo; position | current
-        ([0x3100, 0x0000, 0x0300], Status(True, Motion.MOVING, 0, 0, 3, 0.0)),
-        ([0xF900, 0x00FF, 0xE600], Status(True, Motion.AT_POSITION, 0, 255, 230, 0.0)),
-        ([0xB900, 0x00FF, 0x6423], Status(True, Motion.CONTACT_CLOSING, 0, 255, 100, 0.35)),
-        ([0x7900, 0x0000, 0x6400], Status(True, Motion.CONTACT_OPENING, 0, 0, 100, 0.0)),
-        ([0x1100, 0x0500, 0x0000], Status(False, Motion.MOVING, 5, 0, 0, 0.0)),
+        ([0x3100, 0x0000, 0x0300], Status(True, JawMotion.MOVING, 0, 0, 3, 0.0)),
+        ([0xF900, 0x00FF, 0xE600], Status(True, JawMotion.AT_POSITION, 0, 255, 230, 0.0)),
+        ([0xB900, 0x00FF, 0x6423], Status(True, JawMotion.CONTACT_CLOSING, 0, 255, 100, 0.35)),
+        ([0x7900, 0x0000, 0x6400], Status(True, JawMotion.CONTACT_OPENING, 0, 0, 100, 0.0)),
+        ([0x1100, 0x0500, 0x0000], Status(False, JawMotion.MOVING, 5, 0, 0, 0.0)),
     ],
 )
 def test_registers_follow_the_manual(registers, expected):
@@ -140,7 +140,7 @@ def test_object_between_the_fingers_is_a_stall(hand):
     session = session_on(hand)
     run(session, lambda: session.is_ready)
     assert carry_out(session, 1.0) == Outcome(stalled=True)
-    assert session.status.motion is Motion.CONTACT_CLOSING and session.opening() == pytest.approx(
+    assert session.status.motion is JawMotion.CONTACT_CLOSING and session.opening() == pytest.approx(
         opening(140, session.settings)
     )
 
@@ -278,7 +278,7 @@ class Scripted:
     settings = RobotiqSettings(activate=False)
 
     def __init__(self) -> None:
-        self.now = Status(True, Motion.AT_POSITION, 0, 0, 3, 0.0)
+        self.now = Status(True, JawMotion.AT_POSITION, 0, 0, 3, 0.0)
         self.said: list[tuple] = []
 
     def connect(self): ...
@@ -303,10 +303,10 @@ def test_the_status_of_the_motion_before_does_not_end_a_goal():
     device.now = replace(device.now, requested=255)  # the echo is new, the motion is still the old one
     session.cycle(1.01)
     assert session.outcome(number) is None
-    device.now = replace(device.now, motion=Motion.MOVING)
+    device.now = replace(device.now, motion=JawMotion.MOVING)
     session.cycle(1.2)
     assert session.outcome(number) is None
-    device.now = replace(device.now, motion=Motion.AT_POSITION, position=230)
+    device.now = replace(device.now, motion=JawMotion.AT_POSITION, position=230)
     session.cycle(1.5)
     assert session.outcome(number) == Outcome(reached=True)
 
@@ -317,7 +317,7 @@ def test_a_motion_that_never_ends_is_a_failure_after_its_time():
     session.cycle(0.0)
     number = session.goto(1.0)
     session.cycle(0.0)
-    device.now = replace(device.now, motion=Motion.MOVING, requested=255)
+    device.now = replace(device.now, motion=JawMotion.MOVING, requested=255)
     session.cycle(3.9)
     assert session.outcome(number) is None
     session.cycle(4.1)

@@ -11,7 +11,7 @@ pytest.importorskip("rclpy")
 from builtin_interfaces.msg import Time
 
 from uma.control.session import State, Transition
-from uma_ros.runtime.status import StatusSpeaker
+from uma_ros.runtime.status import StatusPublisher
 
 
 class Heard:
@@ -24,7 +24,7 @@ class Heard:
     def get_name(self):
         return "policy"
 
-    def speak(self, *_):
+    def make_publisher(self, *_):
         return self
 
     def get_clock(self):
@@ -39,7 +39,7 @@ class Heard:
 
 def test_status_keeps_every_refusal_and_its_state():
     node = Heard()
-    status, rounds = StatusSpeaker(node), 10_000
+    status, rounds = StatusPublisher(node), 10_000
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
 
