@@ -1,6 +1,6 @@
-"""UMA, the Unified Motion-Action model: from an observation and a reference motion to an action chunk.
+"""UMA, the Unified Motion-Action model: predicts an action chunk from an observation and a reference motion.
 
-Importing this package loads nothing heavy: no torch, no scipy. Import the module that you need.
+This package imports neither torch nor SciPy. Import the module that you need.
 """
 
 __version__ = "0.1.0"

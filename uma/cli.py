@@ -1,5 +1,4 @@
-"""The command `uma`: a table of subcommands, each looked up only when it is called, so that none loads what another
-needs."""
+"""The command `uma`: a table of subcommands. Each module is imported only when its subcommand runs."""
 
 from __future__ import annotations
 
@@ -15,29 +14,29 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "up": ("uma_ros.deployment.up:main", "start a node graph: insertion, sweeping, folding or replay"),
     "reference": ("uma_ros.commands.reference:main", "send a reference motion from a YAML file"),
     "replay": ("uma_ros.offline.replay:main", "run the policy again on a recorded bag and compare"),
-    "recover": ("uma_ros.bags.recover:main", "make a bag readable whose recorder was killed"),
+    "recover": ("uma_ros.bags.recover:main", "repair a bag after its recorder was killed"),
     "calibrate": (
         "uma_ros.calibration.calibrate:main",
-        "find where the camera stands, from pictures of a board in the gripper",
+        "estimate the camera extrinsics from images of a calibration board in the gripper",
     ),
     "inspect": ("uma.cli:inspect", "show an episode, a bag, a checkpoint, a calibration or the nodes' parameters"),
     "simulate": ("uma_train.cli:simulate", "record scripted demonstrations"),
     "pack": ("uma_train.cli:pack", "pack episodes into memory-mapped shards"),
     "train": ("uma_train.cli:train", "train a checkpoint"),
-    "adapt": ("uma_train.cli:adapt", "find the task tokens of a new task from a few demonstrations"),
-    "eval": ("uma_train.cli:evaluate", "errors of every inference mode on held-out episodes"),
-    "ablate": ("uma_train.cli:ablate", "train and judge the paper's ablations on equal data and steps"),
+    "adapt": ("uma_train.cli:adapt", "optimise the task tokens of a new task on a few demonstrations"),
+    "eval": ("uma_train.cli:evaluate", "prediction errors of every inference mode on held-out episodes"),
+    "ablate": ("uma_train.cli:ablate", "train and evaluate the paper's ablations on equal data and steps"),
     "mechanisms": (
         "uma_train.cli:mechanisms",
-        "prove or refute each of the paper's mechanisms on a small synthetic world",
+        "test each of the paper's mechanisms on a small synthetic world",
     ),
-    "benchmark": ("uma_train.cli:benchmark", "judge a checkpoint in closed loop; with --ros, through the node graph"),
+    "benchmark": ("uma_train.cli:benchmark", "closed-loop success rate of a checkpoint; --ros: through the node graph"),
     "sweep": (
         "uma_train.cli:sweep",
-        "closed-loop success against delay, reference, depth noise, displaced camera and flow steps",
+        "closed-loop success rate against delay, reference, depth noise, camera displacement and flow steps",
     ),
 }
-"""name -> ('module:function', what it does). The function takes the remaining arguments and returns the exit code."""
+"""name -> ('module:function', help). The function receives the remaining arguments and returns the exit code."""
 
 
 INSPECTED: dict[str, tuple[str, str]] = {
@@ -48,11 +47,11 @@ INSPECTED: dict[str, tuple[str, str]] = {
         "a bag, a checkpoint, a calibration, a reference motion, or the word parameters",
     ),
 }
-"""kind -> ('module:function', what it is). The function takes all arguments and returns the exit code."""
+"""kind -> ('module:function', help). The function receives all arguments and returns the exit code."""
 
 
 def kind_of(what: str) -> str:
-    """The kind of the thing named ``what``."""
+    """Return the key of `INSPECTED` for the argument ``what``."""
     if what == "presets":
         return "presets"
     path = Path(what)
@@ -62,19 +61,19 @@ def kind_of(what: str) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one subcommand. Exit code 2 for a wrong name, 130 after Ctrl-C."""
+    """Run one subcommand. The exit code is 2 for an unknown name and 130 after Ctrl-C."""
     argv = sys.argv[1:] if argv is None else argv
     if not argv or argv[0] in ("-h", "--help"):
-        print("usage: uma COMMAND [ARGUMENT ...]; uma COMMAND --help tells more\n")
+        print("usage: uma COMMAND [ARGUMENT ...]; see uma COMMAND --help for details\n")
         for name, (_, text) in COMMANDS.items():
             print(f"  {name:<11}{text}")
         return 0 if argv else 2
     name, *rest = argv
     if name not in COMMANDS:
-        print(f"uma: {name!r} is no command; there are {', '.join(COMMANDS)}", file=sys.stderr)
+        print(f"uma: {name!r} is not a command; choose from {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
     where = COMMANDS[name][0]
-    if name == "benchmark" and "--ros" in rest:  # what judges without ROS must not import it
+    if name == "benchmark" and "--ros" in rest:  # the benchmark without ROS does not import rclpy
         rest, where = [word for word in rest if word != "--ros"], "uma_ros.commands.benchmark:main"
     try:
         return _function(where)(rest) or 0
@@ -96,20 +95,20 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def inspect(argv: list[str]) -> int:
-    """``uma inspect WHAT``: show the thing that the first argument names.
+    """``uma inspect WHAT``: show the object that the first argument names.
 
-    The module that can show it is imported only then.
+    Only the module that shows it is imported.
 
     Raises:
-        InputError: no argument names a thing.
+        InputError: the first argument is an option.
     """
     if not argv or argv[0] in ("-h", "--help"):
-        print("usage: uma inspect WHAT [OPTION ...]; uma inspect WHAT --help tells more\n\nWHAT is one of")
+        print("usage: uma inspect WHAT [OPTION ...]; see uma inspect WHAT --help for details\n\nWHAT is one of")
         for _, text in INSPECTED.values():
             print(f"  {text}")
         return 0 if argv else 2
     if argv[0].startswith("-"):
-        raise InputError(f"inspect: {argv[0]!r} comes before the thing to show; write uma inspect WHAT [OPTION ...]")
+        raise InputError(f"inspect: {argv[0]!r} precedes the object to show; write uma inspect WHAT [OPTION ...]")
     return _function(INSPECTED[kind_of(argv[0])][0])(argv) or 0
 
 

@@ -1,1 +1,1 @@
-"""The checkpoint bundle: a folder with weights, configuration, normalisation, contract and card. Never pickle."""
+"""The checkpoint bundle: a folder with weights, configuration, normalisation, contract and model card; no pickle files."""

@@ -1,8 +1,12 @@
-"""Save and load a bundle.
+"""Save and load checkpoint bundles.
 
-A bundle is a folder: ``model.safetensors`` (weights), ``config.json`` (architecture and contract),
-``normalization.json``, ``manifest.json`` (SHA-256 of the others and how it was trained) and ``README.md``, the card. It
-is all a deployment needs.
+A bundle is a folder with everything that a deployment needs:
+
+* ``model.safetensors``: the weights
+* ``config.json``: the architecture and the contract
+* ``normalization.json``: the input statistics
+* ``manifest.json``: the SHA-256 hashes of these three files, and the training record
+* ``README.md``: the model card
 """
 
 from __future__ import annotations
@@ -28,25 +32,25 @@ from uma.types import HORIZON, MAX_KEYPOINTS, RATE_HZ
 
 SCHEMA = 1
 MAX_JSON = 16 * 1024 * 1024
-"""Bytes of a JSON file that are read."""
+"""Largest JSON file that is read, bytes."""
 FILES = ("model.safetensors", "config.json", "normalization.json")
 
 
 class BundleError(ValueError):
-    """A bundle is missing, damaged or of another kind. The message names the file and the reason."""
+    """A bundle is missing, damaged or of another schema. The message names the file and the reason."""
 
 
 @dataclass(frozen=True)
 class Contract:
-    """What a checkpoint expects of the robot and promises in return.
+    """The interface between a checkpoint and a robot.
 
     Attributes:
-        rate_hz, horizon: of the chunks.
-        max_keypoints: most keypoints in a reference.
-        ee_frame: the frame that the actions place and the measured pose describes.
-        image_width, image_height: the image size trained on; clouds are drawn alike from any other.
-        min_depth_m, max_depth_m: range of depth seen in training.
-        policy_frame: the frame that the model lives in.
+        rate_hz, horizon: action rate and number of actions of a chunk.
+        max_keypoints: most keypoints in a reference motion.
+        ee_frame: the end-effector frame of the actions and of the measured pose.
+        image_width, image_height: image size in training, pixels. The point cloud does not depend on it.
+        min_depth_m, max_depth_m: depth range in training.
+        policy_frame: the frame of the model's inputs and outputs.
     """
 
     rate_hz: float = RATE_HZ
@@ -78,7 +82,7 @@ class Contract:
 
 @dataclass(frozen=True)
 class Bundle:
-    """A loaded checkpoint; ``checkpoint_id`` is the head of the weights' hash."""
+    """A loaded checkpoint; ``checkpoint_id`` is the first 12 digits of the weights' SHA-256."""
 
     model: Uma
     contract: Contract
@@ -97,10 +101,11 @@ def _sha256(path: Path) -> str:
 def save_bundle(
     path: str | Path, model: Uma, contract: Contract, *, training: dict, card: str, dtype: torch.dtype = torch.float32
 ) -> None:
-    """Write a bundle atomically: it appears whole under ``path`` or not at all.
+    """Write a bundle atomically: ``path`` is either a complete bundle or unchanged.
 
     Args:
-        training: JSON values that say how the weights were made (command, seed, data, steps, time).
+        training: JSON values that describe the training run (command, seed, data, steps, time).
+        card: text of the model card.
         dtype: of the stored weights.
     """
     path = Path(path)
@@ -125,10 +130,10 @@ def save_bundle(
 
 
 def load_bundle(path: str | Path) -> Bundle:
-    """Load a bundle strictly: every hash, key and shape must fit. Executes nothing from the folder.
+    """Load a bundle strictly: every hash, key and shape must match. No code from the folder is executed.
 
     Raises:
-        BundleError: a file is absent, altered or of another schema, or weights do not fit the configuration.
+        BundleError: a file is missing, altered or of another schema, or the weights do not fit the configuration.
     """
     path = Path(path)
     for name in (*FILES, "manifest.json"):
@@ -141,11 +146,11 @@ def load_bundle(path: str | Path) -> Bundle:
             f"{config.get('schema') if isinstance(config, dict) else None}, this version reads {SCHEMA}"
         )
     if not isinstance(manifest, dict) or not isinstance(hashes := manifest.get("sha256"), dict):
-        raise BundleError(f"checkpoint {path}: manifest.json: no mapping sha256 of the other files' hashes")
+        raise BundleError(f"checkpoint {path}: manifest.json: no mapping sha256 with the hashes of the other files")
     for name in FILES:
         if (found := _sha256(path / name)) != hashes.get(name):
             raise BundleError(
-                f"checkpoint {path}: {name} has hash {found[:12]}, manifest.json says {str(hashes.get(name))[:12]}"
+                f"checkpoint {path}: {name} has hash {found[:12]}, manifest.json records {str(hashes.get(name))[:12]}"
             )
     try:
         model_config = from_json(ModelConfig, config.get("model"), "config.model")
@@ -175,10 +180,9 @@ def _read_json(path: Path, name: str) -> object:
 
 
 def _check_fit(path: Path, config: ModelConfig) -> None:
-    """Raise ValueError where the head of the weights' file holds no model of this many layers and this width: these two
-    decide on the memory.
+    """Raise ValueError unless the header of the weights fits the configured number of layers and width.
 
-    Every other size is bounded by `ModelConfig.LIMITS`, and compared with the weights when these are loaded.
+    These two values determine the memory. `ModelConfig.LIMITS` bounds all others, and `load_state_dict` checks them.
     """
     with safetensors.safe_open(path, "pt") as f:
         held = {name: tuple(f.get_slice(name).get_shape()) for name in f.keys()}
@@ -187,4 +191,4 @@ def _check_fit(path: Path, config: ModelConfig) -> None:
         raise ValueError(f"{path.name}: {len(held)} tensors for a configuration of {layers} layers")
     width = (held.get("action_in.weight") or (0,))[0]
     if width != config.width:
-        raise ValueError(f"{path.name}: weights of width {width}, the configuration says {config.width}")
+        raise ValueError(f"{path.name}: weights of width {width}, config.json has width {config.width}")

@@ -1,4 +1,4 @@
-"""The head of an ``.npy`` file, read without believing it."""
+"""Reads the header of an ``.npy`` file within strict bounds."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import BinaryIO
 import numpy as np
 
 MAX_HEAD = 10_000
-"""Bytes of a head that are read; NumPy itself writes some hundred."""
+"""Longest header that is read, bytes; NumPy writes a few hundred."""
 
 
 def npy_head(file: BinaryIO) -> tuple[tuple[int, ...], np.dtype]:
-    """Shape and element type that the file at its beginning says it holds; the file stands behind the head then.
+    """Read the shape and the element type, and leave the file positioned after the header.
 
     Raises:
-        ValueError: no such head, or one that is longer than `MAX_HEAD`, or whose shape is none.
+        ValueError: the header is missing, longer than `MAX_HEAD`, or holds an invalid shape.
     """
     magic = file.read(8)
     size = {b"\x01\x00": 2, b"\x02\x00": 4, b"\x03\x00": 4}.get(magic[6:8])
@@ -22,7 +22,7 @@ def npy_head(file: BinaryIO) -> tuple[tuple[int, ...], np.dtype]:
         raise ValueError("no .npy file of version 1 to 3")
     length = int.from_bytes(file.read(size), "little")
     if length > MAX_HEAD:
-        raise ValueError(f"a head of {length} bytes, limit {MAX_HEAD}")
+        raise ValueError(f"header of {length} bytes, limit {MAX_HEAD}")
     file.seek(8)
     read = np.lib.format.read_array_header_1_0 if size == 2 else np.lib.format.read_array_header_2_0
     shape, _, dtype = read(file)

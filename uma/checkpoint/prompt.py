@@ -1,5 +1,7 @@
-"""Stored prompts: task tokens found by adaptation (paper Eq. 7), a few kilobytes that any deployment of their
-checkpoint loads."""
+"""Stored prompts: task tokens from adaptation (paper Eq. 7), a few kilobytes each.
+
+Any deployment of the same checkpoint can load them.
+"""
 
 from __future__ import annotations
 
@@ -14,22 +16,22 @@ from safetensors.torch import save_file
 
 SCHEMA = 1
 MAX_BYTES = 64 * 1024 * 1024
-"""Largest file that is read; a prompt has some kilobytes."""
+"""Largest file that is read, bytes; a prompt has a few kilobytes."""
 
 
 class PromptError(ValueError):
-    """A prompt is missing, damaged, or of another checkpoint. The message names the file and the reason."""
+    """A prompt is missing, damaged or of another checkpoint. The message names the file and the reason."""
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """A task as tokens.
+    """A task, represented by optimised task tokens.
 
     Attributes:
         tokens: ``(M, d)`` float32.
-        checkpoint_id: of the checkpoint that they were optimised for; other weights give them another meaning.
-        name: for people.
-        training: JSON values that say how they were made.
+        checkpoint_id: the checkpoint for which the tokens were optimised. They are invalid for other weights.
+        name: for display.
+        training: JSON values that describe the adaptation.
     """
 
     tokens: torch.Tensor
@@ -54,10 +56,10 @@ def save_prompt(path: str | Path, prompt: Prompt) -> None:
 
 
 def load_prompt(path: str | Path) -> Prompt:
-    """Read a prompt.
+    """Load a prompt.
 
     Raises:
-        PromptError: no such file, or not a prompt of this schema.
+        PromptError: the file is missing, or is not a prompt of this schema.
     """
     path = Path(path)
     if not path.is_file():

@@ -9,7 +9,7 @@ from typing import Any
 
 
 def to_json(value: Any) -> Any:
-    """A dataclass, tuple or scalar as JSON values."""
+    """Convert a dataclass, tuple or scalar to JSON values."""
     if dataclasses.is_dataclass(value):
         return {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, (tuple, list)):
@@ -21,7 +21,7 @@ def from_json(kind: Any, value: Any, where: str = "config") -> Any:
     """Build ``kind`` (a dataclass, tuple type or scalar type) from JSON values.
 
     Raises:
-        ValueError: an unknown or missing key or a value of the wrong type; the message names the field.
+        ValueError: an unknown key, a missing key or a value of the wrong type. The message names the field.
     """
     if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         if not isinstance(value, dict):

@@ -1,2 +1,1 @@
-"""What happens to a chunk before a robot sees it. Plain Python: every decision here is driven by a clock that the
-caller passes in."""
+"""From chunks to safe targets for the robot. Plain Python; the caller passes the clock to every function."""

@@ -1,4 +1,4 @@
-"""How regular and how fast something runs: achieved rate, latency, overruns, and a report at the end."""
+"""Rate statistics of a periodic activity: achieved rate, latency, overruns and a final report."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import numpy as np
 
 
 class Cadence:
-    """Beats of one activity, on the caller's clock. Beats may come from one thread while another asks.
+    """Beats of one activity on the caller's clock. One thread may count while another reads.
 
     Args:
-        name: what is counted.
-        period: seconds between beats that is aimed at; None = no aim, no overruns.
-        keep: how many of the last beats the statistics cover.
+        name: of the activity.
+        period: nominal seconds between beats; None = no nominal rate, no overruns.
+        keep: number of recent beats in the statistics.
     """
 
     def __init__(self, name: str, period: float | None = None, keep: int = 20_000) -> None:
@@ -23,10 +23,10 @@ class Cadence:
         self._times: deque[float] = deque(maxlen=keep)
         self._latency: deque[float] = deque(maxlen=keep)
         self.count = self.overruns = 0
-        self._lock = threading.Lock()  # a deque that grows while it is read raises
+        self._lock = threading.Lock()  # iteration over a growing deque raises
 
     def beat(self, now: float, latency_ms: float | None = None) -> None:
-        """Count one; an interval over 1.5 periods is an overrun."""
+        """Count one beat; an interval above 1.5 periods is an overrun."""
         with self._lock:
             if self._times and self.period is not None and now - self._times[-1] > 1.5 * self.period:
                 self.overruns += 1
@@ -36,7 +36,7 @@ class Cadence:
                 self._latency.append(latency_ms)
 
     def rate(self, now: float, window: float = 2.0) -> float:
-        """Beats a second over the last ``window`` seconds."""
+        """Return the beats per second over the last ``window`` seconds."""
         with self._lock:
             recent = list(takewhile(lambda t: t > now - window, reversed(self._times)))
         if len(recent) < 2:
@@ -44,15 +44,14 @@ class Cadence:
         return (len(recent) - 1) / max(recent[0] - recent[-1], 1e-9)
 
     def percentiles(self) -> dict[str, float]:
-        """p50, p95, p99 of the latency in ms; empty if none was given. The first one, cold, does not count."""
+        """Return p50, p95 and p99 of the latency in ms, without the first (cold) one; empty without latencies."""
         with self._lock:
             latency = list(self._latency)
         warm = latency[1:] or latency
         return {f"p{q}": float(np.percentile(warm, q)) for q in (50, 95, 99)} if warm else {}
 
     def report(self) -> dict[str, float]:
-        """Everything, for a log or a file: count, mean rate in Hz, overruns, interval p99 and latency percentiles in
-        ms."""
+        """Return the statistics: count, mean rate in Hz, overruns, interval p99 and latency percentiles in ms."""
         result: dict[str, float] = {"count": self.count, "overruns": self.overruns}
         with self._lock:
             times = list(self._times)

@@ -1,4 +1,4 @@
-"""One chunk as a path in time."""
+"""One chunk as a continuous path in time."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from uma.types import ActionChunk
 
 @dataclass(frozen=True)
 class Setpoint:
-    """What the arm should do at one instant.
+    """The target pose and gripper at one instant.
 
     Attributes:
         pose: ``(4, 4)`` target in the chunk's frame.
         gripper: 0 open to 1 closed.
-        sequence, index: the chunk and the action that is being approached (the last one when the plan is over).
-        is_over: every action is past its time; the pose is the last one.
-        nominal_speed: m/s and rad/s of the fastest step of the chunk, or of the chunks between which the pose lies: how
-            fast the policy means to go. What is due may move faster, where a chunk came late and takes over.
+        sequence, index: the chunk and its next action (the last action once the plan is over).
+        is_over: every action is in the past; the pose is the last one.
+        nominal_speed: m/s and rad/s of the fastest step of the active chunks. The target may move faster while a late
+            chunk takes over.
     """
 
     pose: np.ndarray
@@ -32,13 +32,13 @@ class Setpoint:
 
 
 class ChunkPath:
-    """One chunk with the pose from which it is approached."""
+    """A cubic path through the actions of one chunk, from an anchor pose."""
 
     def __init__(self, chunk: ActionChunk, anchor: np.ndarray, anchor_time: float) -> None:
         due = chunk.due()
         first = int(np.searchsorted(due, anchor_time, side="right"))
-        # With the action before it as the left end, joining in mid-chunk does not bend the path; before the first one
-        # it is the anchor.
+        # A chunk joined midway starts at its previous action, so that the path does not bend. Otherwise it starts at
+        # the anchor.
         keep = max(first - 1, 0)
         left_times = [] if first else [anchor_time]
         self.times = np.concatenate([left_times, due[keep:]])
@@ -56,8 +56,10 @@ class ChunkPath:
         self._velocity, self._spin = self._slopes()
 
     def _slopes(self) -> tuple[np.ndarray, np.ndarray]:
-        """Linear and body-angular velocity at each pose by central differences; zero at both ends, but not where a plan
-        is joined midway."""
+        """Linear and body-angular velocity at each pose by central differences.
+
+        Both ends have velocity zero, except the start of a chunk that is joined midway.
+        """
         n = len(self.times)
         v, w = np.zeros((n, 3)), np.zeros((n, 3))
         for i in range(1, n - 1):

@@ -1,4 +1,4 @@
-"""A coarse model of what the tool may run into: the table under it and the robot's own column."""
+"""A coarse collision model of the tool against the table and the robot's own column."""
 
 from __future__ import annotations
 
@@ -13,30 +13,33 @@ TOOL = (
     ("coupling", (0.0, 0.0, -0.15), 0.045),
     ("wrist", (0.0, 0.0, -0.22), 0.06),
 )
-"""Spheres about a 2F-85 and the end of an FR3: name, centre in the end-effector frame (z out of the gripper) and
-radius, metres. The fingertips are no sphere: they have to come near the table, and the workspace box bounds them."""
+"""Spheres about a 2F-85 and the end of an FR3: name, centre in the end-effector frame (z points out of the gripper) and
+radius, metres.
+
+The fingertips have no sphere, because they must reach the table. The workspace box bounds them.
+"""
 
 
 @dataclass(frozen=True)
 class CollisionSettings:
-    """What the tool must stay clear of, in the base frame."""
+    """Obstacles of the tool in the base frame."""
 
     is_checked: bool = setting(
         True, "hold before the gripper's body or the wrist meets the table or the robot's column"
     )
     table_height: float = setting(0.0, "m; height of the table over the base frame", -1.0, 1.0)
     column_radius: float = setting(
-        0.14, "m; of the robot's own column, an upright cylinder about the base frame's origin", 0.0, 0.5
+        0.14, "m; radius of the robot's own column, an upright cylinder about the base frame's origin", 0.0, 0.5
     )
-    column_height: float = setting(0.75, "m; of that column", 0.0, 2.0)
-    clearance: float = setting(0.01, "m; least distance to either", 0.0, 0.2)
+    column_height: float = setting(0.75, "m; height of the robot's own column", 0.0, 2.0)
+    clearance: float = setting(0.01, "m; least distance to the table and to the column", 0.0, 0.2)
 
     def __post_init__(self) -> None:
         check_settings(self)
 
 
 def collision(T_base_ee: np.ndarray, settings: CollisionSettings) -> str:
-    """What a pose ``(4, 4)`` of the end effector would come too close to, in words; empty if nothing."""
+    """Describe the obstacle that the end-effector pose ``(4, 4)`` violates; empty if it is clear of all."""
     if not settings.is_checked:
         return ""
     for name, centre, radius in TOOL:

@@ -1,4 +1,4 @@
-"""What a controller gives after each control period."""
+"""The output of a controller in each control period."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from uma.control.session import State, Transition
 
 @dataclass(frozen=True)
 class Status:
-    """How a controller stands.
+    """The state of a controller.
 
     Attributes:
-        state, reason: of its session.
-        transition: the change of state that led there; None if there was none.
-        observation_age_ms: since the image behind the last chunk that was accepted; NaN before the first one.
-        achieved_rate_hz: control periods with a target, a second.
-        num_held, num_limited: control periods in which the filter held or changed the target.
+        state, reason: of the session.
+        transition: the last change of state; None if the state did not change.
+        observation_age_ms: age of the image behind the last accepted chunk; NaN before the first chunk.
+        achieved_rate_hz: control periods with a target, per second.
+        num_held, num_limited: control periods in which the safety filter held or changed the target.
     """
 
     state: State
@@ -32,13 +32,13 @@ class Status:
 
 @dataclass(frozen=True)
 class Command:
-    """What one control period asks of the robot.
+    """The output of one control period.
 
     Attributes:
-        target: ``(4, 4)`` pose of the frame ``robot_ee_frame`` in the base frame; None = nothing is sent.
+        target: ``(4, 4)`` pose of the frame ``robot_ee_frame`` in the base frame; None = no target.
         close_gripper: True to close, False to open; None = no new goal.
-        held: why the filter did not pass the target that was due; empty if it did, or none was due.
-        unwatched: why the joint limits are not looked at; empty if they are.
+        hold_reason: why the safety filter held the due target; empty if it passed, or none was due.
+        unwatched: why the joint limits are not checked; empty if they are.
         status: after this period.
     """
 

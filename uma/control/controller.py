@@ -1,7 +1,7 @@
-"""What happens in a control period: chunks in the base frame in, one stream of safe Cartesian targets out.
+"""The control period: turns chunks in the base frame into one stream of safe Cartesian targets.
 
-Plain Python. The caller passes in two clocks, both in seconds: ``now``, a monotonic one, for silences and the session;
-``t``, the clock of the time stamps, for chunks. The node, the simulated benchmark and the tests drive this class.
+Plain Python. The caller passes two clocks in seconds: ``now`` is monotonic and times silences and the session; ``t`` is
+the clock of the time stamps and times chunks. The ROS node, the simulated benchmark and the tests share this class.
 """
 
 from __future__ import annotations
@@ -27,28 +27,29 @@ from uma.geometry.se3 import invert
 from uma.types import RATE_HZ, ActionChunk, InputError, MotionPrediction, ReferenceMotion
 
 MAX_JUMP = 0.15
-"""Metres between two robot states in a row beyond which the robot's state is not believed."""
+"""Largest plausible distance between two consecutive robot states, metres."""
 CLOCK_SET = 1.0
-"""Seconds between two periods beyond which the clock was set, rather than the controller kept waiting: nothing moves on
-for that time."""
+"""Longest plausible time between two periods, seconds. A longer one is a clock change, and no motion is made up for it.
+"""
 KINEMATICS = ("fr3_link0", "fr3_link8")
-"""Frames between which `uma.geometry.fr3` computes poses."""
+"""Base and end-effector frames of the kinematics in `uma.geometry.fr3`."""
 
 
 class Controller:
-    """Which target the robot gets in each control period, and whether it gets one.
+    """Computes the robot's target in each control period, or withholds it.
 
     Args:
         settings: see `ControllerSettings`.
-        lookup: ``(target, source)`` names of frames -> ``(4, 4)`` ``T_target_source``; raises `InputError` where no
-            static transforms lead from one to the other.
-        report: called with the `Status` whenever the session was looked at, in the order of its changes.
-        inactive: why the robot may not be moved yet; empty = it may.
-        joints_topic: where the arm's joints come from, for the text of a problem.
+        lookup: ``(target, source)`` frame names -> ``(4, 4)`` ``T_target_source``; raises `InputError` where no static
+            transforms connect them.
+        report: called with the `Status` after each update of the session, in order.
+        inactive: why the robot may not move yet; empty = it may.
+        joints_topic: source of the joint positions, for messages.
 
     Attributes:
-        measured: ``(4, 4)`` pose of the frame ``robot_ee_frame`` in the base frame, as received last; None before.
-        reference: the task in force, in the camera frame; None if it is no reference motion.
+        measured: ``(4, 4)`` last measured pose of the frame ``robot_ee_frame`` in the base frame; None before the
+            first.
+        reference: the current reference motion, in the camera frame; None for other tasks.
     """
 
     def __init__(
@@ -71,18 +72,18 @@ class Controller:
         self.reference: ReferenceMotion | None = None
         self._lookup, self._report, self._joints_topic = lookup, report, joints_topic
         self._inactive, self._rivals = inactive, ""
-        self._T_robot_ee: np.ndarray | None = None  # of the chunk that is being followed
-        self._joints: tuple[np.ndarray, float] | None = None  # the arm's, and when they were received
+        self._T_robot_ee: np.ndarray | None = None  # of the active chunk
+        self._joints: tuple[np.ndarray, float] | None = None  # positions, time of receipt
         self._chunk_stamp = self._chunk_received = float("-inf")
         self._hold_reason = self._departed = self._overdue = self._unwatched = ""
         self._is_blocked = True
         self._last_t: float | None = None
-        self._is_placed = False  # the filter stands where the robot was sent to
+        self._is_placed = False  # the filter holds the commanded pose
         self._closed_before: bool | None = None
         self._num_held = self._num_limited = 0
 
     def change_settings(self, settings: ControllerSettings) -> None:
-        """Take over the fields that are marked live."""
+        """Apply the fields that are marked live."""
         self.settings = settings
         self.watchdog.limits = settings.silence_limits
         self.safety.settings = settings.safety
@@ -91,15 +92,15 @@ class Controller:
     # -- inputs --------------------------------------------------------------------------------------------------------
 
     def receive(self, source: str, now: float) -> None:
-        """A sign of life of ``source``: calibration, gripper or operator."""
+        """Record a sign of life of ``source``: calibration, gripper or operator."""
         self.watchdog.heard(source, now)
 
     def receive_joints(self, joints: np.ndarray, now: float) -> None:
-        """The arm's, ``(7,)`` rad."""
+        """Record the measured joint positions ``(7,)``, rad."""
         self._joints = joints, now
 
     def receive_pose(self, pose: np.ndarray, stamp: float, now: float, t: float) -> None:
-        """The measured ``(4, 4)`` pose of the frame ``robot_ee_frame`` in the base frame.
+        """Record the measured ``(4, 4)`` pose of the frame ``robot_ee_frame`` in the base frame.
 
         Raises:
             InputError: ``stamp`` is too old, or ahead of the clock.
@@ -108,7 +109,7 @@ class Controller:
         check_freshness(t - stamp, max_age)
         silent = self.watchdog.silence("robot", now)
         if silent > max_age:
-            self._forget()  # it may have been moved, or be another one
+            self._forget()  # the arm may have moved, or be another one
             if 1.0 < silent < float("inf"):
                 why = f"the robot was silent for {silent:.1f} s, waiting for /uma/start"
                 self._announce(self.session.stop(now, why), now, t)
@@ -120,11 +121,11 @@ class Controller:
         self.watchdog.heard("robot", now)
 
     def receive_chunk(self, chunk: ActionChunk, now: float, t: float) -> None:
-        """Follow a chunk, if the session and the operator allow it.
+        """Follow a chunk if the session and the operator's gate permit it.
 
         Raises:
-            InputError: the chunk is in another frame, too old, of an unknown end effector or of another one than is
-                followed, or it would be over before the running one; or the robot's pose is not known yet.
+            InputError: the chunk is too old, in a wrong frame or of a wrong end effector, or ends before the active
+                chunk; or no robot pose was received yet.
         """
         s = self.settings
         if chunk.frame != s.base_frame:
@@ -135,7 +136,7 @@ class Controller:
         except InputError as error:
             raise InputError(f"ee_frame: {error}") from None
         if self.measured is None:
-            raise InputError("nothing is known of the robot's pose yet")
+            raise InputError("robot pose: none received yet")
         self._chunk_received = now
         self._update(now, t)
         if self.gate.accepts and self.session.state in (State.RUNNING, State.HOLD):
@@ -143,8 +144,7 @@ class Controller:
         self._chunk_stamp = chunk.stamp
 
     def receive_task(self, stamp: float, reference: ReferenceMotion | None, now: float, t: float) -> None:
-        """Another task is in force, since the observation of time ``stamp``: consent to the one before does not count
-        for it."""
+        """Switch to the task of the observation at time ``stamp``. Earlier consent of the operator does not cover it."""
         self._departed = ""
         self.schedule.new_task(stamp, t)
         self.reference = reference
@@ -154,10 +154,10 @@ class Controller:
             self._update(now, t)
 
     def receive_motion(self, motion: MotionPrediction) -> None:
-        """How the object would move, in the camera frame.
+        """Compare the object's predicted motion, in the camera frame, with the reference motion.
 
         Raises:
-            InputError: it does not fit the reference motion in force.
+            InputError: the prediction does not fit the current reference motion.
         """
         if self.reference is None:
             return
@@ -170,24 +170,26 @@ class Controller:
         self._departed = text if away > limit else ""
 
     def count_publishers(self, topic: str, count: int) -> None:
-        """How many publishers of targets there are. Two streams would pull the arm to and fro: a bag that is played, or
-        a second controller."""
-        text = f"{topic}: {count} publishers, this node must be the only one (a killed one counts for 20 s)"
+        """Update the number of publishers of targets.
+
+        A second stream (a played bag, a second controller) would compete for the arm.
+        """
+        text = f"{topic}: {count} publishers, limit 1 (this node; a killed one counts for 20 s)"
         self._rivals = text if count > 1 else ""
 
     # -- operator ------------------------------------------------------------------------------------------------------
 
     def activate(self) -> None:
-        """The robot may be moved from now on."""
+        """Permit motion of the robot."""
         self._inactive = ""
 
     def deactivate(self, why: str, now: float, t: float) -> None:
-        """As after a stop: the pose is held, and only a start after the next activation ends that."""
+        """Stop and hold the pose. Motion needs a new activation and then a new start."""
         self._inactive = why
         self._stop(f"{why}; after its activation, /uma/start", now, t)
 
     def start(self, now: float) -> None:
-        """Raises RuntimeError where it is not active, and in FAULT."""
+        """Start the session. Raises RuntimeError while inactive, and in FAULT."""
         if self._inactive:
             raise RuntimeError(self._inactive)
         self.session.start(now)
@@ -202,30 +204,30 @@ class Controller:
         self._forget()
 
     def confirm(self) -> None:
-        """The operator agrees to what waits for it. Raises RuntimeError if nothing does."""
+        """Record the operator's consent. Raises RuntimeError if nothing waits for it."""
         if not self.gate.confirm():
-            raise RuntimeError(f"nothing waits for it (confirm is {self.gate.mode!r})")
+            raise RuntimeError(f"nothing waits for confirmation (confirm is {self.gate.mode!r})")
 
     # -- motion --------------------------------------------------------------------------------------------------------
 
     def step(self, now: float, t: float, overdue: str = "") -> Command:
-        """One control period.
+        """Run one control period.
 
         Args:
-            overdue: why the gripper's last goal is not answered; empty if it is, or may still be.
+            overdue: why the answer to the gripper's last goal is overdue; empty if it is not.
 
         Raises:
-            InputError: the measured pose is none.
+            InputError: the measured pose is not a valid pose.
         """
         dt = 0.0 if self._last_t is None else t - self._last_t
-        if dt < 0:  # time was turned back: nothing that was planned is due any more
+        if dt < 0:  # the clock went back: the plan is void
             self.schedule.clear()
         self._last_t = t
         self._overdue = overdue
         status = self._update(now, t)
         silent = self.watchdog.silence("robot", now) > self.settings.max_state_age
         if not self._is_placed or silent or self.session.state is State.FAULT:
-            # Never sent anywhere, or unknown where it is: the robot side holds.
+            # No commanded pose, or no current measured pose: the robot's own controller holds.
             return Command(None, None, "", self._unwatched, status)
         held, close_gripper = self._move(now, t, dt) if dt > 0 else ("", None)
         assert self.safety.pose is not None
@@ -237,18 +239,18 @@ class Controller:
         return Command(target, close_gripper, held, self._unwatched, status)
 
     def repeat_gripper(self) -> None:
-        """The goal of the last period could not be sent: the next one gives it again."""
+        """Repeat the last gripper goal in the next period, because it could not be sent."""
         self.hysteresis.closed = self._closed_before
 
     def diagnose(self) -> dict[str, object]:
-        """State, cadence and what the filter did, for diagnostics."""
+        """Return state, cadence and the safety filter's counts for diagnostics."""
         counts = {k.replace(": ", "_"): v for k, v in sorted(self.safety.counts.items())}
         return {"state": self.session.state.name, **self.cadence.report(), **counts}
 
     def _move(self, now: float, t: float, dt: float) -> tuple[str, bool | None]:
-        """Pass what is due through the filter. Returns why that was not followed, and the gripper's goal."""
-        # A held target is tried again, so that the hold ends when it can; a plan whose outcome departs from the task
-        # is not.
+        """Pass the due target through the safety filter. Return the hold reason and the gripper's goal."""
+        # A held target is tried again, so that the hold can end. A plan whose predicted motion departs from the task is
+        # not.
         is_running = self.session.state is State.RUNNING or (self.session.state is State.HOLD and not self._is_blocked)
         follow = not self._departed and not self._overdue and is_running
         point = self.schedule.target(t) if follow else None
@@ -271,15 +273,15 @@ class Controller:
         return verdict.hold_reason, goal
 
     def _arm(self, now: float) -> Arm | None:
-        """For the joint limits; None where the arm's joints cannot be known."""
+        """Return the joint state for the joint limits; None where it is unknown."""
         s, why = self.settings, ""
         if self._joints is None:
-            why = f"no message with the joints of an FR3 on {self._joints_topic}"
+            why = f"no FR3 joint state on {self._joints_topic}"
         elif (s.base_frame, s.robot_ee_frame) != KINEMATICS:
             base, ee = KINEMATICS
             frames = f"the poses from {s.base_frame!r} to {s.robot_ee_frame!r}"
             why = f"the kinematics are from {base!r} to {ee!r}, {frames}"
-        self._unwatched = f"not looked at: {why}" if why and s.safety.joint_margin else ""
+        self._unwatched = f"not checked: {why}" if why and s.safety.joint_margin else ""
         if why or self._joints is None:
             return None
         joints, received = self._joints
@@ -287,17 +289,16 @@ class Controller:
 
     @property
     def _tool(self) -> np.ndarray:
-        """``(4, 4)`` T_robot_ee of the chunk that is followed, where the filter is placed."""
+        """``(4, 4)`` T_robot_ee of the active chunk, once the filter is placed."""
         assert self._T_robot_ee is not None
         return self._T_robot_ee
 
     def _follow(self, chunk: ActionChunk, T_robot_ee: np.ndarray, t: float) -> None:
         if self._is_placed and not np.allclose(T_robot_ee, self._tool, atol=1e-6):
-            # The filter knows the end effector alone: under another one the same target would be another place of the
-            # arm, at once.
+            # The filter tracks the end effector. Under another one, the same target would move the arm at once.
             raise InputError(
-                f"ee_frame: {chunk.ee_frame!r} sits elsewhere than the end effector that is followed; "
-                "restart the controller for another one"
+                f"ee_frame: {chunk.ee_frame!r} differs in pose from the active end effector; "
+                "restart the controller to change it"
             )
         if not self._is_placed:
             assert self.measured is not None  # `receive_chunk` refuses a chunk without it
@@ -312,7 +313,7 @@ class Controller:
         self.gate.took()
 
     def _update(self, now: float, t: float) -> Status:
-        """Feed the session."""
+        """Update the session from the inputs."""
         blockers = [*self.watchdog.stale(now), *(text for text in (self._rivals, self._inactive) if text)]
         self._is_blocked = bool(blockers)
         last_due, is_on = self.schedule.last_due, self.session.state in (State.RUNNING, State.HOLD)
@@ -320,9 +321,9 @@ class Controller:
         hold = self._hold_reason or self._departed or self._overdue
         if last_due is not None and t > last_due + 2.0 / RATE_HZ:
             due = f"the last action was due {t - last_due:.1f} s ago"
-            hold = f"no fresh chunk: {due}, the policy is silent for {silent:.1f} s"
+            hold = f"no fresh chunk: {due}, last chunk {silent:.1f} s ago"
         elif last_due is None and is_on and silent > 1.0:
-            hold = f"no fresh chunk: the policy is silent for {silent:.1f} s"
+            hold = f"no fresh chunk: last chunk {silent:.1f} s ago"
         if self.session.state is State.READY:
             hold = ""
         has_work = silent < 1.0 or is_on
@@ -348,7 +349,7 @@ class Controller:
         self._announce(self.session.stop(now, why), now, t)
 
     def _forget(self) -> None:
-        """Start afresh from wherever the robot is."""
+        """Restart from the robot's current pose."""
         self.schedule.clear()
         self._is_placed = False
         self.hysteresis.closed = None

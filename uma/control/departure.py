@@ -1,4 +1,4 @@
-"""How far a predicted motion leaves the path that it was asked to follow."""
+"""Distance of a predicted motion from its reference path."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from uma.types import MotionPrediction, ReferenceMotion
 
 
 def departure(motion: MotionPrediction, reference: ReferenceMotion) -> float:
-    """The largest mean distance over the keypoints, metres, of any step of ``motion`` from the reference's paths.
+    """Return the largest distance of any step of ``motion`` from the reference paths, as a mean over keypoints, metres.
 
     Raises:
-        ValueError: they are in other frames or have other numbers of keypoints.
+        ValueError: their frames or numbers of keypoints differ.
     """
     if motion.frame != reference.frame or motion.points.shape[1] != len(reference.waypoints):
         raise ValueError(

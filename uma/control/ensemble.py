@@ -1,4 +1,4 @@
-"""Temporal ensembling: what all chunks say of one instant, averaged."""
+"""Temporal ensembling: the weighted mean of all chunks with an action at one instant."""
 
 from __future__ import annotations
 
@@ -9,22 +9,20 @@ from uma.geometry.se3 import mean_pose
 
 
 def ramp(x: float, length: float) -> float:
-    """From 0 to 1 while ``x`` goes from 0 to ``length``, without a kink at either end."""
+    """Rise smoothly from 0 to 1 while ``x`` goes from 0 to ``length``, with zero slope at both ends."""
     s = 1.0 if length <= 0 else float(np.clip(x / length, 0.0, 1.0))
     return s * s * (3 - 2 * s)
 
 
 class Ensemble:
-    """Plans of one task. The pose at an instant is the mean on SE(3) of all that have an action then; with one plan it
-    is that plan's.
+    """Plans of one task. The pose at an instant is the weighted SE(3) mean of all plans with an action then.
 
-    A plan weighs exp(-decay x age), its age counted in chunks that came after it. In ACT the oldest one weighs most;
-    here the newest does: it has seen the newest image, and what moved since then is in no older one. A plan gains its
-    weight over ``fade_s`` once it has joined, and loses it over ``fade_s`` before its last action, so that the mean
-    does not jump where one comes or ends.
+    A plan weighs exp(-decay x age), with the age counted in newer chunks. The newest plan weighs most, because it has
+    the newest image; in ACT, the oldest one does. A plan fades in over ``fade_s`` after it joins and fades out over
+    ``fade_s`` before its last action, so that the mean does not jump.
 
     Args:
-        decay: above 0; the larger it is, the less older plans count.
+        decay: above 0; larger values discount older plans more.
         fade_s: seconds.
     """
 
@@ -33,18 +31,18 @@ class Ensemble:
         self._members = [(plan, float("-inf"))]
 
     def join(self, plan: ChunkPath, t: float) -> None:
-        """Take in a newer plan at time ``t``, and forget those that are over."""
+        """Add a newer plan at time ``t``, and drop plans that are over."""
         self._members = [(p, joined) for p, joined in self._members if p.last_due > t] + [(plan, t)]
 
     def leave(self, stamp: float) -> bool:
-        """Drop the plans of observations before ``stamp``, but never the newest; whether there were any."""
+        """Drop plans of observations before ``stamp``, except the newest. Return whether any was dropped."""
         kept = [(p, joined) for p, joined in self._members[:-1] if p.stamp >= stamp] + self._members[-1:]
         dropped = len(kept) < len(self._members)
         self._members = kept
         return dropped
 
     def pose(self, t: float) -> np.ndarray:
-        """``(4, 4)`` at time ``t``."""
+        """Return the mean pose ``(4, 4)`` at time ``t``."""
         alive = [
             (age, plan, joined)
             for age, (plan, joined) in enumerate(reversed(self._members))
@@ -58,7 +56,7 @@ class Ensemble:
         return mean_pose(np.stack([plan.at(t).pose for _, plan, _ in alive]), weights)
 
     def nominal_speed(self, t: float) -> tuple[float, float]:
-        """m/s and rad/s of the fastest plan that has an action at time ``t``."""
+        """Return m/s and rad/s of the fastest plan with an action at time ``t``."""
         speeds = [
             plan.nominal_speed for age, (plan, _) in enumerate(reversed(self._members)) if not age or plan.last_due > t
         ]

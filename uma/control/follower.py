@@ -1,4 +1,4 @@
-"""The acceleration of one control period, bounded in acceleration and jerk: of the end effector and of the joints."""
+"""One control period of motion with bounded acceleration and jerk, for the end effector and for joints."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import overload
 import numpy as np
 
 Bound = Callable[[np.ndarray, float | np.ndarray], np.ndarray]
-"""``(x, limit) -> x`` shortened to the limit: `shorten` by its norm, `clip` each entry by itself."""
+"""``(x, limit) -> x`` bounded by the limit: `shorten` bounds the norm, `clip` bounds each entry."""
 
 
 def shorten(x: np.ndarray, limit: float | np.ndarray) -> np.ndarray:
-    """``x`` at most ``limit`` long."""
+    """Scale ``x`` to a norm of at most ``limit``."""
     length = float(np.linalg.norm(x))
     return x * (limit / length) if length > limit else x
 
 
 def clip(x: np.ndarray, limit: float | np.ndarray) -> np.ndarray:
-    """Each entry of ``x`` at most ``limit`` in size."""
+    """Bound each entry of ``x`` to [-limit, limit]."""
     return np.clip(x, -limit, limit)
 
 
@@ -27,25 +27,24 @@ def stopping_speed(room: float, acceleration: float, dt: float) -> float: ...
 @overload
 def stopping_speed(room: np.ndarray, acceleration: float | np.ndarray, dt: float) -> np.ndarray: ...
 def stopping_speed(room: float | np.ndarray, acceleration: float | np.ndarray, dt: float) -> float | np.ndarray:
-    """Fastest that something may move and still stop within ``room`` (m or rad) at ``acceleration``, in periods of
-    ``dt`` seconds."""
+    """Return the highest speed that stops within ``room`` (m or rad) at ``acceleration``, in periods of ``dt`` seconds."""
     return acceleration * (np.sqrt(0.25 * dt * dt + 2 * room / acceleration) - 0.5 * dt)
 
 
 def accelerate(
     change: np.ndarray, before: np.ndarray, dt: float, acceleration: float, jerk: float, bound: Bound
 ) -> np.ndarray:
-    """The acceleration of the next period toward a velocity that differs by ``change``.
+    """Return the acceleration of the next period toward a velocity that differs by ``change``.
 
-    It is small enough to fade out by the time the velocity is reached: the size c of a change leaves room for
-    ``jerk dt (sqrt(1/4 + 2 c / (jerk dt^2)) - 1/2)``.
+    The jerk limit lets it fade out by the time the velocity is reached. So a change of size c permits an acceleration
+    of at most ``jerk dt (sqrt(1/4 + 2 c / (jerk dt^2)) - 1/2)``.
 
     Args:
-        change: ``(n,)`` wanted velocity less the present one.
+        change: ``(n,)`` desired velocity minus the current one.
         before: ``(n,)`` acceleration of the last period.
         dt: s.
-        acceleration, jerk: largest, in the units of ``change`` per s and per s^2.
-        bound: how a vector is shortened to a limit.
+        acceleration, jerk: limits, in the units of ``change`` per s and per s^2.
+        bound: `shorten` or `clip`.
     """
     size = np.abs(change) if bound is clip else float(np.linalg.norm(change))
     fading = jerk * dt * (np.sqrt(0.25 + 2 * size / (jerk * dt * dt)) - 0.5)

@@ -1,16 +1,15 @@
-"""Which time stamps are fresh enough."""
+"""Age limits of time stamps."""
 
 from __future__ import annotations
 
 from uma.types import InputError
 
 MAX_AHEAD = 0.5
-"""Seconds that a stamp may be ahead of the clock."""
+"""Largest lead of a time stamp over the clock, seconds."""
 
 
 def check_freshness(age: float, max_age: float) -> None:
-    """Raise `InputError` for a stamp that is ``age`` seconds old, where that is over ``max_age`` or under
-    -`MAX_AHEAD`."""
+    """Raise `InputError` if the age in seconds exceeds ``max_age`` or is below -`MAX_AHEAD`."""
     if age > max_age:
         raise InputError(f"header.stamp: {age:.3g} s old, limit {max_age:g} s")
     if age < -MAX_AHEAD:

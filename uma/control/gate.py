@@ -1,4 +1,4 @@
-"""The operator's consent: what was previewed moves the robot only once it is confirmed."""
+"""The operator's gate: previewed motion runs only after a confirmation."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ MODES = ("off", "task", "chunk")
 
 
 class Gate:
-    """Lets chunks through, or not yet.
+    """Admits chunks according to the operator's confirmations.
 
     Args:
-        mode: "off" (everything passes), "task" (each new task waits for one confirmation), "chunk" (each confirmation
-            lets one chunk be followed to its end, and then the pose is held).
+        mode: "off" admits everything. "task" requires one confirmation per new task. "chunk" admits one chunk per
+            confirmation and then holds the pose.
 
     Raises:
-        ValueError: another mode.
+        ValueError: unknown mode.
     """
 
     def __init__(self, mode: str = "off") -> None:
@@ -25,30 +25,30 @@ class Gate:
 
     @property
     def waiting(self) -> str:
-        """What has to come before anything moves; empty if nothing has to."""
+        """The operator's action that the motion waits for; empty if none."""
         return "" if self._open else f"/uma/confirm (this {self.mode})"
 
     @property
     def accepts(self) -> bool:
-        """Whether a chunk that comes now may be followed."""
+        """Whether a new chunk may be followed."""
         return self._open and not self._taken
 
     def confirm(self) -> bool:
-        """The operator agrees. False if nothing was waiting for it."""
+        """Open the gate. Return False if it was open already."""
         was_waiting, self._open = not self._open, True
         self._taken = self._taken and not was_waiting
         return was_waiting
 
     def close(self) -> None:
-        """Another task, a stop, or a start from anew: what was agreed to before does not count for it."""
+        """Require a new confirmation after a new task, a stop or a restart."""
         if self.mode != "off":
             self._open = self._taken = False
 
     def took(self) -> None:
-        """A chunk is being followed."""
+        """Record that a chunk is followed."""
         self._taken = self.mode == "chunk"
 
     def finished(self) -> None:
-        """The plan that was followed is over."""
+        """Record that the active plan is over."""
         if self._taken:
             self.close()

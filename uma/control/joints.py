@@ -1,4 +1,4 @@
-"""From joint targets at some 100 Hz to commands at 1 kHz within bounds on speed, acceleration and jerk."""
+"""Joint commands at 1 kHz from targets at about 100 Hz, with bounds on speed, acceleration and jerk."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from uma.settings import check_settings, setting
 from uma.types import InputError
 
 STEP = 1e-3
-"""s between two commands of the FR3."""
+"""Control period of the FR3, s."""
 
 
 @dataclass(frozen=True)
 class JointLimits:
-    """Bounds on what is commanded, every one below that at which the FR3 stops."""
+    """Limits of the joint commands. Each lies below the FR3's own stop limit."""
 
     max_speed: list[float] = setting(
-        [2.0, 1.6, 2.0, 2.0, 3.5, 2.8, 3.5], "rad/s; fastest that each joint is commanded", 0.05, 5.2
+        [2.0, 1.6, 2.0, 2.0, 3.5, 2.8, 3.5], "rad/s; speed limit of each joint's command", 0.05, 5.2
     )
     max_acceleration: float = setting(7.0, "rad/s^2; the FR3 stops at 10", 0.1, 9.9)
     max_jerk: float = setting(2500.0, "rad/s^3; the FR3 stops at 5000", 10.0, 4990.0)
-    margin: float = setting(0.05, "rad; room that is left to the joint limits", 0.01, 0.5)
+    margin: float = setting(0.05, "rad; margin to the joint limits", 0.01, 0.5)
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -35,11 +35,11 @@ class JointLimits:
 
 
 class JointFollower:
-    """Follows joint targets from a position at rest; every step keeps the limits, whatever the targets do."""
+    """Tracks joint targets from a position at rest. Every step keeps the limits for any target."""
 
     def __init__(self, limits: JointLimits, q: np.ndarray) -> None:
         self.limits = limits
-        # A hair below, so that rounding does not pass them.
+        # A small reserve against rounding.
         self._v_max, self._a_max, self._j_max = (
             0.999 * np.asarray(limits.max_speed),
             0.999 * limits.max_acceleration,
@@ -54,11 +54,11 @@ class JointFollower:
         return bool(np.abs(self.v).max() < 1e-4 and np.abs(self.a).max() < 0.1)
 
     def step(self, target: np.ndarray | None, speed: np.ndarray, dt: float) -> np.ndarray:
-        """The next command, ``(7,)`` rad.
+        """Return the next command, ``(7,)`` rad.
 
         Args:
-            target: ``(7,)`` rad that should be reached; None brakes and holds.
-            speed: ``(7,)`` rad/s at which the target itself moves.
+            target: ``(7,)`` rad; None brakes and holds.
+            speed: ``(7,)`` rad/s of the target itself.
             dt: s since the last step; rounded to milliseconds, the robot's own clock.
         """
         for _ in range(min(max(round(dt / STEP), 1), 20)):
@@ -66,7 +66,7 @@ class JointFollower:
         return self.q
 
     def _millisecond(self, target: np.ndarray | None, speed: np.ndarray) -> None:
-        # Always the same step: what can still fade out in time at one step's length could not at another's.
+        # The step is constant, because the fade-out of the acceleration depends on its length.
         dt, brake = STEP, self._brake
         if target is None:
             wanted = np.zeros(7)
@@ -86,5 +86,5 @@ class JointFollower:
         self.q = self.q + self.v * dt
 
     def _brake(self, room: np.ndarray) -> np.ndarray:
-        """Fastest from which a joint can still stop within ``room`` rad, at half the acceleration."""
+        """Highest speed that stops within ``room`` rad at half the acceleration limit."""
         return stopping_speed(room, 0.5 * self._a_max, STEP)

@@ -1,4 +1,4 @@
-"""The last thing before the robot: a target passes within limits, or the pose is held. A bad target never passes."""
+"""The safety filter: the last stage before the robot. It passes a target within limits, or holds the pose."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from uma.settings import check_settings, setting
 from uma.types import InputError, check_pose
 
 SLOW = 0.1
-"""Share of the speed limits from which the ramp of the first seconds begins."""
+"""Fraction of the speed limits at the start of the ramp."""
 
 
 @dataclass(frozen=True)
 class SafetySettings:
-    """Limits on what is sent to the robot, in the base frame. The workspace holds the end effector (the tool's tip)."""
+    """Limits of the commanded pose in the base frame. The workspace bounds the end effector (the tool's tip)."""
 
     workspace_min: list[float] = setting(
         [0.2, -0.55, -0.005], "m; lowest x, y, z of the end effector in the base frame", -2.0, 2.0
@@ -29,35 +29,35 @@ class SafetySettings:
         [0.8, 0.55, 0.75], "m; highest x, y, z of the end effector in the base frame", -2.0, 2.0
     )
     workspace_margin: float = setting(
-        0.1, "m; a target this little outside is clamped to the box, one further out is not followed", 0.0, 1.0
+        0.1, "m; a target outside by less is clamped to the box, and one further out is not followed", 0.0, 1.0
     )
-    max_step_m: float = setting(0.075, "m; longest way in one 15 Hz step: 1.125 m/s", 0.001, 0.19, live=True)
-    max_step_rad: float = setting(0.15, "rad; largest turn in one 15 Hz step: 2.25 rad/s", 0.001, 0.16, live=True)
+    max_step_m: float = setting(0.075, "m; longest translation in one 15 Hz step: 1.125 m/s", 0.001, 0.19, live=True)
+    max_step_rad: float = setting(0.15, "rad; largest rotation in one 15 Hz step: 2.25 rad/s", 0.001, 0.16, live=True)
     max_acceleration: float = setting(8.0, "m/s^2; the FR3 stops at 9", 0.1, 8.9)
     max_turn_acceleration: float = setting(15.0, "rad/s^2; the FR3 stops at 17", 0.1, 16.9)
     max_jerk: float = setting(
-        4000.0, "m/s^3; the FR3 stops at 4500; a wall may ask for up to three times a much lower limit", 1.0, 4490.0
+        4000.0, "m/s^3; the FR3 stops at 4500; a workspace wall may raise a low limit up to threefold", 1.0, 4490.0
     )
     max_turn_jerk: float = setting(8000.0, "rad/s^3; the FR3 stops at 8500", 1.0, 8490.0)
-    max_lead_m: float = setting(0.12, "m; furthest that the target may run ahead of the measured pose", 0.005, 0.5)
-    max_lead_rad: float = setting(0.4, "rad; furthest that the target may turn ahead of the measured pose", 0.01, 1.5)
+    max_lead_m: float = setting(0.12, "m; largest lead of the target over the measured position", 0.005, 0.5)
+    max_lead_rad: float = setting(0.4, "rad; largest lead of the target over the measured rotation", 0.01, 1.5)
     catch_up: float = setting(
         0.3,
-        "share of the speed limits by which the arm may go faster than its plan, to make up for a lag or for "
-        "a chunk that came late",
+        "fraction of the speed limits by which the arm may exceed its plan's speed, to catch up after a lag or "
+        "a late chunk",
         0.05,
         1.0,
         live=True,
     )
     ramp_s: float = setting(
-        1.0, "s; after a start from rest the speed limits grow to their full value over this time", 0.0, 30.0, live=True
+        1.0, "s; ramp of the speed limits to their full values after a start from rest", 0.0, 30.0, live=True
     )
     max_tilt: float = setting(
         3.15, "rad; largest angle between the tool's approach axis and straight down; 3.15 = any", 0.0, 3.15
     )
     joint_margin: float = setting(
         0.05,
-        "rad; room left to the arm's joint limits, once its joints have been heard; 0 = they are not looked at",
+        "rad; margin to the arm's joint limits, from the first joint message on; 0 = no check",
         0.0,
         0.5,
     )
@@ -84,12 +84,12 @@ class SafetySettings:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What may be sent.
+    """The filter's output for one control period.
 
     Attributes:
         pose: ``(4, 4)`` target that keeps every limit.
-        held: why the wanted target was not followed; empty if it was.
-        limited: which limits changed it by more than a millimetre or half a degree.
+        hold_reason: why the requested target was not followed; empty if it was.
+        limited: limits that changed the target by more than a millimetre or half a degree.
     """
 
     pose: np.ndarray
@@ -98,7 +98,7 @@ class Verdict:
 
 
 class SafetyFilter:
-    """Follows targets within limits on place, speed, acceleration and jerk, from the pose given to `reset`."""
+    """Tracks targets within limits on position, speed, acceleration and jerk, from the pose of `reset`."""
 
     def __init__(self, settings: SafetySettings | None = None) -> None:
         self.settings = settings or SafetySettings()
@@ -109,7 +109,7 @@ class SafetyFilter:
         self._nominal_speed: tuple[float, float] | None = None
 
     def reset(self, pose: np.ndarray) -> None:
-        """Start again, at rest, from a measured pose."""
+        """Restart at rest from a measured pose."""
         self._pose = check_pose(pose, "pose")
         self._wanted = self._pose
         self._v, self._a, self._w, self._alpha = (np.zeros(3) for _ in range(4))
@@ -120,13 +120,12 @@ class SafetyFilter:
 
     @property
     def joints(self) -> np.ndarray | None:
-        """``(7,)`` rad that the pose passed last takes; None if the arm's joints are not looked at, or have never been
-        heard."""
+        """``(7,)`` rad of the last passed pose; None without a joint-limit check or before the first joint message."""
         return None if self._reach is None else self._reach.q
 
     @property
     def pose(self) -> np.ndarray | None:
-        """The pose that was passed last."""
+        """The last passed pose."""
         return self._pose
 
     @property
@@ -144,17 +143,15 @@ class SafetyFilter:
         arm: Arm | None = None,
         nominal_speed: tuple[float, float] | None = None,
     ) -> Verdict:
-        """One control period of ``dt`` seconds. ``target`` None brakes and then holds.
+        """Run one control period of ``dt`` seconds. ``target`` None brakes and then holds.
 
         Args:
-            nominal_speed: m/s and rad/s that the plan behind the target needs; ``catch_up`` faster is as fast as the
-                arm may go. None = nothing is known of a plan.
-            elapsed: seconds since the target before this one, where that is longer than the period: how fast the target
-                moves follows from it.
-            arm: for ``joint_margin``; until its joints have been given once, the joint limits are not looked at.
+            nominal_speed: m/s and rad/s of the plan; the arm may exceed it by ``catch_up``. None = unknown.
+            elapsed: seconds since the previous target, if longer than ``dt``; gives the target's velocity.
+            arm: joint state for ``joint_margin``; the check starts with the first joint measurement.
 
         Raises:
-            InputError: ``measured`` is no pose: the robot's state cannot be trusted.
+            InputError: ``measured`` is not a valid pose, so the robot's state cannot be trusted.
         """
         measured = check_pose(measured, "measured pose")
         if self._pose is None:
@@ -180,7 +177,7 @@ class SafetyFilter:
         return Verdict(self._here, held, tuple(limited))
 
     def _place(self, target: np.ndarray, limited: list[str]) -> tuple[np.ndarray | None, str]:
-        """The target inside the workspace, or None and why not."""
+        """Return the target inside the workspace, or None and the reason."""
         s = self.settings
         try:
             target = check_pose(target, "target")
@@ -210,12 +207,15 @@ class SafetyFilter:
     def _move_within_reach(
         self, target: np.ndarray | None, hold_reason: str, dt: float, elapsed: float, limited: list[str], arm: Arm
     ) -> str:
-        """`_move`, or brake where the joints would pass their limits. Returns why the target is not followed; empty if
-        it is."""
+        """Run `_move`, or brake where the joints would violate their limits.
+
+        Returns:
+            The hold reason; empty if the target is followed.
+        """
         reach = self._reach
         assert reach is not None
         trouble = reach.start(self._here, arm) if reach.q is None else ""
-        # Braking is seen through to the end: to give way and brake by turns would shake the arm.
+        # Braking continues until rest. Alternating between braking and motion would shake the arm.
         if self._stopping and np.linalg.norm(self._v) < 1e-3 and np.linalg.norm(self._w) < 1e-3:
             self._stopping = ""
         if target is not None and not self._stopping and not trouble:
@@ -238,8 +238,7 @@ class SafetyFilter:
         return hold_reason or (self._stopping if target is not None else "")
 
     def _braking(self) -> tuple[np.ndarray, np.ndarray, float]:
-        """How far the passed pose would go on if it were braked from here, ``(3,)`` m and rad, and the seconds that
-        takes; rather too much than too little."""
+        """Return an upper bound of the braking path, ``(3,)`` m and ``(3,)`` rad, and of its duration in seconds."""
         s = self.settings
         way, seconds = _stop(self._v, self._a, 0.6 * s.max_acceleration, s.max_jerk)
         turn, longer = _stop(self._w, self._alpha, 0.6 * s.max_turn_acceleration, s.max_turn_jerk)
@@ -253,10 +252,10 @@ class SafetyFilter:
         braking = target is None
         step = np.zeros(3) if braking else goal[:3, 3] - here[:3, 3]
         turn = np.zeros(3) if braking else log(here[:3, :3].T @ goal[:3, :3])
-        # The target's own velocity goes ahead of the correction: without it a moving target is followed with a lag.
+        # The target's own velocity is a feed-forward term. Without it, the arm lags behind a moving target.
         ahead = np.zeros(3) if braking else (goal[:3, 3] - self._wanted[:3, 3]) / elapsed
         spin = np.zeros(3) if braking else log(self._wanted[:3, :3].T @ goal[:3, :3]) / elapsed
-        # Setting off gently gives an operator the time to see where it goes. Braking never waits for the ramp.
+        # A slow start gives the operator time to see the direction. Braking ignores the ramp.
         if braking and not self._v.any() and not self._w.any():
             self._ramp = 0.0
         self._ramp = min(self._ramp + (0.0 if braking else dt / max(s.ramp_s, dt)), 1.0)
@@ -279,10 +278,9 @@ class SafetyFilter:
             limited.append("speed")
 
     def _stay_inside(self, p: np.ndarray, v: np.ndarray, dt: float) -> tuple[np.ndarray, np.ndarray]:
-        """Velocity that can still be braked before each wall of the workspace, and the acceleration it takes: walls
-        come first."""
+        """Return a velocity that can still brake before each workspace wall, and its acceleration. Walls take priority."""
         s = self.settings
-        a = 0.5 * s.max_acceleration  # three walls at once then stay within the limit
+        a = 0.5 * s.max_acceleration  # keeps the limit at three walls at once
         room_high = np.maximum(np.asarray(s.workspace_max) - p, 0.0)
         room_low = np.maximum(p - np.asarray(s.workspace_min), 0.0)
         most, least = (stopping_speed(room, a, dt) for room in (room_high, room_low))
@@ -301,8 +299,10 @@ def _close(a: np.ndarray, b: np.ndarray, metres: float = 1e-3, radians: float = 
 
 
 def _stop(v: np.ndarray, a: np.ndarray, acceleration: float, jerk: float) -> tuple[np.ndarray, float]:
-    """Way ``(3,)`` that is left from velocity ``v`` to rest, and the seconds it takes: ``a`` fades out, then it brakes
-    with a ramp at either end."""
+    """Return the path ``(3,)`` from velocity ``v`` to rest, and its duration in seconds.
+
+    First the acceleration ``a`` fades out. Then the braking ramps up and down at the jerk limit.
+    """
     fade = float(np.sqrt(a @ a)) / jerk
     u = v + 0.5 * fade * a
     speed = float(np.sqrt(u @ u))
@@ -323,17 +323,19 @@ def _follow(
     jerk: float,
     catch_up: float,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Next velocity and acceleration of a point that should cover ``error`` within ``dt``, each ``(3,)``, within the
-    limits."""
+    """Return the next velocity and acceleration, each ``(3,)``, of a point that closes ``error`` within ``dt``.
+
+    Both keep the limits.
+    """
     distance = float(np.linalg.norm(error))
     wanted = error / dt
     far = distance - float(np.linalg.norm(ahead)) * dt * 1.5
-    if far > 1e-4:  # behind by more than the target's own step: catch up only as fast as there is room left to brake
+    if far > 1e-4:  # behind by more than the target's own step: catch up within the braking distance
         brake = stopping_speed(far, 0.6 * acceleration, dt)
         wanted = shorten(ahead, speed) + error / distance * min(brake, distance / dt, catch_up)
     wanted = shorten(wanted, speed)
     change = wanted - v
     change = accelerate(change, a, dt, acceleration, jerk, shorten)
-    # After a limit was lowered, the arm brakes down to it.
+    # After a limit is lowered, the arm brakes to the new value.
     new = shorten(v + change * dt, max(speed, float(np.linalg.norm(v))))
     return new, (new - v) / dt

@@ -1,8 +1,8 @@
-"""Which pose is due now: chunks scheduled by time stamps, joined without a jump.
+"""The schedule of actions: joins chunks by their time stamps without a jump.
 
-Action i of a chunk is due at ``stamp + (i + 1) / rate_hz``. Between actions the pose follows a cubic through them, so
-that speed is continuous; where a new chunk takes over, the pose moves from the old plan to the new one along SE(3), or,
-with an ensemble, to the mean of both. The gripper is never blended and never averaged: it is the newest chunk's.
+Action i of a chunk is due at ``stamp + (i + 1) / rate_hz``. The pose follows a cubic through the actions, so its speed
+is continuous. A new chunk takes over by a blend on SE(3) from the active plan, or joins an ensemble mean. The gripper
+action always comes from the newest chunk, without blending or averaging.
 """
 
 from __future__ import annotations
@@ -16,14 +16,13 @@ from uma.types import ActionChunk
 
 
 class Schedule:
-    """The running plan and, for a moment after a join, the one before it.
+    """The active plan and, during a blend, its predecessor.
 
     Args:
-        blend_s: seconds over which a new chunk takes over from the running one.
-        ensemble: above 0, a new chunk does not take over but joins those of the same task that still run, see
-            `Ensemble`: this is the decay of their weights, and ``blend_s`` the time over which it gains its own. The
-            blend from plan to plan remains where there is nothing to average: at the start, after a gap, and from one
-            task to another.
+        blend_s: seconds over which a new chunk takes over.
+        ensemble: decay of the weights; above 0, a new chunk joins the active chunks of its task, see `Ensemble`. Then
+            ``blend_s`` is its fade-in time. Without active chunks of its task (start, gap, new task) the new chunk is
+            still blended in.
     """
 
     def __init__(self, blend_s: float = 0.2, ensemble: float = 0.0) -> None:
@@ -38,30 +37,29 @@ class Schedule:
         self._joined = 0.0
 
     def new_task(self, stamp: float, now: float) -> None:
-        """The task changed with the observation of time ``stamp``: chunks of earlier ones are not averaged with later
-        ones."""
+        """Start a task with the observation at time ``stamp``: chunks of earlier tasks leave the ensemble."""
         self._task_since = stamp
         if self._plan is None or self._plan.stamp < stamp:
-            return  # what runs is the old task's, all of it; the next chunk is blended in
+            return  # every active chunk belongs to the old task; the next chunk is blended in
         anchor = self._pose(now)
         if self._active.leave(stamp):
             self._previous, self._joined = _Frozen(anchor), now
 
     def add(self, chunk: ActionChunk, now: float, current: np.ndarray) -> int:
-        """Take over ``chunk`` at time ``now``; ``current`` is the pose commanded at present. Returns how many late
-        actions are skipped.
+        """Add ``chunk`` at time ``now``; ``current`` is the commanded pose. Return the number of late actions that are
+        skipped.
 
         Raises:
-            ValueError: every action of the chunk is late, or the chunk is older than the running one.
+            ValueError: every action of the chunk is late, or the chunk ends before the active one.
         """
         due = chunk.due()
         if due[-1] <= now:
             raise ValueError(f"chunk {chunk.sequence}: its last action was due {now - due[-1]:.3f} s ago")
         if self._plan is not None and due[-1] <= self._plan.last_due:
             raise ValueError(
-                f"chunk {chunk.sequence}: ends {self._plan.last_due - due[-1]:.3f} s before the chunk that is running"
+                f"chunk {chunk.sequence}: ends {self._plan.last_due - due[-1]:.3f} s before the active chunk"
             )
-        # A second join within the blend starts from where the first one has come to.
+        # A second chunk within the blend starts from the blended pose.
         anchor = current if self._plan is None else self._pose(now)
         plan = ChunkPath(chunk, anchor, now)
         if self._is_averaged_with(chunk, now):
@@ -73,13 +71,13 @@ class Schedule:
         return plan.skipped
 
     def _is_averaged_with(self, chunk: ActionChunk, t: float) -> bool:
-        """Whether what runs is of the same task and not over."""
+        """Whether the active plans belong to the same task and are not over."""
         if not self.ensemble or self._plan is None or self._plan.last_due <= t:
             return False
         return (self._plan.stamp >= self._task_since) == (chunk.stamp >= self._task_since)
 
     def target(self, now: float) -> Setpoint | None:
-        """What is due at ``now``; None if no chunk was ever given."""
+        """Return the setpoint at ``now``; None before the first chunk."""
         if self._plan is None:
             return None
         point = self._plan.at(now)
@@ -91,12 +89,12 @@ class Schedule:
 
     @property
     def last_due(self) -> float | None:
-        """When the last action of the running plan is due, seconds."""
+        """Time of the active plan's last action, seconds; None without a plan."""
         return None if self._plan is None else self._plan.last_due
 
     @property
     def _active(self) -> Ensemble:
-        """What runs, where there is a plan."""
+        """The active plans, once there is one."""
         assert self._running is not None
         return self._running
 
@@ -109,7 +107,7 @@ class Schedule:
 
 
 class _Frozen:
-    """A pose in the place of a plan: what a blend starts from."""
+    """A constant pose as the start of a blend."""
 
     def __init__(self, pose: np.ndarray) -> None:
         self._pose = pose

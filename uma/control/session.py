@@ -1,8 +1,7 @@
-"""The states of a node that acts, and what moves it from one to the other.
+"""The session: a state machine of a node that moves a robot or feeds one.
 
-IDLE -> READY (every input is fresh) -> RUNNING (there is something to do and it was started) -> HOLD (something is
-stale or was refused) -> FAULT (needs `recover`). A stop returns to IDLE from anywhere but FAULT, and only a start ends
-it.
+IDLE -> READY (every input is fresh) -> RUNNING (started, with work) -> HOLD (an input is stale or refused) -> FAULT
+(needs `recover`). A stop returns to IDLE from every state but FAULT, and only a start ends it.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from enum import IntEnum
 
 
 class State(IntEnum):
-    """Numbers as in msg/PolicyStatus.msg."""
+    """States with the numbers of msg/PolicyStatus.msg."""
 
     IDLE = 0
     READY = 1
@@ -24,7 +23,7 @@ class State(IntEnum):
 
 @dataclass(frozen=True)
 class Transition:
-    """A change of state, at ``time`` seconds, and why."""
+    """A change of state at ``time`` seconds, with its reason."""
 
     old: State
     new: State
@@ -36,8 +35,8 @@ class Session:
     """A state machine on the caller's clock.
 
     Args:
-        autostart: whether having something to do is enough to run; else `start` has to be called once.
-        hold_limit: seconds in HOLD after which a new start is needed (autostart counts as one).
+        autostart: run as soon as there is work; otherwise `start` must be called once.
+        hold_limit: seconds in HOLD after which a new start is required (autostart counts as one).
     """
 
     def __init__(self, autostart: bool = False, hold_limit: float = 5.0) -> None:
@@ -49,14 +48,14 @@ class Session:
     def update(
         self, now: float, blockers: Sequence[str], has_work: bool, hold: str = "", gate: str = ""
     ) -> Transition | None:
-        """Look at the inputs.
+        """Update the state from the inputs.
 
         Args:
-            blockers: what is stale, one sentence each.
-            has_work: whether there is something to do.
-            hold: why the work at hand cannot go on; empty if it can.
-            gate: what an operator has to do before it may; empty if nothing. That is no fault: READY, however long it
-                takes.
+            blockers: stale inputs, one sentence each.
+            has_work: whether there is work.
+            hold: why the work cannot continue; empty if it can.
+            gate: the operator's action that the work waits for; empty if none. The session then waits in READY without
+                a time limit.
         """
         if self.state is State.FAULT:
             return None
@@ -84,7 +83,7 @@ class Session:
         return self._to(State.RUNNING, "started", now)
 
     def start(self, now: float) -> Transition | None:
-        """Allow to run. Raises RuntimeError in FAULT."""
+        """Permit RUNNING. Raises RuntimeError in FAULT."""
         if self.state is State.FAULT:
             raise RuntimeError(f"in FAULT ({self.reason}): call recover first")
         self._started, self._stopped = True, ""
@@ -99,7 +98,7 @@ class Session:
         return self._to(State.FAULT, reason, now)
 
     def recover(self, now: float) -> Transition | None:
-        """Leave FAULT; a new start is needed after it. Raises RuntimeError if there is nothing to recover from."""
+        """Leave FAULT; a new start is required afterwards. Raises RuntimeError in other states."""
         if self.state is not State.FAULT:
             raise RuntimeError(f"in {self.state.name}: nothing to recover from")
         self._started, self._stopped = False, ""

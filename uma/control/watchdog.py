@@ -1,10 +1,10 @@
-"""Who has been silent for too long."""
+"""Detects sources that have been silent for too long."""
 
 from __future__ import annotations
 
 
 class Watchdog:
-    """Remembers when each source was last heard, on a clock that cannot stop (seconds, monotonic).
+    """Stores the last time of receipt per source, on a monotonic clock in seconds.
 
     Args:
         limits: source -> longest silence in seconds.
@@ -18,11 +18,11 @@ class Watchdog:
         self._heard[source] = now
 
     def silence(self, source: str, now: float) -> float:
-        """Seconds since ``source`` was heard; infinite if never."""
+        """Return the seconds since the last message of ``source``; infinite before the first."""
         return now - self._heard.get(source, float("-inf"))
 
     def stale(self, now: float) -> list[str]:
-        """One sentence for each source that is over its limit."""
+        """Return one sentence per source beyond its limit."""
         found = []
         for source, limit in self.limits.items():
             silent = self.silence(source, now)

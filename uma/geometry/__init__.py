@@ -1,1 +1,1 @@
-"""Rotations, rigid transforms, cameras and point clouds. NumPy in, NumPy out."""
+"""Rotations, rigid transforms, cameras and point clouds in NumPy."""

@@ -1,4 +1,4 @@
-"""The pinhole camera: pixels to points and back."""
+"""The pinhole camera: projection and back-projection."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from uma.types import CameraModel
 
 
 def unproject(depth: np.ndarray, camera: CameraModel) -> np.ndarray:
-    """``(H, W, 3)`` points in the camera frame from ``(H, W)`` depth in metres; NaN stays NaN."""
+    """Return ``(H, W, 3)`` points in the camera frame from ``(H, W)`` depth in metres; NaN stays NaN."""
     u = (np.arange(camera.width, dtype=np.float32) - camera.cx) / camera.fx
     v = (np.arange(camera.height, dtype=np.float32) - camera.cy) / camera.fy
     out = np.empty((*depth.shape, 3), np.float32)
@@ -19,8 +19,7 @@ def unproject(depth: np.ndarray, camera: CameraModel) -> np.ndarray:
 
 
 def unproject_pixels(depth: np.ndarray, pixels: np.ndarray, camera: CameraModel) -> np.ndarray:
-    """``(n, 3)`` points in the camera frame of ``(n,)`` flat indices into ``(H, W)`` depth, as `unproject` gives
-    them."""
+    """Return `unproject`'s points at ``(n,)`` flat pixel indices of ``(H, W)`` depth: ``(n, 3)``, camera frame."""
     u = (np.arange(camera.width, dtype=np.float32) - camera.cx) / camera.fx
     v = (np.arange(camera.height, dtype=np.float32) - camera.cy) / camera.fy
     z = depth.ravel()[pixels]
@@ -33,7 +32,7 @@ def unproject_pixels(depth: np.ndarray, pixels: np.ndarray, camera: CameraModel)
 
 
 def project(points_cam: np.ndarray, camera: CameraModel) -> np.ndarray:
-    """``(..., 2)`` pixels (u, v) of ``(..., 3)`` points; NaN for points at or behind the camera."""
+    """Return ``(..., 2)`` pixels (u, v) of ``(..., 3)`` points; NaN for points at or behind the camera."""
     z = np.where(points_cam[..., 2] > 1e-6, points_cam[..., 2], np.nan)
     return np.stack(
         [camera.fx * points_cam[..., 0] / z + camera.cx, camera.fy * points_cam[..., 1] / z + camera.cy], axis=-1
@@ -41,13 +40,12 @@ def project(points_cam: np.ndarray, camera: CameraModel) -> np.ndarray:
 
 
 def normalized_uv(points_cam: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
-    """Where points lie in the image: ``(B, N, 2)``, x and y in [-1, 1] from edge to edge, whatever the image's
-    resolution.
+    """Return image coordinates ``(B, N, 2)`` of points: x and y in [-1, 1] from edge to edge, at any resolution.
 
     Args:
         points_cam: ``(B, N, 3)`` metres.
-        intrinsics: ``(B, 6)`` fx, fy, cx, cy, width, height in pixels; where they are unknown (NaN) all points get the
-            image's middle.
+        intrinsics: ``(B, 6)`` fx, fy, cx, cy, width, height in pixels; where unknown (NaN), every point maps to the
+            image centre.
     """
     focal, middle, size = (intrinsics[:, None, i : i + 2] for i in (0, 2, 4))
     pixel = points_cam[..., :2] / np.maximum(points_cam[..., 2:], 1e-6) * focal + middle

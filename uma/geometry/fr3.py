@@ -1,6 +1,6 @@
 """The Franka Research 3: limits, kinematics from its Denavit-Hartenberg parameters, and inverse kinematics.
 
-NumPy alone: it runs beside a 1 kHz loop.
+The module needs NumPy only, because it runs beside a 1 kHz loop.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ UPPER = np.array([2.7437, 1.7837, 2.9007, -0.1518, 2.8065, 4.5169, 3.0159])
 """``(7,)`` joint limits, rad."""
 
 SPEED = np.array([2.62, 2.62, 2.62, 2.62, 5.26, 4.18, 5.26])
-"""``(7,)`` rad/s at which the arm stops; less near the ends of the joints."""
+"""``(7,)`` rad/s at which the arm stops; lower near the joint limits."""
 ACCELERATION, JERK = 10.0, 5000.0
-"""rad/s^2 and rad/s^3 at which the arm stops, every joint."""
+"""rad/s^2 and rad/s^3 at which the arm stops, for every joint."""
 
 CARTESIAN = {
     "speed": 3.0,
@@ -31,13 +31,13 @@ CARTESIAN = {
 """Limits of the flange (libfranka rate_limiting.h): m and rad per s, s^2, s^3."""
 
 REST = np.array([0.0, -0.35, 0.0, -2.35, 0.0, 2.0, 0.0])
-"""``(7,)`` posture that the elbow is drawn to: the gripper points down about 0.45 m in front of the base."""
+"""``(7,)`` rest posture of the elbow, rad: the gripper points down about 0.45 m in front of the base."""
 
 FLANGE = 0.107
 """m from the seventh joint's frame to the flange ``fr3_link8``, along z."""
 
-# Craig's convention: joint i turns about z of frame i, which is reached from frame i - 1 by a turn alpha and a step a
-# along x, and a step d along z.
+# Craig's convention: joint i rotates about z of frame i. Frame i follows from frame i - 1 by a rotation alpha about x,
+# a translation a along x and a translation d along z.
 _A = np.array([0.0, 0.0, 0.0, 0.0825, -0.0825, 0.0, 0.088])
 _D = np.array([0.333, 0.0, 0.316, 0.0, 0.384, 0.0, 0.0])
 _ALPHA = np.array([0.0, -1.0, 1.0, 1.0, -1.0, 1.0, 1.0]) * (np.pi / 2)
@@ -68,20 +68,19 @@ def forward(q: np.ndarray) -> np.ndarray:
 
 
 def jacobian(q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """`forward`, and the ``(6, 7)`` velocity of the flange's origin and angular velocity, in the base frame, per joint
-    velocity."""
+    """Return `forward` and the ``(6, 7)`` Jacobian of the flange in the base frame: linear, then angular velocity."""
     frames = _frames(q)
     T = frames[6].copy()
     T[:3, 3] += FLANGE * T[:3, 2]
     J = np.empty((6, 7))
     J[3:] = frames[:, :3, 2].T
     (x, y, z), (a, b, c) = J[3:], (T[:3, 3] - frames[:, :3, 3]).T
-    J[0], J[1], J[2] = y * c - z * b, z * a - x * c, x * b - y * a  # np.cross takes three times as long
+    J[0], J[1], J[2] = y * c - z * b, z * a - x * c, x * b - y * a  # faster than np.cross
     return T, J
 
 
 def pose_error(T: np.ndarray, T_target: np.ndarray) -> np.ndarray:
-    """``(6,)`` metres and rotation vector, base frame, from ``T`` to ``T_target``."""
+    """Return ``(6,)`` metres and rotation vector from ``T`` to ``T_target``, base frame."""
     return np.concatenate([T_target[:3, 3] - T[:3, 3], log(T_target[:3, :3] @ T[:3, :3].T)])
 
 
@@ -94,14 +93,14 @@ def ik_step(
     high: np.ndarray | None = None,
     damping: float = 1e-5,
 ) -> np.ndarray:
-    """``(7,)`` rad of one step of damped least squares.
+    """Return ``(7,)`` rad of one step of damped least squares.
 
     Args:
         q: ``(7,)`` joint positions, rad.
-        jacobian: ``(6, 7)`` at ``q``, of the point that ``error`` is about.
-        error: ``(6,)`` metres and rotation vector to go, base frame, as `pose_error` gives it.
-        pull: ``(7,)`` rad; taken in the null space of the pose.
-        low, high: ``(7,)`` rad. A joint that would pass its limit stays, and the others take over its part.
+        jacobian: ``(6, 7)`` at ``q``, of the point of ``error``.
+        error: ``(6,)`` remaining metres and rotation vector, base frame, see `pose_error`.
+        pull: ``(7,)`` rad; desired step in the null space of the pose.
+        low, high: ``(7,)`` rad. A joint that would pass its limit stays, and the others compensate.
     """
     if low is None or high is None:
         gram = jacobian @ jacobian.T + damping * np.eye(6)
@@ -126,12 +125,13 @@ def solve(
     margin: float = 0.05,
     posture: float = 0.02,
 ) -> tuple[np.ndarray, float, float]:
-    """Joint positions near ``q0`` that bring the flange to ``T_target``; the null space pulls the elbow to `REST`.
+    """Solve for joint positions near ``q0`` that bring the flange to ``T_target``; the null space pulls the elbow to
+    `REST`.
 
     Args:
-        max_step: rad; furthest that a joint goes in one iteration.
-        margin: rad; room that is left to the joint limits.
-        posture: share of the way to `REST` that is taken in the null space, each iteration.
+        max_step: rad; largest joint step per iteration.
+        margin: rad to the joint limits.
+        posture: fraction of the distance to `REST` per iteration, in the null space.
 
     Returns:
         ``(7,)`` rad, and the remaining error: m, rad.

@@ -1,4 +1,4 @@
-"""Point clouds: the supporting plane, voxels, farthest points and other spreads. Plain NumPy, deterministic."""
+"""Point clouds: supporting plane, voxels, farthest points and space-filling curves. Plain NumPy, deterministic."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from collections.abc import Callable
 import numpy as np
 
 PLANE_SAMPLE = 1500
-"""Points that a plane is fitted to."""
+"""Points in the sample of the plane fit."""
 
 MATRIX_ENTRIES, MATRIX_ROWS = 2000, 128
-"""`farthest_points` looks distances up in a matrix of up to so many entries per step, filled so many rows at a time."""
+"""Limits of the distance matrix of `farthest_points`: entries per step, and rows per block."""
 
 CURVE_BITS = 10
-"""Bits of a cell's place along each axis in `curve_codes`."""
+"""Bits of a cell index along each axis in `curve_codes`."""
 
 
 def fit_plane(points: np.ndarray, *, tolerance: float = 0.006, hypotheses: int = 96, seed: int = 0) -> np.ndarray:
-    """The dominant plane of ``(N, 3)`` points by RANSAC and a least-squares polish: a table under a tabletop scene.
+    """Fit the dominant plane of ``(N, 3)`` points (the table) by RANSAC and least squares.
 
     Returns:
-        ``(4,)`` unit normal and offset with ``n . p + d`` the height in metres; the normal points toward the camera
+        ``(4,)`` unit normal and offset with ``n . p + d`` the height in metres. The normal points toward the camera
         (the origin has positive height).
 
     Raises:
@@ -33,13 +33,13 @@ def fit_plane(points: np.ndarray, *, tolerance: float = 0.006, hypotheses: int =
 def plane_and_support(
     points: np.ndarray, *, tolerance: float = 0.006, hypotheses: int = 96, seed: int = 0
 ) -> tuple[np.ndarray, float]:
-    """The plane of `fit_plane`, and the share of the sampled points that lie within ``tolerance`` metres of it.
+    """Return the plane of `fit_plane`, and the fraction of sampled points within ``tolerance`` metres of it.
 
     Raises:
         ValueError: as `fit_plane`.
     """
     if len(points) < 50:
-        raise ValueError(f"plane: {len(points)} valid points, at least 50 are needed")
+        raise ValueError(f"plane: {len(points)} valid points, at least 50 required")
     rng = np.random.default_rng(seed)
     count = min(len(points), PLANE_SAMPLE)
     sample = points[rng.choice(len(points), count, replace=False)].astype(np.float64)
@@ -56,7 +56,9 @@ def plane_and_support(
 
 
 def _best_hypothesis(sample: np.ndarray, triples: np.ndarray, tolerance: float) -> np.ndarray:
-    """The ``(4,)`` plane through one of ``(h, 3)`` triples of the ``(n, 3)`` sample that most of the sample is near."""
+    """Return the plane ``(4,)`` with the most inliers among those through ``(h, 3)`` index triples of the ``(n, 3)``
+    sample.
+    """
     a, b, c = (sample[i] for i in triples.T)
     normals = np.cross(b - a, c - a)
     norms = np.linalg.norm(normals, axis=1)
@@ -68,13 +70,13 @@ def _best_hypothesis(sample: np.ndarray, triples: np.ndarray, tolerance: float) 
     distance = sample @ normals.T
     distance += offsets
     np.abs(distance, out=distance)
-    # A product with ones counts several times quicker than a sum over booleans. It is exact.
+    # A product with ones counts faster than a sum over booleans, and is exact.
     votes = np.ones(len(sample), np.float32) @ (distance < tolerance).astype(np.float32)
     return np.append(normals[votes.argmax()], offsets[votes.argmax()])
 
 
 def voxel_indices(points: np.ndarray, size: float) -> np.ndarray:
-    """Indices of one point per occupied cube of ``size`` metres, the first in order."""
+    """Return the index of the first point in each occupied cube of ``size`` metres."""
     if len(points) == 0:
         return np.zeros(0, np.int64)
     cells = np.floor(points / size).astype(np.int64)
@@ -84,7 +86,7 @@ def voxel_indices(points: np.ndarray, size: float) -> np.ndarray:
     bits = len(points).bit_length()
     if (int(cells[:, 0].max()) + 1) * width * depth >= 1 << (63 - bits):
         return np.sort(np.unique(cells, axis=0, return_index=True)[1])
-    # The index rides in the key's lowest bits: sorting plain integers is several times quicker than a stable argsort.
+    # The index occupies the key's lowest bits, because sorting integers is faster than a stable argsort.
     key = np.sort((key << bits) | np.arange(len(points)))
     is_first = np.ones(len(key), bool)
     np.not_equal(key[1:] >> bits, key[:-1] >> bits, out=is_first[1:])
@@ -92,7 +94,7 @@ def voxel_indices(points: np.ndarray, size: float) -> np.ndarray:
 
 
 def farthest_points(points: np.ndarray, count: int) -> np.ndarray:
-    """Indices of up to ``count`` points, each the farthest from those before it, from the point nearest the mean on."""
+    """Return indices of up to ``count`` points in farthest-point order, starting nearest the mean."""
     n = len(points)
     if n == 0:
         return np.zeros(0, np.int64)
@@ -109,7 +111,9 @@ def farthest_points(points: np.ndarray, count: int) -> np.ndarray:
 
 
 def _matrix_rows(axes: np.ndarray) -> Callable[[int], np.ndarray]:
-    """A function from an index to the ``(n,)`` squared distances of ``(3, n)`` points from that one, looked up."""
+    """Return a function from an index to the ``(n,)`` squared distances of ``(3, n)`` points, from a precomputed
+    matrix.
+    """
     n = axes.shape[1]
     matrix, term = np.empty((n, n), np.float32), np.empty((MATRIX_ROWS, n), np.float32)
     for start in range(0, n, MATRIX_ROWS):
@@ -124,7 +128,7 @@ def _matrix_rows(axes: np.ndarray) -> Callable[[int], np.ndarray]:
 
 
 def _computed_rows(axes: np.ndarray) -> Callable[[int], np.ndarray]:
-    """The function of `_matrix_rows`, computed at every call. The result is overwritten by the next call."""
+    """Return the function of `_matrix_rows` without the matrix. Each call overwrites the previous result."""
     step = np.empty_like(axes)
     x, y, z = step
 
@@ -138,10 +142,10 @@ def _computed_rows(axes: np.ndarray) -> Callable[[int], np.ndarray]:
 
 
 def spread_points(points: np.ndarray, count: int, head: int, size: float) -> np.ndarray:
-    """Indices of up to ``count`` of ``(N, 3)`` points, of which the first ``head`` are those of `farthest_points`.
+    """Return indices of up to ``count`` of ``(N, 3)`` points; the first ``head`` are those of `farthest_points`.
 
-    The rest follow a space-filling curve over cells of ``size`` metres, visited in van der Corput order. So they are
-    even too, and cost one sort instead of a step each.
+    The rest follow a space-filling curve over cells of ``size`` metres in van der Corput order. They are evenly spread
+    too, at the cost of one sort.
     """
     chosen = farthest_points(points, min(count, head))
     if count <= head or len(points) <= head:
@@ -155,9 +159,10 @@ def spread_points(points: np.ndarray, count: int, head: int, size: float) -> np.
 
 
 def curve_codes(points: np.ndarray, size: float) -> np.ndarray:
-    """``(N,)`` int64 places on a Morton curve of the cells of ``size`` metres that hold ``(N, 3)`` points.
+    """Return ``(N,)`` int64 Morton codes of the cells of ``size`` metres that hold ``(N, 3)`` points.
 
-    The curve covers ``2 ** CURVE_BITS`` cells along each axis about the origin; points outside count as at its border.
+    The curve covers ``2 ** CURVE_BITS`` cells along each axis about the origin. Points outside are clamped to its
+    border.
     """
     half = 1 << (CURVE_BITS - 1)
     cells = np.clip(np.floor(points / size).astype(np.int64) + half, 0, 2 * half - 1)
@@ -167,13 +172,13 @@ def curve_codes(points: np.ndarray, size: float) -> np.ndarray:
 
 @functools.cache
 def spaced_bits() -> np.ndarray:
-    """``(2 ** CURVE_BITS,)`` int64: each number with two zeros put before every bit."""
+    """Return ``(2 ** CURVE_BITS,)`` int64: each number with two zeros before every bit."""
     numbers = np.arange(1 << CURVE_BITS, dtype=np.int64)
     return np.sum([((numbers >> b) & 1) << (3 * b) for b in range(CURVE_BITS)], axis=0)
 
 
 @functools.cache
 def reversed_bits() -> np.ndarray:
-    """``(65536,)`` int64: each 16-bit number with its bits in reverse: the van der Corput sequence."""
+    """Return ``(65536,)`` int64: each 16-bit number with reversed bits, the van der Corput sequence."""
     numbers = np.arange(1 << 16, dtype=np.int64)
     return np.sum([((numbers >> b) & 1) << (15 - b) for b in range(16)], axis=0)

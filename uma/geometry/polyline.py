@@ -1,22 +1,22 @@
-"""Points beside a path of straight segments."""
+"""Distances of points to a path of straight segments."""
 
 from __future__ import annotations
 
 import numpy as np
 
 BESIDE = 3.0
-"""What a metre beside the path counts against a metre along it in `remaining`."""
+"""Weight of a metre beside the path against a metre along it, in `remaining`."""
 
 GRID = 33
-"""Places on a segment at which `remaining` is evaluated."""
+"""Samples per segment in `remaining`."""
 
 
 def distance(points: np.ndarray, path: np.ndarray) -> np.ndarray:
-    """Metres from points to the nearest place on a path.
+    """Return the metres from points to the nearest place on a path.
 
     Args:
         points: ``(..., 3)`` metres.
-        path: ``(T, 3)`` waypoints, metres; one waypoint is a point.
+        path: ``(T, 3)`` waypoints, metres; a single waypoint is a point.
 
     Returns:
         ``(...)`` metres.
@@ -28,11 +28,11 @@ def distance(points: np.ndarray, path: np.ndarray) -> np.ndarray:
 
 
 def remaining(points: np.ndarray, path: np.ndarray) -> np.ndarray:
-    """How far points have to go along a path: the least sum of its rest from a place and `BESIDE` times the distance to
-    that place.
+    """Return the remaining length of a path from points: the minimum over places of the rest plus `BESIDE` times the
+    distance.
 
-    The factor keeps a point from being drawn across a bend, over what the path goes around. On the path the result is
-    its rest; of one waypoint, the distance to it.
+    The factor `BESIDE` prevents shortcuts across a bend. On the path, the result is the rest of the path. For a single
+    waypoint, it is the distance.
 
     Args:
         points: ``(..., 3)`` metres.
@@ -45,7 +45,7 @@ def remaining(points: np.ndarray, path: np.ndarray) -> np.ndarray:
         return distance(points, path)
     start, step, length = _segments(path)
     left = np.concatenate([np.cumsum(length[::-1])[::-1][1:], [0.0]])  # from the end of each segment
-    # Along a segment the sum of distance and rest is convex, so a fine grid finds its least value closely.
+    # The sum of distance and rest is convex along a segment, so a grid finds its minimum closely.
     share = np.linspace(0, 1, GRID)[:, None]
     place = start[:, None] + share * step[:, None]  # (segments, GRID, 3)
     rest = left[:, None] + (1 - share[:, 0]) * length[:, None]
@@ -53,6 +53,6 @@ def remaining(points: np.ndarray, path: np.ndarray) -> np.ndarray:
 
 
 def _segments(path: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """``(S, 3)`` starts, ``(S, 3)`` steps and ``(S,)`` lengths; one waypoint is one segment of no length."""
+    """Return ``(S, 3)`` starts, ``(S, 3)`` steps and ``(S,)`` lengths; a single waypoint is one segment of length 0."""
     start, step = (path, np.zeros_like(path)) if len(path) == 1 else (path[:-1], np.diff(path, axis=0))
     return start, step, np.linalg.norm(step, axis=1)

@@ -56,8 +56,10 @@ def rotation_angle(R_a: np.ndarray, R_b: np.ndarray) -> np.ndarray:
 
 
 def log(R: np.ndarray) -> np.ndarray:
-    """Rotation vector ``(3,)``, rad, of one rotation ``(3, 3)``. For loops at the robot's rate: a tenth of the time
-    that SciPy takes, which also mends what is no rotation."""
+    """Return the rotation vector ``(3,)``, rad, of one rotation ``(3, 3)``.
+
+    It is faster than SciPy's in control loops, but expects a valid rotation matrix.
+    """
     (a, b, c), (d, e, f), (g, h, i) = R.tolist()
     v = np.array([0.5 * (h - f), 0.5 * (c - g), 0.5 * (d - b)])
     sine, cosine = math.sqrt(float(v @ v)), 0.5 * (a + e + i - 1.0)
@@ -66,7 +68,7 @@ def log(R: np.ndarray) -> np.ndarray:
         return v * (angle / sine)
     if cosine > 0.0:
         return v
-    # Half a turn: the axis is in the symmetric part.
+    # Half a turn: the symmetric part contains the axis.
     axis = np.sqrt(np.maximum((np.array([a, e, i]) + 1.0) / 2.0, 0.0))
     k = int(axis.argmax())
     return math.pi * np.array([axis[j] if j == k else R[k, j] / (2.0 * axis[k]) for j in range(3)])
@@ -77,7 +79,7 @@ def exp(v: np.ndarray) -> np.ndarray:
     x, y, z = v.tolist()
     angle = math.sqrt(x * x + y * y + z * z)
     K = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
-    # Below 1e-4 the series; the terms left out are under 1e-17.
+    # Below 1e-4 the Taylor series applies; the omitted terms are under 1e-17.
     a, b = (
         (math.sin(angle) / angle, (1.0 - math.cos(angle)) / angle**2)
         if angle > 1e-4
@@ -94,11 +96,10 @@ def interpolate(T_a: np.ndarray, T_b: np.ndarray, s: float) -> np.ndarray:
 
 
 def mean_pose(T: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Weighted mean of poses ``(N, 4, 4)``: of the positions, and on SO(3) of the rotations, where it is the rotation
-    with the least weighted sum of squared angles.
+    """Return the weighted mean of poses ``(N, 4, 4)``: of positions in R^3, of rotations on SO(3).
 
-    The heaviest one is where the search begins, so that among rotations half a turn apart, which have no single mean,
-    the answer is near it.
+    The mean rotation minimises the weighted sum of squared angles. The search starts at the heaviest rotation. So the
+    result is near it if rotations are half a turn apart and have no single mean.
 
     Args:
         weights: ``(N,)``, not negative, not all 0; they need not sum to 1.
@@ -114,7 +115,7 @@ def mean_pose(T: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def clip_step(T_from: np.ndarray, T_to: np.ndarray, max_m: float, max_rad: float) -> np.ndarray:
-    """``T_to``, drawn back toward ``T_from`` until it is at most ``max_m`` metres and ``max_rad`` radians away."""
+    """Return ``T_to`` moved toward ``T_from`` until it is at most ``max_m`` metres and ``max_rad`` radians away."""
     d = T_to[:3, 3] - T_from[:3, 3]
     n = float(np.linalg.norm(d))
     r = Rotation.from_matrix(T_from[:3, :3].T @ T_to[:3, :3]).as_rotvec()
@@ -139,8 +140,7 @@ def from_rot6d(d: np.ndarray) -> np.ndarray:
 
 
 def fit_rigid(source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """``(4, 4)`` rigid transform that maps ``source`` to ``target``, both ``(N, 3)``, in the least-squares sense
-    (Kabsch)."""
+    """Return the ``(4, 4)`` least-squares rigid transform from ``source`` to ``target``, both ``(N, 3)`` (Kabsch)."""
     cs, ct = source.mean(0), target.mean(0)
     U, _, Vt = np.linalg.svd((source - cs).T @ (target - ct))
     D = np.diag([1.0, 1.0, np.sign(np.linalg.det(Vt.T @ U.T))])

@@ -1,1 +1,1 @@
-"""The Unified Motion-Action model in torch."""
+"""The Unified Motion-Action model in PyTorch."""

@@ -1,4 +1,4 @@
-"""Multi-head attention, with an explicit path that is quick on a CPU for short sequences."""
+"""Multi-head attention, with an explicit path that is fast on CPUs for short sequences."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from torch import Tensor, nn
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, is_valid: Tensor | None = None) -> Tensor:
-    """Softmax attention of ``(N, h, L, c)`` queries over ``(N, h, S, c)`` keys and values.
+    """Apply softmax attention of ``(N, h, L, c)`` queries over ``(N, h, S, c)`` keys and values.
 
     Args:
         is_valid: ``(N, S)`` bool, keys that may be attended to; None = all.
 
-    The fused kernel's backward pass costs tens of milliseconds a call on a CPU for 5 to 20 tokens, so CPUs multiply the
-    matrices out.
+    CPUs use explicit matrix products, because the fused kernel's backward pass is slow for 5 to 20 tokens.
     """
     bias = None
     if is_valid is not None:
@@ -29,8 +28,10 @@ def attend(q: Tensor, k: Tensor, v: Tensor, is_valid: Tensor | None = None) -> T
 
 
 def keys_values(projection: nn.Linear, heads: int, context: Tensor) -> tuple[Tensor, Tensor]:
-    """Keys and values ``(N, h, S, c)`` of a context ``(N, S, d)``: independent of flow time, so computed once per
-    chunk."""
+    """Return keys and values ``(N, h, S, c)`` of a context ``(N, S, d)``.
+
+    They do not depend on flow time, so they are computed once per chunk.
+    """
     N, S, d = context.shape
     k, v = projection(context).view(N, S, 2, heads, d // heads).permute(2, 0, 3, 1, 4)
     return k, v
@@ -48,14 +49,14 @@ class SelfAttention(nn.Module):
     def forward(self, z: Tensor, is_valid: Tensor | None = None) -> Tensor:
         """``(N, L, d)`` -> ``(N, L, d)``; ``is_valid`` ``(N, L)`` marks the keys that count."""
         N, L, d = z.shape
-        if L == 1:  # a step without motion tokens: the softmax over one key is 1, whatever the query
+        if L == 1:  # no motion tokens: the softmax over one key is 1 for any query
             return self.out(nn.functional.linear(z, self.qkv.weight[2 * d :], self.qkv.bias[2 * d :]))
         q, k, v = self.qkv(z).view(N, L, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
         return self.out(attend(q, k, v, is_valid).transpose(1, 2).reshape(N, L, d))
 
 
 class CrossAttention(nn.Module):
-    """Attention of ``(N, L, d)`` queries to ``(N, S, d)`` context, whose keys and values may be cached."""
+    """Attention of ``(N, L, d)`` queries to a ``(N, S, d)`` context with cacheable keys and values."""
 
     def __init__(self, width: int, heads: int):
         super().__init__()
@@ -80,8 +81,10 @@ class CrossAttention(nn.Module):
 
 
 class DenseAttention(nn.Module):
-    """Attention of ``(N, L, d)`` tokens to each other and to a ``(N, S, d)`` context in one softmax: the paper's
-    ablation of the structured pattern."""
+    """Attention of ``(N, L, d)`` tokens to each other and to a ``(N, S, d)`` context in one softmax.
+
+    This is the paper's ablation of the structured attention pattern.
+    """
 
     def __init__(self, width: int, heads: int):
         super().__init__()
@@ -95,10 +98,10 @@ class DenseAttention(nn.Module):
         return keys_values(self.kv, self.heads, context)
 
     def forward(self, z: Tensor, keys_values: tuple[Tensor, Tensor], is_valid: Tensor | None = None) -> Tensor:
-        """``(N, L, d)`` -> ``(N, L, d)``; ``is_valid`` ``(N, L)`` marks the tokens that count; the context counts
-        whole.
+        """``(N, L, d)`` -> ``(N, L, d)``; ``is_valid`` ``(N, L)`` marks the tokens that count. All of the context
+        counts.
 
-        A context may be shared as in `CrossAttention`.
+        Rows may share a context as in `CrossAttention`.
         """
         N, L, d = z.shape
         q, k, v = self.qkv(z).view(N, L, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)

@@ -1,4 +1,4 @@
-"""NumPy inputs of one or many samples as the model's batches."""
+"""Converts NumPy inputs of one or many samples to the model's batches."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 def image_batch(images: np.ndarray) -> torch.Tensor:
-    """``(B, h, w, 3)`` uint8 as ``(B, 3, h, w)`` float32 in [0, 1]."""
+    """Convert ``(B, h, w, 3)`` uint8 to ``(B, 3, h, w)`` float32 in [0, 1]."""
     return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 255.0
 
 
 def point_batch(percepts: Sequence[Percept]) -> PointBatch:
-    """The clouds of percepts, with their images where the model has image features."""
+    """Stack the clouds of percepts, with their images if the model has image features."""
     sets, first = [p.cloud for p in percepts], percepts[0]
     image = pixel = None
     if first.image is not None:
@@ -37,14 +37,14 @@ def point_batch(percepts: Sequence[Percept]) -> PointBatch:
 
 
 def ee_batch(poses: np.ndarray, gripper: np.ndarray) -> EndEffectorBatch:
-    """``(B, 4, 4)`` and ``(B,)`` as float32 tensors."""
+    """Convert poses ``(B, 4, 4)`` and gripper values ``(B,)`` to float32 tensors."""
     return EndEffectorBatch(
         torch.from_numpy(np.asarray(poses, np.float32)), torch.from_numpy(np.asarray(gripper, np.float32))
     )
 
 
 def reference_batch(arrays: Sequence[ReferenceArrays]) -> ReferenceBatch:
-    """Stack references, cut to the longest among them."""
+    """Stack references, cut to the longest of them."""
     length = max(1, max(int(a.is_valid.sum()) for a in arrays))
     return ReferenceBatch(
         *(

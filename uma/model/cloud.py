@@ -1,4 +1,4 @@
-"""From an RGB-D image of any size to the points that a model eats, in NumPy. `uma.model.cloud_torch` is its twin.
+"""From an RGB-D image of any size to the model's point set, in NumPy; `uma.model.cloud_torch` is its GPU counterpart.
 
 An image is first reduced to about `PIXELS` pixels, so that cost and density do not depend on its size.
 """
@@ -17,37 +17,38 @@ from uma.model.config import PointConfig
 from uma.types import InputError, Observation
 
 PIXELS = 320 * 180
-"""Pixels that a cloud is drawn from; larger images are reduced to about as many."""
+"""Pixels per cloud; larger images are reduced to about this number."""
 
 PHASES = (0.125, 0.625, 0.375, 0.875)
-"""Where in its block a pixel is taken, as a part of the block's edge: across by the block's row, down by its column.
+"""Position of the sampled pixel in its block, as a fraction of the block's edge: across by block row, down by block
+column.
 
-The same place everywhere would miss a thin thing that lies along the rows or columns between two such places.
+A constant position could miss a thin object along the rows or columns.
 """
 
 PROBES = ((0.0, 0.0), (0.5, 0.5), (0.75, 0.25), (0.25, 0.75))
-"""Where depth is looked for in this order, down and across from that place, around the block's edges."""
+"""Further positions to search for valid depth, in this order: down and across from the first, modulo the block."""
 
 VOXELS_M = (0.004, 0.005, 0.012)
-"""Edges of the cubes to which the strata near, low and rest are thinned, metres."""
+"""Voxel edges of the strata near, low and rest, metres."""
 
 HEAD = 512
-"""Points of each stratum that are in exact farthest-point order, see `uma.geometry.point_cloud.spread_points`."""
+"""Points per stratum in exact farthest-point order, see `uma.geometry.point_cloud.spread_points`."""
 
 MIN_VALID, MIN_ABOVE = 200, 20
-"""Fewest valid pixels, and fewest points over the table, that make a cloud."""
+"""Least numbers of valid pixels and of points above the table."""
 
 
 @dataclass(frozen=True)
 class PointSet:
-    """The points of one image, in an order whose every head is spread over the scene.
+    """The points of one image, ordered so that every prefix is spread over the scene.
 
     Attributes:
         xyz: ``(N, 3)`` float32 metres, camera frame.
         rgb: ``(N, 3)`` uint8.
-        height: ``(N,)`` float32 metres over the supporting plane.
-        plane: ``(4,)`` float64 unit normal and offset (metres) of that plane, camera frame; None where it is unknown.
-        support: share of the image's points that lie on the plane; NaN where it is unknown.
+        height: ``(N,)`` float32 metres above the supporting plane.
+        plane: ``(4,)`` float64 unit normal and offset (metres) of that plane, camera frame; None if unknown.
+        support: fraction of the image's points on the plane; NaN if unknown.
     """
 
     xyz: np.ndarray
@@ -61,7 +62,7 @@ def point_set(observation: Observation, config: PointConfig) -> PointSet:
     """Draw a `PointSet` from an RGB-D image: reduce, crop, remove the table, fill three strata, order for spread.
 
     Raises:
-        InputError: too few valid depth pixels to find the table or anything over it.
+        InputError: too few valid depth pixels to find the table, or too few points above it.
     """
     pixel = representatives(observation.depth, config.range_m)
     check_valid(len(pixel), config)
@@ -88,12 +89,12 @@ def point_set(observation: Observation, config: PointConfig) -> PointSet:
 
 
 def _drawn(cloud: np.ndarray, members: np.ndarray, count: int, size: float) -> np.ndarray:
-    """``(count,)`` indices of a stratum's points, repeated where it is short of them; of all points where it has none.
+    """Return ``(count,)`` point indices of a stratum, repeated if it is short; an empty stratum uses all points.
 
     Args:
         cloud: ``(N, 3)`` metres.
         members: ``(N,)`` bool.
-        size: edge of the cubes of which each gives one point, metres.
+        size: voxel edge, metres; each voxel contributes one point.
     """
     index = np.flatnonzero(members)
     if len(index) == 0:
@@ -103,31 +104,31 @@ def _drawn(cloud: np.ndarray, members: np.ndarray, count: int, size: float) -> n
 
 
 def check_valid(count: int, config: PointConfig) -> None:
-    """Raise `InputError` for an image of ``count`` valid pixels, counted after its reduction, if they are too few."""
+    """Raise `InputError` if ``count`` valid pixels (after the reduction) are too few."""
     if count < MIN_VALID:
-        raise InputError(f"depth: {count} valid pixels nearer than {config.range_m} m, at least {MIN_VALID} are needed")
+        raise InputError(f"depth: {count} valid pixels nearer than {config.range_m} m, at least {MIN_VALID} required")
 
 
 def check_above(count: int) -> None:
-    """Raise `InputError` for an image with ``count`` points over the table if they are too few."""
+    """Raise `InputError` if ``count`` points above the table are too few."""
     if count < MIN_ABOVE:
-        raise InputError(f"depth: {count} points over the table, at least {MIN_ABOVE} are needed")
+        raise InputError(f"depth: {count} points above the table, at least {MIN_ABOVE} required")
 
 
 def counts(config: PointConfig) -> tuple[int, int, int]:
-    """Points of the strata near, low and rest."""
+    """Return the numbers of points of the strata near, low and rest."""
     return config.near, config.low, config.rest
 
 
 @functools.lru_cache(maxsize=16)
 def interleaving(counts: tuple[int, ...]) -> np.ndarray:
-    """``(N,)`` order of strata that stand one after another in which every head holds its share of each."""
+    """Return the ``(N,)`` order that interleaves consecutive strata, so that every prefix holds its share of each."""
     rank = np.concatenate([(np.arange(count) + 0.5) / count for count in counts])
     return np.argsort(rank, kind="stable")
 
 
 def grid_size(height: int, width: int) -> tuple[int, int]:
-    """Rows and columns of blocks that an image of so many pixels is reduced to; its own where it is small enough."""
+    """Return the rows and columns of the block grid of an image; a small image keeps its own size."""
     scale = math.sqrt(height * width / PIXELS)
     if scale <= 1.0:
         return height, width
@@ -137,7 +138,7 @@ def grid_size(height: int, width: int) -> tuple[int, int]:
 
 @functools.lru_cache(maxsize=8)
 def probe_pixels(height: int, width: int) -> np.ndarray:
-    """``(p, blocks)`` int64 flat indices of the pixels to look at in each block of an image, in this order.
+    """Return ``(p, blocks)`` int64 flat indices of the candidate pixels per block, in search order.
 
     An image that is not reduced has blocks of one pixel and p = 1.
     """
@@ -156,10 +157,10 @@ def probe_pixels(height: int, width: int) -> np.ndarray:
 
 
 def representatives(depth: np.ndarray, range_m: float) -> np.ndarray:
-    """``(n,)`` int64 flat indices, row by row, of one valid pixel per block of ``(H, W)`` depth in metres.
+    """Return ``(n,)`` int64 flat indices, row by row, of one valid pixel per block of ``(H, W)`` depth in metres.
 
-    Each is a pixel of the image as it is: a mean over a depth edge would be a point in the air. It is the first valid
-    one of `PROBES`. Blocks without one are left out.
+    Each block contributes its first valid pixel among `PROBES`. A mean across a depth edge would be a point in mid-air.
+    Blocks without a valid pixel are omitted.
     """
     first, *others = probe_pixels(*depth.shape)
     flat = depth.ravel()

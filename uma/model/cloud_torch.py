@@ -1,6 +1,6 @@
-"""`uma.model.cloud` on a device: the same cloud with static shapes only, for a CUDA graph or a compiled graph.
+"""GPU counterpart of `uma.model.cloud` with static shapes only, for CUDA graphs and compiled graphs.
 
-Everything that NumPy selects is masked here, so that no size depends on the data and nothing waits for the device.
+Masks replace NumPy's selections. So no size depends on the data, and nothing waits for the device.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ from uma.model.config import PointConfig
 from uma.types import InputError
 
 OVER, CANDIDATES, SEARCHED = 16384, 4096, 2048
-"""Places for points over the table, for those of a stratum's voxels, and for its farthest-point search.
+"""Capacities for points above the table, for voxel points of a stratum, and for its farthest-point search.
 
-Where there are more, they are thinned evenly. `CANDIDATES` is raised to twice the points asked for. The search's matrix
-of distances takes 50 MB.
+Surplus points are thinned evenly. `CANDIDATES` is raised to at least twice the points of a stratum. The distance matrix
+of the search takes 50 MB.
 """
 
 CELL_BITS = 13
-"""Bits of a voxel's place along each axis: with cubes of 4 mm, 16 m either side of the camera."""
+"""Bits of a voxel index along each axis: with voxels of 4 mm, 16 m on either side of the camera."""
 
 SQUARINGS = 6
-"""Squarings of a matrix that separate its eigenvectors, see `smallest_eigenvector`."""
+"""Matrix squarings that separate the eigenvectors, see `smallest_eigenvector`."""
 
 
 class DeviceCloud(NamedTuple):
-    """A `uma.model.cloud.PointSet` as tensors, which may be meaningless: see `check`.
+    """A `uma.model.cloud.PointSet` as tensors, which may be invalid: see `check`.
 
     Attributes:
         xyz: ``(N, 3)`` float32 metres, camera frame.
         rgb: ``(N, 3)`` uint8.
-        height: ``(N,)`` float32 metres over the supporting plane.
+        height: ``(N,)`` float32 metres above the supporting plane.
         plane: ``(4,)`` float64 unit normal and offset (metres), camera frame; zeros if all points lie on one line.
-        counts: ``(2,)`` int64, valid pixels after the reduction and points over the table.
+        counts: ``(2,)`` int64, valid pixels after the reduction and points above the table.
     """
 
     xyz: Tensor
@@ -52,7 +52,7 @@ def check(result: DeviceCloud, config: PointConfig) -> None:
     """Refuse an image as `uma.model.cloud.point_set` does. Waits for the device.
 
     Raises:
-        InputError: too few valid depth pixels to find the table or anything over it.
+        InputError: too few valid depth pixels to find the table, or too few points above it.
     """
     valid, above = result.counts.tolist()
     cloud.check_valid(valid, config)
@@ -62,24 +62,27 @@ def check(result: DeviceCloud, config: PointConfig) -> None:
 
 
 class CloudPreparation(nn.Module):
-    """Prepares the clouds of images of one size: ``(H, W)`` depth and colours to a `DeviceCloud`.
+    """Turns images of one size, ``(H, W)`` depth and colours, into a `DeviceCloud`.
 
-    The algorithm is that of `uma.model.cloud.point_set`: reduction, plane, strata, voxels, spread. Three things differ.
-    RANSAC draws its sample by a fixed jitter over the valid pixels, so planes agree up to the depth noise. There are
-    `OVER`, `CANDIDATES` and `SEARCHED` places; what has no place is left out evenly in row order. The plane's normal
-    comes from repeated squaring, since an eigenvalue solver waits for the device.
+    The algorithm is the same as in `uma.model.cloud.point_set`: reduction, plane, strata, voxels, spread. Three steps
+    differ:
 
-    Farthest points are sequential: with the matrix, one step is three small kernels for the three strata together. Only
-    the first ``head`` of a stratum are exact, because only the list's head, the PointNet++ centres, needs them. The
-    rest follow in van der Corput order along a space-filling curve, at the cost of two sorts. A model whose centres are
-    the first 1/8 of the list needs a ``head`` of 1/8 of its largest stratum.
+    * RANSAC samples the valid pixels with a fixed jitter, so planes agree up to the depth noise.
+    * `OVER`, `CANDIDATES` and `SEARCHED` bound the points of each stage; surplus points are thinned evenly in row
+      order.
+    * The plane's normal comes from repeated squaring, because an eigenvalue solver waits for the device.
+
+    The farthest-point loop is sequential. With the matrix, one step takes three small kernels for the three strata
+    together. Only the first ``head`` points of a stratum are exact, because only the PointNet++ centres need them. The
+    rest follow a space-filling curve in van der Corput order, at the cost of two sorts. Centres on the first 1/8 of the
+    list need a ``head`` of 1/8 of the largest stratum.
 
     Args:
         height, width: of the images, pixels.
-        config: points per stratum, and what is cropped.
-        head: steps of the farthest-point loop at most; over `SEARCHED` counts as `SEARCHED`.
-        matrix: look distances up in one matrix, as is best where the start of a kernel is what costs; else compute them
-            in every step. None = on CUDA devices. The results are the same.
+        config: points per stratum and crop ranges.
+        head: largest number of farthest-point steps; bounded by `SEARCHED`.
+        matrix: precompute a distance matrix, which is faster where kernel launches dominate; otherwise compute
+            distances per step. None = on CUDA devices. Results are equal.
         hypotheses, tolerance: of the plane, as in `uma.geometry.point_cloud.fit_plane`.
     """
 
@@ -151,7 +154,7 @@ class CloudPreparation(nn.Module):
         return DeviceCloud(xyz[chosen], rgb.reshape(-1, 3)[pixel[chosen]], height[chosen], plane, count)
 
     def representatives(self, depth: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """``(P,)`` flat pixel, depth (0 where there is none) and validity of each block of ``(H, W)`` depth."""
+        """Return flat pixel, depth (0 if none) and validity of each block of ``(H, W)`` depth, each ``(P,)``."""
         z = depth.reshape(-1)[self.probes]
         is_valid = (z > 0) & (z < self.config.range_m)
         first = is_valid.int().argmax(0, keepdim=True)  # the first of equals
@@ -160,7 +163,9 @@ class CloudPreparation(nn.Module):
         return self.probes.gather(0, first)[0], torch.where(is_found, z, torch.zeros_like(z)), is_found
 
     def plane(self, xyz: Tensor, is_valid: Tensor) -> Tensor:
-        """``(4,)`` float64 plane of ``(P, 3)`` points where ``(P,)`` ``is_valid``, normal toward the camera."""
+        """Fit the ``(4,)`` float64 plane of ``(P, 3)`` points where ``(P,)`` ``is_valid``; the normal points toward the
+        camera.
+        """
         rank = is_valid.cumsum(0)
         wanted = (self.jitter * rank[-1] / PLANE_SAMPLE).long() + 1
         sample = xyz[torch.searchsorted(rank, wanted).clamp(max=len(rank) - 1)].double()
@@ -179,7 +184,7 @@ class CloudPreparation(nn.Module):
         return torch.where(is_plane.any(), plane, torch.zeros_like(plane))
 
     def drawn(self, xyz: Tensor, members: Tensor) -> Tensor:
-        """``(N,)`` indices into ``(M, 3)`` points: the strata that ``(3, M)`` members name, one after another."""
+        """Return ``(N,)`` indices into ``(M, 3)`` points for the strata of the ``(3, M)`` masks, one after another."""
         is_kept = first_of_voxels(xyz, members, self.voxels)
         index, is_used = packed(is_kept, self.slots[: self.candidates])
         points, size = xyz[index], is_used.sum(1, keepdim=True)
@@ -198,7 +203,9 @@ class CloudPreparation(nn.Module):
         return torch.cat(strata)
 
     def rest(self, points: Tensor, is_used: Tensor, head: Tensor) -> Tensor:
-        """``(3, C)`` indices of those ``(3, C, 3)`` points that are not in ``(3, h)`` ``head``, as `spread_points`."""
+        """Return ``(3, C)`` indices of the ``(3, C, 3)`` points outside ``(3, h)`` ``head``, in the order of
+        `spread_points`.
+        """
         half = 1 << (CURVE_BITS - 1)
         left = is_used.scatter(1, head, torch.zeros_like(head, dtype=torch.bool))
         cells = (points / self.voxels).floor().long().add(half).clamp(0, 2 * half - 1)
@@ -211,7 +218,7 @@ class CloudPreparation(nn.Module):
 
 
 def unprojected(pixel: Tensor, z: Tensor, intrinsics: Tensor, width: int) -> Tensor:
-    """``(P, 3)`` float32 points in the camera frame of flat pixels at depths ``z``, see `uma.geometry.camera`."""
+    """Return ``(P, 3)`` float32 points in the camera frame of flat pixels at depths ``z``, see `uma.geometry.camera`."""
     row = pixel // width
     fx, fy, cx, cy = intrinsics.unbind(0)
     u, v = ((pixel - row * width).float() - cx) / fx, (row.float() - cy) / fy
@@ -219,7 +226,9 @@ def unprojected(pixel: Tensor, z: Tensor, intrinsics: Tensor, width: int) -> Ten
 
 
 def polished(plane: Tensor, sample: Tensor, tolerance: float) -> Tensor:
-    """The least-squares plane ``(4,)`` of those ``(n, 3)`` points near ``plane``; ``plane`` itself if they are few."""
+    """Return the least-squares plane ``(4,)`` of the ``(n, 3)`` points near ``plane``; ``plane`` itself if they are
+    few.
+    """
     weight = ((sample @ plane[:3] + plane[3]).abs() < tolerance).to(sample.dtype)
     total = weight.sum()
     centre = weight @ sample / total.clamp(min=1)
@@ -229,10 +238,10 @@ def polished(plane: Tensor, sample: Tensor, tolerance: float) -> Tensor:
 
 
 def smallest_eigenvector(covariance: Tensor, guess: Tensor) -> Tensor:
-    """Unit eigenvector of a ``(3, 3)`` covariance's least eigenvalue, by inverse iteration without a division.
+    """Return the unit eigenvector of the least eigenvalue of a ``(3, 3)`` covariance.
 
-    The adjugate has the inverse's eigenvectors. Squaring it `SQUARINGS` times is 2 to that power of iterations.
-    ``guess`` is a vector that is not orthogonal to the result.
+    The adjugate has the eigenvectors of the inverse. `SQUARINGS` squarings equal 2 ** `SQUARINGS` iterations of inverse
+    iteration, without a division. ``guess`` must not be orthogonal to the result.
     """
     a, b, c = covariance.unbind(0)
     inverse = torch.stack([torch.linalg.cross(b, c), torch.linalg.cross(c, a), torch.linalg.cross(a, b)])
@@ -244,9 +253,9 @@ def smallest_eigenvector(covariance: Tensor, guess: Tensor) -> Tensor:
 
 
 def packed(mask: Tensor, slots: Tensor) -> tuple[Tensor, Tensor]:
-    """``(..., S)`` indices of the set entries of ``(..., n)`` ``mask`` in order, and which of the places are used.
+    """Return ``(..., S)`` indices of the set entries of ``(..., n)`` ``mask`` in order, and which places are used.
 
-    If more than S are set, every so many are taken. ``slots`` is ``(S,)`` 0 to S - 1.
+    If more than S entries are set, they are thinned evenly. ``slots`` is ``(S,)`` 0 to S - 1.
     """
     rank = mask.cumsum(-1)
     total = rank[..., -1:]
@@ -255,12 +264,12 @@ def packed(mask: Tensor, slots: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def thinned(total: Tensor, slots: Tensor) -> Tensor:
-    """``(..., S)`` numbers below ``(..., 1)`` ``total``, evenly: all of them, then larger ones, if they are up to S."""
+    """Return ``(..., S)`` evenly spaced numbers below ``(..., 1)`` ``total``; if ``total`` is at most S, 0 to S - 1."""
     return torch.where(total > len(slots), slots * total // len(slots), slots.expand(*total.shape[:-1], -1))
 
 
 def sorted_indices(key: Tensor, mask: Tensor) -> Tensor:
-    """``(k, n)`` indices that sort ``(k, n)`` int64 keys below 2 ** 40, those outside ``mask`` last."""
+    """Return ``(k, n)`` indices that sort ``(k, n)`` int64 keys below 2 ** 40; keys outside ``mask`` come last."""
     bits = key.shape[1].bit_length()
     key = torch.where(mask, key, torch.full_like(key, 1 << 40))
     place = torch.ones_like(key).cumsum(1) - 1
@@ -268,12 +277,12 @@ def sorted_indices(key: Tensor, mask: Tensor) -> Tensor:
 
 
 def first_of_voxels(xyz: Tensor, members: Tensor, size: Tensor) -> Tensor:
-    """``(k, M)`` bool: the first point, in order, of each occupied cube of each of k strata.
+    """Return ``(k, M)`` bool: the first point in each occupied voxel of each of k strata.
 
     Args:
         xyz: ``(M, 3)`` metres.
         members: ``(k, M)`` bool.
-        size: ``(k, 1, 1)`` edges of the cubes, metres.
+        size: ``(k, 1, 1)`` voxel edges, metres.
     """
     half = 1 << (CELL_BITS - 1)
     x, y, z = (xyz / size).floor().long().add(half).clamp(0, 2 * half - 1).unbind(2)
@@ -286,9 +295,9 @@ def first_of_voxels(xyz: Tensor, members: Tensor, size: Tensor) -> Tensor:
 
 
 def farthest(points: Tensor, mask: Tensor, steps: int, matrix: bool) -> Tensor:
-    """``(k, steps)`` indices of masked points, each the farthest from those before it, see `farthest_points`.
+    """Return ``(k, steps)`` indices of masked points in farthest-point order, see `farthest_points`.
 
-    From as many steps on as a row of the mask has points, the row's entries repeat.
+    If a row has fewer points than steps, its indices repeat.
 
     Args:
         points: ``(k, C, 3)`` float32 metres.
@@ -312,7 +321,10 @@ def farthest(points: Tensor, mask: Tensor, steps: int, matrix: bool) -> Tensor:
 
 
 def squared_distances(a: Tensor, b: Tensor) -> Tensor:
-    """``(k, m, n)`` between ``(k, m, 3)`` and ``(k, n, 3)``, axis by axis: a product would lose the small ones."""
+    """Return ``(k, m, n)`` squared distances between ``(k, m, 3)`` and ``(k, n, 3)``.
+
+    They are computed axis by axis, because a matrix product would lose small distances.
+    """
     (u, v), *others = zip(a.unbind(2), b.unbind(2), strict=True)
     total = (u[:, :, None] - v[:, None]).square()
     for u, v in others:
