@@ -1,7 +1,6 @@
-"""Typed settings: a frozen dataclass whose fields carry a description, a unit and a range; and the one check of ranges.
+"""Typed settings: frozen dataclasses whose fields carry a description, a unit and a range.
 
-The dataclass is the schema. ROS parameters are declared from it, the YAML files in config/ mirror it, and command lines
-are read into it.
+The dataclass is the schema: ROS parameters, command lines and the YAML files in config/ follow it.
 """
 
 from __future__ import annotations
@@ -25,8 +24,15 @@ def setting(
     choices: tuple[str, ...] = (),
     live: bool = False,
 ) -> Any:
-    """A field with its description (unit first), its range or choices, both inclusive, and whether it may change while
-    the node runs. With the default `dataclasses.MISSING` the field is required."""
+    """Define a dataclass field with its metadata.
+
+    Args:
+        default: default value; `dataclasses.MISSING` makes the field required.
+        description: starts with the unit.
+        low, high: inclusive range; None = no limit.
+        choices: accepted values.
+        live: whether it may change while the node runs.
+    """
     metadata = {"description": description, "low": low, "high": high, "choices": choices, "live": live}
     if isinstance(default, list):
         return field(default_factory=lambda: list(default), metadata=metadata)
@@ -34,7 +40,7 @@ def setting(
 
 
 def check_range(name: str, value: Any, low: float | None, high: float | None) -> None:
-    """Raise `InputError` unless a number, or each of a list, is finite and in its inclusive range; None = no limit."""
+    """Raise `InputError` unless a number, or each of a list, is finite and within its inclusive range; None = no limit."""
     for v in value if isinstance(value, (list, tuple)) else (value,):
         if (low is None or v >= low) and (high is None or v <= high) and (not isinstance(v, float) or math.isfinite(v)):
             continue
@@ -45,13 +51,15 @@ def check_range(name: str, value: Any, low: float | None, high: float | None) ->
 
 
 def within(config: Any, limits: Mapping[str, tuple[float | None, float | None]], prefix: str = "") -> None:
-    """`check_range` of the fields of ``config`` that ``limits`` names; ``prefix`` precedes the names in the message."""
+    """Apply `check_range` to the fields of ``config`` named in ``limits``; ``prefix`` precedes the names in the
+    message.
+    """
     for name, (low, high) in limits.items():
         check_range(prefix + name, getattr(config, name), low, high)
 
 
 def check_settings(settings: Any, prefix: str = "") -> None:
-    """Raise `InputError` naming the first field that is out of its range."""
+    """Raise `InputError` for the first field that is out of its range."""
     for f in fields(settings):
         value, name, rule = getattr(settings, f.name), prefix + f.name, f.metadata
         if is_dataclass(value):
@@ -63,7 +71,7 @@ def check_settings(settings: Any, prefix: str = "") -> None:
 
 
 def allowed(rule: Mapping[str, Any]) -> str:
-    """A field's choices, or its range if both ends are given, in words; "" for any value."""
+    """Format a field's choices or its two-sided range; "" for any value."""
     if rule.get("choices"):
         return "one of " + ", ".join(rule["choices"])
     low, high = rule.get("low"), rule.get("high")
@@ -71,7 +79,7 @@ def allowed(rule: Mapping[str, Any]) -> str:
 
 
 def flatten(settings: Any, prefix: str = "") -> dict[str, tuple[Any, dict]]:
-    """Dotted name -> (value, metadata), nested dataclasses included."""
+    """Return dotted name -> (value, metadata), with nested dataclasses."""
     flat = {}
     for f in fields(settings):
         value = getattr(settings, f.name)
@@ -83,12 +91,15 @@ def flatten(settings: Any, prefix: str = "") -> dict[str, tuple[Any, dict]]:
 
 
 def replaced(settings: Any, values: dict[str, Any]) -> Any:
-    """A copy with dotted names replaced. Raises `InputError` for an unknown name, and for a value of another kind than
-    the setting's or out of its range."""
+    """Return a copy with replaced values of dotted names.
+
+    Raises:
+        InputError: an unknown name, or a value of the wrong type or out of its range.
+    """
     known = flatten(settings)
     for name, value in values.items():
         if name not in known:
-            raise InputError(f"{name}: no such setting; there are {', '.join(known)}")
+            raise InputError(f"{name}: unknown setting, must be one of {', '.join(known)}")
         _check_kind(name, value, known[name][0])
     result = settings
     for name, value in values.items():
@@ -98,7 +109,7 @@ def replaced(settings: Any, values: dict[str, Any]) -> Any:
 
 
 def _check_kind(name: str, value: Any, default: Any) -> None:
-    """A bag's configuration and a parameter file may hold anything."""
+    """Raise `InputError` if a value from a bag or a file differs in type from the default."""
     if isinstance(default, (list, tuple)):
         if not isinstance(value, (list, tuple)):
             raise InputError(f"{name}: {value!r:.80}, must be a list")

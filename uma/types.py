@@ -1,10 +1,10 @@
-"""The values that travel through the stack, and the one place where its conventions are stated.
+"""The data types of the stack, with its conventions.
 
 Conventions
 -----------
 * SI units: metres, radians, seconds.
 * A pose is a ``(4, 4)`` homogeneous matrix ``T_a_b`` that maps coordinates in frame b to frame a.
-* Quaternions, where a message needs one, are ``(x, y, z, w)`` as in ROS.
+* Quaternions in messages are ``(x, y, z, w)`` as in ROS.
 * Camera frames are optical: x right, y down, z forward along the optical axis.
 * Depth is float32 metres along the optical axis; NaN where it is invalid.
 * The gripper is 0 when open and 1 when closed, as in DROID.
@@ -23,14 +23,14 @@ RATE_HZ = 15.0
 """Rate of the actions in a chunk (paper C.1)."""
 
 HORIZON = 16
-"""Number of actions in a chunk, and steps of predicted motion (paper A.3)."""
+"""Number of actions in a chunk and of steps in a predicted motion (paper A.3)."""
 
 MAX_KEYPOINTS = 16
-"""Most keypoints that a reference or a predicted motion may have (paper A.3)."""
+"""Largest number of keypoints in a reference or predicted motion (paper A.3)."""
 
 
 class InputError(ValueError):
-    """An input was refused. The message names the field, the value and the limit."""
+    """An input was refused. The message has the field, the value and the limit."""
 
 
 def _require(condition: bool, message: str) -> None:
@@ -39,7 +39,7 @@ def _require(condition: bool, message: str) -> None:
 
 
 def check_pose(T: np.ndarray, name: str) -> np.ndarray:
-    """Return ``T`` as a float64 ``(4, 4)`` rigid transform, or raise `InputError` naming ``name``."""
+    """Return ``T`` as a float64 ``(4, 4)`` rigid transform, or raise `InputError` for the field ``name``."""
     T = np.asarray(T, dtype=np.float64)
     _require(T.shape == (4, 4), f"{name}: shape {T.shape}, must be (4, 4)")
     _require(bool(np.isfinite(T).all()), f"{name}: holds a value that is not finite")
@@ -75,23 +75,23 @@ class CameraModel:
         )
 
     def scaled(self, width: int, height: int) -> CameraModel:
-        """The same camera with its images resized to ``width`` x ``height`` pixels."""
+        """Return the camera with its images resized to ``width`` x ``height`` pixels."""
         sx, sy = width / self.width, height / self.height
         return CameraModel(width, height, self.fx * sx, self.fy * sy, self.cx * sx, self.cy * sy, self.frame)
 
 
 @dataclass(frozen=True)
 class Observation:
-    """What the policy sees at one instant: RGB-D and proprioception, all in the camera frame.
+    """RGB-D image and proprioception at one instant, in the camera frame.
 
     Attributes:
         rgb: ``(H, W, 3)`` uint8.
         depth: ``(H, W)`` float32 metres, NaN where invalid, registered to ``rgb``.
         camera: intrinsics of both images.
         T_cam_ee: ``(4, 4)`` measured end-effector pose in the camera frame.
-        gripper: measured opening, 0 open to 1 closed.
+        gripper: measured, 0 open to 1 closed.
         stamp: capture time in seconds.
-        T_base_cam: ``(4, 4)`` calibrated camera pose in the robot's base frame; None where it is not known.
+        T_base_cam: ``(4, 4)`` calibrated camera pose in the robot's base frame; None if unknown.
     """
 
     rgb: np.ndarray
@@ -120,15 +120,15 @@ class Observation:
 
 @dataclass(frozen=True)
 class ReferenceMotion:
-    """A sparse sketch of what should move (paper Eq. 2): ordered 3D waypoints of a few keypoints.
+    """A sparse sketch of the desired object motion (paper Eq. 2): ordered 3D waypoints of a few keypoints.
 
     Attributes:
-        waypoints: one ``(T_k, 3)`` array of metres per keypoint, lengths may differ; or one ``(K, T, 3)`` array. A
-            single waypoint, ``(1, 3)``, pins the point.
+        waypoints: one ``(T_k, 3)`` array of metres per keypoint, or one ``(K, T, 3)`` array. A single waypoint, ``(1,
+            3)``, pins the point.
         phase: one ``(T_k,)`` array per keypoint in [0, 1], non-decreasing; empty = evenly spaced.
         is_valid: one ``(T_k,)`` bool array per keypoint; empty = all.
         frame: frame of the waypoints.
-        object_label: free text for people.
+        object_label: free text for display.
     """
 
     waypoints: tuple[np.ndarray, ...]
@@ -165,9 +165,8 @@ class ReferenceMotion:
             )
             _require(len(p) == T, f"{name}.phase: {len(p)} values for {T} waypoints, must be empty or {T}")
             _require(len(v) == T, f"{name}.is_valid: {len(v)} values for {T} waypoints, must be empty or {T}")
-            _require(bool(v.any()), f"{name}.is_valid: no valid waypoint, at least 1 is needed")
-            # Messages are made for bad values alone: formatting every waypoint and phase took 85 % of drawing a
-            # training batch.
+            _require(bool(v.any()), f"{name}.is_valid: no valid waypoint, at least 1 required")
+            # Only bad values get a message, because formatting every waypoint would slow training.
             for i in np.flatnonzero(v & ~(np.abs(w) <= self.MAX_COORDINATE).all(1)):
                 point = f"{name}.waypoints[{i}]: {w[i]}"
                 _require(bool(np.isfinite(w[i]).all()), f"{point} is not finite")
@@ -186,7 +185,7 @@ class ReferenceMotion:
         object.__setattr__(self, "is_valid", tuple(valid))
 
     def transformed(self, T_new_old: np.ndarray, frame: str) -> ReferenceMotion:
-        """The same motion expressed in ``frame``; ``T_new_old`` maps the present frame to it."""
+        """Return the motion in ``frame``; ``T_new_old`` maps the current frame to it."""
         T = check_pose(T_new_old, "T_new_old")
         moved = tuple(w @ T[:3, :3].T + T[:3, 3] for w in self.waypoints)
         return ReferenceMotion(moved, self.phase, self.is_valid, frame, self.object_label)
@@ -199,11 +198,13 @@ class ActionChunk:
     Attributes:
         poses: ``(H, 4, 4)`` targets ``T_frame_ee``; pose i is due at ``stamp + (i + 1) / rate_hz``.
         gripper: ``(H,)`` in [0, 1].
-        stamp: capture time of the observation behind it, seconds.
+        stamp: capture time of the observation, seconds.
         frame: frame of the poses: the camera's optical frame or the robot base.
-        ee_frame: the frame of the end effector that the poses place.
-        num_committed: leading actions carried over from the chunk that was running.
-        policy_frame: kind of the frame that the model lives in (`uma.model.frame`); empty where it is not known.
+        ee_frame: the end-effector frame of the poses.
+        rate_hz: rate of the actions.
+        sequence: number of the chunk.
+        num_committed: leading actions taken over from the previous chunk.
+        policy_frame: kind of the policy frame (`uma.model.frame`); empty if unknown.
     """
 
     poses: np.ndarray
@@ -241,36 +242,36 @@ class ActionChunk:
         object.__setattr__(self, "gripper", gripper)
 
     def due(self) -> np.ndarray:
-        """``(H,)`` times in seconds at which the actions are due."""
+        """Return the ``(H,)`` due times of the actions in seconds."""
         return self.stamp + (np.arange(len(self.poses)) + 1) / self.rate_hz
 
     def transformed(self, T_new_old: np.ndarray, frame: str) -> ActionChunk:
-        """The same chunk expressed in ``frame``; ``T_new_old`` maps the present frame to it."""
+        """Return the chunk in ``frame``; ``T_new_old`` maps the current frame to it."""
         T = check_pose(T_new_old, "T_new_old")
         return replace(self, poses=T @ self.poses, frame=frame)
 
 
 @dataclass(frozen=True)
 class KeypointState:
-    """Where the task's keypoints are at an observation (x_Gx of paper Eq. 5 and 6).
+    """Positions of the task's keypoints at an observation (x_Gx of paper Eq. 5 and 6).
 
     Attributes:
-        positions: ``(K, 3)`` metres, camera frame; anything where not visible.
-        is_visible: ``(K,)`` bool; a keypoint that is not seen is predicted instead of given.
+        positions: ``(K, 3)`` metres, camera frame; arbitrary where not visible.
+        is_visible: ``(K,)`` bool; an invisible keypoint is predicted instead of given.
     """
 
     positions: np.ndarray
     is_visible: np.ndarray
 
     def checked(self, K: int, name: str = "keypoints") -> KeypointState:
-        """Itself. Raises `InputError` if it is not of K keypoints, or a visible one is not finite."""
+        """Return a checked copy. Raises `InputError` if it does not have K keypoints, or a visible one is not finite."""
         positions, visible = np.asarray(self.positions, np.float64), np.asarray(self.is_visible, bool)
         if positions.shape != (K, 3) or visible.shape != (K,):
             raise InputError(
                 f"{name}: positions {positions.shape} and is_visible {visible.shape}, must be {(K, 3)} and {(K,)}"
             )
         if not np.isfinite(positions[visible]).all():
-            raise InputError(f"{name}.positions: a visible one is not finite")
+            raise InputError(f"{name}.positions: a visible value is not finite")
         return KeypointState(positions, visible)
 
 
@@ -294,9 +295,11 @@ class MotionPrediction:
 
 @dataclass(frozen=True)
 class Prediction:
-    """One answer of the policy: the chunk, the motion if it was asked for, and where the time went.
+    """One prediction of the policy.
 
     Attributes:
+        chunk: the actions.
+        motion: the object motion, if requested.
         latency_ms: stage name -> milliseconds.
     """
 

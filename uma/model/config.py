@@ -1,4 +1,4 @@
-"""What a model is made of: every architectural choice as one frozen dataclass, and the presets."""
+"""The architecture of a model: frozen dataclasses with every choice, and the presets."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from uma.settings import within
 from uma.types import HORIZON, MAX_KEYPOINTS
 
 FLOW_METHODS = ("euler", "heun")
-"""How the flow may be integrated: one evaluation of the model a step, or two."""
+"""Integration methods of the flow: one ("euler") or two ("heun") model evaluations per step."""
 
 
 @dataclass(frozen=True)
 class PointConfig:
-    """How an RGB-D image becomes a set of points (paper 3.2, B; the paper gives no counts).
+    """Sampling of points from an RGB-D image (paper 3.2, B; the paper gives no counts).
 
-    The table is removed, and the rest is drawn in three strata, so that a thin utensil keeps enough points beside an
-    arm a hundred times its area: ``near`` the gripper, ``low`` over the table, and ``rest``.
+    The table is removed, and the rest is drawn in three strata: ``near`` the gripper, ``low`` above the table, and
+    ``rest``. So a thin utensil keeps enough points beside the much larger arm.
 
     Attributes:
-        near, low, rest: points per stratum; a stratum short of points repeats its own.
+        near, low, rest: points per stratum; a short stratum repeats its points.
         near_m: radius of the near stratum around the end effector, metres.
-        low_m: height of the low stratum over the table, metres.
-        table_m: points lower than this over the table's plane are dropped, metres.
-        range_m: farther from the camera is dropped, metres.
-        height_m: higher over the table is dropped unless it is near the gripper: most of it is the arm's own links,
-            metres.
+        low_m: height of the low stratum above the table, metres.
+        table_m: points below this height above the table's plane are dropped, metres.
+        range_m: points farther from the camera are dropped, metres.
+        height_m: points above this height are dropped unless they are near the gripper, metres. Most of them lie on the
+            arm's own links.
     """
 
     near: int = 192
@@ -54,12 +54,12 @@ class ImageConfig:
     """Image features at the points (paper 3.2: point positions concatenated with SigLIP 2 features).
 
     Attributes:
-        kind: "none" (colour alone), "small" (a convolutional network trained with the rest) or "siglip2" (frozen, from
+        kind: "none" (colour alone), "small" (a convolutional network, trained end to end) or "siglip2" (frozen, from
             ``path``).
-        height, width: pixels to which images are resized.
-        features: width of the features that a point gets; for "siglip2" after a learned projection.
-        path: local folder of the SigLIP 2 weights, as transformers saves them; they are not part of the bundle.
-        sha256: of those weights; loading others is refused. Empty = not checked.
+        height, width: image size of the encoder, pixels.
+        features: feature width per point; for "siglip2" after a learned projection.
+        path: local folder of the SigLIP 2 weights in transformers' format; they are not part of the bundle.
+        sha256: of those weights; other weights are refused. Empty = not checked.
     """
 
     kind: str = "none"
@@ -84,8 +84,8 @@ class LanguageConfig:
     Attributes:
         kind: "none", "words" (a trained table of hashed words, no download) or "siglip2" (frozen text tower from
             ``path``).
-        layers: N_l, each a self-attention among the text's tokens and a cross-attention of the M aggregation queries.
-        max_tokens: longer texts are cut (paper: 64).
+        layers: N_l; each has self-attention among the text tokens and cross-attention of the M aggregation queries.
+        max_tokens: longer texts are truncated (paper: 64).
         embedding: width of the text embeddings (SigLIP 2: 768).
         path, sha256: as in `ImageConfig`.
     """
@@ -111,33 +111,30 @@ class ModelConfig:
 
     Attributes:
         width, heads, layers, ffn_ratio: of the transformer (paper A.3: 768, 12, 6; feed-forward ratio not given).
-        block_order: sub-layers of one block in order, each with its own dual modulation. The paper's "alternating"
-            admits several readings, see `block_layout`; spatial, temporal, context and one feed-forward per layer is
-            the default. "dense" is the ablation: one attention over all motion, action and context tokens (paper 4.5).
-        separate_layers: the last so many layers exist twice, once for the action and once for the motion tokens, which
-            no longer see each other there: the ablation "separate heads" (paper 4.5). 0 = one trunk up to the two
-            linear heads.
-        horizon: H actions and steps of motion (paper A.3). The token grid has H + 1 steps: step 0 is now.
+        block_order: sub-layers of one block in order, each with its own dual modulation. The default is spatial,
+            temporal, context and one feed-forward; for other interpretations of the paper's "alternating" see
+            `block_layout`. "dense" is an ablation: one attention over all motion, action and context tokens (paper
+            4.5).
+        separate_layers: number of last layers with separate weights for action and motion tokens, without attention
+            between them: the ablation "separate heads" (paper 4.5). 0 = one trunk up to the two linear heads.
+        horizon: H, actions and motion steps (paper A.3). The token grid has H + 1 steps; step 0 is the current one.
         max_keypoints: K (paper A.3).
-        keypoint_identity: how a motion token says which keypoint it is (the paper names an embedding of the index):
-            "position", where the keypoint was in the initial image, which ties it to the scene; "index", a learned
-            vector of its number; or "both".
+        keypoint_identity: embedding of a motion token's keypoint. "position" uses the keypoint's position in the
+            initial image, "index" a learned vector per index (as in the paper), "both" uses both.
         task_tokens: M (not given in the paper).
-        groups: points kept by each PointNet++ level; the last one is the number of observation tokens.
+        groups: points per PointNet++ level; the last value is the number of observation tokens.
         group_size: neighbours per group.
-        group_widths: feature width of each level but the last, which has ``width``.
+        group_widths: feature width of each level except the last, which has ``width``.
         task_layers: cross-attention layers of the task encoder.
-        proprioception: whether the measured end-effector state is a context token and the points get coordinates
-            relative to the end effector (without it the prototype's success fell from 78 to 15 %).
-        orientation: whether the waypoints are also told how the keypoints near them have turned about their middle, and
-            the end-effector token along which line a thing between the fingers lies (see `uma.model.orientation`). Not
-            in the paper.
-        heights: whether the end-effector token and the waypoints are also told how high they are over the table (see
+        proprioception: whether the measured end-effector state is a context token, and the points get coordinates
+            relative to the end effector.
+        orientation: whether the waypoints and the end-effector token get explicit rotation features (see
+            `uma.model.orientation`). Not in the paper.
+        heights: whether the waypoints and the end-effector token get explicit heights above the table (see
             `uma.model.heights`). Not in the paper.
         flow_time: distribution of the flow time in training: "uniform" or "beta" (more weight on noise).
-        history: past steps that may be given, with measured poses and tracked points (paper Eq. 5: "recent history"); 0
-            = none.
-        points: how images become points.
+        history: number of past steps with measured poses and tracked points (paper Eq. 5: "recent history"); 0 = none.
+        points: sampling of points from images.
         image: image features at the points.
         language: the language encoder.
     """
@@ -178,7 +175,7 @@ class ModelConfig:
         "group_widths": (1, 4096),
         "task_layers": (0, 64),
     }
-    """Far beyond any model of this kind."""
+    """Generous bounds; they protect the loader against absurd sizes."""
 
     def __post_init__(self) -> None:
         within(self, self.LIMITS)
@@ -188,10 +185,10 @@ class ModelConfig:
                 "to 8 and 1 to 32"
             )
         if self.width % self.heads:
-            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
+            raise ValueError(f"width {self.width}: must be a multiple of heads {self.heads}")
         if len(self.group_widths) != len(self.groups) - 1:
             raise ValueError(
-                f"group_widths has {len(self.group_widths)} entries for {len(self.groups)} levels, must have one less"
+                f"group_widths has {len(self.group_widths)} entries for {len(self.groups)} levels, must have one fewer"
             )
         known = {"spatial", "temporal", "context", "dense", "ffn"}
         if not set(self.block_order) <= known:
@@ -203,13 +200,13 @@ class ModelConfig:
         if not 0 <= self.history <= self.horizon:
             raise ValueError(f"history {self.history}: must be 0 to the horizon, {self.horizon}")
         if self.groups[0] > self.points.total:
-            raise ValueError(f"groups[0] = {self.groups[0]} is more than the {self.points.total} points")
+            raise ValueError(f"groups[0] = {self.groups[0]}: must be at most the {self.points.total} points")
         if self.flow_time not in ("uniform", "beta"):
             raise ValueError(f"flow_time '{self.flow_time}': must be 'uniform' or 'beta'")
 
 
 def tiny() -> ModelConfig:
-    """For tests: runs in milliseconds, learns little."""
+    """A preset for tests: runs in milliseconds, learns little."""
     return ModelConfig(
         width=32,
         heads=2,
@@ -224,7 +221,7 @@ def tiny() -> ModelConfig:
 
 
 def small() -> ModelConfig:
-    """For two CPU cores, in training and at 15 Hz."""
+    """A preset for two CPU cores, in training and at 15 Hz."""
     return ModelConfig(
         width=128, heads=4, layers=4, task_tokens=8, groups=(128, 64), group_size=8, group_widths=(64,), task_layers=2
     )
@@ -236,20 +233,20 @@ def base() -> ModelConfig:
 
 
 def paper_150m() -> ModelConfig:
-    """About 150 M trained parameters: the smallest of the paper's scaling analysis (E, Fig. 11), which gives no widths.
+    """A preset with about 150 M trained parameters: the smallest of the paper's scaling analysis (E, Fig. 11).
 
-    The three scales differ here in width alone. Frozen SigLIP 2 towers are not counted.
+    The paper gives no widths; here the three scales differ in width only. Frozen SigLIP 2 towers are not counted.
     """
     return replace(base(), width=704, heads=11)
 
 
 def paper_300m() -> ModelConfig:
-    """About 300 M trained parameters (320 M: heads of 64 allow no closer); see `paper_150m`."""
+    """A preset with about 300 M trained parameters (320 M, because the heads have width 64); see `paper_150m`."""
     return replace(base(), width=1024, heads=16)
 
 
 def paper_600m() -> ModelConfig:
-    """About 600 M trained parameters; see `paper_150m`."""
+    """A preset with about 600 M trained parameters; see `paper_150m`."""
     return replace(base(), width=1408, heads=22)
 
 
@@ -264,11 +261,12 @@ PRESETS = {
 
 
 def block_layout(config: ModelConfig, name: str) -> ModelConfig:
-    """``config`` with another reading of "alternating among spatial, temporal and context attention" (paper A.3).
+    """Return ``config`` with one layout of "alternating among spatial, temporal and context attention" (paper A.3).
 
-    A: every layer has the three attentions and one feed-forward. B: every layer is three full blocks, each an attention
-    and a feed-forward. C: every layer is one full block, and the three attentions take turns; ``layers`` counts groups
-    of three, so it is divided by 3. dense: the ablation; as many layers as bring about as many parameters as A has.
+    * A: every layer has the three attentions and one feed-forward.
+    * B: every layer is three full blocks, each an attention and a feed-forward.
+    * C: every layer is one full block, and the three attentions alternate; ``layers`` is divided by 3.
+    * dense: the ablation, with about as many parameters as A.
     """
     full = ("spatial", "ffn", "temporal", "ffn", "context", "ffn")
     if name == "A":
@@ -277,13 +275,13 @@ def block_layout(config: ModelConfig, name: str) -> ModelConfig:
         return replace(config, block_order=full)
     if name == "C":
         if config.layers % 3:
-            raise ValueError(f"layers {config.layers}: reading C takes a multiple of 3")
+            raise ValueError(f"layers {config.layers}: must be a multiple of 3 for layout C")
         return replace(config, block_order=full, layers=config.layers // 3)
     if name == "dense":
-        # In units of width^2: three attentions of 4, a feed-forward and 24 of modulation against one attention of 6, a
-        # feed-forward and 12.
+        # Parameters in units of width^2. A: three attentions of 4, a feed-forward and 24 of modulation. Dense: one
+        # attention of 6, a feed-forward and 12.
         ffn = 2 * config.ffn_ratio
         return replace(
             config, block_order=("dense", "ffn"), layers=round(config.layers * (12 + ffn + 24) / (6 + ffn + 12))
         )
-    raise ValueError(f"reading '{name}': must be 'A', 'B', 'C' or 'dense'")
+    raise ValueError(f"layout '{name}': must be 'A', 'B', 'C' or 'dense'")

@@ -1,4 +1,4 @@
-"""The contrastive objective that keeps the task latent about intent alone (paper A.1)."""
+"""The contrastive objective of the task latent: it encodes intent, independent of the scene (paper A.1)."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from uma.model.config import ModelConfig
 
 
 class ProjectionHead(nn.Module):
-    """g_phi: two layers over the flattened task tokens, then unit length (paper Eq. 8). Used in training alone, so no
-    bundle carries it."""
+    """g_phi: two layers over the flattened task tokens, normalised to unit length (paper Eq. 8).
+
+    It serves training only, so bundles do not contain it.
+    """
 
     def __init__(self, config: ModelConfig, width: int = 128):
         super().__init__()
@@ -30,12 +32,11 @@ def info_nce(z: Tensor, group: Tensor, temperature: float = 0.07) -> Tensor:
 
     Args:
         z: ``(N, e)`` unit vectors, one per view.
-        group: ``(N,)`` which task specification a view is of; views of one group are positives of each other, all
-            others negatives.
+        group: ``(N,)`` index of each view's task specification. Views of one group are positives, all others negatives.
         temperature: tau.
 
     Returns:
-        The mean over the anchors that have a positive; 0 if none has.
+        The mean over anchors with a positive; 0 if there are none.
     """
     similarity = (z.float() @ z.float().T) / temperature
     itself = torch.eye(len(z), dtype=torch.bool, device=z.device)

@@ -11,7 +11,7 @@ from uma.model.config import ModelConfig
 class DualModulation(nn.Module):
     """Scale, shift and gate for target and for given tokens, from the flow-time embedding (paper Eq. 10).
 
-    Zero-initialised: at the start each sub-layer's modulation is the identity and its gate is shut.
+    The zero initialisation makes every modulation the identity and closes every gate.
     """
 
     def __init__(self, width: int, sublayers: int, gated: bool = True):
@@ -22,17 +22,16 @@ class DualModulation(nn.Module):
         nn.init.zeros_(self.linear.bias)
 
     def forward(self, time: Tensor) -> Tensor:
-        """``(B, d)`` embedding -> ``(sublayers, B, 2, parts * d)``; of the pair, 0 is target and 1 is given."""
+        """``(B, d)`` embedding -> ``(sublayers, B, 2, parts * d)``; index 0 of the pair is target, 1 is given."""
         B, d = time.shape
         return self.linear(nn.functional.silu(time)).view(B, self.sublayers, 2, self.parts * d).transpose(0, 1)
 
 
 def route(pair: Tensor, role: Tensor, parts: int) -> tuple[Tensor, ...]:
-    """Give each token its own modulation: ``(B, 2, parts * d)`` and one-hot roles ``(B, T, P, 2)`` -> ``parts`` of
-    ``(B, T, P, d)``.
+    """Select each token's modulation: ``(B, 2, parts * d)`` and one-hot roles ``(B, T, P, 2)`` -> ``parts`` of ``(B, T,
+    P, d)``.
 
-    Either batch may be 1 and is then shared. A product with one-hot rows picks exactly, and its gradient is one small
-    product where a select would sum over every token.
+    Either batch may be 1 and is then shared. A product with one-hot rows selects exactly, and its gradient is cheap.
     """
     B, T, P, _ = role.shape
     return (role.reshape(B, T * P, 2) @ pair).unflatten(1, (T, P)).chunk(parts, -1)
@@ -41,9 +40,9 @@ def route(pair: Tensor, role: Tensor, parts: int) -> tuple[Tensor, ...]:
 class MaskedDiTBlock(nn.Module):
     """Spatial, temporal and context attention and a feed-forward over a ``(B, T, P, d)`` grid of tokens.
 
-    Spatial couples motion and action within a step; temporal links one keypoint, or the actions, across steps; context
-    attends to observation, task and proprioception tokens (paper 3.2, A.2). "dense" is the ablation: all of them in one
-    attention.
+    Spatial attention couples motion and action within a step. Temporal attention links one keypoint, or the actions,
+    across steps. Context attention attends to observation, task and proprioception tokens (paper 3.2, A.2). "dense" is
+    the ablation with one attention over all of them.
     """
 
     def __init__(self, config: ModelConfig):
@@ -71,7 +70,7 @@ class MaskedDiTBlock(nn.Module):
         self.norms = nn.ModuleList(nn.LayerNorm(d, elementwise_affine=False) for _ in self.order)
 
     def cache(self, context: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Keys and values of each sub-layer that attends to the ``(B, S, d)`` context."""
+        """Return the keys and values of each sub-layer that attends to the ``(B, S, d)`` context."""
         return [
             layer.keys_values(context) for layer in self.layers if isinstance(layer, CrossAttention | DenseAttention)
         ]
@@ -85,16 +84,16 @@ class MaskedDiTBlock(nn.Module):
         cached: list[tuple[Tensor, Tensor]],
         modulation: Tensor | None = None,
     ) -> Tensor:
-        """One block.
+        """Run one block.
 
         Args:
             z: ``(B, T, P, d)`` tokens.
-            time: ``(B, d)`` flow-time embedding; not looked at where ``modulation`` is given.
+            time: ``(B, d)`` flow-time embedding; unused if ``modulation`` is given.
             role: ``(B, T, P, 2)`` or ``(1, T, P, 2)`` one-hot: target, given.
-            is_valid: ``(B, P)`` bool; padded keypoints, and the actions of sources without, are not attended to. None =
-                all count.
+            is_valid: ``(B, P)`` bool; padded keypoints, and actions of samples without them, are not attended to. None
+                = all valid.
             cached: from `cache`; its batch may be a divisor of B, see `CrossAttention`.
-            modulation: what `self.modulation` makes of one flow time, computed once for many calls.
+            modulation: precomputed output of `self.modulation` for one flow time.
         """
         B, T, P, d = z.shape
         modulation = self.modulation(time) if modulation is None else modulation
@@ -120,7 +119,7 @@ class MaskedDiTBlock(nn.Module):
 
 
 class FinalLayer(nn.Module):
-    """Dual-modulated norm and the two separate heads: 3D keypoint velocities and action velocities (paper 3.2)."""
+    """Dual-modulated norm and two linear heads: 3D keypoint velocities and action velocities (paper 3.2)."""
 
     def __init__(self, width: int, action_dim: int):
         super().__init__()

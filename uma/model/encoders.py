@@ -21,8 +21,8 @@ class PointBatch:
     """Points of a batch: ``xyz`` ``(B, N, 3)`` metres in the camera frame, ``rgb`` ``(B, N, 3)`` in [0, 1], ``height``
     ``(B, N)`` metres.
 
-    For models with image features also ``image`` ``(B, 3, h, w)`` in [0, 1] and ``normalized_uv`` ``(B, N, 2)``: where
-    each point lies in it, x and y in [-1, 1] from the image's left and upper edge to its right and lower edge.
+    For models with image features also ``image`` ``(B, 3, h, w)`` in [0, 1] and ``normalized_uv`` ``(B, N, 2)``. The
+    latter holds each point's x and y in [-1, 1] from the image's left and upper edge to its right and lower edge.
     """
 
     xyz: Tensor
@@ -36,7 +36,7 @@ class PointBatch:
 class EndEffectorBatch:
     """Measured state: ``pose`` ``(B, 4, 4)`` = T_cam_ee, ``gripper`` ``(B,)`` in [0, 1].
 
-    ``is_known`` ``(B,)`` bool is False for sources that show no robot, such as human video; there ``pose`` is only the
+    ``is_known`` ``(B,)`` bool is False for sources without a robot, such as human video. There ``pose`` is only the
     origin of the relative coordinates. None = all known.
     """
 
@@ -48,7 +48,8 @@ class EndEffectorBatch:
 @dataclass(frozen=True)
 class ReferenceBatch:
     """Padded reference tokens: ``position`` and ``start`` ``(B, L, 3)`` metres, ``phase`` ``(B, L)``, ``is_valid``
-    ``(B, L)`` bool."""
+    ``(B, L)`` bool.
+    """
 
     position: Tensor
     start: Tensor
@@ -61,8 +62,7 @@ def mlp(a: int, b: int) -> nn.Sequential:
 
 
 class PointColours(nn.Module):
-    """What a point looks like: its colour, and the features of the image there where the model has an image encoder
-    (paper 3.2)."""
+    """Appearance features of a point: its colour, and its image features if the model has an image encoder (paper 3.2)."""
 
     def __init__(self, config: ModelConfig):
         super().__init__()
@@ -75,16 +75,16 @@ class PointColours(nn.Module):
         if self.encoder is None:
             return colour
         if points.image is None or points.normalized_uv is None:
-            raise ValueError("image, normalized_uv: None, must be given to a model with image features")
+            raise ValueError("image, normalized_uv: None, required by a model with image features")
         return torch.cat([colour, features_at(self.encoder(points.image), points.normalized_uv).to(colour.dtype)], -1)
 
 
 class ObservationEncoder(nn.Module):
-    """RGB-D points and the end-effector state to context tokens.
+    """Encodes RGB-D points and the end-effector state as context tokens.
 
-    Point features are colour, height over the table and position: in the camera frame and, with proprioception, also
-    relative to the end effector along the camera's axes and in its own frame. Where no robot is seen those coordinates
-    and the end-effector token are zero.
+    Point features are colour, height above the table and position in the camera frame. With proprioception, they
+    include the position relative to the end effector, along the camera's axes and in its own frame. Without a robot in
+    view, those coordinates and the end-effector token are zero.
     """
 
     center: Tensor
@@ -104,7 +104,7 @@ class ObservationEncoder(nn.Module):
                 self.height = Addition(STATE_FEATURES, config.width)
 
     def forward(self, points: PointBatch, ee: EndEffectorBatch) -> Tensor:
-        """``(B, G + 1, d)`` tokens, the last one the end effector (absent without proprioception)."""
+        """Return ``(B, G + 1, d)`` tokens; the last one is the end effector (absent without proprioception)."""
         n = self.normalization
         center = self.center
         places = [(points.xyz - center) / n.point_scale, points.height[..., None] / n.local_scale]
@@ -115,7 +115,7 @@ class ObservationEncoder(nn.Module):
                 else ee.is_known[:, None, None].to(ee.pose.dtype)
             )
             relative = known * (points.xyz - ee.pose[:, None, :3, 3]) / n.local_scale
-            # tanh keeps far points from drowning the centimetres around the fingers
+            # tanh bounds far points, so that the centimetres around the fingers keep their weight
             places += [torch.tanh(relative), torch.tanh(relative @ ee.pose[:, :3, :3])]
         position = torch.cat(places, -1)
         tokens = self.points(points.xyz, torch.cat([position, self.colours(points)], -1), position)
@@ -136,12 +136,11 @@ class ObservationEncoder(nn.Module):
 class TaskEncoder(nn.Module):
     """h_psi: M task tokens from the initial observation and a sparse reference motion (paper Eq. 3).
 
-    Every waypoint is a token of its position, its displacement from the keypoint's start and its phase in [0, 1]; the
+    Every waypoint is a token of its position, its displacement from the keypoint's start and its phase in [0, 1]. The
     tokens attend to the features of the initial point cloud and to each other, and M learned queries gather them.
 
-    What the queries gather holds the waypoints' raw coordinates beside their normalised features, and nothing is
-    normalised after it. With a norm at the output, a constant part that grew early in training drowned what differs
-    between tasks: the task tokens of all tasks came to be equal within 1e-5, and no gradient led back.
+    The queries gather the waypoints' raw coordinates beside their normalised features, without a norm at the output. An
+    output norm can let a constant part dominate, which makes the tokens of all tasks equal.
     """
 
     center: Tensor
@@ -154,7 +153,7 @@ class TaskEncoder(nn.Module):
         self.colours = PointColours(config)
         self.points = PointEncoder(config, 4 + self.colours.width, 4)
         self.waypoint = mlp(7, d)
-        # Told at both ends, like the raw coordinates.
+        # Added at both ends, like the raw coordinates.
         self.turn = nn.ModuleList(Addition(TURN_FEATURES, d) for _ in range(2)) if config.orientation else None
         self.height = nn.ModuleList(Addition(WAYPOINT_FEATURES, d) for _ in range(2)) if config.heights else None
         self.to_points = nn.ModuleList(CrossAttention(d, h) for _ in range(config.task_layers))
@@ -167,8 +166,7 @@ class TaskEncoder(nn.Module):
         self.gather = CrossAttention(d, h)
         self.out_norm = nn.LayerNorm(d)
         self.out = mlp(d, d)
-        # Default weights would shrink what differs between tasks to a tenth of an observation token's: start at its
-        # scale.
+        # Default weights would scale the differences between tasks far below an observation token; start at its scale.
         with torch.no_grad():
             self.gather_in.weight[:, d:].normal_(0, 0.7)
             self.queries.mul_(2.0)
@@ -198,7 +196,7 @@ class TaskEncoder(nn.Module):
             z = z + self.height[0](high)
         norms = iter(self.norms)
         for to_points, among, ffn in zip(self.to_points, self.among, self.ffn, strict=True):
-            assert isinstance(to_points, CrossAttention)  # what ModuleList does not know of its members
+            assert isinstance(to_points, CrossAttention)  # ModuleList does not type its members
             z = z + to_points(next(norms)(z), to_points.keys_values(cloud))
             z = z + among(next(norms)(z), reference.is_valid)
             z = z + ffn(next(norms)(z))

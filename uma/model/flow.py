@@ -14,13 +14,13 @@ from uma.model.config import FLOW_METHODS as METHODS
 
 
 def path(data: Tensor, noise: Tensor, flow_time: Tensor) -> Tensor:
-    """Point on the path at ``(B,)`` flow times, for tensors ``(B, ...)``."""
+    """Return the point on the path at ``(B,)`` flow times, for tensors ``(B, ...)``."""
     t = flow_time.view(-1, *([1] * (data.dim() - 1)))
     return (1 - t) * noise + t * data
 
 
 def draw_flow_time(batch: int, kind: str, generator: torch.Generator) -> Tensor:
-    """``(B,)`` training times: "uniform", or "beta" = 1 - Beta(1.5, 1), which leans to noise."""
+    """Draw ``(B,)`` training times: "uniform", or "beta" = 1 - Beta(1.5, 1), with more weight on noise."""
     u = torch.rand(batch, generator=generator)
     return u if kind == "uniform" else 1.0 - u ** (1 / 1.5)
 
@@ -37,15 +37,18 @@ def sample(
     num_steps: int,
     method: str = "euler",
 ) -> State:
-    """Integrate from noise to data; given tokens are exactly their clean values at every evaluation.
+    """Integrate from noise to data. Given tokens keep their clean values at every evaluation.
 
     Args:
         velocity: maps the state and the flow time to velocities.
-        noise: start of the target tokens.
-        given: clean values of the given tokens (anything at targets).
+        noise: initial target tokens.
+        given: clean values of the given tokens (arbitrary at targets).
         is_target: bool masks broadcastable to the state.
         num_steps: steps, >= 1.
-        method: "euler", one evaluation a step, or "heun", two: the mean of the velocities at both ends.
+        method: "euler", one evaluation per step, or "heun", two: the mean of the velocities at both ends.
+
+    Raises:
+        ValueError: ``num_steps`` is below 1, or ``method`` is unknown.
     """
     if num_steps < 1:
         raise ValueError(f"num_steps {num_steps}: must be >= 1")

@@ -1,8 +1,8 @@
-"""How high things are over the table, spelled out as features (`ModelConfig.heights`).
+"""Explicit height features above the table (`ModelConfig.heights`).
 
-Everything a model is told is in the camera's frame (paper 3.3), and a camera that is tilted by a degree sees the table
-a centimetre and more higher or lower at the far end of the reach. Only the points say how high they are; for the end
-effector and for waypoints it would have to be inferred from these.
+All inputs are in the camera frame (paper 3.3). There, a small tilt of the camera shifts the table's height by
+centimetres at the far end of the reach. Points carry their heights; without these features, the end effector and the
+waypoints do not.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 OCTAVES = (0.8, 0.4, 0.2, 0.1, 0.05)
-"""Wavelengths, metres, of the sines and cosines in which a height is told, each half of the one before."""
+"""Wavelengths of the height's sines and cosines, metres, halving."""
 
 HEIGHT_FEATURES = 1 + 2 * len(OCTAVES)
 """Width of `features`."""
@@ -21,19 +21,23 @@ STATE_FEATURES, WAYPOINT_FEATURES = HEIGHT_FEATURES + 6, 2 * HEIGHT_FEATURES
 
 
 def table(xyz: Tensor, height: Tensor) -> Tensor:
-    """``(B, 4)`` double: the plane over which ``(B, N, 3)`` points have ``(B, N)`` heights, ``n . p + d`` metres, by
-    least squares: stored heights are an affine function of the positions. ``n`` is the normal, up."""
+    """Fit the ``(B, 4)`` double plane under ``(B, N, 3)`` points with ``(B, N)`` heights ``n . p + d`` metres.
+
+    The fit is a least-squares solution, because stored heights are an affine function of the positions. ``n`` points
+    up.
+    """
     x = xyz.detach().double()
     A = torch.cat([x, torch.ones_like(x[..., :1])], -1)
-    # The small ridge keeps clouds that lie in a plane or in one place solvable.
+    # A small ridge keeps coplanar and coincident clouds solvable.
     gram = A.transpose(1, 2) @ A + 1e-9 * torch.eye(4, dtype=torch.float64, device=x.device)
     return solve_positive(gram, (A.transpose(1, 2) @ height.detach().double()[..., None])[..., 0])
 
 
 def solve_positive(A: Tensor, b: Tensor) -> Tensor:
-    """``(B, n)`` solution of ``A x = b`` for small positive definite ``(B, n, n)`` A, by an unrolled Cholesky factor.
+    """Solve ``A x = b`` for ``(B, n)`` x and small positive definite ``(B, n, n)`` A, by an unrolled Cholesky
+    factorisation.
 
-    A library solver on a GPU waits for the device to report singular matrices, which no CUDA graph may do.
+    A library solver synchronises with the GPU to detect singular matrices, which a CUDA graph does not permit.
     """
     n = A.shape[-1]
     L: list[list[Tensor]] = [[None] * n for _ in range(n)]  # type: ignore[list-item]
@@ -51,25 +55,27 @@ def solve_positive(A: Tensor, b: Tensor) -> Tensor:
 
 
 def over(plane: Tensor, position: Tensor) -> Tensor:
-    """``(B, ...)`` metres that ``(B, ..., 3)`` positions are over the ``(B, 4)`` plane."""
+    """Return the ``(B, ...)`` heights in metres of ``(B, ..., 3)`` positions above the ``(B, 4)`` plane."""
     shape = (len(plane), *(1,) * (position.dim() - 2))
     return ((position.double() * plane[:, :3].view(*shape, 3)).sum(-1) + plane[:, 3].view(shape)).to(position.dtype)
 
 
 def features(height: Tensor) -> Tensor:
-    """``(...)`` metres -> ``(..., 11)``: the height, and where it lies in waves of `OCTAVES`."""
-    # Halving wavelengths, made on the device: a constant copied from the host would break a CUDA graph.
+    """``(...)`` metres -> ``(..., 11)``: the height, and its phase at the wavelengths `OCTAVES`."""
+    # Computed on the device, because copying a constant from the host would break a CUDA graph.
     octave = torch.arange(len(OCTAVES), device=height.device, dtype=height.dtype)
     angle = height[..., None] * (2 * torch.pi / OCTAVES[0] * torch.exp2(octave))
     return torch.cat([height[..., None] / OCTAVES[2], angle.sin(), angle.cos()], -1)
 
 
 def of_state(plane: Tensor, pose: Tensor) -> Tensor:
-    """``(B, 17)`` of ``(B, 4, 4)`` T_cam_ee: its height, and the way up in the camera's frame and in its own."""
+    """Return ``(B, 17)`` of ``(B, 4, 4)`` T_cam_ee: its height, and the up direction in the camera frame and in its
+    own.
+    """
     up = torch.nn.functional.normalize(plane[:, :3], dim=-1).to(pose.dtype)
     return torch.cat([features(over(plane, pose[:, :3, 3])), up, (up[:, None] @ pose[:, :3, :3])[:, 0]], -1)
 
 
 def of_waypoints(plane: Tensor, position: Tensor, start: Tensor) -> Tensor:
-    """``(B, L, 22)`` of ``(B, L, 3)`` waypoints: their heights, and those of their keypoints at the start."""
+    """Return ``(B, 22)`` features per waypoint: its height and its keypoint's start height; inputs are ``(B, L, 3)``."""
     return torch.cat([features(over(plane, position)), features(over(plane, start))], -1)

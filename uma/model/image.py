@@ -1,4 +1,4 @@
-"""Image encoders: an RGB image to a feature map, and its features at the points (paper 3.2)."""
+"""Image encoders: from an RGB image to a feature map, and to features at the points (paper 3.2)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from uma.types import InputError
 
 
 def resized(image: Tensor, config: ImageConfig) -> Tensor:
-    """``(B, 3, h, w)`` at the configured size; untouched where it already has it."""
+    """Resize ``(B, 3, h, w)`` to the configured size, unless it already has it."""
     size = (config.height, config.width)
     return (
         image
@@ -21,12 +21,12 @@ def resized(image: Tensor, config: ImageConfig) -> Tensor:
 
 
 def features_at(feature_map: Tensor, pixel: Tensor) -> Tensor:
-    """Bilinear features of ``(B, c, h, w)`` maps at ``(B, N, 2)`` places x, y: ``(B, N, c)``.
+    """Sample ``(B, c, h, w)`` maps bilinearly at ``(B, N, 2)`` positions x, y: ``(B, N, c)``.
 
-    x and y run over [-1, 1] from the image's left and upper edge to its right and lower edge, whatever the map's
-    resolution. Beyond the centres of the outermost cells the map continues with their values.
+    x and y run over [-1, 1] from the image's left and upper edge to its right and lower edge, at any resolution of the
+    map. Beyond the outermost cell centres, the map is constant.
     """
-    # float32: in bfloat16 a place would be known to a hundredth of the image only
+    # float32, because bfloat16 resolves a position to only a hundredth of the image
     sampled = nn.functional.grid_sample(
         feature_map.float(), pixel.float()[:, None], mode="bilinear", padding_mode="border", align_corners=False
     )
@@ -34,11 +34,10 @@ def features_at(feature_map: Tensor, pixel: Tensor) -> Tensor:
 
 
 class SmallImageEncoder(nn.Module):
-    """A convolutional net trained with the rest: a map at a quarter of the resolution, with context from a sixteenth.
+    """A convolutional network, trained end to end: a map at 1/4 resolution, with context from 1/16.
 
     Strided convolutions at 1/2, 1/4, 1/8 and 1/16; the last three are projected to c channels and summed from coarse to
-    fine. Normalised per image and group of channels: no statistics of the batch, so a feature is the same alone and in
-    a batch.
+    fine. Group normalisation uses no batch statistics, so features do not depend on the batch.
     """
 
     widths = (16, 32, 64, 64)
@@ -67,15 +66,15 @@ class SmallImageEncoder(nn.Module):
 
 
 class SiglipImageEncoder(nn.Module):
-    """The frozen SigLIP 2 vision tower and a learned projection of its patch features; only the projection is in the
-    state dict.
+    """The frozen SigLIP 2 vision tower and a learned projection of its patch features.
 
-    Both kinds of checkpoint are read: with a fixed resolution (model_type siglip) and NaFlex (siglip2). Either one sees
-    the whole image at the configured size, undistorted where that has the camera's aspect, its position embeddings
+    Only the projection is in the state dict. Both kinds of checkpoint are supported: fixed resolution (model_type
+    siglip) and NaFlex (siglip2). Both receive the whole image at the configured size, with position embeddings
     interpolated to the grid.
 
     Raises:
-        InputError: the weights cannot be had (see `load_tower`), or the size is not a multiple of the tower's patches.
+        InputError: the weights are not available (see `load_tower`), or the size is not a multiple of the tower's
+            patches.
     """
 
     def __init__(self, config: ImageConfig):
@@ -93,10 +92,10 @@ class SiglipImageEncoder(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """``(B, 3, h, w)`` in [0, 1] -> ``(B, c, height / patch, width / patch)``."""
-        image = resized(image, self.config) * 2 - 1  # mean and standard deviation 0.5, as SigLIP was trained
+        image = resized(image, self.config) * 2 - 1  # mean and standard deviation 0.5, as in SigLIP's training
         B, p = len(image), self.patch
         h, w = self.config.height // p, self.config.width // p
-        if self.is_naflex:  # patches as rows of pixels, channels last, with the grid's shape beside them
+        if self.is_naflex:  # flattened patches, channels last, with the grid's shape
             patches = image.view(B, 3, h, p, w, p).permute(0, 2, 4, 3, 5, 1).reshape(B, h * w, p * p * 3)
             is_valid = torch.ones(B, h * w, dtype=torch.long, device=image.device)
             out = self.tower(patches, is_valid, torch.tensor([[h, w]], device=image.device).expand(B, 2))
@@ -107,6 +106,5 @@ class SiglipImageEncoder(nn.Module):
 
 
 def image_encoder(config: ImageConfig) -> SmallImageEncoder | SiglipImageEncoder | None:
-    """The encoder of ``config.kind``; None for "none". Each maps ``(B, 3, h, w)`` images to ``(B, features, h',
-    w')``."""
+    """Build the encoder of ``config.kind``; None for "none". Each maps ``(B, 3, h, w)`` to ``(B, features, h', w')``."""
     return {"none": lambda _: None, "small": SmallImageEncoder, "siglip2": SiglipImageEncoder}[config.kind](config)

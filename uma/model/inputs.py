@@ -1,6 +1,6 @@
-"""From the stack's types to the arrays that a model eats, and back: shared by training and deployment.
+"""Converts the stack's types to the model's arrays and back; shared by training and deployment.
 
-Training stores the `PointSet` of a frame and deployment computes it from the live image, through the same function.
+Training stores the `PointSet` of a frame, and deployment computes it from the live image with the same function.
 """
 
 from __future__ import annotations
@@ -19,21 +19,20 @@ ACTION_DIM = 10
 """Position 3, rotation 6 (two columns), gripper 1."""
 
 MAX_REFERENCE_TOKENS = 64
-"""Waypoints of all keypoints together that the task encoder takes; longer references are thinned in time."""
+"""Largest number of waypoint tokens of a reference; longer references are thinned in time."""
 
 
 @dataclass(frozen=True)
 class Normalization:
-    """Constants that bring coordinates near unit scale. Measured on the training data, stored in the bundle.
+    """Constants that scale coordinates to about unit size. Estimated on the training data and stored in the bundle.
 
     Attributes:
         point_center, point_scale: of points and references, camera frame, metres.
         local_scale: of coordinates relative to the end effector or to a keypoint's start, metres.
         position_scale: of action positions relative to the measured end effector, metres.
         rotation_scale: of the action's rotation columns minus the identity's.
-        step_scale: factor of both at each step of a chunk, which goes further the later the step; () = 1 at all. Where
-            it follows the data's spread at each step, the first actions, which are what is executed, are denoised and
-            weighted like the last, not as a small part of them.
+        step_scale: factor on both per step of a chunk; () = 1. Later steps move farther, so factors from the data's
+            spread give all steps equal weight.
     """
 
     point_center: tuple[float, float, float] = (0.0, 0.0, 0.9)
@@ -53,8 +52,9 @@ class Normalization:
         )
 
     def of_steps(self, count: int, states: int = 0) -> np.ndarray:
-        """``(count, 1)`` factors of a row of action tokens: 1 for the ``states`` measured ones it begins with, then
-        those of a chunk from its first step."""
+        """Return ``(count, 1)`` factors of a row of action tokens: 1 for the first ``states`` measured ones, then
+        ``step_scale``.
+        """
         factors = np.ones((count, 1))
         if self.step_scale:
             factors[states:, 0] = self.step_scale[: count - states]
@@ -64,10 +64,11 @@ class Normalization:
 def encode_actions(
     poses: np.ndarray, gripper: np.ndarray, T_cam_ee: np.ndarray, norm: Normalization, *, states: int = 0
 ) -> np.ndarray:
-    """``(..., H, 10)`` normalised actions from ``(..., H, 4, 4)`` camera-frame targets, relative to the measured pose.
+    """Encode ``(..., H, 4, 4)`` camera-frame targets as ``(..., H, 10)`` normalised actions relative to the measured
+    pose.
 
-    Position and rotation are differences along the camera's axes, so that a chunk means the same wherever the arm is.
-    The first ``states`` rows are measured poses, the rest is a chunk from its first step, or its head.
+    Position and rotation are differences along the camera's axes, so a chunk does not depend on the arm's position. The
+    first ``states`` rows are measured poses; the rest is a chunk, or its first steps.
     """
     R = T_cam_ee[..., None, :3, :3]
     position = (poses[..., :3, 3] - T_cam_ee[..., None, :3, 3]) / norm.position_scale
@@ -81,8 +82,9 @@ def encode_actions(
 def decode_actions(
     actions: np.ndarray, T_cam_ee: np.ndarray, norm: Normalization, *, states: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Inverse of `encode_actions` for one chunk: ``(H, 10)`` -> poses ``(H, 4, 4)`` in the camera frame, gripper
-    ``(H,)`` in [0, 1]."""
+    """Invert `encode_actions` for one chunk: ``(H, 10)`` -> camera-frame poses ``(H, 4, 4)``, gripper ``(H,)`` in [0,
+    1].
+    """
     a = np.asarray(actions, dtype=np.float64)
     steps = norm.of_steps(len(a), states)
     R = se3.from_rot6d(a[:, 3:9] * steps * norm.rotation_scale + np.array([1, 0, 0, 0, 1, 0.0])) @ T_cam_ee[:3, :3]
@@ -92,8 +94,7 @@ def decode_actions(
 
 @dataclass(frozen=True)
 class ReferenceArrays:
-    """A reference motion as padded token inputs: ``(L, 3)`` positions, ``(L, 3)`` starts, ``(L,)`` phase and
-    validity."""
+    """A reference motion as padded token inputs: ``(L, 3)`` positions, ``(L, 3)`` starts, ``(L,)`` phase and validity."""
 
     position: np.ndarray
     start: np.ndarray
@@ -102,14 +103,14 @@ class ReferenceArrays:
 
 
 def reference_arrays(reference: ReferenceMotion, length: int = MAX_REFERENCE_TOKENS) -> ReferenceArrays:
-    """Flatten a reference into ``length`` tokens; one that is longer is thinned evenly, its ends kept (paper 3.2).
+    """Flatten a reference into ``length`` tokens; a longer one is thinned evenly and keeps its ends (paper 3.2).
 
     Raises:
         InputError: more keypoints than ``length`` tokens.
     """
     K = len(reference.waypoints)
     if K > length:
-        raise InputError(f"keypoints: {K} given, this model takes {length} waypoints in all")
+        raise InputError(f"keypoints: {K} given, limit {length} waypoints in total")
     most = length // K
     position, start, phase = [], [], []
     for w, p, v in zip(reference.waypoints, reference.phase, reference.is_valid, strict=True):
@@ -125,7 +126,7 @@ def reference_arrays(reference: ReferenceMotion, length: int = MAX_REFERENCE_TOK
         position += list(w)
         phase += list(p)
     n = len(position)
-    # np.pad would take longer than all the rest.
+    # np.pad would dominate the run time.
     out = ReferenceArrays(
         np.zeros((length, 3), np.float32),
         np.zeros((length, 3), np.float32),

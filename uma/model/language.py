@@ -1,4 +1,4 @@
-"""The language encoder h_omega: a text to task tokens, in place of the task encoder's (paper D.1)."""
+"""The language encoder h_omega: maps a text to task tokens, in place of the task encoder (paper D.1)."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ from uma.model.siglip import load_tower
 from uma.types import InputError
 
 MAX_CHARACTERS = 500
-"""Longest text that is taken. What the tokens of a shorter one exceed is cut, as the towers were trained; a longer one
-is no instruction."""
+"""Longest accepted text, characters. Shorter texts are truncated to the tower's tokens."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class TextBatch:
 
 
 def split_words(text: str) -> list[str]:
-    """Lower-cased words and numbers; punctuation is dropped."""
+    """Return the lower-cased words and numbers, without punctuation."""
     return re.findall(r"\w+", text.lower())
 
 
@@ -39,7 +38,7 @@ def check_texts(texts: Sequence[str]) -> None:
     """Raise `InputError` for a text without a word or with more than `MAX_CHARACTERS`."""
     for i, text in enumerate(texts):
         if not isinstance(text, str) or not split_words(text):
-            raise InputError(f"texts[{i}]: {str(text)[:40]!r} holds no word, at least 1 is needed")
+            raise InputError(f"texts[{i}]: {str(text)[:40]!r} holds no word, at least 1 required")
         if len(text) > MAX_CHARACTERS:
             raise InputError(f"texts[{i}]: {len(text)} characters, limit {MAX_CHARACTERS}")
 
@@ -47,8 +46,8 @@ def check_texts(texts: Sequence[str]) -> None:
 class WordTower(nn.Module):
     """A trained table of hashed words with a position embedding; needs no download.
 
-    A word is the sum of two rows, chosen by two independent hashes: two words are the same only if both agree (1 in
-    2^24), and the table stays small. Words never seen in training have untrained rows.
+    A word is the sum of two rows, selected by two independent hashes. Two words collide only if both agree (1 in 2^24).
+    Words outside the training data have untrained rows.
     """
 
     rows = 4096
@@ -60,12 +59,12 @@ class WordTower(nn.Module):
         self.position = nn.Embedding(config.max_tokens, config.embedding)
 
     def row_pair(self, word: str) -> tuple[int, int]:
-        """The same in every process and on every machine, unlike Python's hash()."""
+        """Return the two row indices; unlike Python's hash(), they are equal in every process."""
         digest = blake2b(word.encode(), digest_size=8).digest()
         return int.from_bytes(digest[:4], "little") % self.rows, int.from_bytes(digest[4:], "little") % self.rows
 
     def embed(self, texts: Sequence[str]) -> TextBatch:
-        """Texts to ``(B, L, w)``, L the most words of a text, at most ``max_tokens``."""
+        """Embed texts as ``(B, L, w)``; L is the largest number of words, at most ``max_tokens``."""
         rows = [torch.tensor([self.row_pair(word) for word in split_words(text)[: self.max_tokens]]) for text in texts]
         device = self.words.weight.device
         count = torch.tensor([len(r) for r in rows], device=device)
@@ -75,10 +74,10 @@ class WordTower(nn.Module):
 
 
 class SiglipTower(nn.Module):
-    """The frozen SigLIP 2 text tower: hidden states of its last layer. Nothing of it is in the state dict.
+    """The frozen SigLIP 2 text tower: hidden states of its last layer. None of it is in the state dict.
 
     Raises:
-        InputError: the weights or the tokenizer cannot be had (see `load_tower`), or do not fit ``config``.
+        InputError: the weights or the tokenizer are not available (see `load_tower`), or do not fit ``config``.
     """
 
     def __init__(self, config: LanguageConfig):
@@ -99,8 +98,8 @@ class SiglipTower(nn.Module):
         file = Path(config.path) / "tokenizer.json"
         if not file.is_file():
             raise InputError(f"language.path: {config.path} lacks tokenizer.json")
-        # The file itself and no class of transformers: which one lower-cases and pads as in SigLIP 2's training depends
-        # on its version.
+        # The tokenizer file, not a transformers class: its lower-casing and padding would depend on the transformers
+        # version.
         self.tokenizer = Tokenizer.from_file(str(file))
         pad = self.tokenizer.token_to_id("<pad>")
         if pad is None:
@@ -111,10 +110,10 @@ class SiglipTower(nn.Module):
         )
 
     def embed(self, texts: Sequence[str]) -> TextBatch:
-        """Texts to ``(B, L, w)``, L the tower's full length (64).
+        """Embed texts as ``(B, L, w)``; L is the tower's full length (64).
 
-        SigLIP 2 was trained on lower-cased texts padded to that length, every position attending to the padding as
-        well; so they are given. It scored a text by its last position, padding or not: that one is valid too.
+        SigLIP 2 was trained on lower-cased texts padded to that length, with attention to the padding. It scored a text
+        by its last position, so that position is valid even if it is padding.
         """
         encoded = self.tokenizer.encode_batch([text.lower() for text in texts])
         device = self.tower.anchor.device
@@ -133,15 +132,16 @@ class LanguageLayer(nn.Module):
         self.ffn = mlp(width, width)
         self.gather_in = nn.Linear(2 * width, width)
         self.gather = CrossAttention(width, heads)
-        # As in the task encoder: default weights would shrink what differs between texts to a quarter of this.
+        # As in the task encoder: default weights would scale down the differences between texts.
         nn.init.normal_(self.gather_in.weight[:, width:], std=1.4 * width**-0.5)
         nn.init.constant_(self.query_norm.weight, 2.0)
         for linear in (self.gather.q, self.gather.kv, self.gather.out):
             nn.init.orthogonal_(linear.weight, gain=1.2)
 
     def forward(self, z: Tensor, c: Tensor, raw: Tensor, queries: Tensor, is_valid: Tensor) -> tuple[Tensor, Tensor]:
-        """Language tokens ``z`` ``(B, M + L, d)`` and what was gathered so far ``c`` ``(B, M, d)``, both with this
-        layer's part added."""
+        """Add this layer's update to the language tokens ``z`` ``(B, M + L, d)`` and the gathered tokens ``c`` ``(B, M,
+        d)``.
+        """
         z = z + self.among(self.among_norm(z), is_valid)
         z = z + self.ffn(self.ffn_norm(z))
         gathered = self.gather_in(torch.cat([self.gather_norm(z), raw], -1))
@@ -151,12 +151,11 @@ class LanguageLayer(nn.Module):
 class LanguageEncoder(nn.Module):
     """h_omega: M task tokens from a text, in the latent of the task encoder (paper D.1).
 
-    M classification tokens stand before the text's tokens; N_l layers alternate self-attention among them with
-    cross-attention from M aggregation queries, whose sums are the task tokens.
+    M classification tokens precede the text tokens. N_l layers alternate self-attention among them with cross-attention
+    from M aggregation queries, whose sums are the task tokens.
 
-    As in `TaskEncoder`, the queries gather the text's own embeddings beside the normalised features, they only ask and
-    are no part of the output, and nothing is normalised after the gather: a constant part cannot drown what differs
-    between texts.
+    As in `TaskEncoder`, the queries gather raw embeddings beside normalised features, and no norm follows. The queries
+    are not part of the output, so no constant part dominates the differences between texts.
 
     Raises:
         InputError: see `SiglipTower`.
@@ -175,7 +174,7 @@ class LanguageEncoder(nn.Module):
         nn.init.normal_(self.text_in.weight, std=language.embedding**-0.5)  # unit scale in, unit scale out
 
     def forward(self, texts: Sequence[str]) -> Tensor:
-        """``(B, M, d)`` task tokens of B texts.
+        """Encode B texts as ``(B, M, d)`` task tokens.
 
         Raises:
             InputError: a text without a word, or longer than `MAX_CHARACTERS`.

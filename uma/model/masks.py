@@ -1,9 +1,11 @@
 """Inference modes and training regimes as mask patterns (paper Eq. 1, 3.3, 3.4): data, not code paths.
 
-The token grid has ``T = h + 1 + H`` steps and one action and K motion tokens a step. Step h is now, 0 where there is no
-history: its action token is the measured end-effector state, always given; its motion tokens are the keypoints' present
-positions, given where something tracks them and otherwise predicted with the rest. The h steps before it are recent
-history (paper Eq. 5): measured end-effector states, and tracked keypoints. The H steps after it are the chunk.
+The token grid has ``T = h + 1 + H`` steps with one action and K motion tokens each. Step h is the current step; h is 0
+without history. Its action token is the measured end-effector state and always given. Its motion tokens are the
+keypoints' current positions: given if tracked, otherwise predicted.
+
+The h earlier steps are recent history (paper Eq. 5): measured end-effector states and tracked keypoints. The H later
+steps are the chunk.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class MaskPattern:
-    """Which tokens are targets. ``action`` is ``(B, T)``, ``motion`` ``(B, T, K)``, both bool; K may be 0."""
+    """Target tokens: ``action`` ``(B, T)`` and ``motion`` ``(B, T, K)``, both bool; K may be 0."""
 
     action: Tensor
     motion: Tensor
@@ -35,16 +37,15 @@ def pattern(
     is_known: Tensor | None = None,
     device: torch.device | str = "cpu",
 ) -> MaskPattern:
-    """The pattern of an inference mode; `uma.policy.modes` has the table of modes.
+    """Build the pattern of an inference mode; `uma.policy.modes` has the table of modes.
 
     Args:
         steps: T, with the history.
-        action_target, motion_target: whether actions, and motion, are targets; otherwise they are given.
-        prefix: leading actions that are already committed and therefore given.
+        action_target, motion_target: whether actions and motion are targets; otherwise they are given.
+        prefix: number of leading actions that are committed and therefore given.
         history: past steps; their actions are given.
-        tracked: whether the keypoints' present and past positions are given.
-        is_known: bool, broadcastable to ``(B, T, K)``: a motion token that is given but not known is a target. None =
-            all are known.
+        tracked: whether the keypoints' current and past positions are given.
+        is_known: bool, broadcastable to ``(B, T, K)``: an unknown motion token is always a target. None = all known.
     """
     action = torch.full((batch, steps), action_target, device=device)
     action[:, : history + 1 + prefix] = False
@@ -56,17 +57,17 @@ def pattern(
 
 @dataclass(frozen=True)
 class MaskMix:
-    """How often training draws each regime. Weights need not sum to 1.
+    """Frequencies of the training regimes. Weights need not sum to 1.
 
     Attributes:
-        control: actions from observation and task, without motion tokens (the regime deployed by default).
+        control: actions from observation and task, without motion tokens (the default regime at deployment).
         joint, dynamics, inverse: as in `pattern`, with motion tokens.
-        random: every token a target with a probability drawn for the sample.
-        prefix: chance that a control or joint sample is given 1 to ``max_prefix`` leading actions (delay-robust
-            chunks).
-        tracked: chance that the keypoints' present positions, and past ones where there is a history, are given.
-        history: chance that a batch of a model with history holds the past steps. They are given, but for the random
-            regime.
+        random: every token is a target with a probability drawn per sample.
+        prefix: probability that 1 to ``max_prefix`` leading actions of a control or joint sample are given
+            (delay-robust chunks).
+        tracked: probability that the keypoints' current and past positions are given.
+        history: probability that a batch contains past steps, for models with history. They are given, except in the
+            random regime.
     """
 
     control: float = 0.5
@@ -81,12 +82,13 @@ class MaskMix:
 
     @property
     def with_motion(self) -> float:
-        """Share of batches that hold motion tokens."""
+        """Fraction of batches with motion tokens."""
         return 1 - self.control / (self.control + self.joint + self.dynamics + self.inverse + self.random)
 
     def draw(self, batch: int, steps: int, keypoints: int, generator: torch.Generator, history: int = 0) -> MaskPattern:
-        """Patterns for a batch; with ``keypoints`` 0 all are control, otherwise the regimes with motion tokens are
-        mixed per sample."""
+        """Draw patterns for a batch: control for ``keypoints`` 0, otherwise a mix of the regimes with motion tokens per
+        sample.
+        """
 
         def chance(p: float) -> Tensor:
             return torch.rand(batch, generator=generator) < p

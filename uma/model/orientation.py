@@ -1,8 +1,7 @@
-"""Which way things are turned, spelled out as features (`ModelConfig.orientation`): a network that is given places
-alone learns angles slowly.
+"""Explicit rotation features of keypoints and gripper (`ModelConfig.orientation`); angles are hard to learn from
+positions.
 
-The paper leaves it to the network to find rotations in its keypoints. `doc/results/log-2026-11.md` tells what that came
-to.
+The paper leaves rotations to the network. For results see `doc/results/log-2026-11.md`.
 """
 
 from __future__ import annotations
@@ -14,41 +13,40 @@ TURN_FEATURES, AXIS_FEATURES = 28, 6
 """Widths of `turns` and `axis`."""
 
 NEAR_M = 0.05
-"""How far apart two keypoints are at their start, about, that tell of one another's turn: points of one thing, not of
-two, metres."""
+"""Length scale of the neighbourhood of a keypoint at its start, metres: points of one object rotate together."""
 
 SMALL_M = 0.01
-"""Keypoints nearer than this to their common middle tell little of the turn, metres."""
+"""Length scale below which offsets from the common centre carry little rotation information, metres."""
 
 SAME_PHASE = 0.05
-"""Difference of phase, about, at which two waypoints are of one time."""
+"""Phase scale within which two waypoints count as simultaneous."""
 
 
 def axis(direction: Tensor) -> Tensor:
-    """``(..., 3)`` -> ``(..., 6)`` products of the coordinates, which forget the sign: a line, not an arrow.
+    """``(..., 3)`` -> ``(..., 6)`` products of the coordinates, invariant to the sign: a line, not an arrow.
 
-    A gripper turned by half a turn about its approach is the same gripper, and so is a straight blade.
+    Half a turn about the approach axis leaves a gripper, or a straight blade, unchanged.
     """
     x, y, z = direction.unbind(-1)
     return torch.stack([x * x, y * y, z * z, x * y, x * z, y * z], -1)
 
 
 def turns(position: Tensor, start: Tensor, phase: Tensor, is_valid: Tensor) -> Tensor:
-    """How the keypoints near each other at the start have turned about their common middle, at every waypoint.
+    """Return the rotation of neighbouring keypoints about their common centre since the start, at every waypoint.
 
-    The means of products say by themselves how a set of points is turned: of ``then x now``, the axis times the sine of
-    the angle, and of ``then . now``, its cosine, as far as the points lie across the axis. No best rotation is solved
-    for, which two or three points in a line would not determine.
+    The means of products encode the rotation without solving for it, which two or three collinear points would not
+    determine. ``then x now`` gives the axis times the sine of the angle, and ``then . now`` its cosine.
 
     Args:
-        position, start: ``(B, L, 3)`` metres. phase: ``(B, L)``. is_valid: ``(B, L)`` bool.
+        position, start: ``(B, L, 3)`` metres.
+        phase: ``(B, L)``.
+        is_valid: ``(B, L)`` bool.
 
     Returns:
-        ``(B, L, 28)``: along which lines the points spread about their middle, now and at the start, and along which
-        the keypoint itself has come
-        (`axis`, 6 each); axis times sine (3) and cosine (1) of their turn; the direction from the middle to the
-        keypoint itself, now and
-        at the start (3 each). All but the third are near zero for a keypoint that has no neighbours.
+        ``(B, L, 28)``: lines of the points' spread about their centre, now and at the start, and the line of the
+            keypoint's own displacement (`axis`, 6 each); axis times sine (3) and cosine (1) of the rotation; the
+            direction from the centre to the keypoint, now and at the start (3 each). All but the third are near zero
+            for a keypoint without neighbours.
     """
     apart = (start[:, :, None] - start[:, None]).square().sum(-1) / (2 * NEAR_M**2) + (
         phase[:, :, None] - phase[:, None]
@@ -57,11 +55,11 @@ def turns(position: Tensor, start: Tensor, phase: Tensor, is_valid: Tensor) -> T
     weight = (weight / weight.sum(-1, keepdim=True).clamp(min=1e-6))[..., None]
 
     def mean(values: Tensor) -> Tensor:
-        # Not a matrix product, which would be made in half precision: places of a metre would be off by millimetres.
+        # Not a matrix product, because half precision would lose millimetres.
         return (values * weight).sum(2)
 
     def offsets(place: Tensor) -> Tensor:
-        """``(B, L, L, 3)`` of each keypoint j from the middle of the neighbours of i."""
+        """``(B, L, L, 3)`` offsets of each keypoint j from the centre of the neighbours of i."""
         difference = place[:, None] - place[:, :, None]
         return difference - mean(difference)[:, :, None]
 
@@ -82,7 +80,7 @@ def turns(position: Tensor, start: Tensor, phase: Tensor, is_valid: Tensor) -> T
 
 
 class Addition(nn.Sequential):
-    """An MLP ``a -> b`` whose output begins at zero, so that what is added to a trained network leaves it as it was."""
+    """An MLP ``a -> b`` with a zero initial output, so that adding it leaves a trained network unchanged."""
 
     def __init__(self, a: int, b: int):
         first, last = nn.Linear(a, b), nn.Linear(b, b)

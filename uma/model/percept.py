@@ -1,4 +1,4 @@
-"""What a model sees of an observation, in its policy frame."""
+"""The model's view of an observation, in its policy frame."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from uma.model.inputs import PointSet, point_set
 from uma.types import ActionChunk, Observation, ReferenceMotion
 
 SUPPORT_STRIDE = 6
-"""Every so many rows and columns of the depth image are looked at to judge the supporting plane."""
+"""Stride of the depth samples, in rows and columns, for checking the supporting plane."""
 
 
 @dataclass(frozen=True)
@@ -22,14 +22,14 @@ class Percept:
     """An observation in the policy frame.
 
     Attributes:
-        points: the cloud; ``xyz`` in the policy frame. None where the sampler prepares it from ``observation``.
+        points: the cloud with ``xyz`` in the policy frame; None if the sampler prepares it from ``observation``.
         T_frame_cam: ``(4, 4)``, maps camera coordinates to the policy frame.
         T_frame_ee: ``(4, 4)`` measured end-effector pose.
         gripper: measured, 0 open to 1 closed.
-        image: ``(H, W, 3)`` uint8 and ``normalized_uv`` ``(N, 2)`` in [-1, 1], where the model has image features; else
-            None.
         camera: name of the camera's optical frame.
-        observation: the image, where ``points`` is None.
+        image: ``(H, W, 3)`` uint8; None without image features.
+        normalized_uv: ``(N, 2)`` in [-1, 1]; None without image features.
+        observation: the image, if ``points`` is None.
     """
 
     points: PointSet | None
@@ -43,38 +43,38 @@ class Percept:
 
     @property
     def cloud(self) -> PointSet:
-        """`points`. Raises ValueError where the sampler prepares them."""
+        """`points`. Raises ValueError if the sampler prepares them."""
         if self.points is None:
             raise ValueError("points: None, must be a cloud; `perceive` draws it")
         return self.points
 
     def poses(self, poses_cam: np.ndarray) -> np.ndarray:
-        """``(..., 4, 4)`` poses of the camera frame in the policy frame."""
+        """Map ``(..., 4, 4)`` poses from the camera frame to the policy frame."""
         return self.T_frame_cam @ poses_cam
 
     def positions(self, points_cam: np.ndarray) -> np.ndarray:
-        """``(..., 3)`` points of the camera frame in the policy frame."""
+        """Map ``(..., 3)`` points from the camera frame to the policy frame."""
         return se3.apply(self.T_frame_cam, points_cam)
 
     def poses_cam(self, poses: np.ndarray) -> np.ndarray:
-        """``(..., 4, 4)`` poses of the policy frame in the camera frame."""
+        """Map ``(..., 4, 4)`` poses from the policy frame to the camera frame."""
         return se3.invert(self.T_frame_cam) @ poses
 
     def positions_cam(self, points: np.ndarray) -> np.ndarray:
-        """``(..., 3)`` points of the policy frame in the camera frame."""
+        """Map ``(..., 3)`` points from the policy frame to the camera frame."""
         return se3.apply(se3.invert(self.T_frame_cam), points)
 
     def reference(self, reference: ReferenceMotion) -> ReferenceMotion:
-        """A reference motion of the camera frame in the policy frame."""
+        """Map a reference motion from the camera frame to the policy frame."""
         return reference.transformed(self.T_frame_cam, reference.frame)
 
     def chunk(self, chunk: ActionChunk) -> ActionChunk:
-        """A chunk of the camera frame in the policy frame."""
+        """Map a chunk from the camera frame to the policy frame."""
         return chunk.transformed(self.T_frame_cam, chunk.frame)
 
 
 def unprepared(observation: Observation, frame: PolicyFrame) -> Percept:
-    """A percept without its cloud, for a sampler that prepares it. The frame must not depend on the cloud.
+    """Build a percept without its cloud, for a sampler that prepares it. The frame must not depend on the cloud.
 
     Raises:
         InputError: the frame cannot be established.
@@ -86,7 +86,7 @@ def unprepared(observation: Observation, frame: PolicyFrame) -> Percept:
 
 
 def perceive(observation: Observation, config: ModelConfig, frame: PolicyFrame) -> Percept:
-    """Draw the cloud of an observation and bring everything into the policy frame.
+    """Draw the cloud of an observation and map everything to the policy frame.
 
     Raises:
         InputError: the image shows no scene, or the frame cannot be established.

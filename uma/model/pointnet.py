@@ -1,4 +1,4 @@
-"""PointNet++ set abstraction over points that arrive in farthest-point order."""
+"""PointNet++ set abstraction over points in farthest-point order."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ from uma.model.config import ModelConfig
 
 
 def gather(values: Tensor, index: Tensor) -> Tensor:
-    """Rows of ``(B, N, c)`` at ``(B, G, k)`` -> ``(B, G, k, c)``."""
+    """Gather rows of ``(B, N, c)`` at ``(B, G, k)`` indices -> ``(B, G, k, c)``."""
     B, G, k = index.shape
     flat = index.reshape(B, G * k, 1).expand(-1, -1, values.shape[-1])
     return values.gather(1, flat).view(B, G, k, values.shape[-1])
 
 
 class _GroupMaximum(torch.autograd.Function):
-    """``(B, G, k, c)`` -> ``(B, G, c)`` maximum whose gradient, shared by ties like ``amax``'s, is several times
-    quicker on a CPU."""
+    """``(B, G, k, c)`` -> ``(B, G, c)`` maximum with a fast gradient on CPUs; ties share it, as in ``amax``."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -36,17 +35,17 @@ class _GroupMaximum(torch.autograd.Function):
 
 
 class SetAbstraction(nn.Module):
-    """One PointNet++ level: centres, their nearest neighbours, a shared MLP, a maximum.
+    """One PointNet++ level: centres, their nearest neighbours, a shared MLP and a maximum.
 
-    The centres are the first points of the list: `uma.model.inputs` orders points so that any head of the list is
-    spread by farthest-point sampling, so that the sequential search is paid once per image and never in training.
+    The centres are the first points of the list. `uma.model.inputs` orders points so that every prefix is spread by
+    farthest-point sampling. So the sequential search runs once per image and never in training.
     """
 
     def __init__(self, in_width: int, out_width: int, centres: int, group_size: int):
         super().__init__()
         self.centres, self.group_size = centres, group_size
-        # The bias is a column of ones and the second layer's comes after the maximum: the same function, without the
-        # gradient sums over every grouped point, which took 40 % of a training step on a CPU.
+        # The first bias is a column of ones, and the second follows the maximum. The function is the same, without slow
+        # gradient sums over every grouped point.
         self.first = nn.Linear(in_width + 4, out_width, bias=False)
         self.second = nn.Linear(out_width, out_width, bias=False)
         self.bias = nn.Parameter(torch.zeros(out_width))
@@ -59,7 +58,7 @@ class SetAbstraction(nn.Module):
                 torch.cdist(centre.float(), xyz.float()).topk(min(self.group_size, xyz.shape[1]), largest=False).indices
             )
         local = gather(xyz, near) - centre[:, :, None]
-        local = local * 20.0  # offsets are centimetres: bring them near 1
+        local = local * 20.0  # scales centimetre offsets to about 1
         grouped = torch.cat([local, gather(features, near), torch.ones_like(local[..., :1])], dim=-1)
         lifted = self.second(nn.functional.relu(self.first(grouped)))
         pooled = _GroupMaximum.apply(lifted) if torch.is_grad_enabled() else lifted.amax(dim=2)
@@ -67,7 +66,7 @@ class SetAbstraction(nn.Module):
 
 
 class PointEncoder(nn.Module):
-    """Points with features to tokens: the levels of PointNet++ (paper 3.2) and a positional MLP."""
+    """Encodes points with features as tokens: the levels of PointNet++ (paper 3.2) and a positional MLP."""
 
     def __init__(self, config: ModelConfig, feature_width: int, position_width: int):
         super().__init__()
@@ -82,12 +81,12 @@ class PointEncoder(nn.Module):
         self.norm = nn.LayerNorm(config.width)
 
     def forward(self, xyz: Tensor, features: Tensor, position: Tensor) -> Tensor:
-        """Tokens ``(B, G, d)``.
+        """Return tokens ``(B, G, d)``.
 
         Args:
             xyz: ``(B, N, 3)`` metres.
             features: ``(B, N, c)``.
-            position: ``(B, N, p)`` normalised coordinates, of which the heads of the list locate the tokens.
+            position: ``(B, N, p)`` normalised coordinates; the first G rows locate the tokens.
         """
         G = self.levels[-1].centres
         for level in self.levels:

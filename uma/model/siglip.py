@@ -1,4 +1,4 @@
-"""Frozen SigLIP 2 towers from a local folder: never from the network, never inside a bundle."""
+"""Frozen SigLIP 2 towers from a local folder; they are neither downloaded nor part of a bundle."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ from uma.types import InputError
 
 
 class Frozen(nn.Module):
-    """A pretrained module beside the module tree: in no state dict, no parameter list and no training mode, without
-    gradients.
+    """A frozen pretrained module outside the module tree: not in the state dict, the parameter list or training mode.
 
-    It moves between devices with the model that holds it and keeps its own precision.
+    It has no gradients. It moves between devices with its owner and keeps its own precision.
     """
 
     anchor: Tensor
@@ -26,10 +25,10 @@ class Frozen(nn.Module):
 
     def __init__(self, module: nn.Module):
         super().__init__()
-        self.register_buffer("anchor", torch.empty(0), persistent=False)  # on the device where the holding model is
+        self.register_buffer("anchor", torch.empty(0), persistent=False)  # holds the owner's device
         object.__setattr__(
             self, "module", module.eval().requires_grad_(False)
-        )  # past nn.Module's own, which would make it a child
+        )  # bypasses nn.Module, which would register a child
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Frozen:
         super()._apply(fn, recurse)
@@ -42,26 +41,26 @@ class Frozen(nn.Module):
 
 
 def load_tower(path: str | Path, sha256: str, part: Literal["vision", "text"], field: str) -> Frozen:
-    """The vision or text tower of a SigLIP or SigLIP 2 checkpoint in transformers' format, float32, on the CPU.
+    """Load the vision or text tower of a SigLIP or SigLIP 2 checkpoint in transformers' format, float32, on the CPU.
 
-    The folder holds ``config.json`` and ``model.safetensors``, of both towers (as google/siglip2-base-patch16-224 and
-    google/siglip2-base-patch16-naflex on the hub) or of the one asked for. A weight that is absent or of another shape
-    is an error and not a random start; what the tower does not have is passed over.
+    The folder holds ``config.json`` and ``model.safetensors`` of one or both towers, as google/siglip2-base-patch16-224
+    and google/siglip2-base-patch16-naflex on the hub. A missing weight or a wrong shape is an error. Surplus weights
+    are ignored.
 
     Args:
         sha256: of ``model.safetensors``; empty = not checked.
+        part: the tower to load.
         field: "image" or "language", for the messages.
 
     Raises:
-        InputError: the folder or a file is absent, altered, or not of this kind.
+        InputError: the folder or a file is missing, altered or of another kind.
         ImportError: transformers is not installed.
     """
     path = Path(path)
     for name in ("config.json", "model.safetensors"):
         if not (path / name).is_file():
             raise InputError(
-                f"{field}.path: {path} lacks {name}; must be a local folder of SigLIP 2 weights as "
-                "transformers saves them"
+                f"{field}.path: {path} lacks {name}; must be a local folder of SigLIP 2 weights in transformers' format"
             )
     if sha256:
         with open(path / "model.safetensors", "rb") as f:
@@ -87,7 +86,7 @@ def load_tower(path: str | Path, sha256: str, part: Literal["vision", "text"], f
     tower = getattr(transformers, name + "Model")(config)
     prefix = f"{part}_model."
     try:
-        with safe_open(path / "model.safetensors", framework="pt") as f:  # the other tower is not read
+        with safe_open(path / "model.safetensors", framework="pt") as f:  # reads this tower only
             keys = list(f.keys())
             own = [k for k in keys if k.startswith(prefix)] or [k for k in keys if "_model." not in k]
             missing = tower.load_state_dict(

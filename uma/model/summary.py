@@ -1,4 +1,4 @@
-"""How many parameters a configuration has, by part, without building it in memory."""
+"""Parameter counts of a configuration, by part, without allocating the model."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ PARTS = ("observation_encoder", "task_encoder", "language_encoder", "denoiser")
 
 
 def parameter_counts(config: ModelConfig) -> dict[str, int]:
-    """Trained parameters of each of `PARTS`, and ``modulation``, the share of the denoiser that is dual adaptive
-    norm."""
+    """Return the trained parameters of each of `PARTS`, and ``modulation``, the denoiser's dual adaptive norms."""
     with torch.device("meta"):
         model = Uma(config, Normalization())
     counts = dict.fromkeys((*PARTS, "modulation"), 0)
@@ -25,7 +24,7 @@ def parameter_counts(config: ModelConfig) -> dict[str, int]:
 
 
 def parameter_table(configs: dict[str, ModelConfig] | None = None) -> str:
-    """A table of millions of parameters, one line per configuration (default: the presets)."""
+    """Format a table of parameters in millions, one line per configuration (default: the presets)."""
     configs = configs or {name: preset() for name, preset in PRESETS.items()}
     lines = [
         f"{'preset':<12}{'layers x width':>15}{'heads':>6}{'observation':>12}{'task':>8}{'language':>9}"
@@ -43,8 +42,8 @@ def parameter_table(configs: dict[str, ModelConfig] | None = None) -> str:
 
 
 def main(argv: list[str]) -> int:
-    """``uma inspect presets``"""
+    """``uma inspect presets``: print the parameter tables."""
     print(parameter_table())
-    print("\nreadings of the block order, and the dense ablation, of base:")
+    print("\nlayouts of the block order, and the dense ablation, of base:")
     print(parameter_table({name: block_layout(base(), name) for name in ("A", "B", "C", "dense")}))
     return 0

@@ -1,4 +1,4 @@
-"""The Unified Motion-Action model in one place: tokens, context, denoiser, loss, sampler."""
+"""The complete Unified Motion-Action model: tokens, context, denoiser, loss, sampler."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ Cache = list[list[tuple[Tensor, Tensor]]]
 
 @dataclass(frozen=True)
 class TokenGrid:
-    """The motion-action variables of a batch, normalised (see `uma.model.masks` for the grid).
+    """The normalised motion-action variables of a batch (see `uma.model.masks` for the grid).
 
     Attributes:
         action: ``(B, T, 10)``.
         motion: ``(B, T, K, 3)`` relative to the measured end-effector position, along the camera's axes.
-        identity: ``(B, K, 3)`` positions of the keypoints in the initial observation, relative to the same: which point
-            each one is.
-        is_valid: ``(B, K)`` bool; padded keypoints are False. None = none is padded, which spares the attention a mask.
+        identity: ``(B, K, 3)`` keypoint positions in the initial observation, relative to the same origin; they
+            identify the keypoints.
+        is_valid: ``(B, K)`` bool; padded keypoints are False. None = no padding, so the attention needs no mask.
         is_supervised_action: ``(B,)`` bool; False for sources without compatible actions (paper 3.3). None = all.
-        is_tracked: ``(B, T, K)`` bool; False where a keypoint was not seen, so that it is neither given nor supervised.
-            None = all seen.
+        is_tracked: ``(B, T, K)`` bool; False for an unseen keypoint, which is neither given nor supervised. None = all
+            seen.
     """
 
     action: Tensor
@@ -44,20 +44,22 @@ class TokenGrid:
 
 
 def sinusoid(x: Tensor, width: int) -> Tensor:
-    """``(N,)`` -> ``(N, width)`` sines and cosines, for numbers of order 1 to 1000."""
+    """``(N,)`` -> ``(N, width)`` sines and cosines, for values of order 1 to 1000."""
     frequency = torch.exp(torch.arange(width // 2, device=x.device) * (-math.log(1e4) / (width // 2)))
     angle = x[:, None].float() * frequency
     return torch.cat([angle.sin(), angle.cos()], -1)
 
 
 def roles(mask: MaskPattern) -> Tensor:
-    """``(B, T, 1 + K, 2)`` one-hot: target, given; the action token stands first."""
+    """Return ``(B, T, 1 + K, 2)`` one-hot roles: target, given. The action token comes first."""
     is_target = torch.cat([mask.action[:, :, None], mask.motion], 2)
     return torch.stack([is_target, ~is_target], -1)
 
 
 def attendable(is_valid: Tensor | None, has_action: Tensor | None) -> Tensor | None:
-    """``(B, 1 + K)`` bool: tokens that others may attend to. None = all; without ``has_action`` all actions count."""
+    """Return ``(B, 1 + K)`` bool: tokens that may be attended to. None = all; without ``has_action``, all actions
+    count.
+    """
     if is_valid is None:
         return None
     actions_valid = is_valid.new_ones(len(is_valid), 1) if has_action is None else has_action[:, None]
@@ -99,12 +101,11 @@ class Uma(nn.Module):
     def encode_instruction(self, texts: Sequence[str]) -> Tensor:
         """Task tokens c = h_omega(text), ``(B, M, d)`` (paper D.1). The model must have a language encoder."""
         if self.language_encoder is None:
-            raise ValueError("language.kind: 'none', must be another for an instruction")
+            raise ValueError("language.kind: 'none', must be 'words' or 'siglip2' for an instruction")
         return self.language_encoder(texts)
 
     def prepare_context(self, points: PointBatch, ee: EndEffectorBatch, task: Tensor) -> Cache:
-        """Keys and values of the context for every block: computed once per observation, whatever the number of flow
-        steps."""
+        """Compute the keys and values of the context for every block, once per observation for all flow steps."""
         context = torch.cat([self.observation_encoder(points, ee), task], 1)
         return [block.cache(context) for block in self._all_blocks()]
 
@@ -121,14 +122,14 @@ class Uma(nn.Module):
         cache: Cache,
         has_action: Tensor | None = None,
     ) -> flow.State:
-        """Velocities of the state at ``(B,)`` flow times.
+        """Predict the velocities of the state at ``(B,)`` flow times.
 
         Args:
-            state: noisy targets and clean given tokens, ``(B, T, 10)`` and ``(B, T, K, 3)``; T is the horizon and now,
-                with or without the history before.
+            state: noisy targets and clean given tokens, ``(B, T, 10)`` and ``(B, T, K, 3)``; T covers the current step
+                and the horizon, and optionally the history.
             identity, is_valid: as in `TokenGrid`.
             cache: from `prepare_context`, of B contexts, or of a divisor of B that consecutive rows share.
-            has_action: ``(B,)`` bool; the action tokens of the others are attended to by nothing. None = all.
+            has_action: ``(B,)`` bool; action tokens of other samples are masked in attention. None = all.
         """
         return self._denoise(
             state, identity, roles(mask), attendable(is_valid, has_action), cache, self._time(flow_time), None
@@ -139,10 +140,10 @@ class Uma(nn.Module):
         return self.time_in(sinusoid(flow_time * 1000.0, self.config.width).to(self.step.dtype))
 
     def modulations(self, num_steps: int) -> list[list[Tensor]]:
-        """What every block's and the final layer's modulation make of the flow times ``i / num_steps``, i = 0 to
+        """Return the modulations of every block and of the final layer at the flow times ``i / num_steps``, i = 0 to
         ``num_steps``.
 
-        These do not depend on the data, so a sampler with fixed times needs them once.
+        They do not depend on the data, so a sampler with fixed times computes them once.
         """
         times = self._time(torch.arange(num_steps + 1, device=self.step.device) / num_steps)
         layers: list[MaskedDiTBlock | FinalLayer] = [*self._all_blocks(), self.final]
@@ -194,9 +195,9 @@ class Uma(nn.Module):
     def flow_losses(
         self, grid: TokenGrid, mask: MaskPattern, cache: Cache, generator: torch.Generator
     ) -> dict[str, Tensor]:
-        """L_x and L_a (paper 3.3): mean squared velocity error over valid target tokens; 0 where there is none.
+        """L_x and L_a (paper 3.3): mean squared velocity error over valid target tokens; 0 if there are none.
 
-        A keypoint that was not seen at a step has no truth: its token is a target without weight.
+        An unseen keypoint has no label, so its token is a target without weight.
         """
         if grid.is_tracked is not None:
             mask = MaskPattern(mask.action, mask.motion | ~grid.is_tracked)
@@ -235,12 +236,12 @@ class Uma(nn.Module):
         method: str = "euler",
         modulations: list[list[Tensor]] | None = None,
     ) -> flow.State:
-        """Predict the target tokens of ``mask`` given the rest of ``grid`` (paper Eq. 5, 6), in ``num_steps`` steps of
-        ``method`` (see `flow.sample`).
+        """Predict the target tokens of ``mask`` given the rest of ``grid`` (paper Eq. 5, 6).
 
         Args:
-            mask: of the grid's B rows, or of one that all share.
+            mask: of the grid's B rows, or a single shared row.
             cache: as in `velocity`.
+            num_steps, method: see `flow.sample`.
             modulations: `modulations` of the same number of steps; None = computed here.
         """
         table = self.modulations(num_steps) if modulations is None else modulations

@@ -1,4 +1,4 @@
-"""From a checkpoint to action chunks."""
+"""The policy: from a checkpoint to action chunks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Policy", "Task"]
 
 
 def __getattr__(name: str) -> object:
-    # torch is loaded when the policy is first asked for, not when the package is named.
+    # Importing this package does not import torch; accessing a name does.
     if name in __all__:
         from uma.policy import policy
 

@@ -1,8 +1,7 @@
-"""Goal reaching (paper D.2): a picture of how the scene should look becomes a reference motion of two waypoints a
-keypoint.
+"""Goal reaching (paper D.2): converts a goal image into a reference motion with two waypoints per keypoint.
 
-Matched pixels of the two images are lifted to 3D with their depth images; where each point is now and where it should
-be is the reference. Which pixels belong together is the business of a `Matcher`.
+A `Matcher` finds corresponding pixels of the two images. Their depth images lift them to 3D. The reference leads from
+each current point to its goal point.
 """
 
 from __future__ import annotations
@@ -17,15 +16,14 @@ from uma.geometry.se3 import apply, fit_rigid
 from uma.types import MAX_KEYPOINTS, CameraModel, InputError, Observation, ReferenceMotion
 
 MAX_DEPTH_STEP = 0.03
-"""Metres between the four depths around a point beyond which they are not of one surface. Our choice; the paper does
-not say."""
+"""Largest spread of the four depths around a pixel on one surface, metres (our choice; not given in the paper)."""
 
 MIN_PAIRS = 3
-"""Pairs that a goal has to leave: with fewer, a turn of the object cannot be told."""
+"""Least number of matched pairs; fewer do not determine a rotation."""
 
 
 class Matcher(Protocol):
-    """Says which pixels of two images show the same point of an object."""
+    """Matches pixels of two images that show the same object point."""
 
     def __call__(
         self,
@@ -34,28 +32,28 @@ class Matcher(Protocol):
         is_object: np.ndarray | None = None,
         is_goal_object: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """
+        """Match the pixels of two images.
+
         Args:
             rgb, goal_rgb: ``(H, W, 3)`` uint8.
-            is_object, is_goal_object: ``(H, W)`` bool, where the object is; None = not known.
+            is_object, is_goal_object: ``(H, W)`` bool masks of the object; None = unknown.
 
         Returns:
-            ``(N, 2)`` pixels (u, v) in each image, pair by pair; whole coordinates are pixel centres.
+            ``(N, 2)`` pixels (u, v) in each image, pair by pair; integer coordinates are pixel centres.
         """
         ...
 
 
 def lift(depth: np.ndarray, camera: CameraModel, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels to points, by depth interpolated between the four pixels around each (paper D.2).
+    """Lift pixels to points with bilinearly interpolated depth (paper D.2).
 
     Args:
         depth: ``(H, W)`` metres, NaN (or 0) where invalid.
         pixels: ``(N, 2)`` (u, v).
 
     Returns:
-        ``(N, 3)`` points in the camera frame, NaN where invalid, and ``(N,)`` is_valid: the pixel is in the image,
-        every depth that would count is
-        valid, and these lie on one surface (`MAX_DEPTH_STEP`).
+        ``(N, 3)`` points in the camera frame, NaN where invalid, and ``(N,)`` is_valid. A pixel is valid if it lies in
+        the image and its depths are valid and on one surface (`MAX_DEPTH_STEP`).
     """
     H, W = depth.shape
     u, v = np.asarray(pixels, np.float64).reshape(-1, 2).T
@@ -76,14 +74,13 @@ def lift(depth: np.ndarray, camera: CameraModel, pixels: np.ndarray) -> tuple[np
 def share_one_motion(
     points: np.ndarray, goal_points: np.ndarray, tolerance: float, *, hypotheses: int = 200, seed: int = 0
 ) -> np.ndarray:
-    """``(N,)`` bool: the pairs of ``(N, 3)`` points that follow the rigid motion which most pairs follow, within
-    ``tolerance`` metres (RANSAC).
+    """Return ``(N,)`` bool: the pairs of ``(N, 3)`` points that fit the dominant rigid motion.
 
-    Each of them does so by the motion of the others: a lone pair far from the rest could turn a motion fitted to all of
-    them its own way.
+    RANSAC finds the motion. Each pair is then checked against the motion of the others, because a distant outlier can
+    bias a joint fit in its favour.
     """
     n = len(points)
-    if n < 4:  # three pairs always have a motion of their own
+    if n < 4:  # three pairs always fit some motion
         return np.ones(n, bool)
     rng, best = np.random.default_rng(seed), np.zeros(n, bool)
 
@@ -113,16 +110,15 @@ def goal_reference(
     rigid_tolerance: float | None = 0.015,
     object_label: str = "",
 ) -> ReferenceMotion:
-    """The reference motion x_c of matched pixels: where each point is and where it should be (paper D.2).
+    """Return the reference motion x_c of matched pixels, from each current point to its goal point (paper D.2).
 
     Args:
-        observation: the scene now.
-        goal_depth: ``(H, W)`` float32 metres, NaN where invalid: depth of the scene as it should be, from the same
-            camera at the same place.
+        observation: the current scene.
+        goal_depth: ``(H, W)`` float32 metres, NaN where invalid: depth of the goal scene from the same camera pose.
         pixels, goal_pixels: ``(N, 2)`` (u, v), pair by pair.
-        max_keypoints: of them so many are kept, far from each other on the object.
-        rigid_tolerance: metres by which a pair may be off the rigid motion that most pairs share; None for soft
-            objects: keep every pair.
+        max_keypoints: number of pairs to keep, spread over the object.
+        rigid_tolerance: largest deviation from the dominant rigid motion, metres; None keeps every pair, for soft
+            objects.
 
     Raises:
         InputError: sizes differ, or fewer than `MIN_PAIRS` pairs are left.
@@ -130,15 +126,15 @@ def goal_reference(
     size = (observation.camera.height, observation.camera.width)
     if goal_depth.shape != size:
         raise InputError(
-            f"goal depth: {goal_depth.shape[1]}x{goal_depth.shape[0]} pixels, must be {size[1]}x{size[0]} as "
-            "the observation is"
+            f"goal depth: {goal_depth.shape[1]}x{goal_depth.shape[0]} pixels, must be {size[1]}x{size[0]} like "
+            "the observation"
         )
     pixels, goal_pixels = (
         np.asarray(pixels, np.float64).reshape(-1, 2),
         np.asarray(goal_pixels, np.float64).reshape(-1, 2),
     )
     if len(pixels) != len(goal_pixels):
-        raise InputError(f"goal pixels: {len(goal_pixels)} for {len(pixels)} pixels, must be as many")
+        raise InputError(f"goal pixels: {len(goal_pixels)}, must be as many as the pixels, {len(pixels)}")
     points, is_valid = lift(observation.depth, observation.camera, pixels)
     goal_points, is_goal_valid = lift(goal_depth, observation.camera, goal_pixels)
     keep = np.flatnonzero(is_valid & is_goal_valid)
@@ -164,12 +160,15 @@ def match_goal(
     is_goal_object: np.ndarray | None = None,
     **options: Any,
 ) -> ReferenceMotion:
-    """Images to reference motion: match, lift, choose. ``options`` are those of `goal_reference`, which also says what
-    is raised."""
+    """Match two images and return the reference motion. ``options`` are those of `goal_reference`.
+
+    Raises:
+        InputError: the image sizes differ, or as `goal_reference`.
+    """
     if goal_rgb.shape != observation.rgb.shape:
         size = f"{observation.rgb.shape[1]}x{observation.rgb.shape[0]}"
         raise InputError(
-            f"goal image: {goal_rgb.shape[1]}x{goal_rgb.shape[0]} pixels, must be {size} as the observation is"
+            f"goal image: {goal_rgb.shape[1]}x{goal_rgb.shape[0]} pixels, must be {size} like the observation"
         )
     return goal_reference(
         observation, goal_depth, *matcher(observation.rgb, goal_rgb, is_object, is_goal_object), **options
@@ -178,18 +177,17 @@ def match_goal(
 
 @dataclass(frozen=True)
 class SiftMatcher:
-    """SIFT features, matched both ways with Lowe's ratio test; of these, the pairs that one epipolar geometry explains
+    """Matches SIFT features in both directions with Lowe's ratio test, and keeps the inliers of one epipolar geometry
     (RANSAC).
 
-    One rigid object that moves before a camera at rest looks like a camera that moves, so its pairs have an epipolar
-    geometry whatever its shape.
+    A rigid object that moves before a static camera is equivalent to a moving camera. So its pairs share an epipolar
+    geometry.
 
     Attributes:
-        ratio: distance of the best match over that of the second best, at most.
-        tolerance_px: distance in pixels to the epipolar line, at most.
-        min_change: without masks, the object is looked for where the two images differ by this much, of 255; the camera
-            has not moved.
-        min_motion_px: and pairs that moved less are left out.
+        ratio: largest ratio of the best to the second-best match distance.
+        tolerance_px: largest distance to the epipolar line, pixels.
+        min_change: least image difference of the object region, of 255, without masks. The camera must not move.
+        min_motion_px: least motion of a pair without masks, pixels.
     """
 
     ratio: float = 0.8
@@ -239,7 +237,7 @@ class SiftMatcher:
         if not knows_object:
             moved = np.linalg.norm(pixels - goal_pixels, axis=1) >= self.min_motion_px
             pixels, goal_pixels = pixels[moved], goal_pixels[moved]
-        if len(pixels) < 8:  # too few to tell an epipolar geometry
+        if len(pixels) < 8:  # too few for an epipolar geometry
             return pixels, goal_pixels
         cv2.setRNGSeed(0)
         _, fits = cv2.findFundamentalMat(pixels, goal_pixels, cv2.FM_RANSAC, self.tolerance_px, 0.999, 2000)

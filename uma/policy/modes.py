@@ -1,4 +1,4 @@
-"""The inference modes as a table: a row states which tokens are targets and which are given (paper Eq. 1, 3.4, D)."""
+"""The inference modes as a table: each row states the target tokens and the given tokens (paper Eq. 1, 3.4, D)."""
 
 from __future__ import annotations
 
@@ -9,21 +9,20 @@ from torch import Tensor
 from uma.model.masks import MaskPattern, pattern
 
 TASK_SOURCES = ("reference", "instruction", "goal", "prompt")
-"""How a task is given: Eq. 3, D.1, D.2 and Eq. 7."""
+"""Sources of a task: Eq. 3, D.1, D.2 and Eq. 7."""
 
 
 @dataclass(frozen=True)
 class Mode:
-    """One row. The action of now is given in every mode: it is the measured end effector.
+    """One inference mode. The current action token, the measured end effector, is given in every mode.
 
     Attributes:
-        is_target_action, is_target_motion: whether actions, and motion, are predicted; otherwise they are given.
+        is_target_action, is_target_motion: whether actions and motion are predicted; otherwise they are given.
         has_motion: whether there are motion tokens.
-        gives_keypoints: whether the keypoints' present and past positions are given, where they are known (x_Gx of Eq.
-            6).
+        gives_keypoints: whether the keypoints' known current and past positions are given (x_Gx of Eq. 6).
         gives_prefix: whether leading actions of the chunk are given.
-        gives_history: whether the h steps before now are given.
-        task: how the task is given, one of `TASK_SOURCES`.
+        gives_history: whether the h past steps are given.
+        task: source of the task, one of `TASK_SOURCES`.
     """
 
     is_target_action: bool = True
@@ -35,7 +34,7 @@ class Mode:
     task: str = "reference"
 
     def giving(self, *, keypoints: bool = False, prefix: bool = False, history: bool = False) -> Mode:
-        """The row with more given: joint with a prefix, dynamics with keypoints."""
+        """Return the mode with more given tokens, such as joint with a prefix, or dynamics with keypoints."""
         return replace(
             self,
             gives_keypoints=self.gives_keypoints or (keypoints and self.has_motion),
@@ -53,14 +52,14 @@ class Mode:
         history: int = 0,
         is_known: Tensor | None = None,
     ) -> MaskPattern:
-        """The row as a mask, see `uma.model.masks.pattern`; without motion tokens its ``keypoints`` are 0.
+        """Return the mode's mask, see `uma.model.masks.pattern`; without motion tokens, ``keypoints`` counts as 0.
 
         Raises:
-            ValueError: ``prefix`` or ``history`` is more than 0 and this row gives none.
+            ValueError: ``prefix`` or ``history`` is above 0 in a mode without it.
         """
         for name, count, is_given in (("prefix", prefix, self.gives_prefix), ("history", history, self.gives_history)):
             if count and not is_given:
-                raise ValueError(f"{name}: {count}, must be 0 in a mode that gives none")
+                raise ValueError(f"{name}: {count}, must be 0 in a mode without it")
         return pattern(
             batch,
             steps,

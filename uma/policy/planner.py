@@ -1,5 +1,7 @@
-"""Model predictive control with the policy's own dynamics (paper 3.4, Eq. 6): candidates drawn by control, judged by
-predicted motion."""
+"""Model predictive control with the policy's own dynamics (paper 3.4, Eq. 6).
+
+Control mode draws candidate chunks, and dynamics mode predicts the motion of each.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,7 @@ class Plan:
 
     Attributes:
         chunk: the actions.
-        motion: what they are predicted to do.
+        motion: their predicted object motion.
         costs: ``(N,)`` metres, of all candidates in the order drawn.
     """
 
@@ -28,10 +30,10 @@ class Plan:
 
 
 def reference_cost(motion: MotionPrediction, reference: ReferenceMotion) -> float:
-    """Mean over the keypoints of the `polyline.remaining` distance at the end of a predicted motion, metres.
+    """Return the mean over keypoints of `polyline.remaining` at the end of a predicted motion, metres.
 
     Raises:
-        InputError: another number of keypoints or another frame.
+        InputError: numbers of keypoints or frames differ.
     """
     if motion.points.shape[1] != len(reference.waypoints):
         raise InputError(
@@ -54,13 +56,13 @@ def plan(
     candidates: list[ActionChunk] | None = None,
     keypoints: KeypointState | None = None,
 ) -> Plan:
-    """Draw candidates, predict what each would do, and return the one whose motion gets farthest along the reference.
+    """Draw candidates, predict their motions, and return the one that gets farthest along the reference.
 
     Args:
-        reference: what ``task`` was encoded from, in the camera frame.
+        reference: the source of ``task``, in the camera frame.
         num_candidates: chunks drawn in control mode.
-        candidates: chunks of another origin to judge instead.
-        keypoints: where the task's keypoints are now.
+        candidates: chunks to evaluate instead.
+        keypoints: current positions of the task's keypoints.
 
     Raises:
         InputError: no candidates, or as `Policy.predict_candidates` and `Policy.predict_motions`.
@@ -71,7 +73,7 @@ def plan(
         else candidates
     )
     if not chunks:
-        raise InputError("candidates: none given, at least 1 is needed")
+        raise InputError("candidates: none given, at least 1 required")
     motions = policy.predict_motions(observation, task, chunks, sequence=sequence, keypoints=keypoints)
     costs = np.array([reference_cost(m, reference) for m in motions])
     best = int(costs.argmin())

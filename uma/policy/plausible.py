@@ -1,4 +1,4 @@
-"""Inputs that are well formed and plainly wrong: refused before the model answers them."""
+"""Plausibility checks: refuse well-formed inputs that are plainly wrong before inference."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ import numpy as np
 from uma.types import InputError, Observation
 
 MAX_MEDIAN_DEPTH = 20.0
-"""Metres; a tabletop camera's median depth is below 3 m, and in millimetres it is over 300."""
+"""Metres; the median depth of a tabletop camera is below 3 m, or above 300 if it is in millimetres."""
 
 MAX_START_M = 0.3
-"""Most distance of a keypoint's start from the nearest point of the cloud, metres."""
+"""Largest distance of a keypoint's start from the nearest point of the cloud, metres."""
 
 VIEW_MARGIN = 0.5
-"""How far outside the image, in widths and heights of it, the end effector may project."""
+"""Largest distance of the projected end effector outside the image, in image widths and heights."""
 
 EE_RANGE = (0.05, 3.0)
-"""Depth of the end effector before the camera, metres."""
+"""Range of the end effector's depth, metres."""
 
 
 def check_depth(observation: Observation) -> None:
-    """Raise `InputError` for depth whose median says that it is not in metres. A sample of the image is looked at."""
+    """Raise `InputError` if the median depth of a sample is implausible in metres."""
     depth = observation.depth[::8, ::8]
     valid = depth[np.isfinite(depth)]
     if len(valid) and (median := float(np.median(valid))) > MAX_MEDIAN_DEPTH:
@@ -28,8 +28,7 @@ def check_depth(observation: Observation) -> None:
 
 
 def check_end_effector(observation: Observation) -> None:
-    """Raise `InputError` for an end effector that the camera could not have near its view: a wrong calibration or
-    pose."""
+    """Raise `InputError` if the end effector is far outside the view, as with a wrong calibration or pose."""
     x, y, z = observation.T_cam_ee[:3, 3]
     if not EE_RANGE[0] <= z <= EE_RANGE[1]:
         raise InputError(
@@ -45,16 +44,16 @@ def check_end_effector(observation: Observation) -> None:
 
 
 def check_starts(starts: np.ndarray, cloud: np.ndarray) -> None:
-    """Raise `InputError` for a reference whose keypoint starts away from everything that is seen.
+    """Raise `InputError` if a keypoint of a reference starts away from every visible point.
 
     Args:
-        starts: ``(K, 3)`` first waypoints, and ``cloud`` ``(N, 3)``, metres, one frame.
+        starts: ``(K, 3)`` first waypoints, metres.
+        cloud: ``(N, 3)`` metres, same frame.
     """
     away = np.sqrt(((starts[:, None] - cloud[None]) ** 2).sum(-1)).min(1)
     k = int(away.argmax())
     if away[k] > MAX_START_M:
         raise InputError(
-            f"keypoints[{k}].waypoints[0]: {starts[k].round(3)}, {away[k]:.2f} m from the nearest point that "
-            "the camera sees, "
+            f"keypoints[{k}].waypoints[0]: {starts[k].round(3)}, {away[k]:.2f} m from the nearest visible point, "
             f"must be within {MAX_START_M} m"
         )

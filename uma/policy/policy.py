@@ -1,4 +1,4 @@
-"""The policy: a checkpoint answers observations with action chunks. Stateless between calls and reproducible."""
+"""The policy: predicts action chunks from observations with a checkpoint. Stateless between calls, reproducible."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ __all__ = ["History", "Policy", "SamplerConfig", "Task"]
 
 
 class Policy:
-    """UMA at deployment (paper 3.4). Every answer is a function of (observation, task, seed, sequence) alone.
+    """UMA at deployment (paper 3.4). Every prediction depends on (observation, task, seed, sequence) only.
 
-    Inputs and answers are in the camera frame. The model lives in the bundle's policy frame (`uma.model.frame`).
+    Inputs and predictions are in the camera frame. The model works in the bundle's policy frame (`uma.model.frame`).
 
     Args:
         bundle: the checkpoint.
-        seed: of the flow's starting noise.
-        sampler: how answers are drawn; single settings may be given by their names in `SamplerConfig` instead.
+        seed: of the flow's initial noise.
+        sampler: configuration of the sampler. Keyword arguments with the names of `SamplerConfig` override it.
     """
 
     def __init__(self, bundle: Bundle, *, seed: int = 0, sampler: SamplerConfig | None = None, **settings: Any):
@@ -43,7 +43,11 @@ class Policy:
 
     @classmethod
     def load(cls, path: str | Path, *, threads: int | None = None, **settings: Any) -> Policy:
-        """Load a bundle; ``threads`` sets torch's thread count for this process, the rest is the constructor's.
+        """Load a bundle.
+
+        Args:
+            threads: torch's thread count in this process; None = unchanged.
+            settings: arguments of the constructor.
 
         Raises:
             BundleError: see `load_bundle`.
@@ -54,7 +58,7 @@ class Policy:
 
     @property
     def config(self) -> SamplerConfig:
-        """How answers are drawn. A change takes effect with the next one."""
+        """The sampler's configuration. A change takes effect with the next prediction."""
         return self._config
 
     @config.setter
@@ -67,28 +71,27 @@ class Policy:
 
     @property
     def checkpoint_id(self) -> str:
-        """Head of the weights' SHA-256."""
+        """First digits of the weights' SHA-256."""
         return self.bundle.checkpoint_id
 
-    # -- tasks: three sources of the same M tokens
-    # ----------------------------------------------------------------------------
+    # -- tasks: three sources of the same M tokens --
 
     def encode_task(self, observation: Observation, reference: ReferenceMotion) -> Task:
         """c = h_psi(o_0, x*) (paper Eq. 3).
 
         Args:
-            observation: o_0, the scene as it was when the reference was given.
+            observation: o_0, the scene at the time of the reference.
             reference: in the same camera frame.
 
         Raises:
-            InputError: the reference is in another frame, has too many keypoints or starts away from everything in
-                view; the observation is implausible (`uma.policy.plausible`), or the policy frame unknown.
+            InputError: the reference is in another frame, has too many keypoints or starts away from every visible
+                point; the observation is implausible (`uma.policy.plausible`), or the policy frame is unknown.
         """
         if reference.frame != observation.camera.frame:
             raise InputError(f"reference frame '{reference.frame}': must be the camera's, '{observation.camera.frame}'")
         K = len(reference.waypoints)
         if K > self.contract.max_keypoints:
-            raise InputError(f"keypoints: {K} given, this checkpoint takes at most {self.contract.max_keypoints}")
+            raise InputError(f"keypoints: {K} given, this checkpoint accepts at most {self.contract.max_keypoints}")
         percept = self.perceive(observation, prepare=True)
         first, last = end_waypoints(reference.waypoints, reference.is_valid)
         plausible.check_starts(first, percept.positions_cam(percept.cloud.xyz.astype(np.float64)))
@@ -111,15 +114,15 @@ class Policy:
         if not self.takes_instructions:
             raise InputError(
                 f"instruction {text[:80]!r}: this checkpoint ({self.checkpoint_id}) has no language encoder; "
-                "give it a reference motion"
+                "send a reference motion instead"
             )
         return Task(self.model.encode_instruction([text])[0], np.zeros((0, 3)), np.zeros((0, 3)))
 
     def load_prompt(self, path: str | Path) -> Task:
-        """A task from a prompt file that `uma adapt` wrote for this checkpoint (paper Eq. 7).
+        """Load a task from a prompt file of `uma adapt` for this checkpoint (paper Eq. 7).
 
         Raises:
-            InputError: no prompt, or one for other weights.
+            InputError: not a prompt, or one for other weights.
         """
         try:
             prompt = load_prompt(path)
@@ -148,18 +151,18 @@ class Policy:
         history: History | None = None,
         keypoints: KeypointState | None = None,
     ) -> Prediction:
-        """Draw an action chunk (control, paper Eq. 5), with the object motion it goes with if ``with_motion`` (joint).
+        """Draw an action chunk (control, paper Eq. 5), with its object motion if ``with_motion`` (joint).
 
         Args:
             observation: o_t.
-            sequence: counter that varies the noise; the same one gives the same answer.
-            prefix: actions already committed, in the camera frame and at this chunk's times; they are given to the
-                model and come first in the chunk.
-            history: for checkpoints that take one.
-            keypoints: where the task's keypoints are now, for ``with_motion``.
+            sequence: counter that varies the noise; equal values give equal predictions.
+            prefix: committed actions in the camera frame at this chunk's times; the model receives them as given, and
+                the chunk starts with them.
+            history: past states, for checkpoints with history.
+            keypoints: current positions of the task's keypoints, for ``with_motion``.
 
         Raises:
-            InputError: the image shows no scene, the prefix is longer than a chunk, or another input does not fit.
+            InputError: the image shows no scene, the prefix fills the chunk, or another input does not fit.
         """
         start = time.perf_counter()
         committed = 0 if prefix is None else len(prefix.poses)
@@ -181,12 +184,13 @@ class Policy:
     def predict_batch(
         self, observations: Sequence[Observation], tasks: Sequence[Task], *, sequence: int = 0
     ) -> list[ActionChunk]:
-        """The chunks of several observations, each with its task, in one batch (control); as many calls of
-        `predict`."""
+        """Draw the chunks of several observations, each with its task, in one batch (control).
+
+        Raises:
+            InputError: the numbers of observations and tasks differ or are 0, or as `predict`.
+        """
         if len(observations) != len(tasks) or not len(tasks):
-            raise InputError(
-                f"observations: {len(observations)} and {len(tasks)} tasks, must be as many and at least 1"
-            )
+            raise InputError(f"observations: {len(observations)} for {len(tasks)} tasks, must be equal and at least 1")
         queries = [
             Query(self.perceive(o, prepare=True), t, MODES["control"]) for o, t in zip(observations, tasks, strict=True)
         ]
@@ -199,7 +203,7 @@ class Policy:
     def predict_candidates(
         self, observation: Observation, task: Task, count: int, *, sequence: int = 0
     ) -> list[ActionChunk]:
-        """``count`` chunks drawn independently in control mode, in one batch.
+        """Draw ``count`` independent chunks in control mode, in one batch.
 
         Raises:
             InputError: ``count`` is not 1 to 256, or the image shows no scene.
@@ -219,7 +223,7 @@ class Policy:
         sequence: int = 0,
         keypoints: KeypointState | None = None,
     ) -> MotionPrediction:
-        """The motion that a chunk would cause from here (dynamics, paper Eq. 6). Raises as `predict_motions` does."""
+        """Predict the object motion of a chunk (dynamics, paper Eq. 6). Raises as `predict_motions` does."""
         return self.predict_motions(observation, task, [chunk], sequence=sequence, keypoints=keypoints)[0]
 
     def predict_motions(
@@ -232,21 +236,18 @@ class Policy:
         keypoints: KeypointState | None = None,
         history: History | None = None,
     ) -> list[MotionPrediction]:
-        """The motion that each of several chunks would cause, in one batch and from the same noise.
+        """Predict the object motion of each of several chunks, in one batch and from the same noise.
 
         Args:
-            keypoints: where the task's keypoints are now; without it the model has to find them in the cloud.
-            history: for checkpoints that take one.
+            keypoints: current positions of the task's keypoints; None = the model infers them from the cloud.
+            history: past states, for checkpoints with history.
 
         Raises:
-            InputError: the task has no keypoints, a chunk has another length or frame than this checkpoint's, or the
-            image shows no scene.
+            InputError: the task has no keypoints, a chunk's length or frame does not fit, or the image shows no scene.
         """
         K = len(task.keypoints)
         if not K:
-            raise InputError(
-                "keypoints: 0, a motion is predicted of the keypoints of a reference motion and this task came without"
-            )
+            raise InputError("keypoints: 0, motion prediction needs a task from a reference motion")
         for chunk in chunks:
             if len(chunk.poses) != self.contract.horizon:
                 raise InputError(f"chunk: {len(chunk.poses)} actions, must be {self.contract.horizon}")
@@ -266,11 +267,11 @@ class Policy:
         sequence: int = 0,
         is_visible: np.ndarray | None = None,
     ) -> ActionChunk:
-        """The chunk that moves the task's keypoints along ``points`` (inverse): given motion, predicted actions.
+        """Predict the chunk that moves the task's keypoints along ``points`` (inverse): actions from given motion.
 
         Args:
-            points: ``(H + 1, K, 3)`` metres in the camera frame: where the keypoints are now and at the chunk's steps.
-            is_visible: ``(H + 1, K)`` bool, which of them are known; the others are predicted too. None = all.
+            points: ``(H + 1, K, 3)`` metres in the camera frame: keypoint positions now and at the chunk's steps.
+            is_visible: ``(H + 1, K)`` bool, known positions; the others are predicted too. None = all.
 
         Raises:
             InputError: ``points`` or ``is_visible`` has another shape, a known point is not finite, or the image shows
@@ -288,10 +289,10 @@ class Policy:
         return self._chunk(self._ask([query], sequence).action[0, 0], percept, observation, sequence, None)
 
     def warm_up(self, keypoints: int = 0, *, action_target: bool = True) -> None:
-        """Answer once with made-up inputs of a shape: compiles it, and captures its CUDA graph.
+        """Predict once from dummy inputs of one shape: compiles it and captures its CUDA graph.
 
         Args:
-            keypoints: motion tokens a step.
+            keypoints: motion tokens per step.
             action_target: False for dynamics.
         """
         c, config = self.contract, self.model.config
@@ -312,14 +313,13 @@ class Policy:
         mode = MODES["joint" if action_target else "dynamics"]
         self._ask([Query(percept, task, mode, () if action_target else (still,))], 0)
 
-    # -- from an observation to tokens and back
-    # -------------------------------------------------------------------------------
+    # -- from an observation to tokens and back --
 
     def perceive(self, observation: Observation, *, prepare: bool = False) -> Percept:
-        """The observation in the policy frame.
+        """Return the observation in the policy frame.
 
         Args:
-            prepare: draw the cloud here even where the sampler does so on its device.
+            prepare: draw the cloud here even if the sampler could do so on its device.
 
         Raises:
             InputError: as `uma.model.percept.perceive`, or the observation is implausible.
@@ -332,12 +332,11 @@ class Policy:
         return perceive(observation, self.model.config, self.contract.policy_frame)
 
     def _ask(self, queries: Sequence[Query], sequence: int, samples: int = 0) -> Samples:
-        """Draw; ``samples`` for each candidate, 0 = as configured. Steps before the chunk are left out of the
-        answer."""
+        """Sample the queries, ``samples`` per candidate (0 = as configured), and return the steps of the chunk."""
         S, H = samples or self.config.num_samples, self.contract.horizon
         K = queries[0].keypoints
         generator = torch.Generator().manual_seed((self.seed * 1_000_003 + sequence) % (1 << 62))
-        # Candidates share their noise, so that they differ by what they are and not by luck.
+        # Candidates share their noise, so that they differ only by their actions.
         noise = (
             torch.randn(S, H + 1, ACTION_DIM, generator=generator),
             torch.randn(S, H + 1, K, 3, generator=generator),

@@ -1,5 +1,4 @@
-"""Which actions of the running chunk a new one begins with: those that will have been executed by the time it is
-ready."""
+"""Committed prefix of a new chunk: the actions that will be executed before the new chunk is ready."""
 
 from __future__ import annotations
 
@@ -9,34 +8,34 @@ from uma.geometry.se3 import interpolate, rotation_angle
 from uma.types import ActionChunk, Observation
 
 MAX_LAG_M, MAX_LAG_RAD = 0.12, 0.4
-"""Furthest that the end effector may be from where the running chunk has it: as far as the controller lets its target
-run ahead. An arm that is further away does not execute that chunk, whose actions then are no promise."""
+"""Largest distance of the end effector from the active chunk's pose: the controller's largest lead.
+
+An arm beyond it does not follow that chunk, so the chunk's actions are not committed.
+"""
 
 ALIGNED = 1e-3
-"""Share of a period within which two times are one: stamps in seconds since 1970 are exact to some 1e-7 s."""
+"""Fraction of a period within which two times count as equal; Unix stamps in float seconds resolve about 1e-7 s."""
 
 
 def committed(running: ActionChunk | None, observation: Observation, count: int) -> ActionChunk | None:
-    """The actions of ``running`` that are due in the ``count`` periods after ``observation``, as the prefix of the
-    chunk that answers it.
+    """Return the actions of ``running`` in the ``count`` periods after ``observation``, as prefix of the next chunk.
 
-    Where the stamps are not a whole number of periods apart, poses are interpolated on SE(3); the gripper is that of
+    If the stamps are not a whole number of periods apart, poses are interpolated on SE(3). The gripper value is that of
     the nearest action.
 
     Args:
-        running: the chunk before, of the same task; None = there is none.
+        running: the previous chunk of the same task; None = none.
         observation: o_t of the new chunk.
-        count: actions, 0 = none.
+        count: number of actions, 0 = none.
 
     Returns:
-        A chunk of ``count`` actions in the observation's camera frame, action i due at ``observation.stamp + (i + 1) /
-        rate_hz``. None if ``running`` is of another
-        camera, not older than the observation, does not reach that far, or is not what the arm does (`MAX_LAG_M`,
-        `MAX_LAG_RAD`).
+        A chunk of ``count`` actions in the observation's camera frame; action i is due at ``observation.stamp + (i + 1)
+        / rate_hz``. None if ``running`` has another camera, is not older than the observation, is too short, or is not
+        followed by the arm (`MAX_LAG_M`, `MAX_LAG_RAD`).
     """
     if running is None or count < 1 or running.frame != observation.camera.frame or observation.stamp <= running.stamp:
         return None
-    now = (observation.stamp - running.stamp) * running.rate_hz - 1.0  # in actions: 0 where the first one is due
+    now = (observation.stamp - running.stamp) * running.rate_hz - 1.0  # in actions: 0 at the first one's due time
     steps = now + np.arange(1, count + 1)
     if steps[-1] > len(running.poses) - 1 + ALIGNED:
         return None
@@ -53,7 +52,7 @@ def committed(running: ActionChunk | None, observation: Observation, count: int)
 
 
 def _pose(chunk: ActionChunk, step: float) -> np.ndarray:
-    """Where the chunk is, ``step`` actions after its first one."""
+    """Return the chunk's pose ``step`` actions after its first one."""
     i = int(np.floor(step + ALIGNED))
     part = step - i
     return chunk.poses[i] if abs(part) <= ALIGNED else interpolate(chunk.poses[i], chunk.poses[i + 1], part)

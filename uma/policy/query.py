@@ -1,4 +1,4 @@
-"""What is given at an observation and what is asked for, as token arrays (paper Eq. 1)."""
+"""Queries of the model as token arrays: given values and targets (paper Eq. 1)."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from uma.types import ActionChunk, InputError, KeypointState
 
 @dataclass(frozen=True)
 class Task:
-    """An encoded task: the tokens c and what they were made from.
+    """An encoded task: the tokens c and their source.
 
     Attributes:
         tokens: ``(M, d)`` float32.
-        keypoints: ``(K, 3)`` starts of the reference's keypoints in the camera frame, metres: which points a motion
-            prediction is about. K is 0 where the task came as text or as a stored prompt.
+        keypoints: ``(K, 3)`` starts of the reference's keypoints in the camera frame, metres; motion predictions
+            concern these points. K is 0 for a text or a stored prompt.
         goals: ``(K, 3)`` their last valid waypoints.
     """
 
@@ -33,17 +33,18 @@ class Task:
     goals: np.ndarray
 
     def zeroed(self) -> Task:
-        """The task with its tokens zeroed: what the policy does when it is told nothing."""
+        """Return the task with zero tokens, which carry no task information."""
         return Task(torch.zeros_like(self.tokens), self.keypoints, self.goals)
 
 
 @dataclass(frozen=True)
 class History:
-    """Where things were, a period apart, the last entry a period ago.
+    """Past states, one period apart; the last entry is one period old.
 
     Attributes:
-        poses, gripper: ``(h, 4, 4)`` T_cam_ee and ``(h,)``.
-        keypoints: h states of the task's keypoints, or empty where nothing tracked them.
+        poses: ``(h, 4, 4)`` T_cam_ee.
+        gripper: ``(h,)``.
+        keypoints: h states of the task's keypoints, or empty without tracking.
     """
 
     poses: np.ndarray
@@ -53,17 +54,17 @@ class History:
 
 @dataclass(frozen=True)
 class Query:
-    """One question to the model. Poses and points are in the camera frame.
+    """One query to the model. Poses and points are in the camera frame.
 
     Attributes:
         percept: the observation in the policy frame.
-        task: what is to be done.
-        mode: which tokens are targets, before what is given below.
-        chunks: given actions, one chunk per candidate, all of one length; where actions are predicted, a prefix.
-        points: ``(H + 1, K, 3)`` given motion from now on.
-        is_visible: ``(H + 1, K)`` bool, which of ``points`` are known; the others are predicted. None = all.
-        tracked: where the keypoints are now.
-        history: the past, for models that take one.
+        task: the encoded task.
+        mode: target tokens, before the given values below.
+        chunks: given actions, one chunk per candidate, of equal length; if actions are predicted, a prefix.
+        points: ``(H + 1, K, 3)`` given motion from the current step on.
+        is_visible: ``(H + 1, K)`` bool, known ``points``; the others are predicted. None = all.
+        tracked: current positions of the keypoints.
+        history: past states, for models with history.
     """
 
     percept: Percept
@@ -77,22 +78,22 @@ class Query:
 
     @property
     def keypoints(self) -> int:
-        """K, motion tokens a step."""
+        """K, motion tokens per step."""
         return len(self.task.keypoints) if self.mode.has_motion else 0
 
     @property
     def states(self) -> dict[int, KeypointState]:
-        """Given positions of the keypoints by step, now = 0 and the past below."""
+        """Given positions of the keypoints by step; 0 is the current step, and past steps are negative."""
         past = self.history.keypoints if self.history is not None else ()
         now = {} if self.tracked is None else {0: self.tracked}
         return {step - len(past): state for step, state in enumerate(past)} | now
 
     def tokens(self, config: ModelConfig, norm: Normalization) -> dict[str, np.ndarray]:
-        """The arrays of `Inputs` for this query, without points, task and noise."""
+        """Return the arrays of `Inputs` for this query, without points, task and noise."""
         p, K, H = self.percept, self.keypoints, config.horizon
         past = 0 if self.history is None else len(self.history.poses)
         if past not in (0, config.history):
-            raise InputError(f"history: {past} steps, this checkpoint takes {config.history}")
+            raise InputError(f"history: {past} steps, this checkpoint accepts 0 or {config.history}")
         T, N = past + 1 + H, max(1, len(self.chunks))
         T_ee, origin = p.T_frame_ee, p.T_frame_ee[:3, 3]
         action = np.zeros((N, T, ACTION_DIM), np.float32)
@@ -130,12 +131,14 @@ class Query:
 def inputs(
     queries: Sequence[Query], config: ModelConfig, norm: Normalization, noise: tuple[torch.Tensor, torch.Tensor]
 ) -> Inputs:
-    """Queries of equal shapes as the sampler's inputs; ``noise`` as in `Inputs`, of the chunk's steps and now."""
+    """Stack queries of equal shapes as the sampler's inputs; ``noise`` covers the current step and the chunk, see
+    `Inputs`.
+    """
     tokens = [q.tokens(config, norm) for q in queries]
     percepts = [q.percept for q in queries]
     arrays = {name: torch.from_numpy(np.stack([t[name] for t in tokens])) for name in tokens[0]}
     past = arrays["motion"].shape[1] - noise[0].shape[1]
-    # The past is given: its noise is never used.
+    # Past steps are given, so their noise is unused.
     padded = [torch.cat([v.new_zeros(len(v), past, *v.shape[2:]), v], 1) for v in noise]
     return Inputs(
         points=point_batch(percepts) if percepts[0].points is not None else image_input(percepts[0]),
@@ -148,9 +151,9 @@ def inputs(
 
 
 def image_input(percept: Percept) -> ImageInput:
-    """The image of a percept whose cloud the sampler prepares."""
+    """Return the image of a percept whose cloud the sampler prepares."""
     if (o := percept.observation) is None:
-        raise ValueError("observation: None, must be the image of a percept without a cloud")
+        raise ValueError("observation: None, required for a percept without a cloud")
     c = o.camera
     return ImageInput(
         torch.from_numpy(np.ascontiguousarray(o.depth)),
@@ -162,6 +165,6 @@ def image_input(percept: Percept) -> ImageInput:
 
 
 def end_waypoints(waypoints: Sequence[np.ndarray], is_valid: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """``(K, 3)`` first and last valid waypoints of each keypoint."""
+    """Return the first and last valid waypoints of each keypoint, each ``(K, 3)``."""
     valid = [w[v] for w, v in zip(waypoints, is_valid, strict=True)]
     return np.array([w[0] for w in valid]), np.array([w[-1] for w in valid])

@@ -1,7 +1,8 @@
-"""Surfaces that may move: found at the start around keypoints, then compared with an image in a supposed pose.
+"""Rigid surfaces: segmented around keypoints in the first image, then compared with later images in a hypothesised
+pose.
 
-A pose is a ``(4, 4)`` motion since the start, in the camera frame. Plain things have no texture to follow, but depth
-and colour tell where they are and where they are not.
+A pose is a ``(4, 4)`` motion since the first image, in the camera frame. The comparison uses depth and colour, because
+plain objects have no texture to track.
 """
 
 from __future__ import annotations
@@ -19,34 +20,34 @@ from uma.geometry.point_cloud import fit_plane, voxel_indices
 from uma.types import Observation
 
 HIDDEN, SAME, OTHER, GONE, NEARER = range(5)
-"""Votes of a point, in this order: something is before it; it is seen; another colour is there; what is seen lies
-farther; its own colour is before it."""
+"""Votes of a point: hidden by another surface; seen; another colour there; seen depth is farther; own colour is nearer.
+"""
 
 WORTH = np.array([0.0, 1.0, -0.5, -1.0, -0.3])
-"""What each vote counts for a pose."""
+"""Score of each vote for a pose."""
 
 STEPS = np.concatenate([np.zeros((1, 6)), np.eye(6), -np.eye(6)]) * np.array([0.003] * 3 + [0.05] * 3)
-"""``(13, 6)`` small motions that `View.climb` tries, none first: metres and radians."""
+"""``(13, 6)`` small motions that `View.climb` tries, identity first: metres and radians."""
 
 FOUND_WIDTH = 640
-"""Surfaces are found in about this many pixels of image width."""
+"""Approximate image width for segmentation, pixels."""
 
 
 @dataclass(frozen=True)
 class SurfaceSettings:
-    """Limits of what belongs to a surface and of what agrees with an image.
+    """Tolerances of the segmentation and of the comparison with an image.
 
     Attributes:
         tolerance: ``(a, b)``: depths agree within ``a + b z^2`` metres at ``z`` metres.
-        levels: colours agree within this, of 255, once the brightness is made equal.
-        ratio: the brightness may differ by this factor.
-        own_m: a surface of the same colour up to this far before a point may be the thing itself, metres.
-        around_m: surface points lie within this distance of a keypoint, metres.
-        attach_m: a keypoint this near a thing belongs to it, metres.
-        patch_m: radius of the surface around a keypoint that belongs to no thing, metres.
-        low_m: what is this near the supporting plane lies in it, metres.
-        link_m: longest gap within one thing, metres; at least two and a half pixels.
-        points: most points of one surface.
+        levels: colours agree within this, of 255, after brightness is equalised.
+        ratio: largest brightness ratio.
+        own_m: an equal-coloured surface up to this far in front of a point may be the object itself, metres.
+        around_m: largest distance of surface points from a keypoint, metres.
+        attach_m: largest distance of a keypoint from its object, metres.
+        patch_m: radius of the surface patch around a keypoint without an object, metres.
+        low_m: points nearer to the supporting plane lie in it, metres.
+        link_m: longest gap within one object, metres; at least two and a half pixels.
+        points: largest number of points of one surface.
     """
 
     tolerance: tuple[float, float] = (0.005, 0.004)
@@ -61,11 +62,11 @@ class SurfaceSettings:
     points: int = 100
 
     def depth_tolerance(self, z: np.ndarray) -> np.ndarray:
-        """Metres by which depths at ``z`` metres may differ."""
+        """Return the tolerance in metres of depths at ``z`` metres."""
         return self.tolerance[0] + self.tolerance[1] * z * z
 
     def is_same_colour(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        """Whether ``(..., 3)`` RGB colours are alike but for their brightness."""
+        """Return whether ``(..., 3)`` RGB colours agree up to their brightness."""
         a, b = np.asarray(a, np.float32), np.asarray(b, np.float32)
         scale = (a * b).sum(-1) / np.maximum((b * b).sum(-1), 1.0)
         rest = np.abs(a - scale[..., None] * b).max(-1)
@@ -74,7 +75,7 @@ class SurfaceSettings:
 
 @dataclass(frozen=True)
 class Surface:
-    """Points of a surface where they are at the start.
+    """Points of a surface in the first image.
 
     Attributes:
         points: ``(n, 3)`` metres, camera frame.
@@ -86,20 +87,20 @@ class Surface:
 
     @property
     def middle(self) -> np.ndarray:
-        """``(3,)`` metres."""
+        """Centroid ``(3,)``, metres."""
         return self.points.mean(0)
 
     def part(self, chosen: np.ndarray) -> Surface:
-        """The points that ``chosen`` picks."""
+        """Return the points that ``chosen`` selects."""
         return Surface(self.points[chosen], self.colours[chosen])
 
     def thinned(self, count: int) -> Surface:
-        """At most ``count`` points, evenly taken."""
+        """Return at most ``count`` evenly selected points."""
         n = len(self.points)
         return self.part(np.linspace(0, n - 1, min(n, count)).round().astype(int))
 
     def distance(self, pose: np.ndarray, place: np.ndarray) -> float:
-        """Metres from ``place`` ``(3,)`` to the nearest point of the surface in ``pose``."""
+        """Return the metres from ``place`` ``(3,)`` to the nearest point of the surface in ``pose``."""
         return float(np.linalg.norm(se3.apply(pose, self.points) - place, axis=1).min())
 
 
@@ -109,8 +110,8 @@ class Found:
 
     Attributes:
         keypoints: ``(k,)`` their indices.
-        surface: what the image shows of it.
-        is_telling: an image without it would look different; or it is the supporting plane, which stays.
+        surface: its visible points.
+        is_telling: whether the image would look different without it, or it is the static supporting plane.
     """
 
     keypoints: np.ndarray
@@ -119,9 +120,9 @@ class Found:
 
 
 def find_surfaces(observation: Observation, keypoints: np.ndarray, s: SurfaceSettings) -> list[Found]:
-    """The surfaces that ``(K, 3)`` keypoints lie on; those with no surface near are left out.
+    """Segment the surfaces under ``(K, 3)`` keypoints; keypoints without a surface nearby are omitted.
 
-    A thing is what stands out from the plane that supports it, and is linked without a gap.
+    An object is a connected region that stands out from its supporting plane.
     """
     step = max(1, round(observation.camera.width / FOUND_WIDTH))
     cloud = unproject(observation.depth, observation.camera)
@@ -151,7 +152,7 @@ def find_surfaces(observation: Observation, keypoints: np.ndarray, s: SurfaceSet
 
 
 def _stands_out(scene: Surface, plane: np.ndarray, s: SurfaceSettings) -> np.ndarray:
-    """Which points an image of the bare ``plane`` would be told from, by depth or by colour."""
+    """Return the points that differ from the bare ``plane`` by depth or by colour."""
     z, height = scene.points[:, 2], scene.points @ plane[:3] + plane[3]
     in_plane = np.abs(height) < s.low_m
     bare = np.median(scene.colours[in_plane], axis=0) if in_plane.any() else np.zeros(3)
@@ -160,7 +161,7 @@ def _stands_out(scene: Surface, plane: np.ndarray, s: SurfaceSettings) -> np.nda
 
 
 def _linked(points: np.ndarray, reach: float) -> np.ndarray:
-    """``(n,)`` number of the group of each of ``(n, 3)`` points; links are up to ``reach`` metres long."""
+    """Return the ``(n,)`` cluster index of ``(n, 3)`` points; links are up to ``reach`` metres long."""
     if not len(points):
         return np.zeros(0, int)
     pairs = cKDTree(points).query_pairs(reach, output_type="ndarray")
@@ -169,14 +170,14 @@ def _linked(points: np.ndarray, reach: float) -> np.ndarray:
 
 
 class View:
-    """One image, to be asked how well a surface in some pose agrees with it."""
+    """One image, compared with a surface in hypothesised poses."""
 
     def __init__(self, observation: Observation, settings: SurfaceSettings) -> None:
         self._camera, self._settings = observation.camera, settings
         self._depth, self._rgb = observation.depth.reshape(-1), observation.rgb.reshape(-1, 3)
 
     def votes(self, poses: np.ndarray, surface: Surface) -> np.ndarray:
-        """``(h, n)`` votes of the surface's points on each of ``(h, 4, 4)`` poses."""
+        """Return ``(h, n)`` votes of the surface's points for each of ``(h, 4, 4)`` poses."""
         s = self._settings
         points = surface.points @ poses[:, :3, :3].swapaxes(1, 2) + poses[:, None, :3, 3]
         index, inside = self._pixels(points)
@@ -192,7 +193,7 @@ class View:
         return np.where(inside, vote, HIDDEN)
 
     def _pixels(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Flat pixel index of each of ``(..., 3)`` points, 0 outside the image, and which lie inside."""
+        """Return the flat pixel index of each of ``(..., 3)`` points, 0 outside the image, and which lie inside."""
         c, z = self._camera, points[..., 2]
         safe = np.where(z > 0.05, z, 1.0)
         u, v = c.fx * points[..., 0] / safe + c.cx, c.fy * points[..., 1] / safe + c.cy
@@ -201,11 +202,11 @@ class View:
         return row * c.width + column, inside
 
     def sees(self, points: np.ndarray) -> np.ndarray:
-        """Which of ``(n, 3)`` points project into the image."""
+        """Return which of ``(n, 3)`` points project into the image."""
         return self._pixels(points)[1]
 
     def climb(self, pose: np.ndarray, surface: Surface, scales: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
-        """The best pose that a few `STEPS`, times each of ``scales``, reach from ``pose``, and its ``(n,)`` votes."""
+        """Hill-climb from ``pose`` by `STEPS` at each of ``scales``; return the best pose and its ``(n,)`` votes."""
         votes = self.votes(pose[None], surface)[0]
         for scale in scales:
             for _ in range(3):
@@ -218,9 +219,9 @@ class View:
         return pose, votes
 
     def hold(self, pose: np.ndarray, surface: Surface) -> tuple[float, float]:
-        """What a shift by two pixels costs, 0 to 2, along the less and the more telling image axis.
+        """Return the score loss of a two-pixel shift, 0 to 2, along the less and the more informative image axis.
 
-        It is near 0 along an axis on which the surface's place cannot be seen.
+        It is near 0 along an axis that does not determine the surface's position.
         """
         z = float(se3.apply(pose, surface.middle)[2])
         shift = max(2.0 * z / self._camera.fx, 0.008)
@@ -233,13 +234,13 @@ class View:
 
 @dataclass(frozen=True)
 class Supposed:
-    """A supposed pose of a surface, and what the image says about it.
+    """A hypothesised pose of a surface, with its votes.
 
     Attributes:
         pose: ``(4, 4)``.
         votes: ``(n,)`` of the surface's points.
-        with_hand: the surface goes with the hand, else it lies still.
-        is_shifted: the pose was moved to fit.
+        with_hand: whether the surface moves with the hand; otherwise it is at rest.
+        is_shifted: whether the pose was refined to fit the image.
     """
 
     pose: np.ndarray
@@ -249,25 +250,25 @@ class Supposed:
 
     @property
     def worth(self) -> float:
-        """-1 to 1."""
+        """Mean score, -1 to 1."""
         return float(WORTH[self.votes].mean())
 
     @property
     def share(self) -> float:
-        """Share of the points that speak for it; a thing that turns in the hand may cover itself."""
+        """Fraction of supporting votes; an object that turns in the hand may hide itself."""
         against = (self.votes != SAME) & (self.votes != HIDDEN) & ~(self.with_hand & (self.votes == NEARER))
         same = int((self.votes == SAME).sum())
         return same / max(1, same + int(against.sum()))
 
     @property
     def is_based(self) -> bool:
-        """Enough points are seen to judge by."""
+        """Whether enough points are seen for a decision."""
         n = len(self.votes)
         return int((self.votes == SAME).sum()) >= min(max(4, 0.06 * n), 0.8 * n)
 
 
 def moved(pose: np.ndarray, middle: np.ndarray, moves: np.ndarray) -> np.ndarray:
-    """``(h, 4, 4)`` poses after ``(h, 6)`` moves: metres, and radians about where ``pose`` puts ``middle``."""
+    """Return ``(h, 4, 4)`` poses after ``(h, 6)`` moves: metres, and radians about the centre ``middle`` in ``pose``."""
     about = se3.apply(pose, middle)
     out = np.tile(np.eye(4), (len(moves), 1, 1))
     turn = np.array([se3.exp(move[3:]) if move[3:].any() else np.eye(3) for move in moves])

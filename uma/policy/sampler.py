@@ -1,6 +1,6 @@
 """One sampler for every inference mode: eager, compiled, or captured in a CUDA graph.
 
-A mode is data: which tokens are given, which are targets. The shapes alone decide what is compiled or captured.
+A mode is data: given tokens and target tokens. Compilation and capture depend on the shapes only.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ Run = Callable[[dict[str, Tensor]], tuple[Tensor, ...]]
 Batch = TypeVar("Batch", PointBatch, ReferenceBatch)
 
 WARM_UP = 3
-"""Runs before a CUDA graph is captured, so that libraries have set themselves up."""
+"""Warm-up runs before the capture of a CUDA graph."""
 
 
 @dataclass(frozen=True)
 class ImageInput:
-    """One RGB-D image whose cloud the sampler prepares itself, on its device.
+    """One RGB-D image whose cloud the sampler prepares on its device.
 
     Attributes:
         depth: ``(H, W)`` float32 metres.
@@ -51,15 +51,15 @@ class ImageInput:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What one call of the sampler takes: B observations, N candidates each, T steps and K keypoints.
+    """Inputs of one sampler call: B observations, N candidates each, T steps and K keypoints.
 
     Attributes:
-        points: of the observations, policy frame; or one image, where B is 1.
+        points: of the observations, policy frame; or one image, for B = 1.
         ee: of the observations, policy frame.
         task: ``(B, M, d)`` task tokens.
         action: ``(B, N, T, 10)`` given action tokens.
-        motion: ``(B, T, K, 3)`` given motion tokens; anything at targets.
-        identity: ``(B, K, 3)`` which keypoint each one is.
+        motion: ``(B, T, K, 3)`` given motion tokens; arbitrary at targets.
+        identity: ``(B, K, 3)`` keypoint positions in the initial observation.
         is_target_action, is_target_motion: ``(B, T)`` and ``(B, T, K)`` bool.
         noise_action, noise_motion: ``(S, T, 10)`` and ``(S, T, K, 3)``, shared by observations and candidates.
     """
@@ -78,11 +78,11 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Samples:
-    """Normalised answers on the CPU.
+    """Normalised samples on the CPU.
 
     Attributes:
-        action, motion: ``(B, N, T, 10)`` and ``(B, N, T, K, 3)``, averaged over the samples that agree; over all
-            samples where no action is a target.
+        action, motion: ``(B, N, T, 10)`` and ``(B, N, T, K, 3)``, averaged over the consensus; over all samples if no
+            action is a target.
         all_actions: ``(B, N, S, T, 10)``.
     """
 
@@ -92,7 +92,7 @@ class Samples:
 
 
 def _pieces(value: Any, prefix: str = "") -> dict[str, Tensor]:
-    """Every tensor in nested dataclasses, by name."""
+    """Return every tensor in nested dataclasses, by dotted name."""
     out: dict[str, Tensor] = {}
     for f in fields(value):
         part = getattr(value, f.name)
@@ -116,8 +116,8 @@ class Sampler:
     """Runs encoders, context, flow and consensus of one model.
 
     Args:
-        model: stays on the CPU as it is; another device or precision gets a copy.
-        config: may be replaced by one of the same device, precision and compilation.
+        model: is not modified; another device or precision uses a copy.
+        config: may be replaced later by one of the same device, precision and compilation.
     """
 
     def __init__(self, model: Uma, config: SamplerConfig):
@@ -130,15 +130,19 @@ class Sampler:
         self._forward = torch.compile(self.forward, fullgraph=True, dynamic=False) if config.compile else self.forward
 
     def table(self, num_steps: int) -> list[list[Tensor]]:
-        """The modulations of the flow times, computed once for a number of steps."""
+        """Return the modulations of the flow times, cached per number of steps."""
         if num_steps not in self._tables:
             with torch.no_grad(), self._autocast():
                 self._tables[num_steps] = self.model.modulations(num_steps)
         return self._tables[num_steps]
 
     def _prepared(self, image: ImageInput) -> tuple[PointBatch, Tensor]:
-        """The cloud of an image in the policy frame, and ``(3,)``: valid pixels, points over the table, and whether a
-        plane was found. Places stay in single precision: half of it would be off by millimetres."""
+        """Prepare the cloud of an image in the policy frame.
+
+        Returns:
+            The points, and ``(3,)``: valid pixels, points above the table, and whether a plane was found. Positions
+                stay in single precision, because half precision would lose millimetres.
+        """
         height, width = image.depth.shape
         prepare = self._preparations[height, width]
         with torch.autocast(self.device.type, enabled=False):
@@ -148,8 +152,9 @@ class Sampler:
         return PointBatch(xyz[None], found.rgb[None].float() / 255.0, found.height[None]), counts
 
     def forward(self, pieces: dict[str, Tensor], table: list[list[Tensor]]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Actions and motion of `Samples`, all samples' actions, and what `_prepared` counts. One graph without a
-        break."""
+        """Return actions and motion of `Samples`, all samples' actions, and the counts of `_prepared`, as one unbroken
+        graph.
+        """
         x = _built(pieces)
         if isinstance(x.points, ImageInput):
             points, counts = self._prepared(x.points)
@@ -159,7 +164,7 @@ class Sampler:
         S, K = len(x.noise_action), x.motion.shape[2]
         cache = self.model.prepare_context(points, x.ee, x.task)
         rows = B * N * S
-        shared = B == 1  # one pattern of targets for all rows: their modulation is then routed once
+        shared = B == 1  # one target pattern for all rows: modulation is routed once
 
         def repeat(v: Tensor) -> Tensor:
             return v if shared else v.repeat_interleave(N * S, 0)
@@ -176,14 +181,14 @@ class Sampler:
         a, m = a.view(B, N, S, T, A), m.view(B, N, S, T, K, 3)
         chosen = closest(a.flatten(3), max(1, math.ceil(self.config.consensus_fraction * S)))
         agreed, moved = consensus(a.flatten(3), chosen), consensus(m.flatten(3), chosen) if K else m.flatten(3).mean(2)
-        # Where no action is asked for all samples are alike in their actions and nothing is to be chosen by.
+        # If no action is a target, all samples have equal actions, so there is no consensus to choose.
         chooses = x.is_target_action.any(1)[:, None, None]
         moved = torch.where(chooses, moved, m.flatten(3).mean(2))
         return agreed.view(B, N, T, A), moved.view(B, N, T, K, 3), a, counts
 
     @torch.no_grad()
     def __call__(self, inputs: Inputs) -> Samples:
-        """Draw. The inputs are copied to the device once, and the answer back once.
+        """Draw samples. Inputs are copied to the device once, and the samples back once.
 
         Raises:
             InputError: the image shows no scene, as `uma.model.cloud.point_set`.
@@ -207,7 +212,7 @@ class Sampler:
     def _preparation(self, height: int, width: int) -> None:
         if (height, width) not in self._preparations:
             config = self.model.config
-            # Exact farthest points are needed for the first level's centres alone.
+            # Only the centres of the first level need exact farthest points.
             share = config.groups[0] / config.points.total
             head = math.ceil(share * max(config.points.near, config.points.low, config.points.rest))
             exact = min(HEAD, config.points.total) if config.points.total <= HEAD * 2 else head
@@ -222,7 +227,7 @@ class Sampler:
         check_above(above)
 
     def encode_task(self, points: PointBatch, reference: ReferenceBatch) -> Tensor:
-        """Task tokens on the CPU; once a task, so it is not captured."""
+        """Return task tokens on the CPU. This runs once per task, so it is not captured in a graph."""
         with torch.no_grad(), self._autocast():
             tokens = self.model.encode_task(_moved(points, self.device), _moved(reference, self.device))
         return tokens.float().cpu()
@@ -233,15 +238,14 @@ class Sampler:
 
 
 def torch_device(name: str) -> torch.device:
-    """The device that a setting means. Raises `InputError` if "cuda" is asked for and there is none."""
+    """Return the device of a setting. Raises `InputError` for "cuda" without a CUDA device."""
     if name == "cuda" and not torch.cuda.is_available():
-        raise InputError("device: 'cuda', torch finds no CUDA device here; use 'auto' or 'cpu'")
+        raise InputError("device: 'cuda', no CUDA device available; use 'auto' or 'cpu'")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def _placed(model: Uma, device: torch.device, precision: str) -> Uma:
-    """The model on a device. In bfloat16 the weights of its products are stored so, and norms and places stay
-    float32."""
+    """Return the model on a device. bfloat16 applies to the linear layers; norms and positions stay float32."""
     if device.type == "cpu" and precision == "float32":
         return model
     model = copy.deepcopy(model).to(device).eval()

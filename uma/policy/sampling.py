@@ -1,5 +1,4 @@
-"""The sampler's configuration, apart from torch: nodes and commands declare their settings from it before torch is
-loaded."""
+"""The sampler's configuration, separate from torch, so that nodes and commands can declare it without importing torch."""
 
 from __future__ import annotations
 
@@ -14,17 +13,17 @@ PRECISIONS = ("float32", "bfloat16")
 
 @dataclass(frozen=True)
 class SamplerConfig:
-    """How answers are drawn, and on what. Every default of these settings is stated here alone.
+    """Settings of the sampler. All their defaults are defined here.
 
     Attributes:
         num_steps: steps of the flow.
-        num_samples: samples of each answer.
-        consensus_fraction: share of them that is averaged, at least one: those that lie closest together.
-        method: "euler", or "heun", which evaluates the model twice a step.
-        device: "cpu", "cuda", or "auto", a GPU where there is one.
-        precision: of the products, "float32" or "bfloat16".
-        compile: fuse the operations with torch.compile; the first answer of every shape then takes minutes.
-        graph: on a GPU, replay one CUDA graph per shape; off starts every kernel from the host.
+        num_samples: samples per prediction.
+        consensus_fraction: fraction of the closest samples that is averaged, at least one sample.
+        method: "euler", or "heun" with two model evaluations per step.
+        device: "cpu", "cuda", or "auto", a GPU if available.
+        precision: of matrix products, "float32" or "bfloat16".
+        compile: use torch.compile; the first prediction of every shape then takes minutes.
+        graph: on a GPU, replay one CUDA graph per shape; off launches every kernel from the host.
     """
 
     num_steps: int = 2
@@ -42,7 +41,7 @@ class SamplerConfig:
         if not 1 <= self.num_samples <= 64:
             raise InputError(f"num_samples: {self.num_samples}, must be 1 to 64")
         if not 0 < self.consensus_fraction <= 1:
-            raise InputError(f"consensus_fraction: {self.consensus_fraction}, must be more than 0 and at most 1")
+            raise InputError(f"consensus_fraction: {self.consensus_fraction}, must be above 0 and at most 1")
         for name, known in (("method", FLOW_METHODS), ("device", DEVICES), ("precision", PRECISIONS)):
             if getattr(self, name) not in known:
                 raise InputError(f"{name}: {getattr(self, name)!r}, must be one of {known}")

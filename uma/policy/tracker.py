@@ -1,8 +1,8 @@
-"""The task's keypoints followed from image to image: their present positions are an input of the model (x_Gx of Eq. 6).
+"""The keypoint tracker: provides the keypoints' current positions as model inputs (x_Gx of Eq. 6).
 
-Keypoints on one surface are one body. A body lies still or goes with the hand, and may have shifted a little; depth and
-colour decide (`rigid_motion`). Between two images that cannot tell, both poses are kept until one can. A body whose
-points do not move together is taken apart into one patch a keypoint.
+Keypoints on one surface form a body. A body is at rest or moves with the hand, and may have shifted slightly; depth and
+colour decide (`rigid_motion`). If an image cannot decide, both poses stay possible. A body whose points do not move
+together is split into one patch per keypoint.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from uma.types import KeypointState, Observation
 
 @dataclass(frozen=True)
 class TrackerSettings:
-    """Limits of the tracker. Shares are of the surface points that are not hidden; worth is from -1 to 1.
+    """Thresholds of the tracker. Fractions refer to the surface points that are not hidden; scores are -1 to 1.
 
     Attributes:
-        surface: what belongs to a surface, and what agrees with an image.
+        surface: tolerances of segmentation and comparison.
         held: a measured gripper above this may hold something, 0 open to 1 closed.
-        closing: a rise of the gripper between two images by which it closes.
-        opens: the gripper's change by which it lets go.
-        grip_m: jaws that close this near a surface close on it, metres from the TCP.
-        left_m: distance by which the hand has left the place where it closed, metres.
-        pinched_m: keypoints this near the jaws are not called at rest once the hand has left, metres.
-        danger_m: a closed hand this near may push what is hidden, metres.
-        agree, agree_strictly: share of points that must be seen for a pose to be confirmed.
-        refuted: share of points below which the pose is wrong.
-        whole: share of points below which a body has changed its shape or lies beside its pose.
-        tie: difference in worth below which two poses cannot be told apart.
-        gain, gain_held: worth that a shift must bring; for a body that goes with the hand, in sight.
-        in_sight: share of all points that are not hidden for this.
-        hold: worth that a shift by two pixels must cost, so that a place can be seen.
-        patience: images for which a hidden body counts as known beside a closed hand.
-        long_patience: images for which it does elsewhere, or in the hand.
+        closing: gripper increase between two images that counts as closing.
+        opens: gripper change that counts as a release.
+        grip_m: jaws that close this near a surface grasp it, metres from the TCP.
+        left_m: distance at which the hand has left the place where it closed, metres.
+        pinched_m: keypoints this near the jaws are not assumed at rest once the hand has left, metres.
+        danger_m: a closed hand this near may push hidden objects, metres.
+        agree, agree_strictly: least fraction of seen points that confirms a pose.
+        refuted: fraction of seen points below which a pose is wrong.
+        whole: fraction of seen points below which a body is deformed or displaced.
+        tie: score difference below which two poses are indistinguishable.
+        gain, gain_held: least score gain of a shift; the latter for a visible body in the hand.
+        in_sight: least fraction of visible points for ``gain_held``.
+        hold: least score loss of a two-pixel shift for a determined position.
+        patience: images for which a hidden body near a closed hand stays known.
+        long_patience: images for which a hidden body elsewhere, or in the hand, stays known.
     """
 
     surface: SurfaceSettings = field(default_factory=SurfaceSettings)
@@ -63,12 +63,13 @@ class TrackerSettings:
 
 @dataclass(frozen=True)
 class Hand:
-    """The hand at an image.
+    """The hand at one image.
 
     Attributes:
-        T, T_before: ``(4, 4)`` end effector in the camera frame, at this image and at the one before.
+        T, T_before: ``(4, 4)`` end effector in the camera frame, at this image and at the previous one.
         gripper: 0 open to 1 closed.
-        is_closed, is_closing: it may hold something; it may have just closed on something.
+        is_closed: whether it may hold something.
+        is_closing: whether it may have just closed on something.
     """
 
     T: np.ndarray
@@ -80,23 +81,23 @@ class Hand:
 
 @dataclass
 class Body:
-    """Keypoints that move as one, for all that is known.
+    """Keypoints that are assumed to move as one rigid body.
 
     Attributes:
         keypoints: ``(k,)`` indices.
-        dense, surface: all its surface points; those that vote.
-        is_known: ``(k,)`` which keypoints are known now.
+        dense, surface: all surface points, and the subset that votes.
+        is_known: ``(k,)`` keypoints with a known position.
         is_telling: see `rigid_motion.Found`.
-        is_part: a patch of what did not move as one.
-        pose, rest: ``(4, 4)`` the likeliest pose now; the pose if it lies still.
-        in_hand: ``(4, 4)`` the pose in the end effector's frame if it goes with the hand.
-        with_hand: it goes with the hand.
-        was_held: it once did.
-        grip_at: ``(3,)`` where the jaws closed on it, in its place at the start; None if they did not.
-        grip: gripper while it is held.
-        is_lost: its pose was refuted; only a place that can be seen brings it back.
+        is_part: whether it is a patch of a split body.
+        pose, rest: ``(4, 4)`` the most likely pose; the pose at rest.
+        in_hand: ``(4, 4)`` the pose in the end-effector frame if it moves with the hand.
+        with_hand: whether it moves with the hand.
+        was_held: whether it once did.
+        grip_at: ``(3,)`` grasp position in the body's frame of the first image; None without a grasp.
+        grip: gripper value during the grasp.
+        is_lost: whether its pose was refuted; only a determined position restores it.
         unseen: images since its pose was confirmed.
-        torn: successive images in which it did not move as one.
+        torn: consecutive images in which it did not move as one.
     """
 
     keypoints: np.ndarray
@@ -118,11 +119,11 @@ class Body:
 
 
 class KeypointTracker:
-    """Follows keypoints through a stream of observations of one camera.
+    """Tracks keypoints through the observations of one camera.
 
     Args:
-        observation: the image in which the keypoints are given.
-        keypoints: ``(K, 3)`` metres, camera frame.
+        observation: the first image.
+        keypoints: ``(K, 3)`` metres in the first image, camera frame.
     """
 
     def __init__(self, observation: Observation, keypoints: np.ndarray, settings: TrackerSettings | None = None):
@@ -134,7 +135,7 @@ class KeypointTracker:
 
     @property
     def state(self) -> KeypointState:
-        """Where the keypoints are, and which of them are known now."""
+        """Current positions of the keypoints, and which of them are known."""
         x, known = self._start.copy(), np.zeros(len(self._start), bool)
         for body in self._bodies:
             x[body.keypoints] = se3.apply(body.pose, self._start[body.keypoints])
@@ -142,7 +143,7 @@ class KeypointTracker:
         return KeypointState(x, known & self._view.sees(x))
 
     def update(self, observation: Observation) -> KeypointState:
-        """Follow the keypoints to the next image."""
+        """Track the keypoints to the next image."""
         s, g = self.settings, observation.gripper
         self._view = View(observation, s.surface)
         is_closing = g > max(s.held, self._before.gripper + s.closing)
@@ -172,14 +173,14 @@ class KeypointTracker:
             self._go_unseen(body, best, hand)
 
     def _take_grip(self, body: Body, hand: Hand) -> None:
-        """Note that the jaws let go of the body, or close on it."""
+        """Update whether the jaws release the body or close on it."""
         s = self.settings
         if body.with_hand and (not hand.is_closed or abs(hand.gripper - body.grip) > s.opens):
             body.with_hand, body.rest, body.is_lost = False, hand.T @ body.in_hand, True
         if not hand.is_closed:
             body.grip_at = None
         if hand.is_closing:
-            # Between two images the hand may have closed and left.
+            # The hand may have closed and left between two images.
             away = [body.surface.distance(body.rest, T[:3, 3]) for T in (hand.T, hand.T_before)]
             T = hand.T if away[0] <= away[1] else hand.T_before
             if min(away) < s.grip_m:
@@ -187,7 +188,7 @@ class KeypointTracker:
                 body.in_hand = se3.invert(T) @ body.rest
 
     def _likelier(self, body: Body, hand: Hand) -> tuple[Supposed, bool]:
-        """The body at rest or with the hand, and whether the image clearly tells which."""
+        """Return the body's pose at rest or with the hand, and whether the image decides clearly."""
         may_follow = hand.is_closed and (body.grip_at is not None or not body.is_lost)
         poses = np.stack([body.rest, hand.T @ body.in_hand if may_follow else body.rest])
         votes, tie = self._view.votes(poses, body.surface), self.settings.tie
@@ -197,9 +198,9 @@ class KeypointTracker:
         return carried if ahead > (-tie if is_held else tie) else rest, abs(ahead) > tie
 
     def _shifted(self, body: Body, best: Supposed) -> Supposed:
-        """A better pose near by, if the likelier one does not fit; what was let go may have fallen further.
+        """Return a better pose nearby if the likelier one does not fit; a released body may have fallen farther.
 
-        What was never held is pushed among its like, where a search finds another thing as easily.
+        A body that was never held may lie among similar objects, which a wide search could confuse.
         """
         s = self.settings
         is_held = best.with_hand and body.with_hand and (best.votes != HIDDEN).mean() > s.in_sight
@@ -220,11 +221,11 @@ class KeypointTracker:
         if not is_strict:
             return True
         least, most = self._view.hold(found.pose, body.surface)
-        # A patch at rest may still be confused with its neighbours along one axis, an edge.
+        # A patch at rest may be ambiguous along one axis, such as an edge.
         return (least if body.is_lost or not is_expected else most) > s.hold
 
     def _settle(self, body: Body, found: Supposed, is_clear: bool, hand: Hand) -> None:
-        """Take a confirmed pose over; where the image cannot tell, the other pose stays possible."""
+        """Adopt a confirmed pose. If the image is ambiguous, the other pose stays possible."""
         body.pose, body.with_hand, body.is_lost, body.unseen = found.pose, found.with_hand, False, 0
         body.was_held |= found.with_hand
         body.grip = max(body.grip, hand.gripper) if found.with_hand else 0.0
@@ -236,7 +237,7 @@ class KeypointTracker:
         self._look_for_tears(body, found)
 
     def _doubtful(self, body: Body, found: Supposed, hand: Hand) -> np.ndarray:
-        """``(k,)`` which keypoints of a body at rest may have moved: by what is around them, or with the hand."""
+        """Return ``(k,)`` keypoints of a body at rest that may have moved, by their surroundings or with the hand."""
         if found.with_hand:
             return np.zeros(len(body.keypoints), bool)
         s, start = self.settings, self._start[body.keypoints]
@@ -249,13 +250,13 @@ class KeypointTracker:
         return doubtful
 
     def _has_left(self, body: Body, hand: Hand) -> bool:
-        """The hand has left the place where it closed on the body."""
+        """Whether the hand has left the place where it closed on the body."""
         if body.grip_at is None:
             return False
         return float(np.linalg.norm(se3.apply(body.rest, body.grip_at) - hand.T[:3, 3])) > self.settings.left_m
 
     def _go_unseen(self, body: Body, best: Supposed, hand: Hand) -> None:
-        """Without a confirmed pose: what is held, or hidden where nothing can push it, stays known for a while."""
+        """Handle an unconfirmed pose: a held body, or a hidden one out of reach, stays known for a while."""
         s = self.settings
         body.pose, body.unseen = best.pose, body.unseen + 1
         is_held = body.with_hand and body.grip_at is not None
@@ -276,7 +277,7 @@ class KeypointTracker:
         body.torn = body.torn + 1 if is_mixed else 0
 
     def _parts(self, body: Body) -> list[Body]:
-        """The body itself, or where it is torn, one patch of it for each of its keypoints."""
+        """Return the body itself or, if torn, one patch for each of its keypoints."""
         if body.torn < 2:
             return [body]
         parts = []
