@@ -147,7 +147,7 @@ class FrankaSteps:
             if not future.done():
                 future.set_exception(LinkError(f"{name}: no answer within {self._patience:g} s"))
 
-        timer = self._node.every(self._patience, give_up, self._group)
+        timer = self._node.create_steady_timer(self._patience, give_up, self._group)
         try:
             return await future
         finally:
