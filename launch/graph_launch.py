@@ -1,4 +1,5 @@
-"""Turns a graph of uma_ros.deployment.graph into launch actions. The graph itself is plain data and tested without launch."""
+"""Turns a graph of uma_ros.deployment.graph into launch actions. The graph itself is plain data and tested without
+launch."""
 
 import os
 from datetime import datetime

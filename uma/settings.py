@@ -131,8 +131,9 @@ def _replace_one(settings: Any, path: list[str], value: Any) -> Any:
 
 
 def from_words(kind: type[T], words: Sequence[str], prog: str, description: str = "") -> T:
-    """The settings that the words of a command line give, by tyro: ``--dry-run`` for the field ``dry_run``, and required
-    fields in their order without a name.
+    """Settings from the words of a command line, by tyro.
+
+    ``--dry-run`` sets the field ``dry_run``; required fields come in their order, without a name.
 
     Args:
         kind: a dataclass of plain fields that `setting` made.

@@ -3,14 +3,12 @@
     python -m robustness.faults [--repeats 20] [--only NAME ...] [--json FILE] [--markdown] [--record]
 
 Each time the arm is under way to a point 35 cm off when the fault begins. "at rest" is how long after that the arm
-moved for the last time (faster than 5 mm/s, by
-the robot's own clock, looked at for four seconds); "peak" is its fastest in that time. Safe is a run in which no target
-is faster than the plan with what
-the filter may add, nor the arm by more than its own overshoot, and which comes to rest where it has to. "said" is what
-the controller gave as its reason.
-After the fault is over a new task is given, with /uma/start if it is asked for, and the arm has to move. With --record
-every run has a graph and a bag of its own, and
-a second table says what was heard before the fault and is not in the bag.
+moved for the last time (faster than 5 mm/s, by the robot's own clock, looked at for four seconds); "peak" is its
+fastest in that time. Safe is a run in which no target is faster than the plan with what the filter may add, nor the arm
+by more than its own overshoot, and which comes to rest where it has to. "said" is what the controller gave as its
+reason. After the fault is over a new task is given, with /uma/start if it is asked for, and the arm has to move. With
+--record every run has a graph and a bag of its own, and a second table says what was heard before the fault and is not
+in the bag.
 """
 
 from __future__ import annotations
@@ -68,7 +66,8 @@ def main() -> int:
         console.print(
             for_people(
                 rows,
-                f"seed 3, a scripted policy; no target may be faster than {FASTEST:.2f} m/s, nor the arm than {FASTEST + OVERSHOOT:.2f}",
+                f"seed 3, a scripted policy; no target may be faster than {FASTEST:.2f} m/s, nor the arm "
+                f"than {FASTEST + OVERSHOOT:.2f}",
             )
         )
     if args.record:

@@ -62,7 +62,7 @@ class Bench:
                 row = watched(fault, graph)
             except ExternalShutdownException:  # a signal to the tester
                 raise
-            except Exception as error:  # something that has to come before or after the fault did not, or the test is wrong: the other runs go on
+            except Exception as error:  # a condition before or after the fault is missing: the other runs go on
                 row = {
                     "rest_s": float("nan"),
                     "peak": float("nan"),

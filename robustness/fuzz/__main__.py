@@ -4,9 +4,8 @@ refused is named.
     python -m robustness.fuzz [--cases 10000] [--seed 0] [--only NAME ...]
 
 A case is broken if anything but the documented error comes out, if the error does not name the field or the file, if
-memory is taken beyond
-`MAX_PEAK`, or if the controller sends a target that it should not. Prints a table of the targets and the first case of
-every kind of break.
+memory is taken beyond `MAX_PEAK`, or if the controller sends a target that it should not. Prints a table of the targets
+and the first case of every kind of break.
 """
 
 from __future__ import annotations
@@ -41,7 +40,8 @@ def main() -> int:
         r = fuzz(target, round(args.cases * target.weight / whole), args.seed)
         total, bad = total + r.cases, bad + sum(r.kinds.values())
         print(
-            f"{target.name:<26}{r.cases:>7}{r.accepted:>10}{r.refused:>9}{sum(r.kinds.values()):>8}{r.peak / 2**20:>10.1f}{time.monotonic() - began:>7.1f}",
+            f"{target.name:<26}{r.cases:>7}{r.accepted:>10}{r.refused:>9}"
+            f"{sum(r.kinds.values()):>8}{r.peak / 2**20:>10.1f}{time.monotonic() - began:>7.1f}",
             flush=True,
         )
         breaks += [f"{target.name}: {kind} ({r.kinds[kind]} times): {example}" for kind, example in r.broken.items()]

@@ -1,4 +1,5 @@
-"""Damaged files through their readers: calibrations, references, pictures, bundles, prompts; and a gripper's replies."""
+"""Damaged files through their readers: calibrations, references, pictures, bundles, prompts; and a gripper's
+replies."""
 
 from __future__ import annotations
 

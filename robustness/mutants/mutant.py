@@ -27,7 +27,8 @@ class Mutant:
 
 
 def of(file: str, *rows: tuple[str, str, str, str]) -> list[Mutant]:
-    """Mutants of one file, as rows of name, old, new and test; a test is ``file::function``, the file anywhere in test/unit.
+    """Mutants of one file, as rows of name, old, new and test; a test is ``file::function``, the file anywhere in
+    test/unit.
 
     The old text is a small expression, so that edits around it leave it in place.
     """

@@ -5,15 +5,13 @@ slower.
     ...] [--json FILE]
 
 The station slows simulated time while chunks come late. Two cores are too few for the policy as it is configured beside
-a station in real time;
-`--policy num_samples=1 num_steps=4 replan_steps=8 --station max_latency=0.4` is what they can do.
+a station in real time; `--policy num_samples=1 num_steps=4 replan_steps=8 --station max_latency=0.4` is what they can
+do.
 
 Every `--every` seconds a new task is given: by turns the scene's own and points in the workspace. Every ten seconds
-memory, handles and threads of each node
-are read from /proc. Drift is the slope of a straight line through the readings after the first fifth of the time, with
-its 95 % interval (readings in blocks of
-ten, so that neighbours are not counted as independent). The exit code is 1 if a node died, if a task was not heard, or
-if the arm was not RUNNING for more than
+memory, handles and threads of each node are read from /proc. Drift is the slope of a straight line through the readings
+after the first fifth of the time, with its 95 % interval (readings in blocks of ten, so that neighbours are not counted
+as independent). The exit code is 1 if a node died, if a task was not heard, or if the arm was not RUNNING for more than
 a tenth of the time.
 """
 
@@ -169,7 +167,10 @@ def state_name(state: int | None) -> str:
 
 
 def show(result: dict, console: Console) -> None:
-    title = f"{result['minutes']:.0f} min ({result['simulated_minutes']:.0f} simulated), {result['tasks']} tasks, controller {result['states']}, refused {result['refused']}"
+    title = (
+        f"{result['minutes']:.0f} min ({result['simulated_minutes']:.0f} simulated), {result['tasks']} tasks, "
+        f"controller {result['states']}, refused {result['refused']}"
+    )
     table = Table(title=title)
     for heading in ("node", "memory at first (MB)", "at last", "drift (MB/h)", "handles", "threads"):
         table.add_column(heading, justify="left" if heading == "node" else "right")

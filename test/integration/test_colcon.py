@@ -73,7 +73,10 @@ def sourced(install: Path, command: str, **more: str) -> subprocess.Popen:
 
 
 def test_nodes_and_messages_import_from_the_install_space(install):
-    code = "import uma, uma_ros, uma_ros.msg, uma_ros.nodes.controller as c, uma_sim, uma_train; print(uma_ros.__file__, uma_ros.msg.__file__, c.__file__, uma.__file__)"
+    code = (
+        "import uma, uma_ros, uma_ros.msg, uma_ros.nodes.controller as c, uma_sim, uma_train; "
+        "print(uma_ros.__file__, uma_ros.msg.__file__, c.__file__, uma.__file__)"
+    )
     out = sourced(install, f"{sys.executable} -c '{code}'").communicate(timeout=60)[0]
     paths = out.split()
     assert len(paths) == 4 and all(p.startswith(str(install)) for p in paths), out
@@ -110,7 +113,8 @@ def test_what_ros2_run_and_launch_need_is_installed(install):
 def test_installed_node_finds_its_configuration(install):
     process = sourced(
         install,
-        f"{install}/uma_ros/lib/uma_ros/controller --ros-args --params-file {install}/uma_ros/share/uma_ros/config/parameters.yaml",
+        f"{install}/uma_ros/lib/uma_ros/controller --ros-args --params-file "
+        f"{install}/uma_ros/share/uma_ros/config/parameters.yaml",
     )
     import rclpy
     from uma_ros.msg import PolicyStatus

@@ -301,7 +301,8 @@ def main() -> int:
         for result in tqdm(pool.imap_unordered(_job, jobs), total=len(jobs), unit=f" x {size}"):
             total.add(result)
     print(
-        f"{args.sequences} sequences from seed {args.first}, {total.steps} steps, {total.hold_reason} held; joint limits in {total.arms}, {total.unreachable} steps held for them; {dict(total.kinds)}"
+        f"{args.sequences} sequences from seed {args.first}, {total.steps} steps, {total.hold_reason} held; "
+        f"joint limits in {total.arms}, {total.unreachable} steps held for them; {dict(total.kinds)}"
     )
     for name, share in total.share.items():
         print(f"  {name:32s} {share:.4f} of the limit")

@@ -1,5 +1,5 @@
-"""Generated input at every door, in small number; `python -m robustness.fuzz` runs as many as asked for. And that each kind of break is
-seen."""
+"""Generated input at every door, in small number; `python -m robustness.fuzz` runs as many as asked for. And that each
+kind of break is seen."""
 
 import math
 

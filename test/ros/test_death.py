@@ -81,7 +81,8 @@ def test_policy_killed_in_motion(graph):
         next(m for m in c.history[::-1] if m.node == "controller" and m.state == PolicyStatus.RUNNING).header.stamp
     )
     print(
-        f"controller late by {late * 1e3:.0f} ms; after 2 periods past the last due action it moved {moved * 1e3:.2f} mm; HOLD was said at most {max(0, hold - last_due):.2f} s after it: {reason}"
+        f"controller late by {late * 1e3:.0f} ms; after 2 periods past the last due action it moved "
+        f"{moved * 1e3:.2f} mm; HOLD was said at most {max(0, hold - last_due):.2f} s after it: {reason}"
     )
     assert len(after) > 50 and moved < 1e-3
     assert "no fresh chunk" in reason and "policy is silent" in reason

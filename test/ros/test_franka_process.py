@@ -100,7 +100,10 @@ def test_a_killed_node_leaves_no_process_and_an_arm_at_rest(tmp_path):
 def test_arm_process_loads_neither_torch_nor_ros():
     code = "import sys; import uma_ros.nodes.franka; assert 'torch' not in sys.modules, 'torch'"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
-    code = "import sys; import uma_ros.drivers.franka.fci; bad = {'torch', 'rclpy', 'mujoco'} & set(sys.modules); assert not bad, bad"
+    code = (
+        "import sys; import uma_ros.drivers.franka.fci; bad = {'torch', 'rclpy', 'mujoco'} & set(sys.modules); "
+        "assert not bad, bad"
+    )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 

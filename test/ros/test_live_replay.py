@@ -109,7 +109,8 @@ def test_on_the_bags_clock_and_task_as_often_as_it_is_played(graph, bag, stamps)
         first = first or heard
         if number:
             assert heard[0] <= first[2], (
-                "the second time it answers from the start of the bag: the frame that the task meets may be a chunk or two later"
+                "the second time it answers from the start of the bag: the frame that the task meets may be "
+                "a chunk or two later"
             )
         for msg in c.chunks:
             chunk = chunk_from(msg)

@@ -24,7 +24,7 @@ from uma_ros.offline import replay as bags
 from uma_ros.offline.recording import read_episode
 from uma_ros.runtime.topics import CONFIGURATION, GRIPPER_JOINT, LATCHED, TASK_IN
 
-# -- in words, and as a stored prompt -----------------------------------------------------------------------------------------
+# -- in words, and as a stored prompt ----------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

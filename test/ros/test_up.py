@@ -20,7 +20,8 @@ def up(folder: Path, *more: str, fake: bool = True) -> subprocess.Popen:
         f"import sys; sys.path.insert(0, {str(ROOT / 'test/support')!r})\n"
         "from harness import fake_command\nfrom uma_ros.deployment import supervisor, up\n"
         "start = supervisor.Supervisor.start\n"
-        "supervisor.Supervisor.start = lambda self, spec, config, command=None: start(self, spec, config, fake_command(spec))\n"
+        "supervisor.Supervisor.start = lambda self, spec, config, command=None: start(self, spec, config, "
+        "fake_command(spec))\n"
         "sys.exit(up.main(sys.argv[1:]))"
     )
     words = [
@@ -135,7 +136,8 @@ def test_a_bad_reference_file_is_refused_by_entry(tmp_path, text, words, capsys)
 def test_node_whose_middleware_hangs_still_ends(tmp_path, capfd):
     """In C, with Python's lock held, where nothing of Python's runs any more."""
     code = (
-        "import ctypes, sys\nfrom uma_ros.runtime import node as runtime\nfrom uma_ros.nodes.camera import CameraNode\nruntime.PATIENCE = 0.5\n"
+        "import ctypes, sys\nfrom uma_ros.runtime import node as runtime\nfrom uma_ros.nodes.camera import "
+        "CameraNode\nruntime.PATIENCE = 0.5\n"
         "CameraNode.destroy_node = lambda self: ctypes.PyDLL(None).sleep(100)\nsys.exit(runtime.run_node(CameraNode))"
     )
     supervisor = Supervisor(tmp_path)

@@ -1,6 +1,6 @@
 """Plays a bag as `ros2 bag play BAG --clock` does: every message as its recorded bytes, with its recorded type and
-quality of service,
-at its time in the bag, and a /clock at 40 Hz that tells the time in the bag. rosbag2 is not on PyPI."""
+quality of service, at its time in the bag, and a /clock at 40 Hz that tells the time in the bag. rosbag2 is not on
+PyPI."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ class Arm:
     def action_client(self, node, kind, name, callback_group=None):
         return _Action(self, name)
 
-    def every(self, period, callback, group=None):
+    def create_steady_timer(self, period, callback, group=None):
         self.timers.append(callback)
         return callback
 

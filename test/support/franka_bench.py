@@ -28,7 +28,8 @@ class Bench:
     """A simulated arm, the node on it, and a stand-in for the controller."""
 
     def __init__(self, folder, late: bool = False, **parameters) -> None:
-        host = f"127.{os.getpid() % 200 + 20}.{time.monotonic_ns() % 250 + 1}.3"  # libfranka's port is fixed, the address need not be
+        # libfranka's port is fixed: every bench has an address of its own.
+        host = f"127.{os.getpid() % 200 + 20}.{time.monotonic_ns() % 250 + 1}.3"
         self.host, self.arm = host, None
         if not late:
             self.switch_on()
@@ -117,7 +118,8 @@ class Bench:
             if s >= 1.0 and there():
                 return
             assert time.monotonic() - began < seconds + 60.0, (
-                f"{self.flange()[:3, 3]} is not {goal}: {self.diagnostics} {self.refused[-1:]}\n{self.log.read_text()[-2000:]}"
+                f"{self.flange()[:3, 3]} is not {goal}: {self.diagnostics} "
+                f"{self.refused[-1:]}\n{self.log.read_text()[-2000:]}"
             )
 
     def recover(self):

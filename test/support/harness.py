@@ -299,8 +299,7 @@ class Client:
 
     def call(self, name: str, kind=Trigger, request=None, timeout: float = 30.0):
         """The answer of a service. What is not answered in five seconds is asked again: a server that has just been
-        started may not have found its caller yet
-        when it answers, and the answer is lost."""
+        started may not have found its caller yet when it answers, and the answer is lost."""
         client = self._services.setdefault(name, self.node.create_client(kind, name))
         assert client.wait_for_service(timeout), f"no service {name}"
         end = time.monotonic() + timeout

@@ -77,7 +77,10 @@ def test_models_holds_no_python():
 
 
 def test_import_uma_is_light():
-    code = "import sys, time; t = time.process_time(); import uma, uma.types; print(time.process_time() - t); assert 'torch' not in sys.modules and 'scipy' not in sys.modules"
+    code = (
+        "import sys, time; t = time.process_time(); import uma, uma.types; print(time.process_time() - t); "
+        "assert 'torch' not in sys.modules and 'scipy' not in sys.modules"
+    )
     began = time.monotonic()
     # numpy is loaded first: what is measured is our own share, in processor time: the machine may be busy with other
     # things.
@@ -93,7 +96,10 @@ def test_import_uma_is_light():
 
 
 def test_command_table_names_functions_and_loads_nothing():
-    code = "import sys; from uma.cli import COMMANDS, main; assert main(['--help']) == 0; assert not {'torch', 'rclpy', 'mujoco', 'uma_train', 'uma_ros'} & set(sys.modules)"
+    code = (
+        "import sys; from uma.cli import COMMANDS, main; assert main(['--help']) == 0; assert not {'torch', "
+        "'rclpy', 'mujoco', 'uma_train', 'uma_ros'} & set(sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
     from uma.cli import COMMANDS, INSPECTED
 

@@ -106,7 +106,8 @@ def _checked(path: str | Path) -> Path:
         with open(file, "rb") as f:
             if f.read(8) == MAGIC and not ends(file):
                 raise InputError(
-                    f"bag {path}: {file.name} is not closed: its recorder still runs, or was killed; `uma recover {path}` makes a bag of what is whole in it"
+                    f"bag {path}: {file.name} is not closed: its recorder still runs, or was killed; `uma "
+                    f"recover {path}` makes a bag of what is whole in it"
                 )
             while at + 9 <= size - 8:  # behind the last record stand eight bytes
                 f.seek(at)
@@ -114,7 +115,8 @@ def _checked(path: str | Path) -> Path:
                 at += 9 + int.from_bytes(bytes(length), "little")
                 if at > size:
                     raise InputError(
-                        f"bag {path}: {file.name}: a record of {int.from_bytes(bytes(length), 'little')} bytes in a file of {size}"
+                        f"bag {path}: {file.name}: a record of {int.from_bytes(bytes(length), 'little')} "
+                        f"bytes in a file of {size}"
                     )
                 unpacked = int.from_bytes(f.read(24)[16:24], "little") if kind == CHUNK else 0
                 if unpacked > MAX_CHUNK:

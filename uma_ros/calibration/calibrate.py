@@ -1,13 +1,13 @@
 """`uma calibrate PATH`: where the camera stands, from pictures of a ChArUco board in the gripper.
 
-PATH is a bag of the recorder, or of `ros2 bag record`, with the colour image, its camera_info and the flange's pose: the
-moments when the arm stood still are taken. Or it is a folder that holds camera.yaml (width, height, fx, fy, cx, cy,
+PATH is a bag of the recorder, or of `ros2 bag record`, with the colour image, its camera_info and the flange's pose:
+the moments when the arm stood still are taken. Or it is a folder that holds camera.yaml (width, height, fx, fy, cx, cy,
 frame), NAME.png (rectified) and poses.yaml: NAME -> {xyz: [m, m, m], xyzw: [quaternion]}, the flange (fr3_link8) in the
 base when the picture was taken.
 
 Move the arm between the pictures so that the board turns about two axes at least, by 20 degrees and more, and fills
-different parts of the image; let it come to rest for each. A marker needs about 15 pixels: DROID's board in a 1280 pixel
-wide image must be nearer than 0.55 m.
+different parts of the image; let it come to rest for each. A marker needs about 15 pixels: DROID's board in a 1280
+pixel wide image must be nearer than 0.55 m.
 """
 
 from __future__ import annotations
@@ -80,7 +80,8 @@ def read_views(path: Path, settings: BoardSettings) -> tuple[CameraModel, list[V
     for name, T, rgb in pictures:
         if rgb.shape[:2] != (camera.height, camera.width):
             raise InputError(
-                f"{name}: {rgb.shape[1]}x{rgb.shape[0]} pixels, must be {camera.width}x{camera.height} as its intrinsics say"
+                f"{name}: {rgb.shape[1]}x{rgb.shape[0]} pixels, must be {camera.width}x{camera.height} as "
+                "its intrinsics say"
             )
         view = find_board(rgb, board, camera, T, name)
         missed.append(name) if view is None else views.append(view)
@@ -159,7 +160,10 @@ def compare(
         if off > max(3 * found.rms_px, GOOD_PX)
         else "it still holds"
     )
-    return f"the earlier calibration is {words}; it differs by {mm:.1f} mm and {degrees:.2f} degrees and is off by {off:.2f} px on these pictures: {verdict}"
+    return (
+        f"the earlier calibration is {words}; it differs by {mm:.1f} mm and {degrees:.2f} degrees and is off by "
+        f"{off:.2f} px on these pictures: {verdict}"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,20 +197,24 @@ def main(argv: list[str]) -> int:
     overlay(picture_of(Path(args.path), worst.name), worst, camera, found, picture, args.gripper_turn)
     num_corners = sum(len(r) for r in residuals(views, camera, found.T_base_cam, found.T_flange_board))
     print(
-        f"{len(views)} pictures, {num_corners} corners{f'; no board in {len(missed)}: ' + ', '.join(missed) if missed else ''}"
+        f"{len(views)} pictures, {num_corners} "
+        f"corners{f'; no board in {len(missed)}: ' + ', '.join(missed) if missed else ''}"
     )
     print(
-        f"camera at {found.T_base_cam[:3, 3].round(4).tolist()} m in {args.base_frame}, to {found.sigma_mm:.2f} mm and {found.sigma_deg:.3f} degrees (1 sigma)"
+        f"camera at {found.T_base_cam[:3, 3].round(4).tolist()} m in {args.base_frame}, to "
+        f"{found.sigma_mm:.2f} mm and {found.sigma_deg:.3f} degrees (1 sigma)"
     )
     print(
-        f"corners are off by {found.rms_px:.2f} px (RMS), {found.max_px:.2f} px at most; worst picture {worst.name}: {found.view_px[worst.name]:.2f} px"
+        f"corners are off by {found.rms_px:.2f} px (RMS), {found.max_px:.2f} px at most; worst picture "
+        f"{worst.name}: {found.view_px[worst.name]:.2f} px"
     )
     if args.against:
         print(compare(load_calibration(args.against, args.camera), views, camera, found, args.max_age_days, now))
     print(f"written: {out}, {picture}")
     if found.rms_px > GOOD_PX:
         print(
-            f"poor: over {GOOD_PX:g} px. Is the board flat, its size as given, the arm at rest in every picture, the image rectified?"
+            f"poor: over {GOOD_PX:g} px. Is the board flat, its size as given, the arm at rest in every "
+            "picture, the image rectified?"
         )
         return 1
     return 0

@@ -1,17 +1,12 @@
 """Calibration files: where the camera stands and how the tool is mounted.
 
 Three formats: ours (YAML, below), DROID's ``calibration_info.json``, and the improved calibrations of DROID's episodes
-that Karl Pertsch
-published as ``cam2base_extrinsics.json``. The latter two hold poses camera -> robot base with extrinsic xyz Euler
-angles, in the camera's
-optical axes; DROID keys them ``<serial>_left``, the other ``<episode id>`` and therein ``<serial>``, beside figures on
-their quality.
+that Karl Pertsch published as ``cam2base_extrinsics.json``. The latter two hold poses camera -> robot base with
+extrinsic xyz Euler angles, in the camera's optical axes; DROID keys them ``<serial>_left``, the other ``<episode id>``
+and therein ``<serial>``, beside figures on their quality.
 
-    camera_frame: zed_left_camera_frame_optical
-    base_frame: fr3_link0
-    T_base_cam: {xyz: [m, m, m], xyzw: [quaternion]}
-    date: 2026-11-20T12:00:00+00:00
-    tools:
+    camera_frame: zed_left_camera_frame_optical base_frame: fr3_link0 T_base_cam: {xyz: [m, m, m], xyzw: [quaternion]}
+    date: 2026-11-20T12:00:00+00:00 tools:
       - {parent: fr3_link8, frame: robotiq_2f85_tcp, xyz: [m, m, m], xyzw: [quaternion]}
 """
 
@@ -64,8 +59,7 @@ def load_calibration(
 
     Args:
         camera: key in a DROID file, such as ``23897859_left``, or ``<episode id>/<serial>`` in one of its episodes; may
-            stay empty if the
-            file leaves no choice.
+            stay empty if the file leaves no choice.
         camera_frame, base_frame: what to call the frames of a DROID file, which names none.
 
     Raises:
@@ -121,7 +115,8 @@ def _ours(data: dict, path: Path) -> Calibration:
     unknown = set(data) - {"camera_frame", "base_frame", "T_base_cam", "date", "tools"}
     if unknown or not {"camera_frame", "base_frame"} <= set(data):
         raise InputError(
-            f"{where}: keys {reprlib.repr(list(data))}, must be camera_frame, base_frame, T_base_cam and perhaps date, tools"
+            f"{where}: keys {reprlib.repr(list(data))}, must be camera_frame, base_frame, T_base_cam and "
+            "perhaps date, tools"
         )
     given = data.get("tools") or []
     if not isinstance(given, list) or len(given) > MAX_TOOLS:
@@ -147,7 +142,8 @@ def _droid(data: dict, path: Path, camera: str, camera_frame: str, base_frame: s
     key = camera or (left[0] if len(left) == 1 else "")
     if key not in cameras:
         raise InputError(
-            f"calibration {path}: camera {camera!r}, must be one of {', '.join(list(cameras)[:20])[:400] or '(the file holds none)'}"
+            f"calibration {path}: camera {camera!r}, must be one of "
+            f"{', '.join(list(cameras)[:20])[:400] or '(the file holds none)'}"
         )
     stamp = cameras[key].get("timestamp")
     try:
@@ -188,7 +184,8 @@ def _episodes(data: dict, path: Path, camera: str, camera_frame: str, base_frame
     if not isinstance(data.get(episode), dict):
         some = ", ".join(str(name)[:80] for name in list(data)[:3])
         raise InputError(
-            f"calibration {path}: camera {camera!r}, must be EPISODE/SERIAL with one of the file's {len(data)} episodes, such as {some}"
+            f"calibration {path}: camera {camera!r}, must be EPISODE/SERIAL with one of the file's "
+            f"{len(data)} episodes, such as {some}"
         )
     found = _serials(data[episode])
     key = serial or (found[0] if len(found) == 1 else "")

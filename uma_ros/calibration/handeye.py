@@ -2,10 +2,9 @@
 to trust it.
 
 The camera is fixed and sees the board at poses ``T_base_flange`` of the arm. Unknown are ``T_base_cam`` and how the
-board sits in the
-gripper, ``T_flange_board``; for every picture T_base_flange T_flange_board = T_base_cam T_cam_board. OpenCV's closed
-form starts, then
-both are fitted to the corners' pixels. Pictures are rectified: there is no distortion.
+board sits in the gripper, ``T_flange_board``; for every picture T_base_flange T_flange_board = T_base_cam T_cam_board.
+OpenCV's closed form starts, then both are fitted to the corners' pixels. Pictures are rectified: there is no
+distortion.
 """
 
 from __future__ import annotations
@@ -51,7 +50,8 @@ class BoardSettings:
             raise InputError(f"board: {self.columns}x{self.rows} squares, must be 3 to 50 each")
         if not 0.0 < self.marker < self.square <= 0.5:
             raise InputError(
-                f"board: marker {self.marker} m, square {self.square} m: the marker must be smaller, the square at most 0.5 m"
+                f"board: marker {self.marker} m, square {self.square} m: the marker must be smaller, the "
+                "square at most 0.5 m"
             )
 
     def make(self):
@@ -62,7 +62,8 @@ class BoardSettings:
         dictionary = aruco.getPredefinedDictionary(getattr(aruco, self.dictionary))
         if self.columns * self.rows // 2 > len(dictionary.bytesList):
             raise InputError(
-                f"board: {self.columns}x{self.rows} squares need {self.columns * self.rows // 2} markers, {self.dictionary} has {len(dictionary.bytesList)}"
+                f"board: {self.columns}x{self.rows} squares need {self.columns * self.rows // 2} markers, "
+                f"{self.dictionary} has {len(dictionary.bytesList)}"
             )
         board = aruco.CharucoBoard((self.columns, self.rows), self.square, self.marker, dictionary)
         board.setLegacyPattern(self.legacy)
@@ -161,7 +162,8 @@ def check_views(views: Sequence[View]) -> None:
     spread = np.linalg.svd(turns, compute_uv=False) / np.sqrt(len(turns))
     if spread[1] < MIN_TURN / 2:
         raise InputError(
-            f"views: the arm turned by {spread[0]:.2f} and {spread[1]:.2f} rad about its two main axes, at least {MIN_TURN / 2:.2f} are needed about both"
+            f"views: the arm turned by {spread[0]:.2f} and {spread[1]:.2f} rad about its two main axes, at "
+            f"least {MIN_TURN / 2:.2f} are needed about both"
         )
 
 

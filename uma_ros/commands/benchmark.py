@@ -144,7 +144,8 @@ def main(argv: list[str], command: Callable[[NodeSpec], list[str] | None] = lamb
     wins = sum(row["verdict"] == "success" for row in rows)
     low, high = binomtest(wins, len(rows)).proportion_ci(method="wilson") if rows else (0.0, 1.0)
     print(
-        f"{args.task} through the node graph: {wins}/{len(rows)} = {wins / max(len(rows), 1):.0%} ({low:.0%} to {high:.0%}); {dict(Counter(r['verdict'] for r in rows))}"
+        f"{args.task} through the node graph: {wins}/{len(rows)} = {wins / max(len(rows), 1):.0%} ({low:.0%} "
+        f"to {high:.0%}); {dict(Counter(r['verdict'] for r in rows))}"
     )
     for key, what in (
         ("chunk_ms", "a chunk took"),
@@ -152,7 +153,8 @@ def main(argv: list[str], command: Callable[[NodeSpec], list[str] | None] = lamb
     ):
         if values := [x for row in rows for x in row.get(key, [])]:
             print(
-                f"  {what}: p50 {np.percentile(values, 50):.0f} ms, p95 {np.percentile(values, 95):.0f} ms (of {len(values)})"
+                f"  {what}: p50 {np.percentile(values, 50):.0f} ms, p95 {np.percentile(values, 95):.0f} ms "
+                f"(of {len(values)})"
             )
     for row in rows:
         if row["verdict"] != "success":

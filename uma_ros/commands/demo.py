@@ -113,11 +113,15 @@ class Watcher:
         """One line on how it goes."""
         policy, controller = self.status.get("policy"), self.status.get("controller")
         latency = next(reversed(self.latency_ms.values()), float("nan"))
-        states = f"policy {State(policy.state).name if policy else '...':<8}controller {State(controller.state).name if controller else '...':<8}"
+        states = (
+            f"policy {State(policy.state).name if policy else '...':<8}controller "
+            f"{State(controller.state).name if controller else '...':<8}"
+        )
         if not began:
             return f"waiting: {states} {policy.reason[:90] if policy else ''}"
         return (
-            f"{self.time - began:5.1f} s  {states} chunk {policy.sequence if policy else 0:3d}  latency {latency:4.0f} ms  "
+            f"{self.time - began:5.1f} s  {states} chunk {policy.sequence if policy else 0:3d}  latency "
+            f"{latency:4.0f} ms  "
             f"object {self.distance() * 100:5.1f} cm from the end of the reference  {self.outcome.get('reason', '')}"
         )
 
@@ -281,7 +285,8 @@ def main(argv: list[str], command: Callable[[NodeSpec], list[str] | None] = lamb
     )
     folder.mkdir(parents=True, exist_ok=False)
     print(
-        f"{asked.task.capitalize()} in scene {asked.seed}; everything that is left of it will be in {os.path.relpath(folder)}/"
+        f"{asked.task.capitalize()} in scene {asked.seed}; everything that is left of it will be in "
+        f"{os.path.relpath(folder)}/"
     )
     show, trouble, elapsed = _show(), "", 0.0
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -349,7 +354,8 @@ def report(folder: Path, bag: Path, elapsed: float, limit: float, trouble: str) 
     if latency:
         rates = summary["rates"]
         print(
-            f"Chunks: {summary['chunks']}, latency p50 {latency['p50']} ms, p95 {latency['p95']} ms; targets at {rates.get('targets_hz')} Hz of simulated time"
+            f"Chunks: {summary['chunks']}, latency p50 {latency['p50']} ms, p95 {latency['p95']} ms; targets "
+            f"at {rates.get('targets_hz')} Hz of simulated time"
         )
     for name in ("contact_sheet.png", "motion.png", "summary.md", "bag"):
         if (folder / name).exists():

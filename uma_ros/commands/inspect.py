@@ -10,9 +10,11 @@ from uma.types import InputError
 from uma_ros.runtime.resources import find
 
 HEADER = """\
-# Parameters of the task graphs, node by node. The dataclasses in the code are the schema; unit and range stand beside every key,
-# and a value out of range ends the node with a message. Written by `uma inspect parameters`; a test holds that it stays the same.
-# `uma up` and the launch files set over these: use_sim_time, and for the simulated station its task, seed, calibration file and autostart.
+# Parameters of the task graphs, node by node. The dataclasses in the code are the schema.
+# Unit and range stand beside every key; a value out of range ends the node with a message.
+# `uma inspect parameters` writes this file, and a test compares both.
+# `uma up` and the launch files override use_sim_time and, for the simulated station, its task, seed, calibration file
+# and autostart.
 """
 
 

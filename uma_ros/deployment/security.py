@@ -1,9 +1,9 @@
-"""`python -m uma_ros.deployment.security`: the SROS 2 policy of the graphs: for every node an enclave of its own, with the topics,
-services and actions that it really uses.
+"""`python -m uma_ros.deployment.security`: the SROS 2 policy of the graphs: for every node an enclave of its own, with
+the topics, services and actions that it really uses.
 
 It is made from live nodes, by asking ROS what each of them publishes, hears, serves and calls, so that it cannot say
-less or more than they do.
-Parameters are services in ROS 2 (`~/set_parameters` and five more): every node serves its own and calls nobody's.
+less or more than they do. Parameters are services in ROS 2 (`~/set_parameters` and five more): every node serves its
+own and calls nobody's.
 """
 
 from __future__ import annotations

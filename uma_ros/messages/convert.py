@@ -200,7 +200,8 @@ def gripper_from(msg: JointState) -> float:
     value = msg.position[i] / GRIPPER_CLOSED
     if not -0.1 <= value <= 1.1:
         raise InputError(
-            f"joint_states.position[{i}]: {msg.position[i]:.3f} rad for {GRIPPER_JOINT}, must lie in [0, {GRIPPER_CLOSED}]"
+            f"joint_states.position[{i}]: {msg.position[i]:.3f} rad for {GRIPPER_JOINT}, must lie in [0, "
+            f"{GRIPPER_CLOSED}]"
         )
     return min(max(value, 0.0), 1.0)
 
@@ -216,7 +217,8 @@ def arm_joints_from(msg: JointState) -> np.ndarray | None:
     q = np.array([msg.position[i] for i in index], np.float64)
     if not np.isfinite(q).all() or np.abs(q).max() > 2.0 * np.pi:
         raise InputError(
-            f"joint_states.position: {q.tolist()} rad for {fr3.JOINT_NAMES[0]} to {fr3.JOINT_NAMES[-1]}, must be finite and within a turn"
+            f"joint_states.position: {q.tolist()} rad for {fr3.JOINT_NAMES[0]} to {fr3.JOINT_NAMES[-1]}, "
+            "must be finite and within a turn"
         )
     return q
 

@@ -98,8 +98,7 @@ class FrameBuffer:
 
     def newest(self) -> Frame | None:
         """The latest frame that is complete: both images are there and both robot states have gone past it, so that a
-        replay
-        which knows every message puts the same frame together."""
+        replay which knows every message puts the same frame together."""
         passed = min((history[-1][0] if history else -1) for history in self._states.values())
         for stamp in sorted(self._images["rgb"].keys() & self._images["depth"].keys(), reverse=True):
             if stamp <= passed:
@@ -140,7 +139,8 @@ def check_image(msg: Image, kind: str) -> None:
         )
     if msg.step > 2 * msg.width * size + MAX_PADDING:
         raise InputError(
-            f"step: {msg.step} bytes, must be at most {2 * msg.width * size + MAX_PADDING} for {msg.width} pixels of {msg.encoding}"
+            f"step: {msg.step} bytes, must be at most {2 * msg.width * size + MAX_PADDING} for {msg.width} "
+            f"pixels of {msg.encoding}"
         )
     if len(msg.data) != msg.step * msg.height:
         raise InputError(f"data: {len(msg.data)} bytes, must be step x height = {msg.step * msg.height}")

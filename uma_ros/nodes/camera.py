@@ -23,7 +23,8 @@ class CameraSettings:
 
     source: str = setting(
         "sim",
-        "what feeds the node: the simulated station, a ZED or its recording, another driver's topics, a folder of frames",
+        "what feeds the node: the simulated station, a ZED or its recording, another driver's topics, a "
+        "folder of frames",
         choices=SOURCES,
     )
     rate: float = setting(15.0, "Hz; frame rate that is asked of the source, and expected", 1.0, 120.0)

@@ -28,7 +28,8 @@ class ExtrinsicsSettings:
 
     calibration: str = setting(
         "config/calibration.yaml",
-        "path of the calibration file: ours (YAML), DROID's calibration_info.json, or cam2base_extrinsics.json of its episodes",
+        "path of the calibration file: ours (YAML), DROID's calibration_info.json, or "
+        "cam2base_extrinsics.json of its episodes",
     )
     camera: str = setting(
         "", "key in a DROID file, such as 23897859_left, or EPISODE/SERIAL; empty if the file leaves no choice"

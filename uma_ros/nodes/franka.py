@@ -63,7 +63,8 @@ class TargetMaker:
         )
         if metres > s.max_miss_m or radians > s.max_miss_rad:
             raise InputError(
-                f"pose: the joints come no nearer than {metres * 1e3:.0f} mm and {radians:.2f} rad, limit {s.max_miss_m * 1e3:g} mm and {s.max_miss_rad:g} rad"
+                f"pose: the joints come no nearer than {metres * 1e3:.0f} mm and {radians:.2f} rad, limit "
+                f"{s.max_miss_m * 1e3:g} mm and {s.max_miss_rad:g} rad"
             )
         gap = stamp - self._stamp if continues else 0.0
         speed = (q - last.q) / gap if 0.001 < gap < s.fci.hold_after else np.zeros(7)

@@ -265,7 +265,8 @@ class PolicyNode(UmaNode):
                 other = topics["depth" if kind == "rgb" else "rgb"]
                 self.status.refuse(
                     topics[kind],
-                    f"header.stamp: {nanoseconds(msg.header.stamp) * 1e-9:.9f}, {other} brought no image of this stamp within {GOAL_PATIENCE:g} s",
+                    f"header.stamp: {nanoseconds(msg.header.stamp) * 1e-9:.9f}, {other} brought no image of "
+                    f"this stamp within {GOAL_PATIENCE:g} s",
                 )
 
     def _on_status(self, msg: PolicyStatus) -> None:

@@ -48,7 +48,8 @@ class StationSettings:
     real_time_factor: float = setting(1.0, "simulated seconds a second, at most", 0.05, 10.0, live=True)
     max_latency: float = setting(
         0.2,
-        "s; simulated time is slowed while chunks come later than this after their image, as on a slow machine; 0 = never",
+        "s; simulated time is slowed while chunks come later than this after their image, as on a slow "
+        "machine; 0 = never",
         0.0,
         10.0,
         live=True,

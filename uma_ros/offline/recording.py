@@ -125,7 +125,8 @@ def read_episode(path: str | Path) -> Episode:
         episode.ee = np.array([t for t, _ in ee]), np.stack([T for _, T in ee])
     if len({len(p) for _, p in objects}) > 1:
         raise InputError(
-            f"bag {path}: {TOPICS.sim_object}: clouds of {sorted({len(p) for _, p in objects})} points, must be of one size"
+            f"bag {path}: {TOPICS.sim_object}: clouds of {sorted({len(p) for _, p in objects})} points, must "
+            "be of one size"
         )
     if objects:
         episode.objects = np.array([t for t, _ in objects]), np.stack([p for _, p in objects])

@@ -83,7 +83,8 @@ def recorded_prefix(recorded: ActionChunk, before: ActionChunk | None, observati
     prefix = committed(before, observation, d)
     if prefix is None or not np.allclose(prefix.poses, recorded.poses[:d], atol=1e-6):
         raise InputError(
-            f"num_committed: {d}, but these actions do not follow from the chunk before it in the bag: the one that they are from is missing"
+            f"num_committed: {d}, but these actions do not follow from the chunk before it in the bag: the "
+            "one that they are from is missing"
         )
     return prefix
 
@@ -276,7 +277,8 @@ def main(argv: list[str], load: Callable[[PolicySettings], tuple[Any, Any]] = lo
     recorded = episode.configuration.get("policy", {}).get("checkpoint_id", "unknown")
     if recorded != policy.checkpoint_id:
         print(
-            f"The bag was made with checkpoint {recorded}, this is {policy.checkpoint_id}: differences are to be expected."
+            f"The bag was made with checkpoint {recorded}, this is {policy.checkpoint_id}: differences are "
+            "to be expected."
         )
     show(rows)
     out = Path(args.out) if args.out else Path(args.bag).resolve().parent
@@ -287,11 +289,14 @@ def main(argv: list[str], load: Callable[[PolicySettings], tuple[Any, Any]] = lo
         worst = max(row.position_m for row in made)
         executed = np.nanmean([row.executed_m for row in rows])
         print(
-            f"{sum(row.equal for row in made)} of {len(rows)} chunks bit-equal, largest difference {worst * 1e3:.3g} mm; actions to executed {executed * 1e3:.1f} mm on average; {out / 'replay.png'}"
+            f"{sum(row.equal for row in made)} of {len(rows)} chunks bit-equal, largest difference "
+            f"{worst * 1e3:.3g} mm; actions to executed {executed * 1e3:.1f} mm on average; "
+            f"{out / 'replay.png'}"
         )
     if len(made) < len(rows):
         print(
-            f"{len(rows) - len(made)} chunks could not be made again: {next(row.missing for row in rows if row.missing)}",
+            f"{len(rows) - len(made)} chunks could not be made again: "
+            f"{next(row.missing for row in rows if row.missing)}",
             file=sys.stderr,
         )
     return 0 if len(made) == len(rows) else 1

@@ -34,7 +34,8 @@ class PolicySettings:
     replan_steps: int = setting(4, "actions after which a new chunk is made", 1, 64, live=True)
     prefix: int = setting(
         0,
-        "leading actions of a chunk that are taken from the chunk before it, because they will have been executed by the time this one is ready; 0 = none",
+        "leading actions of a chunk that are taken from the chunk before it, because they will have been "
+        "executed by the time this one is ready; 0 = none",
         0,
         15,
     )
@@ -56,7 +57,8 @@ class PolicySettings:
     max_state_age: float = setting(0.3, "s; the same for robot and gripper state", 0.005, 10.0, live=True)
     max_frozen: float = setting(
         1.0,
-        "s; a camera that shows the same image for longer under new stamps is not believed; 0 = it is, as for noiseless images",
+        "s; a camera that shows the same image for longer under new stamps is not believed; 0 = it is, as "
+        "for noiseless images",
         0.0,
         60.0,
         live=True,

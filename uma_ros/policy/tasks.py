@@ -1,8 +1,8 @@
 """Where a task can come from, and how each becomes what the policy follows and what is said about it.
 
 What is said, the echo on /uma/active_reference, is enough to give the policy the same task again: a reference motion in
-the camera frame; or no
-keypoints and the instruction as the label; or neither, for the stored prompt that the parameter `prompt` names.
+the camera frame; or no keypoints and the instruction as the label; or neither, for the stored prompt that the parameter
+`prompt` names.
 """
 
 from __future__ import annotations
@@ -89,7 +89,8 @@ class FromGoal:
         for name, msg in (("", self.rgb), ("depth ", self.depth)):
             if msg.header.frame_id != observation.camera.frame:
                 raise InputError(
-                    f"{name}header.frame_id: {msg.header.frame_id!r:.80}, must be the camera's, {observation.camera.frame!r}"
+                    f"{name}header.frame_id: {msg.header.frame_id!r:.80}, must be the camera's, "
+                    f"{observation.camera.frame!r}"
                 )
         try:
             reference = match_goal(

@@ -1,8 +1,7 @@
 """The policy's own thread: takes the newest complete frame when a chunk or a task is due, and tells what came out.
 
 Torch never runs in an executor's callback. The lock `PolicyWorker.wake` guards what both threads touch: the frame
-buffer, the static
-frames, the waiting task and the switch.
+buffer, the static frames, the waiting task and the switch.
 """
 
 from __future__ import annotations
@@ -24,8 +23,8 @@ from uma_ros.policy.tasks import Encoded, GivenTask
 
 
 class Listener(Protocol):
-    """Receives the results, in the worker's thread. `on_chunk` returns the chunk as it was published: a replay finds the
-    same prefix in a bag.
+    """Receives the results, in the worker's thread. `on_chunk` returns the chunk as it was published: a replay finds
+    the same prefix in a bag.
     """
 
     def on_ready(self, policy: Any) -> None: ...
@@ -134,7 +133,8 @@ class PolicyWorker:
             )
         if not len(task.keypoints):
             raise InputError(
-                "nothing to predict: the task came without keypoints, a motion is predicted of the keypoints of a reference motion"
+                "nothing to predict: the task came without keypoints, a motion is predicted of the keypoints "
+                "of a reference motion"
             )
         observation = frame.observation(self._frames, policy.contract.ee_frame)
         if chunk.frame != observation.camera.frame:

@@ -20,8 +20,8 @@ class ManagedNode(LifecycleNode):
     """unconfigured -> inactive -> active, by `ros2 lifecycle set` or by `trigger_configure` and `trigger_activate`.
 
     A node fills in `configure`, `activate`, `deactivate` and `close`. Everything that it hears, says, serves and
-    repeats is made in `configure`.
-    A configuration that is refused (`InputError`) leaves the node unconfigured, as it was.
+    repeats is made in `configure`. A configuration that is refused (`InputError`) leaves the node unconfigured, as it
+    was.
 
     Attributes:
         is_configured, is_active: where it stands.

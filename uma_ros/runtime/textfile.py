@@ -54,7 +54,9 @@ def parse_yaml(text: str, what: str) -> Any:
         return yaml.load(text, _Loader)
     except yaml.YAMLError as error:
         raise InputError(f"{what}: no YAML: {error}") from None
-    except Exception as error:  # for tags such as !!int and !!timestamp, PyYAML lets out what its constructors happen to raise; and too deep a nesting
+    except (
+        Exception
+    ) as error:  # PyYAML passes on any error of its constructors (!!int, !!timestamp) and of deep nesting
         raise InputError(f"{what}: no YAML: {type(error).__name__}: {str(error)[:200]}") from None
 
 

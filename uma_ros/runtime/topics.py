@@ -47,7 +47,8 @@ class Topics:
     instruction: str = setting("/uma/instruction", "the task in words, for checkpoints that take it (std_msgs/String)")
     goal_image: str = setting(
         "/uma/goal_image",
-        "the task as a picture: the scene as it should be (sensor_msgs/Image, as rgb), with goal_depth of the same stamp",
+        "the task as a picture: the scene as it should be (sensor_msgs/Image, as rgb), with goal_depth of "
+        "the same stamp",
     )
     goal_depth: str = setting("/uma/goal_depth", "depth of goal_image (sensor_msgs/Image, as depth)")
     action_chunk: str = setting("/uma/action_chunk", "actions in the camera frame (uma_ros/msg/ActionChunk)")
@@ -91,9 +92,8 @@ def qos_profile(depth: int, reliable: bool, latched: bool = False) -> QoSProfile
 
 SENSOR_IN = qos_profile(5, reliable=False)
 """Images and states as they are subscribed to: matches reliable and best-effort publishers. A reliable subscriber of
-images
-that dies without a word is to be avoided: beside a dead one, a living node now and then hears nothing more with Fast
-    DDS 2.14 (test/ros/README.md)."""
+images that dies without a word is to be avoided: beside a dead one, a living node now and then hears nothing more with
+Fast DDS 2.14 (test/ros/README.md)."""
 HISTORY_IN = qos_profile(20, reliable=False)
 """States for one who looks for that of an image's time: a moment without the processor must not lose the right one. No
 longer, or what is heard is too old."""

@@ -1,4 +1,5 @@
-"""Command lines from dataclasses: names, kinds, ranges, and one description for help, launch files and documentation."""
+"""Command lines from dataclasses: names, kinds, ranges, and one description for help, launch files and
+documentation."""
 
 from dataclasses import MISSING, dataclass
 

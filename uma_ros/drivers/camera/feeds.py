@@ -234,7 +234,8 @@ class TopicFeed:
         for name, topic in self._sources.items():
             if topic in own.values():
                 raise InputError(
-                    f"inputs.{name}: {topic} is where this node publishes; a driver that speaks there already needs no camera node"
+                    f"inputs.{name}: {topic} is where this node publishes; a driver that speaks there "
+                    "already needs no camera node"
                 )
         node.make_subscription(Image, self._sources["rgb"], lambda m: self._on_image("rgb", m), SENSOR_IN)
         node.make_subscription(Image, self._sources["depth"], lambda m: self._on_image("depth", m), SENSOR_IN)
@@ -254,7 +255,10 @@ class TopicFeed:
             return
         rgb, depth = pair
         if (depth.width, depth.height) != (rgb.width, rgb.height):
-            self._refused = f"{self._sources['depth']}: {depth.width}x{depth.height} pixels, must be {rgb.width}x{rgb.height} as the colour image: depth registered to it is needed"
+            self._refused = (
+                f"{self._sources['depth']}: {depth.width}x{depth.height} pixels, must be "
+                f"{rgb.width}x{rgb.height} as the colour image: depth registered to it is needed"
+            )
             return
         self._refused = ""
         depth.header, self._info.header.stamp = rgb.header, rgb.header.stamp

@@ -46,7 +46,8 @@ def read_camera(path: Path, frame: str = "zed_left_camera_frame_optical") -> Cam
         or not all(is_number(data[k]) for k in names)
     ):
         raise InputError(
-            f"{path}: {reprlib.repr(data)}, must have the finite numbers width, height, fx, fy, cx, cy, and perhaps frame, alone"
+            f"{path}: {reprlib.repr(data)}, must have the finite numbers width, height, fx, fy, cx, cy, and "
+            "perhaps frame, alone"
         )
     width, height, *intrinsics = (data[k] for k in names)
     if not (1 <= width <= MAX_PIXELS and 1 <= height <= MAX_PIXELS):

@@ -60,13 +60,17 @@ def load_sdk() -> ModuleType:
         raise MissingPackage(
             f"pyzed.sl cannot be loaded ({error}): the ZED SDK's libraries or CUDA are missing, or of another version"
         ) from None
-    get = "install the ZED SDK (it needs an NVIDIA GPU) and run its get_python_api.py, which installs Stereolabs' own pyzed"
+    get = (
+        "install the ZED SDK (it needs an NVIDIA GPU) and run its get_python_api.py, which installs Stereolabs' "
+        "own pyzed"
+    )
     try:
         importlib.import_module("pyzed")
     except ImportError:
         raise MissingPackage(f"pyzed is missing: {get}; it is not on PyPI") from None
     raise MissingPackage(
-        f"the installed pyzed is an unrelated package from PyPI, a client of another company: pip uninstall pyzed; then {get}"
+        "the installed pyzed is an unrelated package from PyPI, a client of another company: pip uninstall "
+        f"pyzed; then {get}"
     )
 
 
@@ -118,7 +122,10 @@ class ZedSource:
         info = camera.get_camera_information(self._size)
         left, size = info.camera_configuration.calibration_parameters.left_cam, info.camera_configuration.resolution
         self.model = CameraModel(size.width, size.height, left.fx, left.fy, left.cx, left.cy, s.frame)
-        return f"ZED {info.serial_number}, {size.width}x{size.height} at {info.camera_configuration.fps:g} Hz, depth {s.depth_mode}"
+        return (
+            f"ZED {info.serial_number}, {size.width}x{size.height} at {info.camera_configuration.fps:g} Hz, "
+            f"depth {s.depth_mode}"
+        )
 
     def grab(self) -> RgbdFrame:
         sl = self.sl

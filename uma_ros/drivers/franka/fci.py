@@ -32,7 +32,8 @@ class FciSettings:
     host: str = setting("172.16.0.1", "address of the arm's control interface")
     variant: str = setting(
         "loop",
-        "loop: commands at 1 kHz; async: joint targets that the robot itself interpolates, for a PC that is not real-time",
+        "loop: commands at 1 kHz; async: joint targets that the robot itself interpolates, for a PC that is "
+        "not real-time",
         choices=("loop", "async"),
     )
     realtime: str = setting(
@@ -349,7 +350,8 @@ class Server:
                 self._say(
                     (
                         "warn",
-                        f"the target is {away:.2f} rad from the arm in one joint, limit {self.settings.max_start}: it is not followed",
+                        f"the target is {away:.2f} rad from the arm in one joint, limit "
+                        f"{self.settings.max_start}: it is not followed",
                     )
                 )
                 self._refused = target.time

@@ -42,7 +42,8 @@ class FciLink:
         self._pipe.send("recover")
 
     def heard(self) -> list[tuple[str, str]]:
-        """What the process has said since the last call: (log | warn | unreached | lost | blocked | recovered | failed | fatal, text)."""
+        """What the process has said since the last call: (log | warn | unreached | lost | blocked | recovered | failed
+        | fatal, text)."""
         said = []
         try:
             while self._pipe.poll():

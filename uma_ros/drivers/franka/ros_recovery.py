@@ -34,7 +34,8 @@ def ros_package(module: str) -> Any:
         if error.name is None or error.name.split(".")[0] != name:
             raise
         raise MissingPackage(
-            f"the ROS package {name} is not installed: it comes with {origin}; install it, or source the workspace that has it"
+            f"the ROS package {name} is not installed: it comes with {origin}; install it, or source the "
+            "workspace that has it"
         ) from None
 
 
@@ -113,7 +114,8 @@ class FrankaSteps:
         if not reply.ok:
             said = getattr(reply, "message", "")  # from Jazzy on
             raise DeviceError(
-                f"{self._switch.srv_name}: refused to activate {list(activate)}, deactivate {list(deactivate)}{': ' + said if said else ''}"
+                f"{self._switch.srv_name}: refused to activate {list(activate)}, deactivate "
+                f"{list(deactivate)}{': ' + said if said else ''}"
             )
 
     async def recover_errors(self) -> None:

@@ -1,8 +1,8 @@
 """The gripper's side of the controller: a binary command with hysteresis, sent as an action goal when it changes.
 
 Two actions of control_msgs are spoken: GripperCommand (ros2_control up to Jazzy) and ParallelGripperCommand (from Jazzy
-on, alone from Kilted on).
-Both carry the knuckle joint's angle; here alone it becomes our opening, 0 open to 1 closed, and back.
+on, alone from Kilted on). Both carry the knuckle joint's angle; here alone it becomes our opening, 0 open to 1 closed,
+and back.
 """
 
 from __future__ import annotations
@@ -82,7 +82,8 @@ def goal_from(name: str, goal: Any) -> GripperGoal:
             or len(c.effort) > 1
         ):
             raise InputError(
-                f"command: joints {str(list(c.name)[:3])[:200]}, {len(c.position)} positions, must be {GRIPPER_JOINT} alone"
+                f"command: joints {str(list(c.name)[:3])[:200]}, {len(c.position)} positions, must be "
+                f"{GRIPPER_JOINT} alone"
             )
         angle, speed, force = c.position[0], *(list(v)[0] if len(v) else 0.0 for v in (c.velocity, c.effort))
         field = "command.position[0]"

@@ -2,8 +2,8 @@
 is pulled.
 
 Convention: 0 open to 1 closed here and everywhere else of ours. The gripper counts from 0 (open) to 255 (closed); its
-fingers meet the stops
-at about 3 and 230, which is what it reports. `counts` and `opening` are the one place where the two meet.
+fingers meet the stops at about 3 and 230, which is what it reports. `counts` and `opening` are the one place where the
+two meet.
 """
 
 from __future__ import annotations
@@ -257,8 +257,7 @@ class GripperSession:
     may be called from any.
 
     The fingers are activated without being asked only at the first contact: later, after a power cut or a major fault,
-    they may
-    hold something, and activation lets it fall. Then `reactivate` is needed.
+    they may hold something, and activation lets it fall. Then `reactivate` is needed.
     """
 
     SETTLE = 0.1

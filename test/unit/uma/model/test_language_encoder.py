@@ -131,7 +131,10 @@ def test_commands_are_distinguishable_after_training():
 def test_words_are_hashed_the_same_in_every_process():
     tower = WordTower(LanguageConfig("words"))
     assert tower.row_pair("cup") == (2220, 1550)
-    code = "from uma.model.config import LanguageConfig as C; from uma.model.language import WordTower as W; print(W(C('words', embedding=2)).row_pair('cup'))"
+    code = (
+        "from uma.model.config import LanguageConfig as C; from uma.model.language import WordTower as W; "
+        "print(W(C('words', embedding=2)).row_pair('cup'))"
+    )
     seed = "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"  # another than here
     out = subprocess.run(
         [sys.executable, "-c", code],
@@ -260,8 +263,10 @@ def test_language_encoder_needs_no_network(folders, monkeypatch):
 
 def test_transformers_is_not_loaded_where_it_is_not_needed():
     code = (
-        "import sys, dataclasses; from uma.model.config import *; from uma.model.language import LanguageEncoder; from uma.model.image import image_encoder;"
-        "LanguageEncoder(dataclasses.replace(tiny(), language=LanguageConfig('words', embedding=8)))(['fold']); image_encoder(ImageConfig('small'));"
+        "import sys, dataclasses; from uma.model.config import *; from uma.model.language import "
+        "LanguageEncoder; from uma.model.image import image_encoder;"
+        "LanguageEncoder(dataclasses.replace(tiny(), language=LanguageConfig('words', "
+        "embedding=8)))(['fold']); image_encoder(ImageConfig('small'));"
         "assert not {'transformers', 'tokenizers'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": ":".join(sys.path)})

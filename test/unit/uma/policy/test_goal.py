@@ -151,7 +151,8 @@ def test_sift_finds_the_motion_of_a_box(seed, masks):
     reference = match_goal(observation(rgb, depth), goal_rgb, goal_depth, SiftMatcher(), *where)
     error = off(reference, in_camera(A, B))
     print(
-        f"seed {seed}, masks {masks}: {len(error)} keypoints, {np.median(error):.1f} mm median, {error.max():.1f} mm at most"
+        f"seed {seed}, masks {masks}: {len(error)} keypoints, {np.median(error):.1f} mm median, "
+        f"{error.max():.1f} mm at most"
     )
     first = np.stack([w[0] for w in reference.waypoints])
     on_box = np.abs(apply(invert(A) @ T_WORLD_CAM, first)) < SIZE / 2 + 0.006

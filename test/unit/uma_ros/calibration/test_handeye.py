@@ -93,7 +93,8 @@ def test_camera_is_found_within_1_mm_and_0_1_degree(views):
     mm, degrees = difference(found.T_base_cam, T_BASE_CAM)
     board_mm, board_degrees = difference(found.T_flange_board, T_FLANGE_BOARD)
     print(
-        f"camera off by {mm:.2f} mm, {degrees:.3f} degrees; sigma {found.sigma_mm:.2f} mm, {found.sigma_deg:.3f} degrees; {found.rms_px:.2f} px RMS; board off by {board_mm:.2f} mm"
+        f"camera off by {mm:.2f} mm, {degrees:.3f} degrees; sigma {found.sigma_mm:.2f} mm, "
+        f"{found.sigma_deg:.3f} degrees; {found.rms_px:.2f} px RMS; board off by {board_mm:.2f} mm"
     )
     assert mm < 1.5 and degrees < 0.12 and board_mm < 1.5 and board_degrees < 0.2
     assert found.rms_px < 0.6 and mm < 4 * found.sigma_mm < 4.0, (

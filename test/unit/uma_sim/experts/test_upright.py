@@ -1,5 +1,5 @@
-"""What the experts with an upright tool do next, by where the tool is: `uma_sim.experts.upright.step` alone,
-without a simulation."""
+"""What the experts with an upright tool do next, by where the tool is: `uma_sim.experts.upright.step` alone, without a
+simulation."""
 
 import numpy as np
 import pytest

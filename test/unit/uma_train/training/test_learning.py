@@ -60,8 +60,8 @@ class Limits:
 
 
 LIMITS = {1: Limits(7.5, 2.2, 15.0, 0.4), 10: Limits(3.0, 0.8, 5.0, 0.3)}
-"""By steps of the flow, at least twice what three seeds give: 3.5 mm, 1.08 degrees, 7.2 mm, 0.15 in one step, and
-1.4 mm, 0.31 degrees, 2.3 mm, 0.06 in ten. In one step a wrong length of the velocity shows whole."""
+"""By steps of the flow, at least twice what three seeds give: 3.5 mm, 1.08 degrees, 7.2 mm, 0.15 in one step, and 1.4
+mm, 0.31 degrees, 2.3 mm, 0.06 in ten. In one step a wrong length of the velocity shows whole."""
 
 
 @dataclass(frozen=True)
