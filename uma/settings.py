@@ -40,7 +40,8 @@ def setting(
 
 
 def check_range(name: str, value: Any, low: float | None, high: float | None) -> None:
-    """Raise `InputError` unless a number, or each of a list, is finite and within its inclusive range; None = no limit."""
+    """Raise `InputError` unless a number, or each of a list, is finite and within its inclusive range; None = no
+    limit."""
     for v in value if isinstance(value, (list, tuple)) else (value,):
         if (low is None or v >= low) and (high is None or v <= high) and (not isinstance(v, float) or math.isfinite(v)):
             continue

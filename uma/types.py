@@ -264,7 +264,8 @@ class KeypointState:
     is_visible: np.ndarray
 
     def checked(self, K: int, name: str = "keypoints") -> KeypointState:
-        """Return a checked copy. Raises `InputError` if it does not have K keypoints, or a visible one is not finite."""
+        """Return a checked copy. Raises `InputError` if it does not have K keypoints, or a visible one is not
+        finite."""
         positions, visible = np.asarray(self.positions, np.float64), np.asarray(self.is_visible, bool)
         if positions.shape != (K, 3) or visible.shape != (K,):
             raise InputError(

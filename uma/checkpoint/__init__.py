@@ -1,1 +1,2 @@
-"""The checkpoint bundle: a folder with weights, configuration, normalisation, contract and model card; no pickle files."""
+"""The checkpoint bundle: a folder with weights, configuration, normalisation, contract and model card; no pickle
+files."""

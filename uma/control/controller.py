@@ -144,7 +144,8 @@ class Controller:
         self._chunk_stamp = chunk.stamp
 
     def receive_task(self, stamp: float, reference: ReferenceMotion | None, now: float, t: float) -> None:
-        """Switch to the task of the observation at time ``stamp``. Earlier consent of the operator does not cover it."""
+        """Switch to the task of the observation at time ``stamp``. Earlier consent of the operator does not cover
+        it."""
         self._departed = ""
         self.schedule.new_task(stamp, t)
         self.reference = reference

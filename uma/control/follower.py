@@ -27,7 +27,8 @@ def stopping_speed(room: float, acceleration: float, dt: float) -> float: ...
 @overload
 def stopping_speed(room: np.ndarray, acceleration: float | np.ndarray, dt: float) -> np.ndarray: ...
 def stopping_speed(room: float | np.ndarray, acceleration: float | np.ndarray, dt: float) -> float | np.ndarray:
-    """Return the highest speed that stops within ``room`` (m or rad) at ``acceleration``, in periods of ``dt`` seconds."""
+    """Return the highest speed that stops within ``room`` (m or rad) at ``acceleration``, in periods of ``dt``
+    seconds."""
     return acceleration * (np.sqrt(0.25 * dt * dt + 2 * room / acceleration) - 0.5 * dt)
 
 

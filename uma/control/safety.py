@@ -278,7 +278,8 @@ class SafetyFilter:
             limited.append("speed")
 
     def _stay_inside(self, p: np.ndarray, v: np.ndarray, dt: float) -> tuple[np.ndarray, np.ndarray]:
-        """Return a velocity that can still brake before each workspace wall, and its acceleration. Walls take priority."""
+        """Return a velocity that can still brake before each workspace wall, and its acceleration. Walls take
+        priority."""
         s = self.settings
         a = 0.5 * s.max_acceleration  # keeps the limit at three walls at once
         room_high = np.maximum(np.asarray(s.workspace_max) - p, 0.0)

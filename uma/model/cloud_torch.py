@@ -218,7 +218,8 @@ class CloudPreparation(nn.Module):
 
 
 def unprojected(pixel: Tensor, z: Tensor, intrinsics: Tensor, width: int) -> Tensor:
-    """Return ``(P, 3)`` float32 points in the camera frame of flat pixels at depths ``z``, see `uma.geometry.camera`."""
+    """Return ``(P, 3)`` float32 points in the camera frame of flat pixels at depths ``z``, see
+    `uma.geometry.camera`."""
     row = pixel // width
     fx, fy, cx, cy = intrinsics.unbind(0)
     u, v = ((pixel - row * width).float() - cx) / fx, (row.float() - cy) / fy

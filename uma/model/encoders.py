@@ -62,7 +62,8 @@ def mlp(a: int, b: int) -> nn.Sequential:
 
 
 class PointColours(nn.Module):
-    """Appearance features of a point: its colour, and its image features if the model has an image encoder (paper 3.2)."""
+    """Appearance features of a point: its colour, and its image features if the model has an image encoder (paper
+    3.2)."""
 
     def __init__(self, config: ModelConfig):
         super().__init__()

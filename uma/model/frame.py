@@ -113,7 +113,8 @@ def table_frame(plane: np.ndarray) -> np.ndarray:
 
 
 def check_tilt(plane: np.ndarray, T_base_cam: np.ndarray | None) -> None:
-    """Raise `InputError` if the plane is too steep for a table, relative to the base's vertical or else to the image's."""
+    """Raise `InputError` if the plane is too steep for a table, relative to the base's vertical or else to the
+    image's."""
     normal = plane[:3] / np.linalg.norm(plane[:3])
     up, limit, of = (
         (np.array([0.0, -1.0, 0.0]), MAX_VIEW_TILT_DEG, "the image's upward direction")

@@ -77,5 +77,6 @@ def of_state(plane: Tensor, pose: Tensor) -> Tensor:
 
 
 def of_waypoints(plane: Tensor, position: Tensor, start: Tensor) -> Tensor:
-    """Return ``(B, 22)`` features per waypoint: its height and its keypoint's start height; inputs are ``(B, L, 3)``."""
+    """Return ``(B, 22)`` features per waypoint: its height and its keypoint's start height; inputs are ``(B, L,
+    3)``."""
     return torch.cat([features(over(plane, position)), features(over(plane, start))], -1)

@@ -106,5 +106,6 @@ class SiglipImageEncoder(nn.Module):
 
 
 def image_encoder(config: ImageConfig) -> SmallImageEncoder | SiglipImageEncoder | None:
-    """Build the encoder of ``config.kind``; None for "none". Each maps ``(B, 3, h, w)`` to ``(B, features, h', w')``."""
+    """Build the encoder of ``config.kind``; None for "none". Each maps ``(B, 3, h, w)`` to ``(B, features, h',
+    w')``."""
     return {"none": lambda _: None, "small": SmallImageEncoder, "siglip2": SiglipImageEncoder}[config.kind](config)

@@ -94,7 +94,8 @@ def decode_actions(
 
 @dataclass(frozen=True)
 class ReferenceArrays:
-    """A reference motion as padded token inputs: ``(L, 3)`` positions, ``(L, 3)`` starts, ``(L,)`` phase and validity."""
+    """A reference motion as padded token inputs: ``(L, 3)`` positions, ``(L, 3)`` starts, ``(L,)`` phase and
+    validity."""
 
     position: np.ndarray
     start: np.ndarray

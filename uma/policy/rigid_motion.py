@@ -268,7 +268,8 @@ class Supposed:
 
 
 def moved(pose: np.ndarray, middle: np.ndarray, moves: np.ndarray) -> np.ndarray:
-    """Return ``(h, 4, 4)`` poses after ``(h, 6)`` moves: metres, and radians about the centre ``middle`` in ``pose``."""
+    """Return ``(h, 4, 4)`` poses after ``(h, 6)`` moves: metres, and radians about the centre ``middle`` in
+    ``pose``."""
     about = se3.apply(pose, middle)
     out = np.tile(np.eye(4), (len(moves), 1, 1))
     turn = np.array([se3.exp(move[3:]) if move[3:].any() else np.eye(3) for move in moves])

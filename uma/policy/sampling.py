@@ -1,4 +1,5 @@
-"""The sampler's configuration, separate from torch, so that nodes and commands can declare it without importing torch."""
+"""The sampler's configuration, separate from torch, so that nodes and commands can declare it without importing
+torch."""
 
 from __future__ import annotations
 
