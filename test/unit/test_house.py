@@ -2,12 +2,14 @@
 
 import ast
 import graphlib
+import re
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("uma", "uma_sim", "uma_train", "uma_ros")
+FOLDERS = "|".join((*PACKAGES, "test", "robustness", "bench", "launch", "examples", "tools"))
 
 
 def modules(package: str) -> list[Path]:
@@ -48,7 +50,7 @@ def test_no_two_test_files_have_one_name():
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_a_package_has_at_most_ten_entries_at_its_top(package):
-    entries = {p.name for p in (ROOT / package).iterdir()} - {"__pycache__", "__init__.py"}
+    entries = {p.name for p in (ROOT / package).iterdir()} - {"__pycache__", "__init__.py", "py.typed"}
     assert len(entries) <= 10, sorted(entries)
 
 
@@ -83,3 +85,26 @@ def test_no_module_imports_anothers_private_name(package):
         if any(part.startswith("_") and not part.startswith("__") for part in [*module.split("."), name])
     ]
     assert not wrong, "\n".join(wrong)
+
+
+def pages() -> list[Path]:
+    """Pages for people; those of results name files as they were when measured."""
+    found = [p for p in (ROOT / "doc").rglob("*.md") if not {"results", "generated"} & set(p.parts)]
+    return sorted([ROOT / "README.md", *found])
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda p: str(p.relative_to(ROOT)))
+def test_files_and_modules_named_on_a_page_exist(page):
+    text = page.read_text()
+    files = set(re.findall(rf"(?<![\w/])(?:{FOLDERS})/[\w/.-]+\.py\b", text))
+    modules = set(re.findall(r"python -m ((?:uma|robustness)[\w.]*)", text))
+    modules |= set(re.findall(r"`((?:uma|uma_sim|uma_train|uma_ros)\.\w+[\w.]*)`", text))
+    missing = [name for name in sorted(files) if not (ROOT / name).exists()]
+    missing += [name for name in sorted(modules) if not any(exists(name.split("."), n) for n in (0, 1, 2))]
+    assert not missing
+
+
+def exists(parts: list[str], attributes: int) -> bool:
+    """Whether a dotted name without its last ``attributes`` parts is a module."""
+    path = ROOT.joinpath(*parts[: len(parts) - attributes])
+    return len(parts) > attributes + (attributes > 0) and (path.is_dir() or path.with_suffix(".py").exists())
