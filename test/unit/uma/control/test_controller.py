@@ -352,6 +352,7 @@ def test_a_confirmed_chunk_is_followed_to_its_end_alone():
         b.tick(20)
         b.send_chunk(0.3)
     assert b.state is State.READY and b.reason == "waiting for /uma/confirm (this chunk)"
+    assert b.controller.schedule.last_due is None
     assert moved(b.commands[-1]) == pytest.approx(0.05, abs=5e-3)
 
 
@@ -367,6 +368,8 @@ def test_a_motion_that_departs_from_the_task_holds_the_arm():
     b.tick()
     assert b.state is State.HOLD
     assert b.reason == "the predicted motion leaves the reference by 0.200 m, limit 0.05 m"
+    b.send_chunk(0.2, stamp=b.t + 0.01)
+    assert moved(b.tick(30)) < 1e-6
     b.controller.receive_motion(MotionPrediction(away - [0.0, 0.2, 0.0], b.t, frame))
     b.tick()
     assert b.state is State.RUNNING
@@ -405,6 +408,17 @@ def test_a_gripper_that_does_not_answer_holds_the_arm(bench):
     bench.overdue = ""
     bench.tick(30)
     assert bench.state is State.RUNNING and moved(bench.commands[-1]) > 1e-3
+
+
+def test_the_gripper_gets_no_goal_while_the_filter_holds():
+    b = Bench(blend_s=0.0)
+    b.tick()
+    outside = np.repeat((FLANGE @ TOOL)[None], HORIZON, 0)
+    outside[:, 1, 3] = 1.0
+    b.send_chunk(grip=0.9, poses=outside, stamp=b.t - 0.2)
+    b.tick(20)
+    assert all(c.held.startswith("workspace") for c in b.commands[2:])
+    assert not any(c.close_gripper for c in b.commands)
 
 
 # -- filter and settings -----------------------------------------------------------------------------------------------
@@ -453,6 +467,19 @@ def test_why_joint_limits_are_not_looked_at_is_given():
         command = b.controller.step(b.now, b.t)
     assert command.unwatched == "not looked at: no message with the joints of an FR3 on /joint_states"
     assert b.tick().unwatched == ""
+
+
+def test_old_joints_do_not_count(bench, monkeypatch):
+    step, arms = bench.controller.safety.step, []
+    monkeypatch.setattr(
+        bench.controller.safety, "step", lambda *a, arm, **k: arms.append(arm) or step(*a, arm=arm, **k)
+    )
+    bench.tick()
+    assert np.array_equal(arms[-1].joints, fr3.REST)
+    assert np.allclose(arms[-1].T_ee_flange @ TOOL, np.eye(4))
+    monkeypatch.setattr(bench.controller, "receive_joints", lambda joints, now: None)
+    bench.tick(40)
+    assert arms[-1].joints is None
 
 
 def test_the_status_counts_what_was_done(bench):
