@@ -166,7 +166,7 @@ class Worst:
         self.broken += other.broken
         self.kinds += other.kinds
         self.steps += other.steps
-        self.hold_reason += other.hold_reason
+        self.held += other.held
         self.arms += other.arms
         self.unreachable += other.unreachable
 
@@ -222,7 +222,7 @@ def run(seed: int, worst: Worst) -> None:
             return
         T = command.target @ T_FLANGE_EE
         worst.steps += 1
-        worst.hold_reason += bool(command.hold_reason)
+        worst.held += bool(command.hold_reason)
         worst.unreachable += command.hold_reason.startswith("joint limits")
         worst.see(seed, "not finite", float(not np.isfinite(T).all()), 0.5)
         worst.see(seed, "rotation error", float(np.abs(T[:3, :3] @ T[:3, :3].T - np.eye(3)).max()), 1e-9)
@@ -301,7 +301,7 @@ def main() -> int:
         for result in tqdm(pool.imap_unordered(_job, jobs), total=len(jobs), unit=f" x {size}"):
             total.add(result)
     print(
-        f"{args.sequences} sequences from seed {args.first}, {total.steps} steps, {total.hold_reason} held; "
+        f"{args.sequences} sequences from seed {args.first}, {total.steps} steps, {total.held} held; "
         f"joint limits in {total.arms}, {total.unreachable} steps held for them; {dict(total.kinds)}"
     )
     for name, share in total.share.items():

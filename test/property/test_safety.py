@@ -12,7 +12,7 @@ from uma.geometry.se3 import make_pose
 def test_every_limit_holds():
     worst = run_range(1_000_000, 160)
     assert not worst.broken, "\n".join(worst.broken[:10])
-    assert set(worst.kinds) == set(KINDS) and worst.steps > 2000 and worst.hold_reason > 250
+    assert set(worst.kinds) == set(KINDS) and worst.steps > 2000 and worst.held > 250
     assert worst.arms > 30 and worst.unreachable > 50
 
 
