@@ -113,6 +113,7 @@ def test_a_stop_holds_the_pose_until_the_start(bench):
     bench.send_chunk(0.1, stamp=bench.t + 0.01)
     bench.tick(30)
     bench.controller.stop(bench.now, bench.t)
+    assert bench.controller.schedule.last_due is None
     bench.tick(60)
     held = bench.commands[-1].target
     for _ in range(3):
@@ -311,6 +312,9 @@ def test_time_turned_back_clears_the_plan(bench):
     assert np.allclose(bench.tick(10).target, before, atol=1e-9)
     bench.send_chunk()
     assert bench.controller.schedule.last_due == pytest.approx(bench.t + HORIZON / RATE_HZ)
+    bench.t -= 20.0
+    bench.tick(130)
+    assert bench.state is State.HOLD and bench.reason == "no fresh chunk: the policy is silent for 1.0 s"
 
 
 def test_a_clock_that_stands_still_moves_nothing(bench):
@@ -338,6 +342,27 @@ def test_each_task_waits_for_its_confirmation():
         b.controller.confirm()
     b.controller.receive_task(b.t, None, b.now, b.t)
     assert b.state is State.READY and b.controller.schedule.last_due is None
+
+
+def test_a_stop_takes_the_confirmation_back():
+    b = Bench(confirm="task")
+    b.tick()
+    b.controller.confirm()
+    b.send_chunk()
+    b.tick()
+    assert b.state is State.RUNNING
+    b.controller.stop(b.now, b.t)
+    b.controller.start(b.now)
+    b.send_chunk()
+    b.tick()
+    assert b.state is State.READY and b.reason == "waiting for /uma/confirm (this task)"
+
+
+def test_the_schedule_gets_the_time_of_each_task(bench, monkeypatch):
+    tasks = []
+    monkeypatch.setattr(bench.controller.schedule, "new_task", lambda stamp, t: tasks.append((stamp, t)))
+    bench.controller.receive_task(bench.t - 0.1, None, bench.now, bench.t)
+    assert tasks == [(bench.t - 0.1, bench.t)]
 
 
 def test_a_confirmed_chunk_is_followed_to_its_end_alone():
@@ -372,6 +397,12 @@ def test_a_motion_that_departs_from_the_task_holds_the_arm():
     assert b.reason == "the predicted motion leaves the reference by 0.200 m, limit 0.05 m"
     b.send_chunk(0.2, stamp=b.t + 0.01)
     assert moved(b.tick(30)) < 1e-6
+    b.controller.receive_task(b.t, ReferenceMotion((path,)), b.now, b.t)
+    b.tick()
+    assert b.state is State.RUNNING, "it was another task that it departed from"
+    b.controller.receive_motion(MotionPrediction(away, b.t, frame))
+    b.tick()
+    assert b.state is State.HOLD
     b.controller.receive_motion(MotionPrediction(away - [0.0, 0.2, 0.0], b.t, frame))
     b.tick()
     assert b.state is State.RUNNING
@@ -392,6 +423,12 @@ def test_the_gripper_gets_its_goal_once(bench):
     assert bench.tick(30).close_gripper is None, "between the thresholds it stays as it is"
     bench.send_chunk(grip=0.1)
     assert bench.tick().close_gripper is False
+    bench.silent = {"robot"}
+    bench.tick(50)
+    bench.silent = set()
+    bench.tick()
+    bench.send_chunk(grip=0.1)
+    assert bench.tick().close_gripper is False, "another one may be there"
 
 
 def test_a_goal_that_was_not_sent_is_given_again(bench):
@@ -457,6 +494,7 @@ def test_settings_change_live(bench):
     bench.silent = {"gripper"}
     bench.tick(8)
     assert bench.state is State.HOLD and "limit 0.05 s" in bench.reason
+    assert bench.controller.session.hold_limit == 1.0
 
 
 def test_why_joint_limits_are_not_looked_at_is_given():
