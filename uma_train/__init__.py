@@ -1,1 +1,1 @@
-"""How checkpoints are made and judged: data, objectives, the training loop, evaluation."""
+"""Training and evaluation of checkpoints: data, objectives, training loop, closed-loop evaluation."""

@@ -1,4 +1,4 @@
-"""The subcommands of `uma` that belong to training: typed configuration by tyro, errors in one line."""
+"""The training subcommands of `uma`: configuration by tyro, one-line errors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def _run(config_type: type, function: Callable[[Any], Any], args: list[str] | No
     except (ValueError, FileNotFoundError) as e:
         print(f"{prog}: {e}", file=sys.stderr)
         return 2
-    except SystemExit as e:  # tyro has said what was wrong, or shown the help
+    except SystemExit as e:  # tyro has printed an error or the help
         return int(e.code or 0)
     except KeyboardInterrupt:
         print(f"{prog}: interrupted; the same command resumes", file=sys.stderr)
@@ -79,9 +79,9 @@ def pack(args: list[str] | None = None) -> int:
     from uma_train.data.shards import PackOptions, open_shards
     from uma_train.data.shards import pack as run
 
-    asked = from_words(PackOptions, sys.argv[1:] if args is None else args, "uma pack")
-    folder = Path(asked.folder)
-    out = Path(asked.out) if asked.out else folder / "packed"
+    options = from_words(PackOptions, sys.argv[1:] if args is None else args, "uma pack")
+    folder = Path(options.folder)
+    out = Path(options.out) if options.out else folder / "packed"
     try:
         changed = run(folder, out)
         store = open_shards(out)

@@ -66,8 +66,8 @@ MUTANTS = (
         ),
         (
             "flow loss: detached from the task encoder",
-            "told, language = task,",
-            "told, language = task.detach(),",
+            "conditioned, language = task,",
+            "conditioned, language = task.detach(),",
             "test_sensitivity::test_the_flow_loss_teaches_every_encoder[action_weight]",
         ),
         (
@@ -78,7 +78,7 @@ MUTANTS = (
         ),
         (
             "augmentation: a view tells the decoder",
-            "    task = model.encode_task(on(device, batch.initial_points), on(device, batch.reference))\n",
+            "    task = model.encode_task(to_device(device, batch.initial_points), to_device(device, batch.reference))\n",
             "    view = augmented(batch.initial_points, batch.reference, objective.views, np.random.default_rng(0))\n"
             "    task = model.encode_task(*view)\n",
             VIEWS,

@@ -85,7 +85,7 @@ def test_policy_killed_in_motion(graph):
         f"{moved * 1e3:.2f} mm; HOLD was said at most {max(0, hold - last_due):.2f} s after it: {reason}"
     )
     assert len(after) > 50 and moved < 1e-3
-    assert "no fresh chunk" in reason and "policy is silent" in reason
+    assert "no fresh chunk" in reason and "last chunk" in reason
     assert graph.alive() == {"station", "camera", "extrinsics", "controller"}
 
     targets = len(c.targets)

@@ -52,7 +52,7 @@ class FakePolicy:
     def encode_task(self, observation, reference):
         if len(reference.waypoints) > self.contract.max_keypoints:
             raise InputError(
-                f"keypoints: {len(reference.waypoints)} given, this checkpoint takes at most "
+                f"keypoints: {len(reference.waypoints)} given, this checkpoint accepts at most "
                 f"{self.contract.max_keypoints}"
             )
         return FakeTask(np.array([w[0] for w in reference.waypoints]), np.array([w[-1] for w in reference.waypoints]))

@@ -299,7 +299,7 @@ CASES = {
         "chunk_base",
         "controller",
         on(chunk, ee_frame="fr3_link8"),
-        ["ee_frame", "'fr3_link8'", "sits elsewhere"],
+        ["ee_frame", "'fr3_link8'", "differs in pose"],
     ),
     "chunk, gripper out of range": (
         "chunk_base",

@@ -1,1 +1,1 @@
-"""What a policy has to beat, with the same inputs and outputs."""
+"""Baselines with the same inputs and outputs as a policy."""

@@ -1,8 +1,7 @@
-"""A script without a network: grasp where the reference starts, then move the gripper as the reference's rigid motion
-says.
+"""A scripted baseline without a network: grasps at the start of the reference, then follows its rigid motion.
 
-It sees what the policy sees (the image, for the table's plane; the measured end effector) and nothing of the simulator.
-It shows how much of a task is in the reference alone.
+It has the policy's inputs (the image, for the table's plane; the measured end effector) and no simulator state. It
+measures how much of a task the reference alone determines.
 """
 
 from __future__ import annotations
@@ -20,14 +19,13 @@ CLOSE_STEPS, OPEN_STEPS = 10, 6
 
 
 class GraspAndFollow:
-    """Open-loop in the object, closed-loop in the end effector: a list of poses reached one after the other.
+    """Open-loop in the object, closed-loop in the end effector: reaches a list of poses one after another.
 
     Args:
         observation: o_0.
-        reference: in the camera frame; its waypoints with the same index are taken as simultaneous.
-        ee_frame: frame that the poses place, its z axis pointing out of the gripper and its x axis along the pads'
-            faces.
-        executed: actions of each chunk that are executed; the plan goes on after them.
+        reference: in the camera frame; waypoints with the same index count as simultaneous.
+        ee_frame: end-effector frame of the poses; z points out of the gripper and x along the pads' faces.
+        executed: executed actions of each chunk; the plan continues after them.
     """
 
     def __init__(self, observation: Observation, reference: ReferenceMotion, ee_frame: str, *, executed: int = 8):
@@ -51,7 +49,7 @@ class GraspAndFollow:
         axis = axis - (axis @ up) * up
         axis /= max(np.linalg.norm(axis), 1e-9)
         z = -up
-        x = axis if axis @ observation.T_cam_ee[:3, 0] >= 0 else -axis  # the nearer of the two ways round
+        x = axis if axis @ observation.T_cam_ee[:3, 0] >= 0 else -axis  # the nearer of both orientations
         grasp = se3.make_pose(np.stack([x, np.cross(z, x), z], -1), middle)
         above = grasp.copy()
         above[:3, 3] += APPROACH_M * up
@@ -64,7 +62,7 @@ class GraspAndFollow:
         last = motions[-1] if motions else grasp
         retreat = last.copy()
         retreat[:3, 3] -= 0.1 * last[:3, 2]
-        # (pose, gripper, steps to stay once there)
+        # (pose, gripper, steps to stay at the pose)
         self.plan = [
             (above, 0.0, 0),
             (grasp, 0.0, 0),
@@ -76,7 +74,7 @@ class GraspAndFollow:
         self.stage, self.waited = 0, 0
 
     def act(self, observation: Observation, sequence: int = 0) -> ActionChunk:
-        """The next chunk, rolled out as if every step were reached."""
+        """Return the next chunk, as if every step were reached exactly."""
         T, poses, grips = observation.T_cam_ee, [], []
         stage, waited = self.stage, self.waited
         for i in range(HORIZON):

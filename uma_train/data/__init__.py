@@ -1,1 +1,1 @@
-"""Episodes on disk and windows of them in memory."""
+"""Episodes on disk, and training windows of them in memory."""

@@ -15,9 +15,9 @@ from uma.model.uma import TokenGrid
 class Batch:
     """Inputs of one training step: o_t, o_0 with its reference, and the token grid (``K`` may be 0).
 
-    ``initial_points``, ``reference`` and ``text`` (None where there is none) have one entry per task;
-    ``windows_per_task`` consecutive rows of the others belong to it. ``is_moving`` ``(B, K)`` bool marks the keypoints
-    that move in their episode, which are what is evaluated.
+    ``initial_points``, ``reference`` and ``text`` (None without text) have one entry per task. ``windows_per_task``
+    consecutive rows of the other fields belong to each task. ``is_moving`` ``(B, K)`` bool marks keypoints that move in
+    their episode; evaluations use these.
     """
 
     points: PointBatch

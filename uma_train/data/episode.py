@@ -1,21 +1,22 @@
 """The episode format, version 2: one ``.npz`` per episode, written atomically, read without pickle.
 
-Everything is in the episode's own camera frame (paper 3.3): optical, x right, y down, z forward; metres, radians,
-seconds, 15 Hz. Action-free sources therefore need no calibration. The file holds the arrays of `Episode` under their
-names and ``meta``, UTF-8 JSON as uint8:
+All coordinates are in the episode's own camera frame (paper 3.3): optical, x right, y down, z forward; metres, radians,
+seconds, 15 Hz. So action-free sources need no calibration. The file holds the arrays of `Episode` under their names and
+``meta``, UTF-8 JSON as uint8:
 
-- ``format``: 2; another one is refused.
-- ``source``: where the episode comes from, such as "uma_sim".
+- ``format``: 2; other versions are refused.
+- ``source``: origin of the episode, such as "uma_sim".
 - ``text``: the instruction, or "".
-- ``has_actions``: whether ``target_pose`` and ``target_gripper`` are commanded actions. If not, they hold placeholders.
-- ``has_robot``: whether ``pose`` and ``gripper`` are measured. If not, all four robot fields hold placeholders.
+- ``has_actions``: whether ``target_pose`` and ``target_gripper`` are commanded actions. Otherwise they hold
+  placeholders.
+- ``has_robot``: whether ``pose`` and ``gripper`` are measured. Otherwise all four robot fields hold placeholders.
 - ``camera``: width, height, fx, fy, cx, cy and frame, as `uma.types.CameraModel`; or null.
-- ``camera_frame``: name of the frame that all coordinates are in.
+- ``camera_frame``: name of the frame of all coordinates.
 
-Further keys are the source's own. `placeholders` makes the robot fields of an episode without a robot.
+Sources may add keys. `placeholders` makes the robot fields of an episode without a robot.
 
-Points keep 0.1 mm in 16-bit integers. The measured pose and the commanded target are separate fields: the one is where
-the end effector was at a step, the other where it was told to be one period later.
+Points have a resolution of 0.1 mm in 16-bit integers. The measured pose and the commanded target are separate fields:
+the target of a step is due one period later.
 """
 
 from __future__ import annotations
@@ -34,16 +35,16 @@ from uma.model.inputs import PointSet
 from uma.types import CameraModel
 
 FORMAT = 2
-"""Version that is written and read."""
+"""Version of the format."""
 
 METRE = 1e-4
 """Metres per unit of the stored point coordinates."""
 
 MAX_RATIO = 1100
-"""Bytes for one byte of an archive that are unpacked; deflate makes at most 1032 of one."""
+"""Largest compression ratio that is unpacked; deflate reaches at most 1032."""
 
 MOVED_M = 0.01
-"""A keypoint moves if it gets farther than this from where it was first seen, metres."""
+"""Distance from its first seen position beyond which a keypoint counts as moving, metres."""
 
 FRAME_FIELDS = {"xyz": np.int16, "rgb": np.uint8, "height": np.int16, "frame_step": np.int32}
 STEP_FIELDS = {"pose": np.float32, "gripper": np.float32, "target_pose": np.float32, "target_gripper": np.float32}
@@ -59,7 +60,7 @@ DTYPES: dict[str, type] = {**FRAME_FIELDS, **STEP_FIELDS, **TRACK_FIELDS, **OTHE
 """Element type of every array."""
 
 OPTIONAL = ("plan",)
-"""What a file of this version may lack: it was added later."""
+"""Arrays that a file of this version may omit."""
 
 
 class EpisodeError(ValueError):
@@ -73,20 +74,20 @@ class Episode:
     Attributes:
         xyz: ``(F, N, 3)`` int16, tenths of a millimetre, camera frame.
         rgb: ``(F, N, 3)`` uint8.
-        height: ``(F, N)`` int16, tenths of a millimetre over the table.
+        height: ``(F, N)`` int16, tenths of a millimetre above the table.
         frame_step: ``(F,)`` int32, the control step of each frame.
         pose, gripper: measured end effector ``(S, 4, 4)`` float32 in the camera frame, ``(S,)`` in [0, 1].
         target_pose, target_gripper: the action at each step, due one period later; same shapes.
-        tracks: ``(S, K, 3)`` float32 metres, surface points of the object. Finite also where not valid: there the last
-            place known.
-        static: ``(Q, 3)`` float32 metres, points that do not move (holder rims), for pinned keypoints.
-        meta: JSON values, see the module; what is missing is filled in.
+        tracks: ``(S, K, 3)`` float32 metres, surface points of the object. Invalid entries hold the last known
+            position.
+        static: ``(Q, 3)`` float32 metres, static points (holder rims) for pinned keypoints.
+        meta: JSON values, see the module; missing keys get defaults.
         track_valid: ``(S, K)`` bool, the keypoint was seen at that step. None = all.
-        track_moving: ``(K,)`` bool, it moved more than `MOVED_M` over the episode. None = found from the tracks.
+        track_moving: ``(K,)`` bool, it moved more than `MOVED_M` over the episode. None = computed from the tracks.
         images: ``(I, h, w, 3)`` uint8, the camera's whole image at any resolution. None = none.
-        image_frame: ``(I,)`` int32, increasing: which of the F frames each image belongs to.
-        plan: ``(W, K, 3)`` float32 metres, how K keypoints of the first frame were meant to go, sketched before
-            anything moved; waypoints evenly in phase. None = not known (W = 0), as in real sources.
+        image_frame: ``(I,)`` int32, increasing: the frame of each image.
+        plan: ``(W, K, 3)`` float32 metres, the planned motion of K keypoints of the first frame, sketched before the
+            execution; waypoints are evenly spaced in phase. None = unknown (W = 0), as in real sources.
     """
 
     xyz: np.ndarray
@@ -119,7 +120,7 @@ class Episode:
         object.__setattr__(self, "meta", {**known, **self.meta, "format": FORMAT})
         S, F = len(self.pose), len(self.xyz)
         if S < 2 or F < 1:
-            raise EpisodeError(f"episode: {S} steps and {F} frames, at least 2 and 1 are needed")
+            raise EpisodeError(f"episode: {S} steps and {F} frames, at least 2 and 1 required")
         if self.tracks.ndim != 3 or self.tracks.shape[1] < 1:
             raise EpisodeError(f"episode: tracks has shape {self.tracks.shape}, must be (S, K, 3) with K >= 1")
         K = self.tracks.shape[1]
@@ -164,7 +165,7 @@ class Episode:
             raise EpisodeError(f"episode: image_frame {frames.tolist()}, must increase within 0 to {F - 1}")
         if self.meta["has_actions"] and not self.meta["has_robot"]:
             raise EpisodeError(
-                "episode: has_actions without has_robot: actions are coded relative to the measured pose"
+                "episode: has_actions without has_robot: actions are encoded relative to the measured pose"
             )
 
     def _check(self, name: str, shape: tuple[int, ...]) -> None:
@@ -178,27 +179,27 @@ class Episode:
 
     @property
     def camera(self) -> CameraModel | None:
-        """Intrinsics, if they are known."""
+        """Intrinsics; None if unknown."""
         return CameraModel(**self.meta["camera"]) if self.meta["camera"] else None
 
 
 def moving_points(tracks: np.ndarray, is_valid: np.ndarray) -> np.ndarray:
-    """``(K,)`` bool: which of ``(S, K, 3)`` tracks get farther than `MOVED_M` from where they were first seen, while
-    seen."""
+    """Return ``(K,)`` bool: ``(S, K, 3)`` tracks that move more than `MOVED_M` from their first seen position while
+    seen.
+    """
     first = tracks[is_valid.argmax(0), np.arange(tracks.shape[1])]
     return ((np.linalg.norm(tracks - first, axis=-1) > MOVED_M) & is_valid).any(0)
 
 
 def placeholders(steps: int) -> dict[str, np.ndarray]:
-    """The robot fields of an episode of ``steps`` steps that shows no robot: identity poses and open grippers, which
-    nothing reads."""
+    """Return placeholder robot fields for ``steps`` steps without a robot: identity poses and open grippers."""
     pose = np.tile(np.eye(4, dtype=np.float32), (steps, 1, 1))
     grip = np.zeros(steps, np.float32)
     return {"pose": pose, "gripper": grip, "target_pose": pose.copy(), "target_gripper": grip.copy()}
 
 
 def quantize(points: PointSet) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A `PointSet` as stored: int16 xyz, uint8 rgb, int16 height. Beyond 3.2 m is clipped."""
+    """Quantise a `PointSet` for storage: int16 xyz, uint8 rgb, int16 height. Values beyond 3.2 m are clipped."""
 
     def pack(v: np.ndarray) -> np.ndarray:
         return np.clip(np.round(v / METRE), -32767, 32767).astype(np.int16)
@@ -207,7 +208,7 @@ def quantize(points: PointSet) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def save_episode(path: str | Path, episode: Episode) -> None:
-    """Write to ``path`` (``.npz``) through a temporary file and a rename."""
+    """Write ``path`` (``.npz``) through a temporary file and a rename."""
     path = Path(path)
     part = path.with_suffix(".part")
     with open(part, "wb") as f:
@@ -220,10 +221,10 @@ def save_episode(path: str | Path, episode: Episode) -> None:
 
 
 def load_episode(path: str | Path) -> Episode:
-    """Read one episode.
+    """Load one episode.
 
     Raises:
-        EpisodeError: not an episode file, of another version, or fields that do not fit together.
+        EpisodeError: not an episode file, another version, or inconsistent fields.
     """
     try:
         _check_members(Path(path))
@@ -238,7 +239,7 @@ def load_episode(path: str | Path) -> Episode:
             ]
             episode = Episode(meta=meta, **{name: z[name] for name in needed})
             if episode.meta["camera"] is not None:
-                episode.camera  # noqa: B018  (that it can be made)
+                episode.camera  # noqa: B018  (checks the intrinsics)
             return episode
     except EpisodeError as e:
         raise EpisodeError(f"{path}: {e}") from e
@@ -249,32 +250,31 @@ def load_episode(path: str | Path) -> Episode:
 
 
 def _check_members(path: Path) -> None:
-    """Refuse an archive whose heads promise more than it holds, before memory is taken for it.
+    """Refuse an archive whose headers claim more data than it holds, before memory is allocated.
 
     Raises:
-        EpisodeError: a member is packed more than `MAX_RATIO` to one, or its array is larger than the member.
+        EpisodeError: a member's compression ratio exceeds `MAX_RATIO`, or its array is larger than the member.
     """
     with zipfile.ZipFile(path) as archive:
         for info in archive.infolist():
             if info.file_size > MAX_RATIO * info.compress_size + 1024:
                 raise EpisodeError(
-                    f"{info.filename}: {info.file_size} bytes packed into {info.compress_size}, at most "
-                    f"{MAX_RATIO} to 1"
+                    f"{info.filename}: {info.file_size} bytes packed into {info.compress_size}, limit {MAX_RATIO} to 1"
                 )
             with archive.open(info) as member:
                 shape, dtype = npy_head(member)
                 size = math.prod(shape) * dtype.itemsize
                 if size > info.file_size:
-                    raise EpisodeError(f"{info.filename}: an array of {size} bytes in {info.file_size}")
+                    raise EpisodeError(f"{info.filename}: an array of {size} bytes, limit {info.file_size}")
 
 
 def list_episodes(folder: str | Path) -> list[Path]:
-    """Episode files of a folder, sorted.
+    """Return the episode files of a folder, sorted.
 
     Raises:
-        EpisodeError: there is none.
+        EpisodeError: there are none.
     """
     found = sorted(Path(folder).glob("*.npz"))
     if not found:
-        raise EpisodeError(f"{folder}: no episode (*.npz); make some with 'uma simulate'")
+        raise EpisodeError(f"{folder}: no episode (*.npz); record some with 'uma simulate'")
     return found

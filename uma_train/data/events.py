@@ -1,5 +1,6 @@
-"""Which windows show what is rare: how to turn a thing, as most of an episode's time the hand only moves, and how to go
-on from where another led the expert."""
+"""Key windows: rare windows that training oversamples, with large rotations of the hand or a recovery after an
+intervention.
+"""
 
 from __future__ import annotations
 
@@ -10,19 +11,18 @@ from uma.types import HORIZON
 from uma_train.data.store import Store
 
 TURN_RAD = 0.25
-"""A chunk that turns the hand further than this is an event."""
+"""A chunk that rotates the hand by more than this is a key window, rad."""
 
 WAY_BACK = HORIZON
-"""Control steps after an intervention within which a window is an event."""
+"""Control steps after an intervention in which a window is a key window."""
 
 
 def is_key_window(store: Store, episode: int) -> np.ndarray:
-    """``(F,)`` bool: whether the chunk that begins at each frame turns the hand by more than `TURN_RAD`, or the frame
-    comes within `WAY_BACK` after a policy or a wandering hand took the expert elsewhere.
+    """Return ``(F,)`` bool: the chunk at each frame rotates the hand beyond `TURN_RAD`, or starts within `WAY_BACK` of
+    an intervention.
 
-    False everywhere in episodes without actions. It is a rule about what is commanded, not about what the chunk
-    achieves. That the gripper moves is none: a model that saw those windows more often than they occur was wrong about
-    the gripper in 10 % of the steps of all windows rather than in 6.5 %.
+    It is False in episodes without actions. The rule uses commanded actions, not their outcome. Motion of the gripper
+    is no criterion, because oversampling it biases the gripper predictions.
     """
     now = store.rows("frame_step", episode)
     if not store.has_actions[episode]:

@@ -11,33 +11,31 @@ from uma.types import MAX_KEYPOINTS, ReferenceMotion
 from uma_train.data.episode import MOVED_M
 
 REST_M, REST_STEPS = 0.01, 6
-"""A keypoint is at rest that stays within this of where it is at the end, metres, for at least so many steps."""
+"""A keypoint is at rest if it stays within this distance of its final position for at least this many steps."""
 
 STRAIGHT_M = 0.005
-"""A way that is off its legs by no more than this, in the mean square of its keypoints, has no further corners,
-metres."""
+"""Largest deviation of a path from its straight legs, root mean square over keypoints, before it gets another corner,
+metres.
+"""
 
 
 @dataclass(frozen=True)
 class ReferenceSampling:
-    """How references are drawn.
+    """Distribution of the sampled references.
 
     Attributes:
         min_keypoints, max_keypoints, min_waypoints, max_waypoints: ranges, drawn uniformly.
-        to_the_end: share whose last waypoint lies in the episode's last steps.
-        at_rest: share, of those, whose last waypoint is where the last thing comes to rest instead: a person does not
-            draw how a tool is raised when all is done.
-        at_corners: share whose waypoints are where the way bends most, as a person would set them who has only a few to
-            give.
-        by_distance: share, of the others, whose waypoints are spread over the distance travelled rather than over time:
-            most of an episode's time the object lies still.
-        even_phase: share whose phases are the ranks, as of a person who gave none.
-        pinned: share that also holds 1 to 3 static points of a second object.
-        planned: share, of those that begin with an episode that has a plan (`Episode.plan`), that are sketched from the
-            plan instead of from what came of it. Where the hand went astray and came back, the motion in hindsight
-            shows that too, and a policy learns to go astray as it is told; a person tells it the straight way, whatever
-            will happen on it.
-        noise_m: standard deviation of the waypoints' error, drawn up to this for each reference, metres.
+        to_the_end: fraction whose last waypoint lies in the episode's last steps.
+        at_rest: fraction, of those, whose last waypoint is where the last object comes to rest; so it omits the retreat
+            of the tool, as a person's sketch does.
+        at_corners: fraction with waypoints at the sharpest bends of the path, as a person places a few waypoints.
+        by_distance: fraction, of the others, with waypoints spread over the travelled distance instead of over time,
+            because the object is at rest most of the time.
+        even_phase: fraction with evenly spaced phases, as of a person who gives none.
+        pinned: fraction that also contains 1 to 3 static points of a second object.
+        planned: fraction, of those that start with an episode with a plan (`Episode.plan`), sketched from the plan. A
+            plan omits detours that happened during the execution, as a person's sketch does.
+        noise_m: largest standard deviation of the waypoint noise, drawn per reference, metres.
     """
 
     min_keypoints: int = 3
@@ -75,19 +73,19 @@ def draw_reference(
     is_moving: np.ndarray | None = None,
     plan: np.ndarray | None = None,
 ) -> ReferenceMotion:
-    """A sparse reference for the motion after step ``start``.
+    """Draw a sparse reference for the motion after step ``start``.
 
-    Keypoints are drawn among those that are seen at ``start`` and move in the episode; where none does, among those
-    that are seen, and at worst among all.
+    Keypoints are drawn among those that are seen at ``start`` and move in the episode. If there are none, they are
+    drawn among the seen keypoints, and otherwise among all.
 
     Args:
         tracks: ``(S, K, 3)`` metres.
         static: ``(Q, 3)`` points that may be pinned.
         frame: name of the frame of both.
-        is_valid: ``(S, K)`` bool, where a track was seen; waypoints elsewhere are marked invalid. None = everywhere.
+        is_valid: ``(S, K)`` bool, where a track was seen; other waypoints are marked invalid. None = everywhere.
         is_moving: ``(K,)`` bool. None = all.
-        plan: ``(W, K, 3)`` metres, how some keypoints were meant to go from ``start`` on (`Episode.plan`). None, or
-            none = not known.
+        plan: ``(W, K, 3)`` metres, planned motion of the keypoints from ``start`` on (`Episode.plan`). None or empty =
+            unknown.
     """
     S, K, _ = tracks.shape
     if config.planned and plan is not None and len(plan) and rng.random() < config.planned:
@@ -139,8 +137,10 @@ def draw_reference(
 def sketch_plan(
     plan: np.ndarray, static: np.ndarray, frame: str, config: ReferenceSampling, rng: np.random.Generator
 ) -> ReferenceMotion:
-    """A sparse reference from a plan ``(W, K, 3)``: some of its keypoints that move, at some even phases; the other
-    arguments as `draw_reference`'s."""
+    """Draw a sparse reference from a plan ``(W, K, 3)``: some moving keypoints at evenly spaced phases.
+
+    The other arguments are those of `draw_reference`.
+    """
     pool = np.flatnonzero(np.linalg.norm(plan - plan[0], axis=-1).max(0) > MOVED_M)
     pool = pool if len(pool) else np.arange(plan.shape[1])
     keypoints = rng.choice(
@@ -156,19 +156,20 @@ def sketch_plan(
 
 
 def _pinned(static: np.ndarray, most: int, config: ReferenceSampling, rng: np.random.Generator) -> np.ndarray:
-    """``(n, 3)`` points that stay: none or, in a share of the references, up to three of ``static``."""
+    """Return ``(n, 3)`` pinned points: none or, in a fraction of the references, up to three of ``static``."""
     if not len(static) or rng.random() >= config.pinned:
         return static[:0]
     return static[rng.choice(len(static), min(len(static), most, int(rng.integers(1, 4))), replace=False)]
 
 
 def corners(path: np.ndarray, most: int) -> np.ndarray:
-    """The first step, the last, and those between at which a way of straight legs needs a corner most: each is the
-    furthest from the legs so far.
+    """Return the first step, the last step, and the steps between with the sharpest corners of the path.
+
+    Each new corner is the step with the largest distance from the straight legs so far.
 
     Args:
-        path: ``(S, K, 3)`` of the keypoints together, metres.
-        most: how many steps at most, 2 or more; fewer where the way is straight.
+        path: ``(S, K, 3)`` of all keypoints together, metres.
+        most: largest number of steps, 2 or more; a straight path has fewer.
 
     Returns:
         ``(n,)`` increasing steps.
@@ -188,8 +189,10 @@ def corners(path: np.ndarray, most: int) -> np.ndarray:
 
 
 def comes_to_rest(tracks: np.ndarray) -> int:
-    """The step at which the last of the keypoints ``(S, K, 3)`` that are at rest at the end comes to rest; the last
-    step where none is."""
+    """Return the last step at which a keypoint of ``(S, K, 3)`` that rests at the end comes to rest.
+
+    It is the last step of the episode if no keypoint rests.
+    """
     is_off = np.linalg.norm(tracks - tracks[-1], axis=-1) > REST_M
     stops = np.where(is_off.any(0), len(tracks) - is_off[::-1].argmax(0), 0)
     stops = stops[stops <= len(tracks) - REST_STEPS]

@@ -1,5 +1,4 @@
-"""What is in an episode, and whether its frames are right: everything stored is projected onto the stored images and
-compared with them."""
+"""Inspection of episodes: contents, and a check of the frames by projecting the stored data onto the stored images."""
 
 from __future__ import annotations
 
@@ -16,32 +15,33 @@ from uma_train.data.episode import METRE, Episode, EpisodeError, list_episodes, 
 from uma_train.data.shards import open_shards
 
 MIN_INSIDE = 0.95
-"""Least share of points inside the image for the frames to be right; points come from the image, so all should be."""
+"""Least fraction of points inside the image for correct frames. Points come from the image, so all should be."""
 
 MAX_COLOR = 16.0
-"""Largest median difference between a point's colour and the image's where it projects, of 255. Over four simulated
-episodes with images of 160x90 it was 4 as recorded, 13 to 15 with the camera turned by 1 degree, 29 to 34 by 2 degrees,
-9 to 11 with it 1 cm aside and 27 to 35 with it 3 cm aside."""
+"""Largest median colour difference between a point and the image at its projection, of 255.
+
+It separates calibrated cameras from ones rotated by about 2 degrees or shifted by about 3 cm.
+"""
 
 BEFORE_SHUFFLED = 0.6
-"""The same difference must be below this share of what it is with the colours dealt out anew: a scene of one colour
-would agree with any camera."""
+"""Largest ratio of the colour difference to the difference with shuffled colours. A scene of one colour would agree
+with any camera.
+"""
 
 
 @dataclass(frozen=True)
 class FrameCheck:
-    """Projection of an episode's stored points, tracks and end effector onto its images.
+    """Agreement of an episode's stored points, tracks and end effector with its images.
 
     Attributes:
-        images: how many were compared.
-        inside: share of the points that fall inside the image and before the camera; tracks_inside: of the tracks that
-            were seen.
-        color: median difference, of 255, between the stored colour of a point and the image's at its projection, mean
-            of the channels.
-        shuffled: the same with the points' colours dealt out anew among the points of the frame: what a camera that is
-            all wrong would give.
-        depth_m: median distance along the optical axis between seen, moving tracks and the nearest point in the image;
-            NaN without one.
+        images: number of compared images.
+        inside: fraction of points that project into the image from in front of the camera.
+        tracks_inside: the same fraction of seen tracks.
+        color: median difference, of 255, between a point's stored colour and the image at its projection, as a mean of
+            the channels.
+        shuffled: the same with shuffled point colours within each frame, as for a wrong camera.
+        depth_m: median depth difference between seen, moving tracks and the nearest point in the image; NaN without
+            one.
         end_effector_m: median distance of the end effector to the nearest point, metres; NaN without a robot.
     """
 
@@ -55,7 +55,7 @@ class FrameCheck:
 
     @property
     def failure(self) -> str:
-        """Why the frames are not right, or ""."""
+        """Why the frames are wrong; "" if they are right."""
         if self.inside < MIN_INSIDE:
             return f"{100 * self.inside:.1f} % of the points fall inside the image, must be {100 * MIN_INSIDE:.0f} %"
         limit = min(MAX_COLOR, BEFORE_SHUFFLED * self.shuffled)
@@ -65,21 +65,21 @@ class FrameCheck:
 
 
 def image_camera(episode: Episode, image: np.ndarray) -> CameraModel:
-    """Intrinsics at the resolution of a stored image, which is the camera's whole image from edge to edge."""
+    """Return the intrinsics at the resolution of a stored image, which shows the camera's whole image."""
     c, (h, w) = episode.camera, image.shape[:2]
     sx, sy = w / c.width, h / c.height
-    # Edges, not pixel centres, keep their places when an image is resized.
+    # Image edges, not pixel centres, keep their position when an image is resized.
     return CameraModel(w, h, c.fx * sx, c.fy * sy, (c.cx + 0.5) * sx - 0.5, (c.cy + 0.5) * sy - 0.5, c.frame)
 
 
 def is_inside(uv: np.ndarray, camera: CameraModel) -> np.ndarray:
-    """``(...)`` bool: pixels ``(..., 2)`` that fall into the image; NaN, behind the camera, does not."""
+    """Return ``(...)`` bool: pixels ``(..., 2)`` inside the image; NaN (behind the camera) is outside."""
     with np.errstate(invalid="ignore"):
         return ((uv >= -0.5) & (uv < np.array([camera.width, camera.height]) - 0.5)).all(-1)
 
 
 def check_frames(episode: Episode) -> FrameCheck | None:
-    """Compare an episode with its images; None if it has no image or no intrinsics."""
+    """Compare an episode with its images; None without images or intrinsics."""
     if not len(episode.images) or episode.camera is None:
         return None
     rng = np.random.default_rng(0)
@@ -125,7 +125,7 @@ def check_frames(episode: Episode) -> FrameCheck | None:
 
 
 def frame_lines(episode: Episode) -> tuple[list[str], bool]:
-    """What `check_frames` found, for people, and whether the frames are right as far as can be told."""
+    """Format the result of `check_frames`, and return whether the frames are right (or unchecked)."""
     check = check_frames(episode)
     if check is None:
         return [
@@ -136,7 +136,7 @@ def frame_lines(episode: Episode) -> tuple[list[str], bool]:
         f"  {check.images} images: {100 * check.inside:.1f} % of the points and "
         f"{100 * check.tracks_inside:.1f} % of the seen tracks fall inside",
         f"  colour of points and image differ by {check.color:.1f} of 255 in the median "
-        f"({check.shuffled:.1f} if dealt out anew)",
+        f"({check.shuffled:.1f} with shuffled colours)",
         f"  depth of moving tracks and of the nearest point in the image differ by {1e3 * check.depth_m:.0f} "
         "mm in the median",
     ]
@@ -155,7 +155,7 @@ def _report(path: Path) -> tuple[str, bool]:
         f"source     {meta['source'] or 'unknown'}; text {meta['text']!r}; coordinates in "
         f"{meta['camera_frame'] or 'an unnamed camera frame'}",
         f"steps      {S} at {RATE_HZ:.0f} Hz, {S / RATE_HZ:.1f} s; {len(xyz)} frames of {xyz.shape[1]} "
-        "points, one each "
+        "points, one every "
         f"{np.diff(e.frame_step).mean() / RATE_HZ if len(xyz) > 1 else 0:.2f} s; {len(e.images)} images"
         + (f" of {e.images.shape[2]}x{e.images.shape[1]}" if len(e.images) else ""),
         "points     "
@@ -180,13 +180,13 @@ def _report(path: Path) -> tuple[str, bool]:
             f"{ahead.max():.0f} mm at most"
         )
     else:
-        lines.append("actions    none: supervises motion alone")
+        lines.append("actions    none: supervises motion only")
     frames, is_right = frame_lines(e)
     return "\n".join(lines + frames), is_right
 
 
 def episode_report(path: str | Path) -> str:
-    """Counts, rates, ranges, validity and the frames check of one episode file.
+    """Report the counts, rates, ranges, validity and frame check of one episode file.
 
     Raises:
         EpisodeError: the file is damaged.
@@ -195,7 +195,7 @@ def episode_report(path: str | Path) -> str:
 
 
 def folder_report(folder: str | Path) -> str:
-    """Counts of a folder of episodes, packed or not, and the frames check of each that has images.
+    """Report the counts of a folder of episodes, packed or not, and the frame check of each episode with images.
 
     Raises:
         EpisodeError: no episode, or a damaged one.
@@ -239,12 +239,11 @@ def _folder(folder: Path) -> tuple[str, bool]:
 
 
 def draw_overlay(episode: Episode, scale: int = 5) -> np.ndarray:
-    """``(h, w, 3)`` uint8: the first, middle and last image side by side, enlarged, with what is stored drawn where it
-    projects.
+    """Draw the stored data onto the first, middle and last image, side by side: ``(h, w, 3)`` uint8.
 
-    Points are small squares in their own colour within a dark rim: they vanish where the frames are right. Tracks are
-    green where they move, blue where they stay, and red where they were not seen, with their next second as a line; the
-    end effector is three axes of 5 cm, x red, y green, z blue.
+    Points are small squares in their own colour with a dark rim, so they blend in if the frames are right. Tracks are
+    green if they move, blue if they rest and red if unseen; a line shows their next second. The end effector is three
+    axes of 5 cm: x red, y green, z blue.
 
     Raises:
         EpisodeError: no image or no intrinsics.
@@ -252,7 +251,7 @@ def draw_overlay(episode: Episode, scale: int = 5) -> np.ndarray:
     from PIL import Image, ImageDraw
 
     if not len(episode.images) or episode.camera is None:
-        raise EpisodeError("episode: no picture without a stored image and camera intrinsics")
+        raise EpisodeError("episode: no overlay without a stored image and camera intrinsics")
     pictures = []
     for i in np.unique(np.linspace(0, len(episode.images) - 1, 3).round().astype(int)):
         frame = episode.image_frame[i]
@@ -291,15 +290,15 @@ def draw_overlay(episode: Episode, scale: int = 5) -> np.ndarray:
 
 
 def main(argv: list[str]) -> int:
-    """``uma inspect EPISODE|FOLDER``. Exit code 1 if a frames check fails, 2 if a file is damaged."""
+    """``uma inspect EPISODE|FOLDER``. The exit code is 1 if a frame check fails and 2 if a file is damaged."""
     parser = argparse.ArgumentParser(
-        prog="uma inspect", description="show a training episode or a folder of them, and check its frames"
+        prog="uma inspect", description="show a training episode or a folder of episodes, and check its frames"
     )
-    parser.add_argument("what", type=Path, help="an episode (.npz), a folder of them, or a packed folder")
+    parser.add_argument("what", type=Path, help="an episode (.npz), a folder of episodes, or a packed folder")
     parser.add_argument(
         "--out",
         type=Path,
-        help="also draw the episode's contents over its images, into this PNG; of a folder, those of its first episode",
+        help="also draw the episode's data onto its images, into this PNG; for a folder: of its first episode",
     )
     args = parser.parse_args(argv)
     try:

@@ -1,4 +1,4 @@
-"""Several sources of episodes in one batch (paper 3.3, A.3): each supervises what it has."""
+"""Mixtures of several episode sources in one batch (paper 3.3, A.3); each source supervises the tokens that it has."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from uma_train.data.windows import Request, Windows, task_seeds
 
 @dataclass(frozen=True)
 class Source:
-    """A folder of episodes, packed or not, and its share of the batches relative to the other sources'."""
+    """A folder of episodes, packed or not, and its sampling weight relative to other sources."""
 
     folder: str
     weight: float = 1.0
@@ -36,11 +36,11 @@ class Source:
 
 
 def parse_sources(words: Sequence[str]) -> tuple[Source, ...]:
-    """Sources from words ``FOLDER`` or ``FOLDER=WEIGHT``; a weight that is not given is 1, so that sources come equally
-    often (paper A.3).
+    """Parse sources from words ``FOLDER`` or ``FOLDER=WEIGHT``. The default weight is 1, for balanced sources (paper
+    A.3).
 
     Raises:
-        ValueError: no word, a folder twice, or a weight that is no positive number.
+        ValueError: no word, a duplicate folder, or a weight that is not a positive number.
     """
     sources = []
     for word in words:
@@ -50,24 +50,24 @@ def parse_sources(words: Sequence[str]) -> tuple[Source, ...]:
         except ValueError as e:
             raise ValueError(f"source {word!r}: must be FOLDER or FOLDER=WEIGHT with a weight > 0") from e
     if not sources:
-        raise ValueError("no source: give at least one folder of episodes")
+        raise ValueError("sources: none, at least one folder of episodes required")
     names = [str(Path(s.folder)) for s in sources]
     if doubled := [n for n in names if names.count(n) > 1]:
-        raise ValueError(f"source {doubled[0]!r} is given twice")
+        raise ValueError(f"source {doubled[0]!r}: given twice, must be unique")
     return tuple(sources)
 
 
 class Mixture:
-    """Windows of several sources as one.
+    """Windows of several sources as one data set.
 
-    Every task of a batch is drawn from source i with probability ``weights[i] / sum(weights)``. Frames are numbered
-    through the sources in order.
+    Each task of a batch comes from source i with probability ``weights[i] / sum(weights)``. Frame numbers run through
+    the sources in order.
 
     Args:
-        transforms: augmentation of what is drawn.
+        transforms: augmentation of the batches.
 
     Raises:
-        EpisodeError: sources differ in points per frame or in the size of their images.
+        EpisodeError: sources differ in points per frame or in image size.
     """
 
     def __init__(
@@ -85,8 +85,7 @@ class Mixture:
         sizes = {v.store.image_size for v in self.windows} - {None}
         if len(points) > 1 or len(sizes) > 1:
             raise EpisodeError(
-                f"sources differ: points per frame {sorted(points)}, image sizes {sorted(sizes)}; there must "
-                "be one of each"
+                f"sources differ: points per frame {sorted(points)}, image sizes {sorted(sizes)}; must be equal"
             )
         self.image_size = sizes.pop() if sizes else None
         for v in self.windows:
@@ -103,7 +102,7 @@ class Mixture:
 
     @property
     def episodes(self) -> Sequence[Episode]:
-        """The episodes of all sources, one after the other."""
+        """The episodes of all sources, one after another."""
         return Chained([v.episodes for v in self.windows])
 
     def draw(
@@ -120,7 +119,7 @@ class Mixture:
         with_image: bool = False,
         share: tuple[int, int] = (0, 1),
     ) -> Batch:
-        """As `Windows.draw`, over all sources, and transformed. Images are zeros for sources without any."""
+        """Draw as `Windows.draw`, over all sources, and transform. Sources without images get zero images."""
         w = windows_per_task
         request = Request(keypoints, norm, w, history, vary_keypoints, with_image)
         groups = None if frames is None else np.asarray(frames).reshape(-1, w)
@@ -146,7 +145,7 @@ class Mixture:
 
 
 class Chained(Sequence[Episode]):
-    """Sequences of episodes as one."""
+    """A concatenation of episode sequences."""
 
     def __init__(self, parts: Sequence[Sequence[Episode]]):
         self.parts = parts
@@ -164,7 +163,7 @@ class Chained(Sequence[Episode]):
 
 
 def collate(batches: Sequence[Batch], order: np.ndarray) -> Batch:
-    """Batches one after the other, their tasks then put into ``order``; references are padded to the longest."""
+    """Concatenate batches and reorder their tasks by ``order``; references are padded to the longest."""
     w = batches[0].windows_per_task
     rows = (order[:, None] * w + np.arange(w)).reshape(-1)
     length = max(b.reference.is_valid.shape[1] for b in batches)
@@ -208,11 +207,11 @@ def open_sources(
     key_window_fraction: float = 0.0,
     frame: PolicyFrame | None = None,
 ) -> tuple[Mixture, Mixture]:
-    """Training and validation windows of some sources.
+    """Open the training and validation windows of some sources.
 
     The last ``held_out`` episodes of every source are held out, or a fifth if that is fewer, and at least one.
-    Validation is not transformed, its o_0 is the episode's first frame, its references run to the end and pin nothing,
-    and its windows are drawn evenly (``key_window_fraction`` is of training, see `Windows`).
+    Validation has no augmentation. Its o_0 is the episode's first frame, its references run to the end without pinned
+    points, and its windows are uniform. ``key_window_fraction`` applies to training only, see `Windows`.
 
     Raises:
         EpisodeError: as `open_folder`, or a source has fewer than 2 episodes.
@@ -222,7 +221,7 @@ def open_sources(
     for source in sources:
         store = open_folder(source.folder)
         if len(store) < 2:
-            raise EpisodeError(f"{source.folder}: {len(store)} episode, at least 2 are needed (one is held out)")
+            raise EpisodeError(f"{source.folder}: {len(store)} episode, at least 2 required (one is held out)")
         cut = len(store) - min(held_out, len(store) // 5 or 1)
         training.append(
             Windows(store, sampling=sampling, members=range(cut), key_window_fraction=key_window_fraction, frame=frame)
@@ -242,8 +241,11 @@ def open_all(
     first_is_initial: float = 0.75,
     frame: PolicyFrame | None = None,
 ) -> Mixture:
-    """Windows of all episodes of some sources, none held out, not transformed. Raises `EpisodeError` as `open_folder`
-    does."""
+    """Open the windows of all episodes of some sources, without held-out episodes or augmentation.
+
+    Raises:
+        EpisodeError: as `open_folder`.
+    """
     windows = [
         Windows(open_folder(s.folder), sampling=sampling, first_is_initial=first_is_initial, frame=frame)
         for s in sources

@@ -1,4 +1,4 @@
-"""A batch under a rigid motion: another camera, or another policy frame."""
+"""Rigid motions of a batch: to another camera or another policy frame."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from uma_train.data.batch import Batch
 
 
 def step_scales(grid: TokenGrid, norm: Normalization) -> Tensor:
-    """``(T, 1)`` factors of the grid's action tokens: measured ones, then the chunk."""
+    """Return ``(T, 1)`` factors of the grid's action tokens: measured ones, then the chunk."""
     T = grid.action.shape[1]
     return torch.from_numpy(norm.of_steps(T, T - HORIZON))
 
@@ -23,8 +23,9 @@ def step_scales(grid: TokenGrid, norm: Normalization) -> Tensor:
 def rotated_tokens(
     action: Tensor, steps: Tensor, left: Tensor, right: Tensor, shift: Tensor, turn: Tensor, norm: Normalization
 ) -> Tensor:
-    """Encoded actions whose relative rotation M becomes ``left M right`` and whose relative position p becomes ``turn p
-    + shift`` (metres)."""
+    """Transform encoded actions: relative rotation M to ``left M right``, relative position p to ``turn p + shift``
+    (metres).
+    """
     a = action.double()
     position = (a[..., :3] * steps * norm.position_scale) @ turn.transpose(-1, -2) + shift
     columns = a[..., 3:9] * steps * norm.rotation_scale + a.new_tensor([1, 0, 0, 0, 1, 0])
@@ -35,8 +36,7 @@ def rotated_tokens(
 
 
 def changed(new: Tensor, batch: Batch) -> Tensor:
-    """``new`` action tokens where there are any: absent actions stay zeros, and so do the states of sources that show
-    no robot."""
+    """Select ``new`` action tokens where the batch has actions; absent actions and states without a robot stay zero."""
     old = batch.grid.action
     is_past = torch.arange(old.shape[1]) < old.shape[1] - HORIZON
     is_there = batch.ee.is_known[:, None] & (is_past | batch.grid.is_supervised_action[:, None])
@@ -44,10 +44,9 @@ def changed(new: Tensor, batch: Batch) -> Tensor:
 
 
 def moved(batch: Batch, R: np.ndarray, p: np.ndarray, norm: Normalization) -> Batch:
-    """Everything in a batch's frame under one rigid motion per task, ``x -> R x + p``, ``(tasks, 3, 3)`` and ``(tasks,
-    3)`` m.
+    """Apply one rigid motion per task, ``x -> R x + p``, to a batch: ``(tasks, 3, 3)`` and ``(tasks, 3)`` m.
 
-    The image and the points' places in it stay: they are what was seen.
+    The images and the points' image coordinates stay the same.
     """
     w, n = batch.windows_per_task, batch.T_cam_ee.shape[0]
     task = (torch.from_numpy(R), torch.from_numpy(p)[:, None])

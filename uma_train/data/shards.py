@@ -1,17 +1,17 @@
-"""Packed episodes: memory-mapped ``.npy`` shards beside an index, for sets larger than memory.
+"""Packed episodes: memory-mapped ``.npy`` shards with an index, for data sets larger than memory.
 
-A packed folder holds, for every shard, one file ``00000.<field>.npy`` per field of `uma_train.data.store.ROWS` (plain
-arrays that any NumPy opens) and ``index.json``:
+A packed folder holds one plain NumPy file ``00000.<field>.npy`` per shard and field of `uma_train.data.store.ROWS`, and
+``index.json``:
 
-* ``version``: 2 (1 had no plans); ``complete``: false while packing is under way or was interrupted
+* ``version``: 2; ``complete``: false during packing or after an interruption
 * ``shards``: for each, field -> [dtype, shape]
 * ``episodes``: for each, in order: ``file`` [name, bytes, modification time in ns], ``shard``, ``rows`` (see `COUNTS`)
   and ``meta``
 
-Shards are written one after the other, each bounded in size, and the index after each of them, always through a
-temporary file and a rename. A killed run therefore leaves a shorter but whole index, and the next one goes on behind
-it; so does one that finds more episodes in the folder than before. Packed episodes take as much disk as the files they
-are made from, which are not needed for training any more.
+Shards are written one after another, each of bounded size, and the index after each, through a temporary file and a
+rename. So a killed run leaves a shorter but valid index, and the next run continues there. New episodes in the folder
+are appended in the same way. Packed episodes need as much disk as their sources, and training does not need the
+sources.
 """
 
 from __future__ import annotations
@@ -44,17 +44,15 @@ TAILS = {
 }
 """Shape of one row of each field; 0 = any length."""
 SHARD_BYTES = 256 * 2**20
-"""A shard is closed when it has got this large; packing needs about twice as much memory."""
+"""Size at which a shard is closed, bytes; packing needs about twice as much memory."""
 
 
 @dataclass(frozen=True)
 class PackOptions:
     """Pack a folder of episodes into memory-mapped shards; the same command resumes."""
 
-    folder: str = setting(MISSING, "of episodes")
-    out: str = setting(
-        "", "where the shards go; empty: FOLDER/packed, where training looks for them and makes them itself"
-    )
+    folder: str = setting(MISSING, "folder of episodes")
+    out: str = setting("", "folder of the shards; empty: FOLDER/packed, which training finds and updates by itself")
 
 
 def _write(path: Path, save: Callable) -> None:
@@ -70,7 +68,7 @@ def _identity(path: Path) -> list:
 
 
 def _read_index(folder: Path, older: bool = True) -> dict | None:
-    """None where there is none or, with ``older`` False, one of an earlier version."""
+    """Return the index; None if there is none or, with ``older`` False, one of an earlier version."""
     path = folder / "index.json"
     if not path.exists():
         return None
@@ -85,14 +83,14 @@ def _read_index(folder: Path, older: bool = True) -> dict | None:
         return None
     if version != VERSION:
         raise EpisodeError(
-            f"{path}: version {version!r:.40}, this program reads {VERSION}; remove the folder to pack anew"
+            f"{path}: version {version!r:.40}, this program reads {VERSION}; remove the folder to pack again"
         )
     _check_index(index, path)
     return index
 
 
 def _check_index(index: dict, path: Path) -> None:
-    """Raise `EpisodeError` unless everything that is read of an index is there and of its kind."""
+    """Raise `EpisodeError` unless every required field of an index exists and has the right type."""
     shards, episodes = index.get("shards"), index.get("episodes")
     if not isinstance(shards, list) or not isinstance(episodes, list) or not isinstance(index.get("complete"), bool):
         raise EpisodeError(f"{path}: must have the lists shards and episodes, and complete, true or false")
@@ -157,17 +155,16 @@ def pack(
     shard_bytes: int = SHARD_BYTES,
     on_episode: Callable[[int, int], None] | None = None,
 ) -> bool:
-    """Bring ``out`` up to date with the episodes of ``folder``; safe to call from several processes at once, of which
-    one then works.
+    """Update ``out`` with the episodes of ``folder``. Concurrent processes are safe; one of them packs.
 
     Args:
-        on_episode: called with (done, in all).
+        on_episode: called with (done, total).
 
     Returns:
-        Whether anything had to be written.
+        Whether anything was written.
 
     Raises:
-        EpisodeError: no episode, a damaged one, or episodes that cannot stand in one store.
+        EpisodeError: no episode, a damaged one, or episodes that do not fit one store.
     """
     folder, out = Path(folder), Path(out)
     paths = list_episodes(folder)
@@ -182,7 +179,7 @@ def pack(
         if known != files[: len(known)] or not known:
             index = {"version": VERSION, "complete": False, "shards": [], "episodes": []}
             known = []
-            # Before any shard is replaced, so that the index never speaks of files that are no longer its own.
+            # Before any shard is replaced, so that the index never lists foreign files.
             _write(out / "index.json", lambda f: f.write(json.dumps(index).encode()))
         index["complete"] = False
         pending, size = [], 0
@@ -195,10 +192,10 @@ def pack(
                 pending, size = [], 0
             if on_episode:
                 on_episode(i + 1, len(paths))
-        if not index["complete"]:  # killed between the last shard and the end
+        if not index["complete"]:  # a previous run was killed after its last shard
             index["complete"] = True
             _write(out / "index.json", lambda f: f.write(json.dumps(index).encode()))
-        for stale in out.glob("*.npy*"):  # of an earlier, longer packing
+        for stale in out.glob("*.npy*"):  # of an earlier, longer index
             if stale.suffix == ".part" or int(stale.name.split(".")[0]) >= len(index["shards"]):
                 stale.unlink()
     return True
@@ -219,11 +216,11 @@ def _add_shard(out: Path, index: dict, pending: list, is_last: bool) -> None:
 
 
 def open_shards(folder: str | Path) -> Store:
-    """The store of a packed folder, memory-mapped for reading.
+    """Open a packed folder, memory-mapped for reading.
 
     Raises:
-        EpisodeError: nothing packed there, packing was interrupted, or a shard does not hold what the index says. Names
-        the file and the reason.
+        EpisodeError: no index, an interrupted packing, or a shard that does not match the index. The message names the
+            file and the reason.
     """
     folder = Path(folder)
     index = _read_index(folder)
@@ -231,11 +228,10 @@ def open_shards(folder: str | Path) -> Store:
         raise EpisodeError(f"{folder}: no index.json; 'uma pack' writes packed episodes")
     if not index["complete"]:
         raise EpisodeError(
-            f"{folder}: packing was interrupted after {len(index['episodes'])} episodes; run it again, it "
-            "goes on from there"
+            f"{folder}: packing was interrupted after {len(index['episodes'])} episodes; run it again to continue"
         )
     if not index["episodes"] or not index["shards"]:
-        raise EpisodeError(f"{folder}: packed, and holds no episode")
+        raise EpisodeError(f"{folder}: 0 packed episodes, at least 1 required")
     shards = []
     for number, listed in enumerate(index["shards"]):
         shard = {}
@@ -244,13 +240,13 @@ def open_shards(folder: str | Path) -> Store:
             dtype, shape = listed[name]
             try:
                 array = _mapped(path)
-            except Exception as e:  # the head of the file is Python, and may be anything
+            except Exception as e:  # an .npy header is a Python literal and may raise anything
                 raise EpisodeError(f"{path}: missing or cut short: {e}") from e
             if array.dtype.str != dtype or list(array.shape) != shape:
                 raise EpisodeError(
-                    f"{path}: holds {array.dtype.str} {list(array.shape)}, the index says {dtype} {shape}"
+                    f"{path}: holds {array.dtype.str} {list(array.shape)}, the index lists {dtype} {shape}"
                 )
-            # A plain array over the same map: indexing a memmap costs several times as much.
+            # A plain array over the same map, because indexing a memmap is slow.
             shard[name] = array.view(np.ndarray)
         shards.append(shard)
     counts = np.array([e["rows"] for e in index["episodes"]], np.int64)
@@ -266,7 +262,7 @@ def open_shards(folder: str | Path) -> Store:
 
 
 def _mapped(path: Path) -> np.ndarray:
-    """The array of an ``.npy`` file, memory-mapped; one without entries, which cannot be mapped, is made."""
+    """Return the memory-mapped array of an ``.npy`` file; an empty array cannot be mapped and is created."""
     with open(path, "rb") as f:
         shape, dtype = npy_head(f)
     if 0 in shape:
@@ -275,10 +271,12 @@ def _mapped(path: Path) -> np.ndarray:
 
 
 def open_folder(folder: str | Path, **kwargs) -> Store:
-    """The store of a folder of episodes or of a packed folder; the former is packed into ``packed/`` inside it when
-    that is missing or stale.
+    """Open a folder of episodes or a packed folder. Episodes are packed into ``packed/`` if that is missing or stale.
 
-    Keyword arguments are those of `pack`. Raises `EpisodeError` as `pack` and `open_shards` do.
+    Keyword arguments are those of `pack`.
+
+    Raises:
+        EpisodeError: as `pack` and `open_shards`, or the folder is not writable.
     """
     folder = Path(folder)
     if (folder / "index.json").exists():

@@ -1,4 +1,4 @@
-"""Make training episodes on the simulated station: in parallel, resumable, reproducible from a seed."""
+"""Recording of training episodes on the simulated station: parallel, resumable, reproducible from a seed."""
 
 from __future__ import annotations
 
@@ -30,49 +30,44 @@ if TYPE_CHECKING:
 
 
 EXECUTED = 4
-"""Actions that are executed of each chunk of a policy, as in the benchmark."""
+"""Executed actions per chunk of a policy, as in the benchmark."""
 
 PLANNED = 13
-"""Waypoints of a plan: a multiple of the three legs of a sketch, and of its halves and quarters."""
+"""Waypoints of a plan: one more than a multiple of a sketch's three legs and of their halves and quarters."""
 
 MAX_AWAY = 2.0
-"""Metres from the base that a tracked point may get in an episode that is kept: what falls off the table falls on for
-ever."""
+"""Largest distance of a tracked point from the base in a kept episode, metres; an object that falls off the table falls
+without end.
+"""
 
 
 @dataclass(frozen=True)
 class SimulateConfig:
-    """One data set.
+    """Configuration of one data set.
 
     Attributes:
-        task: a key of `uma_sim.tasks.MODULES`, or "primitives/all" for a mixture, drawn scene by scene.
+        task: a key of `uma_sim.tasks.MODULES`, or "primitives/all" for a mixture, drawn per scene.
         out: folder of the episodes.
-        episodes: scenes to try; only successful demonstrations are kept (paper B.2).
-        first_seed: of the scenes; keep below 1,000,000, where the benchmark's begin.
-        preset: model preset whose point counts are stored.
+        episodes: number of scenes; only successful demonstrations are kept (paper B.2).
+        first_seed: of the scenes; keep below 1,000,000, where the benchmark's seeds begin.
+        preset: model preset that determines the stored point counts.
         workers: processes.
-        images: which frames keep their colour image: none, the first alone, or all. Training with image features wants
-            all.
-        image_width, image_height: of the kept images, pixels; the camera gives 320x180.
-        without_actions: share of the episodes whose actions are left out. They stand in for sources that supervise
-            motion alone; unlike in human video, the robot is still seen and measured.
-        noise: largest scale of the execution noise, drawn from 0 for each episode; labels stay clean. 0 = none.
-        policy: bundle that acts for up to six stretches of some episodes, at times of an episode that are drawn; the
-            expert goes on from where that led, and only its chunks are kept (DAgger). Empty = none.
-        policy_share: share of the episodes in which it may.
-        policy_attempts: it acts for whole attempts instead, one or two in an episode: what it leaves behind where it
-            takes the task to be done.
-        policy_delay: control steps that its chunks take to compute, drawn from 0 to this for each episode: what it gets
-            into when it acts on what it saw a while ago.
-        wander: share of the others in which, likewise, the hand wanders off some centimetres with what it holds, and
-            the expert brings it back.
-        camera: "scene", where each scene has its own (the primitives': on either side, anywhere about the workspace),
-            or "nominal", near the benchmark's and the station's: for a policy that acts in that frame alone, and a
-            training too short to learn to act in any.
-        disturbances: share of the episodes with one disturbance (the object dropped, the grasp missed, the gripper
-            closed at the start).
-        record: False runs the demonstrations without looking and stores no episode: for the yield alone, many times
-            faster.
+        images: frames that keep their colour image: none, first or all. Training with image features needs all.
+        image_width, image_height: of the kept images, pixels; the camera has 320x180.
+        without_actions: fraction of episodes without actions, as stand-ins for motion-only sources. Unlike in human
+            video, the robot is still visible and measured.
+        noise: largest scale of the execution noise, drawn from 0 per episode; labels stay clean. 0 = none.
+        policy: bundle that acts for up to six stretches of some episodes at random times. The expert continues from
+            there, and only its chunks are kept (DAgger). Empty = none.
+        policy_share: fraction of episodes with such a policy.
+        policy_attempts: the policy acts for one or two whole attempts instead, including its own end of the task.
+        policy_delay: largest delay of the policy's chunks in control steps, drawn from 0 per episode.
+        wander: fraction of the other episodes in which the hand drifts off by centimetres, and the expert returns it.
+        camera: "scene", a random camera per scene (for primitives, anywhere about the workspace), or "nominal", near
+            the cameras of the benchmark and the station. The latter suits a policy for that view only.
+        disturbances: fraction of episodes with one disturbance (a dropped object, a missed grasp, a closed gripper at
+            the start).
+        record: False runs the demonstrations without rendering or storing, for the yield only; much faster.
     """
 
     task: str = "insertion"
@@ -110,7 +105,7 @@ class SimulateConfig:
 
 
 def shrink(rgb: np.ndarray, width: int, height: int) -> np.ndarray:
-    """``(height, width, 3)`` uint8: every pixel the mean of the area it covers."""
+    """Resize to ``(height, width, 3)`` uint8 by area averaging."""
     import torch
 
     pixels = torch.from_numpy(rgb).permute(2, 0, 1)[None].float()
@@ -124,8 +119,7 @@ def shrink(rgb: np.ndarray, width: int, height: int) -> np.ndarray:
 
 
 def visible(points_cam: np.ndarray, depth: np.ndarray, camera: CameraModel) -> np.ndarray:
-    """``(K,)`` bool: which of ``(K, 3)`` surface points the camera sees: in the image, with a depth there that is
-    theirs within 2 cm."""
+    """Return ``(K,)`` bool: ``(K, 3)`` surface points that lie in the image and agree with its depth within 2 cm."""
     z = np.maximum(points_cam[:, 2], 1e-6)
     u = np.round(camera.fx * points_cam[:, 0] / z + camera.cx).astype(int)
     v = np.round(camera.fy * points_cam[:, 1] / z + camera.cy).astype(int)
@@ -142,15 +136,14 @@ def to_episode(
     seen: np.ndarray | None = None,
     plan: np.ndarray | None = None,
 ) -> Episode:
-    """A recorded demonstration as an `Episode` in the camera frame.
+    """Convert a recorded demonstration to an `Episode` in the camera frame.
 
     Args:
-        run: of `uma_sim.rollout.run_demonstration`, whose observations are (xyz, rgb, height, image) as stored, the
-            image None where none is kept.
-        has_actions: False leaves the commanded actions out: the measured pose stands in their place, which nothing
-            reads.
-        seen: ``(F, K)`` bool, which points each frame shows; between frames what the last one showed holds. None = all.
-        plan: of the episode, camera frame. None = not known.
+        run: from `uma_sim.rollout.run_demonstration`, with observations (xyz, rgb, height, image) as stored; the image
+            is None if not kept.
+        has_actions: False replaces the commanded actions by the measured poses as placeholders.
+        seen: ``(F, K)`` bool, visible points per frame, valid until the next frame. None = all.
+        plan: of the episode, camera frame. None = unknown.
     """
     T_cam_base = se3.invert(run["T_base_cam"])
     frames = run["observations"]
@@ -193,8 +186,9 @@ def to_episode(
 
 
 def planned(station: Station) -> np.ndarray | None:
-    """``(PLANNED, K, 3)`` how a person would sketch what is to happen in the scene, camera frame; None for a task that
-    sketches fewer points than are tracked."""
+    """Return the planned motion ``(PLANNED, K, 3)`` of the scene, camera frame; None if a task sketches fewer points
+    than it tracks.
+    """
     try:
         reference = station.task.plan_reference(station, None, len(station.object_points()), PLANNED)
     except ValueError:
@@ -203,14 +197,14 @@ def planned(station: Station) -> np.ndarray | None:
 
 
 def has_actions(config: SimulateConfig, seed: int) -> bool:
-    """Whether the episode of a scene keeps its actions: a draw of the scene's own, so that resuming and other episodes
-    do not change it."""
+    """Whether the episode of a scene keeps its actions. The draw depends on the scene only, so resuming does not change
+    it.
+    """
     return bool(np.random.default_rng([seed, 11]).random() >= config.without_actions)
 
 
 def interventions(config: SimulateConfig, seed: int, station: Station) -> tuple[Interventions | None, str]:
-    """Where in the episode of a scene the expert does not act, and who does: "policy" or "wander"; None and "expert"
-    where nobody else does."""
+    """Draw the interventions of a scene's episode, and their driver: "policy", "wander", or "expert" for none."""
     from uma_sim.experts.interventions import (
         ATTEMPT,
         ATTEMPTS,
@@ -236,7 +230,7 @@ def interventions(config: SimulateConfig, seed: int, station: Station) -> tuple[
 def _driven(
     config: SimulateConfig, seed: int, station: Station, rng: np.random.Generator
 ) -> Callable[[Station, float], list[tuple[np.ndarray, float]]]:
-    """What asks the policy."""
+    """Return a function that predicts the next actions with the policy."""
     from uma_train.execution.driving import DelayedExecutor, policy_of, station_actions
 
     policy = policy_of(config.policy)
@@ -253,8 +247,11 @@ def _driven(
 
 
 def _job(args: tuple[SimulateConfig, int]) -> dict:
-    """Seed, disturbance, result, task and driver ("policy" or "wander" where one acted in the expert's place) of one
-    demonstration, stored if it succeeded."""
+    """Run one demonstration and store it if it succeeds.
+
+    Returns:
+        The result row: seed, disturbance, result, task and driver ("policy" or "wander" if one acted).
+    """
     config, seed = args
     from uma_sim import tasks
     from uma_sim.rollout import run_demonstration
@@ -279,12 +276,12 @@ def _job(args: tuple[SimulateConfig, int]) -> dict:
         image = shrink(observation.rgb, config.image_width, config.image_height) if is_kept else None
         return (*quantize(point_set(observation, points)), image)
 
-    def told(disturbance: str, result: str) -> dict:
+    def result_row(disturbance: str, result: str) -> dict:
         return {"seed": seed, "disturbance": disturbance, "result": result, "task": task, "driver": driver}
 
     driver = "expert"
     try:
-        # Nothing has moved yet.
+        # Plan before any motion.
         plan = planned(station) if config.record else None
         away, driver = interventions(config, seed, station)
         run = run_demonstration(
@@ -295,23 +292,23 @@ def _job(args: tuple[SimulateConfig, int]) -> dict:
             max_noise=config.noise,
             interventions=away,
         )
-    except InputError as error:  # an image that shows no scene: one episode less, not the end of the run
-        return told("none", f"no observation: {error}")
+    except InputError as error:  # an unusable image costs one episode, not the run
+        return result_row("none", f"no observation: {error}")
     finally:
         station.close()
     if run is None:
-        return told("none", "simulation failed")
-    driver = driver if run["interventions"] else "expert"  # an episode may have ended before its turn came
+        return result_row("none", "simulation failed")
+    driver = driver if run["interventions"] else "expert"  # the episode may end before the intervention
     if not run["success"]:
-        return told(run["disturbance"], f"{run['verdict']}: {run['reason']}")
+        return result_row(run["disturbance"], f"{run['verdict']}: {run['reason']}")
     if float(np.abs(run["object_points"]).max()) > MAX_AWAY:
-        return told(run["disturbance"], "a tracked point left the scene")
+        return result_row(run["disturbance"], "a tracked point left the scene")
     if config.record:
-        # Insertion keeps the full tracks that its checkpoint was trained on.
+        # Only primitives mask unseen points; insertion keeps full tracks.
         tracks = np.stack(seen) if task.startswith("primitives/") else None
         episode = to_episode(run, images=config.images, has_actions=has_actions(config, seed), seen=tracks, plan=plan)
         save_episode(Path(config.out) / f"{seed:07d}.npz", episode)
-    return told(run["disturbance"], "kept")
+    return result_row(run["disturbance"], "kept")
 
 
 SAME = (
@@ -331,11 +328,11 @@ SAME = (
     "camera",
     "record",
 )
-"""Settings that all episodes of a folder share."""
+"""Settings that must be equal for all episodes of a folder."""
 
 
 def _counts(results: list[dict], key: str) -> dict[str, dict[str, int]]:
-    """value of ``key`` -> how many were kept and how many failed."""
+    """Count kept and failed episodes per value of ``key``."""
     values = sorted({r[key] for r in results})
     return {
         v: dict(Counter("kept" if r["result"] == "kept" else "failed" for r in results if r[key] == v)) for v in values
@@ -343,10 +340,13 @@ def _counts(results: list[dict], key: str) -> dict[str, dict[str, int]]:
 
 
 def simulate(config: SimulateConfig, console: Console | None = None) -> dict:
-    """Run, resume after a kill, and write ``card.json`` with the yield; returns it.
+    """Record a data set, resuming after an interruption, and write ``card.json`` with the yield.
+
+    Returns:
+        The card.
 
     Raises:
-        ValueError: the folder holds a finished set of another task, other points, images or share of actions.
+        ValueError: the folder holds a data set with other settings (`SAME`).
     """
     console = console or Console()
     out = Path(config.out)
@@ -355,8 +355,7 @@ def simulate(config: SimulateConfig, console: Console | None = None) -> dict:
     for name in SAME:
         if stored and stored.get(name) != getattr(config, name):
             raise ValueError(
-                f"{out} holds episodes made with {name} {stored.get(name)!r}, now {getattr(config, name)!r}; "
-                "give another --out"
+                f"{out}: recorded with {name} {stored.get(name)!r}, now {getattr(config, name)!r}; choose another --out"
             )
     log = out / "seeds.jsonl"
     done = {r["seed"]: r for r in map(json.loads, log.read_text().splitlines())} if log.exists() else {}

@@ -1,8 +1,8 @@
-"""Many episodes as flat arrays, in memory or memory-mapped: what windows are gathered from.
+"""A store of many episodes as flat arrays, in memory or memory-mapped, for gathering windows.
 
-A shard holds the fields of some episodes, each concatenated along one axis of rows, so that a batch is a few gathers
-whatever the number of episodes: a row is a frame, a step, a step of a keypoint, a keypoint, a static point or an image
-(see `ROWS`).
+A shard holds the fields of some episodes, each concatenated along one axis of rows. So a batch takes a few gathers for
+any number of episodes. A row is a frame, a step, a step of a keypoint, a keypoint, a static point or an image (see
+`ROWS`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from uma_train.data.episode import DTYPES, FRAME_FIELDS, STEP_FIELDS, TRACK_FIEL
 Shard = dict[str, np.ndarray]
 
 COUNTS = ("frames", "steps", "tracks", "keypoints", "static", "images", "plan")
-"""Kinds of rows; ``tracks`` has steps x keypoints, ``plan`` waypoints x keypoints."""
+"""Kinds of rows; ``tracks`` has steps x keypoints, ``plan`` has waypoints x keypoints."""
 
 ROWS: dict[str, str] = {
     **dict.fromkeys(FRAME_FIELDS, "frames"),
@@ -25,27 +25,27 @@ ROWS: dict[str, str] = {
     **dict.fromkeys(TRACK_FIELDS, "tracks"),
     **{"track_moving": "keypoints", "static": "static", "images": "images", "image_frame": "images", "plan": "plan"},
 }
-"""What a row of each field is."""
+"""Kind of row of each field."""
 
 
 def row_counts(episode: Episode) -> list[int]:
-    """Rows of each kind of `COUNTS`."""
+    """Return the rows of an episode per kind of `COUNTS`."""
     S, K = episode.track_valid.shape
     return [len(episode.xyz), S, S * K, K, len(episode.static), len(episode.images), len(episode.plan) * K]
 
 
 def concatenate(episodes: Sequence[Episode]) -> Shard:
-    """One shard of some episodes.
+    """Concatenate episodes into one shard.
 
     Raises:
-        EpisodeError: they differ in points per frame or in the size of their images.
+        EpisodeError: they differ in points per frame or in image size.
     """
     points = {e.xyz.shape[1] for e in episodes}
     sizes = {e.images.shape[1:3] for e in episodes if len(e.images)}
     if len(points) > 1 or len(sizes) > 1:
         raise EpisodeError(
             f"episodes of one store differ: points per frame {sorted(points)}, image sizes {sorted(sizes)}; "
-            "there must be one of each"
+            "must be equal"
         )
     empty = np.zeros((0, *(next(iter(sizes)) if sizes else (1, 1)), 3), np.uint8)
     images = [e.images for e in episodes if len(e.images)] or [empty]
@@ -89,7 +89,7 @@ class Store(Sequence[Episode]):
         if len(points) > 1 or len(sizes) > 1:
             raise EpisodeError(
                 f"shards of one store differ: points per frame {sorted(points)}, image sizes "
-                f"{sorted(sizes)}; there must be one of each"
+                f"{sorted(sizes)}; must be equal"
             )
         self.points, self.image_size = points.pop(), sizes.pop() if sizes else None
         self.has_actions, self.has_robot = (np.array([m[k] for m in metas]) for k in ("has_actions", "has_robot"))
@@ -100,7 +100,7 @@ class Store(Sequence[Episode]):
 
     @classmethod
     def of(cls, episodes: Sequence[Episode]) -> Store:
-        """A store in memory."""
+        """Build a store in memory."""
         counts = np.array([row_counts(e) for e in episodes], np.int64)
         return cls([concatenate(episodes)], counts, np.zeros(len(episodes), np.int64), [e.meta for e in episodes])
 
@@ -118,13 +118,13 @@ class Store(Sequence[Episode]):
         return Episode(meta=self.metas[i], **{f.name: arrays[f.name] for f in fields(Episode) if f.name != "meta"})
 
     def rows(self, name: str, i: int) -> np.ndarray:
-        """The rows of a field that belong to episode ``i``, a view."""
+        """Return the rows of a field that belong to episode ``i``, as a view."""
         kind = ROWS[name]
         a = int(self.first[kind][i])
         return self.shards[self.shard_of[i]][name][a : a + int(self.count[kind][i])]
 
     def take(self, name: str, episode: np.ndarray, row: np.ndarray) -> np.ndarray:
-        """Rows of a field: ``row`` ``(B, ...)`` counts from the beginning of each ``episode`` ``(B,)``."""
+        """Gather rows of a field; ``row`` ``(B, ...)`` counts from the start of each ``episode`` ``(B,)``."""
         first, shard = self.first[ROWS[name]][episode], self.shard_of[episode]
         row = row + first.reshape(-1, *(1,) * (row.ndim - 1))
         if len(self.shards) == 1:
@@ -138,7 +138,7 @@ class Store(Sequence[Episode]):
 
 
 class Members(Sequence[Episode]):
-    """Some episodes of a store, in order."""
+    """A subset of a store's episodes, in order."""
 
     def __init__(self, store: Store, index: np.ndarray):
         self.store, self.index = store, index

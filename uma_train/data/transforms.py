@@ -1,5 +1,4 @@
-"""Augmentation of training batches: what a real camera and a real calibration get wrong. All pure functions; all off by
-default."""
+"""Augmentation of training batches against camera and calibration errors: pure functions, off by default."""
 
 from __future__ import annotations
 
@@ -22,26 +21,24 @@ from uma_train.data.rigid import changed, moved, rotated_tokens, step_scales
 
 @dataclass(frozen=True)
 class Transforms:
-    """How strongly batches are augmented; 0 turns a part off, and all zeros leave a batch as it is, bit for bit.
+    """Augmentation strengths; 0 turns a part off, and all zeros leave a batch unchanged, bit for bit.
 
     Attributes:
-        depth_noise_m: standard deviation of each point's depth at 1 m, metres, along the point's own ray; grows with
-            the depth's square as in a stereo camera. Heights over the table move along with the points.
-        dropout: largest share of a cloud's points that are lost, drawn uniformly from 0 for each cloud. A lost point
+        depth_noise_m: standard deviation of each point's depth at 1 m, metres, along its ray; grows with the depth
+            squared, as in a stereo camera. Heights above the table change accordingly.
+        dropout: largest fraction of a cloud's points that are lost, drawn uniformly from 0 per cloud. A lost point
             becomes a copy of a kept one.
-        brightness: largest shift of all colours, of [0, 1]; drawn uniformly on both sides, as the next two.
+        brightness: largest shift of all colours, of [0, 1]; drawn uniformly in both directions, as the next two.
         contrast: largest relative change of the colours' distance from mid-grey.
-        tint: largest relative gain of each colour channel on its own.
-        camera_m, camera_rad: largest shift of the camera on each axis, metres, and largest turn about a random axis
-            through its optical centre, radians, as if it stood elsewhere: one rigid motion for all that is in its
-            frame.
-        ee_m, ee_rad: standard deviation of the measured end effector's error on each axis, metres and radians, as of a
-            calibration that is a little off. The measured poses, of the present and of the history, err together;
-            points, keypoints and the actions' targets stay where they truly are.
+        tint: largest relative gain of each colour channel.
+        camera_m, camera_rad: largest camera shift per axis, metres, and largest rotation about a random axis through
+            its optical centre, radians. One rigid motion applies to everything in the camera frame.
+        ee_m, ee_rad: standard deviation of the measured end effector's error per axis, metres and radians, as of a
+            calibration error. Current and past measured poses share it; points, keypoints and targets stay at their
+            true positions.
 
-    Colour and camera are drawn once for a task (its o_0 and all its windows), the others for each cloud and window. No
-    noise is put on given action tokens of their own: which tokens are given is drawn later, and what the robot gets
-    wrong about itself is where it stands.
+    Colour and camera are drawn once per task (its o_0 and all its windows), the others per cloud and window. Given
+    action tokens get no noise of their own, because the masks are drawn later.
     """
 
     depth_noise_m: float = 0.0
@@ -59,7 +56,7 @@ class Transforms:
 
     @classmethod
     def mild(cls) -> Transforms:
-        """Values for a start, near the errors of a ZED 2 and of a hand-eye calibration; they have not been tuned."""
+        """Return untuned initial values, near the errors of a ZED 2 and of a hand-eye calibration."""
         return cls(
             depth_noise_m=0.002,
             dropout=0.2,
@@ -74,18 +71,18 @@ class Transforms:
 
 
 def transform(batch: Batch, config: Transforms, norm: Normalization, seeds: np.ndarray) -> Batch:
-    """``batch`` under ``config``.
+    """Apply ``config`` to ``batch``.
 
     Args:
-        norm: what the grid was encoded with.
-        seeds: ``(tasks,)``, one per task, as of `uma_train.data.windows.task_seeds`: a task gets the same transforms
-            whatever else is in the batch.
+        norm: normalisation of the grid.
+        seeds: ``(tasks,)``, one per task, as of `uma_train.data.windows.task_seeds`; a task's transforms do not depend
+            on the rest of the batch.
     """
     if config == Transforms():
         return batch
     w = batch.windows_per_task
     rngs = [np.random.default_rng([int(seed), 1]) for seed in seeds]
-    # Everything is drawn whether it is used or not, so that one setting does not change another's draws.
+    # Everything is always drawn, so that one setting does not change another's draws.
     color = np.stack([r.uniform(-1, 1, 5) for r in rngs])
     camera = np.stack([np.append(r.uniform(-1, 1, 4), r.normal(size=3)) for r in rngs])
     ee = np.concatenate([r.normal(size=(w, 6)) for r in rngs])
@@ -110,7 +107,7 @@ def transform(batch: Batch, config: Transforms, norm: Normalization, seeds: np.n
 
 
 def _worn(points: PointBatch, config: Transforms, rngs: list[np.random.Generator]) -> PointBatch:
-    """Depth noise and dropout of clouds, one generator each."""
+    """Apply depth noise and dropout to clouds, with one generator each."""
     B, N, _ = points.xyz.shape
     noise = torch.from_numpy(np.stack([r.standard_normal(N, np.float32) for r in rngs]))
     if config.depth_noise_m:
@@ -135,14 +132,17 @@ def _worn(points: PointBatch, config: Transforms, rngs: list[np.random.Generator
 
 
 def table_normal(points: PointBatch) -> Tensor:
-    """``(B, 3)`` gradient of the height over the table, by least squares: heights are an affine function of the
-    positions."""
+    """Return the ``(B, 3)`` gradient of the height above the table by least squares; heights are affine in the
+    positions.
+    """
     return table(points.xyz, points.height)[:, :3].float()
 
 
 def _recolored(points: PointBatch, config: Transforms, drawn: np.ndarray) -> PointBatch:
-    """Points and image under the same brightness, contrast and channel gains; ``drawn`` ``(B, 5)`` in [-1, 1]. Images
-    of zeros are absent and stay."""
+    """Apply the same brightness, contrast and channel gains to points and image; ``drawn`` is ``(B, 5)`` in [-1, 1].
+
+    All-zero images are absent and stay zero.
+    """
     drawn = torch.from_numpy(drawn.astype(np.float32))
     shift, gain, tint = (
         drawn[:, :1] * config.brightness,
@@ -162,12 +162,12 @@ def _recolored(points: PointBatch, config: Transforms, drawn: np.ndarray) -> Poi
 
 
 def misplaced_end_effector(batch: Batch, R: np.ndarray, p: np.ndarray, norm: Normalization) -> Batch:
-    """The measured end effector elsewhere than it is: shifted by ``(B, 3)`` metres and turned by ``(B, 3, 3)`` about
-    itself, along the camera's axes.
+    """Displace the measured end effector: shift ``(B, 3)`` metres and rotation ``(B, 3, 3)`` about itself, along the
+    camera's axes.
 
-    Measured poses of the history err alike, so relative to the present only their rotation's axis changes. Targets and
-    keypoints stay where they are, and are coded relative to the erring pose, as deployment will decode them. Sources
-    that show no robot stay as they are.
+    Past measured poses share the error, so only their rotation axes change relative to the current pose. Targets and
+    keypoints keep their true positions and are encoded relative to the erroneous pose, as at deployment. Sources
+    without a robot are unchanged.
     """
     known = batch.ee.is_known.numpy()
     R, p = np.where(known[:, None, None], R, np.eye(3)), p * known[:, None]

@@ -27,7 +27,7 @@ from uma_train.data.store import Members, Store
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked of a batch beside its windows: the arguments of `Windows.draw` of the same names."""
+    """Options of a batch beside its windows: the arguments of `Windows.draw` with the same names."""
 
     keypoints: int
     norm: Normalization
@@ -38,10 +38,9 @@ class Request:
 
 
 def task_seeds(rng: np.random.Generator, tasks: int, share: tuple[int, int]) -> tuple[np.ndarray, slice]:
-    """One seed per task of the whole batch, and which of the tasks belong to ``share`` (rank, count).
+    """Draw one seed per task of the whole batch, and the slice of tasks of ``share`` (rank, count).
 
-    All that is random about a task follows from its seed. A batch is thus the same whether one process draws all of it
-    or several a part each.
+    A task's seed determines all its randomness. So a batch is the same for one process or for several that draw parts.
     """
     rank, count = share
     return rng.integers(2**63, size=tasks), slice(tasks * rank // count, tasks * (rank + 1) // count)
@@ -49,8 +48,9 @@ def task_seeds(rng: np.random.Generator, tasks: int, share: tuple[int, int]) -> 
 
 @dataclass
 class _Task:
-    """One task's choices: episode, frame of o_0, frames of the windows, keypoints ``(w, K)`` (-1 = padding), anchors
-    ``(w, 3)`` without a robot."""
+    """The choices of one task: episode, frame of o_0, frames of the windows, keypoints ``(w, K)`` (-1 = padding), and
+    anchors ``(w, 3)`` without a robot.
+    """
 
     episode: int
     initial: int
@@ -61,23 +61,21 @@ class _Task:
 
 
 class Windows:
-    """Windows on episodes, from which batches are drawn.
+    """A sampler of windows from episodes.
 
     Args:
         episodes: a list of episodes, or a store of them in memory or memory-mapped.
-        first_is_initial: share of samples whose o_0 is the episode's first frame; the others start at a random earlier
-            one.
-        sampling: how references are drawn.
-        members: which episodes of a store, by number. None = all.
-        key_window_fraction: share of windows that are drawn among those that are rare (`is_key_window`).
-        frame: the policy frame in which batches are given. It is established once a task, from its o_0.
+        first_is_initial: fraction of samples whose o_0 is the episode's first frame; the others start at a random
+            earlier frame.
+        sampling: distribution of the references.
+        members: episodes of a store, by number. None = all.
+        key_window_fraction: fraction of windows drawn among the key windows (`is_key_window`).
+        frame: the policy frame of the batches, established once per task from its o_0.
 
     Attributes:
-        episodes: the episodes windows are drawn from.
-        events: numbers of the frames whose windows are key_window_fraction, increasing; empty where they are not drawn
-            apart.
-        image_size: ``(h, w)`` of the images that `draw` gives, or None if there are none. Set it where images of
-            another source set the size.
+        episodes: the selected episodes.
+        events: increasing numbers of the key windows' frames; empty without ``key_window_fraction``.
+        image_size: ``(h, w)`` of the images of `draw`, or None. Set it if another source determines the size.
     """
 
     def __init__(
@@ -123,26 +121,23 @@ class Windows:
         with_image: bool = False,
         share: tuple[int, int] = (0, 1),
     ) -> Batch:
-        """A batch of ``size`` windows with ``keypoints`` motion tokens a step. It is a function of the store, the
-        arguments and ``rng``.
+        """Draw a batch of ``size`` windows with ``keypoints`` motion tokens per step, from the store, the arguments and
+        ``rng`` only.
 
-        Windows that share a task share its encoding, which costs as much as everything else about a window without
-        motion tokens.
+        Windows that share a task share its encoding, which is a large part of a window's cost.
 
         Args:
-            frames: fixes the windows by the numbers of their frames, 0 to ``len(self) - 1``; those of one task must be
-                of one episode.
-            history: steps before the present that the grid has too: measured poses and tracks, the first step repeated
-                before the episode's start. The present step stands at index ``history``, and the grid has ``history + 1
-                + HORIZON`` steps.
-            vary_keypoints: each window uses 1 to ``keypoints`` real keypoints, the rest is padding. Without it padding
-                stands only where an episode has fewer tracks.
-            with_image: give images and the points' places in them. A frame without an image gets zeros.
-            share: (rank, count): give only the rank-th of ``count`` parts of the batch; the parts together are the
-                whole.
+            frames: fixes the windows by frame number, 0 to ``len(self) - 1``; those of one task must be of one episode.
+            history: past steps of the grid: measured poses and tracks, with the first step repeated before the
+                episode's start. The current step has index ``history``, and the grid has ``history + 1 + HORIZON``
+                steps.
+            vary_keypoints: each window uses 1 to ``keypoints`` real keypoints and pads the rest. Otherwise only
+                episodes with fewer tracks are padded.
+            with_image: include images and the points' image coordinates. A frame without an image gets zeros.
+            share: (rank, count): return only the rank-th of ``count`` parts of the batch.
 
         Raises:
-            EpisodeError: ``with_image`` and no image anywhere.
+            EpisodeError: ``with_image`` without any image.
         """
         w = windows_per_task
         request = Request(keypoints, norm, w, history, vary_keypoints, with_image)
@@ -151,7 +146,7 @@ class Windows:
         return self.draw_tasks(seeds[part], request, None if groups is None else groups[part])
 
     def draw_tasks(self, seeds: np.ndarray, request: Request, frames: np.ndarray | None = None) -> Batch:
-        """The tasks of some seeds (see `task_seeds`); ``frames`` ``(tasks, w)`` fixes their windows."""
+        """Draw the tasks of some seeds (see `task_seeds`); ``frames`` ``(tasks, w)`` fixes their windows."""
         tasks = [
             self._choose(
                 np.random.Generator(np.random.PCG64(int(seed))), request, None if frames is None else frames[i]
@@ -161,7 +156,7 @@ class Windows:
         return self._in_frame(self._gather(tasks, request), np.array([t.episode for t in tasks]), request.norm)
 
     def _in_frame(self, batch: Batch, episode: np.ndarray, norm: Normalization) -> Batch:
-        """A batch of the camera frame in the policy frame."""
+        """Map a batch from the camera frame to the policy frame."""
         if self.frame.kind == "camera":
             return batch
         planes = table(batch.initial_points.xyz, batch.initial_points.height).numpy()
@@ -171,7 +166,7 @@ class Windows:
         return moved(batch, T[:, :3, :3], T[:, :3, 3], norm)
 
     def _choose(self, rng: np.random.Generator, request: Request, frames: np.ndarray | None) -> _Task:
-        """All that is random about one task."""
+        """Draw all random choices of one task."""
         store, w, slots = self.store, request.windows_per_task, request.keypoints
         if frames is not None:
             first = int(frames[0])
@@ -202,7 +197,7 @@ class Windows:
         )
         keypoints = np.full((w, slots), -1)
         if slots:
-            # Keypoints that were not seen now, or not in the initial observation that names them, come last.
+            # Keypoints unseen now or in the initial observation come last.
             order = (rng.random((w, K)) + ~is_valid[now] + ~is_valid[start]).argsort(1)[:, :slots]
             keypoints[:, : order.shape[1]] = order
             if request.vary_keypoints:
@@ -214,7 +209,7 @@ class Windows:
         return _Task(episode, initial, offsets, keypoints, reference_arrays(reference), anchor)
 
     def _others(self, rng: np.random.Generator, begin: int, count: int, n: int) -> np.ndarray:
-        """``(n,)`` frames of the episode whose frames are numbered from ``begin``, counted from there."""
+        """Draw ``(n,)`` frames of one episode, counted from its first frame number ``begin``."""
         anywhere = rng.integers(count, size=n)
         if not len(self.events):
             return anywhere
@@ -226,7 +221,7 @@ class Windows:
         )
 
     def _gather(self, tasks: list[_Task], request: Request) -> Batch:
-        """The batch of some tasks' choices: nothing here is random."""
+        """Gather the batch of the tasks' choices, without randomness."""
         store, w, norm, H, h = self.store, request.windows_per_task, request.norm, HORIZON, request.history
         task_episode = np.array([t.episode for t in tasks])
         episode = np.repeat(task_episode, w)
@@ -294,7 +289,7 @@ class Windows:
         )
 
     def _points(self, episode: np.ndarray, frame: np.ndarray, with_image: bool) -> PointBatch:
-        """The stored points of frames as float tensors, with images and the points' places in them if asked for."""
+        """Return the stored points of frames as float tensors, optionally with images and image coordinates."""
         xyz = self.store.take("xyz", episode, frame).astype(np.float32) * np.float32(METRE)
         rgb = self.store.take("rgb", episode, frame).astype(np.float32) / np.float32(255)
         height = self.store.take("height", episode, frame).astype(np.float32) * np.float32(METRE)
@@ -303,7 +298,7 @@ class Windows:
             return PointBatch(*points)
         if self.image_size is None:
             raise EpisodeError(
-                "no episode has an image; write them with 'uma simulate --images all', or train without image features"
+                "no episode has an image; record with 'uma simulate --images all', or train without image features"
             )
         return PointBatch(
             *points,
@@ -312,7 +307,7 @@ class Windows:
         )
 
     def _images(self, episode: np.ndarray, frame: np.ndarray) -> np.ndarray:
-        """``(B, 3, h, w)`` float32 images of frames, zeros where there is none."""
+        """Return ``(B, 3, h, w)`` float32 images of frames, zeros without an image."""
         out = np.zeros((len(frame), 3, *self.image_size), np.float32)
         row, has = np.zeros(len(frame), int), np.zeros(len(frame), bool)
         for i, (e, f) in enumerate(zip(episode, frame, strict=True)):
@@ -325,14 +320,14 @@ class Windows:
 
 
 def frame_of(frame: PolicyFrame, meta: dict, plane: np.ndarray) -> np.ndarray:
-    """``(4, 4)`` T_frame_cam of an episode.
+    """Return ``(4, 4)`` T_frame_cam of an episode.
 
     Args:
-        meta: the episode's, of which ``T_base_cam`` is looked at.
+        meta: of the episode; ``T_base_cam`` is used.
         plane: ``(4,)`` supporting plane in the episode's camera frame.
 
     Raises:
-        EpisodeError: the frame cannot be established; the message names the reason.
+        EpisodeError: the frame cannot be established.
     """
     extrinsics = meta.get("T_base_cam")
     try:
@@ -344,12 +339,12 @@ def frame_of(frame: PolicyFrame, meta: dict, plane: np.ndarray) -> np.ndarray:
 def measure_normalization(
     episodes: Sequence[Episode], *, by_step: bool = False, most: int = 4000, frame: PolicyFrame | None = None
 ) -> Normalization:
-    """Normalisation constants of a data set: means and standard deviations, isotropic in space.
+    """Estimate the normalisation constants of a data set: means and standard deviations, isotropic in space.
 
     Args:
-        frame: the policy frame in which they are measured; None = the camera's.
+        frame: the policy frame of the constants; None = the camera's.
         by_step: also the spread of the actions at each step of a chunk (`Normalization.step_scale`).
-        most: of more episodes than this, this many are taken, evenly spread.
+        most: largest number of episodes, evenly selected.
     """
     chosen = [episodes[int(i)] for i in np.unique(np.linspace(0, len(episodes) - 1, min(len(episodes), most)).round())]
     clouds, turns = [], []
@@ -379,7 +374,7 @@ def measure_normalization(
     position, rotation, by_steps = usual.position_scale, usual.rotation_scale, ()
     if actions:
         a = np.stack(actions)
-        # Data that never turns, or never moves, must not make a scale of zero.
+        # Data without rotation or motion must not give a zero scale.
         position, rotation = (
             round(max(float(np.sqrt((part**2).mean())), 0.01), 4) for part in (a[..., :3], a[..., 3:9])
         )

@@ -1,1 +1,1 @@
-"""Closed-loop success at the simulated station: benchmark, sweeps, ablations and paired tests."""
+"""Closed-loop evaluation on the simulated station: benchmark, sweeps, ablations and paired tests."""

@@ -1,5 +1,4 @@
-"""`uma ablate`: the paper's design ablation (4.5, Fig. 6) from configuration: equal data, steps and seeds, one
-table."""
+"""`uma ablate`: the paper's design ablation (4.5, Fig. 6) with equal data, steps and seeds, as one table."""
 
 from __future__ import annotations
 
@@ -39,31 +38,31 @@ VARIANTS: dict[str, tuple[Callable[[TrainConfig], TrainConfig], str]] = {
     "uma": (lambda c: c, "as configured"),
     "action_only": (
         lambda c: _masks(c, control=1.0, joint=0.0, dynamics=0.0, inverse=0.0, random=0.0),
-        "no motion token is ever predicted",
+        "no motion tokens in training",
     ),
     "separate_heads": (
         lambda c: _model(c, separate_layers=c.model_config().layers // 2),
-        "half of the layers are two decoders of their own",
+        "half of the layers are two separate decoders",
     ),
-    "dense_attention": (lambda c: _model(c, block_layout="dense"), "one attention over all tokens, as many parameters"),
+    "dense_attention": (lambda c: _model(c, block_layout="dense"), "one attention over all tokens, equal parameters"),
     "no_contrastive": (lambda c: _objective(c, contrastive_weight=0.0), "lambda_c = 0"),
     "no_action_noise": (lambda c: c, "on demonstrations without execution noise and disturbances"),
 }
-"""name -> (the configuration that it makes of another, what it is)."""
+"""name -> (function that changes a configuration, description)."""
 
 
 @dataclass(frozen=True)
 class AblateConfig:
-    """One ablation.
+    """Configuration of one ablation.
 
     Attributes:
-        train: what all variants share; ``out`` is ignored.
+        train: shared by all variants; ``out`` is ignored.
         variants: of `VARIANTS`.
-        clean_data: as ``train.data``, of episodes that were recorded with ``uma simulate --noise 0 --disturbances 0``,
-            for the variant "no_action_noise".
+        clean_data: as ``train.data``, with episodes from ``uma simulate --noise 0 --disturbances 0``, for the variant
+            "no_action_noise".
         tasks: closed-loop tasks.
         processes: of each training run.
-        episodes, first_seed: closed-loop scenes for each variant and task; 0 episodes = open-loop errors alone.
+        episodes, first_seed: closed-loop scenes per variant and task; 0 episodes = open-loop errors only.
         out: folder; a run with the same configuration resumes there.
     """
 
@@ -86,13 +85,13 @@ class AblateConfig:
             )
 
     def training(self, name: str) -> TrainConfig:
-        """The training run of a variant."""
+        """Return the training configuration of a variant."""
         train = replace(VARIANTS[name][0](self.train), out=str(Path(self.out) / name))
         return replace(train, data=self.clean_data) if name == "no_action_noise" else train
 
 
 def _train(config: TrainConfig, processes: int) -> None:
-    """In processes of its own, so that no variant inherits another's state."""
+    """Train in separate processes, so that variants share no state."""
     launch = (
         ["-m", "uma.cli"]
         if processes == 1
@@ -101,11 +100,11 @@ def _train(config: TrainConfig, processes: int) -> None:
     flags = [word for flag in changed_flags(config, TrainConfig()) for word in flag.split(" ")]
     done = subprocess.run([sys.executable, *launch, "train", *flags], env={"OMP_NUM_THREADS": "1", **os.environ})
     if done.returncode:
-        raise ValueError(f"training {config.out} ended with {done.returncode}")
+        raise ValueError(f"training {config.out}: exit code {done.returncode}, must be 0")
 
 
 def _errors(config: EvalConfig, checkpoint_id: str, console: Console) -> dict:
-    """Of `evaluate`, unless they are there from a run that was cut off."""
+    """Return the errors of `evaluate`, or those stored by an interrupted run."""
     stored = Path(config.out)
     if stored.exists() and (found := json.loads(stored.read_text())).get("checkpoint_id") == checkpoint_id:
         return found
@@ -113,10 +112,12 @@ def _errors(config: EvalConfig, checkpoint_id: str, console: Console) -> dict:
 
 
 def ablate(config: AblateConfig, console: Console | None = None) -> list[dict]:
-    """Train and judge every variant, print the table and write ``result.json``; returns its rows.
+    """Train and evaluate every variant, print the table and write ``result.json``.
 
-    In the table, better and worse count scenes that turned out otherwise than with the first variant (see
-    `uma_train.evaluation.paired`).
+    The table counts scenes with a better or worse outcome than the first variant's (see `uma_train.evaluation.paired`).
+
+    Returns:
+        The rows of the table.
 
     Raises:
         ValueError: the folder holds another ablation, or a training run failed.
@@ -160,7 +161,7 @@ def ablate(config: AblateConfig, console: Console | None = None) -> list[dict]:
                 row["closed_loop"][task] = {**found, **asdict(other), "sign_test": other.chance}
         rows.append(row)
     (out / "result.json").write_text(json.dumps({"config": asdict(config), "rows": rows}, indent=2, default=str) + "\n")
-    table = Table(title=f"{config.train.batch_size} windows a step, seed {config.train.seed}")
+    table = Table(title=f"{config.train.batch_size} windows per step, seed {config.train.seed}")
     for heading in (
         "variant",
         "parameters",
@@ -169,7 +170,7 @@ def ablate(config: AblateConfig, console: Console | None = None) -> list[dict]:
         "control (mm)",
         "joint (mm)",
         "dynamics (mm)",
-        "task found again",
+        "task retrieval",
         *(
             f"{task}: success, 95 %, grasp; better, worse, sign test"
             for task in (config.tasks if config.episodes else ())

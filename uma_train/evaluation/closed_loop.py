@@ -40,37 +40,35 @@ def _cameras() -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class BenchmarkConfig:
-    """One benchmark run.
+    """Configuration of one benchmark run.
 
     Attributes:
         task: a key of `uma_sim.tasks.MODULES`.
         checkpoint: bundle.
         episodes, first_seed: scenes ``first_seed`` to ``first_seed + episodes - 1``; training uses seeds below
             1,000,000.
-        policies: of `POLICIES`. ``uma_zeroed`` is told nothing; ``uma_other_task`` gets the task tokens of the scene
-            500,000 seeds on; ``demonstrator`` is the scripted expert on the true state.
+        policies: of `POLICIES`. ``uma_zeroed`` has zero task tokens. ``uma_other_task`` has the task tokens of the
+            scene with seed + 500,000. ``demonstrator`` is the scripted expert on the true state.
         execute: control steps between two observations.
-        streamed_ms: chunks go through the node's controller, see `SimulatedController`, and are there after so many
-            simulated milliseconds (130 is the median of the node graph on two cores); 0 = without it, each action is
-            the station's target for a step.
-        delay: where ``streamed_ms`` is 0, control steps that a chunk takes to compute; until then the last one goes on.
-        prefix: leading actions of a chunk that are given to the model from the one before it, see `uma.policy.prefix`;
-            0 = none, the delay is what makes sense.
+        streamed_ms: chunks pass through the node's controller, see `SimulatedController`, after this simulated latency
+            in milliseconds (130 is typical of the node graph on two cores). 0 = without the controller: each action is
+            the station's target for one step.
+        delay: without ``streamed_ms``, latency of a chunk in control steps; the last chunk continues meanwhile.
+        prefix: given leading actions from the previous chunk, see `uma.policy.prefix`; 0 = none. It should equal the
+            delay.
         num_steps, num_samples, consensus_fraction: see `SamplerConfig`.
         keypoints, waypoints: of the reference motion.
-        pinned: how many points of a second thing that is to stay (the goal's holder or dustpan, the cloth's resting
-            edge) the reference has besides, 0 to 4.
-        camera: where the camera stands, a name in `uma_sim.scene.CAMERAS`; empty = where the scene has it.
-        policy_frame: kind of the frame to run the checkpoint in, in place of its own; empty = its own.
+        pinned: additional points on a second, static object (holder, dustpan or the cloth's resting edge), 0 to 4.
+        camera: a camera name of `uma_sim.scene.CAMERAS`; empty = the scene's camera.
+        policy_frame: kind of the policy frame, overriding the checkpoint's; empty = its own.
         depth_noise: factor on the standard deviation of the camera's depth noise.
-        camera_shift_mm, camera_turn_deg: how far the camera has moved since it was calibrated, in a direction and about
-            an axis drawn for the scene.
+        camera_shift_mm, camera_turn_deg: displacement of the camera since its calibration, in a direction and about an
+            axis drawn per scene.
         with_motion: sample actions jointly with motion tokens.
-        linger: control steps for which the policy goes on after a success, which must still be one then; 0 = the first
-            one ends the episode, as an operator does.
-        max_steps: control steps until an episode is given up; 0 = as many as the task leaves a demonstration.
+        linger: control steps after a success during which it must persist; 0 = the first success ends the episode.
+        max_steps: time limit in control steps; 0 = the task's limit for demonstrations.
         workers: processes, one torch thread each.
-        films: of the first that many scenes, a film for each policy, and a contact sheet of all of them.
+        films: number of first scenes that are filmed, per policy, with a contact sheet.
         out: folder of the result; a run with the same configuration resumes there.
     """
 
@@ -106,22 +104,22 @@ class BenchmarkConfig:
             raise ValueError(f"policies: {sorted(unknown)[0]!r}, must be of {POLICIES}")
         if not 0 <= self.delay <= self.execute or self.execute + self.delay > 16:
             raise ValueError(
-                f"execute {self.execute}, delay {self.delay}: delay must not be more, and both together at most 16"
+                f"execute {self.execute}, delay {self.delay}: delay must be at most execute, and their sum at most 16"
             )
         if not 0 <= self.streamed_ms < 1e3 * self.execute / RATE_HZ:
             raise ValueError(
                 f"streamed_ms: {self.streamed_ms:g}, must be at least 0 and below "
-                f"{1e3 * self.execute / RATE_HZ:.0f} where {self.execute} actions are executed"
+                f"{1e3 * self.execute / RATE_HZ:.0f} for {self.execute} executed actions"
             )
         if self.streamed_ms and self.delay:
             raise ValueError(
-                f"delay: {self.delay}, must be 0 beside streamed_ms {self.streamed_ms:g}; for a delay "
-                "without the controller give --streamed-ms 0"
+                f"delay: {self.delay}, must be 0 with streamed_ms {self.streamed_ms:g}; for a delay "
+                "without the controller use --streamed-ms 0"
             )
         if not 0 <= self.prefix <= 16 - self.execute:
             raise ValueError(
-                f"prefix: {self.prefix}, must be 0 to {16 - self.execute}: a chunk before, of which "
-                f"{self.execute} are executed, has no more"
+                f"prefix: {self.prefix}, must be 0 to {16 - self.execute}, because {self.execute} actions of the "
+                "previous chunk are executed"
             )
         within(
             self,
@@ -147,7 +145,7 @@ class BenchmarkConfig:
 
     @property
     def sampler(self) -> SamplerConfig:
-        """How the policy draws its answers."""
+        """The policy's sampler configuration."""
         return SamplerConfig(
             num_steps=self.num_steps, num_samples=self.num_samples, consensus_fraction=self.consensus_fraction
         )
@@ -155,17 +153,22 @@ class BenchmarkConfig:
 
 @dataclass(frozen=True)
 class EpisodeResult:
-    """How one episode ended.
+    """The result of one episode.
 
     Attributes:
-        outcome: success; wrong_goal; no_grasp; wrong_grasp, something else was grasped and the object never; time_out,
-            still held (a tool that stays in hand does not count); imprecise, at the end near the end of the reference;
-            lost, let go or dropped elsewhere; or refused, the policy did not take the task, for the reason given.
-        grasped: the object was in the gripper at some time.
-        seconds: simulated, to success.
-        reason: in the task's own words.
-        left: share of the way along the reference that was left at the end, on average over its keypoints: 1 = as at
-            the start.
+        outcome: one of
+            success;
+            wrong_goal;
+            no_grasp;
+            wrong_grasp: another object was grasped, and the task's object never;
+            time_out: the object was still held (except a tool that stays in hand);
+            imprecise: the object ended near the end of the reference;
+            lost: the object was released or dropped elsewhere;
+            refused: the policy refused the task, see ``reason``.
+        grasped: whether the object was in the gripper at any time.
+        seconds: simulated time to success.
+        reason: explanation by the task.
+        left: fraction of the reference path that remained at the end, as a mean over keypoints; 1 = as at the start.
     """
 
     policy: str
@@ -178,20 +181,20 @@ class EpisodeResult:
 
 
 NEAR = 1 / 3
-"""Share of the way that may be left for an end to be called imprecise rather than lost."""
+"""Largest remaining fraction of an imprecise result; above, it is lost."""
 
 CLASSES = ("wrong_goal", "imprecise", "lost", "wrong_grasp", "no_grasp", "time_out", "refused")
 
 
 def failure_class(taken: bool, mistaken: bool, reason: str, left: float) -> str:
-    """Why an episode that ended without a verdict failed, see `EpisodeResult.outcome`."""
+    """Classify an episode that ended without a verdict, see `EpisodeResult.outcome`."""
     if not taken:
         return "wrong_grasp" if mistaken else "no_grasp"
     return "time_out" if reason == "held" else "imprecise" if left < NEAR else "lost"
 
 
 def _way_left(station: Station) -> Callable[[], float]:
-    """What tells, whenever it is called, the share of the reference's way that is left, see `EpisodeResult.left`."""
+    """Return a function that computes the remaining fraction of the reference path, see `EpisodeResult.left`."""
     from uma.geometry import se3
 
     reference = station.task.plan_reference(station, None, 6, 2)
@@ -203,7 +206,7 @@ def _way_left(station: Station) -> Callable[[], float]:
 
 
 def _reference(config: BenchmarkConfig, station: Station, seed: int) -> ReferenceMotion:
-    """What a person would sketch in the scene that ``station`` shows, with keypoints drawn by ``seed``."""
+    """Sketch the reference motion of the station's scene, with keypoints drawn by ``seed``."""
     from uma_sim.planning import sketches as reference
 
     return reference.of_scene(station, config.keypoints, config.waypoints, config.pinned, seed)
@@ -212,7 +215,7 @@ def _reference(config: BenchmarkConfig, station: Station, seed: int) -> Referenc
 def _actor(
     config: BenchmarkConfig, name: str, seed: int, station: Station, first: Observation
 ) -> Callable[[Observation, int], ActionChunk]:
-    """What maps (observation, chunk number) to a chunk in the camera frame; ``first`` is o_0."""
+    """Return a function from (observation, chunk number) to a chunk in the camera frame; ``first`` is o_0."""
     from uma.policy.prefix import committed
     from uma.types import ActionChunk
     from uma_sim.tasks import make_station
@@ -247,7 +250,7 @@ def _actor(
 
 
 def _displacement(config: BenchmarkConfig, seed: int) -> np.ndarray:
-    """``(4, 4)`` of the camera since its calibration."""
+    """Return the ``(4, 4)`` displacement of the camera since its calibration."""
     from scipy.spatial.transform import Rotation
 
     from uma.geometry.se3 import make_pose
@@ -261,8 +264,10 @@ def _displacement(config: BenchmarkConfig, seed: int) -> np.ndarray:
 def _steps(
     config: BenchmarkConfig, station: Station, actor: Callable[[Observation, int], ActionChunk] | None, expert: Any
 ) -> Iterator[Callable[[], None]]:
-    """The control steps of an episode, each to be called before the next is asked for; ``expert`` acts where there is
-    no ``actor``. Without end."""
+    """Yield the control steps of an episode without end, each to be called before the next is taken.
+
+    ``expert`` acts if there is no ``actor``.
+    """
     from uma.types import InputError
     from uma_train.execution.driving import DelayedExecutor, station_actions
     from uma_train.execution.streamed import SimulatedController
@@ -274,7 +279,7 @@ def _steps(
     for number in count():
         try:
             chunk = actor(station.observe(), number)
-        except InputError:  # an image that shows no scene: as in the node, no chunk comes of it, and the arm is held
+        except InputError:  # an unusable image: as in the node, there is no chunk, and the arm is held
             chunk = None
         if controller is not None:
             if chunk is not None:
@@ -287,7 +292,7 @@ def _steps(
 
 
 def run_episode(config: BenchmarkConfig, name: str, seed: int, film: Film | None = None) -> EpisodeResult:
-    """One closed-loop episode, with ``film`` looking on."""
+    """Run one closed-loop episode, optionally filmed."""
     from uma.types import InputError
     from uma_sim import experts
     from uma_sim.scene import camera_at
@@ -350,7 +355,7 @@ def _film_path(config: BenchmarkConfig, name: str, seed: int) -> Path:
 
 
 def summarize(results: list[EpisodeResult]) -> list[dict]:
-    """One row per policy: counts, interval, failure classes, median seconds to success."""
+    """Return one row per policy: counts, interval, failure classes, median seconds to success."""
     rows = []
     for name in dict.fromkeys(r.policy for r in results):
         mine = [r for r in results if r.policy == name]
@@ -373,7 +378,7 @@ def summarize(results: list[EpisodeResult]) -> list[dict]:
 
 
 def print_table(rows: list[dict], console: Console) -> None:
-    """The rows of `summarize` for people."""
+    """Print the rows of `summarize` as a table."""
     table = Table()
     for heading in (
         "policy",
@@ -404,15 +409,15 @@ def print_table(rows: list[dict], console: Console) -> None:
 
 
 def benchmark(config: BenchmarkConfig, console: Console | None = None) -> list[dict]:
-    """Run, resume, and write ``result.json``; returns the rows of `summarize`."""
+    """Run or resume a benchmark and write ``result.json``; return the rows of `summarize`."""
     console = console or Console()
     out = Path(config.out)
     out.mkdir(parents=True, exist_ok=True)
     log, stored = out / "episodes.jsonl", out / "config.json"
-    asked = json.dumps(asdict(config), indent=2)
-    if stored.exists() and json.loads(stored.read_text()) != json.loads(asked):
-        raise ValueError(f"{out} holds a run with another configuration; give another --out")
-    stored.write_text(asked)
+    requested = json.dumps(asdict(config), indent=2)
+    if stored.exists() and json.loads(stored.read_text()) != json.loads(requested):
+        raise ValueError(f"{out}: holds a run with another configuration; choose another --out")
+    stored.write_text(requested)
     results = [EpisodeResult(**json.loads(line)) for line in log.read_text().splitlines()] if log.exists() else []
     done = {(r.policy, r.seed) for r in results}
     seeds = range(config.first_seed, config.first_seed + config.episodes)

@@ -1,4 +1,4 @@
-"""Pictures of closed-loop episodes for people: a short film of each, a strip of moments, and a sheet of strips."""
+"""Films of closed-loop episodes: a short film of each, a strip of moments, and a sheet of strips."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 SIZE = (480, 270)
 TILES = 6
 EVERY = 2
-"""Control steps between two frames of a film: 7.5 a second."""
+"""Control steps between two frames of a film: 7.5 frames per second."""
 
 
 class Film:
-    """Takes a picture every `EVERY` control steps from the station's camera."""
+    """Captures a frame every `EVERY` control steps from the station's camera."""
 
     def __init__(self) -> None:
         self.frames: list[np.ndarray] = []
@@ -27,8 +27,9 @@ class Film:
             self.frames.append(station.picture(*SIZE))
 
     def save(self, path: Path, title: str) -> None:
-        """``path``.webp, a film, and ``path``.png, a strip of `TILES` moments under ``title``. Nothing without
-        frames."""
+        """Write ``path``.webp, a film, and ``path``.png, a strip of `TILES` moments under ``title``; nothing without
+        frames.
+        """
         from PIL import Image, ImageDraw
 
         if not self.frames:
@@ -51,7 +52,7 @@ class Film:
 
 
 def sheet(strips: list[Path], path: Path) -> None:
-    """One picture of several strips, one below the other."""
+    """Stack several strips in one image."""
     from PIL import Image
 
     images = [Image.open(s) for s in strips]

@@ -1,4 +1,4 @@
-"""Two benchmarks of the same scenes: which turned out otherwise, and how likely chance does that."""
+"""Paired comparison of two benchmarks on the same scenes: changed outcomes and a sign test."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from scipy.stats import binomtest
 
 @dataclass(frozen=True)
 class Paired:
-    """Scenes that only one of two benchmarks has as a success.
+    """Scenes with a success in only one of two benchmarks.
 
     Attributes:
         better, worse: failures of the first that are successes of the second, and the reverse.
@@ -22,19 +22,20 @@ class Paired:
 
     @property
     def chance(self) -> float:
-        """Two-sided sign test: how likely a split at least as uneven is, were either way as likely for each of these
-        scenes."""
+        """p-value of the two-sided sign test: probability of a split at least as uneven if both directions are equally
+        likely.
+        """
         return float(binomtest(self.better, self.better + self.worse).pvalue) if self.better + self.worse else 1.0
 
 
 def successes(folder: str | Path) -> dict[int, bool]:
-    """Seed -> success, of the benchmark of one policy in ``folder``."""
+    """Load seed -> success of the benchmark of one policy in ``folder``."""
     lines = (Path(folder) / "episodes.jsonl").read_text().splitlines()
     return {r["seed"]: r["outcome"] == "success" for r in map(json.loads, lines)}
 
 
 def paired(first: str | Path, second: str | Path) -> Paired:
-    """Compare the folders of two benchmarks; scenes that only one has run do not count."""
+    """Compare the folders of two benchmarks on their common scenes."""
     a, b = successes(first), successes(second)
     return Paired(
         sum(b[seed] and not a[seed] for seed in a.keys() & b.keys()),

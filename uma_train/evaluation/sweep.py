@@ -1,5 +1,7 @@
-"""How closed-loop success depends on one thing at a time: delay, the reference's size, depth noise, a displaced camera,
-flow steps. Always the same scenes."""
+"""Sweeps of closed-loop success over one factor at a time, always on the same scenes.
+
+Factors are delay, reference size, depth noise, camera displacement, flow steps and camera pose.
+"""
 
 from __future__ import annotations
 
@@ -18,23 +20,22 @@ from uma_train.evaluation.paired import paired
 
 @dataclass(frozen=True)
 class SweepConfig:
-    """What is changed, each thing from the same starting point: every action the arm's target for a step, without the
-    controller, whose part is the delay here.
+    """Configuration of a sweep. Each factor varies from the same starting point.
+
+    The sweep runs without the controller: each action is the arm's target for one step, because delay is itself a
+    factor.
 
     Attributes:
         task, checkpoint, episodes, first_seed, execute, num_samples, consensus_fraction, max_steps, workers: as in
             `BenchmarkConfig`.
-        delays: control steps of 1/15 s between an observation and its chunk, each without and with as many actions
-            given as a prefix.
-        keypoints, waypoints, pinned: of the reference motion; pinned points come on top of the keypoints.
+        delays: latency of a chunk in control steps of 1/15 s; each runs without and with a given prefix of that length.
+        keypoints, waypoints, pinned: of the reference motion; pinned points are additional to the keypoints.
         depth_noise: factors on the standard deviation of the depth noise.
-        camera_shift_mm, camera_turn_deg: how far the camera has moved since it was calibrated.
+        camera_shift_mm, camera_turn_deg: displacement of the camera since its calibration.
         flow_steps: steps of the sampler.
-        camera: change the camera's place alone, over `uma_sim.scene.CAMERAS`, through the controller's schedule as in
-            the benchmark.
-        policy_frames: kinds of frame to run the checkpoint in at every place of ``camera``; the last one is the
-            starting point.
-        out: folder of the results, one folder a point in it; the same command resumes there.
+        camera: vary only the camera pose, over `uma_sim.scene.CAMERAS`, with the controller as in the benchmark.
+        policy_frames: kinds of policy frame for every pose of ``camera``; the last one is the starting point.
+        out: folder of the results, with one folder per point; the same command resumes there.
     """
 
     task: str = "insertion"
@@ -61,7 +62,7 @@ class SweepConfig:
 
 @dataclass(frozen=True)
 class Point:
-    """One row of the table: what is changed, in words, and the benchmark that it is."""
+    """One row of the table: the changed factor, its value, and the benchmark."""
 
     what: str
     value: str
@@ -82,7 +83,7 @@ SHARED = (
 
 
 def camera_points(config: SweepConfig) -> list[Point]:
-    """Every place of the camera in every policy frame; the nominal place in the last frame comes first."""
+    """Return every camera pose in every policy frame; the nominal pose in the last frame comes first."""
     from uma_sim.scene import CAMERAS
 
     start = BenchmarkConfig(policies=("uma",), **{name: getattr(config, name) for name in SHARED})
@@ -97,7 +98,7 @@ def camera_points(config: SweepConfig) -> list[Point]:
 
 
 def points(config: SweepConfig) -> list[Point]:
-    """The starting point and every change from it, without repetitions.
+    """Return the starting point and every change from it, without duplicates.
 
     Raises:
         ValueError: a value is out of the benchmark's range.
@@ -113,7 +114,7 @@ def points(config: SweepConfig) -> list[Point]:
     for name, what, unit in (
         ("keypoints", "keypoints", ""),
         ("waypoints", "waypoints", ""),
-        ("pinned", "pinned points besides", ""),
+        ("pinned", "additional pinned points", ""),
         ("depth_noise", "depth noise", " x"),
         ("camera_shift_mm", "camera displaced", " mm"),
         ("camera_turn_deg", "camera turned", " degrees"),
@@ -131,14 +132,14 @@ def points(config: SweepConfig) -> list[Point]:
 
 
 def sweep(config: SweepConfig, console: Console | None = None) -> list[dict]:
-    """Run or resume every point, write ``sweep.json`` after each, and print the table. Returns its rows."""
+    """Run or resume every point, write ``sweep.json`` after each, and print the table. Return its rows."""
     console = console or Console()
     rows: list[dict] = []
-    asked = points(config)
-    for number, point in enumerate(asked):
-        console.print(f"{number + 1}/{len(asked)}: {point.what} {point.value}")
+    requested = points(config)
+    for number, point in enumerate(requested):
+        console.print(f"{number + 1}/{len(requested)}: {point.what} {point.value}")
         (row,) = benchmark(point.config, Console(quiet=True))
-        other = paired(asked[0].config.out, point.config.out)
+        other = paired(requested[0].config.out, point.config.out)
         rows.append(
             {
                 "what": point.what,
@@ -155,8 +156,11 @@ def sweep(config: SweepConfig, console: Console | None = None) -> list[dict]:
 
 
 def print_table(rows: list[dict], console: Console) -> None:
-    """The rows of `sweep` for people; the last two columns count scenes that were failures at the starting point and
-    are successes here, and the reverse, and hold that against chance (see `Paired`)."""
+    """Print the rows of `sweep` as a table.
+
+    The last two columns count scenes with a better or worse outcome than at the starting point, and test the split (see
+    `Paired`).
+    """
     table = Table(
         "changed", "to", "success", "95 % interval", "grasp", "s to success", "better / worse scenes", "sign test"
     )

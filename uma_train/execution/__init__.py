@@ -1,1 +1,1 @@
-"""How a checkpoint's chunks are executed at the simulated station."""
+"""Execution of a checkpoint's chunks at the simulated station."""

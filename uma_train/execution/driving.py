@@ -1,5 +1,4 @@
-"""A checkpoint at the simulated station: what the benchmark and the demonstrations that a policy disturbs have in
-common."""
+"""A checkpoint at the simulated station, shared by the benchmark and by DAgger recording."""
 
 from __future__ import annotations
 
@@ -19,12 +18,12 @@ if TYPE_CHECKING:
 
 @lru_cache(maxsize=1)
 def policy_of(checkpoint: str, sampler: SamplerConfig | None = None, policy_frame: str = "") -> Policy:
-    """The policy of a bundle on one thread, loaded once a process.
+    """Load the policy of a bundle on one thread, once per process.
 
     Args:
-        sampler: how answers are drawn; None = its defaults.
-        policy_frame: kind of the frame to run it in, in place of its own: "camera" is what a bundle without a frame
-            would do.
+        sampler: configuration of the sampler; None = its defaults.
+        policy_frame: kind of the policy frame, overriding the bundle's. "camera" is the default of bundles without a
+            frame.
     """
     import torch
 
@@ -40,37 +39,33 @@ def policy_of(checkpoint: str, sampler: SamplerConfig | None = None, policy_fram
 
 
 def station_actions(chunk: ActionChunk, T_base_cam: np.ndarray) -> list[tuple[np.ndarray, float]]:
-    """What `Station.act` takes for each action of a chunk in the camera frame: ``(4, 4)`` T_base_ee and gripper, 0 or
-    1."""
+    """Convert a camera-frame chunk to `Station.act` arguments: ``(4, 4)`` T_base_ee and gripper, 0 or 1, per action."""
     return [(T_base_cam @ T, float(g > 0.5)) for T, g in zip(chunk.poses, chunk.gripper, strict=True)]
 
 
 class DelayedExecutor:
-    """Which actions are executed where a chunk takes ``delay`` control steps to compute: until it is there the one
-    before goes on, and it is joined at its time.
+    """Executes chunks with a latency of ``delay`` control steps. Meanwhile the previous chunk continues.
 
     Args:
-        delay, execute: control steps, the delay not more than what is executed between two observations, both together
-            within a chunk.
+        delay, execute: control steps. The delay is at most ``execute``, and both together are at most a chunk.
     """
 
     def __init__(self, delay: int, execute: int) -> None:
         self._delay, self._execute = delay, execute
         self._running: list[tuple[np.ndarray, float]] = []
-        self._asked = -np.inf
+        self._requested = -np.inf
 
     def next(
         self, plan: list[tuple[np.ndarray, float]], here: tuple[np.ndarray, float], time: float
     ) -> list[tuple[np.ndarray, float]]:
-        """The ``execute`` actions from an observation on.
+        """Return the ``execute`` actions after an observation.
 
         Args:
-            plan: the actions of the chunk that answers it, as `station_actions` gives them.
-            here: the pose and gripper that are held where no chunk is running: at the beginning, and after something
-                else acted.
+            plan: the actions of the new chunk, see `station_actions`.
+            here: pose and gripper to hold without a running chunk: at the start, and after other control.
             time: of the observation, simulated seconds.
         """
-        follows = time - self._asked < (self._execute + 0.5) / RATE_HZ
+        follows = time - self._requested < (self._execute + 0.5) / RATE_HZ
         before = self._running if follows else [here] * self._delay
-        self._running, self._asked = plan[self._execute : self._execute + self._delay], time
+        self._running, self._requested = plan[self._execute : self._execute + self._delay], time
         return before + plan[self._delay : self._execute]

@@ -1,5 +1,4 @@
-"""The controller in simulated time, without ROS: chunks as the node executes them, after the time that they take to
-compute."""
+"""The node's controller in simulated time, without ROS, with a latency per chunk."""
 
 from __future__ import annotations
 
@@ -18,19 +17,18 @@ if TYPE_CHECKING:
 class SimulatedController:
     """The node's controller at the node's period, on the clock of a simulated station.
 
-    A benchmark number is a number about the code that moves the robot. What a simulation cannot have is left out: the
-    time that messages take, and inputs that fail.
+    So the benchmark evaluates the code that moves the robot. It omits message transport and failing inputs.
 
     Args:
-        latency_s: from an observation until its chunk is there; the one before goes on meanwhile.
+        latency_s: time from an observation to its chunk; meanwhile the previous chunk continues.
         settings: None for the node's defaults, with ``autostart``.
 
     Attributes:
-        controller: what decides.
-        refused: why the controller refused the last chunk; empty if it took it.
+        controller: the controller.
+        refused: why the controller refused the last chunk; empty if it accepted it.
 
     Raises:
-        ValueError: every chunk would be too old.
+        ValueError: the latency exceeds the age limit of chunks.
     """
 
     def __init__(self, station: Station, latency_s: float, settings: ControllerSettings | None = None) -> None:
@@ -46,13 +44,14 @@ class SimulatedController:
         self.controller.receive("calibration", self._start)
 
     def give(self, chunk: ActionChunk) -> None:
-        """The answer, in the camera frame, to what the station shows now; taken up after the latency. One that is still
-        under way is dropped."""
+        """Submit the camera-frame chunk of the current observation. It arrives after the latency and replaces a pending
+        one.
+        """
         in_base = chunk.transformed(self._station.T_base_cam, self._station.base_frame)
         self._waiting = replace(in_base, stamp=self._station.time)
 
     def step(self) -> None:
-        """One control period of the policy, 1/15 s."""
+        """Run one control period of the policy, 1/15 s."""
         self._steps += 1
         while (self._ticks + 1) * self._period <= self._steps / RATE_HZ + 1e-9:
             self._tick(self._start + self._ticks * self._period)
@@ -67,7 +66,7 @@ class SimulatedController:
             try:
                 controller.receive_chunk(self._waiting, t, t)
                 self.refused = ""
-            except InputError as error:  # as in the node: what runs goes on
+            except InputError as error:  # as in the node, the active chunk continues
                 self.refused = str(error)
             self._waiting = None
         command = controller.step(t, t)

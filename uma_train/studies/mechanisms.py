@@ -1,5 +1,4 @@
-"""Each mechanism of the paper, proven or refuted by a number, on a synthetic world that needs minutes (`uma
-mechanisms`)."""
+"""`uma mechanisms`: quantitative tests of each of the paper's mechanisms on a synthetic world, within minutes."""
 
 from __future__ import annotations
 
@@ -46,36 +45,36 @@ MODEL = ModelConfig(
     task_layers=1,
     points=PointConfig(near=24, low=24, rest=16),
 )
-"""Large enough for these worlds, and trained in a minute or two on one core."""
+"""A model for these worlds that trains in a minute or two on one core."""
 
 MASKS = MaskMix(control=0.25, joint=0.35, dynamics=0.15, inverse=0.15, random=0.1)
-"""All regimes often enough for a short run."""
+"""A mix with every regime frequent enough for a short run."""
 
 KEYPOINTS = 2
-"""Motion tokens a step, where a mode has them."""
+"""Motion tokens per step, in modes with motion."""
 
 FRESH = 10_000_000
-"""Seeds from here on are never trained on."""
+"""First seed of the test scenes; training uses lower seeds."""
 
 
 @dataclass(frozen=True)
 class MechanismsConfig:
-    """`uma mechanisms`.
+    """Configuration of `uma mechanisms`.
 
     Attributes:
-        out: folder of the trained models and the result; trained ones are taken up again.
-        parts: "push" (what belongs together, and who is followed) and "intents" (contrastive term, soft prompts).
+        out: folder of the trained models and the result; trained models are reused.
+        parts: "push" (coupling of motion and action, task conditioning) and "intents" (contrastive term, soft prompts).
         seed: of weights, data, batches and noise.
         episodes: demonstrations in each world.
         push_steps, intent_steps: optimiser steps.
         batch_size, lr: of both.
-        samples: fresh scenes behind every number.
-        weights: values of lambda_c that are compared, on the same data, steps and seed.
-        yaw: scenes of the intents are turned by up to this, radians. At pi a motion in the camera frame says nothing of
+        samples: test scenes per number.
+        weights: values of lambda_c to compare, with equal data, steps and seed.
+        yaw: largest rotation of the intent scenes, radians. At pi, a camera-frame motion carries no information about
             the intent.
-        views: of the contrastive term in the world of intents. They differ as its scenes do, and hard negatives are of
-            its own size: the usual ones reach 35 cm, which tells them apart by their length alone.
-        candidates: intents among which one is to be found again.
+        views: of the contrastive term in the intent world. They vary as its scenes do, with hard negatives of its own
+            scale; larger ones would differ by their length alone.
+        candidates: number of intents in a retrieval.
         demonstrations, adapt_steps: of a soft prompt.
         num_steps: Euler steps of the sampler.
         threads: torch threads.
@@ -115,15 +114,15 @@ class MechanismsConfig:
 
 @dataclass(frozen=True)
 class Finding:
-    """One number.
+    """One measured number.
 
     Attributes:
-        mechanism, what: what it is about.
-        value, low, high: with its 95 % interval; a share, or millimetres.
-        count: samples behind it.
+        mechanism, what: the mechanism and the quantity.
+        value, low, high: value with its 95 % interval; a fraction, or millimetres.
+        count: number of samples.
         unit: "%" or "mm".
-        limit: what it must be, in words; empty if it is only told.
-        holds: whether it is; None if it is only told.
+        limit: the required value, as text; empty without a requirement.
+        holds: whether the requirement is met; None without a requirement.
     """
 
     mechanism: str
@@ -137,7 +136,7 @@ class Finding:
     holds: bool | None = None
 
     def text(self) -> str:
-        """Value and interval for people."""
+        """Format the value and its interval."""
         if self.unit == "%":
             return f"{100 * self.value:.1f} % ({100 * self.low:.1f} to {100 * self.high:.1f})"
         return f"{self.value:.1f} mm ({self.low:.1f} to {self.high:.1f})"
@@ -146,7 +145,7 @@ class Finding:
 def share(
     mechanism: str, what: str, hits: np.ndarray, *, at_least: float | None = None, below: float | None = None
 ) -> Finding:
-    """A share of ``hits`` (bool) with Wilson's interval; its value is held against the limit."""
+    """Build a finding from the fraction of ``hits`` (bool), with Wilson's interval and an optional limit."""
     value = float(np.mean(hits))
     limit, holds = "", None
     if at_least is not None:
@@ -166,7 +165,7 @@ def share(
 
 
 def distance(mechanism: str, what: str, metres: np.ndarray, *, beats: Finding | None = None) -> Finding:
-    """A mean distance in millimetres with its normal interval; it beats another one if the intervals do not touch."""
+    """Build a finding from a mean distance with its normal interval; it beats another if the intervals do not overlap."""
     mm = 1e3 * np.asarray(metres)
     half = 1.96 * mm.std(ddof=1) / np.sqrt(len(mm))
     value = float(mm.mean())
@@ -177,8 +176,7 @@ def distance(mechanism: str, what: str, metres: np.ndarray, *, beats: Finding | 
 def train_world(
     config: MechanismsConfig, name: str, episodes: list[Episode], objective: Objective, steps: int, console: Console
 ) -> tuple[Uma, ProjectionHead]:
-    """Train `MODEL` on ``episodes``, or take the run up where it stopped; returns the averaged model and the projection
-    head.
+    """Train `MODEL` on ``episodes``, or resume the run. Return the averaged model and the projection head.
 
     Raises:
         ValueError: the folder holds a run with another configuration.
@@ -231,7 +229,7 @@ def train_world(
 
 
 def evenly(model: Uma, episodes: list[Episode], keypoints: int, seed: int) -> Batch:
-    """One window of each episode, told by a whole reference."""
+    """Return one window per episode, with a full reference."""
     windows = Windows(episodes, first_is_initial=1.0, sampling=ReferenceSampling(to_the_end=1.0, pinned=0.0))
     return windows.draw(
         len(episodes), keypoints, model.normalization, np.random.default_rng(seed), np.arange(len(episodes))
@@ -239,19 +237,19 @@ def evenly(model: Uma, episodes: list[Episode], keypoints: int, seed: int) -> Ba
 
 
 @torch.no_grad()
-def told(model: Uma, episodes: list[Episode], seed: int = 0) -> Tensor:
-    """Task tokens ``(B, M, d)`` of a reference drawn from each episode."""
+def encode_references(model: Uma, episodes: list[Episode], seed: int = 0) -> Tensor:
+    """Encode a reference drawn from each episode as task tokens ``(B, M, d)``."""
     batch = evenly(model, episodes, 0, seed)
     return model.encode_task(batch.initial_points, batch.reference)
 
 
 @dataclass(frozen=True)
-class Answer:
-    """Ends of sampled windows in the objects' first frames, ``(B, 3)`` metres.
+class Endpoints:
+    """Final object positions of sampled windows, in the objects' first frames, ``(B, 3)`` metres.
 
     Attributes:
-        acted: where the world's physics take the object if the sampled actions are done.
-        moved: where the sampled motion takes it; empty without motion tokens.
+        acted: from the world's physics under the sampled actions.
+        moved: from the sampled motion; empty without motion tokens.
     """
 
     acted: np.ndarray
@@ -259,7 +257,7 @@ class Answer:
 
 
 @torch.no_grad()
-def ask(
+def sample_windows(
     model: Uma,
     episodes: list[Episode],
     task: Tensor,
@@ -267,12 +265,12 @@ def ask(
     *,
     seed: int = 0,
     num_steps: int = NUM_STEPS,
-) -> Answer:
-    """Sample one window of each episode, each under its own noise.
+) -> Endpoints:
+    """Sample one window per episode, each with its own noise.
 
     Args:
         task: ``(B, M, d)`` tokens, or one ``(M, d)`` for all.
-        mode: which tokens are targets; the others are given as the episode has them.
+        mode: target tokens; the others are given from the episode.
     """
     keypoints = KEYPOINTS if mode.has_motion else 0
     batch, B = evenly(model, episodes, keypoints, seed), len(episodes)
@@ -290,21 +288,21 @@ def ask(
         if keypoints:
             travelled = norm.local_scale * (motion[i, -1] - batch.grid.identity[i]).numpy().mean(0)
             moved.append(travelled @ T_cam_object[:3, :3])
-    return Answer(np.array(acted), np.array(moved))
+    return Endpoints(np.array(acted), np.array(moved))
 
 
 def side(ends: np.ndarray) -> np.ndarray:
-    """1 = the object's left, -1 = its right."""
+    """Return 1 for ends on the object's left and -1 for its right."""
     return np.sign(ends[:, 1])
 
 
 def zero_tokens() -> Tensor:
-    """Task tokens of who is told nothing."""
+    """Return zero task tokens, which carry no task information."""
     return torch.zeros(MODEL.task_tokens, MODEL.width)
 
 
 def train_push(config: MechanismsConfig, console: Console) -> Uma:
-    """The model of the pushing world; half of its samples are told nothing."""
+    """Train the model of the pushing world with a task dropout of one half."""
     episodes = [push.push_episode(seed, points=MODEL.points.total) for seed in range(config.episodes)]
     return train_world(
         config,
@@ -317,14 +315,14 @@ def train_push(config: MechanismsConfig, console: Console) -> Uma:
 
 
 def push_findings(model: Uma, samples: int, num_steps: int = NUM_STEPS) -> list[Finding]:
-    """What joint, inverse, dynamics and control samples do in the pushing world, on ``samples`` fresh scenes each."""
+    """Evaluate joint, inverse, dynamics and control samples in the pushing world, on ``samples`` test scenes each."""
     N = MODEL.points.total
 
     def scenes(first: int, **options: object) -> list[Episode]:
         return [push.push_episode(FRESH + first + i, points=N, **options) for i in range(samples)]
 
-    def run(mode: str, episodes: list[Episode], task: Tensor, seed: int) -> Answer:
-        return ask(model, episodes, task, MODES[mode], seed=seed, num_steps=num_steps)
+    def run(mode: str, episodes: list[Episode], task: Tensor, seed: int) -> Endpoints:
+        return sample_windows(model, episodes, task, MODES[mode], seed=seed, num_steps=num_steps)
 
     nothing = zero_tokens()
     out = []
@@ -335,7 +333,7 @@ def push_findings(model: Uma, samples: int, num_steps: int = NUM_STEPS) -> list[
         out.append(
             share(
                 "joint",
-                f"{colour}: motion and action agree, told nothing",
+                f"{colour}: motion and action agree, zero tokens",
                 side(joint.acted) == side(joint.moved),
                 at_least=0.95,
             )
@@ -344,13 +342,11 @@ def push_findings(model: Uma, samples: int, num_steps: int = NUM_STEPS) -> list[
         if not habit:
             out.append(share("joint", f"{colour}: the rarer side", left if left.mean() < 0.5 else ~left, at_least=0.25))
         control, motion = run("control", here, nothing, 2).acted, run("joint", here, nothing, 3).moved
-        limit = (
-            None if habit else 0.75
-        )  # with the habit, draws that know nothing of each other agree in 0.85^2 + 0.15^2 = 74.5 %
+        limit = None if habit else 0.75  # with the habit, independent samples already agree in 0.85^2 + 0.15^2 = 74.5 %
         out.append(
             share(
                 "separate",
-                f"{colour}: motion and action agree, drawn apart",
+                f"{colour}: motion and action agree, sampled independently",
                 side(control) == side(motion),
                 below=limit,
             )
@@ -358,7 +354,7 @@ def push_findings(model: Uma, samples: int, num_steps: int = NUM_STEPS) -> list[
         out.append(
             share(
                 "inverse",
-                f"{colour}: actions on the motion's side, told nothing",
+                f"{colour}: actions on the motion's side, zero tokens",
                 side(run("inverse", here, nothing, 4).acted) == truth,
                 at_least=0.95,
             )
@@ -367,7 +363,7 @@ def push_findings(model: Uma, samples: int, num_steps: int = NUM_STEPS) -> list[
             out.append(
                 share(
                     "task tokens",
-                    f"{colour}: told nothing, control follows the habit",
+                    f"{colour}: zero tokens, control follows the habit",
                     side(control) < 0,
                     at_least=0.75,
                 )
@@ -376,14 +372,14 @@ def push_findings(model: Uma, samples: int, num_steps: int = NUM_STEPS) -> list[
     out.append(
         share(
             "dynamics",
-            "motion follows actions to the rarer side, told nothing",
+            "motion follows actions to the rarer side, zero tokens",
             side(run("dynamics", rare, nothing, 5).moved) > 0,
             at_least=0.95,
         )
     )
-    usual = told(model, scenes(samples, habit=True, side=-1))
-    out.append(share("dynamics", "the same, told the other side", side(run("dynamics", rare, usual, 5).moved) > 0))
-    own = told(model, rare)
+    usual = encode_references(model, scenes(samples, habit=True, side=-1))
+    out.append(share("dynamics", "the same, tokens of the other side", side(run("dynamics", rare, usual, 5).moved) > 0))
+    own = encode_references(model, rare)
     out.append(
         share(
             "control",
@@ -401,7 +397,10 @@ def push_findings(model: Uma, samples: int, num_steps: int = NUM_STEPS) -> list[
         )
     )
     for text, to in (("left for right", 1), ("right for left", -1)):
-        here, other = scenes(2 * samples, habit=False, side=-to), told(model, scenes(3 * samples, habit=False, side=to))
+        here, other = (
+            scenes(2 * samples, habit=False, side=-to),
+            encode_references(model, scenes(3 * samples, habit=False, side=to)),
+        )
         out.append(
             share(
                 "task tokens",
@@ -414,7 +413,7 @@ def push_findings(model: Uma, samples: int, num_steps: int = NUM_STEPS) -> list[
 
 
 def train_intents(config: MechanismsConfig, weight: float, console: Console) -> tuple[Uma, ProjectionHead]:
-    """A model of the world of many intents, half of whose episodes are video, with lambda_c = ``weight``."""
+    """Train a model of the intent world, half of whose episodes are video, with lambda_c = ``weight``."""
     episodes = [
         push.intent_episode(seed, points=MODEL.points.total, yaw=config.yaw, is_video=seed % 2 == 1)
         for seed in range(config.episodes)
@@ -424,8 +423,10 @@ def train_intents(config: MechanismsConfig, weight: float, console: Console) -> 
 
 
 def retrieval(config: MechanismsConfig, model: Uma, head: ProjectionHead | None) -> np.ndarray:
-    """Whether an intent is found again in another pose of the scene, by other keypoints and waypoints: by task tokens,
-    or by g_phi of them (paper Eq. 8)."""
+    """Test whether an intent is retrieved in another scene pose with other keypoints and waypoints.
+
+    Embeddings are the task tokens, or their projections g_phi (paper Eq. 8).
+    """
     n = config.samples // config.candidates * config.candidates
     tokens = []
     for first in (0, n):
@@ -436,14 +437,16 @@ def retrieval(config: MechanismsConfig, model: Uma, head: ProjectionHead | None)
             )
             for i in range(n)
         ]
-        tokens.append(told(model, here, seed=first))
+        tokens.append(encode_references(model, here, seed=first))
     with torch.no_grad():
         return retrieved(*(c.flatten(1) if head is None else head(c) for c in tokens), config.candidates)
 
 
 def prompt_findings(config: MechanismsConfig, model: Uma, label: str) -> list[Finding]:
-    """Goal errors of `push.HELD_OUT` on fresh scenes under prompts: unadapted, adapted with actions, adapted from
-    motion alone, and its own references."""
+    """Measure goal errors of `push.HELD_OUT` on test scenes for several prompts.
+
+    Prompts are: unadapted, adapted with actions, adapted from motion only, and its own references.
+    """
     N = MODEL.points.total
 
     def scenes(first: int, count: int, **options: object) -> list[Episode]:
@@ -454,14 +457,15 @@ def prompt_findings(config: MechanismsConfig, model: Uma, label: str) -> list[Fi
 
     def errors(task: Tensor) -> np.ndarray:
         return np.linalg.norm(
-            ask(model, fresh, task, MODES["prompt"], seed=8, num_steps=config.num_steps).acted - goal, axis=-1
+            sample_windows(model, fresh, task, MODES["prompt"], seed=8, num_steps=config.num_steps).acted - goal,
+            axis=-1,
         )
 
     mechanism = f"soft prompt, lambda_c {label}"
-    start = told(model, scenes(200_000, 256)).mean(0)
+    start = encode_references(model, scenes(200_000, 256)).mean(0)
     unadapted = distance(mechanism, "c_0, the mean of the trained tasks' tokens", errors(start))
     out = [unadapted, distance(mechanism, "zeroed tokens", errors(zero_tokens()))]
-    for is_video, text in ((False, "motion and actions"), (True, "motion alone")):
+    for is_video, text in ((False, "motion and actions"), (True, "motion only")):
         windows = Windows(scenes(300_000, config.demonstrations, intent=push.HELD_OUT, is_video=is_video))
 
         def draw(size: int, keypoints: int, rng: np.random.Generator, windows: Windows = windows) -> Batch:
@@ -480,22 +484,23 @@ def prompt_findings(config: MechanismsConfig, model: Uma, label: str) -> list[Fi
                 mechanism, f"adapted on {config.demonstrations} demonstrations: {text}", errors(tokens), beats=unadapted
             )
         )
-    out.append(distance(mechanism, "not adapted: references of the task itself", errors(told(model, fresh))))
+    out.append(
+        distance(mechanism, "not adapted: references of the task itself", errors(encode_references(model, fresh)))
+    )
     return out
 
 
 def intent_findings(config: MechanismsConfig, console: Console) -> list[Finding]:
-    """Retrieval and soft prompts for every lambda_c of ``config.weights``."""
+    """Measure retrieval and soft prompts for every lambda_c of ``config.weights``."""
     found, prompts = [], []
     for weight in config.weights:
         model, head = train_intents(config, weight, console)
         what, mechanism = (
-            f"same intent found in a new pose, among {config.candidates}",
+            f"same intent retrieved in a new pose, among {config.candidates}",
             f"retrieval, lambda_c {weight:g}",
         )
         found.append(share(mechanism, f"{what}: task tokens", retrieval(config, model, None)))
-        # Without the term g_phi is untrained, a random projection; it stands beside the trained one so that like is
-        # compared with like.
+        # Without the term, g_phi is an untrained random projection, shown as the fair reference of the trained one.
         projected = share(mechanism, f"{what}: g_phi of them", retrieval(config, model, head))
         if weight and config.weights[0] == 0:
             projected = replace(
@@ -509,7 +514,10 @@ def intent_findings(config: MechanismsConfig, console: Console) -> list[Finding]
 
 
 def mechanisms(config: MechanismsConfig, console: Console | None = None) -> dict:
-    """Train or take up, measure, print, and write ``result.json``; returns what it holds.
+    """Train or resume, measure, print, and write ``result.json``.
+
+    Returns:
+        The content of ``result.json``.
 
     Raises:
         ValueError: the folder holds runs with another configuration.
@@ -524,8 +532,8 @@ def mechanisms(config: MechanismsConfig, console: Console | None = None) -> dict
         findings += push_findings(train_push(config, console), config.samples, config.num_steps)
     if "intents" in config.parts:
         findings += intent_findings(config, console)
-    table = Table(title=f"seed {config.seed}, {config.samples} fresh scenes a number, 95 % intervals")
-    for heading in ("mechanism", "what", "measured", "of", "must be", "holds"):
+    table = Table(title=f"seed {config.seed}, {config.samples} test scenes per number, 95 % intervals")
+    for heading in ("mechanism", "quantity", "measured", "of", "must be", "holds"):
         table.add_column(heading, justify="right" if heading == "of" else "left")
     for f in findings:
         table.add_row(

@@ -1,10 +1,8 @@
-"""A hand that holds an object loosely and carries it somewhere: motion is bound to action, and an observation does not
-tell where to.
+"""A synthetic world: a hand carries a loosely held object, so motion follows action, and the goal is not observable.
 
-There is no simulator. The object's frame has x forward (its red end), y to its left and z up; the camera looks at the
-table from above at an angle. The hand holds the object with some play, so that the object follows once the hand has
-moved that far. An intent is a motion relative to the object, so that it is the same in every scene; from one
-observation every intent is possible.
+The physics are closed-form. The object's frame has x forward (its red end), y to its left and z up; the camera views
+the table from above at an angle. The hand has some play, so the object follows with a lag. An intent is a motion
+relative to the object, equal in every scene. Every intent is possible from one observation.
 """
 
 from __future__ import annotations
@@ -20,20 +18,20 @@ from uma.types import HORIZON
 from uma_train.data.episode import Episode, quantize
 
 PLAY = 0.01
-"""How far the hand moves before the object follows, metres."""
+"""Displacement of the hand before the object follows, metres."""
 
 DURATION = 14
-"""Control steps that a motion takes; the hand rests for what is left of the horizon."""
+"""Duration of a motion in control steps; the hand rests for the rest of the horizon."""
 
 
 @dataclass(frozen=True)
 class Intent:
-    """What the hand does to the object, in the frame of the object at the start.
+    """The motion of the hand in the object's initial frame.
 
     Attributes:
         forward, left, up: displacement of the hand, metres.
         turn: about the vertical, radians, to the left.
-        bow: how far the path bows to its own left halfway, metres.
+        bow: lateral offset of the path at half way, to its own left, metres.
     """
 
     forward: float = 0.0
@@ -48,11 +46,11 @@ class Scene:
     """One object under the hand.
 
     Attributes:
-        T_cam_object: ``(4, 4)`` start of object and hand, which share a frame then.
-        points: ``(N, 3)`` metres in that frame, shuffled; rows marked in ``is_hand`` move with the hand, the others
-            with the object.
-        rgb: ``(N, 3)`` uint8: the object's forward half is red, the other one has its own colour.
-        is_hand, is_fixed: ``(N,)`` bool; a few points belong to a thing beside that nothing moves.
+        T_cam_object: ``(4, 4)`` initial pose of object and hand, which share a frame then.
+        points: ``(N, 3)`` metres in that frame, shuffled; rows in ``is_hand`` move with the hand, the others with the
+            object.
+        rgb: ``(N, 3)`` uint8: the object's front half is red, the rear half has its own colour.
+        is_hand, is_fixed: ``(N,)`` bool; fixed points belong to a static object nearby.
         keypoints: ``(16, 3)`` metres, on the object, in its frame.
     """
 
@@ -65,7 +63,7 @@ class Scene:
 
 
 def box_surface(size: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """``(count, 3)`` points on the faces of a box of edges ``size`` about the origin."""
+    """Sample ``(count, 3)`` points on the faces of a box of edges ``size`` about the origin."""
     p = rng.uniform(-0.5, 0.5, (count, 3))
     axis = rng.integers(0, 3, count)
     p[np.arange(count), axis] = rng.choice([-0.5, 0.5], count)
@@ -80,11 +78,11 @@ def draw_scene(
     rear_rgb: tuple[int, int, int] | None = None,
     size_m: tuple[float, float, float] | None = None,
 ) -> Scene:
-    """Place an object at random, with its heading within ``yaw`` radians of the camera's, under the hand.
+    """Place an object at random under the hand, with its heading within ``yaw`` radians of the camera's.
 
     Args:
         points: N.
-        rear_rgb, size_m: colour of the object's rear half, and its edges; None = any.
+        rear_rgb, size_m: colour of the object's rear half, and its edges; None = random.
     """
     size = rng.uniform([0.07, 0.03, 0.03], [0.12, 0.06, 0.06])
     if size_m is not None:
@@ -101,10 +99,10 @@ def draw_scene(
         [np.where(body[:, :1] > 0, [220, 30, 30], rear), np.full((n_hand, 3), 60), np.full((n_fixed, 3), 200)]
     )
     rgb = np.clip(rgb + rng.normal(0, 8, rgb.shape), 0, 255).astype(np.uint8)
-    order = rng.permutation(points)  # any head of the list is spread over the scene
+    order = rng.permutation(points)  # every prefix is spread over the scene
     part = np.repeat([0, 1, 2], [n_object, n_hand, n_fixed])[order]
-    # The table's frame: x away from the camera, y to its left, z up. The camera hangs 0.8 m from it and looks down by
-    # 45 degrees.
+    # The table frame: x away from the camera, y to its left, z up. The camera is 0.8 m away and tilted down by 45
+    # degrees.
     R_cam_table = (
         np.array([[0, -1, 0], [0, 0, -1], [1, 0, 0]]) @ Rotation.from_euler("y", 45, degrees=True).as_matrix().T
     )
@@ -115,7 +113,7 @@ def draw_scene(
 
 
 def hand_path(intent: Intent) -> np.ndarray:
-    """``(H + 1, 4, 4)`` poses of the hand in the object's first frame, at rest at both ends."""
+    """Return ``(H + 1, 4, 4)`` poses of the hand in the object's first frame, at rest at both ends."""
     u = np.clip(np.arange(HORIZON + 1) / DURATION, 0, 1)
     s = (u**2 * (3 - 2 * u))[:, None]
     along = np.array([intent.forward, intent.left, intent.up])
@@ -126,10 +124,9 @@ def hand_path(intent: Intent) -> np.ndarray:
 
 
 def object_path(hand: np.ndarray) -> np.ndarray:
-    """``(T, 4, 4)`` poses of the object that a hand on ``(T, 4, 4)`` carries: the world's whole physics. Frames as in
-    `hand_path`.
+    """Return ``(T, 4, 4)`` poses of the object carried by a hand on ``(T, 4, 4)``; frames as in `hand_path`.
 
-    The object turns with the hand and stays within `PLAY` of its middle.
+    The object rotates with the hand, and its centre stays within `PLAY` of the hand's.
     """
     p = np.zeros((len(hand), 3))
     for i in range(1, len(hand)):
@@ -140,10 +137,10 @@ def object_path(hand: np.ndarray) -> np.ndarray:
 
 
 def episode(scene: Scene, intent: Intent, *, is_video: bool = False) -> Episode:
-    """One demonstration of ``intent`` with one frame, its first.
+    """Build one demonstration of ``intent`` with one frame, its first.
 
     Args:
-        is_video: leave out robot state and actions, as a source without them has it.
+        is_video: omit robot state and actions, as in sources without them.
     """
     T = scene.T_cam_object
     hand = hand_path(intent)
@@ -176,26 +173,25 @@ def episode(scene: Scene, intent: Intent, *, is_video: bool = False) -> Episode:
 
 
 def carried(T_cam_object: np.ndarray, poses_cam: np.ndarray) -> np.ndarray:
-    """Where the object ends, ``(3,)`` metres in its first frame, if the hand goes through ``(H, 4, 4)`` camera-frame
-    targets."""
+    """Return the final object position ``(3,)``, metres in its first frame, under ``(H, 4, 4)`` camera-frame hand
+    targets.
+    """
     hand = np.concatenate([np.eye(4)[None], se3.invert(T_cam_object) @ poses_cam])
     return object_path(hand)[-1, :3, 3]
 
 
 HABIT = 0.85
-"""How often an object with the blue rear half is pushed to its right; one with the green rear half is pushed evenly to
-both sides."""
+"""Probability that an object with a blue rear half is pushed to its right. A green rear half has no preference."""
 
 
 def push_episode(seed: int, *, points: int, habit: bool | None = None, side: int | None = None) -> Episode:
-    """A push to the object's left or right by 8 to 12 cm, which nothing in the observation foretells but the colour's
-    habit.
+    """Build a push to the object's left or right by 8 to 12 cm, which only the colour's habit predicts.
 
     Args:
-        seed: of everything; the scene is the same whatever ``habit`` and ``side`` are set to, but for the colour.
+        seed: of everything; ``habit`` and ``side`` change only the colour of the scene.
         points: N.
         habit: whether the object has the habit. None = every other one.
-        side: 1 = left, -1 = right. None = as the habit has it.
+        side: 1 = left, -1 = right. None = drawn by the habit.
     """
     rng = np.random.default_rng([1, seed])
     has_habit = rng.random() < 0.5
@@ -208,15 +204,14 @@ def push_episode(seed: int, *, points: int, habit: bool | None = None, side: int
 
 
 HELD_OUT_RAD = np.radians(30)
-"""No intent of `draw_intent` goes within this angle of straight left."""
+"""Half-angle about straight left that `draw_intent` excludes, rad."""
 
 HELD_OUT = Intent(left=0.11, up=0.05)
-"""A task that is never trained on."""
+"""A task outside the training distribution."""
 
 
 def draw_intent(rng: np.random.Generator) -> Intent:
-    """Any motion but those to the left: 5 to 14 cm in some direction, half of them lifted, half of them turned, some on
-    a bow."""
+    """Draw any motion except those to the left: 5 to 14 cm, half of them lifted, half of them rotated, some bowed."""
     direction = np.pi / 2 + rng.uniform(HELD_OUT_RAD, 2 * np.pi - HELD_OUT_RAD)
     distance = rng.uniform(0.05, 0.14)
     up, turn, bow = rng.uniform(0.03, 0.1), rng.uniform(-1, 1), rng.choice([-1, 1]) * rng.uniform(0.03, 0.06)
@@ -226,14 +221,16 @@ def draw_intent(rng: np.random.Generator) -> Intent:
 
 OBJECT_M = (0.1, 0.05, 0.04)
 OBJECT_RGB = (40, 190, 60)
-"""Edges and rear colour of the one object of the world of intents. Were every scene's object another, an encoder could
-tell a batch's tasks apart by what lies there and never look at the motion."""
+"""Edges and rear colour of the one object of the intent world.
+
+If objects varied, an encoder could separate a batch's tasks by appearance and ignore the motion.
+"""
 
 
 def intent_episode(
     seed: int, *, points: int, yaw: float, intent: Intent | None = None, is_video: bool = False
 ) -> Episode:
-    """One of the many intents, or ``intent``, on the one object in a new pose, its heading within ``yaw``."""
+    """Build an episode of a random intent, or of ``intent``, on the one object in a new pose within ``yaw``."""
     rng = np.random.default_rng([2, seed])
     scene = draw_scene(rng, points=points, yaw=yaw, rear_rgb=OBJECT_RGB, size_m=OBJECT_M)
     return episode(scene, draw_intent(rng) if intent is None else intent, is_video=is_video)

@@ -1,1 +1,1 @@
-"""Objectives, loop, adaptation of task tokens, and errors on held-out windows."""
+"""Training: objectives, loop, adaptation of task tokens, and errors on held-out windows."""

@@ -1,5 +1,4 @@
-"""Task inference by soft prompt (paper 3.4, Eq. 7): only the M task tokens are optimised; every weight stays what it
-was."""
+"""Task inference by soft prompt (paper 3.4, Eq. 7): optimises only the M task tokens, with frozen weights."""
 
 from __future__ import annotations
 
@@ -29,12 +28,12 @@ from uma_train.training.objectives import to_device
 
 @dataclass(frozen=True)
 class Adaptation:
-    """How the tokens are optimised.
+    """Settings of the token optimisation.
 
     Attributes:
-        steps, batch_size, lr: Adam on the tokens alone.
-        keypoints: motion tokens a step in batches that have them.
-        motion_weight, action_weight: lambda'_x and lambda'_a of Eq. 7; ``action_weight`` 0 is motion supervision alone.
+        steps, batch_size, lr: of Adam on the tokens.
+        keypoints: motion tokens per step in batches with motion.
+        motion_weight, action_weight: lambda'_x and lambda'_a of Eq. 7; ``action_weight`` 0 is motion-only supervision.
         prior_weight: lambda'_c, the pull to c_0, per squared unit of the tokens.
         masks: the regimes; without action supervision only those with motion targets count.
         seed: of batches, masks and noise.
@@ -59,7 +58,7 @@ class Adaptation:
 
 
 def weights_hash(model: torch.nn.Module) -> str:
-    """SHA-256 of every parameter and buffer, in order: equal before and after an adaptation."""
+    """Return the SHA-256 of every parameter and buffer, in order; an adaptation must not change it."""
     digest = hashlib.sha256()
     for name, value in model.state_dict().items():
         digest.update(name.encode())
@@ -72,15 +71,15 @@ def adapt(
     draw: Callable[[int, int, np.random.Generator], Batch],
     start: Tensor,
     config: Adaptation,
-    tell: Callable[[int, float], None] | None = None,
+    on_step: Callable[[int, float], None] | None = None,
 ) -> tuple[Tensor, list[float]]:
-    """c* of Eq. 7.
+    """Optimise c* of Eq. 7.
 
     Args:
-        model: left as it is, which is checked.
+        model: is not modified, which is checked.
         draw: (windows, keypoints, generator) -> a batch of the demonstrations.
         start: c_0, ``(M, d)``.
-        tell: called with the step and its loss.
+        on_step: called with the step and its loss.
 
     Returns:
         The tokens ``(M, d)`` and the loss of every step.
@@ -97,7 +96,7 @@ def adapt(
     optimizer = torch.optim.Adam([tokens], lr=config.lr)
     history = []
     device = model.step.device
-    # Without action supervision a batch without motion tokens has nothing to say.
+    # Without action supervision, a batch without motion tokens has no loss.
     with_motion = config.masks.with_motion if config.action_weight else 1.0
     try:
         for step in range(config.steps):
@@ -107,7 +106,7 @@ def adapt(
             generator = torch.Generator().manual_seed((config.seed * 1_000_003 + step) % (1 << 62))
             B, T, K, _ = batch.grid.motion.shape
             grid = batch.grid
-            if not config.action_weight:  # as human video has it: no action is seen, neither as target nor as given
+            if not config.action_weight:  # as in human video: no action is a target or given
                 grid = replace(grid, is_supervised_action=torch.zeros(B, dtype=torch.bool))
             cache = model.prepare_context(
                 to_device(device, batch.points), to_device(device, batch.ee), tokens.expand(B, -1, -1)
@@ -123,29 +122,29 @@ def adapt(
             loss.backward()
             optimizer.step()
             history.append(loss.item())
-            if tell:
-                tell(step, history[-1])
+            if on_step:
+                on_step(step, history[-1])
     finally:
         for p, flag in zip(model.parameters(), had_gradient, strict=True):
             p.requires_grad_(flag)
         model.train(was_training)
     if weights_hash(model) != before:
-        raise RuntimeError("a weight changed while the prompt was optimised")
+        raise RuntimeError("weights: changed during the adaptation, must stay equal")
     return tokens.detach(), history
 
 
 @dataclass(frozen=True)
 class AdaptConfig:
-    """`uma adapt`: a prompt from a few demonstrations.
+    """Configuration of `uma adapt`: a prompt from a few demonstrations.
 
     Attributes:
-        checkpoint: bundle; its weights are not touched.
+        checkpoint: bundle; its weights stay unchanged.
         data: folders of the demonstrations, as for `uma train`.
         out: the prompt file.
-        name: of the task, for people.
-        start: c_0: the "mean" of the demonstrations' own encoded references, one "reference" of the first
-            demonstration, or "zero".
-        adaptation: see there.
+        name: of the task, for display.
+        start: c_0: the "mean" of the demonstrations' encoded references, the "reference" of the first demonstration, or
+            "zero".
+        adaptation: settings of the optimisation.
     """
 
     checkpoint: str = "models/primitives-small"
@@ -158,7 +157,7 @@ class AdaptConfig:
 
 @torch.no_grad()
 def first_tokens(model: Uma, draw: Callable[[int, int, np.random.Generator], Batch], start: str, seed: int) -> Tensor:
-    """c_0, ``(M, d)``; see `AdaptConfig.start`."""
+    """Return c_0, ``(M, d)``; see `AdaptConfig.start`."""
     if start == "zero":
         return torch.zeros(model.config.task_tokens, model.config.width)
     batch = draw(32 if start == "mean" else 1, 0, np.random.default_rng([seed, 0]))
@@ -166,7 +165,7 @@ def first_tokens(model: Uma, draw: Callable[[int, int, np.random.Generator], Bat
 
 
 def adapt_prompt(config: AdaptConfig, console: Console | None = None) -> Prompt:
-    """Adapt, write the prompt file, and say what it did.
+    """Adapt a prompt, write its file and print a summary.
 
     Raises:
         EpisodeError, BundleError: no usable data or checkpoint.

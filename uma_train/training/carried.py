@@ -1,4 +1,4 @@
-"""Motion without a model, from the same knowledge: present keypoints and a chunk of given actions."""
+"""A kinematic baseline of motion prediction: keypoints move rigidly with a closed hand."""
 
 from __future__ import annotations
 
@@ -10,23 +10,24 @@ CLOSED = 0.5
 """A commanded gripper above this is closed."""
 
 HELD = 0.3
-"""A measured gripper above this may hold something; a thin thing stops it well before 1."""
+"""A measured gripper above this may hold something; a thin object stops it well before 1."""
 
 
 REACH = 0.15
-"""Points farther than this from the end effector are not in the hand, metres."""
+"""Largest distance of a held point from the end effector, metres."""
 
 
 def carried(
     points: np.ndarray, pose: np.ndarray, gripper: float, targets: np.ndarray, commands: np.ndarray
 ) -> np.ndarray:
-    """``(H, K, 3)`` points that move rigidly with the commanded hand while the gripper is closed, and rest otherwise.
+    """Return ``(H, K, 3)`` points that move rigidly with the commanded hand while the gripper is closed, and rest
+    otherwise.
 
-    Only what is within `REACH` of the end effector when the gripper is closed goes along.
+    Only points within `REACH` of the closed end effector move.
 
     Args:
-        points: ``(K, 3)`` present positions, metres.
-        pose, gripper: ``(4, 4)`` measured end effector and opening.
+        points: ``(K, 3)`` current positions, metres.
+        pose, gripper: ``(4, 4)`` measured end effector, and gripper.
         targets, commands: ``(H, 4, 4)`` and ``(H,)``, the actions.
     """
     poses = np.concatenate([pose[None], targets])

@@ -14,14 +14,14 @@ from uma_train.training.objectives import Objective
 
 @dataclass(frozen=True)
 class ModelChoice:
-    """What may differ from the preset; see `uma.model.config.ModelConfig` for each.
+    """Changes to the preset; see `uma.model.config.ModelConfig` for each field.
 
     Attributes:
-        block_layout: of the block order: A, B, C, or the ablation "dense".
+        block_layout: A, B, C, or the ablation "dense", see `uma.model.config.block_layout`.
         separate_layers: of the ablation "separate heads".
         keypoint_identity, history, task_tokens: as there; ``task_tokens`` 0 = the preset's.
-        orientation, heights: as there. A run from the weights of a model without one (``init``) adds it: what it adds
-            begins at zero.
+        orientation, heights: as there. A run can add them to the weights of a model without them (``init``), because
+            their initial output is zero.
         image, language: image features at the points, and the language encoder.
     """
 
@@ -38,51 +38,46 @@ class ModelChoice:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """One training run.
+    """Configuration of one training run.
 
     Attributes:
-        data: folders of episodes, each "folder" or "folder=weight"; without weights all are drawn equally often (paper
-            A.3).
+        data: folders of episodes, each "folder" or "folder=weight"; the default is balanced (paper A.3).
         out: folder of the run: training state, logs, and the bundle under ``bundle/``.
         preset: architecture preset of `uma.model.config`.
-        model: what differs from it.
+        model: changes to the preset.
         steps: optimiser steps.
-        minutes: end the run, its schedule included, after this long if ``steps`` have not been reached by then; 0 = no
-            limit. Where cores are shared it is the time that is known beforehand. Such a run resumes, but not bit for
-            bit.
-        batch_size: windows a step.
-        micro_batch: windows whose gradient is computed at once, at most; a step adds up batch_size / micro_batch of
-            them, shared out among the processes. It bounds memory, and is the pool of the contrastive term. How many
-            processes share the work changes nothing else.
+        minutes: time limit of the run, including its learning-rate schedule; 0 = none. Such a run resumes, but not bit
+            for bit.
+        batch_size: windows per step.
+        micro_batch: largest number of windows per gradient computation; a step accumulates batch_size / micro_batch of
+            them over the processes. It bounds memory and is the pool of the contrastive term. The number of processes
+            changes nothing else.
         windows_per_task: windows that share an initial observation, a reference and their encoding.
-        optimizer: "adamw" as in the paper, or "muon": the hidden matrices by orthogonalised steps, AdamW for the rest
-            (see `uma_train.training.optimizer`).
-        lr: peak learning rate. The paper's 1e-4 is for width 768; narrow models take more.
-        warmup: steps of linear warm-up (paper: 10,000 of a far longer run); afterwards the rate falls as a cosine to 0.
+        optimizer: "adamw" as in the paper, or "muon" for hidden matrices with AdamW for the rest (see
+            `uma_train.training.optimizer`).
+        lr: peak learning rate. The paper's 1e-4 is for width 768; narrow models tolerate more.
+        warmup: steps of linear warm-up (paper: 10,000 of a far longer run), followed by a cosine decay to 0.
         weight_decay, clip_norm: paper A.3.
-        ema: decay of the averaged weights, which are what is validated and shipped.
-        keypoints: motion tokens a step in batches that have them, 1 to 16.
+        ema: decay of the averaged weights, which are validated and exported.
+        keypoints: motion tokens per step in batches with motion, 1 to 16.
         scale_by_step: normalise the actions at each step of a chunk by their own spread (`Normalization.step_scale`).
-        key_window_fraction: share of the windows drawn among those whose chunk turns the hand or begins where an
-            intervention led (see `uma_train.data.events`). They are rare, and what decides over success; 0 draws all
-            windows evenly.
-        vary_keypoints: draw 1 to ``keypoints`` real ones for every sample and pad the rest (paper A.3: K in [1, 16]).
+        key_window_fraction: fraction of windows drawn among the rare key windows (see `uma_train.data.events`); 0 draws
+            all windows uniformly.
+        vary_keypoints: draw 1 to ``keypoints`` real keypoints per sample and pad the rest (paper A.3: K in [1, 16]).
         seed: of weights, batches and noise.
-        device: "auto" takes a GPU where there is one.
-        threads: torch threads; 0 = torch's own choice.
-        bf16: bfloat16 autocast where the device has instructions for it; elsewhere single precision, which is then far
-            quicker.
-        sharding: with several processes, "replicate" the model, or "shard" parameters, gradients and optimiser state
-            (FSDP2) for presets that do not fit otherwise.
-        validation_episodes: the last episodes of each source, held out.
+        device: "auto" selects a GPU if available.
+        threads: torch threads; 0 = torch's default.
+        bf16: bfloat16 autocast on devices with native support; single precision elsewhere, because emulation is slow.
+        sharding: for several processes, "replicate" the model, or "shard" parameters, gradients and optimiser state
+            (FSDP2) for large presets.
+        validation_episodes: number of last episodes of each source that are held out.
         validation_windows: windows drawn from them for the errors of every mode.
         validate_every, save_every, log_every: in steps.
         tensorboard: also log for TensorBoard, beside ``log.jsonl``.
-        init: bundle whose weights start the run, or empty.
-        policy_frame: the frame that the model lives in (`uma.model.frame`). "auto" is that of ``init``, or the
-            camera's. "camera_nominal" is that of ``init``, or the frame of the simulated station's nominal camera.
-        sampling, transforms, objective: how references are drawn, what is done to samples, and how masks are drawn and
-            terms weighted.
+        init: bundle with the initial weights, or empty.
+        policy_frame: the policy frame (`uma.model.frame`). "auto" is the frame of ``init``, or the camera's.
+            "camera_nominal" is the frame of ``init``, or of the simulated station's nominal camera.
+        sampling, transforms, objective: distribution of references, augmentation, and masks with loss weights.
     """
 
     data: tuple[str, ...] = ("data/insertion",)
@@ -142,7 +137,7 @@ class TrainConfig:
         return min(self.micro_batch, self.batch_size)
 
     def model_config(self) -> ModelConfig:
-        """The architecture: the preset with `model`'s choices."""
+        """Return the architecture: the preset with the changes of `model`."""
         m = self.model
         config = block_layout(PRESETS[self.preset](), m.block_layout)
         return replace(

@@ -1,5 +1,6 @@
-"""Several processes, one model: replicated, or sharded by FSDP2. Started by ``torchrun``; a plain start is one
-process."""
+"""Training with several processes: replicated, or sharded by FSDP2. ``torchrun`` starts them; a plain start is one
+process.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +21,9 @@ class Processes:
     """The processes of a run.
 
     Attributes:
-        rank, count: this process and how many there are.
-        sharded: parameters, gradients and optimiser state are divided among the processes (FSDP2) instead of repeated.
-        device: where this process computes.
+        rank, count: index of this process, and number of processes.
+        sharded: whether parameters, gradients and optimiser state are divided among the processes (FSDP2).
+        device: of this process.
     """
 
     def __init__(self, *, sharded: bool = False, device: str = "cpu") -> None:
@@ -40,7 +41,7 @@ class Processes:
         return self.rank == 0
 
     def prepare(self, model: Uma, head: ProjectionHead) -> None:
-        """Shard both modules in place, if the run is sharded: each block and encoder is gathered when it is used."""
+        """Shard both modules in place if the run is sharded; each block and encoder is gathered for its use."""
         if not self.sharded:
             return
         from torch.distributed.device_mesh import init_device_mesh
@@ -57,15 +58,15 @@ class Processes:
             register_fsdp_forward_method(model, method)
 
     def sum_gradients(self, parameters: list[nn.Parameter]) -> None:
-        """Replace every gradient by its sum over the processes, in one message; an absent gradient counts as zero."""
+        """Replace every gradient by its sum over the processes, in one message; a missing gradient counts as zero."""
         if self.count == 1:
             return
-        if self.sharded:  # FSDP2 has averaged them in the backward pass
+        if self.sharded:  # FSDP2 averages them in the backward pass
             for p in parameters:
                 if p.grad is not None:
                     p.grad.mul_(self.count)
             return
-        # A mode without motion tokens leaves some parameters without gradient on every process alike.
+        # In a mode without motion tokens, the same parameters lack a gradient on every process.
         flat = torch.cat([(p.grad if p.grad is not None else torch.zeros_like(p)).reshape(-1) for p in parameters])
         dist.all_reduce(flat)
         offset = 0
@@ -75,8 +76,10 @@ class Processes:
             offset += n
 
     def share_out(self, of: Callable[[Tensor], Tensor], tensors: list[Tensor]) -> list[Tensor]:
-        """``of(t)``, of the shape and type of t, for every tensor; process r of n computes those at r modulo n, and one
-        message makes all of them known to all."""
+        """Compute ``of(t)`` for every tensor, divided among the processes; one message distributes the results.
+
+        ``of(t)`` must have the shape and type of t. Process r of n computes the tensors with index r modulo n.
+        """
         if self.count == 1 or not tensors:
             return [of(t) for t in tensors]
         flat = torch.cat(
@@ -86,7 +89,7 @@ class Processes:
         return [part.view_as(t) for part, t in zip(flat.split([t.numel() for t in tensors]), tensors, strict=True)]
 
     def sum_values(self, values: Iterable[float]) -> list[float]:
-        """Each number summed over the processes."""
+        """Sum each number over the processes."""
         values = list(values)
         if self.count == 1:
             return values
@@ -95,7 +98,7 @@ class Processes:
         return message.tolist()
 
     def from_first(self, value: float) -> float:
-        """The first process's value, on all: for what they must agree on, such as the time."""
+        """Broadcast the first process's value, for decisions that must agree, such as the elapsed time."""
         if self.count == 1:
             return value
         message = torch.tensor([value], dtype=torch.float64, device=self.device)
@@ -103,13 +106,13 @@ class Processes:
         return message.item()
 
     def close(self) -> None:
-        """Leave the group."""
+        """Leave the process group."""
         if dist.is_initialized():
             dist.destroy_process_group()
 
 
 def gather_full(value: Any) -> Any:
-    """Nested state with every sharded tensor gathered to the CPU. All processes must call it."""
+    """Gather every sharded tensor of a nested state to the CPU. All processes must call it."""
     if isinstance(value, DTensor):
         return value.full_tensor().cpu()
     if isinstance(value, Tensor):
@@ -122,6 +125,6 @@ def gather_full(value: Any) -> Any:
 
 
 def shard_like(value: Tensor, model: Tensor) -> Tensor:
-    """A whole tensor laid out as ``model`` is: on its device, sharded if it is sharded."""
+    """Lay out a full tensor like ``model``: on its device, and sharded if it is sharded."""
     value = value.to(model.device)
     return distribute_tensor(value, model.device_mesh, model.placements) if isinstance(model, DTensor) else value

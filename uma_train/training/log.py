@@ -1,4 +1,4 @@
-"""What a run writes while it goes on: one JSON line an event, and the same for TensorBoard."""
+"""The log of a run: one JSON line per event, and the same values for TensorBoard."""
 
 from __future__ import annotations
 
@@ -9,11 +9,9 @@ from typing import Any
 
 
 class RunLog:
-    """``log.jsonl`` in ``out``, and TensorBoard's files in ``out/tensorboard``; nothing on processes other than the
-    first.
+    """``log.jsonl`` in ``out``, and TensorBoard files in ``out/tensorboard``; only the first process writes.
 
-    Lines of steps that a killed run had made after its last saved state are dropped when it resumes: those steps are
-    made again.
+    A resumed run drops the lines after its last saved state, because it repeats those steps.
     """
 
     def __init__(self, out: Path, step: int, *, writes: bool, tensorboard: bool) -> None:
@@ -36,7 +34,7 @@ class RunLog:
             self._board = SummaryWriter(out / "tensorboard", purge_step=step + 1)
 
     def write(self, step: int, **values: Any) -> None:
-        """Numbers and nested dictionaries of numbers at a step."""
+        """Log numbers and nested dictionaries of numbers at a step."""
         if self._file is None:
             return
         self._file.write(json.dumps({"step": step, **values}) + "\n")

@@ -1,4 +1,4 @@
-"""`uma train`: the loop around `Trainer`, with progress, logs, validation of every mode, and the bundle at the end."""
+"""`uma train`: the loop around `Trainer`, with progress, logs, validation of every mode, and the final bundle."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from uma_train.training.validation import ModeErrors, validate
 
 
 def policy_frame(config: TrainConfig) -> PolicyFrame:
-    """The frame that a run's model lives in, see `TrainConfig.policy_frame`."""
+    """Return the policy frame of a run, see `TrainConfig.policy_frame`."""
     start = load_bundle(config.init).contract.policy_frame if config.init else PolicyFrame()
     if config.policy_frame in ("auto", start.kind):
         return start
@@ -37,12 +37,12 @@ def policy_frame(config: TrainConfig) -> PolicyFrame:
 
 
 def train(config: TrainConfig, console: Console | None = None) -> Path:
-    """Run or resume a training run; returns the bundle's folder.
+    """Run or resume a training run. Return the bundle's folder.
 
     Raises:
         EpisodeError: no usable data.
-        ValueError: the folder holds a run with another configuration, or the batch cannot be shared among the
-        processes.
+        ValueError: the folder holds a run with another configuration, or the batch is not divisible among the
+            processes.
     """
     device = config.device if config.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
     processes = Processes(sharded=config.sharding == "shard", device=device)
@@ -99,7 +99,7 @@ def train(config: TrainConfig, console: Console | None = None) -> Path:
             ahead = pool.submit(trainer.draw, trainer.step + 1)
             values = trainer.update(batches)
             if not batches[0].grid.motion.shape[2]:
-                values.pop("motion")  # 0, because there was none
+                values.pop("motion")  # 0 without motion tokens
             for k, v in values.items():
                 sums.setdefault(k, []).append(v)
             trainer.seconds = time.monotonic() - began
@@ -131,20 +131,21 @@ def train(config: TrainConfig, console: Console | None = None) -> Path:
 
 
 def check_images(mixture: Mixture) -> None:
-    """Raise ValueError for a source of which some frames have an image and others do not: zeros would stand for those
-    unnoticed."""
+    """Raise ValueError if only some frames of a source have an image, because zero images would go unnoticed."""
     for windows in mixture.windows:
         images, frames = (int(windows.store.count[kind][windows.episodes.index].sum()) for kind in ("images", "frames"))
         if 0 < images < frames:
             raise ValueError(
-                f"data: {images} of {frames} frames have an image; image features take all ('uma simulate "
-                "--images all') or none of a source"
+                f"data: {images} of {frames} frames have an image; image features need all ('uma simulate "
+                "--images all') or none per source"
             )
 
 
 def report(trainer: Trainer, validation: Mixture, out: Path, log: RunLog, console: Console, episodes: int) -> None:
-    """Validate the averaged weights, say and log the errors of every mode, and export the bundle. All processes must
-    call it."""
+    """Validate the averaged weights, print and log the errors of every mode, and export the bundle.
+
+    All processes must call it.
+    """
     model = trainer.averaged()
     if not trainer.processes.is_first:
         return
@@ -163,7 +164,7 @@ def report(trainer: Trainer, validation: Mixture, out: Path, log: RunLog, consol
 
 
 def changed_flags(config: object, default: object, prefix: str = "--") -> list[str]:
-    """The command-line flags that make ``config`` from the defaults."""
+    """Return the command-line flags that turn the defaults into ``config``."""
     flags = []
     for f in fields(config):
         value, usual = getattr(config, f.name), getattr(default, f.name)
@@ -179,7 +180,7 @@ def changed_flags(config: object, default: object, prefix: str = "--") -> list[s
 
 
 def export(trainer: Trainer, model: torch.nn.Module, path: Path, episodes: int, control: ModeErrors) -> None:
-    """Write the averaged weights as a bundle with its card."""
+    """Write the averaged weights as a bundle with a model card."""
     c = trainer.config
     command = " ".join(["uma train", *changed_flags(c, TrainConfig())])
     if trainer.processes.count > 1:
@@ -205,11 +206,11 @@ def export(trainer: Trainer, model: torch.nn.Module, path: Path, episodes: int, 
         f"{threads} CPU threads" if training["device"] == "cpu" else f"{trainer.processes.count} {training['device']}"
     )
     card = (
-        f"# {c.preset}: a UMA checkpoint\n\nMade by `{command}`\n\n{trainer.step} steps of {c.batch_size} "
+        f"# {c.preset}: a UMA checkpoint\n\nCommand: `{command}`\n\n{trainer.step} steps of {c.batch_size} "
         f"windows ({training['samples']} samples) "
         f"from {episodes} episodes in {trainer.seconds / 60:.0f} minutes on {where}, seed {c.seed}, torch "
         f"{torch.__version__}.\n\n"
         f"Held-out action position error at steps 0 / 7 / 15 of a chunk, control mode, one sample: {error} mm.\n\n"
-        "Weights: Apache-2.0. For the simulated DROID station of this repository; it has seen no real image.\n"
+        "Weights: Apache-2.0. For the simulated DROID station of this repository; trained without real images.\n"
     )
     save_bundle(path, model, Contract(policy_frame=policy_frame(trainer.config)), training=training, card=card)

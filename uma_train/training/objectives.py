@@ -1,5 +1,4 @@
-"""The full objective (paper Eq. 4) on a batch of windows: motion and action reconstruction, and the contrastive
-term."""
+"""The full objective (paper Eq. 4) on a batch of windows: motion and action reconstruction, and the contrastive term."""
 
 from __future__ import annotations
 
@@ -20,22 +19,20 @@ from uma_train.training.views import ViewSampling, augmented, hard_negative
 
 @dataclass(frozen=True)
 class Objective:
-    """Weights and regimes.
+    """Loss weights and mask regimes.
 
     Attributes:
         motion_weight, action_weight: lambda_x and lambda_a (paper A.3).
-        contrastive_weight: lambda_c (paper A.3); 0 leaves the term and its extra passes of the task encoder out.
+        contrastive_weight: lambda_c (paper A.3); 0 omits the term and its passes of the task encoder.
         temperature: tau of the contrastive term (paper A.1).
-        views: its views and hard negatives.
-        control_draws: masks, flow times and noises drawn for every window of a batch without motion tokens. They share
-            the encoding of observation and task, which costs half as much again as the denoiser does there. The loss is
-            their mean; 1 is the paper's.
-        task_dropout: share of samples whose task tokens are zeroed, so that the policy without a task is in
-            distribution and can be compared with.
-        language_conditioning: share of the tasks with text whose denoiser is told by h_omega(text) instead of
-            h_psi(o_0, x_c). In the paper's A.1 language tokens meet the motion-derived ones in the contrastive pool
-            alone (0). That aligns their projections; with a share over 0 the language encoder also learns from what the
-            denoiser makes of its tokens.
+        views: views and hard negatives of the contrastive term.
+        control_draws: masks, flow times and noises per window of a batch without motion tokens. They share the
+            expensive encoding of observation and task. The loss is their mean; the paper uses 1.
+        task_dropout: fraction of samples with zeroed task tokens, so that the policy without a task stays in
+            distribution.
+        language_conditioning: fraction of the tasks with text whose denoiser is conditioned on h_omega(text) instead of
+            h_psi(o_0, x_c). In the paper's A.1 it is 0: language tokens enter the contrastive pool only, which aligns
+            their projections. Above 0, the language encoder also learns from the denoiser's loss.
         masks: the regimes.
     """
 
@@ -54,8 +51,7 @@ class Objective:
 
 
 def repeated(value: Any, times: int) -> Any:
-    """Every row of the tensors in a dataclass, a list or a tuple, ``times`` times, one after the other; itself for
-    1."""
+    """Repeat every row of the tensors in a dataclass, list or tuple ``times`` times in succession."""
     if times == 1 or value is None:
         return value
     if isinstance(value, Tensor):
@@ -66,7 +62,7 @@ def repeated(value: Any, times: int) -> Any:
 
 
 def to_device(device: torch.device, value: Any) -> Any:
-    """A dataclass of tensors on ``device``."""
+    """Move a dataclass of tensors to ``device``."""
     if isinstance(value, Tensor):
         return value.to(device, non_blocking=True)
     if is_dataclass(value):
@@ -83,14 +79,14 @@ def contrastive_loss(
     rng: np.random.Generator,
     language: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
-    """L_c (paper Eq. 9) over the unaugmented task tokens ``(B, M, d)``, augmented views, hard negatives and language
-    views.
+    """L_c (paper Eq. 9) over task tokens ``(B, M, d)``, augmented views, hard negatives and language views.
 
-    Its gradient reaches the encoders of the task and the head alone, because no other module is on its way.
+    Its gradient reaches only the task encoder, the language encoder and the head, because no other module is on its
+    path.
 
     Args:
-        language: language tokens ``(n, M, d)`` and the rows ``(n,)`` of the tasks that they tell: positives of their
-            task (paper A.1).
+        language: language tokens ``(n, M, d)`` and the rows ``(n,)`` of their tasks; they are positives of the task
+            (paper A.1).
     """
     B, device = len(task), task.device
     own = torch.arange(B)
@@ -127,7 +123,7 @@ def contrastive_loss(
 
 
 def encode_text(model: Uma, batch: Batch) -> tuple[Tensor, Tensor] | None:
-    """Language tokens of the tasks that have text, and which those are; None without text or language encoder."""
+    """Encode the texts of the batch: language tokens and their rows; None without text or language encoder."""
     rows = [i for i, text in enumerate(batch.text or ()) if text]
     if model.language_encoder is None or not rows:
         return None
@@ -137,26 +133,26 @@ def encode_text(model: Uma, batch: Batch) -> tuple[Tensor, Tensor] | None:
 def losses(
     model: Uma, head: ProjectionHead, batch: Batch, objective: Objective, generator: torch.Generator
 ) -> dict[str, Tensor]:
-    """``action`` L_a, ``motion`` L_x, ``contrastive`` L_c (if weighted) and their weighted sum ``total``.
+    """Compute ``action`` L_a, ``motion`` L_x, ``contrastive`` L_c (if weighted) and their weighted sum ``total``.
 
     Args:
-        batch: on the CPU; what the model takes is moved to where it is.
-        generator: on the CPU: masks, noise and views are the same on every device.
+        batch: on the CPU; the model's inputs are moved to its device.
+        generator: on the CPU, so that masks, noise and views are equal on every device.
     """
     B, T, K, _ = batch.grid.motion.shape
     device = model.step.device
     task = model.encode_task(to_device(device, batch.initial_points), to_device(device, batch.reference))
-    told, language = task, encode_text(model, batch)
+    conditioned, language = task, encode_text(model, batch)
     if language is not None and objective.language_conditioning:
         rows = language[1]
         by_text = torch.zeros(len(task), dtype=torch.bool)
         by_text[rows] = torch.rand(len(rows), generator=generator) < objective.language_conditioning
-        told = torch.where(
+        conditioned = torch.where(
             by_text.to(device)[:, None, None],
             torch.zeros_like(task).index_copy(0, rows.to(device), language[0].to(task.dtype)),
             task,
         )
-    each = told.repeat_interleave(batch.windows_per_task, 0)
+    each = conditioned.repeat_interleave(batch.windows_per_task, 0)
     keep = (torch.rand(B, generator=generator) >= objective.task_dropout).to(device, task.dtype)
     cache = model.prepare_context(
         to_device(device, batch.points), to_device(device, batch.ee), each * keep[:, None, None]

@@ -1,4 +1,4 @@
-"""What turns gradients into steps: AdamW, or Muon for the hidden matrices and AdamW for the rest."""
+"""Optimisers: AdamW, or Muon for the hidden matrices and AdamW for the rest."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from torch.optim import AdamW, Optimizer
 from uma_train.training.distributed import Processes, shard_like
 
 NARROW = 32
-"""A matrix with a side shorter than this maps coordinates, not features."""
+"""Matrices with a shorter side map coordinates, not features."""
 
 
 def hidden_matrices(model: nn.Module) -> list[nn.Parameter]:
-    """Weights of the linear layers from features to features.
+    """Return the weights of the linear layers from features to features.
 
-    Not the modulation's: its input is an embedding of the flow time, so that its gradient has few directions that carry
-    anything, and orthogonalised steps would go as far along the others.
+    The modulation is excluded. Its input, the flow time, spans few directions, and orthogonalised steps would amplify
+    the others.
     """
     layers = (
         (name, module)
@@ -31,10 +31,9 @@ def hidden_matrices(model: nn.Module) -> list[nn.Parameter]:
 
 
 def orthogonal(matrix: Tensor, steps: int = 5) -> Tensor:
-    """A matrix with the singular vectors of ``matrix`` and singular values of about 0.7 to 1.2, by Newton-Schulz
-    iteration (quintic, of Muon).
+    """Orthogonalise ``matrix``: keep its singular vectors and bring its singular values to about 0.7 to 1.2.
 
-    Values that were below a hundredth of the whole matrix's norm come out smaller.
+    This is Muon's quintic Newton-Schulz iteration. Values below a hundredth of the matrix norm stay smaller.
     """
     x = matrix.mT if matrix.shape[0] > matrix.shape[1] else matrix
     x = x / x.norm().clamp(min=1e-7)
@@ -45,11 +44,11 @@ def orthogonal(matrix: Tensor, steps: int = 5) -> Tensor:
 
 
 class Muon(Optimizer):
-    """Steps of equal size in every direction of a matrix: its averaged gradient, orthogonalised (Jordan et al., 2024).
+    """Muon (Jordan et al., 2024): steps along the orthogonalised averaged gradient, of equal size in every direction.
 
-    A step has the root mean square of an AdamW step at the same rate (0.2), so that both take one learning rate.
-    ``torch.optim.Muon`` always orthogonalises in bfloat16, which processors without instructions for it multiply at a
-    hundredth of their speed; here it is ``precision``. Processes that repeat the parameters share out the matrices.
+    A step has the root mean square of an AdamW step at the same rate (0.2), so both share one learning rate.
+    ``torch.optim.Muon`` always orthogonalises in bfloat16, which is slow without native support; here the type is
+    ``precision``. Processes with replicated parameters divide the matrices.
     """
 
     def __init__(
@@ -67,7 +66,7 @@ class Muon(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:
-        """One step of all parameters that have a gradient. All processes must call it, with the same gradients."""
+        """Update all parameters with a gradient. All processes must call it, with the same gradients."""
         for group in self.param_groups:
             parameters = [p for p in group["params"] if p.grad is not None]
             ahead = []
@@ -85,7 +84,7 @@ class Muon(Optimizer):
         def one(matrix: Tensor) -> Tensor:
             matrix = (
                 matrix.full_tensor() if isinstance(matrix, DTensor) else matrix
-            )  # the whole of a sharded one: half of it has other directions
+            )  # the full matrix, because a shard has other singular vectors
             return orthogonal(matrix.to(self.precision)).to(matrix.dtype)
 
         if self.processes is None or self.processes.sharded:
@@ -102,8 +101,7 @@ def optimizers(
     precision: torch.dtype,
     processes: Processes | None = None,
 ) -> list[Optimizer]:
-    """The optimisers of a run, which share out ``parameters`` (paper A.3: AdamW for all). ``kind``: "adamw" or
-    "muon"."""
+    """Build the optimisers of ``parameters`` (paper A.3: AdamW for all). ``kind`` is "adamw" or "muon"."""
     hidden = hidden_matrices(model) if kind == "muon" else []
     theirs = {id(p) for p in hidden}
     rest = AdamW([p for p in parameters if id(p) not in theirs], lr=lr, weight_decay=weight_decay, betas=(0.9, 0.95))

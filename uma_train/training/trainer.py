@@ -1,4 +1,4 @@
-"""The state of a training run and its one step, independent of how many processes share the work."""
+"""The state of a training run and its step, independent of the number of processes."""
 
 from __future__ import annotations
 
@@ -30,8 +30,9 @@ FREE = {"threads", "save_every", "validate_every", "log_every", "tensorboard", "
 
 
 def multiplies_bfloat16(device: str) -> bool:
-    """Whether a device ("cuda" or "cpu") has instructions for bfloat16 products. A CPU without them takes up to eighty
-    times as long as in single precision."""
+    """Whether a device ("cuda" or "cpu") has native bfloat16 products. CPUs without them are far slower than in single
+    precision.
+    """
     if device == "cuda":
         return True
     try:
@@ -42,7 +43,7 @@ def multiplies_bfloat16(device: str) -> bool:
 
 
 class Drawable(Protocol):
-    """What batches are drawn from: `Windows` or a `Mixture` of sources."""
+    """A source of batches: `Windows` or a `Mixture` of sources."""
 
     def draw(
         self, size: int, keypoints: int, norm: Normalization, rng: np.random.Generator, **options: Any
@@ -50,28 +51,27 @@ class Drawable(Protocol):
 
 
 def started(config: TrainConfig) -> Uma:
-    """The model of the bundle `TrainConfig.init`, widened by the features that are asked for and that it lacks: they
-    add nothing yet."""
+    """Load the model of `TrainConfig.init` and add requested features that it lacks; their initial output is zero."""
     model = load_bundle(config.init).model
     had = model.config
-    asked = replace(
+    requested = replace(
         had,
         orientation=had.orientation or config.model.orientation,
         heights=had.heights or config.model.heights,
     )
-    if asked == had:
+    if requested == had:
         return model
-    wider = Uma(asked, model.normalization)
+    wider = Uma(requested, model.normalization)
     wider.load_state_dict({**wider.state_dict(), **model.state_dict()})
     return wider
 
 
 class Trainer:
-    """Weights, their average, the optimisers and the random states of a run; ``precision`` is that of its products.
+    """The weights of a run with their average, optimisers and random states; ``precision`` is that of matrix products.
 
-    A step is made of micro-batches. Micro-batch m of step s is drawn, masked and noised from generators seeded by
-    (seed, s, m), and process r of n computes those with m = r modulo n. So a resumed run sees the batches that it would
-    have seen, and the sum of the gradients is the same, up to the order of additions, for any number of processes.
+    A step consists of micro-batches. Generators seeded by (seed, s, m) draw, mask and noise micro-batch m of step s.
+    Process r of n computes those with m = r modulo n. So a resumed run draws the same batches. The summed gradients are
+    equal for any number of processes, up to the order of additions.
     """
 
     def __init__(self, config: TrainConfig, windows: Drawable, norm: Normalization, processes: Processes | None = None):
@@ -111,8 +111,9 @@ class Trainer:
         self.progress = 0.0
 
     def draw(self, step: int) -> list[Batch]:
-        """This process's micro-batches of a step: with or without motion tokens and history, as the mask mix says,
-        alike on all."""
+        """Draw this process's micro-batches of a step. All processes agree on motion tokens and history, drawn by the
+        mask mix.
+        """
         c, masks = self.config, self.config.objective.masks
         shared = np.random.default_rng([c.seed, step])
         K = c.keypoints if shared.random() < masks.with_motion else 0
@@ -137,23 +138,23 @@ class Trainer:
         )
 
     def rate(self) -> float:
-        """Learning rate of the present step."""
+        """Learning rate of the current step."""
         c = self.config
         warm = min(1.0, (self.step + 1) / max(1, c.warmup))
         return c.lr * warm * 0.5 * (1 + math.cos(math.pi * self.progress))
 
     def is_done(self) -> bool:
-        """Advance `progress`, the share of the run that is over, by steps or by the clock; True at the end."""
+        """Update `progress`, the completed fraction of the run by steps or time. Return True at the end."""
         c = self.config
         by_clock = self.seconds / (60 * c.minutes) if c.minutes else 0.0
         self.progress = min(1.0, self.processes.from_first(max(self.step / c.steps, by_clock)))
         return self.progress >= 1.0
 
     def update(self, batches: list[Batch]) -> dict[str, float]:
-        """One optimiser step; returns the losses, averaged over all micro-batches, and the norm of the gradient.
+        """Run one optimiser step. Return the losses, averaged over all micro-batches, and the gradient norm.
 
         Raises:
-            FloatingPointError: the gradient is not finite; the weights are as before.
+            FloatingPointError: the gradient is not finite; the weights are unchanged.
         """
         c = self.config
         for optimizer in self.optimizers:
@@ -172,7 +173,7 @@ class Trainer:
         self.processes.sum_gradients(self.parameters)
         norm = gather_full(torch.nn.utils.clip_grad_norm_(self.parameters, c.clip_norm)).item()
         if not math.isfinite(norm):
-            raise FloatingPointError(f"gradient norm {norm} at step {self.step}")
+            raise FloatingPointError(f"gradient norm: {norm} at step {self.step}, must be finite")
         for optimizer in self.optimizers:
             optimizer.step()
         self.step += 1
@@ -183,8 +184,7 @@ class Trainer:
         return {**values, "gradient_norm": norm}
 
     def averaged(self) -> Uma:
-        """A copy of the model with the averaged weights, on the CPU, for validation and shipping. All processes must
-        call it."""
+        """Return a copy of the model with the averaged weights, on the CPU. All processes must call it."""
         model = Uma(self.model.config, self.model.normalization)
         model.load_state_dict(gather_full(self.average))
         return model.eval()
@@ -217,8 +217,8 @@ class Trainer:
         stored, mine = (json.loads(v) for v in (state["config"], json.dumps(to_json(self.config))))
         if differ := [k for k in mine if k not in FREE and mine[k] != stored.get(k)]:
             raise ValueError(
-                f"{path} is of another run: {differ[0]} was {stored.get(differ[0])!r}, now "
-                f"{mine[differ[0]]!r}; give another --out"
+                f"{path}: of another run: {differ[0]} was {stored.get(differ[0])!r}, now "
+                f"{mine[differ[0]]!r}; choose another --out"
             )
         for module, name in ((self.model, "model"), (self.head, "head")):
             present = module.state_dict()

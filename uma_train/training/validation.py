@@ -31,8 +31,8 @@ class Row:
     """A row of the evaluation.
 
     Attributes:
-        mode: which tokens are targets and which are given.
-        other_actions: whether the given actions are those of another window.
+        mode: target tokens and given tokens.
+        other_actions: whether the given actions come from another window.
     """
 
     mode: Mode
@@ -49,10 +49,10 @@ ROWS = {
     "inverse": Row(MODES["inverse"]),
 }
 NUM_STEPS = 8
-"""Steps of the flow in an evaluation."""
+"""Flow steps in an evaluation."""
 
 SHOWN = (0, 7, 15)
-"""Steps of a chunk at which action errors are told."""
+"""Steps of a chunk at which action errors are reported."""
 
 
 @dataclass(frozen=True)
@@ -61,11 +61,11 @@ class ModeErrors:
 
     Attributes:
         position_mm: action position error at steps 0, 7, 15, millimetres.
-        rotation_deg: the same of rotation.
-        gripper: share of steps whose gripper is on the wrong side of a half.
+        rotation_deg: action rotation error at these steps, degrees.
+        gripper: fraction of steps whose gripper is on the wrong side of one half.
         motion_mm: mean keypoint error, millimetres.
-        motion_still_mm: the same error of the guess that nothing moves from where it is.
-        motion_rigid_mm: the same of the guess that keypoints move with the hand while it is closed (`carried`).
+        motion_still_mm: the same error of static keypoints as a baseline.
+        motion_rigid_mm: the same error of keypoints that move with the closed hand (`carried`) as a baseline.
         motion_mse_m2: squared error per coordinate over the first 10 steps, square metres (paper C.3, with 16 keypoints
             there).
         mean_position_mm, mean_rotation_deg: action errors over all steps.
@@ -91,9 +91,9 @@ def mode_errors(
     seed: int = 0,
     method: str = SamplerConfig.method,
 ) -> ModeErrors:
-    """Sample one chunk per window in the mode of ``row`` and compare.
+    """Sample one chunk per window in the mode of ``row`` and compare it with the data.
 
-    Windows with actions count, and keypoints where they were seen, if they move in their episode.
+    Errors cover windows with actions, and keypoints that were seen and move in their episode.
     """
     grid, mode = batch.grid, row.mode
     B, T, K, _ = grid.motion.shape
@@ -106,9 +106,9 @@ def mode_errors(
             is_valid=grid.is_valid[:, :0],
             is_tracked=None if grid.is_tracked is None else grid.is_tracked[:, :, :0],
         )
-    asked = grid
+    given = grid
     if row.other_actions:
-        asked = replace(grid, action=torch.cat([grid.action[:, :1], grid.action.roll(1, 0)[:, 1:]], 1))
+        given = replace(grid, action=torch.cat([grid.action[:, :1], grid.action.roll(1, 0)[:, 1:]], 1))
     mask = mode.pattern(B, T, K, is_known=grid.is_tracked if mode.gives_keypoints else None)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -117,7 +117,7 @@ def mode_errors(
             torch.randn(B, T, grid.action.shape[-1], generator=generator),
             torch.randn(B, T, K, 3, generator=generator),
         )
-        action, motion = (v.numpy() for v in model.sample(asked, mask, cache, noise, num_steps, method))
+        action, motion = (v.numpy() for v in model.sample(given, mask, cache, noise, num_steps, method))
     nan = float("nan")
     position, rotation, gripper = np.full(T - 1, nan), np.full(T - 1, nan), nan
     has_action = np.ones(B, bool) if grid.is_supervised_action is None else grid.is_supervised_action.numpy()
@@ -143,7 +143,9 @@ def mode_errors(
 def _action_errors(
     model: Uma, batch: Batch, action: np.ndarray, has_action: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, float]:
-    """``(H,)`` position errors in mm, ``(H,)`` rotation errors in degrees, and the share of wrong gripper steps."""
+    """Return ``(H,)`` position errors in mm, ``(H,)`` rotation errors in degrees, and the fraction of wrong gripper
+    steps.
+    """
     p, r, g = [], [], []
     for b in np.flatnonzero(has_action):
         (poses, grip), (poses_t, grip_t) = (
@@ -159,8 +161,9 @@ def _action_errors(
 def _motion_errors(
     model: Uma, batch: Batch, motion: np.ndarray, has_action: np.ndarray
 ) -> tuple[float, float, float, float]:
-    """Mean errors of the prediction, of standing still and of moving with the hand, mm; and the MSE of the first 10
-    steps, m^2."""
+    """Return mean errors of the prediction, of static keypoints and of the hand's motion, mm; and the MSE of 10 steps,
+    m^2.
+    """
     grid, scale = batch.grid, model.normalization.local_scale
     truth = grid.motion.numpy()
     counts = np.broadcast_to(grid.is_valid.numpy()[:, None], truth.shape[:3]).copy()
@@ -192,7 +195,7 @@ def validate(
     num_steps: int = NUM_STEPS,
     method: str = SamplerConfig.method,
 ) -> dict[str, ModeErrors]:
-    """Errors of every mode on ``size`` windows, the same on every call."""
+    """Return the errors of every mode on ``size`` windows, the same on every call."""
     batch = windows.draw(
         size, keypoints, model.normalization, np.random.default_rng(seed), with_image=model.config.image.kind != "none"
     )
@@ -207,8 +210,11 @@ def validate(
 
 
 def retrieved(a: Tensor, b: Tensor, candidates: int) -> np.ndarray:
-    """Whether each row of ``(n, e)`` embeddings ``a`` is closest, by cosine after taking off the mean, to its own row
-    of ``b`` among the block's ``candidates``."""
+    """Return whether each row of ``(n, e)`` embeddings ``a`` retrieves its row of ``b`` among its block of
+    ``candidates``.
+
+    The similarity is the cosine of mean-centred embeddings.
+    """
     middle = torch.cat([a, b]).mean(0)
     a, b = (torch.nn.functional.normalize(v - middle, dim=-1).view(-1, candidates, v.shape[-1]) for v in (a, b))
     return ((a @ b.transpose(1, 2)).argmax(-1) == torch.arange(candidates)).flatten().numpy()
@@ -218,15 +224,15 @@ def retrieved(a: Tensor, b: Tensor, candidates: int) -> np.ndarray:
 def retrieval(
     model: Uma, windows: Mixture, *, size: int = 64, seed: int = 0, views: ViewSampling | None = None
 ) -> float:
-    """Share of tasks found again by their latent after the scene was moved and the reference thinned (paper 3.3, A.1).
+    """Return the fraction of tasks retrieved by their latent after a scene motion and a thinned reference (paper 3.3,
+    A.1).
 
-    Each of ``size`` task specifications, of as many episodes, is encoded as it is and as an augmented view; a view is
-    found again if, among all ``size``, its own specification's flattened tokens have the largest cosine with its.
-    Tokens are centred on their mean, which no task would share otherwise. Chance is 1 / size. The projection head plays
-    no part: it is not deployed.
+    Each of ``size`` task specifications, of different episodes, is encoded unchanged and as an augmented view. A view
+    is retrieved if its own specification has the largest cosine of flattened, mean-centred tokens among all ``size``.
+    Chance is 1 / size. The projection head is not used, because it is not deployed.
     """
     rng = np.random.default_rng(seed)
-    episodes = rng.choice(windows.starts, size, replace=False)  # an episode twice would be its own distractor
+    episodes = rng.choice(windows.starts, size, replace=False)  # a repeated episode would be its own distractor
     batch = windows.draw(size, 0, model.normalization, rng, episodes, with_image=model.config.image.kind != "none")
     plain = model.encode_task(batch.initial_points, batch.reference).flatten(1)
     view = model.encode_task(
@@ -237,14 +243,14 @@ def retrieval(
 
 @dataclass(frozen=True)
 class EvalConfig:
-    """`uma eval`: errors on held-out episodes.
+    """Configuration of `uma eval`: errors on held-out episodes.
 
     Attributes:
         checkpoint: bundle.
         data: folders of episodes.
-        held_out: the last episodes of each folder, which training held out as well; 0 = all.
+        held_out: number of last episodes of each folder, which training held out as well; 0 = all.
         windows: drawn from them.
-        keypoints: motion tokens a step (paper C.3: 16).
+        keypoints: motion tokens per step (paper C.3: 16).
         num_steps, method: of the flow.
         seed: of windows and noise.
         out: JSON file, or empty.
@@ -299,8 +305,8 @@ def evaluate(config: EvalConfig, console: Console | None = None) -> dict:
         "mean",
         "gripper wrong",
         "keypoints (mm)",
-        "if still",
-        "if with the hand",
+        "if static",
+        "if moving with the hand",
         "MSE, 10 steps (m^2)",
     ):
         table.add_column(heading, justify="left" if heading == "mode" else "right")
@@ -323,7 +329,7 @@ def evaluate(config: EvalConfig, console: Console | None = None) -> dict:
         )
     Console(width=190).print(table) if console.width < 190 else console.print(table)
     console.print(
-        f"task found again by its latent in a moved scene: {100 * found:.0f} % of {size} (chance {100 / size:.1f} %)"
+        f"task retrieval by its latent in a moved scene: {100 * found:.0f} % of {size} (chance {100 / size:.1f} %)"
     )
     result = {
         "config": asdict(config),

@@ -16,21 +16,19 @@ from uma.model.heights import table
 
 @dataclass(frozen=True)
 class ViewSampling:
-    """How views differ.
+    """Distribution of views.
 
     Attributes:
         views: augmented views per sample, S - 1; the unaugmented one is the S-th and alone conditions the denoiser.
-        hard_negatives: tasks per sample in the same scene that start at the same keypoints and move otherwise.
-        negative_views: augmented views of each hard negative, positives of each other. The paper does not say whether
-            it has any. Without them a hard negative only repels, and one bit, whether a motion is a drawn or a real
-            one, keeps it off; with them every scene holds several tasks to tell apart.
-        keep_keypoint, keep_waypoint: chance that a keypoint, or a waypoint between the first and the last, stays in a
-            view.
-        shift_m, turn_rad: of the random rigid motion of scene and reference together: uniform up to this on each axis,
-            and about the axis.
-        axis: "any", or "vertical" as the scenes of a robot on a table differ; read from the points' heights over the
-            table.
-        negative_shift_m, negative_turn_rad: of the hard negatives' last pose.
+        hard_negatives: tasks per sample in the same scene with the same initial keypoints and another motion.
+        negative_views: augmented views of each hard negative, positives of each other (not specified in the paper).
+            Without them a hard negative only repels, so telling real from random motions suffices. With them every
+            scene holds several tasks.
+        keep_keypoint, keep_waypoint: probability that a view keeps a keypoint, or an inner waypoint.
+        shift_m, turn_rad: range of the random rigid motion of scene and reference: uniform per axis, and about the
+            axis.
+        axis: "any", or "vertical" like the scenes of a robot on a table, from the points' heights.
+        negative_shift_m, negative_turn_rad: range of the hard negatives' final pose.
     """
 
     views: int = 2
@@ -46,15 +44,16 @@ class ViewSampling:
 
 
 def vertical(points: PointBatch) -> np.ndarray:
-    """``(B, 3)`` unit normals, up, of the planes over which the points have their heights."""
+    """Return ``(B, 3)`` unit normals, pointing up, of the planes below the points."""
     return torch.nn.functional.normalize(table(points.xyz, points.height)[:, :3], dim=-1).numpy()
 
 
 def random_rigid(
     count: int, shift: float, turn: float, rng: np.random.Generator, axis: np.ndarray | None = None
 ) -> tuple[Tensor, Tensor]:
-    """``(count, 3, 3)`` rotations about ``axis`` ``(count, 3)``, None = random ones, and ``(count, 3)`` translations in
-    metres."""
+    """Draw ``(count, 3, 3)`` rotations about ``axis`` ``(count, 3)``, None = random, and ``(count, 3)`` translations in
+    metres.
+    """
     drawn = rng.normal(size=(count, 3))
     drawn /= np.linalg.norm(drawn, axis=1, keepdims=True)
     angle = rng.uniform(0, turn, (count, 1)) * rng.choice([-1, 1], (count, 1))
@@ -65,16 +64,16 @@ def random_rigid(
 
 
 def keypoint_index(reference: ReferenceBatch) -> Tensor:
-    """``(B, L)`` which keypoint each token belongs to: tokens of one keypoint share their start and stand together."""
+    """Return the ``(B, L)`` keypoint index of each token; tokens of one keypoint share their start and are consecutive."""
     change = (reference.start[:, 1:] != reference.start[:, :-1]).any(-1)
     return torch.cat([torch.zeros_like(change[:, :1]), change], 1).cumsum(1)
 
 
 def subsample(reference: ReferenceBatch, sampling: ViewSampling, rng: np.random.Generator) -> ReferenceBatch:
-    """Drop keypoints and waypoints at random; at least one keypoint stays, and of each its first and its last waypoint.
+    """Drop random keypoints and waypoints; at least one keypoint stays, with its first and last waypoint.
 
-    The paper thins dense motions in time, which leaves their ends nearly where they were. A sparse reference without
-    its last waypoint would be another task, and a view of it no positive.
+    The paper thins dense motions in time, which nearly keeps their ends. A sparse reference without its last waypoint
+    would be another task, so its view would be no positive.
     """
     B, L = reference.is_valid.shape
     index = keypoint_index(reference)
@@ -85,14 +84,13 @@ def subsample(reference: ReferenceBatch, sampling: ViewSampling, rng: np.random.
     keep[torch.arange(B), sure] = True
     one, is_new = torch.ones(B, 1, dtype=torch.bool), index[:, 1:] != index[:, :-1]
     is_first = torch.cat([one, is_new], 1)
-    is_last = torch.cat([is_new | ~reference.is_valid[:, 1:], one], 1)  # padding stands at the end
+    is_last = torch.cat([is_new | ~reference.is_valid[:, 1:], one], 1)  # padding is at the end
     waypoint = is_first | is_last | torch.from_numpy(rng.random((B, L)) < sampling.keep_waypoint)
     return replace(reference, is_valid=reference.is_valid & keep.gather(1, index) & waypoint)
 
 
 def moved(points: PointBatch, reference: ReferenceBatch, R: Tensor, p: Tensor) -> tuple[PointBatch, ReferenceBatch]:
-    """Scene and reference under one rigid motion per sample, about the cloud's middle. Heights over the table are the
-    scene's own and stay."""
+    """Move scene and reference by one rigid motion per sample, about the cloud's centre; heights stay unchanged."""
     middle = points.xyz.mean(1, keepdim=True)
 
     def move(x: Tensor) -> Tensor:
@@ -106,7 +104,7 @@ def moved(points: PointBatch, reference: ReferenceBatch, R: Tensor, p: Tensor) -
 def augmented(
     points: PointBatch, reference: ReferenceBatch, sampling: ViewSampling, rng: np.random.Generator
 ) -> tuple[PointBatch, ReferenceBatch]:
-    """One positive view of every sample: subsampled, then moved."""
+    """Return one positive view of every sample: subsampled, then moved."""
     axis = vertical(points) if sampling.axis == "vertical" else None
     return moved(
         points,
@@ -116,8 +114,9 @@ def augmented(
 
 
 def hard_negative(reference: ReferenceBatch, sampling: ViewSampling, rng: np.random.Generator) -> ReferenceBatch:
-    """The same keypoints on another path: each sample's starts carried along an interpolated random rigid motion, at
-    the tokens' own phases."""
+    """Return the same keypoints on another path: an interpolated random rigid motion of their starts, at the tokens'
+    phases.
+    """
     B, L = reference.is_valid.shape
     valid = reference.is_valid[..., None].float()
     middle = (reference.start * valid).sum(1) / valid.sum(1).clamp_min(1)

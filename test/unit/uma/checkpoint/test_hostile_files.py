@@ -45,7 +45,7 @@ def rewrite(path, name, text):
         ("model", {"layers": 255}, "tensors for a configuration of"),
         ("model", {"heads": 0}, "heads: 0"),
         ("model", {"groups": []}, "groups"),
-        ("model", {"width": 16384, "heads": 2}, "weights of width 32, the configuration says 16384"),
+        ("model", {"width": 16384, "heads": 2}, "weights of width 32, config.json has width 16384"),
         ("model", {"horizon": 1000}, "size mismatch for step"),
         ("contract", {"rate_hz": 0.0}, "rate_hz: 0.0"),
         ("contract", {"ee_frame": ""}, "ee_frame: empty"),
@@ -123,7 +123,7 @@ def test_an_episode_whose_head_claims_terabytes_takes_no_memory(tmp_path):
         (lambda i: i["episodes"][0].update(meta=5), r"episodes\[0\].meta"),
         (lambda i: i["shards"][0].update(xyz=["<i2", [10**9]]), r"shards\[0\].xyz"),
         (lambda i: i["shards"][0].update(pose=["|O", [1, 4, 4]]), r"shards\[0\].pose"),
-        (lambda i: i.update(episodes=[], shards=[]), "holds no episode"),
+        (lambda i: i.update(episodes=[], shards=[]), "0 packed episodes"),
     ],
 )
 def test_an_index_of_other_things_is_named(tmp_path, change, words):
@@ -169,5 +169,5 @@ def test_a_head_of_gigabytes_is_not_read(tmp_path):
     from uma_ros.drivers.camera.folder import read_depth
 
     (tmp_path / "d.npy").write_bytes(b"\x93NUMPY\x02\x00" + (2**31).to_bytes(4, "little") + b"{'descr'")
-    with pytest.raises(InputError, match="d.npy: ValueError: a head of 2147483648 bytes, limit 10000"):
+    with pytest.raises(InputError, match="d.npy: ValueError: header of 2147483648 bytes, limit 10000"):
         read_depth(tmp_path / "d.npy")

@@ -250,7 +250,7 @@ def test_a_second_publisher_of_targets_holds_the_arm(bench):
     bench.controller.count_publishers("/target_pose", 2)
     bench.send_chunk(0.1, stamp=bench.t + 0.01)
     assert moved(bench.tick(40)) < 1e-6 and bench.state is State.HOLD
-    assert bench.reason.startswith("/target_pose: 2 publishers, this node must be the only one")
+    assert bench.reason.startswith("/target_pose: 2 publishers, limit 1 (this node")
     bench.controller.count_publishers("/target_pose", 1)
     bench.tick(20)
     assert bench.state is State.RUNNING and moved(bench.commands[-1]) > 1e-3
@@ -267,8 +267,8 @@ def test_a_second_publisher_of_targets_holds_the_arm(bench):
         ({"stamp": 1002.0}, r"header.stamp: 1.98 s ahead of the clock, limit 0.5 s"),
         ({"ee_frame": "nothing"}, "ee_frame: frame 'nothing': no static transform to 'fr3_link8'"),
         ({"rate_hz": 1000.0, "stamp": 999.5}, "chunk 1: its last action was due 0.5"),
-        ({"stamp": 999.9}, "chunk 1: ends 0.1.. s before the chunk that is running"),
-        ({"ee_frame": "other_tcp"}, "ee_frame: 'other_tcp' sits elsewhere than the end effector that is followed"),
+        ({"stamp": 999.9}, "chunk 1: ends 0.1.. s before the active chunk"),
+        ({"ee_frame": "other_tcp"}, "ee_frame: 'other_tcp' differs in pose from the active end effector"),
     ],
 )
 def test_a_chunk_is_refused_by_field_value_and_limit(bench, changes, words):
@@ -279,7 +279,7 @@ def test_a_chunk_is_refused_by_field_value_and_limit(bench, changes, words):
 
 def test_a_chunk_before_the_robots_pose_is_refused():
     b = Bench()
-    with pytest.raises(InputError, match="nothing is known of the robot's pose yet"):
+    with pytest.raises(InputError, match="robot pose: none received yet"):
         b.send_chunk()
 
 
@@ -338,7 +338,7 @@ def test_each_task_waits_for_its_confirmation():
     b.send_chunk(0.1)
     b.tick(50)
     assert b.state is State.RUNNING and moved(b.commands[-1]) > 1e-3
-    with pytest.raises(RuntimeError, match="nothing waits for it"):
+    with pytest.raises(RuntimeError, match="nothing waits for confirmation"):
         b.controller.confirm()
     b.controller.receive_task(b.t, None, b.now, b.t)
     assert b.state is State.READY and b.controller.schedule.last_due is None
@@ -505,7 +505,7 @@ def test_why_joint_limits_are_not_looked_at_is_given():
     for _ in range(2):
         b.now, b.t = b.now + PERIOD, b.t + PERIOD
         command = b.controller.step(b.now, b.t)
-    assert command.unwatched == "not looked at: no message with the joints of an FR3 on /joint_states"
+    assert command.unwatched == "not checked: no FR3 joint state on /joint_states"
     assert b.tick().unwatched == ""
 
 

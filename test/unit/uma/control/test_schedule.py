@@ -116,7 +116,7 @@ def test_the_gripper_is_never_blended():
 
 
 @pytest.mark.parametrize(
-    "stamp, now, words", [(0.0, 2.0, "last action was due"), (-0.2, 0.1, "before the chunk that is running")]
+    "stamp, now, words", [(0.0, 2.0, "last action was due"), (-0.2, 0.1, "before the active chunk")]
 )
 def test_a_chunk_that_is_over_or_older_is_refused(stamp, now, words):
     schedule = Schedule()

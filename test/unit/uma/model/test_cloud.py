@@ -271,9 +271,9 @@ def test_images_without_a_scene_are_refused(size):
     few = empty.copy()
     few[:4, :40] = 1.0
     for depth, message in (
-        (empty, "depth: 0 valid pixels nearer than 1.8 m, at least 200 are needed"),
+        (empty, "depth: 0 valid pixels nearer than 1.8 m, at least 200 required"),
         (few, "valid pixels nearer than 1.8 m"),
-        (wall, "depth: 0 points over the table, at least 20 are needed"),
+        (wall, "depth: 0 points above the table, at least 20 required"),
     ):
         with pytest.raises(InputError, match=message):
             point_set(Observation(rgb, depth, camera, T, 0.0), small().points)

@@ -162,7 +162,7 @@ def test_a_window_is_what_deployment_sees(name):
 @pytest.mark.parametrize(
     ("frame", "T_base_cam", "plane", "message"),
     [
-        (ELSEWHERE, None, FLOOR, "T_base_cam: unknown, this checkpoint lives in the frame of its training camera"),
+        (ELSEWHERE, None, FLOOR, "T_base_cam: unknown, this checkpoint uses the frame of its training camera"),
         (PolicyFrame("table"), None, None, "plane: none found"),
         (
             PolicyFrame("table"),
@@ -176,7 +176,7 @@ def test_a_window_is_what_deployment_sees(name):
             np.array([0.0, -0.6, -0.8, 0.8]),
             "plane: 16 degrees from the base's vertical, must be at most 15",
         ),
-        (PolicyFrame("table"), None, np.array([0.0, -1.0, 0.02, 0.8]), "degrees down on it, must be at least 5"),
+        (PolicyFrame("table"), None, np.array([0.0, -1.0, 0.02, 0.8]), "degrees above, must be at least 5"),
     ],
 )
 def test_a_frame_that_cannot_be_established_is_refused(frame, T_base_cam, plane, message):
@@ -192,7 +192,7 @@ def test_small_or_distant_plane_is_refused():
     check_support(table, plane, None)
     with pytest.raises(InputError, match="its points spread by 0.0"):
         check_support(table * [0.1, 0.1, 1.0], plane, hand)
-    with pytest.raises(InputError, match="the end effector is -0.50 m over it"):
+    with pytest.raises(InputError, match="the end effector is -0.50 m above"):
         check_support(table, plane, hand + [0, 0, 0.8])
     with pytest.raises(InputError, match=r"1\.\d\d m from the end effector at the nearest, must be at most 0.6"):
         check_support(table, plane, hand + [1.8, 0, 0])

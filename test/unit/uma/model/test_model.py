@@ -178,7 +178,7 @@ def test_presets_have_their_documented_size(name, millions):
     assert sum(counts[part] for part in PARTS) / 1e6 == pytest.approx(millions, rel=0.08)
 
 
-def test_readings_of_the_block_order():
+def test_layouts_of_the_block_order():
     """A reads "alternating" within a layer, B as three blocks a layer, C as blocks that take turns; dense has A's
     size."""
     orders = {name: block_layout(base(), name) for name in ("A", "B", "C", "dense")}
@@ -187,7 +187,7 @@ def test_readings_of_the_block_order():
     assert [sublayers[n].count("spatial") for n in ("A", "B", "C")] == [6, 6, 2]
     size = {name: sum(parameter_counts(c)[part] for part in PARTS) for name, c in orders.items()}
     assert size["dense"] == pytest.approx(size["A"], rel=0.03)
-    with pytest.raises(ValueError, match="layers 4: reading C takes a multiple of 3"):
+    with pytest.raises(ValueError, match="layers 4: must be a multiple of 3 for layout C"):
         block_layout(PRESETS["small"](), "C")
 
 
@@ -212,8 +212,8 @@ def test_few_steps_on_one_batch_lower_the_loss():
 
 
 VARIANTS = {
-    "reading B": block_layout(tiny(), "B"),
-    "reading C": block_layout(dataclasses.replace(tiny(), layers=3), "C"),
+    "layout B": block_layout(tiny(), "B"),
+    "layout C": block_layout(dataclasses.replace(tiny(), layers=3), "C"),
     "dense": block_layout(tiny(), "dense"),
     "separate heads": dataclasses.replace(tiny(), separate_layers=1),
     "index identity": dataclasses.replace(tiny(), keypoint_identity="index"),

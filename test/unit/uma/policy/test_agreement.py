@@ -67,5 +67,5 @@ def test_the_policy_answers_with_the_mean_of_those_that_agree():
     assert not np.allclose(flat[kept].mean(0), flat.mean(0), atol=1e-3)
     whole = Sampler(model, replace(policy.config, consensus_fraction=1.0))(given)
     assert np.allclose(whole.action[0, 0].flatten().numpy(), flat.mean(0), atol=1e-6)
-    with pytest.raises(InputError, match="consensus_fraction: 0, must be more than 0 and at most 1"):
+    with pytest.raises(InputError, match="consensus_fraction: 0, must be above 0 and at most 1"):
         Policy(policy.bundle, consensus_fraction=0)

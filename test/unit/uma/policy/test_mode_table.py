@@ -99,7 +99,7 @@ def test_every_source_of_a_task_has_a_row(policy, tmp_path):
 
 @pytest.mark.parametrize("name", ["prefix", "history"])
 def test_what_a_row_does_not_give_is_refused(name):
-    with pytest.raises(ValueError, match=f"{name}: 2, must be 0 in a mode that gives none"):
+    with pytest.raises(ValueError, match=f"{name}: 2, must be 0 in a mode without it"):
         MODES["joint"].pattern(1, 1 + H, K, **{name: 2})
     assert MODES["dynamics"].giving(prefix=True) == MODES["dynamics"], "all of its actions are given"
     assert MODES["control"].giving(keypoints=True) == MODES["control"], "it has no motion tokens"

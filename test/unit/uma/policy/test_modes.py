@@ -75,7 +75,7 @@ def test_given_keypoints_count_where_they_are_seen(folder, policy):
         InputError, match=r"keypoints: positions \(2, 3\) and is_visible \(2,\), must be \(3, 3\) and \(3,\)"
     ):
         moved(here[:2], [True] * 2)
-    with pytest.raises(InputError, match="keypoints.positions: a visible one is not finite"):
+    with pytest.raises(InputError, match="keypoints.positions: a visible value is not finite"):
         moved(here * np.nan, [True] * 3)
     joint = [
         policy.predict(o, task, with_motion=True, keypoints=k).motion.points
@@ -122,7 +122,7 @@ def test_recent_history_is_given_where_the_checkpoint_takes_it(folder, policy):
     o = scene()
     task = policy.encode_task(o, reference())
     past = History(np.repeat(o.T_cam_ee[None], 2, 0), np.zeros(2))
-    with pytest.raises(InputError, match="history: 2 steps, this checkpoint takes 0"):
+    with pytest.raises(InputError, match="history: 2 steps, this checkpoint accepts 0"):
         policy.predict(o, task, history=past)
     with_history = Policy.load(folder / "history", num_samples=1, num_steps=3)
     task = with_history.encode_task(o, reference())
@@ -192,7 +192,7 @@ def test_a_prompt_is_a_task_of_few_kilobytes(policy, tmp_path):
     loaded = policy.load_prompt(path)
     assert np.array_equal(policy.predict(o, loaded).chunk.poses, policy.predict(o, task).chunk.poses)
     assert policy.predict(o, loaded, with_motion=True).motion is None
-    with pytest.raises(InputError, match="keypoints: 0, a motion is predicted"):
+    with pytest.raises(InputError, match="keypoints: 0, motion prediction needs a task"):
         policy.predict_motion(o, loaded, policy.predict(o, loaded).chunk)
 
 

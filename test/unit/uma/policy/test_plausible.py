@@ -49,7 +49,7 @@ def test_a_reference_away_from_everything_is_refused():
     cloud = np.array([[0.0, 0.0, 1.0], [0.1, 0.0, 1.0]])
     plausible.check_starts(np.array([[0.0, 0.29, 1.0], [0.1, 0.0, 0.9]]), cloud)
     with pytest.raises(
-        InputError, match=r"keypoints\[1\].waypoints\[0\]: .* 0.31 m from the nearest point that the camera sees"
+        InputError, match=r"keypoints\[1\].waypoints\[0\]: .* 0.31 m from the nearest visible point"
     ):
         plausible.check_starts(np.array([[0.0, 0.0, 1.0], [0.1, 0.31, 1.0]]), cloud)
 

@@ -59,7 +59,7 @@ def test_expert_finishes_and_policy_chunks_are_dropped():
 
 def test_a_policy_that_sees_no_scene_holds_the_arm():
     def blind(station, grip):
-        raise InputError("depth: 11 points over the table, at least 20 are needed")
+        raise InputError("depth: 11 points above the table, at least 20 required")
 
     run = run_demonstration(
         3,
@@ -158,7 +158,7 @@ def test_lost_episode_counts_as_the_policys(bundle, tmp_path, monkeypatch):
     import uma_train.data.simulate as module
 
     def blind(*_, **__):
-        raise InputError("depth: 0 points over the table")
+        raise InputError("depth: 0 points above the table")
 
     config = SimulateConfig(
         task=TASK, out=str(tmp_path), preset="tiny", images="none", policy=str(bundle), policy_share=1.0
@@ -170,7 +170,7 @@ def test_lost_episode_counts_as_the_policys(bundle, tmp_path, monkeypatch):
         with monkeypatch.context() as patched:
             patched.setattr(where, blind)
             told = _job((config, 5))
-        assert (told["result"], told["driver"]) == ("no observation: depth: 0 points over the table", driver)
+        assert (told["result"], told["driver"]) == ("no observation: depth: 0 points above the table", driver)
 
 
 def test_expert_brings_a_wandering_hand_back(tmp_path):

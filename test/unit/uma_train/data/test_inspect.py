@@ -120,7 +120,7 @@ def test_report_lists_the_contents(tmp_path):
     a, b, c = (episode_report(tmp_path / f"{n}.npz") for n in "abc")
     assert "12 at 15 Hz, 0.8 s; 3 frames of 200 points" in a and "2 images of 64x36" in a and "'move it'" in a
     assert "4, 3 of them moving; seen in 87.5 % of the steps" in a and "frames     right" in a
-    assert "robot      none" in b and "supervises motion alone" in b
+    assert "robot      none" in b and "supervises motion only" in b
     assert "not checked: no image stored" in c
     whole = folder_report(tmp_path)
     assert (

@@ -129,7 +129,7 @@ def test_images_are_means_of_what_they_cover():
 
 def test_sets_of_different_kinds_are_not_mixed(tmp_path):
     (tmp_path / "card.json").write_text(json.dumps({"config": dataclasses.asdict(SimulateConfig(images="all"))}))
-    with pytest.raises(ValueError, match="images 'all', now 'first'; give another --out"):
+    with pytest.raises(ValueError, match="images 'all', now 'first'; choose another --out"):
         simulate(SimulateConfig(out=str(tmp_path), episodes=0))
 
 
@@ -179,7 +179,7 @@ def test_bad_scenes_are_failures_and_not_the_end(tmp_path, monkeypatch):
     from uma.types import InputError
 
     def blind(*_):
-        raise InputError("depth: 11 points over the table, at least 20 are needed")
+        raise InputError("depth: 11 points above the table, at least 20 required")
 
     config = SimulateConfig(out=str(tmp_path), preset="tiny")
     with monkeypatch.context() as patched:

@@ -54,7 +54,7 @@ def blind(monkeypatch):
 
         def predict(self, observation, task, *, sequence, **_):
             asked.append(sequence)
-            raise InputError("depth: 18 points over the table, at least 20 are needed")
+            raise InputError("depth: 18 points above the table, at least 20 required")
 
     monkeypatch.setattr("uma_train.execution.driving.policy_of", lambda *_: Blind())
     return asked

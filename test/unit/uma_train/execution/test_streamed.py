@@ -173,7 +173,7 @@ def test_a_policy_at_the_wheel_is_late_by_what_is_drawn(station, monkeypatch):
 def test_delays_that_make_no_sense_are_refused():
     for changes, text in (
         ({"streamed_ms": 267.0}, "streamed_ms: 267"),
-        ({"delay": 2}, "delay: 2, must be 0 beside streamed_ms 130"),
+        ({"delay": 2}, "delay: 2, must be 0 with streamed_ms 130"),
         ({"streamed_ms": -1.0}, "streamed_ms: -1"),
     ):
         with pytest.raises(ValueError, match=text):

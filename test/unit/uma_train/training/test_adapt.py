@@ -160,4 +160,4 @@ def test_eval_prints_every_mode_and_the_retrieval(trained, tmp_path, capsys):
         and np.isnan(still["mean_position_mm"])
     )
     shown = capsys.readouterr().out
-    assert "task found again by its latent" in shown and "inverse" in shown
+    assert "task retrieval by its latent" in shown and "inverse" in shown

@@ -105,7 +105,7 @@ def test_image_features_need_an_image_of_every_frame(tmp_path):
         preset="tiny",
         model=ModelChoice(image=ImageConfig(kind="small")),
     )
-    with pytest.raises(ValueError, match="3 of 36 frames have an image; image features take all"):
+    with pytest.raises(ValueError, match="3 of 36 frames have an image; image features need all"):
         train(config)
 
 
