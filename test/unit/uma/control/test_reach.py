@@ -147,9 +147,7 @@ def test_joints_that_contradict_the_pose_stop_the_arm():
     f = started()
     shifted = make_pose(np.eye(3), np.array([0.6, 0.0, 0.9]))  # as with the kinematics of another base
     verdict = f.step(ee(REST), f.pose, DT, arm=Arm(shifted, REST))
-    assert "the measured joints do not fit the measured pose" in verdict.hold_reason and np.allclose(
-        f.pose, ee(REST)
-    )
+    assert "the measured joints do not fit the measured pose" in verdict.hold_reason and np.allclose(f.pose, ee(REST))
 
 
 def test_when_the_joints_fall_silent_those_solved_last_go_on():

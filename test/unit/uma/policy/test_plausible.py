@@ -48,9 +48,7 @@ def test_an_end_effector_out_of_view_is_refused(position, message):
 def test_a_reference_away_from_everything_is_refused():
     cloud = np.array([[0.0, 0.0, 1.0], [0.1, 0.0, 1.0]])
     plausible.check_starts(np.array([[0.0, 0.29, 1.0], [0.1, 0.0, 0.9]]), cloud)
-    with pytest.raises(
-        InputError, match=r"keypoints\[1\].waypoints\[0\]: .* 0.31 m from the nearest visible point"
-    ):
+    with pytest.raises(InputError, match=r"keypoints\[1\].waypoints\[0\]: .* 0.31 m from the nearest visible point"):
         plausible.check_starts(np.array([[0.0, 0.0, 1.0], [0.1, 0.31, 1.0]]), cloud)
 
 
