@@ -10,7 +10,8 @@ import mujoco
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from uma.geometry import fr3, se3
+from uma.geometry import se3
+from uma.robot import DROID
 from uma_sim.objects import contacts
 from uma_sim.robot import arm as robot
 from uma_sim.robot import gripper
@@ -100,8 +101,8 @@ def random_grey(rng: np.random.Generator) -> tuple[float, ...]:
 
 
 def random_joints(rng: np.random.Generator) -> np.ndarray:
-    """``(7,)`` radians around `fr3.REST`."""
-    return fr3.REST + rng.uniform(-0.12, 0.12, 7)
+    """``(7,)`` radians around DROID's home."""
+    return np.array(DROID.home) + rng.uniform(-0.12, 0.12, 7)
 
 
 def random_light(rng: np.random.Generator) -> float:

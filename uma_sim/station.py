@@ -10,6 +10,7 @@ import mujoco
 import numpy as np
 
 from uma.geometry import fr3, se3
+from uma.robot import DROID
 from uma.types import RATE_HZ, Observation, ReferenceMotion
 from uma_sim import scene
 from uma_sim.objects.tracked import Tracked
@@ -86,8 +87,8 @@ class Station:
         depth_noise: factor on the standard deviation of the depth noise.
     """
 
-    ee_frame = "robotiq_2f85_tcp"
-    base_frame = "fr3_link0"
+    ee_frame = DROID.ee_frame
+    base_frame = DROID.base_frame
     T_link8_tcp = T_LINK8_TCP
     joint_names = fr3.JOINT_NAMES
 

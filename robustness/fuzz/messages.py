@@ -21,6 +21,7 @@ from uma_ros.msg import ActionChunk, KeypointTrajectory, MotionPrediction, Refer
 from robustness.fuzz.campaign import Target, expect
 from robustness.fuzz.mutations import changed, damaged
 from uma.control.departure import departure
+from uma.robot import DROID
 from uma.types import InputError
 from uma_ros.bags.reader import decode
 from uma_ros.drivers.gripper.client import goal_from
@@ -36,7 +37,6 @@ from uma_ros.messages.convert import (
 )
 from uma_ros.messages.frame_buffer import check_image, check_state_pose
 from uma_ros.messages.static_frames import StaticFrames
-from uma_ros.runtime.topics import GRIPPER_JOINT
 
 CAMERA = "zed_left_camera_frame_optical"
 WIDTH, HEIGHT = 64, 48
@@ -100,7 +100,9 @@ def pose(t: float = 1.7e9) -> PoseStamped:
 
 
 def joints(t: float = 1.7e9) -> JointState:
-    return _stamped(JointState(name=["fr3_joint1", GRIPPER_JOINT], position=[0.1, 0.2], velocity=[0.0, 0.0]), "", t)
+    return _stamped(
+        JointState(name=["fr3_joint1", DROID.gripper_joint], position=[0.1, 0.2], velocity=[0.0, 0.0]), "", t
+    )
 
 
 def transforms() -> TFMessage:
@@ -224,7 +226,7 @@ def _goals() -> dict[str, Any]:
     plain = GripperCommand.Goal()
     plain.command.position, plain.command.max_effort = 0.4, 40.0
     parallel = ParallelGripperCommand.Goal(
-        command=JointState(name=[GRIPPER_JOINT], position=[0.4], velocity=[0.1], effort=[20.0])
+        command=JointState(name=[DROID.gripper_joint], position=[0.4], velocity=[0.1], effort=[20.0])
     )
     return {"GripperCommand": plain, "ParallelGripperCommand": parallel}
 

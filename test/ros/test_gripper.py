@@ -13,6 +13,7 @@ from robotiq_gripper import FakeGripper
 from sensor_msgs.msg import JointState
 from std_srvs.srv import Trigger
 
+from uma.robot import DROID
 from uma.types import InputError
 from uma_ros.deployment.graph import NodeSpec
 from uma_ros.deployment.supervisor import Supervisor
@@ -26,7 +27,7 @@ from uma_ros.drivers.gripper.client import (
     result_to,
 )
 from uma_ros.messages.convert import gripper_from
-from uma_ros.runtime.topics import GRIPPER_CLOSED, GRIPPER_JOINT, SENSOR_IN
+from uma_ros.runtime.topics import SENSOR_IN
 
 pytest.importorskip("pymodbus", reason="extra 'robot' is not installed")
 pytest.importorskip("serial", reason="extra 'robot' is not installed")
@@ -37,7 +38,7 @@ pytest.importorskip("serial", reason="extra 'robot' is not installed")
 
 @pytest.mark.parametrize("action", ACTIONS)
 def test_opening_0_to_1_spans_the_joint_range(action):
-    for opening, angle in ((0.0, 0.0), (1.0, GRIPPER_CLOSED), (0.25, 0.25 * GRIPPER_CLOSED)):
+    for opening, angle in ((0.0, 0.0), (1.0, DROID.gripper_closed), (0.25, 0.25 * DROID.gripper_closed)):
         goal = goal_to(action, GripperGoal(opening, force=30.0))
         assert (goal.command.position if action == "GripperCommand" else goal.command.position[0]) == pytest.approx(
             angle
@@ -62,7 +63,7 @@ def test_a_parallel_goal_may_name_its_speed():
         ("GripperCommand", {"position": float("nan")}, "must lie in"),
         ("GripperCommand", {"position": 0.9}, r"\[0, 0.8\]"),
         ("GripperCommand", {"max_effort": float("inf")}, "effort: inf"),
-        ("ParallelGripperCommand", {"name": ["other_joint"], "position": [0.1]}, GRIPPER_JOINT),
+        ("ParallelGripperCommand", {"name": ["other_joint"], "position": [0.1]}, DROID.gripper_joint),
         ("ParallelGripperCommand", {"position": []}, "0 positions"),
         ("ParallelGripperCommand", {"position": [0.1, 0.1]}, "2 positions"),
         ("ParallelGripperCommand", {"position": [0.1], "velocity": [-1.0]}, "velocity: -"),
@@ -195,7 +196,7 @@ def test_grasp_succeeds_as_stalled_and_bad_goals_are_rejected(bench):
     done = bench.result(bench.accepted(goal_to(bench.action, GripperGoal(1.0))))
     assert done.status == 4 and done.result.stalled and not done.result.reached_goal
     angle = done.result.position if bench.action == "GripperCommand" else done.result.state.position[0]
-    assert angle == pytest.approx((140 - 3) / 227 * GRIPPER_CLOSED, abs=0.01)
+    assert angle == pytest.approx((140 - 3) / 227 * DROID.gripper_closed, abs=0.01)
     bad = action_type(bench.action).Goal()
     bad.command.position = 5.0 if bench.action == "GripperCommand" else [5.0]
     writes = len(bench.hand.written())

@@ -20,11 +20,12 @@ from uma_ros.msg import ActionChunk as ActionChunkMsg
 from uma_ros.msg import PolicyStatus
 
 from uma.geometry.se3 import make_pose
+from uma.robot import DROID
 from uma.types import ActionChunk
 from uma_ros.deployment.graph import Options, insertion
 from uma_ros.deployment.supervisor import Supervisor
 from uma_ros.messages.convert import chunk_to, gripper_from, pose_from, transform_to
-from uma_ros.runtime.topics import COMMAND, GRIPPER_JOINT, LATCHED, SENSOR_IN, STATUS
+from uma_ros.runtime.topics import COMMAND, LATCHED, SENSOR_IN, STATUS
 
 pytest.importorskip("pylibfranka", reason="extra 'robot' is not installed")
 pytest.importorskip("franky_sim", reason="extra 'sim' is not installed")
@@ -77,7 +78,7 @@ class Station:
         self.poses_heard += 1
 
     def _on_joints(self, msg) -> None:
-        if GRIPPER_JOINT in msg.name:
+        if DROID.gripper_joint in msg.name:
             self.opening = gripper_from(msg)
 
     def _on_status(self, msg) -> None:

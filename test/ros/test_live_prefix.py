@@ -17,6 +17,7 @@ from tf2_msgs.msg import TFMessage
 from uma_ros.msg import ActionChunk, ReferenceMotion
 
 from uma.geometry.se3 import invert, make_pose
+from uma.robot import DROID
 from uma.settings import flatten
 from uma_ros.bags.reader import bag_topics, read_bag, type_name
 from uma_ros.bags.writer import BagWriter
@@ -27,7 +28,7 @@ from uma_ros.offline import replay as bags
 from uma_ros.policy.settings import PolicySettings, load_policy
 from uma_ros.policy.tasks import FromReference
 from uma_ros.policy.worker import PolicyWorker
-from uma_ros.runtime.topics import GRIPPER_JOINT, TASK_IN, Topics
+from uma_ros.runtime.topics import TASK_IN, Topics
 
 TOPICS = Topics()
 TOOL = "robotiq_2f85_tcp"
@@ -116,7 +117,7 @@ class Station:
                 pose = PoseStamped(
                     pose=convert.pose_to(invert(T_CAM_BASE) @ self.tool(stamp_ns * 1e-9) @ invert(T_FLANGE_TOOL))
                 )
-                joints = JointState(name=[GRIPPER_JOINT], position=[0.1])
+                joints = JointState(name=[DROID.gripper_joint], position=[0.1])
                 for message, kind, topic in (
                     (pose, "pose", TOPICS.robot_pose),
                     (joints, "joints", TOPICS.joint_states),

@@ -18,11 +18,12 @@ from uma_ros.msg import PolicyStatus
 from uma_ros.srv import PredictMotion
 
 from uma.geometry.se3 import apply
+from uma.robot import DROID
 from uma_ros.bags.reader import bag_topics
 from uma_ros.messages.convert import camera_to, image_to, nanoseconds, reference_from, stamp_from, transform_to
 from uma_ros.offline import replay as bags
 from uma_ros.offline.recording import read_episode
-from uma_ros.runtime.topics import CONFIGURATION, GRIPPER_JOINT, LATCHED, TASK_IN
+from uma_ros.runtime.topics import CONFIGURATION, LATCHED, TASK_IN
 
 # -- in words, and as a stored prompt ----------------------------------------------------------------------------------
 
@@ -153,7 +154,7 @@ class DrawnStation:
             1.0,
             0.4,
         )
-        joints = JointState(name=[GRIPPER_JOINT], position=[0.0])
+        joints = JointState(name=[DROID.gripper_joint], position=[0.0])
         joints.header.stamp = stamp
         c = self.client
         c.out["camera_info"].publish(camera_to(CAMERA, stamp))

@@ -27,6 +27,7 @@ from uma.model.config import ModelConfig
 from uma.model.frame import PolicyFrame
 from uma.model.inputs import Normalization
 from uma.model.uma import Uma
+from uma.robot import DROID
 from uma.settings import within
 from uma.types import HORIZON, MAX_KEYPOINTS, RATE_HZ
 
@@ -56,7 +57,7 @@ class Contract:
     rate_hz: float = RATE_HZ
     horizon: int = HORIZON
     max_keypoints: int = MAX_KEYPOINTS
-    ee_frame: str = "robotiq_2f85_tcp"
+    ee_frame: str = DROID.ee_frame
     image_width: int = 320
     image_height: int = 180
     min_depth_m: float = 0.3

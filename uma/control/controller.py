@@ -24,6 +24,7 @@ from uma.control.schedule import Schedule
 from uma.control.session import Session, State, Transition
 from uma.control.watchdog import Watchdog
 from uma.geometry.se3 import invert
+from uma.robot import DROID
 from uma.types import RATE_HZ, ActionChunk, InputError, MotionPrediction, ReferenceMotion
 
 MAX_JUMP = 0.15
@@ -31,7 +32,7 @@ MAX_JUMP = 0.15
 CLOCK_SET = 1.0
 """Longest plausible time between two periods, seconds. A longer one is a clock change, and no motion is made up for it.
 """
-KINEMATICS = ("fr3_link0", "fr3_link8")
+KINEMATICS = (DROID.base_frame, DROID.flange_frame)
 """Base and end-effector frames of the kinematics in `uma.geometry.fr3`."""
 
 

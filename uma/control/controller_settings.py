@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from uma.control.gate import MODES
 from uma.control.safety import SafetySettings
+from uma.robot import DROID
 from uma.settings import setting
 
 GRIPPER_ACTIONS = ("GripperCommand", "ParallelGripperCommand")
@@ -19,8 +20,8 @@ class ControllerSettings:
     rate: float = setting(125.0, "Hz; targets sent to the robot", 20.0, 1000.0)
     autostart: bool = setting(False, "start with the first chunk; false = only after /uma/start")
     dry_run: bool = setting(False, "run everything, but send no targets and no gripper commands")
-    base_frame: str = setting("fr3_link0", "base frame of the robot; chunks must be in it")
-    robot_ee_frame: str = setting("fr3_link8", "the end-effector frame of the robot's Cartesian controller")
+    base_frame: str = setting(DROID.base_frame, "base frame of the robot; chunks must be in it")
+    robot_ee_frame: str = setting(DROID.flange_frame, "the end-effector frame of the robot's Cartesian controller")
     blend_s: float = setting(
         0.2, "s; blend time from the active chunk to a new one; with ensemble: fade-in time of a new chunk", 0.0, 2.0
     )

@@ -36,6 +36,7 @@ from uma_ros.calibration.handeye import (
 )
 from uma_ros.drivers.camera.folder import read_camera, read_image
 from uma_ros.drivers.link import MissingPackage
+from uma_ros.runtime.robot import robot
 from uma_ros.runtime.textfile import numbers, read_value
 
 HELP = (__doc__ or "").split(":", 1)[1].strip()
@@ -172,7 +173,7 @@ class CalibrateOptions(BoardSettings):
 
     path: str = setting(MISSING, "a bag, or a folder of pictures")
     out: str = setting("calibration.yaml", "the calibration; beside it goes a picture of the same name, .png")
-    base_frame: str = setting("fr3_link0", "frame of the robot's base")
+    base_frame: str = setting("", "frame of the robot's base; empty: as in config/robot.yaml")
     tools: str = setting("", "a calibration of ours from which the tools are taken over")
     against: str = setting("", "an earlier calibration, to be compared and checked for its age")
     camera: str = setting("", "key of the camera in that file, if it is DROID's")
@@ -188,10 +189,10 @@ def main(argv: list[str]) -> int:
         camera, views, missed = read_views(Path(args.path), args)
     except MissingPackage as error:
         raise InputError(str(error)) from None
-    out = Path(args.out)
+    out, base_frame = Path(args.out), args.base_frame or robot().base_frame
     tools = load_calibration(args.tools).tools if args.tools else {}
     found = calibrate(views, camera)
-    save_calibration(Calibration(camera.frame, args.base_frame, found.T_base_cam, tools, now), out)
+    save_calibration(Calibration(camera.frame, base_frame, found.T_base_cam, tools, now), out)
     worst = max(views, key=lambda v: found.view_px[v.name])
     picture = out.with_suffix(".png")
     overlay(picture_of(Path(args.path), worst.name), worst, camera, found, picture, args.gripper_turn)
@@ -201,7 +202,7 @@ def main(argv: list[str]) -> int:
         f"corners{f'; no board in {len(missed)}: ' + ', '.join(missed) if missed else ''}"
     )
     print(
-        f"camera at {found.T_base_cam[:3, 3].round(4).tolist()} m in {args.base_frame}, to "
+        f"camera at {found.T_base_cam[:3, 3].round(4).tolist()} m in {base_frame}, to "
         f"{found.sigma_mm:.2f} mm and {found.sigma_deg:.3f} degrees (1 sigma)"
     )
     print(

@@ -22,6 +22,7 @@ import yaml
 from scipy.spatial.transform import Rotation
 
 from uma.geometry.se3 import from_quaternion, make_pose, quaternion
+from uma.robot import DROID
 from uma.types import InputError
 from uma_ros.runtime.textfile import numbers, read_value, text_of
 
@@ -53,7 +54,7 @@ def load_calibration(
     path: str | Path,
     camera: str = "",
     camera_frame: str = "zed_left_camera_frame_optical",
-    base_frame: str = "fr3_link0",
+    base_frame: str = DROID.base_frame,
 ) -> Calibration:
     """Read any of the formats.
 

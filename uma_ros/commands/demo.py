@@ -31,6 +31,7 @@ from uma_ros.messages.convert import reference_from, seconds
 from uma_ros.messages.static_frames import StaticFrames
 from uma_ros.msg import ActionChunk, PolicyStatus, ReferenceMotion
 from uma_ros.runtime.resources import find, new_folder
+from uma_ros.runtime.robot import robot
 from uma_ros.runtime.status import newly_refused
 from uma_ros.runtime.topics import CAMERA_OUT, COMMAND, LATCHED, STATUS, TASK_IN, Topics
 
@@ -100,10 +101,10 @@ class Watcher:
             self.active is None
             or not self.active.keypoints
             or self.points is None
-            or not self.frames.knows("fr3_link0", self.active.header.frame_id)
+            or not self.frames.knows(robot().base_frame, self.active.header.frame_id)
         ):
             return float("nan")
-        T = self.frames.lookup("fr3_link0", self.active.header.frame_id)
+        T = self.frames.lookup(robot().base_frame, self.active.header.frame_id)
         waypoints = [apply(T, w) for w in reference_from(self.active).waypoints]
         if self._index is None:
             self._index = np.array([int(np.argmin(np.linalg.norm(self.points - w[0], axis=1))) for w in waypoints])

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from uma.types import InputError
 from uma_ros.runtime.resources import find
+from uma_ros.runtime.robot import robot
 
 HEADER = """\
 # Parameters of the task graphs, node by node. The dataclasses in the code are the schema.
@@ -18,11 +19,27 @@ HEADER = """\
 """
 
 
+ROBOT_HEADER = """\
+# The station's robot, gripper and tool. `uma.robot.RobotConfig` is the schema; an unknown key or a value out of range is
+# an error. Written by `uma inspect robot`; a test holds that it stays the same.
+# Every node and `uma replay` read the gripper's joint here; `uma demo`, its report and `uma calibrate` read the frames.
+# The frames of the nodes are parameters (config/parameters.yaml), and the tool of a real robot stands in its calibration
+# file. ee_frame, T_flange_ee and home are for scripts; the simulated station has DROID's.
+"""
+
+
 def parameters() -> str:
     """The default configuration file."""
     from uma_ros.commands.parameters import NODES, as_yaml, topics_yaml
 
     return "\n".join([HEADER, *(as_yaml(node) + "\n" for node in NODES), topics_yaml(), ""])
+
+
+def robot_file() -> str:
+    """The robot's configuration file."""
+    from uma_ros.commands.parameters import robot_yaml
+
+    return f"{ROBOT_HEADER}\n{robot_yaml()}"
 
 
 def bag(path: Path) -> str:
@@ -43,7 +60,7 @@ def calibration(path: Path) -> str:
     from uma.geometry.se3 import quaternion
     from uma_ros.calibration.files import load_calibration
 
-    found = load_calibration(path)
+    found = load_calibration(path, base_frame=robot().base_frame)
     lines = [f"{found.camera_frame} in {found.base_frame} ({found.convention}), dated {found.date or 'unknown'}"]
     for name, T in (
         ("camera", found.T_base_cam),
@@ -70,6 +87,8 @@ def show(what: str) -> str:
     """Text about the thing named ``what``. Raises `InputError` if it is none of the known kinds."""
     if what == "parameters":
         return parameters()
+    if what == "robot":
+        return robot_file()
     path = find(what)
     if (path / "metadata.yaml").exists() or path.suffix == ".mcap":
         return bag(path)
@@ -83,6 +102,6 @@ def show(what: str) -> str:
 
 def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="uma inspect", description=__doc__.split(":", 1)[1].strip())
-    parser.add_argument("what", help="a folder, a file, or the word parameters")
+    parser.add_argument("what", help="a folder, a file, or the word parameters or robot")
     print(show(parser.parse_args(argv).what))
     return 0

@@ -6,6 +6,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from uma.robot import DROID
 from uma.settings import allowed, flatten
 
 NODES = {
@@ -30,6 +31,8 @@ def settings_of(node: str) -> Any:
 def _value(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, tuple):
+        return str(list(value))
     return f'"{value}"' if isinstance(value, str) else str(value)
 
 
@@ -38,20 +41,30 @@ def _range(rule: dict) -> str:
     return (f"; {allowed(rule)}" if allowed(rule) else "") + live
 
 
-def as_yaml(node: str, indent: str = "") -> str:
-    """A node's section of a configuration file, every key commented with unit and range. Topic names are left to the
-    defaults."""
-    lines, open_section = [f"{node}:", "  ros__parameters:"], ""
-    for key, (value, rule) in flatten(settings_of(node)).items():
+def _commented(settings: Any, indent: str = "") -> list[str]:
+    """YAML lines of a dataclass, every key commented with unit and range. Topic names are left to the defaults."""
+    lines, open_section = [], ""
+    for key, (value, rule) in flatten(settings).items():
         section, _, name = key.rpartition(".")
         if section == "topics":
             continue
         if section != open_section:
-            lines.append(f"    {section}:")
+            lines += [f"{indent}{section}:"] if section else []
             open_section = section
-        pad = "      " if section else "    "
+        pad = indent + ("  " if section else "")
         lines.append(f"{pad}{name}: {_value(value)}  # {rule['description']}{_range(rule)}")
+    return lines
+
+
+def as_yaml(node: str, indent: str = "") -> str:
+    """A node's section of a configuration file."""
+    lines = [f"{node}:", "  ros__parameters:", *_commented(settings_of(node), "    ")]
     return "\n".join(indent + line for line in lines)
+
+
+def robot_yaml() -> str:
+    """The robot's configuration file."""
+    return "\n".join(_commented(DROID))
 
 
 def topics_yaml() -> str:

@@ -30,7 +30,7 @@ from uma_ros.msg import Keypoints as KeypointsMsg
 from uma_ros.msg import KeypointTrajectory
 from uma_ros.msg import MotionPrediction as MotionPredictionMsg
 from uma_ros.msg import ReferenceMotion as ReferenceMotionMsg
-from uma_ros.runtime.topics import GRIPPER_CLOSED, GRIPPER_JOINT
+from uma_ros.runtime.robot import robot
 
 MAX_PIXELS = 4096
 MAX_ACTIONS = 256
@@ -192,16 +192,16 @@ def check_camera_matches(camera: CameraModel, image: Image, name: str) -> None:
 
 def gripper_from(msg: JointState) -> float:
     """Opening, 0 open to 1 closed, from the knuckle joint."""
-    if GRIPPER_JOINT not in msg.name:
-        raise InputError(f"joint_states.name: no {GRIPPER_JOINT!r} among {list(msg.name)[:10]}")
-    i = list(msg.name).index(GRIPPER_JOINT)
+    if robot().gripper_joint not in msg.name:
+        raise InputError(f"joint_states.name: no {robot().gripper_joint!r} among {list(msg.name)[:10]}")
+    i = list(msg.name).index(robot().gripper_joint)
     if i >= len(msg.position) or not math.isfinite(msg.position[i]):
-        raise InputError(f"joint_states.position: no finite value for {GRIPPER_JOINT}")
-    value = msg.position[i] / GRIPPER_CLOSED
+        raise InputError(f"joint_states.position: no finite value for {robot().gripper_joint}")
+    value = msg.position[i] / robot().gripper_closed
     if not -0.1 <= value <= 1.1:
         raise InputError(
-            f"joint_states.position[{i}]: {msg.position[i]:.3f} rad for {GRIPPER_JOINT}, must lie in [0, "
-            f"{GRIPPER_CLOSED}]"
+            f"joint_states.position[{i}]: {msg.position[i]:.3f} rad for {robot().gripper_joint}, must lie in [0, "
+            f"{robot().gripper_closed}]"
         )
     return min(max(value, 0.0), 1.0)
 

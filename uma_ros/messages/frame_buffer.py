@@ -13,6 +13,7 @@ from sensor_msgs.msg import CameraInfo, Image, JointState
 
 from uma.control.freshness import check_freshness
 from uma.geometry.se3 import invert
+from uma.robot import DROID
 from uma.types import InputError, Observation
 from uma_ros.messages.convert import COLOURS, DEPTHS, MAX_PIXELS, gripper_from, nanoseconds, observation_from, pose_from
 from uma_ros.messages.static_frames import StaticFrames
@@ -31,7 +32,7 @@ class Frame:
     info: CameraInfo
     pose: PoseStamped
     joints: JointState
-    robot_frame: str = "fr3_link8"
+    robot_frame: str = DROID.flange_frame
 
     @property
     def stamp_ns(self) -> int:
@@ -60,7 +61,7 @@ class FrameBuffer:
         num_images, num_states: how many messages of each stream to keep.
     """
 
-    def __init__(self, robot_frame: str = "fr3_link8", num_images: int = 30, num_states: int = 1000) -> None:
+    def __init__(self, robot_frame: str = DROID.flange_frame, num_images: int = 30, num_states: int = 1000) -> None:
         self.robot_frame = robot_frame
         self._images: dict[str, dict[int, Image]] = {"rgb": {}, "depth": {}}
         self._num_images = num_images

@@ -25,8 +25,9 @@ from uma_ros.msg import ActionChunk, MotionPrediction
 from uma_ros.msg import ReferenceMotion as ReferenceMsg
 from uma_ros.runtime.lifecycle import INACTIVE
 from uma_ros.runtime.node import UmaNode, leave, run_node
+from uma_ros.runtime.robot import robot
 from uma_ros.runtime.status import StatusPublisher
-from uma_ros.runtime.topics import COMMAND, GRIPPER_JOINT, LATCHED, SENSOR_IN, STATUS, Topics
+from uma_ros.runtime.topics import COMMAND, LATCHED, SENSOR_IN, STATUS, Topics
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ class ControllerNode(UmaNode):
             joints = convert.arm_joints_from(msg)
             if joints is not None:
                 self.controller.receive_joints(joints, time.monotonic())
-            if GRIPPER_JOINT in msg.name:
+            if robot().gripper_joint in msg.name:
                 convert.gripper_from(msg)
                 self._receive("gripper")
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from geometry_msgs.msg import TransformStamped
 from tf2_msgs.msg import TFMessage
 
+from uma.robot import DROID
 from uma.settings import setting
 from uma.types import InputError
 from uma_ros.calibration.files import load_calibration
@@ -37,7 +38,7 @@ class ExtrinsicsSettings:
     camera_frame: str = setting(
         "zed_left_camera_frame_optical", "optical frame of the camera, for a DROID file, which names none"
     )
-    base_frame: str = setting("fr3_link0", "base frame of the robot, for a DROID file")
+    base_frame: str = setting(DROID.base_frame, "base frame of the robot, for a DROID file")
     wait_s: float = setting(
         0.0, "s; how long to wait for the file to appear (a simulated station writes its own)", 0.0, 120.0
     )

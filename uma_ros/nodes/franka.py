@@ -15,6 +15,7 @@ from std_srvs.srv import Trigger
 
 from uma.control.joints import JointLimits
 from uma.geometry import fr3
+from uma.robot import DROID
 from uma.settings import setting
 from uma.types import InputError
 from uma_ros.drivers.franka.fci import ArmState, FciSettings, Phase, Target
@@ -33,7 +34,7 @@ class FrankaSettings:
 
     rate: float = setting(200.0, "Hz; poses and joint states that are published", 20.0, 1000.0)
     base_frame: str = setting(
-        "fr3_link0", "base frame of the robot; targets must be in it, and place the flange fr3_link8"
+        DROID.base_frame, "base frame of the robot; targets must be in it, and place the flange fr3_link8"
     )
     max_target_age: float = setting(0.2, "s; an older target is refused", 0.01, 2.0)
     max_miss_m: float = setting(0.02, "m; a target that the joints cannot come this near to is refused", 0.001, 0.2)

@@ -22,8 +22,9 @@ from uma_ros.drivers.link import DeviceError
 from uma_ros.messages.convert import stamp_from
 from uma_ros.runtime.lifecycle import INACTIVE
 from uma_ros.runtime.node import UmaNode, leave, run_node
+from uma_ros.runtime.robot import robot
 from uma_ros.runtime.status import StatusPublisher
-from uma_ros.runtime.topics import GRIPPER_CLOSED, GRIPPER_JOINT, STATE_OUT, Topics
+from uma_ros.runtime.topics import STATE_OUT, Topics
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class GripperNode(UmaNode):
         if heard > self._told:  # nothing is said of a gripper that does not answer: whoever needs it sees it silent
             self._told = heard
             t = self.ros_time() - (time.monotonic() - heard)
-            msg = JointState(name=[GRIPPER_JOINT], position=[self.session.opening() * GRIPPER_CLOSED])
+            msg = JointState(name=[robot().gripper_joint], position=[self.session.opening() * robot().gripper_closed])
             msg.header.stamp = stamp_from(t)
             self._joints.publish(msg)
         self.problem("gripper", self.session.trouble)

@@ -44,8 +44,9 @@ from uma_ros.policy.worker import PolicyWorker
 from uma_ros.runtime.lifecycle import INACTIVE
 from uma_ros.runtime.node import UmaNode, leave, run_node
 from uma_ros.runtime.resources import find
+from uma_ros.runtime.robot import robot
 from uma_ros.runtime.status import StatusPublisher
-from uma_ros.runtime.topics import COMMAND, GRIPPER_JOINT, HISTORY_IN, LATCHED, SENSOR_IN, STATUS, TASK_IN
+from uma_ros.runtime.topics import COMMAND, HISTORY_IN, LATCHED, SENSOR_IN, STATUS, TASK_IN
 from uma_ros.srv import PredictMotion
 
 GOAL_PATIENCE = 5.0
@@ -190,7 +191,7 @@ class PolicyNode(UmaNode):
         self._accept(self.settings.topics.robot_pose, "robot", take)
 
     def _on_joints(self, msg: JointState) -> None:
-        if GRIPPER_JOINT not in msg.name:
+        if robot().gripper_joint not in msg.name:
             return  # the arm's own joint states may come in messages of their own
 
         def take() -> None:

@@ -11,6 +11,7 @@ from rclpy.serialization import deserialize_message
 from std_srvs.srv import Trigger
 
 from uma.control.cadence import Cadence
+from uma.robot import DROID
 from uma.settings import setting
 from uma.types import InputError
 from uma_ros.drivers.franka.health import Health, recover
@@ -33,7 +34,7 @@ class RobotSettings:
     publish_pose: bool = setting(
         False, "say the flange's pose on robot_pose, from that state; off where CRISP's pose broadcaster says it"
     )
-    base_frame: str = setting("fr3_link0", "base frame of the robot, for that pose")
+    base_frame: str = setting(DROID.base_frame, "base frame of the robot, for that pose")
     controllers: list[str] = setting(["cartesian_impedance_controller"], "controllers that must be active")
     hardware: str = setting("FrankaHardwareInterface", "hardware component of the arm")
     manager: str = setting("/controller_manager", "the controller manager")

@@ -21,6 +21,7 @@ from sensor_msgs.msg import CameraInfo, Image, JointState, PointCloud2, PointFie
 from std_msgs.msg import String
 
 from uma.control.cadence import Cadence
+from uma.robot import DROID
 from uma.settings import setting
 from uma.types import InputError
 from uma_ros.calibration.files import Calibration, save_calibration
@@ -29,8 +30,9 @@ from uma_ros.msg import ActionChunk, ReferenceMotion
 from uma_ros.runtime.clock_governor import SimClockGovernor
 from uma_ros.runtime.lifecycle import INACTIVE
 from uma_ros.runtime.node import UmaNode, leave, run_node
+from uma_ros.runtime.robot import robot
 from uma_ros.runtime.status import StatusPublisher
-from uma_ros.runtime.topics import CAMERA_OUT, COMMAND, GRIPPER_CLOSED, GRIPPER_JOINT, LATCHED, STATE_OUT, Topics
+from uma_ros.runtime.topics import CAMERA_OUT, COMMAND, LATCHED, STATE_OUT, Topics
 from uma_sim.planning import sketches as reference
 from uma_sim.tasks import MODULES, make_station
 
@@ -70,7 +72,7 @@ class StationNode(UmaNode):
         self.station = make_station(s.seed, s.task, noise=s.noise)
         self.T_link8_tcp = self.station.T_link8_tcp
         if s.calibration_file:
-            tools = {("fr3_link8", self.station.ee_frame): self.T_link8_tcp}
+            tools = {(DROID.flange_frame, self.station.ee_frame): self.T_link8_tcp}
             save_calibration(
                 Calibration(
                     self.station.camera.frame,
@@ -158,10 +160,16 @@ class StationNode(UmaNode):
     # ------------------------------------------------------------------------------------------
 
     def _publish_joints(self, stamp) -> None:
-        joints = JointState(name=[*self.station.joint_names, GRIPPER_JOINT])
+        joints = JointState(name=[*self.station.joint_names, robot().gripper_joint])
         joints.header.stamp = stamp
-        joints.position = [*self.station.joint_positions().tolist(), self.station.gripper_position() * GRIPPER_CLOSED]
-        joints.velocity = [*self.station.joint_velocities().tolist(), self.station.gripper_speed() * GRIPPER_CLOSED]
+        joints.position = [
+            *self.station.joint_positions().tolist(),
+            self.station.gripper_position() * robot().gripper_closed,
+        ]
+        joints.velocity = [
+            *self.station.joint_velocities().tolist(),
+            self.station.gripper_speed() * robot().gripper_closed,
+        ]
         self._joints.publish(joints)
 
     def _publish_sight(self) -> None:
@@ -227,9 +235,9 @@ class StationNode(UmaNode):
         if not self.is_active:
             self.status.refuse(self.settings.topics.gripper, INACTIVE)
             return GoalResponse.REJECT
-        if not 0.0 <= position <= GRIPPER_CLOSED:
+        if not 0.0 <= position <= robot().gripper_closed:
             self.status.refuse(
-                self.settings.topics.gripper, f"command.position: {position}, must lie in [0, {GRIPPER_CLOSED}]"
+                self.settings.topics.gripper, f"command.position: {position}, must lie in [0, {robot().gripper_closed}]"
             )
             return GoalResponse.REJECT
         return GoalResponse.ACCEPT
@@ -238,13 +246,13 @@ class StationNode(UmaNode):
         """Obey until the gripper has settled or another goal comes."""
         if self._goal is not None:
             self._goal[1].set_result(False)
-        self.grip = handle.request.command.position / GRIPPER_CLOSED
+        self.grip = handle.request.command.position / robot().gripper_closed
         if self.target is None:
             self.target = self.station.ee_pose()
         done = Future()
         self._goal, self._settled_since = (handle, done), self._now()
         settled = await done
-        position = self.station.gripper_position() * GRIPPER_CLOSED
+        position = self.station.gripper_position() * robot().gripper_closed
         reached = abs(position - handle.request.command.position) < 0.05
         if settled:
             handle.succeed()  # stalled on an object is a grasp, not a failure (allow_stalling)

@@ -29,6 +29,7 @@ from uma_ros.msg import ActionChunk as ActionChunkMsg
 from uma_ros.msg import MotionPrediction as MotionPredictionMsg
 from uma_ros.msg import PolicyStatus
 from uma_ros.msg import ReferenceMotion as ReferenceMotionMsg
+from uma_ros.runtime.robot import robot
 from uma_ros.runtime.textfile import parse_yaml
 from uma_ros.runtime.topics import Topics
 
@@ -176,8 +177,8 @@ def executed_keypoints(episode: Episode) -> tuple[np.ndarray, np.ndarray, np.nda
             else "the bag holds no true object points (they come from the simulated station only)"
         )
     stamp_ns, reference = episode.references[-1]
-    T_base_cam = episode.frames.lookup("fr3_link0", reference.frame)
-    base = reference.transformed(T_base_cam, "fr3_link0")
+    base_frame = robot().base_frame
+    base = reference.transformed(episode.frames.lookup(base_frame, reference.frame), base_frame)
     start = int(np.argmin(np.abs(times - stamp_ns * 1e-9)))
     waypoints = [w[v] for w, v in zip(base.waypoints, base.is_valid)]
     index = [int(np.argmin(np.linalg.norm(points[start] - w[0], axis=1))) for w in waypoints]

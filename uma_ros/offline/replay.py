@@ -25,7 +25,7 @@ from uma_ros.msg import ReferenceMotion as ReferenceMotionMsg
 from uma_ros.offline.recording import TOPICS, Episode, read_episode
 from uma_ros.policy.settings import PolicySettings, load_policy
 from uma_ros.policy.tasks import FromReference, from_echo
-from uma_ros.runtime.topics import GRIPPER_JOINT
+from uma_ros.runtime.robot import robot
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ def replay(
         elif topic == TOPICS.robot_pose:
             buffer.add_state("pose", msg)
         elif topic == TOPICS.joint_states:
-            if GRIPPER_JOINT in msg.name:
+            if robot().gripper_joint in msg.name:
                 buffer.add_state("joints", msg)
         else:
             heappush(waiting, (nanoseconds(msg.header.stamp), topic == TOPICS.action_chunk, number, topic, msg))

@@ -15,6 +15,7 @@ from uma.geometry.camera import project
 from uma.types import InputError
 from uma_ros.messages.convert import rgb_from
 from uma_ros.offline.recording import Episode, executed_keypoints, read_images
+from uma_ros.runtime.robot import robot
 
 BLUE, ORANGE = (30, 110, 255), (255, 140, 0)
 
@@ -117,15 +118,15 @@ def tracking(episode: Episode) -> dict[str, float]:
     }
 
 
-def action_errors(episode: Episode, robot_frame: str = "fr3_link8") -> np.ndarray:
+def action_errors(episode: Episode) -> np.ndarray:
     """Metres between each action that was in force when it fell due and the measured pose at that time."""
     times, poses = episode.ee
     errors = []
     for (_, chunk), (_, following) in zip(episode.chunks, [*episode.chunks[1:], (0, None)]):
         if not len(times):
             break
-        T_base_cam = episode.frames.lookup("fr3_link0", chunk.frame)
-        tool = episode.frames.lookup(robot_frame, chunk.ee_frame)
+        T_base_cam = episode.frames.lookup(robot().base_frame, chunk.frame)
+        tool = episode.frames.lookup(robot().flange_frame, chunk.ee_frame)
         end = following.stamp + 0.1 if following is not None else chunk.stamp + 0.5
         for due, T in zip(chunk.due(), chunk.poses):
             if chunk.stamp + 0.15 < due <= min(end, times[-1]):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from uma.policy.sampling import DEVICES, PRECISIONS, SamplerConfig
+from uma.robot import DROID
 from uma.settings import setting
 from uma_ros.runtime.resources import find
 from uma_ros.runtime.topics import Topics
@@ -51,8 +52,8 @@ class PolicySettings:
     motion_steps: int = setting(
         2, "Euler steps of the flow for that; more are slower and were not nearer to the truth", 1, 100
     )
-    base_frame: str = setting("fr3_link0", "base frame of the robot")
-    robot_ee_frame: str = setting("fr3_link8", "the frame whose pose the robot reports")
+    base_frame: str = setting(DROID.base_frame, "base frame of the robot")
+    robot_ee_frame: str = setting(DROID.flange_frame, "the frame whose pose the robot reports")
     max_image_age: float = setting(0.4, "s; older images are refused, longer silence is a HOLD", 0.02, 10.0, live=True)
     max_state_age: float = setting(0.3, "s; the same for robot and gripper state", 0.005, 10.0, live=True)
     max_frozen: float = setting(

@@ -28,6 +28,7 @@ from uma.settings import check_settings, flatten, replaced
 from uma.types import InputError
 from uma_ros.runtime.exit_codes import HUNG
 from uma_ros.runtime.lifecycle import ManagedNode
+from uma_ros.runtime.robot import robot
 from uma_ros.runtime.topics import CONFIGURATION
 
 PATIENCE = 6.0
@@ -43,10 +44,14 @@ class UmaNode(ManagedNode):
     Args:
         name: default node name.
         settings: an instance with the defaults; `self.settings` holds it with the parameters' values.
+
+    Raises:
+        InputError: a parameter or config/robot.yaml is wrong.
     """
 
     def __init__(self, name: str, settings: Any) -> None:
         super().__init__(name)
+        robot()  # a config/robot.yaml that cannot be read ends the node now, not at its first message
         values = {}
         for key, (default, rule) in flatten(settings).items():
             values[key] = self.declare_parameter(key, default, describe(default, rule)).value

@@ -109,7 +109,3 @@ LATCHED = qos_profile(1, reliable=True, latched=True)
 """Heard also by those who come later."""
 CONFIGURATION = qos_profile(16, reliable=True, latched=True)
 STATUS = qos_profile(10, reliable=True)
-
-GRIPPER_JOINT = "robotiq_85_left_knuckle_joint"
-GRIPPER_CLOSED = 0.8
-"""rad at which the 2F-85's knuckle joint is closed; 0 is open."""

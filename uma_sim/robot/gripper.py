@@ -7,7 +7,7 @@ from importlib import resources
 import mujoco
 import numpy as np
 
-from uma.geometry import se3
+from uma.robot import DROID
 from uma_sim.robot.arm import ROBOT_CONTACT
 
 STROKE = 0.085
@@ -16,22 +16,15 @@ STROKE = 0.085
 SPEED = 1.7
 """Full strokes per second: 145 mm/s, near the real gripper's fastest."""
 
-CLOSED_ANGLE = 0.8
+CLOSED_ANGLE = DROID.gripper_closed
 """Driver angle in radians at which the pads meet."""
 
-MOUNT_YAW = 0.0
-"""Rotation of the gripper about the flange axis in radians. With none, the seventh joint is in the middle of its
-range when the jaws open sideways; at the usual 45 degrees for a Franka hand it runs into its limit over holders on
-one side."""
+T_LINK8_TCP = DROID.T_flange_ee.matrix()
+"""``(4, 4)`` frame ``robotiq_2f85_tcp`` in ``fr3_link8``: z out of the gripper, y along the jaws' motion.
 
-TCP_Z = 0.1597
-"""Metres from the flange to the pinch point of the closed pads, along the flange axis."""
-
-T_LINK8_TCP = se3.make_pose(
-    np.array([[np.cos(MOUNT_YAW), -np.sin(MOUNT_YAW), 0], [np.sin(MOUNT_YAW), np.cos(MOUNT_YAW), 0], [0, 0, 1.0]]),
-    np.array([0, 0, TCP_Z]),
-)
-"""``(4, 4)`` frame ``robotiq_2f85_tcp`` in ``fr3_link8``: z out of the gripper, y along the jaws' motion."""
+The gripper is not turned about the flange's axis: so the seventh joint is in the middle of its range when the jaws open
+sideways. At the usual 45 degrees for a Franka hand it runs into its limit over holders on one side.
+"""
 
 PAD_HALF_THICKNESS = 0.004
 
@@ -47,7 +40,8 @@ def attach(arm: mujoco.MjSpec) -> None:
     for body in spec.bodies:
         body.gravcomp = 1.0
     site = arm.site("flange")
-    site.quat = [np.cos(MOUNT_YAW / 2), 0, 0, np.sin(MOUNT_YAW / 2)]
+    x, y, z, w = DROID.T_flange_ee.xyzw
+    site.quat = [w, x, y, z]
     arm.attach(spec, prefix="gripper/", site=site)
 
 

@@ -19,7 +19,7 @@ from sensor_msgs.msg import JointState
 
 from uma.control.controller_settings import GRIPPER_ACTIONS
 from uma.types import InputError
-from uma_ros.runtime.topics import GRIPPER_CLOSED, GRIPPER_JOINT
+from uma_ros.runtime.robot import robot
 
 ACTIONS = GRIPPER_ACTIONS
 PATIENCE = 2.0
@@ -55,12 +55,12 @@ def action_type(name: str) -> Any:
 def goal_to(name: str, wish: GripperGoal) -> Any:
     """A goal message of action ``name``."""
     goal = action_type(name).Goal()
-    angle = wish.opening * GRIPPER_CLOSED
+    angle = wish.opening * robot().gripper_closed
     if name == "GripperCommand":
         goal.command.position, goal.command.max_effort = angle, wish.force
         return goal
-    goal.command = JointState(name=[GRIPPER_JOINT], position=[angle])
-    goal.command.velocity = [wish.speed * GRIPPER_CLOSED] if wish.speed else []
+    goal.command = JointState(name=[robot().gripper_joint], position=[angle])
+    goal.command.velocity = [wish.speed * robot().gripper_closed] if wish.speed else []
     goal.command.effort = [wish.force] if wish.force else []
     return goal
 
@@ -76,31 +76,31 @@ def goal_from(name: str, goal: Any) -> GripperGoal:
     else:
         c = goal.command
         if (
-            list(c.name) not in ([], [GRIPPER_JOINT])
+            list(c.name) not in ([], [robot().gripper_joint])
             or len(c.position) != 1
             or len(c.velocity) > 1
             or len(c.effort) > 1
         ):
             raise InputError(
                 f"command: joints {str(list(c.name)[:3])[:200]}, {len(c.position)} positions, must be "
-                f"{GRIPPER_JOINT} alone"
+                f"{robot().gripper_joint} alone"
             )
         angle, speed, force = c.position[0], *(list(v)[0] if len(v) else 0.0 for v in (c.velocity, c.effort))
         field = "command.position[0]"
-    if not 0.0 <= angle <= GRIPPER_CLOSED:
-        raise InputError(f"{field}: {angle}, must lie in [0, {GRIPPER_CLOSED}]")
+    if not 0.0 <= angle <= robot().gripper_closed:
+        raise InputError(f"{field}: {angle}, must lie in [0, {robot().gripper_closed}]")
     for what, value in (("velocity", speed), ("effort", force)):
         if not (math.isfinite(value) and value >= 0.0):
             raise InputError(f"command {what}: {value}, must be finite and at least 0")
-    return GripperGoal(angle / GRIPPER_CLOSED, speed / GRIPPER_CLOSED, force)
+    return GripperGoal(angle / robot().gripper_closed, speed / robot().gripper_closed, force)
 
 
 def result_to(name: str, opening: float, stalled: bool, reached: bool) -> Any:
     """A result message of action ``name``."""
-    kind, angle = action_type(name).Result, opening * GRIPPER_CLOSED
+    kind, angle = action_type(name).Result, opening * robot().gripper_closed
     if name == "GripperCommand":
         return kind(position=angle, stalled=stalled, reached_goal=reached)
-    return kind(state=JointState(name=[GRIPPER_JOINT], position=[angle]), stalled=stalled, reached_goal=reached)
+    return kind(state=JointState(name=[robot().gripper_joint], position=[angle]), stalled=stalled, reached_goal=reached)
 
 
 class GripperClient:

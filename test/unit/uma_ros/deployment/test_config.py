@@ -1,6 +1,7 @@
 """Configuration, calibration files and the node graph as data."""
 
 import json
+import re
 import runpy
 import sys
 import types
@@ -13,14 +14,16 @@ from harness import ROOT
 from scipy.spatial.transform import Rotation
 
 from uma.geometry.se3 import make_pose
+from uma.robot import DROID
 from uma.settings import flatten
 from uma.types import InputError
 from uma_ros.calibration import files as calibration
-from uma_ros.commands.inspect import parameters
+from uma_ros.commands.inspect import parameters, show
 from uma_ros.commands.parameters import NODES, settings_of
 from uma_ros.commands.reference import load_reference, save_reference
 from uma_ros.deployment.graph import DRIVERS, GRAPHS, TASKS, Options, insertion, replay
 from uma_ros.runtime import textfile
+from uma_ros.runtime.robot import load_robot, robot
 from uma_ros.runtime.topics import Topics
 from uma_train.execution.streamed import SimulatedController
 
@@ -37,6 +40,53 @@ def test_config_file_mirrors_every_nodes_settings():
             k: v for k, v in given.items() if not isinstance(v, dict)
         }
         assert got == flat
+
+
+def test_the_robot_s_file_mirrors_its_dataclass():
+    text = (ROOT / "config/robot.yaml").read_text()
+    assert text.strip() == show("robot").strip(), "write it anew with `uma inspect robot > config/robot.yaml`"
+    assert load_robot(ROOT / "config/robot.yaml") == robot() == DROID
+    assert all(rule["description"] for _, rule in flatten(DROID).values())
+
+
+def test_another_robot_s_file_is_read(tmp_path):
+    (tmp_path / "r.yaml").write_text("gripper_joint: finger\nT_flange_ee: {xyz: [0, 0.01, 0.2]}\n")
+    found = load_robot(tmp_path / "r.yaml")
+    assert found.gripper_joint == "finger" and found.home == DROID.home
+    assert found.T_flange_ee.matrix()[:3, 3].tolist() == [0.0, 0.01, 0.2]
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("[1]", "list, must be a mapping"),
+        ("grip: 1", "grip: no such setting"),
+        ("gripper_closed: 0", "gripper_closed: 0, must be 0.01 to 10"),
+        ("base_frame: ''", "base_frame: '', must be a name"),
+        ("base_frame: 3", "base_frame: 3, must be a str"),
+        ("home: [0, 0]", "home: 2 numbers, must be 7"),
+        ("home: [0, 0, 0, 0, 0, 2, 0]", "home[3]: 0 rad, must be -3.0421 to -0.1518"),
+        ("T_flange_ee: {xyz: [0, 0, 3]}", "T_flange_ee.xyz: 3, must be -1 to 1"),
+        ("T_flange_ee: {xyz: [a, 0, 0]}", "T_flange_ee.xyz[0]: 'a', must be a float"),
+        ("T_flange_ee: {xyzw: [0, 0, 1, 1]}", "must be a unit quaternion"),
+        ("T_flange_ee: 4", "T_flange_ee: no such setting"),
+    ],
+)
+def test_a_wrong_robot_s_file_is_refused_by_entry(tmp_path, text, words):
+    (tmp_path / "r.yaml").write_text(text)
+    with pytest.raises(InputError, match=r"^robot .*r\.yaml: .*" + re.escape(words)):
+        load_robot(tmp_path / "r.yaml")
+
+
+def test_a_directory_without_the_file_has_droid_s_robot(tmp_path, monkeypatch):
+    monkeypatch.setattr("uma_ros.runtime.resources.roots", lambda: [tmp_path])
+    robot.cache_clear()
+    assert robot() == DROID
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/robot.yaml").write_text("gripper_closed: 0.7")
+    robot.cache_clear()
+    assert robot().gripper_closed == 0.7
+    robot.cache_clear()
 
 
 @pytest.mark.parametrize("node", NODES)
