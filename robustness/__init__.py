@@ -1,1 +1,1 @@
-"""Campaigns that take longer than a test may: faults, soak, fuzz, mutants."""
+"""Campaigns that take longer than a test may: faults, soak, fuzz, safety, mutants."""

@@ -1,4 +1,4 @@
-"""The runs of `faults.py` as a table: a row for every fault, what it did in all of its runs."""
+"""The runs of `robustness.faults` as a table: a row for every fault, what it did in all of its runs."""
 
 from __future__ import annotations
 

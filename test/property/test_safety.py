@@ -1,10 +1,12 @@
-"""The safety filter against sequences made to break it, in small number; `safety_sequences.py` runs as many as asked
-for."""
+"""The safety filter against sequences made to break it, in small number.
+
+`python -m robustness.safety` runs as many as are wanted.
+"""
 
 import numpy as np
 import pytest
-from safety_sequences import KINDS, Worst, run, run_range
 
+from robustness.safety import KINDS, Worst, run, run_range
 from uma.control import safety
 from uma.geometry.se3 import make_pose
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from safety_sequences import DOWN, T_EE_FLANGE, placed
 
+from robustness.safety import DOWN, T_EE_FLANGE, placed
 from uma.control.controller import CLOCK_SET
 from uma.control.controller_settings import ControllerSettings
 from uma.geometry.se3 import make_pose

@@ -54,7 +54,7 @@ def graph(tmp_path):
 
 
 def play(bag: Path, *more: str) -> subprocess.Popen:
-    return subprocess.Popen([sys.executable, str(ROOT / "test/ros/bag_player.py"), str(bag), *more])
+    return subprocess.Popen([sys.executable, str(ROOT / "test/support/bag_player.py"), str(bag), *more])
 
 
 def ended(player: subprocess.Popen):

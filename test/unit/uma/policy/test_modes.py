@@ -40,7 +40,7 @@ def policy(folder):
     return Policy.load(folder / "plain", num_samples=2, num_steps=3)
 
 
-def test_dynamics_answers_the_actions_and_a_batch_answers_like_one_by_one(policy):
+def test_dynamics_batch_equals_one_by_one(policy):
     o = scene()
     task = policy.encode_task(o, reference(4))
     chunks = policy.predict_candidates(o, task, 3)
@@ -146,7 +146,7 @@ def test_heun_is_the_same_flow(folder):
 # -- planning ----------------------------------------------------------------------------------------------------------
 
 
-def test_remaining_distance_falls_along_the_path_and_rises_beside_it():
+def test_remaining_distance_falls_along_the_path():
     path = np.array([[0, 0, 0], [0.1, 0, 0], [0.1, 0.2, 0]], float)
     assert polyline.remaining(path, path) == pytest.approx([0.3, 0.2, 0.0], abs=1e-9)
     assert polyline.remaining(np.array([0.05, 0.0, 0.0]), path) == pytest.approx(0.25, abs=2e-3)
@@ -157,7 +157,7 @@ def test_remaining_distance_falls_along_the_path_and_rises_beside_it():
     assert polyline.remaining(np.array([[3.0, 4.0, 0.0]]), np.zeros((1, 3))) == pytest.approx([5.0])
 
 
-def test_the_cost_of_a_motion_is_the_mean_over_keypoints_in_the_reference_s_own_frame():
+def test_motion_cost_is_the_mean_over_keypoints():
     goal = ReferenceMotion((np.array([[0, 0, 1], [0.1, 0, 1]]), np.array([[0, 0.1, 1]])))
     points = np.zeros((16, 2, 3)) + [0, 0, 1]
     points[-1] = [[0.1, 0, 1], [0, 0.3, 1]]
@@ -168,7 +168,7 @@ def test_the_cost_of_a_motion_is_the_mean_over_keypoints_in_the_reference_s_own_
         reference_cost(MotionPrediction(points, 0.0, "map"), goal)
 
 
-def test_plan_returns_the_candidate_whose_predicted_motion_costs_least(policy):
+def test_plan_returns_the_cheapest_candidate(policy):
     o = scene()
     task = policy.encode_task(o, reference())
     found = plan(policy, o, task, reference(), num_candidates=6)

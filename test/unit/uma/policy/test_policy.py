@@ -75,7 +75,7 @@ def edit(path, change):
     (path / "manifest.json").write_text(json.dumps(manifest))
 
 
-def test_answers_are_a_function_of_observation_task_seed_and_sequence(bundle):
+def test_answers_depend_on_seed_and_sequence_alone(bundle):
     a, b = Policy.load(bundle, seed=3), Policy.load(bundle, seed=3)
     o = scene()
     task_a, task_b = a.encode_task(o, reference()), b.encode_task(o, reference())
@@ -117,7 +117,7 @@ def test_a_prefix_comes_back_as_it_was_given(bundle):
         policy.predict(o, task, prefix=running)
 
 
-def test_scales_by_step_stretch_each_action_and_change_nothing_else(bundle):
+def test_step_scales_stretch_each_action_alone(bundle):
     """The denoiser works in normalised units, so the same weights and noise answer the same chunk, each action as far
     as its step's scale says."""
     scales = np.linspace(0.2, 1.5, 16)

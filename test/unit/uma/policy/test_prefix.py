@@ -48,7 +48,7 @@ def test_actions_at_the_same_times_are_taken_as_they_are():
 
 
 @given(st.floats(0.0, 9.9), st.integers(1, 5))
-def test_between_actions_the_pose_is_that_of_its_time_and_the_gripper_is_never_between(step, count):
+def test_prefix_interpolates_poses_and_never_the_gripper(step, count):
     prefix = committed(running(), seen(step), count)
     for i in range(count):
         wanted = pose(step + 1 + i)
@@ -113,7 +113,7 @@ def test_none_where_it_would_be_no_promise(before, observation, count):
     assert committed(before, observation, count) is None
 
 
-def test_the_last_action_counts_and_a_lag_as_of_a_real_arm_does_not_matter():
+def test_prefix_is_independent_of_an_arms_lag():
     assert committed(running(), seen(11.0), 4) is not None
     prefix = committed(running(), seen(3.0, lag=2.0), 4)
     assert np.array_equal(prefix.poses, running().poses[4:8])

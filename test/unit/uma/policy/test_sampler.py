@@ -113,7 +113,7 @@ def test_prepared_places_are_exact_in_either_precision(precision):
     assert np.abs(points.xyz[0].numpy() - expected).max() < 1e-5
 
 
-def test_an_answer_from_the_image_on_is_one_graph_without_a_break():
+def test_answer_from_an_image_is_one_graph():
     policy = preparing(Policy(bundle_of(CONFIGS["features"]), num_samples=3, num_steps=2))
     o = scene()
     task = policy.encode_task(o, reference())

@@ -1,7 +1,7 @@
 """Target sequences made to break the safety filter, through the controller that runs on the robot, and what has to hold
 of its commands.
 
-    python test/property/safety_sequences.py --sequences 100000 [--first 0] [--processes 2]
+    python -m robustness.safety --sequences 100000 [--first 0] [--processes 2]
 
 prints for every limit the worst that was seen, as a share of the limit, over all sequences, and exits with 1 if one was
 passed.
