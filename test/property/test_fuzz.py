@@ -22,6 +22,7 @@ def doors():
     nodes.close()
 
 
+@pytest.mark.slow
 def test_nothing_breaks(doors):
     found = {name: fuzz(target, CASES.get(name, 9), 1) for name, target in doors.items()}
     broken = [f"{name}: {kind}: {example}" for name, result in found.items() for kind, example in result.broken.items()]
@@ -34,6 +35,7 @@ def test_nothing_breaks(doors):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name, module, attribute, worse, words",
     [

@@ -11,6 +11,7 @@ from uma.control import safety
 from uma.geometry.se3 import make_pose
 
 
+@pytest.mark.slow
 def test_every_limit_holds():
     worst = run_range(1_000_000, 160)
     assert not worst.broken, "\n".join(worst.broken[:10])

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from clouds import SPARSE, chamfer, tensors
 from scenes import CAMERA, scene
-from scipy.spatial import cKDTree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from uma.geometry import se3
@@ -12,25 +12,10 @@ from uma.geometry.point_cloud import spread_points
 from uma.model import cloud_torch
 from uma.model.cloud import VOXELS_M, point_set
 from uma.model.cloud_torch import CloudPreparation, check, farthest, packed, smallest_eigenvector
-from uma.model.config import PointConfig, base, small, tiny
+from uma.model.config import base, small, tiny
 from uma.types import CameraModel, InputError, Observation
 
 SIZES = ((320, 180), (1280, 720), (672, 376))
-SPARSE = PointConfig(near=40, low=60, rest=30)
-"""More points than `HEAD` steps of the loop where tests ask for few steps."""
-
-
-def tensors(o: Observation, device: str = "cpu") -> tuple[torch.Tensor, ...]:
-    """The arguments of `CloudPreparation.forward`."""
-    c = o.camera
-    intrinsics = torch.tensor([c.fx, c.fy, c.cx, c.cy], dtype=torch.float64)
-    parts = torch.from_numpy(o.depth), torch.from_numpy(o.rgb), intrinsics, torch.from_numpy(o.T_cam_ee[:3, 3].copy())
-    return tuple(p.to(device) for p in parts)
-
-
-def chamfer(a: np.ndarray, b: np.ndarray) -> float:
-    """Mean distance to the nearest point of the other cloud, both ways, metres."""
-    return (cKDTree(a).query(b)[0].mean() + cKDTree(b).query(a)[0].mean()) / 2
 
 
 def on(o: Observation, depth: np.ndarray) -> Observation:
@@ -81,6 +66,7 @@ def test_colours_stay_with_their_points(sights):
     assert torch.equal(found.xyz[:, 2], torch.from_numpy(o.depth)[v, u])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("head", "matrix"), [(8, True), (512, False)])
 def test_it_compiles_to_one_graph(head, matrix):
     module = CloudPreparation(90, 160, SPARSE, head=head, matrix=matrix)
@@ -211,30 +197,3 @@ def test_masked_points_are_never_the_farthest():
     order = farthest(points, mask, 30, True)
     assert torch.equal(order, farthest(points, mask, 30, False))
     assert sorted(order[0].tolist()) == list(range(30)) and set(order[1].tolist()) == set(range(5))
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("config", [SPARSE, base().points], ids=["sparse", "base"])
-def test_a_captured_graph_replays_other_images(config):
-    module = CloudPreparation(90, 160, config, head=64).cuda()
-    given = tensors(scene(), "cuda")
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        for _ in range(3):
-            module(*given)
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        result = module(*given)
-    for seed in range(3):
-        o = scene(seed, 0.05 * seed)
-        for place, value in zip(given, tensors(o), strict=True):
-            place.copy_(value)
-        graph.replay()
-        expected = CloudPreparation(90, 160, config, head=64)(*tensors(o))
-        assert result.counts.tolist() == expected.counts.tolist()
-        assert torch.allclose(result.plane.cpu(), expected.plane, atol=1e-6)
-        assert chamfer(result.xyz.cpu().numpy(), expected.xyz.numpy()) < 0.001
-        check(result, config)

@@ -128,6 +128,7 @@ def test_commands_are_distinguishable_after_training():
     assert (guess == label)[is_train].all() and (guess == label)[~is_train].float().mean() > 0.8
 
 
+@pytest.mark.slow
 def test_words_are_hashed_the_same_in_every_process():
     tower = WordTower(LanguageConfig("words"))
     assert tower.row_pair("cup") == (2220, 1550)
@@ -261,6 +262,7 @@ def test_language_encoder_needs_no_network(folders, monkeypatch):
     assert siglip(folders["siglip"][0])(COMMANDS).isfinite().all()
 
 
+@pytest.mark.slow
 def test_transformers_is_not_loaded_where_it_is_not_needed():
     code = (
         "import sys, dataclasses; from uma.model.config import *; from uma.model.language import "

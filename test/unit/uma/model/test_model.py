@@ -191,6 +191,7 @@ def test_layouts_of_the_block_order():
         block_layout(PRESETS["small"](), "C")
 
 
+@pytest.mark.slow
 def test_few_steps_on_one_batch_lower_the_loss():
     torch.manual_seed(0)
     model = Uma(tiny(), Normalization())

@@ -67,6 +67,7 @@ def bundle(tmp_path_factory):
     return train(config)
 
 
+@pytest.mark.slow
 def test_every_number_of_the_run_is_finite(bundle):
     import json
 

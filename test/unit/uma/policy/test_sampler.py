@@ -5,38 +5,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from bundles import CONFIGS, bundle_of
 from scenes import reference, scene
 
-from uma.checkpoint.bundle import Bundle, Contract
 from uma.geometry import se3
-from uma.model.config import block_layout, tiny
+from uma.model.config import tiny
 from uma.model.frame import nominal
-from uma.model.inputs import Normalization
-from uma.model.uma import Uma
 from uma.policy import Policy
 from uma.policy.modes import MODES
 from uma.policy.query import Query, inputs
 from uma.policy.sampler import Sampler, _pieces
 from uma.policy.sampling import SamplerConfig
 from uma.types import InputError
-
-CONFIGS = {
-    "plain": tiny(),
-    "features": replace(tiny(), orientation=True, heights=True),
-    "separate heads": replace(tiny(), separate_layers=1),
-    "dense": block_layout(tiny(), "dense"),
-}
-
-
-def bundle_of(config) -> Bundle:
-    """A model whose zero-initialised parts are not zero."""
-    torch.manual_seed(0)
-    model = Uma(config, Normalization())
-    with torch.no_grad():
-        for p in model.parameters():
-            if (p == 0).all():
-                p.normal_(0, 0.1)
-    return Bundle(model.eval(), Contract(), "tiny", {})
 
 
 def asked(policy: Policy, K: int, *, observations: int = 1, candidates: int = 1):
@@ -54,6 +34,7 @@ def asked(policy: Policy, K: int, *, observations: int = 1, candidates: int = 1)
     return inputs(queries, policy.model.config, policy.model.normalization, noise)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "K", "candidates"),
     [("features", 0, 1), ("features", 3, 1), ("features", 3, 4), ("separate heads", 3, 1), ("dense", 3, 1)],
@@ -113,6 +94,7 @@ def test_prepared_places_are_exact_in_either_precision(precision):
     assert np.abs(points.xyz[0].numpy() - expected).max() < 1e-5
 
 
+@pytest.mark.slow
 def test_answer_from_an_image_is_one_graph():
     policy = preparing(Policy(bundle_of(CONFIGS["features"]), num_samples=3, num_steps=2))
     o = scene()
@@ -194,19 +176,3 @@ def test_a_gpu_that_is_not_there_is_named():
     with pytest.raises(InputError, match="device: 'cuda', no CUDA device available"):
         Policy(bundle_of(tiny()), device="cuda")
     assert Policy(bundle_of(tiny()), device="auto")._sampler.device.type == "cpu"
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("compile", [False, True])
-@pytest.mark.parametrize(("precision", "tolerance"), [("float32", 2e-3), ("bfloat16", 0.03)])
-def test_gpu_answers_as_the_cpu_does(precision, tolerance, compile):
-    bundle = bundle_of(CONFIGS["features"])
-    cpu = Policy(bundle, num_samples=4)
-    gpu = Policy(bundle, num_samples=4, device="cuda", precision=precision, compile=compile)
-    o = scene()
-    task = cpu.encode_task(o, reference())
-    for sequence in range(3):  # the second and later ones replay a captured graph
-        a, b = (p.predict(o, task, sequence=sequence, with_motion=True) for p in (cpu, gpu))
-        assert np.abs(a.chunk.poses - b.chunk.poses).max() < tolerance
-        assert np.abs(a.motion.points - b.motion.points).max() < tolerance

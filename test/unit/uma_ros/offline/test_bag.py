@@ -66,6 +66,7 @@ def run(tmp_path_factory, checkpoint):
     return folder, done.returncode, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_failed_insertion_is_reported_apart_from_the_stack(run):
     folder, code, output = run
     assert code == 0, output
@@ -206,6 +207,7 @@ def test_bag_without_chunks_is_an_error(tmp_path):
         bags.replay(tmp_path / "bag")
 
 
+@pytest.mark.slow
 def test_a_broken_checkpoint_is_a_broken_stack(tmp_path):
     (tmp_path / "empty").mkdir()
     words = [

@@ -99,6 +99,7 @@ def bundle(tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 def test_checkpoint_acts_in_the_given_share_of_episodes(bundle, tmp_path):
     episodes = {}
     for name, changes in {"driven": {}, "again": {}, "not": {"policy_share": 0.0}}.items():

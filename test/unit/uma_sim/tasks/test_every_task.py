@@ -46,6 +46,7 @@ def test_nothing_is_done_before_the_robot_moves(name):
         assert station.object_speed() < 0.02 and not station.grasped() and not station.task.taken(station)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ALL)
 def test_every_demonstrator_succeeds_in_small_steps(name):
     for seed in (1,) if name in CLOTH else (0, 1):
@@ -57,6 +58,7 @@ def test_every_demonstrator_succeeds_in_small_steps(name):
         assert set(np.unique(episode["label_gripper"])) <= {0.0, 1.0}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_the_demonstrator_recovers_from_mishaps(name):
     runs = [
@@ -66,6 +68,7 @@ def test_the_demonstrator_recovers_from_mishaps(name):
     assert "none" not in {run["disturbance"] for run in runs} and sum(run["success"] for run in runs) >= len(runs) - 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ALL)
 def test_the_demonstrator_keeps_no_state(name):
     station = make_station(2, name, render=False)
@@ -78,6 +81,7 @@ def test_the_demonstrator_keeps_no_state(name):
         station.act(T, grip)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ALL)
 def test_the_distractor_counts_as_wrong_and_reads_otherwise(name):
     goal = tasks.load(name).sample(1).goal
@@ -113,6 +117,7 @@ def test_reference_runs_from_object_to_goal(name, keypoints, waypoints, pinned):
     assert np.linalg.norm(last[0] - last[1], axis=-1).max() > 0.05  # the two goals ask for different things
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_where_the_expert_ends_is_where_the_reference_ends(name):
     station = make_station(0, name, render=False)

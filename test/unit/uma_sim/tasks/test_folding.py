@@ -91,6 +91,7 @@ def test_a_crumpled_cloth_is_not_folded(station):
     put_vertices(station, flat)
 
 
+@pytest.mark.slow
 def test_cloth_is_held_by_a_pinch_only():
     station = make_station(0, "folding", render=False)
     pose = folding.grasp_pose(station)

@@ -94,6 +94,7 @@ def test_every_bit_must_be_at_the_end_of_the_goals_way(has_trays):
     assert gather.outcome(station)[0] == "in_progress" and gather.outcome(station)[1].startswith("1 left behind")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 3])
 def test_the_expert_gathers_on_either_way(seed):
     done = run_demonstration(seed, 0.5, task="primitives/gather", disturbance_probability=0.0)

@@ -75,6 +75,7 @@ def test_a_far_target_is_approached_by_bounded_steps():
     assert 0.005 < station.ee_pose()[0, 3] - before[0, 3] < MAX_STEP_M + 0.01
 
 
+@pytest.mark.slow
 def test_demonstrator_succeeds_in_small_steps():
     successes = 0
     for seed in range(5):
@@ -87,6 +88,7 @@ def test_demonstrator_succeeds_in_small_steps():
     assert successes >= 4
 
 
+@pytest.mark.slow
 def test_the_demonstrator_recovers_from_noise_and_mishaps():
     assert sum(run_demonstration(seed, 1.0, disturbance_probability=1.0)["success"] for seed in range(5)) >= 4
 

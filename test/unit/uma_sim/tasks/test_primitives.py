@@ -132,6 +132,7 @@ def test_containers_differ_from_holders():
         assert {c.sides for c in drawn.containers}.isdisjoint({4, 8})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("seed", "in_container"), [(0, True), (3, True), (5, False)])
 def test_a_long_thing_is_stood_up(seed, in_container):
     station = make_station(seed, "primitives/stand", render=False)
@@ -173,6 +174,7 @@ def test_end_height_decides_whether_a_cloth_is_let_go():
     assert 2.0 < max(shares) < 2.2
 
 
+@pytest.mark.slow
 def test_a_cloth_is_let_go_where_its_way_ends():
     seed = next(s for s in range(20) if (drawn := primitive_cloth.sample(s)).ways[drawn.goal].lets_go)
     station = make_station(seed, "primitives/cloth", render=False)
@@ -189,6 +191,7 @@ def test_a_cloth_is_let_go_where_its_way_ends():
     station.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lets_go", [True, False])
 def test_cable_moves_by_its_grasp_and_stays_whole(lets_go):
     seed = next(s for s in range(20) if (drawn := primitive_cable.sample(s)).ways[drawn.goal].lets_go is lets_go)

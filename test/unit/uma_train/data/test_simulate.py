@@ -35,6 +35,7 @@ def made(tmp_path_factory):
     return out
 
 
+@pytest.mark.slow
 def test_the_same_seed_makes_the_same_episode(made):
     a, b = made["all"], made["again"]
     assert a.meta == b.meta and all(np.array_equal(getattr(a, n), getattr(b, n)) for n in DTYPES)
@@ -142,6 +143,7 @@ def test_a_card_from_before_there_were_tasks_is_of_insertion(tmp_path):
     assert simulate(SimulateConfig(out=str(tmp_path), episodes=0))["tried"] == 0
 
 
+@pytest.mark.slow
 def test_the_yield_alone_is_counted_without_episodes(tmp_path):
     card = simulate(SimulateConfig(task="sweeping", out=str(tmp_path), episodes=2, workers=1, record=False))
     assert card["by_task"] == {"sweeping": {"kept": 2}} and card["kept"] == 2 and not list(tmp_path.glob("*.npz"))

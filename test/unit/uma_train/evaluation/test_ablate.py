@@ -14,6 +14,7 @@ from uma_train.training.config import TrainConfig
 from uma_train.training.loop import train as train_here
 
 
+@pytest.mark.slow
 def test_variants_are_trained_and_measured_once(tmp_path, monkeypatch):
     for i in range(4):
         save_episode(tmp_path / f"{i}.npz", episode(i))

@@ -1,6 +1,7 @@
 """Films of the benchmark."""
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from uma_train.evaluation.closed_loop import (
@@ -9,6 +10,7 @@ from uma_train.evaluation.closed_loop import (
 )
 
 
+@pytest.mark.slow
 def test_benchmark_leaves_films_and_a_contact_sheet(tmp_path):
     config = BenchmarkConfig(
         episodes=2, policies=("hold_still",), max_steps=4, workers=1, films=1, out=str(tmp_path / "b")

@@ -59,6 +59,7 @@ def test_tensorboard_and_json_agree(trained):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("action_weight", [2.0, 0.0])
 def test_adaptation_moves_the_tokens_and_nothing_else(trained, action_weight):
     bundle, data = trained

@@ -18,7 +18,7 @@ from uma_train.training.config import TrainConfig
 from uma_train.training.distributed import Processes
 from uma_train.training.trainer import Trainer
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.timeout(900), pytest.mark.slow]
 
 # Single precision, so that equal means equal, and the contrastive term on.
 COMMON = [

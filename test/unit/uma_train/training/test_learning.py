@@ -21,6 +21,8 @@ from uma_train.training.objectives import Objective, losses, repeated
 from uma_train.training.optimizer import optimizers
 from uma_train.training.views import ViewSampling
 
+pytestmark = pytest.mark.slow
+
 INTENTS = (
     push.Intent(left=0.1, turn=0.8),
     push.Intent(forward=-0.08, up=0.05, turn=-0.6),

@@ -37,6 +37,7 @@ def test_bfloat16_needs_a_processor_that_multiplies_in_it(monkeypatch, flags, ha
     assert trainer.multiplies_bfloat16("cpu") is has and trainer.multiplies_bfloat16("cuda")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 def test_a_run_resumes_where_it_was_killed(tmp_path, monkeypatch, optimizer):
     data = tmp_path / "data"
