@@ -78,7 +78,8 @@ MUTANTS = (
         ),
         (
             "augmentation: a view tells the decoder",
-            "    task = model.encode_task(to_device(device, batch.initial_points), to_device(device, batch.reference))\n",
+            "    task = model.encode_task(to_device(device, batch.initial_points), "
+            "to_device(device, batch.reference))\n",
             "    view = augmented(batch.initial_points, batch.reference, objective.views, np.random.default_rng(0))\n"
             "    task = model.encode_task(*view)\n",
             VIEWS,

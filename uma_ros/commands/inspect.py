@@ -20,11 +20,11 @@ HEADER = """\
 
 
 ROBOT_HEADER = """\
-# The station's robot, gripper and tool. `uma.robot.RobotConfig` is the schema; an unknown key or a value out of range is
-# an error. Written by `uma inspect robot`; a test holds that it stays the same.
+# The station's robot, gripper and tool. `uma.robot.RobotConfig` is the schema.
+# An unknown key or a value out of range is an error. `uma inspect robot` writes this file, and a test compares both.
 # Every node and `uma replay` read the gripper's joint here; `uma demo`, its report and `uma calibrate` read the frames.
-# The frames of the nodes are parameters (config/parameters.yaml), and the tool of a real robot stands in its calibration
-# file. ee_frame, T_flange_ee and home are for scripts; the simulated station has DROID's.
+# The frames of the nodes are parameters (config/parameters.yaml). The tool of a real robot is in its calibration file.
+# ee_frame, T_flange_ee and home are for scripts; the simulated station has DROID's.
 """
 
 

@@ -1,4 +1,5 @@
-"""The full objective (paper Eq. 4) on a batch of windows: motion and action reconstruction, and the contrastive term."""
+"""The full objective (paper Eq. 4) on a batch of windows: motion and action reconstruction, and the contrastive
+term."""
 
 from __future__ import annotations
 
