@@ -60,7 +60,7 @@ def test_another_robot_s_file_is_read(tmp_path):
     "text, words",
     [
         ("[1]", "list, must be a mapping"),
-        ("grip: 1", "grip: no such setting"),
+        ("grip: 1", "grip: unknown setting"),
         ("gripper_closed: 0", "gripper_closed: 0, must be 0.01 to 10"),
         ("base_frame: ''", "base_frame: '', must be a name"),
         ("base_frame: 3", "base_frame: 3, must be a str"),
@@ -69,7 +69,7 @@ def test_another_robot_s_file_is_read(tmp_path):
         ("T_flange_ee: {xyz: [0, 0, 3]}", "T_flange_ee.xyz: 3, must be -1 to 1"),
         ("T_flange_ee: {xyz: [a, 0, 0]}", "T_flange_ee.xyz[0]: 'a', must be a float"),
         ("T_flange_ee: {xyzw: [0, 0, 1, 1]}", "must be a unit quaternion"),
-        ("T_flange_ee: 4", "T_flange_ee: no such setting"),
+        ("T_flange_ee: 4", "T_flange_ee: unknown setting"),
     ],
 )
 def test_a_wrong_robot_s_file_is_refused_by_entry(tmp_path, text, words):
