@@ -134,10 +134,8 @@ def test_sets_of_different_kinds_are_not_mixed(tmp_path):
         simulate(SimulateConfig(out=str(tmp_path), episodes=0))
 
 
-def test_a_card_from_before_there_were_tasks_is_of_insertion(tmp_path):
-    old = dataclasses.asdict(SimulateConfig())
-    del old["task"], old["record"]
-    (tmp_path / "card.json").write_text(json.dumps({"config": old}))
+def test_a_folder_keeps_its_settings(tmp_path):
+    (tmp_path / "card.json").write_text(json.dumps({"config": dataclasses.asdict(SimulateConfig())}))
     with pytest.raises(ValueError, match="task 'insertion', now 'sweeping'"):
         simulate(SimulateConfig(task="sweeping", out=str(tmp_path), episodes=0))
     assert simulate(SimulateConfig(out=str(tmp_path), episodes=0))["tried"] == 0

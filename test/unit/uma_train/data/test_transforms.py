@@ -40,7 +40,7 @@ def test_zero_settings_are_the_identity_bit_for_bit(batch):
     mild = Transforms.mild()
     touches = {
         "depth_noise_m": {"points.xyz", "points.height", "initial_points.xyz", "initial_points.height"},
-        "dropout": {f"{p}.{f}" for p in ("points", "initial_points") for f in ("xyz", "rgb", "height", "pixel")},
+        "dropout": {f"{p}.{f}" for p in ("points", "initial_points") for f in ("xyz", "rgb", "height", "normalized_uv")},
         "brightness": {"points.rgb", "points.image", "initial_points.rgb", "initial_points.image"},
         "camera_m": {
             "points.xyz",
@@ -159,7 +159,7 @@ def test_a_lost_point_becomes_a_copy_of_a_kept_one(batch):
     for b in range(8):
         whole = {tuple(row): i for i, row in enumerate(batch.points.xyz[b].numpy())}
         index = [whole[tuple(row)] for row in out.points.xyz[b].numpy()]
-        for name in ("rgb", "height", "pixel"):
+        for name in ("rgb", "height", "normalized_uv"):
             assert torch.equal(getattr(out.points, name)[b], getattr(batch.points, name)[b][index])
         kept = {i for i in range(len(index)) if index[i] == i}
         assert set(index) <= kept
