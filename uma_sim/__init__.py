@@ -1,8 +1,8 @@
-"""The DROID station in MuJoCo: FR3, Robotiq 2F-85, an exterior RGB-D camera, tasks and a scripted demonstrator.
+"""The DROID station in MuJoCo: FR3, Robotiq 2F-85, an exterior RGB-D camera, tasks and scripted experts.
 
-Renders without a display unless ``MUJOCO_GL`` says otherwise.
+It renders without a display unless ``MUJOCO_GL`` selects another backend.
 """
 
 import os
 
-os.environ.setdefault("MUJOCO_GL", "egl")  # must be set before mujoco is first imported
+os.environ.setdefault("MUJOCO_GL", "egl")  # must precede the first import of mujoco

@@ -1,4 +1,4 @@
-"""Recorded demonstrations: clean labels of the expert on states that noise and disturbances have led to."""
+"""Recorded demonstrations: clean expert labels on states reached under noise and disturbances."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ STEPS_AFTER_SUCCESS = 10
 OBSERVE_EVERY = 2
 
 STILL_M = 0.01
-"""How far a point may move in an episode and still be called one that does not."""
+"""Largest motion of a static point in an episode, metres."""
 
 NOISE_M, NOISE_RAD, NOISE_RHO = 0.003, 0.012, 0.85
-"""Innovation of the execution noise at scale 1, and how much of it lasts to the next step (DART: noise on the action,
-not on the label)."""
+"""Innovation of the execution noise at scale 1, and its autocorrelation per step (DART: noise on the action, not on the
+label).
+"""
 
 
 @dataclass
@@ -50,7 +51,7 @@ class Disturbance:
         return cls(kind, offset, int(rng.integers(6, 14)), float(rng.uniform(0.03, 0.18)))
 
     def apply(self, station: Station, T: np.ndarray, grip: float) -> tuple[np.ndarray, float]:
-        """The action that is executed in place of ``(T, grip)``."""
+        """Return the executed action in place of ``(T, grip)``."""
         if self.kind == "none" or self.is_spent:
             return T, grip
         if self.kind == "drop":
@@ -91,33 +92,28 @@ def run_demonstration(
 ) -> dict | None:
     """Run one demonstration in the scene of ``seed``.
 
-    The labels are the expert's clean targets; what is executed is the label plus noise that decays over a few steps,
-    and perhaps one disturbance.
+    Labels are the expert's clean targets. The executed action is the label plus correlated noise, and possibly one
+    disturbance.
 
     Args:
         noise_scale: of the execution noise; None draws it from 0 to ``max_noise``.
-        rng: randomness of the noise and the disturbance; None derives it from ``seed``.
-        on_observation: maps each rendered `Observation` to what shall be kept of it; None renders nothing.
+        rng: source of the noise and the disturbance; None derives it from ``seed``.
+        on_observation: maps each rendered `Observation` to the stored value; None disables rendering.
         disturbance_probability: of one disturbance in the episode.
-        station: run on this station instead of a fresh one (``seed`` then only names it); its ``close`` is left to the
-            caller.
-        goal: what to aim for; None for the scene's goal.
-        interventions: stretches in which a policy acts. They come on top of the task's ``max_steps``, and no step from
-            which a chunk would reach into one is observed, save the first of the episode.
+        station: an existing station (then ``seed`` is only a name), which the caller closes.
+        goal: of the expert; None for the scene's goal.
+        interventions: stretches in which a policy acts, in addition to the task's ``max_steps``. Steps within a chunk
+            before them are not observed, except the episode's first.
         station_kwargs: passed to `Station`, such as ``task``.
 
     Returns:
-        None if the simulation failed (a value was not finite), else a dict of ``(T, ...)`` arrays, one row a 15 Hz
-        step:
-        ``label_pose`` (T, 4, 4) expert target T_base_ee, ``label_gripper`` (T,), ``pose`` (T, 4, 4) measured T_base_ee,
-        ``gripper`` (T,) measured,
-        ``object_points`` (T, 16, 3) base frame, ``stamp`` (T,) s; ``static_points`` (Q, 3) base frame;
-        ``observation_step`` (M,) indices of the
-        steps that were observed and ``observations``, a list of M results of ``on_observation``; ``task``, ``text``
-        (the instruction),
-        ``T_base_cam`` (4, 4), ``camera``, ``seed``, ``goal``, ``noise_scale``, ``disturbance``, ``interventions``
-            (those that
-        came about), ``verdict``, ``success`` and ``reason``. Row i holds the state before action i.
+        None if the simulation failed (a value was not finite), else a dict. Arrays have one row per 15 Hz step, and row
+        i holds the state before action i:
+        ``label_pose`` (T, 4, 4) expert target T_base_ee; ``label_gripper`` (T,); ``pose`` (T, 4, 4) measured T_base_ee;
+        ``gripper`` (T,) measured; ``object_points`` (T, 16, 3) base frame; ``stamp`` (T,) s; ``static_points`` (Q, 3)
+        base frame; ``observation_step`` (M,) indices of observed steps; ``observations``, the M results of
+        ``on_observation``; ``task``; ``text`` (the instruction); ``T_base_cam`` (4, 4); ``camera``; ``seed``; ``goal``;
+        ``noise_scale``; ``disturbance``; ``interventions`` (those that happened); ``verdict``; ``success``; ``reason``.
     """
     rng = np.random.default_rng([seed, 7]) if rng is None else rng
     scale = float(rng.uniform(0.0, max_noise)) if noise_scale is None else float(noise_scale)
@@ -168,7 +164,7 @@ def run_demonstration(
         after = after + 1 if verdict == "success" or (verdict == "wrong_goal" and goal != station.scene.goal) else 0
         if after >= STEPS_AFTER_SUCCESS:
             break
-    # What was pushed aside, or fell off the table, did move.
+    # Exclude points that were pushed aside or fell off the table.
     still = still[np.linalg.norm(task.static_points(station) - still, axis=-1) < STILL_M]
     about = {"task": task.name, "static_points": still, "text": task.instruction(station, goal)}
     if own:
@@ -203,8 +199,7 @@ def run_demonstration(
 
 
 def _calm(station: Station, grip: float) -> float:
-    """Share of the noise that is applied: less near the table and the rim, where centimetres decide and no one would
-    err so much."""
+    """Return the fraction of the noise: reduced near the table and the rim, where the task needs precision."""
     low = float(station.ee_pose()[2, 3]) < 0.06
     return 0.35 if low or (grip < 0.5 and station.grasped()) else 1.0
 

@@ -1,5 +1,4 @@
-"""The room that all tasks share: table, robot, camera, light, and the MuJoCo model of it with a task's bodies
-inside."""
+"""The common environment of all tasks: table, robot, camera and light, compiled with a task's bodies."""
 
 from __future__ import annotations
 
@@ -18,7 +17,7 @@ from uma_sim.robot import gripper
 from uma_sim.robot.camera import FULL_FOCAL
 
 TIMESTEP = 0.002
-"""Physics step in seconds."""
+"""Physics step, seconds."""
 
 CAMERA_POSITION = np.array([0.50, -0.52, 0.50])
 CAMERA_TARGET = np.array([0.49, 0.16, 0.13])
@@ -27,7 +26,7 @@ CAMERA_TARGET = np.array([0.49, 0.16, 0.13])
 
 @dataclass(frozen=True)
 class Room:
-    """What every task has around it.
+    """The environment of a task.
 
     Attributes:
         start_joints: ``(7,)`` radians.
@@ -35,7 +34,7 @@ class Room:
         table_color: RGBA.
         light: brightness factor.
         focal: of the camera, in pixels of its full image.
-        pattern: RGBA of a second colour in which the table is chequered; None leaves it plain.
+        pattern: RGBA of the table's second checker colour; None for a plain table.
     """
 
     start_joints: np.ndarray
@@ -47,7 +46,7 @@ class Room:
 
 
 def look_at(position: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """``(4, 4)`` pose of an optical frame (x right, y down, z forward) at ``position`` that looks at ``target``."""
+    """Return the ``(4, 4)`` pose of an optical frame (x right, y down, z forward) at ``position``, facing ``target``."""
     z = (target - position) / np.linalg.norm(target - position)
     x = np.cross(z, [0, 0, 1.0])
     x /= np.linalg.norm(x)
@@ -55,26 +54,25 @@ def look_at(position: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 
 def random_camera(rng: np.random.Generator) -> np.ndarray:
-    """``(4, 4)`` camera pose near the nominal one: turned by up to 1 degree and moved by up to 15 mm about each
-    axis."""
+    """Draw a ``(4, 4)`` camera pose near the nominal one: up to 1 degree and 15 mm per axis."""
     tilt = Rotation.from_rotvec(np.radians(rng.uniform(-1, 1, 3)))
     T_nominal = look_at(CAMERA_POSITION, CAMERA_TARGET)
     return se3.make_pose(T_nominal[:3, :3] @ tilt.as_matrix(), T_nominal[:3, 3] + rng.uniform(-0.015, 0.015, 3))
 
 
 CAMERAS = ("nominal", "10cm", "25cm", "other_side", "front", "higher", "lower")
-"""Places of `camera_at`."""
+"""Camera names of `camera_at`."""
 
 
 def camera_at(place: str, seed: int) -> np.ndarray:
-    """``(4, 4)`` T_base_cam of a camera at a named place, jittered as `random_camera` is.
+    """Return ``(4, 4)`` T_base_cam of a named camera, jittered like `random_camera`.
 
-    "10cm" and "25cm" are that far from the nominal place, in a direction drawn for the scene, and look at the same
-    target. "other_side" mirrors the nominal place in the robot's plane of symmetry, "front" faces the robot. "higher"
-    and "lower" are the nominal place raised by 25 cm and lowered by 15 cm.
+    "10cm" and "25cm" are shifted from the nominal position in a direction drawn per scene, with the same target.
+    "other_side" mirrors the nominal position in the robot's plane of symmetry. "front" faces the robot. "higher" and
+    "lower" are 25 cm above and 15 cm below the nominal position.
 
     Raises:
-        ValueError: an unknown place.
+        ValueError: unknown name.
     """
     if place not in CAMERAS:
         raise ValueError(f"camera: {place!r}, must be one of {CAMERAS}")
@@ -95,30 +93,32 @@ def camera_at(place: str, seed: int) -> np.ndarray:
 
 
 def random_grey(rng: np.random.Generator) -> tuple[float, ...]:
-    """RGBA of a table: a light, slightly warm grey."""
+    """Draw a table colour: light, slightly warm grey, RGBA."""
     grey = rng.uniform(0.55, 0.8)
     return (grey, grey * 0.985, grey * 0.955, 1.0)
 
 
 def random_joints(rng: np.random.Generator) -> np.ndarray:
-    """``(7,)`` radians around DROID's home."""
+    """Draw ``(7,)`` joint positions around DROID's home, radians."""
     return np.array(DROID.home) + rng.uniform(-0.12, 0.12, 7)
 
 
 def random_light(rng: np.random.Generator) -> float:
-    """A brightness factor."""
+    """Draw a brightness factor."""
     return float(rng.uniform(0.85, 1.1))
 
 
 def random_room(rng: np.random.Generator) -> Room:
-    """A room with the camera near its nominal pose."""
+    """Draw an environment with the camera near its nominal pose."""
     return Room(random_joints(rng), random_camera(rng), random_grey(rng), random_light(rng))
 
 
 def varied_room(rng: np.random.Generator) -> Room:
-    """A room for training data: the camera on either side of the robot and anywhere in a shell about the workspace,
-    another lens, a table of any dull colour with or without a pattern, another light. Three of four stand on the right,
-    where the benchmark's camera is (paper C.1 uses the right one alone)."""
+    """Draw an environment for training data, with varied camera, lens, table and light.
+
+    The camera is on either side of the robot, anywhere in a shell about the workspace. Three quarters are on the right,
+    like the benchmark's camera (the only side in paper C.1).
+    """
     side, azimuth = float(rng.choice([-1, 1], p=[0.75, 0.25])), float(rng.uniform(-0.5, 0.9))
     target = np.array([rng.uniform(0.44, 0.54), rng.uniform(-0.05, 0.10), rng.uniform(0.02, 0.10)])
     reach, height = float(rng.uniform(0.62, 0.85)), float(rng.uniform(0.40, 0.62))
@@ -141,10 +141,10 @@ def varied_room(rng: np.random.Generator) -> Room:
 def build(
     room: Room, add_bodies: Callable[[mujoco.MjSpec], None], camera_fovy: float, visual: bool = False
 ) -> mujoco.MjModel:
-    """Compile the station with a task's bodies in it.
+    """Compile the station with a task's bodies.
 
     Args:
-        add_bodies: adds them to the model; may change the physics options, which are set before.
+        add_bodies: adds the bodies to the model; may change the physics options set before.
         camera_fovy: vertical field of view of the camera ``zed`` in degrees.
         visual: draw the arm's detailed meshes, for pictures.
     """
@@ -159,7 +159,7 @@ def build(
     spec.visual.headlight.ambient = [0.38 * room.light] * 3
     spec.visual.headlight.diffuse = [0.22 * room.light] * 3
     spec.visual.headlight.specular = [0.05] * 3
-    # The framebuffer belongs to the context and is as large as the largest picture asked for.
+    # The framebuffer belongs to the context and must fit the largest requested picture.
     spec.visual.global_.offwidth, spec.visual.global_.offheight = 1920, 1080
     if not visual:
         spec.visual.quality.shadowsize, spec.visual.quality.offsamples = 0, 0

@@ -1,4 +1,4 @@
-"""The DROID station, simulated: move the end effector, look through the camera, judge the result."""
+"""The simulated DROID station: moves the end effector, renders the camera and evaluates the task."""
 
 from __future__ import annotations
 
@@ -24,31 +24,29 @@ IK_PERIOD = 5
 """Physics steps between two updates of the joint command: 10 ms."""
 
 MAX_STEP_M, MAX_STEP_RAD = 0.075, 0.15
-"""Largest move of the target from the measured pose in one action (paper C.1)."""
+"""Largest distance of the target from the measured pose in one action (paper C.1)."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """A task as the station, the recorder and the benchmark see it. The functions take the station, whose ``scene`` is
-    one that ``sample`` drew.
+    """A task as a set of functions of a station, whose ``scene`` comes from ``sample``.
 
     Attributes:
-        name: for people and recordings.
+        name: for display and recordings.
         sample: ``(seed, **options) -> scene``.
         add_bodies: ``(spec, scene)``, adds the scene's bodies to the model.
-        track: ``station -> Tracked``, the object that the task moves; called once, on the compiled model.
-        static_points: ``station -> (Q, 3)`` metres, base frame: points that do not move, for pinned keypoints.
+        track: ``station -> Tracked``, the task's object; called once, on the compiled model.
+        static_points: ``station -> (Q, 3)`` metres, base frame: static points for pinned keypoints.
         outcome: ``station -> (verdict, reason)``; the verdict is "success", "wrong_goal" (the distractor's goal was
-            reached instead), or "in_progress"; the reason says what is missing.
+            reached), or "in_progress"; the reason explains it.
         plan_reference: ``(station, rng, num_keypoints, num_waypoints, goal, pinned) -> ReferenceMotion`` in the camera
-            frame, from the present scene alone.
-        taken: ``station -> bool``, the object is surely in the gripper, not merely touched; the benchmark's measure of
-            a grasp.
-        grasp_pose: ``station -> (4, 4)`` where the expert would grasp now; the disturbance "miss" closes beside it.
+            frame, from the current scene.
+        taken: ``station -> bool``, the object is securely grasped, not only touched; the benchmark's grasp criterion.
+        grasp_pose: ``station -> (4, 4)`` the expert's current grasp; the disturbance "miss" closes beside it.
         may_drop: ``(station, height) -> bool``, whether the disturbance "drop" may happen: held, moved by ``height``
-            metres, and to be had again.
-        instruction: ``(station, goal) -> str``, what a person would say.
-        max_steps: control steps that a demonstration may take.
+            metres, and recoverable.
+        instruction: ``(station, goal) -> str``, a person's instruction.
+        max_steps: time limit of a demonstration in control steps.
     """
 
     name: str
@@ -66,24 +64,25 @@ class Task:
 
 
 class Station:
-    """One random scene of a task with the robot in it. Not thread-safe: `observe` and `picture` must be called from one
-    thread of the process.
+    """One random scene of a task with the robot.
+
+    It is not thread-safe: `observe` and `picture` must run in one thread of the process.
 
     Args:
-        seed: draws the scene; the same seed gives the same scene and the same noise.
-        task: what the scene holds and what counts as success; `uma_sim.tasks.make_station` takes its name.
+        seed: of the scene and the noise.
+        task: scene content and success criterion; `uma_sim.tasks.make_station` accepts its name.
         noise: depth and colour noise in `observe`.
-        render: False leaves the camera out (`observe` and `picture` then raise).
+        render: False omits the camera (`observe` and `picture` then raise).
         width, height: of the observed images, pixels.
-        T_base_cam: ``(4, 4)`` where the camera stands; None for where the scene has it.
+        T_base_cam: ``(4, 4)`` camera pose; None for the scene's.
         options: of the task's ``sample``, such as ``shape`` for insertion, see `uma_sim.objects.utensils.SHAPES`.
 
     Attributes:
-        task: the task as functions of this station.
-        scene: what was drawn.
-        object: what the task moves.
+        task: the task.
+        scene: the sampled scene.
+        object: the task's object.
         camera: intrinsics.
-        T_base_cam: ``(4, 4)`` camera pose as it was calibrated; exact until `displace_camera`.
+        T_base_cam: ``(4, 4)`` calibrated camera pose; exact until `displace_camera`.
         depth_noise: factor on the standard deviation of the depth noise.
     """
 
@@ -131,7 +130,7 @@ class Station:
         self._path: tuple[np.ndarray, np.ndarray, float, float] | None = None
         self._target = self.kinematics.forward(self._q_command)
         mujoco.mj_forward(self.model, self.data)
-        self.advance(0.4)  # lets the objects come to rest
+        self.advance(0.4)  # settles the objects
         self._start_time = float(self.data.time)
 
     def _build(self, visual: bool = False) -> mujoco.MjModel:
@@ -146,15 +145,15 @@ class Station:
 
     @property
     def time(self) -> float:
-        """Simulated seconds since the scene came to rest."""
+        """Simulated seconds since the scene settled."""
         return float(self.data.time) - self._start_time
 
     def ee_pose(self) -> np.ndarray:
-        """``(4, 4)`` measured T_base_ee of the frame `ee_frame`."""
+        """Measured ``(4, 4)`` T_base_ee of the frame `ee_frame`."""
         return self.kinematics.forward(self.joint_positions())
 
     def flange_pose(self) -> np.ndarray:
-        """``(4, 4)`` measured pose of ``fr3_link8`` in the base frame."""
+        """Measured ``(4, 4)`` pose of ``fr3_link8`` in the base frame."""
         return self.ee_pose() @ se3.invert(T_LINK8_TCP)
 
     def gripper_position(self) -> float:
@@ -174,30 +173,30 @@ class Station:
         return self.data.qvel[:7].copy()
 
     def object_pose(self) -> np.ndarray:
-        """``(4, 4)`` true pose of the object in the base frame; of a rigid object only."""
+        """True ``(4, 4)`` pose of a rigid object in the base frame."""
         return self.object.pose()
 
     def object_points(self) -> np.ndarray:
-        """``(16, 3)`` fixed surface points of the object, now, in the base frame."""
+        """``(16, 3)`` current positions of the object's surface points, base frame."""
         return self.object.points()
 
     def object_speed(self) -> float:
-        """Speed of the object in m/s."""
+        """Speed of the object, m/s."""
         return self.object.speed()
 
     def pads_in_contact(self) -> int:
-        """How many of the two pads touch the object."""
+        """Number of pads in contact with the object."""
         return self.object.pads_in_contact()
 
     def grasped(self) -> bool:
-        """The jaw has stopped on the object, which lies between the pads."""
+        """Whether the jaws have stopped on the object between the pads."""
         if abs(self.gripper_speed()) > 0.9 or not 0.3 < self.gripper_position() < 0.97:
             return False
-        # One pad is enough: contacts come and go within a step while the grasp holds.
+        # One pad suffices: contacts flicker between steps while the grasp holds.
         return self.pads_in_contact() >= 1 and self.tcp_to_object() < 0.03
 
     def holds_another(self) -> bool:
-        """The jaw has stopped on something movable that is not the object: both pads touch it."""
+        """Whether the jaws have stopped on another movable object, with both pads in contact."""
         if abs(self.gripper_speed()) > 0.9 or not 0.3 < self.gripper_position() < 0.97:
             return False
         pads = {self.model.geom(pad).id: set() for pad in gripper.PADS}
@@ -210,19 +209,21 @@ class Station:
         )
 
     def tcp_to_object(self) -> float:
-        """Distance in metres from the TCP to where the object may be grasped."""
+        """Metres from the TCP to the object's nearest grasp point."""
         return self.object.distance(self.ee_pose()[:3, 3])
 
     # ---- motion ------------------------------------------------------------------------------------------------------
 
     def set_target(self, T_base_ee: np.ndarray, grip: float) -> None:
-        """Set the pose that the arm tracks from now on, and the gripper command (0 open, 1 closed)."""
+        """Set the pose that the arm tracks, and the gripper command (0 open, 1 closed)."""
         self._path = None
         self._target = np.array(T_base_ee, dtype=np.float64)
         self._grip = float(np.clip(grip, 0.0, 1.0))
 
     def advance(self, seconds: float) -> None:
-        """Let time pass. Rests of a physics step carry over, so that 15 calls of 1/15 s make exactly one second."""
+        """Advance the simulation. Fractions of a physics step carry over, so 15 calls of 1/15 s make exactly one
+        second.
+        """
         self._due += seconds / scene.TIMESTEP
         while self._steps + 1 <= self._due + 1e-6:
             if self._steps % IK_PERIOD == 0:
@@ -232,9 +233,9 @@ class Station:
             self._steps += n
 
     def act(self, T_base_ee: np.ndarray, grip: float) -> None:
-        """One control period (1/15 s) toward ``T_base_ee``, interpolated as the real controller does.
+        """Run one control period (1/15 s) toward ``T_base_ee``, interpolated like the real controller.
 
-        The target is first drawn to within `MAX_STEP_M` and `MAX_STEP_RAD` of the measured pose.
+        The target is first clipped to `MAX_STEP_M` and `MAX_STEP_RAD` from the measured pose.
         """
         goal = se3.clip_step(self.ee_pose(), T_base_ee, MAX_STEP_M, MAX_STEP_RAD)
         self._path = (self._target, goal, float(self.data.time), 1.0 / RATE_HZ)
@@ -257,10 +258,11 @@ class Station:
     # ---- sight -------------------------------------------------------------------------------------------------------
 
     def observe(self) -> Observation:
-        """The camera's RGB-D image with the end effector and gripper measured at the same instant, in the camera
-        frame."""
+        """Return the camera's RGB-D image with the simultaneous end-effector and gripper measurement, in the camera
+        frame.
+        """
         if not self._renders:
-            raise RuntimeError("this station was made with render=False")
+            raise RuntimeError("render: False, must be True to observe")
         if self._renderer is None:
             self._renderer = cameras.Renderer(self.model)
         rgb, depth = self._renderer.render(self.data, self.camera.width, self.camera.height)
@@ -269,8 +271,7 @@ class Station:
         return Observation(rgb, depth, self.camera, T_cam_ee, self.gripper_position(), self.time, self.T_base_cam)
 
     def displace_camera(self, T_calibrated_true: np.ndarray) -> None:
-        """Move the camera ``(4, 4)`` from where it was calibrated, as a knock does: images come from there, and
-        `T_base_cam` does not know it."""
+        """Displace the camera by ``(4, 4)`` without updating its calibration `T_base_cam`, like a knock."""
         T = self.T_base_cam @ T_calibrated_true @ np.diag([1.0, -1.0, -1.0, 1.0])  # MuJoCo's cameras look along -z
         index = self.model.camera("zed").id
         self.model.cam_pos[index] = T[:3, 3]
@@ -280,13 +281,13 @@ class Station:
     def picture(
         self, width: int = 1280, height: int = 720, quality: str = "picture", view: mujoco.MjvCamera | None = None
     ) -> np.ndarray:
-        """``(H, W, 3)`` uint8 for people, from the station's camera or ``view``.
+        """Render a picture ``(H, W, 3)`` uint8 from the station's camera or ``view``.
 
         Args:
             quality: "picture" (detailed meshes, shadows; slow) or "fast" (as in `observe`).
         """
         if not self._renders:
-            raise RuntimeError("this station was made with render=False")
+            raise RuntimeError("render: False, must be True for a picture")
         if quality == "fast":
             self._renderer = self._renderer or cameras.Renderer(self.model)
             return self._renderer.render(self.data, width, height, view)[0]

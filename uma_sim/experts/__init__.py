@@ -1,4 +1,4 @@
-"""One scripted expert per task, found by the task's name; see `uma_sim.experts.base`."""
+"""One scripted expert per task, selected by the task's name; see `uma_sim.experts.base`."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ EXPERTS = {
 
 
 def expert(task: str, goal: int | None = None) -> Demonstrator:
-    """The expert at ``task`` that brings about ``goal``; None for the scene's.
+    """Build the expert of ``task`` for ``goal``; None for the scene's goal.
 
     Raises:
-        KeyError: no such task.
+        KeyError: unknown task.
     """
     module, name = EXPERTS[task].split(":")
     return getattr(importlib.import_module(f"{__name__}.{module}"), name)(goal)

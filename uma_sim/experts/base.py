@@ -1,8 +1,8 @@
 """Scripted experts on the true state.
 
-They are Markov: every call finds out anew, from the state alone, what to do next. No timer, no phase counter, so that
-whatever the noise or a policy did, its label fits what can be seen. Targets are "funnels": their height falls as the
-error beside the path does, which makes an approach, a lift over a rim or an insertion one smooth rule each.
+They are Markov: every action follows from the current state alone, without timers or phase counters. So a label matches
+the visible state after any noise or intervention. Targets form "funnels": their height decreases with the lateral
+error. So an approach, a lift over a rim or an insertion is one smooth rule.
 """
 
 from __future__ import annotations
@@ -19,18 +19,19 @@ STEP_M, STEP_RAD = 0.04, 0.11
 
 
 class Demonstrator(Protocol):
-    """An expert at one task, made by `uma_sim.experts.expert`."""
+    """An expert for one task, built by `uma_sim.experts.expert`."""
 
     def act(self, station: Station) -> tuple[np.ndarray, float]:
-        """The next target: ``(4, 4)`` T_base_ee at most (`STEP_M`, `STEP_RAD`) from the measured pose, and gripper 0 or
-        1."""
+        """Return the next target: ``(4, 4)`` T_base_ee within (`STEP_M`, `STEP_RAD`) of the measured pose, and gripper
+        0 or 1.
+        """
         ...
 
     def phase(self, station: Station) -> str:
-        """The name of the rule in force, for people."""
+        """Name of the active rule, for display."""
         ...
 
 
 def ramp(x: float, low: float, high: float) -> float:
-    """0 below ``low``, 1 above ``high``, linear between."""
+    """Rise linearly from 0 at ``low`` to 1 at ``high``."""
     return float(np.clip((x - low) / (high - low), 0.0, 1.0))

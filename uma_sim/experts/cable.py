@@ -1,4 +1,4 @@
-"""The expert at moving a cable: grasp it across, carry the place along its way, hold it or let it go there."""
+"""The cable expert: grasps the cable across, carries it along a path, then holds or releases it."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ from uma_sim.tasks.primitives import cable as primitive_cable
 
 
 class CableMover:
-    """Grasps the cable of a `Station` and moves it along its way; grasps again what was dropped or missed.
+    """Grasps the cable of a `Station` and moves it along its path; grasps again after a drop or a miss.
 
     Args:
-        goal: which way; None for the scene's goal.
+        goal: index of the path; None for the scene's goal.
     """
 
     def __init__(self, goal: int | None = None) -> None:
         self._goal = goal
 
     def act(self, station: Station) -> tuple[np.ndarray, float]:
-        """The next target: ``(4, 4)`` T_base_ee at most (`STEP_M`, `STEP_RAD`) from the measured pose, and gripper 0 or
-        1."""
+        """Return the next target: ``(4, 4)`` T_base_ee within (`STEP_M`, `STEP_RAD`) of the measured pose, and gripper
+        0 or 1.
+        """
         T, phase = station.ee_pose(), self.phase(station)
         way = station.scene.ways[station.scene.goal if self._goal is None else self._goal]
         if phase == "leave":
@@ -38,14 +39,14 @@ class CableMover:
         return se3.clip_step(T, way.ahead(T, STEP_M, STEP_RAD), STEP_M, STEP_RAD), 1.0
 
     def phase(self, station: Station) -> str:
-        """The name of the rule in force, for people: "carry", "let go", "leave" or "approach"."""
+        """Name of the active rule, for display: "carry", "let go", "leave" or "approach"."""
         goal = station.scene.goal if self._goal is None else self._goal
         if station.grasped():
             return "carry"
         way = station.scene.ways[goal]
         if way.lets_go and primitive_cable.has_arrived(station, goal):
             return "leave"
-        # Until the jaw is open what it held is still between the pads, and would be dragged along.
+        # Until the jaws are open, the object stays between the pads and would be dragged along.
         is_opening = (
             way.lets_go
             and station.gripper_position() > 0.12

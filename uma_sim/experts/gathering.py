@@ -1,4 +1,4 @@
-"""The expert at the primitive "gather": grasp the upright tool, push the bits along their way, raise the tool."""
+"""The expert of "gather": grasps the upright tool, pushes the bits along their path, raises the tool."""
 
 from __future__ import annotations
 
@@ -13,31 +13,33 @@ from uma_sim.tasks.primitives import gather as primitive_gather
 from uma_sim.tasks.primitives import gather_scene as gatherings
 
 SLANT = 1.2
-"""Radians between the way and a stroke at a bit that has slipped aside."""
+"""Angle between the path and a stroke at a bit that has slipped aside, rad."""
 
 DONE = 0.9
-"""Share of its way that the expert wants of every bit: more than success asks, so that strokes end where the way
-does."""
+"""Fraction of the path that the expert requires of every bit. It exceeds the success criterion, so that strokes reach
+the end.
+"""
 
 
 class Gatherer:
-    """Pushes the bits of a `Station` along the goal's way; grasps again a tool that was dropped and stands, and goes
-    back for bits left behind.
+    """Pushes the bits of a `Station` along the goal's path; recovers a dropped, standing tool and returns for remaining
+    bits.
 
     Args:
-        goal: which way; None for the scene's goal.
+        goal: index of the path; None for the scene's goal.
     """
 
     def __init__(self, goal: int | None = None) -> None:
         self._goal = goal
 
     def act(self, station: Station) -> tuple[np.ndarray, float]:
-        """The next target: ``(4, 4)`` T_base_ee at most (`STEP_M`, `STEP_RAD`) from the measured pose, and gripper 0 or
-        1."""
+        """Return the next target: ``(4, 4)`` T_base_ee within (`STEP_M`, `STEP_RAD`) of the measured pose, and gripper
+        0 or 1.
+        """
         phase, goal = self.phase(station), station.scene.goal if self._goal is None else self._goal
         T, grip, tool = station.ee_pose(), station.gripper_position(), station.scene.tool
         if phase == "approach":
-            # The grip stands over the grasp: an open finger passes over it, not against it.
+            # The grip rises above the grasp, so an open finger must pass over it.
             return approach(T, primitive_gather.grasp_pose(station), grip, max(0.0, tool.half_height - tool.grasp_z))
         if phase == "leave":
             return upright.lift(T, tool.half_height + tool.grasp_z + 0.07, grip)
@@ -47,10 +49,9 @@ class Gatherer:
 
     @staticmethod
     def _stroke(station: Station, goal: int) -> Stroke:
-        """Along the way at what is left; first, aslant, at one that has slipped far aside, until it is back on the
-        way."""
+        """Stroke along the path at the remaining bits; a bit far aside is first pushed back to the path at a slant."""
         drawn, is_left = station.scene, ~primitive_gather.are_there(station, goal, DONE)
-        is_left |= not is_left.any()  # what is all there is pushed on to the end
+        is_left |= not is_left.any()  # completed bits are pushed on to the end
         way, thick, z = (
             drawn.ways[goal],
             (drawn.tool.blade or (0.0, 0.0))[1],
@@ -70,7 +71,7 @@ class Gatherer:
         return Stroke(way, begin, end, float(way.local(left)[:, 0].min()), thick, z)
 
     def phase(self, station: Station) -> str:
-        """The name of the rule in force, for people: "sweep", "leave" or "approach"."""
+        """Name of the active rule, for display: "sweep", "leave" or "approach"."""
         if not station.grasped():
             return "approach"
         goal = station.scene.goal if self._goal is None else self._goal

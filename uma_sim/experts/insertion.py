@@ -1,4 +1,4 @@
-"""The expert at insertion: approach, carry, leave."""
+"""The insertion expert: approach, carry, leave."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ from uma_sim.tasks import insertion
 
 
 class Inserter:
-    """Puts the utensil of a `Station` into its goal holder; regrasps after drops and misses.
+    """Inserts the utensil of a `Station` into its goal holder; grasps again after a drop or a miss.
 
     Args:
-        holder: which holder; None for the scene's goal.
+        holder: index of the holder; None for the scene's goal.
     """
 
     def __init__(self, holder: int | None = None) -> None:
         self._holder = holder
 
     def act(self, station: Station) -> tuple[np.ndarray, float]:
-        """The next target: ``(4, 4)`` T_base_ee at most (`STEP_M`, `STEP_RAD`) from the measured pose, and gripper 0 or
-        1."""
+        """Return the next target: ``(4, 4)`` T_base_ee within (`STEP_M`, `STEP_RAD`) of the measured pose, and gripper
+        0 or 1.
+        """
         index = station.scene.goal if self._holder is None else self._holder
         if station.grasped():
             return self._carry(station, index)
@@ -32,7 +33,7 @@ class Inserter:
         return self._approach(station)
 
     def phase(self, station: Station) -> str:
-        """The name of the rule in force, for people: "carry", "leave" or "approach"."""
+        """Name of the active rule, for display: "carry", "leave" or "approach"."""
         index = station.scene.goal if self._holder is None else self._holder
         return "carry" if station.grasped() else "leave" if insertion.is_over(station, index) else "approach"
 
@@ -63,10 +64,10 @@ class Inserter:
             return se3.clip_step(T, goal, STEP_M, STEP_RAD), 0.0
         over_rim = holder.height + 0.045 - low[2]
         goal[2, 3] += over_rim * max(ramp(lateral, 0.008, 0.022), ramp(angle, 0.12, 0.3))
-        # Near the table lift straight up first: turning there would drive the lower end into it.
+        # Near the table lift straight up first, because a rotation would push the lower end into it.
         share = max(ramp(float(T[2, 3]), 0.04, 0.11), 1.0 - ramp(lateral, 0.02, 0.06))
         target = se3.clip_step(T, goal, STEP_M, STEP_RAD * share)
-        # Nor sideways into a holder while the lower end is below its rim.
+        # Do not move sideways into a holder while the lower end is below its rim.
         gap = min(float(np.linalg.norm(low_now[:2] - h.center)) for h in station.scene.holders) - holder.half_opening
         clear = max(
             ramp(float(low_now[2]), holder.height - 0.03, holder.height + 0.02),
@@ -80,8 +81,9 @@ class Inserter:
 
     @staticmethod
     def _tilt(T: np.ndarray) -> float:
-        """Turn sideways before pitching up: pitched up while pointing straight away from the base, the wrist is
-        singular."""
+        """Rotate sideways before pitching up. Pitched up and pointing straight away from the base, the wrist is
+        singular.
+        """
         beside = abs(grasping.heading_beside_bearing(T))
         return grasping.TILT + 0.6 * (1.0 - ramp(beside, 0.15, 0.40))
 
@@ -90,7 +92,7 @@ class Inserter:
         distance = station.tcp_to_object()
         forward = np.array([T[0, 2], T[1, 2], 0.0]) / max(float(np.hypot(T[0, 2], T[1, 2])), 1e-6)
         if distance < 0.075:
-            # Open fully, then back out level: a pad that rises along the utensil would take it along.
+            # Open fully, then back out level; a rising pad would lift the utensil.
             target = T.copy()
             if station.gripper_position() < 0.12:
                 target[:3, 3] -= STEP_M * forward

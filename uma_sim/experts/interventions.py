@@ -1,5 +1,6 @@
-"""Stretches of a demonstration in which the expert does not act, so that it has to go on from where they lead: a policy
-does (DAgger), or the hand wanders off."""
+"""Interventions: stretches of a demonstration in which a policy acts (DAgger) or the hand drifts, and the expert
+recovers.
+"""
 
 from __future__ import annotations
 
@@ -18,42 +19,39 @@ if TYPE_CHECKING:
     from uma_sim.station import Station
 
 FIRST = (HORIZON, 80)
-"""Control steps until the hand wanders: after a first chunk of the expert, before most have finished; in a stroke as
-well as before it."""
+"""Control steps before a drift: after a first chunk of the expert, and before most episodes end."""
 
 SOON = (HORIZON, 40)
-"""Control steps until a policy acts: early, since an expert left alone has finished after some 90, and what comes after
-an intervention is what the episode is for."""
+"""Control steps before a policy acts: early, because the expert's recovery afterwards is the purpose of the episode."""
 
 LENGTH = (8, 64)
-"""Control steps that a policy acts: a fumbled grasp and what comes of it, a whole stroke and what it leaves behind."""
+"""Duration of a policy's stretch in control steps: enough for a failed grasp or a whole stroke with its consequences.
+"""
 
 MOST = 6
-"""Stretches of a policy in an episode: what it needs to be shown are ways out of where it gets itself, and of an expert
-that acts for long there is little but its own ways."""
+"""Largest number of policy stretches per episode. Several short ones yield more recoveries than a long one."""
 
 ATTEMPT, ATTEMPTS = (60, 150), 2
-"""Control steps of a whole attempt, and how many an episode has at most: long enough that a policy which takes the task
-to be done stands there with it undone."""
+"""Duration of a whole attempt in control steps, and largest number per episode: long enough to include a premature end.
+"""
 
 BETWEEN = (HORIZON + 4, HORIZON + 24)
 """Control steps of the expert between two stretches: a few whole chunks."""
 
 WANDER = (4, 14)
-"""Control steps that the hand wanders: as far as a policy that is a little wrong gets in some chunks."""
+"""Duration of a drift in control steps: as far as a slightly wrong policy gets in a few chunks."""
 
 ASIDE_M, UP_M, YAW_RAD = 0.05, 0.07, 0.5
-"""Of a place to which it wanders: standard deviation sideways, most upward, standard deviation of its turn about the
-vertical."""
+"""Distribution of drift targets: lateral standard deviation, largest rise, standard deviation of the yaw."""
 
 
 @dataclass
 class Interventions:
-    """What now and then acts in the expert's place.
+    """Stretches of an episode in which something else acts instead of the expert.
 
     Attributes:
-        act: maps the station, and the gripper's last target, to the actions until it is asked again, ``(4, 4)``
-            T_base_ee and gripper 0 or 1.
+        act: maps the station and the gripper's last target to the next actions, ``(4, 4)`` T_base_ee and gripper 0 or
+            1.
         stretches: first control step and end of each.
     """
 
@@ -70,7 +68,7 @@ class Interventions:
         length: tuple[int, int] = LENGTH,
         most: int = MOST,
     ) -> Interventions:
-        """One to ``most`` stretches, the first after ``first``, each of ``length`` (least, most) steps."""
+        """Draw one to ``most`` stretches, the first after ``first``, each of ``length`` (least, most) steps."""
         begin, stretches = int(rng.integers(first[0], first[1] + 1)), []
         for _ in range(int(rng.integers(1, most + 1))):
             stretches.append((begin, begin + int(rng.integers(length[0], length[1] + 1))))
@@ -79,21 +77,21 @@ class Interventions:
 
     @property
     def steps(self) -> int:
-        """Control steps that the policy acts in all, unless the episode ends before."""
+        """Total control steps of all stretches, unless the episode ends earlier."""
         return sum(end - first for first, end in self.stretches)
 
     def covers(self, step: int) -> bool:
-        """Whether the policy acts at this step."""
+        """Whether a stretch covers this step."""
         return any(first <= step < end for first, end in self.stretches)
 
     def reaches(self, step: int) -> bool:
-        """Whether it acts at this step or within a chunk from it. What the expert would have done at each of them is
-        then no way that leads anywhere."""
+        """Whether a stretch covers this step or a chunk from it; then the expert's labels form no continuous motion."""
         return any(first - HORIZON < step < end for first, end in self.stretches)
 
     def action(self, station: Station, step: int, grip: float) -> tuple[np.ndarray, float]:
-        """What is executed at a step that it covers; the pose is held, with the gripper at ``grip``, its last target,
-        where the image shows no scene."""
+        """Return the executed action of a covered step. If the image is unusable, it holds the pose and the gripper
+        ``grip``.
+        """
         if not self.covers(step - 1):
             self._plan.clear()
         if not self._plan:
@@ -105,8 +103,7 @@ class Interventions:
 
 
 def wander(rng: np.random.Generator) -> Callable[[Station, float], list[tuple[np.ndarray, float]]]:
-    """What moves the hand, with whatever it holds, to a place near by and perhaps to another: never downward, where the
-    table is."""
+    """Return a function that moves the hand, with its load, to a place nearby, never downward."""
 
     def act(station: Station, grip: float) -> list[tuple[np.ndarray, float]]:
         T = station.ee_pose()

@@ -1,4 +1,4 @@
-"""The experts of the training data's primitives: move a thing, push with a tool, move a cloth's edge."""
+"""The experts of the training primitives: move an object, push with a tool, move a cloth's edge."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ from uma_sim.tasks.primitives import tool as primitive_tool
 
 
 def approach(T: np.ndarray, goal: np.ndarray, grip: float, clearance: float = 0.0) -> tuple[np.ndarray, float]:
-    """One step toward a top-down grasp, from above; closes once there.
+    """Step toward a top-down grasp from above, and close there.
 
     Args:
-        clearance: height in metres that the tips need over the grasp until they are above it, beyond the usual funnel.
+        clearance: height in metres of the tips above the grasp during the approach, beyond the usual funnel.
     """
     lateral = float(np.linalg.norm(goal[:2, 3] - T[:2, 3]))
     angle = float(se3.rotation_angle(T[:3, :3], goal[:3, :3]))
     if lateral < 0.011 and angle < 0.13 and abs(T[2, 3] - goal[2, 3]) < 0.010 and grip < 0.97:
         return se3.clip_step(T, goal, STEP_M, STEP_RAD), 1.0
     target = goal.copy()
-    # A closed gripper must open above the thing, not beside it.
+    # A closed gripper must open above the object, not beside it.
     target[2, 3] += max(
         (0.12 + clearance) * ramp(lateral, 0.007, 0.06),
         0.10 * ramp(angle, 0.08, 0.6),
         (0.09 + clearance) * ramp(grip, 0.12, 0.4),
     )
     step = se3.clip_step(T, target, STEP_M, STEP_RAD)
-    # Not sideways into it from below its top.
+    # Do not move sideways into the object from below its top.
     low = ramp(float(goal[2, 3]) + 0.02 + clearance - float(T[2, 3]), 0.0, 0.03) * ramp(lateral, 0.02, 0.05)
     step[:2, 3] = T[:2, 3] + (1.0 - low) * (step[:2, 3] - T[:2, 3])
     return step, 0.0
 
 
 def retreat(T: np.ndarray, grip: float, height: float) -> tuple[np.ndarray, float]:
-    """Open, then straight up to ``height`` metres."""
+    """Open, then rise vertically to ``height`` metres."""
     target = T.copy()
     if grip < 0.12:
         target[2, 3] = max(float(T[2, 3]), height)
@@ -50,8 +50,7 @@ def retreat(T: np.ndarray, grip: float, height: float) -> tuple[np.ndarray, floa
 
 
 def withdraw(T: np.ndarray, grip: float, is_near: bool) -> tuple[np.ndarray, float]:
-    """Open, then back out level from what stands upright, and up only when clear of it: a pad that rises along it would
-    take it along."""
+    """Open, back out level from an upright object, and rise only when clear of it; a rising pad would lift it."""
     target = T.copy()
     if grip < 0.12:
         forward = np.array([T[0, 2], T[1, 2], 0.0]) / max(float(np.hypot(T[0, 2], T[1, 2])), 1e-6)
@@ -62,22 +61,23 @@ def withdraw(T: np.ndarray, grip: float, is_near: bool) -> tuple[np.ndarray, flo
 
 
 class Mover:
-    """Grasps the thing of a `Station` and moves it along its way; grasps again what was dropped or missed.
+    """Grasps the object of a `Station` and moves it along its path; grasps again after a drop or a miss.
 
     Args:
-        goal: which way; None for the scene's goal.
+        goal: index of the path; None for the scene's goal.
     """
 
     primitive = primitive_move
     near = 0.014
-    """Metres from the end of the way within which the gripper opens."""
+    """Distance from the end of the path at which the gripper opens, metres."""
 
     def __init__(self, goal: int | None = None) -> None:
         self._goal = goal
 
     def act(self, station: Station) -> tuple[np.ndarray, float]:
-        """The next target: ``(4, 4)`` T_base_ee at most (`STEP_M`, `STEP_RAD`) from the measured pose, and gripper 0 or
-        1."""
+        """Return the next target: ``(4, 4)`` T_base_ee within (`STEP_M`, `STEP_RAD`) of the measured pose, and gripper
+        0 or 1.
+        """
         T, goal = station.ee_pose(), station.scene.goal if self._goal is None else self._goal
         thing = station.scene.things[0]
         phase = self.phase(station)
@@ -108,9 +108,11 @@ class Mover:
 
     @staticmethod
     def _slip(station: Station, way: Path) -> np.ndarray:
-        """``(4, 4)`` what to add to the poses of ``way`` because the thing lies in the gripper otherwise than planned,
-        so that the thing, not the gripper, goes its way; at most 0.5 rad of it, and nothing beyond 4 cm or 1.2 rad,
-        after another grasp."""
+        """``(4, 4)`` correction of the path's poses for an object that sits in the grasp otherwise than planned.
+
+        It keeps the object, not the gripper, on the path. The rotation is limited to 0.5 rad. Beyond 4 cm or 1.2 rad
+        (another grasp) there is no correction.
+        """
         start = primitive_move.resting(station.scene.things[0], station.scene.places[0])
         slip = se3.invert(way.poses[0]) @ start @ se3.invert(station.object_pose()) @ station.ee_pose()
         if np.linalg.norm(slip[:3, 3]) > 0.04 or se3.rotation_angle(slip[:3, :3], np.eye(3)) > 1.2:
@@ -118,14 +120,14 @@ class Mover:
         return se3.clip_step(np.eye(4), slip, 0.04, 0.5)
 
     def phase(self, station: Station) -> str:
-        """The name of the rule in force, for people: "carry", "let go", "leave" or "approach"."""
+        """Name of the active rule, for display: "carry", "let go", "leave" or "approach"."""
         goal = station.scene.goal if self._goal is None else self._goal
         if station.grasped():
             return "carry"
         way = station.scene.ways[goal]
         if way.lets_go and self.primitive.has_arrived(station, goal):
             return "leave"
-        # Until the jaw is open what it held is still between the pads, and would be dragged along.
+        # Until the jaws are open, the object stays between the pads and would be dragged along.
         is_opening = (
             way.lets_go
             and station.gripper_position() > 0.12
@@ -135,30 +137,30 @@ class Mover:
 
 
 class Stander(Mover):
-    """The same for a thing that is stood up."""
+    """The same for an object that is stood upright."""
 
     primitive = primitive_stand
     near = 0.024
 
 
 PUSH_M = 0.013
-"""Largest step of a label in a stroke."""
+"""Largest step of a label in a stroke, metres."""
 
 
 class ToolUser:
-    """Grasps the tool of a `Station` and pushes its goal's thing with it; grasps again what was dropped or missed,
-    strokes again what was missed.
+    """Grasps the tool of a `Station` and pushes the goal's object with it; repeats missed grasps and strokes.
 
     Args:
-        goal: which thing; None for the scene's goal.
+        goal: index of the object; None for the scene's goal.
     """
 
     def __init__(self, goal: int | None = None) -> None:
         self._goal = goal
 
     def act(self, station: Station) -> tuple[np.ndarray, float]:
-        """The next target: ``(4, 4)`` T_base_ee at most (`STEP_M`, `STEP_RAD`) from the measured pose, and gripper 0 or
-        1."""
+        """Return the next target: ``(4, 4)`` T_base_ee within (`STEP_M`, `STEP_RAD`) of the measured pose, and gripper
+        0 or 1.
+        """
         goal, phase = station.scene.goal if self._goal is None else self._goal, self.phase(station)
         if phase == "approach":
             return approach(station.ee_pose(), primitive_tool.grasp_pose(station), station.gripper_position())
@@ -170,7 +172,7 @@ class ToolUser:
         return self._push(station, goal)
 
     def phase(self, station: Station) -> str:
-        """The name of the rule in force, for people: "push", "leave" or "approach"."""
+        """Name of the active rule, for display: "push", "leave" or "approach"."""
         goal = station.scene.goal if self._goal is None else self._goal
         if not station.grasped():
             return "approach"
@@ -181,29 +183,29 @@ class ToolUser:
         T, T_tool, tool = station.ee_pose(), station.object_pose(), station.scene.things[0]
         begin, end = primitive_tool.stroke(station, goal)
         d, height = station.scene.direction(goal), primitive_tool.tool_height(station)
-        # Level, and turned to the heading; what the tool has turned in the grasp is made up for.
+        # Level, along the heading, corrected for the tool's rotation in the grasp.
         swing = wrap(bearing(T_tool[:3, 0]) - bearing(T[:3, 0]))
         want = grasping.top_down(station.scene.headings[goal] - swing, np.zeros(3))
         angle = float(se3.rotation_angle(T[:3, :3], want[:3, :3]))
         tip = se3.apply(T_tool, tool.tip)
         along, aside = float((tip[:2] - begin) @ d), float((tip[:2] - begin) @ [-d[1], d[0]])
-        # In contact the thing may press the tool aside.
+        # In contact, the object may press the tool aside.
         slack = 0.012 + 0.010 * ramp(along, 0.01, 0.02)
         is_pushing = (
             -0.015 < along < primitive_tool.BEFORE + 0.012 and abs(aside) < slack and angle < 0.12 and height < 0.014
         )
-        goal_xy = end + 0.02 * d if is_pushing else begin  # past it: the thing's own place ends the stroke
+        goal_xy = end + 0.02 * d if is_pushing else begin  # beyond the end: the object's position ends the stroke
         lateral = float(np.hypot(along, aside))
         over = primitive_tool.over_all(station.scene)
         rise = 0.0 if is_pushing else over * max(ramp(lateral, 0.006, 0.04), ramp(angle, 0.05, 0.3))
         step = np.array([*(goal_xy - tip[:2]), primitive_tool.CLEAR + rise - height])
         if not is_pushing:
-            # Up before sideways, over what stands about.
+            # Up before sideways, over standing objects.
             step[:2] *= max(0.05, ramp(height, 0.3 * over, 0.8 * over), 1.0 - ramp(lateral, 0.015, 0.04))
         longest = PUSH_M if is_pushing else STEP_M
         step[2] = np.clip(step[2], -0.8 * longest, 0.8 * longest)
         step[:2] *= min(1.0, float(np.sqrt(longest**2 - step[2] ** 2)) / max(float(np.linalg.norm(step[:2])), 1e-9))
-        # The tool turns about the gripper: its far end must not sweep the table meanwhile.
+        # The tool rotates about the gripper, so its far end must be above the table.
         turn = STEP_RAD * max(ramp(height, 0.015, 0.05), 1.0 - ramp(angle, 0.1, 0.25))
         target = se3.clip_step(T, want, 1.0, turn)
         target[:3, 3] = T[:3, 3] + step
@@ -211,23 +213,24 @@ class ToolUser:
 
 
 class ClothMover:
-    """Pinches a cloth's edge, moves it along its way and holds it or lets it go there; grasps again what was dropped or
-    missed.
+    """Pinches a cloth's edge, moves it along its path, and holds or releases it; grasps again after a drop or a miss.
 
     Args:
-        goal: which way; None for the scene's goal.
+        goal: index of the path; None for the scene's goal.
     """
 
     near, low = 0.018, 0.016
-    """Metres from the end of the way, aside and above, within which the gripper opens: as near as a policy comes, which
-    would else hover there."""
+    """Lateral and vertical distance from the end of the path at which the gripper opens, metres. A stricter limit makes
+    policies hover there.
+    """
 
     def __init__(self, goal: int | None = None) -> None:
         self._goal = goal
 
     def act(self, station: Station) -> tuple[np.ndarray, float]:
-        """The next target: ``(4, 4)`` T_base_ee at most (`STEP_M`, `STEP_RAD`) from the measured pose, and gripper 0 or
-        1."""
+        """Return the next target: ``(4, 4)`` T_base_ee within (`STEP_M`, `STEP_RAD`) of the measured pose, and gripper
+        0 or 1.
+        """
         T, phase = station.ee_pose(), self.phase(station)
         if phase == "leave":
             return leave_edge(station)
@@ -240,7 +243,7 @@ class ClothMover:
         return se3.clip_step(T, way.ahead(T, CARRY_M, STEP_RAD), CARRY_M, STEP_RAD), 1.0
 
     def phase(self, station: Station) -> str:
-        """The name of the rule in force, for people: "carry", "leave" or "approach"."""
+        """Name of the active rule, for display: "carry", "leave" or "approach"."""
         if station.object.is_held():
             return "carry"
         goal = station.scene.goal if self._goal is None else self._goal

@@ -1,4 +1,4 @@
-"""The expert at sweeping: approach, stroke, leave."""
+"""The sweeping expert: approach, stroke, leave."""
 
 from __future__ import annotations
 
@@ -13,26 +13,27 @@ from uma_sim.tasks import sweeping
 
 
 class Sweeper:
-    """Sweeps the scraps of a `Station` into its goal dustpan; regrasps a dropped brush that stands and goes back for
-    scraps left behind.
+    """Sweeps the scraps of a `Station` into its goal dustpan; recovers a dropped, standing brush and returns for
+    remaining scraps.
 
     Args:
-        goal: which dustpan; None for the scene's goal.
+        goal: index of the dustpan; None for the scene's goal.
     """
 
     def __init__(self, goal: int | None = None) -> None:
         self._goal = goal
 
     def act(self, station: Station) -> tuple[np.ndarray, float]:
-        """The next target: ``(4, 4)`` T_base_ee at most (`STEP_M`, `STEP_RAD`) from the measured pose, and gripper 0 or
-        1."""
+        """Return the next target: ``(4, 4)`` T_base_ee within (`STEP_M`, `STEP_RAD`) of the measured pose, and gripper
+        0 or 1.
+        """
         phase, index = self.phase(station), station.scene.goal if self._goal is None else self._goal
         if phase == "leave":
             return upright.lift(station.ee_pose(), station.scene.brush.drop + 0.08, station.gripper_position())
         return self._approach(station) if phase == "approach" else self._sweep(station, index)
 
     def phase(self, station: Station) -> str:
-        """The name of the rule in force, for people: "leave", "approach" or "sweep"."""
+        """Name of the active rule, for display: "leave", "approach" or "sweep"."""
         index = station.scene.goal if self._goal is None else self._goal
         if station.scene.pans[index].holds(station.object.scraps()).all() and (
             not station.grasped()
@@ -60,7 +61,7 @@ class Sweeper:
 
     @staticmethod
     def _stroke(station: Station, index: int) -> Stroke:
-        """At what is left, or at all of it if nothing is."""
+        """Return the stroke at the remaining scraps, or at all of them if none remain."""
         brush, pan, scraps = station.scene.brush, station.scene.pans[index], station.object.scraps()
         is_left = ~pan.holds(scraps)
         left = scraps[is_left | (not is_left.any()), :2]

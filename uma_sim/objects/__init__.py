@@ -1,1 +1,1 @@
-"""What lies on the table: utensils and their holders, brushes and scrapers, debris, cloth, cables, catalog shapes."""
+"""Objects on the table: utensils and their holders, brushes and scrapers, debris, cloth, cables, catalogue shapes."""

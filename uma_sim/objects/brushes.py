@@ -1,4 +1,4 @@
-"""What sweeping is done with: a hand brush, paper scraps and dustpans, made of primitives."""
+"""Objects of the sweeping task: a hand brush, paper scraps and dustpans, made of primitives."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from uma_sim.objects.utensils import vivid
 
 BOX = mujoco.mjtGeom.mjGEOM_BOX
 WALL, FLOOR, RAMP = 0.003, 0.002, 0.012
-"""Of a dustpan, metres: thickness of walls and floor, and depth of the lip's slope."""
+"""Dustpan dimensions, metres: thickness of walls and floor, and depth of the lip's slope."""
 
 
 @dataclass(frozen=True)
 class Brush:
-    """A hand brush that stands on its bristles: a block of them and a grip along it. In its frame x runs along the
-    grip, z is up, the origin is where it is grasped.
+    """A hand brush that stands on its bristles, with a grip along it.
+
+    In its frame x runs along the grip, z is up, and the origin is the grasp point.
 
     Attributes:
         half_length: of the bristles along x, metres.
@@ -40,11 +41,11 @@ class Brush:
 
     @property
     def drop(self) -> float:
-        """Metres from the tips of the bristles up to the origin: the closed pads then end 3 mm above the bristles."""
+        """Metres from the bristle tips up to the origin; the closed pads end 3 mm above the bristles."""
         return self.bristles + 0.017
 
     def points(self) -> np.ndarray:
-        """``(10, 3)`` fixed points on its surface: five stations along it, on the grip and at the bristles in turn."""
+        """Return ``(10, 3)`` surface points: five stations along it, alternately on the grip and at the bristles."""
         x = np.repeat(np.linspace(-0.9, 0.9, 5) * self.half_length, 2)
         side = np.tile([1.0, -1.0], 5)
         is_grip = np.arange(10) % 4 < 2
@@ -54,7 +55,7 @@ class Brush:
 
 
 def sample_brush(rng: np.random.Generator) -> Brush:
-    """A random brush."""
+    """Draw a random brush."""
     hue = float(rng.uniform())
     return Brush(
         half_length=float(rng.uniform(0.050, 0.060)),
@@ -69,7 +70,7 @@ def sample_brush(rng: np.random.Generator) -> Brush:
 
 
 def add_brush(spec: mujoco.MjSpec, brush: Brush, position: np.ndarray, yaw: float) -> None:
-    """Add ``brush`` as the free body ``brush``, its bristles' tips at ``position`` (3,)."""
+    """Add ``brush`` as the free body ``brush`` with its bristle tips at ``position`` (3,)."""
     body = spec.worldbody.add_body(
         name="brush", pos=np.array(position) + [0, 0, brush.drop], quat=[np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)]
     )
@@ -92,7 +93,7 @@ def add_brush(spec: mujoco.MjSpec, brush: Brush, position: np.ndarray, yaw: floa
         rgba=brush.color,
         **kw,
     )
-    # The board between them: seen above the bristles, and a little wider.
+    # The board between them, slightly wider than the bristles.
     body.add_geom(
         type=BOX,
         size=[brush.half_length + 0.001, brush.half_thickness + 0.001, 0.003],
@@ -125,18 +126,19 @@ class Dustpan:
         return np.array([np.cos(self.heading), np.sin(self.heading)])
 
     def local(self, xy: np.ndarray) -> np.ndarray:
-        """``(..., 2)`` base x, y in the pan's frame."""
+        """Map ``(..., 2)`` base x, y to the pan's frame."""
         c, s = self.inward
         return (np.asarray(xy) - self.lip) @ np.array([[c, -s], [s, c]])
 
     def base(self, local: np.ndarray) -> np.ndarray:
-        """Inverse of `local`."""
+        """Invert `local`."""
         c, s = self.inward
         return np.asarray(local) @ np.array([[c, s], [-s, c]]) + self.lip
 
     def holds(self, points: np.ndarray) -> np.ndarray:
-        """``(...)`` bool: which of ``(..., 3)`` points in the base frame lie inside: behind the lip, between the walls,
-        below twice their height."""
+        """Return which of ``(..., 3)`` base-frame points lie inside: behind the lip, between the walls, below twice
+        their height.
+        """
         local = self.local(points[..., :2])
         return (
             (local[..., 0] > 0.004)
@@ -146,7 +148,7 @@ class Dustpan:
         )
 
     def rim_points(self) -> np.ndarray:
-        """``(4, 3)`` the two ends of the lip and the two far corners at the top of the walls, in the base frame."""
+        """Return ``(4, 3)`` base-frame points: both ends of the lip, and the two rear corners at the top of the walls."""
         xy = self.base(
             np.array(
                 [
@@ -175,7 +177,7 @@ def add_dustpan(spec: mujoco.MjSpec, pan: Dustpan, name: str, color: tuple[float
         rgba=shade * [0.8, 0.8, 0.8, 1],
         **contacts.PAN_FLOOR,
     )
-    # The lip: a slab whose upper face rises from the table to the floor.
+    # The lip is a slab whose upper face rises from the table to the floor.
     body.add_geom(
         type=BOX,
         size=[np.hypot(RAMP, FLOOR) / 2, w, FLOOR / 2],
@@ -207,8 +209,8 @@ def add_dustpan(spec: mujoco.MjSpec, pan: Dustpan, name: str, color: tuple[float
 def add_scrap(
     spec: mujoco.MjSpec, name: str, half_size: np.ndarray, position: np.ndarray, yaw: float, color: tuple[float, ...]
 ) -> None:
-    """Add a crumpled scrap of paper as the free body ``name``: a light box, ``half_size`` (3,) metres."""
+    """Add a crumpled scrap of paper as the free body ``name``: a light box of ``half_size`` (3,) metres."""
     body = spec.worldbody.add_body(name=name, pos=position, quat=[np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)])
     body.add_freejoint(name=name)
-    # 150 kg/m3: paper with the air that crumpling leaves in it.
+    # 150 kg/m3: crumpled paper contains air.
     body.add_geom(type=BOX, size=half_size, density=150.0, rgba=color, **contacts.SCRAP)

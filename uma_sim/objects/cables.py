@@ -1,4 +1,4 @@
-"""A cable: a chain of capsules on ball joints that bend back to the shape in which it lay."""
+"""A cable: a chain of capsules on ball joints with elastic restoring torques."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from uma_sim.objects import contacts
 from uma_sim.robot import gripper
 
 PREFIX = "cable_"
-"""Of the names of its bodies."""
+"""Prefix of its body names."""
 
 BEND, LEVEL = 0.35, 0.08
-"""Most radians between two links of a drawn cable, and how much that changes from link to link."""
+"""Largest angle between two links of a random cable, and standard deviation of its change per link, rad."""
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,9 @@ class Cable:
         link: metres from joint to joint.
         radius: metres.
         mass: kilograms.
-        stiffness: Nm for each radian that a joint is bent from how it lay.
+        stiffness: Nm per radian of bending from the initial shape.
         color: RGBA.
-        line: ``(n + 1, 2)`` metres, base frame: where the ends of its links lie.
+        line: ``(n + 1, 2)`` metres, base frame: initial link ends.
     """
 
     link: float
@@ -39,17 +39,17 @@ class Cable:
 
     @property
     def middles(self) -> np.ndarray:
-        """``(n, 2)`` metres, base frame: where the middles of its links lie."""
+        """``(n, 2)`` initial link centres, metres, base frame."""
         return (self.line[1:] + self.line[:-1]) / 2
 
 
 def draw_line(
     rng: np.random.Generator, links: int, link: float, low: np.ndarray, high: np.ndarray, gap: float
 ) -> np.ndarray:
-    """``(links + 1, 2)`` metres: a line of random bends within a box that keeps ``gap`` from itself.
+    """Draw a randomly bent line ``(links + 1, 2)`` metres in a box, with a distance of ``gap`` between its parts.
 
     Raises:
-        ValueError: none was found; the box is too small for it.
+        ValueError: no line fits the box.
     """
     for _ in range(2000):
         bends = np.zeros(links)
@@ -63,12 +63,13 @@ def draw_line(
         far = np.abs(np.subtract.outer(np.arange(links + 1), np.arange(links + 1))) * link > 2 * gap
         if (room > 0).all() and (apart[far] > gap).all():
             return line - line.min(0) + low + rng.uniform(size=2) * room
-    raise ValueError(f"no line of {links} links of {link} m within {low} to {high} m that keeps {gap} m from itself")
+    raise ValueError(f"line: no {links} links of {link} m fit within {low} to {high} m with a gap of {gap} m")
 
 
 def add_cable(spec: mujoco.MjSpec, cable: Cable) -> None:
-    """Add ``cable`` as the bodies ``cable_0``, ``cable_1``, ..., each at the beginning of its link, x along it, the
-    first one free."""
+    """Add ``cable`` as the bodies ``cable_0``, ``cable_1``, ..., each at the start of its link with x along it; the
+    first is free.
+    """
     body, heading, n = spec.worldbody, 0.0, len(cable.line) - 1
     for i, (a, b) in enumerate(zip(cable.line[:-1], cable.line[1:], strict=True)):
         before, heading = heading, float(np.arctan2(b[1] - a[1], b[0] - a[0]))
@@ -78,7 +79,7 @@ def add_cable(spec: mujoco.MjSpec, cable: Cable) -> None:
         if i == 0:
             body.add_freejoint(name=f"{PREFIX}root")
         else:
-            # The links are light: without armature their joints would be too quick for the step.
+            # The links are light; without armature their joints would be too fast for the time step.
             body.add_joint(
                 name=f"{PREFIX}joint{i}",
                 type=mujoco.mjtJoint.mjJNT_BALL,
@@ -97,7 +98,7 @@ def add_cable(spec: mujoco.MjSpec, cable: Cable) -> None:
 
 
 class CableObject:
-    """The cable as the object of a task, held by friction alone."""
+    """The cable as the object of a task, held by friction only."""
 
     def __init__(self, model: mujoco.MjModel, data: mujoco.MjData, cable: Cable) -> None:
         self._model, self._data, self._cable = model, data, cable
@@ -109,7 +110,7 @@ class CableObject:
         self._tracked = np.linspace(0, n - 1, 16).round().astype(int)
 
     def middles(self) -> np.ndarray:
-        """``(n, 3)`` middles of the links in the base frame."""
+        """Return ``(n, 3)`` link centres in the base frame."""
         return self._at(np.arange(len(self._bodies)), 0.0)
 
     def _at(self, links: np.ndarray, up: float) -> np.ndarray:
@@ -119,19 +120,19 @@ class CableObject:
         )
 
     def heading(self, link: int) -> np.ndarray:
-        """``(3,)`` direction of a link, base frame."""
+        """Return the direction ``(3,)`` of a link, base frame."""
         return self._data.xmat[self._bodies[link]].reshape(3, 3)[:, 0]
 
     def tracked_indices(self) -> np.ndarray:
-        """``(16,)`` the links on which `points` are."""
+        """Return the ``(16,)`` link indices of `points`."""
         return self._tracked.copy()
 
     def points(self) -> np.ndarray:
-        """``(16, 3)`` on the upper side of links from end to end, now, in the base frame."""
+        """Return ``(16, 3)`` current points on the upper side of links from end to end, base frame."""
         return self._at(self._tracked, self._cable.radius)
 
     def speed(self) -> float:
-        """Of the fastest point between two links, m/s."""
+        """Speed of the fastest link, m/s."""
         fastest, velocity = 0.0, np.zeros(6)
         for body in self._bodies:
             mujoco.mj_objectVelocity(self._model, self._data, mujoco.mjtObj.mjOBJ_BODY, int(body), velocity, 0)
@@ -139,7 +140,7 @@ class CableObject:
         return fastest
 
     def pads_in_contact(self) -> int:
-        """How many of the two pads touch it."""
+        """Number of pads in contact with it."""
         pairs = self._data.contact.geom.tolist()
         return sum(
             any((a == pad and b in self._geoms) or (b == pad and a in self._geoms) for a, b in pairs)
@@ -147,8 +148,8 @@ class CableObject:
         )
 
     def distance(self, point: np.ndarray) -> float:
-        """Metres from ``point`` ``(3,)`` to the nearest middle of a link."""
+        """Return the metres from ``point`` ``(3,)`` to the nearest link centre."""
         return float(np.linalg.norm(self.middles() - point, axis=-1).min())
 
     def control(self, grip: float, command: float) -> None:
-        """Friction alone holds it."""
+        """No effect: friction holds the cable."""

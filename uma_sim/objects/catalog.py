@@ -1,7 +1,7 @@
-"""A catalogue of things: boxes, cans, bottles, mugs, bowls, pebbles, bars, utensils and tools, from primitives and
-meshes made here.
+"""A catalogue of objects: boxes, cans, bottles, mugs, bowls, pebbles, bars, utensils and tools, from primitives and
+meshes.
 
-Every shape is drawn from its kind and number alone, so that `HELD_OUT` can name shapes that training never sees.
+A shape depends on its kind and number only, so that `HELD_OUT` can list shapes that training excludes.
 """
 
 from __future__ import annotations
@@ -19,28 +19,28 @@ import numpy as np
 from uma_sim.objects import contacts, scrapers, utensils
 
 COUNT = 40
-"""Shapes of each kind."""
+"""Number of shapes of each kind."""
 
 G = mujoco.mjtGeom
 
 
 @dataclass(frozen=True)
 class CatalogShape:
-    """One shape. In its frame z is up as it rests on the table, x runs along where it may be grasped, the jaws close
-    along y.
+    """One shape. In its frame z points up at rest on the table, x runs along the grasp axis, and the jaws close along
+    y.
 
     Attributes:
         name: kind and number, such as "bottle-07".
-        geoms: keyword arguments of each geom; the ``shade`` among them, a factor or three, darkens the thing's colour.
-        mesh: ``(V, 3)`` vertices whose convex hull is drawn as well, or None.
+        geoms: keyword arguments of each geom; ``shade``, a factor or three, darkens the object's colour.
+        mesh: ``(V, 3)`` vertices of an additional convex hull, or None.
         points: ``(16, 3)`` on the surface.
-        half_height: of the origin over the table, metres.
+        half_height: height of the origin above the table, metres.
         radius: of its footprint.
-        grasp_axis: ``(low, high)`` along x, metres; None for what is too wide for the gripper.
-        grasp_z: height of the grasp over the origin.
+        grasp_axis: ``(low, high)`` along x, metres; None for shapes too wide for the gripper.
+        grasp_z: height of the grasp above the origin.
         width: between the jaws there.
-        tip: ``(3,)`` of a tool, the middle of its functional end; None for other things.
-        blade: of an upright tool, half the length and half the thickness of its edge, metres; None for other things.
+        tip: ``(3,)`` middle of a tool's functional end; None for other objects.
+        blade: half length and half thickness of an upright tool's edge, metres; None for other objects.
     """
 
     name: str
@@ -63,7 +63,7 @@ class CatalogShape:
 
 @dataclass(frozen=True)
 class Finish:
-    """What the same shape may differ in from scene to scene: mass in kilograms, sliding friction, RGBA."""
+    """Scene-dependent properties of a shape: mass in kilograms, sliding friction, RGBA."""
 
     mass: float
     friction: float
@@ -75,8 +75,7 @@ def _box(half: Any, at: Any = (0.0, 0.0, 0.0), shade: float = 1.0, **more: Any) 
 
 
 def _grasp_z(half_height: float) -> float:
-    """Height over the origin at which the TCP grasps a thing from above: 1.2 cm below its top, and never so low that
-    the tips meet the table."""
+    """Height of a top-down grasp above the origin: 1.2 cm below the top, but with the tips above the table."""
     return max(0.0165 - half_height, half_height - 0.012)
 
 
@@ -159,7 +158,7 @@ def _make_pebble(rng: np.random.Generator) -> dict:
     directions = rng.normal(size=(40, 3))
     mesh = directions / np.linalg.norm(directions, axis=1, keepdims=True) * half * rng.uniform(0.9, 1.0, (40, 1))
     low = float(mesh[:, 2].min())
-    mesh[:, 2] = np.maximum(mesh[:, 2], 0.6 * low)  # a flat underside, or it would roll
+    mesh[:, 2] = np.maximum(mesh[:, 2], 0.6 * low)  # a flat underside prevents rolling
     top = mesh[np.argsort(-mesh[:, 2])[:16]]
     return dict(
         geoms=(),
@@ -174,7 +173,7 @@ def _make_pebble(rng: np.random.Generator) -> dict:
 
 
 def _walls(r: float, h: float, sides: int, thick: float) -> list[dict]:
-    """An open container: walls of a polygon and a floor; the origin at half its height."""
+    """An open container: polygonal walls and a floor, with the origin at half its height."""
     side = (r + thick) * np.tan(np.pi / sides)
     out = [dict(type=G.mjGEOM_CYLINDER, size=[r, 0.002, 0], pos=[0, 0, -h + 0.002], shade=0.8)]
     for i in range(sides):
@@ -291,22 +290,22 @@ MAKERS: dict[str, Callable[[np.random.Generator], dict]] = {
     "hook": _make_hook,
     "scraper": scrapers.make,
 }
-"""kind -> what makes a shape's fields."""
+"""kind -> function that draws a shape's fields."""
 
 HELD_OUT: frozenset[str] = frozenset(
     json.loads(resources.files("uma_sim").joinpath("assets/held_out.json").read_text(encoding="utf-8"))["shapes"]
 )
-"""Names of the shapes that are for evaluation alone."""
+"""Names of the evaluation-only shapes."""
 
 
 def shape(kind: str, number: int) -> CatalogShape:
-    """Shape ``number`` (0 to `COUNT` - 1) of a kind; always the same."""
+    """Return shape ``number`` (0 to `COUNT` - 1) of a kind; deterministic."""
     rng = np.random.default_rng([sum(map(ord, kind)), number, 40])
     return CatalogShape(name=f"{kind}-{number:02d}", **MAKERS[kind](rng))
 
 
 def sample(rng: np.random.Generator, kinds: tuple[str, ...], held_out: bool = False) -> CatalogShape:
-    """A random shape of ``kinds``: of those that are held out, or of those that are not."""
+    """Draw a random shape of ``kinds``, either held out or not."""
     while True:
         kind, number = str(rng.choice(kinds)), int(rng.integers(COUNT))
         if (f"{kind}-{number:02d}" in HELD_OUT) == held_out:
@@ -314,7 +313,7 @@ def sample(rng: np.random.Generator, kinds: tuple[str, ...], held_out: bool = Fa
 
 
 def finish(rng: np.random.Generator, light: bool = False) -> Finish:
-    """A random finish; ``light`` for what is pushed rather than carried."""
+    """Draw a random finish; ``light`` for pushed objects."""
     return Finish(
         float(rng.uniform(0.02, 0.05) if light else rng.uniform(0.03, 0.15)),
         float(rng.uniform(0.9, 1.4)),
@@ -335,7 +334,7 @@ def _add_geoms(
 
 @lru_cache(maxsize=512)
 def volume(name: str) -> float:
-    """Cubic metres of all geoms of a shape, found by weighing it."""
+    """Return the volume of a shape in cubic metres, from its mass at unit density."""
     kind, number = name.rsplit("-", 1)
     spec = mujoco.MjSpec()
     body = spec.worldbody.add_body(name="thing")
@@ -346,7 +345,7 @@ def volume(name: str) -> float:
 def add_thing(
     spec: mujoco.MjSpec, thing: CatalogShape, look: Finish, name: str, position: np.ndarray, yaw: float
 ) -> None:
-    """Add ``thing`` as the free body ``name``, resting at ``position`` (2,) on the table."""
+    """Add ``thing`` as the free body ``name``, at rest at ``position`` (2,) on the table."""
     body = spec.worldbody.add_body(
         name=name, pos=[*position, thing.half_height + 0.001], quat=[np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)]
     )

@@ -1,5 +1,4 @@
-"""A cloth as a MuJoCo flex: a grid of vertices joined by edges that do not stretch, and stiff against bending like
-denim."""
+"""A cloth as a MuJoCo flex: a grid of vertices with inextensible edges and the bending stiffness of denim."""
 
 from __future__ import annotations
 
@@ -12,32 +11,33 @@ from uma_sim.objects import contacts
 from uma_sim.robot import gripper
 
 PREFIX = "jeans_"
-"""Of the names of all that belongs to the cloth."""
+"""Prefix of the cloth's names."""
 
 ROWS, COLUMNS = 10, 9
-"""Vertices along the cloth's y (the way it is folded) and against its x."""
+"""Vertices along the cloth's y (the folding direction) and along its negative x."""
 
 RADIUS = 0.005
-"""Half the thickness of the cloth, metres: trousers lie four layers of denim thick."""
+"""Half thickness of the cloth, metres, as of trousers with four layers of denim."""
 
 
 HOLDS = 2
-"""Most vertices that a pinch holds."""
+"""Largest number of vertices in a pinch."""
 
 PINCH = np.array([0.018, 0.009, 0.022])
-"""Half extents in metres of the box around the pads' middle (along their width, across the jaw, along the finger) in
-which a vertex is pinched."""
+"""Half extents of the pinch volume about the pads' centre, metres: along their width, across the jaws, along the
+fingers.
+"""
 
 
 @dataclass(frozen=True)
 class Cloth:
-    """One cloth lying on the table. In its frame y is the way it is folded, x runs along the crease, the origin is in
-    its middle.
+    """One cloth lying on the table. In its frame y is the folding direction, x runs along the crease, and the origin is
+    its centre.
 
     Attributes:
         spacing: ``(x, y)`` metres between vertices.
         mass: kilograms.
-        stiffness: Young's modulus that its bending is reckoned with, Pa.
+        stiffness: Young's modulus of its bending, Pa.
         color: RGBA.
     """
 
@@ -48,22 +48,21 @@ class Cloth:
 
     @property
     def half_size(self) -> np.ndarray:
-        """``(2,)`` metres from the middle to the edges along x and y."""
+        """``(2,)`` metres from the centre to the edges along x and y."""
         return np.array([(COLUMNS - 1) * self.spacing[0], (ROWS - 1) * self.spacing[1]]) / 2
 
     def flat(self) -> np.ndarray:
-        """``(ROWS, COLUMNS, 2)`` x, y of the vertices in its frame when it lies flat."""
+        """Return ``(ROWS, COLUMNS, 2)`` x, y of the flat vertices in its frame."""
         half = self.half_size
         y, x = np.meshgrid(np.linspace(-half[1], half[1], ROWS), np.linspace(half[0], -half[0], COLUMNS), indexing="ij")
         return np.stack([x, y], -1)
 
 
 def add_cloth(spec: mujoco.MjSpec, cloth: Cloth, position: np.ndarray, yaw: float) -> None:
-    """Add ``cloth`` as the flex ``cloth``, its middle at ``position`` (2,) on the table, turned by ``yaw`` radians
-    about base z.
+    """Add ``cloth`` as the flex ``cloth`` with its centre at ``position`` (2,) on the table, rotated by ``yaw`` about
+    base z.
 
-    Its vertices touch the world by small spheres, one each: with contacts of whole triangles a step would take three
-    times as long.
+    Its vertices touch the world by one small sphere each, because contacts of triangles are slow.
     """
     sx, sy = cloth.spacing
     text = f"""
@@ -95,17 +94,16 @@ def add_cloth(spec: mujoco.MjSpec, cloth: Cloth, position: np.ndarray, yaw: floa
             solref=[0.005, 1],
             solimp=[0.95, 0.99, 0.001, 0.5, 2],
         )
-    # Elastic flexes rule out the integrator that the rigid tasks use.
+    # Elastic flexes do not support the integrator of the rigid tasks.
     spec.option.integrator = mujoco.mjtIntegrator.mjINT_EULER
 
 
 class ClothObject:
     """The cloth as the object of a task.
 
-    How it is held: closing on it the pads must meet a vertex and stop on it, as with any object; friction of the two
-    spheres that a coarse cloth offers does carry it, but lets it creep out within a second (tried with coefficients up
-    to 2.5). So while the jaw stays closed, an equality ties the pinched vertices, at most `HOLDS`, to the gripper where
-    they were. A missed pinch holds nothing.
+    Closing pads must meet a vertex and stop on it, as with any object. Friction alone lets a coarse cloth creep out of
+    the grasp. So an equality constraint ties the pinched vertices, at most `HOLDS`, to the closed gripper. A missed
+    pinch holds nothing.
     """
 
     def __init__(self, model: mujoco.MjModel, data: mujoco.MjData) -> None:
@@ -124,46 +122,46 @@ class ClothObject:
         self._tracked = (rows[:, None] * COLUMNS + columns).ravel()
 
     def tracked_indices(self) -> np.ndarray:
-        """``(16,)`` which vertices `points` are, counted row by row."""
+        """Return the ``(16,)`` vertex indices of `points`, row by row."""
         return self._tracked.copy()
 
     def vertices(self) -> np.ndarray:
-        """``(ROWS, COLUMNS, 3)`` in the base frame."""
+        """Return ``(ROWS, COLUMNS, 3)`` in the base frame."""
         return self._data.xpos[self._bodies].reshape(ROWS, COLUMNS, 3)
 
     def points(self) -> np.ndarray:
-        """``(16, 3)`` four by four vertices, spread to the edges, now, in the base frame."""
+        """Return ``(16, 3)`` current positions of four by four vertices, spread to the edges, base frame."""
         return self._data.xpos[self._bodies[self._tracked]].copy()
 
     def speed(self) -> float:
-        """Of the fastest vertex, m/s."""
+        """Speed of the fastest vertex, m/s."""
         return float(np.linalg.norm(self._data.qvel[self._dofs], axis=-1).max())
 
     def is_held(self) -> bool:
-        """A pinch holds it."""
+        """Whether a pinch holds it."""
         return bool(self._data.eq_active[self._holds].any())
 
     def held(self) -> np.ndarray:
-        """``(n, 3)`` the held vertices in the base frame; none if there is no pinch."""
+        """Return the ``(n, 3)`` held vertices in the base frame; empty without a pinch."""
         active = [h for h in self._holds if self._data.eq_active[h]]
         return self._data.xpos[self._model.eq_obj2id[active]]
 
     def pads_in_contact(self) -> int:
-        """2 if a pinch holds it, else how many of the pads touch it."""
+        """Return 2 if a pinch holds it, else the number of pads in contact."""
         return 2 if self.is_held() else len({pad for pad, _ in self._touched()})
 
     def distance(self, point: np.ndarray) -> float:
-        """Metres from ``point`` ``(3,)`` to the nearest vertex."""
+        """Return the metres from ``point`` ``(3,)`` to the nearest vertex."""
         return float(np.linalg.norm(self._data.xpos[self._bodies] - point, axis=-1).min())
 
     def _touched(self) -> list[tuple[int, int]]:
-        """(pad, vertex's geom) of every contact between them."""
+        """Return (pad, vertex geom) of every contact between them."""
         geoms = self._data.contact.geom
         pairs = [(a, b) if a in self._pads else (b, a) for a, b in geoms.tolist() if a in self._pads or b in self._pads]
         return [(pad, other) for pad, other in pairs if other in self._spheres]
 
     def control(self, grip: float, command: float) -> None:
-        """Begin a pinch when the closing jaw meets vertices, end it when it is told to open."""
+        """Start a pinch when the closing jaws meet vertices, and end it on an open command."""
         data, model = self._data, self._model
         if command < 0.5:
             data.eq_active[self._holds] = 0

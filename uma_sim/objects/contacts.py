@@ -1,8 +1,7 @@
-"""Contact parameters. They decide whether a grasp holds, so they are in one place.
+"""Contact parameters for stable grasps, in one place.
 
-With MuJoCo's default contacts the pads sink 5 mm into a utensil and it creeps out of the grasp within two seconds.
-Stiff contacts on the object (and an elliptic cone with a high ``impratio``) hold it; more grip force only sinks it
-deeper.
+With MuJoCo's default contacts, the pads sink into a utensil, and it creeps out of the grasp. Stiff contacts on the
+object and an elliptic cone with a high ``impratio`` hold it. More grip force would only deepen the penetration.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ OBJECT = dict(
     solref=[0.004, 1],
     solimp=[0.98, 0.995, 0.0005, 0.5, 2],
 )
-"""The utensil: its parameters win over the pads'."""
+"""The utensil; its parameters override the pads'."""
 
 WORLD = dict(
     contype=1,
@@ -27,10 +26,12 @@ WORLD = dict(
     solref=[0.004, 1],
     solimp=[0.95, 0.99, 0.001, 0.5, 2],
 )
-"""Table and holders: theirs win over the utensil's, so that it slides down a wall instead of sticking to the rim."""
+"""Table and holders; their parameters override the utensil's, so that it slides down a wall instead of sticking to the
+rim.
+"""
 
 SCENERY = dict(contype=0, conaffinity=0)
-"""Seen, never touched."""
+"""Visible, without contacts."""
 
 SCRAP = dict(
     contype=8,
@@ -41,7 +42,7 @@ SCRAP = dict(
     solref=[0.004, 1],
     solimp=[0.95, 0.99, 0.001, 0.5, 2],
 )
-"""Paper debris: meets world, tools, robot and other scraps."""
+"""Paper debris: contacts with world, tools, robot and other scraps."""
 
 PAN_FLOOR = dict(
     contype=16,
@@ -52,11 +53,12 @@ PAN_FLOOR = dict(
     solref=[0.004, 1],
     solimp=[0.95, 0.99, 0.001, 0.5, 2],
 )
-"""Floor and lip of a dustpan: carry scraps and stop the robot, but let a brush through, whose real bristles would bend
-over them."""
+"""Floor and lip of a dustpan: they carry scraps and stop the robot. They do not stop a brush, whose real bristles would
+bend over them.
+"""
 
 PAN_WALL = dict(WORLD, conaffinity=14)
-"""Walls of a dustpan: stop tools, robot and scraps."""
+"""Walls of a dustpan: they stop tools, robot and scraps."""
 
 SOFT = dict(
     contype=2,
@@ -67,4 +69,4 @@ SOFT = dict(
     solref=[0.004, 1],
     solimp=[0.98, 0.995, 0.0005, 0.5, 2],
 )
-"""A vertex of a cloth or a link of a cable: meets world and robot, not its like."""
+"""A vertex of a cloth or a link of a cable: contacts with world and robot, not with its own kind."""

@@ -1,5 +1,4 @@
-"""What is gathered in training: small bits, the straight ways along which they are pushed, and low trays at the ends of
-these."""
+"""Debris of the gathering primitive: small bits, straight push paths, and low trays at their ends."""
 
 from __future__ import annotations
 
@@ -18,9 +17,9 @@ class Bit:
     """One bit.
 
     Attributes:
-        half: ``(3,)`` half sizes, metres; the last is its height as it lies.
+        half: ``(3,)`` half sizes, metres; the last is its height at rest.
         place: ``(3,)`` x, y in the base frame, yaw.
-        number: of a pebble, draws its form; None for a box.
+        number: seed of a pebble's shape; None for a box.
         density: kg/m3.
         color: RGBA.
     """
@@ -33,11 +32,13 @@ class Bit:
 
     @property
     def radius(self) -> float:
-        """Of its footprint, metres."""
+        """Radius of its footprint, metres."""
         return float(np.hypot(*self.half[:2])) if self.number is None else float(self.half[:2].max())
 
     def point(self, turn: int) -> np.ndarray:
-        """``(3,)`` a point on it, in its frame: the middle of its top, and for later turns points beside that."""
+        """Return a surface point ``(3,)`` in its frame: the top's centre for turn 0, and points beside it for later
+        turns.
+        """
         angle = 2.4 * turn
         return (
             self.half * np.array([0.6 * np.cos(angle), 0.6 * np.sin(angle), 0.8])
@@ -48,10 +49,10 @@ class Bit:
 
 @dataclass(frozen=True)
 class PushPath:
-    """A straight way over the table. In its frame x runs along it from where it begins, y to its left.
+    """A straight push path on the table. In its frame x runs along it from its start, and y to its left.
 
     Attributes:
-        start: ``(2,)`` where it begins, base frame, metres.
+        start: ``(2,)`` base frame, metres.
         heading: of its x axis about base z, radians.
         length: metres.
     """
@@ -66,28 +67,28 @@ class PushPath:
         return np.array([np.cos(self.heading), np.sin(self.heading)])
 
     def local(self, xy: np.ndarray) -> np.ndarray:
-        """``(..., 2)`` base x, y in the way's frame."""
+        """Map ``(..., 2)`` base x, y to the path's frame."""
         c, s = self.direction
         return (np.asarray(xy) - self.start) @ np.array([[c, -s], [s, c]])
 
     def base(self, local: np.ndarray) -> np.ndarray:
-        """Inverse of `local`."""
+        """Invert `local`."""
         c, s = self.direction
         return np.asarray(local) @ np.array([[c, s], [-s, c]]) + self.start
 
 
 @dataclass(frozen=True)
 class Tray:
-    """A low tray across the end of a way, fixed to the table; places are in the way's frame.
+    """A low tray across the end of a path, fixed to the table; coordinates are in the path's frame.
 
     Attributes:
         lip: x of its lip, metres.
         half_width, depth: of the inside.
         floor: thickness.
-        slope: depths of the lip's two slopes, each of which rises by half of the floor; equal ones are one slope, else
-            the lip has a step.
+        slope: depths of the lip's two slopes, each rising by half the floor. Equal depths form one slope, others a
+            kink.
         walls: height of the side walls; 0 for none.
-        back: height of the far wall; 0 for none.
+        back: height of the rear wall; 0 for none.
         color: RGBA.
     """
 
@@ -101,7 +102,7 @@ class Tray:
     color: tuple[float, ...]
 
     def holds(self, way: PushPath, points: np.ndarray) -> np.ndarray:
-        """``(...)`` bool: which of ``(..., 3)`` points in the base frame lie behind the lip, between the sides, low."""
+        """Return which of ``(..., 3)`` base-frame points lie low, behind the lip and between the sides."""
         local = way.local(points[..., :2])
         inside = (
             (local[..., 0] > self.lip + 0.004)
@@ -111,7 +112,7 @@ class Tray:
         return inside & (points[..., 2] < 0.05)
 
     def corners(self, way: PushPath) -> np.ndarray:
-        """``(4, 3)`` of its floor, in the base frame."""
+        """Return the ``(4, 3)`` corners of its floor in the base frame."""
         w, x = self.half_width, (self.lip, self.lip + self.depth)
         return np.concatenate(
             [way.base(np.array([[x[0], -w], [x[0], w], [x[1], w], [x[1], -w]])), np.full((4, 1), self.floor)], -1
@@ -119,7 +120,7 @@ class Tray:
 
 
 def sample_tray(rng: np.random.Generator, lip: float, half_width: float) -> Tray:
-    """A random tray with its lip at ``lip``, ``half_width`` or up to 3 cm wider."""
+    """Draw a random tray with its lip at ``lip``, up to 3 cm wider than ``half_width``."""
     first = rng.uniform(0.005, 0.012)
     return Tray(
         lip=lip,
@@ -140,7 +141,7 @@ def add_tray(spec: mujoco.MjSpec, tray: Tray, way: PushPath, name: str) -> None:
     shade, w, d, thick = np.array(tray.color), tray.half_width, tray.depth, tray.floor
     x, z = 0.0, 0.0
     for run in tray.slope:
-        # A slab whose upper face rises from where the last one ended.
+        # A slab whose upper face continues the previous one.
         rise = thick / 2
         tilt, half = np.arctan2(rise, run), np.hypot(run, rise) / 2
         middle = np.array([x + run / 2, z + rise / 2]) + thick / 2 * np.array([np.sin(tilt), -np.cos(tilt)])
@@ -192,7 +193,7 @@ def add_bit(spec: mujoco.MjSpec, bit: Bit, name: str) -> None:
         return
     directions = np.random.default_rng([bit.number, 41]).normal(size=(24, 3))
     mesh = directions / np.linalg.norm(directions, axis=1, keepdims=True)
-    # A flat underside, or it would roll; the full height, or a tool's edge would ride up on it.
+    # A flat underside prevents rolling, and the full height keeps a tool's edge from riding up.
     mesh[:, 2] = np.maximum(mesh[:, 2], -0.55)
     mesh = mesh * [*bit.half[:2], 1.0]
     low, high = mesh[:, 2].min(), mesh[:, 2].max()

@@ -1,4 +1,4 @@
-"""Holders: open containers with a narrow mouth, into which a utensil goes."""
+"""Holders for utensils: open containers with a narrow mouth."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Holder:
     Attributes:
         center: ``(2,)`` x, y of its axis in the base frame, metres.
         yaw: rotation about base z, radians.
-        half_opening: from the axis to the inner face of a wall, metres.
+        half_opening: distance from the axis to the inner face of a wall, metres.
         height: of the rim above the table, metres.
         sides: 4 (square) or 8 (octagon).
     """
@@ -32,16 +32,16 @@ class Holder:
     sides: int
 
     def normals(self) -> np.ndarray:
-        """``(sides, 2)`` outward unit normals of the walls in the base frame."""
+        """Return ``(sides, 2)`` outward unit normals of the walls in the base frame."""
         angle = self.yaw + np.arange(self.sides) * 2 * np.pi / self.sides
         return np.stack([np.cos(angle), np.sin(angle)], -1)
 
     def inset(self, xy: np.ndarray) -> float:
-        """How far a point ``(2,)`` lies inside the opening: metres to the nearest wall, negative outside."""
+        """Return the distance of a point ``(2,)`` inside the opening to the nearest wall, metres; negative outside."""
         return self.half_opening - float((self.normals() @ (np.asarray(xy) - self.center)).max())
 
     def rim_points(self) -> np.ndarray:
-        """``(4, 3)`` points on the middle of the rim, a quarter turn apart, in the base frame."""
+        """Return ``(4, 3)`` points on the middle of the rim, a quarter turn apart, in the base frame."""
         angle = self.yaw + np.arange(4) * np.pi / 2
         r = self.half_opening + WALL / 2
         xy = np.array(self.center) + r * np.stack([np.cos(angle), np.sin(angle)], -1)
@@ -57,7 +57,7 @@ def add_body(spec: mujoco.MjSpec, holder: Holder, name: str, color: tuple[float,
     for i in range(holder.sides):
         angle = holder.yaw + i * 2 * np.pi / holder.sides
         r = holder.half_opening + WALL / 2
-        # A thin darker band at the rim makes the opening readable in pictures.
+        # A thin darker band at the rim makes the opening visible in images.
         for z0, z1, c in (
             (0.0, holder.height - 0.006, shade),
             (holder.height - 0.006, holder.height, shade * [0.7, 0.7, 0.7, 1]),

@@ -1,5 +1,4 @@
-"""Upright tools of the training data: a blade that stands on its edge, with a grip on top. Unlike the brush of the
-task, in many forms."""
+"""Upright tools of the training primitives, in many forms: a blade that stands on its edge, with a grip on top."""
 
 from __future__ import annotations
 
@@ -11,14 +10,16 @@ import numpy as np
 G = mujoco.mjtGeom
 
 FORMS = ("board", "rounded", "stacked", "footed")
-"""One board; one with round ends; two boards one upon the other, the upper thinner, or the lower."""
+"""Forms of a blade: one board; one board with round ends; two boards with a thinner upper one; two with a thinner lower
+one.
+"""
 
 PAD_CLEARANCE = 0.017
-"""Metres from the top of the blade up to the TCP in a grasp: the closed pads then end 3 mm above the blade."""
+"""Metres from the top of the blade up to the TCP in a grasp; the closed pads end 3 mm above the blade."""
 
 
 def make(rng: np.random.Generator) -> dict:
-    """A random scraper: the fields of a `uma_sim.objects.catalog.CatalogShape` but for its name.
+    """Draw a random scraper: the fields of a `uma_sim.objects.catalog.CatalogShape` except its name.
 
     x runs along grip and blade; the origin is at half its height.
     """
@@ -26,7 +27,7 @@ def make(rng: np.random.Generator) -> dict:
     length, thick = rng.uniform(0.030, 0.070), rng.uniform(0.005, 0.018)
     if form == "rounded":
         thick = min(thick, length / 4)  # rounder ends would let the bits slip off
-    # What is thin must be low, or the slightest push topples it.
+    # A thin blade must be low, or the slightest push topples it.
     high = rng.uniform(0.020, min(0.050, max(0.021, 3.8 * thick)))
     grip_length = length * rng.uniform(max(0.4, 0.020 / length), 1.0)
     grip_half, grip_height = rng.uniform(0.006, 0.012), rng.uniform(0.020, 0.026 if thick < 0.009 else 0.040)
@@ -57,8 +58,12 @@ def _box(half: Any, z: float, shade: np.ndarray) -> dict:
 def _blade(
     form: str, length: float, thick: float, high: float, base: float, shade: np.ndarray, split: float, thin: float
 ) -> list[dict]:
-    """The geoms of a blade ``high`` metres high from ``base`` up; ``split``: share of the lower board, ``thin``: of the
-    thinner board's thickness."""
+    """Return the geoms of a blade of height ``high`` metres from ``base`` up.
+
+    Args:
+        split: height fraction of the lower board.
+        thin: thickness ratio of the thinner board.
+    """
     if form == "board":
         return [_box([length, thick, high / 2], base + high / 2, shade)]
     if form == "rounded":
@@ -83,7 +88,7 @@ def _blade(
 def _points(
     length: float, thick: float, high: float, base: float, grip_length: float, grip_half: float, grip_height: float
 ) -> np.ndarray:
-    """``(16, 3)`` eight stations along it, of each one point on the grip and one on the blade, on alternating sides."""
+    """``(16, 3)`` surface points: eight stations along it with one point each on grip and blade, on alternating sides."""
     along, side = np.linspace(-0.9, 0.9, 8), np.tile([1.0, -1.0], 4)
     grip = np.stack([along * grip_length, side * grip_half, np.full(8, base + high + 0.75 * grip_height)], -1)
     blade = np.stack([along * length, -side * thick, np.full(8, base + 0.6 * high)], -1)

@@ -1,4 +1,4 @@
-"""The thing that a task is about: where its surface points are, how fast it moves, whether the gripper has it."""
+"""The tracked object of a task: surface points, speed and contact with the gripper."""
 
 from __future__ import annotations
 
@@ -12,40 +12,40 @@ from uma_sim.robot import gripper
 
 
 class Tracked(Protocol):
-    """What a station asks of the object that its task moves."""
+    """Interface between a station and the object that its task moves."""
 
     def points(self) -> np.ndarray:
-        """``(16, 3)`` fixed surface points, now, in the base frame."""
+        """``(16, 3)`` current positions of fixed surface points, base frame."""
         ...
 
     def speed(self) -> float:
-        """m/s."""
+        """Speed, m/s."""
         ...
 
     bodies: frozenset[int]
-    """Of the compiled model, that it is made of."""
+    """Body ids of the object in the compiled model."""
 
     def pads_in_contact(self) -> int:
-        """How many of the two pads touch it."""
+        """Number of pads in contact with it."""
         ...
 
     def distance(self, point: np.ndarray) -> float:
-        """Metres from ``point`` ``(3,)``, the TCP, to where it may be grasped."""
+        """Metres from ``point`` ``(3,)``, the TCP, to the nearest grasp point."""
         ...
 
     def control(self, grip: float, command: float) -> None:
-        """Called every 10 ms before the physics, with the gripper's measured position (0 to 1) and its command."""
+        """Update before the physics, every 10 ms, with the gripper's measured position (0 to 1) and its command."""
         ...
 
 
 class RigidObject:
-    """A free body that is grasped along the x axis of its frame.
+    """A free body with grasps along the x axis of its frame.
 
     Args:
         name: of the body and of its free joint.
         points: ``(16, 3)`` surface points in its frame.
-        grasp_axis: ``(low, high)`` metres along its x: the segment on which it may be grasped.
-        grasp_z: metres along its z at which that segment lies.
+        grasp_axis: ``(low, high)`` metres along its x: the segment of possible grasps.
+        grasp_z: z of that segment, metres.
     """
 
     def __init__(
@@ -65,19 +65,19 @@ class RigidObject:
         self._low, self._high, self._grasp_z = *grasp_axis, grasp_z
 
     def pose(self) -> np.ndarray:
-        """``(4, 4)`` true pose in the base frame."""
+        """Return the true pose ``(4, 4)`` in the base frame."""
         return se3.make_pose(self._data.xmat[self._body].reshape(3, 3), self._data.xpos[self._body])
 
     def points(self) -> np.ndarray:
-        """``(16, 3)`` fixed surface points, now, in the base frame."""
+        """Return the current positions ``(16, 3)`` of the surface points, base frame."""
         return se3.apply(self.pose(), self._points)
 
     def speed(self) -> float:
-        """Speed of its origin in m/s."""
+        """Speed of its origin, m/s."""
         return float(np.linalg.norm(self._data.qvel[self._dof : self._dof + 3]))
 
     def pads_in_contact(self) -> int:
-        """How many of the two pads touch it."""
+        """Number of pads in contact with it."""
         geoms = self._data.contact.geom
         if not len(geoms):
             return 0
@@ -88,11 +88,11 @@ class RigidObject:
         )
 
     def distance(self, point: np.ndarray) -> float:
-        """Metres from ``point`` ``(3,)`` to the segment on which it may be grasped."""
+        """Return the metres from ``point`` ``(3,)`` to the grasp segment."""
         T = self.pose()
         origin = T[:3, 3] + self._grasp_z * T[:3, 2]
         s = float(np.clip((point - origin) @ T[:3, 0], self._low, self._high))
         return float(np.linalg.norm(point - origin - s * T[:3, 0]))
 
     def control(self, grip: float, command: float) -> None:
-        """Friction alone holds a rigid object."""
+        """No effect: friction holds a rigid object."""

@@ -1,4 +1,4 @@
-"""Kitchen utensils made of primitives: what they look like, weigh, and where their surface points are."""
+"""Kitchen utensils made of primitives: shape, mass, colour and surface points."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ import numpy as np
 from uma_sim.objects import contacts
 
 NUM_POINTS = 16
-"""Surface keypoints a utensil has."""
+"""Number of surface keypoints of a utensil."""
 
 
 @dataclass(frozen=True)
 class Utensil:
-    """One utensil. In its frame x runs along it toward the head, z is its thin direction, the origin is at half its
-    length.
+    """One utensil. In its frame x runs toward the head, z is its thin direction, and the origin is at half its length.
 
     Attributes:
         shape: a key of `SHAPES`.
@@ -42,7 +41,7 @@ class Utensil:
         return self.length / 2
 
     def points(self) -> np.ndarray:
-        """``(16, 3)`` fixed points on the surface in the utensil's frame: eight stations, sides and faces in turn."""
+        """Return ``(16, 3)`` surface points in the utensil's frame: eight stations, alternately on sides and faces."""
         x = np.linspace(-0.97, 0.97, NUM_POINTS // 2) * self.half_length
         out = np.zeros((NUM_POINTS, 3))
         out[:, 0] = np.repeat(x, 2)
@@ -60,7 +59,7 @@ class Utensil:
 
 @dataclass(frozen=True)
 class Shape:
-    """How the head of a utensil is drawn.
+    """The head of a utensil.
 
     Attributes:
         head_length: ``(low, high)`` metres.
@@ -145,13 +144,13 @@ SHAPES: dict[str, Shape] = {
 
 
 def vivid(rng: np.random.Generator, hue: float | None = None) -> tuple[float, ...]:
-    """A saturated RGBA colour; the robot and the table are grey, so that colour tells objects from them."""
+    """Draw a saturated RGBA colour. Robot and table are grey, so colour distinguishes objects."""
     h = float(rng.uniform()) if hue is None else hue % 1.0
     return (*colorsys.hsv_to_rgb(h, rng.uniform(0.65, 0.95), rng.uniform(0.6, 0.95)), 1.0)
 
 
 def sample(rng: np.random.Generator, shape: str | None = None) -> Utensil:
-    """A random utensil, of ``shape`` if given.
+    """Draw a random utensil, of ``shape`` if given.
 
     Raises:
         ValueError: the shape is not in `SHAPES`.
@@ -174,11 +173,11 @@ def sample(rng: np.random.Generator, shape: str | None = None) -> Utensil:
 
 
 def add_body(spec: mujoco.MjSpec, utensil: Utensil, position: np.ndarray, yaw: float) -> None:
-    """Add ``utensil`` as the free body ``utensil`` lying at ``position`` (3,) with ``yaw`` radians about base z."""
+    """Add ``utensil`` as the free body ``utensil`` at ``position`` (3,) with ``yaw`` radians about base z."""
     body = spec.worldbody.add_body(name="utensil", pos=position, quat=[np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)])
     body.add_freejoint(name="utensil")
     h, n = utensil.half_length, utensil.head_length
-    # Most of the mass is in the handle, whatever the number of primitives that draw the head.
+    # The mass is distributed by volume, mostly in the handle.
     kw = dict(contacts.OBJECT, density=1.0)
     _box(body, -h, h - n, utensil.handle_width / 2, utensil.handle_thickness / 2, dict(kw, rgba=utensil.color))
     SHAPES[utensil.shape].draw(body, h - n, n, dict(kw, rgba=utensil.head_color))

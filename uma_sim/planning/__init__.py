@@ -1,1 +1,1 @@
-"""From a scene's true state to grasps, gripper paths and sketched reference motions."""
+"""Planning on a scene's true state: grasps, gripper paths and sketched reference motions."""

@@ -1,6 +1,6 @@
-"""Where to grasp a utensil, which end should point up, and how to hold it over a holder.
+"""Grasp planning for utensils: grasp point, upper end, and carrying pose over a holder.
 
-Shared by the demonstrator and the reference planner, so that what is sketched is what the expert does.
+The expert and the reference planner share it, so that the sketch matches the execution.
 """
 
 from __future__ import annotations
@@ -13,40 +13,41 @@ from uma_sim.objects.holders import Holder
 from uma_sim.objects.utensils import Utensil
 
 TILT = 0.45
-"""Radians by which the utensil leans from the vertical while it is inserted: an exactly horizontal gripper is out of
-the FR3's reach near the table."""
+"""Tilt of the utensil from the vertical during insertion, rad. The FR3 cannot reach an exactly horizontal gripper near
+the table.
+"""
 
 GRASP_HEIGHT = 0.0165
-"""Height of the TCP above the table in a grasp, metres: the closing pads' tips come down 13.9 mm further."""
+"""Height of the TCP above the table in a grasp, metres; the tips of the closing pads reach 13.9 mm lower."""
 
 RIM_CLEARANCE = 0.024
-"""Least height of the TCP above the rim, metres: the half width of the pads and a margin."""
+"""Least height of the TCP above the rim, metres: half the pads' width and a margin."""
 
 OPEN_REACH = 0.058
 """Metres from the TCP to the outside of an open finger."""
 
 SIDE = 0.55
-"""Radians between the gripper's heading over a holder and the line from the base to it, see `carrying_rotation`."""
+"""Angle between the gripper's heading over a holder and the line from the base to it, rad; see `carrying_rotation`."""
 
 UP = np.array([0.0, 0.0, 1.0])
 
 
 def wrap(angle: float) -> float:
-    """The angle in (-pi, pi]."""
+    """Wrap an angle to (-pi, pi]."""
     return float(-((-angle + np.pi) % (2 * np.pi) - np.pi))
 
 
 def top_down(yaw: float, position: np.ndarray) -> np.ndarray:
-    """``(4, 4)`` gripper pose at ``position`` (3,) pointing down, its x axis at ``yaw`` radians about base z."""
+    """Return a ``(4, 4)`` gripper pose at ``position`` (3,) that points down, with its x axis at ``yaw`` about base z."""
     x = np.array([np.cos(yaw), np.sin(yaw), 0.0])
     return se3.make_pose(np.stack([x, np.cross(-UP, x), -UP], -1), position)
 
 
 def grasp_offset(utensil: Utensil, end: int) -> float:
-    """Metres from the utensil's middle to the grasp, along its x; ``end`` is +1 if the head will point up, -1 if the
-    handle.
+    """Return the metres from the utensil's centre to the grasp, along its x. ``end`` is +1 for an upright head, -1 for
+    the handle.
 
-    Off the middle toward the upper end, so that the gripper stays clear of the rim; on the handle in any case.
+    The grasp is offset toward the upper end, so that the gripper clears the rim, and always on the handle.
     """
     if end < 0:
         return -0.042
@@ -54,9 +55,9 @@ def grasp_offset(utensil: Utensil, end: int) -> float:
 
 
 def grasp_pose(utensil: Utensil, T_base_object: np.ndarray, end: int, holders: tuple[Holder, ...] = ()) -> np.ndarray:
-    """``(4, 4)`` top-down grasp of a lying utensil that will let the given end point up.
+    """Return a ``(4, 4)`` top-down grasp of a lying utensil for the given upper end.
 
-    Moves along the handle toward the middle where an open finger would come down on one of ``holders``.
+    It moves toward the centre if an open finger would hit one of ``holders``.
     """
     axis = T_base_object[:3, 0]
     yaw = bearing(end * axis)
@@ -70,12 +71,11 @@ def grasp_pose(utensil: Utensil, T_base_object: np.ndarray, end: int, holders: t
 
 
 def choose_end(T_base_object: np.ndarray, T_base_ee: np.ndarray) -> int:
-    """Which end of the utensil should point up: +1 the head, -1 the other.
+    """Choose the utensil's upper end: +1 the head, -1 the other.
 
-    The gripper's x axis points to the upper end, and at the holder it must point up while the gripper points away from
-    the base. The seventh joint reaches that without meeting its limit only if x pointed away from the base in the
-    grasp; so the end that is farther from the base goes up. Near the tie the present yaw of the gripper decides, so
-    that the choice does not flip on the way.
+    The gripper's x axis points to the upper end. At the holder it points up while the gripper points away from the
+    base. The seventh joint reaches that only if x pointed away from the base in the grasp, so the farther end goes up.
+    Near a tie the gripper's current yaw decides, so that the choice does not flip.
     """
     axis = T_base_object[:3, 0]
     away, yaw_ee = bearing(T_base_object[:3, 3]), bearing(T_base_ee[:3, 0])
@@ -87,32 +87,31 @@ def choose_end(T_base_object: np.ndarray, T_base_ee: np.ndarray) -> int:
 
 
 def bearing(position: np.ndarray) -> float:
-    """Direction of a point from the base, radians about base z."""
+    """Return the direction of a point from the base, radians about base z."""
     return float(np.arctan2(position[1], position[0]))
 
 
 def turn_to(axis_yaw: float, yaw_ee: float) -> float:
-    """Of the two gripper yaws along an axis, the one in the middle of the wrist's range; near the tie the present one
-    decides."""
+    """Return the gripper yaw along an axis nearer to the wrist's centre; near a tie the current yaw decides."""
     return min((wrap(axis_yaw), wrap(axis_yaw + np.pi)), key=lambda yaw: abs(yaw) + 0.4 * abs(wrap(yaw - yaw_ee)))
 
 
 def across(heading: float, yaw_ee: float) -> float:
-    """Yaw of the gripper while its upright tool is pushed along ``heading``: the grip across the way."""
+    """Return the yaw of the gripper that pushes an upright tool along ``heading``, with the grip across the path."""
     return turn_to(heading + np.pi / 2, yaw_ee)
 
 
 def heading_beside_bearing(T_base_ee: np.ndarray) -> float:
-    """Radians by which the gripper points to the left of the line from the base through it."""
-    forward = T_base_ee[:2, 0] + T_base_ee[:2, 2]  # x points forward in a grasp, z over a holder; on the way both do
+    """Return the angle of the gripper to the left of the line from the base through it, rad."""
+    forward = T_base_ee[:2, 0] + T_base_ee[:2, 2]  # x points forward in a grasp, z over a holder, both in between
     return wrap(bearing(forward) - bearing(T_base_ee[:2, 3]))
 
 
 def carrying_rotation(T_base_ee: np.ndarray, at: np.ndarray, tilt: float = TILT) -> np.ndarray:
-    """``(3, 3)`` gripper rotation for carrying: x up and leaning forward by ``tilt``, z forward and down.
+    """Return the ``(3, 3)`` gripper rotation for carrying: x up and leaning forward by ``tilt``, z forward and down.
 
-    Forward is `SIDE` beside the line from the base to ``at`` (2,), on the side where the gripper ``T_base_ee`` already
-    points: straight along that line the wrist is singular, and crossing it spins the last joints into their limits.
+    Forward is rotated by `SIDE` from the line from the base to ``at`` (2,), to the gripper's current side. Straight
+    along that line the wrist is singular, and crossing it drives the last joints into their limits.
     """
     heading = bearing(at) + (SIDE if heading_beside_bearing(T_base_ee) > 0 else -SIDE)
     forward = np.array([np.cos(heading), np.sin(heading), 0.0])
@@ -124,22 +123,22 @@ def carrying_rotation(T_base_ee: np.ndarray, at: np.ndarray, tilt: float = TILT)
 def insertion_pose(
     reach: float, holder: Holder, T_ee_object: np.ndarray, R: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Gripper pose from which an opened gripper leaves the utensil in the holder.
+    """Return the gripper pose at which opening leaves the utensil in the holder.
 
     Args:
         reach: metres from the utensil's origin to its lower end, along its x.
-        T_ee_object: ``(4, 4)`` utensil in the gripper as it is now, slip included.
-        R: ``(3, 3)`` nominal rotation of the gripper, see `carrying_rotation`; corrected here for the utensil's turn in
-        the grasp.
+        T_ee_object: ``(4, 4)`` current utensil pose in the gripper, including slip.
+        R: ``(3, 3)`` nominal rotation of the gripper, see `carrying_rotation`; corrected here for the utensil's
+            rotation in the grasp.
 
     Returns:
-        ``(4, 4)`` T_base_ee, and ``(3,)`` where the lower end then is, base frame.
+        ``(4, 4)`` T_base_ee, and the lower end's position ``(3,)``, base frame.
     """
     end = 1.0 if T_ee_object[0, 0] >= 0 else -1.0
     axis_ee = end * T_ee_object[:3, 0]
     low_ee = T_ee_object[:3, 3] - reach * axis_ee
     wanted = R[:, 0].copy()
-    # Turn by what the utensil has swung in the grasp, within what the wrist can give.
+    # Correct the utensil's rotation in the grasp, within the wrist's range.
     swing = np.cross(R @ axis_ee, wanted)
     sine = float(np.linalg.norm(swing))
     if sine > 1e-6:
@@ -147,7 +146,7 @@ def insertion_pose(
         R = Rotation.from_rotvec(swing / sine * angle).as_matrix() @ R
     axis = R @ axis_ee
     low_z = max(0.014, holder.height + RIM_CLEARANCE + float((R @ low_ee)[2]))
-    # The axis crosses the holder's own axis at half the depth that is left below the rim.
+    # The utensil's axis crosses the holder's axis at half the remaining depth below the rim.
     mid = 0.5 * max(holder.height - low_z, 0.0)
     lean = axis[:2] / max(float(axis[2]), 0.3)
     low = np.array([*(np.array(holder.center) - mid * lean), low_z])

@@ -1,5 +1,4 @@
-"""Ways of the gripper through space: straight up from a grasp, then along a Bézier curve through drawn 6-DoF waypoints
-(paper B.2)."""
+"""Gripper paths: vertical from a grasp, then along a Bézier curve through random 6-DoF waypoints (paper B.2)."""
 
 from __future__ import annotations
 
@@ -12,23 +11,23 @@ from uma_sim.planning import grasping
 from uma_sim.planning.grasping import UP
 
 LIFT = 0.10
-"""Metres straight up before the curve begins."""
+"""Vertical distance before the curve begins, metres."""
 
 PUT_DOWN = 0.004
-"""Height over the table from which a thing is let go, metres."""
+"""Release height above the table, metres."""
 
 RADIAN_M = 0.3
-"""Metres that count as much as a radian in what is nearest on a way: about what both take the arm at its pace."""
+"""Metres that weigh as much as a radian in the nearest pose of a path: about equal in duration."""
 
 
 @dataclass(frozen=True)
 class Path:
-    """A sampled way.
+    """A sampled path.
 
     Attributes:
         poses: ``(N, 4, 4)`` T_base_ee, about 1 cm apart.
-        lets_go: the thing is put down and let go at the end; else it is held there.
-        drop: how far the thing falls when it is let go, metres.
+        lets_go: whether the object is put down and released at the end; otherwise it is held there.
+        drop: fall of the object after the release, metres.
     """
 
     poses: np.ndarray
@@ -36,12 +35,10 @@ class Path:
     drop: float = 0.0
 
     def ahead(self, T: np.ndarray, metres: float, radians: float) -> np.ndarray:
-        """The pose that is ``metres`` further along than the one that is nearest to ``T``, or where the way has turned
-        by ``radians`` since, if that is sooner.
+        """Return the pose ``metres`` or ``radians`` beyond the path's nearest pose to ``T``, whichever comes first.
 
-        Nearest in place and, at `RADIAN_M` a radian, in rotation, so that a gripper that has come farther than it has
-        turned is led back to where the two belong together: coming down before it is level it would tip what it holds
-        against what stands there.
+        The distance counts position and, weighted by `RADIAN_M`, rotation. So a gripper that is ahead in position waits
+        for its rotation. Otherwise it could come down tilted and hit standing objects.
         """
         apart = np.linalg.norm(self.poses[:, :3, 3] - T[:3, 3], axis=-1)
         i = int(np.argmin(apart + RADIAN_M * _angles(self.poses, T)))
@@ -51,12 +48,12 @@ class Path:
         return self.poses[i + max(int(np.flatnonzero(turned <= radians)[-1]), min(1, last - i))].copy()
 
     def spread(self, count: int) -> np.ndarray:
-        """``(count, 4, 4)`` poses evenly spaced along it, both ends among them."""
+        """Return ``(count, 4, 4)`` evenly spaced poses along it, including both ends."""
         return self.poses[np.linspace(0, len(self.poses) - 1, count).round().astype(int)]
 
 
 def _angles(poses: np.ndarray, T: np.ndarray) -> np.ndarray:
-    """``(n,)`` radians between the rotations of ``(n, 4, 4)`` poses and of ``T``."""
+    """Return the ``(n,)`` angles in radians between the rotations of ``(n, 4, 4)`` poses and of ``T``."""
     cosine = (np.einsum("nij,ij->n", poses[:, :3, :3], T[:3, :3]) - 1) / 2
     return np.arccos(np.clip(cosine, -1, 1))
 
@@ -70,14 +67,14 @@ def bezier(
     down_to: np.ndarray | None = None,
     drop: float = 0.0,
 ) -> Path:
-    """From a grasp straight up by ``lift`` and along the cubic curve of three more control points.
+    """Build a path from a grasp, vertical by ``lift`` and along the cubic curve of three more control points.
 
     Args:
         T_grasp: ``(4, 4)``.
         controls: ``(3, 3)`` metres, base frame; the last is the end of the curve.
-        turns: ``(3, 3)`` rotation of the gripper at the end of the curve, or ``(n, 3, 3)`` several on the way there;
-            between them it turns evenly.
-        down_to: ``(3,)`` where a straight line leads from the end of the curve; None = nowhere.
+        turns: ``(3, 3)`` gripper rotation at the end of the curve, or ``(n, 3, 3)`` rotations along it, interpolated
+            evenly.
+        down_to: ``(3,)`` end of a final straight line; None = no line.
     """
     up = T_grasp[:3, 3] + lift * UP
     s = np.linspace(0, 1, 60)[:, None]
@@ -99,8 +96,7 @@ def bezier(
 
 
 def random_path(rng: np.random.Generator, T_grasp: np.ndarray, lets_go: bool) -> Path:
-    """A curve over the workspace: to a place on the table where the thing is put down, or to a tilted pose in the
-    air."""
+    """Draw a curve over the workspace, to a place on the table or to a tilted pose in the air."""
     yaw = float(np.clip(grasping.bearing(T_grasp[:3, 0]) + rng.uniform(-1.0, 1.0), -1.6, 1.6))
     end = np.array(
         [
@@ -124,10 +120,10 @@ def random_path(rng: np.random.Generator, T_grasp: np.ndarray, lets_go: bool) ->
 def standing_path(
     rng: np.random.Generator, T_grasp: np.ndarray, T_end: np.ndarray, rise: float, lets_go: bool, drop: float = 0.0
 ) -> Path:
-    """A curve that turns the gripper level, so that what it holds stands upright, and comes down on ``T_end`` (4, 4)
-    from ``rise`` metres above.
+    """Draw a curve that levels the gripper, so that its load stands upright, and descends on ``T_end`` (4, 4) from
+    ``rise`` metres.
 
-    The gripper turns sideways before it pitches up: pitched up while it points straight away from the base the wrist is
+    The gripper rotates sideways before it pitches up. Pitched up and pointing straight away from the base, the wrist is
     singular.
     """
     end = T_end[:3, 3]

@@ -1,4 +1,4 @@
-"""From planned object poses to a sketched reference motion: the part that all tasks share."""
+"""Sketches: reference motions from planned object poses, shared by all tasks."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
 
 def interpolated(poses: list[np.ndarray], count: int) -> list[np.ndarray]:
-    """``count`` poses ``(4, 4)`` along a planned path; two are its ends, three have the last stop before the end
-    between them."""
+    """Return ``count`` poses ``(4, 4)`` along a planned path: both ends for two; with the last intermediate stop for
+    three.
+    """
     if count == 2:
         return [poses[0], poses[-1]]
     if count == 3:
@@ -28,8 +29,11 @@ def interpolated(poses: list[np.ndarray], count: int) -> list[np.ndarray]:
 
 
 def last_leg(count: int) -> np.ndarray:
-    """``(count,)`` 0 to 1: how far what is pushed has come at each waypoint of a plan of three legs (`interpolated`),
-    the last of which is the stroke."""
+    """Return the ``(count,)`` progress, 0 to 1, of a pushed object at the waypoints of a three-leg plan
+    (`interpolated`).
+
+    The last leg is the stroke.
+    """
     return (
         np.array([0.0, 1.0])
         if count == 2
@@ -40,7 +44,7 @@ def last_leg(count: int) -> np.ndarray:
 
 
 def choose(count: int, num_keypoints: int, num_waypoints: int, rng: np.random.Generator | None) -> np.ndarray:
-    """Indices of the keypoints among ``count`` surface points, increasing; without ``rng`` spread evenly.
+    """Choose increasing keypoint indices among ``count`` surface points; evenly spaced without ``rng``.
 
     Raises:
         ValueError: a count is out of range.
@@ -55,11 +59,11 @@ def choose(count: int, num_keypoints: int, num_waypoints: int, rng: np.random.Ge
 def sketch(
     paths_cam: np.ndarray, pinned: np.ndarray, T_base_cam: np.ndarray, frame: str, label: str
 ) -> ReferenceMotion:
-    """The reference in the camera frame.
+    """Build the reference motion in the camera frame.
 
     Args:
         paths_cam: ``(K, W, 3)`` waypoints of each keypoint, camera frame.
-        pinned: ``(P, 3)`` points that stay, base frame; dropped beyond `MAX_KEYPOINTS` in all.
+        pinned: ``(P, 3)`` static points, base frame; at most `MAX_KEYPOINTS` in total are used.
     """
     points = se3.apply(se3.invert(T_base_cam), pinned[: MAX_KEYPOINTS - len(paths_cam)])
     return ReferenceMotion((*paths_cam, *points[:, None]), frame=frame, object_label=label)
@@ -68,12 +72,12 @@ def sketch(
 def of_scene(
     station: Station, num_keypoints: int = 6, num_waypoints: int = 4, pinned: int = 0, seed: int | None = None
 ) -> ReferenceMotion:
-    """The sketch that goes with a scene, the same in the benchmark and in the simulated station's node.
+    """Sketch the reference motion of a scene, equal in the benchmark and in the simulated station's node.
 
     Args:
-        station: shows the present scene.
+        station: with the current scene.
         num_keypoints, num_waypoints, pinned: see `Task.plan_reference`.
-        seed: draws which points of the object are keypoints; None = the scene's.
+        seed: of the keypoints on the object; None = the scene's.
 
     Raises:
         ValueError: a count is out of range.

@@ -1,4 +1,4 @@
-"""The Franka Research 3 arm as an `MjSpec`, from the model that the `franky-sim` package ships."""
+"""The Franka Research 3 arm as an `MjSpec`, from the model of the `franky-sim` package."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import numpy as np
 from uma.geometry import fr3
 
 VELOCITY_LIMIT = np.array([2.0, 1.6, 2.0, 2.0, 3.5, 2.8, 3.5])
-"""``(7,)`` rad/s; below the FR3's own limits, as a Cartesian controller on the real arm is set."""
+"""``(7,)`` rad/s; below the FR3's own limits, like a Cartesian controller on the real arm."""
 
 STIFFNESS = np.array([4500.0, 4500.0, 3500.0, 3500.0, 2000.0, 2000.0, 2000.0])
 TIME_CONSTANT = 0.05
-"""Seconds by which the joints lag behind their command (damping over stiffness of the position actuators)."""
+"""Lag of the joints behind their command, seconds (damping over stiffness of the position actuators)."""
 
 ROBOT_CONTACT = (4, 3)
-"""contype, conaffinity of the robot: it meets the world (1) and the object (2), and never itself."""
+"""contype, conaffinity of the robot: contacts with the world (1) and the object (2), none with itself."""
 
 
 def _franky_assets() -> Path:
@@ -31,10 +31,10 @@ def _franky_assets() -> Path:
 
 
 def arm_spec(visual: bool = False) -> mujoco.MjSpec:
-    """The FR3 without a hand, with a site ``flange`` at ``fr3_link8`` and one position actuator per joint.
+    """Return the FR3 without a hand, with a site ``flange`` at ``fr3_link8`` and one position actuator per joint.
 
     Args:
-        visual: keep the detailed visual meshes (for pictures; slow to draw) instead of drawing the collision meshes.
+        visual: draw the detailed visual meshes (for pictures; slow) instead of the collision meshes.
     """
     assets = _franky_assets()
     spec = mujoco.MjSpec.from_file(str(assets / "fr3.xml"))
@@ -49,7 +49,7 @@ def arm_spec(visual: bool = False) -> mujoco.MjSpec:
             spec.delete(geom)
         elif not is_visual:
             geom.contype, geom.conaffinity = ROBOT_CONTACT
-            # Alternating shades, as on the real arm, so that the plain collision meshes still read as links.
+            # Alternating shades, as on the real arm, distinguish the links of the plain collision meshes.
             geom.rgba = [0.93, 0.93, 0.94, 1] if int(geom.meshname[4]) % 2 == 0 else [0.80, 0.81, 0.83, 1]
     kept = {geom.meshname for geom in spec.geoms}
     for mesh in list(spec.meshes):

@@ -1,5 +1,4 @@
-"""The exterior stereo camera: colour and metric depth from one render pass, with a stereo camera's blind spots and
-noise."""
+"""The exterior stereo camera: colour and metric depth from one render pass, with stereo occlusion and noise."""
 
 from __future__ import annotations
 
@@ -12,33 +11,33 @@ FULL_WIDTH, FULL_HEIGHT, FULL_FOCAL = 1280, 720, 527.0
 """A ZED 2 at HD720: pixels, and focal length in pixels."""
 
 BASELINE = 0.12
-"""Distance in metres between the two lenses; the right one lies along +x of the left one's optical frame."""
+"""Distance between the two lenses, metres; the right one lies along +x of the left one's optical frame."""
 
 RANGE = (0.3, 3.0)
-"""Depths in metres outside of which the camera gives none."""
+"""Range of valid depth, metres."""
 
 DEPTH_NOISE = 0.0015
-"""Standard deviation of the depth at 1 m, metres; grows with its square."""
+"""Standard deviation of the depth at 1 m, metres; grows with the depth squared."""
 
 _shared_gl: list = []
 
 
 def camera_model(width: int, height: int, focal: float = FULL_FOCAL) -> CameraModel:
-    """Intrinsics of the ZED's left image resized to ``width`` x ``height``; pixel centres have whole coordinates."""
+    """Return the intrinsics of the ZED's left image at ``width`` x ``height``; pixel centres have integer coordinates."""
     return CameraModel(
         width, height, focal * width / FULL_WIDTH, focal * height / FULL_HEIGHT, (width - 1) / 2, (height - 1) / 2
     )
 
 
 def fovy_degrees(focal: float = FULL_FOCAL) -> float:
-    """Vertical field of view in degrees."""
+    """Return the vertical field of view in degrees."""
     return float(np.degrees(2 * np.arctan(FULL_HEIGHT / 2 / focal)))
 
 
 def is_seen_by_both(depth: np.ndarray, camera: CameraModel, baseline: float = BASELINE) -> np.ndarray:
-    """``(H, W)`` bool: the surface at each pixel of the left image is also visible to the right one.
+    """Return ``(H, W)`` bool: the surface at each pixel of the left image is also visible in the right image.
 
-    Warps the left depth into the right view, keeps the nearest surface there and compares.
+    The left depth is warped into the right view and compared with the nearest surface there.
     """
     H, W = depth.shape
     z = np.where(np.isfinite(depth), depth, 1e6).astype(np.float32)
@@ -48,7 +47,7 @@ def is_seen_by_both(depth: np.ndarray, camera: CameraModel, baseline: float = BA
     row = np.arange(H, dtype=np.int32)[:, None] * (W + 1)
     index = row + np.clip(left, 0, W - 1)
     nearest = np.full(H * (W + 1), np.float32(1e6))
-    # A surface covers both columns that its warped pixel straddles; otherwise foreground would have cracks.
+    # A surface covers both columns that its warped pixel straddles; otherwise the foreground would have cracks.
     np.minimum.at(nearest, index.ravel(), z.ravel())
     np.minimum.at(nearest, (index + 1).ravel(), z.ravel())
     limit = z * np.float32(0.97) - np.float32(0.01)
@@ -56,16 +55,16 @@ def is_seen_by_both(depth: np.ndarray, camera: CameraModel, baseline: float = BA
 
 
 class Renderer:
-    """Draws one compiled scene.
+    """Renders one compiled scene.
 
     Args:
         model: the scene; must have a camera ``zed`` whose vertical field of view matches `fovy_degrees`.
-        show_collision: draw the arm's collision meshes (geom group 3) as well; they are what a fast model has.
+        show_collision: draw the arm's collision meshes (geom group 3), the only ones of a fast model.
     """
 
     def __init__(self, model: mujoco.MjModel, show_collision: bool = True) -> None:
         if not _shared_gl:
-            # One context a process: making one costs a quarter of a second, more than an episode's physics.
+            # One context per process, because creating one is slower than an episode's physics.
             _shared_gl.append(mujoco.GLContext(64, 64))
         _shared_gl[0].make_current()
         self._model = model
@@ -83,9 +82,9 @@ class Renderer:
     def render(
         self, data: mujoco.MjData, width: int, height: int, view: mujoco.MjvCamera | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """``(H, W, 3)`` uint8 colours and ``(H, W)`` float32 depth in metres along the optical axis."""
+        """Render ``(H, W, 3)`` uint8 colours and ``(H, W)`` float32 depth in metres along the optical axis."""
         _shared_gl[0].make_current()
-        # Several scenes share the one context; without this the last one made would be drawn into.
+        # Scenes share the context, so select this scene's buffer.
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)
         rect = mujoco.MjrRect(0, 0, width, height)
         mujoco.mjv_updateScene(
@@ -110,18 +109,19 @@ class Renderer:
 def sense(
     rgb: np.ndarray, depth: np.ndarray, camera: CameraModel, rng: np.random.Generator | None, noise_factor: float = 1.0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What the camera delivers of a perfect image: NaN where out of range or hidden from the right lens, and noise.
+    """Apply the camera's sensor model to a perfect image: NaN outside the range or hidden from the right lens, and
+    noise.
 
     Args:
         rng: source of the noise; None for none.
-        noise_factor: of the depth noise's standard deviation `DEPTH_NOISE`.
+        noise_factor: on the depth noise's standard deviation `DEPTH_NOISE`.
     """
     is_seen = is_seen_by_both(depth, camera)
     if rng is not None:
         depth = depth + np.float32(DEPTH_NOISE * noise_factor) * depth * depth * rng.standard_normal(
             depth.shape, dtype=np.float32
         )
-        # One 8-bit draw a pixel keeps colour noise cheap; the three channels of a sensor share most of it anyway.
+        # One 8-bit draw per pixel is cheap; a sensor's channels share most of their noise.
         grain = rng.integers(-4, 5, depth.shape, dtype=np.int16)
         rgb = np.clip(rgb.astype(np.int16) + grain[..., None], 0, 255).astype(np.uint8)
     is_valid = is_seen & (depth >= RANGE[0]) & (depth <= RANGE[1])

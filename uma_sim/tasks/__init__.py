@@ -1,6 +1,6 @@
-"""One module per task: how its scene is drawn, what success means, and what a person would sketch as the reference.
+"""One module per task: scene sampling, success criterion and sketched reference motion.
 
-A module describes itself by a `uma_sim.station.Task`; `load` finds it by name.
+Each module defines a `uma_sim.station.Task`; `load` selects it by name.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ MODULES = {
     **{f"primitives/{use}": f"uma_sim.tasks.primitives.tool:{use.upper()}" for use in ("sweep", "poke", "hook")},
     "primitives/gather": "uma_sim.tasks.primitives.gather:TASK",
 }
-"""name -> 'module:variable' of its `Task`. The primitives are for training alone (paper B.2)."""
+"""name -> 'module:variable' of its `Task`. The primitives serve training only (paper B.2)."""
 
 MIXTURE = "primitives/all"
 """Name of the mixture of all primitives, which `of_seed` resolves."""
 
 
 def of_seed(name: str, seed: int) -> str:
-    """The task of one scene: ``name`` itself, or for `MIXTURE` one of the primitives, drawn from the seed."""
+    """Return the task of one scene: ``name`` itself, or for `MIXTURE` a primitive drawn from the seed."""
     if name != MIXTURE:
         return name
     primitives = [task for task in MODULES if task.startswith("primitives/")]
@@ -36,10 +36,10 @@ def of_seed(name: str, seed: int) -> str:
 
 
 def load(name: str) -> Task:
-    """The task of this name.
+    """Load a task by name.
 
     Raises:
-        ValueError: there is none.
+        ValueError: unknown name.
     """
     if name not in MODULES:
         raise ValueError(f"task {name!r}: must be one of {', '.join(MODULES)}")
@@ -48,9 +48,9 @@ def load(name: str) -> Task:
 
 
 def make_station(seed: int, task: str = "insertion", **options: Any) -> Station:
-    """The station in one scene of the task of this name; ``options`` as for `Station`.
+    """Build the station for a scene of a task; ``options`` as for `Station`.
 
     Raises:
-        ValueError: there is no such task.
+        ValueError: unknown task.
     """
     return Station(seed, load(task), **options)

@@ -1,4 +1,4 @@
-"""Folding: jeans laid flat are folded in half, from the one side or from the other."""
+"""Folding: flat jeans are folded in half from either side."""
 
 from __future__ import annotations
 
@@ -30,25 +30,25 @@ GRASP_HEIGHT = 0.0165
 """Height of the TCP above the table in a grasp, metres."""
 
 RELEASE_HEIGHT = 0.028
-"""The same when the edge is let go."""
+"""Height of the TCP at the release of the edge, metres."""
 
 SHORT = 0.014
-"""How far before the resting edge the carried one is let go, metres: the bend at the crease takes that much of its
-reach."""
+"""Distance between both edges at the release, metres, which compensates the bend at the crease."""
 
 ARC = 0.65
-"""Height of the edge's way over a half circle's."""
+"""Height of the edge's path relative to a half circle."""
 
 
 @dataclass(frozen=True)
 class Scene:
-    """One drawn scene.
+    """One sampled scene.
 
     Attributes:
         room: robot, camera and light.
-        cloth, position (2,), yaw: what lies on the table, where, radians.
-        goal: which edge is carried over to the other: 0 the first row of vertices (the near side as the camera sees
-            it), 1 the last; only the reference motion tells.
+        cloth: the cloth.
+        position, yaw: ``(2,)`` metres and radians, on the table.
+        goal: the carried edge: 0 the first row of vertices (near the camera), 1 the last; only the reference motion
+            reveals it.
     """
 
     room: Room
@@ -59,7 +59,7 @@ class Scene:
 
 
 def sample(seed: int) -> Scene:
-    """Draw the scene of ``seed``."""
+    """Sample the scene of ``seed``."""
     rng = np.random.default_rng([seed, 30])
     blue = rng.uniform([0.12, 0.20, 0.38], [0.25, 0.36, 0.62])
     jeans = Cloth(
@@ -73,7 +73,7 @@ def sample(seed: int) -> Scene:
 
 
 def add_bodies(spec: mujoco.MjSpec, drawn: Scene) -> None:
-    """The flex."""
+    """Add the cloth."""
     cloth.add_cloth(spec, drawn.cloth, drawn.position, drawn.yaw)
 
 
@@ -83,22 +83,21 @@ def track(station: Station) -> ClothObject:
 
 
 def flat_vertices(drawn: Scene) -> np.ndarray:
-    """``(ROWS, COLUMNS, 2)`` where the vertices lie before anything moves, base frame."""
+    """Return ``(ROWS, COLUMNS, 2)`` initial vertex positions, base frame."""
     c, s = np.cos(drawn.yaw), np.sin(drawn.yaw)
     return drawn.cloth.flat() @ np.array([[c, s], [-s, c]]) + drawn.position
 
 
 def rows_of(goal: int) -> tuple[int, int]:
-    """Row of the edge that is carried, and of the edge that stays."""
+    """Return the rows of the carried edge and of the resting edge."""
     return (0, ROWS - 1) if goal == 0 else (ROWS - 1, 0)
 
 
 def fold_angle(vertices: np.ndarray) -> float:
-    """Radians by which the one half is folded onto the other: 0 lies flat, pi lies folded.
+    """Return the fold angle in radians: 0 is flat, pi is folded.
 
-    Each half has a direction, from the middle of the crease (between the two middle rows) to the middle of its edge;
-    the fold angle is what is missing from the straight angle between the two. A fold that ends askew therefore misses
-    as much as one that stands up.
+    Each half has a direction from the middle of the crease to the middle of its edge. The fold angle is pi minus the
+    angle between them for a flat cloth, so a skewed fold loses as much as an upright one.
 
     Args:
         vertices: ``(ROWS, COLUMNS, 3)``.
@@ -110,16 +109,18 @@ def fold_angle(vertices: np.ndarray) -> float:
 
 
 def spread(vertices: np.ndarray, half_length: float) -> float:
-    """How much of its length the shorter half has kept between crease and edge: 1 lies smooth, less is crumpled."""
+    """Return the length of the shorter half between crease and edge, relative to the flat cloth: 1 is smooth, less is
+    crumpled.
+    """
     crease = vertices[ROWS // 2 - 1 : ROWS // 2 + 1].mean((0, 1))
     return min(float(np.linalg.norm(vertices[row].mean(0) - crease)) for row in (0, -1)) / half_length
 
 
 def folded_side(station: Station) -> int | None:
-    """Which goal the cloth's shape shows, whatever holds it; None for neither.
+    """Return the goal that the cloth's shape matches; None for neither.
 
-    The fold angle is within `TOLERANCE` of 180 degrees, neither half is crumpled to less than 55 % of its length, the
-    carried edge has moved by more than half of the cloth and the other one by less than a quarter.
+    The fold angle is within `TOLERANCE` of 180 degrees, and both halves keep at least 55 % of their length. The carried
+    edge has moved by more than half of the cloth, and the other by less than a quarter.
     """
     vertices, half_length = station.object.vertices(), station.scene.cloth.half_size[1]
     if abs(np.pi - fold_angle(vertices)) > TOLERANCE or spread(vertices, half_length) < 0.55:
@@ -132,7 +133,7 @@ def folded_side(station: Station) -> int | None:
 
 
 def _moved(station: Station) -> tuple[float, float]:
-    """How far each edge has come, in lengths of the cloth."""
+    """Return the displacement of each edge, in lengths of the cloth."""
     vertices, flat = station.object.vertices(), flat_vertices(station.scene)
     a, b = (
         float(np.linalg.norm(vertices[row, :, :2].mean(0) - flat[row].mean(0))) / (2 * station.scene.cloth.half_size[1])
@@ -142,7 +143,7 @@ def _moved(station: Station) -> tuple[float, float]:
 
 
 def _not_folded(station: Station) -> str:
-    """What a cloth that shows no goal shows, for people: its fold angle, and what else is amiss where that is right."""
+    """Describe a cloth without a matching goal: its fold angle or, if that is right, the other defect."""
     vertices = station.object.vertices()
     angle = fold_angle(vertices)
     text = f"folded by {np.degrees(angle):.0f} degrees"
@@ -157,10 +158,10 @@ def _not_folded(station: Station) -> str:
 
 
 def outcome(station: Station) -> tuple[str, str]:
-    """How the episode stands: ``(verdict, reason)``.
+    """Return ``(verdict, reason)``.
 
-    The paper calls it a success when the final folding angle is within 10 degrees of the target fold. Here, see
-    `folded_side`, after the gripper has opened and risen 5 cm, and the cloth has come to rest.
+    In the paper, a final folding angle within 10 degrees of the target is a success. Here, `folded_side` must match
+    after the gripper has opened and risen 5 cm and the cloth is at rest.
     """
     side = folded_side(station)
     if station.object.is_held():
@@ -179,17 +180,17 @@ def outcome(station: Station) -> tuple[str, str]:
 
 
 def static_points(station: Station) -> np.ndarray:
-    """``(0, 3)`` nothing else is on the table; the resting half moves too much to be called still."""
+    """Return ``(0, 3)``: nothing else is on the table, and the resting half moves too much."""
     return np.zeros((0, 3))
 
 
 def edge_point(station: Station, row: int) -> np.ndarray:
-    """``(3,)`` the middle vertex of an edge, base frame."""
+    """Return the middle vertex ``(3,)`` of an edge, base frame."""
     return station.object.vertices()[row, COLUMNS // 2]
 
 
 def grasp_pose(station: Station, goal: int | None = None) -> np.ndarray:
-    """``(4, 4)`` top-down grasp of the middle of the goal's edge, the jaws across it."""
+    """Return a ``(4, 4)`` top-down grasp at the middle of the goal's edge, with the jaws across it."""
     row, _ = rows_of(station.scene.goal if goal is None else goal)
     vertices, point = station.object.vertices(), edge_point(station, row)
     along = vertices[row, COLUMNS // 2 + 1] - vertices[row, COLUMNS // 2 - 1]
@@ -198,14 +199,16 @@ def grasp_pose(station: Station, goal: int | None = None) -> np.ndarray:
 
 
 def taken(station: Station) -> bool:
-    """A pinch holds the cloth, 2 cm and more over the table."""
+    """Whether a pinch holds the cloth at least 2 cm above the table."""
     held = station.object.held()
     return len(held) > 0 and float(held[:, 2].max()) > 0.02
 
 
 def may_drop(station: Station, height: float) -> bool:
-    """Held over its own half, a quarter of ``height`` metres up or more: further on it would fall on the resting half
-    and tangle."""
+    """Whether the cloth is held above its own half, at least a quarter of ``height`` metres up.
+
+    Farther along, it would fall on the resting half and tangle.
+    """
     held = station.object.held()
     if not len(held):
         return False
@@ -215,7 +218,7 @@ def may_drop(station: Station, height: float) -> bool:
 
 
 def instruction(station: Station, goal: int) -> str:
-    """Which edge goes over to the other, as the camera sees them."""
+    """Name the edges in the camera's view."""
     flat = flat_vertices(station.scene)
     depth = [
         float(se3.apply(se3.invert(station.T_base_cam), np.array([*flat[row].mean(0), 0.0]))[2]) for row in (0, -1)
@@ -225,7 +228,9 @@ def instruction(station: Station, goal: int) -> str:
 
 
 def planned_vertices(vertices: np.ndarray, goal: int, s: float) -> np.ndarray:
-    """``(ROWS, COLUMNS, 3)`` of an ideal fold: the carried half turned about the crease by ``s`` times 180 degrees."""
+    """Return ``(ROWS, COLUMNS, 3)`` of an ideal fold: the carried half rotated about the crease by ``s`` times 180
+    degrees.
+    """
     out = vertices.copy()
     upper, lower = vertices[ROWS // 2 - 1], vertices[ROWS // 2]
     crease = (upper + lower) / 2
@@ -246,15 +251,14 @@ def plan_reference(
     goal: int | None = None,
     pinned: int = 0,
 ) -> ReferenceMotion:
-    """What a person would sketch from the present scene alone: the carried half turned over the crease, the other half
-    staying.
+    """Sketch the reference from the current scene: the carried half rotates over the crease, and the other half rests.
 
     Args:
-        rng: picks the keypoints among the tracked vertices of the carried half; None spreads them evenly.
-        num_keypoints: 1 to 16; beyond the eight of the carried half, those of the resting half join, staying.
-        num_waypoints: 2 or more per keypoint, the first at the present place.
-        goal: which edge is carried; None for the scene's.
-        pinned: how many points of the resting edge are added as keypoints that stay, 0 to 4.
+        rng: draws the keypoints among the tracked vertices of the carried half; None spaces them evenly.
+        num_keypoints: 1 to 16; beyond the eight of the carried half, static ones of the resting half are added.
+        num_waypoints: 2 or more per keypoint, starting at the current position.
+        goal: index of the carried edge; None for the scene's.
+        pinned: number of additional static keypoints on the resting edge, 0 to 4.
 
     Returns:
         The motion in the camera frame.

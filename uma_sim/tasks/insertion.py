@@ -1,4 +1,4 @@
-"""Insertion: a utensil from the table into one of two holders that look alike."""
+"""Insertion: a utensil from the table into one of two identical holders."""
 
 from __future__ import annotations
 
@@ -24,21 +24,22 @@ if TYPE_CHECKING:
     from uma_sim.station import Station
 
 DEPTH = 0.03
-"""Greatest height in metres of a standing utensil's lower end above the table."""
+"""Greatest height of a standing utensil's lower end above the table, metres."""
 
 CLEARANCE = 0.045
-"""Least distance in metres of the TCP from the utensil's axis for the gripper to be clear of it."""
+"""Least distance of a released gripper's TCP from the utensil's axis, metres."""
 
 
 @dataclass(frozen=True)
 class Scene:
-    """One drawn scene.
+    """One sampled scene.
 
     Attributes:
         room: robot, camera and light.
-        utensil, utensil_position (3,), utensil_yaw: what lies on the table, where, radians.
-        holders: two holders alike in everything but place.
-        goal: index of the holder that the utensil should go into; only the reference motion tells.
+        utensil: the utensil.
+        utensil_position, utensil_yaw: ``(3,)`` metres and radians, on the table.
+        holders: two holders, identical except for their positions.
+        goal: index of the goal holder; only the reference motion reveals it.
         holder_color: RGBA.
     """
 
@@ -52,7 +53,7 @@ class Scene:
 
 
 def sample(seed: int, shape: str | None = None) -> Scene:
-    """Draw the scene of ``seed``; ``shape`` fixes the utensil's kind and leaves the rest as drawn."""
+    """Sample the scene of ``seed``; ``shape`` fixes the utensil's kind and leaves the rest unchanged."""
     rng = np.random.default_rng(seed)
     utensil = utensils.sample(rng, shape)
     half_opening, height = float(rng.uniform(0.0375, 0.045)), float(rng.uniform(0.08, 0.11))
@@ -75,7 +76,7 @@ def sample(seed: int, shape: str | None = None) -> Scene:
 
 
 def add_bodies(spec: mujoco.MjSpec, drawn: Scene) -> None:
-    """The utensil, as the free body ``utensil``, and the two holders."""
+    """Add the utensil, as the free body ``utensil``, and the two holders."""
     utensils.add_body(spec, drawn.utensil, drawn.utensil_position, drawn.utensil_yaw)
     for i, holder in enumerate(drawn.holders):
         holders.add_body(spec, holder, f"holder{i}", drawn.holder_color)
@@ -90,12 +91,12 @@ def track(station: Station) -> RigidObject:
 
 
 def static_points(station: Station) -> np.ndarray:
-    """``(8, 3)`` four points on the rim of each holder, in the base frame."""
+    """Return ``(8, 3)``: four points on the rim of each holder, in the base frame."""
     return np.concatenate([holder.rim_points() for holder in station.scene.holders])
 
 
 def grasp_pose(station: Station) -> np.ndarray:
-    """``(4, 4)`` where the expert would grasp the utensil as it lies now."""
+    """Return the expert's current grasp ``(4, 4)`` of the utensil."""
     T_object = station.object_pose()
     return grasping.grasp_pose(
         station.scene.utensil, T_object, grasping.choose_end(T_object, station.ee_pose()), station.scene.holders
@@ -103,26 +104,27 @@ def grasp_pose(station: Station) -> np.ndarray:
 
 
 def lifted(station: Station) -> bool:
-    """The whole utensil is more than 6 cm above the table."""
+    """Whether the whole utensil is more than 6 cm above the table."""
     return bool(station.object_points()[:, 2].min() > 0.06)
 
 
 def may_drop(station: Station, height: float) -> bool:
-    """Held at more than ``height`` metres, and not between the holders, where it could not be grasped again."""
+    """Whether it is held above ``height`` metres, and not between the holders, where it could not be grasped again."""
     T_object = station.object_pose()
     gap = min(float(np.linalg.norm(T_object[:2, 3] - h.center)) for h in station.scene.holders)
     return station.grasped() and bool(T_object[2, 3] > height) and gap > 0.18
 
 
 def instruction(station: Station, goal: int) -> str:
-    """The utensil's name, and which of the two holders, which stand one behind the other as the camera sees them."""
+    """Name the utensil and the nearer or farther holder in the camera's view."""
     depth = [float(se3.apply(se3.invert(station.T_base_cam), h.rim_points().mean(0))[2]) for h in station.scene.holders]
     return f"put the {station.scene.utensil.shape} into the {'near' if depth[goal] < depth[1 - goal] else 'far'} holder"
 
 
 def low_and_rim(station: Station, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Lower end, upper end, and the point where the axis crosses the rim's plane of holder ``index``; each ``(3,)``,
-    base frame."""
+    """Return lower end, upper end, and the axis' intersection with holder ``index``'s rim plane; each ``(3,)``, base
+    frame.
+    """
     T = station.object_pose()
     h = station.scene.utensil.half_length
     ends = sorted((T[:3, 3] + h * T[:3, 0], T[:3, 3] - h * T[:3, 0]), key=lambda p: p[2])
@@ -132,9 +134,11 @@ def low_and_rim(station: Station, index: int) -> tuple[np.ndarray, np.ndarray, n
 
 
 def is_inside(station: Station, index: int, depth: float = DEPTH) -> bool:
-    """The utensil stands in holder ``index``: its lower end is inside the walls and less than ``depth`` above the
-    table, and all of its axis below the rim lies within the opening (or, for one that lies lower than the rim, all of
-    it)."""
+    """Whether the utensil stands in holder ``index``.
+
+    Its lower end is inside the walls and less than ``depth`` above the table. Its axis stays within the opening up to
+    the rim, or up to its own upper end.
+    """
     holder = station.scene.holders[index]
     low, high, rim = low_and_rim(station, index)
     top = rim if high[2] > holder.height else high
@@ -142,22 +146,19 @@ def is_inside(station: Station, index: int, depth: float = DEPTH) -> bool:
 
 
 def is_over(station: Station, index: int) -> bool:
-    """The lower end is inside the walls of holder ``index`` and at least 2 cm below its rim."""
+    """Whether the lower end is inside the walls of holder ``index`` and at least 2 cm below its rim."""
     low, _, _ = low_and_rim(station, index)
     holder = station.scene.holders[index]
     return bool(holder.inset(low[:2]) > 0.0 and low[2] < holder.height - 0.02)
 
 
 def outcome(station: Station) -> tuple[str, str]:
-    """How the episode stands: ``(verdict, reason)``.
+    """Return ``(verdict, reason)``.
 
-    The paper calls an insertion a success when the utensil lies completely inside the holder. Here, with a utensil
-    longer than the holder is high, "completely inside" is: it stands in the holder (`is_inside`: lower end inside the
-    walls and less than 3 cm above the table, the axis inside the opening at the rim), it is at rest, and the gripper is
-    open and at least 4.5 cm away from it.
+    In the paper, a utensil completely inside the holder is a success. Here the utensil is longer than the holder, so it
+    must stand in the holder (`is_inside`), be at rest, and be released with the gripper open and at least 4.5 cm away.
 
-    The verdict is "success", "wrong_goal" (the same for the other holder), or "in_progress"; the reason says what is
-    missing.
+    The verdict is "success", "wrong_goal" (the same for the other holder), or "in_progress"; the reason explains it.
     """
     goal = station.scene.goal
     held = station.pads_in_contact() > 0
@@ -181,7 +182,7 @@ def outcome(station: Station) -> tuple[str, str]:
 
 
 def _planned_poses(station: Station, index: int) -> list[np.ndarray]:
-    """Utensil poses ``(4, 4)`` in the base frame: start, lifted, upright above holder ``index``, inserted."""
+    """Return utensil poses ``(4, 4)`` in the base frame: start, lifted, upright above holder ``index``, inserted."""
     utensil, holder = station.scene.utensil, station.scene.holders[index]
     start = station.object_pose()
     end = grasping.choose_end(start, station.ee_pose())
@@ -194,7 +195,7 @@ def _planned_poses(station: Station, index: int) -> list[np.ndarray]:
     lifted, above, inserted = start.copy(), released.copy(), released.copy()
     lifted[2, 3] += 0.15
     above[2, 3] += holder.height + 0.05 - low[2]
-    # Let go, the utensil drops to the floor of the holder and comes to lean on its rim.
+    # After the release, the utensil drops to the floor of the holder and leans on its rim.
     inserted[2, 3] -= low[2] - holders.FLOOR - 0.5 * utensil.handle_width
     return [start, lifted, above, inserted]
 
@@ -207,15 +208,14 @@ def plan_reference(
     goal: int | None = None,
     pinned: int = 0,
 ) -> ReferenceMotion:
-    """What a person would sketch from the present scene alone: the utensil lifted, upright above the holder, and
-    inserted.
+    """Sketch the reference from the current scene: the utensil is lifted, upright above the holder, and inserted.
 
     Args:
-        rng: picks the keypoints among the utensil's surface points; None spreads them evenly.
+        rng: draws the keypoints among the utensil's surface points; None spaces them evenly.
         num_keypoints: 1 to 16.
-        num_waypoints: 2 or more per keypoint, the first at the present place.
+        num_waypoints: 2 or more per keypoint, starting at the current position.
         goal: index of the holder; None for the scene's.
-        pinned: how many points of the holder's rim are added as keypoints that stay, 0 to 4.
+        pinned: number of additional static keypoints on the holder's rim, 0 to 4.
 
     Returns:
         The motion in the camera frame.

@@ -1,4 +1,4 @@
-"""Sweeping: paper scraps from the table into one of two dustpans that look alike, with a hand brush."""
+"""Sweeping: paper scraps from the table into one of two identical dustpans, with a hand brush."""
 
 from __future__ import annotations
 
@@ -23,31 +23,32 @@ if TYPE_CHECKING:
     from uma_sim.station import Station
 
 SCRAPS = 6
-"""Pieces of paper in every scene: with the brush's ten points they make the 16 that are tracked."""
+"""Scraps in every scene; with the brush's ten points they make the 16 tracked points."""
 
 RADIUS = 0.030
-"""Metres around the middle of the pile within which they lie."""
+"""Radius of the pile, metres."""
 
 PAST_LIP = 0.045
-"""How far behind the lip the brush's face ends its stroke, metres."""
+"""Distance of the brush's face beyond the lip at the end of a stroke, metres."""
 
 BEHIND = 0.045
-"""Metres between the brush's face and the nearest scrap where a stroke begins."""
+"""Metres from the brush's face to the nearest scrap at the start of a stroke."""
 
 LOW = 0.0015
-"""Height of the bristles' tips over the table in a stroke, metres."""
+"""Height of the bristle tips above the table in a stroke, metres."""
 
 
 @dataclass(frozen=True)
 class Scene:
-    """One drawn scene.
+    """One sampled scene.
 
     Attributes:
         room: robot, camera and light.
-        brush, brush_position (2,), brush_yaw: what stands on the table, where, radians.
+        brush: the brush.
+        brush_position, brush_yaw: ``(2,)`` metres and radians, on the table.
         scraps: ``(SCRAPS, 6)`` of each: x, y, yaw, half sizes.
-        pans: two dustpans alike in everything but place.
-        goal: index of the dustpan that the scraps should go into; only the reference motion tells.
+        pans: two dustpans, identical except for their poses.
+        goal: index of the goal dustpan; only the reference motion reveals it.
         pan_color: RGBA.
         scrap_colors: RGBA of each.
     """
@@ -64,15 +65,14 @@ class Scene:
 
 
 def sample(seed: int) -> Scene:
-    """Draw the scene of ``seed``."""
+    """Sample the scene of ``seed``."""
     rng = np.random.default_rng([seed, 20])
     brush = brushes.sample_brush(rng)
     middle = np.array([rng.uniform(0.45, 0.53), rng.uniform(-0.02, 0.06)])
     half_width, depth, height = rng.uniform(0.072, 0.080), rng.uniform(0.10, 0.12), rng.uniform(0.018, 0.026)
     pans = []
     for side in (1, -1):
-        # From the +y direction toward +x for the one and toward the base for the other; far enough apart to stand side
-        # by side.
+        # Rotated from +y toward +x for one and toward the base for the other, far enough to stand side by side.
         heading = np.pi / 2 - side * float(np.radians(rng.uniform(40, 66)))
         inward = np.array([np.cos(heading), np.sin(heading)])
         aside = rng.uniform(-0.010, 0.010) * np.array([-inward[1], inward[0]])
@@ -106,7 +106,7 @@ def sample(seed: int) -> Scene:
 
 
 def add_bodies(spec: mujoco.MjSpec, drawn: Scene) -> None:
-    """The free bodies ``brush`` and ``scrap0`` to ``scrap5``, and the two dustpans."""
+    """Add the free bodies ``brush`` and ``scrap0`` to ``scrap5``, and the two dustpans."""
     brushes.add_brush(spec, drawn.brush, np.array([*drawn.brush_position, 0.001]), drawn.brush_yaw)
     for i, pan in enumerate(drawn.pans):
         brushes.add_dustpan(spec, pan, f"pan{i}", drawn.pan_color)
@@ -115,7 +115,7 @@ def add_bodies(spec: mujoco.MjSpec, drawn: Scene) -> None:
 
 
 class BrushAndScraps(RigidObject):
-    """The brush, with the scraps among its tracked points."""
+    """The brush; its tracked points include the scraps."""
 
     def __init__(self, station: Station) -> None:
         reach = 0.6 * station.scene.brush.half_length
@@ -125,27 +125,27 @@ class BrushAndScraps(RigidObject):
         self._tops = np.concatenate([np.zeros((SCRAPS, 2)), station.scene.scraps[:, 5:]], -1)
 
     def points(self) -> np.ndarray:
-        """``(16, 3)`` ten on the brush, then one on each scrap's face, now, in the base frame."""
+        """Return ``(16, 3)`` current points: ten on the brush, then one on each scrap's face, base frame."""
         R = self._data.xmat[self._scraps].reshape(-1, 3, 3)
         return np.concatenate(
             [super().points(), self._data.xpos[self._scraps] + np.einsum("nij,nj->ni", R, self._tops)]
         )
 
     def scraps(self) -> np.ndarray:
-        """``(SCRAPS, 3)`` middles of the scraps in the base frame."""
+        """Return ``(SCRAPS, 3)`` centres of the scraps in the base frame."""
         return self._data.xpos[self._scraps].copy()
 
     def scrap_speed(self) -> float:
-        """Of the fastest scrap, m/s."""
+        """Speed of the fastest scrap, m/s."""
         return float(np.linalg.norm(self._data.qvel[self._scrap_dofs[:, None] + np.arange(3)], axis=-1).max())
 
 
 def outcome(station: Station) -> tuple[str, str]:
-    """How the episode stands: ``(verdict, reason)``.
+    """Return ``(verdict, reason)``.
 
-    The paper calls it a success when the debris is contained in the dustpan. Here: the middle of every scrap is behind
-    the lip and between the walls of the goal dustpan, the scraps are at rest, and the brush has been taken out of the
-    pan, so that it holds nothing in place; it may stay in hand, as the task asks.
+    In the paper, debris contained in the dustpan is a success. Here the centre of every scrap must be behind the lip
+    and between the walls of the goal dustpan, and the scraps at rest. The brush must be out of the pan, so that it does
+    not hold anything in place; it may stay in hand.
     """
     thing, goal = station.object, station.scene.goal
     scraps = thing.scraps()
@@ -171,27 +171,27 @@ def outcome(station: Station) -> tuple[str, str]:
 
 
 def bristles_height(station: Station) -> float:
-    """Metres from the table to the bristles' tips of an upright brush."""
+    """Return the height of an upright brush's bristle tips above the table, metres."""
     return float(station.object_pose()[2, 3]) - station.scene.brush.drop
 
 
 def static_points(station: Station) -> np.ndarray:
-    """``(8, 3)`` four points on the rim of each dustpan, in the base frame."""
+    """Return ``(8, 3)``: four points on the rim of each dustpan, in the base frame."""
     return np.concatenate([pan.rim_points() for pan in station.scene.pans])
 
 
 def grasp_pose(station: Station) -> np.ndarray:
-    """``(4, 4)`` top-down grasp of the brush's grip, as it stands now."""
+    """Return a ``(4, 4)`` top-down grasp of the brush's grip at its current pose."""
     T = station.object_pose()
     yaw = grasping.turn_to(grasping.bearing(T[:3, 0]), grasping.bearing(station.ee_pose()[:3, 0]))
     return grasping.top_down(yaw, T[:3, 3])
 
 
 def stroke_ends(brush: Brush, pan: Dustpan, scraps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where the middle of the brush is at the beginning and the end of a stroke; each ``(2,)``, in the pan's frame.
+    """Return the brush centre at the start and the end of a stroke; each ``(2,)``, in the pan's frame.
 
     Args:
-        scraps: ``(n, 2)`` those still to be swept, base frame.
+        scraps: ``(n, 2)`` remaining scraps, base frame.
     """
     local = pan.local(scraps)
     room = pan.half_width - brush.half_length - 0.006
@@ -201,20 +201,20 @@ def stroke_ends(brush: Brush, pan: Dustpan, scraps: np.ndarray) -> tuple[np.ndar
 
 
 def taken(station: Station) -> bool:
-    """The gripper holds the brush, which has left its place."""
+    """Whether the gripper holds the brush away from its initial position."""
     return (
         station.grasped() and float(np.linalg.norm(station.object_pose()[:2, 3] - station.scene.brush_position)) > 0.03
     )
 
 
 def may_drop(station: Station, height: float) -> bool:
-    """Held low enough to land on its bristles, and ``height`` metres and more from where it stood."""
+    """Whether it is held low enough to land on its bristles, and at least ``height`` metres from its initial position."""
     away = float(np.linalg.norm(station.object_pose()[:2, 3] - station.scene.brush_position))
     return station.grasped() and bristles_height(station) < 0.012 and away > height
 
 
 def instruction(station: Station, goal: int) -> str:
-    """Which of the two dustpans, which stand side by side as the camera sees them."""
+    """Name the left or right dustpan in the camera's view."""
     middle = [
         float(se3.apply(se3.invert(station.T_base_cam), pan.rim_points().mean(0))[0]) for pan in station.scene.pans
     ]
@@ -229,15 +229,14 @@ def plan_reference(
     goal: int | None = None,
     pinned: int = 0,
 ) -> ReferenceMotion:
-    """What a person would sketch from the present scene alone: the brush behind the scraps and then in the dustpan,
-    each scrap in the dustpan.
+    """Sketch the reference from the current scene: the brush behind the scraps, then in the dustpan with all scraps.
 
     Args:
-        rng: picks the keypoints among the tracked points; None spreads them evenly over brush and scraps.
+        rng: draws the keypoints among the tracked points; None spaces them evenly over brush and scraps.
         num_keypoints: 1 to 16.
-        num_waypoints: 2 or more per keypoint, the first at the present place.
+        num_waypoints: 2 or more per keypoint, starting at the current position.
         goal: index of the dustpan; None for the scene's.
-        pinned: how many points of the dustpan's rim are added as keypoints that stay, 0 to 4.
+        pinned: number of additional static keypoints on the dustpan's rim, 0 to 4.
 
     Returns:
         The motion in the camera frame.
@@ -257,8 +256,7 @@ def plan_reference(
     for xy, rise in ((begin, 0.06), (begin, LOW), (end, LOW)):
         poses.append(grasping.top_down(yaw, np.array([*pan.base(xy), brush.drop + rise])) @ T_ee_brush)
     local = pan.local(points[:, :2])
-    # The brush's face pushes the nearest scraps ahead of it; those in front are pushed by these, or lie where they
-    # were.
+    # The brush's face pushes the nearest scraps. Scraps in front are pushed by these or stay in place.
     ahead = end[0] + brush.half_thickness + 0.012 + 0.35 * (local[:, 0] - local[len(brush.points()) :, 0].min())
     swept = np.concatenate(
         [
@@ -272,7 +270,7 @@ def plan_reference(
         if k < len(brush.points()):
             path = np.array([se3.apply(T, brush.points()[k]) for T in reference.interpolated(poses, num_waypoints)])
         else:
-            # A scrap lies still until the stroke.
+            # A scrap is at rest until the stroke.
             path = points[k] + reference.last_leg(num_waypoints)[:, None] * (swept[k] - points[k])
         paths.append(se3.apply(se3.invert(station.T_base_cam), path))
     return reference.sketch(

@@ -1,5 +1,4 @@
-"""The full objective (paper Eq. 4) on a batch of windows: motion and action reconstruction, and the contrastive
-term."""
+"""The full objective (paper Eq. 4) on a batch of windows: motion and action losses, and the contrastive term."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Primitive of the training data: grasp a cable somewhere along it and move that place along a Bézier curve (paper
-B.2)."""
+"""Training primitive "cable": grasps a cable at a random link and moves it along a Bézier curve (paper B.2)."""
 
 from __future__ import annotations
 
@@ -28,26 +27,26 @@ if TYPE_CHECKING:
     from uma_sim.station import Station
 
 LOW, HIGH = np.array([0.37, -0.22]), np.array([0.60, 0.24])
-"""Corners of where a cable lies, metres."""
+"""Corners of the cable's area, metres."""
 
 CLEAR = 0.075
-"""Metres around the grasp that the rest of the cable keeps clear, for the open fingers."""
+"""Radius about the grasp that the rest of the cable keeps clear for the open fingers, metres."""
 
 FOLLOWS = 0.25
-"""Metres along the cable from the grasp at which a sketched keypoint no longer moves."""
+"""Distance along the cable from the grasp at which a sketched keypoint is static, metres."""
 
 
 @dataclass(frozen=True)
 class Scene:
-    """One drawn scene.
+    """One sampled scene.
 
     Attributes:
         room: robot, camera and light.
-        cable: what is moved.
-        link: index of the link that is grasped.
-        things, finishes, places: what else lies there; places ``(n, 3)`` x, y, yaw.
-        ways: two ways of the gripper, both from the grasp.
-        goal: index of the way to take; only the reference motion tells.
+        cable: the cable.
+        link: index of the grasped link.
+        things, finishes, places: other objects; places ``(n, 3)`` x, y, yaw.
+        ways: two gripper paths, both from the grasp.
+        goal: index of the goal path; only the reference motion reveals it.
     """
 
     room: Room
@@ -61,7 +60,7 @@ class Scene:
 
 
 def graspable(cable: Cable) -> list[int]:
-    """Links around which the open fingers find room beside the rest of the cable."""
+    """Return the links with room for the open fingers beside the rest of the cable."""
     middles = cable.middles
     along = cable.link * np.abs(np.subtract.outer(np.arange(len(middles)), np.arange(len(middles))))
     apart = np.linalg.norm(middles[:, None] - middles[None], axis=-1)
@@ -69,12 +68,12 @@ def graspable(cable: Cable) -> list[int]:
 
 
 def grasp_at(middle: np.ndarray, heading: float, yaw_ee: float) -> np.ndarray:
-    """``(4, 4)`` top-down grasp at ``middle`` (2,), the jaws across a cable that runs along ``heading``, radians."""
+    """Return a ``(4, 4)`` top-down grasp at ``middle`` (2,), with the jaws across a cable along ``heading``, radians."""
     return grasping.top_down(grasping.turn_to(heading, yaw_ee), np.array([*middle[:2], grasping.GRASP_HEIGHT]))
 
 
 def sample(seed: int) -> Scene:
-    """Draw the scene of ``seed``."""
+    """Sample the scene of ``seed``."""
     rng = np.random.default_rng([seed, 80])
     room = scene.varied_room(rng)
     links, link, radius = int(rng.integers(16, 27)), float(rng.uniform(0.014, 0.018)), float(rng.uniform(0.005, 0.008))
@@ -87,7 +86,7 @@ def sample(seed: int) -> Scene:
         cable = Cable(link, radius, mass, stiffness, color, cables.draw_line(rng, links, link, LOW, HIGH, 0.05))
         if places_to_grasp := graspable(cable):
             break
-    # Ends are what people take; elsewhere in one of three.
+    # People mostly grasp cables near their ends; a third of the grasps are elsewhere.
     near_an_end = [i for i in places_to_grasp if min(i, links - 1 - i) < 4]
     chosen = int(rng.choice(near_an_end if near_an_end and rng.uniform() < 0.67 else places_to_grasp))
     around = tuple(shapes.sample(rng, AROUND, False) for _ in range(int(rng.integers(0, 4))))
@@ -119,7 +118,7 @@ def sample(seed: int) -> Scene:
 
 
 def add_bodies(spec: mujoco.MjSpec, drawn: Scene) -> None:
-    """The cable, and the free bodies ``thing0``, ``thing1``, ..."""
+    """Add the cable, and the free bodies ``thing0``, ``thing1``, ..."""
     cables.add_cable(spec, drawn.cable)
     for i, (thing, look, place) in enumerate(zip(drawn.things, drawn.finishes, drawn.places, strict=True)):
         shapes.add_thing(spec, thing, look, f"thing{i}", place[:2], float(place[2]))
@@ -131,24 +130,23 @@ def track(station: Station) -> CableObject:
 
 
 def static_points(station: Station) -> np.ndarray:
-    """``(n, 3)`` four points on each of up to two things, in the base frame."""
+    """Return ``(n, 3)``: four points on each of up to two other objects, in the base frame."""
     return points_on(station, range(min(2, len(station.scene.things))))
 
 
 def place(station: Station) -> np.ndarray:
-    """``(3,)`` where the link that is to be grasped is now, base frame."""
+    """Return the current position ``(3,)`` of the grasped link, base frame."""
     return station.object.middles()[station.scene.link]
 
 
 def grasp_pose(station: Station) -> np.ndarray:
-    """``(4, 4)`` where the expert would grasp the cable as it lies now."""
+    """Return the expert's current grasp ``(4, 4)`` of the cable."""
     heading = grasping.bearing(station.object.heading(station.scene.link))
     return grasp_at(place(station), heading, grasping.bearing(station.ee_pose()[:3, 0]))
 
 
 def has_arrived(station: Station, goal: int) -> bool:
-    """The place that was grasped is held within 3 cm of the end of way ``goal`` or, let go there, lies within 5 cm of
-    it."""
+    """Whether the grasped link is held within 3 cm of the end of path ``goal``, or was released within 5 cm of it."""
     way = station.scene.ways[goal]
     apart = place(station) - way.poses[-1, :3, 3]
     if way.lets_go:
@@ -157,8 +155,11 @@ def has_arrived(station: Station, goal: int) -> bool:
 
 
 def outcome(station: Station) -> tuple[str, str]:
-    """How the episode stands: ``(verdict, reason)``. A success is a cable whose grasped place is where its way ends
-    (`has_arrived`): held there, or let go, the gripper open and away, and calm."""
+    """Return ``(verdict, reason)``.
+
+    A success is a cable whose grasped link is at the end of its path (`has_arrived`): held, or released with the
+    gripper open and away, and at rest.
+    """
     for index in (station.scene.goal, 1 - station.scene.goal):
         if has_arrived(station, index):
             if station.scene.ways[index].lets_go and (
@@ -176,12 +177,12 @@ def outcome(station: Station) -> tuple[str, str]:
 
 
 def taken(station: Station) -> bool:
-    """Held, and the grasped place 3 cm over where it rested."""
+    """Whether it is held with the grasped link 3 cm above its initial height."""
     return station.grasped() and bool(place(station)[2] > station.scene.cable.radius + 0.03)
 
 
 def may_drop(station: Station, height: float) -> bool:
-    """Held up by ``height`` metres, but not so far from where it lay that it would fall on a thing or itself."""
+    """Whether it is held up by ``height`` metres, near its start, where it does not fall on an object or on itself."""
     at = place(station)
     return station.grasped() and bool(
         height < at[2] < 0.15 and np.linalg.norm(at[:2] - station.scene.ways[0].poses[0, :2, 3]) < 0.05
@@ -189,7 +190,7 @@ def may_drop(station: Station, height: float) -> bool:
 
 
 def instruction(station: Station, goal: int) -> str:
-    """How it ends, and on which side of the other way's end."""
+    """Name the end state and the side relative to the other path's end."""
     way = station.scene.ways[goal]
     verb = "put the cable down" if way.lets_go else "hold the cable up"
     return f"{verb} on the {side_of(station, [way.poses[-1, :3, 3] for way in station.scene.ways], goal)}"
@@ -203,15 +204,15 @@ def plan_reference(
     goal: int | None = None,
     pinned: int = 0,
 ) -> ReferenceMotion:
-    """What a person would sketch from the present scene alone: the tracked points nearest to the grasped place go with
-    it, less the farther they are.
+    """Sketch the reference from the current scene: the tracked points near the grasped link move with it, less with
+    distance.
 
     Args:
-        rng: picks the keypoints among the nearest four, or as many as asked; None takes the nearest.
+        rng: draws the keypoints among the nearest four, or ``num_keypoints`` if more; None takes the nearest.
         num_keypoints: 1 to 16.
-        num_waypoints: 2 or more per keypoint, the first at the present place.
-        goal: index of the way; None for the scene's.
-        pinned: how many points of other things are added as keypoints that stay.
+        num_waypoints: 2 or more per keypoint, starting at the current position.
+        goal: index of the path; None for the scene's.
+        pinned: number of additional static keypoints on other objects.
 
     Returns:
         The motion in the camera frame.

@@ -1,4 +1,4 @@
-"""Primitive of the training data: grasp a point of a cloth's edge and move it along a Bézier curve (paper B.2)."""
+"""Training primitive "cloth": grasps a point of a cloth's edge and moves it along a Bézier curve (paper B.2)."""
 
 from __future__ import annotations
 
@@ -29,28 +29,32 @@ EDGE = tuple((r, c) for r in range(ROWS) for c in range(COLUMNS) if r in (0, ROW
 """(row, column) of the vertices on the edge."""
 
 FAR, FARTHEST = 1.7, 2.15
-"""Least of half of the ways, and longest way, of an edge that is let go, in distances between the grasped point and the
-cloth's middle: 2 lays it on the edge that faces it."""
+"""Lengths of paths with a release, relative to the distance between the grasped point and the cloth's centre.
+
+Half of them are at least ``FAR``, and all are at most ``FARTHEST``; 2 reaches the opposite edge.
+"""
 
 HELD_HEIGHT = 0.06, 0.13
-"""Heights of the TCP at the end of a way that is not let go, metres: well above `folding.RELEASE_HEIGHT`, since nothing
-else in a reference tells the two apart."""
+"""Final heights of the TCP on paths without a release, metres. They are well above `folding.RELEASE_HEIGHT`, because a
+reference distinguishes the two by height only.
+"""
 
 
 LIFTED = 0.30
-"""How far from a point that is held up the cloth is lifted, about, metres."""
+"""Approximate radius of the cloth lifted with a held point, metres."""
 
 
 @dataclass(frozen=True)
 class Scene:
-    """One drawn scene; the first four fields as `uma_sim.tasks.folding.Scene` has them.
+    """One sampled scene; the first four fields are those of `uma_sim.tasks.folding.Scene`.
 
     Attributes:
         room: robot, camera and light.
-        cloth, position (2,), yaw: what lies on the table, where, radians.
-        vertex: (row, column) of the point of the edge that is grasped.
-        ways: two ways of the gripper, both from the grasp.
-        goal: index of the way to take; only the reference motion tells.
+        cloth: the cloth.
+        position, yaw: ``(2,)`` metres and radians, on the table.
+        vertex: (row, column) of the grasped point on the edge.
+        ways: two gripper paths, both from the grasp.
+        goal: index of the goal path; only the reference motion reveals it.
     """
 
     room: Room
@@ -63,7 +67,7 @@ class Scene:
 
 
 def sample(seed: int) -> Scene:
-    """Draw the scene of ``seed``."""
+    """Sample the scene of ``seed``."""
     rng = np.random.default_rng([seed, 70])
     drawn = Cloth(
         spacing=(float(rng.uniform(0.026, 0.031)), float(rng.uniform(0.030, 0.036))),
@@ -109,7 +113,7 @@ def sample(seed: int) -> Scene:
 
 
 def add_bodies(spec: mujoco.MjSpec, drawn: Scene) -> None:
-    """The flex."""
+    """Add the cloth."""
     cloth.add_cloth(spec, drawn.cloth, drawn.position, drawn.yaw)
 
 
@@ -119,25 +123,28 @@ def track(station: Station) -> ClothObject:
 
 
 def static_points(station: Station) -> np.ndarray:
-    """``(0, 3)`` nothing else is on the table."""
+    """Return ``(0, 3)``: nothing else is on the table."""
     return np.zeros((0, 3))
 
 
 def vertex(station: Station) -> np.ndarray:
-    """``(3,)`` where the grasped point of the edge is now, base frame."""
+    """Return the current position ``(3,)`` of the grasped point, base frame."""
     return station.object.vertices()[station.scene.vertex]
 
 
 def grasp_pose(station: Station) -> np.ndarray:
-    """``(4, 4)`` top-down grasp of the point where it is now, the jaws across the edge."""
+    """Return a ``(4, 4)`` top-down grasp at the point's current position, with the jaws across the edge."""
     T = station.scene.ways[0].poses[0].copy()
     T[:2, 3] = vertex(station)[:2]
     return T
 
 
 def has_arrived(station: Station, goal: int) -> bool:
-    """What is held of the cloth is within 4 cm of the end of way ``goal`` or, let go there, the point of the edge that
-    was grasped within 7 cm: a strip that is folded over narrowly springs back a little."""
+    """Whether the cloth is held within 4 cm of the end of path ``goal``, or the grasped point was released within 7 cm
+    of it.
+
+    The tolerance is larger after a release, because a narrow fold springs back.
+    """
     way = station.scene.ways[goal]
     end = way.poses[-1, :3, 3]
     if way.lets_go:
@@ -147,8 +154,11 @@ def has_arrived(station: Station, goal: int) -> bool:
 
 
 def outcome(station: Station) -> tuple[str, str]:
-    """How the episode stands: ``(verdict, reason)``. A success is a point of the edge held where its way ends, or let
-    go there (`has_arrived`), the gripper open and 5 cm away, the cloth calm."""
+    """Return ``(verdict, reason)``.
+
+    A success is a point of the edge at the end of its path (`has_arrived`): held, or released with the gripper open and
+    5 cm away, and the cloth at rest.
+    """
     for index in (station.scene.goal, 1 - station.scene.goal):
         if has_arrived(station, index):
             if station.scene.ways[index].lets_go and (
@@ -166,8 +176,10 @@ def outcome(station: Station) -> tuple[str, str]:
 
 
 def may_drop(station: Station, height: float) -> bool:
-    """Held a quarter of ``height`` metres up or more, within 5 cm of where it lay: further on it would fall on the
-    cloth and tangle."""
+    """Whether it is held at least a quarter of ``height`` metres up, within 5 cm of its start.
+
+    Farther along, it would fall on the cloth and tangle.
+    """
     held = station.object.held()
     return len(held) > 0 and bool(
         held[:, 2].max() > height / 4
@@ -176,7 +188,7 @@ def may_drop(station: Station, height: float) -> bool:
 
 
 def instruction(station: Station, goal: int) -> str:
-    """Which of the two ends, as the camera sees them."""
+    """Name the goal's end in the camera's view."""
     return (
         "pull the edge of the cloth to the "
         f"{side_of(station, [way.poses[-1, :3, 3] for way in station.scene.ways], goal)}"
@@ -191,15 +203,14 @@ def plan_reference(
     goal: int | None = None,
     pinned: int = 0,
 ) -> ReferenceMotion:
-    """What a person would sketch from the present scene alone: the tracked vertices nearest to the grasped point go
-    with it.
+    """Sketch the reference from the current scene: the tracked vertices near the grasped point move with it.
 
     Args:
-        rng: picks the keypoints among the nearest four, or as many as asked; None takes the nearest.
+        rng: draws the keypoints among the nearest four, or ``num_keypoints`` if more; None takes the nearest.
         num_keypoints: 1 to 16.
-        num_waypoints: 2 or more per keypoint, the first at the present place.
-        goal: index of the way; None for the scene's.
-        pinned: how many of the farthest tracked vertices are added as keypoints that stay, 0 to 4.
+        num_waypoints: 2 or more per keypoint, starting at the current position.
+        goal: index of the path; None for the scene's.
+        pinned: number of additional static keypoints on the farthest tracked vertices, 0 to 4.
 
     Returns:
         The motion in the camera frame.
@@ -219,8 +230,8 @@ def plan_reference(
     way = station.scene.ways[station.scene.goal if goal is None else goal]
     moves = way.spread(num_waypoints)[:, :3, 3] - way.poses[0, :3, 3]
     moves[:, 2] = np.maximum(moves[:, 2] - folding.RELEASE_HEIGHT + folding.GRASP_HEIGHT, 0.0)
-    # What lies farther from the point follows it less: all that lies before the crease of a fold, which is half-way; a
-    # crude cloth, as a person would sketch it.
+    # A rough cloth model, as in a person's sketch: points farther from the grasp follow it less, down to zero at the
+    # crease.
     crease = 0.5 * float(np.linalg.norm(moves[-1, :2])) if way.lets_go else LIFTED
     share = np.clip(1.0 - apart[chosen] / crease, 0.0, 1.0)
     T_cam_base = se3.invert(station.T_base_cam)

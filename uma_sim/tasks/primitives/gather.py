@@ -1,5 +1,6 @@
-"""Primitive of the training data: push several small bits along a straight way with an upright tool (paper B.2,
-"sweeping")."""
+"""Training primitive "gather": pushes several small bits along a straight path with an upright tool (paper B.2,
+"sweeping").
+"""
 
 from __future__ import annotations
 
@@ -25,20 +26,20 @@ if TYPE_CHECKING:
     from uma_sim.station import Station
 
 ON_TOOL, ON_BITS = 10, 6
-"""How many of the tracked points lie on the tool and on bits."""
+"""Numbers of tracked points on the tool and on bits."""
 
 LOW = 0.001
-"""Height of the tool's edge over the table in a stroke, metres."""
+"""Height of the tool's edge above the table in a stroke, metres."""
 
 THERE = 0.7
-"""Share of its way that a bit must have come."""
+"""Least fraction of its path for a bit that has arrived."""
 
 ASIDE, PAST = 0.04, 0.10
-"""Metres that a bit may have come off its line, and past the way's end."""
+"""Tolerances of a bit: off its line, and beyond the path's end, metres."""
 
 
 def add_bodies(spec: mujoco.MjSpec, drawn: Scene) -> None:
-    """The free bodies ``tool``, ``bit0``, ``bit1``, ..., ``thing0``, ..., and the trays."""
+    """Add the free bodies ``tool``, ``bit0``, ``bit1``, ..., ``thing0``, ..., and the trays."""
     shapes.add_thing(spec, drawn.tool, drawn.finish, "tool", drawn.tool_place[:2], float(drawn.tool_place[2]))
     for i, bit in enumerate(drawn.bits):
         bits.add_bit(spec, bit, f"bit{i}")
@@ -49,7 +50,7 @@ def add_bodies(spec: mujoco.MjSpec, drawn: Scene) -> None:
 
 
 class ToolAndBits(RigidObject):
-    """The tool, with points of the bits among those that are tracked."""
+    """The tool; its tracked points include points on the bits."""
 
     def __init__(self, station: Station) -> None:
         tool, drawn = station.scene.tool, station.scene.bits
@@ -57,27 +58,27 @@ class ToolAndBits(RigidObject):
         super().__init__(station.model, station.data, "tool", on_tool, tool.grasp_axis or (0.0, 0.0), tool.grasp_z)
         self._ids = np.array([station.model.body(f"bit{i}").id for i in range(len(drawn))])
         self._dofs = np.array([int(station.model.joint(f"bit{i}").dofadr[0]) for i in range(len(drawn))])
-        # Where there are fewer bits than points, the first bits have several.
+        # With fewer bits than points, the first bits have several points.
         self.bit_of = np.arange(ON_BITS) % len(drawn)
         self._on = np.array([drawn[k].point(i // len(drawn)) for i, k in enumerate(self.bit_of)])
 
     def points(self) -> np.ndarray:
-        """``(16, 3)`` ten on the tool, then six on bits (`bit_of`), now, in the base frame."""
+        """Return ``(16, 3)`` current points: ten on the tool, then six on bits (`bit_of`), base frame."""
         on = self._ids[self.bit_of]
         R = self._data.xmat[on].reshape(-1, 3, 3)
         return np.concatenate([super().points(), self._data.xpos[on] + np.einsum("nij,nj->ni", R, self._on)])
 
     def bits(self) -> np.ndarray:
-        """``(n, 3)`` middles of the bits in the base frame."""
+        """Return ``(n, 3)`` centres of the bits in the base frame."""
         return self._data.xpos[self._ids].copy()
 
     def bit_speed(self) -> float:
-        """Of the fastest bit, m/s."""
+        """Speed of the fastest bit, m/s."""
         return float(np.linalg.norm(self._data.qvel[self._dofs[:, None] + np.arange(3)], axis=-1).max())
 
 
 def static_points(station: Station) -> np.ndarray:
-    """``(n, 3)`` the corners of the trays, and four points on each thing that has no part in it, in the base frame."""
+    """Return ``(n, 3)``: the corners of the trays, and four points on each uninvolved object, in the base frame."""
     drawn = station.scene
     out = [np.zeros((0, 3)), *(tray.corners(way) for tray, way in zip(drawn.trays, drawn.ways, strict=False))]
     for i, (thing, _, _) in enumerate(drawn.others):
@@ -87,13 +88,14 @@ def static_points(station: Station) -> np.ndarray:
 
 
 def grasp_pose(station: Station) -> np.ndarray:
-    """``(4, 4)`` top-down grasp of the tool's grip, as it stands now."""
+    """Return a ``(4, 4)`` top-down grasp of the tool's grip at its current pose."""
     return thing_grasp(station.scene.tool, station.object_pose(), grasping.bearing(station.ee_pose()[:3, 0]))
 
 
 def are_there(station: Station, goal: int, share: float = THERE) -> np.ndarray:
-    """``(n,)`` bool: which bits lie in the tray of way ``goal``, or, where there is none, have come ``share`` of the
-    way and not far off their line."""
+    """Return ``(n,)`` bool: bits in the tray of path ``goal`` or, without trays, bits beyond ``share`` of the path and
+    near their line.
+    """
     drawn, now = station.scene, station.object.bits()
     way = drawn.ways[goal]
     if drawn.trays:
@@ -103,7 +105,7 @@ def are_there(station: Station, goal: int, share: float = THERE) -> np.ndarray:
 
 
 def _aside(station: Station, way: PushPath) -> np.ndarray:
-    """``(n,)`` metres that each bit has come off its line along ``way``, to the left."""
+    """Return the ``(n,)`` displacement of each bit from its line along ``way``, to the left, metres."""
     return (
         way.local(station.object.bits()[:, :2])[:, 1]
         - way.local(np.array([bit.place[:2] for bit in station.scene.bits]))[:, 1]
@@ -111,8 +113,7 @@ def _aside(station: Station, way: PushPath) -> np.ndarray:
 
 
 def are_astray(station: Station, goal: int) -> np.ndarray:
-    """``(n,)`` bool: which bits have slipped off the tool so far aside that a stroke along way ``goal`` would not bring
-    them there."""
+    """Return ``(n,)`` bool: bits that have slipped too far aside for a stroke along path ``goal``."""
     drawn = station.scene
     way = drawn.ways[goal]
     if not drawn.trays:
@@ -122,13 +123,16 @@ def are_astray(station: Station, goal: int) -> np.ndarray:
 
 
 def tool_height(station: Station) -> float:
-    """Metres from the table to the edge of an upright tool."""
+    """Return the height of an upright tool's edge above the table, metres."""
     return float(station.object_pose()[2, 3]) - station.scene.tool.half_height
 
 
 def outcome(station: Station) -> tuple[str, str]:
-    """How the episode stands: ``(verdict, reason)``. A success is every bit where it should be (`are_there`) and at
-    rest, and the tool held with its edge raised by 2 cm, so that it holds nothing in place."""
+    """Return ``(verdict, reason)``.
+
+    A success has every bit in place (`are_there`) and at rest. The tool must be held with its edge raised by 2 cm, so
+    that it does not hold anything in place.
+    """
     goal = station.scene.goal
     for index in (goal, 1 - goal):
         if are_there(station, index).all():
@@ -145,24 +149,23 @@ def outcome(station: Station) -> tuple[str, str]:
 
 
 def taken(station: Station) -> bool:
-    """The gripper holds the tool, which has left its place."""
+    """Whether the gripper holds the tool away from its initial position."""
     return (
         station.grasped() and float(np.linalg.norm(station.object_pose()[:2, 3] - station.scene.tool_place[:2])) > 0.03
     )
 
 
 def may_drop(station: Station, height: float) -> bool:
-    """Held low enough to land on its edge, and ``height`` metres and more from where it stood."""
+    """Whether it is held low enough to land on its edge, and at least ``height`` metres from its initial position."""
     away = float(np.linalg.norm(station.object_pose()[:2, 3] - station.scene.tool_place[:2]))
     return station.grasped() and tool_height(station) < 0.008 and away > height
 
 
 def stroke_ends(drawn: Scene, goal: int, left: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where the middle of the tool is at the beginning and the end of a stroke; each ``(2,)``, in the frame of way
-    ``goal``.
+    """Return the tool centre at the start and the end of a stroke; each ``(2,)``, in the frame of path ``goal``.
 
     Args:
-        left: ``(n, 2)`` the bits still to be pushed, base frame.
+        left: ``(n, 2)`` remaining bits, base frame.
     """
     way, (length, thick) = drawn.ways[goal], drawn.tool.blade or (0.0, 0.0)
     local = way.local(left)
@@ -174,7 +177,7 @@ def stroke_ends(drawn: Scene, goal: int, left: np.ndarray) -> tuple[np.ndarray, 
 
 
 def instruction(station: Station, goal: int) -> str:
-    """What is pushed with what, and to which of the two ends as the camera sees them."""
+    """Name the bits, the tool and the goal's end in the camera's view."""
     drawn = station.scene
     ends = [np.array([*way.base(np.array([way.length, 0.0])), 0.0]) for way in drawn.ways]
     where = "into the tray on the" if drawn.trays else "to the"
@@ -189,16 +192,15 @@ def plan_reference(
     goal: int | None = None,
     pinned: int = 0,
 ) -> ReferenceMotion:
-    """What a person would sketch from the present scene alone: the tool behind the bits and then where the way ends,
-    each bit before it.
+    """Sketch the reference from the current scene: the tool behind the bits, then at the path's end with each bit in
+    front of it.
 
     Args:
-        rng: picks the keypoints among the tracked points; None spreads them evenly over tool and bits.
+        rng: draws the keypoints among the tracked points; None spaces them evenly over tool and bits.
         num_keypoints: 1 to 16.
-        num_waypoints: 2 or more per keypoint, the first at the present place.
-        goal: index of the way; None for the scene's.
-        pinned: how many of the points that do not move (`static_points`) are added as keypoints that stay, 0 to 4;
-            fewer where there are fewer.
+        num_waypoints: 2 or more per keypoint, starting at the current position.
+        goal: index of the path; None for the scene's.
+        pinned: number of additional static keypoints (`static_points`), 0 to 4, as far as available.
 
     Returns:
         The motion in the camera frame.
@@ -213,7 +215,7 @@ def plan_reference(
     T_grasp = grasp_pose(station)
     yaw = grasping.across(way.heading, grasping.bearing(T_grasp[:3, 0]))
     T_ee_tool = se3.invert(T_grasp) @ start
-    T_ee_tool[:2, 3] = 0.0  # the grasp is in the middle of the grip
+    T_ee_tool[:2, 3] = 0.0  # the grasp is at the middle of the grip
     poses = [start]
     begin, end = stroke_ends(drawn, side, middles[:, :2])
     for xy, rise in ((begin, 0.06), (begin, LOW), (end, LOW)):
@@ -221,7 +223,7 @@ def plan_reference(
             grasping.top_down(yaw, np.array([*way.base(xy), tool.half_height + tool.grasp_z + rise])) @ T_ee_tool
         )
     local = way.local(middles[:, :2])
-    # The edge pushes the nearest bits ahead of it; those in front are pushed by these, or lie where they were.
+    # The edge pushes the nearest bits. Bits in front are pushed by these or stay in place.
     ahead = np.maximum(way.length + 0.35 * (local[:, 0] - local[:, 0].min()), local[:, 0])
     shift = np.column_stack(
         [
@@ -234,7 +236,7 @@ def plan_reference(
         if k < ON_TOOL:
             path = np.array([se3.apply(T, on_tool[k]) for T in reference.interpolated(poses, num_waypoints)])
         else:
-            # A bit lies still until the stroke.
+            # A bit is at rest until the stroke.
             path = points[k] + reference.last_leg(num_waypoints)[:, None] * shift[station.object.bit_of[k - ON_TOOL]]
         rows.append(se3.apply(se3.invert(station.T_base_cam), path))
     still = static_points(station)

@@ -1,5 +1,6 @@
-"""Scenes of the primitive "gather": a heap of bits, two straight ways for it, an upright tool, perhaps trays and other
-things."""
+"""Scenes of the "gather" primitive: a heap of bits, two straight paths, an upright tool, optional trays and other
+objects.
+"""
 
 from __future__ import annotations
 
@@ -16,37 +17,36 @@ from uma_sim.objects.debris import Bit, PushPath, Tray
 from uma_sim.scene import Room
 
 BEHIND = 0.055
-"""Metres between the tool's face and the middle of the nearest bit where a stroke begins."""
+"""Metres from the tool's face to the centre of the nearest bit at the start of a stroke."""
 
 AHEAD = 0.007
-"""Metres from the tool's face to the middle of a bit that it pushes, about."""
+"""Approximate metres from the tool's face to the centre of a pushed bit."""
 
 APART, APART_TRAYS = 0.6, 1.0
-"""Least angle between the two ways, radians; with trays at their ends."""
+"""Least angle between the two paths, radians: without and with trays."""
 
 LONGEST = 0.21
-"""Longest way, metres."""
+"""Longest path, metres."""
 
 SMALLEST = 0.005
-"""Least half size of a bit, metres: over a lower one the tool's edge, which noise raises by some millimetres, would
-ride up and spit it out."""
+"""Least half size of a bit, metres. The tool's edge, raised by noise, would ride up on a lower one."""
 
 LOW, HIGH = np.array([0.32, -0.27]), np.array([0.68, 0.29])
-"""Corners of the part of the table in which a stroke begins and ends, base frame, metres."""
+"""Corners of the area of strokes, base frame, metres."""
 
 
 @dataclass(frozen=True)
 class Scene:
-    """One drawn scene.
+    """One sampled scene.
 
     Attributes:
         room: robot, camera and light.
-        tool, finish, tool_place: what pushes; its place ``(3,)`` x, y, yaw.
-        bits: what is pushed.
-        ways: two ways from the middle of the bits.
-        trays: one at the end of each way, or none.
-        others: thing, finish and place ``(3,)`` of what has no part in it.
-        goal: index of the way to take; only the reference motion tells.
+        tool, finish, tool_place: the tool; place ``(3,)`` x, y, yaw.
+        bits: the bits.
+        ways: two paths from the centre of the bits.
+        trays: one at the end of each path, or none.
+        others: object, finish and place ``(3,)`` of uninvolved objects.
+        goal: index of the goal path; only the reference motion reveals it.
     """
 
     room: Room
@@ -61,19 +61,17 @@ class Scene:
 
 
 def behind(x: float, half_thickness: float) -> float:
-    """Where the tool's middle is at the beginning of a stroke at bits from ``x`` on, metres along the way."""
+    """Return the tool centre at the start of a stroke at bits from ``x`` on, metres along the path."""
     return x - BEHIND - half_thickness
 
 
 def sample(seed: int, held_out: bool = False) -> Scene:
-    """Draw the scene of ``seed``; ``held_out`` takes the tool from the shapes that training never sees."""
+    """Sample the scene of ``seed``; ``held_out`` draws the tool from the evaluation-only shapes."""
     rng = np.random.default_rng([seed, 70])
     room = scene.varied_room(rng)
     tool = shapes.sample(rng, ("scraper",), held_out)
     length, thick = tool.blade or (0.0, 0.0)
-    radius = float(
-        rng.uniform(0.018, max(0.020, min(0.040, 0.8 * length - 0.004)))
-    )  # what the blade can keep before it
+    radius = float(rng.uniform(0.018, max(0.020, min(0.040, 0.8 * length - 0.004))))  # the heap that the blade can hold
     has_trays = bool(rng.uniform() < 0.5)
     while True:
         middle = rng.uniform([0.43, -0.14], [0.57, 0.14])
@@ -128,16 +126,16 @@ def sample(seed: int, held_out: bool = False) -> Scene:
 def _ways(
     rng: np.random.Generator, middle: np.ndarray, radius: float, thick: float, has_trays: bool
 ) -> tuple[PushPath, PushPath]:
-    """Two ways whose strokes lie where the arm and the wrist reach, and whose ends lie well apart."""
+    """Draw two paths within reach of arm and wrist, with ends well apart."""
     out: list[PushPath] = []
     tries = 0
-    # Trays of two ways that lie closer would meet.
+    # Trays of closer paths would collide.
     apart = APART_TRAYS if has_trays else APART
     while len(out) < 2:
         tries += 1
         if tries % 50 == 0:
             out = []
-        # A lip must lie before the heap, not under it.
+        # The lip must lie beyond the heap, not under it.
         way = PushPath(
             middle,
             float(rng.uniform(-np.pi, np.pi)),
@@ -159,14 +157,16 @@ def _ways(
 
 
 def _ground(way: PushPath, tray: Tray) -> np.ndarray:
-    """``(36, 2)`` points all over the tray, base frame."""
+    """Return ``(36, 2)`` points all over the tray, base frame."""
     x, y = np.meshgrid(np.linspace(tray.lip, tray.lip + tray.depth, 6), np.linspace(-1, 1, 6) * tray.half_width)
     return way.base(np.stack([x, y], -1).reshape(-1, 2))
 
 
 def _stand_apart(ways: tuple[PushPath, PushPath], trays: tuple[Tray, ...], half_width: float, back: float) -> bool:
-    """Whether neither tray meets the other, or the ``half_width`` on both sides of the other way that its stroke takes
-    from ``back`` before it."""
+    """Whether each tray is clear of the other tray and of the other path's stroke.
+
+    A stroke covers ``half_width`` on both sides of its path, from ``back`` before its start.
+    """
     a, b = (_ground(way, tray) for way, tray in zip(ways, trays, strict=True))
     if (
         np.linalg.norm(a[:, None] - b, axis=-1).min() < 0.03
@@ -184,8 +184,11 @@ def _stand_apart(ways: tuple[PushPath, PushPath], trays: tuple[Tray, ...], half_
 def _free_place(
     rng: np.random.Generator, low: tuple[float, float], high: tuple[float, float], ground: np.ndarray, gap: np.ndarray
 ) -> np.ndarray | None:
-    """``(3,)`` x, y, yaw of a place that keeps ``gap`` metres, one for all or one each, to the points ``ground`` (n,
-    2); None if forty tries find none."""
+    """Draw a place ``(3,)`` x, y, yaw at least ``gap`` metres (common or per point) from the points ``ground`` (n, 2).
+
+    Returns:
+        None if forty tries fail.
+    """
     for _ in range(40):
         place = rng.uniform(low, high)
         if (np.linalg.norm(ground - place, axis=1) > gap).all():
@@ -194,7 +197,7 @@ def _free_place(
 
 
 def _heap(rng: np.random.Generator, middle: np.ndarray, radius: float) -> tuple[Bit, ...]:
-    """Three to eight bits within ``radius`` metres of ``middle``, none upon another."""
+    """Draw three to eight bits within ``radius`` metres of ``middle``, without overlap."""
     count, size, density = int(rng.integers(3, 9)), float(rng.uniform(SMALLEST, 0.010)), float(rng.uniform(80, 400))
     pebbles, one_color = float(rng.choice([0.0, 0.5, 1.0])), utensils.vivid(rng) if rng.uniform() < 0.5 else None
     if one_color is not None and rng.uniform() < 0.3:
@@ -204,10 +207,10 @@ def _heap(rng: np.random.Generator, middle: np.ndarray, radius: float) -> tuple[
     while len(out) < count:
         tries += 1
         if tries % 60 == 0:
-            # Too many, or too large, to find room.
+            # Reduce size and number after failed tries.
             size, count, out = max(0.9 * size, SMALLEST), max(3, count - tries // 180), []
         half = np.clip(size * rng.uniform(0.75, 1.25, 3), SMALLEST, 0.010)
-        half[2] = min(half[2], half[:2].min())  # what stands high would roll rather than slide
+        half[2] = min(half[2], half[:2].min())  # tall bits would roll instead of slide
         angle, r = rng.uniform(-np.pi, np.pi), radius * np.sqrt(rng.uniform())
         place = np.array([*(middle + r * np.array([np.cos(angle), np.sin(angle)])), rng.uniform(-np.pi, np.pi)])
         number = int(rng.integers(1000)) if rng.uniform() < pebbles else None

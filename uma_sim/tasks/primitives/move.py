@@ -1,5 +1,6 @@
-"""Primitive of the training data: grasp a thing among others and move it along a Bézier curve through drawn 6-DoF
-waypoints (paper B.2)."""
+"""Training primitive "move": grasps an object among others and moves it along a Bézier curve of 6-DoF waypoints (paper
+B.2).
+"""
 
 from __future__ import annotations
 
@@ -27,18 +28,18 @@ if TYPE_CHECKING:
 
 GRASPED = ("box", "bar", "can", "bottle", "pebble", "mug", "utensil", "stick", "rake", "hook")
 AROUND = ("box", "bar", "can", "pebble", "bowl", "utensil")
-"""Kinds of the thing that is moved, and of the others, which stay low enough to be passed over."""
+"""Kinds of the moved object, and of the others, which are low enough to be passed over."""
 
 
 @dataclass(frozen=True)
 class Scene:
-    """One drawn scene.
+    """One sampled scene.
 
     Attributes:
         room: robot, camera and light.
-        things, finishes, places: what lies on the table, the first to be moved; places ``(n, 3)`` x, y, yaw.
-        ways: two ways of the gripper, both from the grasp.
-        goal: index of the way to take; only the reference motion tells.
+        things, finishes, places: the objects on the table, the moved one first; places ``(n, 3)`` x, y, yaw.
+        ways: two gripper paths, both from the grasp.
+        goal: index of the goal path; only the reference motion reveals it.
     """
 
     room: Room
@@ -52,9 +53,10 @@ class Scene:
 def scatter(
     rng: np.random.Generator, radii: list[float], low: tuple[float, float], high: tuple[float, float], gap: float
 ) -> np.ndarray:
-    """``(n, 3)`` x, y, yaw of things with footprints of ``radii`` metres that keep ``gap`` metres between them; the
-    first is given more room, for the open gripper. Things that find no place in a hundred tries come to stand far
-    behind the others, out of reach."""
+    """Place objects with footprints of ``radii`` metres at least ``gap`` metres apart: ``(n, 3)`` x, y, yaw.
+
+    The first has more room, for the open gripper. Objects without a place after a hundred tries are put out of reach.
+    """
     out: list[np.ndarray] = []
     for i, radius in enumerate(radii):
         for _ in range(100):
@@ -69,13 +71,13 @@ def scatter(
 
 
 def resting(thing: CatalogShape, place: np.ndarray) -> np.ndarray:
-    """``(4, 4)`` pose of ``thing`` as the scene puts it at ``place`` (3,): x, y, yaw."""
+    """Return the initial ``(4, 4)`` pose of ``thing`` at ``place`` (3,): x, y, yaw."""
     c, s = np.cos(place[2]), np.sin(place[2])
     return se3.make_pose(np.array([[c, -s, 0], [s, c, 0], [0, 0, 1.0]]), np.array([*place[:2], thing.half_height]))
 
 
 def thing_grasp(thing: CatalogShape, T: np.ndarray, yaw_ee: float) -> np.ndarray:
-    """``(4, 4)`` top-down grasp of ``thing`` at pose ``T``, across its x axis."""
+    """Return a ``(4, 4)`` top-down grasp of ``thing`` at pose ``T``, across its x axis."""
     low, high = thing.grasp_axis or (0.0, 0.0)
     yaw = grasping.turn_to(grasping.bearing(T[:3, 0]), yaw_ee)
     point = T[:3, 3] + 0.5 * (low + high) * T[:3, 0]
@@ -83,8 +85,7 @@ def thing_grasp(thing: CatalogShape, T: np.ndarray, yaw_ee: float) -> np.ndarray
 
 
 def sample(seed: int, held_out: bool = False) -> Scene:
-    """Draw the scene of ``seed``; ``held_out`` takes the thing that is moved from the shapes that training never
-    sees."""
+    """Sample the scene of ``seed``; ``held_out`` draws the moved object from the evaluation-only shapes."""
     rng = np.random.default_rng([seed, 50])
     room = scene.varied_room(rng)
     count = int(rng.integers(3, 7))
@@ -108,13 +109,13 @@ def sample(seed: int, held_out: bool = False) -> Scene:
 
 
 def add_bodies(spec: mujoco.MjSpec, drawn: Scene) -> None:
-    """The free bodies ``thing0``, ``thing1``, ..."""
+    """Add the free bodies ``thing0``, ``thing1``, ..."""
     for i, (thing, look, place) in enumerate(zip(drawn.things, drawn.finishes, drawn.places, strict=True)):
         shapes.add_thing(spec, thing, look, f"thing{i}", place[:2], float(place[2]))
 
 
 def track(station: Station) -> RigidObject:
-    """The first thing."""
+    """The first object."""
     thing = station.scene.things[0]
     return RigidObject(
         station.model, station.data, "thing0", thing.points, thing.grasp_axis or (0.0, 0.0), thing.grasp_z
@@ -122,7 +123,7 @@ def track(station: Station) -> RigidObject:
 
 
 def points_on(station: Station, things: range) -> np.ndarray:
-    """``(n, 3)`` four points on each of the scene's ``things``, by index, now, in the base frame."""
+    """Return ``(n, 3)``: four current points on each of the scene's ``things``, by index, in the base frame."""
     out = []
     for i in things:
         body = station.data.body(f"thing{i}")
@@ -131,17 +132,17 @@ def points_on(station: Station, things: range) -> np.ndarray:
 
 
 def static_points(station: Station) -> np.ndarray:
-    """``(n, 3)`` four points on each of up to two other things, in the base frame."""
+    """Return ``(n, 3)``: four points on each of up to two other objects, in the base frame."""
     return points_on(station, range(1, min(3, len(station.scene.things))))
 
 
 def grasp_pose(station: Station) -> np.ndarray:
-    """``(4, 4)`` where the expert would grasp the thing as it lies now."""
+    """Return the expert's current grasp ``(4, 4)`` of the object."""
     return thing_grasp(station.scene.things[0], station.object_pose(), grasping.bearing(station.ee_pose()[:3, 0]))
 
 
 def planned(station: Station, goal: int, count: int) -> list[np.ndarray]:
-    """``count`` poses ``(4, 4)`` of the thing along way ``goal``, from where the scene put it."""
+    """Return ``count`` object poses ``(4, 4)`` along path ``goal``, from its initial pose."""
     way, T = station.scene.ways[goal], resting(station.scene.things[0], station.scene.places[0])
     T_ee_object = se3.invert(way.poses[0]) @ T
     poses = [T_ee @ T_ee_object for T_ee in way.spread(count)]
@@ -151,7 +152,7 @@ def planned(station: Station, goal: int, count: int) -> list[np.ndarray]:
 
 
 def has_arrived(station: Station, goal: int) -> bool:
-    """The thing is at the end of way ``goal``: put down within 4 cm, or held within 3 cm and 0.3 rad of it."""
+    """Whether the object is at the end of path ``goal``: put down within 4 cm, or held within 3 cm and 0.3 rad."""
     T, way = planned(station, goal, 2)[-1], station.scene.ways[goal]
     now = station.object_pose()
     apart = float(np.linalg.norm(now[:3, 3] - T[:3, 3]))
@@ -161,13 +162,16 @@ def has_arrived(station: Station, goal: int) -> bool:
 
 
 def outcome(station: Station) -> tuple[str, str]:
-    """How the episode stands: ``(verdict, reason)``. A success is a thing that is where its way ends (`has_arrived`):
-    held there, or let go, the gripper open and away, and at rest."""
+    """Return ``(verdict, reason)``.
+
+    A success is an object at the end of its path (`has_arrived`): held, or released with the gripper open and away, and
+    at rest.
+    """
     return judged(station, has_arrived)
 
 
 def judged(station: Station, arrived: Callable[[Station, int], bool]) -> tuple[str, str]:
-    """`outcome`, of a thing that is where way ``goal`` ends when ``arrived(station, goal)``."""
+    """Return `outcome` for the criterion ``arrived(station, goal)``."""
     for index in (station.scene.goal, 1 - station.scene.goal):
         if not arrived(station, index):
             continue
@@ -185,12 +189,12 @@ def judged(station: Station, arrived: Callable[[Station, int], bool]) -> tuple[s
 
 
 def taken(station: Station) -> bool:
-    """Held, and 3 cm over where it rested."""
+    """Whether it is held 3 cm above its initial height."""
     return station.grasped() and bool(station.object_pose()[2, 3] > station.scene.things[0].half_height + 0.03)
 
 
 def may_drop(station: Station, height: float) -> bool:
-    """Held over ``height`` metres, of a kind that lands as it lay, and not over another thing."""
+    """Whether it is held above ``height`` metres, keeps its orientation in a fall, and is not above another object."""
     T, things = station.object_pose(), station.scene.things
     gap = min(
         (
@@ -208,13 +212,13 @@ def may_drop(station: Station, height: float) -> bool:
 
 
 def side_of(station: Station, points: list[np.ndarray], index: int) -> str:
-    """ "left" or "right": where point ``index`` of two, each ``(3,)``, is as the camera sees them."""
+    """Return "left" or "right": the side of point ``index`` of two, each ``(3,)``, in the camera's view."""
     across = [float(se3.apply(se3.invert(station.T_base_cam), p)[0]) for p in points]
     return "left" if across[index] < across[1 - index] else "right"
 
 
 def instruction(station: Station, goal: int) -> str:
-    """What is moved, how it ends, and on which side of the other way's end."""
+    """Name the object, the end state, and the side relative to the other path's end."""
     ends = [way.poses[-1, :3, 3] for way in station.scene.ways]
     verb = "put down" if station.scene.ways[goal].lets_go else "hold up"
     return f"{verb} the {station.scene.things[0].kind} on the {side_of(station, ends, goal)}"
@@ -228,14 +232,14 @@ def plan_reference(
     goal: int | None = None,
     pinned: int = 0,
 ) -> ReferenceMotion:
-    """What a person would sketch from the present scene alone: the thing along its way.
+    """Sketch the reference from the current scene: the object along its path.
 
     Args:
-        rng: picks the keypoints among the thing's surface points; None spreads them evenly.
+        rng: draws the keypoints among the object's surface points; None spaces them evenly.
         num_keypoints: 1 to 16.
-        num_waypoints: 2 or more per keypoint, the first at the present place.
-        goal: index of the way; None for the scene's.
-        pinned: how many points of other things are added as keypoints that stay.
+        num_waypoints: 2 or more per keypoint, starting at the current position.
+        goal: index of the path; None for the scene's.
+        pinned: number of additional static keypoints on other objects.
 
     Returns:
         The motion in the camera frame.

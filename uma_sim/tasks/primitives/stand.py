@@ -1,8 +1,8 @@
-"""Primitive of the training data: grasp a long thing off its middle, turn it upright along a Bézier curve, and hold it
-there or let it go into a container (paper B.2).
+"""Training primitive "stand": turns a long object upright along a Bézier curve and holds it or drops it into a
+container (paper B.2).
 
-It is `primitives/move` with 6-DoF waypoints that stand the thing up. No utensil goes into a container here, and no
-container has the form of the benchmark's holders.
+It extends `primitives/move` by waypoints that raise the object. No utensil goes into a container here, and containers
+differ in form from the benchmark's holders.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ if TYPE_CHECKING:
 
 GRASPED = ("bar", "stick", "utensil")
 CONTAINED = ("bar", "stick")
-"""Kinds that are stood up, and those of them that are also let go into a container."""
+"""Kinds of raised objects, and those that may go into a container."""
 
 SIDES = (5, 6, 10)
-"""Of a container; the benchmark's holders have 4 or 8."""
+"""Numbers of sides of a container; the benchmark's holders have 4 or 8."""
 
 
 @dataclass(frozen=True)
 class Scene(primitive_move.Scene):
-    """One drawn scene, as that of `primitive_move`, and more.
+    """One sampled scene, extending `primitive_move.Scene`.
 
     Attributes:
-        containers: one below the end of each way, or none at all.
+        containers: one below the end of each path, or none.
         color: RGBA of the containers.
     """
 
@@ -49,7 +49,7 @@ class Scene(primitive_move.Scene):
 
 
 def upright_grasp(thing: CatalogShape, T: np.ndarray, T_ee: np.ndarray) -> np.ndarray:
-    """``(4, 4)`` top-down grasp of the lying ``thing`` at pose ``T``, toward the end that will point up."""
+    """Return a ``(4, 4)`` top-down grasp of the lying ``thing`` at pose ``T``, toward its later upper end."""
     low, high = thing.grasp_axis or (0.0, 0.0)
     end = grasping.choose_end(T, T_ee)
     offset = float(np.clip(0.38 * end * thing.radius, low, high))
@@ -61,15 +61,16 @@ def upright_grasp(thing: CatalogShape, T: np.ndarray, T_ee: np.ndarray) -> np.nd
 
 
 def ends(thing: CatalogShape) -> tuple[float, float]:
-    """Where the thing ends along its x, metres from its origin."""
+    """Return the ends of the object along its x, metres from its origin."""
     return (-thing.radius, thing.radius) if thing.tip is None else (0.03 - thing.radius, float(thing.tip[0]))
 
 
 def _end(
     thing: CatalogShape, T_ee_object: np.ndarray, T_grasp: np.ndarray, place: Holder, tilt: float
 ) -> tuple[np.ndarray, float]:
-    """``(4, 4)`` T_base_ee with the thing upright over the middle of ``place``, and the height of its lower end
-    there."""
+    """Return ``(4, 4)`` T_base_ee with the object upright over the centre of ``place``, and the height of its lower
+    end.
+    """
     R = grasping.carrying_rotation(T_grasp, np.array(place.center), tilt)
     low, high = ends(thing)
     T_end, low = grasping.insertion_pose(-low if T_ee_object[0, 0] >= 0 else high, place, T_ee_object, R)
@@ -77,8 +78,7 @@ def _end(
 
 
 def sample(seed: int, held_out: bool = False) -> Scene:
-    """Draw the scene of ``seed``; ``held_out`` takes the thing that is stood up from the shapes that training never
-    sees."""
+    """Sample the scene of ``seed``; ``held_out`` draws the raised object from the evaluation-only shapes."""
     rng = np.random.default_rng([seed, 80])
     room = scene.varied_room(rng)
     is_contained = bool(rng.uniform() < 0.6)
@@ -87,10 +87,10 @@ def sample(seed: int, held_out: bool = False) -> Scene:
         *(shapes.sample(rng, primitive_move.AROUND, False) for _ in range(int(rng.integers(0, 4)))),
     )
     finishes = tuple(shapes.finish(rng) for _ in things)
-    # Grasped off its middle, a heavy thing would swing in the jaws.
+    # A heavy object, grasped off its centre, would swing in the jaws.
     finishes = (replace(finishes[0], mass=float(rng.uniform(0.03, 0.08))), *finishes[1:])
-    # Things lie on the camera's usual side, ends are on the other: containers are not reached over, and arms not into
-    # them.
+    # Objects lie on the camera's usual side and paths end on the other, so the arm does not reach over or into
+    # containers.
     places = primitive_move.scatter(rng, [t.radius for t in things], (0.38, -0.27), (0.62, 0.0), 0.02)
     T = primitive_move.resting(things[0], places[0])
     T_grasp = upright_grasp(things[0], T, grasping.top_down(0.0, np.array([0.4, 0.0, 0.4])))
@@ -99,18 +99,18 @@ def sample(seed: int, held_out: bool = False) -> Scene:
     ways: list[Path] = []
     stands: list[Holder] = []
     while len(ways) < 2:
-        # Without a container its rim is only a height over the table at which the thing ends.
+        # Without a container, its rim only defines the final height of the object.
         at = (float(rng.uniform(0.48, 0.64)), float(rng.uniform(0.09, 0.33)))
         stand = Holder(at, float(rng.uniform(-0.6, 0.6)), half_opening, float(rng.uniform(0.075, 0.11)), sides)
         if stands and np.linalg.norm(np.subtract(at, stands[0].center)) < 2 * half_opening + 0.04:
-            ways, stands = [], []  # where the first one stands there may be no room for a second
+            ways, stands = [], []  # there may be no room for a second container
             continue
         T_end, low = _end(things[0], T_ee_object, T_grasp, stand, float(rng.uniform(0.38, 0.50)))
         if not is_contained:
             T_end[2, 3] += rng.uniform(0.0, 0.10)
         stands.append(stand)
         drop = max(0.0, low - holders.FLOOR - 0.01) if is_contained else 0.0
-        rise = max(0.0, stand.height - low) + float(rng.uniform(0.03, 0.06))  # its lower end passes over the rim
+        rise = max(0.0, stand.height - low) + float(rng.uniform(0.03, 0.06))  # the lower end clears the rim
         ways.append(paths.standing_path(rng, T_grasp, T_end, rise, lets_go=is_contained, drop=drop))
     containers = tuple(stands) if is_contained else ()
     return Scene(
@@ -119,43 +119,44 @@ def sample(seed: int, held_out: bool = False) -> Scene:
 
 
 def add_bodies(spec: mujoco.MjSpec, drawn: Scene) -> None:
-    """The free bodies ``thing0``, ``thing1``, ... and the containers."""
+    """Add the free bodies ``thing0``, ``thing1``, ... and the containers."""
     primitive_move.add_bodies(spec, drawn)
     for i, container in enumerate(drawn.containers):
         holders.add_body(spec, container, f"container{i}", drawn.color)
 
 
 def static_points(station: Station) -> np.ndarray:
-    """``(n, 3)`` points on the rims of the containers and on two of the other things, in the base frame."""
+    """Return ``(n, 3)`` points on the rims of the containers and on two of the other objects, in the base frame."""
     rims = [container.rim_points() for container in station.scene.containers]
     return np.concatenate([*rims, primitive_move.static_points(station)])
 
 
 def grasp_pose(station: Station) -> np.ndarray:
-    """``(4, 4)`` where the expert would grasp the thing as it lies now."""
+    """Return the expert's current grasp ``(4, 4)`` of the object."""
     return upright_grasp(station.scene.things[0], station.object_pose(), station.ee_pose())
 
 
 def is_over(station: Station, goal: int) -> bool:
-    """The lower end of the thing is within the walls of container ``goal`` and 2 cm below its rim."""
+    """Whether the object's lower end is within the walls of container ``goal`` and 2 cm below its rim."""
     T, container = station.object_pose(), station.scene.containers[goal]
     low = min((T[:3, 3] + x * T[:3, 0] for x in ends(station.scene.things[0])), key=lambda p: p[2])
     return bool(container.inset(low[:2]) > -0.005 and low[2] < container.height - 0.02)
 
 
 def has_arrived(station: Station, goal: int) -> bool:
-    """The thing stands in container ``goal`` or, without containers, is held within 3 cm and 0.3 rad of the end of way
-    ``goal``."""
+    """Whether the object stands in container ``goal`` or, without containers, is held within 3 cm and 0.3 rad of the
+    end of path ``goal``.
+    """
     return is_over(station, goal) if station.scene.containers else primitive_move.has_arrived(station, goal)
 
 
 def outcome(station: Station) -> tuple[str, str]:
-    """As `primitive_move.outcome`, with `has_arrived` of this module."""
+    """As `primitive_move.outcome`, with this module's `has_arrived`."""
     return primitive_move.judged(station, has_arrived)
 
 
 def may_drop(station: Station, height: float) -> bool:
-    """As `primitive_move.may_drop`, away from the containers as well."""
+    """As `primitive_move.may_drop`, and away from the containers."""
     gap = min(
         (float(np.linalg.norm(station.object_pose()[:2, 3] - c.center)) for c in station.scene.containers), default=1.0
     )
@@ -163,7 +164,7 @@ def may_drop(station: Station, height: float) -> bool:
 
 
 def instruction(station: Station, goal: int) -> str:
-    """What is stood up, how, and on which side of the other way's end."""
+    """Name the object, its end state, and the side relative to the other path's end."""
     ends = [way.poses[-1, :3, 3] for way in station.scene.ways]
     side = primitive_move.side_of(station, ends, goal)
     thing = station.scene.things[0].kind

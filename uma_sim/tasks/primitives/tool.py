@@ -1,4 +1,6 @@
-"""Primitives of the training data: grasp a tool and sweep, poke or hook a thing with its functional end (paper B.2)."""
+"""Training primitives of tool use: grasps a tool and sweeps, pokes or hooks an object with its functional end (paper
+B.2).
+"""
 
 from __future__ import annotations
 
@@ -27,30 +29,29 @@ TOOLS = {"sweep": "rake", "poke": "stick", "hook": "hook"}
 """use -> kind of tool."""
 
 PUSHED = {"sweep": ("box", "can", "pebble"), "poke": ("box",), "hook": ("box", "pebble")}
-"""use -> kinds of the thing that is pushed. A round thing would slip off the narrow end of a stick or the arm of a
-hook."""
+"""use -> kinds of the pushed object. A round one would slip off the narrow end of a stick or the arm of a hook."""
 
 BEFORE = 0.030
-"""Metres between the tool and the thing where a stroke begins."""
+"""Metres between the tool and the object at the start of a stroke."""
 
 CORNERS = np.array([[x, y, 0.0] for x in (-1, 1) for y in (-1, 1)])
 """``(4, 3)`` corners of a box's outline, in half sizes."""
 
 CLEAR = 0.004
-"""Height in metres at which a lying tool is moved over the table."""
+"""Height of a lying tool above the table during a stroke, metres."""
 
 
 @dataclass(frozen=True)
 class Scene:
-    """One drawn scene.
+    """One sampled scene.
 
     Attributes:
         room: robot, camera and light.
         use: a key of `TOOLS`.
-        things, finishes, places: the tool, two things that may be pushed, and others; places ``(n, 3)`` x, y, yaw.
-        headings: of the tool's x axis in a stroke at the one or the other thing, radians.
-        lengths: how far each thing is to be pushed, metres.
-        goal: 0 or 1: which of the two things; only the reference motion tells.
+        things, finishes, places: the tool, two candidate objects, and others; places ``(n, 3)`` x, y, yaw.
+        headings: of the tool's x axis in a stroke at each candidate, radians.
+        lengths: push distance of each candidate, metres.
+        goal: index of the goal object, 0 or 1; only the reference motion reveals it.
     """
 
     room: Room
@@ -63,32 +64,31 @@ class Scene:
     goal: int
 
     def direction(self, goal: int) -> np.ndarray:
-        """``(2,)`` unit vector along which thing ``goal`` is pushed, base frame."""
+        """Return the unit push direction ``(2,)`` of object ``goal``, base frame."""
         c, s = np.cos(self.headings[goal]), np.sin(self.headings[goal])
         return {"poke": np.array([c, s]), "hook": np.array([-c, -s]), "sweep": np.array([-s, c])}[self.use]
 
 
 def sample(seed: int, use: str, held_out: bool = False) -> Scene:
-    """Draw the scene of ``seed`` for one use of tools; ``held_out`` takes the tool from the shapes that training never
-    sees."""
+    """Sample the scene of ``seed`` for one use of tools; ``held_out`` draws the tool from the evaluation-only shapes."""
     rng = np.random.default_rng([seed, 60 + sorted(TOOLS).index(use)])
     room = scene.varied_room(rng)
     tool = shapes.sample(rng, (TOOLS[use],), held_out)
     pushed = []
     while len(pushed) < 2:
         thing = shapes.sample(rng, PUSHED[use])
-        # What is much taller than it is wide would fall over, and tools are carried over the other one.
+        # Tall objects would topple, and tools are carried over the other candidate.
         if thing.half_height < min(1.5 * thing.radius, 0.036 if use == "sweep" else 0.028) and thing.radius < 0.045:
             pushed.append(thing)
     others = tuple(shapes.sample(rng, ("box", "can", "pebble", "bowl")) for _ in range(int(rng.integers(0, 3))))
     things = (tool, *pushed, *others)
     x, y = rng.uniform(0.46, 0.56), rng.uniform(0.02, 0.08)
     apart = rng.uniform(0.17, 0.21)
-    # The two stand about one behind the other as the robot sees them; the tool lies in front, on the other side of the
-    # table's middle.
+    # Seen from the robot, one candidate is behind the other; the tool lies in front, on the other side of the table's
+    # centre.
     pair = [[x + rng.uniform(-0.03, 0.03), y, 0.0], [x + rng.uniform(-0.03, 0.03), y + apart, 0.0]]
-    # Aslant to the line through the two, so that neither tool nor gripper meets the one that is nearer when it is the
-    # other's turn.
+    # Oblique to the line through both, so that neither tool nor gripper meets the nearer object in a stroke at the
+    # farther one.
     low, high = {"sweep": (-0.3, 0.5), "poke": (0.2, 0.9), "hook": (0.1, 0.7)}[use]
     headings = (float(rng.uniform(low, high)), float(rng.uniform(low, high)))
     if use == "poke":
@@ -118,13 +118,13 @@ def sample(seed: int, use: str, held_out: bool = False) -> Scene:
 
 
 def add_bodies(spec: mujoco.MjSpec, drawn: Scene) -> None:
-    """The free bodies ``thing0`` (the tool), ``thing1``, ``thing2`` (those that may be pushed), ..."""
+    """Add the free bodies ``thing0`` (the tool), ``thing1``, ``thing2`` (the candidates), ..."""
     for i, (thing, look, place) in enumerate(zip(drawn.things, drawn.finishes, drawn.places, strict=True)):
         shapes.add_thing(spec, thing, look, f"thing{i}", place[:2], float(place[2]))
 
 
 class ToolAndThings(RigidObject):
-    """The tool, with points of the two things among those that are tracked."""
+    """The tool; its tracked points include points on the two candidates."""
 
     def __init__(self, station: Station) -> None:
         tool = station.scene.things[0]
@@ -136,53 +136,56 @@ class ToolAndThings(RigidObject):
         self._on = [station.scene.things[i].points[::4] for i in (1, 2)]
 
     def points(self) -> np.ndarray:
-        """``(16, 3)`` eight on the tool, then four on each of the two things, now, in the base frame."""
+        """Return ``(16, 3)`` current points: eight on the tool, then four on each candidate, base frame."""
         return np.concatenate(
             [super().points(), *(se3.apply(self.pushed_pose(i), on) for i, on in enumerate(self._on))]
         )
 
     def pushed_pose(self, index: int) -> np.ndarray:
-        """``(4, 4)`` pose of thing 0 or 1 of those that may be pushed."""
+        """Return the ``(4, 4)`` pose of candidate 0 or 1."""
         body = self._pushed[index]
         return se3.make_pose(body.xmat.reshape(3, 3), body.xpos)
 
     def pushed_speed(self) -> float:
-        """Of the faster of the two things, m/s."""
+        """Speed of the faster candidate, m/s."""
         return max(float(np.linalg.norm(self._data.qvel[dof : dof + 3])) for dof in self._dofs)
 
 
 def static_points(station: Station) -> np.ndarray:
-    """``(n, 3)`` four points on each thing that has no part in it, in the base frame."""
+    """Return ``(n, 3)``: four points on each uninvolved object, in the base frame."""
     return points_on(station, range(3, len(station.scene.things)))
 
 
 def grasp_pose(station: Station) -> np.ndarray:
-    """``(4, 4)`` where the expert would grasp the tool as it lies now."""
+    """Return the expert's current grasp ``(4, 4)`` of the tool."""
     return thing_grasp(station.scene.things[0], station.object_pose(), grasping.bearing(station.ee_pose()[:3, 0]))
 
 
 def pushed(station: Station, goal: int) -> tuple[float, float]:
-    """How far thing ``goal`` has come along its direction and beside it, metres."""
+    """Return the displacement of object ``goal`` along its push direction and beside it, metres."""
     moved = station.object.pushed_pose(goal)[:2, 3] - station.scene.places[1 + goal, :2]
     d = station.scene.direction(goal)
     return float(moved @ d), float(moved @ [-d[1], d[0]])
 
 
 def is_there(station: Station, goal: int) -> bool:
-    """The thing ``goal`` has come at least 70 % of its way, and not more than 3 cm beside or past it."""
+    """Whether object ``goal`` has come at least 70 % of its path, and at most 3 cm beside or beyond it."""
     along, aside = pushed(station, goal)
     length = station.scene.lengths[goal]
     return 0.7 * length < along < length + 0.03 and abs(aside) < 0.03
 
 
 def tool_height(station: Station) -> float:
-    """Metres from a lying tool's rest to where it is now."""
+    """Return the height of a lying tool above its rest, metres."""
     return float(station.object_pose()[2, 3]) - station.scene.things[0].half_height
 
 
 def outcome(station: Station) -> tuple[str, str]:
-    """How the episode stands: ``(verdict, reason)``. A success is the goal's thing where it should be (`is_there`), at
-    rest, the other one untouched, and the tool raised by 2 cm, so that it holds nothing in place."""
+    """Return ``(verdict, reason)``.
+
+    A success has the goal object in place (`is_there`) and at rest, with the other candidate untouched. The tool must
+    be raised by 2 cm, so that it does not hold anything in place.
+    """
     for index in (station.scene.goal, 1 - station.scene.goal):
         if is_there(station, index) and float(np.hypot(*pushed(station, 1 - index))) < 0.02:
             if tool_height(station) < 0.02:
@@ -203,18 +206,17 @@ def outcome(station: Station) -> tuple[str, str]:
 
 
 def taken(station: Station) -> bool:
-    """Held, and 1.5 cm over the table."""
+    """Whether it is held 1.5 cm above the table."""
     return station.grasped() and tool_height(station) > 0.015
 
 
 def may_drop(station: Station, height: float) -> bool:
-    """Held over ``height`` metres."""
+    """Whether it is held at about ``height`` metres."""
     return station.grasped() and 0.5 * height < tool_height(station) < 0.10
 
 
 def stroke(station: Station, goal: int) -> tuple[np.ndarray, np.ndarray]:
-    """Where the middle of the tool's functional end is at the beginning and the end of a stroke at the thing as it lies
-    now; each ``(2,)``, base frame."""
+    """Return the functional end's centre at the start and the end of a stroke at the object; each ``(2,)``, base frame."""
     drawn, d = station.scene, station.scene.direction(goal)
     now = station.object.pushed_pose(goal)
     reach = half_extent(drawn.things[1 + goal], float(np.arctan2(now[1, 0], now[0, 0])), d)
@@ -226,8 +228,7 @@ def stroke(station: Station, goal: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def half_extent(thing: CatalogShape, yaw: float, d: np.ndarray) -> float:
-    """Metres from the middle of a thing to its side that is pushed along ``d`` ``(2,)``, if it lies turned by ``yaw``
-    radians."""
+    """Return the metres from an object's centre to the side pushed along ``d`` ``(2,)``, for its yaw in radians."""
     if thing.mesh is None and thing.kind != "box":
         return thing.radius
     c, s = np.cos(yaw), np.sin(yaw)
@@ -236,12 +237,12 @@ def half_extent(thing: CatalogShape, yaw: float, d: np.ndarray) -> float:
 
 
 def over_all(drawn: Scene) -> float:
-    """Height in metres at which the tool is carried over the two things."""
+    """Return the carrying height of the tool above the two candidates, metres."""
     return 2 * max(thing.half_height for thing in drawn.things[1:3]) + 0.03
 
 
 def instruction(station: Station, goal: int) -> str:
-    """What is used on what, and which of the two things as the camera sees them."""
+    """Name the use, the tool and the goal object in the camera's view."""
     points = [station.object.pushed_pose(i)[:3, 3] for i in (0, 1)]
     drawn = station.scene
     return (
@@ -258,15 +259,15 @@ def plan_reference(
     goal: int | None = None,
     pinned: int = 0,
 ) -> ReferenceMotion:
-    """What a person would sketch from the present scene alone: the tool over the beginning of its stroke, there, and at
-    its end, with the thing.
+    """Sketch the reference from the current scene: the tool above the start of its stroke, there, and at its end with
+    the object.
 
     Args:
-        rng: picks the keypoints among the tracked points of the tool and the goal's thing; None spreads them evenly.
+        rng: draws the keypoints among the tracked points of the tool and the goal object; None spaces them evenly.
         num_keypoints: 1 to 12.
-        num_waypoints: 2 or more per keypoint, the first at the present place.
-        goal: which thing; None for the scene's.
-        pinned: how many points of the other thing are added as keypoints that stay, 0 to 4.
+        num_waypoints: 2 or more per keypoint, starting at the current position.
+        goal: index of the object; None for the scene's.
+        pinned: number of additional static keypoints on the other candidate, 0 to 4.
 
     Returns:
         The motion in the camera frame.
@@ -293,7 +294,7 @@ def plan_reference(
         if k < 8:
             path = np.array([se3.apply(T, on_tool[k]) for T in reference.interpolated(poses, num_waypoints)])
         else:
-            # The thing lies still until the stroke.
+            # The object is at rest until the stroke.
             path = points[k] + reference.last_leg(num_waypoints)[:, None] * np.array(
                 [*(station.scene.lengths[side] * d), 0.0]
             )

@@ -161,7 +161,7 @@ def test_things_go_to_what_can_show_them(tmp_path, capsys):
     assert main(["inspect", str(tmp_path / "bad.npz")]) == 2 and "bad.npz" in capsys.readouterr().err
     assert main(["inspect"]) == 2 and main(["inspect", "--help"]) == 0
     assert main(["inspect", "--out", "x.png", "e.npz"]) == 2  # the thing comes first
-    assert "comes before" in capsys.readouterr().err
+    assert "precedes" in capsys.readouterr().err
     with pytest.raises(InputError):
         from uma.cli import inspect
 

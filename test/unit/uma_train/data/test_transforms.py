@@ -40,7 +40,9 @@ def test_zero_settings_are_the_identity_bit_for_bit(batch):
     mild = Transforms.mild()
     touches = {
         "depth_noise_m": {"points.xyz", "points.height", "initial_points.xyz", "initial_points.height"},
-        "dropout": {f"{p}.{f}" for p in ("points", "initial_points") for f in ("xyz", "rgb", "height", "normalized_uv")},
+        "dropout": {
+            f"{p}.{f}" for p in ("points", "initial_points") for f in ("xyz", "rgb", "height", "normalized_uv")
+        },
         "brightness": {"points.rgb", "points.image", "initial_points.rgb", "initial_points.image"},
         "camera_m": {
             "points.xyz",
