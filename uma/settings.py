@@ -147,20 +147,24 @@ def from_words(kind: type[T], words: Sequence[str], prog: str, description: str 
     """
     import tyro
 
-    hints, rows = get_type_hints(kind), []
+    hints = get_type_hints(kind)
+    annotated: Any = Annotated
+    required: list[Any] = []
+    optional: list[Any] = []
     for f in fields(kind):  # type: ignore[arg-type]
-        rule, required = f.metadata, f.default is MISSING and f.default_factory is MISSING
+        rule, is_required = f.metadata, f.default is MISSING and f.default_factory is MISSING
         choices = "{" + ",".join(rule["choices"]) + "}" if rule["choices"] else ""
         extent = f"; {allowed(rule)}" if allowed(rule) and not choices else ""
-        about = tyro.conf.arg(
-            help=rule["description"] + extent, metavar=choices or (f.name.upper() if required else None)
-        )
-        hint = Annotated[hints[f.name], about]
-        default = field(default=f.default, default_factory=f.default_factory)  # type: ignore[call-overload]
-        rows.append((f.name, tyro.conf.Positional[hint] if required else hint, default))
-    rows.sort(key=lambda row: row[2].default is not MISSING or row[2].default_factory is not MISSING)
-    given = tyro.cli(
-        dataclasses.make_dataclass(kind.__name__, rows),
+        metavar = choices or (f.name.upper() if is_required else None)
+        hint = annotated[hints[f.name], tyro.conf.arg(help=rule["description"] + extent, metavar=metavar)]
+        if is_required:
+            required.append((f.name, annotated[hint, tyro.conf.Positional]))
+        else:
+            optional.append(
+                (f.name, hint, f.default if f.default is not MISSING else field(default_factory=f.default_factory))
+            )
+    given: Any = tyro.cli(
+        dataclasses.make_dataclass(kind.__name__, required + optional),
         args=words,
         prog=prog,
         description=description or (kind.__doc__ or "").split("\n\n")[0],
