@@ -111,7 +111,8 @@ def is_over(T_tool: np.ndarray, stroke: Stroke, height: float) -> bool:
 
 
 def _toward(T_tool: np.ndarray, xy: np.ndarray, z: float, most: float, share: float = 1.0) -> np.ndarray:
-    """Return one step ``(3,)`` of at most ``most`` metres toward ``xy`` (2,), ``z``; ``share`` scales its lateral part."""
+    """Return one step ``(3,)`` of at most ``most`` metres toward ``xy`` (2,), ``z``; ``share`` scales its lateral
+    part."""
     move = np.array([*xy, z]) - T_tool[:3, 3]
     move[:2] *= share
     return move * min(1.0, most / max(float(np.linalg.norm(move)), 1e-9))

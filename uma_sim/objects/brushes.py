@@ -148,7 +148,8 @@ class Dustpan:
         )
 
     def rim_points(self) -> np.ndarray:
-        """Return ``(4, 3)`` base-frame points: both ends of the lip, and the two rear corners at the top of the walls."""
+        """Return ``(4, 3)`` base-frame points: both ends of the lip, and the two rear corners at the top of the
+        walls."""
         xy = self.base(
             np.array(
                 [

@@ -88,7 +88,8 @@ def _blade(
 def _points(
     length: float, thick: float, high: float, base: float, grip_length: float, grip_half: float, grip_height: float
 ) -> np.ndarray:
-    """``(16, 3)`` surface points: eight stations along it with one point each on grip and blade, on alternating sides."""
+    """``(16, 3)`` surface points: eight stations along it with one point each on grip and blade, on alternating
+    sides."""
     along, side = np.linspace(-0.9, 0.9, 8), np.tile([1.0, -1.0], 4)
     grip = np.stack([along * grip_length, side * grip_half, np.full(8, base + high + 0.75 * grip_height)], -1)
     blade = np.stack([along * length, -side * thick, np.full(8, base + 0.6 * high)], -1)

@@ -38,7 +38,8 @@ def wrap(angle: float) -> float:
 
 
 def top_down(yaw: float, position: np.ndarray) -> np.ndarray:
-    """Return a ``(4, 4)`` gripper pose at ``position`` (3,) that points down, with its x axis at ``yaw`` about base z."""
+    """Return a ``(4, 4)`` gripper pose at ``position`` (3,) that points down, with its x axis at ``yaw`` about base
+    z."""
     x = np.array([np.cos(yaw), np.sin(yaw), 0.0])
     return se3.make_pose(np.stack([x, np.cross(-UP, x), -UP], -1), position)
 

@@ -64,7 +64,8 @@ def random_rigid(
 
 
 def keypoint_index(reference: ReferenceBatch) -> Tensor:
-    """Return the ``(B, L)`` keypoint index of each token; tokens of a keypoint share their start and are consecutive."""
+    """Return the ``(B, L)`` keypoint index of each token; tokens of a keypoint share their start and are
+    consecutive."""
     change = (reference.start[:, 1:] != reference.start[:, :-1]).any(-1)
     return torch.cat([torch.zeros_like(change[:, :1]), change], 1).cumsum(1)
 
