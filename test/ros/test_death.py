@@ -7,10 +7,10 @@ import pytest
 from harness import Graph, far_task, still
 from uma_ros.msg import PolicyStatus
 
-from uma.types import RATE_HZ
-from uma_ros.messages.convert import chunk_from, pose_from, seconds
+from uma_ros.messages.convert import chunk_from, pose_from
 
-PERIOD = 1.0 / RATE_HZ
+AT_REST = 1.0
+"""Seconds after the last due action until the arm rests: the filter and the arm lag behind it."""
 
 
 @pytest.fixture(scope="module")
@@ -69,21 +69,10 @@ def test_policy_killed_in_motion(graph):
     c.wait(told, 20.0, "HOLD")
     reason = c.status["controller"].reason
     last_due = chunk_from(c.base_chunks[-1]).due()[-1]
-    c.wait(lambda: c.poses[-1][0] > last_due + 1.5, 30.0, "what the arm does then")
-    late = max(
-        c.lateness(last_due - 0.5, last_due + 0.5) - 0.04, 0.0
-    )  # commands and, after them, the filter that follows at a limited speed
-    times = np.array([t for t, _ in c.poses])
-    places = np.stack([pose_from(m.pose, "pose")[:3, 3] for _, m in c.poses])
-    after = places[times > last_due + 2 * PERIOD + 2 * late]
+    c.wait(lambda: c.poses[-1][0] > last_due + AT_REST + 1.0, 30.0, "what the arm does then")
+    after = np.stack([pose_from(m.pose, "pose")[:3, 3] for t, m in c.poses if t > last_due + AT_REST])
     moved = np.linalg.norm(after - after[0], axis=1).max()
-    hold = seconds(
-        next(m for m in c.history[::-1] if m.node == "controller" and m.state == PolicyStatus.RUNNING).header.stamp
-    )
-    print(
-        f"controller late by {late * 1e3:.0f} ms; after 2 periods past the last due action it moved "
-        f"{moved * 1e3:.2f} mm; HOLD was said at most {max(0, hold - last_due):.2f} s after it: {reason}"
-    )
+    print(f"{AT_REST} s past the last due action and later it moved {moved * 1e3:.2f} mm: {reason}")
     assert len(after) > 50 and moved < 1e-3
     assert "no fresh chunk" in reason and "last chunk" in reason
     assert graph.alive() == {"station", "camera", "extrinsics", "controller"}

@@ -1,7 +1,5 @@
 """Which sampled chunks are averaged (`uma.policy.agreement`)."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -9,13 +7,10 @@ from scenes import reference, scene
 
 from uma.checkpoint.bundle import Bundle, Contract
 from uma.model.config import tiny
-from uma.model.inputs import Normalization
+from uma.model.inputs import Normalization, decode_actions
 from uma.model.uma import Uma
 from uma.policy import Policy
 from uma.policy.agreement import closest, consensus
-from uma.policy.modes import MODES
-from uma.policy.query import Query, inputs
-from uma.policy.sampler import Sampler
 from uma.types import InputError
 
 
@@ -40,32 +35,23 @@ def test_one_is_the_nearest_to_all_and_all_are_all():
             closest(samples, count)
 
 
-def densest(drawn: np.ndarray, count: int) -> np.ndarray:
-    """The ``count`` rows around the row whose ``count`` nearest, itself among them, are nearest."""
-    best, chosen = np.inf, None
-    for row in drawn:
-        distance = np.linalg.norm(drawn - row, axis=1)
-        near = np.argsort(distance)[:count]
-        if distance[near].sum() < best:
-            best, chosen = distance[near].sum(), near
-    return chosen
-
-
-def test_the_policy_answers_with_the_mean_of_those_that_agree():
+def test_the_policy_answers_with_the_mean_of_those_that_agree(monkeypatch):
+    """Of six sampled chunks three are near 0.5, two near -0.5 and one is far off; in the model's units."""
     model = Uma(tiny(), Normalization()).eval()
-    policy = Policy(Bundle(model, Contract(), "tiny", {}), num_samples=6, consensus_fraction=0.5, num_steps=2)
+    levels = np.array([0.50, -0.50, 0.51, 0.52, -0.51, 3.0], np.float32)
+    rng = np.random.default_rng(0)
+    shape = rng.normal(1.0, 0.1, (17, 10)).astype(np.float32)
+    chunks = torch.from_numpy(levels[:, None, None] * shape)
+    monkeypatch.setattr(model, "sample", lambda grid, *_: (chunks.clone(), grid.motion))
     o = scene()
-    task = policy.encode_task(o, reference())
-    g = torch.Generator().manual_seed(0)
-    noise = (torch.randn(6, 17, 10, generator=g), torch.randn(6, 17, 0, 3, generator=g))
-    given = inputs([Query(policy.perceive(o), task, MODES["control"])], model.config, model.normalization, noise)
-    drawn = Sampler(model, policy.config)(given)
-    flat = drawn.all_actions[0, 0].flatten(1).numpy()
-    kept = densest(flat, 3)
-    assert len(set(kept.tolist())) == 3
-    assert np.allclose(drawn.action[0, 0].flatten().numpy(), flat[kept].mean(0), atol=1e-6)
-    assert not np.allclose(flat[kept].mean(0), flat.mean(0), atol=1e-3)
-    whole = Sampler(model, replace(policy.config, consensus_fraction=1.0))(given)
-    assert np.allclose(whole.action[0, 0].flatten().numpy(), flat.mean(0), atol=1e-6)
+    for fraction, level in ((0.5, 0.51), (1.0, levels.mean())):
+        policy = Policy(Bundle(model, Contract(), "tiny", {}), num_samples=6, consensus_fraction=fraction)
+        chunk = policy.predict(o, policy.encode_task(o, reference())).chunk
+        poses, gripper = decode_actions(level * shape[1:], o.T_cam_ee, model.normalization)
+        assert np.allclose(chunk.poses, poses, atol=1e-5) and np.allclose(chunk.gripper, gripper, atol=1e-5)
+
+
+def test_a_fraction_of_none_is_refused():
+    bundle = Bundle(Uma(tiny(), Normalization()).eval(), Contract(), "tiny", {})
     with pytest.raises(InputError, match="consensus_fraction: 0, must be above 0 and at most 1"):
-        Policy(policy.bundle, consensus_fraction=0)
+        Policy(bundle, consensus_fraction=0)
