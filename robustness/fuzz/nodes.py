@@ -280,7 +280,7 @@ def _topic_feed(case: list) -> bool:
     out = Heard()
     node = SimpleNamespace(
         settings=SimpleNamespace(topics=SimpleNamespace(rgb="/a", depth="/b", camera_info="/c", depth_info="/d")),
-        listen=lambda *_: None,
+        make_subscription=lambda *_: None,
     )
     feed = TopicFeed(node, SimpleNamespace(publish=lambda *m: out.publish(m)), TopicSettings())
     for kind, (msg, _) in case:
