@@ -1,16 +1,15 @@
-"""How old the sensor data is on which the arm acts, hop by hop, on the live simulated graph, with the camera at 15 and
-at 30 Hz.
+"""Age of the sensor data behind the arm's motion, hop by hop, on the live simulated graph, with the camera at 15 and 30
+Hz.
 
     python bench/age.py [--seconds 20] [--rates 15 30] [--checkpoint models/primitives-small] [--json FILE]
 
-Every age is the ROS time at which a message is heard on the bus (of a target: at which it was sent, its stamp) less the
-stamp of the image that it
-rests on. A target rests on the newest chunk that was heard before it. The clock is the simulation's, in steps of 10 ms,
-carried on by the steady
-clock between them; it is not slowed for a slow policy. The task is given anew every few seconds, and each chunk is
-followed as in `uma demo`.
-Meanwhile /uma/predict_motion is asked, every 2.5 seconds, what the newest chunk would do: how long the answer takes, in
-milliseconds of the steady clock.
+An age is the ROS time of a message's receipt (of a target: its stamp) minus the stamp of its image. A target belongs to
+the last chunk received before it. The clock is the simulation's, in steps of 10 ms, extrapolated by the steady clock,
+and does not slow down for a slow policy. The task is published again every few seconds, and each chunk is followed as
+in `uma demo`.
+
+Meanwhile /uma/predict_motion is called with the newest chunk every 2.5 seconds, and its response time is measured on
+the steady clock.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ HOPS = ("image heard", "chunk heard", "chunk in the base frame heard", "target s
 
 
 class Listener:
-    """Hears the bus and keeps the ages, in seconds."""
+    """Subscribes to the graph's topics and stores the ages, in seconds."""
 
     def __init__(self) -> None:
         self.node, self.ages, self.status = Node("age"), defaultdict(list), {}
@@ -52,14 +51,14 @@ class Listener:
         self._clock: tuple[float, float] | None = None  # simulated, steady
         self._chunk_stamp = float("-inf")
         self.is_counting, self.span = False, []
-        t, listen = Topics(), self.node.create_subscription
-        listen(Clock, "/clock", self._on_clock, qos_profile(1, False))
-        listen(Image, t.rgb, lambda m: self._hear("image heard", m), SENSOR_IN)
-        listen(ActionChunk, t.action_chunk, self._on_chunk, COMMAND)
-        listen(ActionChunk, t.action_chunk_base, self._on_base_chunk, COMMAND)
-        listen(PoseStamped, t.target_pose, self._on_target, qos_profile(50, True))
-        listen(ReferenceMotion, t.sim_reference, lambda m: setattr(self, "task", m), LATCHED)
-        listen(PolicyStatus, t.status, lambda m: self.status.update({m.node: m.state}), STATUS)
+        t, subscribe = Topics(), self.node.create_subscription
+        subscribe(Clock, "/clock", self._on_clock, qos_profile(1, False))
+        subscribe(Image, t.rgb, lambda m: self._record("image heard", m), SENSOR_IN)
+        subscribe(ActionChunk, t.action_chunk, self._on_chunk, COMMAND)
+        subscribe(ActionChunk, t.action_chunk_base, self._on_base_chunk, COMMAND)
+        subscribe(PoseStamped, t.target_pose, self._on_target, qos_profile(50, True))
+        subscribe(ReferenceMotion, t.sim_reference, lambda m: setattr(self, "task", m), LATCHED)
+        subscribe(PolicyStatus, t.status, lambda m: self.status.update({m.node: m.state}), STATUS)
         self.out = self.node.create_publisher(ReferenceMotion, t.reference_motion, TASK_IN)
         self.predict, self.predicted, self.chunk = (
             self.node.create_client(PredictMotion, "/uma/predict_motion"),
@@ -72,26 +71,25 @@ class Listener:
         if self.is_counting:
             self.span.append(self._clock)
 
-    def _hear(self, hop: str, msg: Image | ActionChunk) -> None:
+    def _record(self, hop: str, msg: Image | ActionChunk) -> None:
         if self.is_counting and self._clock is not None:
-            told, at = self._clock
-            self.ages[hop].append(told + min(time.monotonic() - at, 0.01) - seconds(msg.header.stamp))
+            simulated, at = self._clock
+            self.ages[hop].append(simulated + min(time.monotonic() - at, 0.01) - seconds(msg.header.stamp))
 
     def _on_chunk(self, msg: ActionChunk) -> None:
-        self._hear("chunk heard", msg)
+        self._record("chunk heard", msg)
         self.chunk = msg
 
     def _on_base_chunk(self, msg: ActionChunk) -> None:
-        self._hear("chunk in the base frame heard", msg)
+        self._record("chunk in the base frame heard", msg)
         self._chunk_stamp = seconds(msg.header.stamp)
 
     def _on_target(self, msg: PoseStamped) -> None:
         if self.is_counting and self.status.get("controller") == PolicyStatus.RUNNING:
             self.ages["target sent"].append(seconds(msg.header.stamp) - self._chunk_stamp)
 
-    def ask(self) -> None:
-        """What the newest chunk would do, and how many milliseconds until that is answered; a refusal is told, not
-        counted."""
+    def request_prediction(self) -> None:
+        """Request the predicted motion of the newest chunk and time the response; a refusal is printed, not counted."""
         if self.chunk is None:
             return
         began = time.monotonic()
@@ -110,8 +108,11 @@ class Listener:
 
 
 def measure(rate: float, length: float, checkpoint: str) -> dict:
-    """Ages with the camera at ``rate`` Hz over ``length`` seconds. Raises RuntimeError if the graph does not come to
-    run."""
+    """Measure the ages with the camera at ``rate`` Hz over ``length`` seconds.
+
+    Raises:
+        RuntimeError: the graph does not start.
+    """
     with tempfile.TemporaryDirectory() as folder:
         options = Options(seed=3, checkpoint=checkpoint, config=str(find("config/parameters.yaml")), run_dir=folder)
         specs = {spec.name: spec for spec in insertion(options)}
@@ -128,7 +129,7 @@ def measure(rate: float, length: float, checkpoint: str) -> dict:
                     listener.spin(time.monotonic() + 0.1)
                     if time.monotonic() > deadline or supervisor.dead():
                         raise RuntimeError(
-                            f"the graph does not come to run: {listener.status}, dead: {supervisor.dead()}"
+                            f"graph: not running within 120 s: {listener.status}, ended: {supervisor.dead()}"
                         )
                 listener.out.publish(listener.task)
                 listener.spin(time.monotonic() + 3.0)
@@ -138,7 +139,7 @@ def measure(rate: float, length: float, checkpoint: str) -> dict:
                     listener.out.publish(listener.task)
                     for _ in range(2):
                         listener.spin(min(time.monotonic() + 2.5, end))
-                        listener.ask()
+                        listener.request_prediction()
                 listener.spin(time.monotonic() + 2.0)
             finally:
                 rclpy.try_shutdown()

@@ -1,9 +1,9 @@
-"""Time of preparing a cloud, by image size, preset and path, on one simulated scene.
+"""Time to prepare a cloud, by image size, preset and path, on one simulated scene.
 
     python bench/cloud.py [--repeats 30] [--seed 1000000] [--threads 1] [--json FILE]
 
-The paths are NumPy, torch on the CPU and, where there is a CUDA device, torch as one replayed CUDA graph.
-One round times every case once, so that a busy machine disturbs all of them alike.
+The paths are NumPy, torch on the CPU and, with a CUDA device, torch as one replayed CUDA graph. One round times every
+case once, so that background load affects all of them equally.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ NAMES = ("small", "base")
 
 
 def observations(seed: int) -> dict[tuple[int, int], Observation]:
-    """One scene as cameras of each size see it."""
+    """Observe one scene with cameras of each size."""
     from uma_sim.tasks import make_station
 
     seen = {}
@@ -42,7 +42,7 @@ def observations(seed: int) -> dict[tuple[int, int], Observation]:
 
 
 def with_torch(observation: Observation, config: PointConfig, device: str) -> Callable[[], object]:
-    """A function that prepares the observation's cloud on ``device``: from a CUDA graph where there is one."""
+    """Return a function that prepares the observation's cloud on ``device``, with a CUDA graph on CUDA devices."""
     c = observation.camera
     module = CloudPreparation(c.height, c.width, config).to(device)
     arrays = observation.depth, observation.rgb, np.array([c.fx, c.fy, c.cx, c.cy]), observation.T_cam_ee[:3, 3]
@@ -67,7 +67,7 @@ def with_torch(observation: Observation, config: PointConfig, device: str) -> Ca
 
 
 def cases(seen: dict[tuple[int, int], Observation]) -> dict[tuple[str, str, tuple[int, int]], Callable[[], object]]:
-    """What is timed, by path, preset and size."""
+    """Return the timed functions by path, preset and size."""
     found = {}
     devices = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
     for name in NAMES:
@@ -80,7 +80,7 @@ def cases(seen: dict[tuple[int, int], Observation]) -> dict[tuple[str, str, tupl
 
 
 def milliseconds(functions: dict, repeats: int) -> dict:
-    """``repeats`` times of each function, taken in turn after three rounds of warming up."""
+    """Return ``repeats`` times of each function in milliseconds, interleaved, after three warm-up rounds."""
     times: dict = {key: [] for key in functions}
     for i in range(repeats + 3):
         for key, function in functions.items():

@@ -1,11 +1,9 @@
-"""Bytes that this project's own code allocates for one RGB-D frame on its way from a camera to the model, hop by hop.
+"""Bytes that this project's own code allocates for one RGB-D frame from the camera to the model, hop by hop.
 
     python bench/copies.py [--width 1280] [--height 720] [--json FILE]
 
-Allocations are those that tracemalloc sees (NumPy's arrays and Python's buffers among them), largest sum at once in a
-hop. What rclpy and DDS copy
-between messages and the wire is not this project's and not in the table. The simulated camera's frames skip the first
-hop: they are passed on as bytes.
+tracemalloc measures the peak of allocations per hop, including NumPy arrays and Python buffers. Copies by rclpy and DDS
+are not included. Frames of the simulated camera skip the first hop, because they are passed on as bytes.
 """
 
 from __future__ import annotations
@@ -23,7 +21,7 @@ from uma_ros.messages.frame_buffer import FrameBuffer, check_image
 
 
 def allocated(call: Callable[[], object]) -> tuple[object, int]:
-    """What a call returns, and the most bytes that it held at once beyond those before it."""
+    """Return the result of a call, and its peak of newly allocated bytes."""
     tracemalloc.start()
     try:
         before = tracemalloc.get_traced_memory()[0]
@@ -35,7 +33,7 @@ def allocated(call: Callable[[], object]) -> tuple[object, int]:
 
 
 def scene(width: int, height: int, share_invalid: float) -> tuple[np.ndarray, np.ndarray]:
-    """``(H, W, 3)`` uint8 and ``(H, W)`` float32 metres with that share of NaN."""
+    """Return ``(H, W, 3)`` uint8 and ``(H, W)`` float32 metres, with that share of NaN."""
     rng = np.random.default_rng(0)
     depth = rng.uniform(0.3, 2.0, (height, width)).astype(np.float32)
     depth[rng.random((height, width)) < share_invalid] = np.nan
@@ -43,7 +41,7 @@ def scene(width: int, height: int, share_invalid: float) -> tuple[np.ndarray, np
 
 
 def measure(width: int, height: int) -> dict[str, int]:
-    """Hop -> bytes."""
+    """Return the bytes per hop."""
     stamp, buffer = stamp_from(1.7e9), FrameBuffer()
     rgb, depth = scene(width, height, 0.1)
     millimetres = np.where(np.isnan(depth), 0, depth * 1e3).astype(np.uint16)
@@ -77,7 +75,7 @@ def main() -> None:
     parser.add_argument("--height", type=int, default=720)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    measure(64, 48)  # what is imported and cached at the first call counts for none
+    measure(64, 48)  # excludes imports and caches of the first call
     rows = measure(args.width, args.height)
     whole = rows["the frame itself (rgb8 + 32FC1)"]
     for hop, size in rows.items():

@@ -1,9 +1,9 @@
-"""How well checkpoints predict object motion from given actions (paper Eq. 6), against guesses of equal knowledge.
+"""Accuracy of checkpoints in predicting object motion from given actions (paper Eq. 6), against simple baselines.
 
     python bench/dynamics.py [--checkpoints DIR ...] [--episodes 24] [--first-seed 995000] [--out runs/dynamics]
 
-Records expert episodes of four scenes that no training saw, then evaluates every checkpoint on windows of them, K = 16.
-The same command resumes the recording. Writes ``dynamics.json`` and ``dynamics.md`` to the folder.
+It records expert episodes of four unseen scenes, then evaluates every checkpoint on their windows, K = 16. The same
+command resumes the recording. ``dynamics.json`` and ``dynamics.md`` go to the folder.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ ROWS = {
 
 
 def table(results: dict[str, dict[str, dict]]) -> str:
-    """Markdown: one block of rows per checkpoint, one column per scene, millimetres."""
+    """Format a Markdown table: a block of rows per checkpoint, a column per scene, millimetres."""
     lines = ["| Checkpoint | Guess | " + " | ".join(SCENES) + " |", "|---" * (2 + len(SCENES)) + "|"]
     for checkpoint, scenes in results.items():
         for name, (mode, field) in ROWS.items():

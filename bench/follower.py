@@ -1,9 +1,9 @@
-"""The joint follower beside Ruckig: limits kept, lag behind a moving target, smoothness, and cost.
+"""The joint follower compared with Ruckig: limits, lag behind a moving target, smoothness and cost.
 
     python bench/follower.py [--seeds 30] [--json FILE]      (pip install ruckig for the second column)
 
-Both get the same limits, margins and targets. "Random" draws targets up to 0.3 rad beyond the joints' ends and random
-target speeds. "Ends" puts targets 0.06 rad before the ends, which move outward at 2 rad/s.
+Both receive the same limits, margins and targets. "Random" draws targets up to 0.3 rad beyond the joints' ends and
+random target speeds. "Ends" puts targets 0.06 rad before the ends, moving outward at 2 rad/s.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Targets = Iterator[tuple[np.ndarray | None, np.ndarray]]
 
 
 class RuckigFollower:
-    """The interface of `JointFollower` over ruckig's online trajectory generator, solved anew every millisecond."""
+    """The interface of `JointFollower` for ruckig's online trajectory generator, solved every millisecond."""
 
     def __init__(self, limits: JointLimits, q: np.ndarray) -> None:
         from ruckig import InputParameter, OutputParameter, Ruckig, Synchronization
@@ -79,7 +79,7 @@ def targets_at_the_ends(rng: np.random.Generator, steps: int) -> Targets:
 def limits_used(
     make: Callable, seeds: int, draw: Callable[[np.random.Generator, int], Targets], steps: int = 2000
 ) -> dict[str, float]:
-    """Largest share of each limit, furthest place beyond a joint's end, and microseconds a step."""
+    """Return the largest fraction of each limit, the largest excess over a joint's end, and microseconds per step."""
     limits, worst, spent = JointLimits(), np.zeros(4), 0.0
     worst[3] = -np.inf
     for seed in range(seeds):
@@ -101,7 +101,7 @@ def limits_used(
 
 
 def following(make: Callable) -> dict[str, float]:
-    """Lag behind a target that moves at up to 0.4 rad/s, and accelerations behind one that is renewed every 8 ms."""
+    """Return the lag behind a target at up to 0.4 rad/s, and the accelerations for a target renewed every 8 ms."""
     moving, held = (make(JointLimits(), fr3.REST) for _ in range(2))
     lag, accelerations = 0.0, []
     for i in range(3000):
@@ -134,7 +134,7 @@ def main() -> int:
         }
         for name, make in makes.items()
     }
-    table = Table("what", *result)
+    table = Table("quantity", *result)
     for part, row in next(iter(result.values())).items():
         for key in row:
             table.add_row(f"{part}: {key}", *(f"{r[part][key]:g}" for r in result.values()))

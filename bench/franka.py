@@ -1,10 +1,9 @@
-"""Cycle time and tracking error of the arm's own process, against the simulated control interface on loopback.
+"""Cycle time and tracking error of the arm's own process, with the simulated control interface on loopback.
 
     python bench/franka.py [--seconds 10] [--out FILE.json]
 
-The arm is simulated by franky-sim in another process of this machine, so that cycle times are those of both, and no
-network's; its joints follow
-a command with a lag of 0.1 s (damping over stiffness), which is no real arm's.
+franky-sim simulates the arm in another process of this machine. So cycle times include both processes and no network.
+The simulated joints lag by 0.1 s (damping over stiffness), unlike a real arm's.
 """
 
 from __future__ import annotations
@@ -26,11 +25,11 @@ from uma_ros.nodes.franka import FrankaSettings, TargetMaker
 
 SERVER = Path(__file__).resolve().parent.parent / "test/support/fci_server.py"
 RATE = 125.0
-"""Hz at which the controller node sends targets."""
+"""Rate of the controller node's targets, Hz."""
 
 
 def path(t: np.ndarray | float, seconds: float) -> np.ndarray:
-    """``(..., 3)`` m from the start: circles of 6 cm radius at up to 0.27 m/s, eased in and out of rest."""
+    """Return ``(..., 3)`` m from the start: circles of 6 cm radius at up to 0.27 m/s, with a smooth start and end."""
     w, t = 4.5, np.asarray(t)
     ease = np.clip(np.minimum(t, seconds - t), 0.0, 1.0)[..., None]
     return 0.06 * ease * np.stack([np.sin(w * t), 1 - np.cos(w * t), 0.3 * np.sin(2 * w * t)], axis=-1)
@@ -45,7 +44,7 @@ def measure(variant: str, seconds: float) -> dict:
     try:
         while server.stdout.readline().strip() != "ready":
             if server.poll() is not None:
-                raise SystemExit("the simulated arm has ended")
+                raise SystemExit("simulated arm: its process has ended")
         settings = FrankaSettings(fci=FciSettings(host=host, variant=variant))
         link = FciLink(settings.fci, JointLimits())
         while link.state() is None:
@@ -57,8 +56,8 @@ def measure(variant: str, seconds: float) -> dict:
         while t < seconds and time.monotonic() < began + 4 * seconds:
             state = link.state()
             is_moving = state.phase is Phase.MOVING
-            # The path runs on the simulated arm's own clock, a millisecond a cycle: where the simulation is not let
-            # run, time stands still for it.
+            # The path follows the simulated arm's own clock, a millisecond per cycle, which stops while the simulation
+            # is not scheduled.
             t = state.cycles * 1e-3 if variant == "loop" and is_moving else time.monotonic() - began
             target = start.copy()
             target[:3, 3] += path(t, seconds)
@@ -70,7 +69,7 @@ def measure(variant: str, seconds: float) -> dict:
                     away = np.linalg.norm(fr3.forward(joints)[:3, 3] - places, axis=1)
                     found[name].append(
                         (away.min(), t - times[away.argmin()])
-                    )  # off the path, however late; and how late
+                    )  # distance to the path at any time, and the delay
             due = max(due + 1.0 / RATE, time.monotonic())
             time.sleep(max(due - time.monotonic(), 0.0))
         took = time.monotonic() - began

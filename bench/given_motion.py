@@ -1,11 +1,10 @@
-"""What tracked keypoints are worth to predicted motion: dynamics (paper Eq. 6) without, with tracked, and with true
+"""Value of tracked keypoints for motion prediction: dynamics (paper Eq. 6) without, with tracked and with true
 keypoints.
 
     python bench/given_motion.py [--tasks insertion sweeping] [--episodes 6] [--first-seed 7700000] [--json FILE]
 
-The scripted expert acts; the tracker looks at every image. At every eighth step the model predicts what the expert's
-next
-16 targets will do to the reference's keypoints, from equal noise. Errors are of keypoints that moved by over 1 cm.
+The scripted expert acts, and the tracker processes every image. At every eighth step the model predicts the keypoints'
+motion under the expert's next 16 targets, from equal noise. Errors cover keypoints that moved by over 1 cm.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ EVERY = 8
 
 
 def episode(policy: Policy, task: str, seed: int) -> list[dict]:
-    """One row per prediction: mean errors in millimetres, and the share of keypoints that the tracker knew."""
+    """Return one row per prediction: mean errors in millimetres, and the fraction of keypoints known to the tracker."""
     station = make_station(seed, task)
     expert, T = experts.expert(task), se3.invert(station.T_base_cam)
     o = station.observe()
@@ -100,7 +99,7 @@ def main() -> None:
         "task",
         "predictions",
         *names,
-        title="mean keypoint error, mm; known: share of the keypoints that the tracker knew",
+        title="mean keypoint error, mm; known: fraction of the keypoints with a tracked position",
     )
     for task, rows in results.items():
         table.add_row(

@@ -1,14 +1,13 @@
-"""Latency of chunks and speed of training on one machine with a GPU, against what its arithmetic and memory allow.
+"""Latency of chunks and speed of training on one machine with a GPU, against its arithmetic and memory limits.
 
     python bench/gpu.py [--json FILE] [--presets small base] [--device auto] [--repeats 200] [--steps 20] [--quick]
 
-Needs nothing but this checkout: weights and inputs are made up, nothing is downloaded. Without a GPU it runs on the
-CPU,
-to show that it works. Regimes are interleaved, so that a busy machine disturbs all alike.
+It needs only this checkout: weights and inputs are random, and nothing is downloaded. Without a GPU it runs on the CPU
+as a functional check. Regimes are interleaved, so that background load affects all of them equally.
 
 The floor of a regime is the larger of two times: its floating-point operations (counted by torch) at the rate of a
-large
-matrix product, and its weights read once per evaluation at the bandwidth of a large copy. Both rates are measured here.
+large matrix product, and its weights read once per evaluation at the bandwidth of a large copy. Both rates are measured
+here.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ CANDIDATES = 8
 
 @dataclass(frozen=True)
 class Regime:
-    """A way to ask: ``kind`` is control, joint or mpc; samples of each answer."""
+    """A kind of query (control, joint or mpc) with its number of samples."""
 
     name: str
     kind: str
@@ -59,7 +58,7 @@ REGIMES = (
 
 
 def scene(width: int = 1280, height: int = 720) -> Observation:
-    """Boxes on a table, seen from above at an angle: a made-up image of a camera's size."""
+    """Build a synthetic image of camera size: boxes on a table, seen from above at an angle."""
     camera = CameraModel(width, height, 0.41 * width, 0.41 * width, (width - 1) / 2, (height - 1) / 2)
     rng = np.random.default_rng(0)
     v, u = np.indices((height, width))
@@ -88,7 +87,7 @@ def bundle(preset: str) -> Bundle:
 
 
 def timed(run: object, device: torch.device, repeats: int) -> float:
-    """Least seconds of ``repeats`` calls."""
+    """Return the shortest time of ``repeats`` calls in seconds."""
     best = float("inf")
     for _ in range(repeats):
         start = time.perf_counter()
@@ -100,7 +99,7 @@ def timed(run: object, device: torch.device, repeats: int) -> float:
 
 
 def rates(device: torch.device, dtype: torch.dtype) -> tuple[float, float]:
-    """Floating-point operations a second of a large product, and bytes a second of a large copy (read and written)."""
+    """Return operations per second of a large product, and bytes per second of a large copy (read and written)."""
     n = 8192 if device.type == "cuda" else 1024
     a, b = (torch.randn(n, n, device=device, dtype=dtype) for _ in range(2))
     big = torch.empty(1 << (30 if device.type == "cuda" else 26), dtype=torch.uint8, device=device)
@@ -108,7 +107,7 @@ def rates(device: torch.device, dtype: torch.dtype) -> tuple[float, float]:
     return 2 * n**3 / timed(lambda: a @ b, device, 10), 2 * big.numel() / timed(lambda: out.copy_(big), device, 10)
 
 
-def ask(policy: Policy, regime: Regime, o: Observation, task: object, r: ReferenceMotion, sequence: int) -> None:
+def predict(policy: Policy, regime: Regime, o: Observation, task: object, r: ReferenceMotion, sequence: int) -> None:
     if regime.kind == "mpc":
         plan(policy, o, task, r, num_candidates=CANDIDATES, sequence=sequence)
     else:
@@ -116,14 +115,13 @@ def ask(policy: Policy, regime: Regime, o: Observation, task: object, r: Referen
 
 
 def flops(preset: str, regime: Regime, o: Observation) -> float:
-    """Floating-point operations of one answer, counted on the CPU with one and two flow steps, and carried on to the
-    default."""
+    """Return the floating-point operations of one prediction, extrapolated from one and two flow steps on the CPU."""
     counts = []
     for steps in (1, 2):
         policy = Policy(bundle(preset), num_samples=regime.samples, num_steps=steps)
         task = policy.encode_task(o, reference(o.camera.frame))
         with FlopCounterMode(display=False) as counter:
-            ask(policy, regime, o, task, reference(o.camera.frame), 0)
+            predict(policy, regime, o, task, reference(o.camera.frame), 0)
         counts.append(counter.get_total_flops())
     return counts[0] + (SamplerConfig().num_steps - 1) * (counts[1] - counts[0])
 
@@ -131,7 +129,7 @@ def flops(preset: str, regime: Regime, o: Observation) -> float:
 def latencies(
     preset: str, modes: dict[str, dict], repeats: int, device: str, rate: tuple[float, float], console: Console
 ) -> list[dict]:
-    """One row per regime and mode: eager, graph, compiled, or compiled and in a graph."""
+    """Return one row per regime and mode: eager, graph, compiled, or compiled with a graph."""
     o, r = scene(), reference("zed_left_camera_frame_optical")
     rows, jobs = [], []
     for mode, settings in modes.items():
@@ -139,12 +137,12 @@ def latencies(
             policy = Policy(bundle(preset), device=device, num_samples=regime.samples, **settings)
             task = policy.encode_task(o, r)
             for i in range(3):
-                ask(policy, regime, o, task, r, i)
+                predict(policy, regime, o, task, r, i)
             jobs.append((mode, regime, policy, task, []))
     for i in track(range(repeats), f"{preset}: chunks", console=console):
         for _, regime, policy, task, times in jobs:
             start = time.perf_counter()
-            ask(policy, regime, o, task, r, i)
+            predict(policy, regime, o, task, r, i)
             times.append(1e3 * (time.perf_counter() - start))
     parameters = sum(p.numel() for p in bundle(preset).model.parameters())
     for mode, regime, policy, _, times in jobs:
@@ -168,7 +166,7 @@ def latencies(
 
 
 def training(preset: str, device: torch.device, rate: float, steps: int) -> dict:
-    """Samples a second, memory and share of the product's rate (MFU) of training steps on made-up windows."""
+    """Return samples per second, memory and MFU (share of the product's rate) of training on random windows."""
     from training import RandomWindows
 
     from uma_train.training.config import TrainConfig
@@ -203,8 +201,8 @@ def main() -> None:
     parser.add_argument("--presets", nargs="+", default=["small", "base"], choices=sorted(PRESETS))
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     parser.add_argument("--repeats", type=int, default=200)
-    parser.add_argument("--steps", type=int, default=20, help="training steps that are timed")
-    parser.add_argument("--quick", action="store_true", help="few repeats, no compilation: shows that it works")
+    parser.add_argument("--steps", type=int, default=20, help="timed training steps")
+    parser.add_argument("--quick", action="store_true", help="functional check: few repeats, no compilation")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     console = Console(width=140)

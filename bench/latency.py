@@ -1,16 +1,14 @@
-"""Latency of one chunk on this CPU, by image size, preset and regime; and the same of another checkout, side by side.
+"""Latency of one chunk on this CPU, by image size, preset and regime; optionally beside another checkout.
 
     python bench/latency.py [--against DIR] [--sizes 320x180 1280x720] [--presets small base] [--repeats 40] [--json
     FILE]
 
-``--against`` names a checkout of an earlier state, such as a git worktree. Each tree runs in a process of its own, and
-the
-processes take turns answer by answer, so that a busy machine disturbs both alike. "small" is the shipped checkpoint;
-"base" has random weights, whose answers cost the same.
+``--against`` names a checkout of an earlier state, such as a git worktree. Each tree runs in its own process, and their
+predictions alternate, so that background load affects both equally. "small" is the shipped checkpoint; "base" has
+random weights of equal cost.
 
-The floor is the multiply-adds of an answer (counted by torch) at the rate of a large float32 matrix product, measured
-in
-the same run with the same threads.
+The floor is the multiply-adds of a prediction (counted by torch) at the rate of a large float32 matrix product,
+measured in the same run with the same threads.
 """
 
 from __future__ import annotations
@@ -36,12 +34,11 @@ REGIMES = {
     "control, default": (None, None, False),
     "joint, 6 keypoints, 1 sample": (1, 8, True),
 }
-"""Name -> samples and flow steps (None = the tree's defaults), and whether motion is asked for."""
+"""Name -> samples and flow steps (None = the tree's defaults), and whether motion is predicted."""
 
 
 def worker(checkpoint: str, threads: int) -> None:
-    """Answer lines of JSON from the standard input: ``[preset, size, regime]`` -> milliseconds by stage, or
-    operations."""
+    """Process JSON lines of the standard input: ``[preset, size, regime]`` -> milliseconds by stage, and operations."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -85,7 +82,7 @@ def worker(checkpoint: str, threads: int) -> None:
 
 
 class Tree:
-    """A checkout whose answers are timed in a process of its own."""
+    """A checkout whose predictions are timed in a separate process."""
 
     def __init__(self, root: Path, checkpoint: str, threads: int):
         environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": str(threads)}
@@ -102,7 +99,7 @@ class Tree:
             words, cwd=root, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
 
-    def ask(self, job: tuple[str, str, str]) -> dict:
+    def time_prediction(self, job: tuple[str, str, str]) -> dict:
         self._process.stdin.write(json.dumps(job) + "\n")
         self._process.stdin.flush()
         return json.loads(self._process.stdout.readline())
@@ -113,7 +110,7 @@ class Tree:
 
 
 def matmul_rate(threads: int, size: int = 1024, repeats: int = 10) -> float:
-    """Float32 floating-point operations per second of a square product: the best of ``repeats``."""
+    """Return the best rate of a square float32 product in ``repeats``, operations per second."""
     import torch
 
     torch.set_num_threads(threads)
@@ -133,7 +130,7 @@ def main() -> None:
     parser.add_argument("--against", type=Path, help="another checkout")
     parser.add_argument("--sizes", nargs="+", default=["320x180", "640x360", "1280x720"])
     parser.add_argument("--presets", nargs="+", default=["small"], choices=("small", "base"))
-    parser.add_argument("--repeats", type=int, default=40, help="answers of each; a tenth of it for base")
+    parser.add_argument("--repeats", type=int, default=40, help="predictions of each case; a tenth of it for base")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--json", type=Path)
@@ -152,8 +149,8 @@ def main() -> None:
         for _ in track(range(repeats + 1), preset, console=console):
             for job in jobs:
                 for name, tree in trees.items():
-                    found[job, name].append(tree.ask(job))
-        rows += [row(job, name, answers[1:], rate) for (job, name), answers in found.items()]  # the first one warms up
+                    found[job, name].append(tree.time_prediction(job))
+        rows += [row(job, name, answers[1:], rate) for (job, name), answers in found.items()]  # without the warm-up
     for tree in trees.values():
         tree.close()
     show(

@@ -1,16 +1,15 @@
-"""Windows per second that the loader draws, by motion tokens, storage and number of processes.
+"""Windows per second of the loader, by motion tokens, storage and number of processes.
 
     python bench/loader.py [--data FOLDER] [--rounds 15] [--batch 64] [--json FILE]
 
-Every process draws batches of its own, as each process of a training run does. In a round every regime draws
-``--batches`` batches, one regime after the
-other in all processes at once, so that a busy machine disturbs all of them alike; a rate is the windows of all
-processes over the time of the slowest.
-The last column divides by the processor time that the processes got instead: what a core would draw that had nothing
-else to do.
-Without ``--data`` random episodes with the points of the `small` preset are made. Shards are read through the page
-cache: of a set larger than memory, the
-disk's random reads are a limit of their own, about 7 KB a window and as much for each task.
+Every process draws its own batches, as in a training run. In a round every regime draws ``--batches`` batches, one
+regime after another in all processes at once, so that background load affects all of them equally. A rate is the
+windows of all processes over the time of the slowest. The last column divides by processor time instead: the rate of an
+otherwise idle core.
+
+Without ``--data``, random episodes with the points of the `small` preset are generated. Shards are read through the
+page cache. For data sets larger than memory, the disk's random reads are a separate limit, about 7 KB per window and as
+much per task.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ STORAGE = ("memory", "shards")
 
 
 def random_episode(seed: int, steps: int = 80) -> Episode:
-    """An episode of noise, shaped as a simulated one."""
+    """Build an episode of noise with the shape of a simulated one."""
     rng = np.random.default_rng(seed)
     frames, points = steps // 2, small().points.total
     pose = np.tile(np.eye(4, dtype=np.float32), (steps, 1, 1))
@@ -64,7 +63,7 @@ def random_episode(seed: int, steps: int = 80) -> Episode:
 
 
 def measure(folder: str, barrier, results, args: argparse.Namespace) -> None:
-    """One process: all regimes, ``rounds`` times; sends (storage, keypoints, round, begin, end, processor seconds)."""
+    """Run all regimes in one process and send (storage, keypoints, round, begin, end, processor seconds)."""
     torch.set_num_threads(1)
     stores = {
         "memory": Windows([load_episode(p) for p in list_episodes(folder)]),
@@ -78,13 +77,13 @@ def measure(folder: str, barrier, results, args: argparse.Namespace) -> None:
                 begin, used = time.monotonic(), time.process_time()
                 for _ in range(args.batches):
                     windows.draw(args.batch, K, norm, rng, windows_per_task=args.windows_per_task)
-                if r:  # the first round warms up
+                if r:  # round 0 is the warm-up
                     rows.append((storage, K, r, begin, time.monotonic(), time.process_time() - used))
     results.put(rows)
 
 
 def rates(folder: str, processes: int, args: argparse.Namespace) -> dict[tuple[str, int], list[tuple[float, float]]]:
-    """Windows per second and windows per processor second of each round, by (storage, keypoints)."""
+    """Return windows per second and per processor second of each round, by (storage, keypoints)."""
     context = multiprocessing.get_context("spawn")
     barrier, results = context.Barrier(processes), context.Queue()
     workers = [context.Process(target=measure, args=(folder, barrier, results, args)) for _ in range(processes)]
@@ -105,7 +104,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path)
-    parser.add_argument("--episodes", type=int, default=40, help="random ones, without --data")
+    parser.add_argument("--episodes", type=int, default=40, help="number of random episodes, without --data")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--batches", type=int, default=4, help="per regime and round")
     parser.add_argument("--batch", type=int, default=64)
@@ -144,7 +143,7 @@ def main() -> None:
         "p10",
         "p90",
         "per core second",
-        title=f"{len(store)} episodes of {store.points} points a frame, batches of {args.batch}, "
+        title=f"{len(store)} episodes of {store.points} points per frame, batches of {args.batch}, "
         f"{args.windows_per_task} windows per task, "
         f"{args.rounds} rounds of {args.batches} batches, {os.cpu_count()} cores, "
         f"{platform.processor() or platform.machine()}",

@@ -1,11 +1,10 @@
-"""What one step of the safety filter costs, with and without the joint limits.
+"""Cost of one step of the safety filter, with and without the joint limits.
 
     python bench/safety.py [--steps 4000] [--json FILE]
 
-A circle of 20 cm at 0.3 m/s in front of the robot, away from every limit, targets at 125 Hz. The filter without and the
-one with joint limits take every step by
-turns, so that a busy machine disturbs both alike, and what counts is the time that the thread itself ran. Near a limit
-up to two more solutions are looked for.
+The targets follow a circle of 20 cm at 0.3 m/s in front of the robot, away from every limit, at 125 Hz. Both filters
+alternate step by step, so that background load affects both equally. The measure is the thread's own time. Near a
+limit, up to two more solutions per step are needed.
 """
 
 from __future__ import annotations
@@ -31,13 +30,13 @@ T_EE_FLANGE = invert(make_pose(Rotation.from_rotvec([0.0, 0.0, -np.pi / 4]).as_m
 
 
 def circle(t: float, start: np.ndarray) -> np.ndarray:
-    """The target at time ``t``, from the start at t = 0."""
+    """Return the target at time ``t``; the start is at t = 0."""
     angle = 0.3 / 0.1 * t
     return make_pose(start[:3, :3], start[:3, 3] + 0.1 * np.array([np.cos(angle) - 1.0, np.sin(angle), 0.0]))
 
 
 def measure(q: np.ndarray, steps: int) -> dict[str, list[float]]:
-    """Milliseconds of each step, by whether the joints are looked at."""
+    """Return the milliseconds of each step, with and without the joint limits."""
     start = fr3.forward(q) @ invert(T_EE_FLANGE)
     filters = {
         "without": SafetyFilter(SafetySettings(joint_margin=0.0)),
@@ -57,9 +56,9 @@ def measure(q: np.ndarray, steps: int) -> dict[str, list[float]]:
             held += bool(verdict.hold_reason)
         measured = fr3.solve(verdict.pose @ T_EE_FLANGE, measured, iterations=3)[
             0
-        ]  # an arm that follows, and whose controller keeps its elbow
+        ]  # an arm that follows, with a controller that keeps its elbow
     if held:
-        raise RuntimeError(f"{held} steps were held: not the case that was to be measured")
+        raise RuntimeError(f"held steps: {held}, limit 0 in this benchmark")
     return {name: values[50:] for name, values in times.items()}
 
 

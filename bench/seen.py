@@ -1,11 +1,10 @@
-"""What the camera sees of a task's things from each of its places, while the scripted expert does the task.
+"""Visibility of a task's objects from each camera place, during the scripted expert's demonstration.
 
     python bench/seen.py [--task sweeping] [--episodes 24] [--first-seed 7300000] [--places nominal 25cm other_side
     front]
 
-The share of the tracked points that the camera sees, over an episode and once the hand is down at its work. Beside it,
-where ``--results DIR`` names a folder of `uma sweep --camera`, the share in the episodes that succeeded and that
-failed.
+It reports the fraction of tracked points visible to the camera, over an episode and while the hand works near the
+table. With ``--results DIR``, a folder of `uma sweep --camera`, it also separates successful and failed episodes.
 """
 
 from __future__ import annotations
@@ -26,14 +25,14 @@ from uma_sim.tasks import make_station
 from uma_train.data.simulate import visible
 
 EVERY, LOW = 6, 0.08
-"""Control steps between two looks, and the height of the end effector under which it is at work, metres."""
+"""Control steps between two images, and the height of the end effector below which it is at work, metres."""
 
 PARTS = {"sweeping": {"brush": slice(0, 10), "scraps": slice(10, 16)}}
-"""Which of the 16 tracked points are of what; one part for other tasks."""
+"""Parts of the 16 tracked points per task; other tasks have one part."""
 
 
 def shares(task: str, seed: int, place: str) -> dict[str, float]:
-    """Part, and part at work -> mean share of its points that are seen; and the same of the points that stay."""
+    """Return the mean visible fraction per part, per part at work, and of the static points."""
     station = make_station(seed, task, T_base_cam=camera_at(place, seed))
     expert = experts.expert(task)
     T_cam_base = se3.invert(station.T_base_cam)
@@ -57,13 +56,13 @@ def shares(task: str, seed: int, place: str) -> dict[str, float]:
 
 
 def main() -> None:
-    """Look, print and write."""
+    """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--task", default="sweeping")
     parser.add_argument("--episodes", type=int, default=24)
     parser.add_argument("--first-seed", type=int, default=7_300_000)
     parser.add_argument("--places", nargs="+", default=["nominal", "25cm", "other_side", "front"], choices=CAMERAS)
-    parser.add_argument("--frame", default="camera_nominal", help="whose results are looked up")
+    parser.add_argument("--frame", default="camera_nominal", help="policy frame of the results")
     parser.add_argument("--results", type=Path)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
@@ -78,7 +77,7 @@ def main() -> None:
         for seed in track(range(args.first_seed, args.first_seed + args.episodes), place, console=console):
             rows.append({"place": place, "seed": seed, "success": won.get(seed), **shares(args.task, seed, place)})
     names = [k for k in rows[0] if k not in ("place", "seed", "success")]
-    table = Table("camera", "episodes", "of", *names, title="mean share of the points that the camera sees, %")
+    table = Table("camera", "episodes", "of", *names, title="mean fraction of points visible to the camera, %")
     for place in args.places:
         for label, wanted in (("all", (True, False, None)), ("successes", (True,)), ("failures", (False,))):
             of = [r for r in rows if r["place"] == place and r["success"] in wanted]

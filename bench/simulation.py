@@ -1,11 +1,10 @@
-"""How fast the simulated station is: a control step, an image, a whole demonstration, task by task.
+"""Speed of the simulated station: a control step, an image, a demonstration, task by task.
 
     python bench/simulation.py [--tasks insertion sweeping folding] [--rounds 20] [--json FILE]
 
-Processor time of this process with all its threads (software rendering has several), so that other work on the machine
-counts little: what one core would do.
-In a round each of the parts is timed once, in turn. "image as a picture" is the detailed model with shadows, for
-people; training and policies never need it.
+It measures the processor time of this process with all its threads (software rendering has several), so that other load
+counts little: the time of one core. A round times each part once, in turn. "image as a picture" is the detailed model
+with shadows, for people; training and policies do not need it.
 """
 
 from __future__ import annotations
@@ -33,14 +32,14 @@ from uma_sim.tasks import make_station
 
 
 def timed(work: Callable, *args: Any) -> tuple[float, Any]:
-    """Seconds of processor time, and what came out."""
+    """Return the processor time in seconds, and the result."""
     began = time.process_time()
     result = work(*args)
     return time.process_time() - began, result
 
 
 def measure(task: str, rounds: int) -> dict[str, list[float]]:
-    """Part -> seconds, one a round, in a scene in which the expert is at work."""
+    """Return the seconds per part, one value per round, in a scene at work."""
     station = make_station(300_000, task)
     expert = experts.expert(station.task.name)
     station.observe(), station.picture(640, 360)

@@ -2,8 +2,8 @@
 
     python bench/tracker.py [--seeds 8] [--first-seed 7700000] [--size 320x180] [--tasks TASK,..] [--json FILE]
 
-Six keypoints of each scene's reference are followed, and two that stay where the task has such.
-A keypoint that is more than 10 mm from its place at the start counts as moving.
+It tracks six keypoints of each scene's reference, and two static ones if the task has them. A keypoint more than 10 mm
+from its start counts as moving.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ FORMATS = (("known", ".0%"), ("median_mm", ".1f"), ("p90_mm", ".1f"), ("over_20m
 
 @dataclass(frozen=True)
 class Run:
-    """One demonstration, tracked.
+    """One tracked demonstration.
 
     Attributes:
         error: ``(T, K)`` metres to the true surface points.
-        is_known: ``(T, K)`` what the tracker says.
-        is_moving: ``(T, K)`` the keypoint has left its place.
+        is_known: ``(T, K)`` known to the tracker.
+        is_moving: ``(T, K)`` the keypoint has moved.
         ms: ``(T,)`` cost of each image.
     """
 
@@ -76,7 +76,7 @@ def follow(task: str, seed: int, width: int, height: int) -> Run:
 
 
 def summary(task: str, runs: list[Run]) -> dict:
-    """The numbers of one task; errors are of keypoints that the tracker calls known."""
+    """Summarise one task; errors cover keypoints known to the tracker."""
 
     def percentile(values: np.ndarray, q: float) -> float:
         return 1e3 * float(np.percentile(values, q)) if len(values) else float("nan")
@@ -110,7 +110,7 @@ def main() -> None:
 
     titles = [f"{kind} {name}" for kind in KINDS for name in ("known", "median mm", "p90 mm", "> 20 mm")]
     machine = platform.processor() or platform.machine()
-    title = f"{args.seeds} scenes a task from {args.first_seed}, {args.size}, {machine}"
+    title = f"{args.seeds} scenes per task from {args.first_seed}, {args.size}, {machine}"
     table = Table(Column("task", no_wrap=True), *titles, "ms", "p95", title=title)
     for r in rows:
         cells = [format(r[f"{kind}_{name}"], form) for kind in KINDS for name, form in FORMATS]

@@ -1,16 +1,13 @@
-"""Training throughput on this machine: samples and optimiser steps per second, beside the arithmetic floor, with the
-profile's top entries.
+"""Training throughput on this machine: samples and steps per second against the arithmetic floor, with a profile.
 
     python bench/training.py [--preset small] [--device auto] [--batch 64] [--micro-batch 32] [--windows-per-task 2]
     [--control-draws 1] [--steps 12] [--json FILE]
 
-A GPU is used where there is one: `python bench/training.py --preset base --batch 256 --micro-batch 256`. Data are
-random arrays of a window's
-shape, so that the loader (bench/loader.py) plays no part. Steps with and without motion tokens are interleaved. The
-floor is the step's
-matrix products, counted by torch, at the rate of one large product measured in the same run and precision; their ratio
-is the model FLOP
-utilisation (MFU) relative to what this machine reaches, not to its data sheet.
+A GPU is used if available: `python bench/training.py --preset base --batch 256 --micro-batch 256`. Data are random
+arrays with the shape of a window, so the loader (bench/loader.py) does not count. Steps with and without motion tokens
+are interleaved. The floor is the step's matrix products, counted by torch, at the rate of one large product in the same
+run and precision. Their ratio is the model FLOP utilisation (MFU) relative to this machine's achieved rate, not to its
+data sheet.
 """
 
 from __future__ import annotations
@@ -38,7 +35,7 @@ from uma_train.training.trainer import Trainer
 
 
 class RandomWindows:
-    """Batches of a window's shape, drawn once."""
+    """Random batches with the shape of a window, drawn once."""
 
     def __init__(self, points: int):
         self.points, self.drawn = points, {}
@@ -84,7 +81,7 @@ class RandomWindows:
 
 
 def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
-    """Floating-point operations per second of a large product: the best of several."""
+    """Return the best rate of a large product, operations per second."""
     size = 8192 if device.type == "cuda" else 1024
     a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
     times = []
@@ -162,7 +159,7 @@ def main() -> None:
         title=f"{args.preset}, batch {args.batch} in micro-batches of {args.micro_batch}, {where}, torch "
         f"{torch.__version__}, {str(precision)[6:]}, {rate / 1e12:.2f} TFLOP/s matrix product"
     )
-    for heading in ("regime", "step, median (ms)", "steps/s", "samples/s", "GFLOP a sample", "floor (ms)", "MFU"):
+    for heading in ("regime", "step, median (ms)", "steps/s", "samples/s", "GFLOP per sample", "floor (ms)", "MFU"):
         table.add_column(heading, justify="left" if heading == "regime" else "right")
     rows = []
     for regime, values in seconds.items():

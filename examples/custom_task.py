@@ -1,4 +1,4 @@
-"""A task of your own in simulation: a scene with one bar, which is to be lifted. The policy acts in it."""
+"""A custom simulated task: lift one bar. The policy acts in its scene."""
 
 from dataclasses import replace
 
@@ -25,7 +25,7 @@ def plan_reference(station: Station, *_args: object, **_options: object) -> Refe
 
 
 def main() -> None:
-    lift = replace(move.TASK, name="lift", sample=sample, plan_reference=plan_reference)  # the rest is a shipped task's
+    lift = replace(move.TASK, name="lift", sample=sample, plan_reference=plan_reference)  # the rest is shipped
     station, policy = Station(3, lift), Policy.load("models/primitives-small", threads=1)
     task = policy.encode_task(station.observe(), lift.plan_reference(station))
     for n in range(10):

@@ -1,4 +1,4 @@
-"""Predicted motion of two candidate chunks, and which of them is better for the reference (paper Eq. 6)."""
+"""Predicted motion of two candidate chunks, and the better one for the reference (paper Eq. 6)."""
 
 from dataclasses import replace
 
@@ -27,7 +27,7 @@ def main() -> None:
     best = plan(policy, observation, task, reference, candidates=[follow, hold])
     for name, motion, cost in zip(("follow", "hold"), motions, best.costs, strict=True):
         travel = np.linalg.norm(motion.points[-1] - motion.points[0], axis=-1).mean()  # points: (16, K, 3)
-        print(f"{name:6}: the keypoints move {100 * travel:4.1f} cm, {100 * cost:.1f} cm of the reference are left")
+        print(f"{name:6}: the keypoints move {100 * travel:4.1f} cm, {100 * cost:.1f} cm of the reference remain")
     print(f"better: {'follow' if best.chunk is follow else 'hold'}")
 
 

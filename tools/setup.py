@@ -1,9 +1,7 @@
-"""Set the project up in .venv: packages from PyPI, ROS 2 interfaces compiled into it, the source tree importable.
+"""Set up the project in .venv: packages from PyPI, compiled ROS 2 interfaces, and an importable source tree.
 
-Run by `make setup` (and by `make demo` and `make test` first). Needs nothing but Python's standard library. Every step
-is
-skipped when what it depends on has not changed, so that a second start takes a second. The full output is in
-.venv/setup.log.
+`make setup` runs it, and so do `make demo` and `make test`. It needs only Python's standard library. A step with
+unchanged inputs is skipped, so that a second start takes a second. The full output is in .venv/setup.log.
 """
 
 from __future__ import annotations
@@ -40,11 +38,11 @@ FOREIGN = (
     "ROS_DISTRO",
     "_ROS_WHEELS_BOOTSTRAP_COMPLETE",
 )
-"""Variables of a sourced ROS 2 workspace or another Python: they would mix its libraries with those in .venv."""
+"""Variables of a sourced ROS 2 workspace or another Python, which would mix its libraries with those in .venv."""
 
 
 class SetupError(SystemExit):
-    """Says what is missing and what to do; ends the program with code 1."""
+    """A failed step: prints the problem and its solution, and ends the program with code 1."""
 
     def __init__(self, message: str) -> None:
         print(f"\nset-up stopped: {message}", file=sys.stderr)
@@ -55,22 +53,21 @@ def clean_environment() -> dict[str, str]:
     return {k: v for k, v in os.environ.items() if k not in FOREIGN}
 
 
-# -- what the system must have
-# ------------------------------------------------------------------------------------------------
+# -- system requirements --
 
 
 def find_python() -> str | None:
-    """A Python 3.11 or 3.12; the one that runs this file if it is one."""
+    """Return a Python 3.11 or 3.12, preferably the running one."""
     candidates = [sys.executable] if sys.version_info[:2] in VERSIONS and sys.prefix == sys.base_prefix else []
     candidates += [f"python{a}.{b}" for a, b in VERSIONS] + ["python3"]
     for candidate in candidates:
         path = shutil.which(candidate)
         if path is None:
             continue
-        ask = "import sys; print(sys.version_info[0], sys.version_info[1], sys.base_prefix == sys.prefix)"
+        query = "import sys; print(sys.version_info[0], sys.version_info[1], sys.base_prefix == sys.prefix)"
         answer = subprocess.run(
-            [path, "-c", ask], capture_output=True, text=True
-        ).stdout.split()  # a pyenv shim may exist and not run
+            [path, "-c", query], capture_output=True, text=True
+        ).stdout.split()  # a pyenv shim may exist and fail to run
         if len(answer) == 3 and (int(answer[0]), int(answer[1])) in VERSIONS and answer[2] == "True":
             return path
     return None
@@ -89,7 +86,7 @@ def has_library(name: str) -> bool:
 
 
 def missing_packages(python: str | None) -> list[str]:
-    """Debian/Ubuntu names of what the system lacks."""
+    """Return the Debian/Ubuntu names of missing system packages."""
     missing = []
     if python is None:
         version = {"jammy": "3.11", "noble": "3.12"}.get(os_release().get("VERSION_CODENAME", ""), "3")
@@ -127,7 +124,7 @@ def os_release() -> dict[str, str]:
 
 
 def check_system() -> str:
-    """Path of a usable Python, after installing what is missing where that is allowed."""
+    """Return the path of a usable Python, after installing missing packages if permitted."""
     python = find_python()
     missing = missing_packages(python)
     if not missing:
@@ -136,7 +133,7 @@ def check_system() -> str:
     debian = {"debian", "ubuntu"} & {os_release().get("ID", ""), *os_release().get("ID_LIKE", "").split()}
     if not debian or shutil.which("apt-get") is None:
         raise SetupError(
-            f"this system lacks what Debian calls {', '.join(missing)}; install these and run the command again"
+            f"missing system packages (Debian names): {', '.join(missing)}; install these and run the command again"
         )
     if os.geteuid() == 0:
         prefix = []
@@ -144,18 +141,18 @@ def check_system() -> str:
         prefix = ["sudo", "-n"]
     else:
         raise SetupError(
-            f"the system lacks {', '.join(missing)}. Type this, then run the command again:\n\n    sudo {install}\n"
+            f"missing system packages: {', '.join(missing)}. Run this, then the command again:\n\n    sudo {install}\n"
         )
-    print(f"The system lacks {', '.join(missing)}; installing with: {' '.join([*prefix, install])}", flush=True)
+    print(f"Missing system packages: {', '.join(missing)}; installing: {' '.join([*prefix, install])}", flush=True)
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     update = subprocess.run([*prefix, "apt-get", "update", "-qq"], env=environment)
     if update.returncode or subprocess.run([*prefix, *install.split(), "-qq"], env=environment).returncode:
-        raise SetupError(f"that failed; the messages above say why. What is needed: sudo {install}")
+        raise SetupError(f"the installation failed, see the messages above. Required: sudo {install}")
     python = find_python()
     still = missing_packages(python)
     if still:
         raise SetupError(
-            f"after the installation {', '.join(still)} is still missing; Python 3.11 or 3.12 is needed "
+            f"still missing after the installation: {', '.join(still)}; Python 3.11 or 3.12 is required "
             f"(found: {python})"
         )
     return python
@@ -165,7 +162,7 @@ def check_system() -> str:
 
 
 def run(command: list[str], what: str, show=None) -> None:
-    """Run ``command`` with its output in the log; ``show`` turns a line of it into a short note on progress."""
+    """Run ``command`` with its output in the log; ``show`` turns an output line into a short progress note."""
     live = sys.stdout.isatty()
     with LOG.open("a") as log:
         log.write(f"\n$ {' '.join(command)}\n")
@@ -218,10 +215,10 @@ def install_packages(python: str) -> None:
 
 
 def patch_wheels(python: str) -> None:
-    """The CMake files in the ROS wheels name the Python of the machine that built them: put this one's paths there."""
-    ask = "import sysconfig; print(sysconfig.get_path('include')); print(sysconfig.get_path('purelib'))"
+    """Replace the build machine's Python paths in the CMake files of the ROS wheels by those of ``python``."""
+    query = "import sysconfig; print(sysconfig.get_path('include')); print(sysconfig.get_path('purelib'))"
     include, site = subprocess.run(
-        [python, "-c", ask], capture_output=True, text=True, env=clean_environment(), check=True
+        [python, "-c", query], capture_output=True, text=True, env=clean_environment(), check=True
     ).stdout.split("\n")[:2]
     for path in (VENV / "share").rglob("*.cmake"):
         text = path.read_text()
@@ -263,8 +260,8 @@ def build_interfaces(name: str, source: Path, python: str) -> None:
         f"building {name}",
     )
     if name == "uma_ros":
-        # Without it, the folder with the generated messages is a mere portion of the package whose __init__.py is in
-        # the source tree.
+        # Without this file, the folder of generated messages extends the package in the source tree, which has the
+        # __init__.py.
         for path in VENV.glob("lib/python3*/site-packages/uma_ros/__init__.py"):
             path.unlink()
 
@@ -272,9 +269,8 @@ def build_interfaces(name: str, source: Path, python: str) -> None:
 def install_tree(python: str) -> None:
     """Make the source tree importable and put the command ``uma`` into .venv/bin.
 
-    By hand, not by ``pip install -e``: pip takes the generated uma_ros.msg for an older version of the same thing, and
-    its
-    import hook comes after the folder that holds those messages.
+    ``pip install -e`` is not usable: it takes the generated uma_ros.msg for an older version of the package, and its
+    import hook follows the folder with those messages.
     """
     site = next(VENV.glob("lib/python3*/site-packages"))
     (site / "uma_source.pth").write_text(f"{ROOT}\n")
@@ -318,7 +314,7 @@ def main() -> None:
         subprocess.run([system_python, "-m", "venv", str(VENV)], check=True, env=clean_environment())
     labels = {
         "packages": "packages from PyPI (torch, MuJoCo, ROS 2 Jazzy)",
-        "tree": "the command uma, importing from this folder",
+        "tree": "the command uma, with imports from this folder",
     }
     for number, name in enumerate(steps, 1):
         print(

@@ -52,9 +52,7 @@ def check_range(name: str, value: Any, low: float | None, high: float | None) ->
 
 
 def within(config: Any, limits: Mapping[str, tuple[float | None, float | None]], prefix: str = "") -> None:
-    """Apply `check_range` to the fields of ``config`` named in ``limits``; ``prefix`` precedes the names in the
-    message.
-    """
+    """Apply `check_range` to the fields of ``config`` in ``limits``; messages start with ``prefix``."""
     for name, (low, high) in limits.items():
         check_range(prefix + name, getattr(config, name), low, high)
 

@@ -23,8 +23,9 @@ STILL_M = 0.01
 """Largest motion of a static point in an episode, metres."""
 
 NOISE_M, NOISE_RAD, NOISE_RHO = 0.003, 0.012, 0.85
-"""Innovation of the execution noise at scale 1, and its autocorrelation per step (DART: noise on the action, not on the
-label).
+"""Innovation of the execution noise at scale 1, and its autocorrelation per step.
+
+As in DART, the noise is on the action, not on the label.
 """
 
 

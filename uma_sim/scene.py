@@ -46,8 +46,7 @@ class Room:
 
 
 def look_at(position: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Return the ``(4, 4)`` pose of an optical frame (x right, y down, z forward) at ``position``, facing
-    ``target``."""
+    """Return the ``(4, 4)`` pose of an optical frame (x right, y down, z forward) at ``position`` facing ``target``."""
     z = (target - position) / np.linalg.norm(target - position)
     x = np.cross(z, [0, 0, 1.0])
     x /= np.linalg.norm(x)

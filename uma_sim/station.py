@@ -221,8 +221,9 @@ class Station:
         self._grip = float(np.clip(grip, 0.0, 1.0))
 
     def advance(self, seconds: float) -> None:
-        """Advance the simulation. Fractions of a physics step carry over, so 15 calls of 1/15 s make exactly one
-        second.
+        """Advance the simulation.
+
+        Fractions of a physics step carry over, so 15 calls of 1/15 s make exactly one second.
         """
         self._due += seconds / scene.TIMESTEP
         while self._steps + 1 <= self._due + 1e-6:
@@ -258,9 +259,7 @@ class Station:
     # ---- sight -------------------------------------------------------------------------------------------------------
 
     def observe(self) -> Observation:
-        """Return the camera's RGB-D image with the simultaneous end-effector and gripper measurement, in the camera
-        frame.
-        """
+        """Return the RGB-D image with the simultaneous end-effector and gripper measurement, camera frame."""
         if not self._renders:
             raise RuntimeError("render: False, must be True to observe")
         if self._renderer is None:

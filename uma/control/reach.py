@@ -161,9 +161,7 @@ def _dexterity(q: np.ndarray) -> float:
 
 
 def _is_singular(dexterity: float, now: float) -> str:
-    """Return why joints of that `_dexterity` are too close to a singularity, coming from ``now``; empty if they are
-    not.
-    """
+    """Return why joints of that `_dexterity` are too singular, coming from ``now``; empty if they are not."""
     return (
         f"a singularity is near: {dexterity:.3f} m or rad per rad, limit {SINGULAR}"
         if dexterity < min(SINGULAR, now)

@@ -56,9 +56,7 @@ def plane_and_support(
 
 
 def _best_hypothesis(sample: np.ndarray, triples: np.ndarray, tolerance: float) -> np.ndarray:
-    """Return the plane ``(4,)`` with the most inliers among those through ``(h, 3)`` index triples of the ``(n, 3)``
-    sample.
-    """
+    """Return the plane ``(4,)`` with the most inliers, among those through ``(h, 3)`` triples of ``(n, 3)`` points."""
     a, b, c = (sample[i] for i in triples.T)
     normals = np.cross(b - a, c - a)
     norms = np.linalg.norm(normals, axis=1)
@@ -111,9 +109,7 @@ def farthest_points(points: np.ndarray, count: int) -> np.ndarray:
 
 
 def _matrix_rows(axes: np.ndarray) -> Callable[[int], np.ndarray]:
-    """Return a function from an index to the ``(n,)`` squared distances of ``(3, n)`` points, from a precomputed
-    matrix.
-    """
+    """Return a function from an index to its ``(n,)`` squared distances to ``(3, n)`` points, precomputed."""
     n = axes.shape[1]
     matrix, term = np.empty((n, n), np.float32), np.empty((MATRIX_ROWS, n), np.float32)
     for start in range(0, n, MATRIX_ROWS):

@@ -163,9 +163,7 @@ class CloudPreparation(nn.Module):
         return self.probes.gather(0, first)[0], torch.where(is_found, z, torch.zeros_like(z)), is_found
 
     def plane(self, xyz: Tensor, is_valid: Tensor) -> Tensor:
-        """Fit the ``(4,)`` float64 plane of ``(P, 3)`` points where ``(P,)`` ``is_valid``; the normal points toward the
-        camera.
-        """
+        """Fit the ``(4,)`` float64 plane of valid ``(P, 3)`` points; the normal points toward the camera."""
         rank = is_valid.cumsum(0)
         wanted = (self.jitter * rank[-1] / PLANE_SAMPLE).long() + 1
         sample = xyz[torch.searchsorted(rank, wanted).clamp(max=len(rank) - 1)].double()
@@ -203,9 +201,7 @@ class CloudPreparation(nn.Module):
         return torch.cat(strata)
 
     def rest(self, points: Tensor, is_used: Tensor, head: Tensor) -> Tensor:
-        """Return ``(3, C)`` indices of the ``(3, C, 3)`` points outside ``(3, h)`` ``head``, in the order of
-        `spread_points`.
-        """
+        """Return ``(3, C)`` indices of the ``(3, C, 3)`` points outside ``(3, h)`` ``head``, in `spread_points` order."""
         half = 1 << (CURVE_BITS - 1)
         left = is_used.scatter(1, head, torch.zeros_like(head, dtype=torch.bool))
         cells = (points / self.voxels).floor().long().add(half).clamp(0, 2 * half - 1)
@@ -227,9 +223,7 @@ def unprojected(pixel: Tensor, z: Tensor, intrinsics: Tensor, width: int) -> Ten
 
 
 def polished(plane: Tensor, sample: Tensor, tolerance: float) -> Tensor:
-    """Return the least-squares plane ``(4,)`` of the ``(n, 3)`` points near ``plane``; ``plane`` itself if they are
-    few.
-    """
+    """Return the least-squares plane ``(4,)`` of the ``(n, 3)`` points near ``plane``, or ``plane`` if they are few."""
     weight = ((sample @ plane[:3] + plane[3]).abs() < tolerance).to(sample.dtype)
     total = weight.sum()
     centre = weight @ sample / total.clamp(min=1)

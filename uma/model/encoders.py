@@ -47,8 +47,12 @@ class EndEffectorBatch:
 
 @dataclass(frozen=True)
 class ReferenceBatch:
-    """Padded reference tokens: ``position`` and ``start`` ``(B, L, 3)`` metres, ``phase`` ``(B, L)``, ``is_valid``
-    ``(B, L)`` bool.
+    """Padded reference tokens.
+
+    Attributes:
+        position, start: ``(B, L, 3)`` metres.
+        phase: ``(B, L)``.
+        is_valid: ``(B, L)`` bool.
     """
 
     position: Tensor

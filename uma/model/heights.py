@@ -69,9 +69,7 @@ def features(height: Tensor) -> Tensor:
 
 
 def of_state(plane: Tensor, pose: Tensor) -> Tensor:
-    """Return ``(B, 17)`` of ``(B, 4, 4)`` T_cam_ee: its height, and the up direction in the camera frame and in its
-    own.
-    """
+    """Return ``(B, 17)`` of ``(B, 4, 4)`` T_cam_ee: its height, and the up direction in both frames."""
     up = torch.nn.functional.normalize(plane[:, :3], dim=-1).to(pose.dtype)
     return torch.cat([features(over(plane, pose[:, :3, 3])), up, (up[:, None] @ pose[:, :3, :3])[:, 0]], -1)
 

@@ -52,9 +52,7 @@ class Normalization:
         )
 
     def of_steps(self, count: int, states: int = 0) -> np.ndarray:
-        """Return ``(count, 1)`` factors of a row of action tokens: 1 for the first ``states`` measured ones, then
-        ``step_scale``.
-        """
+        """Return ``(count, 1)`` factors of action tokens: 1 for ``states`` measured ones, then ``step_scale``."""
         factors = np.ones((count, 1))
         if self.step_scale:
             factors[states:, 0] = self.step_scale[: count - states]
@@ -82,9 +80,7 @@ def encode_actions(
 def decode_actions(
     actions: np.ndarray, T_cam_ee: np.ndarray, norm: Normalization, *, states: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Invert `encode_actions` for one chunk: ``(H, 10)`` -> camera-frame poses ``(H, 4, 4)``, gripper ``(H,)`` in [0,
-    1].
-    """
+    """Invert `encode_actions` for one chunk: ``(H, 10)`` -> poses ``(H, 4, 4)``, camera frame, and gripper ``(H,)``."""
     a = np.asarray(actions, dtype=np.float64)
     steps = norm.of_steps(len(a), states)
     R = se3.from_rot6d(a[:, 3:9] * steps * norm.rotation_scale + np.array([1, 0, 0, 0, 1, 0.0])) @ T_cam_ee[:3, :3]

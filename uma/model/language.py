@@ -139,9 +139,7 @@ class LanguageLayer(nn.Module):
             nn.init.orthogonal_(linear.weight, gain=1.2)
 
     def forward(self, z: Tensor, c: Tensor, raw: Tensor, queries: Tensor, is_valid: Tensor) -> tuple[Tensor, Tensor]:
-        """Add this layer's update to the language tokens ``z`` ``(B, M + L, d)`` and the gathered tokens ``c`` ``(B, M,
-        d)``.
-        """
+        """Update language tokens ``z`` ``(B, M + L, d)`` and gathered tokens ``c`` ``(B, M, d)``."""
         z = z + self.among(self.among_norm(z), is_valid)
         z = z + self.ffn(self.ffn_norm(z))
         gathered = self.gather_in(torch.cat([self.gather_norm(z), raw], -1))

@@ -86,9 +86,7 @@ class MaskMix:
         return 1 - self.control / (self.control + self.joint + self.dynamics + self.inverse + self.random)
 
     def draw(self, batch: int, steps: int, keypoints: int, generator: torch.Generator, history: int = 0) -> MaskPattern:
-        """Draw patterns for a batch: control for ``keypoints`` 0, otherwise a mix of the regimes with motion tokens per
-        sample.
-        """
+        """Draw patterns for a batch: control for ``keypoints`` 0, otherwise a mix of the other regimes per sample."""
 
         def chance(p: float) -> Tensor:
             return torch.rand(batch, generator=generator) < p

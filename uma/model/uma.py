@@ -57,9 +57,7 @@ def roles(mask: MaskPattern) -> Tensor:
 
 
 def attendable(is_valid: Tensor | None, has_action: Tensor | None) -> Tensor | None:
-    """Return ``(B, 1 + K)`` bool: tokens that may be attended to. None = all; without ``has_action``, all actions
-    count.
-    """
+    """Return ``(B, 1 + K)`` bool: tokens that may be attended to; None = all."""
     if is_valid is None:
         return None
     actions_valid = is_valid.new_ones(len(is_valid), 1) if has_action is None else has_action[:, None]

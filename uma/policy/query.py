@@ -131,9 +131,7 @@ class Query:
 def inputs(
     queries: Sequence[Query], config: ModelConfig, norm: Normalization, noise: tuple[torch.Tensor, torch.Tensor]
 ) -> Inputs:
-    """Stack queries of equal shapes as the sampler's inputs; ``noise`` covers the current step and the chunk, see
-    `Inputs`.
-    """
+    """Stack queries of equal shapes as the sampler's inputs; ``noise`` covers the current step and the chunk."""
     tokens = [q.tokens(config, norm) for q in queries]
     percepts = [q.percept for q in queries]
     arrays = {name: torch.from_numpy(np.stack([t[name] for t in tokens])) for name in tokens[0]}

@@ -152,9 +152,7 @@ class Sampler:
         return PointBatch(xyz[None], found.rgb[None].float() / 255.0, found.height[None]), counts
 
     def forward(self, pieces: dict[str, Tensor], table: list[list[Tensor]]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return actions and motion of `Samples`, all samples' actions, and the counts of `_prepared`, as one unbroken
-        graph.
-        """
+        """Return the consensus of `Samples`, all samples' actions, and the counts of `_prepared`, as one graph."""
         x = _built(pieces)
         if isinstance(x.points, ImageInput):
             points, counts = self._prepared(x.points)

@@ -22,9 +22,7 @@ class Demonstrator(Protocol):
     """An expert for one task, built by `uma_sim.experts.expert`."""
 
     def act(self, station: Station) -> tuple[np.ndarray, float]:
-        """Return the next target: ``(4, 4)`` T_base_ee within (`STEP_M`, `STEP_RAD`) of the measured pose, and gripper
-        0 or 1.
-        """
+        """Return the next target ``(4, 4)`` T_base_ee, at most one label step away, and gripper 0 or 1."""
         ...
 
     def phase(self, station: Station) -> str:

@@ -52,9 +52,7 @@ class Folder:
         self._goal = goal
 
     def act(self, station: Station) -> tuple[np.ndarray, float]:
-        """Return the next target: ``(4, 4)`` T_base_ee within (`STEP_M`, `STEP_RAD`) of the measured pose, and gripper
-        0 or 1.
-        """
+        """Return the next target ``(4, 4)`` T_base_ee, at most one label step away, and gripper 0 or 1."""
         goal = station.scene.goal if self._goal is None else self._goal
         phase = self.phase(station)
         if phase == "approach":

@@ -16,8 +16,9 @@ SLANT = 1.2
 """Angle between the path and a stroke at a bit that has slipped aside, rad."""
 
 DONE = 0.9
-"""Fraction of the path that the expert requires of every bit. It exceeds the success criterion, so that strokes reach
-the end.
+"""Fraction of the path that the expert requires of every bit.
+
+It exceeds the success criterion, so that strokes reach the end.
 """
 
 
@@ -33,9 +34,7 @@ class Gatherer:
         self._goal = goal
 
     def act(self, station: Station) -> tuple[np.ndarray, float]:
-        """Return the next target: ``(4, 4)`` T_base_ee within (`STEP_M`, `STEP_RAD`) of the measured pose, and gripper
-        0 or 1.
-        """
+        """Return the next target ``(4, 4)`` T_base_ee, at most one label step away, and gripper 0 or 1."""
         phase, goal = self.phase(station), station.scene.goal if self._goal is None else self._goal
         T, grip, tool = station.ee_pose(), station.gripper_position(), station.scene.tool
         if phase == "approach":

@@ -22,9 +22,7 @@ class Inserter:
         self._holder = holder
 
     def act(self, station: Station) -> tuple[np.ndarray, float]:
-        """Return the next target: ``(4, 4)`` T_base_ee within (`STEP_M`, `STEP_RAD`) of the measured pose, and gripper
-        0 or 1.
-        """
+        """Return the next target ``(4, 4)`` T_base_ee, at most one label step away, and gripper 0 or 1."""
         index = station.scene.goal if self._holder is None else self._holder
         if station.grasped():
             return self._carry(station, index)
@@ -81,8 +79,10 @@ class Inserter:
 
     @staticmethod
     def _tilt(T: np.ndarray) -> float:
-        """Rotate sideways before pitching up. Pitched up and pointing straight away from the base, the wrist is
-        singular.
+        """Return the tilt of the carrying pose, which grows while the gripper points along the base line.
+
+        The gripper rotates sideways before it pitches up. Pitched up and pointing straight away from the base, the
+        wrist is singular.
         """
         beside = abs(grasping.heading_beside_bearing(T))
         return grasping.TILT + 0.6 * (1.0 - ramp(beside, 0.15, 0.40))

@@ -1,6 +1,4 @@
-"""Interventions: stretches of a demonstration in which a policy acts (DAgger) or the hand drifts, and the expert
-recovers.
-"""
+"""Interventions: a policy acts (DAgger) or the hand drifts during a demonstration, and the expert recovers."""
 
 from __future__ import annotations
 
@@ -89,8 +87,9 @@ class Interventions:
         return any(first - HORIZON < step < end for first, end in self.stretches)
 
     def action(self, station: Station, step: int, grip: float) -> tuple[np.ndarray, float]:
-        """Return the executed action of a covered step. If the image is unusable, it holds the pose and the gripper
-        ``grip``.
+        """Return the executed action of a covered step.
+
+        If the image is unusable, it holds the pose and the gripper value ``grip``.
         """
         if not self.covers(step - 1):
             self._plan.clear()

@@ -75,9 +75,7 @@ class Mover:
         self._goal = goal
 
     def act(self, station: Station) -> tuple[np.ndarray, float]:
-        """Return the next target: ``(4, 4)`` T_base_ee within (`STEP_M`, `STEP_RAD`) of the measured pose, and gripper
-        0 or 1.
-        """
+        """Return the next target ``(4, 4)`` T_base_ee, at most one label step away, and gripper 0 or 1."""
         T, goal = station.ee_pose(), station.scene.goal if self._goal is None else self._goal
         thing = station.scene.things[0]
         phase = self.phase(station)
@@ -158,9 +156,7 @@ class ToolUser:
         self._goal = goal
 
     def act(self, station: Station) -> tuple[np.ndarray, float]:
-        """Return the next target: ``(4, 4)`` T_base_ee within (`STEP_M`, `STEP_RAD`) of the measured pose, and gripper
-        0 or 1.
-        """
+        """Return the next target ``(4, 4)`` T_base_ee, at most one label step away, and gripper 0 or 1."""
         goal, phase = station.scene.goal if self._goal is None else self._goal, self.phase(station)
         if phase == "approach":
             return approach(station.ee_pose(), primitive_tool.grasp_pose(station), station.gripper_position())
@@ -220,17 +216,16 @@ class ClothMover:
     """
 
     near, low = 0.018, 0.016
-    """Lateral and vertical distance from the end of the path at which the gripper opens, metres. A stricter limit makes
-    policies hover there.
+    """Lateral and vertical distance from the end of the path at which the gripper opens, metres.
+
+    A stricter limit makes policies hover there.
     """
 
     def __init__(self, goal: int | None = None) -> None:
         self._goal = goal
 
     def act(self, station: Station) -> tuple[np.ndarray, float]:
-        """Return the next target: ``(4, 4)`` T_base_ee within (`STEP_M`, `STEP_RAD`) of the measured pose, and gripper
-        0 or 1.
-        """
+        """Return the next target ``(4, 4)`` T_base_ee, at most one label step away, and gripper 0 or 1."""
         T, phase = station.ee_pose(), self.phase(station)
         if phase == "leave":
             return leave_edge(station)

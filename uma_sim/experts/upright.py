@@ -17,9 +17,7 @@ STROKE_M = 0.018
 
 
 MARGIN, FAR = 0.022, 0.10
-"""Distances of the tool's face to the debris, metres: at touchdown, and beyond which the tool is carried instead of
-pushed.
-"""
+"""Distances of the tool's face to the debris, metres: at touchdown, and beyond which the tool is carried."""
 
 
 RAISED, AT_END = 0.02, 0.008
@@ -111,8 +109,7 @@ def is_over(T_tool: np.ndarray, stroke: Stroke, height: float) -> bool:
 
 
 def _toward(T_tool: np.ndarray, xy: np.ndarray, z: float, most: float, share: float = 1.0) -> np.ndarray:
-    """Return one step ``(3,)`` of at most ``most`` metres toward ``xy`` (2,), ``z``; ``share`` scales its lateral
-    part."""
+    """Return one step ``(3,)`` of at most ``most`` metres toward ``xy`` (2,), ``z``; ``share`` scales it laterally."""
     move = np.array([*xy, z]) - T_tool[:3, 3]
     move[:2] *= share
     return move * min(1.0, most / max(float(np.linalg.norm(move)), 1e-9))

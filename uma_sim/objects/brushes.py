@@ -136,8 +136,8 @@ class Dustpan:
         return np.asarray(local) @ np.array([[c, s], [-s, c]]) + self.lip
 
     def holds(self, points: np.ndarray) -> np.ndarray:
-        """Return which of ``(..., 3)`` base-frame points lie inside: behind the lip, between the walls, below twice
-        their height.
+        """Return which of ``(..., 3)`` base-frame points lie behind the lip, between the walls, below twice their
+        height.
         """
         local = self.local(points[..., :2])
         return (
@@ -148,8 +148,7 @@ class Dustpan:
         )
 
     def rim_points(self) -> np.ndarray:
-        """Return ``(4, 3)`` base-frame points: both ends of the lip, and the two rear corners at the top of the
-        walls."""
+        """Return ``(4, 3)`` base-frame points: both ends of the lip, and the rear corners at the top of the walls."""
         xy = self.base(
             np.array(
                 [

@@ -67,9 +67,7 @@ def draw_line(
 
 
 def add_cable(spec: mujoco.MjSpec, cable: Cable) -> None:
-    """Add ``cable`` as the bodies ``cable_0``, ``cable_1``, ..., each at the start of its link with x along it; the
-    first is free.
-    """
+    """Add ``cable`` as the bodies ``cable_0``, ``cable_1``, ..., each at the start of its link; the first is free."""
     body, heading, n = spec.worldbody, 0.0, len(cable.line) - 1
     for i, (a, b) in enumerate(zip(cable.line[:-1], cable.line[1:], strict=True)):
         before, heading = heading, float(np.arctan2(b[1] - a[1], b[0] - a[0]))

@@ -24,9 +24,7 @@ HOLDS = 2
 """Largest number of vertices in a pinch."""
 
 PINCH = np.array([0.018, 0.009, 0.022])
-"""Half extents of the pinch volume about the pads' centre, metres: along their width, across the jaws, along the
-fingers.
-"""
+"""Half extents of the pinch volume about the pads' centre, metres: pad width, across the jaws, along the fingers."""
 
 
 @dataclass(frozen=True)

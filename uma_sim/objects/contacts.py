@@ -26,9 +26,7 @@ WORLD = dict(
     solref=[0.004, 1],
     solimp=[0.95, 0.99, 0.001, 0.5, 2],
 )
-"""Table and holders; their parameters override the utensil's, so that it slides down a wall instead of sticking to the
-rim.
-"""
+"""Table and holders; their parameters override the utensil's, so that it slides down a wall."""
 
 SCENERY = dict(contype=0, conaffinity=0)
 """Visible, without contacts."""
@@ -53,8 +51,9 @@ PAN_FLOOR = dict(
     solref=[0.004, 1],
     solimp=[0.95, 0.99, 0.001, 0.5, 2],
 )
-"""Floor and lip of a dustpan: they carry scraps and stop the robot. They do not stop a brush, whose real bristles would
-bend over them.
+"""Floor and lip of a dustpan: they carry scraps and stop the robot, but not a brush.
+
+The bristles of a real brush would bend over them.
 """
 
 PAN_WALL = dict(WORLD, conaffinity=14)

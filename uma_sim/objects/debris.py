@@ -36,9 +36,7 @@ class Bit:
         return float(np.hypot(*self.half[:2])) if self.number is None else float(self.half[:2].max())
 
     def point(self, turn: int) -> np.ndarray:
-        """Return a surface point ``(3,)`` in its frame: the top's centre for turn 0, and points beside it for later
-        turns.
-        """
+        """Return a surface point ``(3,)`` in its frame: the top's centre for turn 0, and points beside it otherwise."""
         angle = 2.4 * turn
         return (
             self.half * np.array([0.6 * np.cos(angle), 0.6 * np.sin(angle), 0.8])

@@ -10,9 +10,7 @@ import numpy as np
 G = mujoco.mjtGeom
 
 FORMS = ("board", "rounded", "stacked", "footed")
-"""Forms of a blade: one board; one board with round ends; two boards with a thinner upper one; two with a thinner lower
-one.
-"""
+"""Forms of a blade: a board, one with round ends, and two boards with a thinner upper or lower one."""
 
 PAD_CLEARANCE = 0.017
 """Metres from the top of the blade up to the TCP in a grasp; the closed pads end 3 mm above the blade."""
@@ -88,8 +86,7 @@ def _blade(
 def _points(
     length: float, thick: float, high: float, base: float, grip_length: float, grip_half: float, grip_height: float
 ) -> np.ndarray:
-    """``(16, 3)`` surface points: eight stations along it with one point each on grip and blade, on alternating
-    sides."""
+    """``(16, 3)`` surface points: eight stations along it, one point each on grip and blade, on alternating sides."""
     along, side = np.linspace(-0.9, 0.9, 8), np.tile([1.0, -1.0], 4)
     grip = np.stack([along * grip_length, side * grip_half, np.full(8, base + high + 0.75 * grip_height)], -1)
     blade = np.stack([along * length, -side * thick, np.full(8, base + 0.6 * high)], -1)

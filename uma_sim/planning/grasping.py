@@ -13,8 +13,9 @@ from uma_sim.objects.holders import Holder
 from uma_sim.objects.utensils import Utensil
 
 TILT = 0.45
-"""Tilt of the utensil from the vertical during insertion, rad. The FR3 cannot reach an exactly horizontal gripper near
-the table.
+"""Tilt of the utensil from the vertical during insertion, rad.
+
+The FR3 cannot reach an exactly horizontal gripper near the table.
 """
 
 GRASP_HEIGHT = 0.0165
@@ -38,8 +39,7 @@ def wrap(angle: float) -> float:
 
 
 def top_down(yaw: float, position: np.ndarray) -> np.ndarray:
-    """Return a ``(4, 4)`` gripper pose at ``position`` (3,) that points down, with its x axis at ``yaw`` about base
-    z."""
+    """Return a ``(4, 4)`` gripper pose at ``position`` (3,) that points down, with x at ``yaw`` about base z."""
     x = np.array([np.cos(yaw), np.sin(yaw), 0.0])
     return se3.make_pose(np.stack([x, np.cross(-UP, x), -UP], -1), position)
 

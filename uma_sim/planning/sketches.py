@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
 
 def interpolated(poses: list[np.ndarray], count: int) -> list[np.ndarray]:
-    """Return ``count`` poses ``(4, 4)`` along a planned path: both ends for two; with the last intermediate stop for
-    three.
+    """Return ``count`` poses ``(4, 4)`` along a planned path.
+
+    Two are both ends; three include the last intermediate stop.
     """
     if count == 2:
         return [poses[0], poses[-1]]

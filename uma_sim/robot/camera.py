@@ -23,8 +23,7 @@ _shared_gl: list = []
 
 
 def camera_model(width: int, height: int, focal: float = FULL_FOCAL) -> CameraModel:
-    """Return the intrinsics of the ZED's left image at ``width`` x ``height``; pixel centres have integer
-    coordinates."""
+    """Return the intrinsics of the ZED's left image at ``width`` x ``height``, with integer pixel centres."""
     return CameraModel(
         width, height, focal * width / FULL_WIDTH, focal * height / FULL_HEIGHT, (width - 1) / 2, (height - 1) / 2
     )

@@ -109,9 +109,7 @@ def fold_angle(vertices: np.ndarray) -> float:
 
 
 def spread(vertices: np.ndarray, half_length: float) -> float:
-    """Return the length of the shorter half between crease and edge, relative to the flat cloth: 1 is smooth, less is
-    crumpled.
-    """
+    """Return the length of the shorter half, relative to the flat cloth: 1 is smooth, less is crumpled."""
     crease = vertices[ROWS // 2 - 1 : ROWS // 2 + 1].mean((0, 1))
     return min(float(np.linalg.norm(vertices[row].mean(0) - crease)) for row in (0, -1)) / half_length
 
@@ -228,9 +226,7 @@ def instruction(station: Station, goal: int) -> str:
 
 
 def planned_vertices(vertices: np.ndarray, goal: int, s: float) -> np.ndarray:
-    """Return ``(ROWS, COLUMNS, 3)`` of an ideal fold: the carried half rotated about the crease by ``s`` times 180
-    degrees.
-    """
+    """Return ``(ROWS, COLUMNS, 3)`` of an ideal fold: one half rotated about the crease by ``s`` times 180 degrees."""
     out = vertices.copy()
     upper, lower = vertices[ROWS // 2 - 1], vertices[ROWS // 2]
     crease = (upper + lower) / 2

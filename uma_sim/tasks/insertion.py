@@ -122,9 +122,7 @@ def instruction(station: Station, goal: int) -> str:
 
 
 def low_and_rim(station: Station, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return lower end, upper end, and the axis' intersection with holder ``index``'s rim plane; each ``(3,)``, base
-    frame.
-    """
+    """Return lower end, upper end, and the axis' intersection with the rim plane; each ``(3,)``, base frame."""
     T = station.object_pose()
     h = station.scene.utensil.half_length
     ends = sorted((T[:3, 3] + h * T[:3, 0], T[:3, 3] - h * T[:3, 0]), key=lambda p: p[2])

@@ -208,8 +208,7 @@ def taken(station: Station) -> bool:
 
 
 def may_drop(station: Station, height: float) -> bool:
-    """Whether it is held low enough to land on its bristles, and at least ``height`` metres from its initial
-    position."""
+    """Whether it is held low enough to land on its bristles, and ``height`` metres or more from its start."""
     away = float(np.linalg.norm(station.object_pose()[:2, 3] - station.scene.brush_position))
     return station.grasped() and bristles_height(station) < 0.012 and away > height
 

@@ -184,9 +184,7 @@ class Episode:
 
 
 def moving_points(tracks: np.ndarray, is_valid: np.ndarray) -> np.ndarray:
-    """Return ``(K,)`` bool: ``(S, K, 3)`` tracks that move more than `MOVED_M` from their first seen position while
-    seen.
-    """
+    """Return ``(K,)`` bool: tracks ``(S, K, 3)`` seen more than `MOVED_M` away from their first seen position."""
     first = tracks[is_valid.argmax(0), np.arange(tracks.shape[1])]
     return ((np.linalg.norm(tracks - first, axis=-1) > MOVED_M) & is_valid).any(0)
 

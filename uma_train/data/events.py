@@ -1,6 +1,4 @@
-"""Key windows: rare windows that training oversamples, with large rotations of the hand or a recovery after an
-intervention.
-"""
+"""Key windows, which training oversamples: large rotations of the hand, or recoveries from an intervention."""
 
 from __future__ import annotations
 

@@ -14,9 +14,7 @@ REST_M, REST_STEPS = 0.01, 6
 """A keypoint is at rest if it stays within this distance of its final position for at least this many steps."""
 
 STRAIGHT_M = 0.005
-"""Largest deviation of a path from its straight legs, root mean square over keypoints, before it gets another corner,
-metres.
-"""
+"""Largest deviation from straight legs without a further corner, root mean square over keypoints, metres."""
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,9 @@ It separates calibrated cameras from ones rotated by about 2 degrees or shifted 
 """
 
 BEFORE_SHUFFLED = 0.6
-"""Largest ratio of the colour difference to the difference with shuffled colours. A scene of one colour would agree
-with any camera.
+"""Largest ratio of the colour difference to the one with shuffled colours.
+
+A scene of one colour would agree with any camera.
 """
 
 

@@ -23,9 +23,7 @@ def step_scales(grid: TokenGrid, norm: Normalization) -> Tensor:
 def rotated_tokens(
     action: Tensor, steps: Tensor, left: Tensor, right: Tensor, shift: Tensor, turn: Tensor, norm: Normalization
 ) -> Tensor:
-    """Transform encoded actions: relative rotation M to ``left M right``, relative position p to ``turn p + shift``
-    (metres).
-    """
+    """Transform encoded actions: rotation M to ``left M right``, position p to ``turn p + shift`` (metres)."""
     a = action.double()
     position = (a[..., :3] * steps * norm.position_scale) @ turn.transpose(-1, -2) + shift
     columns = a[..., 3:9] * steps * norm.rotation_scale + a.new_tensor([1, 0, 0, 0, 1, 0])

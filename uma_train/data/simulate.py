@@ -36,8 +36,9 @@ PLANNED = 13
 """Waypoints of a plan: one more than a multiple of a sketch's three legs and of their halves and quarters."""
 
 MAX_AWAY = 2.0
-"""Largest distance of a tracked point from the base in a kept episode, metres; an object that falls off the table falls
-without end.
+"""Largest distance of a tracked point from the base in a kept episode, metres.
+
+An object that falls off the table falls without end.
 """
 
 
@@ -186,8 +187,9 @@ def to_episode(
 
 
 def planned(station: Station) -> np.ndarray | None:
-    """Return the planned motion ``(PLANNED, K, 3)`` of the scene, camera frame; None if a task sketches fewer points
-    than it tracks.
+    """Return the planned motion ``(PLANNED, K, 3)`` of the scene, camera frame.
+
+    It is None if a task sketches fewer points than it tracks.
     """
     try:
         reference = station.task.plan_reference(station, None, len(station.object_points()), PLANNED)
@@ -197,8 +199,9 @@ def planned(station: Station) -> np.ndarray | None:
 
 
 def has_actions(config: SimulateConfig, seed: int) -> bool:
-    """Whether the episode of a scene keeps its actions. The draw depends on the scene only, so resuming does not change
-    it.
+    """Whether the episode of a scene keeps its actions.
+
+    The draw depends on the scene only, so resuming does not change it.
     """
     return bool(np.random.default_rng([seed, 11]).random() >= config.without_actions)
 

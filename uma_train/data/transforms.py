@@ -132,9 +132,7 @@ def _worn(points: PointBatch, config: Transforms, rngs: list[np.random.Generator
 
 
 def table_normal(points: PointBatch) -> Tensor:
-    """Return the ``(B, 3)`` gradient of the height above the table by least squares; heights are affine in the
-    positions.
-    """
+    """Return the ``(B, 3)`` gradient of the height above the table; heights are affine in the positions."""
     return table(points.xyz, points.height)[:, :3].float()
 
 

@@ -48,8 +48,14 @@ def task_seeds(rng: np.random.Generator, tasks: int, share: tuple[int, int]) -> 
 
 @dataclass
 class _Task:
-    """The choices of one task: episode, frame of o_0, frames of the windows, keypoints ``(w, K)`` (-1 = padding), and
-    anchors ``(w, 3)`` without a robot.
+    """The choices of one task.
+
+    Attributes:
+        episode, initial: episode, and frame of o_0.
+        frames: frames of the windows.
+        keypoints: ``(w, K)``, -1 = padding.
+        reference: the drawn reference.
+        anchor: ``(w, 3)`` origin without a robot, metres.
     """
 
     episode: int

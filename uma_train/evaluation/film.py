@@ -27,9 +27,7 @@ class Film:
             self.frames.append(station.picture(*SIZE))
 
     def save(self, path: Path, title: str) -> None:
-        """Write ``path``.webp, a film, and ``path``.png, a strip of `TILES` moments under ``title``; nothing without
-        frames.
-        """
+        """Write ``path``.webp, a film, and ``path``.png, a strip of `TILES` moments; nothing without frames."""
         from PIL import Image, ImageDraw
 
         if not self.frames:

@@ -22,9 +22,7 @@ class Paired:
 
     @property
     def chance(self) -> float:
-        """p-value of the two-sided sign test: probability of a split at least as uneven if both directions are equally
-        likely.
-        """
+        """p-value of the two-sided sign test on the split of changed scenes."""
         return float(binomtest(self.better, self.better + self.worse).pvalue) if self.better + self.worse else 1.0
 
 

@@ -44,8 +44,9 @@ class SimulatedController:
         self.controller.receive("calibration", self._start)
 
     def give(self, chunk: ActionChunk) -> None:
-        """Submit the camera-frame chunk of the current observation. It arrives after the latency and replaces a pending
-        one.
+        """Submit the camera-frame chunk of the current observation.
+
+        It arrives after the latency and replaces a pending one.
         """
         in_base = chunk.transformed(self._station.T_base_cam, self._station.base_frame)
         self._waiting = replace(in_base, stamp=self._station.time)

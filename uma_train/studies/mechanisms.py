@@ -165,8 +165,7 @@ def share(
 
 
 def distance(mechanism: str, what: str, metres: np.ndarray, *, beats: Finding | None = None) -> Finding:
-    """Build a finding from a mean distance with its normal interval; it beats ``beats`` if their intervals are
-    apart."""
+    """Build a finding from a mean distance with its normal interval; ``beats`` must lie above that interval."""
     mm = 1e3 * np.asarray(metres)
     half = 1.96 * mm.std(ddof=1) / np.sqrt(len(mm))
     value = float(mm.mean())

@@ -173,9 +173,7 @@ def episode(scene: Scene, intent: Intent, *, is_video: bool = False) -> Episode:
 
 
 def carried(T_cam_object: np.ndarray, poses_cam: np.ndarray) -> np.ndarray:
-    """Return the final object position ``(3,)``, metres in its first frame, under ``(H, 4, 4)`` camera-frame hand
-    targets.
-    """
+    """Return the final object position ``(3,)``, first frame, metres, under ``(H, 4, 4)`` camera-frame hand targets."""
     hand = np.concatenate([np.eye(4)[None], se3.invert(T_cam_object) @ poses_cam])
     return object_path(hand)[-1, :3, 3]
 

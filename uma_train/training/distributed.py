@@ -1,5 +1,6 @@
-"""Training with several processes: replicated, or sharded by FSDP2. ``torchrun`` starts them; a plain start is one
-process.
+"""Training with several processes: replicated, or sharded by FSDP2.
+
+``torchrun`` starts them; a plain start is one process.
 """
 
 from __future__ import annotations

@@ -111,8 +111,9 @@ class Trainer:
         self.progress = 0.0
 
     def draw(self, step: int) -> list[Batch]:
-        """Draw this process's micro-batches of a step. All processes agree on motion tokens and history, drawn by the
-        mask mix.
+        """Draw this process's micro-batches of a step.
+
+        All processes agree on motion tokens and history, drawn by the mask mix.
         """
         c, masks = self.config, self.config.objective.masks
         shared = np.random.default_rng([c.seed, step])

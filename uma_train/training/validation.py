@@ -143,9 +143,7 @@ def mode_errors(
 def _action_errors(
     model: Uma, batch: Batch, action: np.ndarray, has_action: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, float]:
-    """Return ``(H,)`` position errors in mm, ``(H,)`` rotation errors in degrees, and the fraction of wrong gripper
-    steps.
-    """
+    """Return ``(H,)`` position errors in mm and rotation errors in degrees, and the fraction of wrong gripper steps."""
     p, r, g = [], [], []
     for b in np.flatnonzero(has_action):
         (poses, grip), (poses_t, grip_t) = (
@@ -161,9 +159,7 @@ def _action_errors(
 def _motion_errors(
     model: Uma, batch: Batch, motion: np.ndarray, has_action: np.ndarray
 ) -> tuple[float, float, float, float]:
-    """Return mean errors of the prediction, of static keypoints and of the hand's motion, mm; and the MSE of 10 steps,
-    m^2.
-    """
+    """Return mean errors of prediction, static keypoints and hand motion, mm; and the MSE of 10 steps, m^2."""
     grid, scale = batch.grid, model.normalization.local_scale
     truth = grid.motion.numpy()
     counts = np.broadcast_to(grid.is_valid.numpy()[:, None], truth.shape[:3]).copy()

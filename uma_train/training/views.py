@@ -51,9 +51,7 @@ def vertical(points: PointBatch) -> np.ndarray:
 def random_rigid(
     count: int, shift: float, turn: float, rng: np.random.Generator, axis: np.ndarray | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Draw ``(count, 3, 3)`` rotations about ``axis`` ``(count, 3)``, None = random, and ``(count, 3)`` translations in
-    metres.
-    """
+    """Draw ``(count, 3, 3)`` rotations, random or about ``axis`` ``(count, 3)``, and shifts ``(count, 3)``, metres."""
     drawn = rng.normal(size=(count, 3))
     drawn /= np.linalg.norm(drawn, axis=1, keepdims=True)
     angle = rng.uniform(0, turn, (count, 1)) * rng.choice([-1, 1], (count, 1))
@@ -64,8 +62,7 @@ def random_rigid(
 
 
 def keypoint_index(reference: ReferenceBatch) -> Tensor:
-    """Return the ``(B, L)`` keypoint index of each token; tokens of a keypoint share their start and are
-    consecutive."""
+    """Return the ``(B, L)`` keypoint index of each token; tokens of a keypoint are consecutive and share a start."""
     change = (reference.start[:, 1:] != reference.start[:, :-1]).any(-1)
     return torch.cat([torch.zeros_like(change[:, :1]), change], 1).cumsum(1)
 
@@ -115,9 +112,7 @@ def augmented(
 
 
 def hard_negative(reference: ReferenceBatch, sampling: ViewSampling, rng: np.random.Generator) -> ReferenceBatch:
-    """Return the same keypoints on another path: an interpolated random rigid motion of their starts, at the tokens'
-    phases.
-    """
+    """Return the same keypoints on another path, an interpolated random rigid motion of their starts."""
     B, L = reference.is_valid.shape
     valid = reference.is_valid[..., None].float()
     middle = (reference.start * valid).sum(1) / valid.sum(1).clamp_min(1)

@@ -68,8 +68,7 @@ def graspable(cable: Cable) -> list[int]:
 
 
 def grasp_at(middle: np.ndarray, heading: float, yaw_ee: float) -> np.ndarray:
-    """Return a ``(4, 4)`` top-down grasp at ``middle`` (2,), with the jaws across a cable along ``heading``,
-    radians."""
+    """Return a ``(4, 4)`` top-down grasp at ``middle`` (2,), the jaws across a cable along ``heading``, radians."""
     return grasping.top_down(grasping.turn_to(heading, yaw_ee), np.array([*middle[:2], grasping.GRASP_HEIGHT]))
 
 

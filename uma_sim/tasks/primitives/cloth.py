@@ -35,8 +35,9 @@ Half of them are at least ``FAR``, and all are at most ``FARTHEST``; 2 reaches t
 """
 
 HELD_HEIGHT = 0.06, 0.13
-"""Final heights of the TCP on paths without a release, metres. They are well above `folding.RELEASE_HEIGHT`, because a
-reference distinguishes the two by height only.
+"""Final heights of the TCP on paths without a release, metres.
+
+They are well above `folding.RELEASE_HEIGHT`, because a reference distinguishes the two by height only.
 """
 
 

@@ -93,9 +93,7 @@ def grasp_pose(station: Station) -> np.ndarray:
 
 
 def are_there(station: Station, goal: int, share: float = THERE) -> np.ndarray:
-    """Return ``(n,)`` bool: bits in the tray of path ``goal`` or, without trays, bits beyond ``share`` of the path and
-    near their line.
-    """
+    """Return ``(n,)`` bool: bits in the goal's tray or, without trays, beyond ``share`` of the path near their line."""
     drawn, now = station.scene, station.object.bits()
     way = drawn.ways[goal]
     if drawn.trays:

@@ -68,9 +68,7 @@ def ends(thing: CatalogShape) -> tuple[float, float]:
 def _end(
     thing: CatalogShape, T_ee_object: np.ndarray, T_grasp: np.ndarray, place: Holder, tilt: float
 ) -> tuple[np.ndarray, float]:
-    """Return ``(4, 4)`` T_base_ee with the object upright over the centre of ``place``, and the height of its lower
-    end.
-    """
+    """Return ``(4, 4)`` T_base_ee with the object upright over ``place``, and the height of its lower end."""
     R = grasping.carrying_rotation(T_grasp, np.array(place.center), tilt)
     low, high = ends(thing)
     T_end, low = grasping.insertion_pose(-low if T_ee_object[0, 0] >= 0 else high, place, T_ee_object, R)
@@ -144,8 +142,9 @@ def is_over(station: Station, goal: int) -> bool:
 
 
 def has_arrived(station: Station, goal: int) -> bool:
-    """Whether the object stands in container ``goal`` or, without containers, is held within 3 cm and 0.3 rad of the
-    end of path ``goal``.
+    """Whether the object stands in container ``goal`` or, without containers, is held at the end of the path.
+
+    The tolerance at the end is 3 cm and 0.3 rad.
     """
     return is_over(station, goal) if station.scene.containers else primitive_move.has_arrived(station, goal)
 

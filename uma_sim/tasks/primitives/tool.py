@@ -1,6 +1,4 @@
-"""Training primitives of tool use: grasps a tool and sweeps, pokes or hooks an object with its functional end (paper
-B.2).
-"""
+"""Training primitives "sweep", "poke" and "hook": pushes an object with a tool's functional end (paper B.2)."""
 
 from __future__ import annotations
 
@@ -70,8 +68,7 @@ class Scene:
 
 
 def sample(seed: int, use: str, held_out: bool = False) -> Scene:
-    """Sample the scene of ``seed`` for one use of tools; ``held_out`` draws the tool from the evaluation-only
-    shapes."""
+    """Sample the scene of ``seed`` for one use; ``held_out`` draws the tool from the evaluation-only shapes."""
     rng = np.random.default_rng([seed, 60 + sorted(TOOLS).index(use)])
     room = scene.varied_room(rng)
     tool = shapes.sample(rng, (TOOLS[use],), held_out)
@@ -217,8 +214,7 @@ def may_drop(station: Station, height: float) -> bool:
 
 
 def stroke(station: Station, goal: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the functional end's centre at the start and the end of a stroke at the object; each ``(2,)``, base
-    frame."""
+    """Return the functional end's centre at the start and the end of a stroke; each ``(2,)``, base frame."""
     drawn, d = station.scene, station.scene.direction(goal)
     now = station.object.pushed_pose(goal)
     reach = half_extent(drawn.things[1 + goal], float(np.arctan2(now[1, 0], now[0, 0])), d)
