@@ -94,7 +94,7 @@ class Controller:
 
     def receive(self, source: str, now: float) -> None:
         """Record a sign of life of ``source``: calibration, gripper or operator."""
-        self.watchdog.heard(source, now)
+        self.watchdog.receive(source, now)
 
     def receive_joints(self, joints: np.ndarray, now: float) -> None:
         """Record the measured joint positions ``(7,)``, rad."""
@@ -110,16 +110,16 @@ class Controller:
         check_freshness(t - stamp, max_age)
         silent = self.watchdog.silence("robot", now)
         if silent > max_age:
-            self._forget()  # the arm may have moved, or be another one
+            self._reset()  # the arm may have moved, or be another one
             if 1.0 < silent < float("inf"):
                 why = f"the robot was silent for {silent:.1f} s, waiting for /uma/start"
                 self._announce(self.session.stop(now, why), now, t)
         elif self.measured is not None and (jump := np.linalg.norm(pose[:3, 3] - self.measured[:3, 3])) > MAX_JUMP:
             why = f"the robot's pose jumped by {jump:.2f} m, limit {MAX_JUMP} m"
             self._announce(self.session.fault(now, why), now, t)
-            self._forget()
+            self._reset()
         self.measured = pose
-        self.watchdog.heard("robot", now)
+        self.watchdog.receive("robot", now)
 
     def receive_chunk(self, chunk: ActionChunk, now: float, t: float) -> None:
         """Follow a chunk if the session and the operator's gate permit it.
@@ -203,7 +203,7 @@ class Controller:
     def recover(self, now: float, t: float) -> None:
         """Leave FAULT. Raises RuntimeError if there is nothing to recover from."""
         self._announce(self.session.recover(now), now, t)
-        self._forget()
+        self._reset()
 
     def confirm(self) -> None:
         """Record the operator's consent. Raises RuntimeError if nothing waits for it."""
@@ -350,7 +350,7 @@ class Controller:
         self.gate.close()
         self._announce(self.session.stop(now, why), now, t)
 
-    def _forget(self) -> None:
+    def _reset(self) -> None:
         """Restart from the robot's current pose."""
         self.schedule.clear()
         self._is_placed = False

@@ -12,14 +12,14 @@ class Watchdog:
 
     def __init__(self, limits: dict[str, float]) -> None:
         self.limits = dict(limits)
-        self._heard: dict[str, float] = {}
+        self._received: dict[str, float] = {}
 
-    def heard(self, source: str, now: float) -> None:
-        self._heard[source] = now
+    def receive(self, source: str, now: float) -> None:
+        self._received[source] = now
 
     def silence(self, source: str, now: float) -> float:
         """Return the seconds since the last message of ``source``; infinite before the first."""
-        return now - self._heard.get(source, float("-inf"))
+        return now - self._received.get(source, float("-inf"))
 
     def stale(self, now: float) -> list[str]:
         """Return one sentence per source beyond its limit."""

@@ -201,7 +201,7 @@ class CloudPreparation(nn.Module):
         return torch.cat(strata)
 
     def rest(self, points: Tensor, is_used: Tensor, head: Tensor) -> Tensor:
-        """Return ``(3, C)`` indices of the ``(3, C, 3)`` points outside ``(3, h)`` ``head``, in `spread_points` order."""
+        """Return ``(3, C)`` indices of ``(3, C, 3)`` points outside ``(3, h)`` ``head``, as `spread_points`."""
         half = 1 << (CURVE_BITS - 1)
         left = is_used.scatter(1, head, torch.zeros_like(head, dtype=torch.bool))
         cells = (points / self.voxels).floor().long().add(half).clamp(0, 2 * half - 1)

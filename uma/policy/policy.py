@@ -174,7 +174,7 @@ class Policy:
         seen = time.perf_counter()
         given = () if prefix is None else (prefix,)
         query = Query(percept, task, MODES["joint" if K else "control"], given, tracked=tracked, history=history)
-        samples = self._ask([query], sequence)
+        samples = self._draw([query], sequence)
         chunk = self._chunk(samples.action[0, 0], percept, observation, sequence, prefix)
         motion = self._motion(samples.motion[0, 0], percept, observation, task, sequence) if K else None
         end = time.perf_counter()
@@ -194,7 +194,7 @@ class Policy:
         queries = [
             Query(self.perceive(o, prepare=True), t, MODES["control"]) for o, t in zip(observations, tasks, strict=True)
         ]
-        action = self._ask(queries, sequence).action
+        action = self._draw(queries, sequence).action
         return [
             self._chunk(a[0], q.percept, o, sequence, None)
             for a, q, o in zip(action, queries, observations, strict=True)
@@ -211,7 +211,7 @@ class Policy:
         if not 1 <= count <= 256:
             raise InputError(f"candidates: {count}, must be 1 to 256")
         percept = self.perceive(observation)
-        drawn = self._ask([Query(percept, task, MODES["control"])], sequence, samples=count).all_actions[0, 0]
+        drawn = self._draw([Query(percept, task, MODES["control"])], sequence, samples=count).all_actions[0, 0]
         return [self._chunk(a, percept, observation, sequence, None) for a in drawn]
 
     def predict_motion(
@@ -256,7 +256,7 @@ class Policy:
         percept = self.perceive(observation)
         tracked = None if keypoints is None else keypoints.checked(K)
         query = Query(percept, task, MODES["dynamics"], tuple(chunks), tracked=tracked, history=history)
-        return [self._motion(m, percept, observation, task, sequence) for m in self._ask([query], sequence).motion[0]]
+        return [self._motion(m, percept, observation, task, sequence) for m in self._draw([query], sequence).motion[0]]
 
     def predict_actions(
         self,
@@ -286,7 +286,7 @@ class Policy:
             raise InputError(f"points: shape {points.shape}, must be finite and {shape} with at least one keypoint")
         percept = self.perceive(observation)
         query = Query(percept, task, MODES["inverse"], points=points, is_visible=seen)
-        return self._chunk(self._ask([query], sequence).action[0, 0], percept, observation, sequence, None)
+        return self._chunk(self._draw([query], sequence).action[0, 0], percept, observation, sequence, None)
 
     def warm_up(self, keypoints: int = 0, *, action_target: bool = True) -> None:
         """Predict once from dummy inputs of one shape: compiles it and captures its CUDA graph.
@@ -311,7 +311,7 @@ class Policy:
         task = Task(torch.zeros(config.task_tokens, config.width), np.zeros((keypoints, 3)), np.zeros((keypoints, 3)))
         still = ActionChunk(np.repeat(np.eye(4)[None], c.horizon, 0), np.zeros(c.horizon), 0.0, "camera", c.ee_frame)
         mode = MODES["joint" if action_target else "dynamics"]
-        self._ask([Query(percept, task, mode, () if action_target else (still,))], 0)
+        self._draw([Query(percept, task, mode, () if action_target else (still,))], 0)
 
     # -- from an observation to tokens and back --
 
@@ -331,7 +331,7 @@ class Policy:
             return unprepared(observation, frame)
         return perceive(observation, self.model.config, self.contract.policy_frame)
 
-    def _ask(self, queries: Sequence[Query], sequence: int, samples: int = 0) -> Samples:
+    def _draw(self, queries: Sequence[Query], sequence: int, samples: int = 0) -> Samples:
         """Sample the queries, ``samples`` per candidate (0 = as configured), and return the steps of the chunk."""
         S, H = samples or self.config.num_samples, self.contract.horizon
         K = queries[0].keypoints

@@ -201,7 +201,7 @@ class View:
         column, row = (np.rint(np.where(inside, x, 0.0)).astype(np.intp) for x in (u, v))
         return row * c.width + column, inside
 
-    def sees(self, points: np.ndarray) -> np.ndarray:
+    def contains(self, points: np.ndarray) -> np.ndarray:
         """Return which of ``(n, 3)`` points project into the image."""
         return self._pixels(points)[1]
 

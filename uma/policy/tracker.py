@@ -140,7 +140,7 @@ class KeypointTracker:
         for body in self._bodies:
             x[body.keypoints] = se3.apply(body.pose, self._start[body.keypoints])
             known[body.keypoints] = body.is_known
-        return KeypointState(x, known & self._view.sees(x))
+        return KeypointState(x, known & self._view.contains(x))
 
     def update(self, observation: Observation) -> KeypointState:
         """Track the keypoints to the next image."""

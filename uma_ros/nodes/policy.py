@@ -153,7 +153,7 @@ class PolicyNode(UmaNode):
         except InputError as error:
             self.status.refuse(topic, error)
             return
-        self.watchdog.heard(source, time.monotonic())
+        self.watchdog.receive(source, time.monotonic())
 
     def _on_image(self, kind: str, topic: str, msg: Image) -> None:
         def take() -> None:
@@ -208,7 +208,7 @@ class PolicyNode(UmaNode):
         except InputError as error:
             self.status.refuse("/tf_static", error)
             return
-        self.watchdog.heard("calibration", time.monotonic())
+        self.watchdog.receive("calibration", time.monotonic())
 
     def _on_reference(self, msg: ReferenceMsg) -> None:
         def take() -> None:
@@ -273,7 +273,7 @@ class PolicyNode(UmaNode):
     def _on_status(self, msg: PolicyStatus) -> None:
         if msg.node == "controller":
             self._controller = msg
-            self.watchdog.heard("controller", time.monotonic())
+            self.watchdog.receive("controller", time.monotonic())
 
     # -- state ---------------------------------------------------------------------------------------------------------
 
@@ -319,7 +319,7 @@ class PolicyNode(UmaNode):
         self.get_logger().info(f"checkpoint {policy.checkpoint_id} ready after {time.monotonic() - self.started:.1f} s")
         self.status.message.checkpoint_id = policy.checkpoint_id
         self.publish_configuration(checkpoint_id=policy.checkpoint_id)
-        self.watchdog.heard("checkpoint", time.monotonic())
+        self.watchdog.receive("checkpoint", time.monotonic())
 
     def on_task(self, encoded: Encoded) -> None:
         self._echo.publish(encoded.echo)
