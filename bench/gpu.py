@@ -5,9 +5,9 @@
 It needs only this checkout: weights and inputs are random, and nothing is downloaded. Without a GPU it runs on the CPU
 as a functional check. Regimes are interleaved, so that background load affects all of them equally.
 
-The floor of a regime is the larger of two times: its floating-point operations (counted by torch) at the rate of a
-large matrix product, and its weights read once per evaluation at the bandwidth of a large copy. Both rates are measured
-here.
+The floor of a regime is the larger of two times: arithmetic and memory. The arithmetic time is its floating-point
+operations (counted by torch) at the rate of a large matrix product. The memory time is one read of its weights per
+evaluation at the bandwidth of a large copy. Both rates are measured here.
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@
 predictions alternate, so that background load affects both equally. "small" is the shipped checkpoint; "base" has
 random weights of equal cost.
 
-The floor is the multiply-adds of a prediction (counted by torch) at the rate of a large float32 matrix product,
-measured in the same run with the same threads.
+The floor is the multiply-adds of a prediction (counted by torch) at the rate of a large float32 matrix product. The
+rate is measured in the same run with the same threads.
 """
 
 from __future__ import annotations

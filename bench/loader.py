@@ -2,8 +2,8 @@
 
     python bench/loader.py [--data FOLDER] [--rounds 15] [--batch 64] [--json FILE]
 
-Every process draws its own batches, as in a training run. In a round every regime draws ``--batches`` batches, one
-regime after another in all processes at once, so that background load affects all of them equally. A rate is the
+Every process draws its own batches, as in a training run. In a round every regime draws ``--batches`` batches. All
+processes run the same regime at once, so that background load affects all of them equally. A rate is the
 windows of all processes over the time of the slowest. The last column divides by processor time instead: the rate of an
 otherwise idle core.
 

@@ -20,8 +20,8 @@ ALIGNED = 1e-3
 def committed(running: ActionChunk | None, observation: Observation, count: int) -> ActionChunk | None:
     """Return the actions of ``running`` in the ``count`` periods after ``observation``, as prefix of the next chunk.
 
-    If the stamps are not a whole number of periods apart, poses are interpolated on SE(3). The gripper value is that of
-    the nearest action.
+    If the stamps are not a whole number of periods apart, poses are interpolated on SE(3). The gripper value is
+    the nearest action's.
 
     Args:
         running: the previous chunk of the same task; None = none.

@@ -67,7 +67,7 @@ def started(config: TrainConfig) -> Uma:
 
 
 class Trainer:
-    """The weights of a run with their average, optimisers and random states; ``precision`` is that of matrix products.
+    """The weights of a run with their average, optimisers and random states; ``precision`` applies to matrix products.
 
     A step consists of micro-batches. Generators seeded by (seed, s, m) draw, mask and noise micro-batch m of step s.
     Process r of n computes those with m = r modulo n. So a resumed run draws the same batches. The summed gradients are
