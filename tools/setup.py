@@ -269,7 +269,7 @@ def build_interfaces(name: str, source: Path, python: str) -> None:
 def install_tree(python: str) -> None:
     """Make the source tree importable and put the command ``uma`` into .venv/bin.
 
-    ``pip install -e`` is not usable: it takes the generated uma_ros.msg for an older version of the package, and its
+    ``pip install -e`` is not usable. It takes the generated uma_ros.msg for an older version of the package, and its
     import hook follows the folder with those messages.
     """
     site = next(VENV.glob("lib/python3*/site-packages"))

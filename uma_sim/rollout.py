@@ -108,13 +108,17 @@ def run_demonstration(
         station_kwargs: passed to `Station`, such as ``task``.
 
     Returns:
-        None if the simulation failed (a value was not finite), else a dict. Arrays have one row per 15 Hz step, and row
-        i holds the state before action i:
-        ``label_pose`` (T, 4, 4) expert target T_base_ee; ``label_gripper`` (T,); ``pose`` (T, 4, 4) measured T_base_ee;
-        ``gripper`` (T,) measured; ``object_points`` (T, 16, 3) base frame; ``stamp`` (T,) s; ``static_points`` (Q, 3)
-        base frame; ``observation_step`` (M,) indices of observed steps; ``observations``, the M results of
-        ``on_observation``; ``task``; ``text`` (the instruction); ``T_base_cam`` (4, 4); ``camera``; ``seed``; ``goal``;
-        ``noise_scale``; ``disturbance``; ``interventions`` (those that happened); ``verdict``; ``success``; ``reason``.
+        None if the simulation failed (a value was not finite), else a dict. Arrays with axis T have one row per 15 Hz
+        step, and row i holds the state before action i.
+
+        * ``label_pose`` (T, 4, 4): the expert's target T_base_ee; ``label_gripper`` (T,)
+        * ``pose`` (T, 4, 4): measured T_base_ee; ``gripper`` (T,): measured
+        * ``object_points`` (T, 16, 3): base frame, metres; ``static_points`` (Q, 3): base frame, metres
+        * ``stamp`` (T,): seconds
+        * ``observations``: the M results of ``on_observation``; ``observation_step`` (M,): their steps
+        * ``task``, ``text`` (the instruction), ``seed``, ``goal``, ``camera``, ``T_base_cam`` (4, 4)
+        * ``noise_scale``, ``disturbance``, ``interventions`` (those that happened)
+        * ``verdict``, ``success``, ``reason``, ``rate_hz``
     """
     rng = np.random.default_rng([seed, 7]) if rng is None else rng
     scale = float(rng.uniform(0.0, max_noise)) if noise_scale is None else float(noise_scale)

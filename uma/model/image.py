@@ -23,7 +23,8 @@ def resized(image: Tensor, config: ImageConfig) -> Tensor:
 def features_at(feature_map: Tensor, pixel: Tensor) -> Tensor:
     """Sample ``(B, c, h, w)`` maps bilinearly at ``(B, N, 2)`` positions x, y: ``(B, N, c)``.
 
-    x and y run over [-1, 1] from the image's left and upper edge to its right and lower edge. Beyond the outermost cell centres, the map is constant.
+    x and y run over [-1, 1] from the image's left and upper edge to its right and lower edge. Beyond the outermost cell
+    centres, the map is constant.
     """
     # float32, because bfloat16 resolves a position to only a hundredth of the image
     sampled = nn.functional.grid_sample(

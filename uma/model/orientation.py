@@ -43,10 +43,14 @@ def turns(position: Tensor, start: Tensor, phase: Tensor, is_valid: Tensor) -> T
         is_valid: ``(B, L)`` bool.
 
     Returns:
-        ``(B, L, 28)``: lines of the points' spread about their centre, now and at the start, and the line of the
-            keypoint's own displacement (`axis`, 6 each); axis times sine (3) and cosine (1) of the rotation; the
-            direction from the centre to the keypoint, now and at the start (3 each). All but the third are near zero
-            for a keypoint without neighbours.
+        ``(B, L, 28)``, in this order:
+
+        * lines of the points' spread about their centre, now and at the start (`axis`, 6 each)
+        * line of the keypoint's own displacement (`axis`, 6)
+        * axis of the rotation times its sine (3), and its cosine (1)
+        * direction from the centre to the keypoint, now and at the start (3 each)
+
+        All but the keypoint's own displacement are near zero for a keypoint without neighbours.
     """
     apart = (start[:, :, None] - start[:, None]).square().sum(-1) / (2 * NEAR_M**2) + (
         phase[:, :, None] - phase[:, None]

@@ -153,8 +153,8 @@ def is_over(station: Station, index: int) -> bool:
 def outcome(station: Station) -> tuple[str, str]:
     """Return ``(verdict, reason)``.
 
-    In the paper, a utensil completely inside the holder is a success. Here the utensil is longer than the holder, so it must stand
-    in the holder (`is_inside`) and be at rest. The gripper must be open and at least 4.5 cm away.
+    In the paper, a utensil completely inside the holder is a success. Here the utensil is longer than the holder, so it
+    must stand in the holder (`is_inside`) and be at rest. The gripper must be open and at least 4.5 cm away.
 
     The verdict is "success", "wrong_goal" (the same for the other holder), or "in_progress"; the reason explains it.
     """

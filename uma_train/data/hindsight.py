@@ -24,8 +24,8 @@ class ReferenceSampling:
     Attributes:
         min_keypoints, max_keypoints, min_waypoints, max_waypoints: ranges, drawn uniformly.
         to_the_end: fraction whose last waypoint lies in the episode's last steps.
-        at_rest: fraction, of those, whose last waypoint is where the last object comes to rest; so it omits the retreat
-            of the tool, as a person's sketch does.
+        at_rest: fraction, of those, whose last waypoint is where the last object comes to rest. Like a person's sketch,
+            they omit the retreat of the tool.
         at_corners: fraction with waypoints at the sharpest bends of the path, as a person places a few waypoints.
         by_distance: fraction, of the others, with waypoints spread over the travelled distance instead of over time,
             because the object is at rest most of the time.
