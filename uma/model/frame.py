@@ -37,8 +37,8 @@ class PolicyFrame:
     Attributes:
         kind: "camera", the camera's own optical frame (paper 3.1). "camera_nominal", the optical frame of a fixed
             nominal camera, reached through the extrinsics. "table", a gravity-aligned frame that needs no
-            calibration. Its z is the supporting plane's normal and its x the heading of the camera's view. Its origin is
-            the intersection of the optical axis with the plane.
+            calibration. Its z is the supporting plane's normal and its x the heading of the camera's view. Its origin
+            is the intersection of the optical axis with the plane.
         T_base_nominal: 16 numbers, row by row: the nominal camera pose of "camera_nominal". Empty for the others.
     """
 
