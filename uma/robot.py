@@ -1,4 +1,4 @@
-"""The robot of a station: its frames, the tool on its flange, its home posture and its gripper's joint."""
+"""The robot configuration: frames, tool on the flange, home posture and gripper joint."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ class ToolMount:
     """The pose of the end effector in the frame of the flange."""
 
     xyz: tuple[float, ...] = setting((0.0, 0.0, 0.1597), "m; position of the end effector in the flange", -1.0, 1.0)
-    xyzw: tuple[float, ...] = setting((0.0, 0.0, 0.0, 1.0), "unit quaternion; its orientation", -1.0, 1.0)
+    xyzw: tuple[float, ...] = setting(
+        (0.0, 0.0, 0.0, 1.0), "unit quaternion (x, y, z, w); orientation of the end effector in the flange", -1.0, 1.0
+    )
 
     def matrix(self) -> np.ndarray:
-        """``(4, 4)`` T_flange_ee."""
+        """Return ``(4, 4)`` T_flange_ee."""
         return se3.from_quaternion(np.array(self.xyz), np.array(self.xyzw))
 
 
@@ -28,17 +30,21 @@ class RobotConfig:
     """An FR3 with a gripper. The defaults are DROID's: a Robotiq 2F-85, mounted straight.
 
     Raises:
-        InputError: a name is empty, a list has another length, the quaternion is no unit one, or home is beyond the
-            joints' limits.
+        InputError: a name is empty, a list has a wrong length, the quaternion is not a unit quaternion, or
+            home exceeds the joint limits.
     """
 
-    base_frame: str = setting("fr3_link0", "frame of the robot's base")
-    flange_frame: str = setting("fr3_link8", "frame that the robot's Cartesian controller places and reports")
-    ee_frame: str = setting("robotiq_2f85_tcp", "frame that the policy's actions place: the closed pads' pinch point")
+    base_frame: str = setting("fr3_link0", "base frame of the robot")
+    flange_frame: str = setting("fr3_link8", "end-effector frame of the robot's Cartesian controller")
+    ee_frame: str = setting(
+        "robotiq_2f85_tcp", "end-effector frame of the policy's actions: the closed pads' pinch point"
+    )
     T_flange_ee: ToolMount = field(default_factory=ToolMount)
-    home: tuple[float, ...] = setting(tuple(fr3.REST.tolist()), "rad; joints in which a task starts", -5.0, 5.0)
-    gripper_joint: str = setting("robotiq_85_left_knuckle_joint", "joint that is the gripper in joint_states")
-    gripper_closed: float = setting(0.8, "rad; where that joint is when the gripper is closed; 0 is open", 0.01, 10.0)
+    home: tuple[float, ...] = setting(
+        tuple(fr3.REST.tolist()), "rad; joint positions at the start of a task", -5.0, 5.0
+    )
+    gripper_joint: str = setting("robotiq_85_left_knuckle_joint", "name of the gripper's joint in joint_states")
+    gripper_closed: float = setting(0.8, "rad; position of that joint in a closed gripper; 0 is open", 0.01, 10.0)
 
     def __post_init__(self) -> None:
         for name in ("base_frame", "flange_frame", "ee_frame", "gripper_joint"):
@@ -60,4 +66,4 @@ class RobotConfig:
 
 
 DROID = RobotConfig()
-"""The station of the DROID data set."""
+"""The robot configuration of the DROID data set."""

@@ -130,18 +130,18 @@ def _replace_one(settings: Any, path: list[str], value: Any) -> Any:
 
 
 def from_words(kind: type[T], words: Sequence[str], prog: str, description: str = "") -> T:
-    """Settings from the words of a command line, by tyro.
+    """Parse settings from the words of a command line with tyro.
 
-    ``--dry-run`` sets the field ``dry_run``; required fields come in their order, without a name.
+    ``--dry-run`` sets the field ``dry_run``. Required fields are positional, in their order.
 
     Args:
-        kind: a dataclass of plain fields that `setting` made.
+        kind: a flat dataclass whose fields are built by `setting`.
         prog: the command, for the help text.
         description: for the help text; by default the docstring of ``kind``.
 
     Raises:
-        InputError: a value is out of its range or no choice.
-        SystemExit: with code 2 for an unknown option or a value of another type, with 0 after the help text.
+        InputError: a value is out of its range or not among the choices.
+        SystemExit: code 2 for an unknown option or a value of the wrong type, 0 after the help text.
     """
     import tyro
 
