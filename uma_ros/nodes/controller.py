@@ -48,7 +48,6 @@ class ControllerNode(UmaNode):
         self.gripper = GripperClient(self, topics.gripper, s.gripper_effort, s.gripper_action)
         self.status = StatusPublisher(self)
         self.status.message.dry_run = s.dry_run
-
         self._out = self.make_publisher(PoseStamped, topics.target_pose, COMMAND)
         self.make_subscription(ActionChunk, topics.action_chunk_base, self._on_chunk, COMMAND)
         self.make_subscription(PoseStamped, topics.robot_pose, self._on_pose, SENSOR_IN)
