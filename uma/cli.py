@@ -40,7 +40,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 
 INSPECTED: dict[str, tuple[str, str]] = {
-    "episode": ("uma_train.data.inspect:main", "a training episode (.npz), or a folder of them, packed or not"),
+    "episode": ("uma_train.data.episode_report:main", "a training episode (.npz), or a folder of them, packed or not"),
     "presets": ("uma.model.summary:main", "the word presets: how many parameters each has"),
     "deployment": (
         "uma_ros.commands.inspect:main",

@@ -23,9 +23,9 @@ from std_srvs.srv import Trigger
 
 from uma.geometry.se3 import make_pose
 from uma.types import InputError
+from uma_ros.drivers.device import DeviceError, LinkError, MissingPackage
 from uma_ros.drivers.franka.health import Health, RobotMode, recover
 from uma_ros.drivers.franka.ros_recovery import FrankaSteps, flange_pose, health_from, ros_package
-from uma_ros.drivers.link import DeviceError, LinkError, MissingPackage
 from uma_ros.messages.convert import pose_to
 from uma_ros.nodes.robot import RobotSettings
 from uma_ros.runtime.node import UmaNode

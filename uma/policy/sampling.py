@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from uma.model.config import FLOW_METHODS
+from uma.settings import within
 from uma.types import InputError
 
 DEVICES = ("auto", "cpu", "cuda")
@@ -37,10 +38,7 @@ class SamplerConfig:
     graph: bool = True
 
     def __post_init__(self) -> None:
-        if not 1 <= self.num_steps <= 200:
-            raise InputError(f"num_steps: {self.num_steps}, must be 1 to 200")
-        if not 1 <= self.num_samples <= 64:
-            raise InputError(f"num_samples: {self.num_samples}, must be 1 to 64")
+        within(self, {"num_steps": (1, 200), "num_samples": (1, 64)})
         if not 0 < self.consensus_fraction <= 1:
             raise InputError(f"consensus_fraction: {self.consensus_fraction}, must be above 0 and at most 1")
         for name, known in (("method", FLOW_METHODS), ("device", DEVICES), ("precision", PRECISIONS)):

@@ -35,7 +35,7 @@ from uma_ros.calibration.handeye import (
     residuals,
 )
 from uma_ros.drivers.camera.folder import read_camera, read_image
-from uma_ros.drivers.link import MissingPackage
+from uma_ros.drivers.device import MissingPackage
 from uma_ros.runtime.robot import robot
 from uma_ros.runtime.textfile import numbers, read_value
 

@@ -21,7 +21,7 @@ from uma.geometry.camera import project
 from uma.geometry.se3 import apply, invert, make_pose, rotation_angle
 from uma.settings import setting
 from uma.types import CameraModel, InputError, check_pose
-from uma_ros.drivers.link import MissingPackage, require
+from uma_ros.drivers.device import MissingPackage, require
 
 
 def opencv() -> ModuleType:

@@ -10,7 +10,7 @@ from uma.types import InputError
 from uma_ros.drivers.camera.feeds import DeviceFeed, Outlets, SimFeed, TopicFeed, TopicSettings
 from uma_ros.drivers.camera.folder import FolderSettings, FolderSource
 from uma_ros.drivers.camera.zed import ZedSettings, ZedSource
-from uma_ros.drivers.link import DeviceError
+from uma_ros.drivers.device import DeviceError
 from uma_ros.runtime.node import UmaNode, leave, run_node
 from uma_ros.runtime.topics import Topics
 

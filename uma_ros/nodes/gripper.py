@@ -16,9 +16,9 @@ from std_srvs.srv import Trigger
 from uma.control.cadence import Cadence
 from uma.settings import setting
 from uma.types import InputError
+from uma_ros.drivers.device import DeviceError
 from uma_ros.drivers.gripper.client import ACTIONS, action_type, goal_from, result_to
 from uma_ros.drivers.gripper.robotiq import STROKE, GripperSession, Outcome, Robotiq, RobotiqSettings
-from uma_ros.drivers.link import DeviceError
 from uma_ros.messages.convert import stamp_from
 from uma_ros.runtime.lifecycle import INACTIVE
 from uma_ros.runtime.node import UmaNode, leave, run_node

@@ -14,9 +14,9 @@ from uma.control.cadence import Cadence
 from uma.robot import DROID
 from uma.settings import setting
 from uma.types import InputError
+from uma_ros.drivers.device import DeviceError, LinkError, MissingPackage
 from uma_ros.drivers.franka.health import Health, recover
 from uma_ros.drivers.franka.ros_recovery import FrankaSteps, flange_pose, health_from, ros_package
-from uma_ros.drivers.link import DeviceError, LinkError, MissingPackage
 from uma_ros.messages.convert import pose_to
 from uma_ros.runtime.lifecycle import INACTIVE
 from uma_ros.runtime.node import UmaNode, leave, run_node

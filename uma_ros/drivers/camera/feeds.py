@@ -15,7 +15,7 @@ from uma.control.cadence import Cadence
 from uma.settings import setting
 from uma.types import InputError
 from uma_ros.drivers.camera.source import CameraSource, FrameSession
-from uma_ros.drivers.link import DeviceError
+from uma_ros.drivers.device import DeviceError
 from uma_ros.messages.convert import camera_to, image_to, nanoseconds, stamp_from
 from uma_ros.messages.frame_buffer import check_image
 from uma_ros.runtime.node import UmaNode

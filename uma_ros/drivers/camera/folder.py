@@ -19,7 +19,7 @@ from uma.checkpoint.npy_head import npy_head
 from uma.settings import setting
 from uma.types import CameraModel, InputError
 from uma_ros.drivers.camera.source import EndOfStream, RgbdFrame
-from uma_ros.drivers.link import DeviceError
+from uma_ros.drivers.device import DeviceError
 from uma_ros.runtime.textfile import is_number, read_value, text_of
 
 MAX_BYTES = 256 * 1024 * 1024

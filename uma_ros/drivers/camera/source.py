@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from uma.types import CameraModel, InputError
-from uma_ros.drivers.link import Backoff, LinkError
+from uma_ros.drivers.device import Backoff, LinkError
 
 
 @dataclass(frozen=True)

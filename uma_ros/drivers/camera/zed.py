@@ -13,7 +13,7 @@ import numpy as np
 from uma.settings import check_settings, setting
 from uma.types import CameraModel, InputError
 from uma_ros.drivers.camera.source import CorruptFrame, EndOfStream, RgbdFrame
-from uma_ros.drivers.link import DeviceError, LinkError, MissingPackage
+from uma_ros.drivers.device import DeviceError, LinkError, MissingPackage
 
 RESOLUTIONS = ("HD2K", "HD1200", "HD1080", "HD720", "SVGA", "VGA", "AUTO")
 DEPTH_MODES = ("NEURAL_LIGHT", "NEURAL", "NEURAL_PLUS", "ULTRA", "QUALITY", "PERFORMANCE")

@@ -20,9 +20,9 @@ from uma.control.joints import JointFollower, JointLimits
 from uma.geometry import fr3
 from uma.settings import check_settings, setting
 from uma.types import InputError
+from uma_ros.drivers.device import Backoff, DeviceError, LinkError, MissingPackage, require
 from uma_ros.drivers.franka.health import RobotMode
 from uma_ros.drivers.franka.shared_row import SharedRow
-from uma_ros.drivers.link import Backoff, DeviceError, LinkError, MissingPackage, require
 
 
 @dataclass(frozen=True)

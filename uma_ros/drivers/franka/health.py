@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Protocol
 
-from uma_ros.drivers.link import DeviceError
+from uma_ros.drivers.device import DeviceError
 
 
 class RobotMode(IntEnum):

@@ -11,8 +11,8 @@ from rclpy.action import ActionClient
 from rclpy.task import Future
 
 from uma.geometry.se3 import invert
+from uma_ros.drivers.device import DeviceError, LinkError, MissingPackage
 from uma_ros.drivers.franka.health import Health, RobotMode
-from uma_ros.drivers.link import DeviceError, LinkError, MissingPackage
 from uma_ros.messages.convert import pose_from
 
 BEST_EFFORT = 1

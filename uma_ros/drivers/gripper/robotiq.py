@@ -19,7 +19,7 @@ from typing import Any, Protocol
 from uma.control.cadence import Cadence
 from uma.settings import check_settings, setting
 from uma.types import InputError
-from uma_ros.drivers.link import Backoff, DeviceError, LinkError, require
+from uma_ros.drivers.device import Backoff, DeviceError, LinkError, require
 
 WRITE_AT, READ_AT = 1000, 2000
 """First register of the gripper's input (0x03E8) and of its output (0x07D0); three of each."""

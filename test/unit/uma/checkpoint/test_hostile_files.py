@@ -17,8 +17,8 @@ from uma.model.inputs import Normalization
 from uma.model.uma import Uma
 from uma.settings import replaced
 from uma.types import InputError
+from uma_ros.drivers.device import LinkError
 from uma_ros.drivers.gripper.robotiq import decode
-from uma_ros.drivers.link import LinkError
 from uma_train.data import shards
 from uma_train.data.episode import EpisodeError, load_episode, save_episode
 

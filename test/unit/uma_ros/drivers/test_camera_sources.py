@@ -16,7 +16,7 @@ from uma_ros.drivers.camera import zed
 from uma_ros.drivers.camera.folder import FolderSettings, FolderSource, read_depth, read_image
 from uma_ros.drivers.camera.source import FrameSession
 from uma_ros.drivers.camera.zed import ZedSettings, ZedSource
-from uma_ros.drivers.link import DeviceError, MissingPackage
+from uma_ros.drivers.device import DeviceError, MissingPackage
 
 
 @pytest.fixture

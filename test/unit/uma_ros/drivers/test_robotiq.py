@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from robotiq_gripper import FakeGripper
 
 from uma.types import InputError
-from uma_ros.drivers import link
+from uma_ros.drivers import device as link
+from uma_ros.drivers.device import Backoff, DeviceError, LinkError, MissingPackage
 from uma_ros.drivers.gripper.robotiq import (
     FAULTS,
     GripperSession,
@@ -24,7 +25,6 @@ from uma_ros.drivers.gripper.robotiq import (
     decode,
     opening,
 )
-from uma_ros.drivers.link import Backoff, DeviceError, LinkError, MissingPackage
 
 pytest.importorskip("pymodbus", reason="extra 'robot' is not installed")
 pytest.importorskip("serial", reason="extra 'robot' is not installed")

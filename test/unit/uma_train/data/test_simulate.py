@@ -13,7 +13,7 @@ from uma.geometry import se3
 from uma.types import CameraModel
 from uma_sim.scene import look_at
 from uma_train.data.episode import DTYPES, load_episode
-from uma_train.data.inspect import check_frames
+from uma_train.data.episode_report import check_frames
 from uma_train.data.simulate import PLANNED, SimulateConfig, _job, has_actions, planned, shrink, simulate, visible
 
 

@@ -12,7 +12,7 @@ from uma.geometry import se3
 from uma.geometry.camera import project
 from uma.types import CameraModel, InputError
 from uma_train.data.episode import METRE, Episode, placeholders, save_episode
-from uma_train.data.inspect import check_frames, draw_overlay, episode_report, folder_report, image_camera
+from uma_train.data.episode_report import check_frames, draw_overlay, episode_report, folder_report, image_camera
 from uma_train.data.shards import pack
 
 CAMERA = CameraModel(128, 72, 80.0, 80.0, 63.5, 35.5, "cam")
