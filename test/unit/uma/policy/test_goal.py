@@ -120,7 +120,7 @@ def test_share_one_motion_finds_the_majority():
     "spoil, words",
     [
         (lambda o, d, a, b: (o, d[:-1], a, b), ["goal depth", "640x359", "640x360"]),
-        (lambda o, d, a, b: (o, d, a, b[:-1]), ["goal pixels", "299 for 300"]),
+        (lambda o, d, a, b: (o, d, a, b[:-1]), ["goal pixels", "299, must be as many as the pixels, 300"]),
         (lambda o, d, a, b: (o, d, a[:2], b[:2]), ["2 matches left of 2", f"at least {MIN_PAIRS}"]),
         (lambda o, d, a, b: (o, d, a[:0], b[:0]), ["0 matches left of 0"]),
         (lambda o, d, a, b: (o, d * np.nan, a, b), ["0 matches left of 300 (0 have valid depth"]),

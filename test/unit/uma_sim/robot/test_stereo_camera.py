@@ -102,5 +102,5 @@ def test_two_stations_in_one_process_see_their_own_scene(clean):
 
 
 def test_station_without_camera_is_an_error():
-    with pytest.raises(RuntimeError, match="render=False"):
+    with pytest.raises(RuntimeError, match="render: False, must be True"):
         make_station(0, render=False).observe()

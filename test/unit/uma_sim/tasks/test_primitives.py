@@ -223,7 +223,7 @@ def test_drawn_cable_keeps_clear_of_itself_and_fingers():
             np.linalg.norm(middles - middles[drawn.link], axis=-1)[along > 1.2 * primitive_cable.CLEAR]
             > primitive_cable.CLEAR
         ).all()
-    with pytest.raises(ValueError, match="no line of 40 links of 0.02 m"):
+    with pytest.raises(ValueError, match="no 40 links of 0.02 m fit"):
         cables.draw_line(np.random.default_rng(0), 40, 0.02, np.zeros(2), np.full(2, 0.1), 0.05)
 
 
