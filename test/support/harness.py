@@ -61,7 +61,7 @@ class Graph:
         self.specs = {spec.name: spec for spec in graph(self.options)}
         if (
             scripted and "controller" in self.specs
-        ):  # the script does not look where the joints are; test_joint_limits does
+        ):  # the script does not look where the joints are; test_holding does
             self.specs["controller"].parameters["safety.joint_margin"] = 0.0
         for name, parameters in (changes or {}).items():
             self.specs[name].parameters.update(parameters)
