@@ -59,9 +59,7 @@ class Graph:
             seed=3, config=str(ROOT / "config/parameters.yaml"), run_dir=str(folder), record=record, managed=managed
         )
         self.specs = {spec.name: spec for spec in graph(self.options)}
-        if (
-            scripted and "controller" in self.specs
-        ):  # the script does not look where the joints are; test_holding does
+        if scripted and "controller" in self.specs:  # the script does not look where the joints are; test_holding does
             self.specs["controller"].parameters["safety.joint_margin"] = 0.0
         for name, parameters in (changes or {}).items():
             self.specs[name].parameters.update(parameters)
