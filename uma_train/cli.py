@@ -57,8 +57,8 @@ def ablate(args: list[str] | None = None) -> int:
 
 def mechanisms(args: list[str] | None = None) -> int:
     """``uma mechanisms``"""
-    from uma_train.studies.mechanisms import MechanismsConfig
     from uma_train.studies.mechanisms import mechanisms as run
+    from uma_train.studies.small_model import MechanismsConfig
 
     return _run(MechanismsConfig, run, args, "uma mechanisms")
 

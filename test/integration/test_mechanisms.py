@@ -8,9 +8,11 @@ import pytest
 import torch
 from rich.console import Console
 
-from uma_train.studies import mechanisms
 from uma_train.studies import push_world as push
-from uma_train.studies.mechanisms import MODEL, MechanismsConfig, push_findings, retrieved, train_push
+from uma_train.studies import small_model
+from uma_train.studies.mechanisms import push_findings, train_push
+from uma_train.studies.small_model import MODEL, MechanismsConfig
+from uma_train.training.validation import retrieved
 
 pytestmark = pytest.mark.timeout(1200)  # of a loaded machine; alone on a core the training takes about a minute
 
@@ -98,7 +100,7 @@ def test_a_cut_run_goes_on(tmp_path, monkeypatch):
     config = MechanismsConfig(out=str(tmp_path), episodes=40, push_steps=4)
     quiet = Console(quiet=True)
     whole = train_push(dataclasses.replace(config, out=str(tmp_path / "whole")), quiet).state_dict()
-    update, calls = mechanisms.Trainer.update, []
+    update, calls = small_model.Trainer.update, []
 
     def die(self, batches):
         if len(calls) == 2:
@@ -107,7 +109,7 @@ def test_a_cut_run_goes_on(tmp_path, monkeypatch):
         calls.append(1)
         return update(self, batches)
 
-    monkeypatch.setattr(mechanisms.Trainer, "update", die)
+    monkeypatch.setattr(small_model.Trainer, "update", die)
     with pytest.raises(KeyboardInterrupt):
         train_push(config, quiet)
     monkeypatch.undo()
