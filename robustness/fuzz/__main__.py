@@ -16,7 +16,8 @@ import resource
 import sys
 import time
 
-from robustness.fuzz.campaign import fuzz, targets
+from robustness.fuzz.campaign import fuzz
+from robustness.fuzz.catalog import targets
 
 HEADROOM = 4 * 2**30
 """Bytes of address space over what is in use at the start: torch's memory, and files that are mapped."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import traceback
 import tracemalloc
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -13,30 +12,10 @@ from pathlib import Path
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
+from robustness.fuzz.target import Broken, Target
+
 MAX_PEAK = 64 * 2**20
 """Bytes that one case may take, as Python and NumPy count them."""
-
-
-class Broken(AssertionError):
-    """A case did what no input may do."""
-
-
-@dataclass(frozen=True)
-class Target:
-    """One door through which input comes.
-
-    Attributes:
-        name: for people.
-        cases: generates the input.
-        run: puts a case through; True if it was accepted, False if it was refused as documented. Raises for anything
-            else.
-        weight: share of the cases, against the other targets'.
-    """
-
-    name: str
-    cases: st.SearchStrategy
-    run: Callable[[object], bool]
-    weight: float = 1.0
 
 
 @dataclass
@@ -49,12 +28,6 @@ class Result:
     peak: int = 0
     broken: dict[str, str] = field(default_factory=dict)
     kinds: Counter = field(default_factory=Counter)
-
-
-def expect(condition: bool, words: str) -> None:
-    """Raise `Broken` unless ``condition`` holds."""
-    if not condition:
-        raise Broken(words)
 
 
 @cache
@@ -113,13 +86,3 @@ def fuzz(target: Target, count: int, number: int) -> Result:
     finally:
         tracemalloc.stop()
     return result
-
-
-def targets() -> list[Target]:
-    """All of them; the nodes that they need are made here."""
-    from robustness.fuzz.files import file_targets
-    from robustness.fuzz.messages import message_targets
-    from robustness.fuzz.nodes import node_targets
-    from robustness.fuzz.recordings import recording_targets
-
-    return [*message_targets(), *node_targets(), *file_targets(), *recording_targets()]

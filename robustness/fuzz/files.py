@@ -16,8 +16,8 @@ import numpy as np
 import yaml
 from hypothesis import strategies as st
 
-from robustness.fuzz.campaign import Target, expect
 from robustness.fuzz.mutations import ODD, PATCHES, damaged, trees
+from robustness.fuzz.target import Target, expect
 from uma.types import InputError
 
 POSE = {"xyz": [0.4, -0.2, 0.6], "xyzw": [0.0, 0.0, 0.0, 1.0]}

@@ -18,8 +18,8 @@ from sensor_msgs.msg import CameraInfo, Image, JointState
 from tf2_msgs.msg import TFMessage
 from uma_ros.msg import ActionChunk, KeypointTrajectory, MotionPrediction, ReferenceMotion
 
-from robustness.fuzz.campaign import Target, expect
 from robustness.fuzz.mutations import changed, damaged
+from robustness.fuzz.target import Target, expect
 from uma.control.departure import departure
 from uma.robot import DROID
 from uma.types import InputError

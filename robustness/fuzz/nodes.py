@@ -19,9 +19,9 @@ from std_msgs.msg import String
 from uma_ros.msg import PolicyStatus
 from uma_ros.srv import PredictMotion
 
-from robustness.fuzz.campaign import Target, expect
 from robustness.fuzz.messages import CAMERA, chunk, image, info, joints, motion, pose, reference, transforms
 from robustness.fuzz.mutations import INF, NAN, ODD, WORDS, changed
+from robustness.fuzz.target import Target, expect
 from uma.control.controller import Controller
 from uma.control.session import State
 from uma.geometry.se3 import make_pose

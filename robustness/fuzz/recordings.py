@@ -10,9 +10,9 @@ import numpy as np
 import yaml
 from hypothesis import strategies as st
 
-from robustness.fuzz.campaign import Target, expect
 from robustness.fuzz.files import as_json, as_yaml, folder, reader
 from robustness.fuzz.mutations import PATCHES, damaged, trees
+from robustness.fuzz.target import Target, expect
 from uma.types import InputError
 
 # -- bags --------------------------------------------------------------------------------------------------------------

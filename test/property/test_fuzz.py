@@ -7,7 +7,9 @@ import pytest
 import yaml
 from hypothesis import strategies as st
 
-from robustness.fuzz.campaign import Target, fuzz, targets
+from robustness.fuzz.campaign import fuzz
+from robustness.fuzz.catalog import targets
+from robustness.fuzz.target import Target
 from uma.types import InputError
 
 CASES = {"bundle": 3, "bag, its files": 4, "bag, its messages": 2}
