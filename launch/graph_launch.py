@@ -1,5 +1,4 @@
-"""Turns a graph of uma_ros.deployment.graph into launch actions. The graph itself is plain data and tested without
-launch."""
+"""Launch actions for the graphs of uma_ros.deployment.graph."""
 
 import os
 from datetime import datetime
@@ -16,7 +15,7 @@ from uma_ros.runtime.resources import find
 
 
 def describe(graph: str) -> LaunchDescription:
-    """Launch arguments for each field of `Options`, and the nodes."""
+    """Return the launch description of ``graph``, with a launch argument for each field of `Options`."""
     options = flatten(Options())
     arguments = [
         DeclareLaunchArgument(
@@ -47,7 +46,7 @@ def describe(graph: str) -> LaunchDescription:
             for spec in GRAPHS[graph](Options(**values))
         ]
 
-    # Discovery stays on this host unless the caller has said otherwise.
+    # Restricts discovery to this host unless the environment sets a range.
     host = (
         []
         if "ROS_AUTOMATIC_DISCOVERY_RANGE" in os.environ

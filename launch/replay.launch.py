@@ -1,7 +1,7 @@
-"""ros2 launch uma_ros replay.launch.py [checkpoint:=...] beside `ros2 bag play BAG --clock`: the policy alone, on what
-the bag holds.
+"""ros2 launch uma_ros replay.launch.py [checkpoint:=...]
 
-It answers on /uma_replay/..., because the player says on /uma/... what was said when the bag was recorded.
+Starts only the policy, for `ros2 bag play BAG --clock`. It publishes on /uma_replay/..., because the player publishes
+the recorded messages on /uma/...
 """
 
 import sys

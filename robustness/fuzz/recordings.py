@@ -25,7 +25,7 @@ def _bag_targets() -> list[Target]:
     from robustness.fuzz import messages as m
     from uma_ros.bags.reader import bag_topics
     from uma_ros.bags.writer import BagWriter
-    from uma_ros.offline.recording import TOPICS, read_episode
+    from uma_ros.offline.recording import TOPICS, read_recording
     from uma_ros.offline.replay import recorded_settings
     from uma_ros.runtime.topics import STATUS
 
@@ -59,7 +59,7 @@ def _bag_targets() -> list[Target]:
     def read(path: Path) -> bool:
         try:
             bag_topics(path)
-            recorded_settings(read_episode(path))
+            recorded_settings(read_recording(path))
         except InputError as error:
             expect(
                 "bag" in str(error) or "configuration" in str(error) or ":" in str(error), f"nothing is named: {error}"

@@ -187,7 +187,9 @@ def test_the_vendors_own_node_needs_no_camera_node(tmp_path):
         "inputs.name:=zed",
     ]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=ROOT)
-    assert ended.returncode == 2 and f"{TOPICS.rgb} is where this node publishes" in ended.stderr, ended.stderr
+    assert ended.returncode == 2 and f"{TOPICS.rgb}, must differ from this node's own topics" in ended.stderr, (
+        ended.stderr
+    )
 
 
 # -- names and pairs ---------------------------------------------------------------------------------------------------

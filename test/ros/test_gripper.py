@@ -83,7 +83,9 @@ def test_malformed_goals_are_refused_by_field(action, command, words):
 
 
 def test_an_action_that_control_msgs_does_not_have_is_named():
-    with pytest.raises(InputError, match="'Grasp': not in this installation of control_msgs; known are GripperCommand"):
+    with pytest.raises(
+        InputError, match="'Grasp': not in this installation of control_msgs; must be one of GripperCommand"
+    ):
         action_type("Grasp")
 
 
@@ -258,7 +260,7 @@ def test_silent_server_is_reported_and_retried():
 
     client = GripperClient.__new__(GripperClient)
     client._client = SimpleNamespace(server_is_ready=lambda: True, send_goal_async=send)
-    client._action, client.max_effort, client.trouble, client._asked, client._since = (
+    client._action, client.max_effort, client.trouble, client._sent_at, client._first_sent_at = (
         "GripperCommand",
         40.0,
         "",

@@ -315,7 +315,7 @@ def test_unconfigurable_graph_names_the_node_and_ends(tmp_path):
     try:
         g.client.wait(lambda: "manager" in g.supervisor.dead(), 60.0, "the manager's end")
         assert g.supervisor.dead() == {"manager": 2}
-        assert "camera: could not be configured; its log says why" in g.log("manager")
+        assert "camera: could not be configured; see its log" in g.log("manager")
         assert "change_state: inputs.rgb: empty" in g.log("camera")
     finally:
         g.close()

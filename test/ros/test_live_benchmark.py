@@ -34,14 +34,14 @@ def test_scenes_are_judged_kept_and_not_run_twice(tmp_path, capsys):
     assert len(row["chunk_ms"]) > 1 and min(row["chunk_ms"]) > 0
     assert len(row["chunk_age_ms"]) > 1 and 0 <= min(row["chunk_age_ms"]) < 1000
     told = capsys.readouterr().out
-    assert "insertion through the node graph: 0/1" in told and "a chunk took: p50" in told
+    assert "insertion through the node graph: 0/1" in told and "latency of a chunk: p50" in told
     asked = json.loads((tmp_path / "config.json").read_text())
     assert main([*arguments, "--episodes", "1"], lambda spec: pytest.fail(f"{spec.name} was started again")) == 0
-    with pytest.raises(InputError, match="holds a run with other arguments"):
+    with pytest.raises(InputError, match="contains a run with other arguments"):
         main([*arguments, "--task", "folding"], fake_command)
     asked["linger"] = 15  # a run that was judged by another rule
     (tmp_path / "config.json").write_text(json.dumps(asked))
-    with pytest.raises(InputError, match="holds a run with other arguments"):
+    with pytest.raises(InputError, match="contains a run with other arguments"):
         main([*arguments, "--episodes", "1"], fake_command)
 
 
@@ -120,7 +120,7 @@ def test_a_success_ends_the_episode_once_it_has_lasted(monkeypatch, tmp_path, li
         status={n: SimpleNamespace(state=State.RUNNING, reason="") for n in ("policy", "controller")},
         reference=None,
         active=object(),
-        task_is_heard=lambda: True,
+        task_has_subscriber=lambda: True,
         points=[],
         send_task=lambda: None,
         chunk_age_ms=[1.0],

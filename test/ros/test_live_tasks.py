@@ -22,7 +22,7 @@ from uma.robot import DROID
 from uma_ros.bags.reader import bag_topics
 from uma_ros.messages.convert import camera_to, image_to, nanoseconds, reference_from, stamp_from, transform_to
 from uma_ros.offline import replay as bags
-from uma_ros.offline.recording import read_episode
+from uma_ros.offline.recording import read_recording
 from uma_ros.runtime.topics import CONFIGURATION, LATCHED, TASK_IN
 
 # -- in words, and as a stored prompt ----------------------------------------------------------------------------------
@@ -87,7 +87,7 @@ def an_instruction_is_the_task(c) -> None:
 
 def test_prompt_and_instruction_are_tasks_and_their_bag_replays(bag):
     assert bag_topics(bag)[TOPICS.instruction][1] >= 1
-    assert len(read_episode(bag).references) == 1, "neither a prompt nor an instruction is a reference motion"
+    assert len(read_recording(bag).references) == 1, "neither a prompt nor an instruction is a reference motion"
     rows, episode, _ = bags.replay(bag, load=lambda s: (FakePolicy(s), None))
     assert len(rows) == len(episode.chunks) > 10
     made = [row for row in rows if not row.missing]

@@ -155,7 +155,7 @@ def test_flange_is_independent_of_the_desk_end_effector():
 )
 def test_missing_ros_package_names_its_source(monkeypatch, module, origin):
     monkeypatch.setitem(sys.modules, module.split(".")[0], None)
-    with pytest.raises(MissingPackage, match=f"{module.split('.')[0]} is not installed: it comes with {origin}"):
+    with pytest.raises(MissingPackage, match=f"{module.split('.')[0]} is not installed: it is part of {origin}"):
         ros_package(module)
 
 

@@ -67,7 +67,7 @@ def test_reference_is_taken_and_ctrl_c_ends_every_child(tmp_path):
         good = subprocess.run(
             [*send, "config/reference_insertion.yaml"], cwd=ROOT, capture_output=True, text=True, timeout=60
         )
-        assert good.returncode == 0 and "6 keypoints, given in fr3_link0" in good.stdout, good.stdout + good.stderr
+        assert good.returncode == 0 and "6 keypoints in fr3_link0" in good.stdout, good.stdout + good.stderr
         (tmp_path / "bad.yaml").write_text("frame: nowhere\nkeypoints:\n  - waypoints: [[0.4, 0.0, 0.1]]\n")
         bad = subprocess.run([*send, str(tmp_path / "bad.yaml")], cwd=ROOT, capture_output=True, text=True, timeout=60)
         assert bad.returncode == 1 and "'nowhere'" in bad.stderr, bad.stdout + bad.stderr
@@ -109,7 +109,7 @@ def test_reference_without_a_policy_is_an_error(tmp_path):
     done = subprocess.run(
         words, cwd=ROOT, capture_output=True, text=True, timeout=60, env={**os.environ, "ROS_DOMAIN_ID": "9"}
     )
-    assert done.returncode == 1 and "no policy heard within 2 s" in done.stderr
+    assert done.returncode == 1 and "no policy found within 2 s" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -1,1 +1,1 @@
-"""Rosbag2 bags (MCAP) without an installed rosbag2: read, write, recover."""
+"""Reading, writing and recovery of rosbag2 bags (MCAP) without an installed rosbag2."""

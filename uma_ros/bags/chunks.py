@@ -1,4 +1,4 @@
-"""An MCAP file that remembers which of its chunks are whole, and the end of the file that lists them."""
+"""An MCAP output file with a list of its complete chunks, and the end of the file that indexes them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from uma_ros.bags.reader import MAGIC
 
 @dataclass
 class WholeChunk:
-    """A chunk and its message indexes.
+    """A complete chunk and its message indexes.
 
     Attributes:
         index: the chunk's record in the summary; offsets in bytes from the beginning of the file, times in ns.
@@ -46,17 +46,17 @@ class WholeChunk:
 
     @property
     def end(self) -> int:
-        """Offset in bytes of what follows the chunk and its message indexes."""
+        """Offset of the end of the chunk's message indexes, bytes."""
         return self.index.chunk_start_offset + self.index.chunk_length + self.index.message_index_length
 
 
 class ChunkFile:
     """The output stream of a `mcap.writer.Writer`.
 
-    Nothing is buffered: a `write` that returns has put all its bytes into the file; one that raises OSError, some.
+    It is unbuffered: a `write` that returns has written all its bytes; one that raises OSError may have written some.
 
     Attributes:
-        chunks: the chunks that are whole in the file, in its order.
+        chunks: complete chunks, in the order of the file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -80,7 +80,7 @@ class ChunkFile:
         self._file.close()
 
     def write(self, data: bytes) -> int:
-        """Append whole records, or the magic bytes. Raises OSError where the disk takes no more."""
+        """Append complete records or the magic bytes. Raises OSError on a full disk."""
         start = self.tell()
         self.append(data)
         for record, begin, end in _records(data if data != MAGIC else b""):
@@ -98,20 +98,20 @@ class ChunkFile:
         return len(data)
 
     def cut(self) -> None:
-        """Cut the file behind its last whole chunk, or behind the header. Raises OSError."""
+        """Truncate the file after its last complete chunk, or after the header. Raises OSError."""
         self._chunk = None
         self._file.seek(self.chunks[-1].end if self.chunks else self._header_end)
         self._file.truncate()
 
     def append(self, data: bytes) -> None:
-        """Append bytes that are no chunks. Raises OSError where the disk takes no more."""
+        """Append bytes without chunks. Raises OSError on a full disk."""
         rest = memoryview(data)
         while rest:
             rest = rest[self._file.write(rest) :]
 
 
 def _records(data: bytes) -> Iterator[tuple[McapRecord, int, int]]:
-    """Each record, and where it begins and ends in ``data``, bytes."""
+    """Yield each record with its begin and end in ``data``, bytes."""
     stream, begin = BytesIO(data), 0
     with suppress(EndOfFile):
         for record in StreamReader(stream, skip_magic=True, emit_chunks=True).records:
@@ -134,11 +134,11 @@ def _chunk_index(chunk: Chunk, start: int, length: int) -> ChunkIndex:
 
 
 def ending(start: int, schemas: list[Schema], channels: list[Channel], chunks: list[WholeChunk], about: str) -> bytes:
-    """The bytes that follow the last chunk of an MCAP file: metadata, summary and footer.
+    """Return the bytes after the last chunk of an MCAP file: metadata, summary and footer.
 
     Args:
-        start: offset in bytes at which they are written.
-        about: rosbag2's metadata as YAML, for players that find no metadata.yaml.
+        start: offset of these bytes in the file.
+        about: rosbag2's metadata as YAML, for players without a metadata.yaml.
     """
     data = RecordBuilder()
     Metadata(name="rosbag2", metadata={"serialized_metadata": about}).write(data)
@@ -162,7 +162,7 @@ def ending(start: int, schemas: list[Schema], channels: list[Channel], chunks: l
     for offset in offsets:
         offset.write(summary)
     indexed = summary.end()
-    crc = zlib.crc32(_written(footer)[:-4], zlib.crc32(indexed))  # the last four bytes are the sum itself
+    crc = zlib.crc32(_written(footer)[:-4], zlib.crc32(indexed))  # the last four bytes are the checksum
     return data.end() + indexed + _written(replace(footer, summary_crc=crc)) + MAGIC
 
 

@@ -1,4 +1,4 @@
-"""What rosbag2 keeps of a bag beside its messages: metadata.yaml (version 9) and the offered quality of service."""
+"""rosbag2's metadata of a bag: metadata.yaml (version 9) and the offered QoS profiles."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import yaml
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, LivelinessPolicy, QoSProfile, ReliabilityPolicy
 
 NEVER = {"sec": 9223372036, "nsec": 854775807}
-"""A duration without end, as rosbag2 writes it."""
+"""rosbag2's infinite duration."""
 POLICIES: dict[str, Any] = {
     "history": HistoryPolicy,
     "reliability": ReliabilityPolicy,
     "durability": DurabilityPolicy,
     "liveliness": LivelinessPolicy,
 }
-"""Fields of a profile that versions before 9 write as numbers."""
+"""Fields of a profile that are numbers before version 9."""
 
 Profiles = list[dict[str, Any]]
 
@@ -28,8 +28,8 @@ class Topic:
 
     Attributes:
         kind: type name, ``sensor_msgs/msg/Image``.
-        type_hash: RIHS01 of the type; empty where the type is unknown here.
-        profiles: the offered profiles as `profiles_of` and `parse_profiles` give them.
+        type_hash: RIHS01 hash of the type; empty for unknown types.
+        profiles: the offered profiles, from `profiles_of` or `parse_profiles`.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Topic:
 
 
 def profiles_of(offered: QoSProfile) -> Profiles:
-    """The offered profiles of one publisher. Policies that a recorder does not choose have rosbag2's defaults."""
+    """Return the offered profiles of one publisher. The remaining policies have rosbag2's defaults."""
     reliable = offered.reliability == ReliabilityPolicy.RELIABLE
     latched = offered.durability == DurabilityPolicy.TRANSIENT_LOCAL
     return [
@@ -58,10 +58,10 @@ def profiles_of(offered: QoSProfile) -> Profiles:
 
 
 def parse_profiles(text: str) -> Profiles:
-    """The profiles in a channel's metadata, of any version, in the form of version 9.
+    """Return the profiles in a channel's metadata of any version, converted to version 9.
 
     Raises:
-        ValueError: the text holds none.
+        ValueError: the text is not a list of profiles.
     """
     try:
         profiles = yaml.safe_load(text) or []
@@ -75,7 +75,7 @@ def parse_profiles(text: str) -> Profiles:
 
 
 def dump(data: Any) -> str:
-    """Block YAML without aliases, keys sorted."""
+    """Return block YAML without aliases, with sorted keys."""
     return yaml.dump(data, Dumper=_Plain, default_flow_style=False, sort_keys=True)
 
 
@@ -85,12 +85,12 @@ class _Plain(yaml.SafeDumper):
 
 
 def information(file: str, topics: Iterable[tuple[Topic, int]], start_ns: int, end_ns: int) -> dict[str, Any]:
-    """`rosbag2_bagfile_information` of a bag with one MCAP file.
+    """Return the `rosbag2_bagfile_information` of a bag with one MCAP file.
 
     Args:
-        file: its name.
-        topics: each with its number of messages.
-        start_ns: time of the first message; end_ns: of the last.
+        file: name of the MCAP file.
+        topics: topics with their numbers of messages.
+        start_ns, end_ns: times of the first and the last message, ns.
     """
     listed = [
         {

@@ -1,4 +1,4 @@
-"""Reading rosbag2 bags (MCAP) by the rosbags package: plain Python, where no rosbag2 is installed."""
+"""Reading of rosbag2 bags (MCAP) with the Python package rosbags, without an installed rosbag2."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from uma.types import InputError
 from uma_ros.runtime.resources import find
 
 MAGIC = b"\x89MCAP0\r\n"
-"""How an MCAP file begins and ends."""
+"""First and last bytes of an MCAP file."""
 CHUNK = 0x06
-"""A record of MCAP that holds others, compressed."""
+"""Opcode of an MCAP record with compressed records."""
 MAX_CHUNK = 2**30
-"""Bytes of them, unpacked, that are read at once."""
+"""Largest uncompressed chunk, bytes."""
 
 
 GREW = {"uma_ros/msg/ActionChunk": 8}
-"""Message type -> zero bytes that stand for the fields that were added at its end: so bags of before are read."""
+"""Message type -> size of the fields that were added at its end, bytes. Zeros replace them in older bags."""
 
 
 @cache
 def typestore() -> Any:
-    """The message types of ROS 2 Jazzy and ours."""
+    """Return the message types of ROS 2 Jazzy and of this package."""
     from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
     store, ours = get_typestore(Stores.ROS2_JAZZY), {}
@@ -38,18 +38,20 @@ def typestore() -> Any:
 
 
 def type_name(kind: type) -> str:
-    """``sensor_msgs/msg/Image`` for the class."""
+    """Return the type name of a message class, such as ``sensor_msgs/msg/Image``."""
     package, interface = kind.__module__.split(".")[:2]
     return f"{package}/{interface}/{kind.__name__}"
 
 
 def read_bag(path: str | Path, topics: dict[str, type] | None = None) -> Iterator[tuple[str, int, Any]]:
-    """``(topic, time in ns, message)`` in the order of recording, for the topics in ``topics`` (name -> message class);
-    without it, as bytes.
+    """Yield ``(topic, time in ns, message)`` in the order of recording.
+
+    Args:
+        topics: topic -> message class. None = all topics, as bytes.
 
     Raises:
-        InputError: there is no such bag, it is damaged, or a topic has messages of another type. Names the bag, and the
-        topic if it is about one.
+        InputError: the bag is missing or damaged, or a topic has another message type. The message contains the bag
+            and the topic.
     """
     from rosbags.rosbag2 import Reader
 
@@ -67,19 +69,23 @@ def read_bag(path: str | Path, topics: dict[str, type] | None = None) -> Iterato
 
 
 def decode(data: bytes, kind: type, what: str) -> Any:
-    """The message in a CDR buffer. Raises `InputError`, beginning with ``what``, for one that holds none of this
-    kind."""
+    """Return the message in a CDR buffer.
+
+    Raises:
+        InputError: the data is damaged or of another type. The message starts with ``what``.
+    """
     try:
         return deserialize_message(data + (b"\0" * GREW.get(type_name(kind), 0)), kind)
-    except Exception as error:  # the type support has kinds of its own
-        raise InputError(
-            f"{what}: a message of {len(data)} bytes is no {type_name(kind)}: {str(error)[:120]}"
-        ) from None
+    except Exception as error:  # the type support raises its own types
+        raise InputError(f"{what}: {len(data)} bytes, must be a {type_name(kind)}: {str(error)[:120]}") from None
 
 
 def storage(path: str | Path) -> Path:
-    """What to read of a bag: its folder, or the one MCAP file in it where ``metadata.yaml`` was never written. Raises
-    `InputError` if there is neither."""
+    """Return the path to read of a bag: its folder, or its only MCAP file if ``metadata.yaml`` is missing.
+
+    Raises:
+        InputError: the folder has no ``metadata.yaml`` and not exactly one MCAP file.
+    """
     path = Path(path)
     if path.is_dir() and not (path / "metadata.yaml").exists():
         files = sorted(path.glob("*.mcap"))
@@ -98,18 +104,20 @@ def ends(file: Path) -> bool:
 
 
 def _checked(path: str | Path) -> Path:
-    """`storage`, after a look at every MCAP file in it: a record that says it is longer than its file would be given as
-    much memory."""
+    """Return `storage` after a check of the record lengths in every MCAP file.
+
+    The reader would allocate the stated length of a record, even beyond the end of the file.
+    """
     found = storage(path)
     for file in sorted(found.glob("*.mcap")) if found.is_dir() else [found]:
         size, at = file.stat().st_size, 8
         with open(file, "rb") as f:
             if f.read(8) == MAGIC and not ends(file):
                 raise InputError(
-                    f"bag {path}: {file.name} is not closed: its recorder still runs, or was killed; `uma "
-                    f"recover {path}` makes a bag of what is whole in it"
+                    f"bag {path}: {file.name} is not closed: its recorder is still running or was killed; `uma "
+                    f"recover {path}` copies its complete chunks to a new bag"
                 )
-            while at + 9 <= size - 8:  # behind the last record stand eight bytes
+            while at + 9 <= size - 8:  # the last eight bytes are the magic bytes
                 f.seek(at)
                 kind, *length = f.read(9)
                 at += 9 + int.from_bytes(bytes(length), "little")
@@ -125,7 +133,7 @@ def _checked(path: str | Path) -> Path:
 
 
 def bag_topics(path: str | Path) -> dict[str, tuple[str, int]]:
-    """Topic -> (type name, number of messages). Raises `InputError` as `read_bag` does."""
+    """Return topic -> (type name, number of messages). Raises `InputError` as `read_bag` does."""
     from rosbags.rosbag2 import Reader
 
     with named(path), Reader(_checked(path)) as reader:
@@ -134,8 +142,7 @@ def bag_topics(path: str | Path) -> dict[str, tuple[str, int]]:
 
 @contextmanager
 def named(path: str | Path) -> Iterator[None]:
-    """Whatever a damaged file makes of the reader is an `InputError` that names the bag: struct.error, KeyError, zstd's
-    own and many more."""
+    """Turn the reader's exceptions for a damaged file (struct.error, KeyError, zstd's own) into an `InputError`."""
     try:
         yield
     except InputError:

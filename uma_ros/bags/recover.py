@@ -1,4 +1,4 @@
-"""`uma recover BAG`: a bag whose recorder was killed, or whose machine lost its power, made readable again."""
+"""`uma recover BAG`: recover a bag whose recorder was killed or whose machine lost power."""
 
 from __future__ import annotations
 
@@ -23,27 +23,26 @@ from uma_ros.bags.writer import BagWriter
 
 
 def recover(
-    path: str | Path, out: str | Path, told: Callable[[int, int], object] = lambda done, total: None
+    path: str | Path, out: str | Path, progress: Callable[[int, int], object] = lambda done, total: None
 ) -> tuple[int, int, int]:
-    """Copy what is whole in the bag at ``path`` to a new one at ``out``, with the index that was never written.
+    """Copy the complete chunks of the bag at ``path`` to a new bag with an index at ``out``.
 
-    The recorder writes a chunk whenever a megabyte has come together; what had not come to the disk by then is lost,
-    and so is whatever lies behind a damaged place.
+    The recorder writes chunks of a megabyte. The unwritten chunk is lost, and so is everything after damaged data.
 
     Args:
-        told: called with bytes read, and bytes in all.
+        progress: called with the number of read bytes and the size of the file.
 
     Returns:
-        Number of messages, and when the first and the last were recorded, in ns.
+        Number of messages, and the times of the first and the last, ns.
 
     Raises:
-        InputError: there is no such bag, it is whole, ``out`` exists, or no message can be read.
+        InputError: the bag is missing or complete, ``out`` exists, or no message is readable.
     """
     with named(path):
-        return _recover(path, Path(out), told)
+        return _recover(path, Path(out), progress)
 
 
-def _recover(path: str | Path, out: Path, told: Callable[[int, int], object]) -> tuple[int, int, int]:
+def _recover(path: str | Path, out: Path, progress: Callable[[int, int], object]) -> tuple[int, int, int]:
     file = storage(path)
     if file.is_dir():
         files = sorted(file.glob("*.mcap"))
@@ -51,14 +50,14 @@ def _recover(path: str | Path, out: Path, told: Callable[[int, int], object]) ->
             raise InputError(f"bag {path}: {len(files)} MCAP files, must be one")
         file = files[0]
     if ends(file):
-        raise InputError(f"bag {path}: is whole, there is nothing to recover")
+        raise InputError(f"bag {path}: complete, there is nothing to recover")
     if out.exists():
         raise InputError(f"{out}: exists, must be a new folder")
     part = out.with_name(f"{out.name}.part-{os.getpid()}")
     channels, schemas, count, first, last = {}, {}, 0, 0, 0
     try:
         writer = BagWriter(part / out.name)
-        for record in _whole(file, told):
+        for record in _whole(file, progress):
             if isinstance(record, Schema):
                 schemas[record.id] = record
             elif isinstance(record, Channel) and record.id not in channels and record.schema_id in schemas:
@@ -76,15 +75,15 @@ def _recover(path: str | Path, out: Path, told: Callable[[int, int], object]) ->
         if writer.trouble:
             raise InputError(f"{out}: {writer.trouble}")
         if not count:
-            raise InputError(f"bag {path}: not one message of it is whole")
+            raise InputError(f"bag {path}: no readable message")
         os.replace(part / out.name, out)
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return count, first, last
 
 
-def _whole(file: Path, told: Callable[[int, int], object]) -> Iterator[Any]:
-    """Schemas, channels and messages, up to where the file ends or is damaged."""
+def _whole(file: Path, progress: Callable[[int, int], object]) -> Iterator[Any]:
+    """Yield schemas, channels and messages up to the end of the file or the first damaged record."""
     size = file.stat().st_size
     with open(file, "rb") as stream:
         records = iter(StreamReader(stream, emit_chunks=True, record_size_limit=size).records)
@@ -94,30 +93,28 @@ def _whole(file: Path, told: Callable[[int, int], object]) -> Iterator[Any]:
                 if record is None or isinstance(record, Chunk) and record.uncompressed_size > MAX_CHUNK:
                     return
                 inner = breakup_chunk(record) if isinstance(record, Chunk) else [record]
-            except (
-                Exception
-            ):  # whatever a torn record makes of the reader: struct.error, EndOfFile, zstd's own and more
+            except Exception:  # a torn record raises any type: struct.error, EndOfFile, zstd's own
                 return
-            told(stream.tell(), size)
+            progress(stream.tell(), size)
             yield from inner
 
 
 @dataclass(frozen=True)
 class RecoverOptions:
-    """Make a bag readable whose recorder was killed. The bag itself stays as it is."""
+    """Recover a bag whose recorder was killed. The bag itself stays unchanged."""
 
     bag: str = setting(MISSING, "folder of the bag, or its MCAP file")
     out: str = setting("", "folder of the new bag; empty: BAG-recovered")
 
 
 def main(argv: list[str]) -> int:
-    """Exit code 0 when a readable bag was written, 2 when there was nothing to do or to save."""
+    """Run the command. Return 0; `InputError` (exit code 2) if there is nothing to recover."""
     args = from_words(RecoverOptions, argv, "uma recover")
     bag = Path(args.bag)
     out = Path(args.out) if args.out else bag.with_name(f"{bag.stem if bag.is_file() else bag.name}-recovered")
-    with Progress(console=Console(stderr=True)) as progress:
-        bar = progress.add_task("reading", total=None)
-        count, first, last = recover(bag, out, lambda done, total: progress.update(bar, completed=done, total=total))
+    with Progress(console=Console(stderr=True)) as display:
+        bar = display.add_task("reading", total=None)
+        count, first, last = recover(bag, out, lambda done, total: display.update(bar, completed=done, total=total))
     print(f"{out}: {count} messages, {(last - first) * 1e-9:.1f} s")
     return 0
 

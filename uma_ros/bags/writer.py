@@ -1,4 +1,4 @@
-"""Writing rosbag2 bags (MCAP) that stay readable when the disk is full."""
+"""Writing of rosbag2 bags (MCAP) that stay readable on a full disk."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from uma_ros.bags.metadata import Topic, dump, information, profiles_of
 from uma_ros.bags.reader import type_name, typestore
 
 RESERVE = 2 * 1024 * 1024
-"""Bytes that are held for the index and the metadata, to be written where nothing else can be any more."""
+"""Bytes reserved on the disk for the index and the metadata."""
 CHUNK_SIZE = 1024 * 1024
-"""Bytes of messages, before compression, after which a chunk is written."""
+"""Size of a chunk before compression, bytes."""
 
 
 class BagWriter:
-    """An MCAP bag with a metadata.yaml, compressed by zstd in chunks of a megabyte.
+    """Writes an MCAP bag with a metadata.yaml, in chunks of a megabyte compressed by zstd.
 
-    mcap's writer makes the chunks. `ending` makes the end of the file, on a full disk and on any other.
+    mcap's writer makes the chunks, and `ending` the end of the file.
 
     Attributes:
-        trouble: why nothing is written any more; empty while all is well. What was written until then is a whole bag.
+        trouble: reason why the bag was closed early; empty without an error. The bag is complete up to then.
 
     Raises:
         InputError: the folder exists.
@@ -42,7 +42,7 @@ class BagWriter:
             raise InputError(f"{path}: exists, must be a new folder") from None
         self._name = f"{self._folder.name}.mcap"
         self._reserve = self._folder / ".reserve"
-        with suppress(OSError):  # on a disk that is full from the start, the first write fails
+        with suppress(OSError):  # on a full disk the first write fails
             with open(self._reserve, "wb") as file:
                 os.posix_fallocate(file.fileno(), 0, RESERVE)
         self._file = ChunkFile(self._folder / self._name)
@@ -58,18 +58,18 @@ class BagWriter:
 
     @property
     def num_messages(self) -> int:
-        """In the file, or waiting for their chunk to be full; after trouble, those that can be read."""
+        """Number of messages, including the unwritten chunk; after an error, of readable messages."""
         return sum(self._counts().values()) if self.trouble else self._count
 
     def add_topic(self, topic: str, kind: type, offered: QoSProfile) -> None:
-        """Announce a topic and its message class; before the first message on it."""
+        """Add a topic and its message class, before the first message on it."""
         name = type_name(kind)
         definition, _ = typestore().generate_msgdef(name, ros_version=2)
         digest = typestore().hash_rihs01(name)
         self._numbers[topic] = self.add_channel(Topic(topic, name, digest, profiles_of(offered)), definition)
 
     def add_channel(self, topic: Topic, definition: str) -> int:
-        """Announce a topic by the text of its message definition (ros2msg). Returns the channel id for `write_to`."""
+        """Add a topic with the text of its message definition (ros2msg). Return the channel id for `write_to`."""
         self._accepts(lambda: self._register(topic, definition))
         return len(self._channels)
 
@@ -84,11 +84,11 @@ class BagWriter:
         self._topics[number] = topic
 
     def write(self, topic: str, time_ns: int, data: bytes) -> bool:
-        """Add a message; False if the disk takes no more: `trouble` says why, and the bag is closed."""
+        """Add a message. Return False if the bag is closed; `trouble` contains the reason."""
         return self._is_open and self.write_to(self._numbers[topic], time_ns, data)
 
     def write_to(self, channel: int, time_ns: int, data: bytes) -> bool:
-        """`write`, by the channel id of `add_channel`: two channels may have one topic."""
+        """Add a message by the channel id of `add_channel`, because two channels may have the same topic."""
         self._count += 1
         return self._accepts(lambda: self._writer.add_message(channel, time_ns, data, time_ns))
 
@@ -102,7 +102,7 @@ class BagWriter:
             self._end_short(error)
 
     def _accepts(self, step: Callable[[], object]) -> bool:
-        """Take a step of writing. False if the disk does not take it, and the bag is closed."""
+        """Run a step of writing. On an OSError close the bag. Return whether the bag is open."""
         if not self._is_open:
             return False
         try:
@@ -112,8 +112,8 @@ class BagWriter:
         return self._is_open
 
     def _end_short(self, error: OSError) -> None:
-        """Close the bag with the chunks that are whole; with fewer of them while there is no room for the index."""
-        self._is_open, self.trouble = False, f"the disk takes no more: {error.strerror or error}"
+        """Close the bag after its complete chunks. Drop chunks until the index fits on the disk."""
+        self._is_open, self.trouble = False, f"writing failed: {error.strerror or error}"
         self._reserve.unlink(missing_ok=True)
         while self._file.has_header:
             if self._end() is None:
@@ -122,11 +122,14 @@ class BagWriter:
                 break
             self._file.chunks.pop()
         self._file.close()
-        self.trouble += "; not even the index of the bag could be written"
+        self.trouble += "; the index of the bag could not be written"
 
     def _end(self) -> OSError | None:
-        """End the file behind its last whole chunk, and write metadata.yaml. An error if the index found no room; a bag
-        without metadata.yaml is read all the same."""
+        """End the file after its last complete chunk, and write metadata.yaml, which is optional.
+
+        Returns:
+            The error of writing the index; None on success.
+        """
         chunks, counts = self._file.chunks, self._counts()
         about = information(
             self._name,
@@ -149,7 +152,7 @@ class BagWriter:
         return None
 
     def _counts(self) -> dict[int, int]:
-        """Number of messages in the whole chunks, by channel id."""
+        """Return the number of messages in the complete chunks by channel id."""
         counts: dict[int, int] = {}
         for chunk in self._file.chunks:
             for number, count in chunk.counts.items():

@@ -1,1 +1,1 @@
-"""Where the camera stands: calibration files, hand-eye solution, stills of a board."""
+"""Camera extrinsics: calibration files, hand-eye calibration, still images from bags."""

@@ -1,13 +1,13 @@
-"""`uma calibrate PATH`: where the camera stands, from pictures of a ChArUco board in the gripper.
+"""`uma calibrate PATH`: calibrate the camera's extrinsics from images of a ChArUco board in the gripper.
 
-PATH is a bag of the recorder, or of `ros2 bag record`, with the colour image, its camera_info and the flange's pose:
-the moments when the arm stood still are taken. Or it is a folder that holds camera.yaml (width, height, fx, fy, cx, cy,
-frame), NAME.png (rectified) and poses.yaml: NAME -> {xyz: [m, m, m], xyzw: [quaternion]}, the flange (fr3_link8) in the
-base when the picture was taken.
+PATH is a bag or a folder. A bag of the recorder or of `ros2 bag record` contains the colour image, its camera_info and
+the flange pose. The command uses the images during which the arm stood still. A folder contains camera.yaml (width,
+height, fx, fy, cx, cy, frame), rectified images NAME.png, and poses.yaml. The latter maps each NAME to the flange
+(fr3_link8) in the base frame, {xyz: [m, m, m], xyzw: [quaternion]}.
 
-Move the arm between the pictures so that the board turns about two axes at least, by 20 degrees and more, and fills
-different parts of the image; let it come to rest for each. A marker needs about 15 pixels: DROID's board in a 1280
-pixel wide image must be nearer than 0.55 m.
+Between the images, turn the board by at least 20 degrees about at least two axes. Let it fill different parts of the
+image, and let the arm come to rest. A marker needs about 15 pixels: in an image 1280 pixels wide, DROID's board must be
+nearer than 0.55 m.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ from uma_ros.runtime.textfile import numbers, read_value
 HELP = (__doc__ or "").split(":", 1)[1].strip()
 MAX_VIEWS = 500
 GOOD_PX = 1.0
-"""Pixels (RMS) beyond which a calibration is called poor."""
+"""Largest reprojection error (RMS) of a good calibration, pixels."""
 
 
 def read_poses(path: Path) -> dict[str, np.ndarray]:
-    """Name -> ``(4, 4)`` T_base_flange. Raises `InputError` naming the entry."""
+    """Read name -> ``(4, 4)`` T_base_flange. Raises `InputError` with the entry."""
     data = read_value(path, "")
     if not isinstance(data, dict) or not 1 <= len(data) <= MAX_VIEWS:
-        raise InputError(f"{path}: must map 1 to {MAX_VIEWS} names of pictures to poses")
+        raise InputError(f"{path}: must map 1 to {MAX_VIEWS} names of images to poses")
     poses = {}
     for name, entry in data.items():
         try:
@@ -60,17 +60,20 @@ def read_poses(path: Path) -> dict[str, np.ndarray]:
 
 
 def read_folder(folder: Path) -> tuple[CameraModel, Iterator[tuple[str, np.ndarray, np.ndarray]]]:
-    """The camera, and (name, ``(4, 4)`` T_base_flange, ``(H, W, 3)`` picture) of each entry in poses.yaml. Raises
-    `InputError` naming the entry."""
+    """Return the camera, and (name, ``(4, 4)`` T_base_flange, ``(H, W, 3)`` image) of each entry in poses.yaml.
+
+    Raises:
+        InputError: with the entry.
+    """
     camera, poses = read_camera(folder / "camera.yaml"), read_poses(folder / "poses.yaml")
     for name in poses:
         if Path(name).name != name:
-            raise InputError(f"{folder / 'poses.yaml'}: {name}: must be the name of a picture in this folder")
+            raise InputError(f"{folder / 'poses.yaml'}: {name}: must be the name of an image in this folder")
     return camera, ((name, T, read_image(folder / f"{name}.png")) for name, T in poses.items())
 
 
 def read_views(path: Path, settings: BoardSettings) -> tuple[CameraModel, list[View], list[str]]:
-    """The camera, the pictures of a folder or a bag in which the board was found, and the names of the others."""
+    """Return the camera, the views of a folder or a bag with a detected board, and the names of the other images."""
     if (path / "metadata.yaml").exists() or path.suffix == ".mcap":
         from uma_ros.calibration.stills import read_stills
 
@@ -81,8 +84,8 @@ def read_views(path: Path, settings: BoardSettings) -> tuple[CameraModel, list[V
     for name, T, rgb in pictures:
         if rgb.shape[:2] != (camera.height, camera.width):
             raise InputError(
-                f"{name}: {rgb.shape[1]}x{rgb.shape[0]} pixels, must be {camera.width}x{camera.height} as "
-                "its intrinsics say"
+                f"{name}: {rgb.shape[1]}x{rgb.shape[0]} pixels, must be {camera.width}x{camera.height} as in "
+                "the intrinsics"
             )
         view = find_board(rgb, board, camera, T, name)
         missed.append(name) if view is None else views.append(view)
@@ -90,7 +93,7 @@ def read_views(path: Path, settings: BoardSettings) -> tuple[CameraModel, list[V
 
 
 def picture_of(path: Path, name: str) -> np.ndarray:
-    """``(H, W, 3)`` the picture ``name`` once more: they are not all kept."""
+    """Read the ``(H, W, 3)`` image ``name`` again."""
     if (path / f"{name}.png").exists():
         return read_image(path / f"{name}.png")
     from uma_ros.calibration.stills import read_stills
@@ -98,16 +101,16 @@ def picture_of(path: Path, name: str) -> np.ndarray:
     return next(rgb for other, _, rgb in read_stills(path)[1] if other == name)
 
 
-# A 2F-85 as three boxes in the frame of the flange, m: centre and half edges; for the eye, not for collisions.
 GRIPPER = (
     ((0.0, 0.0, 0.045), (0.0375, 0.0375, 0.045)),
     ((0.05, 0.0, 0.125), (0.011, 0.011, 0.035)),
     ((-0.05, 0.0, 0.125), (0.011, 0.011, 0.035)),
 )
+"""A 2F-85 as three boxes in the flange frame, for drawing only: centre and half edge lengths, m."""
 
 
 def gripper_lines(turn: float = 0.0) -> list[np.ndarray]:
-    """``(2, 3)`` m: edges of a coarse 2F-85 in the frame of the flange, turned by ``turn`` rad about its axis."""
+    """Return the edges of `GRIPPER`, each ``(2, 3)`` m in the flange frame, turned by ``turn`` rad about its axis."""
     lines, c, s = [], np.cos(turn), np.sin(turn)
     R = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
     for centre, half in GRIPPER:
@@ -118,8 +121,10 @@ def gripper_lines(turn: float = 0.0) -> list[np.ndarray]:
 
 
 def overlay(rgb: np.ndarray, view: View, camera: CameraModel, found: HandEye, path: Path, turn: float = 0.0) -> None:
-    """The picture with the gripper (blue), the corners as they should be seen (green) and as they are (red). They must
-    lie on each other."""
+    """Write the image with the gripper (blue), the projected corners (green) and the detected corners (red).
+
+    Green and red corners of a good calibration coincide.
+    """
     from PIL import Image, ImageDraw
 
     picture = Image.fromarray(rgb).convert("RGB")
@@ -138,51 +143,51 @@ def overlay(rgb: np.ndarray, view: View, camera: CameraModel, found: HandEye, pa
     draw.rectangle((0, 0, camera.width, 16), fill=(0, 0, 0))
     draw.text(
         (4, 2),
-        f"{view.name}: {found.view_px[view.name]:.2f} px   blue: gripper   red: seen   green: as calibrated",
+        f"{view.name}: {found.view_px[view.name]:.2f} px   blue: gripper   red: detected   green: projected",
         fill=(255, 255, 255),
     )
     picture.save(path)
 
 
 def age_days(calibration: Calibration, now: datetime) -> float | None:
-    """Days since the calibration; None if its file does not say."""
+    """Return the days since the calibration; None if it has no date."""
     return None if calibration.date is None else (now - calibration.date).total_seconds() / 86400
 
 
 def compare(
     old: Calibration, views: list[View], camera: CameraModel, found: HandEye, max_age: float, now: datetime
 ) -> str:
-    """One line about an earlier calibration: its age, how it differs, and how well it explains the new pictures."""
+    """Return one line about an earlier calibration: age, difference, reprojection error on the new images."""
     mm, degrees = difference(old.T_base_cam, found.T_base_cam)
     age, off = age_days(old, now), judge(views, camera, old.T_base_cam)
     words = "of unknown age" if age is None else f"{age:.1f} days old{f', limit {max_age:g}' if age > max_age else ''}"
     verdict = (
-        "the camera has moved, or that calibration was wrong"
+        "the camera has moved, or the calibration was wrong"
         if off > max(3 * found.rms_px, GOOD_PX)
-        else "it still holds"
+        else "it is still valid"
     )
     return (
-        f"the earlier calibration is {words}; it differs by {mm:.1f} mm and {degrees:.2f} degrees and is off by "
-        f"{off:.2f} px on these pictures: {verdict}"
+        f"the earlier calibration is {words}; it differs by {mm:.1f} mm and {degrees:.2f} degrees; its error on these "
+        f"images is {off:.2f} px: {verdict}"
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class CalibrateOptions(BoardSettings):
-    """The options of `uma calibrate`, those of the board among them."""
+    """Options of `uma calibrate`, including the board."""
 
-    path: str = setting(MISSING, "a bag, or a folder of pictures")
-    out: str = setting("calibration.yaml", "the calibration; beside it goes a picture of the same name, .png")
-    base_frame: str = setting("", "frame of the robot's base; empty: as in config/robot.yaml")
-    tools: str = setting("", "a calibration of ours from which the tools are taken over")
-    against: str = setting("", "an earlier calibration, to be compared and checked for its age")
-    camera: str = setting("", "key of the camera in that file, if it is DROID's")
-    max_age_days: float = setting(30.0, "days after which an earlier calibration is too old", 0.0, 36500.0)
-    gripper_turn: float = setting(0.0, "rad; of the drawn gripper about the flange's axis", -7.0, 7.0)
+    path: str = setting(MISSING, "bag, or folder of images")
+    out: str = setting("calibration.yaml", "calibration file; an image of the worst view has the same name with .png")
+    base_frame: str = setting("", "base frame of the robot; empty: as in config/robot.yaml")
+    tools: str = setting("", "calibration file (YAML) whose tools are copied")
+    against: str = setting("", "earlier calibration for a comparison")
+    camera: str = setting("", "key of the camera in the earlier calibration, if that is DROID's")
+    max_age_days: float = setting(30.0, "days; largest age of the earlier calibration", 0.0, 36500.0)
+    gripper_turn: float = setting(0.0, "rad; angle of the drawn gripper about the flange's axis", -7.0, 7.0)
 
 
 def main(argv: list[str]) -> int:
-    """Exit code: 0, or 1 if the calibration is poor; it is written all the same, under its own name."""
+    """Run the command. Return 0, or 1 for a poor calibration, which is written too."""
     args = from_words(CalibrateOptions, argv, "uma calibrate", HELP)
     now = datetime.now(UTC)
     try:
@@ -198,15 +203,15 @@ def main(argv: list[str]) -> int:
     overlay(picture_of(Path(args.path), worst.name), worst, camera, found, picture, args.gripper_turn)
     num_corners = sum(len(r) for r in residuals(views, camera, found.T_base_cam, found.T_flange_board))
     print(
-        f"{len(views)} pictures, {num_corners} "
+        f"{len(views)} images, {num_corners} "
         f"corners{f'; no board in {len(missed)}: ' + ', '.join(missed) if missed else ''}"
     )
     print(
-        f"camera at {found.T_base_cam[:3, 3].round(4).tolist()} m in {base_frame}, to "
-        f"{found.sigma_mm:.2f} mm and {found.sigma_deg:.3f} degrees (1 sigma)"
+        f"camera at {found.T_base_cam[:3, 3].round(4).tolist()} m in {base_frame}, "
+        f"standard deviation {found.sigma_mm:.2f} mm and {found.sigma_deg:.3f} degrees"
     )
     print(
-        f"corners are off by {found.rms_px:.2f} px (RMS), {found.max_px:.2f} px at most; worst picture "
+        f"reprojection error {found.rms_px:.2f} px (RMS), {found.max_px:.2f} px at most; worst image "
         f"{worst.name}: {found.view_px[worst.name]:.2f} px"
     )
     if args.against:
@@ -214,8 +219,8 @@ def main(argv: list[str]) -> int:
     print(f"written: {out}, {picture}")
     if found.rms_px > GOOD_PX:
         print(
-            f"poor: over {GOOD_PX:g} px. Is the board flat, its size as given, the arm at rest in every "
-            "picture, the image rectified?"
+            f"poor calibration: error over {GOOD_PX:g} px. Is the board flat and its size correct? Is the arm at rest "
+            "in every image? Are the images rectified?"
         )
         return 1
     return 0

@@ -1,12 +1,19 @@
-"""Calibration files: where the camera stands and how the tool is mounted.
+"""Calibration files: camera extrinsics and tool mounting.
 
-Three formats: ours (YAML, below), DROID's ``calibration_info.json``, and the improved calibrations of DROID's episodes
-that Karl Pertsch published as ``cam2base_extrinsics.json``. The latter two hold poses camera -> robot base with
-extrinsic xyz Euler angles, in the camera's optical axes; DROID keys them ``<serial>_left``, the other ``<episode id>``
-and therein ``<serial>``, beside figures on their quality.
+Three formats are supported:
 
-    camera_frame: zed_left_camera_frame_optical base_frame: fr3_link0 T_base_cam: {xyz: [m, m, m], xyzw: [quaternion]}
-    date: 2026-11-20T12:00:00+00:00 tools:
+- the YAML file below;
+- DROID's ``calibration_info.json``, with keys ``<serial>_left``;
+- the improved calibrations of DROID's episodes by Karl Pertsch, ``cam2base_extrinsics.json``, with keys
+  ``<episode id>`` and ``<serial>``, and figures on their quality.
+
+The JSON files contain poses of the camera's optical frame in the robot base, with extrinsic xyz Euler angles.
+
+    camera_frame: zed_left_camera_frame_optical
+    base_frame: fr3_link0
+    T_base_cam: {xyz: [m, m, m], xyzw: [quaternion]}
+    date: 2026-11-20T12:00:00+00:00
+    tools:
       - {parent: fr3_link8, frame: robotiq_2f85_tcp, xyz: [m, m, m], xyzw: [quaternion]}
 """
 
@@ -27,7 +34,7 @@ from uma.types import InputError
 from uma_ros.runtime.textfile import numbers, read_value, text_of
 
 MAX_DISTANCE = 10.0
-"""m; a camera or a tool that stands further off in any direction is a mistake, as it is in a message."""
+"""Largest coordinate of a camera or tool position, m."""
 MAX_TOOLS = 16
 
 
@@ -38,8 +45,8 @@ class Calibration:
     Attributes:
         T_base_cam: ``(4, 4)`` camera optical frame to base.
         tools: (parent, frame) -> ``(4, 4)`` T_parent_frame.
-        date: when the camera was calibrated; None if the file does not say.
-        convention: how the file gives rotations, for people.
+        date: date of the camera's calibration; None if unknown.
+        convention: the file's representation of rotations, for messages.
     """
 
     camera_frame: str
@@ -56,15 +63,15 @@ def load_calibration(
     camera_frame: str = "zed_left_camera_frame_optical",
     base_frame: str = DROID.base_frame,
 ) -> Calibration:
-    """Read any of the formats.
+    """Read a calibration file of any format.
 
     Args:
-        camera: key in a DROID file, such as ``23897859_left``, or ``<episode id>/<serial>`` in one of its episodes; may
-            stay empty if the file leaves no choice.
-        camera_frame, base_frame: what to call the frames of a DROID file, which names none.
+        camera: key in a DROID file, such as ``23897859_left`` or ``<episode id>/<serial>``; empty if the file has one
+            camera.
+        camera_frame, base_frame: frames for DROID files, which contain no frame names.
 
     Raises:
-        InputError: naming the file and the entry.
+        InputError: with the file and the entry.
     """
     path = Path(path)
     data = read_value(path, "calibration")
@@ -96,7 +103,7 @@ def _pose(entry: object, name: str) -> np.ndarray:
 
 
 def _date(value: object, name: str) -> datetime | None:
-    """YAML itself makes a date or a time of what looks like one."""
+    """Return a date as datetime, UTC by default. The YAML parser has already converted some dates."""
     if isinstance(value, str):
         try:
             value = datetime.fromisoformat(value)
@@ -117,7 +124,7 @@ def _ours(data: dict, path: Path) -> Calibration:
     if unknown or not {"camera_frame", "base_frame"} <= set(data):
         raise InputError(
             f"{where}: keys {reprlib.repr(list(data))}, must be camera_frame, base_frame, T_base_cam and "
-            "perhaps date, tools"
+            "optionally date, tools"
         )
     given = data.get("tools") or []
     if not isinstance(given, list) or len(given) > MAX_TOOLS:
@@ -144,7 +151,7 @@ def _droid(data: dict, path: Path, camera: str, camera_frame: str, base_frame: s
     if key not in cameras:
         raise InputError(
             f"calibration {path}: camera {camera!r}, must be one of "
-            f"{', '.join(list(cameras)[:20])[:400] or '(the file holds none)'}"
+            f"{', '.join(list(cameras)[:20])[:400] or '(the file contains none)'}"
         )
     stamp = cameras[key].get("timestamp")
     try:
@@ -169,8 +176,7 @@ def _euler_pose(entry: object, name: str) -> np.ndarray:
 
 
 def _serials(entry: dict) -> list[str]:
-    """Keys of an episode's entry that are cameras: a serial number, perhaps with a side. What stands beside them is
-    about quality."""
+    """Return the keys of an episode's entry that are cameras: serial numbers, optionally with a side."""
     return [
         k
         for k, v in entry.items()
@@ -191,16 +197,16 @@ def _episodes(data: dict, path: Path, camera: str, camera_frame: str, base_frame
     found = _serials(data[episode])
     key = serial or (found[0] if len(found) == 1 else "")
     if key not in found:
-        some = ", ".join(f"{episode}/{s}"[:80] for s in found[:20]) or "(the episode holds none)"
+        some = ", ".join(f"{episode}/{s}"[:80] for s in found[:20]) or "(the episode contains none)"
         raise InputError(f"calibration {path}: camera {camera!r}, must be one of {some}")
     T = _euler_pose(data[episode][key], f"calibration {path}: {episode}/{key}")
     return Calibration(
-        camera_frame, base_frame, T, {}, None, "DROID episodes, calibrated anew: extrinsic xyz Euler, camera to base"
+        camera_frame, base_frame, T, {}, None, "DROID episodes, recalibrated: extrinsic xyz Euler, camera to base"
     )
 
 
 def save_calibration(calibration: Calibration, path: str | Path) -> None:
-    """Write our format."""
+    """Write a calibration as YAML."""
 
     def entry(T: np.ndarray) -> dict:
         return {"xyz": [float(v) for v in T[:3, 3]], "xyzw": [float(v) for v in quaternion(T)]}
@@ -217,4 +223,4 @@ def save_calibration(calibration: Calibration, path: str | Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
     part.write_text(yaml.safe_dump(data, sort_keys=False))
-    part.replace(path)  # whoever waits for the file never sees half of it
+    part.replace(path)  # atomic: a waiting node never reads an incomplete file

@@ -1,10 +1,8 @@
-"""Where a camera stands, from pictures of a ChArUco board in the gripper: detection, hand-eye calibration, and how far
-to trust it.
+"""Hand-eye calibration of a fixed camera from images of a ChArUco board in the gripper, with its uncertainty.
 
-The camera is fixed and sees the board at poses ``T_base_flange`` of the arm. Unknown are ``T_base_cam`` and how the
-board sits in the gripper, ``T_flange_board``; for every picture T_base_flange T_flange_board = T_base_cam T_cam_board.
-OpenCV's closed form starts, then both are fitted to the corners' pixels. Pictures are rectified: there is no
-distortion.
+The unknowns are ``T_base_cam`` and the mounting of the board, ``T_flange_board``. For every image, T_base_flange
+T_flange_board = T_base_cam T_cam_board. OpenCV's closed form initialises a fit of both to the pixels of the corners.
+The images are rectified, without distortion.
 """
 
 from __future__ import annotations
@@ -25,7 +23,7 @@ from uma_ros.drivers.device import MissingPackage, require
 
 
 def opencv() -> ModuleType:
-    """cv2. Raises `MissingPackage`, also for OpenCV 5, which has no hand-eye calibration."""
+    """Return cv2. Raises `MissingPackage`, also for OpenCV 5, which has no hand-eye calibration."""
     cv2 = require("cv2", "perception")
     if not hasattr(cv2, "calibrateHandEye"):
         raise MissingPackage(
@@ -36,14 +34,14 @@ def opencv() -> ModuleType:
 
 @dataclass(frozen=True)
 class BoardSettings:
-    """The board. The defaults are DROID's."""
+    """Settings of the ChArUco board. The defaults are DROID's board."""
 
     columns: int = setting(14, "squares along the board's x", 3, 50)
-    rows: int = setting(9, "squares along its y", 3, 50)
-    square: float = setting(0.020, "m; edge of a square; measure the print")
+    rows: int = setting(9, "squares along the board's y", 3, 50)
+    square: float = setting(0.020, "m; edge of a square; measure it on the print")
     marker: float = setting(0.016, "m; edge of a marker")
-    dictionary: str = setting("DICT_5X5_100", "OpenCV's name of the markers")
-    legacy: bool = setting(False, "drawn by OpenCV before 4.6: with an even number of rows its first square is another")
+    dictionary: str = setting("DICT_5X5_100", "OpenCV's dictionary of the markers")
+    legacy: bool = setting(False, "pattern of OpenCV before 4.6, which differs for an even number of rows")
 
     def __post_init__(self) -> None:
         if not (3 <= self.columns <= 50 and 3 <= self.rows <= 50):
@@ -55,7 +53,7 @@ class BoardSettings:
             )
 
     def make(self):
-        """OpenCV's board."""
+        """Return OpenCV's board. Raises `InputError` for an unknown or too small dictionary."""
         aruco = opencv().aruco
         if not hasattr(aruco, self.dictionary):
             raise InputError(f"board: dictionary {self.dictionary!r}, must be one of OpenCV's, such as DICT_5X5_100")
@@ -72,14 +70,14 @@ class BoardSettings:
 
 @dataclass(frozen=True)
 class View:
-    """One picture in which the board was found.
+    """An image with a detected board.
 
     Attributes:
-        name: of the picture.
-        T_base_flange: ``(4, 4)`` where the arm was.
-        corners: ``(N, 3)`` m, on the board.
-        pixels: ``(N, 2)`` where they are seen.
-        T_cam_board: ``(4, 4)`` from these alone.
+        name: name of the image.
+        T_base_flange: ``(4, 4)`` pose of the arm.
+        corners: ``(N, 3)`` corners on the board, m.
+        pixels: ``(N, 2)`` detected corners.
+        T_cam_board: ``(4, 4)`` pose of the board from this image alone.
     """
 
     name: str
@@ -92,12 +90,15 @@ class View:
 MIN_CORNERS = 12
 MIN_VIEWS = 8
 MIN_TURN = 0.35
-"""rad by which the arm's orientations must differ, about two axes at least."""
+"""Smallest difference of the arm's orientations, about at least two axes, rad."""
 
 
 def find_board(rgb: np.ndarray, board, camera: CameraModel, T_base_flange: np.ndarray, name: str = "") -> View | None:
-    """The board in ``(H, W, 3)`` uint8; None if fewer than `MIN_CORNERS` corners are seen or they do not fit a
-    plane."""
+    """Detect the board in an image ``(H, W, 3)`` uint8.
+
+    Returns:
+        The view; None for fewer than `MIN_CORNERS` corners, or corners that do not fit a plane.
+    """
     cv2 = opencv()
     detector = cv2.aruco.CharucoDetector(board)
     corners, ids, _, _ = detector.detectBoard(cv2.cvtColor(np.ascontiguousarray(rgb), cv2.COLOR_RGB2GRAY))
@@ -118,15 +119,15 @@ def find_board(rgb: np.ndarray, board, camera: CameraModel, T_base_flange: np.nd
 
 @dataclass(frozen=True)
 class HandEye:
-    """A calibration and how far to trust it.
+    """A calibration and its uncertainty.
 
     Attributes:
         T_base_cam: ``(4, 4)`` camera optical frame to base.
-        T_flange_board: ``(4, 4)`` how the board sat in the gripper.
-        rms_px, max_px: distance of the corners from where they should be seen.
-        view_px: the same for each picture, by name.
-        sigma_mm, sigma_deg: standard deviation of the camera's place and orientation, by leaving out each picture in
-            turn: the arm's own error is in it.
+        T_flange_board: ``(4, 4)`` mounting of the board.
+        rms_px, max_px: reprojection error of the corners, pixels.
+        view_px: reprojection error (RMS) of each image, by name.
+        sigma_mm, sigma_deg: standard deviation of the camera's position and orientation, from leaving out each image
+            in turn. It includes the position error of the arm.
     """
 
     T_base_cam: np.ndarray
@@ -141,29 +142,29 @@ class HandEye:
 def residuals(
     views: Sequence[View], camera: CameraModel, T_base_cam: np.ndarray, T_flange_board: np.ndarray
 ) -> list[np.ndarray]:
-    """``(N, 2)`` pixels of each view: where the corners should be seen, less where they are."""
+    """Return ``(N, 2)`` pixels of each view: projected minus detected corners."""
     T_cam_base = invert(T_base_cam)
     return [project(apply(T_cam_base @ v.T_base_flange @ T_flange_board, v.corners), camera) - v.pixels for v in views]
 
 
 def board_pose(views: Sequence[View], T_base_cam: np.ndarray) -> np.ndarray:
-    """``(4, 4)`` T_flange_board that fits best if the camera is known."""
+    """Return the mean ``(4, 4)`` T_flange_board for a known camera."""
     poses = np.stack([invert(v.T_base_flange) @ T_base_cam @ v.T_cam_board for v in views])
     return make_pose(Rotation.from_matrix(poses[:, :3, :3]).mean().as_matrix(), np.median(poses[:, :3, 3], axis=0))
 
 
 def check_views(views: Sequence[View]) -> None:
-    """Raises `InputError` if the pictures cannot tell where the camera is."""
+    """Raise `InputError` if the views do not determine the extrinsics."""
     if len(views) < MIN_VIEWS:
-        raise InputError(f"views: the board was found in {len(views)} pictures, at least {MIN_VIEWS} are needed")
+        raise InputError(f"views: {len(views)} images with a detected board, must be at least {MIN_VIEWS}")
     turns = Rotation.from_matrix(
         np.stack([views[0].T_base_flange[:3, :3].T @ v.T_base_flange[:3, :3] for v in views[1:]])
     ).as_rotvec()
     spread = np.linalg.svd(turns, compute_uv=False) / np.sqrt(len(turns))
     if spread[1] < MIN_TURN / 2:
         raise InputError(
-            f"views: the arm turned by {spread[0]:.2f} and {spread[1]:.2f} rad about its two main axes, at "
-            f"least {MIN_TURN / 2:.2f} are needed about both"
+            f"views: the arm turned by {spread[0]:.2f} and {spread[1]:.2f} rad about its two main axes, must be at "
+            f"least {MIN_TURN / 2:.2f} about both"
         )
 
 
@@ -176,16 +177,15 @@ def _unpack(x: np.ndarray) -> np.ndarray:
 
 
 def calibrate(views: Sequence[View], camera: CameraModel) -> HandEye:
-    """Fit camera and board.
+    """Fit the poses of camera and board.
 
     Raises:
-        InputError: too few pictures, or too much alike.
+        InputError: too few views, or views with too similar orientations.
     """
     check_views(views)
     cv2 = opencv()
-    arm = [
-        invert(v.T_base_flange) for v in views
-    ]  # the camera stands still and the arm carries the board: the arm's poses go in inverted
+    # OpenCV expects a camera on the arm. For a fixed camera the arm's poses are inverted.
+    arm = [invert(v.T_base_flange) for v in views]
     best, start = np.inf, None
     for method in (
         cv2.CALIB_HAND_EYE_PARK,
@@ -229,8 +229,7 @@ def calibrate(views: Sequence[View], camera: CameraModel) -> HandEye:
 
 
 def _fit(views: Sequence[View], camera: CameraModel, start: np.ndarray) -> np.ndarray:
-    """``(12,)`` camera in the base and board in the flange, from ``start``; a few wrong corners or poses weigh
-    little."""
+    """Fit ``(12,)`` camera in base and board in flange from ``start``. The loss is robust against outliers."""
 
     def cost(x: np.ndarray) -> np.ndarray:
         return np.nan_to_num(np.concatenate(residuals(views, camera, _unpack(x[:6]), _unpack(x[6:]))), nan=1e3).ravel()
@@ -239,8 +238,7 @@ def _fit(views: Sequence[View], camera: CameraModel, start: np.ndarray) -> np.nd
 
 
 def judge(views: Sequence[View], camera: CameraModel, T_base_cam: np.ndarray) -> float:
-    """Pixels (RMS) by which the corners are off if the camera stands at ``T_base_cam``; the board's place in the
-    gripper is fitted."""
+    """Return the reprojection error (RMS, pixels) for the extrinsics ``T_base_cam``. The board's mounting is fitted."""
     start = _pack(board_pose(views, T_base_cam))
     fit = least_squares(
         lambda x: np.nan_to_num(np.concatenate(residuals(views, camera, T_base_cam, _unpack(x))), nan=1e3).ravel(),
@@ -251,7 +249,7 @@ def judge(views: Sequence[View], camera: CameraModel, T_base_cam: np.ndarray) ->
 
 
 def difference(T_a: np.ndarray, T_b: np.ndarray) -> tuple[float, float]:
-    """mm and degrees between two poses."""
+    """Return the difference of two poses in mm and degrees."""
     return float(np.linalg.norm(T_a[:3, 3] - T_b[:3, 3]) * 1e3), float(
         np.degrees(rotation_angle(T_a[:3, :3], T_b[:3, :3]))
     )

@@ -1,5 +1,4 @@
-"""Pictures in a bag at moments when the arm stood still, with where it stood: what a calibration needs, recorded while
-someone guides the arm."""
+"""Still images of a bag for the calibration: images during which the arm stood still, with the flange pose."""
 
 from __future__ import annotations
 
@@ -17,23 +16,23 @@ from uma_ros.messages.convert import camera_from, nanoseconds, pose_from, rgb_fr
 from uma_ros.runtime.topics import Topics
 
 WINDOW = 0.3
-"""s before and after a picture in which the arm must not move."""
+"""Seconds before and after an image in which the arm must stand still."""
 STILL = (0.0005, 0.002)
-"""m and rad within which it counts as standing."""
+"""Largest motion of a standing arm, m and rad."""
 APART = (0.01, 0.05)
-"""m or rad by which it must have moved since the picture before, to be worth another."""
+"""Smallest motion since the previous still, m or rad."""
 
 
 def still_stamps(stamps: np.ndarray, times: np.ndarray, poses: np.ndarray) -> list[tuple[int, np.ndarray]]:
-    """Which pictures to take.
+    """Choose the still images.
 
     Args:
-        stamps: ``(M,)`` ns of the pictures, in order.
-        times: ``(N,)`` s of the arm's poses, in order.
-        poses: ``(N, 4, 4)``.
+        stamps: ``(M,)`` sorted stamps of the images, ns.
+        times: ``(N,)`` sorted times of the arm's poses, s.
+        poses: ``(N, 4, 4)`` poses of the arm.
 
     Returns:
-        (stamp in ns, ``(4, 4)`` pose) of each.
+        (stamp in ns, ``(4, 4)`` pose) of each still.
     """
     chosen: list[tuple[int, np.ndarray]] = []
     for stamp in stamps:
@@ -62,10 +61,10 @@ def still_stamps(stamps: np.ndarray, times: np.ndarray, poses: np.ndarray) -> li
 def read_stills(
     bag: str | Path, topics: Topics | None = None
 ) -> tuple[CameraModel, Iterator[tuple[str, np.ndarray, np.ndarray]]]:
-    """The camera, and (name, ``(4, 4)`` T_base_flange, ``(H, W, 3)`` uint8 picture) of each still in a bag.
+    """Return the camera, and (name, ``(4, 4)`` T_base_flange, ``(H, W, 3)`` uint8 image) of each still in a bag.
 
     Raises:
-        InputError: the bag lacks pictures, intrinsics or poses, or the arm never stood still.
+        InputError: the bag lacks images, intrinsics or poses, or the arm never stood still.
     """
     topics = topics or Topics()
     camera, stamps, times, poses = None, [], [], []
@@ -84,7 +83,7 @@ def read_stills(
             raise InputError(f"bag {bag}: no message on {topic}")
     chosen = dict(still_stamps(np.array(sorted(stamps)), np.array(times), np.stack(poses)))
     if not chosen:
-        raise InputError(f"bag {bag}: the arm never stood still for {2 * WINDOW:g} s around a picture")
+        raise InputError(f"bag {bag}: the arm never stood still for {2 * WINDOW:g} s around an image")
 
     def pictures() -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
         begin = min(stamps)

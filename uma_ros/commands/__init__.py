@@ -1,1 +1,1 @@
-"""The subcommands of `uma` that need ROS."""
+"""Subcommands of `uma` that need ROS."""

@@ -1,4 +1,4 @@
-"""`uma benchmark --ros`: closed-loop success through the whole node graph, over real DDS, scene after scene."""
+"""`uma benchmark --ros`: closed-loop success rate of the whole node graph over DDS."""
 
 from __future__ import annotations
 
@@ -25,13 +25,15 @@ from uma_ros.deployment.supervisor import Supervisor
 from uma_ros.runtime.resources import find
 
 ACTIONS = {"insertion": 220, "sweeping": 260, "folding": 220}
-"""What each task leaves a demonstration, and so the library's benchmark the policy. Only the station's node knows the
-simulator; a test holds the two against each other."""
+"""Task -> largest number of actions, as in `uma benchmark`. A test compares the two."""
 
 
 def graph(options: Options, task: str, real_time_factor: float) -> tuple[NodeSpec, ...]:
-    """The task's nodes; the simulated clock goes at most ``real_time_factor`` times as fast as the wall's: what takes
-    the wall's time takes less of it."""
+    """Return the task's nodes.
+
+    Args:
+        real_time_factor: largest number of simulated seconds per second. Below 1, latencies shrink in simulated time.
+    """
     pace = {"real_time_factor": real_time_factor}
     return tuple(
         replace(spec, parameters={**spec.parameters, **pace}) if spec.name == "station" else spec
@@ -47,8 +49,10 @@ def episode(
     folder: Path,
     command: Callable[[NodeSpec], list[str] | None],
 ) -> dict:
-    """One scene on a graph of its own: verdict, reason, simulated seconds, latency of every chunk; verdict ``stack`` if
-    a node did not work."""
+    """Run one scene on its own graph. Return seed, verdict, reason, simulated seconds and the latency of every chunk.
+
+    The verdict is ``stack`` if a node failed.
+    """
     rclpy.init(signal_handler_options=rclpy.SignalHandlerOptions.NO)
     supervisor, watcher = Supervisor(folder / "log"), Watcher()
     elapsed = float("nan")
@@ -75,25 +79,25 @@ def episode(
 
 @dataclass(frozen=True)
 class LiveBenchmarkOptions:
-    """Closed-loop success through the node graph; the same command resumes in the same folder."""
+    """Measure the closed-loop success rate of the node graph. The same command resumes a run."""
 
-    task: str = setting("insertion", "what to do", choices=tuple(sorted(TASKS)))
+    task: str = setting("insertion", "task of the scenes", choices=tuple(sorted(TASKS)))
     checkpoint: str = setting("", "folder of the checkpoint; empty: as in the configuration")
-    episodes: int = setting(20, "scenes; each takes about half a minute", 0, 1_000_000)
-    first_seed: int = setting(1_000_000, "of the scenes; training stays below")
+    episodes: int = setting(20, "number of scenes; each takes about half a minute", 0, 1_000_000)
+    first_seed: int = setting(1_000_000, "seed of the first scene; training uses lower ones")
     limit: float = setting(
         0.0,
-        "simulated seconds for each scene; 0: as in the library, "
+        "simulated seconds per scene; 0: as in `uma benchmark`, "
         + ", ".join(f"{n} actions of {task}" for task, n in ACTIONS.items()),
         0.0,
         3600.0,
     )
     real_time_factor: float = setting(
-        1.0, "simulated seconds a second, at most; with 0.4 a chunk has 2.5 times as long", 0.05, 10.0
+        1.0, "largest number of simulated seconds per second; 0.4 allows 2.5 times the latency", 0.05, 10.0
     )
     linger: int = setting(
         0,
-        "actions for which the policy goes on after a success, which must still be one then; 0: the first one ends it",
+        "actions after a success for which the policy continues and the success must last; 0: end at once",
         0,
         1000,
     )
@@ -102,7 +106,7 @@ class LiveBenchmarkOptions:
 
 
 def main(argv: list[str], command: Callable[[NodeSpec], list[str] | None] = lambda spec: None) -> int:
-    """Exit code 0, or 1 if the stack failed in a scene.
+    """Run the command. Return 0, or 1 if the stack failed in a scene.
 
     Args:
         command: replaces the command of a node, for tests.
@@ -111,10 +115,10 @@ def main(argv: list[str], command: Callable[[NodeSpec], list[str] | None] = lamb
     args = replace(given, limit=given.limit or ACTIONS[given.task] / RATE_HZ)
     out = Path(args.out).resolve()
     out.mkdir(parents=True, exist_ok=True)
-    asked, stored = {k: v for k, v in asdict(args).items() if k not in ("out", "episodes")}, out / "config.json"
-    if stored.exists() and json.loads(stored.read_text()) != asked:
-        raise InputError(f"{out} holds a run with other arguments; give another --out")
-    stored.write_text(json.dumps(asked, indent=2))
+    arguments, stored = {k: v for k, v in asdict(args).items() if k not in ("out", "episodes")}, out / "config.json"
+    if stored.exists() and json.loads(stored.read_text()) != arguments:
+        raise InputError(f"{out}: contains a run with other arguments; use another --out")
+    stored.write_text(json.dumps(arguments, indent=2))
     log = out / "episodes.jsonl"
     rows = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
     done = {row["seed"] for row in rows}
@@ -125,7 +129,7 @@ def main(argv: list[str], command: Callable[[NodeSpec], list[str] | None] = lamb
             if seed in done:
                 continue
             folder = out / f"scene_{seed}"
-            shutil.rmtree(folder, ignore_errors=True)  # of a run that was cut off
+            shutil.rmtree(folder, ignore_errors=True)  # of an interrupted run
             folder.mkdir()
             options = Options(seed=seed, checkpoint=args.checkpoint, config=str(find(args.config)), run_dir=str(folder))
             rows.append(
@@ -148,8 +152,8 @@ def main(argv: list[str], command: Callable[[NodeSpec], list[str] | None] = lamb
         f"to {high:.0%}); {dict(Counter(r['verdict'] for r in rows))}"
     )
     for key, what in (
-        ("chunk_ms", "a chunk took"),
-        ("chunk_age_ms", "age of its image when it was heard in the base frame, simulated time"),
+        ("chunk_ms", "latency of a chunk"),
+        ("chunk_age_ms", "age of the image at the arrival of its chunk in the base frame, simulated time"),
     ):
         if values := [x for row in rows for x in row.get(key, [])]:
             print(

@@ -1,4 +1,4 @@
-"""`uma demo`: one seeded task on the simulated station, headless, with live progress and a report."""
+"""`uma demo`: run one seeded task on the simulated station, headless, with a progress line and a report."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from uma_ros.runtime.topics import CAMERA_OUT, COMMAND, LATCHED, STATUS, TASK_IN
 
 
 class Watcher:
-    """What the demo hears of the running graph."""
+    """Client of the running graph: receives its status, sends the task."""
 
     def __init__(self) -> None:
         topics = Topics()
@@ -46,28 +46,28 @@ class Watcher:
         self.reference: ReferenceMotion | None = None
         self.active: ReferenceMotion | None = None
         self.outcome: dict[str, Any] = {}
-        self.refusal = ""  # why the policy refused the task, if it did
-        self.latency_ms: dict[int, float] = {}  # of each chunk, by its number, as the policy tells it
-        self.chunk_age_ms: list[float] = []  # simulated time from a chunk's image until it is here in the base frame
+        self.refusal = ""  # the policy's refusal of the task
+        self.latency_ms: dict[int, float] = {}  # sequence of a chunk -> latency that the policy reports
+        self.chunk_age_ms: list[float] = []  # simulated time from an image to its chunk in the base frame
         self.points: np.ndarray | None = None
         self.time = 0.0
         self.frames = StaticFrames()
-        listen = self.node.create_subscription
-        listen(PolicyStatus, topics.status, self._on_status, STATUS)
-        listen(ReferenceMotion, topics.sim_reference, lambda m: setattr(self, "reference", m), LATCHED)
-        listen(ReferenceMotion, topics.active_reference, lambda m: setattr(self, "active", m), LATCHED)
-        listen(String, topics.sim_outcome, lambda m: setattr(self, "outcome", yaml.safe_load(m.data)), LATCHED)
-        listen(
+        subscribe = self.node.create_subscription
+        subscribe(PolicyStatus, topics.status, self._on_status, STATUS)
+        subscribe(ReferenceMotion, topics.sim_reference, lambda m: setattr(self, "reference", m), LATCHED)
+        subscribe(ReferenceMotion, topics.active_reference, lambda m: setattr(self, "active", m), LATCHED)
+        subscribe(String, topics.sim_outcome, lambda m: setattr(self, "outcome", yaml.safe_load(m.data)), LATCHED)
+        subscribe(
             Clock, "/clock", lambda m: setattr(self, "_clock", seconds(m.clock)), 1
-        )  # before the chunks: of two that wait, the first is taken first
-        listen(
+        )  # before the chunks, because the executor runs pending callbacks in this order
+        subscribe(
             ActionChunk,
             topics.action_chunk_base,
             lambda m: self.chunk_age_ms.append(1e3 * (self._clock - seconds(m.header.stamp))),
             COMMAND,
         )
-        listen(PointCloud2, topics.sim_object, self._on_points, CAMERA_OUT)
-        listen(TFMessage, "/tf_static", self.frames.add_message, LATCHED)
+        subscribe(PointCloud2, topics.sim_object, self._on_points, CAMERA_OUT)
+        subscribe(TFMessage, "/tf_static", self.frames.add_message, LATCHED)
         self._task = self.node.create_publisher(ReferenceMotion, topics.reference_motion, TASK_IN)
         self._task_topic = topics.reference_motion
         self._stop = self.node.create_client(Trigger, "/uma/stop")
@@ -88,7 +88,7 @@ class Watcher:
     def send_task(self) -> None:
         self._task.publish(self.reference)
 
-    def task_is_heard(self) -> bool:
+    def task_has_subscriber(self) -> bool:
         return self._task.get_subscription_count() > 0
 
     def stop(self) -> None:
@@ -96,12 +96,12 @@ class Watcher:
             rclpy.spin_until_future_complete(self.node, self._stop.call_async(Trigger.Request()), timeout_sec=2.0)
 
     def distance(self) -> float:
-        """Mean distance in metres of the keypoints to their last waypoints; NaN before the task is known."""
+        """Return the mean distance of the keypoints to their last waypoints, metres; NaN before the task."""
         if (
             self.active is None
             or not self.active.keypoints
             or self.points is None
-            or not self.frames.knows(robot().base_frame, self.active.header.frame_id)
+            or not self.frames.connects(robot().base_frame, self.active.header.frame_id)
         ):
             return float("nan")
         T = self.frames.lookup(robot().base_frame, self.active.header.frame_id)
@@ -111,7 +111,11 @@ class Watcher:
         return float(np.linalg.norm(self.points[self._index] - np.stack([w[-1] for w in waypoints]), axis=1).mean())
 
     def line(self, began: float) -> str:
-        """One line on how it goes."""
+        """Return the progress line.
+
+        Args:
+            began: simulated time of the task's start, s; 0 before it.
+        """
         policy, controller = self.status.get("policy"), self.status.get("controller")
         latency = next(reversed(self.latency_ms.values()), float("nan"))
         states = (
@@ -123,12 +127,12 @@ class Watcher:
         return (
             f"{self.time - began:5.1f} s  {states} chunk {policy.sequence if policy else 0:3d}  latency "
             f"{latency:4.0f} ms  "
-            f"object {self.distance() * 100:5.1f} cm from the end of the reference  {self.outcome.get('reason', '')}"
+            f"object {self.distance() * 100:5.1f} cm from the reference's end  {self.outcome.get('reason', '')}"
         )
 
 
 def _show() -> Callable[[str], None]:
-    """A function that shows a line of progress: in place on a terminal, once a second elsewhere."""
+    """Return a function that shows the progress line, in place on a terminal, else once a second."""
     if sys.stdout.isatty():
         from rich.console import Console
 
@@ -150,7 +154,7 @@ def _show() -> Callable[[str], None]:
 
 
 class StackError(RuntimeError):
-    """The stack itself did not work; the message says what."""
+    """The stack failed; the message contains the reason."""
 
 
 def drive(
@@ -163,25 +167,27 @@ def drive(
     recorded: bool = True,
     linger: float = 0.0,
 ) -> tuple[float, dict]:
-    """Wait for the graph, send the task, watch until it is done, and stop the robot, as an operator does.
+    """Wait for the graph, send the task, wait for its end, and stop the robot.
 
     Args:
-        folder: gets the task as a file.
-        limit: simulated seconds.
-        recorded: the graph has a recorder, which has to be there first.
-        linger: simulated seconds for which the policy goes on after a success, which must last so long.
+        folder: folder for the task as reference.yaml.
+        limit: longest duration of the task, simulated seconds.
+        show: shows the progress line.
+        patience: longest wait for the graph, seconds.
+        recorded: the graph has a recorder, which must run before the task.
+        linger: simulated seconds after a success for which the policy continues and the success must last.
 
     Returns:
-        Simulated seconds from task to end, and how the task stood then.
+        Duration of the task in simulated seconds, and its outcome.
 
     Raises:
-        StackError: a node died, or something did not come in time.
+        StackError: a node died, or a condition was not met in time.
     """
 
     shown = 0.0
 
     def spin(began: float) -> None:
-        """Hear one message, and show how it goes: not with each of them, there are over a hundred a second."""
+        """Process one message. Update the progress line at most every 0.1 s."""
         nonlocal shown
         rclpy.spin_once(watcher.node, timeout_sec=0.05)
         if time.monotonic() - shown > 0.1:
@@ -200,8 +206,8 @@ def drive(
                     )
                 )
             if time.monotonic() > deadline:
-                reasons = "; ".join(f"{name}: {m.reason}" for name, m in watcher.status.items()) or "no node was heard"
-                raise StackError(f"{what} did not come within {seconds_:g} s ({reasons})")
+                reasons = "; ".join(f"{name}: {m.reason}" for name, m in watcher.status.items()) or "no node reported"
+                raise StackError(f"{what}: not received within {seconds_:g} s ({reasons})")
 
     ready = (State.READY, State.RUNNING)
     wait(
@@ -212,9 +218,9 @@ def drive(
         patience,
         "READY",
     )
-    wait(lambda: watcher.reference is not None and watcher.task_is_heard(), 10.0, "the scene's reference")
+    wait(lambda: watcher.reference is not None and watcher.task_has_subscriber(), 10.0, "the scene's reference")
     wait(lambda: watcher.points is not None, 10.0, "the simulated time")
-    # The bag has to hold the first observation, or it cannot be replayed.
+    # A replay needs the first observation in the bag.
     wait(
         lambda: not recorded or "recorder" in watcher.status and watcher.status["recorder"].state == State.RUNNING,
         20.0,
@@ -223,7 +229,7 @@ def drive(
     save_reference(
         reference_from(watcher.reference),
         folder / "reference.yaml",
-        "The task of this run, as it was sent to /uma/reference_motion.",
+        "The task of this run, as sent to /uma/reference_motion.",
     )
     watcher.send_task()
     wait(lambda: watcher.active is not None or bool(watcher.refusal), 10.0, "an answer to the task")
@@ -258,45 +264,42 @@ def drive(
 
 @dataclass(frozen=True)
 class DemoOptions:
-    """One simulated task over ROS 2, headless, with a report."""
+    """Run one simulated task over ROS 2, headless, with a report."""
 
-    task: str = setting("insertion", "what to do", choices=tuple(sorted(TASKS)))
-    seed: int = setting(0, "of the scene")
-    limit: float = setting(30.0, "simulated seconds after which the task counts as failed", 0.0, 3600.0)
+    task: str = setting("insertion", "task of the scene", choices=tuple(sorted(TASKS)))
+    seed: int = setting(0, "seed of the scene")
+    limit: float = setting(30.0, "s; longest duration of the task, simulated time", 0.0, 3600.0)
     checkpoint: str = setting("", "folder of the checkpoint; empty: as in the configuration")
     config: str = setting(PARAMETERS, "YAML file with the parameters of all nodes")
-    out: str = setting("", "folder for the results, which must be new; empty: runs/<time>")
+    out: str = setting("", "new folder for the results; empty: runs/<time>")
 
 
 def main(argv: list[str], command: Callable[[NodeSpec], list[str] | None] = lambda spec: None) -> int:
-    """Exit code 0 if the stack worked, whatever became of the task; 1 if it did not; 2 for a wrong argument.
+    """Run the command. Return 0 if the stack worked, even if the task failed; else 1.
 
     Args:
         command: replaces the command of a node, for tests.
     """
-    asked = from_words(DemoOptions, argv, "uma demo")
-    folder = Path(asked.out or new_folder()).resolve()
+    arguments = from_words(DemoOptions, argv, "uma demo")
+    folder = Path(arguments.out or new_folder()).resolve()
     bag = folder / "bag"
     options = Options(
-        seed=asked.seed,
-        checkpoint=asked.checkpoint,
-        config=str(find(asked.config)),
+        seed=arguments.seed,
+        checkpoint=arguments.checkpoint,
+        config=str(find(arguments.config)),
         record=str(bag),
         run_dir=str(folder),
     )
     folder.mkdir(parents=True, exist_ok=False)
-    print(
-        f"{asked.task.capitalize()} in scene {asked.seed}; everything that is left of it will be in "
-        f"{os.path.relpath(folder)}/"
-    )
+    print(f"{arguments.task.capitalize()} in scene {arguments.seed}; results in {os.path.relpath(folder)}/")
     show, trouble, elapsed = _show(), "", 0.0
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     rclpy.init(signal_handler_options=rclpy.SignalHandlerOptions.NO)
     supervisor, watcher = Supervisor(folder / "log"), Watcher()
     try:
-        for spec in TASKS[asked.task](options):
+        for spec in TASKS[arguments.task](options):
             supervisor.start(spec, options.config, command(spec))
-        elapsed, _ = drive(supervisor, watcher, folder, asked.limit, show, linger=1.0)
+        elapsed, _ = drive(supervisor, watcher, folder, arguments.limit, show, linger=1.0)
     except StackError as error:
         trouble = str(error)
     except KeyboardInterrupt:
@@ -308,22 +311,22 @@ def main(argv: list[str], command: Callable[[NodeSpec], list[str] | None] = lamb
         rclpy.try_shutdown()
     bad = {name: code for name, code in codes.items() if code}
     if bad and not trouble:
-        trouble = "ended with another code than 0: " + ", ".join(f"{k} ({v})" for k, v in bad.items())
-    return report(folder, bag, elapsed, asked.limit, trouble)
+        trouble = "nodes with a nonzero exit code: " + ", ".join(f"{k} ({v})" for k, v in bad.items())
+    return report(folder, bag, elapsed, arguments.limit, trouble)
 
 
 def report(folder: Path, bag: Path, elapsed: float, limit: float, trouble: str) -> int:
-    """Write the results of a run and say what came out. Returns the exit code."""
-    from uma_ros.offline.recording import read_episode
+    """Write the results of a run and print a summary. Return the exit code."""
+    from uma_ros.offline.recording import read_recording
     from uma_ros.offline.report import contact_sheet, motion_plot, summarise, write_summary
 
     print("Reading the bag, drawing ...", flush=True)
     try:
-        episode = read_episode(bag)
-        summary = summarise(episode)
-        (folder / "configuration.yaml").write_text(yaml.safe_dump(episode.configuration, sort_keys=False))
-        contact_sheet(bag, episode, folder / "contact_sheet.png")
-        summary |= motion_plot(episode, folder / "motion.png")
+        recording = read_recording(bag)
+        summary = summarise(recording)
+        (folder / "configuration.yaml").write_text(yaml.safe_dump(recording.configuration, sort_keys=False))
+        contact_sheet(bag, recording, folder / "contact_sheet.png")
+        summary |= motion_plot(recording, folder / "motion.png")
     except InputError as error:
         trouble = trouble or str(error)
         summary = locals().get("summary") or {
@@ -341,10 +344,10 @@ def report(folder: Path, bag: Path, elapsed: float, limit: float, trouble: str) 
         summary["result"], summary["why"] = "success", outcome["reason"]
     else:
         why = {"in_progress": f"after {limit:g} s: {outcome.get('reason')}"}.get(
-            verdict, outcome.get("reason", "it never came to it")
+            verdict, outcome.get("reason", "no verdict")
         )
         summary["result"], summary["why"] = "failure", why
-    summary["stack"] = f"did not work: {trouble}" if trouble else "worked"
+    summary["stack"] = f"failed: {trouble}" if trouble else "worked"
     summary["seconds"] = round(elapsed, 2)
     write_summary(summary, folder)
     latency = summary["latency_ms"].get("total", {})

@@ -1,4 +1,4 @@
-"""`uma inspect WHAT`: show a bag, a checkpoint, a calibration file, a reference motion, or the nodes' parameters."""
+"""`uma inspect WHAT`: show a bag, checkpoint, calibration file or reference motion, or the default configuration."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from uma_ros.runtime.robot import robot
 
 HEADER = """\
 # Parameters of the task graphs, node by node. The dataclasses in the code are the schema.
-# Unit and range stand beside every key; a value out of range ends the node with a message.
+# Every key has its unit and range beside it. A value out of range ends the node with a message.
 # `uma inspect parameters` writes this file, and a test compares both.
 # `uma up` and the launch files override use_sim_time and, for the simulated station, its task, seed, calibration file
 # and autostart.
@@ -29,14 +29,14 @@ ROBOT_HEADER = """\
 
 
 def parameters() -> str:
-    """The default configuration file."""
+    """Return the default configuration file."""
     from uma_ros.commands.parameters import NODES, as_yaml, topics_yaml
 
     return "\n".join([HEADER, *(as_yaml(node) + "\n" for node in NODES), topics_yaml(), ""])
 
 
 def robot_file() -> str:
-    """The robot's configuration file."""
+    """Return the default robot file."""
     from uma_ros.commands.parameters import robot_yaml
 
     return f"{ROBOT_HEADER}\n{robot_yaml()}"
@@ -84,7 +84,7 @@ def reference(path: Path) -> str:
 
 
 def show(what: str) -> str:
-    """Text about the thing named ``what``. Raises `InputError` if it is none of the known kinds."""
+    """Return a text about ``what``. Raises `InputError` if it is of no known kind."""
     if what == "parameters":
         return parameters()
     if what == "robot":

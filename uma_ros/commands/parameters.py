@@ -1,5 +1,4 @@
-"""The settings of every node in one place: the default configuration file is written from them, and a test holds that
-it mirrors them."""
+"""The default configuration files, generated from the settings of every node."""
 
 from __future__ import annotations
 
@@ -24,7 +23,7 @@ NODES = {
 
 
 def settings_of(node: str) -> Any:
-    """The settings dataclass of a node, with its defaults."""
+    """Return the settings dataclass of a node, with its defaults."""
     return getattr(importlib.import_module(f"uma_ros.nodes.{node}"), NODES[node])()
 
 
@@ -42,7 +41,7 @@ def _range(rule: dict) -> str:
 
 
 def _commented(settings: Any, indent: str = "") -> list[str]:
-    """YAML lines of a dataclass, every key commented with unit and range. Topic names are left to the defaults."""
+    """Return the YAML lines of a dataclass without topic names. Every key has a comment with unit and range."""
     lines, open_section = [], ""
     for key, (value, rule) in flatten(settings).items():
         section, _, name = key.rpartition(".")
@@ -57,20 +56,20 @@ def _commented(settings: Any, indent: str = "") -> list[str]:
 
 
 def as_yaml(node: str, indent: str = "") -> str:
-    """A node's section of a configuration file."""
+    """Return a node's section of the configuration file."""
     lines = [f"{node}:", "  ros__parameters:", *_commented(settings_of(node), "    ")]
     return "\n".join(indent + line for line in lines)
 
 
 def robot_yaml() -> str:
-    """The robot's configuration file."""
+    """Return the robot's section of the robot file."""
     return "\n".join(_commented(DROID))
 
 
 def topics_yaml() -> str:
-    """The topic names as a commented section that holds for all nodes."""
+    """Return the topic names as a section for all nodes, commented out."""
     lines = [
-        "# Where the nodes meet; to change a name, take the # away here, for all nodes at once.",
+        "# Topic names of all nodes. Uncomment the section to change a name.",
         "# /**:",
         "#   ros__parameters:",
         "#     topics:",

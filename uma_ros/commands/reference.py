@@ -1,7 +1,9 @@
-"""`uma reference FILE.yaml`: send a reference motion, and hear what became of it. Also reads and writes such files.
+"""`uma reference FILE.yaml`: send a reference motion and report whether the policy accepts it.
 
-frame: fr3_link0          # any frame with a known transform to the camera
-object_label: spoon       # for people
+Also reads and writes reference files:
+
+frame: fr3_link0          # any frame with a static transform to the camera
+object_label: spoon       # for logs
 keypoints:
   - waypoints: [[0.45, -0.10, 0.03], [0.45, -0.10, 0.20]]   # m, in order
     phase: [0.0, 1.0]     # optional, in [0, 1]
@@ -34,14 +36,14 @@ from uma_ros.runtime.topics import LATCHED, STATUS, TASK_IN, Topics
 
 
 def load_reference(path: str | Path) -> ReferenceMotion:
-    """Read a reference file. Raises `InputError` naming the file and the entry."""
+    """Read a reference file. Raises `InputError` with the file and the entry."""
     data, where = read_value(Path(path), "reference"), f"reference {path}"
     if (
         not isinstance(data, dict)
         or not {"frame", "keypoints"} <= set(data)
         or set(data) - {"frame", "keypoints", "object_label"}
     ):
-        raise InputError(f"{where}: must be a mapping with frame, keypoints and perhaps object_label")
+        raise InputError(f"{where}: must be a mapping with frame, keypoints and optionally object_label")
     keypoints = data["keypoints"]
     if not isinstance(keypoints, list) or not 1 <= len(keypoints) <= MAX_KEYPOINTS:
         raise InputError(f"{where}: keypoints: {reprlib.repr(keypoints)}, must be a list of 1 to {MAX_KEYPOINTS}")
@@ -54,9 +56,9 @@ def load_reference(path: str | Path) -> ReferenceMotion:
 
 
 def _keypoint(entry: object, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Waypoints, phase and validity of one keypoint; the latter two are empty where they are not given."""
+    """Return waypoints, phase and validity of one keypoint. Missing phase and validity are empty."""
     if not isinstance(entry, dict) or "waypoints" not in entry or set(entry) - {"waypoints", "phase", "is_valid"}:
-        raise InputError(f"{name}: must be a mapping with waypoints and perhaps phase, is_valid")
+        raise InputError(f"{name}: must be a mapping with waypoints and optionally phase, is_valid")
     points, most = entry["waypoints"], ReferenceMotion.MAX_WAYPOINTS
     if not isinstance(points, list) or not 1 <= len(points) <= most:
         raise InputError(f"{name}.waypoints: {reprlib.repr(points)}, must be a list of 1 to {most}")
@@ -87,8 +89,10 @@ def save_reference(reference: ReferenceMotion, path: str | Path, comment: str = 
 
 
 def _same_shape(a: ReferenceMotion, b: ReferenceMotion) -> bool:
-    """Whether two references are one up to a rigid motion: the same counts and the same distances from the first
-    waypoint."""
+    """Return whether two references may differ only by a rigid motion.
+
+    It compares the numbers of waypoints, and their distances from the first waypoint.
+    """
     if [len(w) for w in a.waypoints] != [len(w) for w in b.waypoints]:
         return False
     p, q = (np.concatenate(r.waypoints) for r in (a, b))
@@ -98,7 +102,7 @@ def _same_shape(a: ReferenceMotion, b: ReferenceMotion) -> bool:
 
 
 class _Sender:
-    """Publishes a task and listens for the echo or the refusal."""
+    """Publishes a task and waits for its echo or refusal."""
 
     def __init__(self, topics: Topics) -> None:
         rclpy.init()
@@ -113,8 +117,8 @@ class _Sender:
         self.node.create_subscription(PolicyStatus, topics.status, self._on_status, STATUS)
 
     def _on_echo(self, msg: ReferenceMsg) -> None:
-        # The latched echo of the task before may be late: only one of this shape, from whichever frame it is seen, is
-        # an answer.
+        # The latched echo of the previous task may be late. Only an echo of the same shape is an answer; its frame may
+        # differ.
         if (
             self._sent is not None
             and msg.header.stamp != self._active
@@ -141,20 +145,20 @@ class _Sender:
         if not self._wait(
             lambda: self._publisher.get_subscription_count() > 0 and self._num_refused is not None, deadline
         ):
-            print(f"no policy heard within {timeout:g} s; is it running, in this ROS domain?", file=sys.stderr)
+            print(f"no policy found within {timeout:g} s; is it running in this ROS domain?", file=sys.stderr)
             return 1
         self._wait(
             lambda: self._active is not None, min(deadline, time.monotonic() + 0.5)
-        )  # what is latched, if anything is
+        )  # a latched echo, if there is one
         self._sent = reference
         self._publisher.publish(reference_to(reference, self.node.get_clock().now().to_msg()))
         if not self._wait(lambda: self._answer is not None, deadline):
-            print(f"sent; the policy has not taken it within {timeout:g} s, /uma/status says why", file=sys.stderr)
+            print(f"sent, but not accepted within {timeout:g} s; see /uma/status for the reason", file=sys.stderr)
             return 1
         if self._answer:
             print(self._answer, file=sys.stderr)
             return 1
-        print(f"the policy works on it: {len(reference.waypoints)} keypoints, given in {reference.frame}")
+        print(f"accepted: {len(reference.waypoints)} keypoints in {reference.frame}")
         return 0
 
 
@@ -162,13 +166,13 @@ class _Sender:
 class ReferenceOptions:
     """Send a reference motion to the running policy."""
 
-    file: str = setting(MISSING, "YAML file; config/reference_insertion.yaml shows the format")
-    replay: bool = setting(False, "to the policy that `uma up replay` or replay.launch.py has started")
-    timeout: float = setting(10.0, "s to wait for the policy", 0.0, 3600.0)
+    file: str = setting(MISSING, "YAML file, such as config/reference_insertion.yaml")
+    replay: bool = setting(False, "send to the policy of `uma up replay` or replay.launch.py")
+    timeout: float = setting(10.0, "s; longest wait for the policy", 0.0, 3600.0)
 
 
 def main(argv: list[str]) -> int:
-    """Exit code 0 when the policy took the task, 1 when it refused it or is not there, 2 for a bad file."""
+    """Run the command. Return 0 if the policy accepted the task, else 1. Raises `InputError` for a bad file."""
     args = from_words(ReferenceOptions, argv, "uma reference")
     reference = load_reference(args.file)
 

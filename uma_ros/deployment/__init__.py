@@ -1,1 +1,1 @@
-"""The node graph as data, the supervisor of its processes, and their security."""
+"""Node graphs as data, the supervisor of their processes, and their SROS 2 policy."""

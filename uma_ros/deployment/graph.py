@@ -1,4 +1,4 @@
-"""The node graph of each deployment as data: one source for `ros2 launch` and for `uma up`."""
+"""The node graph of each deployment as data, for `ros2 launch` and `uma up`."""
 
 from __future__ import annotations
 
@@ -13,54 +13,52 @@ from uma.settings import check_settings, setting
 from uma.types import InputError
 
 PARAMETERS = "config/parameters.yaml"
-"""The parameters of all nodes, as `uma.settings` has them in the code."""
+"""Configuration file with the parameters of all nodes."""
 DRIVERS = {
     "camera": "a ZED through its SDK, a recording, or another camera's topics",
     "gripper": "a Robotiq 2F-85 on a serial port",
-    "franka": "an FR3 through libfranka, in the place of franka_ros2 and CRISP",
-    "robot": "watches a Franka behind franka_ros2 and CRISP, and recovers it",
+    "franka": "an FR3 through libfranka, instead of franka_ros2 and CRISP",
+    "robot": "monitor of a Franka behind franka_ros2 and CRISP, with recovery",
 }
-"""Our own driver nodes for hardware, each in the place of a vendor's."""
+"""Driver nodes of this package -> their hardware."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """What may be chosen at the start: launch arguments of these names, and the options of `uma up`.
+    """Options of a graph: the launch arguments, and the command line of `uma up`.
 
     Raises:
         InputError: an unknown station or driver, or drivers for the simulated station.
     """
 
-    station: str = setting(
-        "sim", "the simulated station, or the robot beside its vendors' drivers", choices=("sim", "hardware")
-    )
+    station: str = setting("sim", "simulated station or hardware", choices=("sim", "hardware"))
     checkpoint: str = setting("", "folder of the checkpoint; empty: as in the configuration")
     prompt: str = setting(
-        "", "prompt file for the checkpoint, the task until another one comes; empty: as in the configuration"
+        "", "prompt file for the checkpoint, the task until another one arrives; empty: as in the configuration"
     )
     config: str = setting(PARAMETERS, "YAML file with the parameters of all nodes")
     record: str = setting("", "folder for a bag; empty: no recording")
-    dry_run: bool = setting(False, "everything but motion")
+    dry_run: bool = setting(False, "run everything without motion of the robot")
     managed: bool = setting(
-        False, "a manager node takes the others through their life cycle; else each configures and activates itself"
+        False, "a manager node runs the life cycle of the others; otherwise each configures and activates itself"
     )
     rviz: bool = setting(False, "also start rviz2")
     drivers: str = setting(
         "",
-        f"on hardware, our own driver nodes to start, separated by commas, of {', '.join(DRIVERS)}; the rest are the "
-        "vendors'",
+        f"driver nodes of this package to start on hardware, comma-separated, from {', '.join(DRIVERS)}; the others "
+        "are the vendors'",
     )
-    seed: int = setting(0, "of the simulated scene")
-    run_dir: str = setting("", "folder for logs and the simulated calibration; empty: a new one, named by the time")
+    seed: int = setting(0, "seed of the simulated scene")
+    run_dir: str = setting("", "folder for logs and the simulated calibration; empty: a new folder named by the time")
 
     def __post_init__(self) -> None:
         check_settings(self)
         for name in self.driver_names():
             if name not in DRIVERS:
-                raise InputError(f"drivers: {name!r}, must be of {', '.join(DRIVERS)}")
+                raise InputError(f"drivers: {name!r}, must be one of {', '.join(DRIVERS)}")
         if self.driver_names() and self.station == "sim":
             raise InputError(
-                f"drivers: {self.drivers!r} with station sim, which is its own; they are for station hardware"
+                f"drivers: {self.drivers!r}, must be empty for station sim; drivers are for station hardware"
             )
 
     def driver_names(self) -> tuple[str, ...]:
@@ -73,9 +71,9 @@ class NodeSpec:
 
     Attributes:
         name: node name; also the executable in package uma_ros.
-        parameters: over those of the configuration file.
-        package: where a launch file finds the executable.
-        module: what `python -m` runs; empty for a program that is not ours.
+        parameters: parameters that override the configuration file.
+        package: package of the executable, for launch files.
+        module: module for `python -m`; empty for a program of another package.
     """
 
     name: str
@@ -84,7 +82,7 @@ class NodeSpec:
     module: str = ""
 
     def command(self, config: str) -> list[str]:
-        """How to start it without a launch system."""
+        """Return the command that starts the process without a launch system."""
         if not self.module:
             return [self.name]
         words = [sys.executable, "-m", self.module, "--ros-args", "-r", f"__node:={self.name}", "--params-file", config]
@@ -94,7 +92,7 @@ class NodeSpec:
 
 
 def enclave(name: str) -> list[str]:
-    """Where security is on, the arguments that give a node its own enclave of config/sros2_policy.xml."""
+    """Return the arguments for the node's enclave of config/sros2_policy.xml; empty with security off."""
     return ["--enclave", f"/{name}"] if os.environ.get("ROS_SECURITY_ENABLE", "").lower() == "true" else []
 
 
@@ -103,13 +101,12 @@ def _node(name: str, **parameters: Any) -> NodeSpec:
 
 
 def _chosen(options: Options) -> dict[str, str]:
-    """The policy's parameters that are not left to the configuration."""
+    """Return the policy's parameters that the options set."""
     return {name: value for name, value in (("checkpoint", options.checkpoint), ("prompt", options.prompt)) if value}
 
 
 def deployment(options: Options, task: str) -> tuple[NodeSpec, ...]:
-    """The graph that does a task: on the simulated station, whose scenes are those of ``task``, or on the robot beside
-    the vendors' drivers."""
+    """Return the graph of a task, on the simulated station with scenes of ``task`` or on hardware."""
     sim = options.station == "sim"
     clock = {"use_sim_time": sim}
     calibration = str(Path(options.run_dir) / "calibration.yaml")
@@ -132,17 +129,17 @@ def deployment(options: Options, task: str) -> tuple[NodeSpec, ...]:
 
 
 def insertion(options: Options) -> tuple[NodeSpec, ...]:
-    """A utensil into a holder."""
+    """Return the graph that inserts a utensil into a holder."""
     return deployment(options, "insertion")
 
 
 def sweeping(options: Options) -> tuple[NodeSpec, ...]:
-    """Paper scraps into a dustpan."""
+    """Return the graph that sweeps paper scraps into a dustpan."""
     return deployment(options, "sweeping")
 
 
 def folding(options: Options) -> tuple[NodeSpec, ...]:
-    """Jeans in half."""
+    """Return the graph that folds jeans in half."""
     return deployment(options, "folding")
 
 
@@ -158,12 +155,14 @@ REPLAY_NAMES = {
         "configuration",
     )
 }
-"""Where the policy of a replay speaks: the player says on the usual topics what was said when the bag was recorded."""
+"""Topics of the policy in a replay. The bag player publishes the recorded messages on the usual topics."""
 
 
 def replay(options: Options) -> tuple[NodeSpec, ...]:
-    """The policy alone, for `ros2 bag play --clock`: the bag has the images, the robot's state, /tf_static and the
-    task."""
+    """Return the graph of the policy alone, for `ros2 bag play --clock`.
+
+    The bag contains the images, the robot states, /tf_static and the task.
+    """
     names = {f"topics__{name}": topic for name, topic in REPLAY_NAMES.items()}
     return (
         _node(

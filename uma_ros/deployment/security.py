@@ -1,9 +1,8 @@
-"""`python -m uma_ros.deployment.security`: the SROS 2 policy of the graphs: for every node an enclave of its own, with
-the topics, services and actions that it really uses.
+"""`python -m uma_ros.deployment.security`: write the SROS 2 policy of the running nodes.
 
-It is made from live nodes, by asking ROS what each of them publishes, hears, serves and calls, so that it cannot say
-less or more than they do. Parameters are services in ROS 2 (`~/set_parameters` and five more): every node serves its
-own and calls nobody's.
+Every node has its own enclave with its topics, services and actions. The names come from the ROS graph of the running
+nodes, so that the policy matches them exactly. Parameters are services in ROS 2 (`~/set_parameters` and five more).
+Every node serves its own and calls none.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ import rclpy
 from rclpy.node import Node
 
 VERSION = "0.2.0"
-"""Of the policy's format."""
+"""Version of the policy format."""
 ACTION = "/_action/"
 KINDS = (
     ("topics", "topic", "publish", "publish"),
@@ -30,15 +29,15 @@ KINDS = (
     ("actions", "action", "execute", "execute"),
     ("actions", "action", "call", "call"),
 )
-"""Group and entry of the XML, its qualifier, and the field of `Profile` that fills it."""
+"""Group and entry of the XML, its qualifier, and the field of `Profile` with its names."""
 
 
 @dataclass(frozen=True)
 class Profile:
-    """What one node may do; names of topics, services and actions.
+    """Permissions of a node: names of topics, services and actions.
 
     Attributes:
-        node: its name, in the root namespace.
+        node: name of the node in the root namespace.
     """
 
     node: str
@@ -54,7 +53,11 @@ class Profile:
 
 
 def observe(node: Node, name: str) -> Profile:
-    """The profile of the live node ``name``, as ``node`` sees it. Raises RuntimeError if there is none of that name."""
+    """Return the profile of the running node ``name``, as ``node`` discovers it.
+
+    Raises:
+        RuntimeError: there is no such node.
+    """
     try:
         found = {
             "publish": node.get_publisher_names_and_types_by_node(name, "/"),
@@ -62,8 +65,8 @@ def observe(node: Node, name: str) -> Profile:
             "reply": node.get_service_names_and_types_by_node(name, "/"),
             "request": node.get_client_names_and_types_by_node(name, "/"),
         }
-    except Exception as error:  # rclpy has a kind of its own for it
-        raise RuntimeError(f"no node {name!r} is heard in this ROS domain: {error}") from None
+    except Exception as error:  # rclpy raises its own type
+        raise RuntimeError(f"no node {name!r} in this ROS domain: {error}") from None
     names = {kind: sorted({topic for topic, _ in topics}) for kind, topics in found.items()}
     actions = {kind: sorted({n.split(ACTION)[0] for n in listed if ACTION in n}) for kind, listed in names.items()}
     plain = {kind: tuple(n for n in listed if ACTION not in n) for kind, listed in names.items()}
@@ -71,8 +74,11 @@ def observe(node: Node, name: str) -> Profile:
 
 
 def settled(node: Node, names: Sequence[str], patience: float = 60.0, quiet: float = 3.0) -> list[Profile]:
-    """Profiles of live nodes once all of them are there and none has changed for ``quiet`` seconds. Raises RuntimeError
-    if that does not come."""
+    """Wait until all nodes run and no profile changes for ``quiet`` seconds. Return the profiles.
+
+    Raises:
+        RuntimeError: this does not happen within ``patience`` seconds.
+    """
     deadline, last, since = time.monotonic() + patience, None, time.monotonic()
     while time.monotonic() < deadline:
         try:
@@ -84,11 +90,11 @@ def settled(node: Node, names: Sequence[str], patience: float = 60.0, quiet: flo
         elif time.monotonic() - since > quiet:
             return now
         rclpy.spin_once(node, timeout_sec=0.2)
-    raise RuntimeError(f"the nodes {', '.join(names)} do not settle within {patience:g} s")
+    raise RuntimeError(f"the nodes {', '.join(names)} were still changing after {patience:g} s")
 
 
 def policy_xml(profiles: Sequence[Profile]) -> str:
-    """The policy file, with one enclave ``/NODE`` for each profile."""
+    """Return the policy file, with one enclave ``/NODE`` per profile."""
     root = xml.Element("policy", version=VERSION)
     enclaves = xml.SubElement(root, "enclaves")
     for p in sorted(profiles, key=lambda p: p.node):
@@ -108,10 +114,10 @@ def policy_xml(profiles: Sequence[Profile]) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Exit code 1 if a node is not there."""
+    """Run the command. Return 1 if a node is missing."""
     parser = argparse.ArgumentParser(
         prog="uma_ros.deployment.security",
-        description="Write the SROS 2 policy of the nodes that run now, in this ROS domain.",
+        description="Write the SROS 2 policy of the running nodes in this ROS domain.",
     )
     parser.add_argument("nodes", nargs="+", help="names of nodes, such as policy controller")
     parser.add_argument("--out", default="config/sros2_policy.xml")

@@ -1,4 +1,4 @@
-"""Starts the processes of a graph where no launch system is, watches them, and ends every one of them."""
+"""Supervisor of a graph's processes without a launch system."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from uma_ros.runtime.exit_codes import HUNG
 
 
 class Supervisor:
-    """Child processes, each in a process group of its own.
+    """Starts, monitors and ends child processes, each in its own process group.
 
     Args:
-        log_dir: each child's output goes to ``<name>.log`` there.
-        echo: also called with (name, line) for every line.
+        log_dir: folder for the output of each child, ``<name>.log``.
+        echo: called with (name, line) for every line of output.
     """
 
     def __init__(self, log_dir: str | Path, echo: Callable[[str, str], None] | None = None) -> None:
@@ -31,7 +31,7 @@ class Supervisor:
         self._readers: list[threading.Thread] = []
 
     def start(self, spec: NodeSpec, config: str, command: Sequence[str] | None = None) -> None:
-        """Start one node; ``command`` in place of the spec's own."""
+        """Start one node. ``command`` replaces the command of the spec."""
         words = list(command or spec.command(config))
         environment = {**os.environ, "PYTHONUNBUFFERED": "1", "RCUTILS_COLORIZED_OUTPUT": "0"}
         process = subprocess.Popen(
@@ -51,17 +51,19 @@ class Supervisor:
                     self._echo(name, line.rstrip())
 
     def dead(self) -> dict[str, int]:
-        """Names of those that have ended by themselves -> exit code (negative: signal)."""
+        """Return name -> exit code (negative = signal) of the ended children."""
         return {name: p.returncode for name, p in self.processes.items() if p.poll() is not None}
 
     def kill(self, name: str) -> None:
-        """SIGKILL one of them."""
+        """Send SIGKILL to the process group of one child."""
         os.killpg(self.processes[name].pid, signal.SIGKILL)
         self.processes[name].wait()
 
     def stop(self, patience: float = 8.0) -> dict[str, int]:
-        """End all: SIGINT, and SIGKILL to the groups of those that have not ended after ``patience`` seconds. Returns
-        exit codes; `HUNG` at the very end counts as 0."""
+        """End all children by SIGINT, and by SIGKILL after ``patience`` seconds. Return the exit codes.
+
+        `HUNG` counts as 0, because the node had closed its own resources.
+        """
         for process in self.processes.values():
             if process.poll() is None:
                 process.send_signal(signal.SIGINT)
@@ -70,10 +72,10 @@ class Supervisor:
             try:
                 process.wait(max(deadline - time.monotonic(), 0.05))
             except subprocess.TimeoutExpired:
-                print(f"{name} does not end, killing it", file=sys.stderr)
+                print(f"{name} did not end within {patience:g} s and is killed", file=sys.stderr)
         for process in self.processes.values():
             try:
-                os.killpg(process.pid, signal.SIGKILL)  # also whatever a dead child has left behind in its group
+                os.killpg(process.pid, signal.SIGKILL)  # also processes that a dead child left in its group
             except (ProcessLookupError, PermissionError):
                 pass
             process.wait()
@@ -81,7 +83,7 @@ class Supervisor:
             reader.join(1.0)
         for name, process in self.processes.items():
             if process.returncode == HUNG:
-                print(f"{name} had ended, but the middleware did not let go of it; see its log", file=sys.stderr)
+                print(f"{name} ended, but its middleware did not shut down in time; see its log", file=sys.stderr)
         return {name: 0 if p.returncode == HUNG else p.returncode for name, p in self.processes.items()}
 
     def __enter__(self) -> Supervisor:

@@ -1,4 +1,4 @@
-"""`uma up GRAPH`: start a node graph in this terminal."""
+"""`uma up GRAPH`: run a node graph in this terminal."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from uma_ros.runtime.resources import find, new_folder
 
 @dataclass(frozen=True, kw_only=True)
 class UpOptions(Options):
-    """Start a node graph; Ctrl-C ends it."""
+    """Run a node graph until Ctrl-C."""
 
-    graph: str = setting(MISSING, "which one", choices=tuple(sorted(GRAPHS)))
+    graph: str = setting(MISSING, "name of the graph", choices=tuple(sorted(GRAPHS)))
     keep_going: bool = setting(
-        False, "when a node dies, leave the others running (the arm holds) instead of ending all"
+        False, "after the death of a node, keep the others running (the arm holds) instead of ending all"
     )
 
 
 def main(argv: list[str]) -> int:
-    """Exit code: 0 after Ctrl-C with every node well, 1 when a node died. Raises `InputError` for a wrong argument."""
-    asked = from_words(UpOptions, argv, "uma up")
-    options = replace(asked, run_dir=asked.run_dir or new_folder(), config=str(find(asked.config)))
+    """Run the command. Return 0 after Ctrl-C, 1 if a node died or failed. Raises `InputError` for a wrong argument."""
+    arguments = from_words(UpOptions, argv, "uma up")
+    options = replace(arguments, run_dir=arguments.run_dir or new_folder(), config=str(find(arguments.config)))
     specs = GRAPHS[options.graph](options)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     width = max(len(spec.name) for spec in specs)
@@ -52,7 +52,7 @@ def main(argv: list[str]) -> int:
         codes = supervisor.stop()
     bad = {name: code for name, code in codes.items() if code != 0}
     if bad:
-        print("ended with another code than 0: " + ", ".join(f"{k} ({v})" for k, v in bad.items()), file=sys.stderr)
+        print("nodes with a nonzero exit code: " + ", ".join(f"{k} ({v})" for k, v in bad.items()), file=sys.stderr)
     return 1 if bad or deaths else 0
 
 

@@ -1,4 +1,4 @@
-"""What every wire has in common: it may break, and is tried again after a while that grows."""
+"""Errors of device links, and the backoff between connection attempts."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from types import ModuleType
 
 
 class LinkError(RuntimeError):
-    """A device cannot be reached or does not answer; it may be tried again."""
+    """A device is unreachable or does not answer. A later attempt may succeed."""
 
 
 class DeviceError(RuntimeError):
-    """A device answers and says that it cannot; trying again alone does not help."""
+    """A device refuses a request or its settings. A later attempt alone does not help."""
 
 
 class MissingPackage(DeviceError):
-    """A Python package that a backend needs is not installed; the text names what installs it."""
+    """A package that a driver requires is not installed. The message contains the way to install it."""
 
 
 def require(module: str, extra: str) -> ModuleType:
-    """Import ``module``, or raise `MissingPackage` naming the extra of this package that brings it."""
+    """Import and return ``module``. Raises `MissingPackage` with the ``extra`` of this package that installs it."""
     import importlib
 
     try:
@@ -32,8 +32,10 @@ def require(module: str, extra: str) -> ModuleType:
 
 
 class Backoff:
-    """When to try again: at once, then after ``first`` seconds, doubled each time up to ``longest``. On the caller's
-    clock."""
+    """Delays between attempts: ``first`` seconds after the first failure, doubled each time up to ``longest``.
+
+    The caller passes the time of a monotonic clock, seconds.
+    """
 
     def __init__(self, first: float = 0.2, longest: float = 5.0) -> None:
         self.first, self.longest = first, longest
@@ -44,7 +46,7 @@ class Backoff:
         return now >= self._next
 
     def failed(self, now: float) -> float:
-        """Note a failure; returns the seconds until the next attempt."""
+        """Record a failure. Return the seconds until the next attempt."""
         wait = min(self.first * 2**self.failures, self.longest)
         self.failures += 1
         self._next = now + wait

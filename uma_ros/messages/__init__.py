@@ -1,1 +1,1 @@
-"""ROS messages to the types of `uma.types` and back, and the streams of messages of one instant."""
+"""Conversion between ROS messages and `uma.types`, and synchronisation of message streams."""

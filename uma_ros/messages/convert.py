@@ -1,6 +1,6 @@
-"""Message <-> uma.types. The only file that knows both.
+"""Conversion between ROS messages and `uma.types`.
 
-Every function that reads a message raises `uma.types.InputError` naming the field, its value and the limit.
+Every function that reads a message raises `uma.types.InputError` with the field, its value and the limit.
 """
 
 from __future__ import annotations
@@ -40,8 +40,7 @@ COLOURS = {
     "rgba8": (4, slice(0, 3)),
     "bgra8": (4, slice(2, None, -1)),
 }
-"""Encoding -> bytes a pixel, and where red, green and blue are among them. Slices and no lists: those would copy
-twice."""
+"""Encoding -> bytes per pixel, and the slice of red, green and blue. A list of indices would copy twice."""
 DEPTHS = {"32FC1": np.dtype("<f4"), "16UC1": np.dtype("<u2"), "mono16": np.dtype("<u2")}
 
 
@@ -57,13 +56,13 @@ def seconds(stamp: Time) -> float:
 
 
 def stamp_from(t: float) -> Time:
-    """A time stamp from seconds, to the nearest nanosecond."""
+    """Return the time stamp of ``t`` seconds, to the nearest nanosecond."""
     ns = round(t * 1e9)
     return Time(sec=ns // 1_000_000_000, nanosec=ns % 1_000_000_000)
 
 
 def pose_from(msg: Pose | Transform, name: str) -> np.ndarray:
-    """``(4, 4)`` pose of a geometry_msgs Pose or Transform."""
+    """Return the ``(4, 4)`` pose of a geometry_msgs Pose or Transform."""
     p, q = (msg.position, msg.orientation) if hasattr(msg, "position") else (msg.translation, msg.rotation)
     xyz, xyzw = np.array([p.x, p.y, p.z]), np.array([q.x, q.y, q.z, q.w])
     if not np.isfinite(xyz).all():
@@ -94,7 +93,7 @@ def transform_to(T: np.ndarray) -> Transform:
 
 
 def _pixels(msg: Image, name: str, bytes_per_pixel: int) -> np.ndarray:
-    """``(height, width * bytes_per_pixel)`` uint8 view of an image's data, row padding removed."""
+    """Return a ``(height, width * bytes_per_pixel)`` uint8 view of an image's data without row padding."""
     for side in ("width", "height"):
         if not 1 <= getattr(msg, side) <= MAX_PIXELS:
             raise InputError(f"{name}.{side}: {getattr(msg, side)}, must be 1 to {MAX_PIXELS}")
@@ -109,8 +108,7 @@ def _pixels(msg: Image, name: str, bytes_per_pixel: int) -> np.ndarray:
 
 
 def rgb_from(msg: Image, name: str = "rgb") -> np.ndarray:
-    """``(H, W, 3)`` uint8. Of ``rgb8`` without padding a view of the message's data, which nobody may write to; else a
-    copy."""
+    """Return ``(H, W, 3)`` uint8: a read-only view of ``rgb8`` data without padding, else a copy."""
     if msg.encoding not in COLOURS:
         raise InputError(f"{name}.encoding: {msg.encoding!r}, must be one of {', '.join(COLOURS)}")
     channels, order = COLOURS[msg.encoding]
@@ -119,9 +117,9 @@ def rgb_from(msg: Image, name: str = "rgb") -> np.ndarray:
 
 
 def depth_from(msg: Image, name: str = "depth") -> np.ndarray:
-    """``(H, W)`` float32 metres, NaN where invalid. 16-bit depth is in millimetres with 0 for invalid.
+    """Return ``(H, W)`` float32 metres, NaN where invalid. 16-bit depth is in millimetres, 0 where invalid.
 
-    Of ``32FC1`` that needs no change a view of the message's data, which nobody may write to; else a copy.
+    The result is a read-only view of ``32FC1`` data that need no change, else a copy.
     """
     if msg.encoding not in DEPTHS:
         raise InputError(f"{name}.encoding: {msg.encoding!r}, must be one of {', '.join(DEPTHS)}")
@@ -134,7 +132,7 @@ def depth_from(msg: Image, name: str = "depth") -> np.ndarray:
         return depth
     if (
         raw.dtype == np.float32 and np.fmin.reduce(raw, axis=None) > 0 and np.fmax.reduce(raw, axis=None) < np.inf
-    ):  # both pass over NaN
+    ):  # both ignore NaN
         return raw
     depth = raw.astype(np.float32)
     depth[~(np.isfinite(depth) & (depth > 0))] = np.nan
@@ -142,9 +140,9 @@ def depth_from(msg: Image, name: str = "depth") -> np.ndarray:
 
 
 def image_to(image: np.ndarray, encoding: str, frame: str, stamp: Time) -> Image:
-    """An image message; the data go in as ``array.array``, which costs one copy and no loop over bytes."""
-    image = np.ascontiguousarray(image)  # a slice's strides are not those of its bytes
-    # With its checks on, a message keeps the array that it is given; without, it copies it.
+    """Return an image message. Its data is an ``array.array``, which costs one copy and no loop over bytes."""
+    image = np.ascontiguousarray(image)  # a slice has the strides of its parent
+    # With checks on, a message keeps the given array; without, it copies it.
     msg = Image(
         height=image.shape[0],
         width=image.shape[1],
@@ -161,7 +159,7 @@ def image_to(image: np.ndarray, encoding: str, frame: str, stamp: Time) -> Image
 
 
 def camera_from(msg: CameraInfo, name: str = "camera_info") -> CameraModel:
-    """The pinhole model of a rectified image, from the projection matrix ``p`` if it is set, else ``k``."""
+    """Return the pinhole model of a rectified image, from the projection matrix ``p`` if it is set, else ``k``."""
     if not msg.header.frame_id:
         raise InputError(f"{name}.header.frame_id: empty, must name the camera's optical frame")
     fx, fy, cx, cy = (msg.p[0], msg.p[5], msg.p[2], msg.p[6]) if msg.p[0] else (msg.k[0], msg.k[4], msg.k[2], msg.k[5])
@@ -186,12 +184,12 @@ def camera_to(camera: CameraModel, stamp: Time) -> CameraInfo:
 def check_camera_matches(camera: CameraModel, image: Image, name: str) -> None:
     if (image.width, image.height) != (camera.width, camera.height):
         raise InputError(
-            f"{name}: {image.width}x{image.height} pixels, must be {camera.width}x{camera.height} as camera_info says"
+            f"{name}: {image.width}x{image.height} pixels, must be {camera.width}x{camera.height} as in camera_info"
         )
 
 
 def gripper_from(msg: JointState) -> float:
-    """Opening, 0 open to 1 closed, from the knuckle joint."""
+    """Return the gripper position, 0 open to 1 closed, from the knuckle joint."""
     if robot().gripper_joint not in msg.name:
         raise InputError(f"joint_states.name: no {robot().gripper_joint!r} among {list(msg.name)[:10]}")
     i = list(msg.name).index(robot().gripper_joint)
@@ -207,7 +205,7 @@ def gripper_from(msg: JointState) -> float:
 
 
 def arm_joints_from(msg: JointState) -> np.ndarray | None:
-    """``(7,)`` rad of the FR3's joints; None for a message about others."""
+    """Return the FR3's joint positions ``(7,)``, rad; None for a message without them."""
     names = list(msg.name)
     if not set(fr3.JOINT_NAMES) <= set(names):
         return None
@@ -231,7 +229,7 @@ def observation_from(
     gripper: float,
     T_base_cam: np.ndarray | None = None,
 ) -> Observation:
-    """One observation from messages of one instant. Live policy and replay both come through here."""
+    """Return the observation of one instant. The live policy and the replay share this function."""
     camera = camera_from(info)
     check_camera_matches(camera, rgb, "rgb")
     check_camera_matches(camera, depth, "depth")
@@ -245,7 +243,7 @@ def observation_from(
 
 
 def _waypoints(points: list[Point], name: str, most: int) -> np.ndarray:
-    if not 1 <= len(points) <= most:  # before so many are converted
+    if not 1 <= len(points) <= most:  # before the conversion, which is slow for many points
         raise InputError(f"{name}.waypoints: {len(points)} given, must be 1 to {most}")
     return np.array([(p.x, p.y, p.z) for p in points], dtype=np.float64).reshape(-1, 3)
 
@@ -279,7 +277,10 @@ def reference_from(msg: ReferenceMotionMsg) -> ReferenceMotion:
 
 
 def reference_to(reference: ReferenceMotion, stamp: Time) -> ReferenceMotionMsg:
-    """Phases that are evenly spaced are left out: empty means just that, and float32 would round them."""
+    """Return the message of a reference motion.
+
+    Evenly spaced phases become an empty list, because float32 would round them.
+    """
     msg = ReferenceMotionMsg(object_label=reference.object_label)
     msg.header.frame_id, msg.header.stamp = reference.frame, stamp
     for w, p, v in zip(reference.waypoints, reference.phase, reference.is_valid):
@@ -312,7 +313,11 @@ def chunk_from(msg: ActionChunkMsg) -> ActionChunk:
 
 
 def chunk_to(chunk: ActionChunk, stamp: Time | None = None) -> ActionChunkMsg:
-    """``stamp``: the observation's own, where it is at hand; seconds as a float lose some nanoseconds."""
+    """Return the message of a chunk.
+
+    Args:
+        stamp: time stamp of the observation. None = the chunk's own, which loses some nanoseconds as a float.
+    """
     msg = ActionChunkMsg(
         sequence=chunk.sequence, rate_hz=chunk.rate_hz, num_committed=chunk.num_committed, ee_frame=chunk.ee_frame
     )

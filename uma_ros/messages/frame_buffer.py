@@ -1,4 +1,4 @@
-"""From streams of messages to the messages of one instant: what the policy sees, live and in a replay."""
+"""Synchronisation of image and state streams to frames of one instant, live and in a replay."""
 
 from __future__ import annotations
 
@@ -19,13 +19,12 @@ from uma_ros.messages.convert import COLOURS, DEPTHS, MAX_PIXELS, gripper_from, 
 from uma_ros.messages.static_frames import StaticFrames
 
 MAX_PADDING = 4096
-"""Bytes that a row of pixels may be longer than twice its pixels; an image is kept for a while, so that what it carries
-beside them counts."""
+"""A row may have twice the bytes of its pixels plus this number. The limit exists because the padding is buffered."""
 
 
 @dataclass(frozen=True)
 class Frame:
-    """The messages of one instant: colour and depth of the same stamp, and the last robot states that are not later."""
+    """Messages of one instant: colour and depth with the same stamp, and the last robot states up to that stamp."""
 
     rgb: Image
     depth: Image
@@ -39,7 +38,10 @@ class Frame:
         return nanoseconds(self.rgb.header.stamp)
 
     def observation(self, frames: StaticFrames, ee_frame: str) -> Observation:
-        """The observation in the camera frame, with the end effector that the policy speaks of.
+        """Return the observation in the camera frame.
+
+        Args:
+            ee_frame: end-effector frame of the policy.
 
         Raises:
             InputError: a message is malformed, or the frames are not connected.
@@ -54,11 +56,11 @@ class Frame:
 
 
 class FrameBuffer:
-    """Keeps the last seconds of every stream and puts frames together.
+    """Stores the last seconds of every stream and assembles frames from them.
 
     Args:
         robot_frame: the frame whose pose the robot reports.
-        num_images, num_states: how many messages of each stream to keep.
+        num_images, num_states: stored messages per stream.
     """
 
     def __init__(self, robot_frame: str = DROID.flange_frame, num_images: int = 30, num_states: int = 1000) -> None:
@@ -75,7 +77,8 @@ class FrameBuffer:
             store.clear()
 
     def add_image(self, kind: str, msg: Image) -> None:
-        """``kind``: rgb or depth. A stamp that goes back starts the history anew: the bag is played once more."""
+        """Add an image of ``kind`` rgb or depth. An earlier stamp than the last, as of a bag played again, clears the
+        history."""
         store, stamp = self._images[kind], nanoseconds(msg.header.stamp)
         if store and stamp < max(store):
             store.clear()
@@ -87,7 +90,7 @@ class FrameBuffer:
         self._info = msg
 
     def add_state(self, kind: str, msg: PoseStamped | JointState) -> None:
-        """``kind``: pose or joints. A stamp that goes back starts the history anew."""
+        """Add a state of ``kind`` pose or joints. An earlier stamp than the last clears the history."""
         history, stamp = self._states[kind], nanoseconds(msg.header.stamp)
         if history and stamp < history[-1][0]:
             history.clear()
@@ -98,8 +101,11 @@ class FrameBuffer:
         return self._info
 
     def newest(self) -> Frame | None:
-        """The latest frame that is complete: both images are there and both robot states have gone past it, so that a
-        replay which knows every message puts the same frame together."""
+        """Return the latest complete frame; None if there is none.
+
+        A frame is complete when both images are present and both state streams have reached its stamp. A replay of all
+        messages then assembles the same frame.
+        """
         passed = min((history[-1][0] if history else -1) for history in self._states.values())
         for stamp in sorted(self._images["rgb"].keys() & self._images["depth"].keys(), reverse=True):
             if stamp <= passed:
@@ -107,7 +113,7 @@ class FrameBuffer:
         return None
 
     def at(self, stamp_ns: int) -> Frame | None:
-        """The frame whose images have this stamp; None if a part of it is missing."""
+        """Return the frame of the images with this stamp, ns; None if a part of it is missing."""
         rgb, depth = self._images["rgb"].get(stamp_ns), self._images["depth"].get(stamp_ns)
         pose, joints = self._as_of("pose", stamp_ns), self._as_of("joints", stamp_ns)
         if any(part is None for part in (rgb, depth, self._info, pose, joints)):
@@ -121,10 +127,10 @@ class FrameBuffer:
 
 
 def check_image(msg: Image, kind: str) -> None:
-    """What can be told of an image without decoding it; its age is another matter.
+    """Check the header and sizes of an image of ``kind`` rgb or depth, without decoding it.
 
     Raises:
-        InputError: naming the field, its value and the limit.
+        InputError: with the field, its value and the limit.
     """
     known = COLOURS if kind == "rgb" else DEPTHS
     if msg.encoding not in known:
@@ -150,12 +156,12 @@ def check_image(msg: Image, kind: str) -> None:
 
 
 def check_age(stamp_ns: int, now_ns: int, max_age: float) -> None:
-    """Raise `InputError` for a stamp that is older than ``max_age`` seconds or over 0.5 s ahead of now."""
+    """Raise `InputError` for a stamp older than ``max_age`` seconds or more than 0.5 s ahead of now."""
     check_freshness((now_ns - stamp_ns) * 1e-9, max_age)
 
 
 def check_state_pose(msg: PoseStamped, base_frame: str) -> np.ndarray:
-    """``(4, 4)`` of a robot pose. Raises `InputError` for another frame than the base or a malformed pose."""
+    """Return the ``(4, 4)`` pose in the base frame. Raises `InputError` for another frame or a malformed pose."""
     if msg.header.frame_id != base_frame:
         raise InputError(f"header.frame_id: {msg.header.frame_id!r:.80}, must be {base_frame!r}")
     return pose_from(msg.pose, "pose")

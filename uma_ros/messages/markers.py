@@ -1,4 +1,4 @@
-"""Motions as markers for rviz and Foxglove."""
+"""Markers of motions for rviz and Foxglove."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def _erase(namespace: str) -> Marker:
 
 
 def clear_markers() -> list[Marker]:
-    """For a task that is no motion."""
+    """Return markers that erase all motions, for a task without keypoints."""
     return [_erase("reference"), _erase("predicted"), _erase("keypoints")]
 
 
 def reference_markers(reference: ReferenceMotion, stamp: Time) -> list[Marker]:
-    """One line a keypoint, in the reference's frame; replaces those of an earlier one."""
+    """Return one line per keypoint in the reference's frame, which replace the previous lines."""
     lines = [w[v] for w, v in zip(reference.waypoints, reference.is_valid)]
     return [
         _erase("reference"),
@@ -45,12 +45,12 @@ def reference_markers(reference: ReferenceMotion, stamp: Time) -> list[Marker]:
 
 
 def chunk_markers(chunk: ActionChunk, stamp: Time) -> list[Marker]:
-    """The way of the end effector over the chunk: what the arm would do if it followed it."""
+    """Return the path of the end effector over the chunk."""
     return [_line("chunk", 0, chunk.frame, stamp, chunk.poses[:, :3, 3], 0.9, 0.006)]
 
 
 def motion_markers(motion: MotionPrediction, stamp: Time) -> list[Marker]:
-    """One line a keypoint over the horizon."""
+    """Return one line per keypoint over the horizon."""
     n = motion.points.shape[1]
     return [
         _line("predicted", k, motion.frame, stamp, motion.points[:, k], k / max(n, 1) * 0.8, 0.002) for k in range(n)
@@ -58,7 +58,7 @@ def motion_markers(motion: MotionPrediction, stamp: Time) -> list[Marker]:
 
 
 def keypoint_markers(state: KeypointState, frame: str, stamp: Time) -> list[Marker]:
-    """A sphere at every keypoint that is known."""
+    """Return a sphere at every visible keypoint."""
     marker = _line("keypoints", 0, frame, stamp, state.positions[state.is_visible], 0.15, 0.012)
     marker.type, marker.scale.y, marker.scale.z = Marker.SPHERE_LIST, marker.scale.x, marker.scale.x
     return [marker]

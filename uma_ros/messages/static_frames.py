@@ -1,4 +1,4 @@
-"""Static transforms between frames, as /tf_static tells them."""
+"""Static transforms between frames, from /tf_static."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from uma.types import InputError
 from uma_ros.messages.convert import pose_from
 
 MAX_FRAMES = 1000
-"""Frames that are kept; a station has some twenty."""
+"""Largest number of frames; a station has about twenty."""
 
 
 class StaticFrames:
-    """A forest of frames that do not move against each other."""
+    """Stores static transforms and looks up chains of them."""
 
     def __init__(self) -> None:
         self._edges: dict[str, dict[str, np.ndarray]] = {}
@@ -24,7 +24,7 @@ class StaticFrames:
         self._edges.setdefault(child, {})[parent] = invert(T_parent_child)
 
     def add_message(self, msg: TFMessage) -> None:
-        """Take over every transform of a message, or none of them. Raises `InputError` for one that is none."""
+        """Add all transforms of a message. Raises `InputError` and adds none if one of them is invalid."""
         checked = []
         for i, t in enumerate(msg.transforms[: MAX_FRAMES + 1]):
             parent, child = t.header.frame_id, t.child_frame_id
@@ -35,11 +35,12 @@ class StaticFrames:
             checked.append((parent, child, pose_from(t.transform, f"transform {parent[:80]} -> {child[:80]}")))
         count = len(self._edges.keys() | {frame for parent, child, _ in checked for frame in (parent, child)})
         if count > MAX_FRAMES:
-            raise InputError(f"transforms: with these, {count} frames would be known, limit {MAX_FRAMES}")
+            raise InputError(f"transforms: {count} frames with these, limit {MAX_FRAMES}")
         for edge in checked:
             self.add(*edge)
 
-    def knows(self, target: str, source: str) -> bool:
+    def connects(self, target: str, source: str) -> bool:
+        """Return whether a chain of static transforms connects the frames."""
         try:
             self.lookup(target, source)
         except InputError:
@@ -47,10 +48,10 @@ class StaticFrames:
         return True
 
     def lookup(self, target: str, source: str) -> np.ndarray:
-        """``(4, 4)`` ``T_target_source``.
+        """Return the ``(4, 4)`` transform ``T_target_source``.
 
         Raises:
-            InputError: no chain of static transforms leads from one to the other.
+            InputError: no chain of static transforms connects the frames.
         """
         reached, queue = {target: np.eye(4)}, [target]
         while queue:
@@ -61,5 +62,5 @@ class StaticFrames:
                 if other not in reached:
                     reached[other] = reached[frame] @ T
                     queue.append(other)
-        known = ", ".join(sorted(reached)[:20])[:400] if len(reached) > 1 else "nothing"
-        raise InputError(f"frame {source[:80]!r}: no static transform to {target[:80]!r}; known from there: {known}")
+        known = ", ".join(sorted(reached)[:20])[:400] if len(reached) > 1 else "none"
+        raise InputError(f"frame {source[:80]!r}: no static transform to {target[:80]!r}; connected frames: {known}")

@@ -1,4 +1,7 @@
-"""Camera node: RGB-D and intrinsics under the names of the ZED's own ROS wrapper, from whatever is there."""
+"""Camera node: publishes RGB-D images and intrinsics under the topic names of zed-ros2-wrapper.
+
+The source is the simulated station, a ZED, another driver's topics or a folder of frames.
+"""
 
 from __future__ import annotations
 
@@ -19,15 +22,17 @@ SOURCES = ("sim", "zed", "topics", "folder")
 
 @dataclass(frozen=True)
 class CameraSettings:
-    """Where the images come from."""
+    """Settings of the camera node: the image source and its rate."""
 
     source: str = setting(
         "sim",
-        "what feeds the node: the simulated station, a ZED or its recording, another driver's topics, a "
-        "folder of frames",
+        "image source: the simulated station, a ZED or its SVO recording, another driver's topics, or a folder of "
+        "frames",
         choices=SOURCES,
     )
-    rate: float = setting(15.0, "Hz; frame rate that is asked of the source, and expected", 1.0, 120.0)
+    rate: float = setting(
+        15.0, "Hz; frame rate requested from the source; a rate below 80 % of it is a problem", 1.0, 120.0
+    )
     zed: ZedSettings = field(default_factory=ZedSettings)
     inputs: TopicSettings = field(default_factory=TopicSettings)
     folder: FolderSettings = field(default_factory=FolderSettings)

@@ -1,5 +1,7 @@
-"""Controller node: chunks in the base frame in, one stream of safe Cartesian targets out. `uma.control.controller`
-decides; this node converts and forwards."""
+"""Controller node: receives chunks in the base frame and publishes one stream of safe Cartesian targets.
+
+The node converts messages. Every decision is in `uma.control.controller`.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,7 @@ from uma_ros.runtime.topics import COMMAND, LATCHED, SENSOR_IN, STATUS, Topics
 
 @dataclass(frozen=True)
 class ControllerNodeSettings(ControllerSettings):
-    """The controller's, and where it meets the other nodes."""
+    """Settings of the controller, and the names of its topics."""
 
     topics: Topics = field(default_factory=Topics)
 
@@ -79,7 +81,7 @@ class ControllerNode(UmaNode):
         self.controller.deactivate(INACTIVE, *self._clocks())
 
     def _clocks(self) -> tuple[float, float]:
-        """Seconds on the monotonic clock and on the ROS clock."""
+        """Return the time on the monotonic clock and on the ROS clock, seconds."""
         return time.monotonic(), self.ros_time()
 
     def _receive(self, source: str) -> None:
@@ -100,7 +102,7 @@ class ControllerNode(UmaNode):
             self.controller.receive_pose(pose, convert.seconds(msg.header.stamp), *self._clocks())
 
     def _on_joints(self, msg: JointState) -> None:
-        """Of the arm and of the gripper, in one message or in two."""
+        """Receive the joints of the arm and of the gripper, in one message or in two."""
         with self.status.refusing(self.settings.topics.joint_states):
             joints = convert.arm_joints_from(msg)
             if joints is not None:
@@ -154,7 +156,7 @@ class ControllerNode(UmaNode):
 
     @staticmethod
     def _attempted(action: Callable[[], None], done: str, response: Trigger.Response) -> Trigger.Response:
-        """The response after ``action``: ``done``, or why it raised RuntimeError."""
+        """Run ``action`` and return the response: the message ``done``, or the text of its RuntimeError."""
         try:
             action()
         except RuntimeError as error:

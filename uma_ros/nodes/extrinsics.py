@@ -1,5 +1,7 @@
-"""Extrinsics node: the one place that knows where the camera stands. Publishes /tf_static and brings chunks to the base
-frame."""
+"""Extrinsics node: publishes the calibration on /tf_static and transforms chunks to the base frame.
+
+No other node reads the calibration file.
+"""
 
 from __future__ import annotations
 
@@ -25,25 +27,23 @@ from uma_ros.runtime.topics import COMMAND, LATCHED, Topics
 
 @dataclass(frozen=True)
 class ExtrinsicsSettings:
-    """Which calibration."""
+    """Settings of the extrinsics node: the calibration file and the frames in it."""
 
     calibration: str = setting(
         "config/calibration.yaml",
-        "path of the calibration file: ours (YAML), DROID's calibration_info.json, or "
-        "cam2base_extrinsics.json of its episodes",
+        "path of the calibration file: this package's YAML, DROID's calibration_info.json, or the "
+        "cam2base_extrinsics.json of DROID's episodes",
     )
     camera: str = setting(
-        "", "key in a DROID file, such as 23897859_left, or EPISODE/SERIAL; empty if the file leaves no choice"
+        "", "key in a DROID file, such as 23897859_left, or EPISODE/SERIAL; empty if the file has one camera"
     )
     camera_frame: str = setting(
-        "zed_left_camera_frame_optical", "optical frame of the camera, for a DROID file, which names none"
+        "zed_left_camera_frame_optical", "optical frame of the camera, for DROID files, which contain no frame names"
     )
-    base_frame: str = setting(DROID.base_frame, "base frame of the robot, for a DROID file")
-    wait_s: float = setting(
-        0.0, "s; how long to wait for the file to appear (a simulated station writes its own)", 0.0, 120.0
-    )
+    base_frame: str = setting(DROID.base_frame, "base frame of the robot, for DROID files")
+    wait_s: float = setting(0.0, "s; longest wait for the file (the simulated station writes one)", 0.0, 120.0)
     max_age_days: float = setting(
-        30.0, "days; an older calibration is a warning in the diagnostics", 0.0, 3650.0, live=True
+        30.0, "days; an older calibration raises a warning in the diagnostics", 0.0, 3650.0, live=True
     )
     topics: Topics = field(default_factory=Topics)
 

@@ -1,5 +1,7 @@
-"""Franka node: an FR3 through libfranka, without ros2_control. Says where it is, follows Cartesian targets with its own
-inverse kinematics."""
+"""Franka node: drives an FR3 through libfranka, without ros2_control.
+
+It publishes the flange pose and the joint states. It solves the inverse kinematics of Cartesian targets itself.
+"""
 
 from __future__ import annotations
 
@@ -30,32 +32,38 @@ from uma_ros.runtime.topics import COMMAND, STATE_OUT, Topics
 
 @dataclass(frozen=True)
 class FrankaSettings:
-    """What is said and how often, how the arm is driven, and its limits."""
+    """Settings of the Franka node: publishing rate, target checks, arm and joint limits."""
 
-    rate: float = setting(200.0, "Hz; poses and joint states that are published", 20.0, 1000.0)
+    rate: float = setting(200.0, "Hz; publishing rate of poses and joint states", 20.0, 1000.0)
     base_frame: str = setting(
-        DROID.base_frame, "base frame of the robot; targets must be in it, and place the flange fr3_link8"
+        DROID.base_frame, "base frame of the robot; targets are poses of the flange fr3_link8 in it"
     )
-    max_target_age: float = setting(0.2, "s; an older target is refused", 0.01, 2.0)
-    max_miss_m: float = setting(0.02, "m; a target that the joints cannot come this near to is refused", 0.001, 0.2)
-    max_miss_rad: float = setting(0.1, "rad; the same for its orientation", 0.001, 1.0)
+    max_target_age: float = setting(0.2, "s; largest age of a target", 0.01, 2.0)
+    max_miss_m: float = setting(0.02, "m; largest position error of the inverse kinematics for a target", 0.001, 0.2)
+    max_miss_rad: float = setting(0.1, "rad; largest orientation error of the same", 0.001, 1.0)
     fci: FciSettings = field(default_factory=FciSettings)
     limits: JointLimits = field(default_factory=JointLimits)
     topics: Topics = field(default_factory=Topics)
 
 
 class TargetMaker:
-    """From poses of the flange to targets of the joints, each near the one before."""
+    """Converts flange poses to joint targets. The previous solution starts the next one."""
 
     def __init__(self, settings: FrankaSettings) -> None:
         self._settings = settings
         self._last: Target | None = None
 
     def make(self, pose: np.ndarray, now: float, stamp: float, measured: np.ndarray) -> Target:
-        """A joint target for ``pose`` ``(4, 4)``, made at ``now`` (s, monotonic) for ``stamp`` (s, the sender's clock).
+        """Return the joint target for a flange pose.
+
+        Args:
+            pose: ``(4, 4)`` flange in the base frame.
+            now: s, monotonic clock.
+            stamp: s, the sender's clock.
+            measured: ``(7,)`` measured joint positions, rad; start of the first solution.
 
         Raises:
-            InputError: the joints cannot come near enough to it.
+            InputError: the inverse kinematics misses the pose by more than the limits.
         """
         s, last = self._settings, self._last
         continues = last is not None and now - last.time < s.fci.hold_after
@@ -83,9 +91,9 @@ class FrankaNode(UmaNode):
         self.maker = TargetMaker(s)
         self.link = FciLink(s.fci, s.limits)
         self.state: ArmState | None = None
-        self.trouble, self._trouble_at = "not reached yet", 0.0
+        self.trouble, self._trouble_at = "not connected yet", 0.0
         self.counts: Counter[str] = Counter(lost=0, blocked=0, targets=0)
-        self._told = 0.0
+        self._published_at = 0.0
         self._waiting: list[Future] = []
         self._stop = self.create_client(Trigger, "/uma/stop")
         self._pose = self.make_publisher(PoseStamped, topics.robot_pose, STATE_OUT)
@@ -94,17 +102,19 @@ class FrankaNode(UmaNode):
         self.create_service(Trigger, "/uma/recover_robot", self._recover, callback_group=self.create_group())
         self.publish_configuration()
         self.create_steady_timer(1.0 / s.rate, self._tick)
-        self.create_steady_timer(0.05, self._hear)
+        self.create_steady_timer(0.05, self._read_events)
 
     def _tick(self) -> None:
         state = self.link.state()
-        if state is None or state.time <= self._told:  # nothing new: whoever needs the state sees it silent
+        if (
+            state is None or state.time <= self._published_at
+        ):  # no new state: nothing is published, so that watchdogs expire
             return
-        self.state, self._told = state, state.time
+        self.state, self._published_at = state, state.time
         stamp = stamp_from(self.ros_time() - (time.monotonic() - state.time))
         if state.phase is not Phase.BLOCKED:
-            # An arm that obeys nobody is silent: the controller then forgets where it had sent it, and starts from
-            # where it is.
+            # A blocked arm publishes no pose. The controller then drops its commanded pose and restarts at the
+            # measured one.
             pose = PoseStamped(pose=pose_to(fr3.forward(state.q)))
             pose.header.frame_id, pose.header.stamp = self.settings.base_frame, stamp
             self._pose.publish(pose)
@@ -115,12 +125,12 @@ class FrankaNode(UmaNode):
     def _on_target(self, msg: PoseStamped) -> None:
         now, s = time.monotonic(), self.settings
         if not self.is_active:
-            return  # the arm's process holds by itself when targets cease
+            return  # the arm's process holds the pose when targets cease
         try:
             pose = check_state_pose(msg, s.base_frame)
             check_age(nanoseconds(msg.header.stamp), self.get_clock().now().nanoseconds, s.max_target_age)
             if self.state is None or now - self.state.time > s.fci.hold_after:
-                raise InputError("the arm is not reached")
+                raise InputError("the arm is not connected")
             if self.counts["publishers"] > 1:
                 raise InputError(f"{self.counts['publishers']} nodes publish targets, must be one")
             self.link.follow(self.maker.make(pose, now, nanoseconds(msg.header.stamp) * 1e-9, self.state.q))
@@ -128,16 +138,16 @@ class FrankaNode(UmaNode):
         except InputError as error:
             self.status.refuse(s.topics.target_pose, error)
 
-    def _hear(self) -> None:
+    def _read_events(self) -> None:
         self.counts["publishers"] = self.count_publishers(self.settings.topics.target_pose)
-        for kind, text in self.link.heard():
+        for kind, text in self.link.events():
             if kind in ("log", "recovered"):
                 self.get_logger().info(text)
             else:
                 self.get_logger().error(text)
             if kind in ("lost", "blocked"):
                 if not self.trouble and self._stop.service_is_ready():
-                    self._stop.call_async(Trigger.Request())  # and only a person starts it again
+                    self._stop.call_async(Trigger.Request())  # a person restarts the session
                 self.counts[kind] += 1
                 self.trouble, self._trouble_at = (
                     f"{text}: make the space around the arm safe, then call /uma/recover_robot",
@@ -157,10 +167,10 @@ class FrankaNode(UmaNode):
         ):
             self.trouble = ""
         if not self.link.is_alive:
-            raise InputError("the process that drives the arm has died: the arm holds; start the node again")
+            raise InputError("the process that drives the arm has died and the arm holds: restart the node")
 
     def _answer(self, success: bool, text: str) -> None:
-        """To everybody who waits for a recovery."""
+        """Resolve every pending recovery request."""
         for future in self._waiting:
             future.set_result((success, text))
         self._waiting.clear()
@@ -170,7 +180,7 @@ class FrankaNode(UmaNode):
             response.success, response.message = False, INACTIVE
             return response
         if self.state is None or time.monotonic() - self.state.time > 1.0:
-            response.success, response.message = False, f"the arm is not reached: {self.trouble}"
+            response.success, response.message = False, f"the arm is not connected: {self.trouble}"
             return response
         future = Future()
         self._waiting.append(future)
@@ -191,7 +201,7 @@ class FrankaNode(UmaNode):
         low = state.phase is Phase.MOVING and self.settings.fci.variant == "loop" and state.success_rate < 0.95
         self.problem(
             "network",
-            f"{state.success_rate:.0%} of the commands reach the arm in time, at least 95 % are needed" if low else "",
+            f"{state.success_rate:.0%} of the commands reach the arm in time, limit 95 %" if low else "",
         )
         error = float(np.abs(state.q - state.q_command).max())
         timing = {

@@ -1,5 +1,7 @@
-"""Gripper node: a Robotiq 2F-85 on a serial port, under the names of ros2_robotiq_gripper. The wire has a thread of its
-own: it may be slow."""
+"""Gripper node: drives a Robotiq 2F-85 on a serial port, under the names of ros2_robotiq_gripper.
+
+The serial exchanges run in their own thread, because a reply may be slow.
+"""
 
 from __future__ import annotations
 
@@ -29,13 +31,13 @@ from uma_ros.runtime.topics import STATE_OUT, Topics
 
 @dataclass(frozen=True)
 class GripperSettings:
-    """How the gripper is reached and what is served."""
+    """Settings of the gripper node: serial link, exchange rate, served action."""
 
-    rate: float = setting(30.0, "Hz; exchanges with the gripper, each with a joint state", 5.0, 100.0)
-    action: str = setting("GripperCommand", "the action of control_msgs that is served", choices=ACTIONS)
+    rate: float = setting(30.0, "Hz; exchanges with the gripper; each yields a joint state", 5.0, 100.0)
+    action: str = setting("GripperCommand", "served action of control_msgs", choices=ACTIONS)
     reactivate: str = setting(
         "/robotiq_activation_controller/reactivate_gripper",
-        "service that activates the gripper anew (std_srvs/Trigger); it lets go of what it holds",
+        "service that reactivates the gripper (std_srvs/Trigger); the fingers release the object",
     )
     robotiq: RobotiqSettings = field(default_factory=RobotiqSettings)
     topics: Topics = field(default_factory=Topics)
@@ -53,7 +55,7 @@ class GripperNode(UmaNode):
             raise InputError(str(error)) from None
         self.status = StatusPublisher(self)
         self.exchanges = Cadence("exchanges", 1.0 / s.rate)
-        self._told = float("-inf")
+        self._published_at = float("-inf")
         self._goal: tuple[int, ServerGoalHandle, Future] | None = None
         self._number = 0
         self._joints = self.make_publisher(JointState, topics.joint_states, STATE_OUT)
@@ -72,8 +74,7 @@ class GripperNode(UmaNode):
         self._wire.start()
         self.create_steady_timer(0.5 / s.rate, self._tick)
 
-    # -- the wire's thread
-    # ----------------------------------------------------------------------------------------------------
+    # -- serial thread -------------------------------------------------------------------------------------------------
 
     def _exchange(self) -> None:
         period = 1.0 / self.settings.rate
@@ -86,10 +87,10 @@ class GripperNode(UmaNode):
     # -- ROS -----------------------------------------------------------------------------------------------------------
 
     def _tick(self) -> None:
-        heard = self.session.status_at
-        if heard > self._told:  # nothing is said of a gripper that does not answer: whoever needs it sees it silent
-            self._told = heard
-            t = self.ros_time() - (time.monotonic() - heard)
+        received_at = self.session.status_at
+        if received_at > self._published_at:  # a gripper that does not answer publishes nothing
+            self._published_at = received_at
+            t = self.ros_time() - (time.monotonic() - received_at)
             msg = JointState(name=[robot().gripper_joint], position=[self.session.opening() * robot().gripper_closed])
             msg.header.stamp = stamp_from(t)
             self._joints.publish(msg)
@@ -104,12 +105,12 @@ class GripperNode(UmaNode):
                 done.set_result(outcome)
 
     def _on_goal(self, goal) -> GoalResponse:
-        """Accept what the gripper can begin at once."""
+        """Accept a goal that the gripper can start at once."""
         try:
             if not self.is_active:
                 raise DeviceError(INACTIVE)
-            wish = goal_from(self.settings.action, goal)
-            self._number = self.session.goto(wish.opening, wish.speed * STROKE, wish.force)
+            wanted = goal_from(self.settings.action, goal)
+            self._number = self.session.goto(wanted.opening, wanted.speed * STROKE, wanted.force)
         except (InputError, DeviceError) as error:
             self.status.refuse(self.settings.topics.gripper, str(error))
             return GoalResponse.REJECT
@@ -117,7 +118,7 @@ class GripperNode(UmaNode):
 
     async def _run(self, handle: ServerGoalHandle):
         if self._goal is not None:
-            self._goal[2].set_result(Outcome(failed="another goal came"))
+            self._goal[2].set_result(Outcome(failed="replaced by another goal"))
         done = Future()
         self._goal = self._number, handle, done
         outcome = await done
@@ -135,12 +136,12 @@ class GripperNode(UmaNode):
             response.success, response.message = False, INACTIVE
             return response
         self.session.reactivate()
-        response.success, response.message = True, "the gripper is being activated: its fingers open and close once"
+        response.success, response.message = True, "activation started: the fingers open and close once"
         return response
 
     def diagnose(self) -> dict:
         session, status = self.session, self.session.status
-        said = (
+        state = (
             {}
             if status is None
             else {
@@ -152,7 +153,7 @@ class GripperNode(UmaNode):
         replies = {f"reply_{k}_ms": round(v, 1) for k, v in session.device.replies.percentiles().items()}
         return {
             "ready": session.is_ready,
-            **said,
+            **state,
             "rate_hz": round(self.exchanges.rate(time.monotonic()), 1),
             **replies,
             "links_lost": session.num_lost,
@@ -161,7 +162,7 @@ class GripperNode(UmaNode):
     def close(self) -> None:
         self._ended.set()
         self._wire.join(2.0)
-        self.session.device.close()  # the gripper goes on holding what it holds
+        self.session.device.close()  # the gripper keeps its grasp
 
 
 def main() -> int:

@@ -1,5 +1,4 @@
-"""Manager node: takes the other nodes of a graph through their life cycle, all to configured, then one after the other
-to active."""
+"""Manager node: configures all nodes of a graph at once, then activates them one by one."""
 
 from __future__ import annotations
 
@@ -23,23 +22,23 @@ STEPS = {
     Transition.TRANSITION_ACTIVATE: ("activated", "active"),
     Transition.TRANSITION_DEACTIVATE: ("deactivated", "inactive"),
 }
-"""Transition -> what a node is then, and the state's name."""
+"""Transition -> its past participle for messages, and the name of the resulting state."""
 
-ASK_AFTER = 3.0
-"""Seconds without an answer after which a node is asked for its state."""
+QUERY_AFTER = 3.0
+"""Seconds without an answer after which the manager requests the node's state."""
 
 
 @dataclass(frozen=True)
 class ManagerSettings:
-    """Which nodes, and how long they may take."""
+    """Settings of the manager: the nodes, and the longest time of a transition."""
 
     nodes: list[str] = setting(
         ["station", "camera", "extrinsics", "policy", "controller"],
-        "nodes that are managed, in the order in which they are activated; deactivated the other way round",
+        "managed nodes, in the order of their activation; deactivation runs in reverse order",
     )
     patience: float = setting(
         120.0,
-        "s; longest wait for a node to come up, and for one transition (the policy loads its checkpoint in one)",
+        "s; longest wait for a node to appear, and for one transition (the policy loads its checkpoint in one)",
         1.0,
         3600.0,
     )
@@ -47,7 +46,7 @@ class ManagerSettings:
 
 
 class ManagerNode(UmaNode):
-    """Serves /uma/activate and /uma/deactivate for the whole graph; the first activation comes by itself."""
+    """Serves /uma/activate and /uma/deactivate for the whole graph. The first activation needs no call."""
 
     def __init__(self) -> None:
         super().__init__("manager", ManagerSettings())
@@ -74,15 +73,14 @@ class ManagerNode(UmaNode):
         self._begin(lambda: (self._configure(), self._activate()), fatal=True)
 
     def _look(self) -> None:
-        """In the main thread: a graph that does not come up ends the node, and with it, as a rule, the graph."""
+        """Raise in the main thread if the graph did not start. This ends the node and, as a rule, the graph."""
         if self._trouble:
             raise InputError(self._trouble)
 
-    # -- in a thread: a transition may take as long as a checkpoint takes to load
-    # ---------------------------------------------
+    # -- in a thread: a transition may last as long as loading a checkpoint --------------------------------------------
 
     def _begin(self, work: Callable[[], object], fatal: bool) -> bool:
-        """False if other work is going on."""
+        """Start ``work`` in a thread. Return False if other work is in progress."""
         if not self._busy.acquire(blocking=False):
             return False
 
@@ -101,11 +99,11 @@ class ManagerNode(UmaNode):
     def _configure(self) -> None:
         for name, (change, _) in self._nodes.items():
             if not change.wait_for_service(self.settings.patience):
-                raise InputError(f"{name}: not there after {self.settings.patience:g} s")
+                raise InputError(f"{name}: no such node after {self.settings.patience:g} s")
         began = time.monotonic()
         futures = {
-            name: self._ask(name, Transition.TRANSITION_CONFIGURE) for name in self._nodes
-        }  # at once: some wait for what others write
+            name: self._request(name, Transition.TRANSITION_CONFIGURE) for name in self._nodes
+        }  # at once: some nodes wait for files that others write
         for name, future in futures.items():
             self._finish(name, future, Transition.TRANSITION_CONFIGURE)
         self.get_logger().info(f"configured in {time.monotonic() - began:.1f} s: {', '.join(self._nodes)}")
@@ -118,34 +116,36 @@ class ManagerNode(UmaNode):
 
     def _walk(self, names: Iterable[str], transition: int) -> None:
         for name in names:
-            self._finish(name, self._ask(name, transition), transition)
+            self._finish(name, self._request(name, transition), transition)
             self.get_logger().info(f"{name} {STEPS[transition][0]}")
 
-    def _ask(self, name: str, transition: int) -> Future:
+    def _request(self, name: str, transition: int) -> Future:
         return self._nodes[name][0].call_async(ChangeState.Request(transition=Transition(id=transition)))
 
     def _finish(self, name: str, future: Future, transition: int) -> None:
-        """Wait for the answer. DDS may lose one of a node that has just come up: its state is then asked for, and the
-        change once more."""
+        """Wait for the answer. DDS may lose the answer of a node that has just started.
+
+        After `QUERY_AFTER` the manager requests the node's state, and repeats the transition if it did not happen.
+        """
         (verb, wanted), deadline = STEPS[transition], time.monotonic() + self.settings.patience
-        while not _is_done(future, ASK_AFTER):
+        while not _is_done(future, QUERY_AFTER):
             if time.monotonic() > deadline:
                 raise InputError(f"{name}: not {verb} within {self.settings.patience:g} s")
             state = self._nodes[name][1].call_async(GetState.Request())
-            if not _is_done(state, ASK_AFTER) or future.done():
-                continue  # busy with it
+            if not _is_done(state, QUERY_AFTER) or future.done():
+                continue  # the transition is still running
             if state.result().current_state.label == wanted:
                 break
-            future = self._ask(name, transition)
+            future = self._request(name, transition)
         else:
             if not future.result().success:
-                raise InputError(f"{name}: could not be {verb}; its log says why")
+                raise InputError(f"{name}: could not be {verb}; see its log")
         self._states[name] = wanted
 
     def _answer(self, response: Trigger.Response, work: Callable[[], None]) -> Trigger.Response:
-        """The work goes on after the answer: see the nodes' states in the diagnostics."""
+        """Answer at once. The work continues; the diagnostics report the nodes' states."""
         response.success = self._begin(work, fatal=False)
-        response.message = "begun" if response.success else "another change is going on"
+        response.message = "started" if response.success else "another transition is in progress"
         return response
 
     def diagnose(self) -> dict:
@@ -153,7 +153,7 @@ class ManagerNode(UmaNode):
 
 
 def _is_done(future: Future, within: float) -> bool:
-    """Whether it is answered within that many seconds; the node's own thread hears the answer."""
+    """Return whether ``future`` completes ``within`` that many seconds. The node's own thread receives the answer."""
     done = threading.Event()
     future.add_done_callback(lambda _: done.set())
     return done.wait(within)

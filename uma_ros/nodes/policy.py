@@ -1,4 +1,4 @@
-"""Policy node: observations and a task in, action chunks out. The model runs in its own thread."""
+"""Policy node: receives observations and a task, publishes action chunks. The model runs in its own thread."""
 
 from __future__ import annotations
 
@@ -50,14 +50,13 @@ from uma_ros.runtime.topics import COMMAND, HISTORY_IN, LATCHED, SENSOR_IN, STAT
 from uma_ros.srv import PredictMotion
 
 GOAL_PATIENCE = 5.0
-"""Seconds that one image of a goal waits for the other; a large message of which a part was lost comes some seconds
-later."""
+"""Seconds that one image of a goal waits for the other. DDS may deliver a large message seconds late."""
 
 
 class PolicyNode(UmaNode):
     """
     Args:
-        load: settings -> the policy for chunks and the one for predicted motion; runs in the worker's thread.
+        load: settings -> the policy for chunks and the policy for predicted motion; runs in the worker's thread.
     """
 
     def __init__(self, load: Callable[[PolicySettings], tuple[Any, Any]]) -> None:
@@ -85,8 +84,8 @@ class PolicyNode(UmaNode):
         self._controller: PolicyStatus | None = None
         self._shown: dict[
             str, tuple[bytes, float]
-        ] = {}  # a sample of each image's pixels, and since when they have been the same
-        self._goal: dict[str, tuple[Image, float]] = {}  # the halves of a goal that have come, and when
+        ] = {}  # kind -> sample of its pixels, and the time of their last change
+        self._goal: dict[str, tuple[Image, float]] = {}  # kind -> image of an incomplete goal, and its time of receipt
 
         self._chunks = self.make_publisher(ActionChunk, topics.action_chunk, COMMAND)
         self._motions = self.make_publisher(MotionMsg, topics.predicted_motion, COMMAND)
@@ -112,14 +111,12 @@ class PolicyNode(UmaNode):
         self.create_steady_timer(0.05, self._tick)
         self.create_steady_timer(0.2, self.status.publish)
         self.worker.start()
-        if (
-            self.is_managed
-        ):  # a checkpoint that cannot be loaded is then a configuration that failed; else it ends the node
+        if self.is_managed:  # a broken checkpoint then fails the configuration; an unmanaged node ends instead
             self.worker.wait_loaded()
             self._raise_failure()
 
     def _limits(self) -> dict[str, float]:
-        """Source -> longest silence, seconds."""
+        """Return source -> longest silence, seconds."""
         s = self.settings
         limits = {
             "checkpoint": float("inf"),
@@ -137,15 +134,14 @@ class PolicyNode(UmaNode):
         self.worker.change(s.replan_steps, s.predict_motion, s.motion_samples, s.track_keypoints)
 
     def deactivate(self) -> None:
-        self._tick()  # no chunk comes after it
+        self._tick()  # stops the chunks at once
 
     # -- inputs --------------------------------------------------------------------------------------------------------
 
     def _accept(self, topic: str, source: str, take: Callable[[], Any]) -> None:
-        """Run ``take``; what it refuses is said and changes nothing, what it accepts counts as a sign of life of
-        ``source``."""
+        """Run ``take``. Success is a sign of life of ``source``; an `InputError` becomes a refusal on ``topic``."""
         if source != "task" and not self.clock_runs():
-            return  # no stamp can be judged yet; a task has none to judge
+            return  # no clock to compare stamps with yet; the stamp of a task does not matter
         try:
             with self.worker.wake:
                 take()
@@ -165,8 +161,10 @@ class PolicyNode(UmaNode):
         self._accept(topic, "camera" if kind == "rgb" else "depth", take)
 
     def _check_frozen(self, kind: str, msg: Image) -> None:
-        """Raise `InputError` if the image has been the same for too long: a hung driver may go on stamping its last
-        one, and no real sensor is without noise."""
+        """Raise `InputError` if the image is unchanged for longer than ``max_frozen``.
+
+        A hung driver may publish its last image under new stamps. Every real sensor has noise.
+        """
         limit, now = self.settings.max_frozen, time.monotonic()
         pixels = bytes(memoryview(msg.data)[::97])
         last, since = self._shown.get(kind, (b"", now))
@@ -192,7 +190,7 @@ class PolicyNode(UmaNode):
 
     def _on_joints(self, msg: JointState) -> None:
         if robot().gripper_joint not in msg.name:
-            return  # the arm's own joint states may come in messages of their own
+            return  # the joint states of the arm may be separate messages
 
         def take() -> None:
             gripper_from(msg)
@@ -228,7 +226,7 @@ class PolicyNode(UmaNode):
         def take() -> None:
             given = FromInstruction(msg.data.strip())
             if not given.text:
-                raise InputError("data: empty, must say what to do")
+                raise InputError("data: empty, must be an instruction")
             if self.worker.policy is not None:
                 given.check(self.worker.policy)
             self.worker.give_task(given)
@@ -236,7 +234,7 @@ class PolicyNode(UmaNode):
         self._accept(self.settings.topics.instruction, "task", take)
 
     def _on_goal(self, kind: str, topic: str, msg: Image) -> None:
-        """Colour and depth of one goal have the same stamp; when it was taken does not matter."""
+        """Receive colour or depth of a goal. Both have the same stamp; its age does not matter."""
 
         def take() -> None:
             check_image(msg, kind)
@@ -258,16 +256,16 @@ class PolicyNode(UmaNode):
         self._accept(topic, "task", take)
 
     def _drop_half_a_goal(self, now: float) -> None:
-        """Of what has waited in vain for the other image."""
+        """Refuse a goal image whose other half did not arrive within `GOAL_PATIENCE`."""
         topics = {"rgb": self.settings.topics.goal_image, "depth": self.settings.topics.goal_depth}
-        for kind, (msg, heard) in list(self._goal.items()):
-            if now - heard > GOAL_PATIENCE:
+        for kind, (msg, received_at) in list(self._goal.items()):
+            if now - received_at > GOAL_PATIENCE:
                 del self._goal[kind]
                 other = topics["depth" if kind == "rgb" else "rgb"]
                 self.status.refuse(
                     topics[kind],
-                    f"header.stamp: {nanoseconds(msg.header.stamp) * 1e-9:.9f}, {other} brought no image of "
-                    f"this stamp within {GOAL_PATIENCE:g} s",
+                    f"header.stamp: {nanoseconds(msg.header.stamp) * 1e-9:.9f}, no image of this stamp on "
+                    f"{other} within {GOAL_PATIENCE:g} s",
                 )
 
     def _on_status(self, msg: PolicyStatus) -> None:
@@ -300,19 +298,18 @@ class PolicyNode(UmaNode):
         )
 
     def _raise_failure(self) -> None:
-        """Whatever ended the worker ends the node."""
+        """Raise the exception that ended the worker."""
         failure = self.worker.failure
-        if isinstance(failure, (ValueError, OSError, ImportError)):  # a wrong checkpoint: say so, without a trace
+        if isinstance(failure, (ValueError, OSError, ImportError)):  # a wrong checkpoint: a message without a traceback
             raise InputError(f"checkpoint {self.settings.checkpoint}: {failure}")
         if failure is not None:
             raise failure
 
-    # -- what the worker tells, in its own thread
-    # -------------------------------------------------------------------------------
+    # -- results, in the worker's thread -------------------------------------------------------------------------------
 
     def on_ready(self, policy: Any) -> None:
         if self.settings.prompt:
-            policy.load_prompt(find(self.settings.prompt))  # a bad one is said now, and not with the first image
+            policy.load_prompt(find(self.settings.prompt))  # raises before the first image
             with self.worker.wake:
                 if not self.worker.has_task:
                     self.worker.give_task(FromPrompt(self.settings.prompt))
@@ -338,7 +335,7 @@ class PolicyNode(UmaNode):
         self._chunks.publish(message)
         self._markers.publish(MarkerArray(markers=chunk_markers(prediction.chunk, frame.rgb.header.stamp)))
         self.cadence.beat(time.monotonic(), stages_ms["total"])
-        self.status.tell(
+        self.status.set_fields(
             stages=list(stages_ms),
             latency_ms=[float(v) for v in stages_ms.values()],
             sequence=prediction.chunk.sequence,
@@ -357,12 +354,12 @@ class PolicyNode(UmaNode):
     def on_refused(self, source: str, error: InputError | str) -> None:
         self.status.refuse(getattr(self.settings.topics, source, source), error)
 
-    # -- the rest ------------------------------------------------------------------------------------------------------
+    # -- service and diagnostics ---------------------------------------------------------------------------------------
 
     def _on_predict_motion(
         self, request: PredictMotion.Request, response: PredictMotion.Response
     ) -> PredictMotion.Response:
-        """Rare, so it may wait for the model in this thread."""
+        """Serve /uma/predict_motion. Calls are rare, so the executor's thread waits for the model."""
         if not self.is_active:
             response.success, response.message = False, INACTIVE
             return response
@@ -383,7 +380,7 @@ class PolicyNode(UmaNode):
 
 def main(load: Callable[[PolicySettings], tuple[Any, Any]] = load_policy) -> int:
     if load is load_policy:
-        import uma.policy.policy  # noqa: F401  (torch comes in before there are threads: scipy trips over a half-imported one)
+        import uma.policy.policy  # noqa: F401  (imports torch before any thread starts: scipy fails on a half-imported one)
     return run_node(lambda: PolicyNode(load))
 
 

@@ -1,4 +1,4 @@
-"""Recorder node: every topic of the stack into an MCAP bag, as the bytes that came in."""
+"""Recorder node: writes every topic of the stack to an MCAP bag, as the received bytes."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ from uma_ros.runtime.topics import COMMAND, CONFIGURATION, LATCHED, STATUS, Topi
 STREAM = qos_profile(500, reliable=False)
 QUEUE = qos_profile(50, reliable=True)
 MAX_EARLY = 64 * 1024 * 1024
-"""Bytes that are kept while a simulated clock has not started; it may never."""
+"""Bytes of messages that wait for a simulated clock to start."""
 
 
 @dataclass(frozen=True)
 class RecorderSettings:
-    """Where to, and how much of it."""
+    """Settings of the recorder: the bag's folder, and the share of the images."""
 
-    path: str = setting("", "folder of the bag; must not exist yet")
+    path: str = setting("", "folder of the bag; must be new")
     image_every: int = setting(
-        1, "record every n-th image; a replay needs those that the policy used, so 1 to replay", 1, 1000
+        1, "record every n-th image; a replay needs 1, because it uses the policy's own images", 1, 1000
     )
     topics: Topics = field(default_factory=Topics)
 
@@ -53,8 +53,8 @@ class RecorderNode(UmaNode):
         self._early: list[tuple[str, bytes]] = []
         self._skipped: dict[str, int] = {}
         self._lossy: set[str] = set()
-        for topic, (kind, listen, offered) in self._sources().items():
-            self._record(topic, kind, listen, offered)
+        for topic, (kind, subscribed, offered) in self._sources().items():
+            self._record(topic, kind, subscribed, offered)
         t = self.settings.topics
         self.session = Session(autostart=True)
         self.status = StatusPublisher(self)
@@ -63,12 +63,12 @@ class RecorderNode(UmaNode):
         self.create_steady_timer(0.2, self._tick)
 
     def _tick(self) -> None:
-        """RUNNING once everything that a replay needs has been heard."""
+        """Publish the state: RUNNING after one message on every topic that a replay needs."""
         if self.bag.trouble and not self.problems.get("bag"):
             kept = (
-                f"recording has ended with {self.bag.num_messages} messages, which can be read"
+                f"the recording has ended with {self.bag.num_messages} readable messages"
                 if self.bag.num_messages
-                else "nothing of it can be read"
+                else "no message is readable"
             )
             self.problem("bag", f"{self.bag.trouble}; {kept}")
             self.status.transition(self.session.fault(time.monotonic(), self.problems["bag"]), self.problems["bag"])
@@ -77,8 +77,10 @@ class RecorderNode(UmaNode):
         self.status.publish()
 
     def _sources(self) -> dict[str, tuple[type, QoSProfile, QoSProfile]]:
-        """Topic -> type, how to listen, and what a player should offer. Not /clock: messages are stamped with it, and
-        `ros2 bag play --clock` makes one."""
+        """Return topic -> message type, QoS of the subscription, and offered QoS of a player.
+
+        /clock is not recorded. It stamps the messages, and `ros2 bag play --clock` publishes a new one.
+        """
         t = self.settings.topics
         streams = {
             t.rgb: Image,
@@ -119,7 +121,7 @@ class RecorderNode(UmaNode):
         sources |= {topic: (kind, qos_profile(16, True, latched=True), LATCHED) for topic, kind in latched.items()}
         return sources | {t.configuration: (String, CONFIGURATION, CONFIGURATION)}
 
-    def _record(self, topic: str, kind: type, listen: QoSProfile, offered: QoSProfile) -> None:
+    def _record(self, topic: str, kind: type, subscribed: QoSProfile, offered: QoSProfile) -> None:
         self.bag.add_topic(topic, kind, offered)
         every = self.settings.image_every if topic in (self.settings.topics.rgb, self.settings.topics.depth) else 1
 
@@ -130,18 +132,20 @@ class RecorderNode(UmaNode):
             if seen % every == 0:
                 self._write(topic, data)
 
-        def settle_for_less(_) -> None:
-            """A publisher that offers best effort alone is not heard on a reliable subscription."""
+        def subscribe_best_effort(_) -> None:
+            """Add a best-effort subscription: a reliable one does not match a best-effort publisher."""
             if topic not in self._lossy:
                 self._lossy.add(topic)
                 self.create_subscription(kind, topic, write, STREAM, raw=True)
 
-        events = SubscriptionEventCallbacks(incompatible_qos=settle_for_less)
-        self.create_subscription(kind, topic, write, listen, raw=True, event_callbacks=events)
+        events = SubscriptionEventCallbacks(incompatible_qos=subscribe_best_effort)
+        self.create_subscription(kind, topic, write, subscribed, raw=True, event_callbacks=events)
 
     def _write(self, topic: str, data: bytes) -> None:
-        """Stamp with the ROS clock; what comes before a simulated clock has started is kept until it has, so that the
-        order stays."""
+        """Write a message with the time of the ROS clock.
+
+        Messages before the start of a simulated clock wait for it, so that the order stays.
+        """
         now = self.get_clock().now().nanoseconds
         self._early.append((topic, data))
         if now > 0:

@@ -1,5 +1,7 @@
-"""Robot node: watches a Franka behind franka_ros2 and CRISP, says how it is, stops the controller when it obeys nobody,
-and recovers it on request."""
+"""Robot node: monitors a Franka that franka_ros2 and CRISP drive.
+
+It reports the arm's state, stops the controller when the arm is blocked, and recovers the arm on request.
+"""
 
 from __future__ import annotations
 
@@ -25,27 +27,27 @@ from uma_ros.runtime.topics import SENSOR_IN, STATE_OUT, Topics
 
 @dataclass(frozen=True)
 class RobotSettings:
-    """Names of franka_ros2 and ros2_control, and what must be active."""
+    """Settings of the robot node: names in franka_ros2 and ros2_control, required controllers, limits."""
 
     state: str = setting(
         "/franka_robot_state_broadcaster/robot_state", "state of the arm (franka_msgs/msg/FrankaRobotState)"
     )
-    rate: float = setting(100.0, "Hz; states that are looked at, of up to 1000 a second", 1.0, 1000.0)
-    publish_pose: bool = setting(
-        False, "say the flange's pose on robot_pose, from that state; off where CRISP's pose broadcaster says it"
+    rate: float = setting(
+        100.0, "Hz; largest rate at which states are decoded; franka_ros2 publishes up to 1000 Hz", 1.0, 1000.0
     )
-    base_frame: str = setting(DROID.base_frame, "base frame of the robot, for that pose")
+    publish_pose: bool = setting(
+        False, "publish the flange pose of that state on robot_pose; off where CRISP's pose broadcaster publishes it"
+    )
+    base_frame: str = setting(DROID.base_frame, "base frame of the robot, for the published pose")
     controllers: list[str] = setting(["cartesian_impedance_controller"], "controllers that must be active")
     hardware: str = setting("FrankaHardwareInterface", "hardware component of the arm")
-    manager: str = setting("/controller_manager", "the controller manager")
+    manager: str = setting("/controller_manager", "name of the controller manager")
     error_recovery: str = setting(
         "/action_server/error_recovery", "action that clears the arm's errors (franka_msgs/action/ErrorRecovery)"
     )
-    patience: float = setting(10.0, "s; an answer that takes longer is a broken link", 0.5, 60.0)
-    max_silence: float = setting(0.5, "s; a state older than this is a problem", 0.05, 10.0)
-    min_success_rate: float = setting(
-        0.95, "0 to 1; a lower share of commands that reach the arm in time is a problem", 0.0, 1.0
-    )
+    patience: float = setting(10.0, "s; longest wait for an answer; a longer one counts as a broken link", 0.5, 60.0)
+    max_silence: float = setting(0.5, "s; an older state is a problem", 0.05, 10.0)
+    min_success_rate: float = setting(0.95, "smallest fraction of commands that must reach the arm in time", 0.0, 1.0)
     topics: Topics = field(default_factory=Topics)
 
 
@@ -57,9 +59,9 @@ class RobotNode(UmaNode):
         s = self.settings
         self.health: Health | None = None
         self.states = Cadence("states")
-        self._heard = float("-inf")
+        self._received_at = float("-inf")
         self._blocked = ""
-        self._asking = self._recovering = False
+        self._is_checking = self._is_recovering = False
         group = self.create_group()
         try:
             self._kind = ros_package("franka_msgs.msg").FrankaRobotState
@@ -68,7 +70,7 @@ class RobotNode(UmaNode):
             raise InputError(str(error)) from None
         self._pose = self.make_publisher(PoseStamped, s.topics.robot_pose, STATE_OUT) if s.publish_pose else None
         self._stop = self.create_client(Trigger, "/uma/stop")
-        # Raw: at 1 kHz only those that are looked at are decoded.
+        # Raw messages: decoding every state at 1 kHz would cost too much.
         self.create_subscription(self._kind, s.state, self._on_state, SENSOR_IN, raw=True)
         self.create_service(Trigger, "/uma/recover_robot", self._recover, callback_group=group)
         self.publish_configuration()
@@ -76,16 +78,16 @@ class RobotNode(UmaNode):
 
     def _on_state(self, data: bytes) -> None:
         now = time.monotonic()
-        if now - self._heard < 0.9 / self.settings.rate:
+        if now - self._received_at < 0.9 / self.settings.rate:
             return
-        self._heard = now
+        self._received_at = now
         self.states.beat(now)
         msg = deserialize_message(data, self._kind)
         self.health = health_from(msg)
         if self.health.blocked and not self._blocked:
             self.get_logger().error(self.health.blocked)
             if self._stop.service_is_ready():
-                self._stop.call_async(Trigger.Request())  # and only a person starts it again
+                self._stop.call_async(Trigger.Request())  # a person restarts the session
         self._blocked = self.health.blocked
         if self._pose is not None:
             try:
@@ -97,9 +99,9 @@ class RobotNode(UmaNode):
             self._pose.publish(pose)
 
     async def _check_controllers(self) -> None:
-        if self._asking or self._recovering:
+        if self._is_checking or self._is_recovering:
             return
-        self._asking = True
+        self._is_checking = True
         try:
             states = await self.steps.controllers()
             idle = [
@@ -111,28 +113,28 @@ class RobotNode(UmaNode):
         except (DeviceError, LinkError) as error:
             self.problem("controllers", str(error))
         finally:
-            self._asking = False
+            self._is_checking = False
 
     async def _recover(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         if not self.is_active:
             response.success, response.message = False, INACTIVE
             return response
-        if self._recovering:
-            response.success, response.message = False, "a recovery is going on"
+        if self._is_recovering:
+            response.success, response.message = False, "a recovery is in progress"
             return response
-        self._recovering = True
+        self._is_recovering = True
         try:
             done = await recover(self.steps, self.settings.controllers, self.settings.hardware)
             response.success, response.message = True, "; ".join([*done, "call /uma/start to go on"])
         except (DeviceError, LinkError) as error:
             response.success, response.message = False, str(error)
         finally:
-            self._recovering = False
+            self._is_recovering = False
         self.get_logger().info(f"/uma/recover_robot: {response.message}")
         return response
 
     def diagnose(self) -> dict:
-        s, silent = self.settings, time.monotonic() - self._heard
+        s, silent = self.settings, time.monotonic() - self._received_at
         self.problem("state", f"silent for {silent:.1f} s, limit {s.max_silence:g} s" if silent > s.max_silence else "")
         self.problem("robot", self._blocked)
         if self.health is None:
@@ -141,7 +143,7 @@ class RobotNode(UmaNode):
         low = h.mode.name == "MOVE" and h.success_rate < s.min_success_rate
         self.problem(
             "network",
-            f"{h.success_rate:.0%} of the commands reach the arm in time, at least {s.min_success_rate:.0%} are needed"
+            f"{h.success_rate:.0%} of the commands reach the arm in time, limit {s.min_success_rate:.0%}"
             if low
             else "",
         )

@@ -1,4 +1,4 @@
-"""Simulated station: an FR3, a 2F-85 and a ZED under the names of the hardware, and the clock."""
+"""Station node: simulates an FR3, a 2F-85 and a ZED under the names of the hardware, and publishes /clock."""
 
 from __future__ import annotations
 
@@ -42,23 +42,23 @@ STEP = 0.01
 
 @dataclass(frozen=True)
 class StationSettings:
-    """The simulated scene and its pace."""
+    """Settings of the simulated station: scene, noise and speed."""
 
-    task: str = setting("insertion", "which scenes", choices=tuple(MODULES))
-    seed: int = setting(0, "draws the scene", 0, 2**31 - 1)
+    task: str = setting("insertion", "task of the scene", choices=tuple(MODULES))
+    seed: int = setting(0, "seed of the scene", 0, 2**31 - 1)
     noise: bool = setting(True, "sensor noise in the images")
-    real_time_factor: float = setting(1.0, "simulated seconds a second, at most", 0.05, 10.0, live=True)
+    real_time_factor: float = setting(1.0, "largest number of simulated seconds per second", 0.05, 10.0, live=True)
     max_latency: float = setting(
         0.2,
-        "s; simulated time is slowed while chunks come later than this after their image, as on a slow "
-        "machine; 0 = never",
+        "s; longest latency from an image to its chunk; a longer one slows simulated time down, as on a slow "
+        "machine; 0 = no limit",
         0.0,
         10.0,
         live=True,
     )
-    camera_rate: float = setting(15.0, "Hz; images, in simulated time", 1.0, 60.0)
+    camera_rate: float = setting(15.0, "Hz; image rate in simulated time", 1.0, 60.0)
     calibration_file: str = setting(
-        "", "where to write the scene's calibration for the extrinsics node; empty = nowhere"
+        "", "file for the scene's calibration, which the extrinsics node reads; empty = none"
     )
     topics: Topics = field(default_factory=Topics)
 
@@ -83,7 +83,7 @@ class StationNode(UmaNode):
                 ),
                 s.calibration_file,
             )
-        # The clock starts at the time of day: a station that is started again does not turn time back for the others.
+        # The clock starts at the wall time, so that a restarted station does not set the other nodes' time back.
         self.start_time = round(time.time(), 2)
         self.num_steps = 0
         self.target: np.ndarray | None = None
@@ -119,10 +119,10 @@ class StationNode(UmaNode):
             goal_callback=self._on_goal,
             cancel_callback=lambda _: CancelResponse.ACCEPT,
         )
-        self._publish_sight()  # the first picture compiles shaders; time starts after it
+        self._publish_sight()  # the first image compiles shaders; time starts after it
         self._reference.publish(reference_to(reference.of_scene(self.station), stamp_from(self.start_time)))
         self.publish_configuration()
-        self._told = ("", "")
+        self._last_outcome = ("", "")
         self.pace = SimClockGovernor(STEP, s.real_time_factor, s.max_latency, time.monotonic())
         self.create_steady_timer(0.005, self._catch_up)
         self.get_logger().info(
@@ -156,8 +156,7 @@ class StationNode(UmaNode):
         if self.num_steps // period > (self.num_steps - 1) // period:
             self._publish_sight()
 
-    # -- what the hardware would say
-    # ------------------------------------------------------------------------------------------
+    # -- outputs of the hardware ---------------------------------------------------------------------------------------
 
     def _publish_joints(self, stamp) -> None:
         joints = JointState(name=[*self.station.joint_names, robot().gripper_joint])
@@ -197,8 +196,8 @@ class StationNode(UmaNode):
         cloud.header.frame_id, cloud.header.stamp = self.station.base_frame, stamp
         self._object.publish(cloud)
         outcome = self.station.task.outcome(self.station)
-        if outcome != getattr(self, "_told", None):
-            self._told = outcome
+        if outcome != getattr(self, "_last_outcome", None):
+            self._last_outcome = outcome
             text = {
                 "verdict": outcome[0],
                 "reason": outcome[1],
@@ -208,8 +207,7 @@ class StationNode(UmaNode):
             }
             self._outcome.publish(String(data=yaml.safe_dump(text, sort_keys=False)))
 
-    # -- what the hardware would obey
-    # -----------------------------------------------------------------------------------------
+    # -- inputs of the hardware ----------------------------------------------------------------------------------------
 
     def on_settings_changed(self) -> None:
         s = self.settings
@@ -217,7 +215,7 @@ class StationNode(UmaNode):
         self.cadence = Cadence("steps", STEP / s.real_time_factor)
 
     def deactivate(self) -> None:
-        """As a driver that obeys no more: the arm stays where it is, and what it is goes on being said."""
+        """Hold the arm at its present pose, as a deactivated driver does. Its state is still published."""
         self.target = self.station.ee_pose()
 
     def _on_target(self, msg: PoseStamped) -> None:
@@ -243,7 +241,7 @@ class StationNode(UmaNode):
         return GoalResponse.ACCEPT
 
     async def _run_gripper(self, handle: ServerGoalHandle) -> GripperCommand.Result:
-        """Obey until the gripper has settled or another goal comes."""
+        """Move the gripper until it settles or another goal replaces this one."""
         if self._goal is not None:
             self._goal[1].set_result(False)
         self.grip = handle.request.command.position / robot().gripper_closed
@@ -273,14 +271,16 @@ class StationNode(UmaNode):
             done.set_result(not handle.is_cancel_requested)
 
     def diagnose(self) -> dict:
-        rate, asked = self.cadence.rate(time.monotonic()) * STEP, self.settings.real_time_factor
+        rate, requested = self.cadence.rate(time.monotonic()) * STEP, self.settings.real_time_factor
         why = (
-            f"slowed to {self.pace.factor:.2f} x for the policy, whose chunks come late"
-            if self.pace.factor < 0.9 * asked
+            f"slowed to {self.pace.factor:.2f} x because the policy's chunks are late"
+            if self.pace.factor < 0.9 * requested
             else "the machine is too slow"
         )
-        self.problem("pace", f"{rate:.2f} x real time, asked for {asked:g}: {why}" if 0 < rate < 0.9 * asked else "")
-        return {"real_time_factor": round(rate, 3), "outcome": ": ".join(self._told)}
+        self.problem(
+            "pace", f"{rate:.2f} x real time, requested {requested:g}: {why}" if 0 < rate < 0.9 * requested else ""
+        )
+        return {"real_time_factor": round(rate, 3), "outcome": ": ".join(self._last_outcome)}
 
     def close(self) -> None:
         self.station.close()

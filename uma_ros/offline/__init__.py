@@ -1,1 +1,1 @@
-"""What a bag holds of one episode in arrays: reports and replays of the policy."""
+"""Bags as arrays, reports on them, and replays of the policy."""

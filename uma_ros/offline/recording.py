@@ -1,4 +1,4 @@
-"""What a bag tells of one episode, in arrays: the input of reports and replays."""
+"""The contents of a bag as arrays, for reports and replays."""
 
 from __future__ import annotations
 
@@ -37,22 +37,24 @@ TOPICS = Topics()
 
 
 @dataclass
-class Episode:
-    """Everything but the images, in the order of recording.
+class Recording:
+    """Everything in a bag but the images, in the order of recording.
 
     Attributes:
-        chunks: in the camera frame, with the nanoseconds of their observation's stamp.
-        motions: sequence and stamp in ns -> predicted motion, camera frame.
-        references: reference motions in force, camera frame, with the stamp of their first observation in ns; an
-            instruction or a prompt is none.
+        chunks: (stamp of the observation in ns, chunk in the camera frame).
+        motions: (sequence, stamp in ns) -> predicted motion in the camera frame.
+        references: (stamp of the first observation in ns, reference motion in the camera frame) of each task that is a
+            reference motion.
         ee: ``(N,)`` seconds and ``(N, 4, 4)`` measured poses of the robot-side frame in the base frame.
-        targets: ``(N,)`` seconds at which targets were sent.
+        targets: ``(N,)`` stamps of the targets, seconds.
         objects: ``(N,)`` seconds and ``(N, 16, 3)`` true object points in the base frame (simulated station only).
-        outcome: the simulated station's last word.
-        states: (seconds, node, state, reason) whenever one of them changed.
+        outcome: last verdict of the simulated station.
+        states: (seconds, node, state, reason) at each change of state.
         latency: stage -> ms of each chunk.
-        configuration: node -> what it said that it runs.
+        configuration: node -> its resolved parameters.
         diagnostics: node -> its last values.
+        frames: static transforms.
+        camera: intrinsics of the camera; None without a camera_info.
     """
 
     chunks: list[tuple[int, ActionChunk]] = field(default_factory=list)
@@ -70,8 +72,8 @@ class Episode:
     camera: CameraModel | None = None
 
 
-def read_episode(path: str | Path) -> Episode:
-    """Read a bag of the recorder. Raises `InputError` if it is none."""
+def read_recording(path: str | Path) -> Recording:
+    """Read a bag of the recorder. Raises `InputError` for a missing, damaged or malformed bag."""
     kinds = {
         TOPICS.action_chunk: ActionChunkMsg,
         TOPICS.predicted_motion: MotionPredictionMsg,
@@ -86,16 +88,16 @@ def read_episode(path: str | Path) -> Episode:
         "/diagnostics": DiagnosticArray,
         TOPICS.camera_info: CameraInfo,
     }
-    episode, ee, targets, objects, last, seen = Episode(), [], [], [], {}, -1
+    recording, ee, targets, objects, last, seen = Recording(), [], [], [], {}, -1
     for topic, t, msg in read_bag(path, kinds):
         if topic == TOPICS.action_chunk:
-            episode.chunks.append((nanoseconds(msg.header.stamp), chunk_from(msg)))
+            recording.chunks.append((nanoseconds(msg.header.stamp), chunk_from(msg)))
         elif topic == TOPICS.predicted_motion:
-            episode.motions[msg.sequence, nanoseconds(msg.header.stamp)] = motion_from(msg)
+            recording.motions[msg.sequence, nanoseconds(msg.header.stamp)] = motion_from(msg)
         elif topic == TOPICS.active_reference and msg.keypoints:
-            episode.references.append((nanoseconds(msg.header.stamp), reference_from(msg)))
+            recording.references.append((nanoseconds(msg.header.stamp), reference_from(msg)))
         elif topic == "/tf_static":
-            episode.frames.add_message(msg)
+            recording.frames.add_message(msg)
         elif topic == TOPICS.robot_pose:
             ee.append((seconds(msg.header.stamp), pose_from(msg.pose, "pose")))
         elif topic == TOPICS.target_pose:
@@ -103,82 +105,81 @@ def read_episode(path: str | Path) -> Episode:
         elif topic == TOPICS.sim_object:
             objects.append((seconds(msg.header.stamp), _points(msg, f"bag {path}: {topic}")))
         elif topic == TOPICS.sim_outcome:
-            episode.outcome = _mapping(msg.data, f"bag {path}: {topic}", "verdict")
+            recording.outcome = _mapping(msg.data, f"bag {path}: {topic}", "verdict")
         elif topic == TOPICS.configuration:
-            said = _mapping(msg.data, f"bag {path}: {topic}", "node")
-            episode.configuration[str(said["node"])] = said
+            values = _mapping(msg.data, f"bag {path}: {topic}", "node")
+            recording.configuration[str(values["node"])] = values
         elif topic == "/diagnostics":
             for status in msg.status:
-                episode.diagnostics[status.name.removeprefix("uma: ")] = {
+                recording.diagnostics[status.name.removeprefix("uma: ")] = {
                     pair.key: pair.value for pair in status.values
                 }
         elif topic == TOPICS.camera_info:
-            episode.camera = episode.camera or camera_from(msg)
+            recording.camera = recording.camera or camera_from(msg)
         elif topic == TOPICS.status:
             if last.get(msg.node) != msg.state:
                 last[msg.node] = msg.state
-                episode.states.append((t * 1e-9, msg.node, msg.state, msg.reason))
+                recording.states.append((t * 1e-9, msg.node, msg.state, msg.reason))
             if msg.node == "policy" and msg.stages and msg.sequence != seen:
                 seen = msg.sequence
                 for stage, value in zip(msg.stages, msg.latency_ms):
-                    episode.latency.setdefault(stage, []).append(float(value))
+                    recording.latency.setdefault(stage, []).append(float(value))
     if ee:
-        episode.ee = np.array([t for t, _ in ee]), np.stack([T for _, T in ee])
+        recording.ee = np.array([t for t, _ in ee]), np.stack([T for _, T in ee])
     if len({len(p) for _, p in objects}) > 1:
         raise InputError(
             f"bag {path}: {TOPICS.sim_object}: clouds of {sorted({len(p) for _, p in objects})} points, must "
-            "be of one size"
+            "have one size"
         )
     if objects:
-        episode.objects = np.array([t for t, _ in objects]), np.stack([p for _, p in objects])
-    episode.targets = np.array(targets)
-    return episode
+        recording.objects = np.array([t for t, _ in objects]), np.stack([p for _, p in objects])
+    recording.targets = np.array(targets)
+    return recording
 
 
 def _points(msg: PointCloud2, what: str) -> np.ndarray:
-    """``(N, 3)`` float64. Raises `InputError`, beginning with ``what``."""
+    """Return the ``(N, 3)`` float64 points of a cloud. Raises `InputError`, starting with ``what``."""
     if not len(msg.data) or len(msg.data) % 12:
-        raise InputError(f"{what}: data: {len(msg.data)} bytes, must be 12 a point, of at least one")
+        raise InputError(f"{what}: data: {len(msg.data)} bytes, must be 12 per point, for at least one point")
     return np.frombuffer(msg.data, "<f4").reshape(-1, 3).astype(np.float64)
 
 
 def _mapping(text: str, what: str, key: str) -> dict[str, Any]:
-    """A mapping from YAML that has ``key``. Raises `InputError`, beginning with ``what``."""
-    said = parse_yaml(text, what)
-    if not isinstance(said, dict) or key not in said:
+    """Parse a YAML mapping that contains ``key``. Raises `InputError`, starting with ``what``."""
+    values = parse_yaml(text, what)
+    if not isinstance(values, dict) or key not in values:
         raise InputError(f"{what}: must be a mapping with the key {key!r}")
-    return said
+    return values
 
 
 def read_images(path: str | Path, stamps_ns: set[int]) -> dict[int, Image]:
-    """The colour images with these stamps."""
+    """Return the colour images with these stamps, by stamp."""
     return {
         s: msg for _, _, msg in read_bag(path, {TOPICS.rgb: Image}) if (s := nanoseconds(msg.header.stamp)) in stamps_ns
     }
 
 
-def executed_keypoints(episode: Episode) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """How the points that the reference speaks of really moved.
+def executed_keypoints(recording: Recording) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the executed motion of the last reference's keypoints.
 
-    Each keypoint is taken for the object point that is nearest to its first waypoint when the task was given.
+    A keypoint is represented by the true object point nearest to its first waypoint at the start of the task.
 
     Returns:
-        ``(N,)`` seconds, ``(N, K, 3)`` executed positions and ``(K, T, 3)``-like list of the reference's waypoints, all
-        in the base frame.
+        ``(N,)`` seconds, ``(N, K, 3)`` executed positions, and a list of K ``(T, 3)`` waypoints, all in the base frame.
 
     Raises:
-        InputError: the bag has no task or no true object points.
+        InputError: the bag contains no reference motion or no true object points.
     """
-    times, points = episode.objects
-    if not episode.references or not len(times):
+    times, points = recording.objects
+    if not recording.references or not len(times):
         raise InputError(
-            "the bag holds no reference motion"
-            if not episode.references
-            else "the bag holds no true object points (they come from the simulated station only)"
+            "the bag contains no reference motion"
+            if not recording.references
+            else "the bag contains no true object points (only the simulated station publishes them)"
         )
-    stamp_ns, reference = episode.references[-1]
+    stamp_ns, reference = recording.references[-1]
     base_frame = robot().base_frame
-    base = reference.transformed(episode.frames.lookup(base_frame, reference.frame), base_frame)
+    base = reference.transformed(recording.frames.lookup(base_frame, reference.frame), base_frame)
     start = int(np.argmin(np.abs(times - stamp_ns * 1e-9)))
     waypoints = [w[v] for w, v in zip(base.waypoints, base.is_valid)]
     index = [int(np.argmin(np.linalg.norm(points[start] - w[0], axis=1))) for w in waypoints]

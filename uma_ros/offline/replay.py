@@ -1,4 +1,4 @@
-"""`uma replay BAG`: the policy once more on what a bag holds, without a live graph, compared with what it did then."""
+"""`uma replay BAG`: run the policy on the observations of a bag, and compare its chunks with the recorded ones."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from uma_ros.messages.convert import chunk_from, chunk_to, nanoseconds
 from uma_ros.messages.frame_buffer import FrameBuffer
 from uma_ros.msg import ActionChunk as ActionChunkMsg
 from uma_ros.msg import ReferenceMotion as ReferenceMotionMsg
-from uma_ros.offline.recording import TOPICS, Episode, read_episode
+from uma_ros.offline.recording import TOPICS, Recording, read_recording
 from uma_ros.policy.settings import PolicySettings, load_policy
 from uma_ros.policy.tasks import FromReference, from_echo
 from uma_ros.runtime.robot import robot
@@ -30,15 +30,14 @@ from uma_ros.runtime.robot import robot
 
 @dataclass(frozen=True)
 class Row:
-    """One chunk, recorded and made again.
+    """Comparison of a recorded chunk with the replayed one.
 
     Attributes:
         sequence, stamp: of the recorded chunk.
-        equal: every bit of poses and gripper is the same.
-        position_m, rotation_rad, gripper: largest differences over its actions; NaN if it could not be made again.
-        executed_m: mean distance of its actions, up to the next chunk, to where the end effector really was when they
-            were due.
-        missing: what the bag lacks to make it again; empty if nothing.
+        equal: poses and gripper are bit-equal.
+        position_m, rotation_rad, gripper: largest differences over the actions; NaN if the chunk was not replayed.
+        executed_m: mean distance of the actions, up to the next chunk, to the measured end effector at their due times.
+        missing: data that the bag lacks for the replay; empty if complete.
     """
 
     sequence: int
@@ -51,20 +50,20 @@ class Row:
     missing: str = ""
 
 
-def recorded_settings(episode: Episode, checkpoint: str = "") -> PolicySettings:
-    """The policy's settings as the bag tells them; ``checkpoint`` replaces the recorded one."""
-    said = episode.configuration.get("policy", {}).get("parameters", {})
-    if not isinstance(said, dict):
+def recorded_settings(recording: Recording, checkpoint: str = "") -> PolicySettings:
+    """Return the recorded settings of the policy. A non-empty ``checkpoint`` replaces the recorded one."""
+    recorded = recording.configuration.get("policy", {}).get("parameters", {})
+    if not isinstance(recorded, dict):
         raise InputError(
-            f"the recorded configuration of the policy: parameters: {type(said).__name__}, must be a mapping"
+            f"the recorded configuration of the policy: parameters: {type(recorded).__name__}, must be a mapping"
         )
     known = flatten(PolicySettings())
-    settings = replaced(PolicySettings(), {k: v for k, v in said.items() if k in known})
+    settings = replaced(PolicySettings(), {k: v for k, v in recorded.items() if k in known})
     return replaced(settings, {"checkpoint": checkpoint}) if checkpoint else settings
 
 
 def compare(recorded: ActionChunk, again: ActionChunk) -> tuple[bool, float, float, float]:
-    """Whether they are equal to the last bit, and the largest differences in metres, radians and gripper units."""
+    """Return whether two chunks are bit-equal, and their largest differences in metres, radians and gripper units."""
     equal = np.array_equal(recorded.poses, again.poses) and np.array_equal(recorded.gripper, again.gripper)
     position = float(np.linalg.norm(recorded.poses[:, :3, 3] - again.poses[:, :3, 3], axis=1).max())
     rotation = float(rotation_angle(recorded.poses[:, :3, :3], again.poses[:, :3, :3]).max())
@@ -72,10 +71,13 @@ def compare(recorded: ActionChunk, again: ActionChunk) -> tuple[bool, float, flo
 
 
 def recorded_prefix(recorded: ActionChunk, before: ActionChunk | None, observation: Observation) -> ActionChunk | None:
-    """The actions that ``recorded`` was given, once more from the chunk ``before`` it; None if it was given none.
+    """Return the committed actions of ``recorded``, recomputed from the previous chunk; None if it has none.
+
+    Args:
+        before: the previous chunk in the bag.
 
     Raises:
-        InputError: they do not follow from that one.
+        InputError: the committed actions are not those of ``before``.
     """
     d = recorded.num_committed
     if not d:
@@ -83,24 +85,25 @@ def recorded_prefix(recorded: ActionChunk, before: ActionChunk | None, observati
     prefix = committed(before, observation, d)
     if prefix is None or not np.allclose(prefix.poses, recorded.poses[:d], atol=1e-6):
         raise InputError(
-            f"num_committed: {d}, but these actions do not follow from the chunk before it in the bag: the "
-            "one that they are from is missing"
+            f"num_committed: {d}, these actions are not from the previous chunk in the bag; their chunk is missing"
         )
     return prefix
 
 
-def executed_error(episode: Episode, index: int, settings: PolicySettings) -> float:
-    """Mean distance in metres of a chunk's actions, up to the next chunk, to the measured end effector; NaN without
-    robot states."""
-    _, chunk = episode.chunks[index]
-    times, poses = episode.ee
+def executed_error(recording: Recording, index: int, settings: PolicySettings) -> float:
+    """Return the mean distance of a chunk's actions to the measured end effector, metres; NaN without robot states.
+
+    It covers the actions up to the next chunk.
+    """
+    _, chunk = recording.chunks[index]
+    times, poses = recording.ee
     end = (
-        episode.chunks[index + 1][1].stamp + 0.1
-        if index + 1 < len(episode.chunks)
+        recording.chunks[index + 1][1].stamp + 0.1
+        if index + 1 < len(recording.chunks)
         else chunk.stamp + settings.replan_steps / chunk.rate_hz
     )
-    T_base_cam = episode.frames.lookup(settings.base_frame, chunk.frame)
-    tool = episode.frames.lookup(settings.robot_ee_frame, chunk.ee_frame)
+    T_base_cam = recording.frames.lookup(settings.base_frame, chunk.frame)
+    tool = recording.frames.lookup(settings.robot_ee_frame, chunk.ee_frame)
     errors = [
         np.linalg.norm((T_base_cam @ T)[:3, 3] - (poses[int(np.searchsorted(times, due)) - 1] @ tool)[:3, 3])
         for due, T in zip(chunk.due(), chunk.poses)
@@ -111,16 +114,19 @@ def executed_error(episode: Episode, index: int, settings: PolicySettings) -> fl
 
 def replay(
     bag: str | Path, checkpoint: str = "", load: Callable[[PolicySettings], tuple[Any, Any]] = load_policy
-) -> tuple[list[Row], Episode, Any]:
-    """Make every recorded chunk again.
+) -> tuple[list[Row], Recording, Any]:
+    """Replay every recorded chunk.
+
+    Returns:
+        The comparisons, the recording, and the policy.
 
     Raises:
-        InputError: the bag or the checkpoint cannot be read, or the bag holds no chunks.
+        InputError: the bag or the checkpoint is unreadable, or the bag contains no chunks.
     """
-    episode = read_episode(bag)
-    if not episode.chunks:
-        raise InputError(f"bag {bag}: no message on {TOPICS.action_chunk}: there is nothing to compare with")
-    settings = recorded_settings(episode, checkpoint)
+    recording = read_recording(bag)
+    if not recording.chunks:
+        raise InputError(f"bag {bag}: no message on {TOPICS.action_chunk}, must have at least one")
+    settings = recorded_settings(recording, checkpoint)
     policy, _ = load(settings)
     buffer, rows, task = FrameBuffer(settings.robot_ee_frame, num_images=60, num_states=3000), [], None
     kinds = {
@@ -136,34 +142,32 @@ def replay(
     def observe(stamp_ns: int) -> Any:
         frame = buffer.at(stamp_ns)
         if frame is None:
-            raise InputError("its images or the robot's state are not in the bag")
-        return frame.observation(episode.frames, policy.contract.ee_frame)
+            raise InputError("images or robot states missing in the bag")
+        return frame.observation(recording.frames, policy.contract.ee_frame)
 
-    def work_off(before_ns: float) -> None:
+    def process(before_ns: float) -> None:
         nonlocal task
         while waiting and waiting[0][0] < before_ns:
             *_, topic, msg = heappop(waiting)
             if topic == TOPICS.action_chunk:
-                rows.append(_again(msg, policy, task, observe, episode, len(rows), settings))
+                rows.append(_again(msg, policy, task, observe, recording, len(rows), settings))
                 continue
             try:
                 given = from_echo(msg, settings.prompt)
                 if isinstance(given, FromReference):
                     task = given.encode(
-                        policy, observe(nanoseconds(msg.header.stamp)), episode.frames.lookup, msg.header.stamp
+                        policy, observe(nanoseconds(msg.header.stamp)), recording.frames.lookup, msg.header.stamp
                     ).task
                 else:
-                    task = given.task(policy)  # whose first image may have come before the recorder was there
+                    task = given.task(policy)  # its first image may be older than the bag
             except InputError as error:
                 task = error
 
-    # A recorder may write an answer down before the image that it answers, or the first chunk of a task before the
-    # task: what the policy said waits
-    # until a second after the image that it speaks of, and comes in the order of the images, a task before the chunk of
-    # the same one.
+    # The recorder may write a chunk before its image or its task. Chunks and tasks therefore wait until a second after
+    # their image. They are processed in the order of their images, a task before the chunk of the same image.
     waiting: list[tuple[int, bool, int, str, Any]] = []
     for number, (topic, t, msg) in enumerate(read_bag(bag, kinds)):
-        work_off(t - 1_000_000_000)
+        process(t - 1_000_000_000)
         if topic in (TOPICS.rgb, TOPICS.depth):
             buffer.add_image("rgb" if topic == TOPICS.rgb else "depth", msg)
         elif topic == TOPICS.camera_info:
@@ -175,8 +179,8 @@ def replay(
                 buffer.add_state("joints", msg)
         else:
             heappush(waiting, (nanoseconds(msg.header.stamp), topic == TOPICS.action_chunk, number, topic, msg))
-    work_off(float("inf"))
-    return rows, episode, policy
+    process(float("inf"))
+    return rows, recording, policy
 
 
 def _again(
@@ -184,35 +188,35 @@ def _again(
     policy: Any,
     task: Any,
     observe: Callable[[int], Any],
-    episode: Episode,
+    recording: Recording,
     index: int,
     settings: PolicySettings,
 ) -> Row:
     recorded, stamp_ns = chunk_from(msg), nanoseconds(msg.header.stamp)
-    executed = executed_error(episode, index, settings)
+    executed = executed_error(recording, index, settings)
     try:
         if task is None or isinstance(task, InputError):
-            raise InputError(f"no task before it in the bag{f': {task}' if task else ''}")
+            raise InputError(f"no task before the chunk in the bag{f': {task}' if task else ''}")
         observation = observe(stamp_ns)
-        before = episode.chunks[index - 1][1] if index else None
+        before = recording.chunks[index - 1][1] if index else None
         chunk = policy.predict(
             observation, task, sequence=recorded.sequence, prefix=recorded_prefix(recorded, before, observation)
         ).chunk
     except InputError as error:
         nan = float("nan")
         return Row(recorded.sequence, recorded.stamp, False, nan, nan, nan, executed, str(error))
-    # Through a message, as the recorded one went: quaternions and float32 grippers round in the same way.
+    # The conversion to a message and back rounds the chunk like the recorded one.
     return Row(
         recorded.sequence, recorded.stamp, *compare(recorded, chunk_from(chunk_to(chunk, msg.header.stamp))), executed
     )
 
 
 def show(rows: list[Row]) -> None:
-    """The table."""
+    """Print the comparisons as a table."""
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title="The policy again on this bag")
+    table = Table(title="Replayed against recorded chunks")
     for name in (
         "chunk",
         "time (s)",
@@ -240,7 +244,7 @@ def show(rows: list[Row]) -> None:
 
 
 def plot(rows: list[Row], path: Path) -> None:
-    """Difference to the recorded chunks and action error against the executed motion, over time."""
+    """Plot the differences to the recorded chunks, and the error against the executed motion, over time."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -250,7 +254,7 @@ def plot(rows: list[Row], path: Path) -> None:
     figure, axes = plt.subplots(1, 2, figsize=(11, 4))
     axes[0].plot(t, [row.position_m * 1e3 for row in rows], "o-", label="position (mm)")
     axes[0].plot(t, [row.rotation_rad * 1e3 for row in rows], "s-", label="rotation (mrad)")
-    axes[0].set(title="made again against recorded, largest over a chunk", xlabel="time (s)", ylim=(0, None))
+    axes[0].set(title="replayed against recorded, largest over a chunk", xlabel="time (s)", ylim=(0, None))
     axes[0].legend()
     axes[1].plot(t, [row.executed_m * 1e3 for row in rows], "o-", color="tab:green")
     axes[1].set(
@@ -263,22 +267,22 @@ def plot(rows: list[Row], path: Path) -> None:
 
 @dataclass(frozen=True)
 class ReplayOptions:
-    """Run the policy again on a recorded bag and compare with what it did."""
+    """Run the policy on a bag and compare its chunks with the recorded ones."""
 
     bag: str = setting(MISSING, "folder of the bag")
-    checkpoint: str = setting("", "another checkpoint than the recorded one")
+    checkpoint: str = setting("", "folder of the checkpoint; empty: the recorded one")
     out: str = setting("", "folder for replay.png; empty: beside the bag")
 
 
 def main(argv: list[str], load: Callable[[PolicySettings], tuple[Any, Any]] = load_policy) -> int:
-    """Exit code 0 when every chunk could be made again, 1 when one could not, 2 for a bad bag or checkpoint."""
+    """Run the command. Return 0 if every chunk was replayed, else 1. Raises `InputError` as `replay` does."""
     args = from_words(ReplayOptions, argv, "uma replay")
-    rows, episode, policy = replay(args.bag, args.checkpoint, load)
-    recorded = episode.configuration.get("policy", {}).get("checkpoint_id", "unknown")
+    rows, recording, policy = replay(args.bag, args.checkpoint, load)
+    recorded = recording.configuration.get("policy", {}).get("checkpoint_id", "unknown")
     if recorded != policy.checkpoint_id:
         print(
-            f"The bag was made with checkpoint {recorded}, this is {policy.checkpoint_id}: differences are "
-            "to be expected."
+            f"The bag was recorded with checkpoint {recorded}, the replay uses {policy.checkpoint_id}: expect "
+            "differences."
         )
     show(rows)
     out = Path(args.out) if args.out else Path(args.bag).resolve().parent
@@ -295,8 +299,7 @@ def main(argv: list[str], load: Callable[[PolicySettings], tuple[Any, Any]] = lo
         )
     if len(made) < len(rows):
         print(
-            f"{len(rows) - len(made)} chunks could not be made again: "
-            f"{next(row.missing for row in rows if row.missing)}",
+            f"{len(rows) - len(made)} chunks could not be replayed: {next(row.missing for row in rows if row.missing)}",
             file=sys.stderr,
         )
     return 0 if len(made) == len(rows) else 1

@@ -1,5 +1,4 @@
-"""What a recorded episode leaves for people: a contact sheet, a plot of reference against executed motion, a
-summary."""
+"""Report on a recording: contact sheet, plot of reference and executed motion, summary."""
 
 from __future__ import annotations
 
@@ -14,25 +13,30 @@ from uma.control.session import State
 from uma.geometry.camera import project
 from uma.types import InputError
 from uma_ros.messages.convert import rgb_from
-from uma_ros.offline.recording import Episode, executed_keypoints, read_images
+from uma_ros.offline.recording import Recording, executed_keypoints, read_images
 from uma_ros.runtime.robot import robot
 
 BLUE, ORANGE = (30, 110, 255), (255, 140, 0)
 
 
-def _pixels(points: np.ndarray, episode: Episode, scale: float) -> list[tuple[float, float]]:
+def _pixels(points: np.ndarray, recording: Recording, scale: float) -> list[tuple[float, float]]:
     return [
-        (float(u * scale), float(v * scale)) for u, v in project(points, episode.camera) if np.isfinite([u, v]).all()
+        (float(u * scale), float(v * scale)) for u, v in project(points, recording.camera) if np.isfinite([u, v]).all()
     ]
 
 
-def contact_sheet(bag: str | Path, episode: Episode, path: str | Path, columns: int = 4, rows: int = 3) -> None:
-    """Camera images at chunks spread over the episode, with the reference (blue, dots at its waypoints) and the
-    predicted motion (orange)."""
-    if not episode.chunks:
-        raise InputError("the bag holds no chunk: nothing to draw")
-    picks = np.unique(np.linspace(0, len(episode.chunks) - 1, columns * rows).round().astype(int))
-    chosen = [episode.chunks[i] for i in picks]
+def contact_sheet(bag: str | Path, recording: Recording, path: str | Path, columns: int = 4, rows: int = 3) -> None:
+    """Draw camera images at chunks spread over the recording.
+
+    Blue lines with dots are the reference and its waypoints, orange lines the predicted motion.
+
+    Raises:
+        InputError: the recording contains no chunk.
+    """
+    if not recording.chunks:
+        raise InputError("the bag contains no chunk to draw")
+    picks = np.unique(np.linspace(0, len(recording.chunks) - 1, columns * rows).round().astype(int))
+    chosen = [recording.chunks[i] for i in picks]
     images = read_images(bag, {stamp for stamp, _ in chosen})
     scale, tiles = 1.5, []
     start = chosen[0][1].stamp
@@ -44,16 +48,16 @@ def contact_sheet(bag: str | Path, episode: Episode, path: str | Path, columns: 
             (int(rgb.shape[1] * scale), int(rgb.shape[0] * scale)), Picture.Resampling.BICUBIC
         )
         draw = ImageDraw.Draw(tile)
-        for reference in [r for s, r in episode.references if s <= stamp][-1:]:
+        for reference in [r for s, r in recording.references if s <= stamp][-1:]:
             for w, v in zip(reference.waypoints, reference.is_valid):
-                line = _pixels(w[v], episode, scale)
+                line = _pixels(w[v], recording, scale)
                 draw.line(line, fill=BLUE, width=1)
                 for u, v_ in line:
                     draw.ellipse((u - 2, v_ - 2, u + 2, v_ + 2), outline=BLUE)
-        motion = episode.motions.get((chunk.sequence, stamp))
+        motion = recording.motions.get((chunk.sequence, stamp))
         if motion is not None:
             for k in range(motion.points.shape[1]):
-                draw.line(_pixels(motion.points[:, k], episode, scale), fill=ORANGE, width=2)
+                draw.line(_pixels(motion.points[:, k], recording, scale), fill=ORANGE, width=2)
         draw.rectangle((0, 0, 150, 14), fill=(0, 0, 0))
         draw.text((4, 2), f"chunk {chunk.sequence}   {chunk.stamp - start:5.2f} s", fill=(255, 255, 255))
         tiles.append(tile)
@@ -70,19 +74,18 @@ def contact_sheet(bag: str | Path, episode: Episode, path: str | Path, columns: 
     sheet.save(path)
 
 
-def motion_plot(episode: Episode, path: str | Path) -> dict[str, float]:
-    """Reference against executed object motion, from above, from the side, and the distance that is left over time.
+def motion_plot(recording: Recording, path: str | Path) -> dict[str, float]:
+    """Plot reference and executed object motion from above and from the front, and the remaining distance over time.
 
     Returns:
-        distance_m: mean distance of the keypoints to their last waypoints at the end; closest_m: the least over the
-            episode.
+        distance_m: mean distance of the keypoints to their last waypoints at the end; closest_m: its minimum.
     """
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    times, executed, waypoints = executed_keypoints(episode)
+    times, executed, waypoints = executed_keypoints(recording)
     left = np.linalg.norm(executed - np.stack([w[-1] for w in waypoints]), axis=-1).mean(1)
     t = times - times[0]
     figure, axes = plt.subplots(1, 3, figsize=(15, 4.6))
@@ -97,7 +100,9 @@ def motion_plot(episode: Episode, path: str | Path) -> dict[str, float]:
         axis.legend(loc="best")
     axes[2].plot(t, left * 100, color="tab:green")
     axes[2].set(
-        xlabel="time since the task was given (s)", ylabel="distance to the end of the reference (cm)", ylim=(0, None)
+        xlabel="time since the start of the task (s)",
+        ylabel="distance to the end of the reference (cm)",
+        ylim=(0, None),
     )
     axes[2].set_title(f"at the end {left[-1] * 100:.1f} cm")
     axes[2].grid(alpha=0.3)
@@ -107,9 +112,9 @@ def motion_plot(episode: Episode, path: str | Path) -> dict[str, float]:
     return {"distance_m": round(float(left[-1]), 4), "closest_m": round(float(left.min()), 4)}
 
 
-def tracking(episode: Episode) -> dict[str, float]:
-    """How far the measured end effector was from the action that was due, over the actions that were carried out."""
-    errors = action_errors(episode)
+def tracking(recording: Recording) -> dict[str, float]:
+    """Return percentiles of the distance between executed actions and the measured end effector, mm."""
+    errors = action_errors(recording)
     if not len(errors):
         return {}
     return {
@@ -118,15 +123,15 @@ def tracking(episode: Episode) -> dict[str, float]:
     }
 
 
-def action_errors(episode: Episode) -> np.ndarray:
-    """Metres between each action that was in force when it fell due and the measured pose at that time."""
-    times, poses = episode.ee
+def action_errors(recording: Recording) -> np.ndarray:
+    """Return the distance of each executed action to the measured end effector at its due time, metres."""
+    times, poses = recording.ee
     errors = []
-    for (_, chunk), (_, following) in zip(episode.chunks, [*episode.chunks[1:], (0, None)]):
+    for (_, chunk), (_, following) in zip(recording.chunks, [*recording.chunks[1:], (0, None)]):
         if not len(times):
             break
-        T_base_cam = episode.frames.lookup(robot().base_frame, chunk.frame)
-        tool = episode.frames.lookup(robot().flange_frame, chunk.ee_frame)
+        T_base_cam = recording.frames.lookup(robot().base_frame, chunk.frame)
+        tool = recording.frames.lookup(robot().flange_frame, chunk.ee_frame)
         end = following.stamp + 0.1 if following is not None else chunk.stamp + 0.5
         for due, T in zip(chunk.due(), chunk.poses):
             if chunk.stamp + 0.15 < due <= min(end, times[-1]):
@@ -135,34 +140,36 @@ def action_errors(episode: Episode) -> np.ndarray:
     return np.array(errors)
 
 
-def summarise(episode: Episode) -> dict:
-    """Numbers of one episode: outcome, latency, rates, what was limited, refused or held."""
+def summarise(recording: Recording) -> dict:
+    """Return the summary of a recording: outcome, latency, rates, tracking, counts of the nodes, states."""
     latency = {}
-    for stage, values in episode.latency.items():
+    for stage, values in recording.latency.items():
         warm = values[1:] or values
         latency[stage] = {f"p{q}": round(float(np.percentile(warm, q)), 1) for q in (50, 95, 99)}
-    summary: dict = {"outcome": episode.outcome, "chunks": len(episode.chunks), "latency_ms": latency}
-    stamps = np.array([c.stamp for _, c in episode.chunks])
+    summary: dict = {"outcome": recording.outcome, "chunks": len(recording.chunks), "latency_ms": latency}
+    stamps = np.array([c.stamp for _, c in recording.chunks])
     rates = {}
     if len(stamps) > 1:
         rates["chunks_hz"] = round((len(stamps) - 1) / (stamps[-1] - stamps[0]), 2)
-        rates["action_hz"] = episode.chunks[-1][1].rate_hz
-    if len(episode.targets) > 1:
-        rates["targets_hz"] = round((len(episode.targets) - 1) / max(episode.targets[-1] - episode.targets[0], 1e-9), 1)
-    if len(episode.ee[0]) > 1:
-        rates["robot_state_hz"] = round((len(episode.ee[0]) - 1) / (episode.ee[0][-1] - episode.ee[0][0]), 1)
+        rates["action_hz"] = recording.chunks[-1][1].rate_hz
+    if len(recording.targets) > 1:
+        rates["targets_hz"] = round(
+            (len(recording.targets) - 1) / max(recording.targets[-1] - recording.targets[0], 1e-9), 1
+        )
+    if len(recording.ee[0]) > 1:
+        rates["robot_state_hz"] = round((len(recording.ee[0]) - 1) / (recording.ee[0][-1] - recording.ee[0][0]), 1)
     summary["rates"] = rates
-    summary["tracking"] = tracking(episode)
+    summary["tracking"] = tracking(recording)
     keep = ("overruns", "refused", "rate_hz", "interval_p99_ms", "real_time_factor")
     summary["nodes"] = {
         node: {k: v for k, v in values.items() if k in keep or k.startswith(("limited", "held", "passed"))}
-        for node, values in episode.diagnostics.items()
+        for node, values in recording.diagnostics.items()
     }
     summary["states"] = [
-        f"{t - episode.states[0][0]:.2f} s {node}: {State(state).name} ({reason})"
-        for t, node, state, reason in episode.states
+        f"{t - recording.states[0][0]:.2f} s {node}: {State(state).name} ({reason})"
+        for t, node, state, reason in recording.states
     ]
-    summary["checkpoint_id"] = episode.configuration.get("policy", {}).get("checkpoint_id", "")
+    summary["checkpoint_id"] = recording.configuration.get("policy", {}).get("checkpoint_id", "")
     return summary
 
 
@@ -171,7 +178,7 @@ def _cm(summary: dict, key: str) -> str:
 
 
 def write_summary(summary: dict, folder: Path) -> None:
-    """summary.json for programs, summary.md for people."""
+    """Write summary.json and summary.md."""
     (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     outcome, latency = summary.get("outcome") or {}, summary.get("latency_ms", {}).get("total", {})
     rows = [

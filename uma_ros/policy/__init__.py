@@ -1,1 +1,1 @@
-"""The policy beside its node: the worker thread, and where a task can come from."""
+"""Parts of the policy node: settings, worker thread, sources of tasks."""

@@ -1,8 +1,7 @@
-"""Where a task can come from, and how each becomes what the policy follows and what is said about it.
+"""Sources of tasks, and their encoding for the policy.
 
-What is said, the echo on /uma/active_reference, is enough to give the policy the same task again: a reference motion in
-the camera frame; or no keypoints and the instruction as the label; or neither, for the stored prompt that the parameter
-`prompt` names.
+The echo of a task on /uma/active_reference suffices to encode the same task again. It contains a reference motion in
+the camera frame, or an instruction as the label without keypoints, or neither for the file of the parameter `prompt`.
 """
 
 from __future__ import annotations
@@ -22,12 +21,18 @@ from uma_ros.msg import ReferenceMotion as ReferenceMsg
 from uma_ros.runtime.resources import find
 
 Lookup = Callable[[str, str], np.ndarray]
-"""(target frame, source frame) -> ``(4, 4)``, or `InputError`."""
+"""(target frame, source frame) -> ``(4, 4)`` transform; raises `InputError` if the frames are not connected."""
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """A task in force: for the policy, for everybody else, and as a motion if it is one."""
+    """An encoded task.
+
+    Attributes:
+        task: the policy's task.
+        echo: the message on /uma/active_reference.
+        reference: the reference motion in the camera frame; None for an instruction or a prompt.
+    """
 
     task: Any
     echo: ReferenceMsg
@@ -40,19 +45,24 @@ class Encoded:
 
 
 class GivenTask(Protocol):
-    """A task as it was given. ``source`` is the name of its topic in `Topics`."""
+    """A task before its encoding. ``source`` is the name of its topic in `Topics`."""
 
     source: ClassVar[str]
 
     def encode(self, policy: Any, observation: Observation, lookup: Lookup, stamp: Time) -> Encoded:
-        """The task for ``policy``, with o_0 = ``observation`` of time ``stamp``. Raises `InputError` if it is
-        refused."""
+        """Encode the task for ``policy``, with o_0 = ``observation`` at time ``stamp``.
+
+        Raises:
+            InputError: the task is refused.
+        """
         ...
 
 
 def _from_motion(policy: Any, observation: Observation, reference: ReferenceMotion, stamp: Time) -> Encoded:
     echo = reference_to(reference, stamp)
-    reference = reference_from(echo)  # the policy is given what the echo says, to the last bit
+    reference = reference_from(
+        echo
+    )  # the policy receives the rounded values of the echo, so that a replay is bit-equal
     return Encoded(policy.encode_task(observation, reference), echo, reference)
 
 
@@ -64,7 +74,7 @@ def _without_motion(task: Any, observation: Observation, stamp: Time, label: str
 
 @dataclass(frozen=True)
 class FromReference:
-    """A reference motion in any known frame."""
+    """A reference motion in any frame with a static transform to the camera."""
 
     msg: ReferenceMsg
     source: ClassVar[str] = "reference_motion"
@@ -78,7 +88,7 @@ class FromReference:
 
 @dataclass(frozen=True)
 class FromGoal:
-    """Colour and depth of the scene as it should be, from the same camera at the same place (paper D.2)."""
+    """Colour and depth of the finished scene, from the same camera at the same pose (paper D.2)."""
 
     rgb: Image
     depth: Image
@@ -110,18 +120,18 @@ class FromGoal:
 
 @dataclass(frozen=True)
 class FromInstruction:
-    """The task in words (paper D.1)."""
+    """An instruction in natural language (paper D.1)."""
 
     text: str
     source: ClassVar[str] = "instruction"
 
     def check(self, policy: Any) -> None:
-        """Raises `InputError` for a policy that does not read."""
+        """Raise `InputError` for a checkpoint that accepts no instructions."""
         if not policy.takes_instructions:
-            raise InputError(f"data: {self.text[:80]!r}, this checkpoint takes reference motions only")
+            raise InputError(f"data: {self.text[:80]!r}, this checkpoint accepts reference motions only")
 
     def task(self, policy: Any) -> Any:
-        """The policy's task; no observation has a part in it."""
+        """Return the policy's task, which needs no observation."""
         self.check(policy)
         return policy.encode_instruction(self.text)
 
@@ -137,7 +147,7 @@ class FromPrompt:
     source: ClassVar[str] = "prompt"
 
     def task(self, policy: Any) -> Any:
-        """The policy's task; no observation has a part in it."""
+        """Return the policy's task, which needs no observation."""
         return policy.load_prompt(find(self.path))
 
     def encode(self, policy: Any, observation: Observation, lookup: Lookup, stamp: Time) -> Encoded:
@@ -145,15 +155,18 @@ class FromPrompt:
 
 
 def from_echo(echo: ReferenceMsg, prompt: str) -> FromReference | FromInstruction | FromPrompt:
-    """The task that an echo tells of; ``prompt``: the prompt file, in case it was that.
+    """Return the task of an echo.
+
+    Args:
+        prompt: prompt file, for the echo of a stored prompt.
 
     Raises:
-        InputError: it was a stored prompt and ``prompt`` is empty.
+        InputError: the task was a stored prompt and ``prompt`` is empty.
     """
     if echo.keypoints:
         return FromReference(echo)
     if echo.object_label:
         return FromInstruction(echo.object_label)
     if not prompt:
-        raise InputError("prompt: empty, must name the prompt file: the recorded task was one")
+        raise InputError("prompt: empty, must name the prompt file of the recorded task")
     return FromPrompt(prompt)

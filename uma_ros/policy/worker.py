@@ -1,7 +1,7 @@
-"""The policy's own thread: takes the newest complete frame when a chunk or a task is due, and tells what came out.
+"""Worker thread of the policy: processes the newest complete frame when a chunk or a task is due.
 
-Torch never runs in an executor's callback. The lock `PolicyWorker.wake` guards what both threads touch: the frame
-buffer, the static frames, the waiting task and the switch.
+Torch does not run in the executor's callbacks, except for a requested motion prediction. The lock `PolicyWorker.wake`
+guards the shared data: frame buffer, static frames, pending task, active flag.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from uma_ros.policy.tasks import Encoded, GivenTask
 
 
 class Listener(Protocol):
-    """Receives the results, in the worker's thread. `on_chunk` returns the chunk as it was published: a replay finds
-    the same prefix in a bag.
+    """Receives the results in the worker's thread.
+
+    `on_chunk` returns the chunk as published. The prefix of the next chunk is then equal to that of a replay.
     """
 
     def on_ready(self, policy: Any) -> None: ...
@@ -38,12 +39,12 @@ class Listener(Protocol):
 class PolicyWorker:
     """
     Args:
-        load: gives the policy for chunks and the one for predicted motion; called in the worker's thread.
-        listener: hears what comes out.
+        load: returns the policy for chunks and the policy for predicted motion; called in the worker's thread.
+        listener: receives the results.
         replan_steps: actions after which a new chunk is due.
-        predict_motion: whether each chunk is followed by the motion that it will cause, if the task has keypoints.
-        prefix: leading actions of a chunk that are taken from the chunk before it, of the same task.
-        track: whether the task's keypoints are followed from image to image and given for predicted motion.
+        predict_motion: also predict the object motion of each chunk, if the task has keypoints.
+        prefix: leading actions of a chunk that repeat the previous chunk of the same task.
+        track: track the task's keypoints from image to image, for motion prediction.
     """
 
     def __init__(
@@ -63,7 +64,7 @@ class PolicyWorker:
         self._plan_every(replan_steps)
         self._predict_motion, self._prefix, self._track = predict_motion, prefix, track
         self._tracker: KeypointTracker | None = None
-        self._running: ActionChunk | None = None  # what was published last, for the task in force
+        self._running: ActionChunk | None = None  # last published chunk of the current task
         self._loaded = threading.Event()
         self._policy: Any = None
         self._motion_policy: Any = None
@@ -74,8 +75,7 @@ class PolicyWorker:
         self._last_stamp, self._tracked_stamp, self._sequence = -1, -1, 0
         self._thread = threading.Thread(target=self._run, args=(load,), daemon=True)
 
-    # -- for the node's thread
-    # ------------------------------------------------------------------------------------------------
+    # -- for the node's thread -----------------------------------------------------------------------------------------
 
     def start(self) -> None:
         self._thread.start()
@@ -87,11 +87,11 @@ class PolicyWorker:
         self._thread.join(timeout=2.0)
 
     def wait_loaded(self) -> None:
-        """Until the policies are there, or `failure` says why not."""
+        """Block until the policies are loaded or `failure` is set."""
         self._loaded.wait()
 
     def change(self, replan_steps: int, predict_motion: bool, motion_samples: int, track: bool) -> None:
-        """From the next chunk on; whether keypoints are followed, from the next task on."""
+        """Change live settings from the next chunk on, ``track`` from the next task on."""
         with self.wake:
             self._plan_every(replan_steps)
             self._predict_motion, self._track = predict_motion, track
@@ -99,7 +99,7 @@ class PolicyWorker:
                 self._motion_policy.config = replace(self._motion_policy.config, num_samples=motion_samples)
 
     def _plan_every(self, steps: int) -> None:
-        self._period_ns = int((steps - 0.5) / RATE_HZ * 1e9)  # half a frame early: the images' own period jitters
+        self._period_ns = int((steps - 0.5) / RATE_HZ * 1e9)  # half a step early, because the image period jitters
 
     @property
     def has_task(self) -> bool:
@@ -111,20 +111,24 @@ class PolicyWorker:
         return self._policy
 
     def give_task(self, given: GivenTask) -> None:
-        """A checked task, to be encoded with the next frame; call it under the lock."""
+        """Set the pending task, which is encoded with the next frame. The caller holds the lock."""
         self._new_task = given
 
     def set_active(self, active: bool) -> Frame | None:
-        """Let chunks be made, or not. Returns the newest complete frame."""
+        """Start or stop the chunks. Return the newest complete frame."""
         with self.wake:
             self._active = active
             if not active:
-                self._running = None  # nobody executes it to its end
+                self._running = None  # the robot does not execute the rest of it
             self.wake.notify()
             return self._buffer.newest()
 
     def predict_motion(self, chunk: ActionChunk) -> tuple[Frame, MotionPrediction]:
-        """Dynamics mode on request, in the caller's thread. Raises `InputError` if there is nothing to predict from."""
+        """Predict the object motion of ``chunk`` (dynamics) in the caller's thread.
+
+        Raises:
+            InputError: there is no complete observation, or no task with keypoints; or the chunk does not fit.
+        """
         with self.wake:
             frame, task, policy, tracker = self._buffer.newest(), self._task, self._motion_policy, self._tracker
         if frame is None or task is None:
@@ -133,8 +137,7 @@ class PolicyWorker:
             )
         if not len(task.keypoints):
             raise InputError(
-                "nothing to predict: the task came without keypoints, a motion is predicted of the keypoints "
-                "of a reference motion"
+                "nothing to predict: the task has no keypoints; motion prediction needs a reference motion"
             )
         observation = frame.observation(self._frames, policy.contract.ee_frame)
         if chunk.frame != observation.camera.frame:
@@ -164,30 +167,29 @@ class PolicyWorker:
                         return
                 self._answer(*job)
                 self._encoding = False
-        except Exception as error:  # the node ends with it: a policy that fails must not look alive
+        except Exception as error:  # the node raises it and ends
             self.failure = error
             self._loaded.set()
 
     def _next_job(self) -> tuple[Frame, GivenTask | None, bool] | None:
-        """What to do with the newest complete frame, under the lock: a task to encode, and whether an answer is due.
+        """Return the newest complete frame, a task to encode, and whether a chunk is due. The caller holds the lock.
 
-        None if the frame has been dealt with. A frame for which nothing is due is looked at by the tracker alone.
+        None if the frame is already processed. Where no chunk is due, only the tracker processes the frame.
         """
         frame = self._buffer.newest() if self._active else None
         if frame is None:
             return None
-        if frame.stamp_ns < self._last_stamp:  # time was turned back: another bag, another simulation
+        if frame.stamp_ns < self._last_stamp:  # time went back: another bag or simulation
             self._last_stamp = self._tracked_stamp = -1
-        is_new = (
-            frame.stamp_ns != self._last_stamp
-        )  # one answer to an image: the task of a chunk can be told by its stamp
+        # At most one chunk per image, so that the stamp of a chunk identifies its task.
+        is_new = frame.stamp_ns != self._last_stamp
         is_late = self._task is not None and frame.stamp_ns - self._last_stamp >= self._period_ns
         is_due = is_new and (self._new_task is not None or is_late)
         if not is_due and (self._tracker is None or frame.stamp_ns <= self._tracked_stamp):
             return None
         task = None
         if is_due:
-            self._encoding = self._new_task is not None  # first: `has_task` is asked without the lock
+            self._encoding = self._new_task is not None  # set first: `has_task` reads it without the lock
             task, self._new_task = self._new_task, None
         return frame, task, is_due
 
@@ -216,9 +218,8 @@ class PolicyWorker:
             stages = {"convert": converted, **{k: v for k, v in prediction.latency_ms.items() if k != "total"}}
             total = (time.perf_counter() - began) * 1e3
             self._running = self._listener.on_chunk(frame, prediction, {**stages, "total": total})
-            if self._predict_motion and len(
-                self._task.keypoints
-            ):  # once the chunk is on its way: the robot does not wait for it
+            # After the publication of the chunk, which must not wait for the prediction.
+            if self._predict_motion and len(self._task.keypoints):
                 keypoints = self._tracker.state if self._tracker else None
                 motion = self._motion_policy.predict_motion(
                     observation, self._task, prediction.chunk, sequence=sequence, keypoints=keypoints
@@ -236,21 +237,21 @@ class PolicyWorker:
             self._listener.on_refused("observation", error)
 
     def _follow(self, frame: Frame, observation: Observation) -> None:
-        """Let the tracker look at a frame that it has not seen."""
+        """Track the keypoints in a new frame."""
         if self._tracker is None or frame.stamp_ns <= self._tracked_stamp:
             return
         self._tracked_stamp = frame.stamp_ns
         self._listener.on_keypoints(frame, self._tracker.update(observation))
 
     def _track_task(self, frame: Frame, observation: Observation, keypoints: np.ndarray) -> None:
-        """Begin to follow a new task's keypoints, where there are any."""
+        """Start to track the keypoints of a new task, if it has any."""
         self._tracker = None
         if not self._track or not len(keypoints):
             return
         self._tracker, self._tracked_stamp = KeypointTracker(observation, keypoints), frame.stamp_ns
 
     def _take_task(self, frame: Frame, observation: Observation, given: GivenTask) -> None:
-        """Encode a new task; the running one stays if that is refused."""
+        """Encode a new task. The current one stays if the new one is refused."""
 
         def lookup(target: str, source: str) -> np.ndarray:
             with self.wake:

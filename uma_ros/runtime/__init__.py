@@ -1,1 +1,1 @@
-"""What every node stands on: base classes, topics and QoS, status, files and resources."""
+"""Common parts of the nodes: base classes, topics and QoS, status, text files, resources."""

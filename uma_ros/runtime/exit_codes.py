@@ -3,4 +3,4 @@
 import signal
 
 HUNG = int(signal.SIGALRM)
-"""Of a node that had closed everything of its own while the middleware did not return."""
+"""Exit code of a node that closed its own resources, but whose middleware did not shut down in time."""

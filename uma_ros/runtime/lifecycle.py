@@ -1,5 +1,4 @@
-"""A node with the life cycle of ROS 2: what `configure` makes is taken away by a clean up, and only an active node
-acts."""
+"""A node with the ROS 2 life cycle. A clean-up destroys the entities of `configure`; only an active node acts."""
 
 from __future__ import annotations
 
@@ -17,24 +16,23 @@ INACTIVE = "this node is not active (ros2 lifecycle)"
 
 
 class ManagedNode(LifecycleNode):
-    """unconfigured -> inactive -> active, by `ros2 lifecycle set` or by `trigger_configure` and `trigger_activate`.
+    """Base of the nodes: unconfigured -> inactive -> active.
 
-    A node fills in `configure`, `activate`, `deactivate` and `close`. Everything that it hears, says, serves and
-    repeats is made in `configure`. A configuration that is refused (`InputError`) leaves the node unconfigured, as it
-    was.
+    `ros2 lifecycle set`, or `trigger_configure` and `trigger_activate`, run the transitions. A subclass implements
+    `configure`, `activate`, `deactivate` and `close`. It creates its subscriptions, publishers, services and timers in
+    `configure`. An `InputError` there leaves the node unconfigured.
 
     Attributes:
-        is_configured, is_active: where it stands.
-        failure: why the last configuration failed.
+        is_configured, is_active: present state.
+        failure: exception of the last failed transition.
     """
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
         self.is_configured = self.is_active = False
         self.failure: Exception | None = None
-        self._before: set[Any] = set()  # what there was before it was configured
-        # rclpy lets a request for a transition that is not possible now end the node, and says nothing of why one
-        # failed.
+        self._before: set[Any] = set()  # entities from before the configuration
+        # In rclpy an invalid transition request ends the node, and a failed transition leaves no reason in the log.
         change = self._service_change_state.callback
 
         def answer(request: ChangeState.Request, response: ChangeState.Response) -> ChangeState.Response:
@@ -54,24 +52,25 @@ class ManagedNode(LifecycleNode):
 
         self._service_change_state.callback = answer
 
-    # -- for the nodes -------------------------------------------------------------------------------------------------
+    # -- for subclasses ------------------------------------------------------------------------------------------------
 
     def configure(self) -> None:
-        """Make everything from `self.settings`. Raises `InputError` for settings with which it cannot work."""
+        """Create all entities from `self.settings`. Raises `InputError` for unusable settings."""
 
     def activate(self) -> None:
-        """May act from now on; `is_active` is set."""
+        """Begin to act. `is_active` is already set."""
 
     def deactivate(self) -> None:
-        """Must not act any more; `is_active` is not set."""
+        """Stop acting. `is_active` is already cleared."""
 
     def close(self) -> None:
-        """End threads and devices, while publishing is still possible; topics, services and timers are taken away
-        afterwards."""
+        """End threads and close devices. Publishers still work; the entities are destroyed afterwards."""
 
     def destroy_node(self) -> None:
-        """Also the state machine and the actions, which rclpy forgets: they hold the node, and the others would go on
-        seeing it until its lease ends."""
+        """Destroy the node with its state machine and actions.
+
+        rclpy leaves these alive. They keep the node in the graph until its DDS lease ends.
+        """
         for waitable in [w for w in self.waitables if isinstance(w, (ActionClient, ActionServer))]:
             waitable.destroy()
         super().destroy_node()
@@ -107,7 +106,7 @@ class ManagedNode(LifecycleNode):
         return self.on_cleanup(state) if self.is_configured else TransitionCallbackReturn.SUCCESS
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Back to unconfigured, as far as it goes."""
+        """Return to unconfigured. The failure stays recorded."""
         why, self.is_active = self.failure, False
         if self.is_configured:
             self.on_cleanup(state)
@@ -115,7 +114,7 @@ class ManagedNode(LifecycleNode):
         return TransitionCallbackReturn.SUCCESS
 
     def _attempt(self, step: Callable[[], None]) -> bool:
-        """rclpy would swallow what is raised in a transition."""
+        """Run ``step``. Store its exception in `failure`, because rclpy discards exceptions of transitions."""
         try:
             step()
         except Exception as error:
@@ -128,7 +127,7 @@ class ManagedNode(LifecycleNode):
         return {*self.publishers, *self.subscriptions, *self.services, *self.clients, *self.timers, *actions}
 
     def _destroy(self) -> None:
-        """Take away everything that `configure` made."""
+        """Destroy the entities of `configure`."""
         for kind in ("timer", "subscription", "service", "client", "publisher"):
             for entity in [e for e in getattr(self, f"{kind}s") if e not in self._before]:
                 getattr(self, f"destroy_{kind}")(entity)

@@ -1,5 +1,4 @@
-"""What every node has: typed parameters, its configuration on a latched topic, diagnostics, a clean end with a
-report."""
+"""Base class of the nodes: typed parameters, configuration on a latched topic, diagnostics, clean shutdown."""
 
 from __future__ import annotations
 
@@ -32,32 +31,32 @@ from uma_ros.runtime.robot import robot
 from uma_ros.runtime.topics import CONFIGURATION
 
 PATIENCE = 6.0
-"""Seconds for the middleware to take a node out of the graph."""
+"""Longest time in which the middleware may remove a node from the graph, seconds."""
 
 
 class UmaNode(ManagedNode):
     """A node whose parameters are the fields of a settings dataclass.
 
-    Before it is configured all of them may be set; afterwards those that are marked live, at once and together or not
-    at all.
+    Before the configuration all parameters may be set, afterwards only those marked live. A request with several
+    parameters sets all or none of them.
 
     Args:
         name: default node name.
-        settings: an instance with the defaults; `self.settings` holds it with the parameters' values.
+        settings: an instance with the defaults; `self.settings` contains the parameters' values.
 
     Raises:
-        InputError: a parameter or config/robot.yaml is wrong.
+        InputError: a parameter or config/robot.yaml is invalid.
     """
 
     def __init__(self, name: str, settings: Any) -> None:
         super().__init__(name)
-        robot()  # a config/robot.yaml that cannot be read ends the node now, not at its first message
+        robot()  # an unreadable config/robot.yaml ends the node here, not at its first message
         values = {}
         for key, (default, rule) in flatten(settings).items():
             values[key] = self.declare_parameter(key, default, describe(default, rule)).value
             values[key] = list(values[key]) if isinstance(default, list) else values[key]
         self.settings = replaced(settings, values)
-        what = "whether a manager takes the node through its life cycle; else it configures and activates itself"
+        what = "a manager runs the node's life cycle; otherwise the node configures and activates itself"
         self.is_managed = self.declare_parameter("managed", False, ParameterDescriptor(description=what)).value
         self.add_on_set_parameters_callback(self._set)
         self.started = time.monotonic()
@@ -89,26 +88,30 @@ class UmaNode(ManagedNode):
         return SetParametersResult(successful=True)
 
     def on_settings_changed(self) -> None:
-        """`self.settings` has changed in fields that are marked live: hand them on to what keeps a copy."""
+        """Apply changed live fields of `self.settings` to objects with copies of them."""
 
     # -- time ----------------------------------------------------------------------------------------------------------
 
     def create_steady_timer(self, period: float, callback: Callable[[], Any], group: CallbackGroup | None = None):
-        """A timer on the steady clock: a /clock that stops cannot silence it. A callback that awaits needs a reentrant
-        ``group``: see `create_group`."""
+        """Create a timer on the steady clock, which runs even if /clock stops.
+
+        A callback that awaits needs a reentrant ``group``: see `create_group`.
+        """
         return self.create_timer(period, callback, callback_group=group, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def create_group(self) -> CallbackGroup:
-        """A group for callbacks that await, and for what they wait for: in the default one, each keeps all others
-        waiting until it has ended."""
+        """Create a reentrant group for callbacks that await, and for the clients whose answers they await.
+
+        In the default group a running callback blocks all others.
+        """
         return ReentrantCallbackGroup()
 
     def ros_time(self) -> float:
-        """Now on the ROS clock (the simulation's if use_sim_time), seconds."""
+        """Return the time on the ROS clock (simulated with use_sim_time), seconds."""
         return self.get_clock().now().nanoseconds * 1e-9
 
     def clock_runs(self) -> bool:
-        """False until a simulated clock has been heard: until then no stamp can be judged."""
+        """Return False until the first message on a simulated clock. Before it, ages of stamps are undefined."""
         return self.get_clock().now().nanoseconds > 0
 
     # -- topics --------------------------------------------------------------------------------------------------------
@@ -121,17 +124,16 @@ class UmaNode(ManagedNode):
         self.create_subscription(kind, topic, callback, qos, event_callbacks=events)
 
     def make_publisher(self, kind: type, topic: str, qos: Any):
-        """A publisher; an incompatible subscriber becomes a problem in the diagnostics."""
+        """Create a publisher; an incompatible subscriber becomes a problem in the diagnostics."""
         events = PublisherEventCallbacks(
             incompatible_qos=lambda e: self.problem(topic, f"a subscriber's QoS does not fit ({e.last_policy_kind})")
         )
         return self.create_publisher(kind, topic, qos, event_callbacks=events)
 
-    # -- what an operator sees
-    # ------------------------------------------------------------------------------------------------
+    # -- diagnostics ---------------------------------------------------------------------------------------------------
 
     def problem(self, name: str, text: str) -> None:
-        """Something that is wrong until it is cleared with an empty text."""
+        """Set the problem ``name`` in the diagnostics; an empty text clears it."""
         if text and self.problems.get(name) != text:
             self.get_logger().warning(f"{name}: {text}")
         if text:
@@ -140,11 +142,11 @@ class UmaNode(ManagedNode):
             self.problems.pop(name, None)
 
     def diagnose(self) -> dict[str, Any]:
-        """Values for /diagnostics and for the report at the end, of a configured node."""
+        """Return the values of a configured node for /diagnostics and for its report at the end."""
         return {}
 
     def publish_configuration(self, **more: Any) -> None:
-        """Say once, for everybody who comes later, with what this node runs."""
+        """Publish the resolved parameters and ``more`` once, latched."""
         parameters = {k: v for k, (v, _) in flatten(self.settings).items()}
         self._more = {**getattr(self, "_more", {}), **more}
         text = yaml.safe_dump({"node": self.get_name(), "parameters": parameters, **self._more}, sort_keys=False)
@@ -166,7 +168,7 @@ class UmaNode(ManagedNode):
 
 
 def describe(default: Any, rule: dict) -> ParameterDescriptor:
-    """The ROS descriptor of a setting: description, range, read only."""
+    """Return the ROS descriptor of a setting: description and range."""
     text = rule.get("description", "")
     if rule.get("choices"):
         text += f" ({' | '.join(rule['choices'])})"
@@ -180,14 +182,16 @@ def describe(default: Any, rule: dict) -> ParameterDescriptor:
 
 
 def run_node(make: Callable[[], UmaNode]) -> int:
-    """Run the node that ``make`` builds until Ctrl-C or SIGTERM, from its configuration on unless it waits for a
-    manager. Returns the process's exit code."""
-    faulthandler.enable()  # a crash in a library says at least where Python was
-    faulthandler.register(signal.SIGUSR1)  # and so does a node that hangs, when it is asked by kill -USR1
-    was_asked = []  # to end
+    """Run the node that ``make`` builds until Ctrl-C or SIGTERM. Return the exit code of the process.
+
+    An unmanaged node is configured and activated first.
+    """
+    faulthandler.enable()  # a crash in a library prints the Python stack
+    faulthandler.register(signal.SIGUSR1)  # kill -USR1 prints the Python stack of a node that hangs
+    interrupts = []
 
     def interrupt(*_: object) -> None:
-        was_asked.append(True)
+        interrupts.append(True)
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGINT, interrupt)
@@ -203,7 +207,7 @@ def run_node(make: Callable[[], UmaNode]) -> int:
             node.trigger_activate()
         executor = SingleThreadedExecutor()
         executor.add_node(node)
-        while rclpy.ok() and not was_asked:  # an interrupt can be swallowed where Python calls back from C
+        while rclpy.ok() and not interrupts:  # a callback from C can swallow the KeyboardInterrupt
             executor.spin_once(1.0)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
@@ -214,9 +218,7 @@ def run_node(make: Callable[[], UmaNode]) -> int:
         print(f"{os.path.basename(sys.argv[0])}: {error}", file=sys.stderr)
         return 2
     except Exception:
-        if (
-            rclpy.ok() and not was_asked
-        ):  # else it was ended while it was starting, or in the middle of a conversion, which makes another error of it
+        if rclpy.ok() and not interrupts:  # an interrupt during the start or a conversion can raise any error
             raise
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -240,11 +242,11 @@ def run_node(make: Callable[[], UmaNode]) -> int:
 
 @contextmanager
 def _no_longer_than(seconds: float) -> Iterator[None]:
-    """What is done in this context is the middleware's: now and then its threads wait for each other for ever. Then it
-    is said where, and the process ends with `HUNG`.
+    """Guard the shutdown of the middleware, whose threads sometimes deadlock.
 
-    It may hang in C with Python's lock held, where no thread and no handler of Python's runs: so C's own ``_exit`` is
-    the handler, whose argument is the signal's number.
+    After ``seconds`` it prints the Python stacks, and the process ends with exit code `HUNG`. The deadlock may be in C
+    with Python's global lock held, where no Python handler runs. The signal handler is therefore C's own ``_exit``,
+    which receives the signal's number as exit code.
     """
     libc = ctypes.CDLL(None)
     libc.signal.argtypes, libc.signal.restype = [ctypes.c_int, ctypes.c_void_p], ctypes.c_void_p
@@ -259,8 +261,7 @@ def _no_longer_than(seconds: float) -> Iterator[None]:
 
 
 def leave(code: int) -> None:
-    """End the process now: everything is closed, and what the interpreter would still do is left to libraries whose
-    threads now and then wait for each other for ever."""
+    """End the process at once. Everything is closed, and library threads may deadlock in the interpreter's shutdown."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

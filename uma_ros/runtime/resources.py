@@ -1,4 +1,4 @@
-"""Where checkpoints, configuration and calibration files are: by path, in the source tree, or installed."""
+"""Paths of checkpoints, configuration and calibration files: given, in the source tree, or installed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SOURCE = Path(__file__).resolve().parents[2]
 
 
 def roots() -> list[Path]:
-    """Folders that relative names are looked up in, in order."""
+    """Return the search folders of relative names, in order."""
     found = [Path.cwd()]
     if (SOURCE / "package.xml").exists() and SOURCE != Path.cwd():
         found.append(SOURCE)
@@ -25,15 +25,15 @@ def roots() -> list[Path]:
 
 
 def new_folder() -> str:
-    """``runs/<time>``, for what a command leaves behind."""
+    """Return ``runs/<time>``, the default folder for the results of a command."""
     return str(Path("runs") / datetime.now().strftime("%Y-%m-%d_%H-%M-%S"))
 
 
 def find(name: str) -> Path:
-    """The file or folder ``name``. Raises `InputError` naming where it was looked for."""
+    """Return the path of the file or folder ``name``. Raises `InputError` with the searched folders."""
     path = Path(name).expanduser()
     for candidate in [path] if path.is_absolute() else [root / path for root in roots()]:
         if candidate.exists():
             return candidate
-    places = "" if path.is_absolute() else f", looked in {', '.join(str(r) for r in roots())}"
+    places = "" if path.is_absolute() else f", searched {', '.join(str(r) for r in roots())}"
     raise InputError(f"{name}: no such file or folder{places}")

@@ -16,7 +16,7 @@ PATH = "config/robot.yaml"
 
 
 def load_robot(path: str | Path) -> RobotConfig:
-    """Read a robot's file; a key that it lacks is DROID's. Raises `InputError` naming the file and the entry."""
+    """Read a robot file. Missing keys have DROID's values. Raises `InputError` with the file and the entry."""
     data = read_value(Path(path), "robot")
     if not isinstance(data, dict):
         raise InputError(f"robot {path}: {type(data).__name__}, must be a mapping")
@@ -27,7 +27,7 @@ def load_robot(path: str | Path) -> RobotConfig:
 
 
 def _dotted(data: dict[Any, Any], prefix: str = "") -> dict[str, Any]:
-    """Names of nested entries joined by dots; lists as tuples."""
+    """Flatten nested entries to dotted names, and lists to tuples."""
     flat: dict[str, Any] = {}
     for key, value in data.items():
         if isinstance(value, dict):
@@ -39,8 +39,11 @@ def _dotted(data: dict[Any, Any], prefix: str = "") -> dict[str, Any]:
 
 @cache
 def robot() -> RobotConfig:
-    """The robot of `PATH`, read once in a process; DROID's where there is no such file. Raises `InputError` as
-    `load_robot` does."""
+    """Return the robot of `PATH`, read once per process, or DROID's if the file does not exist.
+
+    Raises:
+        InputError: as `load_robot`.
+    """
     try:
         path = find(PATH)
     except InputError:

@@ -1,4 +1,4 @@
-"""How a node tells people what it does and what it refused, on /uma/status."""
+"""State and refusals of a node on /uma/status."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from uma_ros.runtime.topics import STATUS
 
 
 class StatusPublisher:
-    """Fills and publishes PolicyStatus for one node; refusals go out at once and to the log, each text at most once a
-    second.
+    """Publishes the PolicyStatus of one node.
 
-    Every method may be called from any thread.
+    Refusals are published at once. The log contains at most one refusal per topic and second. Every method may be
+    called from any thread.
 
     Attributes:
-        message: what is published; the node sets the fields it knows. Fields that belong together, or that another
-            thread than the executor's knows, go through `tell`.
+        message: the published message. The executor's thread may set single fields. Groups of fields, and fields from
+            another thread, go through `set_fields`.
     """
 
     def __init__(self, node: UmaNode) -> None:
@@ -38,34 +38,34 @@ class StatusPublisher:
             self.message.header.stamp = self._node.get_clock().now().to_msg()
             self._publisher.publish(self.message)
 
-    def tell(self, **fields: Any) -> None:
-        """Set fields of the message, all at once, and publish it."""
+    def set_fields(self, **fields: Any) -> None:
+        """Set fields of the message together, and publish it."""
         with self._lock:
             for name, value in fields.items():
                 setattr(self.message, name, value)
             self.publish()
 
     def transition(self, transition: Transition | None, reason: str) -> None:
-        """Log and publish a change of state; take over the present reason in any case."""
+        """Set the reason. Log and publish a change of state, if there is one."""
         with self._lock:
             self.message.reason = reason
             if transition is not None:
                 self._node.get_logger().info(f"{transition.old.name} -> {transition.new.name}: {transition.reason}")
-                self.tell(state=int(transition.new))
+                self.set_fields(state=int(transition.new))
 
     def refuse(self, topic: str, error: InputError | str) -> None:
-        """Something that came in was not accepted: field, value and limit are in the error's text."""
+        """Publish and log a refused input on ``topic``; ``error`` contains field, value and limit."""
         text = f"{topic} refused: {error}"
         with self._lock:
             now = time.monotonic()
             if now - self._logged.get(topic, -1.0) > 1.0:
                 self._logged[topic] = now
                 self._node.get_logger().warning(text)
-            self.tell(num_refused=self.message.num_refused + 1, refused=text)
+            self.set_fields(num_refused=self.message.num_refused + 1, refused=text)
 
     @contextmanager
     def refusing(self, topic: str) -> Iterator[None]:
-        """An `InputError` of the block becomes a refusal on ``topic``."""
+        """Turn an `InputError` of the block into a refusal on ``topic``."""
         try:
             yield
         except InputError as error:
@@ -73,9 +73,8 @@ class StatusPublisher:
 
 
 def newly_refused(message: PolicyStatus, before: int, topic: str) -> bool:
-    """Whether what ``message`` tells is a refusal on ``topic``, and newer than the ``before`` that were counted.
+    """Return whether ``message`` reports a refusal on ``topic`` after the first ``before`` refusals.
 
-    A node tells refusals of all its topics in the same place: that an image or a state came late is no answer to a
-    task.
+    A node reports the refusals of all its topics in one field. A late image does not answer a task.
     """
     return message.num_refused > before and message.refused.startswith(f"{topic} refused")

@@ -1,5 +1,4 @@
-"""YAML and JSON from people and from the wire: bounded before they are parsed, and whatever is wrong with them is an
-`InputError`."""
+"""Parsers of untrusted YAML and JSON, with limits on size and depth. Every error is an `InputError`."""
 
 from __future__ import annotations
 
@@ -15,16 +14,15 @@ import yaml
 from uma.types import InputError
 
 MAX_YAML = 4 * 1024 * 1024
-"""Bytes of YAML that are parsed."""
+"""Largest YAML text, characters."""
 MAX_DEPTH = 40
-"""Levels of YAML; a configuration has five."""
+"""Largest nesting depth of YAML; a configuration has five levels."""
 MAX_JSON = 256 * 1024 * 1024
-"""Bytes of JSON that are parsed; the calibrations of DROID's 36,000 episodes are some 20 MB."""
+"""Largest JSON file, bytes; the calibrations of DROID's 36,000 episodes have about 20 MB."""
 
 
 class _Loader(yaml.SafeLoader):
-    """Without aliases: a few of them, each of several others, are more values than any memory holds. And not deeper
-    than `MAX_DEPTH`."""
+    """Refuses aliases, and a nesting deeper than `MAX_DEPTH`. Nested aliases can expand to any number of values."""
 
     depth = 0
 
@@ -43,10 +41,10 @@ class _Loader(yaml.SafeLoader):
 
 
 def parse_yaml(text: str, what: str) -> Any:
-    """The value of a YAML text.
+    """Return the value of a YAML text.
 
     Raises:
-        InputError: beginning with ``what``: no YAML, too long, too deep, or with an alias.
+        InputError: the text is invalid, too long, too deep, or has an alias. The message starts with ``what``.
     """
     if len(text) > MAX_YAML:
         raise InputError(f"{what}: {len(text)} characters, limit {MAX_YAML}")
@@ -61,7 +59,7 @@ def parse_yaml(text: str, what: str) -> Any:
 
 
 def parse_json(text: str, what: str) -> Any:
-    """The value of a JSON text. Raises `InputError`, beginning with ``what``: no JSON, or too deep."""
+    """Return the value of a JSON text. Raises `InputError`, starting with ``what``, if it is invalid or too deep."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -69,11 +67,11 @@ def parse_json(text: str, what: str) -> Any:
 
 
 def read_value(path: Path, what: str) -> Any:
-    """The value of a file, JSON where its name ends so, else YAML.
+    """Return the value of a file: JSON for the suffix .json, else YAML.
 
     Raises:
-        InputError: beginning with ``what`` and the path: unreadable, too large, no UTF-8, or as `parse_yaml` and
-        `parse_json` say.
+        InputError: the file is unreadable, too large, not UTF-8 or invalid. The message starts with ``what`` and the
+            path.
     """
     name, is_json = f"{what} {path}".strip(), path.suffix == ".json"
     limit = MAX_JSON if is_json else MAX_YAML
@@ -88,23 +86,23 @@ def read_value(path: Path, what: str) -> Any:
 
 
 def numbers(value: Any, name: str, count: int | None = None, most: int = 64) -> np.ndarray:
-    """``(n,)`` float64 from a list of numbers.
+    """Return a list of numbers as ``(n,)`` float64.
 
     Args:
         count: n; None = 0 to ``most``.
 
     Raises:
-        InputError: naming ``name``: not a list of that many finite numbers.
+        InputError: the value is not a list of that many finite numbers.
     """
-    asked = f"{count} finite numbers" if count is not None else f"a list of at most {most} finite numbers"
+    required = f"{count} finite numbers" if count is not None else f"a list of at most {most} finite numbers"
     fits = isinstance(value, list) and (len(value) == count if count is not None else len(value) <= most)
     if not fits or not all(is_number(v) for v in value):
-        raise InputError(f"{name}: {reprlib.repr(value)}, must be {asked}")
+        raise InputError(f"{name}: {reprlib.repr(value)}, must be {required}")
     return np.array([float(v) for v in value])
 
 
 def is_number(value: Any) -> bool:
-    """A finite number that a float64 holds; bools are none."""
+    """Return whether the value is a finite number in the range of float64; bools are not numbers."""
     return (
         isinstance(value, float)
         and math.isfinite(value)
@@ -115,7 +113,7 @@ def is_number(value: Any) -> bool:
 
 
 def text_of(value: Any, name: str, most: int = 256) -> str:
-    """A name out of a file. Raises `InputError` naming ``name``: not a text of 1 to ``most`` characters."""
+    """Return the value if it is a text of 1 to ``most`` characters, else raise `InputError`."""
     if not isinstance(value, str) or not 1 <= len(value) <= most:
         raise InputError(f"{name}: {reprlib.repr(value)}, must be a text of 1 to {most} characters")
     return value

@@ -1,5 +1,4 @@
-"""Topic and frame names, and the quality of service of each kind of topic. Every name is a parameter; these are the
-defaults."""
+"""Default topic names, which are parameters, and the QoS profile of each kind of topic."""
 
 from __future__ import annotations
 
@@ -12,13 +11,17 @@ from uma.settings import setting
 
 @dataclass(frozen=True)
 class Topics:
-    """Where the nodes meet. Camera names are those of zed-ros2-wrapper >= 5.1, robot names those of CRISP and
-    ros2_robotiq_gripper."""
+    """Topic names of the graph.
+
+    The camera's names are from zed-ros2-wrapper >= 5.1, the robot's from CRISP and ros2_robotiq_gripper.
+    """
 
     rgb: str = setting(
         "/zed/zed_node/rgb/color/rect/image", "rectified colour image (sensor_msgs/Image: rgb8, bgr8, rgba8, bgra8)"
     )
-    camera_info: str = setting("/zed/zed_node/rgb/color/rect/camera_info", "its intrinsics (sensor_msgs/CameraInfo)")
+    camera_info: str = setting(
+        "/zed/zed_node/rgb/color/rect/camera_info", "intrinsics of the colour image (sensor_msgs/CameraInfo)"
+    )
     depth: str = setting(
         "/zed/zed_node/depth/depth_registered",
         "depth on the colour image's pixels (sensor_msgs/Image: 32FC1, 16UC1, mono16)",
@@ -38,37 +41,41 @@ class Topics:
         "/robotiq_gripper_controller/gripper_cmd",
         "gripper action (control_msgs/action/GripperCommand or ParallelGripperCommand)",
     )
-    reference_motion: str = setting("/uma/reference_motion", "the task (uma_ros/msg/ReferenceMotion)")
+    reference_motion: str = setting(
+        "/uma/reference_motion", "the task as a reference motion (uma_ros/msg/ReferenceMotion)"
+    )
     active_reference: str = setting(
         "/uma/active_reference",
-        "the task in force, in the camera frame, stamped with its first observation (uma_ros/msg/ReferenceMotion); "
-        "without keypoints: the instruction is its label, or it is the stored prompt",
+        "the active task in the camera frame, stamped with its first observation (uma_ros/msg/ReferenceMotion); "
+        "without keypoints, an instruction (its label) or the stored prompt (no label)",
     )
-    instruction: str = setting("/uma/instruction", "the task in words, for checkpoints that take it (std_msgs/String)")
+    instruction: str = setting(
+        "/uma/instruction", "the task as an instruction, for checkpoints that accept one (std_msgs/String)"
+    )
     goal_image: str = setting(
         "/uma/goal_image",
-        "the task as a picture: the scene as it should be (sensor_msgs/Image, as rgb), with goal_depth of "
-        "the same stamp",
+        "the task as a goal image of the finished scene (sensor_msgs/Image, as rgb), with goal_depth of the same stamp",
     )
     goal_depth: str = setting("/uma/goal_depth", "depth of goal_image (sensor_msgs/Image, as depth)")
-    action_chunk: str = setting("/uma/action_chunk", "actions in the camera frame (uma_ros/msg/ActionChunk)")
-    action_chunk_base: str = setting("/uma/action_chunk_base", "the same in the base frame (uma_ros/msg/ActionChunk)")
+    action_chunk: str = setting("/uma/action_chunk", "chunks in the camera frame (uma_ros/msg/ActionChunk)")
+    action_chunk_base: str = setting(
+        "/uma/action_chunk_base", "the same chunks in the base frame (uma_ros/msg/ActionChunk)"
+    )
     predicted_motion: str = setting(
-        "/uma/predicted_motion", "how the object should move, in the camera frame (uma_ros/msg/MotionPrediction)"
+        "/uma/predicted_motion",
+        "predicted object motion of a chunk, in the camera frame (uma_ros/msg/MotionPrediction)",
     )
-    keypoints: str = setting(
-        "/uma/keypoints", "where the task's keypoints are, as the policy follows them (uma_ros/msg/Keypoints)"
-    )
-    status: str = setting("/uma/status", "state of policy and controller (uma_ros/msg/PolicyStatus)")
+    keypoints: str = setting("/uma/keypoints", "tracked positions of the task's keypoints (uma_ros/msg/Keypoints)")
+    status: str = setting("/uma/status", "states and refusals of the nodes (uma_ros/msg/PolicyStatus)")
     heartbeat: str = setting(
-        "/uma/heartbeat", "signs of life of a remote operator, if the controller asks for them (std_msgs/Header)"
+        "/uma/heartbeat", "heartbeat of a remote operator, if the controller requires it (std_msgs/Header)"
     )
     markers: str = setting(
         "/uma/markers", "reference and predicted motion for rviz and Foxglove (visualization_msgs/MarkerArray)"
     )
     configuration: str = setting("/uma/configuration", "resolved parameters of every node, as YAML (std_msgs/String)")
     sim_camera: str = setting(
-        "/uma_sim/camera", "the simulated camera's cable: prefix of what station sends to the camera node"
+        "/uma_sim/camera", "prefix of the simulated camera's topics, from the station to the camera node"
     )
     sim_object: str = setting(
         "/uma_sim/object_points",
@@ -77,11 +84,11 @@ class Topics:
     sim_reference: str = setting(
         "/uma_sim/reference_motion", "a reference motion that fits the simulated scene (uma_ros/msg/ReferenceMotion)"
     )
-    sim_outcome: str = setting("/uma_sim/outcome", "how the simulated task stands, as YAML (std_msgs/String)")
+    sim_outcome: str = setting("/uma_sim/outcome", "verdict on the simulated task, as YAML (std_msgs/String)")
 
 
 def qos_profile(depth: int, reliable: bool, latched: bool = False) -> QoSProfile:
-    """Keep the last ``depth`` messages; ``latched`` keeps them for late subscribers too."""
+    """Return a profile that keeps the last ``depth`` messages, with ``latched`` also for late subscribers."""
     return QoSProfile(
         history=HistoryPolicy.KEEP_LAST,
         depth=depth,
@@ -91,21 +98,24 @@ def qos_profile(depth: int, reliable: bool, latched: bool = False) -> QoSProfile
 
 
 SENSOR_IN = qos_profile(5, reliable=False)
-"""Images and states as they are subscribed to: matches reliable and best-effort publishers. A reliable subscriber of
-images that dies without a word is to be avoided: beside a dead one, a living node now and then hears nothing more with
-Fast DDS 2.14 (test/ros/README.md)."""
+"""Subscriptions to images and states. Best effort matches reliable and best-effort publishers.
+
+With Fast DDS 2.14 a killed reliable subscriber of images sometimes blocks the other subscribers (test/ros/README.md).
+"""
 HISTORY_IN = qos_profile(20, reliable=False)
-"""States for one who looks for that of an image's time: a moment without the processor must not lose the right one. No
-longer, or what is heard is too old."""
+"""Subscriptions to states that are matched to images by time stamp.
+
+The queue bridges short pauses of the process. A longer queue would deliver states that are too old.
+"""
 STATE_OUT = qos_profile(5, reliable=False)
-"""Robot state, as franka_ros2 and CRISP publish it."""
+"""Robot states, as franka_ros2 and CRISP publish them."""
 CAMERA_OUT = qos_profile(20, reliable=True)
-"""Reliable as zed-ros2-wrapper publishes; over a second of images stays at hand for a recorder that was not let run."""
+"""Images: reliable, as zed-ros2-wrapper publishes them. The queue holds over a second for a delayed recorder."""
 TASK_IN = qos_profile(5, reliable=True)
-"""Tasks: reliable and volatile as `ros2 topic pub` sends them; a transient_local subscription would never hear it."""
+"""Tasks: reliable and volatile, as `ros2 topic pub` sends them. A transient_local subscription would not match it."""
 COMMAND = qos_profile(1, reliable=True)
-"""Chunks and targets: the last one counts."""
+"""Chunks and targets: only the last message counts."""
 LATCHED = qos_profile(1, reliable=True, latched=True)
-"""Heard also by those who come later."""
+"""The last message, also for late subscribers."""
 CONFIGURATION = qos_profile(16, reliable=True, latched=True)
 STATUS = qos_profile(10, reliable=True)

@@ -1,5 +1,7 @@
-"""Where the camera node's images come from: a simulated camera's cable, a device, or another driver's topics. Each feed
-publishes all four topics."""
+"""Image feeds of the camera node: the simulated camera, a device, or another driver's topics.
+
+Each feed publishes colour, depth and the intrinsics of both.
+"""
 
 from __future__ import annotations
 
@@ -39,25 +41,27 @@ PRESETS = {
     ),
     "custom": ("", "", ""),
 }
-"""Driver -> its topics of colour, depth on the colour image's pixels, and intrinsics: zed-ros2-wrapper from 5.1, before
-5.1, realsense2_camera with align_depth."""
+"""Driver -> its topics of colour, depth registered to colour, and intrinsics.
+
+The drivers are zed-ros2-wrapper from 5.1, zed-ros2-wrapper before 5.1, and realsense2_camera with align_depth.
+"""
 
 
 @dataclass(frozen=True)
 class TopicSettings:
     """Another driver's RGB-D topics."""
 
-    preset: str = setting("zed_v5", "whose names the topics have", choices=tuple(PRESETS))
-    name: str = setting("zed2i", "name of the camera in them")
-    rgb: str = setting("", "topic of the colour image, over the preset's")
-    depth: str = setting("", "topic of the depth on the colour image's pixels, over the preset's")
-    camera_info: str = setting("", "topic of the intrinsics of both, over the preset's")
+    preset: str = setting("zed_v5", "driver whose topic names are used", choices=tuple(PRESETS))
+    name: str = setting("zed2i", "name of the camera in the topics")
+    rgb: str = setting("", "topic of the colour image, overrides the preset")
+    depth: str = setting("", "topic of the depth registered to colour, overrides the preset")
+    camera_info: str = setting("", "topic of the intrinsics of both, overrides the preset")
     pair_within: float = setting(
-        0.005, "s; colour and depth this close are one frame; it takes the colour image's stamp", 0.0, 0.1
+        0.005, "s; largest time between colour and depth of a frame, which has the stamp of the colour image", 0.0, 0.1
     )
 
     def resolved(self) -> tuple[str, str, str]:
-        """Topics of colour, depth and intrinsics. Raises `InputError` for one that is empty."""
+        """Return the topics of colour, depth and intrinsics. Raises `InputError` for an empty one."""
         given = {"rgb": self.rgb, "depth": self.depth, "camera_info": self.camera_info}
         found = tuple(
             value or preset.format(name=self.name) for value, preset in zip(given.values(), PRESETS[self.preset])
@@ -69,7 +73,7 @@ class TopicSettings:
 
 
 class Outlets:
-    """The four publishers, and how regularly frames pass. Nothing does while the node is inactive."""
+    """The four publishers and the frame rate. An inactive node publishes nothing."""
 
     def __init__(self, node: UmaNode, rate: float) -> None:
         self._node = node
@@ -99,11 +103,11 @@ class Outlets:
 
 
 class SimFeed:
-    """Passes the simulated camera's frames on as they are, without decoding them."""
+    """Forwards the simulated camera's frames without decoding them."""
 
     def __init__(self, node: UmaNode, outlets: Outlets) -> None:
-        self._outlets, self._cable = outlets, node.settings.topics.sim_camera
-        cable = self._cable
+        self._outlets, self._prefix = outlets, node.settings.topics.sim_camera
+        prefix = self._prefix
         for kind, source, publisher, counts in (
             (Image, "rgb", outlets.rgb, False),
             (CameraInfo, "camera_info", outlets.rgb_info, False),
@@ -118,21 +122,23 @@ class SimFeed:
                 if counts:
                     outlets.frames.beat(time.monotonic())
 
-            node.create_subscription(kind, f"{cable}/{source}", relay, SENSOR_IN, raw=True)
+            node.create_subscription(kind, f"{prefix}/{source}", relay, SENSOR_IN, raw=True)
 
     def diagnose(self) -> tuple[dict[str, Any], str]:
-        """Values for the diagnostics, and what is wrong."""
+        """Return values for the diagnostics, and a problem or ""."""
         waits = not self._outlets.frames.count
         return (
             {},
-            f"waiting for {self._cable}/rgb of the simulated station; on hardware, set another source" if waits else "",
+            f"waiting for {self._prefix}/rgb of the simulated station; on hardware, set another source"
+            if waits
+            else "",
         )
 
     def close(self) -> None: ...
 
 
 class DeviceFeed:
-    """Frames of a device or a recording, asked for in a thread of their own."""
+    """Publishes the frames of a device or a recording, which a thread of its own grabs."""
 
     def __init__(self, node: UmaNode, outlets: Outlets, source: CameraSource, rate: float) -> None:
         self._node, self._outlets = node, outlets
@@ -143,20 +149,20 @@ class DeviceFeed:
         self._thread.start()
 
     def _run(self) -> None:
-        session, said = self.session, ""
+        session, description = self.session, ""
         while not self._ended.is_set():
             began = time.monotonic()
             try:
                 frame = session.cycle(began)
-            except Exception as error:  # also what a vendor's library throws: the thread must not end without a word
+            except Exception as error:  # also errors of a vendor's library, which must appear in the log
                 self._fatal = (
                     str(error) if isinstance(error, (DeviceError, InputError)) else f"{type(error).__name__}: {error}"
                 )
                 self._node.get_logger().error(self._fatal)
                 return
-            if session.said != said:
-                said = session.said
-                self._node.get_logger().info(said)
+            if session.description != description:
+                description = session.description
+                self._node.get_logger().info(description)
             if frame is not None:
                 stamp = (
                     self._node.get_clock().now().to_msg() if frame.stamp_ns is None else stamp_from_ns(frame.stamp_ns)
@@ -172,7 +178,10 @@ class DeviceFeed:
         session.close()
 
     def diagnose(self) -> tuple[dict[str, Any], str]:
-        return {"device": self.session.said or "none", **self.session.counts}, self._fatal or self.session.trouble
+        return {
+            "device": self.session.description or "none",
+            **self.session.counts,
+        }, self._fatal or self.session.trouble
 
     def close(self) -> None:
         self._ended.set()
@@ -180,18 +189,18 @@ class DeviceFeed:
 
 
 def stamp_from_ns(ns: int):
-    """A time stamp from nanoseconds, exactly."""
+    """Return the exact time stamp of ``ns`` nanoseconds."""
     msg = stamp_from(0.0)
     msg.sec, msg.nanosec = ns // 1_000_000_000, ns % 1_000_000_000
     return msg
 
 
 class Pairing:
-    """Puts colour and depth images of (nearly) one time together.
+    """Pairs colour and depth images by time stamp.
 
     Args:
-        within: s; the furthest that their stamps may lie apart.
-        keep: images of either kind that wait for the other.
+        within: largest difference of the stamps, s.
+        keep: buffered images per kind.
     """
 
     def __init__(self, within: float, keep: int = 8) -> None:
@@ -200,8 +209,10 @@ class Pairing:
         self.counts: Counter[str] = Counter(good=0, unpaired=0)
 
     def add(self, kind: str, msg: Image) -> tuple[Image, Image] | None:
-        """Take in an image of ``kind`` rgb or depth; returns colour and depth if it completes a frame. Older ones that
-        wait are given up."""
+        """Add an image of ``kind`` rgb or depth. Return (colour, depth) if it completes a frame, else None.
+
+        A pair discards the older buffered images.
+        """
         stamp, mine, other = (
             nanoseconds(msg.header.stamp),
             self._waiting[kind],
@@ -222,7 +233,7 @@ class Pairing:
 
 
 class TopicFeed:
-    """Another driver's topics, brought to our names, with one stamp for colour and depth."""
+    """Republishes another driver's topics under the camera node's names, with one stamp for colour and depth."""
 
     def __init__(self, node: UmaNode, outlets: Outlets, settings: TopicSettings) -> None:
         self._outlets = outlets
@@ -234,8 +245,8 @@ class TopicFeed:
         for name, topic in self._sources.items():
             if topic in own.values():
                 raise InputError(
-                    f"inputs.{name}: {topic} is where this node publishes; a driver that speaks there "
-                    "already needs no camera node"
+                    f"inputs.{name}: {topic}, must differ from this node's own topics; a driver that publishes "
+                    "there needs no camera node"
                 )
         node.make_subscription(Image, self._sources["rgb"], lambda m: self._on_image("rgb", m), SENSOR_IN)
         node.make_subscription(Image, self._sources["depth"], lambda m: self._on_image("depth", m), SENSOR_IN)
@@ -257,7 +268,7 @@ class TopicFeed:
         if (depth.width, depth.height) != (rgb.width, rgb.height):
             self._refused = (
                 f"{self._sources['depth']}: {depth.width}x{depth.height} pixels, must be "
-                f"{rgb.width}x{rgb.height} as the colour image: depth registered to it is needed"
+                f"{rgb.width}x{rgb.height} as the colour image (registered depth)"
             )
             return
         self._refused = ""

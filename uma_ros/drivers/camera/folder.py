@@ -1,9 +1,11 @@
-"""A folder of frames in the place of a camera.
+"""A folder of frames as camera source.
 
-camera.yaml          width, height, fx, fy, cx, cy (pixels) and perhaps frame
+The folder contains:
+
+camera.yaml          width, height, fx, fy, cx, cy (pixels), optionally frame
 NAME.png             colour, 8 bit
-NAME.depth.png       depth, 16 bit, millimetres, 0 invalid; or
-NAME.depth.npy       depth, float32, metres, NaN invalid
+NAME.depth.png       depth, 16 bit, millimetres, 0 = invalid; or
+NAME.depth.npy       depth, float32, metres, NaN = invalid
 """
 
 from __future__ import annotations
@@ -23,22 +25,22 @@ from uma_ros.drivers.device import DeviceError
 from uma_ros.runtime.textfile import is_number, read_value, text_of
 
 MAX_BYTES = 256 * 1024 * 1024
-"""Largest file that is read."""
+"""Largest file, bytes."""
 MAX_PIXELS = 4096
 MAX_PIXELS_A_BYTE = 8300
-"""Deflate makes at most 1032 bytes of one, and a byte has at most 8 pixels."""
+"""Deflate expands a byte to at most 1032 bytes, of at most 8 pixels each."""
 
 
 @dataclass(frozen=True)
 class FolderSettings:
-    """Which frames."""
+    """Settings of the folder source."""
 
     path: str = setting("", "folder with camera.yaml, NAME.png and NAME.depth.png or NAME.depth.npy")
-    loop: bool = setting(True, "begin again after the last frame")
+    loop: bool = setting(True, "restart after the last frame")
 
 
 def read_camera(path: Path, frame: str = "zed_left_camera_frame_optical") -> CameraModel:
-    """``camera.yaml``. Raises `InputError` naming the entry."""
+    """Read ``camera.yaml``. Raises `InputError` with the entry."""
     data, names = read_value(path, ""), ("width", "height", "fx", "fy", "cx", "cy")
     if (
         not isinstance(data, dict)
@@ -46,8 +48,8 @@ def read_camera(path: Path, frame: str = "zed_left_camera_frame_optical") -> Cam
         or not all(is_number(data[k]) for k in names)
     ):
         raise InputError(
-            f"{path}: {reprlib.repr(data)}, must have the finite numbers width, height, fx, fy, cx, cy, and "
-            "perhaps frame, alone"
+            f"{path}: {reprlib.repr(data)}, must contain only the finite numbers width, height, fx, fy, cx, cy, and "
+            "optionally frame"
         )
     width, height, *intrinsics = (data[k] for k in names)
     if not (1 <= width <= MAX_PIXELS and 1 <= height <= MAX_PIXELS):
@@ -60,19 +62,19 @@ def read_camera(path: Path, frame: str = "zed_left_camera_frame_optical") -> Cam
 
 
 def read_image(path: Path) -> np.ndarray:
-    """``(H, W, 3)`` uint8 RGB. Raises `InputError` for what is no picture of a sensible size."""
+    """Read ``(H, W, 3)`` uint8 RGB. Raises `InputError` for an invalid or too large image."""
     from PIL import Image
 
     try:
-        with Image.open(_in_memory(path)) as picture:  # reads the head only
+        with Image.open(_in_memory(path)) as picture:  # reads only the header
             _check_size(picture.size, path)
             return np.array(picture.convert("RGB"))
-    except Exception as error:  # a damaged picture makes Pillow's decoders raise of every kind
+    except Exception as error:  # Pillow's decoders raise any type for a damaged image
         raise InputError(f"{path}: {type(error).__name__}: {error}") from None
 
 
 def read_depth(path: Path) -> np.ndarray:
-    """``(H, W)`` float32 metres, NaN invalid. Raises `InputError`."""
+    """Read ``(H, W)`` float32 metres, NaN where invalid. Raises `InputError` for an invalid or too large image."""
     from PIL import Image
 
     try:
@@ -80,9 +82,7 @@ def read_depth(path: Path) -> np.ndarray:
             _check_bytes(path)
             with open(path, "rb") as file:
                 npy_head(file)
-            raw = np.load(
-                path, allow_pickle=False, mmap_mode="r"
-            )  # mapped: a head that promises more than the file holds is an error
+            raw = np.load(path, allow_pickle=False, mmap_mode="r")  # mapped: a header that exceeds the file is an error
             if raw.ndim != 2 or raw.dtype != np.float32:
                 raise ValueError(f"{raw.dtype} of shape {raw.shape}, must be float32 of 2 dimensions")
             depth = np.array(raw)
@@ -94,7 +94,7 @@ def read_depth(path: Path) -> np.ndarray:
                 raise ValueError(f"mode {picture.mode}, must be 16 bit")
             raw = np.array(picture)
         return np.where(raw == 0, np.float32(np.nan), raw.astype(np.float32) * np.float32(1e-3))
-    except Exception as error:  # as above; and NumPy's head of a file is Python that may be anything
+    except Exception as error:  # as above; the header of a NumPy file is a Python literal
         raise InputError(f"{path}: {type(error).__name__}: {error}") from None
 
 
@@ -104,8 +104,7 @@ def _check_bytes(path: Path) -> None:
 
 
 def _in_memory(path: Path) -> io.BytesIO:
-    """Pillow asks for as many bytes as the head of a part promises, and a file makes room for all of them before it
-    looks whether it has them."""
+    """Return the file in memory. Reading from the file itself allocates the size in the header, however large."""
     _check_bytes(path)
     return io.BytesIO(path.read_bytes())
 
@@ -114,16 +113,14 @@ def _check_size(size: tuple[int, int], path: Path) -> None:
     if not (1 <= size[0] <= MAX_PIXELS and 1 <= size[1] <= MAX_PIXELS):
         raise ValueError(f"{size[0]}x{size[1]} pixels, must be 1 to {MAX_PIXELS}")
     if size[0] * size[1] > MAX_PIXELS_A_BYTE * path.stat().st_size:
-        raise ValueError(
-            f"{size[0]}x{size[1]} pixels in {path.stat().st_size} bytes: the head promises more than the file can hold"
-        )
+        raise ValueError(f"{size[0]}x{size[1]} pixels in the header, more than {path.stat().st_size} bytes can contain")
 
 
 class FolderSource:
-    """Frames in the order of their names, without time stamps of their own.
+    """Frames of a folder in the order of their names, without time stamps.
 
     Args:
-        rate: Hz at which they are given.
+        rate: frame rate, Hz.
     """
 
     def __init__(self, settings: FolderSettings, rate: float) -> None:
@@ -148,7 +145,7 @@ class FolderSource:
     def grab(self) -> RgbdFrame:
         if self._next >= len(self.frames):
             if not self.settings.loop:
-                raise EndOfStream(f"{self.settings.path}: over after {len(self.frames)} frames")
+                raise EndOfStream(f"{self.settings.path}: ended after {len(self.frames)} frames")
             self._next = 0
         colour, depth = self.frames[self._next]
         self._next += 1

@@ -1,5 +1,4 @@
-"""RGB-D frames from any device or recording: one protocol for the sources, and a session that opens, reopens and
-counts."""
+"""RGB-D frames from a device or a recording: the protocol of the sources, and a session that reopens a lost one."""
 
 from __future__ import annotations
 
@@ -15,14 +14,14 @@ from uma_ros.drivers.device import Backoff, LinkError
 
 @dataclass(frozen=True)
 class RgbdFrame:
-    """One instant, as a camera gives it.
+    """An RGB-D frame of a camera.
 
     Attributes:
         image: ``(H, W, 3)`` uint8, rectified.
         encoding: "rgb8" or "bgr8".
-        depth: ``(H, W)`` float32 metres along the optical axis, NaN where invalid, on the image's pixels.
-        camera: intrinsics of both.
-        stamp_ns: capture time, ns since 1970; None if the source has no time of its own.
+        depth: ``(H, W)`` float32 metres along the optical axis, registered to the image, NaN where invalid.
+        camera: intrinsics of image and depth.
+        stamp_ns: capture time, ns since 1970; None if the source has no clock.
     """
 
     image: np.ndarray
@@ -40,69 +39,73 @@ class RgbdFrame:
 
 
 class CorruptFrame(RuntimeError):
-    """The device gave a frame and says that it is damaged; the next may be well."""
+    """The device reports a damaged frame. The next frame may be good."""
 
 
 class EndOfStream(RuntimeError):
-    """A recording is over."""
+    """A recording has ended."""
 
 
 class CameraSource(Protocol):
     """A device or a recording.
 
     Attributes:
-        period: seconds to wait between frames; 0 for a device that has a pace of its own.
+        period: seconds to wait between frames; 0 for a device with its own frame rate.
     """
 
     period: float
 
     def open(self) -> str:
-        """Returns a line for people about what was opened.
+        """Open the source. Return one line that describes it.
 
         Raises:
-            LinkError: not now, perhaps later.
-            DeviceError: not with these settings.
+            LinkError: the source is unreachable; a later attempt may succeed.
+            DeviceError: the settings are unusable.
         """
 
     def grab(self) -> RgbdFrame:
-        """Wait for the next frame. Raises `LinkError`, `CorruptFrame` or `EndOfStream`."""
+        """Wait for the next frame and return it. Raises `LinkError`, `CorruptFrame` or `EndOfStream`."""
 
     def close(self) -> None: ...
 
 
 class FrameSession:
-    """Asks a source for frames, one a cycle, on the caller's clock.
+    """Grabs one frame per cycle from a source, and reopens a lost source.
 
     Attributes:
-        counts: good, dropped (by the gaps between time stamps), corrupt, repeated (a stamp that did not advance),
+        counts: good, dropped (from the gaps between time stamps), corrupt, repeated (a stamp that did not advance),
             links_lost.
-        trouble: what is wrong; empty if nothing is.
+        trouble: present problem; empty without one.
+        description: line of the source that describes it.
         is_over: a recording has ended.
     """
 
     MANY_CORRUPT = 30
-    """Damaged frames in a row after which the device is opened anew."""
+    """Number of consecutive damaged frames after which the device is reopened."""
 
     def __init__(self, source: CameraSource, rate: float) -> None:
         self.source, self.rate = source, rate
         self.backoff = Backoff(0.5, 10.0)
         self.counts: Counter[str] = Counter(good=0, dropped=0, corrupt=0, repeated=0, links_lost=0)
-        self.trouble, self.said = "not opened yet", ""
+        self.trouble, self.description = "not opened yet", ""
         self.is_open = self.is_over = False
         self._last_ns: int | None = None
         self._bad_in_row = 0
 
     def cycle(self, now: float) -> RgbdFrame | None:
-        """The next good frame, or None: not open, damaged, repeated, or over.
+        """Return the next good frame; None if the source is closed or over, or the frame damaged or repeated.
+
+        Args:
+            now: s, monotonic clock.
 
         Raises:
-            DeviceError: the source cannot be opened with these settings; trying again does not help.
+            DeviceError: the source cannot be opened with these settings.
         """
         if self.is_over or not self.is_open and not self.backoff.is_due(now):
             return None
         try:
             if not self.is_open:
-                self.said = self.source.open()
+                self.description = self.source.open()
                 self.is_open, self._last_ns, self._bad_in_row = True, None, 0
             frame = self.source.grab()
         except CorruptFrame as error:

@@ -1,4 +1,4 @@
-"""A ZED stereo camera through Stereolabs' SDK, live or from an SVO recording."""
+"""ZED stereo cameras through Stereolabs' SDK, live or from an SVO recording."""
 
 from __future__ import annotations
 
@@ -18,25 +18,26 @@ from uma_ros.drivers.device import DeviceError, LinkError, MissingPackage
 RESOLUTIONS = ("HD2K", "HD1200", "HD1080", "HD720", "SVGA", "VGA", "AUTO")
 DEPTH_MODES = ("NEURAL_LIGHT", "NEURAL", "NEURAL_PLUS", "ULTRA", "QUALITY", "PERFORMANCE")
 WELL = ("SUCCESS", "POTENTIAL_CALIBRATION_ISSUE", "CONFIGURATION_FALLBACK", "SENSORS_DATA_REQUIRED")
-"""Names of sl.ERROR_CODE with which a frame is good. By name: how its members compare has changed between versions of
-the SDK."""
+"""Names of the members of sl.ERROR_CODE for a good frame. Comparison of the members differs between SDK versions."""
 
 
 @dataclass(frozen=True)
 class ZedSettings:
-    """Which ZED, and how its depth is made."""
+    """Settings of the ZED: camera or recording, resolution, depth."""
 
-    serial: int = setting(0, "serial number of the camera; 0 = the only one that is connected", 0, 2**31 - 1)
-    svo: str = setting("", "SVO recording to play in place of a camera; it is stamped with the present time")
-    svo_loop: bool = setting(False, "begin the recording again when it is over")
-    resolution: str = setting("HD720", "resolution of the sensor; not every camera has every one", choices=RESOLUTIONS)
-    width: int = setting(640, "pixels; width of what is published; 0 = that of the sensor", 0, 4096)
-    height: int = setting(360, "pixels; height of what is published; 0 = that of the sensor", 0, 4096)
-    depth_mode: str = setting("NEURAL", "how depth is computed", choices=DEPTH_MODES)
-    confidence: int = setting(95, "percent; depth of a lower confidence is left out the more the lower this is", 1, 100)
-    texture_confidence: int = setting(100, "percent; the same for places without texture", 1, 100)
-    min_depth: float = setting(0.2, "m; nearer depth is left out", 0.1, 3.0)
-    max_depth: float = setting(3.0, "m; depth further away is left out", 0.5, 20.0)
+    serial: int = setting(0, "serial number of the camera; 0 = the only connected one", 0, 2**31 - 1)
+    svo: str = setting("", "SVO recording to play instead of a camera; its frames have the present time")
+    svo_loop: bool = setting(False, "restart the recording at its end")
+    resolution: str = setting(
+        "HD720", "resolution of the sensor; the choices depend on the camera", choices=RESOLUTIONS
+    )
+    width: int = setting(640, "pixels; width of the published images; 0 = the sensor's", 0, 4096)
+    height: int = setting(360, "pixels; height of the published images; 0 = the sensor's", 0, 4096)
+    depth_mode: str = setting("NEURAL", "depth mode of the SDK", choices=DEPTH_MODES)
+    confidence: int = setting(95, "percent; confidence threshold of depth; lower values remove more depth", 1, 100)
+    texture_confidence: int = setting(100, "percent; the same for areas without texture", 1, 100)
+    min_depth: float = setting(0.2, "m; smallest depth", 0.1, 3.0)
+    max_depth: float = setting(3.0, "m; largest depth", 0.5, 20.0)
     frame: str = setting(
         "zed_left_camera_frame_optical", "name of the left camera's optical frame, as in the calibration"
     )
@@ -50,7 +51,7 @@ class ZedSettings:
 
 
 def load_sdk() -> ModuleType:
-    """``pyzed.sl``. Raises `MissingPackage`, also for the unrelated package of that name on PyPI."""
+    """Return ``pyzed.sl``. Raises `MissingPackage`, also for the unrelated PyPI package pyzed."""
     try:
         return importlib.import_module("pyzed.sl")
     except ModuleNotFoundError as error:
@@ -58,12 +59,9 @@ def load_sdk() -> ModuleType:
             raise
     except ImportError as error:
         raise MissingPackage(
-            f"pyzed.sl cannot be loaded ({error}): the ZED SDK's libraries or CUDA are missing, or of another version"
+            f"pyzed.sl cannot be loaded ({error}): the ZED SDK's libraries or CUDA are missing or have another version"
         ) from None
-    get = (
-        "install the ZED SDK (it needs an NVIDIA GPU) and run its get_python_api.py, which installs Stereolabs' "
-        "own pyzed"
-    )
+    get = "install the ZED SDK (it needs an NVIDIA GPU) and run its get_python_api.py, which installs Stereolabs' pyzed"
     try:
         importlib.import_module("pyzed")
     except ImportError:
@@ -75,10 +73,10 @@ def load_sdk() -> ModuleType:
 
 
 class ZedSource:
-    """The left camera's rectified image and the depth on its pixels.
+    """The left camera's rectified image, and depth registered to it.
 
     Args:
-        rate: Hz, asked of the camera.
+        rate: requested frame rate, Hz.
         sl: the SDK's module; None = `load_sdk`.
     """
 
@@ -96,7 +94,7 @@ class ZedSource:
         init.camera_resolution = getattr(sl.RESOLUTION, s.resolution)
         init.camera_fps = round(self.rate)
         init.depth_mode = getattr(sl.DEPTH_MODE, s.depth_mode)
-        init.coordinate_units = sl.UNIT.METER  # the SDK's own default is the millimetre
+        init.coordinate_units = sl.UNIT.METER  # the SDK's default is the millimetre
         init.depth_minimum_distance, init.depth_maximum_distance = s.min_depth, s.max_depth
         init.camera_image_flip = sl.FLIP_MODE.OFF
         if s.svo:
@@ -110,7 +108,7 @@ class ZedSource:
             camera.close()
             seen = ", ".join(str(d.serial_number) for d in sl.Camera.get_device_list()) or "none"
             text = f"{'svo ' + s.svo if s.svo else 'ZED' + (f' {s.serial}' if s.serial else '')}: {error.name}"
-            raise DeviceError(text) if s.svo else LinkError(f"{text}; cameras that the SDK sees: {seen}")
+            raise DeviceError(text) if s.svo else LinkError(f"{text}; connected cameras: {seen}")
         self._camera = camera
         self._size = sl.Resolution(s.width, s.height) if s.width else sl.Resolution(0, 0)
         self._runtime = sl.RuntimeParameters()
@@ -132,11 +130,11 @@ class ZedSource:
         error = self._camera.grab(self._runtime)
         if error.name == "END_OF_SVOFILE_REACHED":
             if not self.settings.svo_loop:
-                raise EndOfStream(f"svo {self.settings.svo}: over")
+                raise EndOfStream(f"svo {self.settings.svo}: ended")
             self._camera.set_svo_position(0)
             error = self._camera.grab(self._runtime)
         if error.name == "CORRUPTED_FRAME":
-            raise CorruptFrame("the ZED SDK says CORRUPTED_FRAME: check cable and USB bandwidth")
+            raise CorruptFrame("ZED: grab: CORRUPTED_FRAME: check the cable and the USB bandwidth")
         if error.name not in WELL:
             raise LinkError(f"ZED: grab: {error.name}")
         for what, error in (
@@ -145,10 +143,10 @@ class ZedSource:
         ):
             if error.name not in WELL:
                 raise LinkError(f"ZED: {what}: {error.name}")
-        # Both are copied: the SDK writes the next frame into the same memory.
+        # Copies, because the SDK writes the next frame into the same memory.
         image = np.ascontiguousarray(self._image.get_data()[..., :3])
         depth = np.array(self._depth.get_data(), dtype=np.float32)
-        depth[~(np.isfinite(depth) & (depth > 0))] = np.nan  # too near and too far are infinities of either sign
+        depth[~(np.isfinite(depth) & (depth > 0))] = np.nan  # the SDK marks too small and too large depth by infinities
         stamp = (
             None if self.settings.svo else int(self._camera.get_timestamp(sl.TIME_REFERENCE.IMAGE).get_nanoseconds())
         )

@@ -1,7 +1,7 @@
-"""A Franka arm through libfranka, in a process that has nothing else to do: no ROS, no torch, no garbage collection.
+"""Process that drives a Franka arm through libfranka, without ROS, torch and garbage collection.
 
-pylibfranka holds Python's global lock while it waits for the robot: in a node's own process it would starve the node,
-and the node it.
+pylibfranka holds Python's global lock while it waits for the robot. In a node's process, the control loop and the node
+would block each other.
 """
 
 from __future__ import annotations
@@ -27,38 +27,34 @@ from uma_ros.drivers.franka.shared_row import SharedRow
 
 @dataclass(frozen=True)
 class FciSettings:
-    """How the arm is reached and driven."""
+    """Settings of the link to the arm and of its control loop."""
 
     host: str = setting("172.16.0.1", "address of the arm's control interface")
     variant: str = setting(
         "loop",
-        "loop: commands at 1 kHz; async: joint targets that the robot itself interpolates, for a PC that is "
-        "not real-time",
+        "loop: commands at 1 kHz; async: joint targets that the robot interpolates, for a PC without a real-time "
+        "kernel",
         choices=("loop", "async"),
     )
     realtime: str = setting(
         "ignore",
-        "enforce: end unless the system gives the loop real-time priority; ignore: go on without",
+        "enforce: end without real-time priority; ignore: continue without it",
         choices=("ignore", "enforce"),
     )
-    async_rate: float = setting(50.0, "Hz; joint targets sent in the variant async", 5.0, 100.0)
-    async_tolerance: float = setting(
-        0.001, "rad; within which the robot takes an asynchronous target as reached", 1e-4, 0.1
-    )
-    hold_after: float = setting(
-        0.1, "s; a target older than this is no longer followed: the arm brakes and holds", 0.02, 1.0
-    )
+    async_rate: float = setting(50.0, "Hz; rate of the joint targets in the variant async", 5.0, 100.0)
+    async_tolerance: float = setting(0.001, "rad; tolerance for a reached target in the variant async", 1e-4, 0.1)
+    hold_after: float = setting(0.1, "s; largest age of a followed target; then the arm brakes and holds", 0.02, 1.0)
     max_start: float = setting(
-        0.3, "rad; a first target further than this from the arm, in any joint, is not followed", 0.01, 3.0
+        0.3, "rad; largest distance of the first target from the measured position, in any joint", 0.01, 3.0
     )
     stiffness: list[float] = setting(
-        [3000.0, 3000.0, 3000.0, 2500.0, 2500.0, 2000.0, 2000.0], "Nm/rad; of the joints", 10.0, 14250.0
+        [3000.0, 3000.0, 3000.0, 2500.0, 2500.0, 2000.0, 2000.0], "Nm/rad; stiffness of the joints", 10.0, 14250.0
     )
     collision_torque: float = setting(
         40.0, "Nm; external torque at a joint above which the arm stops with a reflex", 5.0, 87.0
     )
     collision_force: float = setting(
-        40.0, "N (Nm); external force at the end effector above which the arm stops with a reflex", 5.0, 100.0
+        40.0, "N, Nm; external force or torque at the end effector above which the arm stops with a reflex", 5.0, 100.0
     )
 
     def __post_init__(self) -> None:
@@ -68,7 +64,7 @@ class FciSettings:
 
 
 class Phase(IntEnum):
-    """What the process does with the arm."""
+    """Phase of the process: without a connection, monitoring, moving, or blocked until a recovery."""
 
     UNREACHED = 0
     WATCHING = 1
@@ -78,12 +74,12 @@ class Phase(IntEnum):
 
 @dataclass(frozen=True)
 class Target:
-    """Where the joints should be.
+    """A moving joint target.
 
     Attributes:
-        time: s, monotonic clock, at which it was made.
-        q: ``(7,)`` rad.
-        speed: ``(7,)`` rad/s at which it moves.
+        time: time of its computation, s, monotonic clock.
+        q: ``(7,)`` joint positions at that time, rad.
+        speed: ``(7,)`` rad/s.
     """
 
     time: float
@@ -98,25 +94,25 @@ class Target:
         return None if row is None or not np.isfinite(row).all() else Target(float(row[0]), row[1:8], row[8:15])
 
     def at(self, now: float) -> np.ndarray:
-        """Where it is by ``now``, ahead of its time by no more than two of the controller's periods."""
+        """Return the ``(7,)`` target extrapolated to ``now``, by at most two periods of the controller (16 ms)."""
         return self.q + self.speed * min(max(now - self.time, 0.0), 0.016)
 
 
 @dataclass(frozen=True)
 class ArmState:
-    """What the process tells of the arm, once a cycle.
+    """State of the arm, which the process writes once per cycle.
 
     Attributes:
-        time: s, monotonic clock, at which it was heard.
-        phase: what the process does.
-        mode: the robot's.
-        success_rate: share of the last 100 commands that came in time.
+        time: time of receipt, s, monotonic clock.
+        phase: phase of the process.
+        mode: mode of the robot.
+        success_rate: fraction of the last 100 commands that arrived in time.
         q, dq: ``(7,)`` measured, rad and rad/s.
-        q_command: ``(7,)`` rad; NaN while nothing is commanded.
-        cycles: commands sent, since the start.
-        late: cycles that came over 1.5 ms after the one before.
-        compute_p99_ms: from the arm's state to the command, over the last 1000 cycles.
-        interval_p99_ms: between two states, the same.
+        q_command: ``(7,)`` commanded, rad; NaN without a command.
+        cycles: number of commands since the start.
+        late: number of cycles over 1.5 ms after the previous one.
+        compute_p99_ms: 99th percentile of the time from state to command, last 1000 cycles.
+        interval_p99_ms: 99th percentile of the time between two states, last 1000 cycles.
     """
 
     time: float
@@ -159,20 +155,23 @@ class ArmState:
 
 
 class RunningMotion(Protocol):
-    """One running motion of the arm."""
+    """A running motion of the arm."""
 
     def cycle(self, target: Target | None) -> Any:
-        """Wait for the arm's next state, command what follows from ``target`` (None: brake and hold), return the
-        state."""
+        """Wait for the arm's next state and send a command towards ``target`` (None = brake and hold).
+
+        Returns:
+            The state, as pylibfranka's RobotState.
+        """
 
     def end(self) -> None:
-        """Come to rest and end the motion."""
+        """Brake to rest and end the motion."""
 
     q_command: np.ndarray
 
 
 class Timing:
-    """How long cycles take, s."""
+    """Durations of the control cycles, s."""
 
     def __init__(self) -> None:
         self.compute: deque[float] = deque(maxlen=1000)
@@ -181,7 +180,7 @@ class Timing:
         self._last = float("nan")
         self.p99 = (float("nan"), float("nan"))
 
-    def heard(self, now: float) -> None:
+    def received(self, now: float) -> None:
         if np.isfinite(self._last):
             self.interval.append(now - self._last)
             self.late += now - self._last > 1.5e-3
@@ -198,7 +197,7 @@ class Timing:
 
 
 class LoopMotion:
-    """A joint position command every millisecond."""
+    """Motion by one joint position command per millisecond."""
 
     def __init__(self, library: Any, robot: Any, limits: JointLimits, timing: Timing) -> None:
         self._library, self._timing = library, timing
@@ -214,7 +213,7 @@ class LoopMotion:
     def _cycle(self, target: Target | None, is_last: bool) -> Any:
         state, duration = self._control.readOnce()
         now = time.monotonic()
-        self._timing.heard(now)
+        self._timing.received(now)
         if self._follower is None:
             self._follower = JointFollower(self._limits, np.array(state.q_d))
         f = self._follower
@@ -237,7 +236,7 @@ class LoopMotion:
 
 
 class AsyncMotion:
-    """Joint targets at a low rate; the robot plans the way to each by itself."""
+    """Motion by joint targets at a low rate; the robot interpolates between them."""
 
     def __init__(self, library: Any, robot: Any, limits: JointLimits, settings: FciSettings, timing: Timing) -> None:
         handler = library.AsyncPositionControlHandler
@@ -261,11 +260,11 @@ class AsyncMotion:
         self._due = max(self._due + self._period, time.monotonic() - self._period)
         state = self._robot.read_once()
         now = time.monotonic()
-        self._timing.heard(now)
+        self._timing.received(now)
         if target is not None:
             self.q_command = np.clip(target.at(now), self._low, self._high)
         elif np.isfinite(self.q_command).all():
-            self.q_command = np.array(state.q_d)  # where the robot's own plan has come to
+            self.q_command = np.array(state.q_d)  # the robot's present set point
         else:
             return state
         answer = self._handler.set_joint_position_target(self._kind(self.q_command.tolist()))
@@ -279,23 +278,31 @@ class AsyncMotion:
 
 
 class Server:
-    """The loop of the process: reaches the arm, watches it, moves it while there are fresh targets, and says what goes
-    wrong.
+    """Control loop of the process: connects to the arm, monitors it, and moves it while targets are fresh.
 
-    After a reflex or a lost link nothing moves until `recover` is called: the operator sees to it that the way is free.
+    After a reflex or a lost link the arm holds until `recover`. The operator first makes the space around it safe.
+
+    Args:
+        report: called with each event, (kind, text).
     """
 
     def __init__(
-        self, settings: FciSettings, limits: JointLimits, targets: SharedRow, states: SharedRow, say: Any
+        self, settings: FciSettings, limits: JointLimits, targets: SharedRow, states: SharedRow, report: Any
     ) -> None:
-        self.settings, self.limits, self._targets, self._states, self._say = settings, limits, targets, states, say
+        self.settings, self.limits, self._targets, self._states, self._report = (
+            settings,
+            limits,
+            targets,
+            states,
+            report,
+        )
         self.library = require("pylibfranka", "robot")
         self.timing = Timing()
         self.backoff = Backoff(0.5, 5.0)
         self._robot: Any = None
         self._motion: RunningMotion | None = None
         self._is_blocked = False
-        self._refused = 0.0  # time of the first target that was too far away
+        self._refused = 0.0  # time of the last reported target that was too far away
 
     def connect(self) -> None:
         lib, s = self.library, self.settings
@@ -306,10 +313,10 @@ class Server:
         )
         self._robot.set_joint_impedance(list(s.stiffness))
         self.backoff.succeeded()
-        self._say(("log", f"connected to {s.host}"))
+        self._report(("log", f"connected to {s.host}"))
 
     def turn(self) -> None:
-        """One cycle, whatever it is just now. A cycle of a motion takes 1 ms, of watching 10 ms."""
+        """Run one cycle: 1 ms of motion, or 10 ms of monitoring."""
         lib, failure = self.library, None
         try:
             if self._robot is None:
@@ -325,16 +332,15 @@ class Server:
                 state = self._robot.read_once()
             else:
                 state = self._motion.cycle(target)
-            self._tell(state)
+            self._write_state(state)
         except lib.RealtimeException as error:
             raise DeviceError(f"real-time priority: {error}") from None
         except (lib.ControlException, lib.CommandException, lib.InvalidOperationException, DeviceError) as error:
             failure = self._block, str(error)
-        except (
-            RuntimeError
-        ) as error:  # NetworkException and the rest: pylibfranka's exceptions have no other base in common
+        # NetworkException and the rest: the common base of pylibfranka's exceptions.
+        except RuntimeError as error:
             failure = self._lost, str(error)
-        if failure:  # only here has the exception let go of the motion, and the motion of the arm
+        if failure:  # outside the handlers, where the exception no longer references the motion
             self._motion = None
             failure[0](failure[1])
 
@@ -347,11 +353,11 @@ class Server:
         away = float(np.abs(target.q - q).max())
         if away > self.settings.max_start:
             if target.time - self._refused > 1.0:
-                self._say(
+                self._report(
                     (
                         "warn",
-                        f"the target is {away:.2f} rad from the arm in one joint, limit "
-                        f"{self.settings.max_start}: it is not followed",
+                        f"first target: {away:.2f} rad from the arm in one joint, limit "
+                        f"{self.settings.max_start}; not followed",
                     )
                 )
                 self._refused = target.time
@@ -360,9 +366,9 @@ class Server:
             self._motion = LoopMotion(self.library, self._robot, self.limits, self.timing)
         else:
             self._motion = AsyncMotion(self.library, self._robot, self.limits, self.settings, self.timing)
-        self._say(("log", f"moving ({self.settings.variant})"))
+        self._report(("log", f"moving ({self.settings.variant})"))
 
-    def _tell(self, state: Any) -> None:
+    def _write_state(self, state: Any) -> None:
         phase = Phase.BLOCKED if self._is_blocked else Phase.WATCHING if self._motion is None else Phase.MOVING
         mode = (
             RobotMode(int(state.robot_mode.value))
@@ -388,39 +394,39 @@ class Server:
         )
 
     def _block(self, text: str) -> None:
-        """The arm refuses, or has stopped with a reflex."""
+        """Report a refused command or a reflex, with the arm's errors."""
         self._is_blocked = True
         try:
             state = self._robot.read_once()
             errors = str(state.current_errors).strip("[]").replace('"', "")
             text = f"{text} {errors}".strip()
         except RuntimeError:
-            pass  # then without the arm's own words
-        self._say(("blocked", text))
+            pass  # reported without the arm's errors
+        self._report(("blocked", text))
 
     def _lost(self, text: str) -> None:
         was_reached, self._robot = self._robot is not None, None
-        self._is_blocked |= was_reached  # an arm that was never reached has nothing to recover from
+        self._is_blocked |= was_reached  # only an arm that was connected needs a recovery
         wait = self.backoff.failed(time.monotonic())
-        self._say(
+        self._report(
             ("lost" if was_reached else "unreached", f"{self.settings.host}: {text}; next attempt in {wait:.1f} s")
         )
 
     def recover(self) -> None:
-        """Clear the arm's errors and follow targets again. The answer goes out through `say`."""
+        """Clear the arm's errors and follow targets again. The result is an event."""
         try:
             if self._robot is None:
-                raise LinkError(f"{self.settings.host}: not reached")
+                raise LinkError(f"{self.settings.host}: not connected")
             if self._motion is not None:
-                raise DeviceError("it is moving: nothing to recover from")
+                raise DeviceError("the arm is moving: nothing to recover from")
             self._robot.automatic_error_recovery()
             self._is_blocked = False
-            self._say(("recovered", "the arm's errors are cleared; it follows targets again"))
+            self._report(("recovered", "the arm's errors are cleared; the arm follows targets again"))
         except (RuntimeError, LinkError, DeviceError) as error:  # pylibfranka's exceptions are RuntimeErrors
-            self._say(("failed", str(error)))
+            self._report(("failed", str(error)))
 
     def close(self) -> None:
-        """Come to rest."""
+        """Brake to rest and disconnect."""
         try:
             if self._motion is not None:
                 self._motion.end()
@@ -432,16 +438,16 @@ class Server:
 def serve(
     settings: FciSettings, limits: JointLimits, targets: SharedRow, states: SharedRow, pipe: Any, parent: int
 ) -> None:
-    """What the process runs; ends, with the arm at rest, when it is told to or when the node has died."""
+    """Run the process. It ends with the arm at rest, on the command "end" or when the node has died."""
     import signal
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the node tells it when to end
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the node sends "end"
     try:
         server = Server(settings, limits, targets, states, pipe.send)
         try:
             os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(80))
         except PermissionError:
-            pipe.send(("log", "without real-time priority: the user lacks rtprio"))
+            pipe.send(("log", "no real-time priority: the user lacks rtprio"))
         gc.collect()
         gc.disable()
         count = 0

@@ -1,5 +1,4 @@
-"""What a Franka arm says of itself, whichever way it is reached, and how it is brought back after a reflex. No ROS and
-no libfranka here."""
+"""Health of a Franka arm, and its recovery after a reflex. The module needs neither ROS nor libfranka."""
 
 from __future__ import annotations
 
@@ -12,7 +11,7 @@ from uma_ros.drivers.device import DeviceError
 
 
 class RobotMode(IntEnum):
-    """The robot's mode; numbers as in libfranka and franka_msgs/FrankaRobotState."""
+    """Mode of the robot, with the numbers of libfranka and franka_msgs/FrankaRobotState."""
 
     OTHER = 0
     IDLE = 1
@@ -23,25 +22,25 @@ class RobotMode(IntEnum):
     AUTOMATIC_ERROR_RECOVERY = 6
 
 
-WHAT_TO_DO = {
-    RobotMode.OTHER: "see Desk: is FCI active, are the brakes open?",
-    RobotMode.GUIDING: "it is guided by hand: let go of the button at its wrist",
-    RobotMode.REFLEX: "make the space around it safe, then call the recovery",
+ADVICE = {
+    RobotMode.OTHER: "check in Desk that FCI is active and the brakes are open",
+    RobotMode.GUIDING: "the arm is guided by hand: release the button at its wrist",
+    RobotMode.REFLEX: "make the space around the arm safe, then call the recovery",
     RobotMode.USER_STOPPED: "release the external activation device",
-    RobotMode.AUTOMATIC_ERROR_RECOVERY: "it is recovering",
+    RobotMode.AUTOMATIC_ERROR_RECOVERY: "the arm is recovering",
 }
-"""Mode in which the robot obeys nobody -> what a person does about it."""
+"""Mode in which the arm follows no commands -> advice for the operator."""
 
 
 @dataclass(frozen=True)
 class Health:
-    """How the arm is.
+    """Health of the arm.
 
     Attributes:
         mode: the robot's mode.
-        success_rate: share of the last 100 commands that came in time, 0 to 1; NaN while nothing commands it.
-        errors: names of libfranka's error flags that are set now.
-        last_errors: those that ended the last motion.
+        success_rate: fraction of the last 100 commands that arrived in time; NaN without commands.
+        errors: names of the active libfranka error flags.
+        last_errors: names of the error flags that ended the last motion.
     """
 
     mode: RobotMode
@@ -51,20 +50,22 @@ class Health:
 
     @property
     def blocked(self) -> str:
-        """Why the arm obeys nobody, and what to do; empty if it does."""
-        if self.mode not in WHAT_TO_DO and not self.errors:
+        """Reason why the arm follows no commands, with advice for the operator; empty if it follows them."""
+        if self.mode not in ADVICE and not self.errors:
             return ""
         why = ", ".join(self.errors or self.last_errors)
-        advice = WHAT_TO_DO.get(self.mode, "make the space around it safe, then call the recovery")
+        advice = ADVICE.get(self.mode, "make the space around the arm safe, then call the recovery")
         return f"robot mode {self.mode.name}{f' ({why})' if why else ''}: {advice}"
 
 
 class RecoverySteps(Protocol):
-    """What a recovery asks of franka_ros2 and of ros2_control. Every call raises `DeviceError` or `LinkError` if it is
-    refused or not answered."""
+    """Steps of a recovery through franka_ros2 and ros2_control.
+
+    A refused call raises `DeviceError`, an unanswered one `LinkError`.
+    """
 
     async def controllers(self) -> dict[str, str]:
-        """Name -> state of every loaded controller."""
+        """Return name -> state of every loaded controller."""
 
     async def switch(self, activate: Sequence[str], deactivate: Sequence[str]) -> None: ...
     async def recover_errors(self) -> None: ...
@@ -72,15 +73,16 @@ class RecoverySteps(Protocol):
 
 
 async def recover(steps: RecoverySteps, controllers: Sequence[str], hardware: str) -> list[str]:
-    """Bring the arm back after a reflex, in the order that franka_ros2 documents. The controllers are activated last:
-    they latch the present pose.
+    """Recover the arm after a reflex, in the order that franka_ros2 documents.
+
+    The controllers are activated last, because they latch the present pose.
 
     Args:
-        controllers: those that must be active at the end.
+        controllers: controllers that must be active at the end.
         hardware: name of the hardware component.
 
     Returns:
-        What was done, step by step.
+        The completed steps, in order.
 
     Raises:
         DeviceError: a step was refused, or a controller is not active at the end.

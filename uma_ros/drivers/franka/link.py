@@ -1,5 +1,4 @@
-"""The node's side of the process that drives a Franka arm: starts it, hands it targets, hears its state and what it
-says."""
+"""Node side of the process that drives a Franka arm."""
 
 from __future__ import annotations
 
@@ -12,7 +11,7 @@ from uma_ros.drivers.franka.shared_row import SharedRow
 
 
 class FciLink:
-    """Starts the process and speaks with it."""
+    """Starts the process, sends it targets, and receives its state and its events."""
 
     def __init__(self, settings: FciSettings, limits: JointLimits) -> None:
         context = get_context("spawn")
@@ -38,19 +37,21 @@ class FciLink:
         self._targets.write(target.row())
 
     def recover(self) -> None:
-        """Ask for a recovery; the answer is among `heard`."""
+        """Request a recovery. Its result is among the `events`."""
         self._pipe.send("recover")
 
-    def heard(self) -> list[tuple[str, str]]:
-        """What the process has said since the last call: (log | warn | unreached | lost | blocked | recovered | failed
-        | fatal, text)."""
-        said = []
+    def events(self) -> list[tuple[str, str]]:
+        """Return the events since the last call as (kind, text).
+
+        The kinds are log, warn, unreached, lost, blocked, recovered, failed and fatal.
+        """
+        found = []
         try:
             while self._pipe.poll():
-                said.append(self._pipe.recv())
+                found.append(self._pipe.recv())
         except (EOFError, OSError):
             pass
-        return said
+        return found
 
     def close(self, patience: float = 5.0) -> None:
         try:

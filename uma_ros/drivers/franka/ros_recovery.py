@@ -1,4 +1,4 @@
-"""franka_ros2 and ros2_control over ROS, with the messages of their own packages where these are installed."""
+"""Health and recovery of a Franka through franka_ros2 and ros2_control, whose message packages are optional."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from uma_ros.messages.convert import pose_from
 
 BEST_EFFORT = 1
 STRICT = 2
-"""controller_manager_msgs/SwitchController."""
+"""Strictness in controller_manager_msgs/SwitchController."""
 ACTIVE_STATE = 3
-"""lifecycle_msgs/State: PRIMARY_STATE_ACTIVE."""
+"""PRIMARY_STATE_ACTIVE of lifecycle_msgs/State."""
 SUCCEEDED = 4
-"""action_msgs/GoalStatus."""
+"""STATUS_SUCCEEDED of action_msgs/GoalStatus."""
 
 
 def ros_package(module: str) -> Any:
-    """Import a ROS interface module such as ``franka_msgs.msg``. Raises `MissingPackage` saying where it comes from."""
+    """Import a ROS interface module such as ``franka_msgs.msg``. Raises `MissingPackage` with the module's origin."""
     name = module.split(".")[0]
     origin = {"franka_msgs": "franka_ros2", "controller_manager_msgs": "ros2_control"}.get(name, name)
     try:
@@ -34,13 +34,13 @@ def ros_package(module: str) -> Any:
         if error.name is None or error.name.split(".")[0] != name:
             raise
         raise MissingPackage(
-            f"the ROS package {name} is not installed: it comes with {origin}; install it, or source the "
-            "workspace that has it"
+            f"the ROS package {name} is not installed: it is part of {origin}; install it, or source the "
+            "workspace that contains it"
         ) from None
 
 
 def health_from(msg: Any) -> Health:
-    """`Health` from a franka_msgs/FrankaRobotState."""
+    """Return the `Health` in a franka_msgs/FrankaRobotState."""
     try:
         mode = RobotMode(msg.robot_mode)
     except ValueError:
@@ -55,12 +55,12 @@ def _flags(errors: Any) -> tuple[str, ...]:
 
 
 def flange_pose(msg: Any) -> np.ndarray:
-    """``(4, 4)`` pose of the flange in the base frame from a franka_msgs/FrankaRobotState.
+    """Return the ``(4, 4)`` flange pose in the base frame from a franka_msgs/FrankaRobotState.
 
-    ``o_t_ee`` is that of the end effector that is set in Desk, whatever it is; ``f_t_ee`` brings it back to the flange.
+    ``o_t_ee`` is the pose of the end effector set in Desk. ``f_t_ee`` is that end effector in the flange frame.
 
     Raises:
-        InputError: one of the two is no pose.
+        InputError: one of the two is not a pose.
     """
     T_base_ee, T_flange_ee = (
         pose_from(getattr(part, "pose", part), name) for part, name in ((msg.o_t_ee, "o_t_ee"), (msg.f_t_ee, "f_t_ee"))
@@ -69,15 +69,15 @@ def flange_pose(msg: Any) -> np.ndarray:
 
 
 class FrankaSteps:
-    """`RecoverySteps` over ROS; to be awaited in the node's executor.
+    """`RecoverySteps` over ROS, awaited in the node's executor.
 
     Args:
-        node: a `UmaNode`; makes clients and timers.
+        node: a `UmaNode`, which creates clients and timers.
         manager: name of the controller manager.
         error_recovery: name of franka_ros2's action.
-        patience: s; an answer that takes longer is a broken link.
-        group: reentrant callback group of the clients, and of whoever awaits the steps.
-        action_client: makes the action's client.
+        patience: longest wait for an answer, s; a longer one counts as a broken link.
+        group: reentrant callback group of the clients and of the callback that awaits the steps.
+        action_client: factory of the action client.
     """
 
     def __init__(
@@ -108,19 +108,19 @@ class FrankaSteps:
         request = self._srv.SwitchController.Request(
             activate_controllers=list(activate), deactivate_controllers=list(deactivate)
         )
-        # What is deactivated may have gone down with the reflex already; what is activated must come up.
+        # A reflex may already have deactivated the controllers; activation must succeed for all.
         request.strictness = STRICT if activate else BEST_EFFORT
         reply = await self._call(self._switch, request)
         if not reply.ok:
-            said = getattr(reply, "message", "")  # from Jazzy on
+            reason = getattr(reply, "message", "")  # from Jazzy on
             raise DeviceError(
                 f"{self._switch.srv_name}: refused to activate {list(activate)}, deactivate "
-                f"{list(deactivate)}{': ' + said if said else ''}"
+                f"{list(deactivate)}{': ' + reason if reason else ''}"
             )
 
     async def recover_errors(self) -> None:
         if not self._recovery.server_is_ready():
-            raise LinkError(f"{self._recovery_name}: no such action: is franka_ros2 running?")
+            raise LinkError(f"{self._recovery_name}: no such action; is franka_ros2 running?")
         handle = await self._answer(self._recovery.send_goal_async(self._goal()), self._recovery_name)
         if not handle.accepted:
             raise DeviceError(f"{self._recovery_name}: the goal was rejected")
@@ -139,11 +139,11 @@ class FrankaSteps:
 
     async def _call(self, client: Any, request: Any) -> Any:
         if not client.service_is_ready():
-            raise LinkError(f"{client.srv_name}: no such service: is ros2_control running?")
+            raise LinkError(f"{client.srv_name}: no such service; is ros2_control running?")
         return await self._answer(client.call_async(request), client.srv_name)
 
     async def _answer(self, future: Future, name: str) -> Any:
-        """The future's result, or `LinkError` after `patience`."""
+        """Return the future's result. Raises `LinkError` after `patience`."""
 
         def give_up() -> None:
             if not future.done():

@@ -1,5 +1,4 @@
-"""Numbers that one process writes and another reads without either waiting for the other: a reader sees a whole row or
-the one before."""
+"""Lock-free exchange of a row of numbers between two processes. The reader gets the last complete row."""
 
 from __future__ import annotations
 
@@ -10,14 +9,14 @@ import numpy as np
 
 
 class SharedRow:
-    """A row of float64 in shared memory, with one writer. Survives a writer that is killed in the middle.
+    """A row of float64 in shared memory with one writer. It stays readable if the writer is killed while writing.
 
     Args:
-        size: how many numbers.
+        size: numbers per row.
     """
 
     def __init__(self, context: SpawnContext, size: int) -> None:
-        # Two rows, and which one counts: the writer fills the other one first.
+        # Two rows and the index of the valid one. The writer fills the other row, then switches the index.
         self._memory = context.RawArray(ctypes.c_double, 1 + 2 * (size + 2))
         self._size = size
 
@@ -31,11 +30,11 @@ class SharedRow:
         number = rows[int(which[0]), 0] + 1
         rows[other, 0] = number
         rows[other, 1:-1] = row
-        rows[other, -1] = number  # a row is whole if both ends carry its number
+        rows[other, -1] = number  # a row is complete if both ends have its number
         which[0] = other
 
     def read(self) -> np.ndarray | None:
-        """The last row; None before the first."""
+        """Return the last row; None before the first."""
         which, rows = self._views()
         for _ in range(100):
             row = rows[int(which[0])].copy()

@@ -1,8 +1,8 @@
-"""The gripper's side of the controller: a binary command with hysteresis, sent as an action goal when it changes.
+"""Gripper actions: client of the controller, and conversion of goals and results.
 
-Two actions of control_msgs are spoken: GripperCommand (ros2_control up to Jazzy) and ParallelGripperCommand (from Jazzy
-on, alone from Kilted on). Both carry the knuckle joint's angle; here alone it becomes our opening, 0 open to 1 closed,
-and back.
+Two actions of control_msgs are supported: GripperCommand (ros2_control up to Jazzy) and ParallelGripperCommand (from
+Jazzy on, the only one from Kilted on). Both contain the angle of the knuckle joint. This module converts it to the
+gripper position, 0 open to 1 closed, and back.
 """
 
 from __future__ import annotations
@@ -23,18 +23,17 @@ from uma_ros.runtime.robot import robot
 
 ACTIONS = GRIPPER_ACTIONS
 PATIENCE = 2.0
-"""s; a server that has not said for longer whether it takes a goal is not there: the arm must not lift what was never
-grasped."""
+"""Longest wait for the acceptance of a goal, s. Then the arm holds: it must not lift an object without a grasp."""
 
 
 @dataclass(frozen=True)
 class GripperGoal:
-    """What a goal asks for.
+    """Goal of the gripper.
 
     Attributes:
         opening: 0 open to 1 closed.
-        speed: share of the whole stroke in a second; 0 = not said.
-        force: N; 0 = not said.
+        speed: strokes per second; 0 = unspecified.
+        force: N; 0 = unspecified.
     """
 
     opening: float
@@ -43,33 +42,33 @@ class GripperGoal:
 
 
 def action_type(name: str) -> Any:
-    """The action's class. Raises `InputError` if this control_msgs does not have it."""
+    """Return the action's class. Raises `InputError` if the installed control_msgs lacks it."""
     found = getattr(importlib.import_module("control_msgs.action"), name, None) if name in ACTIONS else None
     if found is None:
         raise InputError(
-            f"gripper action {name!r}: not in this installation of control_msgs; known are {', '.join(ACTIONS)}"
+            f"gripper action {name!r}: not in the installed control_msgs, must be one of {', '.join(ACTIONS)}"
         )
     return found
 
 
-def goal_to(name: str, wish: GripperGoal) -> Any:
-    """A goal message of action ``name``."""
+def goal_to(name: str, wanted: GripperGoal) -> Any:
+    """Return a goal message of action ``name``."""
     goal = action_type(name).Goal()
-    angle = wish.opening * robot().gripper_closed
+    angle = wanted.opening * robot().gripper_closed
     if name == "GripperCommand":
-        goal.command.position, goal.command.max_effort = angle, wish.force
+        goal.command.position, goal.command.max_effort = angle, wanted.force
         return goal
     goal.command = JointState(name=[robot().gripper_joint], position=[angle])
-    goal.command.velocity = [wish.speed * robot().gripper_closed] if wish.speed else []
-    goal.command.effort = [wish.force] if wish.force else []
+    goal.command.velocity = [wanted.speed * robot().gripper_closed] if wanted.speed else []
+    goal.command.effort = [wanted.force] if wanted.force else []
     return goal
 
 
 def goal_from(name: str, goal: Any) -> GripperGoal:
-    """What a goal message of action ``name`` asks for.
+    """Return the goal in a message of action ``name``.
 
     Raises:
-        InputError: naming the field, its value and the limit.
+        InputError: with the field, its value and the limit.
     """
     if name == "GripperCommand":
         angle, speed, force, field = goal.command.position, 0.0, goal.command.max_effort, "command.position"
@@ -96,7 +95,7 @@ def goal_from(name: str, goal: Any) -> GripperGoal:
 
 
 def result_to(name: str, opening: float, stalled: bool, reached: bool) -> Any:
-    """A result message of action ``name``."""
+    """Return a result message of action ``name``."""
     kind, angle = action_type(name).Result, opening * robot().gripper_closed
     if name == "GripperCommand":
         return kind(position=angle, stalled=stalled, reached_goal=reached)
@@ -104,51 +103,51 @@ def result_to(name: str, opening: float, stalled: bool, reached: bool) -> Any:
 
 
 class GripperClient:
-    """Sends goals to the gripper's action server without waiting for it.
+    """Sends goals to the gripper's action server, without blocking.
 
     Args:
-        topic, action: where the server is, and which of `ACTIONS` it speaks.
-        max_effort: N, asked for with every goal.
+        topic: name of the action.
+        action: type of the action, one of `ACTIONS`.
+        max_effort: force of every goal, N.
     """
 
     def __init__(self, node: Node, topic: str, max_effort: float, action: str = "GripperCommand") -> None:
         self._client = ActionClient(node, action_type(action), topic)
         self._action, self.max_effort = action, max_effort
         self.trouble = ""
-        self._wish = GripperGoal(0.0, force=max_effort)
-        self._asked: float | None = None  # when the goal went out that is not answered yet
-        self._since: float | None = None  # and the first of those that were sent again
+        self._goal = GripperGoal(0.0, force=max_effort)
+        self._sent_at: float | None = None  # time of the last transmission of an unanswered goal
+        self._first_sent_at: float | None = None  # time of its first transmission
 
     def send(self, closed: bool) -> bool:
-        """Ask for open or closed; False if no server is there (to be tried again)."""
+        """Send a goal, closed or open. Return False if there is no server; the caller then repeats it."""
         if not self._client.server_is_ready():
             self.trouble = "no gripper action server"
             return False
         self.trouble = ""
-        self._wish = GripperGoal(1.0 if closed else 0.0, force=self.max_effort)
-        self._since = None
-        self._ask()
+        self._goal = GripperGoal(1.0 if closed else 0.0, force=self.max_effort)
+        self._first_sent_at = None
+        self._send()
         return True
 
-    def _ask(self) -> None:
-        self._asked = time.monotonic()
-        self._since = self._since or self._asked
-        self._client.send_goal_async(goal_to(self._action, self._wish)).add_done_callback(self._on_answer)
+    def _send(self) -> None:
+        self._sent_at = time.monotonic()
+        self._first_sent_at = self._first_sent_at or self._sent_at
+        self._client.send_goal_async(goal_to(self._action, self._goal)).add_done_callback(self._on_answer)
 
     def overdue(self, now: float) -> str:
-        """What is wrong if the server has taken longer than `PATIENCE` to say whether it takes the last goal; empty if
-        nothing.
+        """Return an error text if the server has not accepted or rejected the last goal within `PATIENCE`, else "".
 
-        The goal is sent again every so often: a server that was restarted knows nothing of it, and to one that was only
-        slow it is the same goal.
+        The goal is repeated every `PATIENCE`, because a restarted server has lost it. The repetition does no harm on a
+        slow server.
         """
-        if self._asked is None or now - self._since <= PATIENCE:
+        if self._sent_at is None or now - self._first_sent_at <= PATIENCE:
             return ""
-        if now - self._asked > PATIENCE and self._client.server_is_ready():
-            self._ask()
-        self.trouble = f"the gripper has not answered for {now - self._since:.1f} s, limit {PATIENCE:g} s"
+        if now - self._sent_at > PATIENCE and self._client.server_is_ready():
+            self._send()
+        self.trouble = f"the gripper has not answered for {now - self._first_sent_at:.1f} s, limit {PATIENCE:g} s"
         return self.trouble
 
     def _on_answer(self, future) -> None:
-        self._asked = self._since = None
+        self._sent_at = self._first_sent_at = None
         self.trouble = "" if future.result().accepted else "the gripper rejected the goal"

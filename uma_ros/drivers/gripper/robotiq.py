@@ -1,9 +1,7 @@
-"""The Robotiq 2F-85 over Modbus RTU: its registers, and a session that survives slow replies, faults and a cable that
-is pulled.
+"""The Robotiq 2F-85 over Modbus RTU: registers, and a session that survives slow replies, faults and cable pulls.
 
-Convention: 0 open to 1 closed here and everywhere else of ours. The gripper counts from 0 (open) to 255 (closed); its
-fingers meet the stops at about 3 and 230, which is what it reports. `counts` and `opening` are the one place where the
-two meet.
+Positions are 0 open to 1 closed, as in the whole package. The gripper uses counts, 0 open to 255 closed. At the stops
+it reports about 3 and 230 counts. `counts` and `opening` convert between the two.
 """
 
 from __future__ import annotations
@@ -22,14 +20,14 @@ from uma.types import InputError
 from uma_ros.drivers.device import Backoff, DeviceError, LinkError, require
 
 WRITE_AT, READ_AT = 1000, 2000
-"""First register of the gripper's input (0x03E8) and of its output (0x07D0); three of each."""
+"""First of the gripper's three input registers (0x03E8) and of its three output registers (0x07D0)."""
 
 STROKE = 0.085
-"""m between the open fingertips."""
+"""Distance between the open fingertips, m."""
 SPEED_RANGE = (0.020, 0.150)
-"""m/s of speed counts 0 and 255."""
+"""Speeds of the counts 0 and 255, m/s."""
 FORCE_RANGE = (20.0, 235.0)
-"""N of force counts 0 and 255."""
+"""Forces of the counts 0 and 255, N."""
 
 FAULTS = {
     0x05: "action delayed, the gripper must be activated first",
@@ -43,12 +41,12 @@ FAULTS = {
     0x0E: "overcurrent",
     0x0F: "automatic release completed",
 }
-"""Fault codes (gFLT). From `MAJOR_FAULT` on the gripper only moves again after it was activated anew."""
+"""Fault codes (gFLT). From `MAJOR_FAULT` on the gripper needs a new activation before it moves."""
 MAJOR_FAULT = 0x0A
 
 
 class JawMotion(IntEnum):
-    """What the fingers do (gOBJ)."""
+    """Motion of the fingers (gOBJ)."""
 
     MOVING = 0
     CONTACT_OPENING = 1
@@ -58,23 +56,23 @@ class JawMotion(IntEnum):
 
 @dataclass(frozen=True)
 class RobotiqSettings:
-    """How the gripper is reached, and what may be asked of it."""
+    """Settings of the gripper's serial link, and limits of its goals."""
 
     port: str = setting(
-        "/dev/ttyUSB0", "serial port of the gripper; /dev/serial/by-id/... stays the same when cables are swapped"
+        "/dev/ttyUSB0", "serial port of the gripper; /dev/serial/by-id/... does not depend on the USB socket"
     )
     baudrate: int = setting(115200, "baud; of the serial port", 9600, 1_000_000)
     device_id: int = setting(9, "Modbus address of the gripper", 1, 247)
-    reply_timeout: float = setting(0.2, "s; a reply that takes longer is a lost link", 0.01, 2.0)
-    activate: bool = setting(True, "activate at the start if it is not active: the fingers open and close once")
-    activation_timeout: float = setting(8.0, "s; an activation that takes longer has failed", 1.0, 60.0)
-    goal_timeout: float = setting(4.0, "s; a motion that takes longer has failed", 0.5, 30.0)
-    speed: float = setting(0.15, "m/s; speed of the fingertips where a goal names none", *SPEED_RANGE)
-    force: float = setting(40.0, "N; force where a goal names none", *FORCE_RANGE)
-    max_speed: float = setting(0.15, "m/s; faster goals are slowed down to it", *SPEED_RANGE)
-    max_force: float = setting(100.0, "N; stronger goals are weakened to it", *FORCE_RANGE)
-    open_counts: int = setting(3, "counts that the gripper reports when it is open", 0, 60)
-    closed_counts: int = setting(230, "counts that the gripper reports when it is closed on nothing", 150, 255)
+    reply_timeout: float = setting(0.2, "s; longest wait for a reply; a longer one counts as a lost link", 0.01, 2.0)
+    activate: bool = setting(True, "activate an inactive gripper at the start; the fingers open and close once")
+    activation_timeout: float = setting(8.0, "s; longest duration of an activation", 1.0, 60.0)
+    goal_timeout: float = setting(4.0, "s; longest duration of a motion", 0.5, 30.0)
+    speed: float = setting(0.15, "m/s; speed of the fingertips for goals without a speed", *SPEED_RANGE)
+    force: float = setting(40.0, "N; force for goals without a force", *FORCE_RANGE)
+    max_speed: float = setting(0.15, "m/s; largest speed; faster goals are clamped", *SPEED_RANGE)
+    max_force: float = setting(100.0, "N; largest force; stronger goals are clamped", *FORCE_RANGE)
+    open_counts: int = setting(3, "counts; reported position of the open gripper", 0, 60)
+    closed_counts: int = setting(230, "counts; reported position of the closed, empty gripper", 150, 255)
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -82,14 +80,14 @@ class RobotiqSettings:
 
 @dataclass(frozen=True)
 class Status:
-    """What the gripper says of itself.
+    """Status of the gripper.
 
     Attributes:
         is_activated: activation is complete.
-        motion: what the fingers do.
+        motion: motion of the fingers.
         fault: 0, or a code of `FAULTS`.
-        requested, position: counts, 0 open to 255 closed: what was asked for last, and where the fingers are.
-        current: of the motor, A.
+        requested, position: last requested and present position, counts, 0 open to 255 closed.
+        current: motor current, A.
     """
 
     is_activated: bool
@@ -101,12 +99,12 @@ class Status:
 
     @property
     def fault_text(self) -> str:
-        """Empty without a fault."""
+        """Code and meaning of the fault; empty without one."""
         return f"fault 0x{self.fault:02X}: {FAULTS.get(self.fault, 'unknown')}" if self.fault else ""
 
 
 def decode(registers: list[int]) -> Status:
-    """`Status` from the three output registers.
+    """Return the `Status` in the three output registers.
 
     Raises:
         LinkError: not three registers of 16 bits.
@@ -129,8 +127,7 @@ def decode(registers: list[int]) -> Status:
 
 
 def counts(opening: float, settings: RobotiqSettings) -> int:
-    """Counts for an opening, 0 open to 1 closed; at the ends the fingers go to their stops, whatever the counts
-    reported there."""
+    """Return the counts for an opening, 0 open to 1 closed. 0 and 1 move the fingers to their stops."""
     if opening <= 0.0:
         return 0
     if opening >= 1.0:
@@ -139,7 +136,7 @@ def counts(opening: float, settings: RobotiqSettings) -> int:
 
 
 def opening(position: int, settings: RobotiqSettings) -> float:
-    """Opening, 0 open to 1 closed, of a position in counts."""
+    """Return the opening, 0 open to 1 closed, of a position in counts."""
     value = (position - settings.open_counts) / (settings.closed_counts - settings.open_counts)
     return min(max(value, 0.0), 1.0)
 
@@ -149,7 +146,7 @@ def _scaled(value: float, low: float, high: float) -> int:
 
 
 class Registers(Protocol):
-    """A Modbus client, as far as it is needed here; pymodbus's is one."""
+    """The used part of a Modbus client, such as pymodbus's."""
 
     def connect(self) -> bool: ...
     def close(self) -> None: ...
@@ -158,8 +155,10 @@ class Registers(Protocol):
 
 
 def serial_client(settings: RobotiqSettings) -> Registers:
-    """pymodbus on the serial port. A request is never repeated by itself: a late answer to the first would pass for
-    that of the second."""
+    """Return a pymodbus client on the serial port.
+
+    It does not repeat requests: a late reply to the first would be taken for the reply to the second.
+    """
     client = require("pymodbus.client", "robot")
     require("serial", "robot")
     return client.ModbusSerialClient(
@@ -168,10 +167,10 @@ def serial_client(settings: RobotiqSettings) -> Registers:
 
 
 class Robotiq:
-    """One gripper on one port. Every method talks to it and waits for the answer.
+    """One gripper on one port. Every method blocks until the reply.
 
     Args:
-        open_client: makes the Modbus client.
+        open_client: factory of the Modbus client.
     """
 
     def __init__(
@@ -182,7 +181,7 @@ class Robotiq:
         self.replies = Cadence("replies", keep=2000)
 
     def connect(self) -> None:
-        """Raises `LinkError` if the port cannot be opened."""
+        """Open the port. Raises `LinkError` if this fails."""
         if not self._client.connect():
             raise LinkError(f"gripper: cannot open {self.settings.port} (no such device, in use, or not permitted)")
 
@@ -190,22 +189,25 @@ class Robotiq:
         self._client.close()
 
     def status(self) -> Status:
-        reply = self._ask(
+        reply = self._request(
             lambda: self._client.read_holding_registers(READ_AT, count=3, device_id=self.settings.device_id)
         )
         return decode(getattr(reply, "registers", None))
 
     def reset(self) -> None:
-        """Clear activation and faults; the fingers stop."""
+        """Clear activation and faults. The fingers stop."""
         self._write([0, 0, 0])
 
     def activate(self) -> None:
-        """Begin to activate: the fingers open and close once."""
+        """Start the activation. The fingers open and close once."""
         self._write([0x0100, 0, 0])
 
     def goto(self, position: float, speed: float, force: float) -> int:
-        """Begin to move to ``position`` (0 open to 1 closed) with at most ``speed`` m/s and ``force`` N, both capped.
-        Returns the counts asked for."""
+        """Start a motion to ``position``, 0 open to 1 closed. ``speed`` (m/s) and ``force`` (N) are clamped.
+
+        Returns:
+            The requested counts.
+        """
         s = self.settings
         target = counts(position, s)
         self._write(
@@ -218,17 +220,17 @@ class Robotiq:
         return target
 
     def stop(self) -> None:
-        """Stop where the fingers are; they hold."""
+        """Stop the fingers. They hold their position."""
         self._write([0x0100, 0, 0])
 
     def _write(self, values: list[int]) -> None:
-        self._ask(lambda: self._client.write_registers(WRITE_AT, values, device_id=self.settings.device_id))
+        self._request(lambda: self._client.write_registers(WRITE_AT, values, device_id=self.settings.device_id))
 
-    def _ask(self, request: Callable[[], Any]) -> Any:
+    def _request(self, request: Callable[[], Any]) -> Any:
         began = time.monotonic()
         try:
             reply = request()
-        except Exception as error:  # pymodbus and pyserial raise many kinds, termios.error among them
+        except Exception as error:  # pymodbus and pyserial raise many types, such as termios.error
             raise LinkError(f"gripper on {self.settings.port}: {error}") from None
         if reply is None or reply.isError():
             raise LinkError(f"gripper on {self.settings.port}: refused the request ({reply})")
@@ -239,12 +241,12 @@ class Robotiq:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a goal ended.
+    """Outcome of a goal.
 
     Attributes:
-        reached: the fingers are where they should be.
-        stalled: they met something: a grasp.
-        failed: why it ended otherwise; empty if it did not.
+        reached: the fingers reached the position.
+        stalled: the fingers stalled on an object: a grasp.
+        failed: reason of a failure; empty without one.
     """
 
     reached: bool = False
@@ -253,15 +255,14 @@ class Outcome:
 
 
 class GripperSession:
-    """Decides, one cycle at a time, what to say to the gripper. `cycle` runs in the thread that owns the wire; the rest
-    may be called from any.
+    """State machine of the gripper link. `cycle` runs in the serial thread; other methods run in any thread.
 
-    The fingers are activated without being asked only at the first contact: later, after a power cut or a major fault,
-    they may hold something, and activation lets it fall. Then `reactivate` is needed.
+    Only the first connection activates the gripper automatically. After a power cut or a major fault the fingers may
+    hold an object, which an activation drops. `reactivate` is then required.
     """
 
     SETTLE = 0.1
-    """s after a command before its outcome is believed: until then the gripper may still report the motion before."""
+    """Seconds after a command in which its outcome is ignored: the gripper may still report the previous motion."""
 
     def __init__(self, device: Robotiq) -> None:
         self.device, self.settings = device, device.settings
@@ -271,26 +272,31 @@ class GripperSession:
         self.trouble = "not connected yet"
         self.num_lost = 0
         self._connected = False
-        self._wanted, self._forced = self.settings.activate, False  # an activation: if it is not active, in any case
+        self._wanted, self._forced = self.settings.activate, False  # activation if inactive, activation always
         self._phase, self._phase_since = "", 0.0
         self._is_well = False
         self._lock = threading.Lock()
-        self._next: tuple[int, float, float, float] | None = None  # goal not yet sent: number, position, speed, force
-        self._running: tuple[int, int, float] | None = None  # number, counts, when it was sent
+        self._next: tuple[int, float, float, float] | None = None  # unsent goal: number, position, speed, force
+        self._running: tuple[int, int, float] | None = None  # number, counts, time of transmission
         self._outcomes: dict[int, Outcome] = {}
         self._number = 0
 
     @property
     def is_ready(self) -> bool:
-        """Goals are carried out."""
+        """Whether the gripper accepts goals."""
         return self._connected and self._is_well
 
     def opening(self) -> float | None:
-        """Where the fingers are, 0 open to 1 closed; None before the first reply."""
+        """Return the position of the fingers, 0 open to 1 closed; None before the first reply."""
         return None if self.status is None else opening(self.status.position, self.settings)
 
     def goto(self, position: float, speed: float = 0.0, force: float = 0.0) -> int:
-        """Take up a goal in place of the one before; 0 means the default. Returns its number, for `outcome`.
+        """Replace the current goal. Return the goal's number, for `outcome`.
+
+        Args:
+            position: 0 open to 1 closed.
+            speed: m/s; 0 = default.
+            force: N; 0 = default.
 
         Raises:
             InputError: the position is outside [0, 1], or a value is not finite or negative.
@@ -308,13 +314,13 @@ class GripperSession:
         if not self.is_ready:
             raise DeviceError(f"the gripper is not ready: {self.trouble or 'not activated'}")
         with self._lock:
-            self._drop("another goal came")
+            self._drop("replaced by another goal")
             self._number += 1
             self._next = self._number, position, speed or self.settings.speed, force or self.settings.force
             return self._number
 
     def outcome(self, number: int) -> Outcome | None:
-        """How goal ``number`` ended; None while it is running."""
+        """Return the outcome of goal ``number``; None while it is running."""
         with self._lock:
             return self._outcomes.get(number)
 
@@ -326,9 +332,9 @@ class GripperSession:
                 self._next = (0, -1.0, 0.0, 0.0)
 
     def reactivate(self) -> None:
-        """Activate anew, also out of a fault. Lets go of what is held."""
+        """Activate the gripper again, also after a fault. The fingers release the object."""
         with self._lock:
-            self._drop("the gripper is activated anew")
+            self._drop("the gripper is reactivated")
             self._forced, self._is_well = True, False
 
     def _drop(self, why: str) -> None:
@@ -342,7 +348,7 @@ class GripperSession:
         self._outcomes.pop(number - 100, None)
 
     def cycle(self, now: float) -> None:
-        """One exchange with the gripper, at time ``now`` in seconds; never raises for a broken link."""
+        """Exchange status and command with the gripper at time ``now``, seconds. A broken link raises nothing."""
         if not self._connected and not self.backoff.is_due(now):
             return
         try:
@@ -359,15 +365,15 @@ class GripperSession:
     def _lost(self, text: str, now: float) -> None:
         self.num_lost += self._connected
         self._connected = self._is_well = False
-        self.device.close()  # also throws away a reply that is still on its way
+        self.device.close()  # also discards a reply in transit
         self.trouble = f"{text}; next attempt in {self.backoff.failed(now):.1f} s"
         with self._lock:
             self._drop(text)
-            self._forced |= bool(self._phase)  # an activation that was begun is not forgotten
+            self._forced |= bool(self._phase)  # an interrupted activation is repeated
         self._phase = ""
 
     def _activate(self, status: Status, now: float) -> None:
-        """First clear the activation, then, once the gripper has seen that, set it."""
+        """Run the activation: reset, wait for the gripper to report it, activate."""
         is_well = status.is_activated and status.fault < MAJOR_FAULT
         with self._lock:
             wanted = self._forced or self._wanted and not is_well
@@ -389,7 +395,7 @@ class GripperSession:
         else:
             self.trouble = (
                 status.fault_text or "not activated"
-            ) + "; ask for an activation (the fingers let go of what they hold)"
+            ) + "; call the activation service (the fingers release the object)"
 
     def _act(self, status: Status, now: float) -> None:
         with self._lock:

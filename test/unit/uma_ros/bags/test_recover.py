@@ -79,7 +79,7 @@ def test_a_file_torn_anywhere_gives_its_beginning_or_is_refused(torn, tmp_path):
 
 def test_what_is_whole_or_would_be_overwritten_is_refused(torn, tmp_path):
     recover(torn, tmp_path / "out")
-    with pytest.raises(InputError, match="is whole"):
+    with pytest.raises(InputError, match="complete, there is nothing to recover"):
         recover(tmp_path / "out", tmp_path / "again")
     with pytest.raises(InputError, match="exists"):
         recover(torn, tmp_path / "out")

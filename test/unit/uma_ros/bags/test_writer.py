@@ -13,7 +13,7 @@ from std_msgs.msg import String
 from uma.types import InputError
 from uma_ros.bags.reader import bag_topics, read_bag
 from uma_ros.bags.writer import BagWriter
-from uma_ros.offline.recording import read_episode
+from uma_ros.offline.recording import read_recording
 from uma_ros.runtime.topics import STATUS
 
 FILL = """
@@ -49,7 +49,7 @@ def test_when_the_disk_takes_no_more_the_bag_is_whole_up_to_then(tmp_path, spare
     )
     assert ended.returncode == 0, ended.stderr
     stopped, kept, trouble = ended.stdout.strip().split(" ", 2)
-    assert trouble.startswith("the disk takes no more") and "not even" not in trouble
+    assert trouble.startswith("writing failed") and "could not be written" not in trouble
     assert 100 < int(kept) <= int(stopped) < 399
     times = [t for _, t, _ in read_bag(tmp_path / "bag", {"/a": String})]
     assert times == [10**18 + i for i in range(int(kept))], "the messages until then, each once"
@@ -67,7 +67,7 @@ def test_full_disk_at_the_start_leaves_no_file(tmp_path):
     )
     assert ended.returncode == 0, ended.stderr
     _, kept, trouble = ended.stdout.strip().split(" ", 2)
-    assert kept == "0" and trouble.startswith("the disk takes no more") and "not even the index" in trouble
+    assert kept == "0" and trouble.startswith("writing failed") and "index of the bag could not be written" in trouble
     with pytest.raises(InputError, match="^bag .*bag"):
         bag_topics(tmp_path / "bag")
 
@@ -111,7 +111,7 @@ def test_another_type_on_a_topic_is_named(tmp_path):
 def test_a_configuration_that_is_none_is_named(tmp_path, text):
     path = bag(tmp_path / "bag", ("/uma/configuration", String(data=text)))
     with pytest.raises(InputError, match="/uma/configuration"):
-        read_episode(path)
+        read_recording(path)
 
 
 def test_on_a_small_file_system_too(tmp_path):

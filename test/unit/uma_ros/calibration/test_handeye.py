@@ -128,7 +128,7 @@ def test_one_wrong_arm_pose_is_named_and_ignored(views):
 
 
 def test_too_few_or_too_similar_pictures_are_refused(views):
-    with pytest.raises(InputError, match="found in 5 pictures, at least 8"):
+    with pytest.raises(InputError, match="5 images with a detected board, must be at least 8"):
         calibrate(views[:5], CAMERA)
     from dataclasses import replace
 
@@ -242,7 +242,7 @@ def test_command_writes_calibration_picture_and_quality(folder, tmp_path, capsys
     for colour in ((30, 110, 255), (230, 30, 30), (20, 200, 60)):
         assert (np.abs(picture - colour).max(-1) < 5).sum() > 50, f"{colour} is drawn"
     assert command.main([str(folder), "--out", str(out), "--against", str(out)]) == 0
-    assert "it still holds" in capsys.readouterr().out
+    assert "it is still valid" in capsys.readouterr().out
 
 
 def test_wrong_square_size_is_poor_or_shifts_the_camera(folder, tmp_path, capsys):
@@ -256,7 +256,7 @@ def test_wrong_square_size_is_poor_or_shifts_the_camera(folder, tmp_path, capsys
         ("poses.yaml", "[1, 2]", "must map 1 to 500"),
         ("poses.yaml", "{view00: {xyz: [0, 0], xyzw: [0, 0, 0, 1]}}", "view00"),
         ("poses.yaml", "{view00: {xyz: [0, 0, 0], xyzw: [0, 0, 0, 0]}}", "view00.*norm 0"),
-        ("poses.yaml", "{../../secret: {xyz: [0, 0, 0], xyzw: [0, 0, 0, 1]}}", "must be the name of a picture"),
+        ("poses.yaml", "{../../secret: {xyz: [0, 0, 0], xyzw: [0, 0, 0, 1]}}", "must be the name of an image"),
         ("poses.yaml", "{gone: {xyz: [0, 0, 0], xyzw: [0, 0, 0, 1]}}", "gone.png"),
         ("camera.yaml", "{width: 640, height: 360, fx: 1, fy: 1, cx: 1, cy: 1}", "1280x720 pixels, must be 640x360"),
     ],

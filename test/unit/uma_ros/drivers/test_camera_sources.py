@@ -49,7 +49,7 @@ def test_frames_have_metres_nan_intrinsics_and_stamp(bus):
         160.0,
     ) and a.camera.frame == "zed_left_camera_frame_optical"
     assert b.stamp_ns == bus.last_stamp and b.stamp_ns - a.stamp_ns == 66_666_667
-    assert "31415926" in session.said and "320x180" in session.said
+    assert "31415926" in session.description and "320x180" in session.description
 
 
 def test_the_settings_reach_the_sdk(bus):
@@ -85,7 +85,7 @@ def test_missing_camera_is_retried_with_backoff(bus):
     assert (
         session.cycle(0.0) is None
         and "ZED 22: CAMERA_NOT_DETECTED" in session.trouble
-        and "sees: none" in session.trouble
+        and "cameras: none" in session.trouble
     )
     bus.serials = [22]
     assert session.cycle(0.4) is None, "too early"
@@ -137,7 +137,7 @@ def test_recording_is_stamped_now_and_ends_or_loops(bus, tmp_path):
     assert (
         [f is not None for f in frames] == [True, True, True, False]
         and session.is_over
-        and "over" in session.trouble
+        and "ended" in session.trouble
         and bus.num_open == 0
     )
     assert frames[0].stamp_ns is None and session.source.period == pytest.approx(1 / 15)
@@ -210,7 +210,7 @@ def test_folder_plays_in_order_in_metres_and_ends_or_loops(folder):
             and f.stamp_ns is None
             and f.encoding == "rgb8"
         )
-    assert session.source.period == 0.1 and "3 frames of 8x6" in session.said
+    assert session.source.period == 0.1 and "3 frames of 8x6" in session.description
     looped = FrameSession(FolderSource(FolderSettings(str(folder)), 10.0), 10.0)
     assert [looped.cycle(0.1 * i).image[0, 0, 0] for i in range(5)] == [0, 1, 2, 0, 1]
 
@@ -219,7 +219,7 @@ def test_folder_plays_in_order_in_metres_and_ends_or_loops(folder):
     "name, content, words",
     [
         ("camera.yaml", b"width: 8", "height"),
-        ("camera.yaml", b"{width: 8, height: 6, fx: 7, fy: 7, cx: 3, cy: 2, k1: 0.1}", "alone"),
+        ("camera.yaml", b"{width: 8, height: 6, fx: 7, fy: 7, cx: 3, cy: 2, k1: 0.1}", "must contain only"),
         ("camera.yaml", b"{width: 8, height: 6, fx: -7, fy: 7, cx: 3, cy: 2}", "fx"),
         ("camera.yaml", b"{width: 80000, height: 6, fx: 7, fy: 7, cx: 3, cy: 2}", "80000"),
         ("camera.yaml", b"{width: [8], height: 6, fx: 7, fy: 7, cx: 3, cy: 2}", "numbers"),
@@ -267,7 +267,7 @@ def test_lying_picture_header_allocates_nothing(tmp_path):
     data[16:24] = (4000).to_bytes(4, "big") * 2
     data[29:33] = zlib.crc32(bytes(data[12:29])).to_bytes(4, "big")
     (tmp_path / "a.png").write_bytes(data)
-    with pytest.raises(InputError, match="a.png: ValueError: 4000x4000 pixels in .* promises more"):
+    with pytest.raises(InputError, match="a.png: ValueError: 4000x4000 pixels in the header, more than"):
         read_image(tmp_path / "a.png")
 
 

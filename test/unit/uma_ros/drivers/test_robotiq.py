@@ -331,7 +331,7 @@ def test_new_goal_replaces_and_cancel_stops_the_fingers():
     first = session.goto(1.0)
     session.cycle(0.1)
     second = session.goto(0.5)
-    assert session.outcome(first).failed == "another goal came"
+    assert session.outcome(first).failed == "replaced by another goal"
     session.cycle(0.2)
     session.cancel(first)
     session.cycle(0.3)

@@ -46,7 +46,7 @@ def test_status_keeps_every_refusal_and_its_state():
     def work() -> None:  # as the policy's worker does
         for i in range(rounds):
             n = 1 + i % 5
-            status.tell(stages=["s"] * n, latency_ms=[1.0] * n, sequence=i)
+            status.set_fields(stages=["s"] * n, latency_ms=[1.0] * n, sequence=i)
             status.refuse("/zed", "depth: 3 valid pixels")
 
     thread = threading.Thread(target=work)
