@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -74,67 +75,94 @@ class Recording:
 
 def read_recording(path: str | Path) -> Recording:
     """Read a bag of the recorder. Raises `InputError` for a missing, damaged or malformed bag."""
-    kinds = {
-        TOPICS.action_chunk: ActionChunkMsg,
-        TOPICS.predicted_motion: MotionPredictionMsg,
-        TOPICS.active_reference: ReferenceMotionMsg,
-        "/tf_static": TFMessage,
-        TOPICS.robot_pose: PoseStamped,
-        TOPICS.target_pose: PoseStamped,
-        TOPICS.sim_object: PointCloud2,
-        TOPICS.sim_outcome: String,
-        TOPICS.status: PolicyStatus,
-        TOPICS.configuration: String,
-        "/diagnostics": DiagnosticArray,
-        TOPICS.camera_info: CameraInfo,
-    }
-    recording, ee, targets, objects, last, seen = Recording(), [], [], [], {}, -1
-    for topic, t, msg in read_bag(path, kinds):
-        if topic == TOPICS.action_chunk:
-            recording.chunks.append((nanoseconds(msg.header.stamp), chunk_from(msg)))
-        elif topic == TOPICS.predicted_motion:
-            recording.motions[msg.sequence, nanoseconds(msg.header.stamp)] = motion_from(msg)
-        elif topic == TOPICS.active_reference and msg.keypoints:
-            recording.references.append((nanoseconds(msg.header.stamp), reference_from(msg)))
-        elif topic == "/tf_static":
-            recording.frames.add_message(msg)
-        elif topic == TOPICS.robot_pose:
-            ee.append((seconds(msg.header.stamp), pose_from(msg.pose, "pose")))
-        elif topic == TOPICS.target_pose:
-            targets.append(seconds(msg.header.stamp))
-        elif topic == TOPICS.sim_object:
-            objects.append((seconds(msg.header.stamp), _points(msg, f"bag {path}: {topic}")))
-        elif topic == TOPICS.sim_outcome:
-            recording.outcome = _mapping(msg.data, f"bag {path}: {topic}", "verdict")
-        elif topic == TOPICS.configuration:
-            values = _mapping(msg.data, f"bag {path}: {topic}", "node")
-            recording.configuration[str(values["node"])] = values
-        elif topic == "/diagnostics":
-            for status in msg.status:
-                recording.diagnostics[status.name.removeprefix("uma: ")] = {
-                    pair.key: pair.value for pair in status.values
-                }
-        elif topic == TOPICS.camera_info:
-            recording.camera = recording.camera or camera_from(msg)
-        elif topic == TOPICS.status:
-            if last.get(msg.node) != msg.state:
-                last[msg.node] = msg.state
-                recording.states.append((t * 1e-9, msg.node, msg.state, msg.reason))
-            if msg.node == "policy" and msg.stages and msg.sequence != seen:
-                seen = msg.sequence
-                for stage, value in zip(msg.stages, msg.latency_ms):
-                    recording.latency.setdefault(stage, []).append(float(value))
-    if ee:
-        recording.ee = np.array([t for t, _ in ee]), np.stack([T for _, T in ee])
-    if len({len(p) for _, p in objects}) > 1:
-        raise InputError(
-            f"bag {path}: {TOPICS.sim_object}: clouds of {sorted({len(p) for _, p in objects})} points, must "
-            "have one size"
-        )
-    if objects:
-        recording.objects = np.array([t for t, _ in objects]), np.stack([p for _, p in objects])
-    recording.targets = np.array(targets)
-    return recording
+    reader = _Reader(f"bag {path}")
+    for topic, t, msg in read_bag(path, {topic: kind for topic, (kind, _) in reader.topics.items()}):
+        reader.topics[topic][1](msg, t)
+    return reader.finished()
+
+
+class _Reader:
+    """Fills a `Recording`, message by message.
+
+    Attributes:
+        topics: topic -> message type and the method that takes (message, time of recording in ns).
+    """
+
+    def __init__(self, bag: str) -> None:
+        self._bag, self._recording = bag, Recording()
+        self._ee: list[tuple[float, np.ndarray]] = []
+        self._targets: list[float] = []
+        self._objects: list[tuple[float, np.ndarray]] = []
+        self._last_state: dict[str, int] = {}
+        self._last_sequence = -1
+        self.topics: dict[str, tuple[type, Callable[[Any, int], None]]] = {
+            TOPICS.action_chunk: (ActionChunkMsg, self._chunk),
+            TOPICS.predicted_motion: (MotionPredictionMsg, self._motion),
+            TOPICS.active_reference: (ReferenceMotionMsg, self._reference),
+            "/tf_static": (TFMessage, lambda msg, t: self._recording.frames.add_message(msg)),
+            TOPICS.robot_pose: (PoseStamped, self._pose),
+            TOPICS.target_pose: (PoseStamped, lambda msg, t: self._targets.append(seconds(msg.header.stamp))),
+            TOPICS.sim_object: (PointCloud2, self._object),
+            TOPICS.sim_outcome: (String, self._outcome),
+            TOPICS.status: (PolicyStatus, self._status),
+            TOPICS.configuration: (String, self._configuration),
+            "/diagnostics": (DiagnosticArray, self._diagnostics),
+            TOPICS.camera_info: (CameraInfo, self._camera),
+        }
+
+    def finished(self) -> Recording:
+        """Return the recording. Raises `InputError` for object clouds of several sizes."""
+        recording = self._recording
+        if self._ee:
+            recording.ee = np.array([t for t, _ in self._ee]), np.stack([T for _, T in self._ee])
+        sizes = sorted({len(p) for _, p in self._objects})
+        if len(sizes) > 1:
+            raise InputError(f"{self._bag}: {TOPICS.sim_object}: clouds of {sizes} points, must have one size")
+        if self._objects:
+            recording.objects = np.array([t for t, _ in self._objects]), np.stack([p for _, p in self._objects])
+        recording.targets = np.array(self._targets)
+        return recording
+
+    def _chunk(self, msg: ActionChunkMsg, t: int) -> None:
+        self._recording.chunks.append((nanoseconds(msg.header.stamp), chunk_from(msg)))
+
+    def _motion(self, msg: MotionPredictionMsg, t: int) -> None:
+        self._recording.motions[msg.sequence, nanoseconds(msg.header.stamp)] = motion_from(msg)
+
+    def _reference(self, msg: ReferenceMotionMsg, t: int) -> None:
+        if msg.keypoints:
+            self._recording.references.append((nanoseconds(msg.header.stamp), reference_from(msg)))
+
+    def _pose(self, msg: PoseStamped, t: int) -> None:
+        self._ee.append((seconds(msg.header.stamp), pose_from(msg.pose, "pose")))
+
+    def _object(self, msg: PointCloud2, t: int) -> None:
+        points = _points(msg, f"{self._bag}: {TOPICS.sim_object}")
+        self._objects.append((seconds(msg.header.stamp), points))
+
+    def _outcome(self, msg: String, t: int) -> None:
+        self._recording.outcome = _mapping(msg.data, f"{self._bag}: {TOPICS.sim_outcome}", "verdict")
+
+    def _configuration(self, msg: String, t: int) -> None:
+        values = _mapping(msg.data, f"{self._bag}: {TOPICS.configuration}", "node")
+        self._recording.configuration[str(values["node"])] = values
+
+    def _diagnostics(self, msg: DiagnosticArray, t: int) -> None:
+        for status in msg.status:
+            values = {pair.key: pair.value for pair in status.values}
+            self._recording.diagnostics[status.name.removeprefix("uma: ")] = values
+
+    def _camera(self, msg: CameraInfo, t: int) -> None:
+        self._recording.camera = self._recording.camera or camera_from(msg)
+
+    def _status(self, msg: PolicyStatus, t: int) -> None:
+        if self._last_state.get(msg.node) != msg.state:
+            self._last_state[msg.node] = msg.state
+            self._recording.states.append((t * 1e-9, msg.node, msg.state, msg.reason))
+        if msg.node == "policy" and msg.stages and msg.sequence != self._last_sequence:
+            self._last_sequence = msg.sequence
+            for stage, value in zip(msg.stages, msg.latency_ms):
+                self._recording.latency.setdefault(stage, []).append(float(value))
 
 
 def _points(msg: PointCloud2, what: str) -> np.ndarray:
