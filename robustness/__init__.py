@@ -1,1 +1,1 @@
-"""Campaigns that take longer than a test may: faults, soak, fuzz, safety, mutants."""
+"""Long campaigns: faults, soak, fuzz, safety, mutants."""

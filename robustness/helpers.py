@@ -1,4 +1,4 @@
-"""The tests' helpers for a campaign: their folder on the path, headless rendering, a ROS domain of its own."""
+"""Setup of a campaign: path of the tests' helpers, headless rendering, a ROS domain of its own."""
 
 import os
 import sys

@@ -1,10 +1,9 @@
-"""Target sequences made to break the safety filter, through the controller that runs on the robot, and what has to hold
-of its commands.
+"""Adversarial target sequences for the robot's controller, and checks of its commands against every limit.
 
     python -m robustness.safety --sequences 100000 [--first 0] [--processes 2]
 
-prints for every limit the worst that was seen, as a share of the limit, over all sequences, and exits with 1 if one was
-passed.
+The command prints the largest value of every quantity over all sequences, as a fraction of its limit. Its exit code is
+1 if a limit was exceeded.
 """
 
 from __future__ import annotations
@@ -36,11 +35,11 @@ KINDS = ("walk", "jumps", "zigzag", "edges", "broken", "gaps", "stuck", "calm")
 T_EE_FLANGE = invert(make_pose(Rotation.from_rotvec([0.0, 0.0, -np.pi / 4]).as_matrix(), np.array([0.0, 0.0, 0.1597])))
 T_FLANGE_EE = invert(T_EE_FLANGE)
 STEPS = (4, 28)
-"""Control periods of a sequence, from and below."""
+"""Range of the number of control periods in a sequence, the end exclusive."""
 
 
 class Targets:
-    """In the place of a schedule: ``point`` is due, whatever the time; None = nothing is."""
+    """Stands in for a schedule. ``point`` is due at any time; None = no target."""
 
     last_due = inf
 
@@ -52,8 +51,13 @@ class Targets:
 
 
 def placed(settings: ControllerSettings, start: np.ndarray, t: float, poses: np.ndarray | None = None) -> Controller:
-    """A controller after its first period, at time ``t`` of both clocks. Its filter is at ``start``, ``(4, 4)`` of the
-    end effector, and a chunk of ``poses`` runs; None = one that stays there."""
+    """Return a controller after its first period.
+
+    Args:
+        start: ``(4, 4)`` end-effector pose of the filter.
+        t: time on both clocks, s.
+        poses: poses of the active chunk; None = a chunk that stays at ``start``.
+    """
     controller = Controller(settings, lambda target, source: T_FLANGE_EE)
     controller.receive("calibration", t)
     controller.receive("gripper", t)
@@ -67,8 +71,11 @@ def placed(settings: ControllerSettings, start: np.ndarray, t: float, poses: np.
 def draw(
     seed: int,
 ) -> tuple[str, SafetySettings, np.ndarray, list[np.ndarray | None], list[np.ndarray | None], np.ndarray]:
-    """Kind, settings, the pose it starts from, targets, measured poses (None = where the filter sent the arm), and
-    periods in seconds."""
+    """Draw a sequence.
+
+    Returns:
+        Kind, settings, start pose, targets, measured poses (None = the filter's pose), and periods in seconds.
+    """
     rng = np.random.default_rng([seed, 40])
     kind = KINDS[seed % len(KINDS)]
     settings = SafetySettings(
@@ -100,7 +107,7 @@ def draw(
     elif kind == "edges":
         p, r = np.where(rng.random((n, 3)) < 0.5, low, high) + rng.uniform(-0.05, 0.05, (n, 3)), np.zeros((n, 3))
         p = np.repeat(p, 12, 0)[:n]
-    else:  # calm: slow enough that nothing may be changed
+    else:  # calm: slow enough to pass unchanged
         t = np.cumsum(dt)[:, None]
         p, r = here + 0.05 * rng.uniform(-1, 1, 3) * t**2, 0.1 * rng.uniform(-1, 1, 3) * t**2
     targets: list[np.ndarray | None] = [pose(a, b) for a, b in zip(p, r, strict=True)]
@@ -118,8 +125,11 @@ def draw(
 
 
 def draw_arm(seed: int, kind: str, start: np.ndarray) -> tuple[np.ndarray | None, float]:
-    """Joints at the start and the margin to their limits, for every other sequence; None where no joints reach the
-    start. But for the calm ones, which have no limit and no singularity near, a limit always is."""
+    """Draw the joints at the start and the margin to their limits, for half of the sequences.
+
+    The joints are None for the other half, and if none reach the start. Calm sequences are far from joint limits and
+    singularities; all others are near a limit.
+    """
     rng = np.random.default_rng([seed, 41])
     if rng.random() < 0.5:
         return None, 0.05
@@ -136,13 +146,13 @@ def draw_arm(seed: int, kind: str, start: np.ndarray) -> tuple[np.ndarray | None
 
 @dataclass
 class Worst:
-    """Largest share of each limit that was reached, and what was broken.
+    """Largest value of each quantity as a fraction of its limit, and the violations.
 
     Attributes:
-        share: limit -> value over limit.
-        broken: one sentence each, with the seed.
+        share: quantity -> largest value divided by its limit.
+        broken: one sentence per violation, with the seed.
         kinds, steps, held: counts.
-        arms, unreachable: sequences in which the joint limits were looked at, and steps that were held for them.
+        arms, unreachable: numbers of sequences with joint limits, and of steps held for them.
     """
 
     share: dict[str, float] = field(default_factory=dict)
@@ -154,13 +164,13 @@ class Worst:
     unreachable: int = 0
 
     def see(self, seed: int, name: str, value: float, limit: float) -> None:
-        """One value against its limit."""
+        """Compare one value with its limit."""
         self.share[name] = max(self.share.get(name, 0.0), value / limit)
         if not value <= limit:
             self.broken.append(f"seed {seed}: {name} {value:.6g}, limit {limit:.6g}")
 
     def add(self, other: Worst) -> None:
-        """Take in what another one has seen."""
+        """Merge the results of ``other``."""
         for name, value in other.share.items():
             self.share[name] = max(self.share.get(name, 0.0), value)
         self.broken += other.broken
@@ -172,12 +182,10 @@ class Worst:
 
 
 def run(seed: int, worst: Worst) -> None:
-    """Send one sequence through a controller and hold every command against every limit."""
+    """Run one sequence through a controller and check every command against every limit."""
     kind, settings, start, targets, measured, dts = draw(seed)
     q, margin = draw_arm(seed, kind, start)
-    if (
-        q is not None and kind != "calm"
-    ):  # for longer: the limits of the joints are further away than those of the motion
+    if q is not None and kind != "calm":  # three times longer, because joint limits are far away
         targets, measured, dts = (
             [x for x in targets for _ in range(3)],
             [x for x in measured for _ in range(3)],
@@ -195,7 +203,7 @@ def run(seed: int, worst: Worst) -> None:
     nominal_speed = (
         None if kind == "calm" or rng.random() < 0.5 else (float(rng.uniform(0.0, 0.6)), float(rng.uniform(0.0, 1.2)))
     )
-    # Slow targets may pass unchanged only where nothing is in their way.
+    # Calm targets pass unchanged only without a collision.
     is_free = kind == "calm" and not any(collision(target, settings.collision) for target in targets)
     poses = [start]
     for target, place, dt in zip(targets, measured, dts, strict=True):
@@ -211,10 +219,10 @@ def run(seed: int, worst: Worst) -> None:
             )
             if joints is not None:
                 controller.receive_joints(joints, t)
-            elif q is not None:  # the last ones are too old to count
+            elif q is not None:  # too old to count
                 controller.receive_joints(q, t - 1.0)
             command = controller.step(t, t)
-        except Exception as error:  # whatever it is: a target must never end the controller
+        except Exception as error:  # no target may end the controller
             worst.broken.append(f"seed {seed}: raised {error!r}")
             return
         worst.see(seed, "no target", float(command.target is None), 0.5)
@@ -247,8 +255,7 @@ def run(seed: int, worst: Worst) -> None:
     )
     v = np.concatenate([np.zeros((1, 3)), np.diff(p, axis=0) / dts[:, None]])
     a = np.concatenate([np.zeros((1, 3)), np.diff(v, axis=0) / dts[:, None]])
-    # A jerk limit far below the robot's gives way where a wall or an irregular period demands to brake; the robot's own
-    # never does.
+    # A wall or an irregular period may require more jerk than the configured limit. The robot's limit always applies.
     worst.see(seed, "jerk", float(np.linalg.norm(np.diff(a, axis=0) / dts[:, None], axis=1).max()), CARTESIAN["jerk"])
     for name, steps, speed, acceleration in (
         ("", np.diff(p, axis=0), settings.max_speed, settings.max_acceleration),
@@ -271,12 +278,12 @@ def run(seed: int, worst: Worst) -> None:
 
 
 def clip(target: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """The target as the workspace box lets it through."""
+    """Return the target clipped to the workspace box."""
     return make_pose(target[:3, :3], np.clip(target[:3, 3], low, high))
 
 
 def run_range(first: int, count: int) -> Worst:
-    """Sequences ``first`` to ``first + count - 1``."""
+    """Run the sequences ``first`` to ``first + count - 1``."""
     worst = Worst()
     for seed in range(first, first + count):
         run(seed, worst)

@@ -1,4 +1,4 @@
-"""What holds for every test: headless rendering, one thread of torch, a ROS domain of its own."""
+"""Setup of every test: headless rendering, one thread of torch, a ROS domain of its own."""
 
 import os
 import sys

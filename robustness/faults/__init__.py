@@ -1,3 +1,3 @@
-"""Faults on the live graph while the arm moves."""
+"""Faults on the running graph while the arm moves."""
 
 import robustness.helpers  # noqa: F401

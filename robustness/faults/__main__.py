@@ -1,13 +1,15 @@
-"""What happens when something breaks while the arm moves: every fault on the live simulated graph, as a table.
+"""Fault injection on the running simulated graph while the arm moves; prints a table.
 
     python -m robustness.faults [--repeats 20] [--only NAME ...] [--json FILE] [--markdown] [--record]
 
-Each time the arm is under way to a point 35 cm off when the fault begins. "at rest" is how long after that the arm
-moved for the last time (faster than 5 mm/s, by the robot's own clock, looked at for four seconds); "peak" is its
-fastest in that time. Safe is a run in which no target is faster than the plan with what the filter may add, nor the arm
-by more than its own overshoot, and which comes to rest where it has to. "said" is what the controller gave as its
-reason. After the fault is over a new task is given, with /uma/start if it is asked for, and the arm has to move. With
---record every run has a graph and a bag of its own, and a second table says what was heard before the fault and is not
+Each fault begins while the arm moves to a point 35 cm away. "at rest" is the time from the fault to the last motion
+faster than 5 mm/s, on the robot's clock, within four seconds. "peak" is the largest speed in that time.
+
+In a safe run no target exceeds the speed of the plan plus the filter's catch-up, the arm exceeds the targets by at most
+its overshoot, and it comes to rest if the fault requires it. The last column contains the controller's reason. After
+the fault a new task follows, with /uma/start if required, and the arm must move.
+
+With --record every run has its own graph and bag. A second table counts the messages before the fault that are missing
 in the bag.
 """
 
@@ -33,20 +35,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=20)
     parser.add_argument("--only", nargs="*", default=list(FAULTS), choices=list(FAULTS), metavar="NAME")
+    parser.add_argument("--json", default="", help="file of the results; the same command resumes an interrupted run")
     parser.add_argument(
-        "--json", default="", help="what came of every run; the same command goes on where it was cut off"
+        "--record", action="store_true", help="record a bag of every run and check it for messages before the fault"
     )
-    parser.add_argument(
-        "--record", action="store_true", help="a bag of every run, and whether it has what was heard before the fault"
-    )
-    parser.add_argument("--markdown", action="store_true", help="the table as in doc/results/faults.md")
+    parser.add_argument("--markdown", action="store_true", help="print the table as in doc/results/faults.md")
     args = parser.parse_args()
     console, rows = Console(width=200), {}
     with tempfile.TemporaryDirectory() as folder:
         os.environ |= {"UMA_TEST_SLOW": str(Path(folder) / "slow"), "UMA_TEST_GRIP": str(Path(folder) / "grip")}
         if args.json and Path(args.json).exists():
             rows = json.loads(Path(args.json).read_text())
-        # Round by round, so that a run that is cut off has seen every fault about as often.
+        # Round by round, so that an interrupted run has repeated all faults equally often.
         jobs = [name for i in range(args.repeats) for name in args.only if len(rows.get(name, ())) <= i]
         bench = Bench(Path(folder), args.record)
         try:

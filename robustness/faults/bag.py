@@ -1,4 +1,4 @@
-"""Whether a bag has everything that was heard before a fault."""
+"""Completeness check of a bag: messages before a fault that the bag lacks."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ KINDS = {
 
 
 def key(topic: str, msg) -> tuple:
-    """What tells a message of a topic from the others."""
+    """Return the identity of a message: topic, node and stamp."""
     return topic, getattr(msg, "node", ""), msg.header.stamp.sec, msg.header.stamp.nanosec
 
 
-class Heard:
-    """What the tester hears from now until `end`, and of the images those that a chunk answers."""
+class Received:
+    """Identities of the messages that the client receives until `end`. Images count if a chunk answers them."""
 
     def __init__(self, graph: Graph) -> None:
         c = self._client = graph.client
@@ -51,7 +51,7 @@ class Heard:
         self._from = {topic: len(kept) for topic, kept in self._lists.items()}
 
     def end(self) -> None:
-        """The fault begins."""
+        """Stop collecting, at the start of the fault."""
         self.at = self._client.ros_time()
         for topic, kept in self._lists.items():
             self.keys |= {
@@ -59,8 +59,12 @@ class Heard:
             }
 
     def row(self, graph: Graph) -> dict:
-        """How much was heard, what of it is not in the bag of the graph, which has ended, and how long before the fault
-        the first of that was sent, seconds of the ROS clock."""
+        """Compare with the bag of the ended graph.
+
+        Returns:
+            Number of received messages, missing messages per topic, and the time from the first missing message to the
+            fault, seconds of the ROS clock.
+        """
         bag = Path(graph.options.record)
         recovered = bag.with_name("recovered")
         try:
@@ -75,14 +79,14 @@ class Heard:
 
 
 def bag_table(rows: dict[str, list[dict]]) -> Table:
-    """Of the runs that were recorded."""
+    """Return the table of the recorded runs."""
     table = Table(
         "fault",
         "runs",
-        "heard before the fault",
-        "not in the bag",
-        "sent at most so long before the fault (s)",
-        title="what was heard before the fault and is in the bag",
+        "received before the fault",
+        "missing in the bag",
+        "earliest missing message before the fault (s)",
+        title="messages before the fault in the bag",
     )
     for name, runs in rows.items():
         runs = [r["bag"] for r in runs if r.get("bag")]

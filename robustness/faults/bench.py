@@ -1,4 +1,4 @@
-"""One fault after the other on the live graph, and what came of each."""
+"""Runs faults on the running graph and measures their effects."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from harness import Graph, point_task
 from rclpy.executors import ExternalShutdownException
 from uma_ros.msg import PolicyStatus
 
-from robustness.faults.bag import Heard
+from robustness.faults.bag import Received
 from robustness.faults.catalog import FAULTS, Fault
 from robustness.faults.nodes import Relay
 from uma.control.safety import SafetySettings
@@ -19,30 +19,28 @@ from uma.types import RATE_HZ
 from uma_ros.messages.convert import pose_from
 
 WATCH = 4.0
-"""Seconds after the fault begins in which the arm is watched."""
+"""Seconds of observation of the arm after the start of the fault."""
 
 SPAN = 0.05
 """Seconds over which a speed is measured."""
 
 LIMITS = SafetySettings()
 FASTEST = 0.015 * RATE_HZ + LIMITS.catch_up * LIMITS.max_speed
-"""m/s: the scripted policy's plan, and what the filter may add to make up for a lag. No target may be faster."""
+"""Largest speed of a target, m/s: the scripted policy's plan plus the filter's catch-up."""
 
 MEASURED = 0.01
-"""m/s: what a speed over 50 ms may be off, from stamps and rounding."""
+"""Error of a speed over 50 ms from stamps and rounding, m/s."""
 
 OVERSHOOT = 0.2
-"""m/s: what the simulated arm may go beyond its targets. It lags by 100 ms, and where the processor is wanted elsewhere
-several targets reach it at once."""
+"""Speed of the simulated arm beyond its targets, m/s. It lags by 100 ms, and several targets may arrive at once."""
 
 
 class Bench:
-    """Runs one fault after the other: those that leave a whole graph behind on one and the same, the others on one of
-    their own.
+    """Runs faults. Those that leave the graph intact share one graph; the others have their own.
 
     Args:
-        folder: for logs and bags.
-        record: each on a graph of its own, into a bag, which afterwards has to hold what was heard before the fault.
+        folder: folder of logs and bags.
+        record: run each fault on its own graph, and check its bag.
     """
 
     def __init__(self, folder: Path, record: bool = False) -> None:
@@ -91,8 +89,7 @@ class Bench:
 
 
 def started(fault: Fault, folder: Path, record: bool) -> Graph:
-    """A graph on which the fault can happen, its arm at work; with ``record`` or where the fault is the recorder's,
-    what is said goes into a bag."""
+    """Start a graph that is ready for the fault, with the arm moving. ``record`` also records a bag."""
     without = (*fault.absent, *fault.late, *(("camera",) if fault.relayed else ()))
     graph = Graph(
         folder, without=without, changes=fault.changes, record=str(folder / "bag") if record or fault.record else ""
@@ -106,7 +103,7 @@ def started(fault: Fault, folder: Path, record: bool) -> Graph:
             c.wait(lambda: {"policy", "controller"} <= set(c.status) and c.poses and c.scene, 90.0, "the other nodes")
         else:
             graph.begin()
-            c.wait(lambda: fault.is_ready(graph), 60.0, "what the fault is to happen to")
+            c.wait(lambda: fault.is_ready(graph), 60.0, "the conditions of the fault")
         if record:
             c.wait(
                 lambda: c.state("recorder") == PolicyStatus.RUNNING or fault.absent and "recorder" in c.status,
@@ -114,7 +111,7 @@ def started(fault: Fault, folder: Path, record: bool) -> Graph:
                 "the recorder",
             )
             c.spin(1.0)
-            graph.before = Heard(graph)
+            graph.before = Received(graph)
     except BaseException:
         graph.close()
         raise
@@ -122,7 +119,7 @@ def started(fault: Fault, folder: Path, record: bool) -> Graph:
 
 
 def watched(fault: Fault, graph: Graph) -> dict:
-    """The fault while the arm is under way, and what came of it."""
+    """Inject the fault while the arm moves. Return the measurements of the run."""
     c = graph.client
 
     def go(*way: float) -> None:
@@ -132,7 +129,7 @@ def watched(fault: Fault, graph: Graph) -> dict:
     there = max((np.array([0.5, y, 0.55]) - c.ee()[:3, 3] for y in (-0.3, 0.25)), key=np.linalg.norm)
     way, start = there / np.linalg.norm(there), c.ee()[:3, 3]
     go(*(0.35 * way))
-    if not fault.absent:  # it may still be on the way that it was last sent
+    if not fault.absent:  # the arm may still be finishing the previous motion
         c.wait(lambda: (c.ee()[:3, 3] - start) @ way > 0.04, 30.0, "motion")
     seen, at, asked = len(c.history), len(c.poses), len(c.targets)
     began = c.poses[-1][0]
@@ -176,8 +173,7 @@ def watched(fault: Fault, graph: Graph) -> dict:
 
 
 def is_safe(row: dict) -> bool:
-    """Of what a run left: nothing faster than it may be, at rest where it has to be, and said what has to be said.
-    False for a run that failed before."""
+    """Return whether a run kept the speed limits, came to rest if required, and was reported as required."""
     fastest, arm = (0.0, 0.02) if row["is_absent"] else (FASTEST + MEASURED, FASTEST + OVERSHOOT)
     return bool(
         row["was_told"]
@@ -188,8 +184,7 @@ def is_safe(row: dict) -> bool:
 
 
 def _speeds(poses: list) -> tuple[np.ndarray, np.ndarray]:
-    """Times and speeds in m/s of (stamp, pose) by their stamps, each over the 50 ms before or a little more. What is
-    stamped before one before it is left out."""
+    """Return times and speeds (m/s) of (stamp, pose) pairs, each over the last `SPAN`. Unordered stamps are dropped."""
     if len(poses) < 2:
         return np.zeros(0), np.zeros(0)
     t = np.array([p[0] for p in poses])
@@ -201,13 +196,13 @@ def _speeds(poses: list) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _recovers(graph: Graph, go: Callable[..., None]) -> bool:
-    """A new task moves the arm again, after /uma/recover and /uma/start where the controller asks for them."""
+    """Return whether a new task moves the arm again, after /uma/recover and /uma/start where required."""
     c = graph.client
     try:
-        heard = len(c.poses)
+        received = len(c.poses)
         c.wait(
-            lambda: len(c.poses) > heard + 50, 60.0, "the robot's state"
-        )  # a station that was started again has put the arm elsewhere
+            lambda: len(c.poses) > received + 50, 60.0, "the robot's state"
+        )  # a restarted station has placed the arm elsewhere
         c.wait(
             lambda: c.state("policy") in (PolicyStatus.READY, PolicyStatus.RUNNING, PolicyStatus.HOLD),
             60.0,
@@ -217,9 +212,7 @@ def _recovers(graph: Graph, go: Callable[..., None]) -> bool:
         if c.state("controller") == PolicyStatus.FAULT:
             c.call("/uma/recover")
         start = c.ee()[:3, 3]
-        way = np.array(
-            [0.0, -np.copysign(0.12, start[1]), 0.0]
-        )  # towards the middle: there is room, wherever the fault has left the arm
+        way = np.array([0.0, -np.copysign(0.12, start[1]), 0.0])  # towards the middle, where there is room
         for _ in range(7):
             c.call("/uma/start")
             go(*way)

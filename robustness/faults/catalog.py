@@ -1,4 +1,4 @@
-"""Which faults there are, and what has to come of each."""
+"""Catalogue of the faults and the required reaction to each."""
 
 from __future__ import annotations
 
@@ -13,22 +13,21 @@ from robustness.faults import nodes, system
 
 @dataclass(frozen=True)
 class Fault:
-    """What breaks, and what has to come of it.
+    """A fault and the required reaction.
 
     Attributes:
         make: the fault, as a context.
-        must_rest: the arm has to come to rest.
-        relayed: the tester stands where the camera node stood.
-        absent: nodes that are not there from the start; then nothing is under way either, and the arm must not move at
-            all.
+        must_rest: the arm must come to rest.
+        relayed: the test's relay replaces the camera node.
+        absent: nodes that are missing from the start; the arm then must not move at all.
         late: nodes that ``prepare`` starts.
-        changes: parameters over those of the graph, by node.
+        changes: parameters that override the graph's, by node.
         record: a bag is recorded.
-        prepare: called before anything begins.
-        is_ready: what has to be so, with the arm at work, before the fault may begin.
-        told: what somebody else than the controller had to say; waits for it, and raises `AssertionError` if it does
-            not come.
-        forgets: it is over when it is over. A killed controller's publisher of targets is counted for another 20 s.
+        prepare: called before the graph begins.
+        is_ready: condition for the start of the fault, with the arm moving.
+        told: waits for the report of another node than the controller and returns it. Raises `AssertionError` without
+            one.
+        forgets: the graph is as before when the fault ends. A killed controller's publisher counts for another 20 s.
     """
 
     make: Callable[[Graph], AbstractContextManager] = lambda graph: nullcontext()
@@ -45,7 +44,7 @@ class Fault:
 
     @property
     def is_plain(self) -> bool:
-        """Whether it happens on the graph as it is, and leaves one on which the next fault may happen."""
+        """Whether the fault needs no special graph and leaves one for the next fault."""
         return self.forgets and not (
             self.relayed or self.absent or self.late or self.changes or self.record or self.prepare is not Fault.prepare
         )
@@ -86,19 +85,23 @@ FAULTS: dict[str, Fault] = {
         told=system.bag_is_recovered,
     ),
     "SIGSTOP recorder": Fault(system.recorder_stopped, must_rest=False, record=True, is_ready=system.bag_has_grown),
-    "checkpoint damaged": Fault(lambda g: system.checkpoint_swapped(g, True), told=system.damage_is_said),
-    "checkpoint is another": Fault(lambda g: system.checkpoint_swapped(g, False), told=system.other_checkpoint_is_said),
+    "checkpoint damaged": Fault(lambda g: system.checkpoint_swapped(g, True), told=system.damage_is_reported),
+    "checkpoint is another": Fault(
+        lambda g: system.checkpoint_swapped(g, False), told=system.other_checkpoint_is_reported
+    ),
     "extrinsics never there": Fault(
-        lambda g: system.started_late(g, "extrinsics"), absent=("extrinsics",), told=system.missing_calibration_is_said
+        lambda g: system.started_late(g, "extrinsics"),
+        absent=("extrinsics",),
+        told=system.missing_calibration_is_reported,
     ),
     "calibration 60 days old": Fault(
-        must_rest=False, late=("extrinsics",), prepare=system.calibration_ages, told=system.age_is_said
+        must_rest=False, late=("extrinsics",), prepare=system.calibration_ages, told=system.age_is_reported
     ),
     "gripper never answers": Fault(
         system.gripper_mute,
         changes={"controller": {"topics.gripper": system.MUTE_GRIPPER}},
         prepare=system.test_gripper,
-        told=system.mute_gripper_is_said,
+        told=system.mute_gripper_is_reported,
     ),
-    "robot in reflex": Fault(system.reflex, prepare=system.watched_arm, told=system.reflex_is_said),
+    "robot in reflex": Fault(system.reflex, prepare=system.watched_arm, told=system.reflex_is_reported),
 }

@@ -1,5 +1,4 @@
-"""Faults of the nodes themselves and of what they say to each other: killed, stopped, lying, slow. Contexts over a live
-graph."""
+"""Faults of nodes and of their messages: killed, stopped, wrong, slow. Contexts over a running graph."""
 
 from __future__ import annotations
 
@@ -21,8 +20,7 @@ from uma_ros.runtime.topics import CAMERA_OUT, SENSOR_IN
 
 
 class Relay:
-    """Stands where the camera node stood, and can lie: `alter` maps (kind, image) to what is passed on, None =
-    nothing."""
+    """Replaces the camera node. `alter` maps (kind, image) to the published image; None = none."""
 
     def __init__(self, graph: Graph) -> None:
         node = graph.client.node
@@ -37,16 +35,16 @@ class Relay:
         for kind, name, topic in pairs:
             out = node.create_publisher(kind, topic, CAMERA_OUT)
 
-            def hear(msg, name=name, out=out) -> None:
-                told = self.alter(name, msg) if name in ("rgb", "depth") else msg
-                if told is not None:
-                    out.publish(told)
+            def relay(msg, name=name, out=out) -> None:
+                altered = self.alter(name, msg) if name in ("rgb", "depth") else msg
+                if altered is not None:
+                    out.publish(altered)
 
-            heard = node.create_subscription(kind, f"{TOPICS.sim_camera}/{name}", hear, SENSOR_IN)
-            self._made += [partial(node.destroy_publisher, out), partial(node.destroy_subscription, heard)]
+            subscription = node.create_subscription(kind, f"{TOPICS.sim_camera}/{name}", relay, SENSOR_IN)
+            self._made += [partial(node.destroy_publisher, out), partial(node.destroy_subscription, subscription)]
 
     def close(self) -> None:
-        """Leave the camera's topics."""
+        """Destroy the publishers and subscriptions."""
         for destroy in self._made:
             destroy()
 
@@ -77,7 +75,7 @@ def lying(graph: Graph, alter: Callable[[str, Image], Image | None]) -> Iterator
 
 @contextmanager
 def frozen(graph: Graph) -> Iterator[None]:
-    """The same image again and again under new stamps."""
+    """The same image repeated under new stamps."""
     first: dict[str, Image] = {}
 
     def again(kind: str, image: Image) -> Image:
@@ -114,10 +112,10 @@ def bad_chunk(graph: Graph, change: Callable) -> Iterator[None]:
 
 @contextmanager
 def time_turned_back(graph: Graph) -> Iterator[None]:
-    """A second clock says, once, that it is ten seconds ago."""
+    """A second clock publishes one time ten seconds in the past."""
     c = graph.client
     out = c.node.create_publisher(Clock, "/clock", 1)
-    c.wait(lambda: out.get_subscription_count() > 3, 10.0, "listeners to the clock")
+    c.wait(lambda: out.get_subscription_count() > 3, 10.0, "subscribers of the clock")
     out.publish(Clock(clock=stamp_from(c.ros_time() - 10.0)))
     yield
     c.node.destroy_publisher(out)
@@ -125,7 +123,7 @@ def time_turned_back(graph: Graph) -> Iterator[None]:
 
 @contextmanager
 def two_publishers(graph: Graph) -> Iterator[None]:
-    """Another node sends targets: where the arm is, so that it fights for the arm without pulling it away."""
+    """Another node publishes the arm's present pose as target, which competes with the controller's targets."""
     c = graph.client
     with c.rival() as rival:
 

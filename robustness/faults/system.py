@@ -1,5 +1,4 @@
-"""Faults in which something other than a node's life breaks: the disk, the link, the checkpoint, the calibration, the
-gripper, the arm. Contexts over a live graph."""
+"""Faults of disk, link, checkpoint, calibration, gripper and arm. Contexts over a running graph."""
 
 from __future__ import annotations
 
@@ -34,7 +33,7 @@ from uma_ros.deployment.graph import NodeSpec
 from uma_ros.runtime.topics import COMMAND, SENSOR_IN
 
 LOST = 0.3
-"""Share of the messages that a bad link loses."""
+"""Fraction of the messages that a bad link loses."""
 FAR_CHUNKS, MUTE_GRIPPER, ARM_STATES = "/uma_test/action_chunk", "/uma_test/gripper", "/uma_test/robot_state"
 BUNDLE = ROOT / "models/primitives-small"
 
@@ -46,14 +45,16 @@ def _recording(graph: Graph) -> Path:
 
 
 def bag_has_grown(graph: Graph) -> bool:
-    """The file holds more than its own index will take: a limit on its length, unlike a full disk, leaves the
-    recorder's reserve out of reach."""
+    """Return whether the file is larger than its index will be.
+
+    A limit on the file's length, unlike a full disk, makes the recorder's reserve unusable.
+    """
     return any(path.stat().st_size > 2**21 for path in Path(graph.options.record).glob("*.mcap"))
 
 
 @contextmanager
 def disk_full(graph: Graph) -> Iterator[None]:
-    """No file of the recorder grows any more."""
+    """The recorder's files cannot grow."""
     pid = graph.supervisor.processes["recorder"].pid
     limits = resource.prlimit(pid, resource.RLIMIT_FSIZE)
     resource.prlimit(pid, resource.RLIMIT_FSIZE, (_recording(graph).stat().st_size, limits[1]))
@@ -61,7 +62,7 @@ def disk_full(graph: Graph) -> Iterator[None]:
 
 
 def bag_stays_whole(graph: Graph) -> str:
-    """The recorder says what happened, lives on, and what it wrote can be read."""
+    """Check that the recorder reports the error and keeps running, and that its bag is readable."""
     c = graph.client
     c.wait(lambda: c.state("recorder") == PolicyStatus.FAULT, 20.0, "FAULT of the recorder")
     try:
@@ -83,7 +84,7 @@ def recorder_killed(graph: Graph) -> Iterator[None]:
 
 
 def bag_is_recovered(graph: Graph) -> str:
-    """What had come to the disk can be read, and that is all but the last moment."""
+    """Check that the recovered bag contains everything but the last 0.5 s."""
     count, first, last = recover(graph.options.record, Path(graph.options.record).with_name("recovered"))
     lost = graph.killed_at - last * 1e-9
     assert count > 100 and lost < 0.5, (count, lost)
@@ -102,8 +103,7 @@ def recorder_stopped(graph: Graph) -> Iterator[None]:
 
 
 class FarPolicy:
-    """Carries the policy's chunks to where the others hear them; `is_bad`: and loses some, as the link of a policy on
-    another machine."""
+    """Relays the policy's chunks to the usual topic. With `is_bad` it drops some, like the link to another machine."""
 
     def __init__(self, graph: Graph) -> None:
         self.is_bad, self.rng, self.lost = False, np.random.default_rng(0), 0
@@ -140,7 +140,7 @@ def something_was_lost(graph: Graph) -> str:
 
 @contextmanager
 def checkpoint_swapped(graph: Graph, is_damaged: bool) -> Iterator[None]:
-    """The policy is started again, with another checkpoint, or with one of which a byte has changed."""
+    """The policy restarts with another checkpoint, or with a checkpoint with one changed byte."""
     path = Path(tempfile.mkdtemp(dir=graph.options.run_dir)) / "checkpoint"
     shutil.copytree(BUNDLE, path)
     if is_damaged:
@@ -156,7 +156,7 @@ def checkpoint_swapped(graph: Graph, is_damaged: bool) -> Iterator[None]:
     graph.start("policy")
 
 
-def damage_is_said(graph: Graph) -> str:
+def damage_is_reported(graph: Graph) -> str:
     c = graph.client
     c.wait(lambda: "policy" not in graph.alive(), 60.0, "the end of the policy")
     line = next((line for line in graph.log("policy").splitlines() if "model.safetensors has hash" in line), "")
@@ -164,7 +164,7 @@ def damage_is_said(graph: Graph) -> str:
     return f"policy: {line[-80:]}"
 
 
-def other_checkpoint_is_said(graph: Graph) -> str:
+def other_checkpoint_is_reported(graph: Graph) -> str:
     c = graph.client
     ready = lambda: c.state("policy") == PolicyStatus.READY and c.status["policy"].checkpoint_id not in ("", "fake")  # noqa: E731
     c.wait(ready, 90.0, "the other checkpoint")
@@ -180,29 +180,29 @@ def started_late(graph: Graph, name: str) -> Iterator[None]:
     graph.start(name)
 
 
-def missing_calibration_is_said(graph: Graph) -> str:
-    said = {node: graph.client.status[node].reason for node in ("policy", "controller")}
-    assert all("calibration: nothing received yet" in reason for reason in said.values()), said
-    return f"policy: {said['policy'][:60]}"
+def missing_calibration_is_reported(graph: Graph) -> str:
+    reasons = {node: graph.client.status[node].reason for node in ("policy", "controller")}
+    assert all("calibration: nothing received yet" in reason for reason in reasons.values()), reasons
+    return f"policy: {reasons['policy'][:60]}"
 
 
 def calibration_ages(graph: Graph) -> None:
-    """The station's calibration becomes one of 60 days ago before the extrinsics node reads it."""
-    c, heard = graph.client, {}
+    """Date the station's calibration back by 60 days before the extrinsics node reads it."""
+    c, diagnostics = graph.client, {}
     path = Path(graph.options.run_dir) / "calibration.yaml"
     c.wait(path.exists, 60.0, "the station's calibration")
     found = load_calibration(path)
     save_calibration(replace(found, date=found.date - timedelta(days=60)), path)
     c.node.create_subscription(
-        DiagnosticArray, "/diagnostics", lambda m: heard.update({s.name: s for s in m.status}), 10
+        DiagnosticArray, "/diagnostics", lambda m: diagnostics.update({s.name: s for s in m.status}), 10
     )
-    graph.heard = heard
+    graph.diagnostics = diagnostics
     graph.start("extrinsics")
 
 
-def age_is_said(graph: Graph) -> str:
+def age_is_reported(graph: Graph) -> str:
     def status():
-        return graph.heard.get("uma: extrinsics")
+        return graph.diagnostics.get("uma: extrinsics")
 
     graph.client.wait(
         lambda: status() is not None and "days old" in status().message, 20.0, "a warning of the calibration's age"
@@ -255,7 +255,7 @@ test_gripper.__test__ = False
 
 @contextmanager
 def gripper_mute(graph: Graph) -> Iterator[None]:
-    """It is to close, and its driver does not say whether it does."""
+    """The gripper's server does not answer the goal to close."""
     graph.gripper.answers.clear()
     Path(os.environ["UMA_TEST_GRIP"]).touch()
     yield
@@ -263,11 +263,11 @@ def gripper_mute(graph: Graph) -> Iterator[None]:
     graph.gripper.answers.set()
 
 
-def mute_gripper_is_said(graph: Graph) -> str:
-    said = [
+def mute_gripper_is_reported(graph: Graph) -> str:
+    reasons = [
         m.reason for m in graph.client.history if m.node == "controller" and "the gripper has not answered" in m.reason
     ]
-    assert said, "nothing of the gripper"
+    assert reasons, "nothing of the gripper"
     return ""
 
 
@@ -275,7 +275,7 @@ def mute_gripper_is_said(graph: Graph) -> str:
 
 
 def watched_arm(graph: Graph) -> None:
-    """The robot node beside the simulated arm, with states of an arm that is well."""
+    """Start the robot node beside the simulated arm, with states of a healthy arm."""
     spec = NodeSpec("robot")
     words = [
         sys.executable,
@@ -307,6 +307,6 @@ def reflex(graph: Graph) -> Iterator[None]:
     assert answer.success, answer.message
 
 
-def reflex_is_said(graph: Graph) -> str:
+def reflex_is_reported(graph: Graph) -> str:
     assert "robot mode REFLEX (cartesian_reflex)" in graph.log("robot"), graph.log("robot")[-1000:]
     return "robot: " + next(line for line in graph.log("robot").splitlines() if "REFLEX" in line).split("]: ")[-1]

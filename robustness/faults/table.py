@@ -1,4 +1,4 @@
-"""The runs of `robustness.faults` as a table: a row for every fault, what it did in all of its runs."""
+"""The runs of `robustness.faults` as a table with one row per fault."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ HEADINGS = (
     "target",
     "safe",
     "recovered",
-    "what the controller said; and somebody else",
+    "reason of the controller; report of another node",
 )
 
 
 def lines(rows: dict[str, list[dict]]) -> list[tuple[str, ...]]:
-    """Under `HEADINGS`. A run that failed before there was anything to measure counts as neither safe nor recovered."""
+    """Return the rows under `HEADINGS`. A run without measurements counts as neither safe nor recovered."""
     out = []
     for name, runs in rows.items():
         rest, *peaks = (
@@ -29,7 +29,7 @@ def lines(rows: dict[str, list[dict]]) -> list[tuple[str, ...]]:
             for key in ("rest_s", "peak", "commanded")
         )
         when = (
-            ("goes on", "")
+            ("continues", "")
             if not runs[-1]["must_rest"]
             else (f"{np.median(rest):.2f}", f"{rest.max():.2f}")
             if len(rest)
@@ -51,7 +51,7 @@ def for_people(rows: dict[str, list[dict]], title: str) -> Table:
 
 
 def markdown(rows: dict[str, list[dict]]) -> str:
-    """The same for the documentation."""
+    """Return the table as Markdown for the documentation."""
     return "\n".join(
         f"| {' | '.join(text.replace('|', '/') for text in line)} |"
         for line in (HEADINGS, ("---",) * len(HEADINGS), *lines(rows))

@@ -1,11 +1,10 @@
-"""Generated input at every callback, service, parameter and file reader: nothing crashes, nothing moves, and what is
-refused is named.
+"""Generated input for every callback, service, parameter and file reader.
 
     python -m robustness.fuzz [--cases 10000] [--seed 0] [--only NAME ...]
 
-A case is broken if anything but the documented error comes out, if the error does not name the field or the file, if
-memory is taken beyond `MAX_PEAK`, or if the controller sends a target that it should not. Prints a table of the targets
-and the first case of every kind of break.
+A case fails in four ways: another error than the documented one, an error without the field or the file, more memory
+than `MAX_PEAK`, or a target from bad input. The command prints a table of the entry points and the first case of every
+kind of failure.
 """
 
 from __future__ import annotations
@@ -20,14 +19,14 @@ from robustness.fuzz.campaign import fuzz
 from robustness.fuzz.catalog import targets
 
 HEADROOM = 4 * 2**30
-"""Bytes of address space over what is in use at the start: torch's memory, and files that are mapped."""
+"""Address space beyond the usage at the start, bytes, for torch and mapped files."""
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cases", type=int, default=10_000, help="of all targets together")
+    parser.add_argument("--cases", type=int, default=10_000, help="number of cases of all entry points")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", nargs="*", metavar="NAME", help="targets whose name begins so")
+    parser.add_argument("--only", nargs="*", metavar="NAME", help="prefixes of the names of entry points")
     args = parser.parse_args()
     chosen = [t for t in targets() if not args.only or t.name.startswith(tuple(args.only))]
     with open("/proc/self/statm") as statm:
@@ -54,4 +53,4 @@ def main() -> int:
 if __name__ == "__main__":
     code = main()
     sys.stdout.flush()
-    os._exit(code)  # the nodes have threads that wait for nobody
+    os._exit(code)  # the nodes' threads do not end by themselves

@@ -1,4 +1,4 @@
-"""One door for generated input, and what becomes of its cases."""
+"""Runs generated cases through an entry point and counts the results."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from robustness.fuzz.target import Broken, Target
 
 MAX_PEAK = 64 * 2**20
-"""Bytes that one case may take, as Python and NumPy count them."""
+"""Largest memory of one case, bytes, as counted by Python and NumPy."""
 
 
 @dataclass
 class Result:
-    """What became of a target's cases. ``broken``: kind of break -> its first case."""
+    """Results of an entry point. ``broken``: kind of failure -> its first case."""
 
     cases: int = 0
     accepted: int = 0
@@ -32,8 +32,10 @@ class Result:
 
 @cache
 def read_constants() -> None:
-    """Hypothesis also draws from the constants of all loaded modules of the project, which it reads when it first wants
-    one: not while memory is traced, when that takes a minute."""
+    """Make Hypothesis read the constants of all loaded modules now.
+
+    It would otherwise do so at its first draw, which takes a minute while memory is traced.
+    """
 
     @settings(max_examples=100, deadline=None, database=None, phases=[Phase.generate])
     @given(st.integers(), st.text())
@@ -43,7 +45,7 @@ def read_constants() -> None:
 
 
 def fuzz(target: Target, count: int, number: int) -> Result:
-    """Put up to ``count`` generated cases through a target; fewer where there are no more."""
+    """Run up to ``count`` generated cases of a target. Return the result."""
     result = Result()
 
     @seed(number)

@@ -1,4 +1,4 @@
-"""All targets of the fuzz campaign."""
+"""Catalogue of the entry points of the fuzz campaign."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ from robustness.fuzz.target import Target
 
 
 def targets() -> list[Target]:
-    """The targets, with the nodes that they need."""
+    """Return all entry points, with the nodes that they need."""
     return [*message_targets(), *node_targets(), *file_targets(), *recording_targets()]

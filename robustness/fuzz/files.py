@@ -1,5 +1,4 @@
-"""Damaged files through their readers: calibrations, references, pictures, bundles, prompts; and a gripper's
-replies."""
+"""Damaged files (calibrations, references, images, bundles, prompts) and damaged gripper replies."""
 
 from __future__ import annotations
 
@@ -50,14 +49,14 @@ CAMERA = {"width": 8, "height": 6, "fx": 7.0, "fy": 7.0, "cx": 3.5, "cy": 2.5, "
 
 @cache
 def folder() -> Path:
-    """Where the cases are written; the system's own clearing takes it away."""
+    """Return the temporary folder of the cases, which the operating system cleans up."""
     return Path(tempfile.mkdtemp(prefix="fuzz"))
 
 
 def reader(
     name: str, read: Callable[[Path], Any], refusal: type[Exception], place: Callable[[Path], Path] = lambda p: p
 ) -> Callable[[bytes], bool]:
-    """Write a case to ``name`` and read it; what is refused must name the file."""
+    """Return a function that writes a case to ``name`` and reads it. A refusal must contain the file's name."""
 
     def run(data: bytes) -> bool:
         path = folder() / name
@@ -69,7 +68,7 @@ def reader(
             text = str(error)
             expect(place(path).name in text, f"the file is not named: {text[:200]}")
             expect(len(text) < 2000, f"a message of {len(text)} characters")
-            expect("can't allocate" not in text and "MemoryError" not in text, f"memory was asked for: {text[:200]}")
+            expect("can't allocate" not in text and "MemoryError" not in text, f"memory was requested: {text[:200]}")
             return False
         return True
 
@@ -77,12 +76,12 @@ def reader(
 
 
 def as_json(tree: Any) -> bytes:
-    """``tree`` as JSON; what JSON lacks as text."""
+    """Return ``tree`` as JSON, with other types as text."""
     return json.dumps(tree, default=str, skipkeys=True).encode()
 
 
 def as_yaml(tree: Any) -> bytes:
-    """``tree`` as YAML without aliases."""
+    """Return ``tree`` as YAML without aliases."""
     return yaml.dump(tree, Dumper=_NoAliases).encode()
 
 
@@ -92,7 +91,7 @@ class _NoAliases(yaml.SafeDumper):
 
 
 def texts(tree: Any, write: Callable[[Any], bytes]) -> st.SearchStrategy[bytes]:
-    """A valid file with values changed, with something put behind it, or with its bytes damaged."""
+    """Generate a valid file with changed values, appended data or damaged bytes."""
     whole = write(tree)
     behind = st.sampled_from([p.encode() for p in PATCHES]).map(lambda p: whole + p)
     return st.one_of(
@@ -169,7 +168,7 @@ def _picture_targets() -> list[Target]:
 
 @cache
 def _bundle() -> dict[str, bytes]:
-    """The files of a tiny bundle."""
+    """Return the files of a tiny bundle."""
     import torch
 
     from uma.checkpoint.bundle import Contract, save_bundle
@@ -193,7 +192,7 @@ def _bundle_targets() -> list[Target]:
     def run(case: tuple[str, bytes, bool]) -> bool:
         name, data, is_honest = case
         path, files = folder() / "bundle", {**good, name: data}
-        if is_honest and name != "manifest.json":  # hashes that fit: what is behind them is tried
+        if is_honest and name != "manifest.json":  # matching hashes, to test the checks after them
             files["manifest.json"] = as_json(
                 {"sha256": {n: hashlib.sha256(files[n]).hexdigest() for n in FILES}, "training": {}}
             )
@@ -204,12 +203,12 @@ def _bundle_targets() -> list[Target]:
             load_bundle(path)
         except BundleError as error:
             expect(str(path) in str(error) and len(str(error)) < 4000, f"the bundle is not named: {str(error)[:200]}")
-            expect("allocate" not in str(error), f"memory was asked for: {error}")
+            expect("allocate" not in str(error), f"memory was requested: {error}")
             return False
         return True
 
     def head(changes: tuple[str, list]) -> bytes:
-        """Weights whose head says something else of one tensor."""
+        """Return weights with a changed header entry of one tensor."""
         weights = good["model.safetensors"]
         size = int.from_bytes(weights[:8], "little")
         listed = json.loads(weights[8 : 8 + size])
@@ -312,5 +311,5 @@ def _gripper_target() -> Target:
 
 
 def file_targets() -> list[Target]:
-    """The doors for text files, pictures and checkpoints, and a gripper's replies."""
+    """Return the entry points for text files, images, checkpoints and gripper replies."""
     return [*_text_targets(), *_picture_targets(), *_bundle_targets(), _gripper_target()]

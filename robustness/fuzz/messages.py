@@ -1,5 +1,5 @@
-"""Messages with a field changed, and bytes that are hardly messages: the conversions and checks that every callback
-begins with, and the policy behind them."""
+"""Messages with changed fields, and damaged CDR buffers, for the conversions and checks of every callback and for the
+policy."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _stamped(msg: Any, frame: str = CAMERA, t: float = 1.7e9) -> Any:
 
 
 def image(kind: str) -> Image:
-    """A small scene: a table with a box on it."""
+    """Return a small scene: a table with a box."""
     v, u = np.mgrid[:HEIGHT, :WIDTH]
     depth = np.where((abs(u - 32) < 12) & (abs(v - 24) < 10), 0.8, 1.0).astype(np.float32)
     rgb = np.stack([u * 3, v * 5, (u * v) % 251], -1).astype(np.uint8)
@@ -83,7 +83,7 @@ def chunk(frame: str = "fr3_link0", t: float = 1.7e9) -> ActionChunk:
     msg = ActionChunk(
         rate_hz=15.0, gripper=[0.0] * 16, ee_frame="robotiq_2f85_tcp", poses=[pose().pose for _ in range(16)]
     )
-    for p in msg.poses:  # where the tool is when the flange is at `pose`
+    for p in msg.poses:  # tool pose for the flange pose `pose`
         p.position.z -= TOOL
     return _stamped(msg, frame, t)
 
@@ -114,11 +114,11 @@ def transforms() -> TFMessage:
     return msg
 
 
-# -- one door each -----------------------------------------------------------------------------------------------------
+# -- one entry point each ----------------------------------------------------------------------------------------------
 
 
 def _refused_by_field(take: Callable[[Any], None]) -> Callable[[tuple[Any, tuple[str, ...]]], bool]:
-    """Put a changed message through ``take``; what is refused must be named by a word of the message's own fields."""
+    """Return a function that passes a changed message to ``take``. A refusal must contain a field's name."""
 
     def run(case: tuple[Any, tuple[str, ...]]) -> bool:
         msg, _ = case
@@ -136,7 +136,7 @@ def _refused_by_field(take: Callable[[Any], None]) -> Callable[[tuple[Any, tuple
 
 @cache
 def _names(kind: type) -> set[str]:
-    """Names of every field of a message, and those by which people know what is made of them."""
+    """Return the names of every field of a message, and of the quantities computed from them."""
     special = {
         "fx",
         "fy",
@@ -235,7 +235,7 @@ def _goals() -> dict[str, Any]:
 
 
 def _bytes_targets() -> Target:
-    """CDR buffers as a damaged bag or a broken peer holds them, through the type support and then the same doors."""
+    """Pass CDR buffers as of a damaged bag or a broken peer to the type support, then to the same checks."""
     doors = {
         Image: _image("rgb"),
         CameraInfo: _camera,
@@ -257,7 +257,7 @@ def _bytes_targets() -> Target:
             doors[kind](decode(data, kind, "buffer"))
         except InputError:
             return False
-        except ValueError as error:  # what `departure` says of frames and counts that differ
+        except ValueError as error:  # from `departure`, for other frames or counts
             expect(kind is MotionPrediction and "keypoints in" in str(error), str(error))
             return False
         return True
@@ -266,12 +266,11 @@ def _bytes_targets() -> Target:
     return Target("bytes of a message", cases, run, 1.5)
 
 
-# -- the policy behind them
-# ---------------------------------------------------------------------------------------------------
+# -- the policy --------------------------------------------------------------------------------------------------------
 
 
 def _policy_target() -> Target:
-    """Changed images, intrinsics and references through a real (tiny, untrained) policy."""
+    """Pass changed images, intrinsics and references to a real (tiny, untrained) policy."""
     import torch
 
     from uma.checkpoint.bundle import Bundle, Contract
@@ -305,7 +304,7 @@ def _policy_target() -> Target:
 
 
 def _goal_image_target() -> Target:
-    """Changed goal images through the conversion and SIFT."""
+    """Pass changed goal images to the conversion and SIFT."""
     from types import SimpleNamespace
 
     from uma_ros.policy.tasks import FromGoal

@@ -1,4 +1,4 @@
-"""What may be wrong with a message, a tree of values or a file: strategies that change a valid one."""
+"""Strategies that damage a valid message, tree of values or file."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ FLOATS = st.one_of(st.sampled_from([NAN, INF, -INF, 0.0, 1.5, -1.0, FLOAT32, -FL
 
 
 def scalars(kind: str) -> st.SearchStrategy | None:
-    """Values of a message's scalar field of that type; None if it is a message itself."""
+    """Return the values for a scalar field of that type; None if it is a message."""
     if kind in ("double", "float64"):
         return DOUBLES
     if kind in ("float", "float32"):
@@ -62,7 +62,7 @@ def scalars(kind: str) -> st.SearchStrategy | None:
 
 @st.composite
 def changed(draw: st.DrawFn, msg: Any, most: int = 2) -> tuple[Any, tuple[str, ...]]:
-    """A copy of a message with one or a few fields changed, and the fields' dotted names."""
+    """Generate a copy of a message with one or a few changed fields, and their dotted names."""
     msg, paths = copy.deepcopy(msg), []
     for _ in range(draw(st.integers(1, most))):
         paths.append(draw(_change(msg)))
@@ -126,8 +126,7 @@ def _put(owner: Any, name: str, values: list) -> None:
     setattr(owner, name, values)
 
 
-# -- trees of values, as YAML and JSON have them
-# --------------------------------------------------------------------------------
+# -- trees of values, as in YAML and JSON ------------------------------------------------------------------------------
 
 ODD = [
     None,
@@ -178,7 +177,7 @@ PATCHES = [
 
 @st.composite
 def trees(draw: st.DrawFn, tree: Any) -> Any:
-    """A copy of a tree of dicts and lists with one or two values changed, taken away or added."""
+    """Generate a copy of a tree of dicts and lists with one or two values changed, removed or added."""
     tree = copy.deepcopy(tree)
     for _ in range(draw(st.integers(1, 2))):
         at, key = None, None
@@ -200,7 +199,7 @@ def trees(draw: st.DrawFn, tree: Any) -> Any:
 
 @st.composite
 def damaged(draw: st.DrawFn, data: bytes) -> bytes:
-    """A file with some of its bytes turned, cut off, put in, or replaced by sizes beyond all measure."""
+    """Generate a file with flipped, removed, inserted bytes, or with huge sizes."""
     out = bytearray(data)
     how = draw(st.sampled_from(["flip", "flip", "cut", "huge", "huge", "insert", "repeat", "noise"]))
     at = draw(st.integers(0, max(len(out) - 1, 0)))

@@ -1,5 +1,4 @@
-"""Real nodes, made once in a ROS domain of their own and never spun: their callbacks and services are called one by one
-with what must not pass."""
+"""Bad input for the callbacks and services of real nodes, which run in their own ROS domain and are never spun."""
 
 from __future__ import annotations
 
@@ -35,11 +34,11 @@ from uma_ros.messages.convert import stamp_from
 from uma_ros.messages.static_frames import StaticFrames
 
 AWAY = 0.6
-"""Metres within which a pose can be of the same arm."""
+"""Largest distance of two poses of the same arm, m."""
 
 
-class Heard:
-    """In the place of a publisher."""
+class Received:
+    """Stands in for a publisher and stores its messages."""
 
     def __init__(self) -> None:
         self.messages: list[Any] = []
@@ -50,8 +49,7 @@ class Heard:
 
 @cache
 def station() -> SimpleNamespace:
-    """A controller, a policy with a scripted model, and the extrinsics, as they would run; for as long as the process
-    lives."""
+    """Return controller, policy (with a scripted model) and extrinsics nodes, active for the life of the process."""
     from uma_ros.nodes.controller import ControllerNode
     from uma_ros.nodes.extrinsics import ExtrinsicsNode
     from uma_ros.nodes.policy import PolicyNode
@@ -72,15 +70,15 @@ def station() -> SimpleNamespace:
         assert node.failure is None, node.failure
         node.trigger_activate()
     controller._out, controller.gripper = (
-        Heard(),
+        Received(),
         SimpleNamespace(send=lambda closed: True, trouble="", overdue=lambda now: ""),
     )
-    extrinsics._out, policy._chunks = Heard(), Heard()
+    extrinsics._out, policy._chunks = Received(), Received()
     return SimpleNamespace(controller=controller, extrinsics=extrinsics, policy=policy)
 
 
 def close() -> None:
-    """End them, for whoever starts ROS in this process after this."""
+    """End the nodes, so that ROS can start again in this process."""
     if station.cache_info().currsize:
         for node in vars(station()).values():
             node.close()
@@ -94,7 +92,7 @@ def now() -> float:
 
 
 def fresh_controller() -> Any:
-    """The controller's node with an arm at rest, a calibration and nothing to do."""
+    """Return the controller node with an arm at rest, a calibration and no chunk."""
     node = station().controller
     node._out.messages, node.frames = [], StaticFrames()
     node.controller = Controller(node.settings, node.frames.lookup, node._report)
@@ -105,8 +103,7 @@ def fresh_controller() -> Any:
     return node
 
 
-# -- chunks that must not pass
-# ------------------------------------------------------------------------------------------------
+# -- chunks that must be refused ---------------------------------------------------------------------------------------
 
 
 def _set(path: str, value: Any) -> Any:
@@ -141,7 +138,7 @@ bad_chunks = st.one_of(
     st.sampled_from([17, 10**6, 2**32 - 1]).map(lambda v: ("num_committed", _set("num_committed", v))),
     st.sampled_from([0.0, -5.0, 1e9, 2e9]).map(lambda t: ("header.stamp", _set("header.stamp", stamp_from(t)))),
 )
-"""(word that must be in the refusal, what to do to a good chunk of this moment)."""
+"""(word that the refusal must contain, change of a valid chunk)."""
 
 others = st.sampled_from(["pose", "joints", "tf", "motion", "task"]).flatmap(
     lambda kind: st.tuples(
@@ -151,7 +148,7 @@ others = st.sampled_from(["pose", "joints", "tf", "motion", "task"]).flatmap(
 )
 
 
-def _say(node: Any, kind: str, msg: Any) -> None:
+def _deliver(node: Any, kind: str, msg: Any) -> None:
     {
         "pose": node._on_pose,
         "joints": node._on_joints,
@@ -168,7 +165,7 @@ def _bad_chunk(change: Any) -> Any:
 
 
 def _controller_at_rest(case: list) -> bool:
-    """Bad chunks and changed messages of every other kind: no target is ever sent."""
+    """Send bad chunks and other changed messages. The controller must send no target."""
     node = fresh_controller()
     for kind, content in case:
         if kind == "chunk":
@@ -179,26 +176,26 @@ def _controller_at_rest(case: list) -> bool:
                 node.status.message.num_refused > 0 and word.split("[")[0] in refused, f"a bad {word}: {refused!r:.200}"
             )
         else:
-            _say(node, kind, content[0])
+            _deliver(node, kind, content[0])
         node._tick()
     expect(not node._out.messages, f"{len(node._out.messages)} targets after bad input alone")
     return False
 
 
 def _controller_that_follows(case: list) -> bool:
-    """The same while the arm stands at its goal: targets stay where they were, or end."""
+    """Send the same while the arm stands at its goal. The targets must stay there or cease."""
     node = fresh_controller()
     node._on_chunk(chunk("fr3_link0", now()))
     for kind, content in case:
         if kind == "chunk":
             node._on_chunk(_bad_chunk(content[1]))
-        elif kind != "tf":  # where the tool sits is not doubted
-            _say(node, kind, content[0])
+        elif kind != "tf":  # another tool transform is valid input
+            _deliver(node, kind, content[0])
         node._tick()
     for msg in node._out.messages:
         p, there = msg.pose.position, pose().pose.position
         moved = np.linalg.norm([p.x - there.x, p.y - there.y, p.z - there.z])
-        # A changed pose of the robot may move the hold to where the arm says that it is, never by itself further.
+        # A changed robot pose may move the held target to that pose, but no further.
         expect(
             np.isfinite(moved) and moved < (2e-3 if all(k == "chunk" for k, _ in case) else AWAY),
             f"a target {moved:.3f} m off",
@@ -207,7 +204,7 @@ def _controller_that_follows(case: list) -> bool:
 
 
 def _services(case: str) -> bool:
-    """Calls in any order leave a state that has a name."""
+    """Call the services in any order. The state must stay valid."""
     from std_srvs.srv import Trigger
 
     node = fresh_controller()
@@ -226,7 +223,7 @@ def _services(case: str) -> bool:
 
 
 def _policy_node(case: list) -> bool:
-    """Changed messages of every kind into the policy: it goes on, and refuses in words."""
+    """Send changed messages of every kind to the policy. It must keep running and refuse with a reason."""
     node = station().policy
     node.status.message.num_refused, before = 0, len(node._chunks.messages)
     for kind, (msg, _) in case:
@@ -254,14 +251,14 @@ def _policy_node(case: list) -> bool:
 
 
 def _predict_motion(case: tuple) -> bool:
-    """The service, with a task in force."""
+    """Call the service with an active task."""
     node = station().policy
     node.worker._task, node.worker._motion_policy = FakeTask(np.zeros((2, 3)), np.zeros((2, 3))), FakePolicy()
     try:
         answer = node._on_predict_motion(PredictMotion.Request(chunk=case[0]), PredictMotion.Response())
     finally:
         node.worker._task = None
-    expect(answer.success or bool(answer.message), "no answer and no words")
+    expect(answer.success or bool(answer.message), "neither a prediction nor a reason")
     return answer.success
 
 
@@ -276,8 +273,8 @@ def _extrinsics_node(case: tuple) -> bool:
 
 
 def _topic_feed(case: list) -> bool:
-    """The camera node over another driver's topics."""
-    out = Heard()
+    """Send changed images to the camera node's feed from another driver."""
+    out = Received()
     node = SimpleNamespace(
         settings=SimpleNamespace(topics=SimpleNamespace(rgb="/a", depth="/b", camera_info="/c", depth_info="/d")),
         make_subscription=lambda *_: None,
@@ -292,10 +289,10 @@ def _topic_feed(case: list) -> bool:
 
 
 def _station_target(case: tuple) -> bool:
-    """What the simulated arm obeys: never a target that is not finite."""
+    """Send a changed target to the station. It must accept finite targets only."""
     from uma_ros.nodes.station import StationNode
 
-    said: list[str] = []
+    refused: list[str] = []
     topics = SimpleNamespace(target_pose="/target_pose")
     me = SimpleNamespace(
         is_active=True,
@@ -303,37 +300,38 @@ def _station_target(case: tuple) -> bool:
         T_link8_tcp=np.eye(4),
         target=None,
         settings=SimpleNamespace(topics=topics),
-        status=SimpleNamespace(refuse=lambda topic, error: said.append(str(error))),
+        status=SimpleNamespace(refuse=lambda topic, error: refused.append(str(error))),
     )
     StationNode._on_target(me, case[0])
-    expect((me.target is None) == bool(said), "neither taken nor refused")
+    expect((me.target is None) == bool(refused), "neither accepted nor refused")
     expect(me.target is None or np.isfinite(me.target).all(), "a target that is not finite")
     return me.target is not None
 
 
 def _gripper_goal(case: tuple) -> bool:
-    """The gripper node's decision on a goal."""
+    """Send a changed goal to the gripper node."""
     from rclpy.action import GoalResponse
 
     from uma_ros.nodes.gripper import GripperNode
 
-    asked, said = [], []
-    session = SimpleNamespace(goto=lambda *wish: asked.append(wish) or 1)
+    accepted, refused = [], []
+    session = SimpleNamespace(goto=lambda *goal: accepted.append(goal) or 1)
     topics = SimpleNamespace(gripper="/gripper")
     settings = SimpleNamespace(action="ParallelGripperCommand", topics=topics)
     me = SimpleNamespace(
         is_active=True,
         settings=settings,
         session=session,
-        status=SimpleNamespace(refuse=lambda topic, text: said.append(text)),
+        status=SimpleNamespace(refuse=lambda topic, text: refused.append(text)),
     )
     answer = GripperNode._on_goal(me, case[0])
-    expect((answer == GoalResponse.ACCEPT) == bool(asked) and bool(asked) != bool(said), "neither taken nor refused")
-    return bool(asked)
+    is_accepted = answer == GoalResponse.ACCEPT
+    expect(is_accepted == bool(accepted) and bool(accepted) != bool(refused), "neither accepted nor refused")
+    return bool(accepted)
 
 
 def _parameters(case: tuple[str, str, Any]) -> bool:
-    """A parameter of any node with any value: an error that names it, or settings within their ranges."""
+    """Set a parameter of any node to any value. The result is an error with its name, or settings in range."""
     node, key, value = case
     settings = settings_of(node)
     try:

@@ -1,4 +1,4 @@
-"""Damaged recordings through their readers: bags, episodes and shards."""
+"""Damaged recordings: bags, episodes and shards."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _bag_targets() -> list[Target]:
             expect(
                 "bag" in str(error) or "configuration" in str(error) or ":" in str(error), f"nothing is named: {error}"
             )
-            expect("MemoryError" not in str(error), f"memory was asked for: {error}")
+            expect("MemoryError" not in str(error), f"memory was requested: {error}")
             return False
         return True
 
@@ -161,5 +161,5 @@ def _episode_targets() -> list[Target]:
 
 
 def recording_targets() -> list[Target]:
-    """The doors for bags, episodes and shards."""
+    """Return the entry points for bags, episodes and shards."""
     return [*_bag_targets(), *_episode_targets()]

@@ -1,4 +1,4 @@
-"""One door through which generated input comes."""
+"""Definition of an entry point for generated input."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from hypothesis import strategies as st
 
 
 class Broken(AssertionError):
-    """A case did what no input may do."""
+    """A case violated an expectation."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """One door through which input comes.
+    """An entry point for input.
 
     Attributes:
-        name: for people.
-        cases: generates the input.
-        run: puts a case through; True if it was accepted, False if it was refused as documented. Raises for anything
-            else.
-        weight: share of the cases, against the other targets'.
+        name: name in the table.
+        cases: strategy that generates the input.
+        run: processes a case; returns True if it was accepted, False if it was refused as documented, and raises
+            otherwise.
+        weight: relative number of cases.
     """
 
     name: str
@@ -31,6 +31,6 @@ class Target:
 
 
 def expect(condition: bool, words: str) -> None:
-    """Raise `Broken` unless ``condition`` holds."""
+    """Raise `Broken` with ``words`` unless ``condition`` is true."""
     if not condition:
         raise Broken(words)

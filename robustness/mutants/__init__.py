@@ -1,4 +1,4 @@
-"""Deliberate breakages of the product, and the test that each must fail."""
+"""Deliberate defects of the code, and the test that must detect each."""
 
 from robustness.mutants import judges, model, training
 from robustness.mutants.mutant import Mutant

@@ -1,7 +1,7 @@
-"""Breaks the product on purpose, one defect at a time in a copy of the tree, and sees whether its test fails.
+"""Mutation testing: inserts one defect at a time into a copy of the tree and checks that its test fails.
 
-python -m robustness.mutants              all of them
-python -m robustness.mutants --only NAME  those whose name or file holds NAME
+python -m robustness.mutants              all defects
+python -m robustness.mutants --only NAME  defects whose name or file contains NAME
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from robustness.mutants.mutant import ROOT, Mutant
 COPIED = ("uma", "uma_train", "uma_sim", "robustness", "test", "pyproject.toml")
 
 NO_DEFECT = ("NameError", "SyntaxError", "ImportError", "ModuleNotFoundError")
-"""Errors of a defect that does not even run: such a one is no mutant."""
+"""Errors of a defect that prevents the code from running, which does not count."""
 
 
 def broken_tree(folder: Path, mutant: Mutant | None) -> Path:
-    """A copy of the repository under ``folder``, with ``mutant``'s defect."""
+    """Copy the repository to ``folder`` with the defect of ``mutant``. Return the folder."""
     for name in COPIED:
         source = ROOT / name
         if source.is_dir():
@@ -36,13 +36,13 @@ def broken_tree(folder: Path, mutant: Mutant | None) -> Path:
         text = path.read_text()
         if text.count(mutant.old) != 1:
             found = text.count(mutant.old)
-            raise ValueError(f"{mutant.name}: {mutant.file} holds {found} times {mutant.old!r}, must be once")
+            raise ValueError(f"{mutant.name}: {mutant.file} contains {mutant.old!r} {found} times, must be once")
         path.write_text(text.replace(mutant.old, mutant.new))
     return folder
 
 
 def run_tests(folder: Path, tests: list[str]) -> tuple[int, str]:
-    """pytest's exit code and output for ``tests`` in the tree under ``folder``."""
+    """Run ``tests`` in the tree under ``folder``. Return pytest's exit code and output."""
     words = [sys.executable, "-m", "pytest", "-q", "-x", *tests]
     environment = {**os.environ, "PYTHONPATH": str(folder)}
     done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True)
@@ -50,7 +50,7 @@ def run_tests(folder: Path, tests: list[str]) -> tuple[int, str]:
 
 
 def is_caught(mutant: Mutant) -> tuple[bool, str]:
-    """Whether the mutant's test fails of it, and what pytest says."""
+    """Return whether the mutant's test fails, and pytest's reason."""
     with tempfile.TemporaryDirectory() as folder:
         code, output = run_tests(broken_tree(Path(folder), mutant), [mutant.test])
     reason = next((line for line in output.splitlines() if line.startswith("E  ")), output[-300:])
@@ -59,7 +59,7 @@ def is_caught(mutant: Mutant) -> tuple[bool, str]:
 
 
 def main() -> int:
-    """Exit code 0 if every mutant was caught by its test, and the tests pass without any."""
+    """Run the campaign. Return 0 if every mutant's test fails, and all tests pass without a mutant."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", help="part of the names or files to run")
     part = parser.parse_args().only

@@ -1,4 +1,4 @@
-"""Breakages of the simulated tasks' judges: each takes something for a success that is none."""
+"""Defects of the simulated tasks' judges: each accepts a failure as a success."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Breakages of the model: flow, tokens, roles, attention, context."""
+"""Defects of the model: flow, tokens, roles, attention, context."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ MUTANTS = (
             UNMOVED,
         ),
         (
-            "tokens: one knows its place in the list",
+            "tokens: they depend on their index",
             "z = torch.cat([a, m], 2)",
             "z = torch.cat([a, m + torch.arange(K)[:, None] * torch.linspace(-0.1, 0.1, m.shape[-1])], 2)",
             "test_model::test_keypoint_permutation_permutes_the_motion",
@@ -172,7 +172,7 @@ MUTANTS = (
             "test_sensitivity::test_task_tokens_depend_on_the_cloud[xyz]",
         ),
         (
-            "points: they have no colour",
+            "points: without colour",
             "colour = points.rgb * 2 - 1",
             "colour = points.rgb * 0",
             "test_sensitivity::test_the_velocity_depends_on_the_observed_cloud[rgb]",
@@ -187,7 +187,7 @@ MUTANTS = (
             "test_sensitivity::test_points_are_grouped_with_their_nearest_neighbours",
         ),
         (
-            "points: they are not told from their centre",
+            "points: absolute instead of relative to their centre",
             "gather(xyz, near) - centre[:, :, None]",
             "gather(xyz, near)",
             "test_sensitivity::test_group_is_relative_to_its_centre",

@@ -1,4 +1,4 @@
-"""What a deliberate breakage is."""
+"""Definition of a mutant."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ class Mutant:
     """One deliberate defect.
 
     Attributes:
-        name: what is broken, and how.
-        file: relative to the repository's root.
-        old, new: text that occurs once, and what takes its place.
-        test: the test that must fail, as pytest names it.
+        name: description of the defect.
+        file: path relative to the repository's root.
+        old, new: text that occurs once, and its replacement.
+        test: pytest id of the test that must fail.
     """
 
     name: str
@@ -27,10 +27,10 @@ class Mutant:
 
 
 def of(file: str, *rows: tuple[str, str, str, str]) -> list[Mutant]:
-    """Mutants of one file, as rows of name, old, new and test; a test is ``file::function``, the file anywhere in
-    test/unit.
+    """Return the mutants of one file from rows of name, old, new and test.
 
-    The old text is a small expression, so that edits around it leave it in place.
+    A test is ``file::function``, with the file anywhere in test/unit. The old text is a small expression, so that edits
+    around it do not change it.
     """
     out = []
     for name, old, new, test in rows:

@@ -1,4 +1,4 @@
-"""Breakages of the training and of what it shares with deployment: masks, losses, views, units."""
+"""Defects of training and of the code shared with deployment: masks, losses, views, units."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ MUTANTS = (
             "test_contrastive::test_gradient_reaches_task_encoder_and_head_alone",
         ),
         (
-            "augmentation: a view tells the decoder",
+            "augmentation: a view conditions the decoder",
             "    task = model.encode_task(to_device(device, batch.initial_points), "
             "to_device(device, batch.reference))\n",
             "    view = augmented(batch.initial_points, batch.reference, objective.views, np.random.default_rng(0))\n"
@@ -137,7 +137,7 @@ MUTANTS = (
     *of(
         "uma/policy/query.py",
         (
-            "parity: deployed keypoints are told about the frame's origin",
+            "parity: deployed keypoints are relative to the frame's origin",
             "(p.positions(points_cam) - origin)",
             "p.positions(points_cam)",
             PARITY,

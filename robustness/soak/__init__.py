@@ -1,3 +1,3 @@
-"""Hours of closed loop."""
+"""Soak test: hours of closed loop."""
 
 import robustness.helpers  # noqa: F401

@@ -1,18 +1,16 @@
-"""Hours of closed loop on the simulated graph, with the shipped checkpoint: what grows, what leaks, what becomes
-slower.
+"""Soak test: hours of closed loop on the simulated graph with the shipped checkpoint; measures leaks and slow-down.
 
     python -m robustness.soak [--minutes 120] [--every 20] [--scripted] [--policy NAME=VALUE ...] [--station NAME=VALUE
     ...] [--json FILE]
 
-The station slows simulated time while chunks come late. Two cores are too few for the policy as it is configured beside
-a station in real time; `--policy num_samples=1 num_steps=4 replan_steps=8 --station max_latency=0.4` is what they can
-do.
+The station slows simulated time while chunks are late. Two cores are too few for the default policy and a station in
+real time. `--policy num_samples=1 num_steps=4 replan_steps=8 --station max_latency=0.4` suits them.
 
-Every `--every` seconds a new task is given: by turns the scene's own and points in the workspace. Every ten seconds
-memory, handles and threads of each node are read from /proc. Drift is the slope of a straight line through the readings
-after the first fifth of the time, with its 95 % interval (readings in blocks of ten, so that neighbours are not counted
-as independent). The exit code is 1 if a node died, if a task was not heard, or if the arm was not RUNNING for more than
-a tenth of the time.
+Every `--every` seconds a new task follows, alternately the scene's own and points in the workspace. Every ten seconds
+the memory, handles and threads of each node are read from /proc. Drift is the slope of a straight line through the
+readings after the first fifth of the time, with its 95 % interval. Readings are averaged in blocks of ten, because
+neighbours are not independent. The exit code is 1 if a node died, if a task was not received, or if the controller was
+not RUNNING for more than a tenth of the time.
 """
 
 from __future__ import annotations
@@ -41,11 +39,11 @@ PERIOD = 10.0
 """Seconds between two readings."""
 
 BLOCK = 10
-"""Readings that are averaged before a line is drawn through them."""
+"""Number of averaged readings per point of the line fit."""
 
 
 def reading(pid: int) -> tuple[float, int, int]:
-    """Resident megabytes, open handles and threads of a process."""
+    """Return resident megabytes, open handles and threads of a process."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return (
         pages * os.sysconf("SC_PAGE_SIZE") / 2**20,
@@ -55,7 +53,7 @@ def reading(pid: int) -> tuple[float, int, int]:
 
 
 def slope(hours: np.ndarray, values: np.ndarray) -> tuple[float, float]:
-    """Change an hour and half of its 95 % interval, of block means; NaN with fewer than three blocks."""
+    """Return the change per hour of block means, and half of its 95 % interval; NaN with fewer than three blocks."""
     n = len(values) // BLOCK
     if n < 3:
         return float("nan"), float("nan")
@@ -65,7 +63,7 @@ def slope(hours: np.ndarray, values: np.ndarray) -> tuple[float, float]:
 
 
 def points(rng: np.random.Generator) -> ReferenceMotion:
-    """Bring whatever is under the arm to a point in the middle of the workspace."""
+    """Return a task that moves an object to a random point in the middle of the workspace."""
     p = rng.uniform([0.35, -0.25, 0.15], [0.65, 0.25, 0.4])
     msg = ReferenceMotion(
         keypoints=[KeypointTrajectory(waypoints=[Point(x=float(p[0]), y=float(p[1]), z=float(p[2]))])]
@@ -74,8 +72,8 @@ def points(rng: np.random.Generator) -> ReferenceMotion:
     return msg
 
 
-def leave_alone(client: Client) -> None:
-    """Hear no more of what comes a hundred times a second: to listen to it costs as much as to make it."""
+def unsubscribe(client: Client) -> None:
+    """Unsubscribe from the frequent topics, whose reception costs as much as their publication."""
     for subscription in list(client.node.subscriptions):
         if subscription.topic_name in (
             TOPICS.target_pose,
@@ -90,7 +88,7 @@ def leave_alone(client: Client) -> None:
 def soak(
     minutes: float, every: float, scripted: bool, changes: dict[str, dict], folder: Path, report: Path | None
 ) -> dict:
-    """Run, and return what was read. ``changes``: parameters over those of the configuration, by node."""
+    """Run the soak test and return the readings. ``changes``: parameters that override the configuration, by node."""
     graph = Graph(folder, scripted=scripted, changes=changes)
     c, rng = graph.client, np.random.default_rng(0)
     table: dict[str, list[tuple[float, float, int, int]]] = {name: [] for name in graph.specs}
@@ -100,18 +98,18 @@ def soak(
     result: dict = {"minutes": 0.0, "scripted": scripted, "changes": changes}
     try:
         graph.begin()
-        leave_alone(c)
-        began, next_read, next_task, tasks, heard, sequence, sim = time.monotonic(), 0.0, 0.0, 0, 0, -1, c.ros_time()
+        unsubscribe(c)
+        began, next_read, next_task, tasks, seen, sequence, sim = time.monotonic(), 0.0, 0.0, 0, 0, -1, c.ros_time()
         with Progress(console=Console(stderr=True)) as progress:
             bar = progress.add_task("soak", total=minutes * 60)
             while (now := time.monotonic() - began) < minutes * 60 and graph.alive() == set(graph.specs):
                 c.spin(0.2)
-                for msg in c.history[heard:]:
+                for msg in c.history[seen:]:
                     if msg.node == "policy" and "total" in msg.stages and msg.sequence != sequence:
                         sequence = msg.sequence
                         chunks.append((now, msg.latency_ms[list(msg.stages).index("total")]))
-                del c.history[:-200]  # the listener's own memory is not what is looked at
-                heard = len(c.history)
+                del c.history[:-200]  # bounds the memory of the test itself
+                seen = len(c.history)
                 if now >= next_task:
                     next_task, tasks = now + every, tasks + 1
                     try:
@@ -140,7 +138,7 @@ def soak(
         dead = graph.supervisor.dead()
         if broken:
             for name in graph.alive():
-                os.kill(graph.supervisor.processes[name].pid, signal.SIGUSR1)  # where they are, into their logs
+                os.kill(graph.supervisor.processes[name].pid, signal.SIGUSR1)  # writes their Python stacks to the logs
             time.sleep(2.0)
         result |= {
             "minutes": now / 60,
@@ -155,7 +153,7 @@ def soak(
 
 
 def write(report: Path | None, result: dict) -> None:
-    """Atomically, if there is a file to write."""
+    """Write the result atomically, if there is a file."""
     if report:
         part = report.with_suffix(".part")
         part.write_text(json.dumps(result) + "\n")
@@ -190,7 +188,7 @@ def show(result: dict, console: Console) -> None:
         how = (
             f"ended by itself with exit code {result['dead'][name]}"
             if name in result["dead"]
-            else f"when it was given up ({result['broken']})"
+            else f"at the end of the run ({result['broken']})"
         )
         console.print(f"{name} {how}; the end of its log:\n{words}", markup=False, highlight=False)
     latency = np.array(result["chunks"])
@@ -204,17 +202,17 @@ def show(result: dict, console: Console) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=120.0)
-    parser.add_argument("--every", type=float, default=20.0, help="s between two tasks")
-    parser.add_argument("--scripted", action="store_true", help="a scripted policy in the place of the model")
+    parser.add_argument("--every", type=float, default=20.0, help="s; time between two tasks")
+    parser.add_argument("--scripted", action="store_true", help="use a scripted policy instead of the model")
     for node in ("policy", "station"):
         parser.add_argument(
             f"--{node}",
             nargs="*",
             default=[],
             metavar="NAME=VALUE",
-            help=f"parameters of the {node} over those of config/parameters.yaml",
+            help=f"parameters of the {node} that override config/parameters.yaml",
         )
-    parser.add_argument("--json", default="", help="readings, written as they come")
+    parser.add_argument("--json", default="", help="file of the readings")
     args = parser.parse_args()
     changes = {
         node: {name: yaml.safe_load(value) for name, _, value in (word.partition("=") for word in words)}

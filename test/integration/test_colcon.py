@@ -29,7 +29,7 @@ def environment(**more: str) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory) -> Path:
-    """A fresh one that holds what git knows of the tree."""
+    """Return a new workspace with the tracked files of the tree."""
     workspace = tmp_path_factory.mktemp("workspace")
     source = workspace / "src/uma_ros"
     listed = subprocess.run(

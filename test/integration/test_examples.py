@@ -17,7 +17,7 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 
 
 def output_of(name: str, *words: str) -> str:
-    """What ``python examples/NAME.py WORDS`` prints."""
+    """Return the output of ``python examples/NAME.py WORDS``."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, f"examples/{name}.py", *words]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)

@@ -72,7 +72,7 @@ def test_tracks_project_onto_the_object(data):
     low = episode.height[0] * METRE < 0.035
     cloud = episode.xyz[0][low] * METRE
     distance = np.linalg.norm(episode.tracks[0][:, None] - cloud[None], axis=-1).min(1)
-    assert np.median(distance) < 0.02  # the tracks start on something that the camera sees on the table
+    assert np.median(distance) < 0.02  # the tracks start on a visible object on the table
     path = np.linalg.norm(np.diff(episode.tracks, axis=0), axis=-1).sum(0)
     assert path.min() > 0.15  # and it was carried
 

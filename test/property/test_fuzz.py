@@ -1,5 +1,7 @@
-"""Generated input at every door, in small number; `python -m robustness.fuzz` runs as many as asked for. And that each
-kind of break is seen."""
+"""A small number of generated cases at every entry point; `python -m robustness.fuzz` runs any number.
+
+The file also tests that each kind of failure is detected.
+"""
 
 import math
 

@@ -14,8 +14,10 @@ START = make_pose(DOWN, np.array([0.45, 0.0, 0.3]))
 
 @pytest.fixture
 def controller(monkeypatch):
-    """A controller with a chunk under way, its clock, and what its filter was asked: (target, lasted, elapsed,
-    nominal_speed)."""
+    """A controller with an active chunk, its clock, and the arguments of its filter.
+
+    The arguments are (target, lasted, elapsed, nominal_speed).
+    """
     poses = np.repeat(START[None], HORIZON, 0)
     poses[:, 0, 3] += 0.012 * np.arange(1, HORIZON + 1)
     made, clock, asked = placed(ControllerSettings(autostart=True), START, 1.7e9, poses), {"t": 1.7e9}, []

@@ -1,5 +1,4 @@
-"""The camera node's other sources over DDS: a folder of frames, another driver's topics, and what is said when the ZED
-SDK is missing."""
+"""Sources of the camera node over DDS: a folder of frames, another driver's topics, a missing ZED SDK."""
 
 import os
 import subprocess
@@ -28,7 +27,7 @@ CONFIG = str(ROOT / "config/parameters.yaml")
 
 
 class Bench:
-    """The camera node, and someone who hears what it publishes and speaks for other drivers."""
+    """The camera node, and a client that receives its images and publishes for other drivers."""
 
     def __init__(self, folder, **parameters) -> None:
         self.supervisor = Supervisor(folder / "log")

@@ -1,4 +1,4 @@
-"""Nodes killed in mid-motion: the arm holds, status says why, nothing else crashes, and it goes on only on request."""
+"""Nodes killed during motion: the arm holds, the status has the reason, and the other nodes keep running."""
 
 import signal
 
@@ -15,8 +15,10 @@ AT_REST = 1.0
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory):
-    """A graph for the tests that leave it running. The controller's death comes last: until its silent publisher is
-    forgotten, 20 s later, a new one holds."""
+    """A graph for the tests that leave it running. The controller's death comes last.
+
+    Its publisher still counts for 20 s, during which a new controller holds.
+    """
     g = Graph(tmp_path_factory.mktemp("death"))
     try:
         g.begin()

@@ -1,5 +1,4 @@
-"""The franka node over libfranka's own protocol: a simulated arm listens on loopback, the node drives it, the test
-speaks for the controller."""
+"""The franka node over libfranka's protocol, with a simulated arm on loopback. The test replaces the controller."""
 
 import time
 
@@ -21,8 +20,10 @@ HOME = fr3.forward(np.array([0.0, -0.35, 0.0, -2.35, 0.0, 2.0, 0.785]))
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory):
-    """One arm and one node for the tests that break neither. The first three find an arm that has not been moved: a
-    motion that has begun goes on until a reflex."""
+    """An arm and a node for the tests that keep both alive.
+
+    The first three tests need an arm that has not moved. A motion continues until a reflex.
+    """
     b = Bench(tmp_path_factory.mktemp("franka"))
     try:
         b.reached()

@@ -84,7 +84,7 @@ def test_a_killed_node_leaves_no_process_and_an_arm_at_rest(tmp_path):
         node = b.supervisor.processes["franka"].pid
         own = [c for c in children(node) if "spawn_main" in Path(f"/proc/{c}/cmdline").read_text()]
         assert len(own) == 1
-        os.kill(node, signal.SIGKILL)  # it alone, as the kernel would for want of memory
+        os.kill(node, signal.SIGKILL)  # only this process, like an out-of-memory kill
         end = time.monotonic() + 30.0
         while (
             Path(f"/proc/{own[0]}").exists()

@@ -1,4 +1,4 @@
-"""The real graph over DDS: who talks to whom and how, and the arm does what the chunks say."""
+"""The real graph over DDS: connections and QoS, and an arm that follows the chunks."""
 
 import copy
 from contextlib import nullcontext
@@ -66,8 +66,10 @@ EXPECTED = [
 
 
 def _end(graph, ends_of, topic, node):
-    """What discovery tells of a node's end of a topic. A late comer is told of one end after the other: that the graph
-    moves does not say that all are known to it."""
+    """Return the discovered properties of a node's endpoint.
+
+    A late subscriber discovers the endpoints one by one. A moving graph is no proof that all are discovered.
+    """
     known = {}
 
     def is_known() -> bool:
@@ -168,10 +170,10 @@ def test_targets_at_100_hz_or_more_in_the_robots_own_frame(graph):
 
 
 def test_arm_follows_the_chunks(graph):
-    """A task 35 cm away: targets are where the actions say at the time they are due, and the arm passes there.
+    """A task 35 cm away: targets match the actions at their due times, and the arm passes there.
 
-    A target is judged at its own stamp, so that a busy machine, which sends it late, changes little. Setting off, the
-    filter has to catch up with a chunk whose first action already moves: the third is the first that is judged in time.
+    A target is compared at its own stamp, so that a busy machine, which sends it late, changes little. At the start the
+    filter must catch up with a moving chunk. The third chunk is the first that is compared in time.
     """
     c = graph.client
     tool = load_calibration(graph.options.run_dir + "/calibration.yaml").tools["fr3_link8", "robotiq_2f85_tcp"]
@@ -261,7 +263,7 @@ def test_stop_acts_at_once_and_start_goes_on(graph):
 
 
 def test_the_tool_offset_is_composed(graph):
-    """What is sent is the flange, what is asked for is the tool's tip 16 cm below it."""
+    """Targets are of the flange; the actions are of the tool's tip, 16 cm below it."""
     c = graph.client
     c.wait(lambda: c.state("controller") == PolicyStatus.RUNNING and c.targets, 30.0, "targets")
     tool = load_calibration(graph.options.run_dir + "/calibration.yaml").tools["fr3_link8", "robotiq_2f85_tcp"]
@@ -313,7 +315,7 @@ def test_refused_with_field_value_and_limit_and_nothing_stops(graph, name):
     with c.rival() if channel == "target" else nullcontext():
         c.wait(lambda: c.out[channel].get_subscription_count() > 0, 20.0, "a listener")
         c.spin(0.02)
-        for _ in range(100):  # states are best effort; and made anew each time, for what is only old is refused as old
+        for _ in range(100):  # best effort; each message is new, because an old one is refused for its age
             c.out[channel].publish(make(graph))
             c.spin(0.1)
             if refusal():

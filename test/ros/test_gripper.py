@@ -1,4 +1,4 @@
-"""The gripper node on a pseudo-terminal, spoken to over DDS by the controller's own client, in both actions."""
+"""The gripper node on a pseudo-terminal, with the controller's client over DDS, for both actions."""
 
 import time
 
@@ -97,7 +97,7 @@ PACE = 6.0
 
 
 class Bench:
-    """A gripper on a pseudo-terminal, the node on it, and someone who listens."""
+    """A gripper on a pseudo-terminal, its node, and a client."""
 
     def __init__(self, folder, action: str, **parameters) -> None:
         self.hand = FakeGripper(pace=PACE)
@@ -139,8 +139,7 @@ class Bench:
         return future.result() if future.result().accepted else None
 
     def accepted(self, goal):
-        """The handle of a goal that the gripper takes; where the serial line was silent for a moment, as on a busy
-        machine, it is asked again."""
+        """Return the handle of an accepted goal. Repeat the goal if the serial line was silent for a moment."""
         end = time.monotonic() + 20.0
         while (handle := self.send(goal)) is None:
             assert time.monotonic() < end, f"rejected: {self.diagnostics}\n{self.log.read_text()}"

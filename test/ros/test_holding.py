@@ -1,6 +1,6 @@
-"""What holds the arm on the live graph: an operator's consent and heartbeat, a limit of the joints, a frozen image.
+"""Reasons to hold the arm on the running graph: consent, heartbeat, joint limits, a frozen image.
 
-The controller's own decisions are tested in process, in `test_controller.py`; here the inputs come over DDS.
+The controller's decisions are tested in `test_controller.py`; here the inputs arrive over DDS.
 """
 
 import numpy as np
@@ -124,7 +124,7 @@ def test_arm_holds_before_the_elbow_limit_and_may_return(graph):
 
 
 def test_frozen_image_under_new_stamps_holds_the_arm(graph):
-    """A fault in which everything goes on talking. The table of all faults: `python -m robustness.faults`."""
+    """All nodes keep publishing in this fault. The table of all faults: `python -m robustness.faults`."""
     c = graph.client
     graph.end("camera")
     graph.relay = Relay(graph)

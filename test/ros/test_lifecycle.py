@@ -37,7 +37,7 @@ class Settings:
 
 
 class ThingNode(UmaNode):
-    """A node that says its state, and what it was told."""
+    """A node that publishes its state and its received messages."""
 
     def __init__(self):
         super().__init__("thing", Settings())
@@ -68,7 +68,7 @@ class ThingNode(UmaNode):
 
 
 class Bench:
-    """A node and somebody who asks it, in one executor."""
+    """A node and a client in one executor."""
 
     def __init__(self, make) -> None:
         rclpy.init()
@@ -102,7 +102,7 @@ class Bench:
         ]
 
     def hear(self, word: str) -> bool:
-        """Whether ``word`` is said within a second of being asked, and nothing else at the end of it."""
+        """Return whether ``word`` arrives within a second of its request, and nothing else at the end."""
         self.said.clear()
         for _ in range(60):
             self.executor.spin_once(0.02)
@@ -129,7 +129,7 @@ def bench(request):
 
 
 def things(node) -> dict[str, int]:
-    """How many publishers, subscriptions, ... a node has, those of rclpy itself included."""
+    """Return the numbers of publishers, subscriptions, ... of a node, including those of rclpy."""
     return {
         kind: len(list(getattr(node, kind)))
         for kind in ("publishers", "subscriptions", "services", "clients", "timers", "waitables")

@@ -1,5 +1,4 @@
-"""Chunks that begin with what the one before has promised: in the policy's thread, in a bag and its replay, and on the
-live graph."""
+"""Chunks that start with committed actions of the previous one: in the policy's thread, in a replay, on the graph."""
 
 import threading
 from pathlib import Path
@@ -64,7 +63,7 @@ def checkpoint(tmp_path_factory):
 
 
 class Station:
-    """A policy's thread with an arm that follows the chunks exactly; everything said is written into a bag."""
+    """A policy's thread with an arm that follows the chunks exactly. A bag records all messages."""
 
     def __init__(self, settings: PolicySettings, bag: Path) -> None:
         self.scene, self.bag, self.topics = scene(), BagWriter(bag), set()
@@ -217,7 +216,7 @@ def test_a_replay_is_bit_equal_with_and_without_a_prefix(tmp_path, checkpoint, p
 
 
 def test_replay_names_a_missing_previous_chunk(tmp_path, checkpoint):
-    """As where the recorder lost one: what follows from it cannot be made again, and everything else can."""
+    """The recorder lost one chunk: only the next one cannot be replayed."""
     run(tmp_path, checkpoint, 3)
     classes = {
         type_name(k): k

@@ -39,7 +39,7 @@ def bag(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def stamps(bag) -> list[int]:
-    """Of the bag's images, in ns."""
+    """Return the stamps of the bag's images, ns."""
     return [nanoseconds(m.header.stamp) for _, _, m in read_bag(bag, {TOPICS.rgb: Image})]
 
 

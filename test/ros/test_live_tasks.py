@@ -30,7 +30,7 @@ from uma_ros.runtime.topics import CONFIGURATION, LATCHED, TASK_IN
 
 @pytest.fixture(scope="module")
 def bag(tmp_path_factory):
-    """Some seconds with a stored prompt, then an instruction, then a reference motion, each looked at as it runs."""
+    """Seconds with a stored prompt, an instruction, and a reference motion, each checked while it runs."""
     folder = tmp_path_factory.mktemp("words")
     prompt = folder / "prompt.safetensors"
     prompt.write_text("a prompt")

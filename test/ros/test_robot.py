@@ -1,5 +1,4 @@
-"""The Franka behind franka_ros2: what it says of itself, and its recovery against an arm that refuses what comes in the
-wrong order."""
+"""The Franka behind franka_ros2: its state, and its recovery against an arm that refuses steps in the wrong order."""
 
 import subprocess
 import sys
@@ -184,7 +183,7 @@ def test_timers_run_while_a_step_awaits_its_answer(monkeypatch):
             executor.add_node(each)
 
         def outcome(seconds=20.0):
-            """What the step ends with, run in a timer's callback as the node does it."""
+            """Return the result of the step, run in a timer's callback as in the node."""
             ended = []
 
             async def once():

@@ -66,8 +66,7 @@ def test_only_the_controller_may_send_targets(live):
 
 
 def test_the_file_has_the_structure_of_the_format():
-    """As the schema of the format (policy.xsd, 0.2.0) says it: elements, their order of nesting, and their
-    attributes."""
+    """The schema of the format (policy.xsd, 0.2.0): elements, their nesting and their attributes."""
     root = xml.parse(POLICY).getroot()
     assert (root.tag, root.attrib) == ("policy", {"version": VERSION}) and [e.tag for e in root] == ["enclaves"]
     assert len(root[0]) >= 6
@@ -98,6 +97,6 @@ def test_a_policy_survives_the_disk(tmp_path):
     assert read_policy(tmp_path / "p.xml") == profiles
 
 
-if __name__ == "__main__":  # make the committed file anew
+if __name__ == "__main__":  # regenerates the committed file
     with tempfile.TemporaryDirectory() as home:
         POLICY.write_text(policy_xml(observed(Path(home))))

@@ -1,6 +1,7 @@
-"""Plays a bag as `ros2 bag play BAG --clock` does: every message as its recorded bytes, with its recorded type and
-quality of service, at its time in the bag, and a /clock at 40 Hz that tells the time in the bag. rosbag2 is not on
-PyPI."""
+"""Plays a bag like `ros2 bag play BAG --clock`, because rosbag2 is not on PyPI.
+
+Every message has its recorded bytes, type, QoS and time. /clock has the time of the bag at 40 Hz.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +27,7 @@ def message_class(name: str) -> type:
 
 
 def profile(offers: list) -> QoSProfile:
-    """What a publisher has to offer to be heard by all who heard the recorded ones."""
+    """Return an offered QoS profile that matches the subscribers of all recorded profiles."""
     offer = offers[0]
     return QoSProfile(
         history=HistoryPolicy.KEEP_LAST,

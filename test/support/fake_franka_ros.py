@@ -1,5 +1,4 @@
-"""franka_ros2 and ros2_control as their clients see them: messages with the documented fields, and an arm that refuses
-what comes in the wrong order."""
+"""Stand-ins for franka_ros2 and ros2_control: documented messages, and an arm that refuses steps in the wrong order."""
 
 from __future__ import annotations
 
@@ -57,8 +56,8 @@ class Arm:
     Attributes:
         refuse: steps that fail: "switch", "recovery", "hardware".
         silent: services that never answer.
-        absent: services that are not there.
-        log: what was asked, in order.
+        absent: missing services.
+        log: received requests, in order.
     """
 
     def __init__(self, controllers=("cartesian_impedance_controller", "joint_state_broadcaster")) -> None:

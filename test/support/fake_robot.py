@@ -1,7 +1,6 @@
-"""The robot node as a process, with std_msgs in the place of franka_msgs, which is on no package index, and an arm that
-recovers when it is asked to.
+"""The robot node as a process, with std_msgs instead of franka_msgs, which is not on PyPI, and a recoverable arm.
 
-It hears std_msgs/String on its topic of states: "reflex" puts the arm into one, anything else is a sign of life.
+Its topic of states has the type std_msgs/String: "reflex" stops the arm, any other text is a sign of life.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ ARM = Arm()
 
 
 def state(data: bytes, kind: type) -> SimpleNamespace:
-    """A FrankaRobotState as far as the node looks at it."""
+    """Return a FrankaRobotState with the fields that the node uses."""
     if deserialize_message(data, kind).data == "reflex" and not ARM.in_reflex:
         ARM.reflex()
     errors = Errors(cartesian_reflex=ARM.in_reflex)

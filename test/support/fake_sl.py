@@ -69,15 +69,15 @@ class RuntimeParameters:
 
 
 class Bus:
-    """What hangs on the USB: set by a test, seen by every `Camera`.
+    """State of the USB, set by a test and used by every `Camera`.
 
     Attributes:
-        serials: of the cameras that are there.
+        serials: serial numbers of the connected cameras.
         grabs: names of ERROR_CODE for the next grabs; then SUCCESS.
         svo_frames: length of every recording.
-        stamps: ns of the next frames; then 1/15 s on from the last.
+        stamps: ns of the next frames; then 1/15 s after the last.
         opened: the InitParameters of every successful open.
-        num_open: cameras that are open now.
+        num_open: number of open cameras.
     """
 
     def __init__(self) -> None:

@@ -1,12 +1,11 @@
-"""A simulated Franka control interface on loopback, as a process: franky-sim's server, with the reflexes that it leaves
-out.
+"""A simulated Franka control interface on loopback, as a process: franky-sim's server, with reflexes added.
 
-python fci_server.py HOST        prints "ready" when it listens; then lines on its standard input:
-    reflex    the motion is aborted as the robot does it, and none is accepted until an automatic error recovery
-    stop      the external activation device is pressed: nothing is accepted, recovery neither
-    release   ... and released
-    mute      state packets stop, as when the network cable is pulled
-    drop      the connection is closed; the server goes on listening
+python fci_server.py HOST        prints "ready" when it accepts connections, then reads commands from standard input:
+    reflex    abort the motion like the robot; refuse motions until an automatic error recovery
+    stop      press the external activation device: refuse motions and recoveries
+    release   release it
+    mute      stop the state packets, as when the network cable is pulled
+    drop      close the connection; the server accepts new ones
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The real graph as processes, with the fake policy, and a client that hears and says everything."""
+"""The real graph as processes, with the fake policy, and a client of all topics."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ FAKE = str(Path(__file__).with_name("fake_policy.py"))
 
 
 class Graph:
-    """Starts the insertion graph; `client` listens to it.
+    """Starts the insertion graph with a `client`.
 
     Args:
         without: nodes to leave out.
-        changes: parameters over those of the graph, by node.
-        graph, topics: another graph, and where its policy speaks.
-        record: folder for a bag.
-        managed: with a manager node.
-        scripted: a scripted policy in the place of the model.
+        changes: parameters that override the graph's, by node.
+        graph, topics: another graph, and the topics of its policy.
+        record: folder of a bag.
+        managed: add a manager node.
+        scripted: use a scripted policy instead of the model.
     """
 
     def __init__(
@@ -98,8 +98,10 @@ class Graph:
             self.client.wait(condition, 60.0, what)
 
     def run_on(self, timeout: float = 30.0) -> None:
-        """Wait until policy and controller are RUNNING. A machine that was so busy that the robot was not heard for a
-        second has made the controller ask for a new start: give it, as a person would."""
+        """Wait until policy and controller are RUNNING.
+
+        On a busy machine the robot may be silent for over a second. The controller then waits for a new start.
+        """
         c, begin = self.client, time.monotonic()
         is_running = lambda: c.state("policy") == c.state("controller") == PolicyStatus.RUNNING  # noqa: E731
 
@@ -175,7 +177,7 @@ class Graph:
 
 
 class Client:
-    """Hears what a graph says on ``topics``, and can say anything on the usual ones."""
+    """Receives the messages of a graph on ``topics``, and can publish on the usual ones."""
 
     def __init__(self, topics: Topics = TOPICS) -> None:
         self.node = Node("tester")
@@ -185,7 +187,7 @@ class Client:
         self.active: ReferenceMotion | None = None
         self.chunks: list[ActionChunk] = []
         self.base_chunks: list[ActionChunk] = []
-        self.ages: list[float] = []  # of base_chunks when they were heard
+        self.ages: list[float] = []  # ages of base_chunks at their receipt
         self.motions: list[MotionPrediction] = []
         self.targets: list[tuple[float, float, PoseStamped]] = []
         self.own_targets: set[tuple[float, float, float]] = (
@@ -284,11 +286,10 @@ class Client:
         return sum(t > now - 1.0 for t, _, _ in self.targets[-400:])
 
     def lateness(self, begin: float, end: float) -> float:
-        """How late targets were from ``begin`` to ``end`` on the simulation's clock, in seconds: on a busy machine the
-        controller is not let run.
+        """Return the lateness of targets from ``begin`` to ``end`` on the simulation's clock, seconds.
 
-        The longest time between two targets, and the furthest that a target's stamp was behind the robot state of the
-        same moment.
+        These are the longest time between two targets, and the largest delay of a target's stamp behind the robot state
+        of the same moment.
         """
         stamps = [t for _, t, _ in self.targets if begin <= t <= end]
         return float(np.diff([begin, *stamps, end]).max()) + max(
@@ -296,8 +297,10 @@ class Client:
         )
 
     def call(self, name: str, kind=Trigger, request=None, timeout: float = 30.0):
-        """The answer of a service. What is not answered in five seconds is asked again: a server that has just been
-        started may not have found its caller yet when it answers, and the answer is lost."""
+        """Call a service and return its answer. Repeat the call after five seconds.
+
+        A new server may answer before it has discovered its client, and the answer is lost.
+        """
         client = self._services.setdefault(name, self.node.create_client(kind, name))
         assert client.wait_for_service(timeout), f"no service {name}"
         end = time.monotonic() + timeout
@@ -342,8 +345,7 @@ def far_task(graph, way=(0.0, 0.38, 0.0)) -> ReferenceMotion:
 
 
 def still(graph, seconds_=1.0) -> float:
-    """Largest movement in metres over a while on the robot's own clock, from 0.3 s after what the nodes have said
-    last."""
+    """Return the largest movement in metres, on the robot's clock, from 0.3 s after the last state change on."""
     c = graph.client
     begin = max(seconds(m.header.stamp) for m in c.status.values()) + 0.3
     c.wait(lambda: c.poses and c.poses[-1][0] > begin + seconds_, 60.0, "states of the robot")

@@ -1,6 +1,6 @@
-"""Malformed messages for every topic that a node listens to, who refuses each, and what the refusal must name.
+"""Malformed messages for every subscribed topic, the node that refuses each, and a text of the refusal.
 
-A case is built from a graph, whose ``good_chunk`` and ``good_pose`` it alters, at the moment it is sent.
+A case is built at the moment of sending from a graph, whose ``good_chunk`` and ``good_pose`` it changes.
 """
 
 import array

@@ -1,4 +1,4 @@
-"""Things put where a judge's case wants them, without a moment of time passing."""
+"""Placement of objects for the cases of a judge, without simulated time."""
 
 import mujoco
 import numpy as np
@@ -59,7 +59,7 @@ def push(station: Station, body: str, speed: float) -> None:
 
 
 def leave(station: Station, body: str, hand=None, jaw=None, speed=None) -> None:
-    """What may be amiss when all is in its place: the hand too near, the jaw too closed, the ``body`` too fast."""
+    """Return the violated conditions of a finished scene: the hand too near, the jaw too closed, ``body`` too fast."""
     if hand is not None:
         put_hand(station, hand)
     if jaw is not None:
@@ -74,7 +74,7 @@ def station_with(name: str, wanted=lambda drawn: True) -> Station:
 
 
 def label(value: dict | tuple) -> str:
-    """Of a case or of what is expected, for the names of the tests."""
+    """Return the test name of a case or an expectation."""
     if isinstance(value, tuple):
         return value[1]
     return " ".join(f"{name} {amount}" for name, amount in value.items()) or "as it should be"

@@ -18,8 +18,10 @@ NORM = Normalization(step_scale=tuple(np.linspace(0.2, 1.5, HORIZON)))
 def episode(
     seed: int = 0, S: int = 24, K: int = 16, N: int = 48, shots: int = 0, robot: bool = True, **changes
 ) -> Episode:
-    """A gripper that carries points along a curve; the cloud is random, its x of the first point tells seed and
-    frame."""
+    """Return a gripper that carries points along a curve, with a random cloud.
+
+    x of the first point of the cloud encodes seed and frame.
+    """
     rng = np.random.default_rng(seed)
     F = S // 2
     xyz = rng.normal([0, 0, 0.9], 0.1, (F, N, 3)).astype(np.float32)

@@ -51,7 +51,7 @@ class FakeGripper:
     # ---------------------------------------------------------------------------------------------------
 
     def power_cut(self) -> None:
-        """It starts anew: not activated, the fingers where they are."""
+        """Restart the gripper: inactive, with the fingers at their position."""
         self.action = self.requested = self.speed = self.force = self.fault = 0
         self.position = getattr(self, "position", 40.0)
         self._activating = 0.0

@@ -1,4 +1,4 @@
-"""How the house is laid out: short names, few entries at a package's top, no circles, no private imports."""
+"""Layout of the packages: short names, few entries at the top, no circles, no private imports."""
 
 import ast
 import graphlib
@@ -105,6 +105,6 @@ def test_files_and_modules_named_on_a_page_exist(page):
 
 
 def exists(parts: list[str], attributes: int) -> bool:
-    """Whether a dotted name without its last ``attributes`` parts is a module."""
+    """Return whether a dotted name without its last ``attributes`` parts is a module."""
     path = ROOT.joinpath(*parts[: len(parts) - attributes])
     return len(parts) > attributes + (attributes > 0) and (path.is_dir() or path.with_suffix(".py").exists())

@@ -1,5 +1,7 @@
-"""What must hold from the camera to the chunk whatever the weights, where no test of a single part shows it.
-`robustness/mutants.py` breaks each."""
+"""Invariants from the camera to the chunk for any weights, which no test of a single part covers.
+
+`robustness/mutants` breaks each.
+"""
 
 import dataclasses
 
@@ -218,7 +220,7 @@ def test_training_window_equals_deployment_input(tmp_path, monkeypatch):
 
     for name in ("encode_task", "prepare_context", "sample"):
         spy(name)
-    # The reference that the window was told by, as a message would bring it.
+    # The reference of the window, as a message would contain it.
     r = batch.reference
     valid = r.is_valid[0].numpy()
     position, start, phase = (getattr(r, f)[0].numpy()[valid] for f in ("position", "start", "phase"))

@@ -1,4 +1,4 @@
-"""What the controller decides in its periods and on its inputs, on two clocks that are set by hand."""
+"""Decisions of the controller in its periods and on its inputs, on two simulated clocks."""
 
 from dataclasses import replace
 
@@ -28,10 +28,10 @@ class Bench:
     """A controller beside an arm that stands still, unless `arm` is changed.
 
     Attributes:
-        now, t: the monotonic clock and that of the stamps, seconds.
+        now, t: the monotonic clock and the clock of the stamps, seconds.
         silent: sources that send nothing.
         overdue: why the gripper has not answered.
-        sequence: of the next chunk.
+        sequence: sequence of the next chunk.
     """
 
     def __init__(self, **changes) -> None:
@@ -61,7 +61,11 @@ class Bench:
         self.sequence += 1
 
     def tick(self, count=1, chunks=False):
-        """``count`` periods with every input that is not `silent`; the last command. A chunk every 0.2 s if asked."""
+        """Run ``count`` periods with every input that is not `silent`, optionally with a chunk every 0.2 s.
+
+        Returns:
+            The last command.
+        """
         for i in range(count):
             self.now, self.t = self.now + PERIOD, self.t + PERIOD
             if "robot" not in self.silent:

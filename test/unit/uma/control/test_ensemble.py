@@ -1,5 +1,4 @@
-"""Several chunks that speak of the same instant are averaged on SE(3); the gripper is the newest one's, and the safety
-filter comes after it."""
+"""Overlapping chunks are averaged on SE(3) before the safety filter; the gripper is from the newest one."""
 
 import numpy as np
 import pytest
@@ -18,7 +17,7 @@ PERIOD = 4 / 15
 
 
 def pose(t: float, aside: float = 0.0, turned: float = 0.0) -> np.ndarray:
-    """Of one motion at constant speed, at absolute time ``t``, moved ``aside`` metres and ``turned`` radians."""
+    """Return the pose of a motion at constant speed at time ``t``, moved ``aside`` metres and ``turned`` radians."""
     return make_pose(DOWN @ Rotation.from_rotvec([0, 0, 0.3 * t + turned]).as_matrix(), [0.4 + aside, 0.15 * t, 0.3])
 
 

@@ -65,7 +65,7 @@ def test_waiting_for_the_operator_is_ready_and_no_hold():
 
 
 def ball_over_table(T, settings):
-    """Least room of any sphere over the table, written out anew."""
+    """Return the smallest clearance of any sphere over the table, computed independently."""
     return min(float((T @ np.array([*c, 1.0]))[2]) - r - settings.table_height for _, c, r in TOOL)
 
 

@@ -39,7 +39,7 @@ def inside(q, margin=0.1, room=1e-3):
 
 
 def solved(f):
-    """Whether the joints that the filter tells are those of its pose."""
+    """Return whether the filter's joints solve its pose."""
     error = fr3.pose_error(fr3.forward(f.joints), f.pose @ T_EE_FLANGE)
     return np.linalg.norm(error[:3]) < 1e-3 and np.linalg.norm(error[3:]) < 5e-3
 

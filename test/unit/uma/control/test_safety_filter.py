@@ -217,8 +217,7 @@ def test_after_a_late_period_it_catches_up_without_a_burst():
 
 @pytest.mark.parametrize("nominal_speed", [(0.1, 0.2), (0.0, 0.0)])
 def test_far_target_is_followed_at_the_plans_speed(nominal_speed):
-    """As where a chunk comes late and its path is far away: the plan's own nominal_speed and what may be caught up, no
-    more."""
+    """A late chunk far away is followed at the plan's nominal speed plus the catch-up."""
     s = SafetySettings(ramp_s=0.0, max_lead_m=0.5, max_lead_rad=1.5)
     fastest = []
     for told in (nominal_speed, None):

@@ -108,8 +108,7 @@ def test_cadence_counts_overruns_without_the_cold_one():
 
 
 def test_cadence_is_read_while_another_thread_beats():
-    """A policy was ended by this after some 25 minutes of closed loop: its worker beats, its executor asks twenty times
-    a second."""
+    """A policy's worker beats while its executor reads the cadence twenty times a second."""
     c, ended = Cadence("chunks", period=0.1), threading.Event()
     for i in range(3000):
         c.beat(float(i), 1.0)

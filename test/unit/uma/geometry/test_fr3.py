@@ -1,4 +1,4 @@
-"""The FR3's kinematics against the simulated arm's own, and joint commands that keep their limits whatever is asked."""
+"""The FR3's kinematics against the simulated arm, and joint commands within their limits for any target."""
 
 import numpy as np
 import pytest

@@ -80,8 +80,10 @@ def test_padding_changes_nothing(kind, folders):
 @pytest.mark.parametrize("layers", [1, 2, 4])
 @pytest.mark.parametrize("preset", [tiny, small])
 def test_tokens_differ_between_texts_as_much_as_tokens_do(preset, layers):
-    """An encoder whose output starts nearly constant collapses in training (see `TaskEncoder`); these commands differ
-    by one to four words."""
+    """An encoder with a nearly constant initial output collapses in training (see `TaskEncoder`).
+
+    These commands differ by one to four words.
+    """
     with torch.no_grad():
         tokens = words(preset(), layers)(COMMANDS)
     assert tokens.std(0).mean() > 0.3 * tokens.std()

@@ -1,4 +1,4 @@
-"""What must hold of the model whatever its weights: masks, padding, permutation, caching, gradients."""
+"""Invariants of the model for any weights: masks, padding, permutation, caching, gradients."""
 
 import dataclasses
 import math
@@ -263,7 +263,7 @@ def test_every_variant_keeps_the_invariants(name):
 
 
 def test_separate_heads_cut_the_coupling_and_one_trunk_has_it():
-    """With every layer separate, the motion cannot see the action; with one trunk it does."""
+    """With separate layers only, the motion is independent of the action; with one trunk it depends on it."""
     points, ee, reference, grid, noise = inputs()
     mask = pattern(2, T, 3, action_target=False, motion_target=True)
     other = dataclasses.replace(grid, action=grid.action.flip(0))

@@ -1,4 +1,4 @@
-"""Orientation features: what they say about turned keypoints and fingers."""
+"""Orientation features of turned keypoints and fingers."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What the model, its losses and its masks depend on: a part that is cut off would train without complaint."""
+"""Dependencies of the model, its losses and its masks. A disconnected part would train without an error."""
 
 import dataclasses
 
@@ -42,7 +42,7 @@ def batch() -> Batch:
 
 
 def all_targets(batch: Batch) -> MaskPattern:
-    """No token is given, not even the measured action: all steps are alike but for what tells them apart."""
+    """Return a mask without given tokens, not even the measured action: all steps differ only by their index."""
     grid = batch.grid
     return MaskPattern(*(torch.ones_like(part[..., 0], dtype=torch.bool) for part in (grid.action, grid.motion)))
 
@@ -126,7 +126,7 @@ def test_actions_motion_and_steps_see_each_other(batch):
 
 @pytest.mark.parametrize("field", ["xyz", "rgb", "height"])
 def test_task_tokens_depend_on_the_cloud(batch, field):
-    """The reference alone does not say what is to be moved."""
+    """The reference alone does not determine the moved object."""
     model = perturbed()
     other = dataclasses.replace(batch.initial_points, **{field: getattr(batch.initial_points, field).roll(1, 0)})
     assert changes(*(model.encode_task(points, batch.reference) for points in (batch.initial_points, other))) > FELT
@@ -150,7 +150,7 @@ def test_points_are_grouped_with_their_nearest_neighbours():
 
 
 def test_group_is_relative_to_its_centre():
-    """A shape is the same wherever it is; without features nothing else is told."""
+    """A shape has the same tokens at any place, without other features."""
     torch.manual_seed(0)
     layer, xyz = SetAbstraction(1, 16, centres=3, group_size=3), torch.randn(1, 8, 3)
     here, there, elsewhere = (layer(x, torch.zeros(1, 8, 1))[1] for x in (xyz, xyz + 0.5, 1.5 * xyz))
@@ -242,7 +242,7 @@ def test_random_masks_vary_over_modality():
 
 @pytest.mark.parametrize("told_by", ["embedding", "modulation", "nothing"])
 def test_velocity_depends_on_a_tokens_role(batch, told_by):
-    """The state is the same, whatever the mask says of it: without both, the mask would change nothing."""
+    """The state is equal for both masks, so that only the role can change the velocity."""
     model = perturbed()
     with torch.no_grad():
         if told_by != "embedding":
@@ -258,7 +258,7 @@ def test_velocity_depends_on_a_tokens_role(batch, told_by):
 
 
 def test_in_training_both_roles_are_learned(batch):
-    """The given tokens of a training step are told that they are given."""
+    """The given tokens of a training step are marked as given."""
     model = perturbed().train()
     mask = pattern(B, batch.grid.action.shape[1], K, action_target=False, motion_target=True)
     cache = model.prepare_context(batch.points, batch.ee, model.encode_task(batch.initial_points, batch.reference))

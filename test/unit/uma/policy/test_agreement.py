@@ -36,7 +36,7 @@ def test_one_is_the_nearest_to_all_and_all_are_all():
 
 
 def test_the_policy_answers_with_the_mean_of_those_that_agree(monkeypatch):
-    """Of six sampled chunks three are near 0.5, two near -0.5 and one is far off; in the model's units."""
+    """Of six sampled chunks three are near 0.5, two near -0.5 and one is an outlier, in the model's units."""
     model = Uma(tiny(), Normalization()).eval()
     levels = np.array([0.50, -0.50, 0.51, 0.52, -0.51, 3.0], np.float32)
     rng = np.random.default_rng(0)

@@ -80,7 +80,7 @@ def test_answers_depend_on_seed_and_sequence_alone(bundle):
     o = scene()
     task_a, task_b = a.encode_task(o, reference()), b.encode_task(o, reference())
     assert torch.equal(task_a.tokens, task_b.tokens)
-    a.predict(o, task_a, sequence=8)  # what was asked before does not matter
+    a.predict(o, task_a, sequence=8)  # earlier queries do not matter
     first, again = a.predict(o, task_a, sequence=7).chunk, b.predict(o, task_b, sequence=7).chunk
     assert np.array_equal(first.poses, again.poses) and np.array_equal(first.gripper, again.gripper)
     assert not np.array_equal(first.poses, a.predict(o, task_a, sequence=9).chunk.poses)
@@ -118,8 +118,7 @@ def test_a_prefix_comes_back_as_it_was_given(bundle):
 
 
 def test_step_scales_stretch_each_action_alone(bundle):
-    """The denoiser works in normalised units, so the same weights and noise answer the same chunk, each action as far
-    as its step's scale says."""
+    """The denoiser works in normalised units: the same weights and noise give the same chunk, scaled step by step."""
     scales = np.linspace(0.2, 1.5, 16)
     plain, loaded = Policy.load(bundle), load_bundle(bundle)
     model = Uma(tiny(), Normalization(step_scale=tuple(scales)))

@@ -1,5 +1,4 @@
-"""What a new chunk takes over from the one that is running: the actions that will have been executed, and none that
-will not."""
+"""Committed actions of a new chunk: those of the running chunk that will have been executed, and no others."""
 
 from dataclasses import replace
 
@@ -20,7 +19,7 @@ DOWN = np.diag([1.0, -1.0, -1.0])
 
 
 def pose(step: float, turn: float = 0.1) -> np.ndarray:
-    """Of a motion at constant speed, ``step`` actions after the first one."""
+    """Return the pose of a motion at constant speed, ``step`` actions after the first one."""
     return make_pose(DOWN @ Rotation.from_rotvec([0.0, 0.0, turn * step]).as_matrix(), [0.0, -0.2 + 0.02 * step, 0.8])
 
 
@@ -32,7 +31,7 @@ def running(**changes) -> ActionChunk:
 
 
 def seen(step: float, lag: float = 0.0):
-    """What is seen ``step`` actions after the first one, with the arm ``lag`` actions behind."""
+    """Return the observation ``step`` actions after the first one, with the arm ``lag`` actions behind."""
     return replace(SCENE, stamp=STAMP + (step + 1.0) / 15.0, T_cam_ee=pose(step - lag))
 
 

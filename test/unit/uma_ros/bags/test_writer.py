@@ -115,7 +115,7 @@ def test_a_configuration_that_is_none_is_named(tmp_path, text):
 
 
 def test_on_a_small_file_system_too(tmp_path):
-    """As above with a real one that is full, where that may be mounted."""
+    """The same on a real full file system, if one can be mounted."""
     if (
         os.geteuid()
         or subprocess.run(

@@ -24,7 +24,7 @@ T_FLANGE_BOARD = make_pose(Rotation.from_euler("xyz", [0.1, -0.15, 0.4]).as_matr
 
 
 def draw(T_cam_board: np.ndarray, rng, blur: float = 0.7, noise: float = 3.0) -> np.ndarray:
-    """``(720, 1280, 3)`` uint8: the board on grey, as the camera sees it, smoothed by twofold oversampling."""
+    """Return ``(720, 1280, 3)`` uint8: the board on grey in the camera image, smoothed by twofold oversampling."""
     per_m, over = 12000, 2
     board = BOARD.make().generateImage(
         (round(BOARD.columns * BOARD.square * per_m), round(BOARD.rows * BOARD.square * per_m)), marginSize=0
@@ -57,7 +57,7 @@ def arm_poses(rng, count: int, turn: float = 0.5) -> list[np.ndarray]:
 
 
 def shaken(T: np.ndarray, rng, mm: float = 0.2, degrees: float = 0.02) -> np.ndarray:
-    """What the arm says of its pose: it is not exact."""
+    """Return the measured pose of the arm, with an error."""
     return T @ make_pose(
         Rotation.from_rotvec(np.radians(degrees) * rng.normal(size=3)).as_matrix(), mm * 1e-3 * rng.normal(size=3)
     )
@@ -65,7 +65,7 @@ def shaken(T: np.ndarray, rng, mm: float = 0.2, degrees: float = 0.02) -> np.nda
 
 @pytest.fixture(scope="module")
 def shots():
-    """(name, what the arm said, picture) of 14 views."""
+    """Return (name, measured pose, image) of 14 views."""
     rng = np.random.default_rng(7)
     poses = arm_poses(rng, 14)
     return [

@@ -160,7 +160,7 @@ def test_an_unknown_station_is_refused():
 
 @pytest.mark.parametrize("name", GRAPHS)
 def test_launch_files_start_the_same_graph(name, monkeypatch, tmp_path):
-    """`launch` is not on PyPI: a stand-in notes what the launch file asks it for."""
+    """`launch` is not on PyPI: a stand-in records the requests of the launch file."""
 
     class Noted:
         def __init__(self, *args, **kwargs):

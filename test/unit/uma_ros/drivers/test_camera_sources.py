@@ -247,7 +247,7 @@ def test_frames_of_another_size_than_the_cameras_are_refused(folder):
 
 
 def test_heads_that_promise_huge_arrays_allocate_nothing(tmp_path):
-    """A file of a few bytes that says it holds four terabytes."""
+    """A file of a few bytes with a header for four terabytes."""
     header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (999999, 999999), }"
     header += b" " * (118 - len(header) - 1) + b"\n"
     (tmp_path / "b.npy").write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + b"\x00" * 16)

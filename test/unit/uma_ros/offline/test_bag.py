@@ -152,7 +152,7 @@ def test_mcap_reads_it_with_our_own_messages(run):
 def test_the_first_observation_and_the_configuration_are_in_it(run):
     episode = read_recording(run[0] / "bag")
     asked, (first, chunk) = episode.references[0][0], episode.chunks[0]
-    # On a busy machine the recorder may come too late for the first chunk, of which the topic keeps one.
+    # On a busy machine the recorder may start too late for the first chunk, because the topic keeps only one.
     assert len(episode.references) == 1 and (first == asked if chunk.sequence == 0 else first > asked)
     assert {"station", "policy", "controller", "extrinsics", "camera", "recorder"} <= set(episode.configuration)
 
@@ -163,8 +163,8 @@ def test_replay_is_bit_equal_and_reports_it(run, tmp_path, capsys):
     assert code == 0, text
     rows, episode, _ = bags.replay(run[0] / "bag")
     assert len(rows) == len(episode.chunks) >= 4
-    # Robot states are best effort: of one that the bag holds, the policy may not have heard on a busy machine. All
-    # others are equal to the last bit.
+    # Robot states are best effort: on a busy machine the policy may have missed one of the bag. All other chunks are
+    # bit-equal.
     equal = [row for row in rows if row.equal]
     assert len(equal) >= 0.8 * len(rows), [row for row in rows if not row.equal]
     assert (

@@ -1,4 +1,4 @@
-"""What a node says on /uma/status, when two of its threads say it at once."""
+"""Messages on /uma/status while two threads of a node publish."""
 
 import sys
 import threading

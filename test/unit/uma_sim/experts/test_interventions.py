@@ -1,4 +1,4 @@
-"""Demonstrations in which a policy acts for a while: what is kept of them, and that the expert goes on from there."""
+"""Demonstrations with stretches of a policy: the kept chunks, and the continuation by the expert."""
 
 from types import SimpleNamespace
 
@@ -21,7 +21,7 @@ TASK = "primitives/move"
 
 
 def up(asked: list):
-    """A policy of a fixed place above the scene, four actions at a time; ``asked`` gets the times of what it saw."""
+    """Return a policy for a fixed place above the scene, four actions per chunk. ``asked`` collects its query times."""
 
     def act(station, grip):
         asked.append(station.time)
@@ -155,7 +155,7 @@ def test_checkpoint_may_act_for_whole_attempts():
 
 
 def test_lost_episode_counts_as_the_policys(bundle, tmp_path, monkeypatch):
-    """And one that nobody could begin does not."""
+    """An episode that could not start does not count."""
     import uma_train.data.simulate as module
 
     def blind(*_, **__):

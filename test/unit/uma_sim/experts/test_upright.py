@@ -1,5 +1,4 @@
-"""What the experts with an upright tool do next, by where the tool is: `uma_sim.experts.upright.step` alone, without a
-simulation."""
+"""Next step of the experts with an upright tool (`uma_sim.experts.upright.step`), without a simulation."""
 
 import numpy as np
 import pytest
@@ -20,8 +19,10 @@ WAY = PushPath(np.array([0.5, 0.0]), 0.4, 0.15)
 
 
 def label(x: float, y: float = 0.0, height: float = 0.001, off: float = 0.0):
-    """What follows from a tool at ``(x, y)`` of the way, metres, its edge at ``height`` and turned by ``off`` radians:
-    the move along, aside and up, and the turn."""
+    """Return the step of a tool at ``(x, y)`` metres of the path, its edge at ``height``, turned by ``off`` radians.
+
+    The step is the move along, aside and up, and the turn.
+    """
     stroke = Stroke(WAY, np.array([-0.06, 0.0]), np.array([0.14, 0.0]), REAR, 0.004, 0.001 + TALL)
     yaw = grasping.across(WAY.heading, 0.0) + off
     T = grasping.top_down(yaw, np.array([*WAY.base(np.array([x, y])), height + TALL]))

@@ -1,4 +1,4 @@
-"""What holds for every task: scenes, experts, references and recorded demonstrations."""
+"""Common properties of every task: scenes, experts, references and recorded demonstrations."""
 
 import numpy as np
 import pytest
@@ -114,7 +114,7 @@ def test_reference_runs_from_object_to_goal(name, keypoints, waypoints, pinned):
             still = np.linalg.norm(ends[keypoints:, None] - candidates[None], axis=-1)
             assert still.min(1).max() < 1e-9
     last = [np.stack([w[-1] for w in plan.waypoints[:keypoints]]) for plan in plans]
-    assert np.linalg.norm(last[0] - last[1], axis=-1).max() > 0.05  # the two goals ask for different things
+    assert np.linalg.norm(last[0] - last[1], axis=-1).max() > 0.05  # the two goals differ
 
 
 @pytest.mark.slow

@@ -1,6 +1,6 @@
-"""What the judges of the simulated tasks take for a success: near misses from both sides of every limit.
+"""Verdicts of the simulated tasks' judges: near misses on both sides of every limit.
 
-A case is a success but for what it names. Things are put where they are without a moment of time passing.
+Each case is a success except for its named condition. Objects are placed without simulated time.
 """
 
 import mujoco

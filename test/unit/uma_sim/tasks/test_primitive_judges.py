@@ -1,4 +1,4 @@
-"""What the judges of the primitives take for a success: one but for what the case names."""
+"""Verdicts of the primitives' judges: each case is a success except for its named condition."""
 
 import mujoco
 import numpy as np
@@ -35,12 +35,12 @@ SOFT = [*LET_GO, ({"speed": 0.29}, DONE), ({"speed": 0.31}, NOT_CALM)]
 
 
 def puts_down(is_so: bool):
-    """Of a scene: both ways end with the thing put down, or held up."""
+    """Return whether the scene ends with the object put down or held up."""
     return lambda drawn: all(way.lets_go is is_so for way in drawn.ways)
 
 
 def grasp(station: Station) -> None:
-    """As if the jaw had stopped on the object, wherever the hand is."""
+    """Close the jaw as if it had stopped on the object, at any position of the hand."""
     station.grasped = lambda: True
 
 

@@ -1,4 +1,4 @@
-"""`uma inspect` of episodes: a wrong camera is told from a right one, and everything stored is reported."""
+"""`uma inspect` of episodes: it detects a wrong camera, and reports everything stored."""
 
 import dataclasses
 import re

@@ -40,7 +40,7 @@ def drawn(seed: int = 0, **sampling):
 
 
 def steps_of(reference) -> np.ndarray:
-    """``(W,)`` the steps at which the keypoints are where the waypoints say."""
+    """Return ``(W,)``: the steps at which the keypoints reach the waypoints."""
     return np.array([best(places) for places in np.array(reference.waypoints).transpose(1, 0, 2)])
 
 

@@ -1,4 +1,4 @@
-"""What `uma simulate` stores, on one short demonstration."""
+"""Stored data of `uma simulate`, on one short demonstration."""
 
 import dataclasses
 import json
@@ -105,7 +105,7 @@ def test_execution_noise_is_an_option(made):
         and made["calm"].meta["disturbance"] == "none"
         and 0.0 < made["all"].meta["noise_scale"] < 1.6
     )
-    # Without noise the arm does what the label says, to within its lag.
+    # Without noise the arm follows the label up to its lag.
     apart = [
         np.linalg.norm(e.pose[1:, :3, 3] - e.target_pose[:-1, :3, 3], axis=-1).mean()
         for e in (made["calm"], made["all"])

@@ -36,7 +36,7 @@ def poses_cam(batch, b):
 
 def test_zero_settings_are_the_identity_bit_for_bit(batch):
     assert transform(batch, Transforms(), NORM, SEEDS) is batch
-    # The setting that is on leaves alone what it does not speak of.
+    # An enabled setting changes only its own quantity.
     mild = Transforms.mild()
     touches = {
         "depth_noise_m": {"points.xyz", "points.height", "initial_points.xyz", "initial_points.height"},
@@ -59,7 +59,7 @@ def test_zero_settings_are_the_identity_bit_for_bit(batch):
         for (name, a), (_, b) in zip(tensors(batch), tensors(out), strict=True):
             if name in names:
                 assert not torch.equal(a, b), f"{setting} leaves {name}"
-            elif not (setting == "camera_m" and name.startswith("grid")):  # encoded anew, equal but for rounding
+            elif not (setting == "camera_m" and name.startswith("grid")):  # encoded again, equal up to rounding
                 assert a is None or torch.equal(a, b), f"{setting} changes {name}"
 
 
@@ -124,7 +124,7 @@ def test_a_misplaced_end_effector_leaves_the_truth_where_it_is(batch):
         if b >= 6:
             assert np.array_equal(out.T_cam_ee[b], batch.T_cam_ee[b])
             continue
-        assert np.allclose(T[3:], T_out[3:], atol=1e-5)  # targets: still where the robot was told to go
+        assert np.allclose(T[3:], T_out[3:], atol=1e-5)  # targets: the commanded poses, unchanged
         error = out.T_cam_ee[b, :3, 3] - batch.T_cam_ee[b, :3, 3]
         assert 1e-4 < np.linalg.norm(error) < 0.06
         assert np.allclose(T_out[:3, :3, 3], T[:3, :3, 3] + error, atol=1e-5)  # measured poses err together

@@ -1,4 +1,4 @@
-"""What the closed-loop sweep changes, and that each change is really one of the simulation or of the policy's input."""
+"""Changes of the closed-loop sweep: each one really affects the simulation or the policy's input."""
 
 import json
 from dataclasses import asdict, replace
@@ -122,7 +122,7 @@ def test_only_the_same_configuration_is_resumed(tmp_path, monkeypatch):
 
 
 class NoPool:
-    """In the place of processes, of which a run that is complete needs none."""
+    """Stands in for processes, which a complete run does not need."""
 
     def Pool(self, workers):
         return self
@@ -163,7 +163,7 @@ def test_displaced_camera_leaves_the_calibration_alone():
     D = make_pose(turn, np.array([0.02, 0.01, -0.02]))
 
     def off_the_table(T_base_cam):
-        """How far what is seen lowest is from the table's height, 0."""
+        """Return the distance of the lowest visible point from the table's height, 0."""
         o = station.observe()
         points = unproject(o.depth, o.camera).reshape(-1, 3)
         z = (points[np.isfinite(points).all(1)] @ T_base_cam[:3, :3].T + T_base_cam[:3, 3])[:, 2]

@@ -1,5 +1,4 @@
-"""What is executed of a chunk while the next is computed, step by step and through the controller's schedule and
-filter."""
+"""Executed actions of a chunk while the next one is computed, step by step and through the controller."""
 
 from dataclasses import replace
 from types import SimpleNamespace

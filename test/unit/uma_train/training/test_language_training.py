@@ -1,5 +1,4 @@
-"""Text in training (paper A.1, D.1): a positive of its task's motion-derived views, and where asked for what the
-denoiser is told."""
+"""Text in training (paper A.1, D.1): a positive of its task's motion-derived views, optionally also a condition."""
 
 import dataclasses
 
@@ -32,7 +31,7 @@ def test_text_is_a_positive_of_its_own_task():
     loss.backward()
     touched = {name.split(".")[0] for name, p in m.named_parameters() if p.grad is not None and p.grad.any()}
     assert touched == {"task_encoder", "language_encoder"}
-    # Told which task it is of, it costs less to bring text and motion together than when it is told a wrong one.
+    # The loss between text and motion is lower with the right task than with a wrong one.
     optimizer = torch.optim.AdamW(
         [*m.task_encoder.parameters(), *m.language_encoder.parameters(), *head.parameters()], lr=3e-3
     )

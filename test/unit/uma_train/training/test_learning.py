@@ -53,7 +53,7 @@ TARGETS = {
 
 @dataclass(frozen=True)
 class Limits:
-    """How far samples may be off: means of positions, turns and keypoints, and the worst gripper value."""
+    """Largest errors of samples: means of positions, turns and keypoints, and the worst gripper value."""
 
     position_mm: float
     turn_deg: float

@@ -111,8 +111,7 @@ def test_image_features_need_an_image_of_every_frame(tmp_path):
 
 
 def test_several_draws_are_the_mean_and_share_one_encoding():
-    """What `control_draws` 3 makes of a batch is what the batch repeated three times would make, at one encoding of its
-    points."""
+    """`control_draws` 3 equals the batch repeated three times, with one encoding of its points."""
     model = Uma(tiny(), Normalization())
     torch.manual_seed(0)
     with torch.no_grad():
