@@ -48,7 +48,7 @@ def test_the_lines_of_the_readme_give_a_chunk(monkeypatch):
 
 def test_the_chunk_that_follows_the_reference_is_better():
     text = output_of("predicted_motion")
-    left = [float(cm) for cm in re.findall(r"([\d.]+) cm of the reference are left", text)]
+    left = [float(cm) for cm in re.findall(r"([\d.]+) cm of the reference remain", text)]
     assert len(left) == 2 and left[0] < left[1] and "better: follow" in text
 
 
