@@ -1,0 +1,1 @@
+"""From a person's sketch to a reference motion, and the noise of such sketches."""
