@@ -1,5 +1,5 @@
-"""A catalogue of objects: boxes, cans, bottles, mugs, bowls, pebbles, bars, utensils and tools, from primitives and
-meshes.
+"""A catalogue of objects: boxes, cans, bottles, mugs, bowls, trays, pebbles, bars, utensils and tools, from primitives
+and meshes.
 
 A shape depends on its kind and number only, so that `HELD_OUT` can list shapes that training excludes.
 """
@@ -16,7 +16,8 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from uma_sim.objects import contacts, scrapers, utensils
+from uma_sim.objects import contacts, containers, scrapers, utensils
+from uma_sim.objects.containers import rings, walls
 
 COUNT = 40
 """Number of shapes of each kind."""
@@ -87,13 +88,6 @@ def _shell(half: np.ndarray) -> np.ndarray:
     return np.concatenate([top, sides]) * half
 
 
-def _rings(radii: tuple[float, float], heights: tuple[float, float]) -> np.ndarray:
-    """``(16, 3)`` points on two rings."""
-    angle = np.arange(8) * np.pi / 4 + 0.2
-    ring = np.stack([np.cos(angle), np.sin(angle)], -1)
-    return np.concatenate([np.column_stack([r * ring, np.full(8, z)]) for r, z in zip(radii, heights, strict=True)])
-
-
 def _make_box(rng: np.random.Generator) -> dict:
     half = np.array([rng.uniform(0.02, 0.05), rng.uniform(0.012, 0.026), rng.uniform(0.012, 0.035)])
     lid = (_box([half[0] * 0.98, 0.3 * half[1], 0.0004], [0, 0, half[2]], 0.7),)
@@ -126,7 +120,7 @@ def _make_can(rng: np.random.Generator) -> dict:
     label = dict(type=G.mjGEOM_CYLINDER, size=[r + 0.0004, 0.5 * h, 0], pos=[0, 0, 0], shade=0.6)
     return dict(
         geoms=(dict(type=G.mjGEOM_CYLINDER, size=[r, h, 0], pos=[0, 0, 0], shade=1.0), label),
-        points=_rings((r, 0.8 * r), (0.4 * h, h)),
+        points=rings((r, 0.8 * r), (0.4 * h, h)),
         half_height=h,
         radius=r,
         grasp_axis=(-0.003, 0.003),
@@ -144,7 +138,7 @@ def _make_bottle(rng: np.random.Generator) -> dict:
     return dict(
         geoms=(cap,),
         mesh=mesh,
-        points=_rings((r, r * neck), (0.0, 0.85 * h)),
+        points=rings((r, r * neck), (0.0, 0.85 * h)),
         half_height=h,
         radius=r,
         grasp_axis=(-0.003, 0.003),
@@ -172,19 +166,6 @@ def _make_pebble(rng: np.random.Generator) -> dict:
     )
 
 
-def _walls(r: float, h: float, sides: int, thick: float) -> list[dict]:
-    """An open container: polygonal walls and a floor, with the origin at half its height."""
-    side = (r + thick) * np.tan(np.pi / sides)
-    out = [dict(type=G.mjGEOM_CYLINDER, size=[r, 0.002, 0], pos=[0, 0, -h + 0.002], shade=0.8)]
-    for i in range(sides):
-        a = 2 * np.pi * i / sides
-        c, s = float(np.cos(a / 2)), float(np.sin(a / 2))
-        out.append(
-            _box([thick / 2, side, h], [(r + thick / 2) * np.cos(a), (r + thick / 2) * np.sin(a), 0], quat=[c, 0, 0, s])
-        )
-    return out
-
-
 def _make_mug(rng: np.random.Generator) -> dict:
     r, h = rng.uniform(0.020, 0.0245), rng.uniform(0.035, 0.05)
     reach = r + 0.003
@@ -194,24 +175,13 @@ def _make_mug(rng: np.random.Generator) -> dict:
         for a, b in zip(ends[:-1], ends[1:], strict=True)
     ]
     return dict(
-        geoms=(*_walls(r, h, 8, 0.003), *handle),
-        points=_rings((r + 0.003, r + 0.0015), (0.0, h)),
+        geoms=(*walls(r, h, 8, 0.003), *handle),
+        points=rings((r + 0.003, r + 0.0015), (0.0, h)),
         half_height=h,
         radius=r + 0.03,
         grasp_axis=(-0.003, 0.003),
         grasp_z=_grasp_z(h),
         width=2 * (r + 0.003),
-    )
-
-
-def _make_bowl(rng: np.random.Generator) -> dict:
-    r, h, sides = rng.uniform(0.045, 0.06), rng.uniform(0.02, 0.04), int(rng.choice([4, 6, 8]))
-    return dict(
-        geoms=tuple(_walls(r, h, sides, 0.004)),
-        points=_rings((r, r), (0.0, h)),
-        half_height=h,
-        radius=r * 1.25 + 0.01,
-        grasp_axis=None,
     )
 
 
@@ -283,12 +253,13 @@ MAKERS: dict[str, Callable[[np.random.Generator], dict]] = {
     "bottle": _make_bottle,
     "pebble": _make_pebble,
     "mug": _make_mug,
-    "bowl": _make_bowl,
+    "bowl": containers.make_bowl,
     "utensil": _make_utensil,
     "stick": _make_stick,
     "rake": _make_rake,
     "hook": _make_hook,
     "scraper": scrapers.make,
+    "tray": containers.make_tray,
 }
 """kind -> function that draws a shape's fields."""
 
