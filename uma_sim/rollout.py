@@ -13,11 +13,13 @@ from uma.geometry import se3
 from uma.types import RATE_HZ, Observation
 from uma_sim import experts
 from uma_sim.experts.interventions import Interventions
-from uma_sim.station import Station
+from uma_sim.station import Station, Task
 from uma_sim.tasks import make_station
 
-STEPS_AFTER_SUCCESS = 10
 OBSERVE_EVERY = 2
+
+TAIL_NOISE = 0.3
+"""Fraction of the execution noise after a success that must last."""
 
 STILL_M = 0.01
 """Largest motion of a static point in an episode, metres."""
@@ -116,9 +118,10 @@ def run_demonstration(
         * ``object_points`` (T, 16, 3): base frame, metres; ``static_points`` (Q, 3): base frame, metres
         * ``stamp`` (T,): seconds
         * ``observations``: the M results of ``on_observation``; ``observation_step`` (M,): their steps
-        * ``task``, ``text`` (the instruction), ``seed``, ``goal``, ``camera``, ``T_base_cam`` (4, 4)
+        * ``task``, ``intent`` (the kind of motion), ``text`` (the instruction), ``seed``, ``goal``, ``camera``,
+          ``T_base_cam`` (4, 4)
         * ``noise_scale``, ``disturbance``, ``interventions`` (those that happened)
-        * ``verdict``, ``success``, ``reason``, ``rate_hz``
+        * ``verdict``, ``success`` (it lasted as long as the task asks), ``reason``, ``rate_hz``
     """
     rng = np.random.default_rng([seed, 7]) if rng is None else rng
     scale = float(rng.uniform(0.0, max_noise)) if noise_scale is None else float(noise_scale)
@@ -136,7 +139,7 @@ def run_demonstration(
     }
     observations, observed = [], []
     drift = np.zeros(6)
-    after = 0
+    after, tail = 0, _tail(seed, task)
     executed_grip = 0.0
     for i in range(task.max_steps + (interventions.steps if interventions else 0)):
         is_away = interventions is not None and interventions.covers(i)
@@ -161,17 +164,23 @@ def run_demonstration(
         if is_away:
             executed, executed_grip = interventions.action(station, i, executed_grip)
         else:
-            executed, executed_grip = disturbance.apply(station, _disturbed(T, drift, _calm(station, grip)), grip)
+            share = _calm(station, grip) * (TAIL_NOISE if task.lasts and after else 1.0)
+            executed, executed_grip = disturbance.apply(station, _disturbed(T, drift, share), grip)
         station.act(executed, executed_grip)
         if not np.isfinite(station.data.qpos).all():
             return None
         verdict, reason = task.outcome(station)
         after = after + 1 if verdict == "success" or (verdict == "wrong_goal" and goal != station.scene.goal) else 0
-        if after >= STEPS_AFTER_SUCCESS:
+        if after >= tail:
             break
     # Exclude points that were pushed aside or fell off the table.
     still = still[np.linalg.norm(task.static_points(station) - still, axis=-1) < STILL_M]
-    about = {"task": task.name, "static_points": still, "text": task.instruction(station, goal)}
+    about = {
+        "task": task.name,
+        "intent": task.intent(station, goal),
+        "static_points": still,
+        "text": task.instruction(station, goal),
+    }
     if own:
         station.close()
     episode = {key: np.asarray(value) for key, value in rows.items()}
@@ -196,11 +205,17 @@ def run_demonstration(
                 if first < len(rows["stamp"])
             ],
             "verdict": verdict,
-            "success": verdict == reached,
+            "success": verdict == reached and after >= task.lasts,
             "reason": reason,
             "rate_hz": RATE_HZ,
         }
     )
+
+
+def _tail(seed: int, task: Task) -> int:
+    """Draw the number of control steps after the success, from the scene's seed alone."""
+    low, high = task.tail
+    return int(np.random.default_rng([seed, 18]).integers(low, high + 1)) if low < high else low
 
 
 def _calm(station: Station, grip: float) -> float:

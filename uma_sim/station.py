@@ -47,6 +47,9 @@ class Task:
             metres, and recoverable.
         instruction: ``(station, goal) -> str``, a person's instruction.
         max_steps: time limit of a demonstration in control steps.
+        intent: ``(station, goal) -> str``, the kind of motion; by default the task's name.
+        lasts: control steps during which a success must last; 0 = the first one counts.
+        tail: least and largest number of control steps that a demonstration goes on after its success.
     """
 
     name: str
@@ -61,6 +64,9 @@ class Task:
     may_drop: Callable[[Station, float], bool]
     instruction: Callable[[Station, int], str]
     max_steps: int = 220
+    intent: Callable[[Station, int], str] = lambda station, goal: station.task.name
+    lasts: int = 0
+    tail: tuple[int, int] = (10, 10)
 
 
 class Station:

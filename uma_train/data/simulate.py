@@ -47,7 +47,7 @@ class SimulateConfig:
     """Configuration of one data set.
 
     Attributes:
-        task: a key of `uma_sim.tasks.MODULES`, or "primitives/all" for a mixture, drawn per scene.
+        task: a key of `uma_sim.tasks.MODULES`, or one of `uma_sim.tasks.MIXTURES`, drawn per scene.
         out: folder of the episodes.
         episodes: number of scenes; only successful demonstrations are kept (paper B.2).
         first_seed: of the scenes; keep below 1,000,000, where the benchmark's seeds begin.
@@ -94,8 +94,9 @@ class SimulateConfig:
     def __post_init__(self) -> None:
         from uma_sim import tasks
 
-        if self.task not in (*tasks.MODULES, tasks.MIXTURE):
-            raise ValueError(f"task '{self.task}': must be one of {', '.join((*tasks.MODULES, tasks.MIXTURE))}")
+        known = (*tasks.MODULES, *tasks.MIXTURES)
+        if self.task not in known:
+            raise ValueError(f"task '{self.task}': must be one of {', '.join(known)}")
         shares = {name: (0, 1) for name in ("without_actions", "disturbances", "policy_share", "wander")}
         sizes = {"policy_delay": (0, EXECUTED), "image_width": (1, 4096), "image_height": (1, 4096)}
         within(self, shares | sizes | {"noise": (0, 4)})
@@ -153,6 +154,7 @@ def to_episode(
         "task": run["task"],
         "source": "uma_sim",
         "text": run["text"],
+        "intent": run["intent"],
         "has_actions": has_actions,
         "has_robot": True,
         "seed": int(run["seed"]),
@@ -307,8 +309,8 @@ def _job(args: tuple[SimulateConfig, int]) -> dict:
     if float(np.abs(run["object_points"]).max()) > MAX_AWAY:
         return result_row(run["disturbance"], "a tracked point left the scene")
     if config.record:
-        # Only primitives mask unseen points; insertion keeps full tracks.
-        tracks = np.stack(seen) if task.startswith("primitives/") else None
+        # Only primitives and intents mask unseen points; insertion keeps full tracks.
+        tracks = np.stack(seen) if task.startswith(("primitives/", "intents/")) else None
         episode = to_episode(run, images=config.images, has_actions=has_actions(config, seed), seen=tracks, plan=plan)
         save_episode(Path(config.out) / f"{seed:07d}.npz", episode)
     return result_row(run["disturbance"], "kept")
