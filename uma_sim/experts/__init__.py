@@ -18,6 +18,10 @@ EXPERTS = {
     "primitives/cable": "cable:CableMover",
     **{f"primitives/{use}": "primitives:ToolUser" for use in ("sweep", "poke", "hook")},
     "primitives/gather": "gathering:Gatherer",
+    **{
+        f"intents/{kind}": "intents:Performer"
+        for kind in ("lift", "carry", "put", "turn", "slide", "tilt", "into", "out")
+    },
 }
 """task -> 'module:class' in this package."""
 

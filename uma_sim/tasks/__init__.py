@@ -20,19 +20,23 @@ MODULES = {
     "primitives/cable": "uma_sim.tasks.primitives.cable:TASK",
     **{f"primitives/{use}": f"uma_sim.tasks.primitives.tool:{use.upper()}" for use in ("sweep", "poke", "hook")},
     "primitives/gather": "uma_sim.tasks.primitives.gather:TASK",
+    **{
+        f"intents/{kind}": f"uma_sim.tasks.intents.task:{kind.upper()}"
+        for kind in ("lift", "carry", "put", "turn", "slide", "tilt", "into", "out")
+    },
 }
 """name -> 'module:variable' of its `Task`. The primitives serve training only (paper B.2)."""
 
-MIXTURE = "primitives/all"
-"""Name of the mixture of all primitives, which `of_seed` resolves."""
+MIXTURES = ("primitives/all", "intents/all")
+"""Names of the mixtures, of all primitives and of all intents, which `of_seed` resolves."""
 
 
 def of_seed(name: str, seed: int) -> str:
-    """Return the task of one scene: ``name`` itself, or for `MIXTURE` a primitive drawn from the seed."""
-    if name != MIXTURE:
+    """Return the task of one scene: ``name`` itself, or for one of `MIXTURES` a task of it drawn from the seed."""
+    if name not in MIXTURES:
         return name
-    primitives = [task for task in MODULES if task.startswith("primitives/")]
-    return str(np.random.default_rng([seed, 12]).choice(primitives))
+    folder = name.removesuffix("all")
+    return str(np.random.default_rng([seed, 12]).choice([task for task in MODULES if task.startswith(folder)]))
 
 
 def load(name: str) -> Task:

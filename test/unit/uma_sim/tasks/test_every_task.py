@@ -33,8 +33,9 @@ def test_a_seed_gives_one_scene_and_one_course_of_events(name):
 
 @pytest.mark.parametrize("name", ALL)
 def test_only_the_reference_holds_the_goal(name):
-    goals = [tasks.load(name).sample(seed).goal for seed in range(200)]
-    assert 0.4 < np.mean(goals) < 0.6 and set(goals) == {0, 1}
+    count, slack = (50, 0.15) if name.startswith("intents/") else (200, 0.10)
+    goals = [tasks.load(name).sample(seed).goal for seed in range(count)]
+    assert abs(np.mean(goals) - 0.5) < slack and set(goals) == {0, 1}
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -95,6 +96,8 @@ def test_the_distractor_counts_as_wrong_and_reads_otherwise(name):
 @pytest.mark.parametrize(("keypoints", "waypoints", "pinned"), [(6, 4, 0), (2, 2, 2), (9, 6, 3), (4, 3, 0)])
 def test_reference_runs_from_object_to_goal(name, keypoints, waypoints, pinned):
     station = make_station(4, name, render=False)
+    if name.startswith("intents/"):  # the object may be alone
+        pinned = min(pinned, len(station.task.static_points(station)))
     plans = [
         station.task.plan_reference(station, np.random.default_rng(0), keypoints, waypoints, goal, pinned)
         for goal in (0, 1)

@@ -227,13 +227,11 @@ def test_drawn_cable_keeps_clear_of_itself_and_fingers():
         cables.draw_line(np.random.default_rng(0), 40, 0.02, np.zeros(2), np.full(2, 0.1), 0.05)
 
 
-def test_mixture_holds_every_primitive_by_seed():
-    drawn = [tasks.of_seed(tasks.MIXTURE, seed) for seed in range(200)]
-    assert set(drawn) == {name for name in tasks.MODULES if name.startswith("primitives/")}
-    assert (
-        drawn == [tasks.of_seed(tasks.MIXTURE, seed) for seed in range(200)]
-        and tasks.of_seed("folding", 3) == "folding"
-    )
+@pytest.mark.parametrize("mixture", tasks.MIXTURES)
+def test_mixture_holds_every_task_of_its_folder_by_seed(mixture):
+    drawn = [tasks.of_seed(mixture, seed) for seed in range(200)]
+    assert set(drawn) == {name for name in tasks.MODULES if name.startswith(mixture.removesuffix("all"))}
+    assert drawn == [tasks.of_seed(mixture, seed) for seed in range(200)] and tasks.of_seed("folding", 3) == "folding"
 
 
 def test_grasp_of_another_object_is_distinguished():

@@ -1,0 +1,1 @@
+"""Intents: free motions of many objects, one folder for all kinds; see `uma_sim.tasks.intents.goals`."""
