@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
+from inspect import signature
 from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from scipy.stats import binomtest
 
 from uma.policy.sampling import SamplerConfig
 from uma.settings import within
+from uma.sketch.human import STYLES, human
 from uma.types import HORIZON, RATE_HZ
 from uma_train.evaluation.film import Film, sheet
 
@@ -36,6 +38,12 @@ def _cameras() -> tuple[str, ...]:
     from uma_sim.scene import CAMERAS
 
     return CAMERAS
+
+
+def _offers_held_out(task: str) -> bool:
+    from uma_sim.tasks import load
+
+    return "held_out" in signature(load(task).sample).parameters
 
 
 @dataclass(frozen=True)
@@ -58,6 +66,8 @@ class BenchmarkConfig:
             delay.
         num_steps, num_samples, consensus_fraction: see `SamplerConfig`.
         keypoints, waypoints: of the reference motion.
+        sketch: style of the reference, of `uma.sketch.human.STYLES`; "exact" is the planned motion itself.
+        held_out: evaluation-only shapes, where the task offers them.
         pinned: additional points on a second, static object (holder, dustpan or the cloth's resting edge), 0 to 4.
         camera: a camera name of `uma_sim.scene.CAMERAS`; empty = the scene's camera.
         policy_frame: kind of the policy frame, overriding the checkpoint's; empty = its own.
@@ -65,7 +75,8 @@ class BenchmarkConfig:
         camera_shift_mm, camera_turn_deg: displacement of the camera since its calibration, in a direction and about an
             axis drawn per scene.
         with_motion: sample actions jointly with motion tokens.
-        linger: control steps after a success during which it must persist; 0 = the first success ends the episode.
+        linger: control steps after a success during which it must persist; 0 = the first success ends the episode. A
+            task's own `Task.lasts` is a lower limit.
         max_steps: time limit in control steps; 0 = the task's limit for demonstrations.
         workers: processes, one torch thread each.
         films: number of first scenes that are filmed, per policy, with a contact sheet.
@@ -86,6 +97,8 @@ class BenchmarkConfig:
     consensus_fraction: float = SamplerConfig.consensus_fraction
     keypoints: int = 6
     waypoints: int = 4
+    sketch: str = "exact"
+    held_out: bool = False
     pinned: int = 0
     camera: str = ""
     policy_frame: str = ""
@@ -134,6 +147,10 @@ class BenchmarkConfig:
                 "linger": (0, 1000),
             },
         )
+        if self.sketch not in STYLES:
+            raise ValueError(f"sketch: {self.sketch!r}, must be one of {', '.join(STYLES)}")
+        if self.held_out and not _offers_held_out(self.task):
+            raise ValueError(f"held_out: True, must be False for task {self.task!r}, which has no held-out shapes")
         if self.camera and self.camera not in (known := _cameras()):
             raise ValueError(f"camera: {self.camera!r}, must be one of {known}")
         if self.policy_frame not in ("", "camera", "camera_nominal", "table"):
@@ -142,6 +159,11 @@ class BenchmarkConfig:
             )
         if self.keypoints + self.pinned > 16:
             raise ValueError(f"keypoints {self.keypoints}, pinned {self.pinned}: must be at most 16 together")
+
+    @property
+    def scene_options(self) -> dict[str, bool]:
+        """Options of the task's ``sample``."""
+        return {"held_out": True} if self.held_out else {}
 
     @property
     def sampler(self) -> SamplerConfig:
@@ -206,10 +228,13 @@ def _way_left(station: Station) -> Callable[[], float]:
 
 
 def _reference(config: BenchmarkConfig, station: Station, seed: int) -> ReferenceMotion:
-    """Sketch the reference motion of the station's scene, with keypoints drawn by ``seed``."""
+    """Sketch the reference motion of the station's scene, with keypoints and a person's noise drawn by ``seed``."""
     from uma_sim.planning import sketches as reference
 
-    return reference.of_scene(station, config.keypoints, config.waypoints, config.pinned, seed)
+    exact = reference.of_scene(station, config.keypoints, config.waypoints, config.pinned, seed)
+    if config.sketch == "exact":
+        return exact
+    return human(exact, station.T_base_cam, np.random.default_rng([seed, 19]), config.sketch)
 
 
 def _actor(
@@ -232,7 +257,7 @@ def _actor(
     policy = policy_of(config.checkpoint, config.sampler, config.policy_frame)
     policy.seed = seed
     if name == "uma_other_task":
-        other = make_station(seed + 500_000, config.task)
+        other = make_station(seed + 500_000, config.task, **config.scene_options)
         task = policy.encode_task(other.observe(), _reference(config, other, seed))
         other.close()
     else:
@@ -299,13 +324,15 @@ def run_episode(config: BenchmarkConfig, name: str, seed: int, film: Film | None
     from uma_sim.tasks import make_station
 
     place = camera_at(config.camera, seed) if config.camera else None
-    station = make_station(seed, config.task, render=name != "demonstrator" or film is not None, T_base_cam=place)
+    is_rendered = name != "demonstrator" or film is not None
+    station = make_station(seed, config.task, render=is_rendered, T_base_cam=place, **config.scene_options)
     station.depth_noise = config.depth_noise
     if config.camera_shift_mm or config.camera_turn_deg:
         station.displace_camera(_displacement(config, seed))
     taken, mistaken = False, False
     left = _way_left(station)
-    verdict, reason, done_at, since = "in_progress", "", math.nan, 0
+    verdict, reason, done_at, since, step = "in_progress", "", math.nan, 0, 0
+    lasts, every = station.task.lasts, 1 if station.task.lasts else 4
     expert = experts.expert(config.task)
     try:
         actor = None if name == "demonstrator" else _actor(config, name, seed, station, station.observe())
@@ -320,19 +347,21 @@ def run_episode(config: BenchmarkConfig, name: str, seed: int, film: Film | None
         act()
         taken |= station.task.taken(station)
         mistaken |= station.holds_another()
-        if (step + 1) % 4 == 0:
+        if (step + 1) % every == 0:
             verdict, reason = station.task.outcome(station)
             if verdict == "in_progress":
                 done_at = math.nan
                 continue
             if math.isnan(done_at):
                 done_at, since = station.time, step
-            if step - since >= config.linger:
+            if step - since >= max(config.linger, lasts):
                 break
     if film is not None:
         film.look(station, 0)
     station.close()
     share = left()
+    if verdict != "in_progress" and step - since < lasts:
+        verdict, reason, done_at = "in_progress", "there, not for long enough", math.nan
     if verdict == "in_progress":
         verdict = failure_class(taken, mistaken, reason, share)
     return EpisodeResult(name, seed, verdict, bool(taken), done_at, reason, share)

@@ -3,9 +3,12 @@
 import dataclasses
 import math
 
+import numpy as np
 import pytest
 
 from uma.types import InputError
+from uma_sim import tasks
+from uma_sim.objects import catalog
 from uma_sim.tasks import insertion
 from uma_train.evaluation.closed_loop import (
     BenchmarkConfig,
@@ -77,6 +80,63 @@ def test_success_ends_the_episode_once_it_has_lasted(monkeypatch, blind, linger,
     assert (result.outcome == "success") == success
     # Within a tick of the controller.
     assert math.isnan(result.seconds) if seconds is None else result.seconds == pytest.approx(seconds, abs=0.011)
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "max_steps", "success"),
+    [
+        ("-" * 4 + "s" * 20, 24, True),
+        ("-" * 4 + "s" * 16, 20, True),
+        ("-" * 4 + "s" * 15, 19, False),
+        ("s-" * 12, 24, False),
+    ],
+)
+def test_a_task_may_ask_that_its_success_lasts(monkeypatch, blind, verdicts, max_steps, success):
+    words = iter({"s": "success", "-": "in_progress"}[letter] for letter in verdicts)
+    task = dataclasses.replace(insertion.TASK, outcome=lambda station: (next(words), "by the script"), lasts=15)
+    monkeypatch.setattr(insertion, "TASK", task)
+    result = run_episode(BenchmarkConfig(max_steps=max_steps), "uma", 1_000_000)
+    assert (result.outcome == "success") == success and math.isnan(result.seconds) != success
+
+
+@pytest.fixture
+def sketches(monkeypatch, blind):
+    """The references that a policy is given, one an episode."""
+    given = []
+
+    class Listening:
+        def encode_task(self, observation, reference):
+            given.append(np.stack(reference.waypoints))
+
+        def predict(self, observation, task, **_):
+            raise InputError("depth: none")
+
+    monkeypatch.setattr("uma_train.execution.driving.policy_of", lambda *_: Listening())
+    return given
+
+
+def test_a_sketch_is_as_a_person_draws_it_and_repeats(sketches):
+    for sketch in ("exact", "careful", "careful", "translate"):
+        run_episode(BenchmarkConfig(sketch=sketch, max_steps=1), "uma", 1_000_000)
+    exact, careful, again, translate = sketches
+    np.testing.assert_array_equal(careful, again)
+    assert 0.002 < np.abs(careful[:, 0] - exact[:, 0]).max() < 0.03  # metres, where the object was clicked
+    assert 0.005 < np.abs(careful[:, -1] - exact[:, -1]).max() < 0.15
+    shape = translate - translate.mean(0)
+    assert np.abs(shape - shape[:, :1]).max() < 1e-9 < 1e-2 < np.abs(careful - careful.mean(0) - shape).max()
+
+
+def test_held_out_shapes_are_drawn_where_a_task_has_them(monkeypatch, sketches):
+    seen = []
+    make = tasks.make_station
+    monkeypatch.setattr(tasks, "make_station", lambda *a, **k: seen.append(make(*a, **k)) or seen[-1])
+    for held_out in (False, True):
+        run_episode(BenchmarkConfig("intents/lift", held_out=held_out, max_steps=1), "uma", 1_000_000)
+    assert [station.scene.things[0].name in catalog.HELD_OUT for station in seen] == [False, True]
+    with pytest.raises(ValueError, match="held_out: True, must be False for task 'folding'"):
+        BenchmarkConfig("folding", held_out=True)
+    with pytest.raises(ValueError, match="sketch: 'hasty', must be one of exact, careful"):
+        BenchmarkConfig(sketch="hasty")
 
 
 def test_refused_task_is_a_failure_of_its_own_kind(monkeypatch):
