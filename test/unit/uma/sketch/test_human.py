@@ -135,7 +135,7 @@ def test_an_object_that_moved_is_sketched_where_it_was():
     assert np.abs(off[1:]).max() < 1e-12
 
 
-def test_uneven_phases_and_hidden_waypoints_stay_with_their_waypoints():
+def test_phases_and_hidden_waypoints_stay_with_their_waypoints():
     intended = reference(pinned=0, waypoints=4)
     phase, seen = np.array([0.0, 0.1, 0.5, 1.0]), np.array([False, True, True, False])
     intended = ReferenceMotion(intended.waypoints, (phase,) * 6, (seen,) * 6)
