@@ -5,9 +5,9 @@
 Each fault begins while the arm moves to a point 35 cm away. "at rest" is the time from the fault to the last motion
 faster than 5 mm/s, on the robot's clock, within four seconds. "peak" is the largest speed in that time.
 
-In a safe run no target exceeds the speed of the plan plus the filter's catch-up, the arm exceeds the targets by at most
-its overshoot, and it comes to rest if the fault requires it. The last column contains the controller's reason. After
-the fault a new task follows, with /uma/start if required, and the arm must move.
+In a safe run no target exceeds the speed of the plan plus the filter's catch-up. The arm exceeds the targets by at most
+its overshoot, and comes to rest if the fault requires it. The last column contains the controller's reason. After the
+fault a new task follows, with /uma/start if required, and the arm must move.
 
 With --record every run has its own graph and bag. A second table counts the messages before the fault that are missing
 in the bag.

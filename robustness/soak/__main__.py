@@ -9,8 +9,8 @@ real time. `--policy num_samples=1 num_steps=4 replan_steps=8 --station max_late
 Every `--every` seconds a new task follows, alternately the scene's own and points in the workspace. Every ten seconds
 the memory, handles and threads of each node are read from /proc. Drift is the slope of a straight line through the
 readings after the first fifth of the time, with its 95 % interval. Readings are averaged in blocks of ten, because
-neighbours are not independent. The exit code is 1 if a node died, if a task was not received, or if the controller was
-not RUNNING for more than a tenth of the time.
+neighbours are not independent. The exit code is 1 if a node died or missed a task, or if the controller was not RUNNING
+for more than a tenth of the time.
 """
 
 from __future__ import annotations

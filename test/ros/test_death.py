@@ -152,7 +152,7 @@ def test_station_killed_in_motion(graph):
     c.spin(0.5)
     targets = len(c.targets)
     c.spin(1.0)
-    assert len(c.targets) == targets, "nothing is sent to a robot that does not say where it is"
+    assert len(c.targets) == targets, "a silent robot receives no targets"
     assert graph.alive() == {"camera", "extrinsics", "policy", "controller"}
     c.poses.clear()
     graph.start_again("station", lambda: len(c.poses) > 50, "the station's return", 60.0)

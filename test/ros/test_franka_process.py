@@ -122,7 +122,7 @@ def test_targets_lead_the_arm_smoothly_and_restart_after_a_pause():
         assert np.allclose(target.speed, (target.q - last.q) / 0.008)
         last = target
     assert np.linalg.norm(fr3.forward(last.q)[:3, 3] - T[:3, 3]) < 5e-4
-    assert (maker.make(T, 20.0, 110.0, last.q).speed == 0).all(), "after a pause nothing is known of a speed"
+    assert (maker.make(T, 20.0, 110.0, last.q).speed == 0).all(), "no speed after a pause"
     T[0, 3] += 2.0
     with pytest.raises(InputError, match="the joints come no nearer than"):
         maker.make(T, 30.0, 120.0, q)

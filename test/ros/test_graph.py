@@ -293,7 +293,7 @@ def test_incompatible_qos_shows_in_the_diagnostics(graph):
     everybody = {"uma: policy", "uma: controller", "uma: station", "uma: camera", "uma: extrinsics"}
     c.wait(lambda: everybody <= {s.name for s in said}, 30.0, "diagnostics of every node")
     warned = {s.name for s in said if TOPICS.reference_motion in s.message and "QoS" in s.message}
-    assert warned == {"uma: policy"}, "who listens to the topic, and nobody else, tells of it"
+    assert warned == {"uma: policy"}, "only subscribers of the topic report it"
 
 
 @pytest.mark.parametrize("name", malformed.CASES)

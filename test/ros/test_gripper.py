@@ -83,9 +83,7 @@ def test_malformed_goals_are_refused_by_field(action, command, words):
 
 
 def test_an_action_that_control_msgs_does_not_have_is_named():
-    with pytest.raises(
-        InputError, match="'Grasp': not in this installation of control_msgs; must be one of GripperCommand"
-    ):
+    with pytest.raises(InputError, match="'Grasp': not in the installed control_msgs, must be one of GripperCommand"):
         action_type("Grasp")
 
 
@@ -184,7 +182,7 @@ plain = pytest.mark.parametrize("shared", ["GripperCommand"], indirect=True)
 def test_the_controllers_client_closes_and_opens_it(bench):
     bench.wait(lambda: bench.client.send(True), "server")
     bench.wait(lambda: bench.joints and bench.opening() > 0.99, "closed")
-    assert bench.hand.written()[-1] == (0x0900, 255, 255 << 8 | 47), "60 N asked for, at the default speed"
+    assert bench.hand.written()[-1] == (0x0900, 255, 255 << 8 | 47), "60 N requested, at the default speed"
     bench.client.send(False)
     bench.wait(lambda: bench.opening() < 0.01, "open")
     assert not bench.client.trouble
@@ -212,7 +210,7 @@ def test_silent_gripper_is_not_reported_until_it_returns(bench):
     heard = len(bench.joints)
     end = time.monotonic() + 0.5
     bench.wait(lambda: time.monotonic() > end, "half a second")
-    assert len(bench.joints) == heard, "an old state is not told as a new one"
+    assert len(bench.joints) == heard, "an old state is not published as a new one"
     assert bench.send(goal_to("GripperCommand", GripperGoal(1.0))) is None
     bench.hand.is_silent = False
     bench.ready()
@@ -266,10 +264,10 @@ def test_silent_server_is_reported_and_retried():
         None,
         None,
     )
-    assert not client.overdue(time.monotonic()), "nothing was asked"
+    assert not client.overdue(time.monotonic()), "no goal was sent"
     assert client.send(True) and len(sent) == 1
     now = time.monotonic()
     assert not client.overdue(now + 1.5) and len(sent) == 1
-    assert "has not answered for 2.5 s, limit 2 s" in client.overdue(now + 2.5) and len(sent) == 2, "asked again"
+    assert "has not answered for 2.5 s, limit 2 s" in client.overdue(now + 2.5) and len(sent) == 2, "sent again"
     sent[0].set_result(SimpleNamespace(accepted=True))
     assert not client.overdue(now + 10.0) and not client.trouble

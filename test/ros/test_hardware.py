@@ -169,7 +169,7 @@ def test_chunks_drive_the_arm_until_a_reflex_needs_recovery(tmp_path):
         s.wait(lambda: s.poses_heard > heard + 60, "the arm's pose")
         before = s.pose[:3, 3].copy()
         s.spin(1.0)
-        assert np.linalg.norm(s.pose[:3, 3] - before) < 2e-3, "it does not go on by itself"
+        assert np.linalg.norm(s.pose[:3, 3] - before) < 2e-3, "no motion without a new start"
         s.chunk(home, 1.0)
         s.spin(1.0)
         assert np.linalg.norm(s.pose[:3, 3] - before) < 2e-3, "nor on a chunk"

@@ -144,7 +144,7 @@ def test_frozen_image_under_new_stamps_holds_the_arm(graph):
             c.wait(lambda: c.state("controller") == PolicyStatus.HOLD, 20.0, "HOLD of the controller")
             chunks = len(c.chunks)
             assert still(graph) < 1e-3
-            assert len(c.chunks) == chunks, "nothing is made of an image that is not believed"
+            assert len(c.chunks) == chunks, "no chunk from a frozen image"
     finally:
         graph.relay.close()
         graph.start_again("camera", lambda: "camera" not in c.status["policy"].reason, "the policy sees again")

@@ -116,9 +116,7 @@ def test_on_the_bags_clock_and_task_as_often_as_it_is_played(graph, bag, stamps)
             chunk = chunk_from(msg)
             assert len(chunk.poses) == 16 and chunk.frame == episode.camera.frame
             ee = T_cam_base @ poses[int(np.searchsorted(times, chunk.stamp + 1e-6)) - 1] @ tool
-            assert np.linalg.norm(chunk.poses[0][:3, 3] - ee[:3, 3]) < 0.05, (
-                "it starts where the bag says that the arm was"
-            )
+            assert np.linalg.norm(chunk.poses[0][:3, 3] - ee[:3, 3]) < 0.05, "it starts at the recorded pose of the arm"
         c.spin(1.5)
         assert len(c.chunks) == len(heard), "nothing to answer, no answer"
     assert "/clock" not in bag_topics(bag), "a player of Jazzy would repeat it beside its own"

@@ -82,7 +82,7 @@ def an_instruction_is_the_task(c) -> None:
     assert not c.motions, "there are no keypoints whose motion could be predicted"
     c.wait(lambda: c.ee()[2, 3] > before[2] + 0.05, 30.0, "motion")
     reply = c.call("/uma/predict_motion", PredictMotion, PredictMotion.Request(chunk=c.chunks[-1]))
-    assert not reply.success and "without keypoints" in reply.message
+    assert not reply.success and "has no keypoints" in reply.message
 
 
 def test_prompt_and_instruction_are_tasks_and_their_bag_replays(bag):
@@ -99,7 +99,7 @@ def test_prompt_and_instruction_are_tasks_and_their_bag_replays(bag):
 
 def test_replay_without_instructions_names_what_is_missing(bag):
     rows, _, _ = bags.replay(bag, load=lambda s: (FakePolicy(), None))
-    assert any("'lift the spoon', this checkpoint takes reference motions only" in row.missing for row in rows)
+    assert any("'lift the spoon', this checkpoint accepts reference motions only" in row.missing for row in rows)
 
 
 @pytest.mark.parametrize("content, words", [(None, "no such file"), ("nonsense", "damaged")])
@@ -211,12 +211,12 @@ REFUSED = {
     "stamps differ": (
         dict(apart=0.5),
         TOPICS.goal_image,
-        ["header.stamp", TOPICS.goal_depth, "no image of this stamp within 5 s"],
+        ["header.stamp", TOPICS.goal_depth, "no image of this stamp on"],
     ),
     "depth alone": (
         dict(alone=True),
         TOPICS.goal_depth,
-        ["header.stamp", TOPICS.goal_image, "no image of this stamp within 5 s"],
+        ["header.stamp", TOPICS.goal_image, "no image of this stamp on"],
     ),
     "depth in another encoding": (
         dict(encoding="rgb8"),

@@ -220,6 +220,6 @@ def test_without_franka_msgs_the_node_ends_with_a_message():
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd=ROOT)
     assert (
         ended.returncode == 2
-        and "franka_msgs is not installed: it comes with franka_ros2" in ended.stderr
+        and "franka_msgs is not installed: it is part of franka_ros2" in ended.stderr
         and "Traceback" not in ended.stderr
     ), ended.stderr

@@ -54,7 +54,7 @@ def live(tmp_path_factory):
 def test_committed_policy_is_exactly_what_the_graph_uses(live):
     told = {p.node: p.rules() for p in read_policy(POLICY)}
     used = {p.node: p.rules() for p in live}
-    assert told == used, "write it anew: python test/ros/test_security.py"
+    assert told == used, "regenerate it: python test/ros/test_security.py"
 
 
 def test_only_the_controller_may_send_targets(live):

@@ -96,7 +96,7 @@ def storage(path: str | Path) -> Path:
 
 
 def ends(file: Path) -> bool:
-    """Whether an MCAP file was closed: its recorder has written the index and the end."""
+    """Return whether an MCAP file was closed, with the index and the end of the file."""
     with open(file, "rb") as f:
         size = f.seek(0, 2)
         f.seek(max(size - len(MAGIC), 0))

@@ -1,7 +1,7 @@
 """Sources of tasks, and their encoding for the policy.
 
 The echo of a task on /uma/active_reference suffices to encode the same task again. It contains a reference motion in
-the camera frame, or an instruction as the label without keypoints, or neither for the file of the parameter `prompt`.
+the camera frame, or an instruction as the label. An echo without both is of the prompt file of the parameter `prompt`.
 """
 
 from __future__ import annotations

@@ -122,7 +122,7 @@ def test_a_stop_holds_the_pose_until_the_start(bench):
     held = bench.commands[-1].target
     for _ in range(3):
         bench.send_chunk(0.1)
-        assert np.allclose(bench.tick(10).target, held, atol=1e-9), "the pose goes on being sent"
+        assert np.allclose(bench.tick(10).target, held, atol=1e-9), "the held pose is still sent"
     assert bench.state is State.IDLE and bench.reason == "stopped by /uma/stop, waiting for /uma/start"
     bench.controller.start(bench.now)
     bench.send_chunk(0.1)

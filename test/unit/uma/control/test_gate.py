@@ -140,7 +140,7 @@ def test_distance_to_a_path():
     assert np.allclose(polyline.distance(points, path), [0.2, 0.5, 0.1, 0.5])
     assert np.allclose(polyline.distance(points, path[:1]), np.linalg.norm(points, axis=1))
     assert np.allclose(polyline.distance(points, np.repeat(path[:1], 3, 0)), np.linalg.norm(points, axis=1)), (
-        "a pinned point, said three times"
+        "a pinned point with three equal waypoints"
     )
 
 

@@ -139,5 +139,5 @@ def test_a_late_chunk_is_no_faster_for_being_late():
     schedule = Schedule()
     schedule.add(chunk(step=0.015, turn=0.0), 0.9, START)
     assert schedule.target(0.95).nominal_speed == pytest.approx((0.225, 0.0), abs=1e-9), (
-        "its first actions are skipped, and nobody means to go that fast"
+        "the skipped first actions do not count as speed"
     )

@@ -48,7 +48,7 @@ def test_a_long_hold_needs_a_new_start():
     s.update(7.5, [], True, hold="no fresh chunk")
     assert s.state is State.READY
     s.update(7.6, [], True)
-    assert s.state is State.READY, "it does not go on by itself"
+    assert s.state is State.READY, "no motion without a new start"
     s.start(8.0)
     assert s.update(8.1, [], True).new is State.RUNNING
 

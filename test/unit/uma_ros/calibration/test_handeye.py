@@ -98,7 +98,7 @@ def test_camera_is_found_within_1_mm_and_0_1_degree(views):
     )
     assert mm < 1.5 and degrees < 0.12 and board_mm < 1.5 and board_degrees < 0.2
     assert found.rms_px < 0.6 and mm < 4 * found.sigma_mm < 4.0, (
-        "what it says of its own error is neither too small nor useless"
+        "the stated uncertainty is neither too small nor useless"
     )
 
 

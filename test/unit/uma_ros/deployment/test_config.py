@@ -30,7 +30,7 @@ from uma_train.execution.streamed import SimulatedController
 
 def test_config_file_mirrors_every_nodes_settings():
     text = (ROOT / "config/parameters.yaml").read_text()
-    assert text.strip() == parameters().strip(), "write it anew with `uma inspect parameters > config/parameters.yaml`"
+    assert text.strip() == parameters().strip(), "regenerate it with `uma inspect parameters > config/parameters.yaml`"
     data = yaml.safe_load(text)
     assert set(data) == set(NODES)
     for node in NODES:
@@ -44,7 +44,7 @@ def test_config_file_mirrors_every_nodes_settings():
 
 def test_the_robot_s_file_mirrors_its_dataclass():
     text = (ROOT / "config/robot.yaml").read_text()
-    assert text.strip() == show("robot").strip(), "write it anew with `uma inspect robot > config/robot.yaml`"
+    assert text.strip() == show("robot").strip(), "regenerate it with `uma inspect robot > config/robot.yaml`"
     assert load_robot(ROOT / "config/robot.yaml") == robot() == DROID
     assert all(rule["description"] for _, rule in flatten(DROID).values())
 

@@ -45,7 +45,7 @@ def test_behind_the_bits_and_low_it_pushes():
 @pytest.mark.parametrize("error", [{"off": 0.25}, {"off": -0.25}, {"y": 0.018}, {"height": 0.012}, {"x": -0.09}])
 def test_small_errors_are_mended_without_lifting(error):
     along, aside, up, turn = label(**({"x": -0.05} | error))
-    assert along > 0.6 * STROKE_M and up <= 1e-6, "it goes on"
+    assert along > 0.6 * STROKE_M and up <= 1e-6, "the motion continues"
     assert turn == pytest.approx(min(abs(error.get("off", 0.0)), STEP_RAD), abs=1e-3), "and turns meanwhile"
     assert aside * error.get("y", 0.0) <= 0 and (not error.get("y") or abs(aside) > 0.005), "and comes back into line"
     assert "height" not in error or up < -0.002, "and down"

@@ -90,7 +90,7 @@ def test_plan_replaces_what_came_of_it():
         counts.add(ways.shape[1])
         for way, phase in zip(ways, reference.phase, strict=True):
             k = int(np.linalg.norm(plan[0] - way[0], axis=-1).argmin())
-            assert k != 5, "what stays tells nothing"
+            assert k != 5, "fixed points carry no information"
             np.testing.assert_allclose(
                 way, np.stack([np.interp(phase, at / 3, plan[:, k, i]) for i in range(3)], -1), atol=1e-9
             )
