@@ -19,7 +19,7 @@ from uma_sim.tasks import make_station
 OBSERVE_EVERY = 2
 
 TAIL_NOISE = 0.3
-"""Fraction of the execution noise after a success that must last."""
+"""Fraction of the execution noise after the first success, in tasks whose success must last."""
 
 STILL_M = 0.01
 """Largest motion of a static point in an episode, metres."""
@@ -139,7 +139,7 @@ def run_demonstration(
     }
     observations, observed = [], []
     drift = np.zeros(6)
-    after, tail = 0, _tail(seed, task)
+    after, tail, has_arrived = 0, _tail(seed, task), False
     executed_grip = 0.0
     for i in range(task.max_steps + (interventions.steps if interventions else 0)):
         is_away = interventions is not None and interventions.covers(i)
@@ -164,13 +164,14 @@ def run_demonstration(
         if is_away:
             executed, executed_grip = interventions.action(station, i, executed_grip)
         else:
-            share = _calm(station, grip) * (TAIL_NOISE if task.lasts and after else 1.0)
+            share = _calm(station, grip) * (TAIL_NOISE if task.lasts and has_arrived else 1.0)
             executed, executed_grip = disturbance.apply(station, _disturbed(T, drift, share), grip)
         station.act(executed, executed_grip)
         if not np.isfinite(station.data.qpos).all():
             return None
         verdict, reason = task.outcome(station)
         after = after + 1 if verdict == "success" or (verdict == "wrong_goal" and goal != station.scene.goal) else 0
+        has_arrived |= after > 0
         if after >= tail:
             break
     # Exclude points that were pushed aside or fell off the table.

@@ -1,6 +1,6 @@
 """Deliberate defects of the code, and the test that must detect each."""
 
-from robustness.mutants import judges, model, training
+from robustness.mutants import intents, judges, model, training
 from robustness.mutants.mutant import Mutant
 
-MUTANTS: tuple[Mutant, ...] = (*model.MUTANTS, *training.MUTANTS, *judges.MUTANTS)
+MUTANTS: tuple[Mutant, ...] = (*model.MUTANTS, *training.MUTANTS, *judges.MUTANTS, *intents.MUTANTS)

@@ -73,8 +73,10 @@ def station_with(name: str, wanted=lambda drawn: True) -> Station:
     return make_station(next(seed for seed in range(99) if wanted(tasks.load(name).sample(seed))), name, render=False)
 
 
-def label(value: dict | tuple) -> str:
-    """Return the test name of a case or an expectation."""
+def label(value: dict | tuple | str) -> str:
+    """Return the test name of a kind, a case or an expectation."""
+    if isinstance(value, str):
+        return value
     if isinstance(value, tuple):
         return value[1]
     return " ".join(f"{name} {amount}" for name, amount in value.items()) or "as it should be"
