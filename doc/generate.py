@@ -60,7 +60,7 @@ def _cells(name: str, value: object, rule: dict) -> tuple[str, ...]:
 def parameters() -> str:
     """One table for each node."""
     from uma.settings import flatten
-    from uma_ros.commands.parameters import NODES, settings_of
+    from uma_ros.deployment.schema import NODES, settings_of
 
     parts = []
     for node in NODES:

@@ -1,16 +1,21 @@
-"""Launch actions for the graphs of uma_ros.deployment.graph."""
+"""Launch actions for the graphs of uma_ros.deployment.graph. Every decision is in uma_ros.deployment."""
 
 import os
+import sys
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
+from ament_index_python.packages import get_package_prefix
 from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable, Shutdown
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from uma.settings import flatten
-from uma_ros.deployment.graph import GRAPHS, Options, enclave
+from uma.settings import allowed, flatten
+from uma_ros.deployment.arguments import check_arguments, on_command_line, options_from
+from uma_ros.deployment.graph import Options, enclave
+from uma_ros.deployment.preparation import missing_executable, prepared
 from uma_ros.runtime.resources import find
 
 
@@ -21,29 +26,28 @@ def describe(graph: str) -> LaunchDescription:
         DeclareLaunchArgument(
             name,
             default_value=str(value).lower() if isinstance(value, bool) else str(value),
-            description=rule["description"],
+            description=rule["description"] + (f"; {allowed(rule)}" if allowed(rule) else ""),
         )
         for name, (value, rule) in options.items()
     ]
 
     def start(context):
-        given = {name: LaunchConfiguration(name).perform(context) for name in options}
-        values = {**given, "seed": int(given["seed"]), "config": str(find(given["config"]))}
-        for name in (name for name, (value, _) in options.items() if isinstance(value, bool)):
-            values[name] = given[name].lower() in ("true", "1", "yes")
-        values["run_dir"] = given["run_dir"] or str(
-            Path.home() / ".ros/uma" / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-        )
+        check_arguments(on_command_line(sys.argv, f"{graph}.launch.py"), options, context.launch_configurations)
+        chosen = options_from({name: LaunchConfiguration(name).perform(context) for name in options})
+        run_dir = chosen.run_dir or str(Path.home() / ".ros/uma" / datetime.now().strftime("%Y-%m-%d_%H-%M-%S"))
+        chosen = replace(chosen, config=str(find(chosen.config)), run_dir=run_dir)
+        specs = prepared(graph, chosen, lambda spec: missing_executable(spec, get_package_prefix))
         return [
             Node(
                 package=spec.package,
                 executable=spec.name,
                 name=spec.name,
                 output="screen",
-                parameters=[values["config"], spec.parameters],
+                parameters=[chosen.config, spec.parameters],
                 ros_arguments=enclave(spec.name),
+                on_exit=[] if chosen.keep_going else [Shutdown(reason=f"{spec.name} ended; keep_going is false")],
             )
-            for spec in GRAPHS[graph](Options(**values))
+            for spec in specs
         ]
 
     # Restricts discovery to this host unless the environment sets a range.

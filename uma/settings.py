@@ -6,8 +6,9 @@ The dataclass is the schema: ROS parameters, command lines and the YAML files in
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, field, fields, is_dataclass
 from typing import Annotated, Any, TypeVar, get_type_hints
 
@@ -77,6 +78,16 @@ def allowed(rule: Mapping[str, Any]) -> str:
     return "" if low is None or high is None else f"{low:g} to {high:g}"
 
 
+def nearest(name: str, known: Iterable[str], at_least: float = 0.6) -> str:
+    """Return a question with the known name nearest to a misspelt one, such as "; did you mean 'rate'?".
+
+    Args:
+        at_least: smallest similarity, 0 to 1. The question is empty if no known name reaches it.
+    """
+    found = difflib.get_close_matches(name, list(known), 1, at_least)
+    return f"; did you mean {found[0]!r}?" if found else ""
+
+
 def flatten(settings: Any, prefix: str = "") -> dict[str, tuple[Any, dict]]:
     """Return dotted name -> (value, metadata), with nested dataclasses."""
     flat = {}
@@ -98,7 +109,7 @@ def replaced(settings: Any, values: dict[str, Any]) -> Any:
     known = flatten(settings)
     for name, value in values.items():
         if name not in known:
-            raise InputError(f"{name}: unknown setting, must be one of {', '.join(known)}")
+            raise InputError(f"{name}: unknown setting, must be one of {', '.join(known)}{nearest(name, known)}")
         _check_kind(name, value, known[name][0])
     result = settings
     for name, value in values.items():

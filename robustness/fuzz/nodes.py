@@ -27,7 +27,7 @@ from uma.geometry.se3 import make_pose
 from uma.settings import check_settings, flatten, replaced
 from uma.types import InputError
 from uma_ros.calibration.files import Calibration, save_calibration
-from uma_ros.commands.parameters import NODES, settings_of
+from uma_ros.deployment.schema import NODES, settings_of
 from uma_ros.drivers.camera.feeds import TopicFeed, TopicSettings
 from uma_ros.drivers.gripper.client import goal_to
 from uma_ros.messages.convert import stamp_from

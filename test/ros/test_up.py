@@ -1,5 +1,6 @@
 """`uma up` and `uma reference`: one terminal starts the graph, another sends a task; every child ends."""
 
+import json
 import os
 import signal
 import subprocess
@@ -102,6 +103,26 @@ def test_a_wrong_argument_is_named():
         timeout=60,
     )
     assert done.returncode == 2 and "no.yaml: no such file" in done.stderr
+
+
+def node_with(folder: Path, **parameters: float) -> list[str]:
+    """The command of a controller with a parameter file."""
+    path = folder / "parameters.yaml"
+    path.write_text(json.dumps({"controller": {"ros__parameters": parameters}}))
+    return [sys.executable, "-m", "uma_ros.nodes.controller", "--ros-args", "--params-file", str(path)]
+
+
+def test_a_misspelt_parameter_ends_the_node(tmp_path):
+    words = node_with(tmp_path, ratee=100.0)
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2 and "ratee: unknown parameter of controller; did you mean 'rate'?" in done.stderr
+
+
+def test_an_older_parameter_file_only_warns(tmp_path):
+    supervisor = Supervisor(tmp_path)
+    supervisor.start(NodeSpec("controller"), "", node_with(tmp_path, lead_s=0.1))
+    wait_for(tmp_path / "controller.log", "lead_s: removed in 0.1.0, without effect")
+    assert supervisor.stop(patience=30.0) == {"controller": 0}
 
 
 def test_reference_without_a_policy_is_an_error(tmp_path):

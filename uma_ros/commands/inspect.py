@@ -30,7 +30,8 @@ ROBOT_HEADER = """\
 
 def parameters() -> str:
     """Return the default configuration file."""
-    from uma_ros.commands.parameters import NODES, as_yaml, topics_yaml
+    from uma_ros.commands.parameters import as_yaml, topics_yaml
+    from uma_ros.deployment.schema import NODES
 
     return "\n".join([HEADER, *(as_yaml(node) + "\n" for node in NODES), topics_yaml(), ""])
 

@@ -2,29 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
 from uma.robot import DROID
 from uma.settings import allowed, flatten
-
-NODES = {
-    "station": "StationSettings",
-    "camera": "CameraSettings",
-    "extrinsics": "ExtrinsicsSettings",
-    "policy": "PolicySettings",
-    "controller": "ControllerNodeSettings",
-    "recorder": "RecorderSettings",
-    "gripper": "GripperSettings",
-    "robot": "RobotSettings",
-    "franka": "FrankaSettings",
-    "manager": "ManagerSettings",
-}
-
-
-def settings_of(node: str) -> Any:
-    """Return the settings dataclass of a node, with its defaults."""
-    return getattr(importlib.import_module(f"uma_ros.nodes.{node}"), NODES[node])()
+from uma_ros.deployment.schema import settings_of
 
 
 def _value(value: Any) -> str:

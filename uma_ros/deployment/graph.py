@@ -48,7 +48,10 @@ class Options:
         f"driver nodes of this package to start on hardware, comma-separated, from {', '.join(DRIVERS)}; the others "
         "are the vendors'",
     )
-    seed: int = setting(0, "seed of the simulated scene")
+    keep_going: bool = setting(
+        False, "after the end of a node, keep the others running (the arm holds) instead of ending all"
+    )
+    seed: int = setting(0, "seed of the simulated scene", 0, 2**31 - 1)
     run_dir: str = setting("", "folder for logs and the simulated calibration; empty: a new folder named by the time")
 
     def __post_init__(self) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from uma.settings import from_words, setting
 from uma_ros.deployment.graph import GRAPHS, Options
+from uma_ros.deployment.preparation import missing_module, prepared
 from uma_ros.deployment.supervisor import Supervisor
 from uma_ros.runtime.resources import find, new_folder
 
@@ -19,16 +20,13 @@ class UpOptions(Options):
     """Run a node graph until Ctrl-C."""
 
     graph: str = setting(MISSING, "name of the graph", choices=tuple(sorted(GRAPHS)))
-    keep_going: bool = setting(
-        False, "after the death of a node, keep the others running (the arm holds) instead of ending all"
-    )
 
 
 def main(argv: list[str]) -> int:
     """Run the command. Return 0 after Ctrl-C, 1 if a node died or failed. Raises `InputError` for a wrong argument."""
     arguments = from_words(UpOptions, argv, "uma up")
     options = replace(arguments, run_dir=arguments.run_dir or new_folder(), config=str(find(arguments.config)))
-    specs = GRAPHS[options.graph](options)
+    specs = prepared(options.graph, options, missing_module)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     width = max(len(spec.name) for spec in specs)
     deaths: dict[str, int] = {}

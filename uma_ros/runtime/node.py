@@ -27,6 +27,7 @@ from uma.settings import check_settings, flatten, replaced
 from uma.types import InputError
 from uma_ros.runtime.exit_codes import HUNG
 from uma_ros.runtime.lifecycle import ManagedNode
+from uma_ros.runtime.parameters import check_names, shared_names
 from uma_ros.runtime.robot import robot
 from uma_ros.runtime.topics import CONFIGURATION
 
@@ -45,7 +46,7 @@ class UmaNode(ManagedNode):
         settings: an instance with the defaults; `self.settings` contains the parameters' values.
 
     Raises:
-        InputError: a parameter or config/robot.yaml is invalid.
+        InputError: a parameter is unknown or invalid, or config/robot.yaml is invalid.
     """
 
     def __init__(self, name: str, settings: Any) -> None:
@@ -58,6 +59,9 @@ class UmaNode(ManagedNode):
         self.settings = replaced(settings, values)
         what = "a manager runs the node's life cycle; otherwise the node configures and activates itself"
         self.is_managed = self.declare_parameter("managed", False, ParameterDescriptor(description=what)).value
+        # rclpy offers no public list of the values from outside.
+        for warning in check_names(name, self._parameter_overrides, flatten(settings), shared_names(sys.argv)):
+            self.get_logger().warning(warning)
         self.add_on_set_parameters_callback(self._set)
         self.started = time.monotonic()
         self.problems: dict[str, str] = {}

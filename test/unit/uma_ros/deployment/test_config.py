@@ -2,9 +2,6 @@
 
 import json
 import re
-import runpy
-import sys
-import types
 from types import SimpleNamespace
 
 import numpy as np
@@ -19,9 +16,9 @@ from uma.settings import flatten
 from uma.types import InputError
 from uma_ros.calibration import files as calibration
 from uma_ros.commands.inspect import parameters, show
-from uma_ros.commands.parameters import NODES, settings_of
 from uma_ros.commands.reference import load_reference, save_reference
-from uma_ros.deployment.graph import DRIVERS, GRAPHS, TASKS, Options, insertion, replay
+from uma_ros.deployment.graph import DRIVERS, TASKS, Options, insertion, replay
+from uma_ros.deployment.schema import NODES, settings_of
 from uma_ros.runtime import textfile
 from uma_ros.runtime.robot import load_robot, robot
 from uma_ros.runtime.topics import Topics
@@ -156,49 +153,6 @@ def test_replay_is_the_policy_alone_on_its_own_topics():
 def test_an_unknown_station_is_refused():
     with pytest.raises(InputError, match="'real', must be one of sim, hardware"):
         Options(station="real")
-
-
-@pytest.mark.parametrize("name", GRAPHS)
-def test_launch_files_start_the_same_graph(name, monkeypatch, tmp_path):
-    """`launch` is not on PyPI: a stand-in records the requests of the launch file."""
-
-    class Noted:
-        def __init__(self, *args, **kwargs):
-            self.args, self.kwargs = args, kwargs
-
-    class Configuration(Noted):
-        def perform(self, context):
-            return context[self.args[0]]
-
-    modules = {
-        "launch": {"LaunchDescription": Noted},
-        "launch.actions": {
-            k: type(k, (Noted,), {}) for k in ("DeclareLaunchArgument", "OpaqueFunction", "SetEnvironmentVariable")
-        },
-        "launch.substitutions": {"LaunchConfiguration": Configuration},
-        "launch_ros": {},
-        "launch_ros.actions": {"Node": type("Node", (Noted,), {})},
-    }
-    for module, names in modules.items():
-        stand_in = types.ModuleType(module)
-        stand_in.__dict__.update(names)
-        monkeypatch.setitem(sys.modules, module, stand_in)
-    monkeypatch.delitem(sys.modules, "graph_launch", raising=False)
-    described = runpy.run_path(str(ROOT / f"launch/{name}.launch.py"))["generate_launch_description"]()
-    sys.modules.pop("graph_launch", None)
-    actions = described.args[0]
-    arguments = {a.args[0]: a.kwargs["default_value"] for a in actions if type(a).__name__ == "DeclareLaunchArgument"}
-    assert {"station", "checkpoint", "config", "record", "dry_run", "rviz", "seed"} <= set(arguments)
-    start = next(a for a in actions if type(a).__name__ == "OpaqueFunction").kwargs["function"]
-    given = {**arguments, "run_dir": str(tmp_path), "seed": "5", "dry_run": "true"}
-    nodes = start(given)
-    specs = GRAPHS[name](
-        Options(run_dir=str(tmp_path), seed=5, dry_run=True, config=str(ROOT / "config/parameters.yaml"))
-    )
-    assert [n.kwargs["executable"] for n in nodes] == [s.name for s in specs]
-    for node, spec in zip(nodes, specs):
-        assert node.kwargs["package"] == "uma_ros" and node.kwargs["parameters"][1] == spec.parameters
-        assert node.kwargs["parameters"][0] == str(ROOT / "config/parameters.yaml")
 
 
 # -- files -------------------------------------------------------------------------------------------------------------

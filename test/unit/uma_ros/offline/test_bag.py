@@ -118,7 +118,7 @@ def test_type_hashes_in_the_bag_are_those_of_ros(run):
     from uma_ros.msg import ActionChunk, PolicyStatus
 
     from uma_ros.bags.reader import typestore
-    from uma_ros.commands.parameters import NODES  # noqa: F401
+    from uma_ros.deployment.schema import NODES  # noqa: F401
 
     for kind in (ActionChunk, PolicyStatus):
         stored = typestore().hash_rihs01(f"uma_ros/msg/{kind.__name__}")

@@ -1,0 +1,154 @@
+"""The launch files on a stand-in for `launch`, which is not on PyPI; their arguments; the programs they start."""
+
+import re
+import runpy
+import sys
+import types
+
+import pytest
+from harness import ROOT
+
+from uma.settings import flatten
+from uma.types import InputError
+from uma_ros.deployment.arguments import BOOLEANS, check_arguments, on_command_line, options_from
+from uma_ros.deployment.graph import GRAPHS, Options
+from uma_ros.deployment.schema import NODES
+
+
+class Noted:
+    """Notes what the launch file asks for."""
+
+    def __init__(self, *args, **kwargs):
+        self.args, self.kwargs = args, kwargs
+
+
+class Configuration(Noted):
+    def perform(self, context):
+        return context.launch_configurations[self.args[0]]
+
+
+class Launch:
+    """A launch file that has been read.
+
+    Attributes:
+        arguments: name -> default value.
+        start: texts of arguments -> the processes.
+    """
+
+    def __init__(self, name, monkeypatch, prefix):
+        kinds = ("DeclareLaunchArgument", "OpaqueFunction", "SetEnvironmentVariable", "Shutdown")
+        modules = {
+            "launch": {"LaunchDescription": Noted},
+            "launch.actions": {k: type(k, (Noted,), {}) for k in kinds},
+            "launch.substitutions": {"LaunchConfiguration": Configuration},
+            "launch_ros": {},
+            "launch_ros.actions": {"Node": type("Node", (Noted,), {})},
+        }
+        for module, names in modules.items():
+            stand_in = types.ModuleType(module)
+            stand_in.__dict__.update(names)
+            monkeypatch.setitem(sys.modules, module, stand_in)
+        monkeypatch.setattr("ament_index_python.packages.get_package_prefix", lambda package: str(prefix))
+        monkeypatch.delitem(sys.modules, "graph_launch", raising=False)
+        described = runpy.run_path(str(ROOT / f"launch/{name}.launch.py"))["generate_launch_description"]()
+        sys.modules.pop("graph_launch", None)
+        actions = described.args[0]
+        declared = [a for a in actions if type(a).__name__ == "DeclareLaunchArgument"]
+        self.arguments = {a.args[0]: a.kwargs["default_value"] for a in declared}
+        self._start = next(a for a in actions if type(a).__name__ == "OpaqueFunction").kwargs["function"]
+
+    def start(self, **given):
+        return self._start(types.SimpleNamespace(launch_configurations=self.arguments | given))
+
+
+@pytest.fixture
+def prefix(tmp_path):
+    """A folder with the programs of an installed package."""
+    folder = tmp_path / "lib/uma_ros"
+    folder.mkdir(parents=True)
+    (tmp_path / "share/uma_ros").mkdir(parents=True)
+    for node in NODES:
+        (folder / node).touch(0o755)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_launch_files_start_the_same_graph(name, monkeypatch, prefix):
+    launch = Launch(name, monkeypatch, prefix)
+    assert set(launch.arguments) == set(flatten(Options()))
+    nodes = launch.start(run_dir=str(prefix), seed="5", dry_run="ON")
+    config = str(ROOT / "config/parameters.yaml")
+    specs = GRAPHS[name](Options(run_dir=str(prefix), seed=5, dry_run=True, config=config))
+    assert [n.kwargs["executable"] for n in nodes] == [s.name for s in specs]
+    for node, spec in zip(nodes, specs):
+        assert node.kwargs["package"] == "uma_ros" and node.kwargs["parameters"] == [config, spec.parameters]
+        assert [type(action).__name__ for action in node.kwargs["on_exit"]] == ["Shutdown"]
+
+
+def test_a_launch_may_outlive_a_node(monkeypatch, prefix):
+    nodes = Launch("insertion", monkeypatch, prefix).start(run_dir=str(prefix), keep_going="true")
+    assert nodes and not any(node.kwargs["on_exit"] for node in nodes)
+
+
+@pytest.mark.parametrize(
+    "given, words",
+    [
+        ({"dry_run": "maybe"}, "dry_run: 'maybe', must be one of true, 1, yes, on, false"),
+        ({"dryrun": "true"}, "dryrun: unknown launch argument; did you mean 'dry_run'?"),
+        ({"managed": "true", "missing": "manager"}, "manager: no executable .*manager; build the package again"),
+        ({"checkpoint": "nowhere"}, "checkpoint: nowhere: no such file"),
+        ({"config": "nowhere.yaml"}, "nowhere.yaml: no such file"),
+    ],
+)
+def test_a_launch_that_cannot_work_starts_nothing(given, words, monkeypatch, prefix):
+    if missing := given.pop("missing", ""):
+        (prefix / "lib/uma_ros" / missing).unlink()
+    with pytest.raises(InputError, match=words):
+        Launch("insertion", monkeypatch, prefix).start(run_dir=str(prefix), **given)
+
+
+def test_installed_programs_are_all_nodes_of_the_package():
+    text = (ROOT / "CMakeLists.txt").read_text()
+    listed = re.search(r"set\(nodes ([^)]*)\)", text)[1].split()
+    there = {path.stem for path in (ROOT / "uma_ros/nodes").glob("*.py")} - {"__init__"}
+    assert sorted(listed) == sorted(there) == sorted(NODES)
+    assert "foreach(program ${nodes} uma)" in text and text.count("install(PROGRAMS") == 1
+
+
+# -- texts of arguments ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [n for n, (v, _) in flatten(Options()).items() if isinstance(v, bool)])
+def test_booleans_are_read_strictly(name):
+    for word, value in BOOLEANS.items():
+        assert getattr(options_from({name: word.upper()}), name) is value
+    for word in ("", "o", "2", "ture", "None"):
+        with pytest.raises(InputError, match=f"^{name}: '{word}', must be one of .*true.*off"):
+            options_from({name: word})
+
+
+@pytest.mark.parametrize(
+    "name, text, words",
+    [
+        ("seed", "1.5", "seed: '1.5', must be a whole number"),
+        ("seed", "-1", "seed: -1, must be 0 to"),
+        ("station", "Hardware", "station: 'Hardware', must be one of sim, hardware"),
+        ("drivers", "camera", "must be empty for station sim"),
+        ("rvizz", "true", "rvizz: unknown launch argument, must be one of .*; did you mean 'rviz'?"),
+    ],
+)
+def test_a_wrong_argument_is_refused_by_name_and_value(name, text, words):
+    with pytest.raises(InputError, match=words):
+        options_from({name: text})
+
+
+def test_only_the_own_command_line_is_held_to_the_arguments():
+    words = ["/opt/ros2", "launch", "uma_ros", "insertion.launch.py", "dry_run:=true", "zork:=1"]
+    assert on_command_line(words, "insertion.launch.py") == ["dry_run", "zork"]
+    assert on_command_line(words, "folding.launch.py") == []
+    known = flatten(Options())
+    with pytest.raises(InputError, match="zork: unknown launch argument"):
+        check_arguments(["zork"], known)
+    check_arguments([], known, ["zork", "robot_ip", "global_params"])  # of an including launch file
+    with pytest.raises(InputError, match="did you mean 'dry_run'"):
+        check_arguments([], known, ["dry-run"])

@@ -1,0 +1,163 @@
+"""What a start needs, looked up before the first process starts: programs, files, folders, names of parameters."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from uma.settings import flatten, nearest, replaced
+from uma.types import InputError
+from uma_ros.deployment.graph import GRAPHS, NodeSpec, Options
+from uma_ros.deployment.schema import NODES, settings_of
+from uma_ros.runtime.parameters import ALL_NODES, node_of, sections, unknown_names
+from uma_ros.runtime.resources import find
+from uma_ros.runtime.textfile import read_value
+
+Parameters = dict[str, dict[str, Any]]
+"""Node, or `ALL_NODES` -> dotted name -> value."""
+
+
+def prepared(graph: str, options: Options, missing: Callable[[NodeSpec], str]) -> tuple[NodeSpec, ...]:
+    """Return the processes of a graph after a check of all that they need.
+
+    Args:
+        options: with the path of an existing configuration file.
+        missing: process -> why its program cannot be started; empty if it can.
+
+    Raises:
+        InputError: one line for each program, file, folder or parameter that does not fit.
+    """
+    given = read_parameters(Path(options.config))
+    specs = GRAPHS[graph](options)
+    defaults, absent = _schema()
+    trouble = [why for spec in specs if (why := missing(spec) or absent.get(spec.name, ""))]
+    trouble += [f"{options.config}: {why}" for why in misspelt(given, defaults)]
+    for spec in specs:
+        if spec.name in defaults:
+            trouble += _unusable(spec, given, defaults[spec.name], options.config)
+    trouble += _unwritable("run_dir", options.run_dir)
+    if trouble:
+        raise InputError("\n".join(trouble))
+    return specs
+
+
+def _schema() -> tuple[dict[str, Any], dict[str, str]]:
+    """Return node -> settings with defaults, and node -> the missing Python package of the nodes without them."""
+    defaults, absent = {}, {}
+    for node in NODES:
+        try:
+            defaults[node] = settings_of(node)
+        except ModuleNotFoundError as error:
+            absent[node] = f"{node}: the Python package {error.name!r} is missing"
+    return defaults, absent
+
+
+def missing_module(spec: NodeSpec) -> str:
+    """Return why a process cannot be started as a Python module or from the search path; empty if it can."""
+    if spec.module:
+        is_there = importlib.util.find_spec(spec.module) is not None
+        return "" if is_there else f"{spec.name}: no Python module {spec.module}"
+    return "" if shutil.which(spec.name) else f"{spec.name}: no such program in PATH"
+
+
+def missing_executable(spec: NodeSpec, prefix: Callable[[str], str]) -> str:
+    """Return why `ros2 launch` cannot start a process; empty if it can.
+
+    Args:
+        prefix: package -> folder of its installation; raises LookupError for an unknown package.
+    """
+    try:
+        path = Path(prefix(spec.package)) / "lib" / spec.package / spec.name
+    except LookupError:
+        return f"{spec.name}: no package {spec.package!r} in this environment"
+    if not path.is_file():
+        return f"{spec.name}: no executable {path}; build the package again"
+    return "" if os.access(path, os.X_OK) else f"{spec.name}: {path} is not executable"
+
+
+def read_parameters(path: Path) -> Parameters:
+    """Return the parameters in a file. Raises `InputError`, starting with the path, if it is no parameter file."""
+    found: Parameters = {}
+    value = read_value(path, "")
+    try:
+        for section, values in sections({} if value is None else value):
+            found.setdefault(node_of(section), {}).update(values)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    return found
+
+
+def misspelt(given: Parameters, defaults: dict[str, Any]) -> Iterator[str]:
+    """Yield one sentence per unknown parameter of a known node, and per section that resembles a node's name.
+
+    Args:
+        defaults: node -> its settings.
+    """
+    known = {node: set(flatten(settings)) for node, settings in defaults.items()}
+    for section, values in given.items():
+        if section == ALL_NODES:
+            unknown = set.intersection(*(set(unknown_names(node, values, known[node])) for node in known))
+            if len(known) < len(NODES):  # the name may belong to a node whose settings are unknown here
+                unknown = set()
+            names: set[str] = set().union(*known.values())
+        elif section in known:
+            unknown, names = set(unknown_names(section, values, known[section])), known[section]
+        elif section not in NODES and not re.search(r"\d", section) and (hint := nearest(section, NODES, 0.8)):
+            yield f"{section}: unknown node{hint}"  # with a number it is a vendor's further device: camera2
+            continue
+        else:
+            continue
+        for name in sorted(unknown):
+            yield f"{section}: {name}: unknown parameter{nearest(name, names)}"
+
+
+def _unusable(spec: NodeSpec, given: Parameters, defaults: Any, file: str) -> Iterator[str]:
+    """Yield one sentence per value out of range, and per file or folder that a process needs and does not find."""
+    known = flatten(defaults)
+    from_file = given.get(ALL_NODES, {}) | given.get(spec.name, {})
+    try:
+        replaced(defaults, {name: value for name, value in from_file.items() if name in known})
+    except InputError as error:
+        yield f"{file}: {spec.name}: {error}"
+        return
+    values = {name: value for name, (value, _) in known.items()} | from_file | spec.parameters
+    if spec.name == "policy":
+        yield from _absent("checkpoint", values["checkpoint"], Path.is_dir, "a folder")
+        if values["prompt"]:
+            yield from _absent("prompt", values["prompt"], Path.is_file, "a file")
+    elif spec.name == "extrinsics" and not values["wait_s"]:
+        yield from _absent("calibration", values["calibration"], Path.is_file, "a file")
+    elif spec.name == "camera" and values["source"] == "folder":
+        yield from _absent("folder.path", values["folder.path"], Path.is_dir, "a folder")
+    elif spec.name == "recorder" and Path(values["path"]).exists():
+        yield f"record: {values['path']}, must be a folder that does not exist yet"
+    elif spec.name == "recorder":
+        yield from _unwritable("record", values["path"])
+
+
+def _absent(name: str, path: str, fits: Callable[[Path], bool], what: str) -> Iterator[str]:
+    try:
+        found = find(path)
+    except InputError as error:
+        yield f"{name}: {error}"
+    else:
+        if not fits(found):
+            yield f"{name}: {found}, must be {what}"
+
+
+def _unwritable(name: str, folder: str) -> Iterator[str]:
+    """Yield a sentence if ``folder`` can neither be written nor made; an empty name stands for no folder."""
+    if not folder:
+        return
+    path = Path(folder).expanduser().absolute()
+    while not path.exists():
+        path = path.parent
+    if not path.is_dir():
+        yield f"{name}: {folder}, {path} is not a folder"
+    elif not os.access(path, os.W_OK | os.X_OK):
+        yield f"{name}: {folder}, {path} must be writable"
