@@ -3,11 +3,13 @@ brings up a whole graph."""
 
 import os
 import signal
+import time
 from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
 import rclpy
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from harness import TOPICS, Graph, point_task
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
@@ -80,7 +82,7 @@ class Bench:
         self.other.create_subscription(String, "said", lambda m: self.said.append(m.data), 10)
 
     def call(self, kind, name, request):
-        client = self.other.create_client(kind, f"{self.node.get_name()}/{name}")
+        client = self.other.create_client(kind, name if name[0] == "/" else f"{self.node.get_name()}/{name}")
         future = client.call_async(request)
         self.executor.spin_until_future_complete(future, 20.0)
         assert future.done(), name
@@ -203,6 +205,41 @@ def test_the_controller_leaves_nothing_behind(bench):
         assert bench.change(Transition.TRANSITION_CONFIGURE) and bench.change(Transition.TRANSITION_ACTIVATE)
         assert bench.change(Transition.TRANSITION_DEACTIVATE) and bench.change(Transition.TRANSITION_CLEANUP)
         assert things(bench.node) == before
+
+
+@pytest.mark.parametrize("bench", [ControllerNode], indirect=True)
+def test_a_start_before_any_input_is_refused_in_words(bench):
+    bench.change(Transition.TRANSITION_CONFIGURE)
+    bench.change(Transition.TRANSITION_ACTIVATE)
+    answer = bench.call(Trigger, "/uma/start", Trigger.Request())
+    wanted = "robot (/current_pose), gripper (/joint_states), calibration (/tf_static)"
+    assert not answer.success and answer.message == f"not started: nothing received yet from {wanted}"
+
+
+@pytest.mark.parametrize("bench", [ControllerNode], indirect=True)
+def test_diagnostics_follow_the_state(bench):
+    bench.change(Transition.TRANSITION_CONFIGURE)
+    bench.change(Transition.TRANSITION_ACTIVATE)
+    heard: list[tuple[bytes, str]] = []
+    bench.other.create_subscription(
+        DiagnosticArray, "/diagnostics", lambda m: heard.extend((s.level, s.message) for s in m.status), 10
+    )
+
+    def wait_for(level: bytes, message: str) -> None:
+        end = time.monotonic() + 20.0
+        while (level, message) not in heard:
+            bench.executor.spin_once(0.1)
+            assert time.monotonic() < end, heard
+
+    wait_for(DiagnosticStatus.OK, "ok")
+    for place in (0.0, 0.5):
+        pose, now, t = np.eye(4), time.monotonic(), bench.node.ros_time()
+        pose[0, 3] = place
+        bench.node.controller.receive_pose(pose, t, now, t)
+    wait_for(DiagnosticStatus.ERROR, "the robot's pose jumped by 0.50 m, limit 0.15 m")
+    bench.call(Trigger, "/uma/recover", Trigger.Request())
+    heard.clear()
+    wait_for(DiagnosticStatus.OK, "ok")
 
 
 @pytest.mark.parametrize("bench", [CameraNode], indirect=True)

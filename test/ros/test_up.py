@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -44,9 +45,10 @@ def children(pid: int) -> list[int]:
 
 
 def wait_for(path: Path, text: str, timeout: float = 90.0) -> None:
+    """Wait until a file contains a regular expression."""
     end = time.monotonic() + timeout
     while time.monotonic() < end:
-        if path.exists() and text in path.read_text():
+        if path.exists() and re.search(text, path.read_text()):
             return
         time.sleep(0.1)
     raise AssertionError(f"{text!r} did not come in {path}: {path.read_text() if path.exists() else 'no file'}")
@@ -122,6 +124,8 @@ def test_an_older_parameter_file_only_warns(tmp_path):
     supervisor = Supervisor(tmp_path)
     supervisor.start(NodeSpec("controller"), "", node_with(tmp_path, lead_s=0.1))
     wait_for(tmp_path / "controller.log", "lead_s: removed in 0.1.0, without effect")
+    waits = "waiting for 1[0-9] s: robot: nothing received yet; gripper: nothing received yet; calibration: nothing"
+    wait_for(tmp_path / "controller.log", rf"\[WARN\].*{waits}")
     assert supervisor.stop(patience=30.0) == {"controller": 0}
 
 

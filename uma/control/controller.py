@@ -6,7 +6,7 @@ the clock of the time stamps and times chunks. The ROS node, the simulated bench
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -29,6 +29,8 @@ from uma.types import RATE_HZ, ActionChunk, InputError, MotionPrediction, Refere
 
 MAX_JUMP = 0.15
 """Largest plausible distance between two consecutive robot states, metres."""
+WORK_AGE = 1.0
+"""Time for which a chunk counts as work for the session, seconds."""
 CLOCK_SET = 1.0
 """Longest plausible time between two periods, seconds. A longer one is a clock change, and no motion is made up for it.
 """
@@ -46,6 +48,7 @@ class Controller:
         report: called with the `Status` after each update of the session, in order.
         inactive: why the robot may not move yet; empty = it may.
         joints_topic: source of the joint positions, for messages.
+        origins: source of the watchdog -> its topic, for messages.
 
     Attributes:
         measured: ``(4, 4)`` last measured pose of the frame ``robot_ee_frame`` in the base frame; None before the
@@ -60,6 +63,7 @@ class Controller:
         report: Callable[[Status], None] = lambda status: None,
         inactive: str = "",
         joints_topic: str = "/joint_states",
+        origins: Mapping[str, str] | None = None,
     ) -> None:
         s = self.settings = settings
         self.session = Session(s.autostart, s.hold_limit)
@@ -72,6 +76,7 @@ class Controller:
         self.measured: np.ndarray | None = None
         self.reference: ReferenceMotion | None = None
         self._lookup, self._report, self._joints_topic = lookup, report, joints_topic
+        self._origins = dict(origins or {})
         self._inactive, self._rivals = inactive, ""
         self._T_robot_ee: np.ndarray | None = None  # of the active chunk
         self._joints: tuple[np.ndarray, float] | None = None  # positions, time of receipt
@@ -190,11 +195,32 @@ class Controller:
         self._inactive = why
         self._stop(f"{why}; after its activation, /uma/start", now, t)
 
-    def start(self, now: float) -> None:
-        """Start the session. Raises RuntimeError while inactive, and in FAULT."""
+    def start(self, now: float) -> str:
+        """Start the session. Return "started", and what motion still waits for.
+
+        Raises:
+            RuntimeError: in FAULT, while inactive, or before the first message of a required source.
+        """
         if self._inactive:
             raise RuntimeError(self._inactive)
+        if missing := self.watchdog.missing():
+            named = (f"{source} ({self._origins[source]})" if source in self._origins else source for source in missing)
+            raise RuntimeError(f"not started: nothing received yet from {', '.join(named)}")
         self.session.start(now)
+        waits = self._missing_inputs(now)
+        if now - self._chunk_received > WORK_AGE:
+            waits.append("a chunk of a task")
+        return f"started; waits for {'; '.join(waits)}" if waits else "started"
+
+    def waits(self, now: float) -> tuple[list[str], str]:
+        """Return what motion waits for: missing inputs, one sentence each, and else the session's reason."""
+        inputs, state = self._missing_inputs(now), self.session.state
+        if state is State.HOLD and not inputs:
+            inputs = [self.session.reason]
+        return inputs, "" if inputs or state is State.RUNNING else f"{state.name}: {self.session.reason}"
+
+    def _missing_inputs(self, now: float) -> list[str]:
+        return [*self.watchdog.stale(now), *([self._rivals] if self._rivals else [])]
 
     def stop(self, now: float, t: float) -> None:
         """Hold the pose until the next start."""
@@ -316,7 +342,7 @@ class Controller:
 
     def _update(self, now: float, t: float) -> Status:
         """Update the session from the inputs."""
-        blockers = [*self.watchdog.stale(now), *(text for text in (self._rivals, self._inactive) if text)]
+        blockers = [*self._missing_inputs(now), *([self._inactive] if self._inactive else [])]
         self._is_blocked = bool(blockers)
         last_due, is_on = self.schedule.last_due, self.session.state in (State.RUNNING, State.HOLD)
         silent = now - self._chunk_received
@@ -324,11 +350,11 @@ class Controller:
         if last_due is not None and t > last_due + 2.0 / RATE_HZ:
             due = f"the last action was due {t - last_due:.1f} s ago"
             hold = f"no fresh chunk: {due}, last chunk {silent:.1f} s ago"
-        elif last_due is None and is_on and silent > 1.0:
+        elif last_due is None and is_on and silent > WORK_AGE:
             hold = f"no fresh chunk: last chunk {silent:.1f} s ago"
         if self.session.state is State.READY:
             hold = ""
-        has_work = silent < 1.0 or is_on
+        has_work = silent < WORK_AGE or is_on
         return self._announce(self.session.update(now, blockers, has_work, hold, self.gate.waiting), now, t)
 
     def _announce(self, transition: Transition | None, now: float, t: float) -> Status:

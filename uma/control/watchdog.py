@@ -21,6 +21,10 @@ class Watchdog:
         """Return the seconds since the last message of ``source``; infinite before the first."""
         return now - self._received.get(source, float("-inf"))
 
+    def missing(self) -> list[str]:
+        """Return the sources that were never received."""
+        return [source for source in self.limits if source not in self._received]
+
     def stale(self, now: float) -> list[str]:
         """Return one sentence per source beyond its limit."""
         found = []

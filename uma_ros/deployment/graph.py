@@ -52,6 +52,12 @@ class Options:
         False, "after the end of a node, keep the others running (the arm holds) instead of ending all"
     )
     seed: int = setting(0, "seed of the simulated scene", 0, 2**31 - 1)
+    max_departure: float = setting(
+        0.15,
+        "m; on hardware, the controller's max_departure where the configuration leaves it at 0; 0 = no check",
+        0.0,
+        2.0,
+    )
     run_dir: str = setting("", "folder for logs and the simulated calibration; empty: a new folder named by the time")
 
     def __post_init__(self) -> None:
@@ -120,7 +126,8 @@ def deployment(options: Options, task: str) -> tuple[NodeSpec, ...]:
     nodes += [_node(name) for name in options.driver_names()]
     nodes.append(_node("extrinsics", **clock, **({"calibration": calibration, "wait_s": 30.0} if sim else {})))
     nodes.append(_node("policy", **clock, **_chosen(options)))
-    nodes.append(_node("controller", **clock, **({"autostart": True} if sim else {}), dry_run=options.dry_run))
+    own = {"autostart": True} if sim else {"max_departure": options.max_departure}
+    nodes.append(_node("controller", **clock, **own, dry_run=options.dry_run))
     if options.record:
         nodes.append(_node("recorder", **clock, path=options.record))
     if options.managed:

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ def prepared(graph: str, options: Options, missing: Callable[[NodeSpec], str]) -
         InputError: one line for each program, file, folder or parameter that does not fit.
     """
     given = read_parameters(Path(options.config))
-    specs = GRAPHS[graph](options)
+    specs = tuple(_with_own_departure(spec, given) for spec in GRAPHS[graph](options))
     defaults, absent = _schema()
     trouble = [why for spec in specs if (why := missing(spec) or absent.get(spec.name, ""))]
     trouble += [f"{options.config}: {why}" for why in misspelt(given, defaults)]
@@ -44,6 +45,14 @@ def prepared(graph: str, options: Options, missing: Callable[[NodeSpec], str]) -
     if trouble:
         raise InputError("\n".join(trouble))
     return specs
+
+
+def _with_own_departure(spec: NodeSpec, given: Parameters) -> NodeSpec:
+    """Return the controller of a graph with the max_departure of the configuration file, if that is not 0."""
+    from_file = given.get(ALL_NODES, {}) | given.get(spec.name, {})
+    if spec.name != "controller" or not from_file.get("max_departure"):
+        return spec
+    return replace(spec, parameters={k: v for k, v in spec.parameters.items() if k != "max_departure"})
 
 
 def _schema() -> tuple[dict[str, Any], dict[str, str]]:

@@ -60,6 +60,10 @@ class CameraNode(UmaNode):
             raise InputError(f"source {s.source}: {error}") from None
         self.publish_configuration()
 
+    def waits(self) -> tuple[list[str], str]:
+        is_silent = not self.outlets.frames.rate(time.monotonic())
+        return [f"images of source {self.settings.source}"] if is_silent else [], ""
+
     def diagnose(self) -> dict:
         values, trouble = self.feed.diagnose()
         rate = self.outlets.frames.rate(time.monotonic())

@@ -6,7 +6,6 @@ The node converts messages. Every decision is in `uma.control.controller`.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,8 +24,9 @@ from uma_ros.messages.frame_buffer import check_state_pose
 from uma_ros.messages.static_frames import StaticFrames
 from uma_ros.msg import ActionChunk, MotionPrediction
 from uma_ros.msg import ReferenceMotion as ReferenceMsg
+from uma_ros.runtime.health import Severity
 from uma_ros.runtime.lifecycle import INACTIVE
-from uma_ros.runtime.node import UmaNode, leave, run_node
+from uma_ros.runtime.node import UmaNode, attempted, leave, run_node
 from uma_ros.runtime.robot import robot
 from uma_ros.runtime.status import StatusPublisher
 from uma_ros.runtime.topics import COMMAND, LATCHED, SENSOR_IN, STATUS, Topics
@@ -46,7 +46,9 @@ class ControllerNode(UmaNode):
     def configure(self) -> None:
         s, topics = self.settings, self.settings.topics
         self.frames = StaticFrames()
-        self.controller = Controller(s, self.frames.lookup, self._report, INACTIVE, topics.joint_states)
+        self.controller = Controller(
+            s, self.frames.lookup, self._report, INACTIVE, topics.joint_states, topics.origins()
+        )
         self.gripper = GripperClient(self, topics.gripper, s.gripper_effort, s.gripper_action)
         self.status = StatusPublisher(self)
         self.status.message.dry_run = s.dry_run
@@ -135,9 +137,8 @@ class ControllerNode(UmaNode):
     # -- services ------------------------------------------------------------------------------------------------------
 
     def _start(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        answer = self._attempted(lambda: self.controller.start(time.monotonic()), "started", response)
-        if answer.success:
-            self.get_logger().info("/uma/start")
+        answer = attempted(lambda: self.controller.start(time.monotonic()), "", response)
+        self.log(Severity.OK if answer.success else Severity.WARN, f"/uma/start: {answer.message}")
         return answer
 
     def _stop(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
@@ -147,23 +148,12 @@ class ControllerNode(UmaNode):
 
     def _recover(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         done = "recovered; call /uma/start to go on"
-        return self._attempted(lambda: self.controller.recover(*self._clocks()), done, response)
+        return attempted(lambda: self.controller.recover(*self._clocks()), done, response)
 
     def _confirm(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        answer = self._attempted(self.controller.confirm, "confirmed", response)
+        answer = attempted(self.controller.confirm, "confirmed", response)
         self.get_logger().info(f"/uma/confirm: {answer.message}")
         return answer
-
-    @staticmethod
-    def _attempted(action: Callable[[], None], done: str, response: Trigger.Response) -> Trigger.Response:
-        """Run ``action`` and return the response: the message ``done``, or the text of its RuntimeError."""
-        try:
-            action()
-        except RuntimeError as error:
-            response.success, response.message = False, str(error)
-        else:
-            response.success, response.message = True, done
-        return response
 
     # -- outputs -------------------------------------------------------------------------------------------------------
 
@@ -188,6 +178,9 @@ class ControllerNode(UmaNode):
     def _copy(self, status: Status) -> None:
         for name in ("observation_age_ms", "achieved_rate_hz", "num_held", "num_limited"):
             setattr(self.status.message, name, getattr(status, name))
+
+    def waits(self) -> tuple[list[str], str]:
+        return self.controller.waits(time.monotonic())
 
     def diagnose(self) -> dict[str, Any]:
         self.problem("gripper", self.gripper.trouble)

@@ -19,6 +19,7 @@ from uma.types import InputError
 from uma_ros.calibration.files import load_calibration
 from uma_ros.messages.convert import chunk_from, chunk_to, transform_to
 from uma_ros.msg import ActionChunk
+from uma_ros.runtime.health import WaitLog
 from uma_ros.runtime.node import UmaNode, leave, run_node
 from uma_ros.runtime.resources import find
 from uma_ros.runtime.status import StatusPublisher
@@ -54,8 +55,10 @@ class ExtrinsicsNode(UmaNode):
 
     def configure(self) -> None:
         s = self.settings
-        deadline = time.monotonic() + s.wait_s
+        deadline, wait_log = time.monotonic() + s.wait_s, WaitLog()
         while s.wait_s and not Path(s.calibration).exists() and time.monotonic() < deadline:
+            if (line := wait_log.due(time.monotonic(), [f"the file {s.calibration}"])) is not None:
+                self.log(*line)
             time.sleep(0.05)
         path = find(s.calibration)
         self.calibration = load_calibration(path, s.camera, s.camera_frame, s.base_frame)

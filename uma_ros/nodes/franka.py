@@ -190,9 +190,13 @@ class FrankaNode(UmaNode):
             response.message += "; call /uma/start to go on"
         return response
 
+    def waits(self) -> tuple[list[str], str]:
+        is_there = self.state is not None and time.monotonic() - self.state.time <= 1.0
+        return [] if is_there else [f"the arm: {self.trouble or 'no state received'}"], ""
+
     def diagnose(self) -> dict:
         state = self.state
-        self.problem("arm", self.trouble)
+        self.problem("arm", self.trouble, is_error=state is not None and state.phase is Phase.BLOCKED)
         many = self.counts["publishers"]
         self.problem("targets", f"{many} nodes publish targets, must be one: none is followed" if many > 1 else "")
         if state is None:

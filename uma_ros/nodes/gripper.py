@@ -139,6 +139,9 @@ class GripperNode(UmaNode):
         response.success, response.message = True, "activation started: the fingers open and close once"
         return response
 
+    def waits(self) -> tuple[list[str], str]:
+        return [] if self.session.is_ready else [f"the gripper: {self.session.trouble or 'not ready'}"], ""
+
     def diagnose(self) -> dict:
         session, status = self.session, self.session.status
         state = (

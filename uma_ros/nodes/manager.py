@@ -59,7 +59,7 @@ class ManagerNode(UmaNode):
             for name in self.settings.nodes
         }
         self._states = dict.fromkeys(self._nodes, "unknown")
-        self._busy, self._trouble = threading.Lock(), ""
+        self._busy, self._trouble, self._wanted = threading.Lock(), "", "active"
         self.create_service(
             Trigger, "/uma/activate", lambda _, r: self._answer(r, self._activate), callback_group=group
         )
@@ -109,9 +109,11 @@ class ManagerNode(UmaNode):
         self.get_logger().info(f"configured in {time.monotonic() - began:.1f} s: {', '.join(self._nodes)}")
 
     def _activate(self) -> None:
+        self._wanted = "active"
         self._walk([n for n in self._nodes if self._states[n] == "inactive"], Transition.TRANSITION_ACTIVATE)
 
     def _deactivate(self) -> None:
+        self._wanted = "inactive"
         self._walk([n for n in reversed(self._nodes) if self._states[n] == "active"], Transition.TRANSITION_DEACTIVATE)
 
     def _walk(self, names: Iterable[str], transition: int) -> None:
@@ -147,6 +149,11 @@ class ManagerNode(UmaNode):
         response.success = self._begin(work, fatal=False)
         response.message = "started" if response.success else "another transition is in progress"
         return response
+
+    def waits(self) -> tuple[list[str], str]:
+        """Return the nodes that a transition in progress has not reached yet."""
+        wanted = self._wanted if self._busy.locked() else ""
+        return [f"{name}: {state}" for name, state in self._states.items() if wanted not in ("", state)], ""
 
     def diagnose(self) -> dict:
         return dict(self._states)

@@ -371,6 +371,10 @@ class PolicyNode(UmaNode):
         response.success, response.prediction = True, motion_to(motion, frame.rgb.header.stamp)
         return response
 
+    def waits(self) -> tuple[list[str], str]:
+        inputs, reason = self.watchdog.stale(time.monotonic()), self.status.message.reason
+        return inputs, "" if inputs or self.session.state is State.RUNNING else f"{self.session.state.name}: {reason}"
+
     def diagnose(self) -> dict:
         return {"state": self.session.state.name, **self.cadence.report(), "refused": self.status.message.num_refused}
 

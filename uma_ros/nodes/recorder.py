@@ -70,11 +70,17 @@ class RecorderNode(UmaNode):
                 if self.bag.num_messages
                 else "no message is readable"
             )
-            self.problem("bag", f"{self.bag.trouble}; {kept}")
+            self.problem("bag", f"{self.bag.trouble}; {kept}", is_error=True)
             self.status.transition(self.session.fault(time.monotonic(), self.problems["bag"]), self.problems["bag"])
-        missing = [f"{topic}: nothing received yet" for topic in sorted(self._needed - set(self._skipped))]
-        self.status.transition(self.session.update(time.monotonic(), missing, True), self.session.reason)
+        transition = self.session.update(time.monotonic(), self._missing(), True)
+        self.status.transition(transition, self.session.reason)
         self.status.publish()
+
+    def _missing(self) -> list[str]:
+        return [f"{topic}: nothing received yet" for topic in sorted(self._needed - set(self._skipped))]
+
+    def waits(self) -> tuple[list[str], str]:
+        return self._missing(), ""
 
     def _sources(self) -> dict[str, tuple[type, QoSProfile, QoSProfile]]:
         """Return topic -> message type, QoS of the subscription, and offered QoS of a player.
@@ -156,7 +162,7 @@ class RecorderNode(UmaNode):
             del self._early[0]
 
     def diagnose(self) -> dict:
-        return {"messages": self.bag.num_messages, "bag": self.settings.path}
+        return {"state": self.session.state.name, "messages": self.bag.num_messages, "bag": self.settings.path}
 
     def close(self) -> None:
         self.bag.close()

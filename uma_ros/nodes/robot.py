@@ -133,10 +133,14 @@ class RobotNode(UmaNode):
         self.get_logger().info(f"/uma/recover_robot: {response.message}")
         return response
 
+    def waits(self) -> tuple[list[str], str]:
+        is_silent = time.monotonic() - self._received_at > self.settings.max_silence
+        return [f"{self.settings.state}: no state received"] if is_silent else [], ""
+
     def diagnose(self) -> dict:
         s, silent = self.settings, time.monotonic() - self._received_at
         self.problem("state", f"silent for {silent:.1f} s, limit {s.max_silence:g} s" if silent > s.max_silence else "")
-        self.problem("robot", self._blocked)
+        self.problem("robot", self._blocked, is_error=True)
         if self.health is None:
             return {"mode": "unknown"}
         h = self.health

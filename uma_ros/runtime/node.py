@@ -22,10 +22,12 @@ from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallba
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.parameter import Parameter
 from std_msgs.msg import String
+from std_srvs.srv import Trigger
 
 from uma.settings import check_settings, flatten, replaced
 from uma.types import InputError
 from uma_ros.runtime.exit_codes import HUNG
+from uma_ros.runtime.health import Severity, WaitLog, judged
 from uma_ros.runtime.lifecycle import ManagedNode
 from uma_ros.runtime.parameters import check_names, shared_names
 from uma_ros.runtime.robot import robot
@@ -65,9 +67,13 @@ class UmaNode(ManagedNode):
         self.add_on_set_parameters_callback(self._set)
         self.started = time.monotonic()
         self.problems: dict[str, str] = {}
+        self.session_state: tuple[int, str] | None = None  # state and its reason, in a node with a session
+        self._errors: set[str] = set()
+        self._wait_log = WaitLog()
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._configuration = self.create_publisher(String, self.settings.topics.configuration, CONFIGURATION)
         self.create_steady_timer(1.0, self._publish_diagnostics)
+        self.create_steady_timer(1.0, self._log_waits)
 
     # -- parameters ----------------------------------------------------------------------------------------------------
 
@@ -136,14 +142,40 @@ class UmaNode(ManagedNode):
 
     # -- diagnostics ---------------------------------------------------------------------------------------------------
 
-    def problem(self, name: str, text: str) -> None:
-        """Set the problem ``name`` in the diagnostics; an empty text clears it."""
+    def log(self, severity: Severity, text: str) -> None:
+        """Log a line. rclpy demands a call of its own for each severity."""
+        if severity is Severity.ERROR:
+            self.get_logger().error(text)
+        elif severity is Severity.WARN:
+            self.get_logger().warning(text)
+        else:
+            self.get_logger().info(text)
+
+    def problem(self, name: str, text: str, is_error: bool = False) -> None:
+        """Set the problem ``name`` in the diagnostics, as a warning or an error; an empty text clears it."""
         if text and self.problems.get(name) != text:
-            self.get_logger().warning(f"{name}: {text}")
+            self.log(Severity.ERROR if is_error else Severity.WARN, f"{name}: {text}")
+        (self._errors.add if text and is_error else self._errors.discard)(name)
         if text:
             self.problems[name] = text
         else:
             self.problems.pop(name, None)
+
+    def waits(self) -> tuple[list[str], str]:
+        """Return what a configured node waits for: the missing inputs, one sentence each, and a request to a person."""
+        return [], ""
+
+    def _log_waits(self) -> None:
+        """Log what the node waits for, in full, when a line is due."""
+        inputs, person = self.waits() if self.is_configured else ([], "")
+        if self.get_parameter("use_sim_time").value and not self.clock_runs():
+            inputs = [*inputs, "/clock: nothing received yet"]
+        if not self.is_active:
+            step = "activation" if self.is_configured else "configuration"
+            inputs, person = [], f"waiting for its {step} (ros2 lifecycle set {self.get_name()} ...)"
+        line = self._wait_log.due(time.monotonic(), inputs, person)
+        if line is not None:
+            self.log(*line)
 
     def diagnose(self) -> dict[str, Any]:
         """Return the values of a configured node for /diagnostics and for its report at the end."""
@@ -158,17 +190,27 @@ class UmaNode(ManagedNode):
 
     def _publish_diagnostics(self) -> None:
         values = {**(self.diagnose() if self.is_configured else {}), **self.problems}
-        level = DiagnosticStatus.WARN if self.problems else DiagnosticStatus.OK
-        message = "; ".join(f"{k}: {v}" for k, v in self.problems.items()) or (
-            "ok" if self.is_active else "inactive" if self.is_configured else "unconfigured"
-        )
+        otherwise = "ok" if self.is_active else "inactive" if self.is_configured else "unconfigured"
+        state, reason = (self.session_state if self.is_configured else None) or (None, "")
+        severity, message = judged(state, reason, self.problems, self._errors, otherwise)
         pairs = [KeyValue(key=k, value=str(v)) for k, v in values.items()]
         status = DiagnosticStatus(
-            level=level, name=f"uma: {self.get_name()}", message=message, hardware_id="uma", values=pairs
+            level=bytes([severity]), name=f"uma: {self.get_name()}", message=message, hardware_id="uma", values=pairs
         )
         msg = DiagnosticArray(status=[status])
         msg.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(msg)
+
+
+def attempted(action: Callable[[], str | None], done: str, response: Trigger.Response) -> Trigger.Response:
+    """Run ``action`` and return the response: its own text or ``done``, or the text of its RuntimeError."""
+    try:
+        text = action()
+    except RuntimeError as error:
+        response.success, response.message = False, str(error)
+    else:
+        response.success, response.message = True, text or done
+    return response
 
 
 def describe(default: Any, rule: dict) -> ParameterDescriptor:

@@ -11,6 +11,7 @@ from typing import Any
 from uma.control.session import Transition
 from uma.types import InputError
 from uma_ros.msg import PolicyStatus
+from uma_ros.runtime.health import severity_of
 from uma_ros.runtime.node import UmaNode
 from uma_ros.runtime.topics import STATUS
 
@@ -29,6 +30,7 @@ class StatusPublisher:
     def __init__(self, node: UmaNode) -> None:
         self._node = node
         self.message = PolicyStatus(node=node.get_name(), reason="starting")
+        node.session_state = None
         self._publisher = node.make_publisher(PolicyStatus, node.settings.topics.status, STATUS)
         self._logged: dict[str, float] = {}
         self._lock = threading.RLock()
@@ -46,12 +48,14 @@ class StatusPublisher:
             self.publish()
 
     def transition(self, transition: Transition | None, reason: str) -> None:
-        """Set the reason. Log and publish a change of state, if there is one."""
+        """Set the reason, also of the diagnostics. Log and publish a change of state, if there is one."""
         with self._lock:
             self.message.reason = reason
             if transition is not None:
-                self._node.get_logger().info(f"{transition.old.name} -> {transition.new.name}: {transition.reason}")
+                text = f"{transition.old.name} -> {transition.new.name}: {transition.reason}"
+                self._node.log(severity_of(transition.new), text)
                 self.set_fields(state=int(transition.new))
+            self._node.session_state = self.message.state, reason
 
     def refuse(self, topic: str, error: InputError | str) -> None:
         """Publish and log a refused input on ``topic``; ``error`` contains field, value and limit."""

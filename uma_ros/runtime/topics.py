@@ -86,6 +86,15 @@ class Topics:
     )
     sim_outcome: str = setting("/uma_sim/outcome", "verdict on the simulated task, as YAML (std_msgs/String)")
 
+    def origins(self) -> dict[str, str]:
+        """Return source of the controller's watchdog -> topic, for messages."""
+        return {
+            "robot": self.robot_pose,
+            "gripper": self.joint_states,
+            "calibration": "/tf_static",
+            "operator": self.heartbeat,
+        }
+
 
 def qos_profile(depth: int, reliable: bool, latched: bool = False) -> QoSProfile:
     """Return a profile that keeps the last ``depth`` messages, with ``latched`` also for late subscribers."""

@@ -103,6 +103,51 @@ def test_nothing_is_sent_before_a_chunk():
     assert command.target is None and command.close_gripper is None and b.state is State.READY
 
 
+def test_a_start_without_inputs_is_refused_with_their_list():
+    topics = {"robot": "/current_pose", "gripper": "/joint_states"}
+    c = Controller(ControllerSettings(heartbeat_s=1.0), lookup, origins=topics)
+    inputs = [r"robot \(/current_pose\), gripper \(/joint_states\), calibration, operator", "calibration, operator"]
+    with pytest.raises(RuntimeError, match=f"^not started: nothing received yet from {inputs[0]}$"):
+        c.start(0.0)
+    c.receive_pose(FLANGE, 0.0, 0.0, 0.0)
+    c.receive("gripper", 0.0)
+    with pytest.raises(RuntimeError, match=f"from {inputs[1]}$"):
+        c.start(0.0)
+    c.receive("calibration", 0.0)
+    c.receive("operator", 0.0)
+    c.step(0.01, 0.01)
+    assert c.session.state is State.READY and c.session.reason == "waiting for something to do", "no start was kept"
+    assert c.start(0.01) == "started; waits for a chunk of a task"
+    assert c.start(0.5) == (
+        "started; waits for robot: silent for 0.50 s, limit 0.30 s; gripper: silent for 0.50 s, limit 0.30 s; "
+        "a chunk of a task"
+    )
+
+
+def test_a_refused_start_does_not_count_later():
+    b = Bench(autostart=False)
+    with pytest.raises(RuntimeError, match="not started"):
+        b.controller.start(b.now)
+    b.tick()
+    b.send_chunk(0.1)
+    assert b.tick(20).target is None and b.state is State.READY
+
+
+def test_what_the_controller_waits_for():
+    b = Bench(autostart=False)
+    assert b.controller.waits(b.now) == (["robot: nothing received yet", "gripper: nothing received yet"], "")
+    b.tick()
+    b.send_chunk()
+    b.tick()
+    assert b.controller.waits(b.now) == ([], "READY: waiting for /uma/start")
+    assert b.controller.start(b.now) == "started"
+    b.send_chunk()
+    b.tick()
+    assert b.state is State.RUNNING and b.controller.waits(b.now) == ([], "")
+    b.tick(int(2.0 / PERIOD))
+    assert b.state is State.HOLD and b.controller.waits(b.now) == ([b.reason], "")
+
+
 def test_chunks_move_nothing_before_the_start():
     b = Bench(autostart=False)
     b.tick()
@@ -227,8 +272,8 @@ def test_without_fresh_chunks_the_pose_is_held(bench):
 
 def test_a_long_hold_needs_a_new_start():
     b = Bench(autostart=False, hold_limit=0.5)
-    b.controller.start(b.now)
     b.tick()
+    b.controller.start(b.now)
     b.send_chunk()
     b.tick(300)
     assert b.state is State.READY

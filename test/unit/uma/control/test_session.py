@@ -92,7 +92,9 @@ def test_recover_outside_a_fault_is_refused():
 def test_a_watchdog_names_who_is_silent_for_how_long():
     w = Watchdog({"camera": 0.5, "robot": 0.2})
     assert w.stale(0.0) == ["camera: nothing received yet", "robot: nothing received yet"]
+    assert w.missing() == ["camera", "robot"]
     w.receive("camera", 1.0)
+    assert w.missing() == ["robot"]
     w.receive("robot", 1.0)
     assert w.stale(1.1) == []
     assert w.stale(1.3) == ["robot: silent for 0.30 s, limit 0.20 s"]

@@ -80,6 +80,24 @@ def test_programs_are_looked_up(tmp_path):
     assert missing_executable(NodeSpec("rviz2", package="rviz2"), unknown).startswith("rviz2: no package 'rviz2'")
 
 
+@pytest.mark.parametrize(
+    "config, options, wanted",
+    [
+        (None, {}, 0.15),
+        (section("controller", max_departure=0.0), {}, 0.15),
+        (section("controller", max_departure=0.4), {}, None),
+        (section("/**", max_departure=0.4), {}, None),
+        (None, {"max_departure": 0.0}, 0.0),
+    ],
+)
+def test_hardware_checks_the_departure_by_default(tmp_path, config, options, wanted):
+    (tmp_path / "calibration.yaml").touch()
+    config = (config or {}) | section("extrinsics", calibration=str(tmp_path / "calibration.yaml"))
+    for station, value in (("hardware", wanted), ("sim", None)):
+        controller = next(s for s in start(tmp_path, config, station=station, **options) if s.name == "controller")
+        assert controller.parameters.get("max_departure") == value
+
+
 # -- parameter files ---------------------------------------------------------------------------------------------------
 
 

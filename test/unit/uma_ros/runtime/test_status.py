@@ -11,6 +11,7 @@ pytest.importorskip("rclpy")
 from builtin_interfaces.msg import Time
 
 from uma.control.session import State, Transition
+from uma_ros.runtime.health import Severity
 from uma_ros.runtime.status import StatusPublisher
 
 
@@ -20,6 +21,7 @@ class Heard:
     def __init__(self) -> None:
         self.settings = SimpleNamespace(topics=SimpleNamespace(status="/uma/status"))
         self.said: list[tuple[int, int, int]] = []
+        self.logged: list[tuple[Severity, str]] = []
 
     def get_name(self):
         return "policy"
@@ -31,7 +33,10 @@ class Heard:
         return SimpleNamespace(now=lambda: SimpleNamespace(to_msg=Time))
 
     def get_logger(self):
-        return SimpleNamespace(info=lambda _: None, warning=lambda _: None)
+        return SimpleNamespace(warning=lambda _: None)
+
+    def log(self, severity, text):
+        self.logged.append((severity, text))
 
     def publish(self, message):
         self.said.append((len(message.stages), len(message.latency_ms), message.num_refused))
@@ -61,3 +66,15 @@ def test_status_keeps_every_refusal_and_its_state():
         sys.setswitchinterval(interval)
     assert len(node.said) == 5 * rounds and all(stages == latencies for stages, latencies, _ in node.said)
     assert status.message.num_refused == 2 * rounds and [n for *_, n in node.said] == sorted(n for *_, n in node.said)
+
+
+@pytest.mark.parametrize("state", State)
+def test_the_log_has_the_severity_of_the_state(state):
+    node = Heard()
+    status = StatusPublisher(node)
+    assert node.session_state is None
+    status.transition(Transition(State.IDLE, state, "robot: silent", 0.0), "robot: silent")
+    wanted = {State.HOLD: Severity.WARN, State.FAULT: Severity.ERROR}.get(state, Severity.OK)
+    assert node.logged == [(wanted, f"IDLE -> {state.name}: robot: silent")]
+    status.transition(None, "robot: silent for longer")
+    assert node.session_state == (state, "robot: silent for longer") and len(node.logged) == 1
