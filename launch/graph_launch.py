@@ -14,9 +14,19 @@ from launch_ros.actions import Node
 
 from uma.settings import allowed, flatten
 from uma_ros.deployment.arguments import check_arguments, on_command_line, options_from
-from uma_ros.deployment.graph import Options, enclave
+from uma_ros.deployment.graph import Options, enclave, ends_graph
 from uma_ros.deployment.preparation import missing_executable, prepared
 from uma_ros.runtime.resources import find
+
+
+def after_exit(name: str, keep_going: bool):
+    """Return the handler of a node's end, which ends the launch where `ends_graph` says so."""
+
+    def handle(event, context):
+        ends = ends_graph(name, event.returncode, keep_going)
+        return [Shutdown(reason=f"{name} ended with code {event.returncode}")] if ends else []
+
+    return handle
 
 
 def describe(graph: str) -> LaunchDescription:
@@ -45,7 +55,7 @@ def describe(graph: str) -> LaunchDescription:
                 output="screen",
                 parameters=[chosen.config, spec.parameters],
                 ros_arguments=enclave(spec.name),
-                on_exit=[] if chosen.keep_going else [Shutdown(reason=f"{spec.name} ended; keep_going is false")],
+                on_exit=after_exit(spec.name, chosen.keep_going),
             )
             for spec in specs
         ]

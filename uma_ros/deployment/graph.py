@@ -11,6 +11,7 @@ from typing import Any
 
 from uma.settings import check_settings, setting
 from uma.types import InputError
+from uma_ros.runtime.exit_codes import REFUSED
 
 PARAMETERS = "config/parameters.yaml"
 """Configuration file with the parameters of all nodes."""
@@ -151,6 +152,14 @@ def sweeping(options: Options) -> tuple[NodeSpec, ...]:
 def folding(options: Options) -> tuple[NodeSpec, ...]:
     """Return the graph that folds jeans in half."""
     return deployment(options, "folding")
+
+
+def ends_graph(name: str, code: int | None, keep_going: bool) -> bool:
+    """Return whether the end of a node with an exit code ends the others.
+
+    With ``keep_going`` they continue, unless the recorder refused its folder: a start with a recording needs it.
+    """
+    return not keep_going or (name == "recorder" and code == REFUSED)
 
 
 REPLAY_NAMES = {

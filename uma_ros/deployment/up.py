@@ -9,7 +9,7 @@ from dataclasses import MISSING, dataclass, replace
 from pathlib import Path
 
 from uma.settings import from_words, setting
-from uma_ros.deployment.graph import GRAPHS, Options
+from uma_ros.deployment.graph import GRAPHS, Options, ends_graph
 from uma_ros.deployment.preparation import missing_module, prepared
 from uma_ros.deployment.supervisor import Supervisor
 from uma_ros.runtime.resources import find, new_folder
@@ -41,7 +41,9 @@ def main(argv: list[str]) -> int:
                     if name not in deaths:
                         deaths[name] = code
                         print(f"{name} died with code {code}; it is not restarted", file=sys.stderr, flush=True)
-                if deaths and (not options.keep_going or len(deaths) == len(specs)):
+                if any(ends_graph(name, code, options.keep_going) for name, code in deaths.items()):
+                    break
+                if len(deaths) == len(specs):
                     break
                 time.sleep(0.1)
         except KeyboardInterrupt:

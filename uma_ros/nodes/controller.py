@@ -152,7 +152,7 @@ class ControllerNode(UmaNode):
 
     def _confirm(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         answer = attempted(self.controller.confirm, "confirmed", response)
-        self.get_logger().info(f"/uma/confirm: {answer.message}")
+        self.log(Severity.OK if answer.success else Severity.WARN, f"/uma/confirm: {answer.message}")
         return answer
 
     # -- outputs -------------------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from uma_ros.drivers.device import DeviceError, LinkError, MissingPackage
 from uma_ros.drivers.franka.health import Health, recover
 from uma_ros.drivers.franka.ros_recovery import FrankaSteps, flange_pose, health_from, ros_package
 from uma_ros.messages.convert import pose_to
+from uma_ros.runtime.health import Severity
 from uma_ros.runtime.lifecycle import INACTIVE
 from uma_ros.runtime.node import UmaNode, leave, run_node
 from uma_ros.runtime.topics import SENSOR_IN, STATE_OUT, Topics
@@ -130,7 +131,7 @@ class RobotNode(UmaNode):
             response.success, response.message = False, str(error)
         finally:
             self._is_recovering = False
-        self.get_logger().info(f"/uma/recover_robot: {response.message}")
+        self.log(Severity.OK if response.success else Severity.WARN, f"/uma/recover_robot: {response.message}")
         return response
 
     def waits(self) -> tuple[list[str], str]:

@@ -26,7 +26,7 @@ from std_srvs.srv import Trigger
 
 from uma.settings import check_settings, flatten, replaced
 from uma.types import InputError
-from uma_ros.runtime.exit_codes import HUNG
+from uma_ros.runtime.exit_codes import HUNG, REFUSED
 from uma_ros.runtime.health import Severity, WaitLog, judged
 from uma_ros.runtime.lifecycle import ManagedNode
 from uma_ros.runtime.parameters import check_names, shared_names
@@ -259,10 +259,10 @@ def run_node(make: Callable[[], UmaNode]) -> int:
         pass
     except InputError as error:
         print(f"{os.path.basename(sys.argv[0])}: {error}", file=sys.stderr)
-        return 2
+        return REFUSED
     except rclpy.exceptions.ParameterException as error:
         print(f"{os.path.basename(sys.argv[0])}: {error}", file=sys.stderr)
-        return 2
+        return REFUSED
     except Exception:
         if rclpy.ok() and not interrupts:  # an interrupt during the start or a conversion can raise any error
             raise

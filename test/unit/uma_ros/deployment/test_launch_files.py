@@ -13,6 +13,7 @@ from uma.types import InputError
 from uma_ros.deployment.arguments import BOOLEANS, check_arguments, on_command_line, options_from
 from uma_ros.deployment.graph import GRAPHS, Options
 from uma_ros.deployment.schema import NODES
+from uma_ros.runtime.exit_codes import REFUSED
 
 
 class Noted:
@@ -82,12 +83,18 @@ def test_launch_files_start_the_same_graph(name, monkeypatch, prefix):
     assert [n.kwargs["executable"] for n in nodes] == [s.name for s in specs]
     for node, spec in zip(nodes, specs):
         assert node.kwargs["package"] == "uma_ros" and node.kwargs["parameters"] == [config, spec.parameters]
-        assert [type(action).__name__ for action in node.kwargs["on_exit"]] == ["Shutdown"]
 
 
-def test_a_launch_may_outlive_a_node(monkeypatch, prefix):
-    nodes = Launch("insertion", monkeypatch, prefix).start(run_dir=str(prefix), keep_going="true")
-    assert nodes and not any(node.kwargs["on_exit"] for node in nodes)
+@pytest.mark.parametrize("keep_going", [False, True])
+def test_the_end_of_a_node_ends_the_launch_unless_told(keep_going, monkeypatch, prefix):
+    launch = Launch("insertion", monkeypatch, prefix)
+    nodes = launch.start(run_dir=str(prefix), record=str(prefix / "bag"), keep_going=str(keep_going))
+    for node in nodes:
+        for code in (0, REFUSED, -9):
+            actions = node.kwargs["on_exit"](types.SimpleNamespace(returncode=code), None)
+            is_refused_recording = node.kwargs["name"] == "recorder" and code == REFUSED
+            wanted = ["Shutdown"] if not keep_going or is_refused_recording else []
+            assert [type(action).__name__ for action in actions] == wanted
 
 
 @pytest.mark.parametrize(
