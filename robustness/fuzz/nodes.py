@@ -60,6 +60,7 @@ def station() -> SimpleNamespace:
         "controller:autostart:=true",
         "controller:max_departure:=0.1",
         f'extrinsics:calibration:="{file}"',
+        "extrinsics:refuse_implausible:=false",
         "policy:require_controller:=false",
     ]
     rclpy.init(args=["--ros-args", "--log-level", "fatal", *(w for word in words for w in ("-p", word))])

@@ -2,8 +2,9 @@
 
 PATH is a bag or a folder. A bag of the recorder or of `ros2 bag record` contains the colour image, its camera_info and
 the flange pose. The command uses the images during which the arm stood still. A folder contains camera.yaml (width,
-height, fx, fy, cx, cy, frame), rectified images NAME.png, and poses.yaml. The latter maps each NAME to the flange
-(fr3_link8) in the base frame, {xyz: [m, m, m], xyzw: [quaternion]}.
+height, fx, fy, cx, cy, frame), rectified images NAME.png or NAME.jpg, and poses.yaml or poses.json. The latter maps
+each NAME to the flange (fr3_link8) in the base frame: {xyz: [m, m, m], xyzw: [quaternion]}, or DROID's
+cartesian_position [x, y, z, rx, ry, rz] with extrinsic xyz Euler angles in radians.
 
 Between the images, turn the board by at least 20 degrees about at least two axes. Let it fill different parts of the
 image, and let the arm come to rest. A marker needs about 15 pixels: in an image 1280 pixels wide, DROID's board must be
@@ -23,6 +24,7 @@ from uma.geometry.camera import project
 from uma.geometry.se3 import apply, from_quaternion, invert
 from uma.settings import from_words, setting
 from uma.types import CameraModel, InputError
+from uma_ros.calibration.entries import euler_pose
 from uma_ros.calibration.files import Calibration, load_calibration, save_calibration
 from uma_ros.calibration.handeye import (
     BoardSettings,
@@ -34,6 +36,7 @@ from uma_ros.calibration.handeye import (
     judge,
     residuals,
 )
+from uma_ros.calibration.plausible import pose_doubts
 from uma_ros.drivers.camera.folder import read_camera, read_image
 from uma_ros.drivers.device import MissingPackage
 from uma_ros.runtime.robot import robot
@@ -52,6 +55,9 @@ def read_poses(path: Path) -> dict[str, np.ndarray]:
         raise InputError(f"{path}: must map 1 to {MAX_VIEWS} names of images to poses")
     poses = {}
     for name, entry in data.items():
+        if isinstance(entry, list):
+            poses[str(name)] = euler_pose(entry, f"{path}: {name}")
+            continue
         try:
             poses[str(name)] = from_quaternion(numbers(entry["xyz"], "xyz", 3), numbers(entry["xyzw"], "xyzw", 4))
         except (TypeError, KeyError, ValueError) as error:
@@ -65,11 +71,19 @@ def read_folder(folder: Path) -> tuple[CameraModel, Iterator[tuple[str, np.ndarr
     Raises:
         InputError: with the entry.
     """
-    camera, poses = read_camera(folder / "camera.yaml"), read_poses(folder / "poses.yaml")
+    given = folder / "poses.json" if (folder / "poses.json").exists() else folder / "poses.yaml"
+    camera, poses = read_camera(folder / "camera.yaml"), read_poses(given)
     for name in poses:
         if Path(name).name != name:
-            raise InputError(f"{folder / 'poses.yaml'}: {name}: must be the name of an image in this folder")
-    return camera, ((name, T, read_image(folder / f"{name}.png")) for name, T in poses.items())
+            raise InputError(f"{given}: {name}: must be the name of an image in this folder")
+    return camera, ((name, T, read_image(image_of(folder, name))) for name, T in poses.items())
+
+
+def image_of(folder: Path, name: str) -> Path:
+    """Return the path of the image ``name``, given with or without its suffix; NAME.png if there is none."""
+    names = [name, *(f"{name}{suffix}" for suffix in (".png", ".jpg", ".jpeg", ".PNG", ".JPG", ".JPEG"))]
+    found = [folder / n for n in names if Path(n).suffix.lower() in (".png", ".jpg", ".jpeg") and (folder / n).exists()]
+    return found[0] if found else folder / f"{name}.png"
 
 
 def read_views(path: Path, settings: BoardSettings) -> tuple[CameraModel, list[View], list[str]]:
@@ -94,8 +108,8 @@ def read_views(path: Path, settings: BoardSettings) -> tuple[CameraModel, list[V
 
 def picture_of(path: Path, name: str) -> np.ndarray:
     """Read the ``(H, W, 3)`` image ``name`` again."""
-    if (path / f"{name}.png").exists():
-        return read_image(path / f"{name}.png")
+    if image_of(path, name).exists():
+        return read_image(image_of(path, name))
     from uma_ros.calibration.stills import read_stills
 
     return next(rgb for other, _, rgb in read_stills(path)[1] if other == name)
@@ -181,13 +195,13 @@ class CalibrateOptions(BoardSettings):
     base_frame: str = setting("", "base frame of the robot; empty: as in config/robot.yaml")
     tools: str = setting("", "calibration file (YAML) whose tools are copied")
     against: str = setting("", "earlier calibration for a comparison")
-    camera: str = setting("", "key of the camera in the earlier calibration, if that is DROID's")
+    camera: str = setting("", "key of the camera in the earlier calibration, as of `uma inspect --camera`")
     max_age_days: float = setting(30.0, "days; largest age of the earlier calibration", 0.0, 36500.0)
     gripper_turn: float = setting(0.0, "rad; angle of the drawn gripper about the flange's axis", -7.0, 7.0)
 
 
 def main(argv: list[str]) -> int:
-    """Run the command. Return 0, or 1 for a poor calibration, which is written too."""
+    """Run the command. Return 0, or 1 for a poor or implausible calibration, which is written too."""
     args = from_words(CalibrateOptions, argv, "uma calibrate", HELP)
     now = datetime.now(UTC)
     try:
@@ -217,10 +231,13 @@ def main(argv: list[str]) -> int:
     if args.against:
         print(compare(load_calibration(args.against, args.camera), views, camera, found, args.max_age_days, now))
     print(f"written: {out}, {picture}")
+    doubts = pose_doubts(found.T_base_cam)
+    for doubt in doubts:
+        print(f"implausible camera: {doubt}")
     if found.rms_px > GOOD_PX:
         print(
             f"poor calibration: error over {GOOD_PX:g} px. Is the board flat and its size correct? Is the arm at rest "
             "in every image? Are the images rectified?"
         )
         return 1
-    return 0
+    return 1 if doubts else 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 from uma.types import InputError
@@ -57,17 +58,22 @@ def checkpoint(path: Path) -> str:
     return json.dumps({"contract": config.get("contract"), "model": config.get("model"), **manifest}, indent=2)
 
 
-def calibration(path: Path) -> str:
+def calibration(path: Path, camera: str = "") -> str:
     from uma.geometry.se3 import quaternion
     from uma_ros.calibration.files import load_calibration
+    from uma_ros.calibration.plausible import ADVICE, date_doubt, inversion_doubt, pose_doubts
 
-    found = load_calibration(path, base_frame=robot().base_frame)
+    found = load_calibration(path, camera, base_frame=robot().base_frame)
     lines = [f"{found.camera_frame} in {found.base_frame} ({found.convention}), dated {found.date or 'unknown'}"]
     for name, T in (
         ("camera", found.T_base_cam),
         *((f"{frame} in {parent}", T) for (parent, frame), T in found.tools.items()),
     ):
         lines.append(f"  {name}: xyz {T[:3, 3].round(4).tolist()} m, quaternion xyzw {quaternion(T).round(5).tolist()}")
+    if doubts := pose_doubts(found.T_base_cam):
+        lines += [f"  refused as a fixed camera: {'; '.join(doubts)}", f"  {ADVICE}"]
+    for doubt in (date_doubt(found.date, datetime.now(UTC)), inversion_doubt(found.T_base_cam)):
+        lines += [f"  warning: {doubt}"] if doubt else []
     return "\n".join(lines)
 
 
@@ -84,8 +90,12 @@ def reference(path: Path) -> str:
     )
 
 
-def show(what: str) -> str:
-    """Return a text about ``what``. Raises `InputError` if it is of no known kind."""
+def show(what: str, camera: str = "") -> str:
+    """Return a text about ``what``, for a calibration about its ``camera``.
+
+    Raises:
+        InputError: it is of no known kind.
+    """
     if what == "parameters":
         return parameters()
     if what == "robot":
@@ -95,14 +105,16 @@ def show(what: str) -> str:
         return bag(path)
     if (path / "manifest.json").exists():
         return checkpoint(path)
-    if path.suffix in (".json", ".yaml", ".yml"):
+    if path.suffix in (".json", ".yaml", ".yml", ".calib"):
         text = path.read_text()
-        return reference(path) if "keypoints" in text else calibration(path)
+        return reference(path) if "keypoints" in text else calibration(path, camera)
     raise InputError(f"{what}: neither a bag, a checkpoint, a calibration file nor a reference motion")
 
 
 def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="uma inspect", description=__doc__.split(":", 1)[1].strip())
     parser.add_argument("what", help="a folder, a file, or the word parameters or robot")
-    print(show(parser.parse_args(argv).what))
+    parser.add_argument("--camera", default="", help="key of the camera in a calibration file with several")
+    args = parser.parse_args(argv)
+    print(show(args.what, args.camera))
     return 0

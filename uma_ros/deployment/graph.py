@@ -49,6 +49,8 @@ class Options:
         f"driver nodes of this package to start on hardware, comma-separated, from {', '.join(DRIVERS)}; the others "
         "are the vendors'",
     )
+    calibration: str = setting("", "calibration file of the camera on hardware; empty: as in the configuration")
+    camera: str = setting("", "key of the camera in that file; empty: as in the configuration")
     keep_going: bool = setting(
         False, "after the end of a node, keep the others running (the arm holds) instead of ending all"
     )
@@ -70,6 +72,12 @@ class Options:
             raise InputError(
                 f"drivers: {self.drivers!r}, must be empty for station sim; drivers are for station hardware"
             )
+
+        for name in ("calibration", "camera"):
+            if getattr(self, name) and self.station == "sim":
+                raise InputError(
+                    f"{name}: {getattr(self, name)!r}, must be empty for station sim, which writes its own calibration"
+                )
 
     def driver_names(self) -> tuple[str, ...]:
         return tuple(name.strip() for name in self.drivers.split(",") if name.strip())
@@ -110,9 +118,9 @@ def _node(name: str, **parameters: Any) -> NodeSpec:
     return NodeSpec(name, {k.replace("__", "."): v for k, v in parameters.items()}, module=f"uma_ros.nodes.{name}")
 
 
-def _chosen(options: Options) -> dict[str, str]:
-    """Return the policy's parameters that the options set."""
-    return {name: value for name, value in (("checkpoint", options.checkpoint), ("prompt", options.prompt)) if value}
+def _chosen(options: Options, *names: str) -> dict[str, str]:
+    """Return the options of these ``names`` that are set: parameters of the same name."""
+    return {name: getattr(options, name) for name in names if getattr(options, name)}
 
 
 def deployment(options: Options, task: str) -> tuple[NodeSpec, ...]:
@@ -125,8 +133,9 @@ def deployment(options: Options, task: str) -> tuple[NodeSpec, ...]:
         nodes.append(_node("station", task=task, seed=options.seed, calibration_file=calibration))
         nodes.append(_node("camera", **clock))
     nodes += [_node(name) for name in options.driver_names()]
-    nodes.append(_node("extrinsics", **clock, **({"calibration": calibration, "wait_s": 30.0} if sim else {})))
-    nodes.append(_node("policy", **clock, **_chosen(options)))
+    chosen = {"calibration": calibration, "wait_s": 30.0} if sim else _chosen(options, "calibration", "camera")
+    nodes.append(_node("extrinsics", **clock, **chosen))
+    nodes.append(_node("policy", **clock, **_chosen(options, "checkpoint", "prompt")))
     own = {"autostart": True} if sim else {"max_departure": options.max_departure}
     nodes.append(_node("controller", **clock, **own, dry_run=options.dry_run))
     if options.record:
@@ -190,7 +199,7 @@ def replay(options: Options) -> tuple[NodeSpec, ...]:
             require_controller=False,
             recorded_task="/uma/active_reference",
             **names,
-            **_chosen(options),
+            **_chosen(options, "checkpoint", "prompt"),
         ),
     )
 

@@ -17,6 +17,7 @@ from uma.robot import DROID
 from uma.settings import setting
 from uma.types import InputError
 from uma_ros.calibration.files import load_calibration
+from uma_ros.calibration.plausible import ADVICE, check_plausible, date_doubt, inversion_doubt, pose_doubts
 from uma_ros.messages.convert import chunk_from, chunk_to, transform_to
 from uma_ros.msg import ActionChunk
 from uma_ros.runtime.health import WaitLog
@@ -32,11 +33,14 @@ class ExtrinsicsSettings:
 
     calibration: str = setting(
         "config/calibration.yaml",
-        "path of the calibration file: this package's YAML, DROID's calibration_info.json, or the "
-        "cam2base_extrinsics.json of DROID's episodes",
+        "path of the calibration file: this package's YAML, or a file of DROID or easy_handeye (doc/user/files.md)",
     )
     camera: str = setting(
-        "", "key in a DROID file, such as 23897859_left, or EPISODE/SERIAL; empty if the file has one camera"
+        "",
+        "key in a DROID file, such as 23897859_left, EPISODE/SERIAL or ext1; empty if the file has one camera",
+    )
+    refuse_implausible: bool = setting(
+        True, "refuse a camera that cannot see the workspace; otherwise only a warning in the diagnostics"
     )
     camera_frame: str = setting(
         "zed_left_camera_frame_optical", "optical frame of the camera, for DROID files, which contain no frame names"
@@ -60,8 +64,13 @@ class ExtrinsicsNode(UmaNode):
             if (line := wait_log.due(time.monotonic(), [f"the file {s.calibration}"])) is not None:
                 self.log(*line)
             time.sleep(0.05)
-        path = find(s.calibration)
+        try:
+            path = find(s.calibration)
+        except InputError as error:
+            raise InputError(f"calibration: {error}; {ADVICE}") from None
         self.calibration = load_calibration(path, s.camera, s.camera_frame, s.base_frame)
+        if s.refuse_implausible:
+            check_plausible(self.calibration, f"calibration {path}")
         self.status = StatusPublisher(self)
         self._tf = self.create_publisher(TFMessage, "/tf_static", LATCHED)
         self._out = self.make_publisher(ActionChunk, s.topics.action_chunk_base, COMMAND)
@@ -107,7 +116,10 @@ class ExtrinsicsNode(UmaNode):
         date = self.calibration.date
         age = None if date is None else (datetime.now(UTC) - date).total_seconds() / 86400
         old = age is not None and age > self.settings.max_age_days
-        self.problem("calibration", f"{age:.0f} days old, limit {self.settings.max_age_days:g}" if old else "")
+        doubts = [f"{age:.0f} days old, limit {self.settings.max_age_days:g}"] if old else []
+        T = self.calibration.T_base_cam
+        doubts += [date_doubt(date, datetime.now(UTC)), inversion_doubt(T), *pose_doubts(T)]
+        self.problem("calibration", "; ".join(filter(None, doubts)))
         return {
             "age_days": "unknown" if age is None else round(age, 2),
             "convention": self.calibration.convention,

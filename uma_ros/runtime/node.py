@@ -56,8 +56,7 @@ class UmaNode(ManagedNode):
         robot()  # an unreadable config/robot.yaml ends the node here, not at its first message
         values = {}
         for key, (default, rule) in flatten(settings).items():
-            values[key] = self.declare_parameter(key, default, describe(default, rule)).value
-            values[key] = list(values[key]) if isinstance(default, list) else values[key]
+            values[key] = as_kind(self.declare_parameter(key, default, describe(default, rule)).value, default)
         self.settings = replaced(settings, values)
         what = "a manager runs the node's life cycle; otherwise the node configures and activates itself"
         self.is_managed = self.declare_parameter("managed", False, ParameterDescriptor(description=what)).value
@@ -84,7 +83,7 @@ class UmaNode(ManagedNode):
             if not live:
                 way = "deactivate and clean up the node first, or restart it" if p.name in known else "restart the node"
                 return SetParametersResult(successful=False, reason=f"{p.name}: read at the start; {way} to change it")
-            values[p.name] = list(p.value) if isinstance(known[p.name][0], list) else p.value
+            values[p.name] = as_kind(p.value, known[p.name][0])
         try:
             settings = replaced(self.settings, values)
             check_settings(settings)
@@ -213,12 +212,23 @@ def attempted(action: Callable[[], str | None], done: str, response: Trigger.Res
     return response
 
 
+def as_kind(value: Any, default: Any) -> Any:
+    """Return a parameter's value as a list, or an integer as text, where the default is one.
+
+    A serial number without quotes is an integer in a parameter file, on a command line and in a launch argument.
+    """
+    if isinstance(default, list):
+        return list(value)
+    return str(value) if isinstance(default, str) and type(value) is int else value
+
+
 def describe(default: Any, rule: dict) -> ParameterDescriptor:
     """Return the ROS descriptor of a setting: description and range."""
     text = rule.get("description", "")
     if rule.get("choices"):
         text += f" ({' | '.join(rule['choices'])})"
-    descriptor = ParameterDescriptor(description=text, read_only=False)
+    # Of a text, `replaced` checks the type: an integer is accepted too.
+    descriptor = ParameterDescriptor(description=text, read_only=False, dynamic_typing=isinstance(default, str))
     low, high = rule.get("low"), rule.get("high")
     if isinstance(default, float) and low is not None and high is not None:
         descriptor.floating_point_range = [FloatingPointRange(from_value=float(low), to_value=float(high), step=0.0)]
