@@ -110,7 +110,7 @@ def _pixels(msg: Image, name: str, bytes_per_pixel: int) -> np.ndarray:
 def rgb_from(msg: Image, name: str = "rgb") -> np.ndarray:
     """Return ``(H, W, 3)`` uint8: a read-only view of ``rgb8`` data without padding, else a copy."""
     if msg.encoding not in COLOURS:
-        raise InputError(f"{name}.encoding: {msg.encoding!r}, must be one of {', '.join(COLOURS)}")
+        raise InputError(f"{name}.encoding: {msg.encoding!r:.80}, must be one of {', '.join(COLOURS)}")
     channels, order = COLOURS[msg.encoding]
     image = _pixels(msg, name, channels).reshape(msg.height, msg.width, channels)
     return np.ascontiguousarray(image[..., order])
@@ -122,7 +122,7 @@ def depth_from(msg: Image, name: str = "depth") -> np.ndarray:
     The result is a read-only view of ``32FC1`` data that need no change, else a copy.
     """
     if msg.encoding not in DEPTHS:
-        raise InputError(f"{name}.encoding: {msg.encoding!r}, must be one of {', '.join(DEPTHS)}")
+        raise InputError(f"{name}.encoding: {msg.encoding!r:.80}, must be one of {', '.join(DEPTHS)}")
     dtype = DEPTHS[msg.encoding].newbyteorder(">") if msg.is_bigendian else DEPTHS[msg.encoding]
     raw = np.ascontiguousarray(_pixels(msg, name, dtype.itemsize)).view(dtype)
     if dtype.itemsize == 2:

@@ -134,7 +134,7 @@ def check_image(msg: Image, kind: str) -> None:
     """
     known = COLOURS if kind == "rgb" else DEPTHS
     if msg.encoding not in known:
-        raise InputError(f"encoding: {msg.encoding!r}, must be one of {', '.join(known)}")
+        raise InputError(f"encoding: {msg.encoding!r:.80}, must be one of {', '.join(known)}")
     size = COLOURS[msg.encoding][0] if kind == "rgb" else DEPTHS[msg.encoding].itemsize
     if msg.width < 1 or msg.height < 1:
         raise InputError(f"width x height: {msg.width}x{msg.height}, both must be at least 1")
