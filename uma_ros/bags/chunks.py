@@ -29,7 +29,7 @@ from mcap.records import (
 )
 from mcap.stream_reader import StreamReader
 
-from uma_ros.bags.reader import MAGIC
+from uma_ros.bags.storage import MAGIC
 
 
 @dataclass

@@ -19,6 +19,19 @@ POLICIES: dict[str, Any] = {
 }
 """Fields of a profile that are numbers before version 9."""
 
+DEFAULTS: dict[str, Any] = {
+    "history": "unknown",
+    "depth": 0,
+    "reliability": "reliable",
+    "durability": "volatile",
+    "deadline": NEVER,
+    "lifespan": NEVER,
+    "liveliness": "automatic",
+    "liveliness_lease_duration": NEVER,
+    "avoid_ros_namespace_conventions": False,
+}
+"""Fields of a profile, and their values where a bag has none."""
+
 Profiles = list[dict[str, Any]]
 
 
@@ -60,18 +73,41 @@ def profiles_of(offered: QoSProfile) -> Profiles:
 def parse_profiles(text: str) -> Profiles:
     """Return the profiles in a channel's metadata of any version, converted to version 9.
 
+    Before version 9 the policies are numbers, and fields may be missing; unknown values become rosbag2's defaults.
+
     Raises:
         ValueError: the text is not a list of profiles.
     """
     try:
         profiles = yaml.safe_load(text) or []
-        for profile in profiles:
-            for name, policy in POLICIES.items():
-                if isinstance(profile[name], int):
-                    profile[name] = policy(profile[name]).name.lower()
-    except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+    except yaml.YAMLError as error:
         raise ValueError(f"offered_qos_profiles: {str(error)[:120]}, must be a list of profiles") from None
-    return profiles
+    if not isinstance(profiles, list) or not all(isinstance(profile, dict) for profile in profiles):
+        raise ValueError(f"offered_qos_profiles: {str(profiles)[:120]}, must be a list of profiles")
+    return [_completed(profile) for profile in profiles]
+
+
+def _completed(profile: dict[str, Any]) -> dict[str, Any]:
+    """Return a profile of version 9 with every field."""
+    result: dict[str, Any] = {}
+    for name, default in DEFAULTS.items():
+        value = profile.get(name, default)
+        if name in POLICIES:
+            names = {policy.value: policy.name.lower() for policy in POLICIES[name]}
+            value = names.get(value, default) if isinstance(value, int) else str(value).lower()
+            result[name] = value if value in names.values() else default
+        elif isinstance(default, dict):
+            given = value if isinstance(value, dict) else {}
+            result[name] = {part: _whole_number(given.get(part), default[part]) for part in default}
+        elif isinstance(default, bool):
+            result[name] = value is True
+        else:
+            result[name] = _whole_number(value, default)
+    return result
+
+
+def _whole_number(value: Any, default: int) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else default
 
 
 def dump(data: Any) -> str:

@@ -1,25 +1,22 @@
-"""Reading of rosbag2 bags (MCAP) with the Python package rosbags, without an installed rosbag2."""
+"""Reading of rosbag2 bags, MCAP and SQLite, without an installed rosbag2."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import zstandard
 from rclpy.serialization import deserialize_message
 
 from uma.types import InputError
+from uma_ros.bags.storage import files_of, kind_of
+from uma_ros.bags.tables import Channel, McapTable, SqliteTable, Table, unpacked
 from uma_ros.runtime.resources import find
-
-MAGIC = b"\x89MCAP0\r\n"
-"""First and last bytes of an MCAP file."""
-CHUNK = 0x06
-"""Opcode of an MCAP record with compressed records."""
-MAX_CHUNK = 2**30
-"""Largest uncompressed chunk, bytes."""
-
 
 GREW = {"uma_ros/msg/ActionChunk": 8}
 """Message type -> size of the fields that were added at its end, bytes. Zeros replace them in older bags."""
@@ -53,19 +50,26 @@ def read_bag(path: str | Path, topics: dict[str, type] | None = None) -> Iterato
         InputError: the bag is missing or damaged, or a topic has another message type. The message contains the bag
             and the topic.
     """
-    from rosbags.rosbag2 import Reader
+    with opened(path) as tables:
+        wanted = [_wanted(table, topics, path) for table in tables]
+        for table, numbers in zip(tables, wanted):
+            for channel, t, data in table.messages(numbers) if numbers else ():
+                data, topic = unpacked(data), channel.topic
+                yield topic, t, decode(data, topics[topic], f"bag {path}: {topic}") if topics is not None else data
 
-    with named(path), Reader(_checked(path)) as reader:
-        wanted = [c for c in reader.connections if topics is None or c.topic in topics]
-        for c in wanted:
-            if topics is not None and c.msgtype != type_name(topics[c.topic]):
-                raise InputError(f"bag {path}: {c.topic}: {c.msgtype[:80]}, must be {type_name(topics[c.topic])}")
-        for connection, t, data in reader.messages(connections=wanted) if wanted else ():
-            yield (
-                connection.topic,
-                t,
-                decode(bytes(data), topics[connection.topic], f"bag {path}: {connection.topic}") if topics else data,
-            )
+
+def _wanted(table: Table, topics: dict[str, type] | None, path: str | Path) -> set[int]:
+    """Return the channels of these topics. Raise `InputError` for one of another type."""
+    if topics is None:
+        return set(table.channels)
+    found = {number: channel for number, channel in table.channels.items() if channel.topic in topics}
+    for channel in found.values():
+        wanted = type_name(topics[channel.topic])
+        if channel.problem:
+            raise InputError(f"bag {path}: {channel.topic}: {channel.problem}; must be {wanted}")
+        if channel.kind != wanted:
+            raise InputError(f"bag {path}: {channel.topic}: {channel.kind[:80]}, must be {wanted}")
+    return set(found)
 
 
 def decode(data: bytes, kind: type, what: str) -> Any:
@@ -80,77 +84,77 @@ def decode(data: bytes, kind: type, what: str) -> Any:
         raise InputError(f"{what}: {len(data)} bytes, must be a {type_name(kind)}: {str(error)[:120]}") from None
 
 
-def storage(path: str | Path) -> Path:
-    """Return the path to read of a bag: its folder, or its only MCAP file if ``metadata.yaml`` is missing.
+@contextmanager
+def opened(path: str | Path) -> Iterator[list[Table]]:
+    """Open the files of a bag, in the order of their first messages.
 
     Raises:
-        InputError: the folder has no ``metadata.yaml`` and not exactly one MCAP file.
+        InputError: the bag is missing or damaged, as in `named`.
     """
-    path = Path(path)
-    if path.is_dir() and not (path / "metadata.yaml").exists():
-        files = sorted(path.glob("*.mcap"))
-        if len(files) != 1:
-            raise InputError(f"bag {path}: no metadata.yaml, and {len(files)} MCAP files, must be one")
-        return files[0]
-    return path
+    with named(path), ExitStack() as stack:
+        tables = [_open(file, f"bag {path}", stack) for file in files_of(path)]
+        yield sorted(tables, key=lambda table: table.start_ns)
 
 
-def ends(file: Path) -> bool:
-    """Return whether an MCAP file was closed, with the index and the end of the file."""
-    with open(file, "rb") as f:
-        size = f.seek(0, 2)
-        f.seek(max(size - len(MAGIC), 0))
-        return size > 2 * len(MAGIC) and f.read() == MAGIC
+def _open(file: Path, name: str, stack: ExitStack) -> Table:
+    """Open a file until the end of ``stack``; unpack a compressed one to a temporary folder."""
+    kind = kind_of(file, name)
+    if kind == "zstd":
+        plain = Path(stack.enter_context(TemporaryDirectory(prefix="uma_bag"))) / file.stem
+        with open(file, "rb") as packed, open(plain, "wb") as out:
+            shutil.copyfileobj(zstandard.ZstdDecompressor().stream_reader(packed), out)
+        file, kind = plain, kind_of(plain, name)
+    if kind == "zstd":
+        raise InputError(f"{name}: {file.name}: compressed twice, must be an MCAP or SQLite file")
+    table: Table = McapTable(file, name) if kind == "mcap" else SqliteTable(file, name)
+    stack.callback(table.close)
+    return table
 
 
-def _checked(path: str | Path) -> Path:
-    """Return `storage` after a check of the record lengths in every MCAP file.
+def bag_channels(path: str | Path) -> list[Channel]:
+    """Return one channel per topic and type, by topic, with the messages of all files.
 
-    The reader would allocate the stated length of a record, even beyond the end of the file.
+    Raises:
+        InputError: as `read_bag` does.
     """
-    found = storage(path)
-    for file in sorted(found.glob("*.mcap")) if found.is_dir() else [found]:
-        size, at = file.stat().st_size, 8
-        with open(file, "rb") as f:
-            if f.read(8) == MAGIC and not ends(file):
-                raise InputError(
-                    f"bag {path}: {file.name} is not closed: its recorder is still running or was killed; `uma "
-                    f"recover {path}` copies its complete chunks to a new bag"
-                )
-            while at + 9 <= size - 8:  # the last eight bytes are the magic bytes
-                f.seek(at)
-                kind, *length = f.read(9)
-                at += 9 + int.from_bytes(bytes(length), "little")
-                if at > size:
-                    raise InputError(
-                        f"bag {path}: {file.name}: a record of {int.from_bytes(bytes(length), 'little')} "
-                        f"bytes in a file of {size}"
-                    )
-                unpacked = int.from_bytes(f.read(24)[16:24], "little") if kind == CHUNK else 0
-                if unpacked > MAX_CHUNK:
-                    raise InputError(f"bag {path}: {file.name}: a chunk of {unpacked} bytes, limit {MAX_CHUNK}")
-    return found
+    found: dict[tuple[str, str, str], int] = {}
+    with opened(path) as tables:
+        for table in tables:
+            for channel in table.channels.values():
+                key = (channel.topic, channel.kind, channel.problem)
+                found[key] = found.get(key, 0) + channel.count
+    rows = sorted(found.items())
+    return [Channel(i, topic, kind, count, problem) for i, ((topic, kind, problem), count) in enumerate(rows)]
 
 
 def bag_topics(path: str | Path) -> dict[str, tuple[str, int]]:
-    """Return topic -> (type name, number of messages). Raises `InputError` as `read_bag` does."""
-    from rosbags.rosbag2 import Reader
+    """Return topic -> (type name, number of messages). The name is empty if it is unknown, or one of several.
 
-    with named(path), Reader(_checked(path)) as reader:
-        return {topic: (info.msgtype or "", info.msgcount) for topic, info in sorted(reader.topics.items())}
+    Raises:
+        InputError: as `read_bag` does.
+    """
+    topics: dict[str, tuple[str, int]] = {}
+    for channel in bag_channels(path):
+        kind, count = topics.get(channel.topic, (channel.kind, 0))
+        topics[channel.topic] = (kind if kind == channel.kind else "", count + channel.count)
+    return topics
 
 
 @contextmanager
 def named(path: str | Path) -> Iterator[None]:
-    """Turn the reader's exceptions for a damaged file (struct.error, KeyError, zstd's own) into an `InputError`."""
+    """Turn the exceptions for a damaged file (struct.error, KeyError, zstd's own) into an `InputError`."""
     try:
         yield
-    except InputError:
-        raise
+    except InputError as error:
+        text = str(error)
+        raise (error if str(path) in text else InputError(f"bag {path}: {text}")) from None
+    except OSError as error:
+        raise InputError(f"bag {path}: {str(error)[:300]}") from None
+    except MemoryError:
+        raise InputError(f"bag {path}: damaged: a length in it exceeds the memory") from None
     except Exception as error:
-        words = (
-            str(error)
-            if type(error).__name__ == "ReaderError" or isinstance(error, OSError)
-            else f"damaged: {type(error).__name__}: {error}"
-        )
-        raise InputError(f"bag {path}: {words[:300]}") from None
+        raise InputError(f"bag {path}: damaged: {_words(error)[:300]}") from None
+
+
+def _words(error: Exception) -> str:
+    return f"an unknown entry {error}" if isinstance(error, KeyError) else f"{type(error).__name__}: {error}"

@@ -24,6 +24,8 @@ from uma.geometry.camera import project
 from uma.geometry.se3 import apply, from_quaternion, invert
 from uma.settings import from_words, setting
 from uma.types import CameraModel, InputError
+from uma_ros.bags.candidates import TOPIC, chosen_topics
+from uma_ros.bags.storage import is_bag
 from uma_ros.calibration.entries import euler_pose
 from uma_ros.calibration.files import Calibration, load_calibration, save_calibration
 from uma_ros.calibration.handeye import (
@@ -41,6 +43,7 @@ from uma_ros.drivers.camera.folder import read_camera, read_image
 from uma_ros.drivers.device import MissingPackage
 from uma_ros.runtime.robot import robot
 from uma_ros.runtime.textfile import numbers, read_value
+from uma_ros.runtime.topics import Topics
 
 HELP = (__doc__ or "").split(":", 1)[1].strip()
 MAX_VIEWS = 500
@@ -86,12 +89,18 @@ def image_of(folder: Path, name: str) -> Path:
     return found[0] if found else folder / f"{name}.png"
 
 
-def read_views(path: Path, settings: BoardSettings) -> tuple[CameraModel, list[View], list[str]]:
-    """Return the camera, the views of a folder or a bag with a detected board, and the names of the other images."""
-    if (path / "metadata.yaml").exists() or path.suffix == ".mcap":
+def read_views(
+    path: Path, settings: BoardSettings, topics: Topics | None = None
+) -> tuple[CameraModel, list[View], list[str]]:
+    """Return the camera, the views of a folder or a bag with a detected board, and the names of the other images.
+
+    Args:
+        topics: topics of a bag; None = the default names.
+    """
+    if is_bag(path):
         from uma_ros.calibration.stills import read_stills
 
-        camera, pictures = read_stills(path)
+        camera, pictures = read_stills(path, topics)
     else:
         camera, pictures = read_folder(path)
     board, views, missed = settings.make(), [], []
@@ -106,13 +115,13 @@ def read_views(path: Path, settings: BoardSettings) -> tuple[CameraModel, list[V
     return camera, views, missed
 
 
-def picture_of(path: Path, name: str) -> np.ndarray:
+def picture_of(path: Path, name: str, topics: Topics | None = None) -> np.ndarray:
     """Read the ``(H, W, 3)`` image ``name`` again."""
     if image_of(path, name).exists():
         return read_image(image_of(path, name))
     from uma_ros.calibration.stills import read_stills
 
-    return next(rgb for other, _, rgb in read_stills(path)[1] if other == name)
+    return next(rgb for other, _, rgb in read_stills(path, topics)[1] if other == name)
 
 
 GRIPPER = (
@@ -197,6 +206,7 @@ class CalibrateOptions(BoardSettings):
     against: str = setting("", "earlier calibration for a comparison")
     camera: str = setting("", "key of the camera in the earlier calibration, as of `uma inspect --camera`")
     max_age_days: float = setting(30.0, "days; largest age of the earlier calibration", 0.0, 36500.0)
+    topic: list[str] = setting([], TOPIC)
     gripper_turn: float = setting(0.0, "rad; angle of the drawn gripper about the flange's axis", -7.0, 7.0)
 
 
@@ -205,7 +215,8 @@ def main(argv: list[str]) -> int:
     args = from_words(CalibrateOptions, argv, "uma calibrate", HELP)
     now = datetime.now(UTC)
     try:
-        camera, views, missed = read_views(Path(args.path), args)
+        topics = chosen_topics(args.topic)
+        camera, views, missed = read_views(Path(args.path), args, topics)
     except MissingPackage as error:
         raise InputError(str(error)) from None
     out, base_frame = Path(args.out), args.base_frame or robot().base_frame
@@ -214,7 +225,7 @@ def main(argv: list[str]) -> int:
     save_calibration(Calibration(camera.frame, base_frame, found.T_base_cam, tools, now), out)
     worst = max(views, key=lambda v: found.view_px[v.name])
     picture = out.with_suffix(".png")
-    overlay(picture_of(Path(args.path), worst.name), worst, camera, found, picture, args.gripper_turn)
+    overlay(picture_of(Path(args.path), worst.name, topics), worst, camera, found, picture, args.gripper_turn)
     num_corners = sum(len(r) for r in residuals(views, camera, found.T_base_cam, found.T_flange_board))
     print(
         f"{len(views)} images, {num_corners} "

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from uma.types import InputError
+from uma_ros.bags.storage import is_bag
 from uma_ros.runtime.resources import find
 from uma_ros.runtime.robot import robot
 
@@ -45,11 +46,10 @@ def robot_file() -> str:
 
 
 def bag(path: Path) -> str:
-    from uma_ros.bags.reader import bag_topics
+    from uma_ros.bags.candidates import describe
+    from uma_ros.bags.reader import bag_channels
 
-    topics = bag_topics(path)
-    width = max(len(topic) for topic in topics)
-    return "\n".join(f"{topic:<{width}}  {count:7d}  {kind}" for topic, (kind, count) in topics.items())
+    return describe(bag_channels(path))
 
 
 def checkpoint(path: Path) -> str:
@@ -101,7 +101,7 @@ def show(what: str, camera: str = "") -> str:
     if what == "robot":
         return robot_file()
     path = find(what)
-    if (path / "metadata.yaml").exists() or path.suffix == ".mcap":
+    if is_bag(path):
         return bag(path)
     if (path / "manifest.json").exists():
         return checkpoint(path)

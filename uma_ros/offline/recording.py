@@ -73,9 +73,13 @@ class Recording:
     camera: CameraModel | None = None
 
 
-def read_recording(path: str | Path) -> Recording:
-    """Read a bag of the recorder. Raises `InputError` for a missing, damaged or malformed bag."""
-    reader = _Reader(f"bag {path}")
+def read_recording(path: str | Path, topics: Topics = TOPICS) -> Recording:
+    """Read a bag of the recorder, or of other ``topics``.
+
+    Raises:
+        InputError: a missing, damaged or malformed bag.
+    """
+    reader = _Reader(f"bag {path}", topics)
     for topic, t, msg in read_bag(path, {topic: kind for topic, (kind, _) in reader.topics.items()}):
         reader.topics[topic][1](msg, t)
     return reader.finished()
@@ -88,26 +92,26 @@ class _Reader:
         topics: topic -> message type and the method that takes (message, time of recording in ns).
     """
 
-    def __init__(self, bag: str) -> None:
-        self._bag, self._recording = bag, Recording()
+    def __init__(self, bag: str, topics: Topics) -> None:
+        self._bag, self._names, self._recording = bag, topics, Recording()
         self._ee: list[tuple[float, np.ndarray]] = []
         self._targets: list[float] = []
         self._objects: list[tuple[float, np.ndarray]] = []
         self._last_state: dict[str, int] = {}
         self._last_sequence = -1
         self.topics: dict[str, tuple[type, Callable[[Any, int], None]]] = {
-            TOPICS.action_chunk: (ActionChunkMsg, self._chunk),
-            TOPICS.predicted_motion: (MotionPredictionMsg, self._motion),
-            TOPICS.active_reference: (ReferenceMotionMsg, self._reference),
+            topics.action_chunk: (ActionChunkMsg, self._chunk),
+            topics.predicted_motion: (MotionPredictionMsg, self._motion),
+            topics.active_reference: (ReferenceMotionMsg, self._reference),
             "/tf_static": (TFMessage, lambda msg, t: self._recording.frames.add_message(msg)),
-            TOPICS.robot_pose: (PoseStamped, self._pose),
-            TOPICS.target_pose: (PoseStamped, lambda msg, t: self._targets.append(seconds(msg.header.stamp))),
-            TOPICS.sim_object: (PointCloud2, self._object),
-            TOPICS.sim_outcome: (String, self._outcome),
-            TOPICS.status: (PolicyStatus, self._status),
-            TOPICS.configuration: (String, self._configuration),
+            topics.robot_pose: (PoseStamped, self._pose),
+            topics.target_pose: (PoseStamped, lambda msg, t: self._targets.append(seconds(msg.header.stamp))),
+            topics.sim_object: (PointCloud2, self._object),
+            topics.sim_outcome: (String, self._outcome),
+            topics.status: (PolicyStatus, self._status),
+            topics.configuration: (String, self._configuration),
             "/diagnostics": (DiagnosticArray, self._diagnostics),
-            TOPICS.camera_info: (CameraInfo, self._camera),
+            topics.camera_info: (CameraInfo, self._camera),
         }
 
     def finished(self) -> Recording:
@@ -117,7 +121,7 @@ class _Reader:
             recording.ee = np.array([t for t, _ in self._ee]), np.stack([T for _, T in self._ee])
         sizes = sorted({len(p) for _, p in self._objects})
         if len(sizes) > 1:
-            raise InputError(f"{self._bag}: {TOPICS.sim_object}: clouds of {sizes} points, must have one size")
+            raise InputError(f"{self._bag}: {self._names.sim_object}: clouds of {sizes} points, must have one size")
         if self._objects:
             recording.objects = np.array([t for t, _ in self._objects]), np.stack([p for _, p in self._objects])
         recording.targets = np.array(self._targets)
@@ -137,14 +141,14 @@ class _Reader:
         self._ee.append((seconds(msg.header.stamp), pose_from(msg.pose, "pose")))
 
     def _object(self, msg: PointCloud2, t: int) -> None:
-        points = _points(msg, f"{self._bag}: {TOPICS.sim_object}")
+        points = _points(msg, f"{self._bag}: {self._names.sim_object}")
         self._objects.append((seconds(msg.header.stamp), points))
 
     def _outcome(self, msg: String, t: int) -> None:
-        self._recording.outcome = _mapping(msg.data, f"{self._bag}: {TOPICS.sim_outcome}", "verdict")
+        self._recording.outcome = _mapping(msg.data, f"{self._bag}: {self._names.sim_outcome}", "verdict")
 
     def _configuration(self, msg: String, t: int) -> None:
-        values = _mapping(msg.data, f"{self._bag}: {TOPICS.configuration}", "node")
+        values = _mapping(msg.data, f"{self._bag}: {self._names.configuration}", "node")
         self._recording.configuration[str(values["node"])] = values
 
     def _diagnostics(self, msg: DiagnosticArray, t: int) -> None:
@@ -153,7 +157,7 @@ class _Reader:
             self._recording.diagnostics[status.name.removeprefix("uma: ")] = values
 
     def _camera(self, msg: CameraInfo, t: int) -> None:
-        self._recording.camera = self._recording.camera or camera_from(msg)
+        self._recording.camera = self._recording.camera or camera_from(msg, topic=self._names.rgb)
 
     def _status(self, msg: PolicyStatus, t: int) -> None:
         if self._last_state.get(msg.node) != msg.state:

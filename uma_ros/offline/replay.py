@@ -17,7 +17,8 @@ from uma.geometry.se3 import rotation_angle
 from uma.policy.prefix import committed
 from uma.settings import flatten, from_words, replaced, setting
 from uma.types import ActionChunk, InputError, Observation
-from uma_ros.bags.reader import read_bag
+from uma_ros.bags.candidates import TOPIC, candidates, chosen_topics
+from uma_ros.bags.reader import bag_channels, read_bag
 from uma_ros.messages.convert import chunk_from, chunk_to, nanoseconds
 from uma_ros.messages.frame_buffer import FrameBuffer
 from uma_ros.msg import ActionChunk as ActionChunkMsg
@@ -26,6 +27,7 @@ from uma_ros.offline.recording import TOPICS, Recording, read_recording
 from uma_ros.policy.settings import PolicySettings, load_policy
 from uma_ros.policy.tasks import FromReference, from_echo
 from uma_ros.runtime.robot import robot
+from uma_ros.runtime.topics import Topics
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,10 @@ def executed_error(recording: Recording, index: int, settings: PolicySettings) -
 
 
 def replay(
-    bag: str | Path, checkpoint: str = "", load: Callable[[PolicySettings], tuple[Any, Any]] = load_policy
+    bag: str | Path,
+    checkpoint: str = "",
+    load: Callable[[PolicySettings], tuple[Any, Any]] = load_policy,
+    topics: Topics = TOPICS,
 ) -> tuple[list[Row], Recording, Any]:
     """Replay every recorded chunk.
 
@@ -123,20 +128,22 @@ def replay(
     Raises:
         InputError: the bag or the checkpoint is unreadable, or the bag contains no chunks.
     """
-    recording = read_recording(bag)
+    recording = read_recording(bag, topics)
     if not recording.chunks:
-        raise InputError(f"bag {bag}: no message on {TOPICS.action_chunk}, must have at least one")
+        raise InputError(f"bag {bag}: no message on {topics.action_chunk}, must have at least one{_hint(bag)}")
     settings = recorded_settings(recording, checkpoint)
     policy, _ = load(settings)
-    buffer, rows, task = FrameBuffer(settings.robot_ee_frame, num_images=60, num_states=3000), [], None
+    buffer = FrameBuffer(settings.robot_ee_frame, num_images=60, num_states=3000, rgb_topic=topics.rgb)
+    rows: list[Row] = []
+    task = None
     kinds = {
-        TOPICS.rgb: Image,
-        TOPICS.depth: Image,
-        TOPICS.camera_info: CameraInfo,
-        TOPICS.robot_pose: PoseStamped,
-        TOPICS.joint_states: JointState,
-        TOPICS.active_reference: ReferenceMotionMsg,
-        TOPICS.action_chunk: ActionChunkMsg,
+        topics.rgb: Image,
+        topics.depth: Image,
+        topics.camera_info: CameraInfo,
+        topics.robot_pose: PoseStamped,
+        topics.joint_states: JointState,
+        topics.active_reference: ReferenceMotionMsg,
+        topics.action_chunk: ActionChunkMsg,
     }
 
     def observe(stamp_ns: int) -> Any:
@@ -149,7 +156,7 @@ def replay(
         nonlocal task
         while waiting and waiting[0][0] < before_ns:
             *_, topic, msg = heappop(waiting)
-            if topic == TOPICS.action_chunk:
+            if topic == topics.action_chunk:
                 rows.append(_again(msg, policy, task, observe, recording, len(rows), settings))
                 continue
             try:
@@ -168,19 +175,26 @@ def replay(
     waiting: list[tuple[int, bool, int, str, Any]] = []
     for number, (topic, t, msg) in enumerate(read_bag(bag, kinds)):
         process(t - 1_000_000_000)
-        if topic in (TOPICS.rgb, TOPICS.depth):
-            buffer.add_image("rgb" if topic == TOPICS.rgb else "depth", msg)
-        elif topic == TOPICS.camera_info:
+        if topic in (topics.rgb, topics.depth):
+            buffer.add_image("rgb" if topic == topics.rgb else "depth", msg)
+        elif topic == topics.camera_info:
             buffer.add_info(msg)
-        elif topic == TOPICS.robot_pose:
+        elif topic == topics.robot_pose:
             buffer.add_state("pose", msg)
-        elif topic == TOPICS.joint_states:
+        elif topic == topics.joint_states:
             if robot().gripper_joint in msg.name:
                 buffer.add_state("joints", msg)
         else:
-            heappush(waiting, (nanoseconds(msg.header.stamp), topic == TOPICS.action_chunk, number, topic, msg))
+            heappush(waiting, (nanoseconds(msg.header.stamp), topic == topics.action_chunk, number, topic, msg))
     process(float("inf"))
     return rows, recording, policy
+
+
+def _hint(bag: str | Path) -> str:
+    """Return what a bag without chunks may serve for."""
+    if candidates(bag_channels(bag)):
+        return "; a replay compares with recorded chunks: `uma inspect BAG` names the topics for --topic"
+    return ""
 
 
 def _again(
@@ -269,15 +283,16 @@ def plot(rows: list[Row], path: Path) -> None:
 class ReplayOptions:
     """Run the policy on a bag and compare its chunks with the recorded ones."""
 
-    bag: str = setting(MISSING, "folder of the bag")
+    bag: str = setting(MISSING, "bag: its folder, or its file")
     checkpoint: str = setting("", "folder of the checkpoint; empty: the recorded one")
     out: str = setting("", "folder for replay.png; empty: beside the bag")
+    topic: list[str] = setting([], TOPIC)
 
 
 def main(argv: list[str], load: Callable[[PolicySettings], tuple[Any, Any]] = load_policy) -> int:
     """Run the command. Return 0 if every chunk was replayed, else 1. Raises `InputError` as `replay` does."""
     args = from_words(ReplayOptions, argv, "uma replay")
-    rows, recording, policy = replay(args.bag, args.checkpoint, load)
+    rows, recording, policy = replay(args.bag, args.checkpoint, load, chosen_topics(args.topic))
     recorded = recording.configuration.get("policy", {}).get("checkpoint_id", "unknown")
     if recorded != policy.checkpoint_id:
         print(

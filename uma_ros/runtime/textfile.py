@@ -21,6 +21,10 @@ MAX_JSON = 256 * 1024 * 1024
 """Largest JSON file, bytes; the calibrations of DROID's 36,000 episodes have about 20 MB."""
 
 
+POINTER = "version https://git-lfs"
+"""First words of a file that Git LFS has not fetched."""
+
+
 class _Loader(yaml.SafeLoader):
     """Refuses aliases, and a nesting deeper than `MAX_DEPTH`. Nested aliases can expand to any number of values."""
 
@@ -82,6 +86,8 @@ def read_value(path: Path, what: str) -> Any:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{name}: {error}") from None
+    if text.startswith(POINTER):
+        raise InputError(f"{name}: a Git LFS pointer, not the file; `git lfs pull` gets it")
     return (parse_json if is_json else parse_yaml)(text, name)
 
 

@@ -83,7 +83,7 @@ def test_what_is_whole_or_would_be_overwritten_is_refused(torn, tmp_path):
         recover(tmp_path / "out", tmp_path / "again")
     with pytest.raises(InputError, match="exists"):
         recover(torn, tmp_path / "out")
-    with pytest.raises(InputError, match="no metadata.yaml, and 0 MCAP files"):
+    with pytest.raises(InputError, match="no metadata.yaml, no MCAP file and no .db3 file"):
         recover(tmp_path, tmp_path / "again")
     with pytest.raises(InputError, match="bag .*none.mcap"):
         recover(tmp_path / "none.mcap", tmp_path / "again")
