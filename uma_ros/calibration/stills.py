@@ -12,7 +12,8 @@ from sensor_msgs.msg import CameraInfo, Image
 from uma.geometry.se3 import rotation_angle
 from uma.types import CameraModel, InputError
 from uma_ros.bags.reader import read_bag
-from uma_ros.messages.convert import camera_from, nanoseconds, pose_from, rgb_from, seconds
+from uma_ros.messages.convert import nanoseconds, pose_from, rgb_from, seconds
+from uma_ros.messages.intrinsics import camera_from, is_raw, rectified
 from uma_ros.runtime.topics import Topics
 
 WINDOW = 0.3
@@ -67,14 +68,14 @@ def read_stills(
         InputError: the bag lacks images, intrinsics or poses, or the arm never stood still.
     """
     topics = topics or Topics()
-    camera, stamps, times, poses = None, [], [], []
+    camera, info, stamps, times, poses = None, None, [], [], []
     for topic, _, msg in read_bag(
         bag, {topics.rgb: Image, topics.camera_info: CameraInfo, topics.robot_pose: PoseStamped}
     ):
         if topic == topics.rgb:
             stamps.append(nanoseconds(msg.header.stamp))
         elif topic == topics.camera_info:
-            camera = camera or camera_from(msg)
+            camera, info = (camera, info) if camera else (camera_from(msg, topic=topics.rgb), msg)
         else:
             times.append(seconds(msg.header.stamp))
             poses.append(pose_from(msg.pose, "pose"))
@@ -90,6 +91,9 @@ def read_stills(
         for _, _, msg in read_bag(bag, {topics.rgb: Image}):
             stamp = nanoseconds(msg.header.stamp)
             if stamp in chosen:
-                yield f"{(stamp - begin) * 1e-9:.2f}s", chosen[stamp], rgb_from(msg)
+                rgb = rgb_from(msg)
+                if is_raw(info, topics.rgb) and rgb.shape[:2] == (camera.height, camera.width):
+                    rgb, _ = rectified(rgb, np.zeros(rgb.shape[:2], np.float32), info, camera)
+                yield f"{(stamp - begin) * 1e-9:.2f}s", chosen[stamp], rgb
 
     return camera, pictures()

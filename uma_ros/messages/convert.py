@@ -25,6 +25,17 @@ from uma.types import (
     Observation,
     ReferenceMotion,
 )
+from uma_ros.messages.intrinsics import (
+    MAX_PIXELS,
+    camera_from,
+    check_camera_matches,
+    is_raw,
+    rectified,
+)
+from uma_ros.messages.intrinsics import (
+    camera_to as camera_to,
+)
+from uma_ros.messages.limits import SATURATED, check_metres
 from uma_ros.msg import ActionChunk as ActionChunkMsg
 from uma_ros.msg import Keypoints as KeypointsMsg
 from uma_ros.msg import KeypointTrajectory
@@ -32,7 +43,6 @@ from uma_ros.msg import MotionPrediction as MotionPredictionMsg
 from uma_ros.msg import ReferenceMotion as ReferenceMotionMsg
 from uma_ros.runtime.robot import robot
 
-MAX_PIXELS = 4096
 MAX_ACTIONS = 256
 COLOURS = {
     "rgb8": (3, slice(0, 3)),
@@ -117,9 +127,12 @@ def rgb_from(msg: Image, name: str = "rgb") -> np.ndarray:
 
 
 def depth_from(msg: Image, name: str = "depth") -> np.ndarray:
-    """Return ``(H, W)`` float32 metres, NaN where invalid. 16-bit depth is in millimetres, 0 where invalid.
+    """Return ``(H, W)`` float32 metres, NaN where invalid. 16-bit depth is in millimetres; 0 and 65535 are invalid.
 
     The result is a read-only view of ``32FC1`` data that need no change, else a copy.
+
+    Raises:
+        InputError: a malformed image, or depth of another unit.
     """
     if msg.encoding not in DEPTHS:
         raise InputError(f"{name}.encoding: {msg.encoding!r:.80}, must be one of {', '.join(DEPTHS)}")
@@ -128,15 +141,15 @@ def depth_from(msg: Image, name: str = "depth") -> np.ndarray:
     if dtype.itemsize == 2:
         depth = raw.astype(np.float32)
         depth *= np.float32(1e-3)
-        depth[raw == 0] = np.nan
-        return depth
+        depth[(raw == 0) | (raw == SATURATED)] = np.nan
+        return check_metres(depth, name)
     if (
         raw.dtype == np.float32 and np.fmin.reduce(raw, axis=None) > 0 and np.fmax.reduce(raw, axis=None) < np.inf
     ):  # both ignore NaN
-        return raw
+        return check_metres(raw, name)
     depth = raw.astype(np.float32)
     depth[~(np.isfinite(depth) & (depth > 0))] = np.nan
-    return depth
+    return check_metres(depth, name)
 
 
 def image_to(image: np.ndarray, encoding: str, frame: str, stamp: Time) -> Image:
@@ -156,36 +169,6 @@ def image_to(image: np.ndarray, encoding: str, frame: str, stamp: Time) -> Image
     data.frombytes(image.reshape(-1).view(np.uint8).data)
     msg.data = data
     return msg
-
-
-def camera_from(msg: CameraInfo, name: str = "camera_info") -> CameraModel:
-    """Return the pinhole model of a rectified image, from the projection matrix ``p`` if it is set, else ``k``."""
-    if not msg.header.frame_id:
-        raise InputError(f"{name}.header.frame_id: empty, must name the camera's optical frame")
-    fx, fy, cx, cy = (msg.p[0], msg.p[5], msg.p[2], msg.p[6]) if msg.p[0] else (msg.k[0], msg.k[4], msg.k[2], msg.k[5])
-    if not (0 < msg.width <= MAX_PIXELS and 0 < msg.height <= MAX_PIXELS):
-        raise InputError(f"{name}: width x height {msg.width}x{msg.height}, both must be > 0 and at most {MAX_PIXELS}")
-    values = {"fx": fx, "fy": fy, "cx": cx, "cy": cy}
-    for key, value in values.items():
-        if not math.isfinite(value) or (key[0] == "f" and value <= 0):
-            raise InputError(f"{name}.{key}: {value}, must be finite{' and > 0' if key[0] == 'f' else ''}")
-    return CameraModel(msg.width, msg.height, float(fx), float(fy), float(cx), float(cy), msg.header.frame_id)
-
-
-def camera_to(camera: CameraModel, stamp: Time) -> CameraInfo:
-    msg = CameraInfo(width=camera.width, height=camera.height, distortion_model="plumb_bob", d=[0.0] * 5)
-    msg.header.frame_id, msg.header.stamp = camera.frame, stamp
-    msg.k = [camera.fx, 0.0, camera.cx, 0.0, camera.fy, camera.cy, 0.0, 0.0, 1.0]
-    msg.r = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
-    msg.p = [camera.fx, 0.0, camera.cx, 0.0, 0.0, camera.fy, camera.cy, 0.0, 0.0, 0.0, 1.0, 0.0]
-    return msg
-
-
-def check_camera_matches(camera: CameraModel, image: Image, name: str) -> None:
-    if (image.width, image.height) != (camera.width, camera.height):
-        raise InputError(
-            f"{name}: {image.width}x{image.height} pixels, must be {camera.width}x{camera.height} as in camera_info"
-        )
 
 
 def gripper_from(msg: JointState) -> float:
@@ -228,14 +211,26 @@ def observation_from(
     T_cam_ee: np.ndarray,
     gripper: float,
     T_base_cam: np.ndarray | None = None,
+    topic: str = "",
 ) -> Observation:
-    """Return the observation of one instant. The live policy and the replay share this function."""
-    camera = camera_from(info)
+    """Return the observation of one instant. The live policy and the replay share this function.
+
+    Args:
+        topic: topic of the colour image. Raw images are rectified, see `uma_ros.messages.intrinsics.is_raw`.
+    """
+    camera, image, z = rectified_from(rgb, depth, info, topic)
+    return Observation(image, z, camera, T_cam_ee, gripper, seconds(rgb.header.stamp), T_base_cam)
+
+
+def rectified_from(
+    rgb: Image, depth: Image, info: CameraInfo, topic: str = ""
+) -> tuple[CameraModel, np.ndarray, np.ndarray]:
+    """Return the camera, ``(H, W, 3)`` uint8 colour and ``(H, W)`` float32 depth, rectified if the images are raw."""
+    camera = camera_from(info, topic=topic)
     check_camera_matches(camera, rgb, "rgb")
     check_camera_matches(camera, depth, "depth")
-    return Observation(
-        rgb_from(rgb), depth_from(depth), camera, T_cam_ee, gripper, seconds(rgb.header.stamp), T_base_cam
-    )
+    image, z = rgb_from(rgb), depth_from(depth)
+    return camera, *(rectified(image, z, info, camera) if is_raw(info, topic) else (image, z))
 
 
 # -- motions and actions

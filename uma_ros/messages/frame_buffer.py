@@ -32,6 +32,7 @@ class Frame:
     pose: PoseStamped
     joints: JointState
     robot_frame: str = DROID.flange_frame
+    rgb_topic: str = ""
 
     @property
     def stamp_ns(self) -> int:
@@ -51,7 +52,7 @@ class Frame:
         T_robot_ee = frames.lookup(self.robot_frame, ee_frame)
         T_cam_ee = T_cam_base @ pose_from(self.pose.pose, "pose") @ T_robot_ee
         return observation_from(
-            self.rgb, self.depth, self.info, T_cam_ee, gripper_from(self.joints), invert(T_cam_base)
+            self.rgb, self.depth, self.info, T_cam_ee, gripper_from(self.joints), invert(T_cam_base), self.rgb_topic
         )
 
 
@@ -61,10 +62,17 @@ class FrameBuffer:
     Args:
         robot_frame: the frame whose pose the robot reports.
         num_images, num_states: stored messages per stream.
+        rgb_topic: topic of the colour images, which says whether they are rectified.
     """
 
-    def __init__(self, robot_frame: str = DROID.flange_frame, num_images: int = 30, num_states: int = 1000) -> None:
-        self.robot_frame = robot_frame
+    def __init__(
+        self,
+        robot_frame: str = DROID.flange_frame,
+        num_images: int = 30,
+        num_states: int = 1000,
+        rgb_topic: str = "",
+    ) -> None:
+        self.robot_frame, self.rgb_topic = robot_frame, rgb_topic
         self._images: dict[str, dict[int, Image]] = {"rgb": {}, "depth": {}}
         self._num_images = num_images
         self._states: dict[str, deque[tuple[int, Any]]] = {
@@ -118,7 +126,7 @@ class FrameBuffer:
         pose, joints = self._as_of("pose", stamp_ns), self._as_of("joints", stamp_ns)
         if any(part is None for part in (rgb, depth, self._info, pose, joints)):
             return None
-        return Frame(rgb, depth, self._info, pose, joints, self.robot_frame)
+        return Frame(rgb, depth, self._info, pose, joints, self.robot_frame, self.rgb_topic)
 
     def _as_of(self, kind: str, stamp_ns: int) -> Any:
         history = self._states[kind]

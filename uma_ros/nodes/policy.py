@@ -67,7 +67,7 @@ class PolicyNode(UmaNode):
         s, topics = self.settings, self.settings.topics
         self.session = Session(autostart=True)
         self.watchdog = Watchdog(self._limits())
-        self.buffer, self.frames = FrameBuffer(s.robot_ee_frame), StaticFrames()
+        self.buffer, self.frames = FrameBuffer(s.robot_ee_frame, rgb_topic=s.topics.rgb), StaticFrames()
         self.cadence = Cadence("chunks", s.replan_steps / RATE_HZ)
         self.status = StatusPublisher(self)
 
@@ -175,7 +175,7 @@ class PolicyNode(UmaNode):
 
     def _on_info(self, msg: CameraInfo) -> None:
         def take() -> None:
-            camera_from(msg)
+            camera_from(msg, topic=self.settings.topics.rgb)
             self.buffer.add_info(msg)
 
         self._accept(self.settings.topics.camera_info, "camera_info", take)

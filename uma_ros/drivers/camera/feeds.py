@@ -18,8 +18,9 @@ from uma.settings import setting
 from uma.types import InputError
 from uma_ros.drivers.camera.source import CameraSource, FrameSession
 from uma_ros.drivers.device import DeviceError
-from uma_ros.messages.convert import camera_to, image_to, nanoseconds, stamp_from
+from uma_ros.messages.convert import image_to, nanoseconds, rectified_from, stamp_from
 from uma_ros.messages.frame_buffer import check_image
+from uma_ros.messages.intrinsics import camera_from, camera_to, is_raw
 from uma_ros.runtime.node import UmaNode
 from uma_ros.runtime.topics import CAMERA_OUT, SENSOR_IN, Topics
 
@@ -232,8 +233,31 @@ class Pairing:
         return (msg, partner) if kind == "rgb" else (partner, msg)
 
 
+def conforming(rgb: Image, depth: Image, info: CameraInfo, topic: str) -> tuple[Image, Image, CameraInfo]:
+    """Return rectified images and their intrinsics without binning and region of interest.
+
+    They are the given messages unless the images are raw, or the intrinsics are those of a larger image.
+
+    Raises:
+        InputError: sizes that disagree, or a raw image that cannot be rectified.
+    """
+    raw = is_raw(info, topic)
+    camera = camera_from(info, topic=topic)
+    if not raw and (camera.width, camera.height) == (info.width, info.height):
+        return rgb, depth, info
+    stamp, frame = rgb.header.stamp, rgb.header.frame_id
+    camera, image, z = rectified_from(rgb, depth, info, topic)
+    new = camera_to(camera, stamp)
+    return (
+        (image_to(image, "rgb8", frame, stamp), image_to(z, "32FC1", frame, stamp), new) if raw else (rgb, depth, new)
+    )
+
+
 class TopicFeed:
-    """Republishes another driver's topics under the camera node's names, with one stamp for colour and depth."""
+    """Republishes another driver's topics under the camera node's names, with one stamp for colour and depth.
+
+    It rectifies raw images.
+    """
 
     def __init__(self, node: UmaNode, outlets: Outlets, settings: TopicSettings) -> None:
         self._outlets = outlets
@@ -253,6 +277,11 @@ class TopicFeed:
         node.make_subscription(CameraInfo, self._sources["camera_info"], self._on_info, SENSOR_IN)
 
     def _on_info(self, msg: CameraInfo) -> None:
+        try:
+            camera_from(msg, topic=self._sources["rgb"])
+        except InputError as error:
+            self._info, self._refused = None, f"{self._sources['camera_info']}: {error}"
+            return
         self._info = msg
 
     def _on_image(self, kind: str, msg: Image) -> None:
@@ -271,10 +300,15 @@ class TopicFeed:
                 f"{rgb.width}x{rgb.height} as the colour image (registered depth)"
             )
             return
+        try:
+            rgb, depth, info = conforming(rgb, depth, self._info, self._sources["rgb"])
+        except InputError as error:
+            self._refused = f"{self._sources['rgb']}: {error}"
+            return
         self._refused = ""
-        depth.header, self._info.header.stamp = rgb.header, rgb.header.stamp
-        self._info.header.frame_id = rgb.header.frame_id
-        self._outlets.publish(rgb, depth, self._info)
+        depth.header, info.header.stamp = rgb.header, rgb.header.stamp
+        info.header.frame_id = rgb.header.frame_id
+        self._outlets.publish(rgb, depth, info)
 
     def diagnose(self) -> tuple[dict[str, Any], str]:
         waiting = "" if self._info else f"waiting for {self._sources['camera_info']}"

@@ -22,6 +22,7 @@ from uma.settings import setting
 from uma.types import CameraModel, InputError
 from uma_ros.drivers.camera.source import EndOfStream, RgbdFrame
 from uma_ros.drivers.device import DeviceError
+from uma_ros.messages.limits import SATURATED, check_intrinsics, check_metres
 from uma_ros.runtime.textfile import is_number, read_value, text_of
 
 MAX_BYTES = 256 * 1024 * 1024
@@ -56,7 +57,7 @@ def read_camera(path: Path, frame: str = "zed_left_camera_frame_optical") -> Cam
         raise InputError(f"{path}: {width:g}x{height:g} pixels, must be 1 to {MAX_PIXELS}")
     name = text_of(data.get("frame", frame), f"{path}: frame")
     try:
-        return CameraModel(int(width), int(height), *map(float, intrinsics), name)
+        return check_intrinsics(CameraModel(int(width), int(height), *map(float, intrinsics), name), "intrinsics")
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
 
@@ -87,13 +88,14 @@ def read_depth(path: Path) -> np.ndarray:
                 raise ValueError(f"{raw.dtype} of shape {raw.shape}, must be float32 of 2 dimensions")
             depth = np.array(raw)
             depth[~(np.isfinite(depth) & (depth > 0))] = np.nan
-            return depth
+            return check_metres(depth, "depth")
         with Image.open(_in_memory(path)) as picture:
             _check_size(picture.size, path)
             if not picture.mode.startswith("I"):
                 raise ValueError(f"mode {picture.mode}, must be 16 bit")
             raw = np.array(picture)
-        return np.where(raw == 0, np.float32(np.nan), raw.astype(np.float32) * np.float32(1e-3))
+        is_valid = (raw > 0) & (raw < SATURATED)
+        return check_metres(np.where(is_valid, raw.astype(np.float32) * np.float32(1e-3), np.float32(np.nan)), "depth")
     except Exception as error:  # as above; the header of a NumPy file is a Python literal
         raise InputError(f"{path}: {type(error).__name__}: {error}") from None
 

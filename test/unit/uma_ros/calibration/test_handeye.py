@@ -258,7 +258,11 @@ def test_wrong_square_size_is_poor_or_shifts_the_camera(folder, tmp_path, capsys
         ("poses.yaml", "{view00: {xyz: [0, 0, 0], xyzw: [0, 0, 0, 0]}}", "view00.*norm 0"),
         ("poses.yaml", "{../../secret: {xyz: [0, 0, 0], xyzw: [0, 0, 0, 1]}}", "must be the name of an image"),
         ("poses.yaml", "{gone: {xyz: [0, 0, 0], xyzw: [0, 0, 0, 1]}}", "gone.png"),
-        ("camera.yaml", "{width: 640, height: 360, fx: 1, fy: 1, cx: 1, cy: 1}", "1280x720 pixels, must be 640x360"),
+        (
+            "camera.yaml",
+            "{width: 640, height: 360, fx: 265, fy: 265, cx: 320, cy: 180}",
+            "1280x720 pixels, must be 640x360",
+        ),
     ],
 )
 def test_malformed_folders_are_refused_by_entry(folder, tmp_path, name, text, words):

@@ -23,7 +23,7 @@ from uma_ros.messages.frame_buffer import FrameBuffer, check_image
 from uma_ros.messages.static_frames import StaticFrames
 
 STAMP = Time(sec=1_700_000_000, nanosec=123_456_789)
-CAMERA = CameraModel(6, 4, 131.75, 131.75, 2.5, 1.5)
+CAMERA = CameraModel(6, 4, 13.175, 13.175, 2.5, 1.5)
 finite = st.floats(-2, 2)
 
 
@@ -98,7 +98,7 @@ def test_invalid_depth_is_nan_in_both_units():
     millimetres = np.array([[500, 0, 65535]], np.uint16)
     for encoding in ("16UC1", "mono16"):
         got = convert.depth_from(wire(convert.image_to(millimetres, encoding, "camera", STAMP)))
-        assert got.dtype == np.float32 and np.allclose(got, [[0.5, np.nan, 65.535]], equal_nan=True)
+        assert got.dtype == np.float32 and np.allclose(got, [[0.5, np.nan, np.nan]], equal_nan=True)
     big = Image(width=1, height=1, encoding="16UC1", step=2, is_bigendian=1, data=array.array("B", b"\x01\xf4"))
     assert convert.depth_from(big)[0, 0] == pytest.approx(0.5)
 
