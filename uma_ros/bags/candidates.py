@@ -45,7 +45,7 @@ def chosen_topics(words: Sequence[str], default: Topics | None = None) -> Topics
 
 
 def _fits(name: str, channel: Channel) -> bool:
-    """Whether a channel may be the input ``name``. Images are told apart by their names."""
+    """Return whether a channel may be the input ``name``. Images are told apart by their names."""
     if channel.kind != INPUTS[name] or channel.problem or not channel.count:
         return False
     text = channel.topic.lower()

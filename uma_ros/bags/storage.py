@@ -41,7 +41,7 @@ OTHERS = (
 
 
 def is_bag(path: Path) -> bool:
-    """Whether the path is meant as a bag: a folder of its files, or a file of its name or content."""
+    """Return whether the path is meant as a bag: a folder of its files, or a file of its name or content."""
     if path.is_dir():
         return (path / "metadata.yaml").exists() or bool(_stored(path) or list(path.glob("*.bag")))
     if path.name.endswith((*SUFFIXES, ".bag")):

@@ -1,5 +1,6 @@
 """`uma reference FILE.yaml`: send a reference motion and report whether the policy accepts it.
 
+`uma reference --from-bag BAG` and `uma reference --from-scene` write a reference instead of sending one.
 Also reads and writes reference files:
 
 frame: fr3_link0          # any frame with a static transform to the camera
@@ -30,6 +31,7 @@ from uma_ros.deployment.graph import REPLAY_NAMES
 from uma_ros.messages.convert import reference_from, reference_to
 from uma_ros.msg import PolicyStatus
 from uma_ros.msg import ReferenceMotion as ReferenceMsg
+from uma_ros.runtime.robot import robot
 from uma_ros.runtime.status import newly_refused
 from uma_ros.runtime.textfile import numbers, read_value, text_of
 from uma_ros.runtime.topics import LATCHED, STATUS, TASK_IN, Topics
@@ -71,6 +73,11 @@ def _keypoint(entry: object, name: str) -> tuple[np.ndarray, np.ndarray, np.ndar
 
 def save_reference(reference: ReferenceMotion, path: str | Path, comment: str = "") -> None:
     """Write a reference file."""
+    Path(path).write_text(reference_text(reference, comment))
+
+
+def reference_text(reference: ReferenceMotion, comment: str = "") -> str:
+    """Return the text of a reference file. Waypoints that are not valid and not finite become zeros."""
     lines = [f"# {line}" for line in comment.splitlines()]
     lines += [
         f"frame: {reference.frame}",
@@ -78,6 +85,7 @@ def save_reference(reference: ReferenceMotion, path: str | Path, comment: str = 
         "keypoints:",
     ]
     for w, p, v in zip(reference.waypoints, reference.phase, reference.is_valid):
+        w = np.where(np.isfinite(w), w, 0.0)
         lines.append(
             "  - waypoints: [" + ", ".join("[" + ", ".join(f"{x:.4f}" for x in point) + "]" for point in w) + "]"
         )
@@ -85,7 +93,7 @@ def save_reference(reference: ReferenceMotion, path: str | Path, comment: str = 
             lines.append("    phase: [" + ", ".join(f"{x:.4f}" for x in p) + "]")
         if not v.all():
             lines.append("    is_valid: [" + ", ".join(str(bool(x)).lower() for x in v) + "]")
-    Path(path).write_text("\n".join(lines) + "\n")
+    return "\n".join(lines) + "\n"
 
 
 def _same_shape(a: ReferenceMotion, b: ReferenceMotion) -> bool:
@@ -164,15 +172,101 @@ class _Sender:
 
 @dataclass(frozen=True)
 class ReferenceOptions:
-    """Send a reference motion to the running policy."""
+    """Send a reference motion to the running policy. With --from-bag BAG or --from-scene, write one as YAML instead."""
 
     file: str = setting(MISSING, "YAML file, such as config/reference_insertion.yaml")
     replay: bool = setting(False, "send to the policy of `uma up replay` or replay.launch.py")
     timeout: float = setting(10.0, "s; longest wait for the policy", 0.0, 3600.0)
 
 
+@dataclass(frozen=True)
+class SaveOptions:
+    """Write the reference motion of a recording or of the running simulated scene as a reference file."""
+
+    from_bag: str = setting("", "bag of a recording")
+    from_scene: bool = setting(False, "the reference that the simulated station suggests")
+    task: int = setting(0, "number of the task in the bag, from 1; 0 = the last", 0, 10000)
+    out: str = setting("", "new reference file; empty: print it")
+    timeout: float = setting(10.0, "s; longest wait for the station", 0.0, 3600.0)
+
+    def __post_init__(self) -> None:
+        if bool(self.from_bag) == self.from_scene:
+            raise InputError("from_bag, from_scene: one of both must be given")
+
+
+def save(args: SaveOptions) -> int:
+    """Write a reference. Return 0, or 1 if no station answers.
+
+    Raises:
+        InputError: a bad bag, or an existing file.
+    """
+    if args.out and Path(args.out).exists():
+        raise InputError(f"out: {args.out}: exists, must be a new file")
+    if args.from_bag:
+        reference, comment = recorded_reference(args.from_bag, args.task)
+    else:
+        found = _scene_reference(args.timeout)
+        if found is None:
+            print(f"no simulated station found within {args.timeout:g} s; is it running?", file=sys.stderr)
+            return 1
+        reference, comment = found, "from the simulated scene"
+    text = reference_text(reference, comment)
+    if args.out:
+        Path(args.out).write_text(text)
+        print(f"written: {args.out}: {len(reference.waypoints)} keypoints in {reference.frame}")
+    else:
+        print(text, end="")
+    return 0
+
+
+def recorded_reference(bag: str | Path, task: int = 0) -> tuple[ReferenceMotion, str]:
+    """Return a reference motion of a recording and a comment on it.
+
+    It is in the base frame if the bag has the transform, so that it fits any camera; else in the recorded frame.
+
+    Args:
+        task: number of the task, from 1; 0 = the last.
+
+    Raises:
+        InputError: the bag is unreadable or has no such task.
+    """
+    from uma_ros.offline.recording import read_recording
+
+    recording = read_recording(bag)
+    count = len(recording.references)
+    if not count or task > count:
+        raise InputError(f"bag {bag}: task {task or 'last'}, must be one of {count} reference motions in the bag")
+    _, reference = recording.references[task - 1]
+    base = robot().base_frame
+    if reference.frame != base and recording.frames.connects(base, reference.frame):
+        reference = reference.transformed(recording.frames.lookup(base, reference.frame), base)
+    return reference, f"task {task or count} of {count} in {bag}"
+
+
+def _scene_reference(timeout: float) -> ReferenceMotion | None:
+    """Return the reference that the simulated station publishes; None without one within ``timeout`` seconds."""
+    found: list[ReferenceMsg] = []
+    rclpy.init()
+    node = rclpy.create_node("uma_reference")
+    try:
+        node.create_subscription(ReferenceMsg, Topics().sim_reference, found.append, LATCHED)
+        deadline = time.monotonic() + timeout
+        while not found and time.monotonic() < deadline:
+            rclpy.spin_once(node, timeout_sec=0.1)
+    finally:
+        node.destroy_node()
+        rclpy.try_shutdown()
+    return reference_from(found[-1]) if found else None
+
+
 def main(argv: list[str]) -> int:
-    """Run the command. Return 0 if the policy accepted the task, else 1. Raises `InputError` for a bad file."""
+    """Run the command. Return 0 if the policy accepted the task or a file was written, else 1.
+
+    Raises:
+        InputError: a bad file or bag.
+    """
+    if any(word.split("=")[0] in ("--from-bag", "--from-scene") for word in argv):
+        return save(from_words(SaveOptions, argv, "uma reference"))
     args = from_words(ReferenceOptions, argv, "uma reference")
     reference = load_reference(args.file)
 

@@ -34,7 +34,7 @@ FISHEYE = ("equidistant", "fisheye", "kannala_brandt4")
 
 
 def is_raw(msg: CameraInfo, topic: str = "") -> bool:
-    """Whether the image of this camera_info is distorted.
+    """Return whether the image of this camera_info is distorted.
 
     A topic with "rect" in its name is rectified, one with "raw" is not. For any other name, an image is raw if the
     camera_info has no matrix ``p`` of its own for a rectified image.
