@@ -31,6 +31,23 @@ DROID = {
     "23897859_left": {"pose": [0.3, 0.5, 0.4, -1.9, 0.2, 0.8], "timestamp": 1.7e9},
     "23897859_right": {"pose": [0.0] * 6, "timestamp": 1.7e9},
 }
+METADATA = {
+    "wrist_cam_serial": "18026681",
+    "ext1_cam_serial": "22008760",
+    "wrist_cam_extrinsics": [0.4, -0.1, 0.1, 2.8, -0.1, 1.1],
+    "ext1_cam_extrinsics": [0.3, 0.5, 0.4, -1.9, 0.2, 0.8],
+}
+HANDEYE = {
+    "parameters": {
+        "calibration_type": "eye_on_base",
+        "robot_base_frame": "fr3_link0",
+        "tracking_base_frame": "camera_color_optical_frame",
+    },
+    "transform": {
+        "translation": {"x": 1.2, "y": -0.1, "z": 0.6},
+        "rotation": {"x": 0.0, "y": 0.0, "z": 0.0, "w": 1.0},
+    },
+}
 EPISODES = {
     "LAB+1+2023-08-17": {
         "23897859": [0.3, 0.5, 0.4, -1.9, 0.2, 0.8],
@@ -109,8 +126,8 @@ def _text_targets() -> list[Target]:
     from uma_ros.commands.reference import load_reference
     from uma_ros.drivers.camera.folder import read_camera
 
-    def calibration(path: Path) -> None:
-        found = load_calibration(path)
+    def calibration(path: Path, camera: str = "") -> None:
+        found = load_calibration(path, camera)
         expect(
             np.isfinite(found.T_base_cam).all() and np.abs(found.T_base_cam[:3, 3]).max() <= 10.0,
             "a camera out of reach",
@@ -126,6 +143,12 @@ def _text_targets() -> list[Target]:
             texts(EPISODES, as_json),
             reader("cam2base_extrinsics.json", calibration, InputError),
         ),
+        Target(
+            "calibration, metadata",
+            texts(METADATA, as_json),
+            reader("metadata_x.json", lambda path: calibration(path, "ext1"), InputError),
+        ),
+        Target("calibration, easy_handeye", texts(HANDEYE, as_yaml), reader("x.calib", calibration, InputError)),
         Target("reference file", texts(REFERENCE, as_yaml), reader("reference.yaml", load_reference, InputError), 0.8),
         Target("camera.yaml", texts(CAMERA, as_yaml), reader("camera.yaml", read_camera, InputError), 0.5),
         Target("poses.yaml", texts({"a": POSE, "b": POSE}, as_yaml), reader("poses.yaml", read_poses, InputError), 0.5),

@@ -102,7 +102,8 @@ def euler_pose(entry: object, name: str) -> np.ndarray:
         InputError: not 6 finite numbers, all zeros, or angles in degrees.
     """
     if not isinstance(entry, list) or len(entry) != 6:
-        raise InputError(f"{name}: {reprlib.repr(entry)}, must be 6 finite numbers x y z rx ry rz")
+        hint = "; are they intrinsics?" if isinstance(entry, list) and len(entry) == 4 else ""
+        raise InputError(f"{name}: {reprlib.repr(entry)}, must be 6 finite numbers x y z rx ry rz{hint}")
     pose = numbers(entry, name, 6)
     if not pose.any():
         raise InputError(f"{name}: all zeros, must be a measured pose; the file has no calibration of this camera")

@@ -197,7 +197,7 @@ def test_droids_cameras_are_found_by_key_and_serial(tmp_path, name, value, camer
         ("e.json", {"E": {"1_right": six(EXT1)}}, "", "right lens"),
         ("e.json", {"E": {"1": [0.0] * 6}}, "", "E/1: all zeros"),
         ("e.json", {"E": {"1": six(EXT1), "2": six(EXT2)}}, "", "must be one of E/1, E/2"),
-        ("k.json", {"E": {"1": [531.7, 531.7, 639.5, 359.5]}}, "", "must be 6 finite numbers"),
+        ("k.json", {"E": {"1": [531.7, 531.7, 639.5, 359.5]}}, "", "6 finite numbers.*are they intrinsics"),
         ("m.json", METADATA, "", r"ext1, ext2 or a serial, one of ext1 \(22008760\), ext2 \(24400334\)"),
         ("m.json", METADATA, "wrist", "is on the wrist and moves; choose ext1 or ext2"),
         ("m.json", METADATA, "18026681", "is on the wrist"),
@@ -345,3 +345,14 @@ def test_droids_poses_of_photographs_are_refused_by_name(tmp_path, pose, words):
     photographs(tmp_path / "f", {"a": pose}, ".jpg")
     with pytest.raises(InputError, match=f"poses.json: a: .*{words}"):
         read_folder(tmp_path / "f")
+
+
+@pytest.mark.parametrize(
+    "fx, words", [("0", "must be finite and > 0"), ("3.6", "fx: 3.6 pixels, must be 12.8 to 1280")]
+)
+def test_intrinsics_of_a_folder_are_judged(tmp_path, fx, words):
+    from uma_ros.drivers.camera.folder import read_camera
+
+    written(tmp_path, "camera.yaml", f"{{width: 64, height: 48, fx: {fx}, fy: {fx}, cx: 31.5, cy: 23.5}}")
+    with pytest.raises(InputError, match=f"camera.yaml: .*{words}"):
+        read_camera(tmp_path / "camera.yaml")
