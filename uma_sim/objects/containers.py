@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import mujoco
 import numpy as np
-
-if TYPE_CHECKING:
-    from uma_sim.objects.catalog import CatalogShape
 
 G = mujoco.mjtGeom
 
@@ -63,6 +58,6 @@ def make_tray(rng: np.random.Generator) -> dict:
     return _container(r, h, sides)
 
 
-def opening(container: CatalogShape) -> float:
-    """Return the distance from a container's axis to its walls, metres."""
-    return float(np.linalg.norm(container.points[0, :2]))
+def opening(points: np.ndarray) -> float:
+    """Return the distance from a container's axis to its walls, metres, of its ``(16, 3)`` surface points."""
+    return float(np.linalg.norm(points[0, :2]))

@@ -33,7 +33,7 @@ def is_there(station: Station, index: int) -> bool:
         container = station.data.body(f"thing{goal.about}").xpos
         shape = station.scene.things[goal.about]
         aside = float(np.linalg.norm(T[:2, 3] - container[:2]))
-        return aside < containers.opening(shape) and bool(T[2, 3] < 2 * shape.half_height + thing.half_height)
+        return aside < containers.opening(shape.points) and bool(T[2, 3] < 2 * shape.half_height + thing.half_height)
     metres, radians = distance(thing, T, goal.waypoints[-1])
     return metres <= NEAR_M and radians <= NEAR_RAD
 

@@ -101,12 +101,12 @@ class Layout:
 
 def is_wide(container: CatalogShape) -> bool:
     """Whether the open gripper fits into the container."""
-    return containers.opening(container) > grasping.OPEN_REACH + 0.01
+    return containers.opening(container.points) > grasping.OPEN_REACH + 0.01
 
 
 def fits(thing: CatalogShape, container: CatalogShape) -> bool:
     """Whether the object goes into the container."""
-    return thing.grasp_axis is not None and thing.radius < containers.opening(container) - 0.008
+    return thing.grasp_axis is not None and thing.radius < containers.opening(container.points) - 0.008
 
 
 def is_seen(room: Room, points: np.ndarray) -> bool:
@@ -135,7 +135,7 @@ def sample(rng: np.random.Generator, kind: str, held_out: bool) -> Layout | None
     things = (thing, *others)
     if kind == "out":
         places = scatter(rng, [t.radius for t in others], (0.38, -0.20), (0.60, 0.22), 0.02)
-        room = max(0.0, containers.opening(others[0]) - max(thing.radius, grasping.OPEN_REACH) - 0.012)
+        room = max(0.0, containers.opening(others[0].points) - max(thing.radius, grasping.OPEN_REACH) - 0.012)
         angle, off = rng.uniform(-np.pi, np.pi), 0.7 * room * np.sqrt(rng.uniform())
         place = [*(places[0, :2] + off * np.array([np.cos(angle), np.sin(angle)])), rng.uniform(-np.pi, np.pi)]
         places = np.concatenate([[place], places])

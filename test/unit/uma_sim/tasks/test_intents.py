@@ -126,7 +126,7 @@ def test_into_means_within_the_walls_and_under_the_rim(off, up, expected):
     T = goal.waypoints[-1].copy()
     # However it came to lie there.
     T[:3, :3] = Rotation.from_rotvec(1.0 * UP).as_matrix() @ T[:3, :3]
-    T[0, 3] += off * containers.opening(container)
+    T[0, 3] += off * containers.opening(container.points)
     T[2, 3] += up * 2 * container.half_height
     put(station, "thing0", T)
     leave(station, "thing0", hand=0.1)
