@@ -16,7 +16,7 @@ MUTANTS = (
         ("intents: 30 degrees will do", "np.radians(15)", "np.radians(30)", HELD),
         ("intents: it may still move", "STILL_M_S = 0.05", "STILL_M_S = 0.2", HELD),
         ("intents: the hand may stay", "AWAY_M = 0.045", "AWAY_M = 0.02", LET_GO),
-        ("intents: beside the container will do", "aside < containers.opening(shape)", "aside < 1.0", INTO),
+        ("intents: beside the container will do", "aside < containers.opening(shape.points)", "aside < 1.0", INTO),
         (
             "intents: let go in the air will do",
             "elif not station.grasped():",
