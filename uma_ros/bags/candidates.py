@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields, replace
+from typing import TYPE_CHECKING
 
 from uma.types import InputError
-from uma_ros.bags.tables import Channel
 from uma_ros.runtime.topics import Topics
 
-TOPIC = "topics of a foreign bag as NAME=TOPIC, such as rgb=/camera/color/image_raw; `uma inspect BAG` lists candidates"
-"""Description of the option ``--topic``."""
+if TYPE_CHECKING:
+    from uma_ros.bags.tables import Channel
+
 IMAGE = "sensor_msgs/msg/Image"
 INPUTS = {
     "rgb": IMAGE,

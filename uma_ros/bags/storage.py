@@ -12,6 +12,8 @@ from pathlib import Path
 from uma.types import InputError
 from uma_ros.runtime.textfile import parse_yaml
 
+TOPIC = "topics of a foreign bag as NAME=TOPIC, such as rgb=/camera/color/image_raw; `uma inspect BAG` lists candidates"
+"""Description of the option ``--topic``."""
 MAGIC = b"\x89MCAP0\r\n"
 """First and last bytes of an MCAP file."""
 SQLITE = b"SQLite format 3\0"

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import sqlite3
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from struct import Struct
 from typing import IO, Protocol
 from urllib.parse import quote
 
 import zstandard
+from mcap.data_stream import ReadDataStream
+from mcap.opcode import Opcode
 from mcap.reader import SeekingReader
 from mcap.records import Channel as McapChannel
-from mcap.records import Message, Schema
-from mcap.stream_reader import StreamReader
+from mcap.records import Chunk, ChunkIndex, Message, Schema
+from mcap.stream_reader import StreamReader, get_chunk_data_stream
 
 from uma.types import InputError
 from uma_ros.bags.storage import MAGIC, ZSTD
@@ -118,6 +122,12 @@ class _Bounded:
         return True
 
 
+Entry = tuple[int, int, int, int, bytes]
+"""Time in ns, offsets of the chunk and in the chunk (which order equal times), channel id, data."""
+_HEAD = Struct("<HIQQ")
+"""Channel id, sequence, time of recording, time of publication: the beginning of a message record."""
+
+
 class McapTable:
     """An MCAP file. Without an index it is read once from end to end, in the order of the file."""
 
@@ -132,14 +142,14 @@ class McapTable:
             raise
 
     def _open(self) -> None:
-        self._reader = SeekingReader(self._stream(), validate_crcs=True)  # type: ignore[arg-type]
-        summary = self._reader.get_summary()
+        summary = SeekingReader(self._stream()).get_summary()  # type: ignore[arg-type]
         about = summary.statistics if summary else None
         self._is_indexed = bool(summary and about and summary.channels and summary.chunk_indexes)
         if self._is_indexed:
             assert summary is not None and about is not None
             schemas, found, counts = summary.schemas, summary.channels, about.channel_message_counts
             self.start_ns = about.message_start_time if about.message_count else 0
+            self._chunks = list(summary.chunk_indexes)
         else:
             schemas, found, counts, self.start_ns = self._scanned()
         self.channels = {
@@ -171,14 +181,44 @@ class McapTable:
         return iter(StreamReader(self._stream(), validate_crcs=True, record_size_limit=self._size).records)  # type: ignore[arg-type]
 
     def messages(self, numbers: Collection[int]) -> Iterator[tuple[Channel, int, bytes]]:
-        topics = {self.channels[number].topic for number in numbers}
-        if self._is_indexed:
-            found: Iterator[Message] = (m for _, _, m in self._reader.iter_messages(topics=topics))
-        else:
-            found = (record for record in self._records() if isinstance(record, Message))
-        for message in found:
-            if message.channel_id in numbers:
-                yield self.channels[message.channel_id], message.log_time, message.data
+        found = self._indexed(numbers) if self._is_indexed else self._unindexed(numbers)
+        for t, *_, number, data in found:
+            yield self.channels[number], t, data
+
+    def _unindexed(self, numbers: Collection[int]) -> Iterator[Entry]:
+        for record in self._records():
+            if isinstance(record, Message) and record.channel_id in numbers:
+                yield record.log_time, 0, 0, record.channel_id, record.data
+
+    def _indexed(self, numbers: Collection[int]) -> Iterator[Entry]:
+        """Yield the messages in the order of time. Messages of overlapping chunks are held until their turn."""
+        held: list[Entry] = []
+        chunks = [c for c in self._chunks if not c.message_index_offsets or set(numbers) & set(c.message_index_offsets)]
+        chunks.sort(key=lambda chunk: (chunk.message_start_time, chunk.chunk_start_offset))
+        for chunk, after in zip(chunks, [*chunks[1:], None]):
+            held += self._in_chunk(chunk, numbers)
+            held.sort()
+            due = len(held) if after is None else bisect_left(held, (after.message_start_time,))
+            yield from held[:due]
+            del held[:due]
+
+    def _in_chunk(self, index: ChunkIndex, numbers: Collection[int]) -> list[Entry]:
+        self._file.seek(index.chunk_start_offset + 9)  # after the opcode and the length
+        stream, size = get_chunk_data_stream(
+            Chunk.read(ReadDataStream(_Bounded(self._file, self._size))),  # type: ignore[arg-type]
+            validate_crc=True,
+        )
+        data, at, found = stream.read(size), 0, []
+        while at < size:
+            end = at + 9 + int.from_bytes(data[at + 1 : at + 9], "little")
+            if end > size:
+                raise InputError(f"a record of {end - at} bytes at {at} of a chunk of {size}")
+            if data[at] == Opcode.MESSAGE:
+                number, _, t, _ = _HEAD.unpack_from(data, at + 9)
+                if number in numbers:
+                    found.append((t, index.chunk_start_offset, at, number, data[at + 9 + _HEAD.size : end]))
+            at = end
+        return found
 
     def close(self) -> None:
         self._file.close()

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from dataclasses import MISSING, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,8 +25,7 @@ from uma.geometry.camera import project
 from uma.geometry.se3 import apply, from_quaternion, invert
 from uma.settings import from_words, setting
 from uma.types import CameraModel, InputError
-from uma_ros.bags.candidates import TOPIC, chosen_topics
-from uma_ros.bags.storage import is_bag
+from uma_ros.bags.storage import TOPIC, is_bag
 from uma_ros.calibration.entries import euler_pose
 from uma_ros.calibration.files import Calibration, load_calibration, save_calibration
 from uma_ros.calibration.handeye import (
@@ -43,7 +43,9 @@ from uma_ros.drivers.camera.folder import read_camera, read_image
 from uma_ros.drivers.device import MissingPackage
 from uma_ros.runtime.robot import robot
 from uma_ros.runtime.textfile import numbers, read_value
-from uma_ros.runtime.topics import Topics
+
+if TYPE_CHECKING:
+    from uma_ros.runtime.topics import Topics
 
 HELP = (__doc__ or "").split(":", 1)[1].strip()
 MAX_VIEWS = 500
@@ -210,12 +212,21 @@ class CalibrateOptions(BoardSettings):
     gripper_turn: float = setting(0.0, "rad; angle of the drawn gripper about the flange's axis", -7.0, 7.0)
 
 
+def _topics(words: list[str]) -> Topics | None:
+    """Return the chosen topics of a bag; None without a choice, which needs no ROS for a folder."""
+    if not words:
+        return None
+    from uma_ros.bags.candidates import chosen_topics
+
+    return chosen_topics(words)
+
+
 def main(argv: list[str]) -> int:
     """Run the command. Return 0, or 1 for a poor or implausible calibration, which is written too."""
     args = from_words(CalibrateOptions, argv, "uma calibrate", HELP)
     now = datetime.now(UTC)
     try:
-        topics = chosen_topics(args.topic)
+        topics = _topics(args.topic)
         camera, views, missed = read_views(Path(args.path), args, topics)
     except MissingPackage as error:
         raise InputError(str(error)) from None

@@ -64,7 +64,7 @@ def camera_from(msg: CameraInfo, name: str = "camera_info", topic: str = "") -> 
     if not (0 < msg.width <= MAX_PIXELS and 0 < msg.height <= MAX_PIXELS):
         raise InputError(f"{name}: width x height {msg.width}x{msg.height}, both must be > 0 and at most {MAX_PIXELS}")
     if not any((msg.p[0], msg.p[5], *msg.k[:8])):
-        raise InputError(f"{name}.k: all zeros, must be the camera's intrinsics; the camera is not calibrated")
+        raise InputError(f"{name}.fx: 0.0, must be finite and > 0; k is all zeros, so the camera is not calibrated")
     if not all(math.isfinite(c) for c in msg.d):
         raise InputError(f"{name}.d: {list(msg.d)[:8]}, must be finite")
     raw = is_raw(msg, topic)

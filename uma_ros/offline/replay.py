@@ -17,8 +17,9 @@ from uma.geometry.se3 import rotation_angle
 from uma.policy.prefix import committed
 from uma.settings import flatten, from_words, replaced, setting
 from uma.types import ActionChunk, InputError, Observation
-from uma_ros.bags.candidates import TOPIC, candidates, chosen_topics
+from uma_ros.bags.candidates import candidates, chosen_topics
 from uma_ros.bags.reader import bag_channels, read_bag
+from uma_ros.bags.storage import TOPIC
 from uma_ros.messages.convert import chunk_from, chunk_to, nanoseconds
 from uma_ros.messages.frame_buffer import FrameBuffer
 from uma_ros.msg import ActionChunk as ActionChunkMsg

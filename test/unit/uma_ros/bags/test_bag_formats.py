@@ -507,3 +507,17 @@ def test_a_stream_of_zeros_between_records_is_refused(tmp_path):
     with pytest.raises(InputError, match="bag .*x.mcap"):
         bag_topics(path)
         numbers(path)
+
+
+@pytest.mark.parametrize("chunk_size", [1, 60, 200, 10**6])
+def test_overlapping_chunks_come_in_the_order_of_time(tmp_path, chunk_size):
+    times = [5, 1, 3, 3, 9, 2, 0, 7, 7, 4, 6, 8, 1]
+    with open(tmp_path / "x.mcap", "wb") as file:
+        writer = Writer(file, chunk_size=chunk_size)
+        writer.start("ros2")
+        channel = writer.register_channel("/a", "cdr", writer.register_schema("std_msgs/msg/String", "ros2msg", b""))
+        for i, t in enumerate(times):
+            writer.add_message(channel, T0 + t, cdr(str(i)), T0 + t)
+        writer.finish()
+    found = [(t - T0, int(m.data)) for _, t, m in read_bag(tmp_path / "x.mcap", {"/a": String})]
+    assert found == sorted((t, i) for i, t in enumerate(times)), "of equal times, in the order of writing"

@@ -356,3 +356,39 @@ def test_intrinsics_of_a_folder_are_judged(tmp_path, fx, words):
     written(tmp_path, "camera.yaml", f"{{width: 64, height: 48, fx: {fx}, fy: {fx}, cx: 31.5, cy: 23.5}}")
     with pytest.raises(InputError, match=f"camera.yaml: .*{words}"):
         read_camera(tmp_path / "camera.yaml")
+
+
+def test_raw_stills_of_a_bag_are_rectified(tmp_path):
+    pytest.importorskip("cv2")
+    from geometry_msgs.msg import PoseStamped
+    from rclpy.serialization import serialize_message
+    from sensor_msgs.msg import CameraInfo, Image
+
+    from uma.types import CameraModel
+    from uma_ros.bags.candidates import chosen_topics
+    from uma_ros.bags.writer import BagWriter
+    from uma_ros.calibration.stills import read_stills
+    from uma_ros.messages.convert import image_to, pose_to, stamp_from
+    from uma_ros.messages.intrinsics import camera_to
+    from uma_ros.runtime.topics import STATUS
+
+    topics = chosen_topics(["rgb=/camera/image_raw", "camera_info=/camera/camera_info", "robot_pose=/pose"])
+    model = CameraModel(64, 48, 30.0, 30.0, 31.5, 23.5, "cam")
+    rgb = np.random.default_rng(0).integers(0, 255, (48, 64, 3), dtype=np.uint8)
+    bag = BagWriter(tmp_path / "bag")
+    for topic, kind in ((topics.rgb, Image), (topics.camera_info, CameraInfo), (topics.robot_pose, PoseStamped)):
+        bag.add_topic(topic, kind, STATUS)
+    info = camera_to(model, stamp_from(1.0))
+    info.d = [-0.2, 0.05, 0.0, 0.0, 0.0]
+    bag.write(topics.camera_info, 10**9, serialize_message(info))
+    for k in range(20):
+        pose = PoseStamped(pose=pose_to(EXT1))
+        pose.header.stamp = stamp_from(1.0 + 0.1 * k)
+        bag.write(topics.robot_pose, 10**9 + k, serialize_message(pose))
+    bag.write(topics.rgb, 2 * 10**9, serialize_message(image_to(rgb, "rgb8", "cam", stamp_from(2.0))))
+    bag.close()
+    camera, pictures = read_stills(tmp_path / "bag", topics)
+    ((_, T, picture),) = pictures
+    assert camera == model and np.allclose(T, EXT1, atol=1e-6)
+    middle = np.s_[20:28, 28:36]
+    assert np.abs(picture[middle].astype(int) - rgb[middle]).mean() < 40 < np.abs(picture.astype(int) - rgb).mean()
