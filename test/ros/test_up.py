@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,14 @@ def children(pid: int) -> list[int]:
     return [int(x) for x in out.split()]
 
 
+def kill_all(process: subprocess.Popen) -> None:
+    """End a graph that a failed test leaves behind, its children first."""
+    for pid in children(process.pid):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    process.kill()
+
+
 def wait_for(path: Path, text: str, timeout: float = 90.0) -> None:
     """Wait until a file contains a regular expression."""
     end = time.monotonic() + timeout
@@ -79,7 +88,7 @@ def test_reference_is_taken_and_ctrl_c_ends_every_child(tmp_path):
         assert process.returncode == 0, output
         assert "ended after" in output and gone(pids)
     finally:
-        process.kill()
+        kill_all(process)
 
 
 def test_dying_node_ends_the_graph_with_an_error_code(tmp_path):
@@ -93,7 +102,7 @@ def test_dying_node_ends_the_graph_with_an_error_code(tmp_path):
         assert process.returncode == 1 and "camera died with code -9; it is not restarted" in output, output
         assert gone(pids)
     finally:
-        process.kill()
+        kill_all(process)
 
 
 def test_a_wrong_argument_is_named():
@@ -121,12 +130,12 @@ def test_a_misspelt_parameter_ends_the_node(tmp_path):
 
 
 def test_an_older_parameter_file_only_warns(tmp_path):
-    supervisor = Supervisor(tmp_path)
-    supervisor.start(NodeSpec("controller"), "", node_with(tmp_path, lead_s=0.1))
-    wait_for(tmp_path / "controller.log", "lead_s: removed in 0.1.0, without effect")
     waits = "waiting for 1[0-9] s: robot: nothing received yet; gripper: nothing received yet; calibration: nothing"
-    wait_for(tmp_path / "controller.log", rf"\[WARN\].*{waits}")
-    assert supervisor.stop(patience=30.0) == {"controller": 0}
+    with Supervisor(tmp_path) as supervisor:
+        supervisor.start(NodeSpec("controller"), "", node_with(tmp_path, lead_s=0.1))
+        wait_for(tmp_path / "controller.log", "lead_s: removed in 0.1.0, without effect")
+        wait_for(tmp_path / "controller.log", rf"\[WARN\].*{waits}")
+        assert supervisor.stop(patience=30.0) == {"controller": 0}
 
 
 def test_reference_without_a_policy_is_an_error(tmp_path):
@@ -165,9 +174,9 @@ def test_node_whose_middleware_hangs_still_ends(tmp_path, capfd):
         "CameraNode\nruntime.PATIENCE = 0.5\n"
         "CameraNode.destroy_node = lambda self: ctypes.PyDLL(None).sleep(100)\nsys.exit(runtime.run_node(CameraNode))"
     )
-    supervisor = Supervisor(tmp_path)
-    supervisor.start(NodeSpec("camera"), "", [sys.executable, "-c", code])
-    wait_for(tmp_path / "camera.log", "waiting for")
-    began = time.monotonic()
-    assert supervisor.stop(patience=30.0) == {"camera": 0} and time.monotonic() - began < 20.0
+    with Supervisor(tmp_path) as supervisor:
+        supervisor.start(NodeSpec("camera"), "", [sys.executable, "-c", code])
+        wait_for(tmp_path / "camera.log", "waiting for")
+        began = time.monotonic()
+        assert supervisor.stop(patience=30.0) == {"camera": 0} and time.monotonic() - began < 20.0
     assert "camera ended" in capfd.readouterr().err and "Timeout (0:00:00.5" in (tmp_path / "camera.log").read_text()
