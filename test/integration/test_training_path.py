@@ -15,7 +15,7 @@ from uma_sim.tasks import make_station
 from uma_train import cli
 from uma_train.data.episode import METRE, list_episodes, load_episode
 from uma_train.data.windows import Windows, measure_normalization
-from uma_train.evaluation.closed_loop import CLASSES
+from uma_train.evaluation.outcomes import CLASSES
 
 
 @pytest.fixture(scope="module")

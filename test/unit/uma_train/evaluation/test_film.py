@@ -4,10 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from uma_train.evaluation.closed_loop import (
-    BenchmarkConfig,
-    benchmark,
-)
+from uma_train.evaluation.closed_loop import BenchmarkConfig, benchmark
 
 
 @pytest.mark.slow
