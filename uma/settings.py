@@ -118,6 +118,16 @@ def replaced(settings: Any, values: dict[str, Any]) -> Any:
     return result
 
 
+def as_kind(value: Any, default: Any) -> Any:
+    """Return a parameter's value as a list, or an integer as text, where the default is one.
+
+    A serial number without quotes is an integer in a parameter file, on a command line and in a launch argument.
+    """
+    if isinstance(default, list) and isinstance(value, Iterable) and not isinstance(value, (str, bytes, Mapping)):
+        return list(value)
+    return str(value) if isinstance(default, str) and type(value) is int else value
+
+
 def _check_kind(name: str, value: Any, default: Any) -> None:
     """Raise `InputError` if a value from a bag or a file differs in type from the default."""
     if isinstance(default, (list, tuple)):

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from uma.settings import flatten, nearest, replaced
+from uma.settings import as_kind, flatten, nearest, replaced
 from uma.types import InputError
 from uma_ros.deployment.graph import GRAPHS, NodeSpec, Options
 from uma_ros.deployment.schema import NODES, settings_of
@@ -130,7 +130,7 @@ def _unusable(spec: NodeSpec, given: Parameters, defaults: Any, file: str) -> It
     known = flatten(defaults)
     from_file = given.get(ALL_NODES, {}) | given.get(spec.name, {})
     try:
-        replaced(defaults, {name: value for name, value in from_file.items() if name in known})
+        replaced(defaults, {name: as_kind(v, known[name][0]) for name, v in from_file.items() if name in known})
     except InputError as error:
         yield f"{file}: {spec.name}: {error}"
         return
@@ -140,7 +140,8 @@ def _unusable(spec: NodeSpec, given: Parameters, defaults: Any, file: str) -> It
         if values["prompt"]:
             yield from _absent("prompt", values["prompt"], Path.is_file, "a file")
     elif spec.name == "extrinsics" and not values["wait_s"]:
-        yield from _absent("calibration", values["calibration"], Path.is_file, "a file")
+        for sentence in _absent("calibration", values["calibration"], Path.is_file, "a file"):
+            yield f"{sentence}; `uma calibrate` makes one, calibration:=FILE chooses another"
     elif spec.name == "camera" and values["source"] == "folder":
         yield from _absent("folder.path", values["folder.path"], Path.is_dir, "a folder")
     elif spec.name == "recorder" and Path(values["path"]).exists():

@@ -24,7 +24,7 @@ from rclpy.parameter import Parameter
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
-from uma.settings import check_settings, flatten, replaced
+from uma.settings import as_kind, check_settings, flatten, replaced
 from uma.types import InputError
 from uma_ros.runtime.exit_codes import HUNG, REFUSED
 from uma_ros.runtime.health import Severity, WaitLog, judged
@@ -210,16 +210,6 @@ def attempted(action: Callable[[], str | None], done: str, response: Trigger.Res
     else:
         response.success, response.message = True, text or done
     return response
-
-
-def as_kind(value: Any, default: Any) -> Any:
-    """Return a parameter's value as a list, or an integer as text, where the default is one.
-
-    A serial number without quotes is an integer in a parameter file, on a command line and in a launch argument.
-    """
-    if isinstance(default, list):
-        return list(value)
-    return str(value) if isinstance(default, str) and type(value) is int else value
 
 
 def describe(default: Any, rule: dict) -> ParameterDescriptor:

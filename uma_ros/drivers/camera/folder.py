@@ -23,7 +23,7 @@ from uma.types import CameraModel, InputError
 from uma_ros.drivers.camera.source import EndOfStream, RgbdFrame
 from uma_ros.drivers.device import DeviceError
 from uma_ros.messages.limits import SATURATED, check_intrinsics, check_metres
-from uma_ros.runtime.textfile import is_number, read_value, text_of
+from uma_ros.runtime.textfile import POINTER, is_number, read_value, text_of
 
 MAX_BYTES = 256 * 1024 * 1024
 """Largest file, bytes."""
@@ -103,6 +103,9 @@ def read_depth(path: Path) -> np.ndarray:
 def _check_bytes(path: Path) -> None:
     if path.stat().st_size > MAX_BYTES:
         raise ValueError(f"{path.stat().st_size} bytes, limit {MAX_BYTES}")
+    with open(path, "rb") as file:
+        if file.read(len(POINTER)) == POINTER.encode():
+            raise ValueError("a Git LFS pointer, not the file; `git lfs pull` gets it")
 
 
 def _in_memory(path: Path) -> io.BytesIO:

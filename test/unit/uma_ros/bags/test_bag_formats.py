@@ -262,6 +262,15 @@ def test_a_pointer_in_place_of_a_text_file_is_named(tmp_path):
         bag_topics(tmp_path / "bag")
 
 
+@pytest.mark.parametrize("name", ["a.png", "a.depth.png", "a.depth.npy"])
+def test_a_pointer_in_place_of_an_image_is_named(tmp_path, name):
+    from uma_ros.drivers.camera.folder import read_depth, read_image
+
+    (tmp_path / name).write_bytes(OTHERS["LFS"][0])
+    with pytest.raises(InputError, match=f"{name}: .*a Git LFS pointer"):
+        (read_image if name == "a.png" else read_depth)(tmp_path / name)
+
+
 @pytest.mark.parametrize(
     "make, words",
     [

@@ -305,10 +305,11 @@ def test_hardware_options_choose_file_and_camera():
 
 
 def test_a_serial_without_quotes_is_text():
-    from uma_ros.runtime.node import as_kind
+    from uma.settings import as_kind
 
     assert as_kind(22008760, "") == "22008760" and as_kind("22008760_left", "") == "22008760_left"
     assert as_kind(True, "") is True and as_kind(5, 3) == 5 and as_kind((1, 2), [0]) == [1, 2]
+    assert as_kind(5, [0]) == 5 and as_kind("ab", [0]) == "ab"
 
 
 # -- photographs of a board --------------------------------------------------------------------------------------------

@@ -98,6 +98,17 @@ def test_hardware_checks_the_departure_by_default(tmp_path, config, options, wan
         assert controller.parameters.get("max_departure") == value
 
 
+def test_a_serial_without_quotes_does_not_stop_a_start(tmp_path):
+    (tmp_path / "calibration.yaml").touch()
+    config = section("extrinsics", calibration=str(tmp_path / "calibration.yaml"), camera=23897859)
+    assert start(tmp_path, config, station="hardware")
+
+
+def test_a_missing_calibration_names_the_command_that_makes_one(tmp_path):
+    with pytest.raises(InputError, match="no/such.yaml: .*`uma calibrate` makes one, calibration:=FILE chooses"):
+        start(tmp_path, None, station="hardware", calibration="no/such.yaml")
+
+
 # -- parameter files ---------------------------------------------------------------------------------------------------
 
 
