@@ -178,7 +178,8 @@ class McapTable:
         return schemas, channels, counts, start or 0
 
     def _records(self) -> Iterator[object]:
-        return iter(StreamReader(self._stream(), validate_crcs=True, record_size_limit=self._size).records)  # type: ignore[arg-type]
+        reader = StreamReader(self._stream(), validate_crcs=True, record_size_limit=self._size)  # type: ignore[arg-type]
+        return iter(reader.records)
 
     def messages(self, numbers: Collection[int]) -> Iterator[tuple[Channel, int, bytes]]:
         found = self._indexed(numbers) if self._is_indexed else self._unindexed(numbers)

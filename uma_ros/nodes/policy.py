@@ -384,7 +384,8 @@ class PolicyNode(UmaNode):
 
 def main(load: Callable[[PolicySettings], tuple[Any, Any]] = load_policy) -> int:
     if load is load_policy:
-        import uma.policy.policy  # noqa: F401  (imports torch before any thread starts: scipy fails on a half-imported one)
+        # Imports torch before any thread starts: scipy fails on a half-imported one.
+        import uma.policy.policy  # noqa: F401
     return run_node(lambda: PolicyNode(load))
 
 
