@@ -19,7 +19,7 @@ import numpy as np
 
 from uma.control.joints import JointLimits
 from uma.geometry import fr3
-from uma_ros.drivers.franka.fci import FciSettings, Phase
+from uma_ros.drivers.franka.exchange import FciSettings, Phase
 from uma_ros.drivers.franka.link import FciLink
 from uma_ros.nodes.franka import FrankaSettings, TargetMaker
 

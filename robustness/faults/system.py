@@ -166,7 +166,10 @@ def damage_is_reported(graph: Graph) -> str:
 
 def other_checkpoint_is_reported(graph: Graph) -> str:
     c = graph.client
-    ready = lambda: c.state("policy") == PolicyStatus.READY and c.status["policy"].checkpoint_id not in ("", "fake")  # noqa: E731
+
+    def ready() -> bool:
+        return c.state("policy") == PolicyStatus.READY and c.status["policy"].checkpoint_id not in ("", "fake")
+
     c.wait(ready, 90.0, "the other checkpoint")
     return f"policy: checkpoint {c.status['policy'].checkpoint_id}, {c.status['policy'].reason}"
 

@@ -66,9 +66,11 @@ def test_policy_killed_in_motion(graph):
     in_motion(graph)
     c.poses.clear()
     graph.kill("policy")
-    # A moment without the processor may hold it for another reason first.
-    told = lambda: c.state("controller") == PolicyStatus.HOLD and "no fresh chunk" in c.status["controller"].reason  # noqa: E731
-    c.wait(told, 20.0, "HOLD")
+
+    def is_held() -> bool:  # a busy machine may cause a hold for another reason first
+        return c.state("controller") == PolicyStatus.HOLD and "no fresh chunk" in c.status["controller"].reason
+
+    c.wait(is_held, 20.0, "HOLD")
     reason = c.status["controller"].reason
     last_due = chunk_from(c.base_chunks[-1]).due()[-1]
     c.wait(lambda: c.poses[-1][0] > last_due + AT_REST + 1.0, 30.0, "what the arm does then")
@@ -80,7 +82,10 @@ def test_policy_killed_in_motion(graph):
     assert graph.alive() == {"station", "camera", "extrinsics", "controller"}
 
     targets = len(c.targets)
-    silent = lambda: any(m.node == "controller" and "robot: silent" in m.reason for m in c.history)  # noqa: E731  (then the robot's side holds)
+
+    def silent() -> bool:  # the robot's side then holds
+        return any(m.node == "controller" and "robot: silent" in m.reason for m in c.history)
+
     c.wait(
         lambda: len(c.targets) - targets > 100 or silent(), 10.0, "targets: the hold is commanded, not left to chance"
     )

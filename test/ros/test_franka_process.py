@@ -16,7 +16,7 @@ from harness import ROOT
 
 from uma.geometry import fr3
 from uma.types import InputError
-from uma_ros.drivers.franka.fci import ArmState, Phase, Target
+from uma_ros.drivers.franka.exchange import ArmState, Phase, Target
 from uma_ros.drivers.franka.health import RobotMode
 from uma_ros.drivers.franka.shared_row import SharedRow
 from uma_ros.nodes.franka import FrankaSettings, TargetMaker

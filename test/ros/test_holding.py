@@ -38,7 +38,10 @@ def test_motion_needs_consent_heartbeat_and_small_departure(graph):
     c = graph.client
     graph.restart("controller", confirm="task", heartbeat_s=1.0, max_departure=0.25)
     here = lambda: pose_from(c.poses[-1][1].pose, "pose")[:3, 3]  # noqa: E731
-    controller = lambda state, words="": c.state("controller") == state and words in c.status["controller"].reason  # noqa: E731
+
+    def controller(state: int, words: str = "") -> bool:
+        return c.state("controller") == state and words in c.status["controller"].reason
+
     seen: set[str] = set()
     c.node.create_subscription(MarkerArray, TOPICS.markers, lambda m: seen.update(k.ns for k in m.markers), COMMAND)
 

@@ -300,7 +300,9 @@ def test_manager_starts_the_graph_and_inactive_controller_holds(tmp_path):
     g = Graph(tmp_path, managed=True)
     c = g.client
     here = lambda: pose_from(c.poses[-1][1].pose, "pose")[:3, 3]  # noqa: E731
-    controller = lambda state, words="": c.state("controller") == state and words in c.status["controller"].reason  # noqa: E731
+
+    def controller(state: int, words: str = "") -> bool:
+        return c.state("controller") == state and words in c.status["controller"].reason
 
     def go(*way: float) -> None:
         c.send(point_task(here() + way))
@@ -361,7 +363,10 @@ def test_unconfigurable_graph_names_the_node_and_ends(tmp_path):
 def test_unconfigured_controller_publishes_no_targets(tmp_path):
     g = Graph(tmp_path, managed=True, without=("manager",))
     try:
-        there = lambda: [n for n, _ in g.client.node.get_service_names_and_types() if n.endswith("/change_state")]  # noqa: E731
+
+        def there() -> list[str]:
+            return [n for n, _ in g.client.node.get_service_names_and_types() if n.endswith("/change_state")]
+
         g.client.wait(lambda: len(there()) == 5, 60.0, "five nodes that can be configured")
         g.client.spin(1.0)
         assert g.client.node.count_publishers(TOPICS.target_pose) == 0

@@ -178,7 +178,7 @@ class McapTable:
         return schemas, channels, counts, start or 0
 
     def _records(self) -> Iterator[object]:
-        reader = StreamReader(self._stream(), validate_crcs=True, record_size_limit=self._size)  # type: ignore[arg-type]
+        reader = StreamReader(self._stream(), validate_crcs=True, record_size_limit=self._size)
         return iter(reader.records)
 
     def messages(self, numbers: Collection[int]) -> Iterator[tuple[Channel, int, bytes]]:

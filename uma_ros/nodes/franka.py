@@ -20,7 +20,7 @@ from uma.geometry import fr3
 from uma.robot import DROID
 from uma.settings import setting
 from uma.types import InputError
-from uma_ros.drivers.franka.fci import ArmState, FciSettings, Phase, Target
+from uma_ros.drivers.franka.exchange import ArmState, FciSettings, Phase, Target
 from uma_ros.drivers.franka.link import FciLink
 from uma_ros.messages.convert import nanoseconds, pose_to, stamp_from
 from uma_ros.messages.frame_buffer import check_age, check_state_pose

@@ -6,7 +6,8 @@ import os
 from multiprocessing import get_context
 
 from uma.control.joints import JointLimits
-from uma_ros.drivers.franka.fci import ArmState, FciSettings, Target, serve
+from uma_ros.drivers.franka.exchange import ArmState, FciSettings, Target
+from uma_ros.drivers.franka.fci import serve
 from uma_ros.drivers.franka.shared_row import SharedRow
 
 

@@ -103,7 +103,10 @@ def test_a_camera_that_looks_past_the_workspace_is_implausible():
 @pytest.mark.parametrize("margin, is_doubted", [(-1.0, False), (1.0, True)])
 def test_the_widest_view_holds_on_both_sides(margin, is_doubted):
     low, high = 0.0, np.pi
-    turned = lambda a: looking((1.3, 0, 0.5)) @ make_pose(Rotation.from_euler("x", a).as_matrix(), np.zeros(3))  # noqa: E731
+
+    def turned(angle: float) -> np.ndarray:
+        return looking((1.3, 0, 0.5)) @ make_pose(Rotation.from_euler("x", angle).as_matrix(), np.zeros(3))
+
     for _ in range(50):  # the turn at which the nearest point is WIDEST away
         middle = (low + high) / 2
         low, high = (middle, high) if view_angle(turned(middle)) < WIDEST + margin else (low, middle)
