@@ -92,6 +92,22 @@ def camera_at(place: str, seed: int) -> np.ndarray:
     return se3.make_pose(T[:3, :3] @ tilt, T[:3, 3])
 
 
+def camera_around(rng: np.random.Generator) -> np.ndarray:
+    """Draw a ``(4, 4)`` camera pose anywhere around the workspace: from the right, the front or the left.
+
+    The azimuth about the workspace is uniform, from 30 degrees behind a robot's side to 30 degrees behind the other.
+    Distances are 0.62 to 0.95 m and heights 0.32 to 0.78 m above the table.
+    """
+    azimuth = float(rng.uniform(-np.radians(30), np.radians(210)))  # 0 = right, 90 degrees = front
+    target = np.array([rng.uniform(0.44, 0.54), rng.uniform(-0.06, 0.06), rng.uniform(0.02, 0.12)])
+    reach, height = float(rng.uniform(0.62, 0.95)), float(rng.uniform(0.32, 0.78))
+    flat = float(np.sqrt(max(reach**2 - (height - target[2]) ** 2, 0.16)))
+    position = target + [flat * np.sin(azimuth), -flat * np.cos(azimuth), height - target[2]]
+    roll = Rotation.from_rotvec(rng.uniform(-0.05, 0.05, 3)).as_matrix()
+    T = look_at(position, target)
+    return se3.make_pose(T[:3, :3] @ roll, T[:3, 3])
+
+
 def random_grey(rng: np.random.Generator) -> tuple[float, ...]:
     """Draw a table colour: light, slightly warm grey, RGBA."""
     grey = rng.uniform(0.55, 0.8)

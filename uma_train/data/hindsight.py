@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from uma.settings import within
+from uma.sketch.human import HumanNoise, human
 from uma.types import MAX_KEYPOINTS, ReferenceMotion
 from uma_train.data.episode import MOVED_M
 
@@ -15,6 +16,18 @@ REST_M, REST_STEPS = 0.01, 6
 
 STRAIGHT_M = 0.005
 """Largest deviation from straight legs without a further corner, root mean square over keypoints, metres."""
+
+
+STYLES: tuple[tuple[float, str | HumanNoise], ...] = (
+    (0.4, "careful"),
+    (0.3, "sloppy"),
+    (0.15, "translate"),
+    (0.15, HumanNoise()),
+)
+"""Shares of the styles of human sketches, see `uma.sketch.human`."""
+
+TURNING = ("turn", "tilt")
+"""Intents whose sketches always turn, because the turn is what they mean."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +47,7 @@ class ReferenceSampling:
         planned: fraction, of those that start with an episode with a plan (`Episode.plan`), sketched from the plan. A
             plan omits detours that happened during the execution, as a person's sketch does.
         noise_m: largest standard deviation of the waypoint noise, drawn per reference, metres.
+        human: fraction with the errors of a person's sketch (`STYLES`), in episodes with known extrinsics.
     """
 
     min_keypoints: int = 3
@@ -48,6 +62,7 @@ class ReferenceSampling:
     pinned: float = 0.15
     planned: float = 0.0
     noise_m: float = 0.003
+    human: float = 0.0
 
     def __post_init__(self) -> None:
         for name, least, most in (("keypoints", 1, MAX_KEYPOINTS), ("waypoints", 2, ReferenceMotion.MAX_WAYPOINTS)):
@@ -56,7 +71,7 @@ class ReferenceSampling:
                 raise ValueError(
                     f"sampling.min_{name} {low}, max_{name} {high}: must be {least} <= min <= max <= {most}"
                 )
-        shares = ("to_the_end", "at_rest", "at_corners", "by_distance", "even_phase", "pinned", "planned")
+        shares = ("to_the_end", "at_rest", "at_corners", "by_distance", "even_phase", "pinned", "planned", "human")
         within(self, {name: (0, 1) for name in shares}, "sampling.")
 
 
@@ -70,6 +85,8 @@ def draw_reference(
     is_valid: np.ndarray | None = None,
     is_moving: np.ndarray | None = None,
     plan: np.ndarray | None = None,
+    T_base_cam: np.ndarray | None = None,
+    intent: str = "",
 ) -> ReferenceMotion:
     """Draw a sparse reference for the motion after step ``start``.
 
@@ -84,10 +101,34 @@ def draw_reference(
         is_moving: ``(K,)`` bool. None = all.
         plan: ``(W, K, 3)`` metres, planned motion of the keypoints from ``start`` on (`Episode.plan`). None or empty =
             unknown.
+        T_base_cam: ``(4, 4)`` extrinsics of the frame; None = unknown, without the errors of a person.
+        intent: of the episode.
     """
-    S, K, _ = tracks.shape
     if config.planned and plan is not None and len(plan) and rng.random() < config.planned:
-        return sketch_plan(plan, static, frame, config, rng)
+        drawn = sketch_plan(plan, static, frame, config, rng, None if is_valid is None else is_valid[start])
+    else:
+        drawn = _hindsight(tracks, static, start, frame, config, rng, is_valid, is_moving)
+    if not config.human or T_base_cam is None or rng.random() >= config.human:
+        return drawn
+    style = STYLES[int(rng.choice(len(STYLES), p=[share for share, _ in STYLES]))][1]
+    if intent in TURNING:
+        style = "careful" if style == "translate" else style
+        style = replace(style, translate_only=0.0) if isinstance(style, HumanNoise) else style
+    return human(drawn, T_base_cam, rng, style)
+
+
+def _hindsight(
+    tracks: np.ndarray,
+    static: np.ndarray,
+    start: int,
+    frame: str,
+    config: ReferenceSampling,
+    rng: np.random.Generator,
+    is_valid: np.ndarray | None,
+    is_moving: np.ndarray | None,
+) -> ReferenceMotion:
+    """Draw a sparse reference from the recorded motion, see `draw_reference`."""
+    S, K, _ = tracks.shape
     if rng.random() >= config.to_the_end:
         last = int(rng.integers(start, S))
     elif config.at_rest and rng.random() < config.at_rest:
@@ -133,18 +174,29 @@ def draw_reference(
 
 
 def sketch_plan(
-    plan: np.ndarray, static: np.ndarray, frame: str, config: ReferenceSampling, rng: np.random.Generator
+    plan: np.ndarray,
+    static: np.ndarray,
+    frame: str,
+    config: ReferenceSampling,
+    rng: np.random.Generator,
+    is_seen: np.ndarray | None = None,
 ) -> ReferenceMotion:
-    """Draw a sparse reference from a plan ``(W, K, 3)``: some moving keypoints at evenly spaced phases.
+    """Draw a sparse reference from a plan ``(W, K, 3)``: some moving keypoints at its corners or evenly spaced.
+
+    Args:
+        is_seen: ``(K,)`` bool, keypoints that are seen at the start; others are drawn only if no seen one moves.
 
     The other arguments are those of `draw_reference`.
     """
-    pool = np.flatnonzero(np.linalg.norm(plan - plan[0], axis=-1).max(0) > MOVED_M)
-    pool = pool if len(pool) else np.arange(plan.shape[1])
+    moves = np.linalg.norm(plan - plan[0], axis=-1).max(0) > MOVED_M
+    pools = (moves if is_seen is None else moves & is_seen, moves, np.ones(plan.shape[1], bool))
+    pool = np.flatnonzero(next(p for p in pools if p.any()))
     keypoints = rng.choice(
         pool, min(len(pool), int(rng.integers(config.min_keypoints, config.max_keypoints + 1))), replace=False
     )
-    at = np.linspace(0, len(plan) - 1, int(rng.integers(config.min_waypoints, config.max_waypoints + 1)))
+    count = int(rng.integers(config.min_waypoints, config.max_waypoints + 1))
+    is_bent = config.at_corners and rng.random() < config.at_corners
+    at = corners(plan[:, keypoints], count).astype(float) if is_bent else np.linspace(0, len(plan) - 1, count)
     before = np.floor(at).astype(int).clip(0, max(len(plan) - 2, 0))
     share = (at - before)[:, None, None]
     way = (1 - share) * plan[before][:, keypoints] + share * plan[np.minimum(before + 1, len(plan) - 1)][:, keypoints]

@@ -206,12 +206,13 @@ def open_sources(
     transforms: Transforms | None = None,
     key_window_fraction: float = 0.0,
     frame: PolicyFrame | None = None,
+    siblings: float = 0.0,
 ) -> tuple[Mixture, Mixture]:
     """Open the training and validation windows of some sources.
 
     The last ``held_out`` episodes of every source are held out, or a fifth if that is fewer, and at least one.
     Validation has no augmentation. Its o_0 is the episode's first frame, its references run to the end without pinned
-    points, and its windows are uniform. ``key_window_fraction`` applies to training only, see `Windows`.
+    points, and its windows are uniform. ``key_window_fraction`` and ``siblings`` apply to training only, see `Windows`.
 
     Raises:
         EpisodeError: as `open_folder`, or a source has fewer than 2 episodes.
@@ -224,9 +225,16 @@ def open_sources(
             raise EpisodeError(f"{source.folder}: {len(store)} episode, at least 2 required (one is held out)")
         cut = len(store) - min(held_out, len(store) // 5 or 1)
         training.append(
-            Windows(store, sampling=sampling, members=range(cut), key_window_fraction=key_window_fraction, frame=frame)
+            Windows(
+                store,
+                sampling=sampling,
+                members=range(cut),
+                key_window_fraction=key_window_fraction,
+                frame=frame,
+                siblings=siblings,
+            )
         )
-        quiet = replace(sampling, pinned=0.0, to_the_end=1.0)
+        quiet = replace(sampling, pinned=0.0, to_the_end=1.0, human=0.0)
         validation.append(
             Windows(store, first_is_initial=1.0, sampling=quiet, members=range(cut, len(store)), frame=frame)
         )

@@ -41,14 +41,26 @@ def changed(new: Tensor, batch: Batch) -> Tensor:
     return torch.where(is_there[..., None], new, old)
 
 
-def moved(batch: Batch, R: np.ndarray, p: np.ndarray, norm: Normalization) -> Batch:
+def moved(
+    batch: Batch,
+    R: np.ndarray,
+    p: np.ndarray,
+    norm: Normalization,
+    specification: tuple[np.ndarray, np.ndarray] | None = None,
+) -> Batch:
     """Apply one rigid motion per task, ``x -> R x + p``, to a batch: ``(tasks, 3, 3)`` and ``(tasks, 3)`` m.
 
     The images and the points' image coordinates stay the same.
+
+    Args:
+        specification: another motion for o_0 and the reference, of a task that another episode specifies. None = the
+            same.
     """
     w, n = batch.windows_per_task, batch.T_cam_ee.shape[0]
     task = (torch.from_numpy(R), torch.from_numpy(p)[:, None])
     window = tuple(v.repeat_interleave(w, 0) for v in task)
+    if specification is not None:
+        task = (torch.from_numpy(specification[0]), torch.from_numpy(specification[1])[:, None])
 
     def move(x: Tensor, by: tuple[Tensor, Tensor]) -> Tensor:
         return (x.double() @ by[0].transpose(1, 2) + by[1]).to(x.dtype)

@@ -64,8 +64,10 @@ class SimulateConfig:
         policy_attempts: the policy acts for one or two whole attempts instead, including its own end of the task.
         policy_delay: largest delay of the policy's chunks in control steps, drawn from 0 per episode.
         wander: fraction of the other episodes in which the hand drifts off by centimetres, and the expert returns it.
-        camera: "scene", a random camera per scene (for primitives, anywhere about the workspace), or "nominal", near
-            the cameras of the benchmark and the station. The latter suits a policy for that view only.
+        camera: "scene", the scene's own random camera. "nominal", near the cameras of the benchmark and the station,
+            for a policy of that view only. "around", anywhere from the robot's right over the front to its left;
+            `nominal_share` of these are near the nominal one. Scenes whose object is out of view are left out.
+        nominal_share: fraction of "around" cameras near the nominal one.
         disturbances: fraction of episodes with one disturbance (a dropped object, a missed grasp, a closed gripper at
             the start).
         record: False runs the demonstrations without rendering or storing, for the yield only; much faster.
@@ -88,7 +90,8 @@ class SimulateConfig:
     policy_attempts: bool = False
     policy_delay: int = 0
     wander: float = 0.0
-    camera: Literal["scene", "nominal"] = "scene"
+    camera: Literal["scene", "nominal", "around"] = "scene"
+    nominal_share: float = 0.4
     record: bool = True
 
     def __post_init__(self) -> None:
@@ -97,7 +100,9 @@ class SimulateConfig:
         known = (*tasks.MODULES, *tasks.MIXTURES)
         if self.task not in known:
             raise ValueError(f"task '{self.task}': must be one of {', '.join(known)}")
-        shares = {name: (0, 1) for name in ("without_actions", "disturbances", "policy_share", "wander")}
+        shares = {
+            name: (0, 1) for name in ("without_actions", "disturbances", "policy_share", "wander", "nominal_share")
+        }
         sizes = {"policy_delay": (0, EXECUTED), "image_width": (1, 4096), "image_height": (1, 4096)}
         within(self, shares | sizes | {"noise": (0, 4)})
         if self.preset not in PRESETS:
@@ -120,12 +125,17 @@ def shrink(rgb: np.ndarray, width: int, height: int) -> np.ndarray:
     )
 
 
-def visible(points_cam: np.ndarray, depth: np.ndarray, camera: CameraModel) -> np.ndarray:
-    """Return ``(K,)`` bool: ``(K, 3)`` surface points that lie in the image and agree with its depth within 2 cm."""
+def _pixels(points_cam: np.ndarray, camera: CameraModel) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the ``(K,)`` rows, columns, and whether they lie in the image, of ``(K, 3)`` points in metres."""
     z = np.maximum(points_cam[:, 2], 1e-6)
     u = np.round(camera.fx * points_cam[:, 0] / z + camera.cx).astype(int)
     v = np.round(camera.fy * points_cam[:, 1] / z + camera.cy).astype(int)
-    is_inside = (points_cam[:, 2] > 0) & (u >= 0) & (u < camera.width) & (v >= 0) & (v < camera.height)
+    return v, u, (points_cam[:, 2] > 0) & (u >= 0) & (u < camera.width) & (v >= 0) & (v < camera.height)
+
+
+def visible(points_cam: np.ndarray, depth: np.ndarray, camera: CameraModel) -> np.ndarray:
+    """Return ``(K,)`` bool: ``(K, 3)`` surface points that lie in the image and agree with its depth within 2 cm."""
+    v, u, is_inside = _pixels(points_cam, camera)
     seen = depth[v.clip(0, camera.height - 1), u.clip(0, camera.width - 1)]
     return is_inside & (np.abs(np.nan_to_num(seen, nan=-1.0) - points_cam[:, 2]) < 0.02)
 
@@ -251,6 +261,18 @@ def _driven(
     return act
 
 
+def _camera(config: SimulateConfig, seed: int) -> np.ndarray | None:
+    """Return the ``(4, 4)`` camera pose of a scene, or None for its own."""
+    from uma_sim.scene import camera_around, random_camera
+
+    if config.camera == "scene":
+        return None
+    rng = np.random.default_rng([seed, 14])
+    if config.camera == "nominal" or rng.random() < config.nominal_share:
+        return random_camera(rng)
+    return camera_around(rng)
+
+
 def _job(args: tuple[SimulateConfig, int]) -> dict:
     """Run one demonstration and store it if it succeeds.
 
@@ -260,14 +282,12 @@ def _job(args: tuple[SimulateConfig, int]) -> dict:
     config, seed = args
     from uma_sim import tasks
     from uma_sim.rollout import run_demonstration
-    from uma_sim.scene import random_camera
     from uma_sim.tasks import make_station
 
     points = PRESETS[config.preset]().points
     seen: list[np.ndarray] = []
     task = tasks.of_seed(config.task, seed)
-    where = random_camera(np.random.default_rng([seed, 14])) if config.camera == "nominal" else None
-    station = make_station(seed, task, render=config.record or bool(config.policy), T_base_cam=where)
+    station = make_station(seed, task, render=config.record or bool(config.policy), T_base_cam=_camera(config, seed))
 
     def keep(observation: Observation) -> tuple:
         is_kept = config.images == "all" or config.images == "first" and not seen
@@ -286,6 +306,11 @@ def _job(args: tuple[SimulateConfig, int]) -> dict:
 
     driver = "expert"
     try:
+        if (
+            config.camera == "around"
+            and not _pixels(se3.apply(se3.invert(station.T_base_cam), station.object_points()), station.camera)[2].all()
+        ):
+            return result_row("none", "the object is out of view")
         # Plan before any motion.
         plan = planned(station) if config.record else None
         away, driver = interventions(config, seed, station)
@@ -331,6 +356,7 @@ SAME = (
     "policy_delay",
     "wander",
     "camera",
+    "nominal_share",
     "record",
 )
 """Settings that must be equal for all episodes of a folder."""

@@ -33,6 +33,8 @@ class Transforms:
         tint: largest relative gain of each colour channel.
         camera_m, camera_rad: largest camera shift per axis, metres, and largest rotation about a random axis through
             its optical centre, radians. One rigid motion applies to everything in the camera frame.
+        turn_rad, slide_m: largest turn of the whole sample about the table's normal, radians, and largest shift along
+            the table per axis, metres. One rigid motion applies to everything, as if the robot stood elsewhere.
         ee_m, ee_rad: standard deviation of the measured end effector's error per axis, metres and radians, as of a
             calibration error. Current and past measured poses share it; points, keypoints and targets stay at their
             true positions.
@@ -48,11 +50,14 @@ class Transforms:
     tint: float = 0.0
     camera_m: float = 0.0
     camera_rad: float = 0.0
+    turn_rad: float = 0.0
+    slide_m: float = 0.0
     ee_m: float = 0.0
     ee_rad: float = 0.0
 
     def __post_init__(self) -> None:
-        within(self, {f.name: (0, 1) for f in fields(self)}, "transforms.")
+        limits = {f.name: (0.0, 1.0) for f in fields(self)} | {"turn_rad": (0.0, float(np.pi))}
+        within(self, limits, "transforms.")
 
     @classmethod
     def mild(cls) -> Transforms:
@@ -99,11 +104,28 @@ def transform(batch: Batch, config: Transforms, norm: Normalization, seeds: np.n
         axis = camera[:, 4:] / np.linalg.norm(camera[:, 4:], axis=1, keepdims=True)
         R = Rotation.from_rotvec(axis * camera[:, 3:4] * config.camera_rad).as_matrix()
         batch = moved(batch, R, camera[:, :3] * config.camera_m, norm)
+    if config.turn_rad or config.slide_m:
+        drawn = np.stack([np.random.default_rng([int(seed), 2]).uniform(-1, 1, 4) for seed in seeds])
+        batch = moved(batch, *_along_table(batch.initial_points, drawn, config), norm)
     if config.ee_m or config.ee_rad:
         batch = misplaced_end_effector(
             batch, Rotation.from_rotvec(ee[:, 3:] * config.ee_rad).as_matrix(), ee[:, :3] * config.ee_m, norm
         )
     return batch
+
+
+def _along_table(points: PointBatch, drawn: np.ndarray, config: Transforms) -> tuple[np.ndarray, np.ndarray]:
+    """Return rotations ``(tasks, 3, 3)`` about the table's normal through the clouds' centres, with shifts.
+
+    Args:
+        drawn: ``(tasks, 4)`` in [-1, 1].
+    """
+    normal = table_normal(points).double().numpy()
+    normal /= np.linalg.norm(normal, axis=1, keepdims=True)
+    R = Rotation.from_rotvec(normal * drawn[:, :1] * config.turn_rad).as_matrix()
+    center = points.xyz.double().mean(1).numpy()
+    slide = drawn[:, 1:] - (drawn[:, 1:] * normal).sum(1, keepdims=True) * normal
+    return R, center - (R @ center[..., None])[..., 0] + slide * config.slide_m
 
 
 def _worn(points: PointBatch, config: Transforms, rngs: list[np.random.Generator]) -> PointBatch:

@@ -16,7 +16,7 @@ from uma.model.frame import PolicyFrame
 from uma.model.heights import table
 from uma.model.inputs import Normalization, ReferenceArrays, encode_actions, reference_arrays
 from uma.model.uma import TokenGrid
-from uma.types import HORIZON, InputError
+from uma.types import HORIZON, InputError, ReferenceMotion
 from uma_train.data.batch import Batch
 from uma_train.data.episode import METRE, Episode, EpisodeError
 from uma_train.data.events import is_key_window
@@ -52,6 +52,7 @@ class _Task:
 
     Attributes:
         episode, initial: episode, and frame of o_0.
+        specified: episode and frame of the o_0 that the reference belongs to; a sibling's, or the same two.
         frames: frames of the windows.
         keypoints: ``(w, K)``, -1 = padding.
         reference: the drawn reference.
@@ -60,6 +61,7 @@ class _Task:
 
     episode: int
     initial: int
+    specified: tuple[int, int]
     frames: np.ndarray
     keypoints: np.ndarray
     reference: ReferenceArrays
@@ -77,6 +79,8 @@ class Windows:
         members: episodes of a store, by number. None = all.
         key_window_fraction: fraction of windows drawn among the key windows (`is_key_window`).
         frame: the policy frame of the batches, established once per task from its o_0.
+        siblings: fraction of the tasks that are specified by another episode with the same instruction: by its o_0 and
+            its reference. So c also carries what such episodes have in common.
 
     Attributes:
         episodes: the selected episodes.
@@ -93,6 +97,7 @@ class Windows:
         members: Sequence[int] | np.ndarray | None = None,
         key_window_fraction: float = 0.0,
         frame: PolicyFrame | None = None,
+        siblings: float = 0.0,
     ):
         self.store = episodes if isinstance(episodes, Store) else Store.of(episodes)
         self.first_is_initial = first_is_initial
@@ -104,6 +109,11 @@ class Windows:
         self.image_size = self.store.image_size
         self.key_window_fraction = key_window_fraction
         self.frame = frame or PolicyFrame()
+        self.siblings = siblings
+        self.alike: dict[str, list[int]] = {}
+        for e in self.episodes.index if siblings else ():
+            self.alike.setdefault(self.store.metas[e]["text"], []).append(int(e))
+        self.alike.pop("", None)
         self.events = (
             np.flatnonzero(np.concatenate([is_key_window(self.store, int(e)) for e in self.episodes.index]))
             if key_window_fraction
@@ -159,17 +169,26 @@ class Windows:
             )
             for i, seed in enumerate(seeds)
         ]
-        return self._in_frame(self._gather(tasks, request), np.array([t.episode for t in tasks]), request.norm)
+        return self._in_frame(self._gather(tasks, request), tasks, request.norm)
 
-    def _in_frame(self, batch: Batch, episode: np.ndarray, norm: Normalization) -> Batch:
-        """Map a batch from the camera frame to the policy frame."""
+    def _in_frame(self, batch: Batch, tasks: list[_Task], norm: Normalization) -> Batch:
+        """Map a batch from the camera frames of its episodes to the policy frame."""
         if self.frame.kind == "camera":
             return batch
-        planes = table(batch.initial_points.xyz, batch.initial_points.height).numpy()
-        T = np.stack(
-            [frame_of(self.frame, self.store.metas[e], plane) for e, plane in zip(episode, planes, strict=True)]
-        )
-        return moved(batch, T[:, :3, :3], T[:, :3, 3], norm)
+        own = np.array([t.episode for t in tasks])
+        given = np.array([t.specified[0] for t in tasks])
+        T_given = T = self._frames(batch.initial_points, given)
+        if (own != given).any():
+            w = batch.windows_per_task
+            first = PointBatch(batch.points.xyz[::w], batch.points.rgb[::w], batch.points.height[::w])
+            T = np.where((own != given)[:, None, None], self._frames(first, own), T)
+        return moved(batch, T[:, :3, :3], T[:, :3, 3], norm, specification=(T_given[:, :3, :3], T_given[:, :3, 3]))
+
+    def _frames(self, points: PointBatch, episode: np.ndarray) -> np.ndarray:
+        """Return ``(n, 4, 4)`` T_frame_cam of episodes ``(n,)`` from one cloud of each."""
+        planes = table(points.xyz, points.height).numpy()
+        metas = self.store.metas
+        return np.stack([frame_of(self.frame, metas[e], plane) for e, plane in zip(episode, planes, strict=True)])
 
     def _choose(self, rng: np.random.Generator, request: Request, frames: np.ndarray | None) -> _Task:
         """Draw all random choices of one task."""
@@ -192,15 +211,12 @@ class Windows:
         step = store.rows("frame_step", episode)
         start, now = int(step[initial]), step[offsets]
         K = int(store.count["keypoints"][episode])
-        tracks, is_valid = (
-            store.rows("tracks", episode).reshape(-1, K, 3),
-            store.rows("track_valid", episode).reshape(-1, K),
-        )
-        is_moving = store.rows("track_moving", episode)
-        plan = store.rows("plan", episode).reshape(-1, K, 3) if initial == 0 else None
-        reference = draw_reference(
-            tracks, store.rows("static", episode), start, "camera", self.sampling, rng, is_valid, is_moving, plan
-        )
+        tracks, is_valid = self._tracks(episode)
+        specified = (episode, initial)
+        alike = self.alike.get(store.metas[episode]["text"], ())
+        if len(alike) > 1 and rng.random() < self.siblings:
+            specified = (int(rng.choice([e for e in alike if e != episode])), 0)
+        reference = self._reference(*specified, rng)
         keypoints = np.full((w, slots), -1)
         if slots:
             # Keypoints unseen now or in the initial observation come last.
@@ -212,7 +228,32 @@ class Windows:
         if not store.has_robot[episode]:
             seen = np.where(is_valid[now].any(1, keepdims=True), is_valid[now], True)[..., None]
             anchor = (tracks[now] * seen).sum(1) / seen.sum(1)
-        return _Task(episode, initial, offsets, keypoints, reference_arrays(reference), anchor)
+        return _Task(episode, initial, specified, offsets, keypoints, reference_arrays(reference), anchor)
+
+    def _tracks(self, episode: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return an episode's tracks ``(S, K, 3)``, and where they were seen ``(S, K)``."""
+        K = int(self.store.count["keypoints"][episode])
+        rows = self.store.rows
+        return rows("tracks", episode).reshape(-1, K, 3), rows("track_valid", episode).reshape(-1, K)
+
+    def _reference(self, episode: int, initial: int, rng: np.random.Generator) -> ReferenceMotion:
+        """Draw a reference of the motion after the frame ``initial`` of an episode."""
+        store, meta = self.store, self.store.metas[episode]
+        tracks, is_valid = self._tracks(episode)
+        extrinsics = meta.get("T_base_cam")
+        return draw_reference(
+            tracks,
+            store.rows("static", episode),
+            int(store.rows("frame_step", episode)[initial]),
+            "camera",
+            self.sampling,
+            rng,
+            is_valid,
+            store.rows("track_moving", episode),
+            store.rows("plan", episode).reshape(-1, tracks.shape[1], 3) if initial == 0 else None,
+            None if extrinsics is None else np.array(extrinsics, np.float64),
+            meta.get("intent", ""),
+        )
 
     def _others(self, rng: np.random.Generator, begin: int, count: int, n: int) -> np.ndarray:
         """Draw ``(n,)`` frames of one episode, counted from its first frame number ``begin``."""
@@ -232,6 +273,7 @@ class Windows:
         task_episode = np.array([t.episode for t in tasks])
         episode = np.repeat(task_episode, w)
         initial, offset = np.array([t.initial for t in tasks]), np.concatenate([t.frames for t in tasks])
+        specified = np.array([t.specified for t in tasks])
         start, now = store.take("frame_step", task_episode, initial), store.take("frame_step", episode, offset)
         last = store.count["steps"][episode] - 1
 
@@ -285,7 +327,7 @@ class Windows:
         return Batch(
             self._points(episode, offset, request.with_image),
             ee,
-            self._points(task_episode, initial, request.with_image),
+            self._points(specified[:, 0], specified[:, 1], request.with_image),
             reference_batch([t.reference for t in tasks]),
             grid,
             T_cam_ee,

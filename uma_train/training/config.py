@@ -22,7 +22,8 @@ class ModelChoice:
         keypoint_identity, history, task_tokens: as there; ``task_tokens`` 0 = the preset's.
         orientation, heights: as there. A run can add them to the weights of a model without them (``init``), because
             their initial output is zero.
-        image, language: image features at the points, and the language encoder.
+        image: image features at the points.
+        language: the language encoder. A run can add it to the weights of a model without one.
     """
 
     block_layout: Literal["A", "B", "C", "dense"] = "A"
@@ -63,6 +64,8 @@ class TrainConfig:
         scale_by_step: normalise the actions at each step of a chunk by their own spread (`Normalization.step_scale`).
         key_window_fraction: fraction of windows drawn among the rare key windows (see `uma_train.data.events`); 0 draws
             all windows uniformly.
+        siblings: fraction of the tasks that are specified by another episode with the same instruction
+            (`uma_train.data.windows.Windows`).
         vary_keypoints: draw 1 to ``keypoints`` real keypoints per sample and pad the rest (paper A.3: K in [1, 16]).
         seed: of weights, batches and noise.
         device: "auto" selects a GPU if available.
@@ -99,6 +102,7 @@ class TrainConfig:
     scale_by_step: bool = False
     vary_keypoints: bool = False
     key_window_fraction: float = 0.0
+    siblings: float = 0.0
     seed: int = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int = 0
@@ -119,7 +123,9 @@ class TrainConfig:
     def __post_init__(self) -> None:
         counts = ("steps", "batch_size", "micro_batch", "windows_per_task", "keypoints")
         periods = ("validate_every", "save_every", "log_every", "validation_episodes", "validation_windows")
-        within(self, {name: (1, None) for name in counts + periods} | {"key_window_fraction": (0, 1)})
+        within(
+            self, {name: (1, None) for name in counts + periods} | {"key_window_fraction": (0, 1), "siblings": (0, 1)}
+        )
         if not 0 < self.ema < 1:
             raise ValueError(f"ema: {self.ema}, must be above 0 and below 1")
         if self.windows_at_once % self.windows_per_task:

@@ -60,6 +60,7 @@ def train(config: TrainConfig, console: Console | None = None) -> Path:
         transforms=config.transforms,
         key_window_fraction=config.key_window_fraction,
         frame=frame,
+        siblings=config.siblings,
     )
     if config.model.image.kind != "none":
         check_images(training)

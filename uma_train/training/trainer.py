@@ -51,13 +51,17 @@ class Drawable(Protocol):
 
 
 def started(config: TrainConfig) -> Uma:
-    """Load the model of `TrainConfig.init` and add requested features that it lacks; their initial output is zero."""
+    """Load the model of `TrainConfig.init` and add requested features that it lacks.
+
+    The output without instructions stays the same: features start at zero, and a language encoder is a part of its own.
+    """
     model = load_bundle(config.init).model
     had = model.config
     requested = replace(
         had,
         orientation=had.orientation or config.model.orientation,
         heights=had.heights or config.model.heights,
+        language=config.model.language if had.language.kind == "none" else had.language,
     )
     if requested == had:
         return model
