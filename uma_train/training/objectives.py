@@ -24,6 +24,8 @@ class Objective:
     Attributes:
         motion_weight, action_weight: lambda_x and lambda_a (paper A.3).
         contrastive_weight: lambda_c (paper A.3); 0 omits the term and its passes of the task encoder.
+        contrastive_share: fraction of the micro-batches with the contrastive term, which is divided by it. The expected
+            loss is the same, and costs less.
         temperature: tau of the contrastive term (paper A.1).
         views: views and hard negatives of the contrastive term.
         control_draws: masks, flow times and noises per window of a batch without motion tokens. They share the
@@ -39,6 +41,7 @@ class Objective:
     motion_weight: float = 1.0
     action_weight: float = 2.0
     contrastive_weight: float = 0.001
+    contrastive_share: float = 1.0
     temperature: float = 0.07
     views: ViewSampling = ViewSampling()
     control_draws: int = 1
@@ -47,7 +50,9 @@ class Objective:
     masks: MaskMix = MaskMix()
 
     def __post_init__(self) -> None:
-        within(self, {"control_draws": (1, None)}, "objective.")
+        within(self, {"control_draws": (1, None), "contrastive_share": (0, 1)}, "objective.")
+        if not self.contrastive_share:
+            raise ValueError("objective.contrastive_share: 0, must be above 0; contrastive_weight 0 omits the term")
 
 
 def repeated(value: Any, times: int) -> Any:
@@ -162,7 +167,10 @@ def losses(
     out = model.flow_losses(to_device(device, repeated(batch.grid, n)), mask, repeated(cache, n), generator)
     out["total"] = objective.action_weight * out["action"] + objective.motion_weight * out["motion"]
     if objective.contrastive_weight:
-        rng = np.random.default_rng(int(torch.randint(2**31, (1,), generator=generator)))
-        out["contrastive"] = contrastive_loss(model, head, batch, task, objective, rng, language)
+        share = objective.contrastive_share
+        out["contrastive"] = torch.zeros((), device=device)
+        if share == 1.0 or torch.rand(1, generator=generator).item() < share:
+            rng = np.random.default_rng(int(torch.randint(2**31, (1,), generator=generator)))
+            out["contrastive"] = contrastive_loss(model, head, batch, task, objective, rng, language) / share
         out["total"] = out["total"] + objective.contrastive_weight * out["contrastive"]
     return out
