@@ -159,6 +159,32 @@ def test_a_window_is_what_deployment_sees(name):
         assert not np.allclose(batch.points.xyz, plain.points.xyz, atol=0.02)
 
 
+@pytest.mark.parametrize("name", FRAMES)
+def test_a_sibling_specifies_a_task_in_its_own_frame(name):
+    """Two episodes of one instruction: o_0 and reference are the sibling's, everything else is the window's."""
+    shift = np.eye(4)
+    shift[:3, 3] = 0.1, 0.05, 0.0
+    metas = [{"T_base_cam": T.tolist(), "text": "lift it"} for T in (T_BASE_CAM, shift @ T_BASE_CAM)]
+    made = [dataclasses.replace(an_episode(**meta), rgb=e_rgb) for meta, e_rgb in zip(metas, colours(), strict=True)]
+    both, own = (
+        Windows(made, first_is_initial=1.0, frame=FRAMES[name], siblings=share).draw(
+            1, 4, Normalization(), np.random.default_rng(0), np.array([0])
+        )
+        for share in (1.0, 0.0)
+    )
+    assert torch.equal(both.points.rgb, own.points.rgb) and np.allclose(both.T_cam_ee, own.T_cam_ee)
+    assert not torch.equal(both.initial_points.rgb, own.initial_points.rgb)
+    moved = (both.initial_points.xyz - own.initial_points.xyz)[0].double()
+    of_base = np.linalg.norm(shift[:3, 3]) if name == "camera_nominal" else 0.0
+    assert np.allclose(moved.norm(dim=-1), of_base, atol=2e-3)
+
+
+def colours() -> list[np.ndarray]:
+    """Return the colours of two episodes, dark and bright."""
+    rgb = an_episode().rgb
+    return [np.full_like(rgb, 50), np.full_like(rgb, 200)]
+
+
 @pytest.mark.parametrize(
     ("frame", "T_base_cam", "plane", "message"),
     [

@@ -107,6 +107,69 @@ def test_pinned_points_join_a_plan_that_is_sketched():
     assert 1 <= len(pinned) <= 3 and all((still == way[0]).all(1).any() for way in pinned)
 
 
+def test_a_plan_s_corners_are_in_its_sketch():
+    way = np.array([[0, 0, 0], [0, 0, 0.2], [0.3, 0, 0.2], [0.3, 0, 0.02]])
+    plan = np.stack([np.interp(np.linspace(0, 3, 13), np.arange(4), way[:, i]) for i in range(3)], -1)
+    plan = plan[:, None] + 0.02 * np.eye(3)
+    config = ReferenceSampling(min_waypoints=4, max_waypoints=6, at_corners=1.0, pinned=0.0, noise_m=0.0)
+    for seed in range(10):
+        drawn = sketch_plan(plan, np.zeros((0, 3)), "camera", config, np.random.default_rng(seed))
+        for path in drawn.waypoints:
+            np.testing.assert_allclose(path - path[0], way, atol=1e-9)
+
+
+def test_a_plan_is_sketched_at_points_that_are_seen():
+    plan = np.linspace(0, 1, 4)[:, None, None] + np.arange(6.0)[:, None] / 10 * np.ones(3)
+    config = ReferenceSampling(min_keypoints=3, max_keypoints=8, pinned=0.0, noise_m=0.0)
+    seen = np.array([True, False, True, False, False, True])
+    for seed in range(10):
+        drawn = sketch_plan(plan, np.zeros((0, 3)), "camera", config, np.random.default_rng(seed), seen)
+        assert {round(10 * float(w[0, 0])) for w in drawn.waypoints} <= {0, 2, 5}
+    unseen = sketch_plan(plan, np.zeros((0, 3)), "camera", config, np.random.default_rng(0), np.zeros(6, bool))
+    assert len(unseen.waypoints) >= 3
+
+
+def test_a_share_of_the_references_has_human_errors():
+    config = ReferenceSampling(min_keypoints=6, max_keypoints=6, pinned=0.0, noise_m=0.0, human=0.5, to_the_end=1.0)
+
+    def off(seed: int, T_base_cam: np.ndarray | None, intent: str = "") -> float:
+        drawn = draw_reference(
+            stroke(),
+            np.zeros((0, 3)),
+            0,
+            "camera",
+            config,
+            np.random.default_rng(seed),
+            is_moving=np.ones(6, bool),
+            T_base_cam=T_base_cam,
+            intent=intent,
+        )
+        starts = np.array([w[0] for w in drawn.waypoints])
+        return float(np.linalg.norm(starts[:, None] - stroke()[0], axis=-1).min(1).max())
+
+    wrong = [off(seed, np.eye(4)) > 1e-6 for seed in range(60)]
+    assert 20 <= sum(wrong) <= 40
+    assert not any(off(seed, None) > 1e-6 for seed in range(20)), "a person's errors need the vertical"
+
+
+def test_a_sketch_of_a_turn_always_turns():
+    """Without its rotation, a turn would be a sketch of nothing."""
+    turn = np.array([[np.cos(a), np.sin(a), 0.0] for a in np.linspace(0, 1.5, 30)])
+    points = 0.05 * np.stack([turn, -turn, 0.5 * turn + [0, 0, 0.5]], 1)
+    config = ReferenceSampling(
+        min_keypoints=3, max_keypoints=3, at_corners=1.0, to_the_end=1.0, pinned=0.0, noise_m=0.0, human=1.0
+    )
+
+    def turned(seed: int, intent: str) -> float:
+        rng = np.random.default_rng(seed)
+        drawn = draw_reference(points, np.zeros((0, 3)), 0, "camera", config, rng, T_base_cam=np.eye(4), intent=intent)
+        first, last = (np.array([w[i] for w in drawn.waypoints]) for i in (0, -1))
+        return float(np.linalg.norm((last - last.mean(0)) - (first - first.mean(0)), axis=1).max())
+
+    assert min(turned(seed, "turn") for seed in range(60)) > 0.02
+    assert min(turned(seed, "carry") for seed in range(60)) < 0.005
+
+
 def test_what_still_moves_at_the_end_has_not_come_to_rest():
     tracks = stroke()
     assert 78 <= comes_to_rest(tracks) <= 81, "the bits do"
@@ -117,7 +180,7 @@ def test_what_still_moves_at_the_end_has_not_come_to_rest():
 
 
 @pytest.mark.parametrize(
-    "name", ["to_the_end", "at_rest", "at_corners", "by_distance", "even_phase", "pinned", "planned"]
+    "name", ["to_the_end", "at_rest", "at_corners", "by_distance", "even_phase", "pinned", "planned", "human"]
 )
 def test_a_share_outside_0_to_1_is_refused(name):
     with pytest.raises(ValueError, match=f"sampling.{name}: 1.5, must be 0 to 1"):

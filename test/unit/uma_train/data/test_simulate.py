@@ -11,7 +11,7 @@ pytest.importorskip("mujoco")
 
 from uma.geometry import se3
 from uma.types import CameraModel
-from uma_sim.scene import look_at
+from uma_sim.scene import camera_around, look_at
 from uma_train.data.episode import DTYPES, load_episode
 from uma_train.data.episode_report import check_frames
 from uma_train.data.simulate import PLANNED, SimulateConfig, _job, has_actions, planned, shrink, simulate, visible
@@ -220,3 +220,19 @@ def test_points_that_did_move_are_not_called_static():
         and len(run["static_points"]) <= len(true(station)) - 1
         and np.abs(run["static_points"]).max() < 2.0
     )
+
+
+def test_cameras_around_see_the_object_from_all_sides():
+    rooms = [camera_around(np.random.default_rng(seed))[:3, 3] for seed in range(200)]
+    azimuth = np.degrees([np.arctan2(p[0] - 0.49, -p[1]) for p in rooms])
+    assert (azimuth < 30).sum() > 30 and ((azimuth > 60) & (azimuth < 120)).sum() > 30 and (azimuth > 150).sum() > 15
+    heights = np.array(rooms)[:, 2]
+    assert heights.min() < 0.40 and heights.max() > 0.70
+
+
+def test_a_scene_out_of_view_is_left_out(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "uma_sim.scene.camera_around", lambda rng: look_at(np.array([0.5, -0.5, 0.5]), np.array([0.5, -2, 0.5]))
+    )
+    config = SimulateConfig(task="intents/lift", out=str(tmp_path), preset="tiny", camera="around", nominal_share=0.0)
+    assert _job((config, 0))["result"] == "the object is out of view"

@@ -112,6 +112,29 @@ def test_the_camera_moves_all_that_is_in_its_frame_alike(batch):
     assert max(turns) > 0.1 and len({round(t, 3) for t in turns}) == 4
 
 
+def test_a_turn_on_the_table_keeps_all_heights():
+    made = [on_a_table(seed) for seed in range(4)]
+    mixture = Mixture([Windows(made, first_is_initial=1.0)])
+    batch = mixture.draw(8, 3, NORM, np.random.default_rng(1), windows_per_task=2)
+    out = transform(batch, Transforms(turn_rad=float(np.pi), slide_m=0.3), NORM, SEEDS)
+    assert torch.equal(out.points.height, batch.points.height)
+    angles = []
+    for task in range(4):
+        fit = se3.fit_rigid(*(b.initial_points.xyz[task].double().numpy() for b in (batch, out)))
+        np.testing.assert_allclose(fit[2], [0, 0, 1, 0], atol=1e-5, err_msg="z is the table's normal")
+        angles.append(float(se3.rotation_angle(np.eye(3), fit[:3, :3])))
+        for b in (2 * task, 2 * task + 1):
+            assert np.allclose(fit @ batch.T_cam_ee[b], out.T_cam_ee[b], atol=1e-5)
+            assert np.allclose(se3.apply(fit, poses_cam(batch, b)[2]), poses_cam(out, b)[2], atol=1e-5)
+    assert max(angles) > 0.5
+
+
+def on_a_table(seed: int):
+    """Return an episode whose heights are its points' z."""
+    e = episode(seed)
+    return dataclasses.replace(e, height=e.xyz[..., 2])
+
+
 def test_a_misplaced_end_effector_leaves_the_truth_where_it_is(batch):
     out = transform(batch, Transforms(ee_m=0.01, ee_rad=0.05), NORM, SEEDS)
     assert torch.equal(out.points.xyz, batch.points.xyz) and torch.equal(

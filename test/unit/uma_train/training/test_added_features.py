@@ -8,6 +8,7 @@ import torch
 from model_inputs import inputs, run, scrambled
 
 from uma.checkpoint.bundle import Contract, save_bundle
+from uma.model.config import LanguageConfig
 from uma.model.masks import pattern
 from uma_train.training.config import ModelChoice, TrainConfig
 from uma_train.training.trainer import started
@@ -49,3 +50,15 @@ def test_what_a_model_has_is_kept_when_it_is_given_more(tmp_path):
     )
     both = started(TrainConfig(preset="tiny", init=str(tmp_path / "high"), model=ModelChoice(orientation=True)))
     assert both.config.heights and both.config.orientation
+
+
+def test_a_model_without_words_can_be_given_them(tmp_path):
+    model = scrambled()
+    save_bundle(tmp_path / "plain", model, Contract(), training={}, card="")
+    choice = ModelChoice(language=LanguageConfig(kind="words", embedding=16))
+    wider = started(TrainConfig(preset="tiny", init=str(tmp_path / "plain"), model=choice)).eval()
+    assert wider.encode_instruction(["lift the mug"]).shape[0] == 1
+    points, ee, reference, grid, noise = inputs()
+    mask = pattern(2, 17, 3, action_target=True, motion_target=True)
+    before, after = (run(m, points, ee, reference, grid, noise, mask)[0] for m in (model, wider))
+    assert torch.equal(before, after)

@@ -67,3 +67,20 @@ def test_a_model_without_a_language_encoder_passes_over_text():
     plain = Uma(tiny(), Normalization())
     assert encode_text(plain, dataclasses.replace(batch(), text=TEXT)) is None
     assert encode_text(model(), batch()) is None
+
+
+def test_the_contrastive_term_keeps_its_mean_on_a_share():
+    m, b = model(), dataclasses.replace(batch(), text=TEXT)
+    head = ProjectionHead(m.config)
+
+    def terms(share: float) -> np.ndarray:
+        objective = Objective(contrastive_weight=1.0, contrastive_share=share)
+        with torch.no_grad():
+            drawn = [losses(m, head, b, objective, torch.Generator().manual_seed(i)) for i in range(40)]
+        return np.array([float(v["contrastive"]) for v in drawn])
+
+    whole, part = terms(1.0), terms(0.5)
+    assert 8 <= (part == 0).sum() <= 32
+    assert part[part > 0].mean() == pytest.approx(2 * whole.mean(), rel=0.2)
+    with pytest.raises(ValueError, match="contrastive_share: 0"):
+        Objective(contrastive_share=0.0)
