@@ -12,7 +12,7 @@ from uma_train.studies import push_world as push
 from uma_train.studies import small_model
 from uma_train.studies.mechanisms import push_findings, train_push
 from uma_train.studies.small_model import MODEL, MechanismsConfig
-from uma_train.training.validation import retrieved
+from uma_train.training.latent import retrieved
 
 pytestmark = pytest.mark.timeout(1200)  # of a loaded machine; alone on a core the training takes about a minute
 

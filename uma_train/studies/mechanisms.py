@@ -34,8 +34,9 @@ from uma_train.studies.small_model import (
     zero_tokens,
 )
 from uma_train.training.adapt import Adaptation, adapt
+from uma_train.training.latent import retrieved
 from uma_train.training.objectives import Objective
-from uma_train.training.validation import NUM_STEPS, retrieved
+from uma_train.training.validation import NUM_STEPS
 
 
 def train_push(config: MechanismsConfig, console: Console) -> Uma:

@@ -1,4 +1,4 @@
-"""Open-loop errors on held-out windows, one row per inference mode, and retrieval by the task latent."""
+"""Open-loop errors on held-out windows, one row per inference mode, and what the task latent tells apart."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor
 
 from uma.checkpoint.bundle import load_bundle
 from uma.geometry import se3
@@ -20,10 +19,10 @@ from uma.policy.modes import MODES, Mode
 from uma.policy.sampling import SamplerConfig
 from uma_train.data.batch import Batch
 from uma_train.data.hindsight import ReferenceSampling
-from uma_train.data.mixtures import Mixture, open_all, open_sources, parse_sources
+from uma_train.data.mixtures import open_all, open_sources, parse_sources
 from uma_train.training.carried import carried
+from uma_train.training.latent import latent_distances, retrieval
 from uma_train.training.trainer import Drawable
-from uma_train.training.views import ViewSampling, augmented
 
 
 @dataclass(frozen=True)
@@ -205,38 +204,6 @@ def validate(
     return out
 
 
-def retrieved(a: Tensor, b: Tensor, candidates: int) -> np.ndarray:
-    """Return whether each row of ``(n, e)`` embeddings ``a`` retrieves its row of ``b`` among its block of
-    ``candidates``.
-
-    The similarity is the cosine of mean-centred embeddings.
-    """
-    middle = torch.cat([a, b]).mean(0)
-    a, b = (torch.nn.functional.normalize(v - middle, dim=-1).view(-1, candidates, v.shape[-1]) for v in (a, b))
-    return ((a @ b.transpose(1, 2)).argmax(-1) == torch.arange(candidates)).flatten().numpy()
-
-
-@torch.no_grad()
-def retrieval(
-    model: Uma, windows: Mixture, *, size: int = 64, seed: int = 0, views: ViewSampling | None = None
-) -> float:
-    """Return the fraction of tasks retrieved by their latent after a scene motion and a thinned reference (paper 3.3,
-    A.1).
-
-    Each of ``size`` task specifications, of different episodes, is encoded unchanged and as an augmented view. A view
-    is retrieved if its own specification has the largest cosine of flattened, mean-centred tokens among all ``size``.
-    Chance is 1 / size. The projection head is not used, because it is not deployed.
-    """
-    rng = np.random.default_rng(seed)
-    episodes = rng.choice(windows.starts, size, replace=False)  # a repeated episode would be its own distractor
-    batch = windows.draw(size, 0, model.normalization, rng, episodes, with_image=model.config.image.kind != "none")
-    plain = model.encode_task(batch.initial_points, batch.reference).flatten(1)
-    view = model.encode_task(
-        *augmented(batch.initial_points, batch.reference, views or ViewSampling(), np.random.default_rng([seed, 1]))
-    ).flatten(1)
-    return float(retrieved(view, plain, size).mean())
-
-
 @dataclass(frozen=True)
 class EvalConfig:
     """Configuration of `uma eval`: errors on held-out episodes.
@@ -327,12 +294,15 @@ def evaluate(config: EvalConfig, console: Console | None = None) -> dict:
     console.print(
         f"task retrieval by its latent in a moved scene: {100 * found:.0f} % of {size} (chance {100 / size:.1f} %)"
     )
+    distances = latent_distances(bundle.model, windows, size=size, seed=config.seed)
+    console.print(str(distances))
     result = {
         "config": asdict(config),
         "checkpoint_id": bundle.checkpoint_id,
         "modes": {k: asdict(v) for k, v in errors.items()},
         "retrieval": found,
         "retrieval_of": size,
+        "latent": asdict(distances),
     }
     if config.out:
         Path(config.out).parent.mkdir(parents=True, exist_ok=True)
