@@ -34,7 +34,7 @@ def train(args: list[str] | None = None) -> int:
 
 def adapt(args: list[str] | None = None) -> int:
     """``uma adapt``"""
-    from uma_train.training.adapt import AdaptConfig, adapt_prompt
+    from uma_train.training.prompts import AdaptConfig, adapt_prompt
 
     return _run(AdaptConfig, adapt_prompt, args, "uma adapt")
 

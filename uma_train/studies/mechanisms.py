@@ -216,7 +216,7 @@ def prompt_findings(config: MechanismsConfig, model: Uma, label: str) -> list[Fi
             masks=MASKS,
             seed=config.seed,
         )
-        tokens, _ = adapt(model, draw, start, how)
+        tokens = adapt(model, draw, start, how).tokens
         out.append(
             distance(
                 mechanism, f"adapted on {config.demonstrations} demonstrations: {text}", errors(tokens), beats=unadapted

@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.progress import Progress
 from torch import Tensor
 
-from uma.checkpoint.bundle import load_bundle
-from uma.checkpoint.prompt import Prompt, save_prompt
-from uma.checkpoint.typed import to_json
 from uma.model.masks import MaskMix
 from uma.model.uma import Uma
 from uma.settings import within
 from uma_train.data.batch import Batch
-from uma_train.data.mixtures import open_all, parse_sources
 from uma_train.training.objectives import to_device
 
 
@@ -35,6 +26,10 @@ class Adaptation:
         keypoints: motion tokens per step in batches with motion.
         motion_weight, action_weight: lambda'_x and lambda'_a of Eq. 7; ``action_weight`` 0 is motion-only supervision.
         prior_weight: lambda'_c, the pull to c_0, per squared unit of the tokens.
+        trust: largest distance of each token from its start, relative to the root mean square norm of the start's
+            tokens; 0 = no limit.
+        check_every: steps between two evaluations on held-out windows, if any are given; the best tokens are kept.
+        patience: evaluations without a better result after which the optimisation ends; 0 = never.
         masks: the regimes; without action supervision only those with motion targets count.
         seed: of batches, masks and noise.
     """
@@ -46,11 +41,15 @@ class Adaptation:
     motion_weight: float = 1.0
     action_weight: float = 2.0
     prior_weight: float = 1e-4
+    trust: float = 0.0
+    check_every: int = 20
+    patience: int = 5
     masks: MaskMix = MaskMix()
     seed: int = 0
 
     def __post_init__(self) -> None:
-        within(self, {name: (1, None) for name in ("steps", "batch_size", "keypoints")})
+        within(self, {name: (1, None) for name in ("steps", "batch_size", "keypoints", "check_every")})
+        within(self, {"trust": (0, None), "patience": (0, None), "prior_weight": (0, None)})
         if min(self.motion_weight, self.action_weight) < 0 or self.motion_weight + self.action_weight == 0:
             raise ValueError(
                 f"motion_weight {self.motion_weight}, action_weight {self.action_weight}: must be >= 0 and not both 0"
@@ -66,13 +65,34 @@ def weights_hash(model: torch.nn.Module) -> str:
     return digest.hexdigest()
 
 
+@dataclass(frozen=True)
+class Adapted:
+    """Result of `adapt`.
+
+    Attributes:
+        tokens: ``(M, d)``, the best on the held-out windows, or the last without any.
+        losses: of the steps.
+        held_out: (step, loss on the held-out windows), from step 0 = the start on.
+    """
+
+    tokens: Tensor
+    losses: list[float]
+    held_out: list[tuple[int, float]]
+
+    @property
+    def best(self) -> tuple[int, float]:
+        """Step and loss of the tokens on the held-out windows."""
+        return min(self.held_out, key=lambda row: row[1])
+
+
 def adapt(
     model: Uma,
     draw: Callable[[int, int, np.random.Generator], Batch],
     start: Tensor,
     config: Adaptation,
     on_step: Callable[[int, float], None] | None = None,
-) -> tuple[Tensor, list[float]]:
+    held_out: Sequence[Batch] = (),
+) -> Adapted:
     """Optimise c* of Eq. 7.
 
     Args:
@@ -80,9 +100,8 @@ def adapt(
         draw: (windows, keypoints, generator) -> a batch of the demonstrations.
         start: c_0, ``(M, d)``.
         on_step: called with the step and its loss.
-
-    Returns:
-        The tokens ``(M, d)`` and the loss of every step.
+        held_out: batches of demonstrations that are not optimised on, for the choice of the step. They get the same
+            masks and noise at every evaluation.
 
     Raises:
         RuntimeError: a weight changed.
@@ -93,117 +112,87 @@ def adapt(
     model.requires_grad_(False).eval()
     start = start.detach().float()
     tokens = start.clone().requires_grad_(True)
+    best, evaluated = start.clone(), []
     optimizer = torch.optim.Adam([tokens], lr=config.lr)
-    history = []
-    device = model.step.device
-    # Without action supervision, a batch without motion tokens has no loss.
-    with_motion = config.masks.with_motion if config.action_weight else 1.0
+    losses: list[float] = []
     try:
-        for step in range(config.steps):
+        for step in range(config.steps + 1):
+            if held_out and (step % config.check_every == 0 or step == config.steps):
+                value = held_out_loss(model, tokens.detach(), held_out, config)
+                if not evaluated or value < min(v for _, v in evaluated):
+                    best = tokens.detach().clone()
+                evaluated.append((step, value))
+                since = (step - min(evaluated, key=lambda row: row[1])[0]) // config.check_every
+                if config.patience and since >= config.patience:
+                    break
+            if step == config.steps:
+                break
             rng = np.random.default_rng([config.seed, step])
-            K = config.keypoints if rng.random() < with_motion else 0
-            batch = draw(config.batch_size, K, rng)
+            K = config.keypoints if rng.random() < _with_motion(config) else 0
             generator = torch.Generator().manual_seed((config.seed * 1_000_003 + step) % (1 << 62))
-            B, T, K, _ = batch.grid.motion.shape
-            grid = batch.grid
-            if not config.action_weight:  # as in human video: no action is a target or given
-                grid = replace(grid, is_supervised_action=torch.zeros(B, dtype=torch.bool))
-            cache = model.prepare_context(
-                to_device(device, batch.points), to_device(device, batch.ee), tokens.expand(B, -1, -1)
-            )
-            mask = config.masks.draw(B, T, K, generator, history=T - model.config.horizon - 1)
-            out = model.flow_losses(to_device(device, grid), to_device(device, mask), cache, generator)
-            loss = (
-                config.motion_weight * out["motion"]
-                + config.action_weight * out["action"]
-                + config.prior_weight * ((tokens - start) ** 2).sum()
-            )
+            loss = supervised_loss(model, tokens, draw(config.batch_size, K, rng), config, generator)
+            loss = loss + config.prior_weight * ((tokens - start) ** 2).sum()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            history.append(loss.item())
+            if config.trust:
+                _project(tokens, start, config.trust)
+            losses.append(loss.item())
             if on_step:
-                on_step(step, history[-1])
+                on_step(step, losses[-1])
     finally:
         for p, flag in zip(model.parameters(), had_gradient, strict=True):
             p.requires_grad_(flag)
         model.train(was_training)
     if weights_hash(model) != before:
         raise RuntimeError("weights: changed during the adaptation, must stay equal")
-    return tokens.detach(), history
+    return Adapted(best if held_out else tokens.detach(), losses, evaluated)
 
 
-@dataclass(frozen=True)
-class AdaptConfig:
-    """Configuration of `uma adapt`: a prompt from a few demonstrations.
+def _with_motion(config: Adaptation) -> float:
+    """Return the fraction of batches with motion tokens; without action supervision, others have no loss."""
+    return config.masks.with_motion if config.action_weight else 1.0
 
-    Attributes:
-        checkpoint: bundle; its weights stay unchanged.
-        data: folders of the demonstrations, as for `uma train`.
-        out: the prompt file.
-        name: of the task, for display.
-        start: c_0: the "mean" of the demonstrations' encoded references, the "reference" of the first demonstration, or
-            "zero".
-        adaptation: settings of the optimisation.
-    """
 
-    checkpoint: str = "models/primitives-small"
-    data: tuple[str, ...] = ("data/demonstrations",)
-    out: str = "runs/prompt.safetensors"
-    name: str = ""
-    start: Literal["mean", "reference", "zero"] = "mean"
-    adaptation: Adaptation = Adaptation()
+def _project(tokens: Tensor, start: Tensor, trust: float) -> None:
+    """Move each token ``(M, d)`` back to within ``trust`` of its start, in place."""
+    limit = trust * start.square().sum(-1).mean().sqrt()
+    with torch.no_grad():
+        away = tokens - start
+        tokens.copy_(start + away * (limit / away.norm(dim=-1, keepdim=True).clamp_min(1e-9)).clamp_max(1.0))
+
+
+def supervised_loss(model: Uma, tokens: Tensor, batch: Batch, config: Adaptation, generator: torch.Generator) -> Tensor:
+    """Return lambda'_x L_x + lambda'_a L_a (Eq. 7) of a batch conditioned on tokens ``(M, d)``."""
+    device = model.step.device
+    B, T, K, _ = batch.grid.motion.shape
+    grid = batch.grid
+    if not config.action_weight:  # as in human video: no action is a target or given
+        grid = replace(grid, is_supervised_action=torch.zeros(B, dtype=torch.bool))
+    cache = model.prepare_context(
+        to_device(device, batch.points), to_device(device, batch.ee), tokens.expand(B, -1, -1)
+    )
+    mask = config.masks.draw(B, T, K, generator, history=T - model.config.horizon - 1)
+    out = model.flow_losses(to_device(device, grid), to_device(device, mask), cache, generator)
+    return config.motion_weight * out["motion"] + config.action_weight * out["action"]
 
 
 @torch.no_grad()
-def first_tokens(model: Uma, draw: Callable[[int, int, np.random.Generator], Batch], start: str, seed: int) -> Tensor:
-    """Return c_0, ``(M, d)``; see `AdaptConfig.start`."""
-    if start == "zero":
-        return torch.zeros(model.config.task_tokens, model.config.width)
-    batch = draw(32 if start == "mean" else 1, 0, np.random.default_rng([seed, 0]))
-    return model.encode_task(batch.initial_points, batch.reference).mean(0)
+def held_out_loss(model: Uma, tokens: Tensor, batches: Sequence[Batch], config: Adaptation) -> float:
+    """Return the mean of `supervised_loss` over batches, with fixed masks and noise."""
+    values = [
+        supervised_loss(model, tokens, batch, config, torch.Generator().manual_seed(i)).item()
+        for i, batch in enumerate(batches)
+    ]
+    return float(np.mean(values))
 
 
-def adapt_prompt(config: AdaptConfig, console: Console | None = None) -> Prompt:
-    """Adapt a prompt, write its file and print a summary.
-
-    Raises:
-        EpisodeError, BundleError: no usable data or checkpoint.
-    """
-    console = console or Console()
-    bundle = load_bundle(config.checkpoint)
-    windows = open_all(parse_sources(config.data), frame=bundle.contract.policy_frame)
-    norm = bundle.model.normalization
-
-    def draw(size: int, keypoints: int, rng: np.random.Generator) -> Batch:
-        return windows.draw(size, keypoints, norm, rng, with_image=bundle.model.config.image.kind != "none")
-
-    began = time.monotonic()
-    with Progress(console=console) as progress:
-        bar = progress.add_task("adapt", total=config.adaptation.steps)
-        start = first_tokens(bundle.model, draw, config.start, config.adaptation.seed)
-        tokens, history = adapt(
-            bundle.model,
-            draw,
-            start,
-            config.adaptation,
-            lambda step, loss: progress.update(bar, advance=1, description=f"loss {loss:.3f}"),
-        )
-    n = max(1, len(history) // 10)
-    training = {
-        "config": to_json(config),
-        "demonstrations": len(windows.episodes),
-        "loss_first": float(np.mean(history[:n])),
-        "loss_last": float(np.mean(history[-n:])),
-        "weights_sha256": weights_hash(bundle.model),
-        "seconds": round(time.monotonic() - began, 1),
-    }
-    prompt = Prompt(tokens, bundle.checkpoint_id, config.name, training)
-    save_prompt(config.out, prompt)
-    console.print(
-        f"{config.out}: {Path(config.out).stat().st_size / 1024:.1f} kB for checkpoint "
-        f"{bundle.checkpoint_id} from {len(windows.episodes)} demonstrations; "
-        f"loss {training['loss_first']:.3f} -> {training['loss_last']:.3f} (means over the first and last "
-        f"{n} steps); all weights unchanged"
-    )
-    return prompt
+def held_out_batches(
+    draw: Callable[[int, int, np.random.Generator], Batch], config: Adaptation, count: int = 6
+) -> list[Batch]:
+    """Draw ``count`` batches for `adapt` with the configured share of motion tokens, at least one with them."""
+    motion = max(1, round(count * _with_motion(config)))
+    return [
+        draw(config.batch_size, config.keypoints if i < motion else 0, np.random.default_rng([config.seed, 1_000 + i]))
+        for i in range(count)
+    ]

@@ -1,0 +1,156 @@
+"""`uma adapt`: a prompt from a few demonstrations, with the start and the step chosen on held-out ones."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import Progress
+from torch import Tensor
+
+from uma.checkpoint.bundle import load_bundle
+from uma.checkpoint.prompt import Prompt, save_prompt
+from uma.checkpoint.typed import to_json
+from uma.model.uma import Uma
+from uma.settings import within
+from uma_train.data.batch import Batch
+from uma_train.data.mixtures import Mixture, open_all, open_sources, parse_sources
+from uma_train.training.adapt import (
+    Adaptation,
+    Adapted,
+    adapt,
+    held_out_batches,
+    held_out_loss,
+    weights_hash,
+)
+
+Draw = Callable[[int, int, np.random.Generator], Batch]
+
+FEWEST = 5
+"""Least number of demonstrations of which a fifth is held out; with fewer, all are optimised on."""
+
+REFERENCES = 4
+"""Number of the demonstrations' own references among the starts."""
+
+
+@dataclass(frozen=True)
+class AdaptConfig:
+    """Configuration of `uma adapt`.
+
+    Attributes:
+        checkpoint: bundle; its weights stay unchanged.
+        data: folders of the demonstrations, as for `uma train`.
+        out: the prompt file.
+        name: of the task, for display.
+        start: c_0. "best" chooses the others by the loss on held-out demonstrations. "mean" of the demonstrations'
+            encoded references, "reference" of the first, "text" = their most frequent instruction, or "zero".
+        restarts: number of starts that are optimised, best first; the best result on held-out demonstrations is kept.
+        adaptation: settings of the optimisation.
+    """
+
+    checkpoint: str = "models/primitives-small"
+    data: tuple[str, ...] = ("data/demonstrations",)
+    out: str = "runs/prompt.safetensors"
+    name: str = ""
+    start: Literal["best", "mean", "reference", "text", "zero"] = "best"
+    restarts: int = 2
+    adaptation: Adaptation = Adaptation()
+
+    def __post_init__(self) -> None:
+        within(self, {"restarts": (1, 16)})
+
+
+@torch.no_grad()
+def starts(model: Uma, draw: Draw, episodes: Mixture, start: str, seed: int) -> dict[str, Tensor]:
+    """Return the candidates for c_0, name -> ``(M, d)``; see `AdaptConfig.start`.
+
+    Raises:
+        ValueError: "text" without a language encoder or without an instruction in the demonstrations.
+    """
+    out: dict[str, Tensor] = {}
+    texts = Counter(e.meta["text"] for e in episodes.episodes if e.meta["text"])
+    if start == "text" and (model.language_encoder is None or not texts):
+        is_mute = model.language_encoder is None
+        lacks = "the checkpoint has no language encoder" if is_mute else "the demonstrations have no instruction"
+        raise ValueError(f"start: 'text', but {lacks}")
+    if start in ("best", "text") and model.language_encoder is not None and texts:
+        out["text"] = model.encode_instruction([texts.most_common(1)[0][0]])[0]
+    if start in ("best", "mean", "reference"):
+        batch = draw(32, 0, np.random.default_rng([seed, 0]))
+        c = model.encode_task(batch.initial_points, batch.reference)
+        if start != "reference":
+            out["mean"] = c.mean(0)
+        if start != "mean":
+            out |= {f"reference {i}": c[i] for i in range(REFERENCES if start == "best" else 1)}
+    if start == "zero":
+        out["zero"] = torch.zeros(model.config.task_tokens, model.config.width)
+    return out
+
+
+def adapt_prompt(config: AdaptConfig, console: Console | None = None) -> Prompt:
+    """Adapt a prompt, write its file and print a summary.
+
+    Raises:
+        EpisodeError, BundleError: no usable data or checkpoint.
+        ValueError: see `starts`.
+    """
+    console = console or Console()
+    bundle = load_bundle(config.checkpoint)
+    sources, frame = parse_sources(config.data), bundle.contract.policy_frame
+    whole = open_all(sources, frame=frame)
+    count = len(whole.episodes)
+    model, how = bundle.model, config.adaptation
+
+    def drawer(windows: Mixture) -> Draw:
+        return lambda size, keypoints, rng: windows.draw(
+            size, keypoints, model.normalization, rng, with_image=model.config.image.kind != "none"
+        )
+
+    training, held_out = (whole, None) if count < FEWEST else open_sources(sources, count, frame=frame)
+    draw = drawer(training)
+    batches = [] if held_out is None else held_out_batches(drawer(held_out), how)
+    began = time.monotonic()
+    before = weights_hash(model)
+    candidates = starts(model, draw, training, config.start, how.seed)
+    if batches:
+        at_start = {name: held_out_loss(model, c, batches, how) for name, c in candidates.items()}
+        candidates = {name: candidates[name] for name in sorted(candidates, key=at_start.__getitem__)}
+    results: dict[str, Adapted] = {}
+    with Progress(console=console) as progress:
+        for name, c in list(candidates.items())[: config.restarts if batches else 1]:
+            bar = progress.add_task(f"from {name}", total=how.steps)
+            results[name] = adapt(model, draw, c, how, lambda step, loss, bar=bar: progress.advance(bar), batches)
+    chosen = min(results, key=lambda name: results[name].best[1] if batches else 0.0)
+    best = results[chosen]
+    n = max(1, len(best.losses) // 10)
+    training_record = {
+        "config": to_json(config),
+        "demonstrations": count,
+        "start": chosen,
+        "held_out": {name: r.held_out for name, r in results.items()},
+        "loss_first": float(np.mean(best.losses[:n])),
+        "loss_last": float(np.mean(best.losses[-n:])),
+        "weights_sha256": weights_hash(model),
+        "seconds": round(time.monotonic() - began, 1),
+    }
+    if training_record["weights_sha256"] != before:
+        raise RuntimeError("weights: changed during the adaptation, must stay equal")
+    prompt = Prompt(best.tokens, bundle.checkpoint_id, config.name, training_record)
+    save_prompt(config.out, prompt)
+    kept = (
+        f"held-out loss {best.held_out[0][1]:.3f} -> {best.best[1]:.3f} at step {best.best[0]}"
+        if batches
+        else f"loss {training_record['loss_first']:.3f} -> {training_record['loss_last']:.3f}"
+    )
+    console.print(
+        f"{config.out}: {Path(config.out).stat().st_size / 1024:.1f} kB for checkpoint {bundle.checkpoint_id} from "
+        f"{count} demonstrations in {training_record['seconds']:.0f} s; start: {chosen}; {kept}; all weights unchanged"
+    )
+    return prompt
