@@ -14,7 +14,7 @@ setup(
     python_requires=">=3.11,<3.13",
     install_requires=["numpy>=2", "scipy>=1.14", "pyyaml>=6", "torch>=2.6", "safetensors>=0.5", "tyro>=1,<2"],
     extras_require={
-        "sim": ["mujoco>=4,<5", "franky-sim>=1.0.4,<2"],
+        "sim": ["mujoco>=4,<5", "franky-sim>=1.0.4,<2", "opencv-python-headless>=4.13,<5"],
         "bags": ["rosbags>=0.11,<0.12", "mcap>=1.3,<2", "mcap-ros2-support>=0.6,<1"],
         "demo": ["rich>=13", "matplotlib>=3.8", "pillow>=11"],
         "siglip2": ["transformers>=5.23,<6", "tokenizers>=0.22"],

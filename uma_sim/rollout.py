@@ -119,7 +119,7 @@ def run_demonstration(
         * ``stamp`` (T,): seconds
         * ``observations``: the M results of ``on_observation``; ``observation_step`` (M,): their steps
         * ``task``, ``intent`` (the kind of motion), ``text`` (the instruction), ``seed``, ``goal``, ``camera``,
-          ``T_base_cam`` (4, 4)
+          ``T_base_cam`` (4, 4), ``depth`` (of `uma_sim.station.DEPTHS`)
         * ``noise_scale``, ``disturbance``, ``interventions`` (those that happened)
         * ``verdict``, ``success`` (it lasted as long as the task asks), ``reason``, ``rate_hz``
     """
@@ -194,6 +194,7 @@ def run_demonstration(
             "observations": observations,
             "T_base_cam": station.T_base_cam,
             "camera": station.camera,
+            "depth": station.depth,
             "seed": seed,
             "goal": goal,
             "noise_scale": scale,

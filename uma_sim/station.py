@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import mujoco
 import numpy as np
@@ -20,8 +20,14 @@ from uma_sim.robot import gripper
 from uma_sim.robot.gripper import T_LINK8_TCP
 from uma_sim.robot.ik import Kinematics
 
+if TYPE_CHECKING:
+    from uma_sim.robot.stereo import StereoDepth
+
 IK_PERIOD = 5
 """Physics steps between two updates of the joint command: 10 ms."""
+
+DEPTHS = ("model", "stereo")
+"""Kinds of a station's depth."""
 
 MAX_STEP_M, MAX_STEP_RAD = 0.075, 0.15
 """Largest distance of the target from the measured pose in one action (paper C.1)."""
@@ -81,6 +87,8 @@ class Station:
         render: False omits the camera (`observe` and `picture` then raise).
         width, height: of the observed images, pixels.
         T_base_cam: ``(4, 4)`` camera pose; None for the scene's.
+        depth: of `DEPTHS`. "model" is the true depth with stereo occlusion and noise. "stereo" is matched from two
+            images, see `uma_sim.robot.stereo`, which takes about 100 ms more.
         options: of the task's ``sample``, such as ``shape`` for insertion, see `uma_sim.objects.utensils.SHAPES`.
 
     Attributes:
@@ -88,8 +96,9 @@ class Station:
         scene: the sampled scene.
         object: the task's object.
         camera: intrinsics.
+        depth: the argument.
         T_base_cam: ``(4, 4)`` calibrated camera pose; exact until `displace_camera`.
-        depth_noise: factor on the standard deviation of the depth noise.
+        depth_noise: factor on the standard deviation of the depth noise; without effect on "stereo".
     """
 
     ee_frame = DROID.ee_frame
@@ -107,8 +116,12 @@ class Station:
         width: int = 320,
         height: int = 180,
         T_base_cam: np.ndarray | None = None,
+        depth: Literal["model", "stereo"] = "model",
         **options: Any,
     ) -> None:
+        if depth not in DEPTHS:
+            raise ValueError(f"depth: {depth!r}, must be one of {', '.join(DEPTHS)}")
+        self.depth = depth
         self.seed = seed
         self.task = task
         self.scene = self.task.sample(seed, **options)
@@ -124,6 +137,7 @@ class Station:
         self.depth_noise = 1.0
         self._renders = render
         self._renderer: cameras.Renderer | None = None
+        self._stereo: StereoDepth | None = None
         self._picture: tuple[mujoco.MjModel, mujoco.MjData, cameras.Renderer] | None = None
         self.object = self.task.track(self)
         self._max_dq = robot.VELOCITY_LIMIT * IK_PERIOD * scene.TIMESTEP
@@ -271,9 +285,21 @@ class Station:
         if self._renderer is None:
             self._renderer = cameras.Renderer(self.model)
         rgb, depth = self._renderer.render(self.data, self.camera.width, self.camera.height)
-        rgb, depth = cameras.sense(rgb, depth, self.camera, self._noise, self.depth_noise)
+        if self.depth == "model":
+            rgb, depth = cameras.sense(rgb, depth, self.camera, self._noise, self.depth_noise)
+        else:
+            rgb = rgb if self._noise is None else cameras.add_grain(rgb, self._noise)
+            depth = self._matched(self._renderer)
         T_cam_ee = se3.invert(self.T_base_cam) @ self.ee_pose()
         return Observation(rgb, depth, self.camera, T_cam_ee, self.gripper_position(), self.time, self.T_base_cam)
+
+    def _matched(self, renderer: cameras.Renderer) -> np.ndarray:
+        """Return the depth by stereo matching, ``(H, W)`` metres."""
+        if self._stereo is None:
+            from uma_sim.robot.stereo import StereoDepth
+
+            self._stereo = StereoDepth(renderer, self.camera, np.random.default_rng([self.seed, 21]))
+        return self._stereo.measure(self.data, self._noise)
 
     def displace_camera(self, T_calibrated_true: np.ndarray) -> None:
         """Displace the camera by ``(4, 4)`` without updating its calibration `T_base_cam`, like a knock."""
@@ -311,7 +337,7 @@ class Station:
         """Free graphics memory."""
         if self._renderer is not None:
             self._renderer.close()
-            self._renderer = None
+            self._renderer = self._stereo = None
         if self._picture is not None:
             self._picture[2].close()
             self._picture = None

@@ -60,6 +60,9 @@ class Renderer:
     Args:
         model: the scene; must have a camera ``zed`` whose vertical field of view matches `fovy_degrees`.
         show_collision: draw the arm's collision meshes (geom group 3), the only ones of a fast model.
+
+    Attributes:
+        largest: width and height of the largest image, pixels.
     """
 
     def __init__(self, model: mujoco.MjModel, show_collision: bool = True) -> None:
@@ -68,6 +71,7 @@ class Renderer:
             _shared_gl.append(mujoco.GLContext(64, 64))
         _shared_gl[0].make_current()
         self._model = model
+        self.largest = (int(model.vis.global_.offwidth), int(model.vis.global_.offheight))
         self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100.value)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)
         self._context.readDepthMap = mujoco.mjtDepthMap.mjDEPTH_ZEROFAR
@@ -80,9 +84,14 @@ class Renderer:
         self._camera.fixedcamid = model.camera("zed").id
 
     def render(
-        self, data: mujoco.MjData, width: int, height: int, view: mujoco.MjvCamera | None = None
+        self, data: mujoco.MjData, width: int, height: int, view: mujoco.MjvCamera | None = None, shift: float = 0.0
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Render ``(H, W, 3)`` uint8 colours and ``(H, W)`` float32 depth in metres along the optical axis."""
+        """Render ``(H, W, 3)`` uint8 colours and ``(H, W)`` float32 depth in metres along the optical axis.
+
+        Args:
+            view: None for the camera ``zed``.
+            shift: of the view along +x of its optical frame, metres.
+        """
         _shared_gl[0].make_current()
         # Scenes share the context, so select this scene's buffer.
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)
@@ -90,6 +99,8 @@ class Renderer:
         mujoco.mjv_updateScene(
             self._model, data, self._option, None, view or self._camera, mujoco.mjtCatBit.mjCAT_ALL.value, self._scene
         )
+        for eye in self._scene.camera if shift else ():
+            eye.pos = eye.pos + np.float32(shift) * np.cross(eye.forward, eye.up)
         mujoco.mjr_render(rect, self._scene, self._context)
         rgb, raw = np.empty((height, width, 3), np.uint8), np.empty((height, width), np.float32)
         mujoco.mjr_readPixels(rgb, raw, rect, self._context)
@@ -104,6 +115,13 @@ class Renderer:
         if _shared_gl:
             _shared_gl[0].make_current()
             self._context.free()
+
+
+def add_grain(rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return ``(H, W, 3)`` uint8 colours with the sensor's noise."""
+    # One 8-bit draw per pixel is cheap; a sensor's channels share most of their noise.
+    grain = rng.integers(-4, 5, rgb.shape[:2], dtype=np.int16)
+    return np.clip(rgb.astype(np.int16) + grain[..., None], 0, 255).astype(np.uint8)
 
 
 def sense(
@@ -121,8 +139,6 @@ def sense(
         depth = depth + np.float32(DEPTH_NOISE * noise_factor) * depth * depth * rng.standard_normal(
             depth.shape, dtype=np.float32
         )
-        # One 8-bit draw per pixel is cheap; a sensor's channels share most of their noise.
-        grain = rng.integers(-4, 5, depth.shape, dtype=np.int16)
-        rgb = np.clip(rgb.astype(np.int16) + grain[..., None], 0, 255).astype(np.uint8)
+        rgb = add_grain(rgb, rng)
     is_valid = is_seen & (depth >= RANGE[0]) & (depth <= RANGE[1])
     return rgb, np.where(is_valid, depth, np.float32(np.nan))
