@@ -68,6 +68,7 @@ class SimulateConfig:
             for a policy of that view only. "around", anywhere from the robot's right over the front to its left;
             `nominal_share` of these are near the nominal one. Scenes whose object is out of view are left out.
         nominal_share: fraction of "around" cameras near the nominal one.
+        stereo_share: fraction of episodes whose depth is matched from two images, see `uma_sim.robot.stereo`; slower.
         disturbances: fraction of episodes with one disturbance (a dropped object, a missed grasp, a closed gripper at
             the start).
         record: False runs the demonstrations without rendering or storing, for the yield only; much faster.
@@ -92,6 +93,7 @@ class SimulateConfig:
     wander: float = 0.0
     camera: Literal["scene", "nominal", "around"] = "scene"
     nominal_share: float = 0.4
+    stereo_share: float = 0.0
     record: bool = True
 
     def __post_init__(self) -> None:
@@ -101,7 +103,8 @@ class SimulateConfig:
         if self.task not in known:
             raise ValueError(f"task '{self.task}': must be one of {', '.join(known)}")
         shares = {
-            name: (0, 1) for name in ("without_actions", "disturbances", "policy_share", "wander", "nominal_share")
+            name: (0, 1)
+            for name in ("without_actions", "disturbances", "policy_share", "wander", "nominal_share", "stereo_share")
         }
         sizes = {"policy_delay": (0, EXECUTED), "image_width": (1, 4096), "image_height": (1, 4096)}
         within(self, shares | sizes | {"noise": (0, 4)})
@@ -173,6 +176,7 @@ def to_episode(
         "noise_scale": float(run["noise_scale"]),
         "interventions": run["interventions"],
         "camera": asdict(run["camera"]),
+        "depth": run["depth"],
         "camera_frame": run["camera"].frame,
         "T_base_cam": run["T_base_cam"].tolist(),
     }
@@ -273,6 +277,11 @@ def _camera(config: SimulateConfig, seed: int) -> np.ndarray | None:
     return camera_around(rng)
 
 
+def depth_kind(config: SimulateConfig, seed: int) -> Literal["model", "stereo"]:
+    """Draw the kind of depth of a scene's episode, see `uma_sim.station.DEPTHS`."""
+    return "stereo" if np.random.default_rng([seed, 22]).random() < config.stereo_share else "model"
+
+
 def _job(args: tuple[SimulateConfig, int]) -> dict:
     """Run one demonstration and store it if it succeeds.
 
@@ -287,7 +296,13 @@ def _job(args: tuple[SimulateConfig, int]) -> dict:
     points = PRESETS[config.preset]().points
     seen: list[np.ndarray] = []
     task = tasks.of_seed(config.task, seed)
-    station = make_station(seed, task, render=config.record or bool(config.policy), T_base_cam=_camera(config, seed))
+    station = make_station(
+        seed,
+        task,
+        render=config.record or bool(config.policy),
+        T_base_cam=_camera(config, seed),
+        depth=depth_kind(config, seed),
+    )
 
     def keep(observation: Observation) -> tuple:
         is_kept = config.images == "all" or config.images == "first" and not seen
@@ -357,6 +372,7 @@ SAME = (
     "wander",
     "camera",
     "nominal_share",
+    "stereo_share",
     "record",
 )
 """Settings that must be equal for all episodes of a folder."""

@@ -13,7 +13,7 @@ from functools import partial
 from inspect import signature
 from itertools import count, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from rich.console import Console
@@ -70,7 +70,9 @@ class BenchmarkConfig:
         pinned: additional points on a second, static object (holder, dustpan or the cloth's resting edge), 0 to 4.
         camera: a camera name of `uma_sim.scene.CAMERAS`; empty = the scene's camera.
         policy_frame: kind of the policy frame, overriding the checkpoint's; empty = its own.
-        depth_noise: factor on the standard deviation of the camera's depth noise.
+        depth: "model", the true depth with stereo occlusion and noise, or "stereo", matched from two images, see
+            `uma_sim.robot.stereo`.
+        depth_noise: factor on the standard deviation of the depth noise of "model".
         camera_shift_mm, camera_turn_deg: displacement of the camera since its calibration, in a direction and about an
             axis drawn per scene.
         with_motion: sample actions jointly with motion tokens.
@@ -101,6 +103,7 @@ class BenchmarkConfig:
     pinned: int = 0
     camera: str = ""
     policy_frame: str = ""
+    depth: Literal["model", "stereo"] = "model"
     depth_noise: float = 1.0
     camera_shift_mm: float = 0.0
     camera_turn_deg: float = 0.0
@@ -152,6 +155,12 @@ class BenchmarkConfig:
             raise ValueError(f"held_out: True, must be False for task {self.task!r}, which has no held-out shapes")
         if self.camera and self.camera not in (known := _cameras()):
             raise ValueError(f"camera: {self.camera!r}, must be one of {known}")
+        if self.depth not in ("model", "stereo"):
+            raise ValueError(f"depth: {self.depth!r}, must be 'model' or 'stereo'")
+        if self.depth == "stereo" and self.depth_noise != 1:
+            raise ValueError(
+                f"depth_noise: {self.depth_noise:g}, must be 1 with depth 'stereo', which has its own noise"
+            )
         if self.policy_frame not in ("", "camera", "camera_nominal", "table"):
             raise ValueError(
                 f"policy_frame: {self.policy_frame!r}, must be 'camera', 'camera_nominal', 'table' or empty"
@@ -214,7 +223,7 @@ def _actor(
     policy = policy_of(config.checkpoint, config.sampler, config.policy_frame)
     policy.seed = seed
     if name == "uma_other_task":
-        other = make_station(seed + 500_000, config.task, **config.scene_options)
+        other = make_station(seed + 500_000, config.task, depth=config.depth, **config.scene_options)
         task = policy.encode_task(other.observe(), _reference(config, other, seed))
         other.close()
     else:
@@ -282,7 +291,9 @@ def run_episode(config: BenchmarkConfig, name: str, seed: int, film: Film | None
 
     place = camera_at(config.camera, seed) if config.camera else None
     is_rendered = name != "demonstrator" or film is not None
-    station = make_station(seed, config.task, render=is_rendered, T_base_cam=place, **config.scene_options)
+    station = make_station(
+        seed, config.task, render=is_rendered, T_base_cam=place, depth=config.depth, **config.scene_options
+    )
     station.depth_noise = config.depth_noise
     if config.camera_shift_mm or config.camera_turn_deg:
         station.displace_camera(_displacement(config, seed))

@@ -14,7 +14,17 @@ from uma.types import CameraModel
 from uma_sim.scene import camera_around, look_at
 from uma_train.data.episode import DTYPES, load_episode
 from uma_train.data.episode_report import check_frames
-from uma_train.data.simulate import PLANNED, SimulateConfig, _job, has_actions, planned, shrink, simulate, visible
+from uma_train.data.simulate import (
+    PLANNED,
+    SimulateConfig,
+    _job,
+    depth_kind,
+    has_actions,
+    planned,
+    shrink,
+    simulate,
+    visible,
+)
 
 
 @pytest.fixture(scope="module")
@@ -236,3 +246,20 @@ def test_a_scene_out_of_view_is_left_out(tmp_path, monkeypatch):
     )
     config = SimulateConfig(task="intents/lift", out=str(tmp_path), preset="tiny", camera="around", nominal_share=0.0)
     assert _job((config, 0))["result"] == "the object is out of view"
+
+
+def test_the_share_of_matched_depth_is_drawn_scene_by_scene():
+    kinds = [depth_kind(SimulateConfig(stereo_share=0.3), s) for s in range(2000)]
+    assert 0.26 < kinds.count("stereo") / 2000 < 0.34
+    assert {depth_kind(SimulateConfig(), s) for s in range(200)} == {"model"}
+    with pytest.raises(ValueError, match="stereo_share"):
+        SimulateConfig(stereo_share=1.5)
+
+
+@pytest.mark.slow
+def test_an_episode_with_matched_depth_says_so(made, tmp_path):
+    told = _job((SimulateConfig(out=str(tmp_path), preset="tiny", images="all", stereo_share=1.0), 0))
+    e = load_episode(tmp_path / "0000000.npz")
+    assert told["result"] == "kept" and e.meta["depth"] == "stereo" and made["all"].meta["depth"] == "model"
+    assert np.array_equal(e.pose, made["all"].pose)  # the same demonstration
+    assert check_frames(e).failure == "" and not np.array_equal(e.xyz, made["all"].xyz)

@@ -144,3 +144,31 @@ def test_refused_task_is_a_failure_of_its_own_kind(monkeypatch):
     assert (result.outcome, result.grasped) == ("refused", False) and "out of view" in result.reason
     (row,) = summarize([result])
     assert row["refused"] == 1 and row["success"] == 0
+
+
+def test_a_benchmark_may_have_matched_depth(monkeypatch):
+    seen = []
+
+    class Still:
+        def encode_task(self, observation, reference):
+            seen.append(observation.depth)
+            raise InputError("enough seen")
+
+    monkeypatch.setattr("uma_train.execution.driving.policy_of", lambda *_: Still())
+    for depth in ("model", "stereo"):
+        assert run_episode(BenchmarkConfig(depth=depth), "uma", 1_000_000).outcome == "refused"
+    a, b = seen
+    both = np.isfinite(a) & np.isfinite(b)
+    assert 0.001 < np.median(np.abs(a - b)[both]) < 0.02
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"depth": "lidar"}, "depth: 'lidar'"),
+        ({"depth": "stereo", "depth_noise": 2.0}, "must be 1 with depth 'stereo'"),
+    ],
+)
+def test_depth_of_a_benchmark_is_checked(options, message):
+    with pytest.raises(ValueError, match=message):
+        BenchmarkConfig(**options)
