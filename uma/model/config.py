@@ -132,6 +132,9 @@ class ModelConfig:
             `uma.model.orientation`). Not in the paper.
         heights: whether the waypoints and the end-effector token get explicit heights above the table (see
             `uma.model.heights`). Not in the paper.
+        places: whether the waypoints and the end-effector token get explicit position features (see
+            `uma.model.places`). Not in the paper.
+        context_layers: self-attention layers among the context tokens (see `uma.model.context`).
         flow_time: distribution of the flow time in training: "uniform" or "beta" (more weight on noise).
         history: number of past steps with measured poses and tracked points (paper Eq. 5: "recent history"); 0 = none.
         points: sampling of points from images.
@@ -156,6 +159,8 @@ class ModelConfig:
     proprioception: bool = True
     orientation: bool = False
     heights: bool = False
+    places: bool = False
+    context_layers: int = 0
     flow_time: str = "uniform"
     history: int = 0
     points: PointConfig = PointConfig()
@@ -174,6 +179,7 @@ class ModelConfig:
         "group_size": (1, 1024),
         "group_widths": (1, 4096),
         "task_layers": (0, 64),
+        "context_layers": (0, 64),
     }
     """Generous bounds; they protect the loader against absurd sizes."""
 

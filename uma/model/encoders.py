@@ -13,6 +13,8 @@ from uma.model.heights import STATE_FEATURES, WAYPOINT_FEATURES, of_state, of_wa
 from uma.model.image import features_at, image_encoder
 from uma.model.inputs import Normalization
 from uma.model.orientation import AXIS_FEATURES, TURN_FEATURES, Addition, axis, turns
+from uma.model.places import PLACE_FEATURES
+from uma.model.places import features as place_features
 from uma.model.pointnet import PointEncoder
 
 
@@ -107,6 +109,8 @@ class ObservationEncoder(nn.Module):
                 self.fingers = Addition(AXIS_FEATURES, config.width)
             if config.heights:
                 self.height = Addition(STATE_FEATURES, config.width)
+            if config.places:
+                self.place = Addition(PLACE_FEATURES, config.width)
 
     def forward(self, points: PointBatch, ee: EndEffectorBatch) -> Tensor:
         """Return ``(B, G + 1, d)`` tokens; the last one is the end effector (absent without proprioception)."""
@@ -135,6 +139,8 @@ class ObservationEncoder(nn.Module):
             token = token + self.fingers(axis(R[..., 0]))
         if self.config.heights:
             token = token + self.height(of_state(table(points.xyz, points.height), ee.pose))
+        if self.config.places:
+            token = token + self.place(place_features(ee.pose[:, :3, 3]))
         return torch.cat([tokens, known * token[:, None]], 1)
 
 
@@ -161,6 +167,7 @@ class TaskEncoder(nn.Module):
         # Added at both ends, like the raw coordinates.
         self.turn = nn.ModuleList(Addition(TURN_FEATURES, d) for _ in range(2)) if config.orientation else None
         self.height = nn.ModuleList(Addition(WAYPOINT_FEATURES, d) for _ in range(2)) if config.heights else None
+        self.place = nn.ModuleList(Addition(2 * PLACE_FEATURES, d) for _ in range(2)) if config.places else None
         self.to_points = nn.ModuleList(CrossAttention(d, h) for _ in range(config.task_layers))
         self.among = nn.ModuleList(SelfAttention(d, h) for _ in range(config.task_layers))
         self.ffn = nn.ModuleList(mlp(d, d) for _ in range(config.task_layers))
@@ -199,6 +206,9 @@ class TaskEncoder(nn.Module):
         if self.height is not None:
             high = of_waypoints(table(points.xyz, points.height), reference.position, reference.start)
             z = z + self.height[0](high)
+        if self.place is not None:
+            where = torch.cat([place_features(reference.position), place_features(reference.start)], -1)
+            z = z + self.place[0](where)
         norms = iter(self.norms)
         for to_points, among, ffn in zip(self.to_points, self.among, self.ffn, strict=True):
             assert isinstance(to_points, CrossAttention)  # ModuleList does not type its members
@@ -210,5 +220,7 @@ class TaskEncoder(nn.Module):
             gathered = gathered + self.turn[1](turned)
         if self.height is not None:
             gathered = gathered + self.height[1](high)
+        if self.place is not None:
+            gathered = gathered + self.place[1](where)
         c = self.gather(self.queries.expand(len(z), -1, -1), self.gather.keys_values(gathered), reference.is_valid)
         return c + self.out(self.out_norm(c))

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from uma.model import flow
 from uma.model.config import ModelConfig
+from uma.model.context import ContextEncoder
 from uma.model.dit import FinalLayer, MaskedDiTBlock
 from uma.model.encoders import EndEffectorBatch, ObservationEncoder, PointBatch, ReferenceBatch, TaskEncoder, mlp
 from uma.model.inputs import ACTION_DIM, Normalization
@@ -78,6 +79,7 @@ class Uma(nn.Module):
         self.observation_encoder = ObservationEncoder(config, norm)
         self.task_encoder = TaskEncoder(config, norm)
         self.language_encoder = LanguageEncoder(config) if config.language.kind != "none" else None
+        self.context = ContextEncoder(config) if config.context_layers else None
         self.action_in = nn.Linear(ACTION_DIM, d)
         self.motion_in = mlp(3 if config.keypoint_identity == "index" else 6, d)
         if config.keypoint_identity != "position":
@@ -104,7 +106,8 @@ class Uma(nn.Module):
 
     def prepare_context(self, points: PointBatch, ee: EndEffectorBatch, task: Tensor) -> Cache:
         """Compute the keys and values of the context for every block, once per observation for all flow steps."""
-        context = torch.cat([self.observation_encoder(points, ee), task], 1)
+        observation = self.observation_encoder(points, ee)
+        context = torch.cat([observation, task], 1) if self.context is None else self.context(observation, task)
         return [block.cache(context) for block in self._all_blocks()]
 
     def _all_blocks(self) -> list[MaskedDiTBlock]:

@@ -25,7 +25,7 @@ from uma_train.training.distributed import Processes, gather_full, shard_like
 from uma_train.training.objectives import losses
 from uma_train.training.optimizer import optimizers
 
-FREE = {"threads", "save_every", "validate_every", "log_every", "tensorboard", "device"}
+FREE = {"threads", "save_every", "validate_every", "log_every", "tensorboard", "device", "compile"}
 """Fields that a resumed run may change."""
 
 
@@ -61,6 +61,8 @@ def started(config: TrainConfig) -> Uma:
         had,
         orientation=had.orientation or config.model.orientation,
         heights=had.heights or config.model.heights,
+        places=had.places or config.model.places,
+        context_layers=had.context_layers or config.model.context_layers,
         language=config.model.language if had.language.kind == "none" else had.language,
     )
     if requested == had:
@@ -96,6 +98,9 @@ class Trainer:
         self.model.train().to(self.processes.device)
         self.head.to(self.processes.device)
         self.processes.prepare(self.model, self.head)
+        if config.compile:
+            for block in (*self.model.blocks, *self.model.action_blocks, *self.model.motion_blocks):
+                block.compile(dynamic=False)
         self.parameters = [
             *self.model.parameters(),
             *(self.head.parameters() if config.objective.contrastive_weight else ()),

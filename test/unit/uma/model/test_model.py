@@ -222,6 +222,8 @@ VARIANTS = {
     "history": dataclasses.replace(tiny(), history=3),
     "orientation": dataclasses.replace(tiny(), orientation=True),
     "heights": dataclasses.replace(tiny(), heights=True),
+    "places": dataclasses.replace(tiny(), places=True),
+    "context layers": dataclasses.replace(tiny(), context_layers=2),
     "image features": dataclasses.replace(tiny(), image=ImageConfig(kind="small", height=48, width=80, features=8)),
 }
 
