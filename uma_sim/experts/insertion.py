@@ -11,6 +11,10 @@ from uma_sim.station import Station
 from uma_sim.tasks import insertion
 
 
+CENTRED = 0.006
+"""Largest distance of a hanging utensil from the holder's axis, along the jaws, at which the gripper backs out."""
+
+
 class Inserter:
     """Inserts the utensil of a `Station` into its goal holder; grasps again after a drop or a miss.
 
@@ -93,11 +97,25 @@ class Inserter:
         forward = np.array([T[0, 2], T[1, 2], 0.0]) / max(float(np.hypot(T[0, 2], T[1, 2])), 1e-6)
         if distance < 0.075:
             # Open fully, then back out level; a rising pad would lift the utensil.
-            target = T.copy()
-            if station.gripper_position() < 0.12:
+            target, aside = T.copy(), self._aside(station, index)
+            target[:3, 3] += aside
+            if station.gripper_position() < 0.12 and np.linalg.norm(aside) < CENTRED:
                 target[:3, 3] -= STEP_M * forward
             return se3.clip_step(T, target, STEP_M, STEP_RAD), 0.0
         R = grasping.carrying_rotation(T, np.array(holder.center), tilt=0.9)
         back = np.array([R[0, 2], R[1, 2], 0.0])
         park = se3.make_pose(R, np.array([*holder.center, holder.height + 0.25]) - 0.16 * back / np.linalg.norm(back))
         return se3.clip_step(T, park, STEP_M, STEP_RAD), 0.0
+
+    @staticmethod
+    def _aside(station: Station, index: int) -> np.ndarray:
+        """Return the step ``(3,)`` that brings a hanging utensil over the holder's axis, along the jaws.
+
+        A wide head rests on the pad that it followed, and would hang from the rim beside it.
+        """
+        low, _, rim = insertion.low_and_rim(station, index)
+        if low[2] < insertion.DEPTH or not station.pads_in_contact():
+            return np.zeros(3)
+        jaws = np.array([*station.ee_pose()[:2, 1], 0.0])
+        off = np.array([*(station.scene.holders[index].center - rim[:2]), 0.0])
+        return (off @ jaws) * jaws

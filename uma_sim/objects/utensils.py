@@ -16,6 +16,23 @@ NUM_POINTS = 16
 
 
 @dataclass(frozen=True)
+class Proportions:
+    """Ranges that distinguish families of utensils.
+
+    Attributes:
+        handle_width: ``(low, high)`` metres.
+        head_width: factor on the width of every head.
+    """
+
+    handle_width: tuple[float, float]
+    head_width: float
+
+
+SEEN, UNSEEN = Proportions((0.011, 0.016), 1.0), Proportions((0.0175, 0.022), 0.85)
+"""Families of the training data and of the benchmark. No utensil belongs to both."""
+
+
+@dataclass(frozen=True)
 class Utensil:
     """One utensil. In its frame x runs toward the head, z is its thin direction, and the origin is at half its length.
 
@@ -24,6 +41,7 @@ class Utensil:
         length, handle_width, handle_thickness, head_length: metres.
         mass: kilograms.
         color, head_color: ``(4,)`` RGBA in [0, 1].
+        head_width: factor on the width of the head of `SHAPES`.
     """
 
     shape: str
@@ -34,6 +52,7 @@ class Utensil:
     mass: float
     color: tuple[float, ...]
     head_color: tuple[float, ...]
+    head_width: float = 1.0
 
     @property
     def half_length(self) -> float:
@@ -48,11 +67,13 @@ class Utensil:
         sign = np.tile([1.0, -1.0], NUM_POINTS // 2)
         for i, xi in enumerate(out[:, 0]):
             in_head = xi > self.half_length - self.head_length
-            width, thickness = (
-                SHAPES[self.shape].profile((xi - self.half_length + self.head_length) / self.head_length)
-                if in_head
-                else (self.handle_width / 2, self.handle_thickness / 2)
-            )
+            if in_head:
+                width, thickness = SHAPES[self.shape].profile(
+                    (xi - self.half_length + self.head_length) / self.head_length
+                )
+                width *= self.head_width
+            else:
+                width, thickness = self.handle_width / 2, self.handle_thickness / 2
             out[i, 1 if (i // 2) % 2 == 0 else 2] = sign[i] * (width if (i // 2) % 2 == 0 else thickness)
         return out
 
@@ -65,7 +86,8 @@ class Shape:
         head_length: ``(low, high)`` metres.
         profile: maps the position along the head (0 at the handle, 1 at the tip) to half width and half thickness in
             metres.
-        draw: adds the head's geoms, given the body, the x where the head starts, its length and its keyword defaults.
+        draw: adds the head's geoms, given the body, the x where the head starts, its length, its keyword defaults and
+            a factor on its width.
     """
 
     head_length: tuple[float, float]
@@ -87,35 +109,36 @@ def _box(body, x0, x1, half_width, half_thickness, kw, y=0.0) -> None:
     )
 
 
-def _draw_spoon(body, x, n, kw) -> None:
-    body.add_geom(type=mujoco.mjtGeom.mjGEOM_ELLIPSOID, size=[n / 2, 0.018, 0.006], pos=[x + n / 2, 0, 0], **kw)
+def _draw_spoon(body, x, n, kw, wide) -> None:
+    body.add_geom(type=mujoco.mjtGeom.mjGEOM_ELLIPSOID, size=[n / 2, wide * 0.018, 0.006], pos=[x + n / 2, 0, 0], **kw)
 
 
-def _draw_fork(body, x, n, kw) -> None:
-    _box(body, x - 0.002, x + 0.4 * n, 0.013, 0.003, kw)
+def _draw_fork(body, x, n, kw, wide) -> None:
+    _box(body, x - 0.002, x + 0.4 * n, wide * 0.013, 0.003, kw)
     for y in (-0.0105, 0.0, 0.0105):
-        _box(body, x + 0.4 * n, x + n, 0.0025, 0.003, kw, y)
+        _box(body, x + 0.4 * n, x + n, wide * 0.0025, 0.003, kw, wide * y)
 
 
-def _draw_spatula(body, x, n, kw) -> None:
-    _box(body, x - 0.002, x + n, 0.019, 0.0035, kw)
+def _draw_spatula(body, x, n, kw, wide) -> None:
+    _box(body, x - 0.002, x + n, wide * 0.019, 0.0035, kw)
 
 
-def _draw_knife(body, x, n, kw) -> None:
-    _box(body, x - 0.002, x + 0.8 * n, 0.009, 0.0025, kw)
-    body.add_geom(type=mujoco.mjtGeom.mjGEOM_ELLIPSOID, size=[0.3 * n, 0.009, 0.0025], pos=[x + 0.7 * n, 0, 0], **kw)
+def _draw_knife(body, x, n, kw, wide) -> None:
+    _box(body, x - 0.002, x + 0.8 * n, wide * 0.009, 0.0025, kw)
+    tip = [0.3 * n, wide * 0.009, 0.0025]
+    body.add_geom(type=mujoco.mjtGeom.mjGEOM_ELLIPSOID, size=tip, pos=[x + 0.7 * n, 0, 0], **kw)
 
 
-def _draw_brush(body, x, n, kw) -> None:
-    _box(body, x - 0.002, x + 0.45 * n, 0.016, 0.006, kw)
+def _draw_brush(body, x, n, kw, wide) -> None:
+    _box(body, x - 0.002, x + 0.45 * n, wide * 0.016, 0.006, kw)
     dark = dict(kw, rgba=[*(0.45 * np.array(kw["rgba"][:3]) + 0.35 * np.array([1.0, 0.75, 0.2])), 1.0])
     for y in (-0.012, -0.004, 0.004, 0.012):
-        _box(body, x + 0.45 * n, x + n, 0.0036, 0.0055, dark, y)
+        _box(body, x + 0.45 * n, x + n, wide * 0.0036, 0.0055, dark, wide * y)
 
 
-def _draw_whisk(body, x, n, kw) -> None:
+def _draw_whisk(body, x, n, kw, wide) -> None:
     for angle in (0.0, np.pi / 3, 2 * np.pi / 3):
-        side = np.array([0.0, np.cos(angle), np.sin(angle)])
+        side = np.array([0.0, wide * np.cos(angle), np.sin(angle)])
         for sign in (-1, 1):
             mid = np.array([x + 0.6 * n, 0, 0]) + sign * 0.0135 * side
             for a, b in ((np.array([x, 0, 0]), mid), (mid, np.array([x + n - 0.002, 0, 0]))):
@@ -149,8 +172,8 @@ def vivid(rng: np.random.Generator, hue: float | None = None) -> tuple[float, ..
     return (*colorsys.hsv_to_rgb(h, rng.uniform(0.65, 0.95), rng.uniform(0.6, 0.95)), 1.0)
 
 
-def sample(rng: np.random.Generator, shape: str | None = None) -> Utensil:
-    """Draw a random utensil, of ``shape`` if given.
+def sample(rng: np.random.Generator, shape: str | None = None, family: Proportions = SEEN) -> Utensil:
+    """Draw a random utensil of ``family``, of ``shape`` if given.
 
     Raises:
         ValueError: the shape is not in `SHAPES`.
@@ -163,12 +186,13 @@ def sample(rng: np.random.Generator, shape: str | None = None) -> Utensil:
     return Utensil(
         shape=name,
         length=float(rng.uniform(0.14, 0.185)),
-        handle_width=float(rng.uniform(0.011, 0.016)),
+        handle_width=float(rng.uniform(*family.handle_width)),
         handle_thickness=float(rng.uniform(0.011, 0.016)),
         head_length=float(rng.uniform(*SHAPES[name].head_length)),
         mass=float(rng.uniform(0.04, 0.11)),
         color=vivid(rng, hue),
         head_color=vivid(rng, hue + rng.uniform(-0.08, 0.08)),
+        head_width=family.head_width,
     )
 
 
@@ -180,7 +204,7 @@ def add_body(spec: mujoco.MjSpec, utensil: Utensil, position: np.ndarray, yaw: f
     # The mass is distributed by volume, mostly in the handle.
     kw = dict(contacts.OBJECT, density=1.0)
     _box(body, -h, h - n, utensil.handle_width / 2, utensil.handle_thickness / 2, dict(kw, rgba=utensil.color))
-    SHAPES[utensil.shape].draw(body, h - n, n, dict(kw, rgba=utensil.head_color))
+    SHAPES[utensil.shape].draw(body, h - n, n, dict(kw, rgba=utensil.head_color), utensil.head_width)
     volumes = [_volume(geom) for geom in body.geoms]
     for geom, volume in zip(body.geoms, volumes, strict=True):
         geom.mass = utensil.mass * volume / sum(volumes)

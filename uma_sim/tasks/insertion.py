@@ -1,4 +1,7 @@
-"""Insertion: a utensil from the table into one of two identical holders."""
+"""Insertion: a utensil from the table into one of two identical holders.
+
+By default the holders are deeper than the utensil is long, and it must lie completely inside (paper C.2 and C.3).
+"""
 
 from __future__ import annotations
 
@@ -26,6 +29,12 @@ if TYPE_CHECKING:
 DEPTH = 0.03
 """Greatest height of a standing utensil's lower end above the table, metres."""
 
+HOLDERS = {"deep": (0.010, 0.028), "shallow": (0.08, 0.11)}
+"""Kind of the holders -> range of the rim's height, metres: above the utensil's length if deep, else above the table."""
+
+PROUD = 0.002
+"""Greatest height of a utensil's upper end above the rim of a deep holder, metres."""
+
 CLEARANCE = 0.045
 """Least distance of a released gripper's TCP from the utensil's axis, metres."""
 
@@ -41,6 +50,7 @@ class Scene:
         holders: two holders, identical except for their positions.
         goal: index of the goal holder; only the reference motion reveals it.
         holder_color: RGBA.
+        is_deep: whether a standing utensil lies completely inside a holder, and must.
     """
 
     room: Room
@@ -50,13 +60,27 @@ class Scene:
     holders: tuple[Holder, Holder]
     goal: int
     holder_color: tuple[float, ...]
+    is_deep: bool
 
 
-def sample(seed: int, shape: str | None = None) -> Scene:
-    """Sample the scene of ``seed``; ``shape`` fixes the utensil's kind and leaves the rest unchanged."""
+def sample(seed: int, shape: str | None = None, holders: str = "deep") -> Scene:
+    """Sample the scene of ``seed``.
+
+    Args:
+        seed: of the scene.
+        shape: fixes the utensil's kind and leaves the rest unchanged.
+        holders: a key of `HOLDERS`; it changes the rim's height alone.
+
+    Raises:
+        ValueError: unknown ``shape`` or ``holders``.
+    """
+    if holders not in HOLDERS:
+        raise ValueError(f"holders {holders!r}: must be one of {', '.join(HOLDERS)}")
     rng = np.random.default_rng(seed)
-    utensil = utensils.sample(rng, shape)
-    half_opening, height = float(rng.uniform(0.0375, 0.045)), float(rng.uniform(0.08, 0.11))
+    utensil = utensils.sample(rng, shape, utensils.UNSEEN)
+    is_deep = holders == "deep"
+    half_opening, height = float(rng.uniform(0.0375, 0.045)), float(rng.uniform(*HOLDERS[holders]))
+    height += utensil.length if is_deep else 0.0
     sides = int(rng.choice([4, 8]))
     near = (float(rng.uniform(0.51, 0.64)), float(rng.uniform(0.12, 0.16)))
     far = (float(rng.uniform(0.51, 0.64)), float(rng.uniform(0.27, 0.32)))
@@ -72,7 +96,8 @@ def sample(seed: int, shape: str | None = None) -> Scene:
             break
     T_base_cam, table_color, start_joints = scene.random_camera(rng), scene.random_grey(rng), scene.random_joints(rng)
     holder_color, light = utensils.vivid(rng), scene.random_light(rng)
-    return Scene(Room(start_joints, T_base_cam, table_color, light), utensil, position, yaw, pair, goal, holder_color)
+    room = Room(start_joints, T_base_cam, table_color, light)
+    return Scene(room, utensil, position, yaw, pair, goal, holder_color, is_deep)
 
 
 def add_bodies(spec: mujoco.MjSpec, drawn: Scene) -> None:
@@ -131,16 +156,23 @@ def low_and_rim(station: Station, index: int) -> tuple[np.ndarray, np.ndarray, n
     return ends[0], ends[1], ends[0] + s * (ends[1] - ends[0])
 
 
-def is_inside(station: Station, index: int, depth: float = DEPTH) -> bool:
+def stands(station: Station, index: int) -> bool:
     """Whether the utensil stands in holder ``index``.
 
-    Its lower end is inside the walls and less than ``depth`` above the table. Its axis stays within the opening up to
+    Its lower end is inside the walls and less than `DEPTH` above the table. Its axis stays within the opening up to
     the rim, or up to its own upper end.
     """
     holder = station.scene.holders[index]
     low, high, rim = low_and_rim(station, index)
     top = rim if high[2] > holder.height else high
-    return bool(low[2] < depth and holder.inset(low[:2]) > -0.002 and holder.inset(top[:2]) > -0.002)
+    return bool(low[2] < DEPTH and holder.inset(low[:2]) > -0.002 and holder.inset(top[:2]) > -0.002)
+
+
+def is_inside(station: Station, index: int) -> bool:
+    """Whether the utensil stands in holder ``index`` and, if that is deep, ends below its rim (`PROUD`)."""
+    _, high, _ = low_and_rim(station, index)
+    is_below = high[2] < station.scene.holders[index].height + PROUD
+    return stands(station, index) and (is_below or not station.scene.is_deep)
 
 
 def is_over(station: Station, index: int) -> bool:
@@ -153,8 +185,8 @@ def is_over(station: Station, index: int) -> bool:
 def outcome(station: Station) -> tuple[str, str]:
     """Return ``(verdict, reason)``.
 
-    In the paper, a utensil completely inside the holder is a success. Here the utensil is longer than the holder, so it
-    must stand in the holder (`is_inside`) and be at rest. The gripper must be open and at least 4.5 cm away.
+    A utensil that lies completely inside the holder is a success, as in the paper (C.3). In a shallow holder, which is
+    shorter than the utensil, it must stand. It must be at rest, and the gripper open and at least 4.5 cm away.
 
     The verdict is "success", "wrong_goal" (the same for the other holder), or "in_progress"; the reason explains it.
     """
@@ -173,6 +205,8 @@ def outcome(station: Station) -> tuple[str, str]:
             )
     if held:
         return "in_progress", "held"
+    if stands(station, goal):
+        return "in_progress", "stands, but reaches above the rim"
     low, high, _ = low_and_rim(station, goal)
     if high[2] < 0.05:
         return "in_progress", "lies on the table"
