@@ -1,8 +1,8 @@
 """Training primitive "stand": turns a long object upright along a Bézier curve and holds it or drops it into a
 container (paper B.2).
 
-It extends `primitives/move` by waypoints that raise the object. No utensil goes into a container here, and containers
-differ in form from the benchmark's holders.
+It extends `primitives/move` by waypoints that raise the object. A part of the containers is deeper than the object is
+long. No utensil goes into a container here, and containers differ in form from the benchmark's holders.
 """
 
 from __future__ import annotations
@@ -31,6 +31,12 @@ GRASPED = ("bar", "stick", "utensil")
 CONTAINED = ("bar", "stick")
 """Kinds of raised objects, and those that may go into a container."""
 
+DEEP, ABOVE = 0.4, (0.008, 0.035)
+"""Share of the scenes with containers whose containers are deeper than the object is long, and by how many metres."""
+
+PROUD = 0.002
+"""Greatest height of the object's upper end above the rim of a deep container, metres."""
+
 SIDES = (5, 6, 10)
 """Numbers of sides of a container; the benchmark's holders have 4 or 8."""
 
@@ -42,10 +48,12 @@ class Scene(primitive_move.Scene):
     Attributes:
         containers: one below the end of each path, or none.
         color: RGBA of the containers.
+        is_deep: whether the object lies completely inside a container, and must.
     """
 
     containers: tuple[Holder, ...] = ()
     color: tuple[float, ...] = (0.5, 0.5, 0.5, 1.0)
+    is_deep: bool = False
 
 
 def upright_grasp(thing: CatalogShape, T: np.ndarray, T_ee: np.ndarray) -> np.ndarray:
@@ -94,26 +102,30 @@ def sample(seed: int, held_out: bool = False) -> Scene:
     T_grasp = upright_grasp(things[0], T, grasping.top_down(0.0, np.array([0.4, 0.0, 0.4])))
     T_ee_object = se3.invert(T_grasp) @ T
     half_opening, sides = float(rng.uniform(0.048, 0.066)), int(rng.choice(SIDES))
+    depths = np.random.default_rng([seed, 81])
+    is_deep = is_contained and bool(depths.uniform() < DEEP)
+    low, high = ends(things[0])
     ways: list[Path] = []
     stands: list[Holder] = []
     while len(ways) < 2:
         # Without a container, its rim only defines the final height of the object.
         at = (float(rng.uniform(0.48, 0.64)), float(rng.uniform(0.09, 0.33)))
-        stand = Holder(at, float(rng.uniform(-0.6, 0.6)), half_opening, float(rng.uniform(0.075, 0.11)), sides)
+        yaw, height = float(rng.uniform(-0.6, 0.6)), float(rng.uniform(0.075, 0.11))
+        height = high - low + float(depths.uniform(*ABOVE)) if is_deep else height
+        stand = Holder(at, yaw, half_opening, height, sides)
         if stands and np.linalg.norm(np.subtract(at, stands[0].center)) < 2 * half_opening + 0.04:
             ways, stands = [], []  # there may be no room for a second container
             continue
-        T_end, low = _end(things[0], T_ee_object, T_grasp, stand, float(rng.uniform(0.38, 0.50)))
+        T_end, bottom = _end(things[0], T_ee_object, T_grasp, stand, float(rng.uniform(0.38, 0.50)))
         if not is_contained:
             T_end[2, 3] += rng.uniform(0.0, 0.10)
         stands.append(stand)
-        drop = max(0.0, low - holders.FLOOR - 0.01) if is_contained else 0.0
-        rise = max(0.0, stand.height - low) + float(rng.uniform(0.03, 0.06))  # the lower end clears the rim
+        drop = max(0.0, bottom - holders.FLOOR - 0.01) if is_contained else 0.0
+        rise = max(0.0, stand.height - bottom) + float(rng.uniform(0.03, 0.06))  # the lower end clears the rim
         ways.append(paths.standing_path(rng, T_grasp, T_end, rise, lets_go=is_contained, drop=drop))
     containers = tuple(stands) if is_contained else ()
-    return Scene(
-        room, things, finishes, places, (ways[0], ways[1]), int(rng.integers(2)), containers, shapes.finish(rng).color
-    )
+    goal, color = int(rng.integers(2)), shapes.finish(rng).color
+    return Scene(room, things, finishes, places, (ways[0], ways[1]), goal, containers, color, is_deep)
 
 
 def add_bodies(spec: mujoco.MjSpec, drawn: Scene) -> None:
@@ -134,11 +146,22 @@ def grasp_pose(station: Station) -> np.ndarray:
     return upright_grasp(station.scene.things[0], station.object_pose(), station.ee_pose())
 
 
+def low_and_high(station: Station) -> list[np.ndarray]:
+    """Return the object's lower and upper end, each ``(3,)``, base frame."""
+    T = station.object_pose()
+    return sorted((T[:3, 3] + x * T[:3, 0] for x in ends(station.scene.things[0])), key=lambda p: p[2])
+
+
 def is_over(station: Station, goal: int) -> bool:
     """Whether the object's lower end is within the walls of container ``goal`` and 2 cm below its rim."""
-    T, container = station.object_pose(), station.scene.containers[goal]
-    low = min((T[:3, 3] + x * T[:3, 0] for x in ends(station.scene.things[0])), key=lambda p: p[2])
+    low, container = low_and_high(station)[0], station.scene.containers[goal]
     return bool(container.inset(low[:2]) > -0.005 and low[2] < container.height - 0.02)
+
+
+def is_inside(station: Station, goal: int) -> bool:
+    """Whether `has_arrived` holds and, in a deep container, the upper end is at most `PROUD` above the rim."""
+    is_below = not station.scene.is_deep or low_and_high(station)[1][2] < station.scene.containers[goal].height + PROUD
+    return bool(is_below) and has_arrived(station, goal)
 
 
 def has_arrived(station: Station, goal: int) -> bool:
@@ -150,8 +173,8 @@ def has_arrived(station: Station, goal: int) -> bool:
 
 
 def outcome(station: Station) -> tuple[str, str]:
-    """As `primitive_move.outcome`, with this module's `has_arrived`."""
-    return primitive_move.judged(station, has_arrived)
+    """As `primitive_move.outcome`, with this module's `is_inside`."""
+    return primitive_move.judged(station, is_inside)
 
 
 def may_drop(station: Station, height: float) -> bool:
