@@ -68,9 +68,10 @@ def leave(station: Station, body: str, hand=None, jaw=None, speed=None) -> None:
         push(station, body, speed)
 
 
-def station_with(name: str, wanted=lambda drawn: True) -> Station:
-    """A station of a task whose scene is as ``wanted``."""
-    return make_station(next(seed for seed in range(99) if wanted(tasks.load(name).sample(seed))), name, render=False)
+def station_with(name: str, wanted=lambda drawn: True, **options) -> Station:
+    """A station of a task whose scene is as ``wanted``, with ``options`` of its ``sample``."""
+    seed = next(seed for seed in range(99) if wanted(tasks.load(name).sample(seed, **options)))
+    return make_station(seed, name, render=False, **options)
 
 
 def label(value: dict | tuple | str) -> str:

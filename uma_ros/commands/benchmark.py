@@ -27,6 +27,28 @@ from uma_ros.runtime.resources import find
 ACTIONS = {"insertion": 220, "sweeping": 260, "folding": 220}
 """Task -> largest number of actions, as in `uma benchmark`. A test compares the two."""
 
+LASTS = {"insertion": 0, "sweeping": 0, "folding": 0}
+"""Task -> least number of actions that a success lasts, whatever ``linger`` is. A test compares it with the tasks'."""
+
+LIBRARY_ONLY = (
+    "policies execute streamed_ms delay prefix num_steps num_samples consensus_fraction keypoints waypoints sketch "
+    "held_out holders pinned camera policy_frame depth_noise camera_shift_mm camera_turn_deg with_motion max_steps "
+    "workers films"
+).split()
+"""Options of `uma benchmark` that the node graph does not honour. A test compares the two commands."""
+
+
+def refuse_library_options(argv: list[str]) -> None:
+    """Refuse options of `uma benchmark` that have no effect on the node graph.
+
+    Raises:
+        InputError: the first of them, by name.
+    """
+    for word in argv:
+        name = word.partition("=")[0].removeprefix("--").removeprefix("no-").replace("-", "_")
+        if word.startswith("--") and name in LIBRARY_ONLY:
+            raise InputError(f"--{name.replace('_', '-')}: must not be given with --ros, which does not honour it")
+
 
 def graph(options: Options, task: str, real_time_factor: float) -> tuple[NodeSpec, ...]:
     """Return the task's nodes.
@@ -96,7 +118,7 @@ class LiveBenchmarkOptions:
         1.0, "largest number of simulated seconds per second; 0.4 allows 2.5 times the latency", 0.05, 10.0
     )
     linger: int = setting(
-        0,
+        15,
         "actions after a success for which the policy continues and the success must last; 0: end at once",
         0,
         1000,
@@ -111,6 +133,7 @@ def main(argv: list[str], command: Callable[[NodeSpec], list[str] | None] = lamb
     Args:
         command: replaces the command of a node, for tests.
     """
+    refuse_library_options(argv)
     given = from_words(LiveBenchmarkOptions, argv, "uma benchmark --ros")
     args = replace(given, limit=given.limit or ACTIONS[given.task] / RATE_HZ)
     out = Path(args.out).resolve()
@@ -137,7 +160,7 @@ def main(argv: list[str], command: Callable[[NodeSpec], list[str] | None] = lamb
                     graph(options, args.task, args.real_time_factor),
                     options,
                     args.limit,
-                    args.linger / RATE_HZ,
+                    max(args.linger, LASTS[args.task]) / RATE_HZ,
                     folder,
                     command,
                 )

@@ -178,7 +178,7 @@ def drive(
         linger: simulated seconds after a success for which the policy continues and the success must last.
 
     Returns:
-        Duration of the task in simulated seconds, and its outcome.
+        Duration of the task in simulated seconds, and its outcome; "in_progress" if a verdict has not lasted.
 
     Raises:
         StackError: a node died, or a condition was not met in time.
@@ -237,7 +237,7 @@ def drive(
         raise StackError(watcher.refusal)
     began = watcher.time
     wait(lambda: bool(watcher.chunk_age_ms), 10.0, "a chunk")
-    done_since = None
+    done_since, has_lasted = None, False
     deadline = time.monotonic() + 20 * limit
     while watcher.time - began < limit:
         spin(began)
@@ -252,9 +252,12 @@ def drive(
             raise StackError("simulated time stands still")
         over = watcher.outcome.get("verdict") in ("success", "wrong_goal")
         done_since = (done_since or watcher.time) if over else None
-        if done_since and watcher.time - done_since >= linger:
+        has_lasted = done_since is not None and watcher.time - done_since >= linger
+        if has_lasted:
             break
     elapsed, outcome = watcher.time - began, dict(watcher.outcome)
+    if done_since is not None and not has_lasted:
+        outcome |= {"verdict": "in_progress", "reason": "there, not for long enough"}
     watcher.stop()
     wait_until = time.monotonic() + 1.2  # one more round of diagnostics for the bag
     while time.monotonic() < wait_until:

@@ -33,7 +33,7 @@ class Sweeper:
     def phase(self, station: Station) -> str:
         """Name of the active rule, for display: "leave", "approach" or "sweep"."""
         index = station.scene.goal if self._goal is None else self._goal
-        if station.scene.pans[index].holds(station.object.scraps()).all() and (
+        if station.object.swept(station.scene.pans[index]).all() and (
             not station.grasped()
             or upright.is_over(station.object_pose(), self._stroke(station, index), sweeping.bristles_height(station))
         ):
@@ -61,7 +61,7 @@ class Sweeper:
     def _stroke(station: Station, index: int) -> Stroke:
         """Return the stroke at the remaining scraps, or at all of them if none remain."""
         brush, pan, scraps = station.scene.brush, station.scene.pans[index], station.object.scraps()
-        is_left = ~pan.holds(scraps)
+        is_left = ~station.object.swept(pan)
         left = scraps[is_left | (not is_left.any()), :2]
         begin, end = sweeping.stroke_ends(brush, pan, left)
         return Stroke(

@@ -14,6 +14,12 @@ BOX = mujoco.mjtGeom.mjGEOM_BOX
 WALL, FLOOR, RAMP = 0.003, 0.002, 0.012
 """Dustpan dimensions, metres: thickness of walls and floor, and depth of the lip's slope."""
 
+LAYER = 0.6
+"""Height of a scrap's lower layer, relative to the whole."""
+
+GIVE = 0.001
+"""Depth to which a scrap's corner may press into a wall of the dustpan, metres."""
+
 
 @dataclass(frozen=True)
 class Brush:
@@ -55,13 +61,13 @@ class Brush:
 
 
 def sample_brush(rng: np.random.Generator) -> Brush:
-    """Draw a random brush."""
+    """Draw a random brush; its grip is wider than that of any scraper of the training data."""
     hue = float(rng.uniform())
     return Brush(
         half_length=float(rng.uniform(0.050, 0.060)),
         half_thickness=float(rng.uniform(0.012, 0.016)),
         bristles=float(rng.uniform(0.030, 0.040)),
-        grip_half_width=float(rng.uniform(0.007, 0.011)),
+        grip_half_width=float(rng.uniform(0.0125, 0.015)),
         grip_height=float(rng.uniform(0.028, 0.036)),
         mass=float(rng.uniform(0.08, 0.15)),
         color=vivid(rng, hue),
@@ -142,8 +148,8 @@ class Dustpan:
         local = self.local(points[..., :2])
         return (
             (local[..., 0] > 0.004)
-            & (local[..., 0] < self.depth)
-            & (np.abs(local[..., 1]) < self.half_width)
+            & (local[..., 0] < self.depth + GIVE)
+            & (np.abs(local[..., 1]) < self.half_width + GIVE)
             & (points[..., 2] < 2 * self.height)
         )
 
@@ -209,8 +215,15 @@ def add_dustpan(spec: mujoco.MjSpec, pan: Dustpan, name: str, color: tuple[float
 def add_scrap(
     spec: mujoco.MjSpec, name: str, half_size: np.ndarray, position: np.ndarray, yaw: float, color: tuple[float, ...]
 ) -> None:
-    """Add a crumpled scrap of paper as the free body ``name``: a light box of ``half_size`` (3,) metres."""
+    """Add a folded scrap of paper as the free body ``name``, within ``half_size`` (3,) metres.
+
+    One half of it has two layers: a step that no bit of the training data has.
+    """
     body = spec.worldbody.add_body(name=name, pos=position, quat=[np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)])
     body.add_freejoint(name=name)
-    # 150 kg/m3: crumpled paper contains air.
-    body.add_geom(type=BOX, size=half_size, density=150.0, rgba=color, **contacts.SCRAP)
+    x, y, z = (float(v) for v in half_size)
+    low, high = LAYER * z, (1.0 - LAYER) * z
+    # 150 kg/m3: folded paper contains air.
+    kw = dict(type=BOX, density=150.0, rgba=color, **contacts.SCRAP)
+    body.add_geom(size=[x, y, low], pos=[0.0, 0.0, low - z], **kw)
+    body.add_geom(size=[x / 2, y, high], pos=[-x / 2, 0.0, z - high], **kw)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import mujoco
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from uma.geometry import se3
 from uma.types import ReferenceMotion
@@ -34,6 +35,9 @@ HOLDERS = {"deep": (0.010, 0.028), "shallow": (0.08, 0.11)}
 
 PROUD = 0.002
 """Greatest height of a utensil's upper end above the rim of a deep holder, metres."""
+
+BESIDE = 0.016
+"""Distance of the ends of a planned utensil from the walls of a deep holder, metres: half a head's width."""
 
 CLEARANCE = 0.045
 """Least distance of a released gripper's TCP from the utensil's axis, metres."""
@@ -224,12 +228,28 @@ def _planned_poses(station: Station, index: int) -> list[np.ndarray]:
         utensil.half_length, holder, T_ee_object, grasping.carrying_rotation(T_grasp, np.array(holder.center))
     )
     released = T_insert @ T_ee_object
-    lifted, above, inserted = start.copy(), released.copy(), released.copy()
+    lifted, above = start.copy(), released.copy()
     lifted[2, 3] += 0.15
     above[2, 3] += holder.height + 0.05 - low[2]
-    # After the release, the utensil drops to the floor of the holder and leans on its rim.
-    inserted[2, 3] -= low[2] - holders.FLOOR - 0.5 * utensil.handle_width
-    return [start, lifted, above, inserted]
+    return [start, lifted, above, _resting(utensil, holder, released, station.scene.is_deep)]
+
+
+def _resting(utensil: Utensil, holder: Holder, released: np.ndarray, is_deep: bool) -> np.ndarray:
+    """Return the utensil's pose ``(4, 4)`` after its fall from ``released`` to the holder's floor, base frame.
+
+    It leans on the rim of a shallow holder, and between the walls of a deep one.
+    """
+    out = released.copy()
+    up = out[:3, 0] * np.sign(out[2, 0])
+    if is_deep:
+        # The lean shrinks to the width between the walls.
+        sine = min(float(np.hypot(*up[:2])), 2 * (holder.half_opening - BESIDE) / utensil.length)
+        level = up[:2] / max(float(np.hypot(*up[:2])), 1e-9)
+        leaning = np.array([*(sine * level), np.sqrt(1.0 - sine**2)])
+        out[:3, :3] = Rotation.align_vectors(leaning[None], up[None])[0].as_matrix() @ out[:3, :3]
+        out[:2, 3], up = holder.center, leaning
+    out[2, 3] = holders.FLOOR + 0.5 * utensil.handle_width + utensil.half_length * up[2]
+    return out
 
 
 def plan_reference(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -122,18 +123,26 @@ class BrushAndScraps(RigidObject):
         super().__init__(station.model, station.data, "brush", station.scene.brush.points(), (-reach, reach))
         self._scraps = np.array([station.model.body(f"scrap{i}").id for i in range(SCRAPS)])
         self._scrap_dofs = np.array([int(station.model.joint(f"scrap{i}").dofadr[0]) for i in range(SCRAPS)])
-        self._tops = np.concatenate([np.zeros((SCRAPS, 2)), station.scene.scraps[:, 5:]], -1)
+        half = station.scene.scraps[:, 3:]
+        self._tops = half * [-0.5, 0.0, 1.0]
+        self._corners = half[:, None] * np.array(list(itertools.product((-1.0, 1.0), repeat=3)))
 
     def points(self) -> np.ndarray:
         """Return ``(16, 3)`` current points: ten on the brush, then one on each scrap's face, base frame."""
+        return np.concatenate([super().points(), self._placed(self._tops[:, None])[:, 0]])
+
+    def _placed(self, points: np.ndarray) -> np.ndarray:
+        """Map ``(SCRAPS, k, 3)`` points in the frames of the scraps to the base frame."""
         R = self._data.xmat[self._scraps].reshape(-1, 3, 3)
-        return np.concatenate(
-            [super().points(), self._data.xpos[self._scraps] + np.einsum("nij,nj->ni", R, self._tops)]
-        )
+        return self._data.xpos[self._scraps, None] + np.einsum("nij,nkj->nki", R, points)
 
     def scraps(self) -> np.ndarray:
         """Return ``(SCRAPS, 3)`` centres of the scraps in the base frame."""
         return self._data.xpos[self._scraps].copy()
+
+    def swept(self, pan: Dustpan) -> np.ndarray:
+        """Return ``(SCRAPS,)`` which scraps lie in ``pan`` with all eight corners of their outlines."""
+        return pan.holds(self._placed(self._corners)).all(-1)
 
     def scrap_speed(self) -> float:
         """Speed of the fastest scrap, m/s."""
@@ -143,14 +152,13 @@ class BrushAndScraps(RigidObject):
 def outcome(station: Station) -> tuple[str, str]:
     """Return ``(verdict, reason)``.
 
-    In the paper, debris contained in the dustpan is a success. Here the centre of every scrap must be behind the lip
-    and between the walls of the goal dustpan, and the scraps at rest. The brush must be out of the pan, so that it does
-    not hold anything in place; it may stay in hand.
+    Debris contained in the dustpan is a success, as in the paper (C.3): no part of a scrap is before the lip of the
+    goal dustpan or beyond its walls. The scraps must be at rest, and the brush out of the pan, so that it does not hold
+    anything in place; it may stay in hand.
     """
     thing, goal = station.object, station.scene.goal
-    scraps = thing.scraps()
     for index in (goal, 1 - goal):
-        if station.scene.pans[index].holds(scraps).all():
+        if thing.swept(station.scene.pans[index]).all():
             if (
                 bristles_height(station) < 0.02
                 and station.scene.pans[index].local(thing.pose()[:2, 3])[0] > -station.scene.brush.half_length
@@ -163,7 +171,7 @@ def outcome(station: Station) -> tuple[str, str]:
                 if index == goal
                 else ("wrong_goal", "all scraps in the other dustpan")
             )
-    inside = int(station.scene.pans[goal].holds(scraps).sum())
+    inside = int(thing.swept(station.scene.pans[goal]).sum())
     lies = abs(float(thing.pose()[2, 2])) < 0.7
     return "in_progress", f"{inside} of {SCRAPS} inside" + (
         ", held" if station.pads_in_contact() else ", the brush has toppled" if lies else ""

@@ -39,10 +39,16 @@ def _cameras() -> tuple[str, ...]:
     return CAMERAS
 
 
-def _offers_held_out(task: str) -> bool:
+def _holders() -> tuple[str, ...]:
+    from uma_sim.tasks.insertion import HOLDERS
+
+    return tuple(HOLDERS)
+
+
+def _offers(task: str, option: str) -> bool:
     from uma_sim.tasks import load
 
-    return "held_out" in signature(load(task).sample).parameters
+    return option in signature(load(task).sample).parameters
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,7 @@ class BenchmarkConfig:
         keypoints, waypoints: of the reference motion.
         sketch: style of the reference, of `uma.sketch.human.STYLES`; "exact" is the planned motion itself.
         held_out: evaluation-only shapes, where the task offers them.
+        holders: of insertion, a key of `uma_sim.tasks.insertion.HOLDERS`; empty = the task's default.
         pinned: additional points on a second, static object (holder, dustpan or the cloth's resting edge), 0 to 4.
         camera: a camera name of `uma_sim.scene.CAMERAS`; empty = the scene's camera.
         policy_frame: kind of the policy frame, overriding the checkpoint's; empty = its own.
@@ -76,8 +83,8 @@ class BenchmarkConfig:
         camera_shift_mm, camera_turn_deg: displacement of the camera since its calibration, in a direction and about an
             axis drawn per scene.
         with_motion: sample actions jointly with motion tokens.
-        linger: control steps after a success during which it must persist; 0 = the first success ends the episode. A
-            task's own `Task.lasts` is a lower limit.
+        linger: control steps after a success during which it must persist, within the time limit; 0 = the first
+            success ends the episode. A task's own `Task.lasts` is a lower limit.
         max_steps: time limit in control steps; 0 = the task's limit for demonstrations.
         workers: processes, one torch thread each.
         films: number of first scenes that are filmed, per policy, with a contact sheet.
@@ -100,6 +107,7 @@ class BenchmarkConfig:
     waypoints: int = 4
     sketch: str = "exact"
     held_out: bool = False
+    holders: str = ""
     pinned: int = 0
     camera: str = ""
     policy_frame: str = ""
@@ -108,7 +116,7 @@ class BenchmarkConfig:
     camera_shift_mm: float = 0.0
     camera_turn_deg: float = 0.0
     with_motion: bool = False
-    linger: int = 0
+    linger: int = 15
     max_steps: int = 0
     workers: int = 2
     films: int = 0
@@ -151,8 +159,12 @@ class BenchmarkConfig:
         )
         if self.sketch not in STYLES:
             raise ValueError(f"sketch: {self.sketch!r}, must be one of {', '.join(STYLES)}")
-        if self.held_out and not _offers_held_out(self.task):
+        if self.held_out and not _offers(self.task, "held_out"):
             raise ValueError(f"held_out: True, must be False for task {self.task!r}, which has no held-out shapes")
+        if self.holders and not _offers(self.task, "holders"):
+            raise ValueError(f"holders: {self.holders!r}, must be empty for task {self.task!r}, which has no holders")
+        if self.holders and self.holders not in (known := _holders()):
+            raise ValueError(f"holders: {self.holders!r}, must be one of {known}")
         if self.camera and self.camera not in (known := _cameras()):
             raise ValueError(f"camera: {self.camera!r}, must be one of {known}")
         if self.depth not in ("model", "stereo"):
@@ -169,9 +181,9 @@ class BenchmarkConfig:
             raise ValueError(f"keypoints {self.keypoints}, pinned {self.pinned}: must be at most 16 together")
 
     @property
-    def scene_options(self) -> dict[str, bool]:
-        """Options of the task's ``sample``."""
-        return {"held_out": True} if self.held_out else {}
+    def scene_options(self) -> dict[str, bool | str]:
+        """Options of the task's ``sample`` that differ from its defaults."""
+        return {name: getattr(self, name) for name in ("held_out", "holders") if getattr(self, name)}
 
     @property
     def sampler(self) -> SamplerConfig:
@@ -300,7 +312,7 @@ def run_episode(config: BenchmarkConfig, name: str, seed: int, film: Film | None
     taken, mistaken = False, False
     left = _way_left(station)
     verdict, reason, done_at, since, step = "in_progress", "", math.nan, 0, 0
-    lasts, every = station.task.lasts, 1 if station.task.lasts else 4
+    linger = max(config.linger, station.task.lasts)
     expert = experts.expert(config.task)
     try:
         actor = None if name == "demonstrator" else _actor(config, name, seed, station, station.observe())
@@ -315,20 +327,17 @@ def run_episode(config: BenchmarkConfig, name: str, seed: int, film: Film | None
         act()
         taken |= station.task.taken(station)
         mistaken |= station.holds_another()
-        if (step + 1) % every == 0:
-            verdict, reason = station.task.outcome(station)
-            if verdict == "in_progress":
-                done_at = math.nan
-                continue
-            if math.isnan(done_at):
-                done_at, since = station.time, step
-            if step - since >= max(config.linger, lasts):
-                break
+        before = verdict
+        verdict, reason = station.task.outcome(station)
+        if verdict != before:
+            done_at, since = (math.nan if verdict == "in_progress" else station.time), step
+        if verdict != "in_progress" and step - since >= linger:
+            break
     if film is not None:
         film.look(station, 0)
     station.close()
     share = left()
-    if verdict != "in_progress" and step - since < lasts:
+    if verdict != "in_progress" and step - since < linger:
         verdict, reason, done_at = "in_progress", "there, not for long enough", math.nan
     if verdict == "in_progress":
         verdict = failure_class(taken, mistaken, reason, share)

@@ -1,5 +1,7 @@
 """Scenes, the demonstrator, recorded demonstrations and reference motions of the insertion task."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ pytest.importorskip("mujoco")
 pytest.importorskip("franky_sim")
 
 from uma.geometry import se3
+from uma.geometry.camera import unproject
 from uma.types import RATE_HZ, CameraModel
 from uma_sim.experts.base import STEP_M, STEP_RAD
 from uma_sim.experts.insertion import Inserter
@@ -42,6 +45,31 @@ def test_scenes_are_fair():
         )  # only the place tells them apart
         assert np.hypot(*(np.array(a.center) - b.center)) > 2 * a.half_opening + 0.02
         assert 0.075 <= 2 * a.half_opening <= 0.09 and 0.14 <= s.utensil.length <= 0.185
+        assert s.is_deep and 0.010 <= a.height - s.utensil.length <= 0.028
+
+
+def test_shallow_holders_change_their_height_alone():
+    for seed in range(20):
+        deep, shallow = insertion.sample(seed), insertion.sample(seed, holders="shallow")
+        assert 0.08 <= shallow.holders[0].height <= 0.11 and not shallow.is_deep
+        pair = tuple(dataclasses.replace(h, height=shallow.holders[0].height) for h in deep.holders)
+        same = dataclasses.replace(deep, holders=pair, is_deep=False)
+        assert repr(same) == repr(shallow)
+    with pytest.raises(ValueError, match="holders 'flat': must be one of deep, shallow"):
+        insertion.sample(0, holders="flat")
+
+
+def test_the_camera_sees_into_deep_holders():
+    for seed in range(3):
+        station = make_station(seed, noise=False)
+        observation = station.observe()
+        points = unproject(observation.depth, observation.camera).reshape(-1, 3)
+        points = se3.apply(station.T_base_cam, points[np.isfinite(points).all(1)])
+        for holder in station.scene.holders:
+            inset = holder.half_opening - ((points[:, :2] - holder.center) @ holder.normals().T).max(1)
+            depth = holder.height - points[inset > -0.001, 2]
+            assert (depth > 0.01).sum() >= 10 and depth.max() > 0.02  # metres below the rim
+        station.close()
 
 
 def test_an_unknown_shape_is_refused_by_name():
@@ -133,6 +161,7 @@ def test_reference_runs_from_utensil_to_its_holder(seed):
         below_rim = waypoints[:, -1][waypoints[:, -1, 2] < holder.height]
         assert len(below_rim) and all(holder.inset(p[:2]) > -0.004 for p in below_rim)
         assert below_rim[:, 2].min() < insertion.DEPTH
+        assert waypoints[:, -1, 2].max() < holder.height  # all of it is inside
         assert waypoints[:, 2, 2].min() > holder.height  # passes above the rim
 
 

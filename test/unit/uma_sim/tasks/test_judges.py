@@ -15,6 +15,7 @@ pytest.importorskip("franky_sim")
 from cloths import put_vertices
 
 from uma.geometry import se3
+from uma_sim.objects import brushes
 from uma_sim.objects.cloth import ROWS
 from uma_sim.planning import grasping
 from uma_sim.station import Station
@@ -66,14 +67,34 @@ def stand(station: Station, *, low=0.02, rim=0.02, height=0.005, other=False, **
     ids=label,
 )
 def test_a_utensil_must_stand_let_go_and_at_rest(case, expected):
-    station = station_with("insertion")
+    station = station_with("insertion", holders="shallow")
     stand(station, **case)
     assert judged(station) == expected
 
 
+@pytest.mark.parametrize(
+    ("proud", "expected"),
+    [(-0.010, STANDS), (0.001, STANDS), (0.003, (GOING_ON, "stands, but reaches above the rim"))],
+)
+def test_a_utensil_must_end_below_the_rim_of_a_deep_holder(proud, expected):
+    station = station_with("insertion", lambda drawn: drawn.holders[0].height - drawn.utensil.length < 0.02)
+    holder = station.scene.holders[station.scene.goal]
+    height = holder.height - station.scene.utensil.length + proud
+    stand(station, low=holder.half_opening, rim=holder.half_opening, height=height)
+    assert judged(station) == expected
+
+
+def test_a_utensil_must_end_within_the_walls_of_a_deep_holder():
+    station = station_with("insertion")
+    stand(station, low=0.001, rim=0.001)
+    assert judged(station) == STANDS
+    stand(station, low=0.001, rim=-0.04)
+    assert judged(station) == LEANS
+
+
 def test_a_utensil_that_a_finger_touches_is_not_let_go():
     """The TCP itself is farther than the limit: an open jaw reaches 46 mm to its side."""
-    station = station_with("insertion")
+    station = station_with("insertion", holders="shallow")
     stand(station)
     points = station.object_points()
     beside = grasping.top_down(0.0, points[points[:, 2].argmax()] + [0.0, 0.046, 0.0])
@@ -94,6 +115,8 @@ def test_a_utensil_beside_the_holders_lies_or_leans(height, reason):
 
 SWEPT, ONE_LEFT = ("success", "all scraps in the goal dustpan"), (GOING_ON, "5 of 6 inside")
 BRUSH_TOO = (GOING_ON, "all inside, the brush as well")
+INWARD = {"lip": [1, 0, 0], "back": [-1, 0, 0], "left": [0, -1, 0], "right": [0, 1, 0], "top": [0, 0, -1]}
+"""Edge of a dustpan -> direction in its frame from there to its inside."""
 
 
 def sweep(station: Station, *, last=None, other=False, brush=None, speed=None) -> None:
@@ -106,16 +129,21 @@ def sweep(station: Station, *, last=None, other=False, brush=None, speed=None) -
     pan = station.scene.pans[station.scene.goal ^ other]
     edges = {
         "lip": [0.004, 0, 0.009],
-        "back": [pan.depth, 0, 0.009],
-        "left": [0.05, pan.half_width, 0.009],
-        "right": [0.05, -pan.half_width, 0.009],
+        "back": [pan.depth + brushes.GIVE, 0, 0.009],
+        "left": [0.05, pan.half_width + brushes.GIVE, 0.009],
+        "right": [0.05, -pan.half_width - brushes.GIVE, 0.009],
         "top": [0.05, 0, 2 * pan.height],
     }
     for i in range(6):
         x, y, z = 0.03 + 0.02 * (i % 3), 0.03 * (i // 3) - 0.015, 0.009
         if last is not None and i == 5:
-            x, y, z = np.add(edges[last[0]], last[1:])
-        put_at(station, f"scrap{i}", np.array([*pan.base(np.array([x, y])), z]))
+            # The scrap's outline ends there, not its middle.
+            edge, *aside = last
+            half = station.scene.scraps[i, 3:] * INWARD[edge]
+            x, y, z = np.add(edges[edge], aside) + half
+        c, s = np.cos(pan.heading), np.sin(pan.heading)
+        R = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1.0]])
+        put(station, f"scrap{i}", se3.make_pose(R, np.array([*pan.base(np.array([x, y])), z])))
     if brush is not None:
         x = brush[0] - station.scene.brush.half_length
         put_at(station, "brush", np.array([*pan.base(np.array([x, 0.0])), station.scene.brush.drop + brush[1]]))

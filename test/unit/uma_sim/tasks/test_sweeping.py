@@ -12,6 +12,9 @@ from uma_sim.station import Station
 from uma_sim.tasks import make_station, sweeping
 
 
+CORNERS = np.array([[-1.0, -1.0], [-1.0, 1.0], [1.0, 1.0], [1.0, -1.0]])
+
+
 def put_scraps(station: Station, index: int, missing: int = 0) -> None:
     """Set the scraps down in dustpan ``index``, the last ``missing`` of them 3 cm before its lip."""
     pan = station.scene.pans[index]
@@ -34,7 +37,21 @@ def test_scenes_are_fair():
         ).reshape(-1, 2)
         assert not b.holds(np.concatenate([a.base(grid), np.zeros((len(grid), 1))], -1)).any()  # side by side
         assert 2 * drawn.brush.half_length + 0.02 < 2 * a.half_width
-        assert not any(pan.holds(np.array([[*row[:2], 0.01]])).any() for pan in drawn.pans for row in drawn.scraps)
+        reach = drawn.scraps[:, :2, None] + np.max(drawn.scraps[:, 3:5]) * 1.5 * CORNERS.T
+        pile = np.concatenate([reach.transpose(0, 2, 1), np.full((len(reach), 4, 1), 0.01)], -1)
+        assert not any(pan.holds(pile).any() for pan in drawn.pans)  # nothing is swept yet
+
+
+def test_a_scrap_across_the_lip_is_not_swept():
+    """Its centre is inside, and a part of it is not."""
+    station = make_station(0, "sweeping", render=False)
+    pan = station.scene.pans[station.scene.goal]
+    put_scraps(station, station.scene.goal)
+    start = int(station.model.joint("scrap0").qposadr[0])
+    station.data.qpos[start : start + 2] = pan.base(np.array([0.006, 0.0]))
+    mujoco.mj_forward(station.model, station.data)
+    assert pan.holds(station.object.scraps()).all() and station.object.swept(pan).sum() == 5
+    assert sweeping.outcome(station) == ("in_progress", "5 of 6 inside")
 
 
 def test_frames_of_a_dustpan_are_inverses():
