@@ -50,8 +50,8 @@ MUTANTS = (
     ),
     *of(
         "uma_train/evaluation/closed_loop.py",
-        ("benchmark: a success need not last", "max(config.linger, lasts)", "config.linger", LASTS),
-        ("benchmark: the last moment will do", "step - since < lasts", "step - since < 0", LASTS),
+        ("benchmark: a success need not last", "max(config.linger, station.task.lasts)", "config.linger", LASTS),
+        ("benchmark: the last moment will do", "step - since < linger", "step - since < 0", LASTS),
     ),
     *of(
         "uma/sketch/human.py",

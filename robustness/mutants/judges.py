@@ -5,8 +5,10 @@ from __future__ import annotations
 from robustness.mutants.mutant import of
 
 STANDS = "test_judges::test_a_utensil_must_stand_let_go_and_at_rest"
+INSIDE = "test_judges::test_a_utensil_must_end_below_the_rim_of_a_deep_holder"
 SWEPT = "test_judges::test_every_scrap_must_be_inside_and_the_brush_out"
 FOLDED = "test_judges::test_a_cloth_must_be_folded_straight_let_go_and_calm"
+EDGES = "test_judges::test_edges_and_crease_must_keep_their_direction"
 PUSHED = "test_primitive_judges::test_one_thing_must_be_pushed_to_its_place"
 
 MUTANTS = (
@@ -14,6 +16,7 @@ MUTANTS = (
         "uma_sim/tasks/insertion.py",
         ("insertion: leaning will do", " and holder.inset(top[:2]) > -0.002", "", STANDS),
         ("insertion: hanging will do", "DEPTH = 0.03", "DEPTH = 0.06", STANDS),
+        ("insertion: it may reach above the rim", "PROUD = 0.002", "PROUD = 0.02", INSIDE),
         ("insertion: the hand may stay", "CLEARANCE = 0.045", "CLEARANCE = 0.03", STANDS),
         ("insertion: it may still move", "station.object_speed() > 0.03", "station.object_speed() > 0.1", STANDS),
         (
@@ -27,23 +30,35 @@ MUTANTS = (
         "uma_sim/objects/brushes.py",
         (
             "sweeping: the pan is 1 cm wider",
-            "np.abs(local[..., 1]) < self.half_width",
+            "np.abs(local[..., 1]) < self.half_width + GIVE",
             "np.abs(local[..., 1]) < self.half_width + 0.01",
             SWEPT,
         ),
         ("sweeping: the lip is 1 cm further out", "local[..., 0] > 0.004", "local[..., 0] > -0.006", SWEPT),
-        ("sweeping: scraps may lie behind the pan", "local[..., 0] < self.depth", "local[..., 0] < 1.0", SWEPT),
+        ("sweeping: scraps may lie behind the pan", "local[..., 0] < self.depth + GIVE", "local[..., 0] < 1.0", SWEPT),
     ),
     *of(
         "uma_sim/tasks/sweeping.py",
-        ("sweeping: one scrap may be left", ".holds(scraps).all()", ".holds(scraps).sum() >= SCRAPS - 1", SWEPT),
+        (
+            "sweeping: one scrap may be left",
+            "thing.swept(station.scene.pans[index]).all()",
+            "thing.swept(station.scene.pans[index]).sum() > 4",
+            SWEPT,
+        ),
+        ("sweeping: a scrap's middle will do", "self._corners)).all(-1)", "self._corners)).any(-1)", SWEPT),
         ("sweeping: the brush may stay", "bristles_height(station) < 0.02", "bristles_height(station) < 0.0", SWEPT),
         ("sweeping: scraps may still move", "thing.scrap_speed() > 0.03", "thing.scrap_speed() > 0.1", SWEPT),
     ),
     *of(
         "uma_sim/tasks/folding.py",
         ("folding: 20 degrees will do", "np.radians(10.0)", "np.radians(20.0)", FOLDED),
-        ("folding: crumpled will do", "(vertices, half_length) < 0.55", "(vertices, half_length) < 0.3", FOLDED),
+        ("folding: an edge may be askew", " or skew(vertices, station.scene) > TOLERANCE", "", EDGES),
+        (
+            "folding: crumpled will do",
+            "if spread(vertices, half_length) < 0.55",
+            "if spread(vertices, half_length) < 0.3",
+            FOLDED,
+        ),
         ("folding: the whole may be dragged", "moved[1 - goal] < 0.25", "moved[1 - goal] < 0.5", FOLDED),
         ("folding: the hand may stay", "station.tcp_to_object() < 0.05", "station.tcp_to_object() < 0.03", FOLDED),
         ("folding: it may still move", "station.object_speed() > 0.03", "station.object_speed() > 0.1", FOLDED),
@@ -70,6 +85,12 @@ MUTANTS = (
             "container.inset(low[:2]) > -0.005",
             "container.inset(low[:2]) > -0.03",
             "test_primitive_judges::test_a_thing_must_stand_in_its_container",
+        ),
+        (
+            "stand: it may reach out of a deep container",
+            "PROUD = 0.002",
+            "PROUD = 0.02",
+            "test_primitive_judges::test_a_thing_must_end_below_the_rim_of_a_deep_container",
         ),
     ),
     *of(

@@ -2,6 +2,7 @@
 
 import json
 import time
+from dataclasses import fields
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,13 +13,14 @@ from uma_ros.msg import PolicyStatus
 
 from uma.control.session import State
 from uma.types import InputError, ReferenceMotion
-from uma_ros.commands.benchmark import ACTIONS, graph, main
+from uma_ros.commands.benchmark import ACTIONS, LASTS, LIBRARY_ONLY, LiveBenchmarkOptions, graph, main
 from uma_ros.commands.demo import Watcher, drive
 from uma_ros.commands.reference import load_reference
 from uma_ros.deployment.graph import TASKS, Options
 from uma_ros.messages.convert import reference_to, stamp_from
 from uma_sim.planning.sketches import of_scene
 from uma_sim.tasks import make_station
+from uma_train.evaluation.closed_loop import BenchmarkConfig
 
 
 def test_scenes_are_judged_kept_and_not_run_twice(tmp_path, capsys):
@@ -39,7 +41,8 @@ def test_scenes_are_judged_kept_and_not_run_twice(tmp_path, capsys):
     assert main([*arguments, "--episodes", "1"], lambda spec: pytest.fail(f"{spec.name} was started again")) == 0
     with pytest.raises(InputError, match="contains a run with other arguments"):
         main([*arguments, "--task", "folding"], fake_command)
-    asked["linger"] = 15  # a run that was judged by another rule
+    assert asked["linger"] == 15
+    asked["linger"] = 0  # a run that was judged by another rule
     (tmp_path / "config.json").write_text(json.dumps(asked))
     with pytest.raises(InputError, match="contains a run with other arguments"):
         main([*arguments, "--episodes", "1"], fake_command)
@@ -48,7 +51,7 @@ def test_scenes_are_judged_kept_and_not_run_twice(tmp_path, capsys):
 @pytest.mark.parametrize("task", TASKS)
 def test_a_task_has_the_time_that_the_library_gives_it(task, tmp_path, monkeypatch):
     station, limits = make_station(0, task, render=False), []
-    assert ACTIONS[task] == station.task.max_steps
+    assert (ACTIONS[task], LASTS[task]) == (station.task.max_steps, station.task.lasts)
     station.close()
     monkeypatch.setattr(
         "uma_ros.commands.benchmark.episode",
@@ -61,6 +64,18 @@ def test_a_task_has_the_time_that_the_library_gives_it(task, tmp_path, monkeypat
         == 0
     )
     assert limits == [pytest.approx(ACTIONS[task] / 15), 3.0]
+
+
+def test_options_without_effect_are_refused_by_name(tmp_path):
+    library = {field.name for field in fields(BenchmarkConfig)}
+    assert set(LIBRARY_ONLY) == library - {field.name for field in fields(LiveBenchmarkOptions)}
+    for words, name in (
+        (["--sketch", "careful"], "sketch"),
+        (["--held-out"], "held-out"),
+        (["--holders=deep"], "holders"),
+    ):
+        with pytest.raises(InputError, match=f"--{name}: must not be given with --ros"):
+            main([*words, "--out", str(tmp_path)])
 
 
 def test_a_node_that_dies_is_no_failure_of_the_policy(tmp_path, capsys):
@@ -109,10 +124,17 @@ def test_the_simulated_clock_can_go_slower(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("linger", "elapsed", "verdict"), [(0.0, 3.0, "success"), (2.0, 8.0, "success"), (5.0, 10.0, "in_progress")]
+    ("linger", "until", "elapsed", "verdict"),
+    [
+        (0.0, 9, 3.0, "success"),
+        (2.0, 9, 8.0, "success"),
+        (5.0, 9, 10.0, "in_progress"),
+        (4.0, 99, 10.0, "success"),
+        (5.0, 99, 10.0, "in_progress"),
+    ],
 )
-def test_a_success_ends_the_episode_once_it_has_lasted(monkeypatch, tmp_path, linger, elapsed, verdict):
-    told = {3: "success", 5: "in_progress", 6: "success", 9: "in_progress"}  # at these seconds
+def test_a_success_ends_the_episode_once_it_has_lasted(monkeypatch, tmp_path, linger, until, elapsed, verdict):
+    told = {3: "success", 5: "in_progress", 6: "success", until: "in_progress"}  # at these seconds
     stopped = []
     watcher = SimpleNamespace(
         node=None,
@@ -142,10 +164,8 @@ def test_a_success_ends_the_episode_once_it_has_lasted(monkeypatch, tmp_path, li
 
     monkeypatch.setattr(rclpy, "spin_once", spin_once)
     supervisor = SimpleNamespace(dead=dict, log_dir=tmp_path)
-    assert drive(supervisor, watcher, tmp_path, 10.0, lambda line: None, recorded=False, linger=linger) == (
-        elapsed,
-        {"verdict": verdict},
-    )
+    found = drive(supervisor, watcher, tmp_path, 10.0, lambda line: None, recorded=False, linger=linger)
+    assert (found[0], found[1]["verdict"]) == (elapsed, verdict)
     assert stopped == [100.0 + elapsed], "an operator stops the robot then"
 
 

@@ -10,7 +10,6 @@ from uma_sim.planning import grasping
 from uma_sim.station import Station
 from uma_sim.tasks import insertion
 
-
 CENTRED = 0.006
 """Largest distance of a hanging utensil from the holder's axis, along the jaws, at which the gripper backs out."""
 

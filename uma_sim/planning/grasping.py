@@ -152,3 +152,26 @@ def insertion_pose(
     lean = axis[:2] / max(float(axis[2]), 0.3)
     low = np.array([*(np.array(holder.center) - mid * lean), low_z])
     return se3.make_pose(R, low - R @ low_ee), low
+
+
+def leaning_pose(
+    T_object: np.ndarray, ends: tuple[float, float], holder: Holder, foot: float, beside: float
+) -> np.ndarray:
+    """Return the ``(4, 4)`` pose of a long object after its fall into a holder that is deeper than it is long.
+
+    Its middle is on the holder's axis. Its lean shrinks to the width between the walls.
+
+    Args:
+        T_object: ``(4, 4)`` pose at the release, upright or leaning, base frame.
+        ends: of the object along its x, metres from its origin.
+        foot: height of its lower end above the table, metres.
+        beside: least distance of its ends from the walls, metres.
+    """
+    upward = 1.0 if T_object[2, 0] >= 0 else -1.0
+    up, length = upward * T_object[:3, 0], ends[1] - ends[0]
+    flat = float(np.hypot(*up[:2]))
+    sine = min(flat, 2 * (holder.half_opening - beside) / length)
+    leaning = np.array([*(up[:2] * sine / max(flat, 1e-9)), np.sqrt(1.0 - sine**2)])
+    R = Rotation.align_vectors(leaning[None], up[None])[0].as_matrix() @ T_object[:3, :3]
+    middle = np.array([*holder.center, foot + 0.5 * length * leaning[2]])
+    return se3.make_pose(R, middle - 0.5 * (ends[0] + ends[1]) * R[:, 0])

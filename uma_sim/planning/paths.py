@@ -28,11 +28,13 @@ class Path:
         poses: ``(N, 4, 4)`` T_base_ee, about 1 cm apart.
         lets_go: whether the object is put down and released at the end; otherwise it is held there.
         drop: fall of the object after the release, metres.
+        rest: ``(4, 4)`` pose of the object after its fall, base frame; None = as at the release, lower by ``drop``.
     """
 
     poses: np.ndarray
     lets_go: bool
     drop: float = 0.0
+    rest: np.ndarray | None = None
 
     def ahead(self, T: np.ndarray, metres: float, radians: float) -> np.ndarray:
         """Return the pose ``metres`` or ``radians`` beyond the path's nearest pose to ``T``, whichever comes first.

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import mujoco
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from uma.geometry import se3
 from uma.types import ReferenceMotion
@@ -31,7 +30,10 @@ DEPTH = 0.03
 """Greatest height of a standing utensil's lower end above the table, metres."""
 
 HOLDERS = {"deep": (0.010, 0.028), "shallow": (0.08, 0.11)}
-"""Kind of the holders -> range of the rim's height, metres: above the utensil's length if deep, else above the table."""
+"""Kind of the holders -> range of the rim's height, metres.
+
+The height of a deep one is above the utensil's length, that of a shallow one above the table.
+"""
 
 PROUD = 0.002
 """Greatest height of a utensil's upper end above the rim of a deep holder, metres."""
@@ -239,16 +241,11 @@ def _resting(utensil: Utensil, holder: Holder, released: np.ndarray, is_deep: bo
 
     It leans on the rim of a shallow holder, and between the walls of a deep one.
     """
-    out = released.copy()
-    up = out[:3, 0] * np.sign(out[2, 0])
+    foot, half = holders.FLOOR + 0.5 * utensil.handle_width, utensil.half_length
     if is_deep:
-        # The lean shrinks to the width between the walls.
-        sine = min(float(np.hypot(*up[:2])), 2 * (holder.half_opening - BESIDE) / utensil.length)
-        level = up[:2] / max(float(np.hypot(*up[:2])), 1e-9)
-        leaning = np.array([*(sine * level), np.sqrt(1.0 - sine**2)])
-        out[:3, :3] = Rotation.align_vectors(leaning[None], up[None])[0].as_matrix() @ out[:3, :3]
-        out[:2, 3], up = holder.center, leaning
-    out[2, 3] = holders.FLOOR + 0.5 * utensil.handle_width + utensil.half_length * up[2]
+        return grasping.leaning_pose(released, (-half, half), holder, foot, BESIDE)
+    out = released.copy()
+    out[2, 3] = foot + half * abs(float(out[2, 0]))
     return out
 
 

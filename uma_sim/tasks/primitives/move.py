@@ -146,8 +146,8 @@ def planned(station: Station, goal: int, count: int) -> list[np.ndarray]:
     way, T = station.scene.ways[goal], resting(station.scene.things[0], station.scene.places[0])
     T_ee_object = se3.invert(way.poses[0]) @ T
     poses = [T_ee @ T_ee_object for T_ee in way.spread(count)]
-    poses[-1] = poses[-1].copy()
-    poses[-1][2, 3] -= way.drop
+    poses[-1] = poses[-1].copy() if way.rest is None else way.rest.copy()
+    poses[-1][2, 3] -= way.drop if way.rest is None else 0.0
     return poses
 
 

@@ -34,6 +34,9 @@ CONTAINED = ("bar", "stick")
 DEEP, ABOVE = 0.4, (0.008, 0.035)
 """Share of the scenes with containers whose containers are deeper than the object is long, and by how many metres."""
 
+BESIDE = 0.012
+"""Distance of the ends of a planned object from the walls of a deep container, metres."""
+
 PROUD = 0.002
 """Greatest height of the object's upper end above the rim of a deep container, metres."""
 
@@ -122,7 +125,11 @@ def sample(seed: int, held_out: bool = False) -> Scene:
         stands.append(stand)
         drop = max(0.0, bottom - holders.FLOOR - 0.01) if is_contained else 0.0
         rise = max(0.0, stand.height - bottom) + float(rng.uniform(0.03, 0.06))  # the lower end clears the rim
-        ways.append(paths.standing_path(rng, T_grasp, T_end, rise, lets_go=is_contained, drop=drop))
+        way = paths.standing_path(rng, T_grasp, T_end, rise, lets_go=is_contained, drop=drop)
+        if is_deep:
+            rest = grasping.leaning_pose(T_end @ T_ee_object, (low, high), stand, holders.FLOOR + 0.01, BESIDE)
+            way = replace(way, rest=rest)
+        ways.append(way)
     containers = tuple(stands) if is_contained else ()
     goal, color = int(rng.integers(2)), shapes.finish(rng).color
     return Scene(room, things, finishes, places, (ways[0], ways[1]), goal, containers, color, is_deep)

@@ -126,8 +126,16 @@ def contain(station: Station, *, inset=0.02, depth=0.05, other=False, **left) ->
     ids=label,
 )
 def test_a_thing_must_stand_in_its_container(case, expected):
-    station = station_with("primitives/stand", lambda drawn: bool(drawn.containers))
+    station = station_with("primitives/stand", lambda drawn: drawn.containers and not drawn.is_deep)
     contain(station, **case)
+    assert judged(station) == expected
+
+
+@pytest.mark.parametrize(("proud", "expected"), [(-0.005, DONE), (0.001, DONE), (0.003, NOT_HELD)])
+def test_a_thing_must_end_below_the_rim_of_a_deep_container(proud, expected):
+    station = station_with("primitives/stand", lambda drawn: drawn.is_deep)
+    low, high = primitive_stand.ends(station.scene.things[0])
+    contain(station, depth=high - low - proud)
     assert judged(station) == expected
 
 

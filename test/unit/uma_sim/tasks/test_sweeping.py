@@ -11,7 +11,6 @@ import mujoco
 from uma_sim.station import Station
 from uma_sim.tasks import make_station, sweeping
 
-
 CORNERS = np.array([[-1.0, -1.0], [-1.0, 1.0], [1.0, 1.0], [1.0, -1.0]])
 
 
