@@ -63,7 +63,7 @@ def sample(seed: int) -> Scene:
     rng = np.random.default_rng([seed, 30])
     blue = rng.uniform([0.12, 0.20, 0.38], [0.25, 0.36, 0.62])
     jeans = Cloth(
-        spacing=(float(rng.uniform(0.0225, 0.025)), float(rng.uniform(0.033, 0.036))),
+        spacing=(float(rng.uniform(0.0245, 0.0257)), float(rng.uniform(0.033, 0.036))),
         mass=float(rng.uniform(0.2, 0.4)),
         stiffness=float(rng.uniform(7e5, 1.3e6)),
         color=(*(float(c) for c in blue), 1.0),
