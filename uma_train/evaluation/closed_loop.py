@@ -21,16 +21,15 @@ from rich.progress import Progress
 
 from uma.policy.sampling import SamplerConfig
 from uma.settings import within
-from uma.sketch.human import STYLES, human
+from uma.sketch.human import STYLES
 from uma.types import HORIZON, RATE_HZ
+from uma_train.evaluation.actors import POLICIES, actor_of
 from uma_train.evaluation.film import Film, sheet
 from uma_train.evaluation.outcomes import EpisodeResult, failure_class, print_table, summarize
 
 if TYPE_CHECKING:
-    from uma.types import ActionChunk, Observation, ReferenceMotion
+    from uma.types import ActionChunk, Observation
     from uma_sim.station import Station
-
-POLICIES = ("uma", "uma_zeroed", "uma_other_task", "hold_still", "grasp_and_follow", "demonstrator")
 
 
 def _cameras() -> tuple[str, ...]:
@@ -60,8 +59,9 @@ class BenchmarkConfig:
         checkpoint: bundle.
         episodes, first_seed: scenes ``first_seed`` to ``first_seed + episodes - 1``; training uses seeds below
             1,000,000.
-        policies: of `POLICIES`. ``uma_zeroed`` has zero task tokens. ``uma_other_task`` has the task tokens of the
-            scene with seed + 500,000. ``demonstrator`` is the scripted expert on the true state.
+        policies: of `uma_train.evaluation.actors.POLICIES`.
+        prompt: file of `uma adapt`, of the policy ``uma_prompt``.
+        candidates: chunks of ``uma_mpc``.
         execute: control steps between two observations.
         streamed_ms: chunks pass through the node's controller, see `SimulatedController`, after this simulated latency
             in milliseconds (130 is typical of the node graph on two cores). 0 = without the controller: each action is
@@ -96,6 +96,8 @@ class BenchmarkConfig:
     episodes: int = 50
     first_seed: int = 1_000_000
     policies: tuple[str, ...] = ("uma", "uma_zeroed", "uma_other_task", "hold_still", "grasp_and_follow")
+    prompt: str = ""
+    candidates: int = 8
     execute: int = 4
     streamed_ms: float = 130.0
     delay: int = 0
@@ -125,6 +127,8 @@ class BenchmarkConfig:
     def __post_init__(self) -> None:
         if unknown := set(self.policies) - set(POLICIES):
             raise ValueError(f"policies: {sorted(unknown)[0]!r}, must be of {POLICIES}")
+        if ("uma_prompt" in self.policies) != bool(self.prompt):
+            raise ValueError(f"prompt: {self.prompt!r}, must be a file with the policy uma_prompt, and only with it")
         if not 0 <= self.delay <= self.execute or self.execute + self.delay > 16:
             raise ValueError(
                 f"execute {self.execute}, delay {self.delay}: delay must be at most execute, and their sum at most 16"
@@ -148,6 +152,7 @@ class BenchmarkConfig:
             self,
             {
                 "keypoints": (1, 16),
+                "candidates": (1, 256),
                 "waypoints": (2, 64),
                 "pinned": (0, 4),
                 "depth_noise": (0, 100),
@@ -203,53 +208,6 @@ def _way_left(station: Station) -> Callable[[], float]:
     index = np.linalg.norm(points[None] - start[:, None], axis=-1).argmin(1)
     whole = float(np.linalg.norm(points[index] - end, axis=-1).mean())
     return lambda: float(np.linalg.norm(station.object_points()[index] - end, axis=-1).mean()) / whole
-
-
-def _reference(config: BenchmarkConfig, station: Station, seed: int) -> ReferenceMotion:
-    """Sketch the reference motion of the station's scene, with keypoints and a person's noise drawn by ``seed``."""
-    from uma_sim.planning import sketches as reference
-
-    exact = reference.of_scene(station, config.keypoints, config.waypoints, config.pinned, seed)
-    if config.sketch == "exact":
-        return exact
-    return human(exact, station.T_base_cam, np.random.default_rng([seed, 19]), config.sketch)
-
-
-def _actor(
-    config: BenchmarkConfig, name: str, seed: int, station: Station, first: Observation
-) -> Callable[[Observation, int], ActionChunk]:
-    """Return a function from (observation, chunk number) to a chunk in the camera frame; ``first`` is o_0."""
-    from uma.policy.prefix import committed
-    from uma.types import ActionChunk
-    from uma_sim.tasks import make_station
-    from uma_train.baselines.grasp_and_follow import GraspAndFollow
-    from uma_train.execution.driving import policy_of
-
-    if name == "hold_still":
-        still = np.repeat(first.T_cam_ee[None], HORIZON, 0)
-        return lambda o, n: ActionChunk(still, np.zeros(HORIZON), o.stamp, o.camera.frame, station.ee_frame)
-    reference = _reference(config, station, seed)
-    if name == "grasp_and_follow":
-        script = GraspAndFollow(first, reference, station.ee_frame, executed=config.execute)
-        return script.act
-    policy = policy_of(config.checkpoint, config.sampler, config.policy_frame)
-    policy.seed = seed
-    if name == "uma_other_task":
-        other = make_station(seed + 500_000, config.task, depth=config.depth, **config.scene_options)
-        task = policy.encode_task(other.observe(), _reference(config, other, seed))
-        other.close()
-    else:
-        task = policy.encode_task(first, reference)
-    if name == "uma_zeroed":
-        task = task.zeroed()
-    running: list[ActionChunk] = []
-
-    def act(o: Observation, n: int) -> ActionChunk:
-        prefix = committed(running[-1] if running else None, o, config.prefix)
-        running[:] = [policy.predict(o, task, sequence=n, with_motion=config.with_motion, prefix=prefix).chunk]
-        return running[0]
-
-    return act
 
 
 def _displacement(config: BenchmarkConfig, seed: int) -> np.ndarray:
@@ -315,7 +273,7 @@ def run_episode(config: BenchmarkConfig, name: str, seed: int, film: Film | None
     linger = max(config.linger, station.task.lasts)
     expert = experts.expert(config.task)
     try:
-        actor = None if name == "demonstrator" else _actor(config, name, seed, station, station.observe())
+        actor = None if name == "demonstrator" else actor_of(config, name, seed, station, station.observe())
     except InputError as error:
         station.close()
         return EpisodeResult(name, seed, "refused", False, math.nan, str(error))
