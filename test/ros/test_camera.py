@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from sensor_msgs.msg import CameraInfo, Image
 from uma.types import CameraModel, InputError
 from uma_ros.deployment.graph import NodeSpec
 from uma_ros.deployment.supervisor import Supervisor
-from uma_ros.drivers.camera.feeds import PRESETS, Pairing, TopicSettings
+from uma_ros.drivers.camera.feeds import PRESETS, Outlets, Pairing, TopicSettings
 from uma_ros.messages.convert import camera_from, camera_to, depth_from, image_to, nanoseconds, rgb_from, stamp_from
 from uma_ros.runtime.topics import SENSOR_IN, qos_profile
 
@@ -195,7 +196,8 @@ def test_the_vendors_own_node_needs_no_camera_node(tmp_path):
 
 
 def test_presets_have_the_names_of_the_drivers():
-    assert TopicSettings("zed_v5", "zed2i").resolved()[0] == "/zed2i/zed_node/rgb/color/rect/image"
+    assert TopicSettings("realsense").resolved()[0] == "/camera/camera/color/image_raw"
+    assert TopicSettings("zed_v5").resolved()[0] == "/zed2i/zed_node/rgb/color/rect/image"
     assert TopicSettings("zed_v4", "zed2i").resolved() == (
         "/zed2i/zed_node/rgb/image_rect_color",
         "/zed2i/zed_node/depth/depth_registered",
@@ -240,3 +242,22 @@ def test_of_two_candidates_the_nearer_is_taken():
     p.add("rgb", second)
     depth = message(1007)
     assert p.add("depth", depth) == (second, depth)
+
+
+@pytest.mark.parametrize(("is_simulated", "rate"), [(True, 15.0), (False, 5.0)])
+def test_frames_are_counted_on_the_clock_of_the_images(monkeypatch, is_simulated, rate):
+    """At a third of real time, 15 simulated frames a second are 5 a second of the wall clock."""
+    wall = [100.0]
+    monkeypatch.setattr("uma_ros.drivers.camera.feeds.time.monotonic", lambda: wall[0])
+    node = SimpleNamespace(
+        settings=SimpleNamespace(topics=TOPICS),
+        make_publisher=lambda *_: SimpleNamespace(publish=lambda message: None),
+        get_parameter=lambda name: SimpleNamespace(value=is_simulated),
+        ros_time=lambda: (wall[0] - 100.0) / 3,
+        is_active=True,
+    )
+    outlets = Outlets(node, 15.0)
+    for _ in range(60):
+        wall[0] += 0.2
+        outlets.publish(None, None, None)
+    assert outlets.frames.rate(outlets.now()) == pytest.approx(rate, rel=0.01)

@@ -5,7 +5,6 @@ The source is the simulated station, a ZED, another driver's topics or a folder 
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 
 from uma.settings import setting
@@ -61,12 +60,12 @@ class CameraNode(UmaNode):
         self.publish_configuration()
 
     def waits(self) -> tuple[list[str], str]:
-        is_silent = not self.outlets.frames.rate(time.monotonic())
+        is_silent = not self.outlets.frames.rate(self.outlets.now())
         return [f"images of source {self.settings.source}"] if is_silent else [], ""
 
     def diagnose(self) -> dict:
         values, trouble = self.feed.diagnose()
-        rate = self.outlets.frames.rate(time.monotonic())
+        rate = self.outlets.frames.rate(self.outlets.now())
         self.problem(self.settings.source, trouble)
         self.problem(
             "frames", f"{rate:.1f} Hz, expected {self.settings.rate:g} Hz" if rate < 0.8 * self.settings.rate else ""

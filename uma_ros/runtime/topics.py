@@ -116,8 +116,8 @@ HISTORY_IN = qos_profile(20, reliable=False)
 
 The queue bridges short pauses of the process. A longer queue would deliver states that are too old.
 """
-STATE_OUT = qos_profile(5, reliable=False)
-"""Robot states, as franka_ros2 and CRISP publish them."""
+STATE_OUT = qos_profile(10, reliable=True)
+"""Robot states. Reliable publishers match every subscription, also a default one of `rclpy`."""
 CAMERA_OUT = qos_profile(20, reliable=True)
 """Images: reliable, as zed-ros2-wrapper publishes them. The queue holds over a second for a delayed recorder."""
 TASK_IN = qos_profile(5, reliable=True)

@@ -47,13 +47,16 @@ PRESETS = {
 The drivers are zed-ros2-wrapper from 5.1, zed-ros2-wrapper before 5.1, and realsense2_camera with align_depth.
 """
 
+NAMES = {"zed_v5": "zed2i", "zed_v4": "zed2i", "realsense": "camera"}
+"""Driver -> its usual name of the camera."""
+
 
 @dataclass(frozen=True)
 class TopicSettings:
     """Another driver's RGB-D topics."""
 
     preset: str = setting("zed_v5", "driver whose topic names are used", choices=tuple(PRESETS))
-    name: str = setting("zed2i", "name of the camera in the topics")
+    name: str = setting("", "name of the camera in the topics; empty = zed2i, or camera for realsense")
     rgb: str = setting("", "topic of the colour image, overrides the preset")
     depth: str = setting("", "topic of the depth registered to colour, overrides the preset")
     camera_info: str = setting("", "topic of the intrinsics of both, overrides the preset")
@@ -64,9 +67,8 @@ class TopicSettings:
     def resolved(self) -> tuple[str, str, str]:
         """Return the topics of colour, depth and intrinsics. Raises `InputError` for an empty one."""
         given = {"rgb": self.rgb, "depth": self.depth, "camera_info": self.camera_info}
-        found = tuple(
-            value or preset.format(name=self.name) for value, preset in zip(given.values(), PRESETS[self.preset])
-        )
+        name = self.name or NAMES.get(self.preset, "")
+        found = tuple(value or preset.format(name=name) for value, preset in zip(given.values(), PRESETS[self.preset]))
         for key, topic in zip(given, found):
             if not topic:
                 raise InputError(f"inputs.{key}: empty, must name a topic with the preset {self.preset!r}")
@@ -88,6 +90,11 @@ class Outlets:
             node.make_publisher(CameraInfo, t.depth_info, CAMERA_OUT),
         )
         self.frames = Cadence("frames", 1.0 / rate)
+        self._is_simulated = node.get_parameter("use_sim_time").value
+
+    def now(self) -> float:
+        """Return the seconds by which frames are counted: simulated time where the node uses it, else monotonic."""
+        return self._node.ros_time() if self._is_simulated else time.monotonic()
 
     @property
     def are_open(self) -> bool:
@@ -100,7 +107,7 @@ class Outlets:
         self.depth_info.publish(info)
         self.rgb.publish(rgb)
         self.depth.publish(depth)
-        self.frames.beat(time.monotonic())
+        self.frames.beat(self.now())
 
 
 class SimFeed:
@@ -121,7 +128,7 @@ class SimFeed:
                     return
                 publisher.publish(data)
                 if counts:
-                    outlets.frames.beat(time.monotonic())
+                    outlets.frames.beat(outlets.now())
 
             node.create_subscription(kind, f"{prefix}/{source}", relay, SENSOR_IN, raw=True)
 
