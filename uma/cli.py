@@ -19,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "uma_ros.calibration.calibrate:main",
         "estimate the camera extrinsics from images of a calibration board in the gripper",
     ),
+    "doctor": ("uma_ros.commands.doctor:main", "what this machine has and lacks, and the line that mends it"),
     "inspect": ("uma.cli:inspect", "show an episode, a bag, a checkpoint, a calibration or the nodes' parameters"),
     "simulate": ("uma_train.cli:simulate", "record scripted demonstrations"),
     "pack": ("uma_train.cli:pack", "pack episodes into memory-mapped shards"),
