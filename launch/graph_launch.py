@@ -37,6 +37,7 @@ def describe(graph: str) -> LaunchDescription:
             name,
             default_value=str(value).lower() if isinstance(value, bool) else str(value),
             description=rule["description"] + (f"; {allowed(rule)}" if allowed(rule) else ""),
+            choices=list(rule["choices"]) if rule.get("choices") and value in rule["choices"] else None,
         )
         for name, (value, rule) in options.items()
     ]

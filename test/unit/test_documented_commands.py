@@ -24,7 +24,7 @@ RUN_BY = {
 ON_A_ROBOT_PC = (
     "cd ~/ws/src && git clone <this repository> uma_ros && cd ..",
     "rosdep install --from-paths src --ignore-src",
-    "pip install -r src/uma_ros/tools/requirements-robot.txt",
+    "src/uma_ros/tools/install_robot.sh && source ~/uma-venv/bin/activate",
 )
 """Lines that need an installed ROS 2."""
 

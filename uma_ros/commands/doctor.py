@@ -95,7 +95,7 @@ def packages(m: Machine) -> Iterator[Finding]:
     """Python packages that every use needs."""
     for name, module in (("numpy", "numpy"), ("scipy", "scipy.spatial"), ("torch", "torch"), ("opencv", "cv2")):
         if why := m.import_error(module):
-            remedy = "pip install -r tools/requirements-robot.txt, in the environment that starts the nodes"
+            remedy = "tools/install_robot.sh on a robot PC, `make setup` elsewhere"
             if "numpy" in why and name != "numpy":
                 why += " (built for another NumPy than the one in front of it)"
             yield Finding("lack", name, why, remedy)
