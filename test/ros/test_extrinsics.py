@@ -4,9 +4,22 @@ import json
 import signal
 import subprocess
 import sys
+import time
 
+import numpy as np
 import pytest
+import rclpy
+from geometry_msgs.msg import TransformStamped
 from harness import ROOT
+from tf2_msgs.msg import TFMessage
+
+from uma.geometry.se3 import make_pose
+from uma_ros.calibration.entries import Calibration
+from uma_ros.calibration.files import save_calibration
+from uma_ros.messages.convert import transform_to
+from uma_ros.messages.static_frames import StaticFrames
+from uma_ros.runtime.topics import LATCHED, STATIC_TF_IN
+from uma_sim.scene import CAMERA_POSITION, CAMERA_TARGET, look_at
 
 LEVEL = [0.29, 0.59, 0.38, -2.0, 0.0, 2.8]
 
@@ -67,3 +80,41 @@ def test_a_serial_without_quotes_is_taken(file, parameters):
     finally:
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=30)
+
+
+def test_the_root_of_a_drivers_tree_is_hung_below_the_base(tmp_path):
+    """zed-ros2-wrapper gives the optical frame a parent, so the calibration moves that tree's root."""
+    T = look_at(CAMERA_POSITION, CAMERA_TARGET)
+    save_calibration(Calibration("optical", "fr3_link0", T), tmp_path / "c.yaml")
+    rclpy.init()
+    driver = rclpy.create_node("driver")
+    frames, parents = StaticFrames(), {}
+
+    def listen(message):
+        frames.add_message(message)
+        parents.update({t.child_frame_id: t.header.frame_id for t in message.transforms})
+
+    driver.create_subscription(TFMessage, "/tf_static", listen, STATIC_TF_IN)
+    process = node(tmp_path / "c.yaml")
+    try:
+        spin(driver, lambda: parents.get("optical") == "fr3_link0")
+        link = TransformStamped(child_frame_id="optical", transform=transform_to(make_pose(np.eye(3), [0, 0.06, 0])))
+        link.header.frame_id = "/zed_camera_link"
+        publisher = driver.create_publisher(TFMessage, "/tf_static", LATCHED)
+        publisher.publish(TFMessage(transforms=[link]))
+        spin(driver, lambda: parents.get("zed_camera_link") == "fr3_link0")
+        assert np.allclose(frames.lookup("fr3_link0", "zed_camera_link") @ make_pose(np.eye(3), [0, 0.06, 0]), T)
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+        driver.destroy_node()
+        rclpy.shutdown()
+    assert process.returncode == 0
+
+
+def spin(node, until, seconds: float = 30.0) -> None:
+    """Run a node's callbacks until a condition holds."""
+    end = time.monotonic() + seconds
+    while not until():
+        assert time.monotonic() < end, "timed out"
+        rclpy.spin_once(node, timeout_sec=0.1)

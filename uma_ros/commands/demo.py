@@ -33,7 +33,7 @@ from uma_ros.msg import ActionChunk, PolicyStatus, ReferenceMotion
 from uma_ros.runtime.resources import find, new_folder
 from uma_ros.runtime.robot import robot
 from uma_ros.runtime.status import newly_refused
-from uma_ros.runtime.topics import CAMERA_OUT, COMMAND, LATCHED, STATUS, TASK_IN, Topics
+from uma_ros.runtime.topics import CAMERA_OUT, COMMAND, LATCHED, STATIC_TF_IN, STATUS, TASK_IN, Topics
 
 
 class Watcher:
@@ -67,7 +67,7 @@ class Watcher:
             COMMAND,
         )
         subscribe(PointCloud2, topics.sim_object, self._on_points, CAMERA_OUT)
-        subscribe(TFMessage, "/tf_static", self.frames.add_message, LATCHED)
+        subscribe(TFMessage, "/tf_static", self.frames.add_message, STATIC_TF_IN)
         self._task = self.node.create_publisher(ReferenceMotion, topics.reference_motion, TASK_IN)
         self._task_topic = topics.reference_motion
         self._stop = self.node.create_client(Trigger, "/uma/stop")

@@ -13,6 +13,11 @@ MAX_FRAMES = 1000
 """Largest number of frames; a station has about twenty."""
 
 
+def stripped(frame: str) -> str:
+    """Return a frame's name without the leading slash of tf1, which tf2 refuses."""
+    return frame.removeprefix("/")
+
+
 class StaticFrames:
     """Stores static transforms and looks up chains of them."""
 
@@ -27,7 +32,7 @@ class StaticFrames:
         """Add all transforms of a message. Raises `InputError` and adds none if one of them is invalid."""
         checked = []
         for i, t in enumerate(msg.transforms[: MAX_FRAMES + 1]):
-            parent, child = t.header.frame_id, t.child_frame_id
+            parent, child = stripped(t.header.frame_id), stripped(t.child_frame_id)
             if not parent or not child or parent == child:
                 raise InputError(
                     f"transforms[{i}]: from {parent[:80]!r} to {child[:80]!r}, must be between two named frames"
@@ -53,6 +58,7 @@ class StaticFrames:
         Raises:
             InputError: no chain of static transforms connects the frames.
         """
+        target, source = stripped(target), stripped(source)
         reached, queue = {target: np.eye(4)}, [target]
         while queue:
             frame = queue.pop(0)

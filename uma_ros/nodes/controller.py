@@ -29,7 +29,7 @@ from uma_ros.runtime.lifecycle import INACTIVE
 from uma_ros.runtime.node import UmaNode, attempted, leave, run_node
 from uma_ros.runtime.robot import robot
 from uma_ros.runtime.status import StatusPublisher
-from uma_ros.runtime.topics import COMMAND, LATCHED, SENSOR_IN, STATUS, Topics
+from uma_ros.runtime.topics import COMMAND, LATCHED, SENSOR_IN, STATIC_TF_IN, STATUS, Topics
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class ControllerNode(UmaNode):
         self.make_subscription(ActionChunk, topics.action_chunk_base, self._on_chunk, COMMAND)
         self.make_subscription(PoseStamped, topics.robot_pose, self._on_pose, SENSOR_IN)
         self.make_subscription(JointState, topics.joint_states, self._on_joints, SENSOR_IN)
-        self.make_subscription(TFMessage, "/tf_static", self._on_tf, LATCHED)
+        self.make_subscription(TFMessage, "/tf_static", self._on_tf, STATIC_TF_IN)
         if s.needs_task:
             self.make_subscription(ReferenceMsg, topics.active_reference, self._on_task, LATCHED)
         if s.max_departure:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 from geometry_msgs.msg import TransformStamped
 from tf2_msgs.msg import TFMessage
 
@@ -18,13 +19,15 @@ from uma.settings import setting
 from uma.types import InputError
 from uma_ros.calibration.files import load_calibration
 from uma_ros.calibration.plausible import ADVICE, check_plausible, date_doubt, inversion_doubt, pose_doubts
-from uma_ros.messages.convert import chunk_from, chunk_to, transform_to
+from uma_ros.messages.attachment import attachment
+from uma_ros.messages.convert import chunk_from, chunk_to, pose_from, transform_to
+from uma_ros.messages.static_frames import stripped
 from uma_ros.msg import ActionChunk
 from uma_ros.runtime.health import WaitLog
 from uma_ros.runtime.node import UmaNode, leave, run_node
 from uma_ros.runtime.resources import find
 from uma_ros.runtime.status import StatusPublisher
-from uma_ros.runtime.topics import COMMAND, LATCHED, Topics
+from uma_ros.runtime.topics import COMMAND, LATCHED, STATIC_TF_IN, Topics
 
 
 @dataclass(frozen=True)
@@ -76,18 +79,43 @@ class ExtrinsicsNode(UmaNode):
         self._out = self.make_publisher(ActionChunk, s.topics.action_chunk_base, COMMAND)
         self.make_subscription(ActionChunk, s.topics.action_chunk, self._on_chunk, COMMAND)
         self.num_chunks = 0
+        self._parents: dict[str, tuple[str, np.ndarray]] = {}  # of other publishers
+        self._published: dict[str, str] = {}  # frame -> its parent
+        self._misplaced = ""
         self._publish_tf()
+        self.make_subscription(TFMessage, "/tf_static", self._on_tf, STATIC_TF_IN)
         self.publish_configuration(calibration=path.read_text())
         self.get_logger().info(
             f"{path}: {self.calibration.camera_frame} in {self.calibration.base_frame}, {self.calibration.convention}"
         )
 
+    def _on_tf(self, msg: TFMessage) -> None:
+        """Hang the root of the camera driver's own tree below the base, if there is one."""
+        known = dict(self._parents)
+        for t in msg.transforms:
+            parent, child = stripped(t.header.frame_id), stripped(t.child_frame_id)
+            if self._published.get(child) == parent:
+                continue
+            try:
+                known[child] = (parent, pose_from(t.transform, f"transform {parent[:80]} -> {child[:80]}"))
+            except InputError as error:
+                self.status.refuse("/tf_static", error)
+        changed = {k for k in known if k not in self._parents or known[k][0] != self._parents[k][0]}
+        self._parents = known
+        if changed:
+            self._publish_tf()
+
     def _publish_tf(self) -> None:
         c = self.calibration
-        transforms = [
-            (c.base_frame, c.camera_frame, c.T_base_cam),
-            *((parent, frame, T) for (parent, frame), T in c.tools.items()),
-        ]
+        try:
+            frame, T_base_frame = attachment(self._parents, c.camera_frame, c.base_frame, c.T_base_cam)
+            self._misplaced = ""
+        except InputError as error:
+            self._misplaced = str(error)
+            frame, T_base_frame = c.camera_frame, c.T_base_cam
+        tools = ((parent, tool, T) for (parent, tool), T in c.tools.items() if tool not in self._parents)
+        transforms = [(c.base_frame, frame, T_base_frame), *tools]
+        self._published = {child: parent for parent, child, _ in transforms}
         msg = TFMessage()
         for parent, child, T in transforms:
             t = TransformStamped(child_frame_id=child, transform=transform_to(T))
@@ -120,6 +148,7 @@ class ExtrinsicsNode(UmaNode):
         T = self.calibration.T_base_cam
         doubts += [date_doubt(date, datetime.now(UTC)), inversion_doubt(T), *pose_doubts(T)]
         self.problem("calibration", "; ".join(filter(None, doubts)))
+        self.problem("frames", self._misplaced)
         return {
             "age_days": "unknown" if age is None else round(age, 2),
             "convention": self.calibration.convention,

@@ -46,7 +46,7 @@ from uma_ros.runtime.node import UmaNode, leave, run_node
 from uma_ros.runtime.resources import find
 from uma_ros.runtime.robot import robot
 from uma_ros.runtime.status import StatusPublisher
-from uma_ros.runtime.topics import COMMAND, HISTORY_IN, LATCHED, SENSOR_IN, STATUS, TASK_IN
+from uma_ros.runtime.topics import COMMAND, HISTORY_IN, LATCHED, SENSOR_IN, STATIC_TF_IN, STATUS, TASK_IN
 from uma_ros.srv import PredictMotion
 
 GOAL_PATIENCE = 5.0
@@ -97,7 +97,7 @@ class PolicyNode(UmaNode):
         self.make_subscription(CameraInfo, topics.camera_info, self._on_info, SENSOR_IN)
         self.make_subscription(PoseStamped, topics.robot_pose, self._on_pose, HISTORY_IN)
         self.make_subscription(JointState, topics.joint_states, self._on_joints, HISTORY_IN)
-        self.make_subscription(TFMessage, "/tf_static", self._on_tf, LATCHED)
+        self.make_subscription(TFMessage, "/tf_static", self._on_tf, STATIC_TF_IN)
         self.make_subscription(ReferenceMsg, topics.reference_motion, self._on_reference, TASK_IN)
         if s.recorded_task:
             self.make_subscription(ReferenceMsg, s.recorded_task, self._on_recorded_task, LATCHED)

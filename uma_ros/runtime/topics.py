@@ -126,5 +126,7 @@ COMMAND = qos_profile(1, reliable=True)
 """Chunks and targets: only the last message counts."""
 LATCHED = qos_profile(1, reliable=True, latched=True)
 """The last message, also for late subscribers."""
+STATIC_TF_IN = qos_profile(100, reliable=True, latched=True)
+"""Subscriptions to /tf_static, on which several nodes have one last message each."""
 CONFIGURATION = qos_profile(16, reliable=True, latched=True)
 STATUS = qos_profile(10, reliable=True)
