@@ -32,8 +32,8 @@ LASTS = {"insertion": 0, "sweeping": 0, "folding": 0}
 
 LIBRARY_ONLY = (
     "policies execute streamed_ms delay prefix num_steps num_samples consensus_fraction keypoints waypoints sketch "
-    "held_out holders pinned camera policy_frame depth_noise camera_shift_mm camera_turn_deg with_motion max_steps "
-    "workers films"
+    "held_out holders pinned camera policy_frame depth depth_noise camera_shift_mm camera_turn_deg with_motion "
+    "candidates prompt max_steps workers films"
 ).split()
 """Options of `uma benchmark` that the node graph does not honour. A test compares the two commands."""
 
