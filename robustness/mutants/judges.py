@@ -8,7 +8,6 @@ STANDS = "test_judges::test_a_utensil_must_stand_let_go_and_at_rest"
 INSIDE = "test_judges::test_a_utensil_must_end_below_the_rim_of_a_deep_holder"
 SWEPT = "test_judges::test_every_scrap_must_be_inside_and_the_brush_out"
 FOLDED = "test_judges::test_a_cloth_must_be_folded_straight_let_go_and_calm"
-EDGES = "test_judges::test_edges_and_crease_must_keep_their_direction"
 PUSHED = "test_primitive_judges::test_one_thing_must_be_pushed_to_its_place"
 
 MUTANTS = (
@@ -52,7 +51,6 @@ MUTANTS = (
     *of(
         "uma_sim/tasks/folding.py",
         ("folding: 20 degrees will do", "np.radians(10.0)", "np.radians(20.0)", FOLDED),
-        ("folding: an edge may be askew", " or skew(vertices, station.scene) > TOLERANCE", "", EDGES),
         (
             "folding: crumpled will do",
             "if spread(vertices, half_length) < 0.55",

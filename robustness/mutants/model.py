@@ -89,14 +89,14 @@ MUTANTS = (
         ),
         (
             "context: the task is left out",
-            "self.observation_encoder(points, ee), task]",
-            "self.observation_encoder(points, ee), 0 * task]",
+            "torch.cat([observation, task], 1)",
+            "torch.cat([observation, 0 * task], 1)",
             "test_sensitivity::test_the_velocity_depends_on_the_task",
         ),
         (
             "context: the observation is left out",
-            "self.observation_encoder(points, ee), task]",
-            "0 * self.observation_encoder(points, ee), task]",
+            "torch.cat([observation, task], 1)",
+            "torch.cat([0 * observation, task], 1)",
             "test_sensitivity::test_the_velocity_depends_on_the_observed_cloud[xyz]",
         ),
     ),

@@ -108,21 +108,6 @@ def fold_angle(vertices: np.ndarray) -> float:
     return float(np.pi - np.arccos(np.clip(cosine, -1.0, 1.0)))
 
 
-def skew(vertices: np.ndarray, drawn: Scene) -> float:
-    """Return the largest angle of either edge or the crease to their direction on the flat cloth, radians.
-
-    Args:
-        vertices: ``(ROWS, COLUMNS, 3)``, base frame.
-        drawn: the scene with the flat cloth.
-    """
-    lines = np.stack([vertices[0], vertices[ROWS // 2 - 1 : ROWS // 2 + 1].mean(0), vertices[-1]])
-    flat = flat_vertices(drawn)[0]
-    intended = np.array([*(flat[-1] - flat[0]), 0.0])
-    chords = lines[:, -1] - lines[:, 0]
-    lengths = np.linalg.norm(chords, axis=-1) * np.linalg.norm(intended)
-    return float(np.arccos(np.clip(chords @ intended / np.maximum(lengths, 1e-9), -1.0, 1.0)).max())
-
-
 def spread(vertices: np.ndarray, half_length: float) -> float:
     """Return the length of the shorter half, relative to the flat cloth: 1 is smooth, less is crumpled."""
     crease = vertices[ROWS // 2 - 1 : ROWS // 2 + 1].mean((0, 1))
@@ -132,12 +117,11 @@ def spread(vertices: np.ndarray, half_length: float) -> float:
 def folded_side(station: Station) -> int | None:
     """Return the goal that the cloth's shape matches; None for neither.
 
-    The fold angle is within `TOLERANCE` of 180 degrees, and edges and crease are within it of their direction on the
-    flat cloth. Both halves keep at least 55 % of their length. The carried edge has moved by more than half of the
-    cloth, and the other by less than a quarter.
+    The fold angle is within `TOLERANCE` of 180 degrees. Both halves keep at least 55 % of their length. The carried
+    edge has moved by more than half of the cloth, and the other by less than a quarter.
     """
     vertices, half_length = station.object.vertices(), station.scene.cloth.half_size[1]
-    if abs(np.pi - fold_angle(vertices)) > TOLERANCE or skew(vertices, station.scene) > TOLERANCE:
+    if abs(np.pi - fold_angle(vertices)) > TOLERANCE:
         return None
     if spread(vertices, half_length) < 0.55:
         return None
@@ -165,8 +149,6 @@ def _not_folded(station: Station) -> str:
     text = f"folded by {np.degrees(angle):.0f} degrees"
     if abs(np.pi - angle) > TOLERANCE:
         return text
-    if (askew := skew(vertices, station.scene)) > TOLERANCE:
-        return f"{text}, but an edge or the crease is {np.degrees(askew):.0f} degrees askew"
     kept = spread(vertices, station.scene.cloth.half_size[1])
     return (
         f"{text}, but a half keeps {kept:.2f} of its length"
