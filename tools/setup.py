@@ -294,7 +294,7 @@ def main() -> None:
     interfaces = {
         "tf2_msgs": [INTERFACES["tf2_msgs"]],
         "control_msgs": [INTERFACES["control_msgs"]],
-        "uma_ros": [ROOT / "msg", ROOT / "srv", ROOT / "CMakeLists.txt"],
+        "uma_ros": [ROOT / "msg", ROOT / "srv", ROOT / "action", ROOT / "CMakeLists.txt"],
     }
     wanted = {"packages": packages, **{name: digest(here, *paths) + packages for name, paths in interfaces.items()}}
     wanted["tree"] = digest(here)

@@ -32,6 +32,8 @@ from uma_ros.drivers.camera.feeds import TopicFeed, TopicSettings
 from uma_ros.drivers.gripper.client import goal_to
 from uma_ros.messages.convert import stamp_from
 from uma_ros.messages.static_frames import StaticFrames
+from uma_ros.policy.slot import ActiveTask
+from uma_ros.policy.tasks import Encoded, FromReference
 
 AWAY = 0.6
 """Largest distance of two poses of the same arm, m."""
@@ -254,11 +256,16 @@ def _policy_node(case: list) -> bool:
 def _predict_motion(case: tuple) -> bool:
     """Call the service with an active task."""
     node = station().policy
-    node.worker._task, node.worker._motion_policy = FakeTask(np.zeros((2, 3)), np.zeros((2, 3))), FakePolicy()
+    given = FromReference(reference())
+    task = Encoded(FakeTask(np.zeros((2, 3)), np.zeros((2, 3))), given.msg)
+    node.worker.give_task(given)
+    node.worker.tasks.take()
+    node.worker.tasks.accept(ActiveTask(given, task, CAMERA))
+    node.worker._motion_policy = FakePolicy()
     try:
         answer = node._on_predict_motion(PredictMotion.Request(chunk=case[0]), PredictMotion.Response())
     finally:
-        node.worker._task = None
+        node.worker.tasks.drop(given)
     expect(answer.success or bool(answer.message), "neither a prediction nor a reason")
     return answer.success
 

@@ -92,6 +92,7 @@ def test_what_ros2_run_and_launch_need_is_installed(install):
         "config/reference_insertion.yaml",
         "msg/ActionChunk.msg",
         "srv/PredictMotion.srv",
+        "action/ExecuteTask.action",
     ):
         assert (share / name).exists(), name
     for name in (

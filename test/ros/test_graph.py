@@ -112,6 +112,7 @@ def test_services_and_actions(graph):
     for name in ("/uma/start", "/uma/stop", "/uma/recover"):
         assert services[name] == ["std_srvs/srv/Trigger"]
     assert services["/uma/predict_motion"] == ["uma_ros/srv/PredictMotion"]
+    assert services[TOPICS.execute_task + "/_action/send_goal"] == ["uma_ros/action/ExecuteTask_SendGoal"]
     assert services[TOPICS.gripper + "/_action/send_goal"] == ["control_msgs/action/GripperCommand_SendGoal"]
 
 

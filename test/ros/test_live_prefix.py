@@ -178,6 +178,8 @@ class Station:
     def on_keypoints(self, frame, state) -> None:
         self.tracked.append((frame.stamp_ns, state))
 
+    def on_finished(self, distance) -> None: ...
+
     def on_refused(self, source, error) -> None:
         self.refused.append(f"{source}: {error}")
 

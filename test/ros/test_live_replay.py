@@ -169,6 +169,6 @@ def test_a_task_given_live(graph, bag, stamps, tmp_path):
     c.wait(lambda: c.state("policy") == PolicyStatus.RUNNING and c.chunks, 60.0 + length(bag), "chunks")
     assert set(stamps_of(c.chunks)) <= set(stamps) and c.active.object_label == "whisk" and len(c.active.keypoints) == 6
     c.wait(lambda: send.poll() is not None, 30.0, "the answer")
-    assert send.returncode == 0 and "accepted: " in send.stdout.read()
+    assert send.returncode == 0 and "received by policy: " in send.stdout.read()
     player.terminate()
     player.wait(10.0)

@@ -79,7 +79,8 @@ def test_reference_is_taken_and_ctrl_c_ends_every_child(tmp_path):
         good = subprocess.run(
             [*send, "config/reference_insertion.yaml"], cwd=ROOT, capture_output=True, text=True, timeout=60
         )
-        assert good.returncode == 0 and "6 keypoints in fr3_link0" in good.stdout, good.stdout + good.stderr
+        assert good.returncode == 0, good.stdout + good.stderr
+        assert "received by policy: 6 keypoints in fr3_link0" in good.stdout
         (tmp_path / "bad.yaml").write_text("frame: nowhere\nkeypoints:\n  - waypoints: [[0.4, 0.0, 0.1]]\n")
         bad = subprocess.run([*send, str(tmp_path / "bad.yaml")], cwd=ROOT, capture_output=True, text=True, timeout=60)
         assert bad.returncode == 1 and "'nowhere'" in bad.stderr, bad.stdout + bad.stderr

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from uma.geometry.se3 import clip_step
+from uma.policy.sampling import SamplerConfig
 from uma.types import ActionChunk, InputError, MotionPrediction, Prediction
 from uma_ros.nodes import policy
 from uma_ros.runtime.node import leave
@@ -47,6 +48,7 @@ class FakePolicy:
     checkpoint_id = "fake"
 
     def __init__(self, settings=None):
+        self.config = SamplerConfig()
         self.takes_instructions = settings is not None and settings.checkpoint == "words"
 
     def encode_task(self, observation, reference):
@@ -89,6 +91,15 @@ class FakePolicy:
             given,
         )
         return Prediction(chunk, None, {"flow": 30.0, "total": 30.0})
+
+    def predict_candidates(self, observation, task, count, *, sequence=0):
+        """Chunks that stop after a part of the way; the last one goes all of it."""
+        chunk = self.predict(observation, task, sequence=sequence).chunk
+        stops = np.linspace(0, len(chunk.poses) - 1, count).astype(int)
+        return [replace(chunk, poses=chunk.poses[np.minimum(np.arange(len(chunk.poses)), i)]) for i in stops]
+
+    def predict_motions(self, observation, task, chunks, *, sequence=0, keypoints=None):
+        return [self.predict_motion(observation, task, c, sequence=sequence, keypoints=keypoints) for c in chunks]
 
     def predict_motion(self, observation, task, chunk, *, sequence=0, keypoints=None):
         assert len(task.keypoints)

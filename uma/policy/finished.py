@@ -10,10 +10,10 @@ import numpy as np
 from uma.geometry.se3 import rotation_angle
 from uma.types import ActionChunk, KeypointState, Observation
 
-STILL_M, STILL_RAD = 0.02, 0.1
+STILL_M, STILL_RAD = 0.02, 0.15
 """Largest distance of a still chunk's poses from the measured pose, metres and radians.
 
-Sampled chunks of an arm at rest spread by 5 to 20 mm and up to 0.06 rad. Chunks in motion go 60 mm and more.
+Sampled chunks of an arm at rest spread by 5 to 20 mm and up to 0.15 rad. Chunks in motion go 30 mm and more.
 """
 
 MOVED_M, MOVED_RAD = 0.03, 0.2

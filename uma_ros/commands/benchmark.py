@@ -51,15 +51,14 @@ def refuse_library_options(argv: list[str]) -> None:
 
 
 def graph(options: Options, task: str, real_time_factor: float) -> tuple[NodeSpec, ...]:
-    """Return the task's nodes.
+    """Return the task's nodes. The policy continues to the time limit, as in `uma benchmark`.
 
     Args:
         real_time_factor: largest number of simulated seconds per second. Below 1, latencies shrink in simulated time.
     """
-    pace = {"real_time_factor": real_time_factor}
+    changes = {"station": {"real_time_factor": real_time_factor}, "policy": {"finish_after_s": 0.0}}
     return tuple(
-        replace(spec, parameters={**spec.parameters, **pace}) if spec.name == "station" else spec
-        for spec in TASKS[task](options)
+        replace(spec, parameters={**spec.parameters, **changes.get(spec.name, {})}) for spec in TASKS[task](options)
     )
 
 

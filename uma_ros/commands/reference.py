@@ -1,4 +1,4 @@
-"""`uma reference FILE.yaml`: send a reference motion and report whether the policy accepts it.
+"""`uma reference FILE.yaml`: send a reference motion, and report its receipt by the policy or the refusal.
 
 `uma reference --from-bag BAG` and `uma reference --from-scene` write a reference instead of sending one.
 Also reads and writes reference files:
@@ -121,6 +121,7 @@ class _Sender:
         self._active: Time | None = None
         self._num_refused: int | None = None
         self._answer: str | None = None
+        self._reason = ""  # of the policy's state
         self.node.create_subscription(ReferenceMsg, topics.active_reference, self._on_echo, LATCHED)
         self.node.create_subscription(PolicyStatus, topics.status, self._on_status, STATUS)
 
@@ -141,7 +142,7 @@ class _Sender:
             return
         if self._sent is not None and newly_refused(msg, self._num_refused, self._topic):
             self._answer = msg.refused
-        self._num_refused = msg.num_refused
+        self._num_refused, self._reason = msg.num_refused, msg.reason
 
     def _wait(self, condition: Callable[[], bool], deadline: float) -> bool:
         while not condition() and time.monotonic() < deadline:
@@ -161,12 +162,12 @@ class _Sender:
         self._sent = reference
         self._publisher.publish(reference_to(reference, self.node.get_clock().now().to_msg()))
         if not self._wait(lambda: self._answer is not None, deadline):
-            print(f"sent, but not accepted within {timeout:g} s; see /uma/status for the reason", file=sys.stderr)
+            print(f"sent, but not received by policy within {timeout:g} s; policy: {self._reason}", file=sys.stderr)
             return 1
         if self._answer:
             print(self._answer, file=sys.stderr)
             return 1
-        print(f"accepted: {len(reference.waypoints)} keypoints in {reference.frame}")
+        print(f"received by policy: {len(reference.waypoints)} keypoints in {reference.frame}")
         return 0
 
 
@@ -260,7 +261,7 @@ def _scene_reference(timeout: float) -> ReferenceMotion | None:
 
 
 def main(argv: list[str]) -> int:
-    """Run the command. Return 0 if the policy accepted the task or a file was written, else 1.
+    """Run the command. Return 0 if the policy received the task or a file was written, else 1.
 
     Raises:
         InputError: a bad file or bag.

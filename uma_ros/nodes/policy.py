@@ -21,6 +21,7 @@ from uma.control.session import Session, State
 from uma.control.watchdog import Watchdog
 from uma.types import RATE_HZ, InputError, KeypointState, MotionPrediction, Prediction
 from uma.types import ActionChunk as PublishedChunk
+from uma_ros.action import ExecuteTask
 from uma_ros.messages.convert import (
     camera_from,
     chunk_from,
@@ -29,7 +30,6 @@ from uma_ros.messages.convert import (
     keypoints_to,
     motion_to,
     nanoseconds,
-    reference_from,
 )
 from uma_ros.messages.frame_buffer import Frame, FrameBuffer, check_age, check_image, check_state_pose
 from uma_ros.messages.markers import chunk_markers, clear_markers, keypoint_markers, motion_markers, reference_markers
@@ -38,8 +38,10 @@ from uma_ros.msg import ActionChunk, PolicyStatus
 from uma_ros.msg import Keypoints as KeypointsMsg
 from uma_ros.msg import MotionPrediction as MotionMsg
 from uma_ros.msg import ReferenceMotion as ReferenceMsg
+from uma_ros.policy.execution import Situation, TaskAction
 from uma_ros.policy.settings import PolicySettings, load_policy
-from uma_ros.policy.tasks import Encoded, FromGoal, FromInstruction, FromPrompt, FromReference, from_echo
+from uma_ros.policy.sources import GOAL_PATIENCE, TaskSources
+from uma_ros.policy.tasks import Encoded, FromPrompt, GivenTask, from_echo
 from uma_ros.policy.worker import PolicyWorker
 from uma_ros.runtime.lifecycle import INACTIVE
 from uma_ros.runtime.node import UmaNode, leave, run_node
@@ -48,9 +50,6 @@ from uma_ros.runtime.robot import robot
 from uma_ros.runtime.status import StatusPublisher
 from uma_ros.runtime.topics import COMMAND, HISTORY_IN, LATCHED, SENSOR_IN, STATIC_TF_IN, STATUS, TASK_IN
 from uma_ros.srv import PredictMotion
-
-GOAL_PATIENCE = 5.0
-"""Seconds that one image of a goal waits for the other. DDS may deliver a large message seconds late."""
 
 
 class PolicyNode(UmaNode):
@@ -80,12 +79,15 @@ class PolicyNode(UmaNode):
             s.predict_motion,
             s.prefix,
             s.track_keypoints,
+            s.finish_after_s,
+            s.candidates,
         )
+        self.sources = TaskSources(self.buffer, self.frames, lambda: self.worker.policy)
         self._controller: PolicyStatus | None = None
         self._shown: dict[
             str, tuple[bytes, float]
         ] = {}  # kind -> sample of its pixels, and the time of their last change
-        self._goal: dict[str, tuple[Image, float]] = {}  # kind -> image of an incomplete goal, and its time of receipt
+        self._latency_ms, self._finished = float("nan"), ""
 
         self._chunks = self.make_publisher(ActionChunk, topics.action_chunk, COMMAND)
         self._motions = self.make_publisher(MotionMsg, topics.predicted_motion, COMMAND)
@@ -108,6 +110,14 @@ class PolicyNode(UmaNode):
         self.make_subscription(String, topics.instruction, self._on_instruction, TASK_IN)
         self.make_subscription(PolicyStatus, topics.status, self._on_status, STATUS)
         self.create_service(PredictMotion, "/uma/predict_motion", self._on_predict_motion)
+        self.action = TaskAction(
+            self,
+            topics.execute_task,
+            self.worker.tasks,
+            self._goal_task,
+            self.worker.give_task,
+            lambda error: self.status.refuse(topics.execute_task, error),
+        )
         self.create_steady_timer(0.05, self._tick)
         self.create_steady_timer(0.2, self.status.publish)
         self.worker.start()
@@ -131,7 +141,7 @@ class PolicyNode(UmaNode):
         s = self.settings
         self.watchdog.limits = self._limits()
         self.cadence = Cadence("chunks", s.replan_steps / RATE_HZ)
-        self.worker.change(s.replan_steps, s.predict_motion, s.motion_samples, s.track_keypoints)
+        self.worker.change(s.replan_steps, s.predict_motion, s.motion_samples, s.track_keypoints, s.finish_after_s)
 
     def deactivate(self) -> None:
         self._tick()  # stops the chunks at once
@@ -209,64 +219,40 @@ class PolicyNode(UmaNode):
         self.watchdog.receive("calibration", time.monotonic())
 
     def _on_reference(self, msg: ReferenceMsg) -> None:
-        def take() -> None:
-            reference_from(msg)
-            if self.buffer.info is not None:
-                self.frames.lookup(self.buffer.info.header.frame_id, msg.header.frame_id)
-            self.worker.give_task(FromReference(msg))
-
-        self._accept(self.settings.topics.reference_motion, "task", take)
+        self._take_task(self.settings.topics.reference_motion, lambda: self.sources.reference(msg))
 
     def _on_recorded_task(self, msg: ReferenceMsg) -> None:
-        self._accept(
-            self.settings.recorded_task, "task", lambda: self.worker.give_task(from_echo(msg, self.settings.prompt))
-        )
+        self._take_task(self.settings.recorded_task, lambda: from_echo(msg, self.settings.prompt))
 
     def _on_instruction(self, msg: String) -> None:
-        def take() -> None:
-            given = FromInstruction(msg.data.strip())
-            if not given.text:
-                raise InputError("data: empty, must be an instruction")
-            if self.worker.policy is not None:
-                given.check(self.worker.policy)
-            self.worker.give_task(given)
-
-        self._accept(self.settings.topics.instruction, "task", take)
+        self._take_task(self.settings.topics.instruction, lambda: self.sources.instruction(msg.data))
 
     def _on_goal(self, kind: str, topic: str, msg: Image) -> None:
         """Receive colour or depth of a goal. Both have the same stamp; its age does not matter."""
+        self._take_task(topic, lambda: self.sources.half(kind, msg, time.monotonic()))
+
+    def _take_task(self, topic: str, read: Callable[[], GivenTask | None]) -> None:
+        """Give the task that ``read`` returns to the worker; None is not a task yet."""
 
         def take() -> None:
-            check_image(msg, kind)
-            camera = self.buffer.info
-            if camera is not None and msg.header.frame_id != camera.header.frame_id:
-                raise InputError(
-                    f"header.frame_id: {msg.header.frame_id!r:.80}, must be the camera's, {camera.header.frame_id!r}"
-                )
-            if camera is not None and (msg.width, msg.height) != (camera.width, camera.height):
-                raise InputError(
-                    f"width x height: {msg.width}x{msg.height}, must be {camera.width}x{camera.height} as the camera's"
-                )
-            self._goal[kind] = (msg, time.monotonic())
-            halves = {k: m for k, (m, _) in self._goal.items()}
-            if len(halves) == 2 and halves["rgb"].header.stamp == halves["depth"].header.stamp:
-                self._goal.clear()
-                self.worker.give_task(FromGoal(**halves))
+            if (given := read()) is not None:
+                self.worker.give_task(given)
 
         self._accept(topic, "task", take)
 
+    def _goal_task(self, goal: ExecuteTask.Goal) -> GivenTask:
+        """Return the task of a goal of the action. Raises `InputError` if it is refused."""
+        if not self.is_active:
+            raise InputError(INACTIVE)
+        with self.worker.wake:
+            return self.sources.goal(goal)
+
     def _drop_half_a_goal(self, now: float) -> None:
-        """Refuse a goal image whose other half did not arrive within `GOAL_PATIENCE`."""
+        """Refuse a goal image whose other half did not arrive in time."""
         topics = {"rgb": self.settings.topics.goal_image, "depth": self.settings.topics.goal_depth}
-        for kind, (msg, received_at) in list(self._goal.items()):
-            if now - received_at > GOAL_PATIENCE:
-                del self._goal[kind]
-                other = topics["depth" if kind == "rgb" else "rgb"]
-                self.status.refuse(
-                    topics[kind],
-                    f"header.stamp: {nanoseconds(msg.header.stamp) * 1e-9:.9f}, no image of this stamp on "
-                    f"{other} within {GOAL_PATIENCE:g} s",
-                )
+        for kind, other, stamp in self.sources.late_halves(now):
+            why = f"{stamp}, no image of this stamp on {topics[other]} within {GOAL_PATIENCE:g} s"
+            self.status.refuse(topics[kind], why)
 
     def _on_status(self, msg: PolicyStatus) -> None:
         if msg.node == "controller":
@@ -285,10 +271,11 @@ class PolicyNode(UmaNode):
             and self.settings.require_controller
             and self._controller.state in (State.IDLE, State.FAULT)
         )
-        transition = self.session.update(now, blockers, self.worker.has_task and not closed)
+        transition = self.session.update(now, blockers, self.worker.tasks.has_work and not closed)
         reason = self.session.reason
         if self.session.state is State.READY:
-            reason = f"waiting for the controller ({self._controller.reason})" if closed else "waiting for a task"
+            idle = self._finished if self.worker.tasks.is_finished else "waiting for a task"
+            reason = f"waiting for the controller ({self._controller.reason})" if closed else idle
         self.status.transition(transition, reason)
         newest = self.worker.set_active(self.session.state is State.RUNNING)
         message = self.status.message
@@ -296,6 +283,13 @@ class PolicyNode(UmaNode):
         message.observation_age_ms = (
             (self.get_clock().now().nanoseconds - newest.stamp_ns) * 1e-6 if newest else float("nan")
         )
+        self.action.tick(now, self._situation(reason), self.settings.max_hold_s)
+
+    def _situation(self, reason: str) -> Situation:
+        """Return the state of the graph for a goal of the action."""
+        c = self._controller if self.settings.require_controller else None
+        of_controller = (None, "") if c is None else (c.state, c.reason)
+        return Situation(self.session.state, reason, *of_controller, self.worker.end_distance, self._latency_ms)
 
     def _raise_failure(self) -> None:
         """Raise the exception that ended the worker."""
@@ -311,7 +305,7 @@ class PolicyNode(UmaNode):
         if self.settings.prompt:
             policy.load_prompt(find(self.settings.prompt))  # raises before the first image
             with self.worker.wake:
-                if not self.worker.has_task:
+                if not self.worker.tasks.has_work:
                     self.worker.give_task(FromPrompt(self.settings.prompt))
         self.get_logger().info(f"checkpoint {policy.checkpoint_id} ready after {time.monotonic() - self.started:.1f} s")
         self.status.message.checkpoint_id = policy.checkpoint_id
@@ -329,12 +323,16 @@ class PolicyNode(UmaNode):
             )
         )
         self.get_logger().info(f"new task: {encoded}")
+        if reference is None and self.settings.candidates > 1:
+            text = "without keypoints there is no choice, one chunk is drawn"
+            self.get_logger().info(f"candidates: {self.settings.candidates}, {text}")
 
     def on_chunk(self, frame: Frame, prediction: Prediction, stages_ms: dict[str, float]) -> PublishedChunk:
         message = chunk_to(prediction.chunk, frame.rgb.header.stamp)
         self._chunks.publish(message)
         self._markers.publish(MarkerArray(markers=chunk_markers(prediction.chunk, frame.rgb.header.stamp)))
-        self.cadence.beat(time.monotonic(), stages_ms["total"])
+        self._latency_ms = stages_ms["total"]
+        self.cadence.beat(time.monotonic(), self._latency_ms)
         self.status.set_fields(
             stages=list(stages_ms),
             latency_ms=[float(v) for v in stages_ms.values()],
@@ -350,6 +348,12 @@ class PolicyNode(UmaNode):
         stamp, camera = frame.rgb.header.stamp, frame.info.header.frame_id
         self._keypoints.publish(keypoints_to(state, camera, stamp))
         self._markers.publish(MarkerArray(markers=keypoint_markers(state, camera, stamp)))
+
+    def on_finished(self, distance: float) -> None:
+        self._finished = "task finished"
+        if distance == distance:
+            self._finished += f", keypoints {1e3 * distance:.0f} mm from the end of the reference"
+        self.get_logger().info(self._finished)
 
     def on_refused(self, source: str, error: InputError | str) -> None:
         self.status.refuse(getattr(self.settings.topics, source, source), error)

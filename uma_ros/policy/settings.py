@@ -33,6 +33,13 @@ class PolicySettings:
     compile: bool = setting(SamplerConfig.compile, "use torch.compile; the start then takes minutes")
     threads: int = setting(1, "torch threads", 1, 64)
     replan_steps: int = setting(4, "actions from one chunk to the next", 1, 64, live=True)
+    candidates: int = setting(
+        1,
+        "chunks drawn per replan for a task with keypoints; the one whose predicted motion gets farthest along the "
+        "reference is taken; 1 = no choice",
+        1,
+        32,
+    )
     prefix: int = setting(
         0,
         "leading actions that a chunk takes over from the previous one, because they are executed before it is "
@@ -48,6 +55,21 @@ class PolicySettings:
     )
     motion_samples: int = setting(1, "samples per predicted motion, which are averaged", 1, 32, live=True)
     motion_steps: int = setting(2, "Euler steps of the flow for the predicted motion", 1, 100)
+    finish_after_s: float = setting(
+        1.5,
+        "s; a task is finished after chunks that stay where the arm is for this long, once the arm has moved; "
+        "0 = never",
+        0.0,
+        60.0,
+        live=True,
+    )
+    max_hold_s: float = setting(
+        4.0,
+        "s; a longer HOLD of the policy or the controller aborts the goal of the action; 0 = never",
+        0.0,
+        3600.0,
+        live=True,
+    )
     base_frame: str = setting(DROID.base_frame, "base frame of the robot")
     robot_ee_frame: str = setting(DROID.flange_frame, "the end-effector frame of the reported robot pose")
     max_image_age: float = setting(

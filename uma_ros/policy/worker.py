@@ -14,11 +14,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from uma.policy.finished import FinishDetector, end_distance
 from uma.policy.prefix import committed
 from uma.policy.tracker import KeypointTracker
 from uma.types import RATE_HZ, ActionChunk, InputError, KeypointState, MotionPrediction, Observation, Prediction
 from uma_ros.messages.frame_buffer import Frame, FrameBuffer
 from uma_ros.messages.static_frames import StaticFrames
+from uma_ros.policy.slot import ActiveTask, TaskSlot
 from uma_ros.policy.tasks import Encoded, GivenTask
 
 
@@ -33,6 +35,7 @@ class Listener(Protocol):
     def on_chunk(self, frame: Frame, prediction: Prediction, stages_ms: dict[str, float]) -> ActionChunk: ...
     def on_motion(self, frame: Frame, motion: MotionPrediction) -> None: ...
     def on_keypoints(self, frame: Frame, state: KeypointState) -> None: ...
+    def on_finished(self, distance: float) -> None: ...
     def on_refused(self, source: str, error: InputError | str) -> None: ...
 
 
@@ -45,6 +48,15 @@ class PolicyWorker:
         predict_motion: also predict the object motion of each chunk, if the task has keypoints.
         prefix: leading actions of a chunk that repeat the previous chunk of the same task.
         track: track the task's keypoints from image to image, for motion prediction.
+        finish_after: seconds of still chunks that finish a task, see `FinishDetector`; 0 = never.
+        candidates: chunks drawn per replan. With several, the one that gets farthest along the reference is taken.
+
+    Attributes:
+        tasks: the task in force and the next one.
+        end_distance: mean distance of the tracked keypoints to the end of the reference, metres; NaN if unknown.
+
+    Raises:
+        InputError: several candidates and a prefix.
     """
 
     def __init__(
@@ -57,21 +69,24 @@ class PolicyWorker:
         predict_motion: bool,
         prefix: int = 0,
         track: bool = True,
+        finish_after: float = 0.0,
+        candidates: int = 1,
     ) -> None:
+        if candidates > 1 and prefix:
+            raise InputError(f"candidates: {candidates} with prefix {prefix}, must be 1; candidates have no prefix")
         self.wake = threading.Condition()
         self.failure: Exception | None = None
+        self.tasks, self.end_distance = TaskSlot(self.wake), float("nan")
         self._listener, self._buffer, self._frames = listener, buffer, frames
         self._plan_every(replan_steps)
         self._predict_motion, self._prefix, self._track = predict_motion, prefix, track
+        self._detector, self._candidates = FinishDetector(finish_after), candidates
         self._tracker: KeypointTracker | None = None
         self._running: ActionChunk | None = None  # last published chunk of the current task
         self._loaded = threading.Event()
         self._policy: Any = None
         self._motion_policy: Any = None
-        self._task: Any = None
-        self._task_frame = ""
-        self._new_task: GivenTask | None = None
-        self._active = self._closing = self._encoding = False
+        self._active = self._closing = False
         self._last_stamp, self._tracked_stamp, self._sequence = -1, -1, 0
         self._thread = threading.Thread(target=self._run, args=(load,), daemon=True)
 
@@ -90,11 +105,13 @@ class PolicyWorker:
         """Block until the policies are loaded or `failure` is set."""
         self._loaded.wait()
 
-    def change(self, replan_steps: int, predict_motion: bool, motion_samples: int, track: bool) -> None:
+    def change(
+        self, replan_steps: int, predict_motion: bool, motion_samples: int, track: bool, finish_after: float = 0.0
+    ) -> None:
         """Change live settings from the next chunk on, ``track`` from the next task on."""
         with self.wake:
             self._plan_every(replan_steps)
-            self._predict_motion, self._track = predict_motion, track
+            self._predict_motion, self._track, self._detector.after_s = predict_motion, track, finish_after
             if self._motion_policy is not None:
                 self._motion_policy.config = replace(self._motion_policy.config, num_samples=motion_samples)
 
@@ -102,17 +119,15 @@ class PolicyWorker:
         self._period_ns = int((steps - 0.5) / RATE_HZ * 1e9)  # half a step early, because the image period jitters
 
     @property
-    def has_task(self) -> bool:
-        return self._task is not None or self._new_task is not None or self._encoding
-
-    @property
     def policy(self) -> Any:
         """The policy for chunks; None until it is loaded."""
         return self._policy
 
     def give_task(self, given: GivenTask) -> None:
-        """Set the pending task, which is encoded with the next frame. The caller holds the lock."""
-        self._new_task = given
+        """Set the next task, which is encoded with the next frame."""
+        with self.wake:
+            self.tasks.give(given)
+            self.wake.notify()
 
     def set_active(self, active: bool) -> Frame | None:
         """Start or stop the chunks. Return the newest complete frame."""
@@ -130,11 +145,13 @@ class PolicyWorker:
             InputError: there is no complete observation, or no task with keypoints; or the chunk does not fit.
         """
         with self.wake:
-            frame, task, policy, tracker = self._buffer.newest(), self._task, self._motion_policy, self._tracker
-        if frame is None or task is None:
+            frame, active = self._buffer.newest(), self.tasks.active
+            policy, keypoints = self._motion_policy, self.keypoints
+        if frame is None or active is None:
             raise InputError(
                 "nothing to predict from: " + ("no complete observation yet" if frame is None else "no task yet")
             )
+        task = active.encoded.task
         if not len(task.keypoints):
             raise InputError(
                 "nothing to predict: the task has no keypoints; motion prediction needs a reference motion"
@@ -144,9 +161,7 @@ class PolicyWorker:
             chunk = chunk.transformed(
                 self._frames.lookup(observation.camera.frame, chunk.frame), observation.camera.frame
             )
-        return frame, policy.predict_motion(
-            observation, task, chunk, sequence=chunk.sequence, keypoints=tracker.state if tracker else None
-        )
+        return frame, policy.predict_motion(observation, task, chunk, sequence=chunk.sequence, keypoints=keypoints)
 
     # -- the thread ----------------------------------------------------------------------------------------------------
 
@@ -166,7 +181,7 @@ class PolicyWorker:
                     if self._closing:
                         return
                 self._answer(*job)
-                self._encoding = False
+                self.tasks.release()
         except Exception as error:  # the node raises it and ends
             self.failure = error
             self._loaded.set()
@@ -183,15 +198,11 @@ class PolicyWorker:
             self._last_stamp = self._tracked_stamp = -1
         # At most one chunk per image, so that the stamp of a chunk identifies its task.
         is_new = frame.stamp_ns != self._last_stamp
-        is_late = self._task is not None and frame.stamp_ns - self._last_stamp >= self._period_ns
-        is_due = is_new and (self._new_task is not None or is_late)
+        is_late = self.tasks.runs and frame.stamp_ns - self._last_stamp >= self._period_ns
+        is_due = is_new and (self.tasks.has_next or is_late)
         if not is_due and (self._tracker is None or frame.stamp_ns <= self._tracked_stamp):
             return None
-        task = None
-        if is_due:
-            self._encoding = self._new_task is not None  # set first: `has_task` reads it without the lock
-            task, self._new_task = self._new_task, None
-        return frame, task, is_due
+        return frame, self.tasks.take() if is_due else None, is_due
 
     def _answer(self, frame: Frame, new_task: GivenTask | None, is_due: bool) -> None:
         began = time.perf_counter()
@@ -205,28 +216,61 @@ class PolicyWorker:
             converted = (time.perf_counter() - began) * 1e3
             if new_task is not None:
                 self._take_task(frame, observation, new_task)
-            if self._task is None:
+            active = self.tasks.active
+            if active is None or not self.tasks.runs:
                 return
             self._follow(frame, observation)
-            if self._task_frame != observation.camera.frame:
-                raise InputError(f"camera frame {observation.camera.frame!r}: the task is in {self._task_frame!r}")
+            if active.frame != observation.camera.frame:
+                raise InputError(f"camera frame {observation.camera.frame!r}: the task is in {active.frame!r}")
             sequence, self._sequence = self._sequence, self._sequence + 1
-            prefix = committed(self._running, observation, self._prefix)
-            prediction = self._policy.predict(observation, self._task, sequence=sequence, prefix=prefix)
-            if not self._active:
+            prediction = self._predict(observation, active, sequence)
+            if not self._active or self.tasks.active is not active:
                 return
             stages = {"convert": converted, **{k: v for k, v in prediction.latency_ms.items() if k != "total"}}
             total = (time.perf_counter() - began) * 1e3
             self._running = self._listener.on_chunk(frame, prediction, {**stages, "total": total})
+            if self._detector.update(observation, prediction.chunk) and self.tasks.active is active:
+                self._listener.on_finished(self.end_distance)
+                self.tasks.finish(active)
             # After the publication of the chunk, which must not wait for the prediction.
-            if self._predict_motion and len(self._task.keypoints):
-                keypoints = self._tracker.state if self._tracker else None
+            motion = prediction.motion
+            if motion is None and self._predict_motion and len(active.encoded.task.keypoints):
                 motion = self._motion_policy.predict_motion(
-                    observation, self._task, prediction.chunk, sequence=sequence, keypoints=keypoints
+                    observation, active.encoded.task, prediction.chunk, sequence=sequence, keypoints=self.keypoints
                 )
+            if motion is not None:
                 self._listener.on_motion(frame, motion)
         except InputError as error:
             self._listener.on_refused("observation", error)
+
+    def _predict(self, observation: Observation, active: ActiveTask, sequence: int) -> Prediction:
+        """Return one chunk; with several candidates and a reference, the best one with its motion (paper Eq. 6)."""
+        task, reference = active.encoded.task, active.encoded.reference
+        if self._candidates == 1 or reference is None:
+            prefix = committed(self._running, observation, self._prefix)
+            return self._policy.predict(observation, task, sequence=sequence, prefix=prefix)
+        from uma.policy.planner import plan
+
+        began = time.perf_counter()
+        chunks = self._policy.predict_candidates(observation, task, self._candidates, sequence=sequence)
+        drawn = time.perf_counter()
+        best = plan(
+            self._motion_policy,
+            observation,
+            task,
+            reference,
+            sequence=sequence,
+            candidates=chunks,
+            keypoints=self.keypoints,
+        )
+        planned = time.perf_counter()
+        latency = {"candidates": 1e3 * (drawn - began), "plan": 1e3 * (planned - drawn)}
+        return Prediction(best.chunk, best.motion, {**latency, "total": sum(latency.values())})
+
+    @property
+    def keypoints(self) -> KeypointState | None:
+        """Return the tracked keypoints; None if they are not tracked."""
+        return self._tracker.state if self._tracker else None
 
     def _follow_alone(self, frame: Frame) -> None:
         try:
@@ -241,11 +285,15 @@ class PolicyWorker:
         if self._tracker is None or frame.stamp_ns <= self._tracked_stamp:
             return
         self._tracked_stamp = frame.stamp_ns
-        self._listener.on_keypoints(frame, self._tracker.update(observation))
+        state = self._tracker.update(observation)
+        active = self.tasks.active
+        if active is not None:
+            self.end_distance = end_distance(state, active.encoded.task.goals)
+        self._listener.on_keypoints(frame, state)
 
     def _track_task(self, frame: Frame, observation: Observation, keypoints: np.ndarray) -> None:
         """Start to track the keypoints of a new task, if it has any."""
-        self._tracker = None
+        self._tracker, self.end_distance = None, float("nan")
         if not self._track or not len(keypoints):
             return
         self._tracker, self._tracked_stamp = KeypointTracker(observation, keypoints), frame.stamp_ns
@@ -260,8 +308,12 @@ class PolicyWorker:
         try:
             encoded = given.encode(self._policy, observation, lookup, frame.rgb.header.stamp)
         except InputError as error:
+            self.tasks.refuse(given, str(error))
             self._listener.on_refused(given.source, error)
             return
-        self._task, self._task_frame, self._running = encoded.task, observation.camera.frame, None
+        if not self.tasks.accept(ActiveTask(given, encoded, observation.camera.frame)):
+            return
+        self._running = None
+        self._detector.reset()
         self._track_task(frame, observation, encoded.task.keypoints)
         self._listener.on_task(encoded)

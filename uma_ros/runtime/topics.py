@@ -56,6 +56,9 @@ class Topics:
         "/uma/goal_image",
         "the task as a goal image of the finished scene (sensor_msgs/Image, as rgb), with goal_depth of the same stamp",
     )
+    execute_task: str = setting(
+        "/uma/execute_task", "action that executes a task and reports its end (uma_ros/action/ExecuteTask)"
+    )
     goal_depth: str = setting("/uma/goal_depth", "depth of goal_image (sensor_msgs/Image, as depth)")
     action_chunk: str = setting("/uma/action_chunk", "chunks in the camera frame (uma_ros/msg/ActionChunk)")
     action_chunk_base: str = setting(

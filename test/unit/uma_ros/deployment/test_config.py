@@ -144,9 +144,10 @@ def test_replay_is_the_policy_alone_on_its_own_topics():
     assert {k: v for k, v in policy.parameters.items() if k not in said} == {
         "use_sim_time": True,
         "require_controller": False,
+        "finish_after_s": 0.0,
         "recorded_task": Topics().active_reference,
     }
-    assert len(said) == 7 and all(topic == f"/uma_replay/{key.removeprefix('topics.')}" for key, topic in said.items())
+    assert len(said) == 8 and all(topic == f"/uma_replay/{key.removeprefix('topics.')}" for key, topic in said.items())
     assert not {getattr(Topics(), key.removeprefix("topics.")) for key in said} & set(said.values())
 
 
