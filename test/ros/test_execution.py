@@ -42,8 +42,15 @@ class Sender:
 
     def end(self, handle, outcome: Outcome, timeout: float = 60.0) -> ExecuteTask.Result:
         """Wait for the result and check its outcome."""
-        found = handle.get_result_async()
-        self.client.wait(found.done, timeout, outcome.name)
+        found, c = handle.get_result_async(), self.client
+
+        def is_silent() -> bool:  # on a busy machine; the controller then asks for a new start
+            return c.state("controller") == PolicyStatus.IDLE and "was silent" in c.status["controller"].reason
+
+        c.wait(lambda: found.done() or is_silent(), timeout, outcome.name)
+        if not found.done():
+            c.call("/uma/start")
+            c.wait(found.done, timeout, outcome.name)
         result = found.result().result
         assert Outcome(result.outcome) is outcome, result.message
         assert found.result().status == DONE.get(outcome, GoalStatus.STATUS_ABORTED)
@@ -59,7 +66,7 @@ class Sender:
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory):
-    g = Graph(tmp_path_factory.mktemp("execution"), changes={"policy": {"finish_after_s": 1.5, "max_hold_s": 2.0}})
+    g = Graph(tmp_path_factory.mktemp("execution"), changes={"policy": {"finish_after_s": 1.5, "max_hold_s": 10.0}})
     try:
         c = g.client
         c.wait(lambda: c.state("policy") == c.state("controller") == PolicyStatus.READY and c.scene, 90.0, "READY")
@@ -126,9 +133,10 @@ def test_a_new_goal_replaces_and_a_cancelled_one_stops(shared):
     c.wait(cancelled.done, 30.0, "an answer to the cancellation")
     chunks = len(c.chunks)
     assert "chunks ended" in shared.end(second, Outcome.CANCELLED).message
-    c.wait(lambda: c.state("controller") == PolicyStatus.HOLD, 20.0, "HOLD")
-    assert "no fresh chunk" in c.status["controller"].reason
-    assert len(c.chunks) <= chunks + 1 and c.status["policy"].reason == "waiting for a task"
+    c.wait(lambda: c.state("controller") == PolicyStatus.HOLD, 30.0, "HOLD")
+    c.wait(lambda: "no fresh chunk" in c.status["controller"].reason, 30.0, "the reason")
+    c.wait(lambda: c.status["policy"].reason == "waiting for a task", 30.0, "READY")
+    assert len(c.chunks) <= chunks + 1
 
 
 def test_a_goal_waits_at_the_gate(shared):
@@ -152,5 +160,5 @@ def test_a_long_hold_aborts_the_goal(shared):
     shared.runs(handle)
     shared.graph.kill("camera")
     result = shared.end(handle, Outcome.HELD)
-    assert "policy in HOLD for over 2 s: camera" in result.message or "controller in HOLD" in result.message
+    assert "policy in HOLD for over 10 s: camera" in result.message or "controller in HOLD" in result.message
     c.wait(lambda: c.state("policy") != PolicyStatus.RUNNING, 10.0, "an end of the chunks")
