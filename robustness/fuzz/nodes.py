@@ -15,6 +15,7 @@ import rclpy
 from fake_policy import FakePolicy, FakeTask
 from hypothesis import strategies as st
 from std_msgs.msg import String
+from uma_ros.action import ExecuteTask
 from uma_ros.msg import PolicyStatus
 from uma_ros.srv import PredictMotion
 
@@ -270,6 +271,17 @@ def _predict_motion(case: tuple) -> bool:
     return answer.success
 
 
+def _goal(case: tuple) -> bool:
+    """Read a changed goal of the action. The result is a task, or an error with a reason."""
+    node = station().policy
+    try:
+        node._goal_task(case[0])
+    except InputError as error:
+        expect(bool(str(error)), "a refusal without words")
+        return False
+    return True
+
+
 def _extrinsics_node(case: tuple) -> bool:
     node = station().extrinsics
     node._out.messages, node.status.message.num_refused = [], 0
@@ -370,6 +382,12 @@ def node_targets() -> list[Target]:
             st.sampled_from(names).flatmap(lambda n: st.tuples(st.just(n), changed(kinds[n]))), min_size=1, max_size=4
         )
 
+    goals = [
+        ExecuteTask.Goal(reference=reference()),
+        ExecuteTask.Goal(instruction="put it away"),
+        ExecuteTask.Goal(goal_rgb=image("rgb"), goal_depth=image("depth")),
+        ExecuteTask.Goal(prompt="prompt.safetensors"),
+    ]
     bad = st.lists(st.one_of(st.tuples(st.just("chunk"), bad_chunks), others), min_size=1, max_size=5)
     keys = [(node, key) for node in NODES for key in flatten(settings_of(node))]
     values = st.one_of(
@@ -381,6 +399,7 @@ def node_targets() -> list[Target]:
         Target("controller's services", st.text("sprcbt", max_size=8), _services, 0.4),
         Target("policy node", any_of(*kinds), _policy_node, 1.5),
         Target("srv predict_motion", changed(chunk(CAMERA)), _predict_motion, 0.5),
+        Target("action execute_task", st.one_of(*(changed(g) for g in goals)), _goal, 0.5),
         Target("extrinsics node", changed(chunk(CAMERA)), _extrinsics_node, 0.7),
         Target("camera from topics", any_of("rgb", "depth", "info"), _topic_feed, 0.7),
         Target("simulated arm's target", changed(pose()), _station_target, 0.5),
