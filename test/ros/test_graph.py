@@ -7,7 +7,7 @@ import malformed
 import numpy as np
 import pytest
 from geometry_msgs.msg import Point
-from harness import TOPICS, Graph
+from harness import TOPICS, Graph, far_task
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from uma_ros.msg import KeypointTrajectory, PolicyStatus
 from uma_ros.srv import PredictMotion
@@ -266,6 +266,7 @@ def test_stop_acts_at_once_and_start_goes_on(graph):
 def test_the_tool_offset_is_composed(graph):
     """Targets are of the flange; the actions are of the tool's tip, 16 cm below it."""
     c = graph.client
+    c.send(far_task(graph, (0.0, 0.0, 0.15)))  # the scene's own task ends between the walls of a holder
     c.wait(lambda: c.state("controller") == PolicyStatus.RUNNING and c.targets, 30.0, "targets")
     tool = load_calibration(graph.options.run_dir + "/calibration.yaml").tools["fr3_link8", "robotiq_2f85_tcp"]
 
