@@ -80,7 +80,7 @@ class ExtrinsicsNode(UmaNode):
         self.make_subscription(ActionChunk, s.topics.action_chunk, self._on_chunk, COMMAND)
         self.num_chunks = 0
         self._parents: dict[str, tuple[str, np.ndarray]] = {}  # of other publishers
-        self._published: dict[str, str] = {}  # frame -> its parent
+        self._published: set[tuple[str, str]] = set()  # (parent, frame), all so far: own messages also arrive late
         self._misplaced = ""
         self._publish_tf()
         self.make_subscription(TFMessage, "/tf_static", self._on_tf, STATIC_TF_IN)
@@ -94,7 +94,7 @@ class ExtrinsicsNode(UmaNode):
         known = dict(self._parents)
         for t in msg.transforms:
             parent, child = stripped(t.header.frame_id), stripped(t.child_frame_id)
-            if self._published.get(child) == parent:
+            if (parent, child) in self._published:
                 continue
             try:
                 known[child] = (parent, pose_from(t.transform, f"transform {parent[:80]} -> {child[:80]}"))
@@ -115,7 +115,7 @@ class ExtrinsicsNode(UmaNode):
             frame, T_base_frame = c.camera_frame, c.T_base_cam
         tools = ((parent, tool, T) for (parent, tool), T in c.tools.items() if tool not in self._parents)
         transforms = [(c.base_frame, frame, T_base_frame), *tools]
-        self._published = {child: parent for parent, child, _ in transforms}
+        self._published |= {(parent, child) for parent, child, _ in transforms}
         msg = TFMessage()
         for parent, child, T in transforms:
             t = TransformStamped(child_frame_id=child, transform=transform_to(T))
