@@ -1,6 +1,5 @@
 """Launch actions for the graphs of uma_ros.deployment.graph. Every decision is in uma_ros.deployment."""
 
-import os
 import sys
 from dataclasses import replace
 from datetime import datetime
@@ -8,12 +7,13 @@ from pathlib import Path
 
 from ament_index_python.packages import get_package_prefix
 from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable, Shutdown
+from launch.actions import DeclareLaunchArgument, LogInfo, OpaqueFunction, SetEnvironmentVariable, Shutdown
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 from uma.settings import allowed, flatten
 from uma_ros.deployment.arguments import check_arguments, on_command_line, options_from
+from uma_ros.deployment.discovery import RANGE, discovery_line, discovery_range
 from uma_ros.deployment.graph import Options, enclave, ends_graph
 from uma_ros.deployment.preparation import missing_executable, prepared
 from uma_ros.runtime.resources import find
@@ -48,7 +48,8 @@ def describe(graph: str) -> LaunchDescription:
         run_dir = chosen.run_dir or str(Path.home() / ".ros/uma" / datetime.now().strftime("%Y-%m-%d_%H-%M-%S"))
         chosen = replace(chosen, config=str(find(chosen.config)), run_dir=run_dir)
         specs = prepared(graph, chosen, lambda spec: missing_executable(spec, get_package_prefix))
-        return [
+        span = discovery_range(chosen.discovery, context.environment)
+        nodes = [
             Node(
                 package=spec.package,
                 executable=spec.name,
@@ -60,11 +61,6 @@ def describe(graph: str) -> LaunchDescription:
             )
             for spec in specs
         ]
+        return [SetEnvironmentVariable(RANGE, span), LogInfo(msg=discovery_line(span, context.environment)), *nodes]
 
-    # Restricts discovery to this host unless the environment sets a range.
-    host = (
-        []
-        if "ROS_AUTOMATIC_DISCOVERY_RANGE" in os.environ
-        else [SetEnvironmentVariable("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")]
-    )
-    return LaunchDescription([*host, *arguments, OpaqueFunction(function=start)])
+    return LaunchDescription([*arguments, OpaqueFunction(function=start)])

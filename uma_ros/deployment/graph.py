@@ -51,6 +51,20 @@ class Options:
     )
     calibration: str = setting("", "calibration file of the camera on hardware; empty: as in the configuration")
     camera: str = setting("", "key of the camera in that file; empty: as in the configuration")
+    host: str = setting(
+        "all",
+        "what this host runs: all, everything but the policy (robot), or the policy alone (policy)",
+        choices=("all", "robot", "policy"),
+    )
+    image_transport: str = setting(
+        "", "images of the policy, raw or compressed; empty: as in the configuration", choices=("", "raw", "compressed")
+    )
+    discovery: str = setting(
+        "",
+        "hosts that see the nodes: this one (localhost) or the local network (subnet); empty: as "
+        "ROS_AUTOMATIC_DISCOVERY_RANGE says, or localhost",
+        choices=("", "localhost", "subnet"),
+    )
     keep_going: bool = setting(
         False, "after the end of a node, keep the others running (the arm holds) instead of ending all"
     )
@@ -73,6 +87,8 @@ class Options:
                 f"drivers: {self.drivers!r}, must be empty for station sim; drivers are for station hardware"
             )
 
+        if self.record and self.host == "policy":
+            raise InputError(f"record: {self.record!r}, must be empty for host policy; the robot's host records")
         for name in ("calibration", "camera"):
             if getattr(self, name) and self.station == "sim":
                 raise InputError(
@@ -135,11 +151,13 @@ def deployment(options: Options, task: str) -> tuple[NodeSpec, ...]:
     nodes += [_node(name) for name in options.driver_names()]
     chosen = {"calibration": calibration, "wait_s": 30.0} if sim else _chosen(options, "calibration", "camera")
     nodes.append(_node("extrinsics", **clock, **chosen))
-    nodes.append(_node("policy", **clock, **_chosen(options, "checkpoint", "prompt")))
+    nodes.append(_node("policy", **clock, **_chosen(options, "checkpoint", "prompt", "image_transport")))
     own = {"autostart": True} if sim else {"max_departure": options.max_departure}
     nodes.append(_node("controller", **clock, **own, dry_run=options.dry_run))
     if options.record:
         nodes.append(_node("recorder", **clock, path=options.record))
+    if options.host != "all":
+        nodes = [node for node in nodes if (node.name == "policy") == (options.host == "policy")]
     if options.managed:
         nodes = [replace(node, parameters={**node.parameters, "managed": True}) for node in nodes]
         nodes.append(_node("manager", nodes=[node.name for node in nodes]))

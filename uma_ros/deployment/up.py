@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import time
@@ -9,6 +10,7 @@ from dataclasses import MISSING, dataclass, replace
 from pathlib import Path
 
 from uma.settings import from_words, setting
+from uma_ros.deployment.discovery import RANGE, discovery_line, discovery_range
 from uma_ros.deployment.graph import GRAPHS, Options, ends_graph
 from uma_ros.deployment.preparation import missing_module, prepared
 from uma_ros.deployment.supervisor import Supervisor
@@ -27,6 +29,8 @@ def main(argv: list[str]) -> int:
     arguments = from_words(UpOptions, argv, "uma up")
     options = replace(arguments, run_dir=arguments.run_dir or new_folder(), config=str(find(arguments.config)))
     specs = prepared(options.graph, options, missing_module)
+    os.environ[RANGE] = discovery_range(options.discovery, os.environ)
+    print(discovery_line(os.environ[RANGE], os.environ), flush=True)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     width = max(len(spec.name) for spec in specs)
     deaths: dict[str, int] = {}

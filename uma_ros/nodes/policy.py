@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from geometry_msgs.msg import PoseStamped
-from sensor_msgs.msg import CameraInfo, Image, JointState
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, JointState
 from std_msgs.msg import String
 from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import MarkerArray
@@ -22,6 +22,7 @@ from uma.control.watchdog import Watchdog
 from uma.types import RATE_HZ, InputError, KeypointState, MotionPrediction, Prediction
 from uma.types import ActionChunk as PublishedChunk
 from uma_ros.action import ExecuteTask
+from uma_ros.messages.compressed import SUFFIX, image_from
 from uma_ros.messages.convert import (
     camera_from,
     chunk_from,
@@ -94,8 +95,8 @@ class PolicyNode(UmaNode):
         self._keypoints = self.make_publisher(KeypointsMsg, topics.keypoints, COMMAND)
         self._echo = self.make_publisher(ReferenceMsg, topics.active_reference, LATCHED)
         self._markers = self.make_publisher(MarkerArray, topics.markers, COMMAND)
-        self.make_subscription(Image, topics.rgb, lambda m: self._on_image("rgb", topics.rgb, m), SENSOR_IN)
-        self.make_subscription(Image, topics.depth, lambda m: self._on_image("depth", topics.depth, m), SENSOR_IN)
+        for image, topic in {"rgb": topics.rgb, "depth": topics.depth}.items():
+            self._subscribe_images(image, topic)
         self.make_subscription(CameraInfo, topics.camera_info, self._on_info, SENSOR_IN)
         self.make_subscription(PoseStamped, topics.robot_pose, self._on_pose, HISTORY_IN)
         self.make_subscription(JointState, topics.joint_states, self._on_joints, HISTORY_IN)
@@ -161,12 +162,23 @@ class PolicyNode(UmaNode):
             return
         self.watchdog.receive(source, time.monotonic())
 
-    def _on_image(self, kind: str, topic: str, msg: Image) -> None:
+    def _subscribe_images(self, kind: str, topic: str) -> None:
+        """Subscribe to the images of ``kind`` in the chosen transport."""
+        if self.settings.image_transport == "raw":
+            self.make_subscription(Image, topic, lambda m: self._on_image(kind, topic, m, lambda: m), SENSOR_IN)
+        else:
+            name = f"{topic}/{SUFFIX[kind]}"
+            self.make_subscription(
+                CompressedImage, name, lambda m: self._on_image(kind, name, m, lambda: image_from(m, kind)), SENSOR_IN
+            )
+
+    def _on_image(self, kind: str, topic: str, msg: Image | CompressedImage, decode: Callable[[], Image]) -> None:
         def take() -> None:
-            check_image(msg, kind)
             check_age(nanoseconds(msg.header.stamp), self.get_clock().now().nanoseconds, self.settings.max_image_age)
-            self._check_frozen(kind, msg)
-            self.buffer.add_image(kind, msg)
+            image = decode()
+            check_image(image, kind)
+            self._check_frozen(kind, image)
+            self.buffer.add_image(kind, image)
 
         self._accept(topic, "camera" if kind == "rgb" else "depth", take)
 

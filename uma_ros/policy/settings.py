@@ -70,6 +70,12 @@ class PolicySettings:
         3600.0,
         live=True,
     )
+    image_transport: str = setting(
+        "raw",
+        "images to subscribe to: raw, or compressed (topics.rgb/compressed and topics.depth/compressedDepth), for a "
+        "policy on another host",
+        choices=("raw", "compressed"),
+    )
     base_frame: str = setting(DROID.base_frame, "base frame of the robot")
     robot_ee_frame: str = setting(DROID.flange_frame, "the end-effector frame of the reported robot pose")
     max_image_age: float = setting(

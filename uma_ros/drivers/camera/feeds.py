@@ -8,16 +8,19 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from sensor_msgs.msg import CameraInfo, Image
+from rclpy.serialization import deserialize_message
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from uma.control.cadence import Cadence
 from uma.settings import setting
 from uma.types import InputError
 from uma_ros.drivers.camera.source import CameraSource, FrameSession
 from uma_ros.drivers.device import DeviceError
+from uma_ros.messages.compressed import SUFFIX, compressed
 from uma_ros.messages.convert import image_to, nanoseconds, rectified_from, stamp_from
 from uma_ros.messages.frame_buffer import check_image
 from uma_ros.messages.intrinsics import camera_from, camera_to, is_raw
@@ -76,7 +79,10 @@ class TopicSettings:
 
 
 class Outlets:
-    """The four publishers and the frame rate. An inactive node publishes nothing."""
+    """The publishers and the frame rate. An inactive node publishes nothing.
+
+    Images are compressed only while somebody subscribes to them.
+    """
 
     def __init__(self, node: UmaNode, rate: float) -> None:
         self._node = node
@@ -89,6 +95,10 @@ class Outlets:
             node.make_publisher(CameraInfo, t.camera_info, CAMERA_OUT),
             node.make_publisher(CameraInfo, t.depth_info, CAMERA_OUT),
         )
+        self._compressed = {
+            kind: node.make_publisher(CompressedImage, f"{topic}/{SUFFIX[kind]}", CAMERA_OUT)
+            for kind, topic in (("rgb", t.rgb), ("depth", t.depth))
+        }
         self.frames = Cadence("frames", 1.0 / rate)
         self._is_simulated = node.get_parameter("use_sim_time").value
 
@@ -107,27 +117,40 @@ class Outlets:
         self.depth_info.publish(info)
         self.rgb.publish(rgb)
         self.depth.publish(depth)
+        self.compress("rgb", lambda: rgb)
+        self.compress("depth", lambda: depth)
         self.frames.beat(self.now())
+
+    def compress(self, kind: str, image: Callable[[], Image]) -> None:
+        """Publish an image of ``kind`` compressed, if somebody subscribes to it."""
+        if not self._compressed[kind].get_subscription_count():
+            return
+        try:
+            self._compressed[kind].publish(compressed(image(), kind))
+        except InputError as error:
+            self._node.problem(SUFFIX[kind], str(error))
 
 
 class SimFeed:
-    """Forwards the simulated camera's frames without decoding them."""
+    """Forwards the simulated camera's frames, without decoding them unless somebody subscribes to compressed ones."""
 
     def __init__(self, node: UmaNode, outlets: Outlets) -> None:
         self._outlets, self._prefix = outlets, node.settings.topics.sim_camera
         prefix = self._prefix
-        for kind, source, publisher, counts in (
-            (Image, "rgb", outlets.rgb, False),
-            (CameraInfo, "camera_info", outlets.rgb_info, False),
-            (Image, "depth", outlets.depth, True),
-            (CameraInfo, "depth_info", outlets.depth_info, False),
+        for kind, source, publisher in (
+            (Image, "rgb", outlets.rgb),
+            (CameraInfo, "camera_info", outlets.rgb_info),
+            (Image, "depth", outlets.depth),
+            (CameraInfo, "depth_info", outlets.depth_info),
         ):
 
-            def relay(data: bytes, publisher=publisher, counts=counts) -> None:
+            def relay(data: bytes, kind=kind, source=source, publisher=publisher) -> None:
                 if not outlets.are_open:
                     return
                 publisher.publish(data)
-                if counts:
+                if kind is Image:
+                    outlets.compress(source, lambda: deserialize_message(data, Image))
+                if source == "depth":
                     outlets.frames.beat(outlets.now())
 
             node.create_subscription(kind, f"{prefix}/{source}", relay, SENSOR_IN, raw=True)

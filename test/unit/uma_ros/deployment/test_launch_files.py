@@ -37,7 +37,7 @@ class Launch:
     """
 
     def __init__(self, name, monkeypatch, prefix):
-        kinds = ("DeclareLaunchArgument", "OpaqueFunction", "SetEnvironmentVariable", "Shutdown")
+        kinds = ("DeclareLaunchArgument", "LogInfo", "OpaqueFunction", "SetEnvironmentVariable", "Shutdown")
         modules = {
             "launch": {"LaunchDescription": Noted},
             "launch.actions": {k: type(k, (Noted,), {}) for k in kinds},
@@ -58,8 +58,14 @@ class Launch:
         self.arguments = {a.args[0]: a.kwargs["default_value"] for a in declared}
         self._start = next(a for a in actions if type(a).__name__ == "OpaqueFunction").kwargs["function"]
 
+    def actions(self, environment=(), **given):
+        """The actions of a start with these arguments and this environment."""
+        texts = self.arguments | given
+        return self._start(types.SimpleNamespace(launch_configurations=texts, environment=dict(environment)))
+
     def start(self, **given):
-        return self._start(types.SimpleNamespace(launch_configurations=self.arguments | given))
+        """The processes of a start."""
+        return [action for action in self.actions(**given) if type(action).__name__ == "Node"]
 
 
 @pytest.fixture
@@ -83,6 +89,34 @@ def test_launch_files_start_the_same_graph(name, monkeypatch, prefix):
     assert [n.kwargs["executable"] for n in nodes] == [s.name for s in specs]
     for node, spec in zip(nodes, specs):
         assert node.kwargs["package"] == "uma_ros" and node.kwargs["parameters"] == [config, spec.parameters]
+
+
+@pytest.mark.parametrize(
+    "environment, choice, value",
+    [
+        ({}, "", "LOCALHOST"),
+        ({"ROS_AUTOMATIC_DISCOVERY_RANGE": "SUBNET"}, "", "SUBNET"),
+        ({"ROS_AUTOMATIC_DISCOVERY_RANGE": "SUBNET"}, "localhost", "LOCALHOST"),
+        ({}, "subnet", "SUBNET"),
+    ],
+)
+def test_the_start_sets_and_says_who_discovers_the_nodes(environment, choice, value, monkeypatch, prefix):
+    launch = Launch("insertion", monkeypatch, prefix)
+    sets, says, *nodes = launch.actions({"ROS_DOMAIN_ID": "7", **environment}, run_dir=str(prefix), discovery=choice)
+    assert sets.args == ("ROS_AUTOMATIC_DISCOVERY_RANGE", value) and nodes
+    who = {"LOCALHOST": "this host", "SUBNET": "the local network"}[value]
+    assert says.kwargs["msg"].startswith(f"discovery: {who}, domain 7")
+    assert ("discovery:=subnet" in says.kwargs["msg"]) is (value == "LOCALHOST")
+
+
+def test_two_hosts_share_the_graph():
+    """Each node of the graph runs on exactly one of the two hosts."""
+    of = {host: [spec.name for spec in GRAPHS["insertion"](Options(host=host))] for host in ("all", "robot", "policy")}
+    assert of["policy"] == ["policy"] and sorted(of["robot"] + of["policy"]) == sorted(of["all"])
+    (policy,) = GRAPHS["insertion"](Options(host="policy", image_transport="compressed"))
+    assert policy.parameters["image_transport"] == "compressed"
+    with pytest.raises(InputError, match="record: 'bag', must be empty for host policy"):
+        Options(host="policy", record="bag")
 
 
 @pytest.mark.parametrize("keep_going", [False, True])
