@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import struct
+import zlib
 from types import ModuleType
 
 import numpy as np
@@ -56,7 +57,7 @@ def compressed(msg: Image, kind: str) -> CompressedImage:
         millimetres = np.rint(np.nan_to_num(depth_from(msg), nan=0.0) * 1e3)
         millimetres[millimetres >= SATURATED] = 0
         out.write(HEADER.pack(0, 0.0, 0.0))
-        pillow.fromarray(millimetres.astype(np.uint16)).save(out, "png", compress_level=1)
+        pillow.fromarray(millimetres.astype(np.uint16)).save(out, "png", compress_level=1, compress_type=zlib.Z_RLE)
         text = "16UC1; compressedDepth png"
     result = CompressedImage(header=msg.header, format=text)
     result.data = out.getvalue()
