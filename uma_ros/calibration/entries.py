@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -59,8 +59,16 @@ class Choice:
 
     def refuse(self, known: Iterable[str], example: str = "") -> InputError:
         """Return the error for a camera that is not among the ``known``."""
-        listed = ", ".join(list(known)[:20])[:400] or "(the file contains none)"
+        listed = ", ".join(list(known)[:20])[:400]
         return InputError(f"{self.where}: camera {self.camera!r}, must be {example}one of {listed}")
+
+    def unknown(self, data: Mapping[str, object]) -> InputError:
+        """Return the error for a file whose entries ``data`` belong to no known format."""
+        keys = ", ".join(reprlib.repr(key) for key in list(data)[:8]) or "none"
+        return InputError(
+            f"{self.where}: entries {keys}; must be the file of `uma calibrate`, DROID's calibration_info.json, "
+            "cam2base_extrinsics.json or metadata_*.json, or easy_handeye's"
+        )
 
     def made(self, key: str, pose: object, convention: str, date: datetime | None = None) -> Calibration:
         """Return the calibration of the camera ``key`` from a 6-vector.

@@ -37,6 +37,8 @@ def read_foreign(data: dict, choice: Choice) -> Calibration:
 def droid(data: dict[str, Any], choice: Choice) -> Calibration:
     """Return a camera of DROID's ``calibration_info.json``. A serial without a side is its left lens."""
     cameras = {k: v for k, v in data.items() if isinstance(v, dict) and "pose" in v}
+    if not cameras:
+        raise choice.unknown(data)
     left = [k for k in cameras if k.endswith("_left")]
     key = choice.camera or (left[0] if len(left) == 1 else "")
     key = f"{key}_left" if f"{key}_left" in cameras else key
