@@ -20,27 +20,26 @@ def _line(namespace: str, number: int, frame: str, stamp: Time, points, hue: flo
     r, g, b = colorsys.hsv_to_rgb(hue, 0.8, 1.0)
     marker.color = ColorRGBA(r=r, g=g, b=b, a=1.0)
     marker.points = [Point(x=float(x), y=float(y), z=float(z)) for x, y, z in points]
+    return _spheres(marker, 3 * width) if len(marker.points) == 1 else marker  # viewers refuse a line of one point
+
+
+def _spheres(marker: Marker, diameter: float) -> Marker:
+    marker.type = Marker.SPHERE_LIST
+    marker.scale.x = marker.scale.y = marker.scale.z = diameter
     return marker
 
 
-def _erase(namespace: str) -> Marker:
-    return Marker(ns=namespace, action=Marker.DELETEALL)
-
-
 def clear_markers() -> list[Marker]:
-    """Return markers that erase all motions, for a task without keypoints."""
-    return [_erase("reference"), _erase("predicted"), _erase("keypoints")]
+    """Return a marker that erases all others, for a new task."""
+    return [Marker(action=Marker.DELETEALL)]  # without a namespace: rviz erases no more than the one that is named
 
 
 def reference_markers(reference: ReferenceMotion, stamp: Time) -> list[Marker]:
-    """Return one line per keypoint in the reference's frame, which replace the previous lines."""
+    """Return one line per keypoint in the reference's frame."""
     lines = [w[v] for w, v in zip(reference.waypoints, reference.is_valid)]
     return [
-        _erase("reference"),
-        *(
-            _line("reference", k, reference.frame, stamp, p, k / max(len(lines), 1) * 0.8, 0.004)
-            for k, p in enumerate(lines)
-        ),
+        _line("reference", k, reference.frame, stamp, p, k / max(len(lines), 1) * 0.8, 0.004)
+        for k, p in enumerate(lines)
     ]
 
 
@@ -59,6 +58,4 @@ def motion_markers(motion: MotionPrediction, stamp: Time) -> list[Marker]:
 
 def keypoint_markers(state: KeypointState, frame: str, stamp: Time) -> list[Marker]:
     """Return a sphere at every visible keypoint."""
-    marker = _line("keypoints", 0, frame, stamp, state.positions[state.is_visible], 0.15, 0.012)
-    marker.type, marker.scale.y, marker.scale.z = Marker.SPHERE_LIST, marker.scale.x, marker.scale.x
-    return [marker]
+    return [_spheres(_line("keypoints", 0, frame, stamp, state.positions[state.is_visible], 0.15, 0.0), 0.012)]

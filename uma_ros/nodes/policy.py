@@ -14,7 +14,7 @@ from geometry_msgs.msg import PoseStamped
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, JointState
 from std_msgs.msg import String
 from tf2_msgs.msg import TFMessage
-from visualization_msgs.msg import MarkerArray
+from visualization_msgs.msg import Marker, MarkerArray
 
 from uma.control.cadence import Cadence
 from uma.control.session import Session, State
@@ -94,7 +94,8 @@ class PolicyNode(UmaNode):
         self._motions = self.make_publisher(MotionMsg, topics.predicted_motion, COMMAND)
         self._keypoints = self.make_publisher(KeypointsMsg, topics.keypoints, COMMAND)
         self._echo = self.make_publisher(ReferenceMsg, topics.active_reference, LATCHED)
-        self._markers = self.make_publisher(MarkerArray, topics.markers, COMMAND)
+        self._markers = self.make_publisher(MarkerArray, topics.markers, STATUS)
+        self._task_markers: list[Marker] = []
         for image, topic in {"rgb": topics.rgb, "depth": topics.depth}.items():
             self._subscribe_images(image, topic)
         self.make_subscription(CameraInfo, topics.camera_info, self._on_info, SENSOR_IN)
@@ -327,13 +328,8 @@ class PolicyNode(UmaNode):
     def on_task(self, encoded: Encoded) -> None:
         self._echo.publish(encoded.echo)
         reference = encoded.reference
-        self._markers.publish(
-            MarkerArray(
-                markers=clear_markers()
-                if reference is None
-                else reference_markers(reference, encoded.echo.header.stamp)
-            )
-        )
+        self._task_markers = [] if reference is None else reference_markers(reference, encoded.echo.header.stamp)
+        self._markers.publish(MarkerArray(markers=[*clear_markers(), *self._task_markers]))
         self.get_logger().info(f"new task: {encoded}")
         if reference is None and self.settings.candidates > 1:
             text = "without keypoints there is no choice, one chunk is drawn"
@@ -342,7 +338,9 @@ class PolicyNode(UmaNode):
     def on_chunk(self, frame: Frame, prediction: Prediction, stages_ms: dict[str, float]) -> PublishedChunk:
         message = chunk_to(prediction.chunk, frame.rgb.header.stamp)
         self._chunks.publish(message)
-        self._markers.publish(MarkerArray(markers=chunk_markers(prediction.chunk, frame.rgb.header.stamp)))
+        # With the reference again, for a viewer that came after the task.
+        markers = [*self._task_markers, *chunk_markers(prediction.chunk, frame.rgb.header.stamp)]
+        self._markers.publish(MarkerArray(markers=markers))
         self._latency_ms = stages_ms["total"]
         self.cadence.beat(time.monotonic(), self._latency_ms)
         self.status.set_fields(
