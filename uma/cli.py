@@ -45,7 +45,7 @@ INSPECTED: dict[str, tuple[str, str]] = {
     "presets": ("uma.model.summary:main", "the word presets: how many parameters each has"),
     "deployment": (
         "uma_ros.commands.inspect:main",
-        "a bag, a checkpoint, a calibration, a reference motion, or the word parameters or robot",
+        "a bag, a checkpoint, a calibration, a reference motion, or the word parameters, robot or description",
     ),
 }
 """kind -> ('module:function', help). The function receives all arguments and returns the exit code."""

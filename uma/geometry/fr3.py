@@ -41,19 +41,20 @@ FLANGE = 0.107
 _A = np.array([0.0, 0.0, 0.0, 0.0825, -0.0825, 0.0, 0.088])
 _D = np.array([0.333, 0.0, 0.316, 0.0, 0.384, 0.0, 0.0])
 _ALPHA = np.array([0.0, -1.0, 1.0, 1.0, -1.0, 1.0, 1.0]) * (np.pi / 2)
-_FIXED = np.tile(np.eye(4), (7, 1, 1))
+ORIGINS = np.tile(np.eye(4), (7, 1, 1))
+"""``(7, 4, 4)`` frame of each joint in the frame before it, with the joint at 0; the first one in ``fr3_link0``."""
 for _i in range(7):
     _c, _s = round(np.cos(_ALPHA[_i])), round(np.sin(_ALPHA[_i]))
-    _FIXED[_i] = [[1, 0, 0, _A[_i]], [0, _c, -_s, -_s * _D[_i]], [0, _s, _c, _c * _D[_i]], [0, 0, 0, 1]]
+    ORIGINS[_i] = [[1, 0, 0, _A[_i]], [0, _c, -_s, -_s * _D[_i]], [0, _s, _c, _c * _D[_i]], [0, 0, 0, 1]]
 
 
 def _frames(q: np.ndarray) -> np.ndarray:
     """``(7, 4, 4)`` T_base_joint of every joint."""
     c, s = np.cos(q)[:, None], np.sin(q)[:, None]
-    frames = _FIXED.copy()
+    frames = ORIGINS.copy()
     frames[:, :, 0], frames[:, :, 1] = (
-        c * _FIXED[:, :, 0] + s * _FIXED[:, :, 1],
-        c * _FIXED[:, :, 1] - s * _FIXED[:, :, 0],
+        c * ORIGINS[:, :, 0] + s * ORIGINS[:, :, 1],
+        c * ORIGINS[:, :, 1] - s * ORIGINS[:, :, 0],
     )
     for i in range(1, 7):
         frames[i] = frames[i - 1] @ frames[i]

@@ -45,6 +45,14 @@ def robot_file() -> str:
     return f"{ROBOT_HEADER}\n{robot_yaml()}"
 
 
+def description(prefix: str = "") -> str:
+    """Return the robot of config/robot.yaml as URDF with primitive shapes."""
+    from uma_ros.messages.description.robot import fr3_2f85
+    from uma_ros.messages.description.urdf import urdf
+
+    return urdf(fr3_2f85(robot(), prefix))
+
+
 def bag(path: Path) -> str:
     from uma_ros.bags.candidates import describe
     from uma_ros.bags.reader import bag_channels
@@ -90,8 +98,8 @@ def reference(path: Path) -> str:
     )
 
 
-def show(what: str, camera: str = "") -> str:
-    """Return a text about ``what``, for a calibration about its ``camera``.
+def show(what: str, camera: str = "", prefix: str = "") -> str:
+    """Return a text about ``what``, for a calibration about its ``camera``, for the description with ``prefix``.
 
     Raises:
         InputError: it is of no known kind.
@@ -100,6 +108,8 @@ def show(what: str, camera: str = "") -> str:
         return parameters()
     if what == "robot":
         return robot_file()
+    if what == "description":
+        return description(prefix)
     path = find(what)
     if is_bag(path):
         return bag(path)
@@ -113,8 +123,9 @@ def show(what: str, camera: str = "") -> str:
 
 def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="uma inspect", description=__doc__.split(":", 1)[1].strip())
-    parser.add_argument("what", help="a folder, a file, or the word parameters or robot")
+    parser.add_argument("what", help="a folder, a file, or the word parameters, robot or description")
     parser.add_argument("--camera", default="", help="key of the camera in a calibration file with several")
+    parser.add_argument("--prefix", default="", help="prefix of the description's links and joints, such as left_")
     args = parser.parse_args(argv)
-    print(show(args.what, args.camera))
+    print(show(args.what, args.camera, args.prefix))
     return 0
