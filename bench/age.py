@@ -114,7 +114,8 @@ def measure(rate: float, length: float, checkpoint: str) -> dict:
         RuntimeError: the graph does not start.
     """
     with tempfile.TemporaryDirectory() as folder:
-        options = Options(seed=3, checkpoint=checkpoint, config=str(find("config/parameters.yaml")), run_dir=folder)
+        config = str(find("config/parameters.yaml"))
+        options = Options(seed=3, checkpoint=checkpoint, config=config, run_dir=folder, description="off")
         specs = {spec.name: spec for spec in insertion(options)}
         specs["station"].parameters.update({"camera_rate": float(rate), "max_latency": 0.0})
         specs["camera"].parameters["rate"] = float(rate)

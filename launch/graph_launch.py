@@ -56,6 +56,7 @@ def describe(graph: str) -> LaunchDescription:
                 name=spec.name,
                 output="screen",
                 parameters=[chosen.config, spec.parameters],
+                arguments=list(spec.arguments),
                 ros_arguments=enclave(spec.name),
                 on_exit=after_exit(spec.name, chosen.keep_going),
             )

@@ -89,6 +89,7 @@ def test_what_ros2_run_and_launch_need_is_installed(install):
         "launch/insertion.launch.py",
         "launch/replay.launch.py",
         "config/parameters.yaml",
+        "config/uma.rviz",
         "config/reference_insertion.yaml",
         "msg/ActionChunk.msg",
         "srv/PredictMotion.srv",
@@ -104,6 +105,7 @@ def test_what_ros2_run_and_launch_need_is_installed(install):
         "policy",
         "recorder",
         "robot",
+        "robot_state",
         "station",
         "uma",
     ):

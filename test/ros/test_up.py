@@ -74,7 +74,7 @@ def test_reference_is_taken_and_ctrl_c_ends_every_child(tmp_path):
     try:
         wait_for(tmp_path / "log/policy.log", "READY")
         pids = children(process.pid)
-        assert len(pids) == 5
+        assert len(pids) == 6
         send = [sys.executable, "-m", "uma.cli", "reference", "--timeout", "40"]
         good = subprocess.run(
             [*send, "config/reference_insertion.yaml"], cwd=ROOT, capture_output=True, text=True, timeout=60

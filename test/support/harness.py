@@ -42,6 +42,7 @@ class Graph:
         record: folder of a bag.
         managed: add a manager node.
         scripted: use a scripted policy instead of the model.
+        description: whether a node publishes the robot's description, which no other node of the graph needs.
     """
 
     def __init__(
@@ -54,9 +55,15 @@ class Graph:
         record: str = "",
         managed: bool = False,
         scripted: bool = True,
+        description: str = "off",
     ) -> None:
         self.options = Options(
-            seed=3, config=str(ROOT / "config/parameters.yaml"), run_dir=str(folder), record=record, managed=managed
+            seed=3,
+            config=str(ROOT / "config/parameters.yaml"),
+            run_dir=str(folder),
+            record=record,
+            managed=managed,
+            description=description,
         )
         self.specs = {spec.name: spec for spec in graph(self.options)}
         if scripted and "controller" in self.specs:  # the script does not look where the joints are; test_holding does

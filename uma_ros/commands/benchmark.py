@@ -153,7 +153,13 @@ def main(argv: list[str], command: Callable[[NodeSpec], list[str] | None] = lamb
             folder = out / f"scene_{seed}"
             shutil.rmtree(folder, ignore_errors=True)  # of an interrupted run
             folder.mkdir()
-            options = Options(seed=seed, checkpoint=args.checkpoint, config=str(find(args.config)), run_dir=str(folder))
+            options = Options(
+                seed=seed,
+                checkpoint=args.checkpoint,
+                config=str(find(args.config)),
+                run_dir=str(folder),
+                description="off",  # nobody watches
+            )
             rows.append(
                 episode(
                     graph(options, args.task, args.real_time_factor),

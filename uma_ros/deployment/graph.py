@@ -12,9 +12,13 @@ from typing import Any
 from uma.settings import check_settings, setting
 from uma.types import InputError
 from uma_ros.runtime.exit_codes import REFUSED
+from uma_ros.runtime.resources import find
+from uma_ros.runtime.robot import robot
 
 PARAMETERS = "config/parameters.yaml"
 """Configuration file with the parameters of all nodes."""
+RVIZ = "config/uma.rviz"
+"""What rviz2 shows."""
 DRIVERS = {
     "camera": "a ZED through its SDK, a recording, or another camera's topics",
     "gripper": "a Robotiq 2F-85 on a serial port",
@@ -43,7 +47,13 @@ class Options:
     managed: bool = setting(
         False, "a manager node runs the life cycle of the others; otherwise each configures and activates itself"
     )
-    rviz: bool = setting(False, "also start rviz2")
+    rviz: bool = setting(False, "also start rviz2 with config/uma.rviz")
+    description: str = setting(
+        "auto",
+        "robot_description and the frames of the robot's links: own = by this package, off = by another one; auto = "
+        "own in simulation and with the driver franka",
+        choices=("auto", "own", "off"),
+    )
     drivers: str = setting(
         "",
         f"driver nodes of this package to start on hardware, comma-separated, from {', '.join(DRIVERS)}; the others "
@@ -95,6 +105,12 @@ class Options:
                     f"{name}: {getattr(self, name)!r}, must be empty for station sim, which writes its own calibration"
                 )
 
+    def describes_robot(self) -> bool:
+        """Return whether this package publishes the robot's description and the frames of its links."""
+        if self.description == "auto":
+            return self.station == "sim" or "franka" in self.driver_names()
+        return self.description == "own"
+
     def driver_names(self) -> tuple[str, ...]:
         return tuple(name.strip() for name in self.drivers.split(",") if name.strip())
 
@@ -108,18 +124,21 @@ class NodeSpec:
         parameters: parameters that override the configuration file.
         package: package of the executable, for launch files.
         module: module for `python -m`; empty for a program of another package.
+        arguments: words on the command line of a program of another package.
     """
 
     name: str
     parameters: dict[str, Any] = field(default_factory=dict)
     package: str = "uma_ros"
     module: str = ""
+    arguments: tuple[str, ...] = ()
 
     def command(self, config: str) -> list[str]:
         """Return the command that starts the process without a launch system."""
-        if not self.module:
-            return [self.name]
-        words = [sys.executable, "-m", self.module, "--ros-args", "-r", f"__node:={self.name}", "--params-file", config]
+        words = [self.name, *self.arguments, "--ros-args"]
+        if self.module:
+            words = [sys.executable, "-m", self.module, "--ros-args", "-r", f"__node:={self.name}"]
+            words += ["--params-file", config]
         for key, value in self.parameters.items():
             words += ["-p", f"{key}:={json.dumps(value)}"]
         return words + enclave(self.name)
@@ -154,6 +173,8 @@ def deployment(options: Options, task: str) -> tuple[NodeSpec, ...]:
     nodes.append(_node("policy", **clock, **_chosen(options, "checkpoint", "prompt", "image_transport")))
     own = {"autostart": True} if sim else {"max_departure": options.max_departure}
     nodes.append(_node("controller", **clock, **own, dry_run=options.dry_run))
+    if options.describes_robot():
+        nodes.append(_node("robot_state", **clock, meshes=options.rviz))
     if options.record:
         nodes.append(_node("recorder", **clock, path=options.record))
     if options.host != "all":
@@ -162,7 +183,8 @@ def deployment(options: Options, task: str) -> tuple[NodeSpec, ...]:
         nodes = [replace(node, parameters={**node.parameters, "managed": True}) for node in nodes]
         nodes.append(_node("manager", nodes=[node.name for node in nodes]))
     if options.rviz:
-        nodes.append(NodeSpec("rviz2", package="rviz2"))
+        view = ("-d", str(find(RVIZ)), "-f", robot().base_frame)
+        nodes.append(NodeSpec("rviz2", clock, package="rviz2", arguments=view))
     return tuple(nodes)
 
 

@@ -12,6 +12,7 @@ NODES = {
     "extrinsics": "ExtrinsicsSettings",
     "policy": "PolicySettings",
     "controller": "ControllerNodeSettings",
+    "robot_state": "RobotStateSettings",
     "recorder": "RecorderSettings",
     "gripper": "GripperSettings",
     "robot": "RobotSettings",

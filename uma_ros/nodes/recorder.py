@@ -97,6 +97,7 @@ class RecorderNode(UmaNode):
             t.joint_states: JointState,
             t.target_pose: PoseStamped,
             t.sim_object: PointCloud2,
+            "/tf": TFMessage,
         }
         reliable = {
             t.reference_motion: ReferenceMotion,
@@ -116,6 +117,7 @@ class RecorderNode(UmaNode):
             t.sim_reference: ReferenceMotion,
             t.sim_outcome: String,
             "/tf_static": TFMessage,
+            t.robot_description: String,
         }
         states = {t.robot_pose, t.joint_states}
         sources = {

@@ -74,8 +74,11 @@ class Topics:
         "/uma/heartbeat", "heartbeat of a remote operator, if the controller requires it (std_msgs/Header)"
     )
     markers: str = setting(
-        "/uma/markers", "reference and predicted motion for rviz and Foxglove (visualization_msgs/MarkerArray)"
+        "/uma/markers",
+        "reference, chunk, predicted motion and tracked keypoints, for rviz and Foxglove "
+        "(visualization_msgs/MarkerArray)",
     )
+    robot_description: str = setting("/robot_description", "the robot as URDF, for rviz and Foxglove (std_msgs/String)")
     configuration: str = setting("/uma/configuration", "resolved parameters of every node, as YAML (std_msgs/String)")
     sim_camera: str = setting(
         "/uma_sim/camera", "prefix of the simulated camera's topics, from the station to the camera node"
@@ -131,5 +134,7 @@ LATCHED = qos_profile(1, reliable=True, latched=True)
 """The last message, also for late subscribers."""
 STATIC_TF_IN = qos_profile(100, reliable=True, latched=True)
 """Subscriptions to /tf_static, on which several nodes have one last message each."""
+TF_OUT = qos_profile(100, reliable=True)
+"""The frames of the robot's links, as tf2 publishes and subscribes them."""
 CONFIGURATION = qos_profile(16, reliable=True, latched=True)
 STATUS = qos_profile(10, reliable=True)

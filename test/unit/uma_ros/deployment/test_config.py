@@ -97,19 +97,45 @@ def test_parameters_have_descriptions_and_ranges(node):
 
 
 def test_the_simulated_graph():
-    specs = {
-        s.name: s for s in insertion(Options(seed=4, record="bag", dry_run=True, checkpoint="models/x", rviz=True))
-    }
-    assert list(specs) == ["station", "camera", "extrinsics", "policy", "controller", "recorder", "rviz2"]
+    options = Options(seed=4, record="bag", dry_run=True, checkpoint="models/x", rviz=True)
+    specs = {s.name: s for s in insertion(options)}
+    assert list(specs) == [
+        "station", "camera", "extrinsics", "policy", "controller", "robot_state", "recorder", "rviz2"
+    ]  # fmt: skip
     assert specs["station"].parameters["seed"] == 4 and "use_sim_time" not in specs["station"].parameters
-    assert all(
-        specs[n].parameters["use_sim_time"] for n in ("camera", "extrinsics", "policy", "controller", "recorder")
-    )
+    assert all(spec.parameters["use_sim_time"] for name, spec in specs.items() if name != "station")
     assert specs["controller"].parameters == {"use_sim_time": True, "autostart": True, "dry_run": True}
     assert specs["policy"].parameters["checkpoint"] == "models/x"
     assert specs["extrinsics"].parameters["calibration"] == specs["station"].parameters["calibration_file"]
     words = specs["controller"].command("c.yaml")
     assert words[1:3] == ["-m", "uma_ros.nodes.controller"] and "dry_run:=true" in words and "c.yaml" in words
+
+
+@pytest.mark.parametrize("station, sim", [("sim", "true"), ("hardware", "false")])
+def test_rviz_shows_the_package_s_view(station, sim):
+    spec = insertion(Options(station=station, rviz=True))[-1]
+    view = str(ROOT / "config/uma.rviz")
+    own = ["--ros-args", "-p", f"use_sim_time:={sim}"]
+    assert spec.command("c.yaml") == ["rviz2", "-d", view, "-f", DROID.base_frame, *own]
+    drawn = {s.name: s.parameters for s in insertion(Options(rviz=True))}["robot_state"]
+    assert drawn["meshes"], "rviz2 runs where the meshes are"
+    assert not {s.name: s.parameters for s in insertion(Options())}["robot_state"]["meshes"]
+
+
+@pytest.mark.parametrize(
+    "given, is_own",
+    [
+        ({}, True),
+        ({"description": "off"}, False),
+        ({"station": "hardware"}, False),
+        ({"station": "hardware", "drivers": "camera,gripper,robot"}, False),
+        ({"station": "hardware", "drivers": "gripper,franka"}, True),
+        ({"station": "hardware", "description": "own"}, True),
+        ({"station": "hardware", "drivers": "franka", "description": "off"}, False),
+    ],
+)
+def test_one_package_describes_the_robot(given, is_own):
+    assert ("robot_state" in [s.name for s in insertion(Options(**given))]) is is_own
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -129,7 +155,8 @@ def test_hardware_graph_has_no_simulation_and_no_autostart():
 
 def test_drivers_start_by_name_and_unknown_ones_are_refused():
     plain = [s.name for s in insertion(Options(station="hardware"))]
-    assert [s.name for s in insertion(Options(station="hardware", drivers=", ".join(DRIVERS)))] == [*DRIVERS, *plain]
+    driven = insertion(Options(station="hardware", drivers=", ".join(DRIVERS), description="off"))
+    assert [s.name for s in driven] == [*DRIVERS, *plain]
     for name in DRIVERS:
         assert name in NODES, "its parameters stand in the configuration file"
     with pytest.raises(InputError, match="drivers: 'griper', must be one of .*gripper"):

@@ -89,6 +89,18 @@ def test_launch_files_start_the_same_graph(name, monkeypatch, prefix):
     assert [n.kwargs["executable"] for n in nodes] == [s.name for s in specs]
     for node, spec in zip(nodes, specs):
         assert node.kwargs["package"] == "uma_ros" and node.kwargs["parameters"] == [config, spec.parameters]
+        assert node.kwargs["arguments"] == []
+
+
+def test_a_launch_opens_rviz_with_the_package_s_view(monkeypatch, prefix):
+    launch = Launch("insertion", monkeypatch, prefix)
+    with pytest.raises(InputError, match="rviz2: no executable"):
+        launch.start(run_dir=str(prefix), rviz="true")
+    (prefix / "lib/rviz2").mkdir()
+    (prefix / "lib/rviz2/rviz2").touch(0o755)
+    rviz = launch.start(run_dir=str(prefix), rviz="true")[-1].kwargs
+    assert rviz["package"] == rviz["executable"] == "rviz2" and rviz["parameters"][1] == {"use_sim_time": True}
+    assert rviz["arguments"] == ["-d", str(ROOT / "config/uma.rviz"), "-f", "fr3_link0"]
 
 
 @pytest.mark.parametrize(

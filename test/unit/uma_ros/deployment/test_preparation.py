@@ -28,7 +28,7 @@ def section(node, **values):
 
 def test_the_shipped_files_start(tmp_path):
     names = [spec.name for spec in start(tmp_path, managed=True, record=str(tmp_path / "bag"))]
-    assert names == ["station", "camera", "extrinsics", "policy", "controller", "recorder", "manager"]
+    assert names == ["station", "camera", "extrinsics", "policy", "controller", "robot_state", "recorder", "manager"]
     assert not list(tmp_path.iterdir()), "a check leaves nothing behind"
 
 
