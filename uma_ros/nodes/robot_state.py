@@ -59,6 +59,7 @@ class RobotStateNode(UmaNode):
         self._description.publish(String(data=urdf(tree, mesh_folder() if s.meshes else None)))
         self.make_subscription(JointState, topics.joint_states, self._on_joints, SENSOR_IN)
         self.publish_configuration()
+        self.create_steady_timer(1.0, self._count_publishers)
 
     def _on_joints(self, msg: JointState) -> None:
         now, topic = time.monotonic(), self.settings.topics.joint_states
@@ -81,12 +82,15 @@ class RobotStateNode(UmaNode):
         missing = [", ".join(sorted(group.missing)) for group in self._groups.values() if group.missing]
         return [f"{self.settings.topics.joint_states}: no position of {names} received" for names in missing], ""
 
-    def diagnose(self) -> dict:
-        topic, now = self.settings.topics.robot_description, time.monotonic()
+    def _count_publishers(self) -> None:
+        topic = self.settings.topics.robot_description
         count = self.count_publishers(topic)
         self.problem(
             topic, f"{count} nodes publish it, must be one; description:=off leaves this node out" if count > 1 else ""
         )
+
+    def diagnose(self) -> dict:
+        now = time.monotonic()
         return {f"{name}_hz": round(cadence.rate(now), 1) for name, cadence in self._rates.items()}
 
 
