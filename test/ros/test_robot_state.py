@@ -92,7 +92,7 @@ def test_another_description_is_named_in_the_diagnostics(bench):
     bench.wait(lambda: "2 nodes publish it" in bench.said.get(topic, ""), "the warning")
 
 
-def test_a_prefix_that_the_configuration_does_not_have_is_refused(tmp_path):
+def test_a_prefix_that_config_robot_yaml_lacks_is_refused(tmp_path):
     bench = Bench(tmp_path, prefix="left_")
     bench.wait(lambda: bench.supervisor.dead(), "the end")
     assert bench.close() == {"robot_state": REFUSED}
