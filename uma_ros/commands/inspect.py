@@ -26,7 +26,8 @@ ROBOT_HEADER = """\
 # An unknown key or a value out of range is an error. `uma inspect robot` writes this file, and a test compares both.
 # Every node and `uma replay` read the gripper's joint here; `uma demo`, its report and `uma calibrate` read the frames.
 # The frames of the nodes are parameters (config/parameters.yaml). The tool of a real robot is in its calibration file.
-# ee_frame, T_flange_ee and home are for scripts; the simulated station has DROID's.
+# The node `robot_state` draws the robot with these frames, joint and T_flange_ee.
+# ee_frame and home are for scripts; the simulated station has DROID's.
 """
 
 
