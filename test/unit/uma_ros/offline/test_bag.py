@@ -105,6 +105,8 @@ def test_rosbags_and_metadata_agree(run):
         (TOPICS.rgb, "sensor_msgs/msg/Image"),
         (TOPICS.action_chunk, "uma_ros/msg/ActionChunk"),
         ("/tf_static", "tf2_msgs/msg/TFMessage"),
+        ("/tf", "tf2_msgs/msg/TFMessage"),
+        (TOPICS.robot_description, "std_msgs/msg/String"),
     ):
         assert topics[topic][0] == kind and topics[topic][1] > 0
     metadata = yaml.safe_load((run[0] / "bag/metadata.yaml").read_text())["rosbag2_bagfile_information"]
