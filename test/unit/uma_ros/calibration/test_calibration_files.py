@@ -197,7 +197,7 @@ def test_droids_cameras_are_found_by_key_and_serial(tmp_path, name, value, camer
         ("i.json", {"1_left": {"pose": [500, 500, 400, 1, 1, 1]}}, "", "within 10 m"),
         ("i.json", {"1_left": {"pose": [None] * 6}}, "", "6 finite numbers"),
         ("i.json", {}, "", "entries none; must be the file of `uma calibrate`, DROID's"),
-        ("i.json", {"T_cam_gripper": [[1, 0], [0, 1]], "xyz": [0, 0, 0]}, "", "entries 'T_cam_gripper', 'xyz'; must be"),
+        ("i.json", {"T_cam_gripper": [[1]], "xyz": [0, 0, 0]}, "", "entries 'T_cam_gripper', 'xyz'; must be"),
         ("e.json", {"E": {"1_right": six(EXT1)}}, "", "right lens"),
         ("e.json", {"E": {"1": [0.0] * 6}}, "", "E/1: all zeros"),
         ("e.json", {"E": {"1": six(EXT1), "2": six(EXT2)}}, "", "must be one of E/1, E/2"),
