@@ -61,7 +61,7 @@ class Listener:
         subscribe(PolicyStatus, t.status, lambda m: self.status.update({m.node: m.state}), STATUS)
         self.out = self.node.create_publisher(ReferenceMotion, t.reference_motion, TASK_IN)
         self.predict, self.predicted, self.chunk = (
-            self.node.create_client(PredictMotion, "/uma/predict_motion"),
+            self.node.create_client(PredictMotion, "uma/predict_motion"),
             [],
             None,
         )

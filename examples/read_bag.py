@@ -15,7 +15,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("bag", help="folder of the bag")
     bag = parser.parse_args().bag
-    recording, topics = read_recording(bag), Topics()
+    recording, topics = read_recording(bag), Topics().in_namespace()
     times, poses = recording.ee  # (N,) s and (N, 4, 4), base frame
     chunk_times = np.array([chunk.stamp for _, chunk in recording.chunks])  # (M,) s
     actions = np.array([chunk.poses for _, chunk in recording.chunks]).reshape(

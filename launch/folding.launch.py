@@ -1,5 +1,5 @@
 """ros2 launch uma_ros folding.launch.py [station:=sim|hardware] [checkpoint:=...] [config:=...] [record:=...]
-[dry_run:=true] [rviz:=true] [keep_going:=true] [seed:=0]"""
+[dry_run:=true] [rviz:=true] [keep_going:=true] [seed:=0] [namespace:=left] [robot:=...]"""
 
 import sys
 from pathlib import Path

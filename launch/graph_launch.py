@@ -2,7 +2,6 @@
 
 import sys
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 
 from ament_index_python.packages import get_package_prefix
@@ -15,8 +14,9 @@ from uma.settings import allowed, flatten
 from uma_ros.deployment.arguments import check_arguments, on_command_line, options_from
 from uma_ros.deployment.discovery import RANGE, discovery_line, discovery_range
 from uma_ros.deployment.graph import Options, enclave, ends_graph
-from uma_ros.deployment.preparation import missing_executable, prepared
-from uma_ros.runtime.resources import find
+from uma_ros.deployment.preparation import PARAMETERS_OF_RUN, located, missing_executable, prepared, write_parameters
+from uma_ros.runtime.names import full_name
+from uma_ros.runtime.resources import new_folder
 
 
 def after_exit(name: str, keep_going: bool):
@@ -45,19 +45,25 @@ def describe(graph: str) -> LaunchDescription:
     def start(context):
         check_arguments(on_command_line(sys.argv, f"{graph}.launch.py"), options, context.launch_configurations)
         chosen = options_from({name: LaunchConfiguration(name).perform(context) for name in options})
-        run_dir = chosen.run_dir or str(Path.home() / ".ros/uma" / datetime.now().strftime("%Y-%m-%d_%H-%M-%S"))
-        chosen = replace(chosen, config=str(find(chosen.config)), run_dir=run_dir)
+        # A launch file that includes this one may push a namespace.
+        namespace = full_name(chosen.namespace, context.launch_configurations.get("ros_namespace", ""))
+        run_dir = chosen.run_dir or new_folder(namespace, Path.home() / ".ros/uma")
+        chosen = replace(located(chosen), run_dir=run_dir, namespace=namespace)
         specs = prepared(graph, chosen, lambda spec: missing_executable(spec, get_package_prefix))
+        parameters = Path(run_dir) / PARAMETERS_OF_RUN
+        write_parameters(specs, parameters)
         span = discovery_range(chosen.discovery, context.environment)
         nodes = [
             Node(
                 package=spec.package,
                 executable=spec.name,
                 name=spec.name,
+                namespace=spec.namespace or None,
+                remappings=list(spec.remappings),
                 output="screen",
-                parameters=[chosen.config, spec.parameters],
+                parameters=[str(parameters) if spec.module else spec.parameters],
                 arguments=list(spec.arguments),
-                ros_arguments=enclave(spec.name),
+                ros_arguments=enclave(spec.full_name),
                 on_exit=after_exit(spec.name, chosen.keep_going),
             )
             for spec in specs

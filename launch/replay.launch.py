@@ -1,4 +1,4 @@
-"""ros2 launch uma_ros replay.launch.py [checkpoint:=...]
+"""ros2 launch uma_ros replay.launch.py [checkpoint:=...] [namespace:=left] [robot:=...]
 
 Starts only the policy, for `ros2 bag play BAG --clock`. It publishes on /uma_replay/..., because the player publishes
 the recorded messages on /uma/...

@@ -35,6 +35,7 @@ from uma_ros.messages.convert import stamp_from
 from uma_ros.messages.static_frames import StaticFrames
 from uma_ros.policy.slot import ActiveTask
 from uma_ros.policy.tasks import Encoded, FromReference
+from uma_ros.runtime.names import full_name
 
 AWAY = 0.6
 """Largest distance of two poses of the same arm, m."""
@@ -296,7 +297,8 @@ def _topic_feed(case: list) -> bool:
     """Send changed images to the camera node's feed from another driver."""
     out = Received()
     node = SimpleNamespace(
-        settings=SimpleNamespace(topics=SimpleNamespace(rgb="/a", depth="/b", camera_info="/c", depth_info="/d")),
+        topics=SimpleNamespace(rgb="/a", depth="/b", camera_info="/c", depth_info="/d"),
+        resolve_topic_name=full_name,
         make_subscription=lambda *_: None,
     )
     feed = TopicFeed(node, SimpleNamespace(publish=lambda *m: out.publish(m)), TopicSettings())
@@ -319,7 +321,7 @@ def _station_target(case: tuple) -> bool:
         station=SimpleNamespace(base_frame="fr3_link0"),
         T_link8_tcp=np.eye(4),
         target=None,
-        settings=SimpleNamespace(topics=topics),
+        topics=topics,
         status=SimpleNamespace(refuse=lambda topic, error: refused.append(str(error))),
     )
     StationNode._on_target(me, case[0])
@@ -337,10 +339,11 @@ def _gripper_goal(case: tuple) -> bool:
     accepted, refused = [], []
     session = SimpleNamespace(goto=lambda *goal: accepted.append(goal) or 1)
     topics = SimpleNamespace(gripper="/gripper")
-    settings = SimpleNamespace(action="ParallelGripperCommand", topics=topics)
+    settings = SimpleNamespace(action="ParallelGripperCommand")
     me = SimpleNamespace(
         is_active=True,
         settings=settings,
+        topics=topics,
         session=session,
         status=SimpleNamespace(refuse=lambda topic, text: refused.append(text)),
     )

@@ -140,7 +140,14 @@ def test_installed_node_finds_its_configuration(install):
         output = process.communicate(timeout=20)[0]
     assert heard and heard[0].node == "controller", output
     assert process.returncode == 0, output
-    done = sourced(install, f"{install}/uma_ros/lib/uma_ros/uma inspect config/reference_insertion.yaml").communicate(
-        timeout=60
-    )[0]
-    assert "6 keypoints in fr3_link0" in done
+
+
+def test_the_command_is_on_the_path_and_finds_its_files(install):
+    """Away from the source tree, as `uma` and as `ros2 run uma_ros uma` starts it."""
+    for program in ("uma", f"{install}/uma_ros/lib/uma_ros/uma"):
+        out = sourced(install, f"{program} inspect config/reference_insertion.yaml").communicate(timeout=60)[0]
+        assert "6 keypoints in fr3_link0" in out, out
+    where = sourced(install, "which uma").communicate(timeout=60)[0].strip()
+    assert where == f"{install}/uma_ros/bin/uma"
+    out = sourced(install, "uma inspect robot").communicate(timeout=60)[0]
+    assert "frame_prefix" in out, out

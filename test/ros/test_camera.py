@@ -21,7 +21,7 @@ from uma_ros.deployment.graph import NodeSpec
 from uma_ros.deployment.supervisor import Supervisor
 from uma_ros.drivers.camera.feeds import PRESETS, Outlets, Pairing, TopicSettings
 from uma_ros.messages.convert import camera_from, camera_to, depth_from, image_to, nanoseconds, rgb_from, stamp_from
-from uma_ros.runtime.topics import SENSOR_IN, qos_profile
+from uma_ros.runtime.topics import SENSOR_IN, Topics, qos_profile
 
 MODEL = CameraModel(8, 6, 7.0, 7.0, 3.5, 2.5, "some_optical_frame")
 CONFIG = str(ROOT / "config/parameters.yaml")
@@ -196,20 +196,21 @@ def test_the_vendors_own_node_needs_no_camera_node(tmp_path):
 
 
 def test_presets_have_the_names_of_the_drivers():
-    assert TopicSettings("realsense").resolved()[0] == "/camera/camera/color/image_raw"
-    assert TopicSettings("zed_v5").resolved()[0] == "/zed2i/zed_node/rgb/color/rect/image"
+    own = Topics()
+    assert TopicSettings("realsense").resolved()[0] == "camera/camera/color/image_raw"
+    assert TopicSettings("zed_v5").resolved()[0] == "zed2i/zed_node/rgb/color/rect/image"
     assert TopicSettings("zed_v4", "zed2i").resolved() == (
-        "/zed2i/zed_node/rgb/image_rect_color",
-        "/zed2i/zed_node/depth/depth_registered",
-        "/zed2i/zed_node/rgb/camera_info",
+        "zed2i/zed_node/rgb/image_rect_color",
+        "zed2i/zed_node/depth/depth_registered",
+        "zed2i/zed_node/rgb/camera_info",
     )
-    assert TopicSettings("zed_v5", "zed").resolved() == (TOPICS.rgb, TOPICS.depth, TOPICS.camera_info), (
+    assert TopicSettings("zed_v5", "zed").resolved() == (own.rgb, own.depth, own.camera_info), (
         "our own names are those of its version 5"
     )
     assert TopicSettings("realsense", "camera", depth="/d").resolved() == (
-        "/camera/camera/color/image_raw",
+        "camera/camera/color/image_raw",
         "/d",
-        "/camera/camera/color/camera_info",
+        "camera/camera/color/camera_info",
     )
     with pytest.raises(InputError, match="inputs.depth: empty"):
         TopicSettings("custom", rgb="/r").resolved()

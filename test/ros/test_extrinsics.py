@@ -10,15 +10,17 @@ import numpy as np
 import pytest
 import rclpy
 from geometry_msgs.msg import TransformStamped
-from harness import ROOT
+from harness import ROOT, TOPICS
 from tf2_msgs.msg import TFMessage
+from uma_ros.msg import ActionChunk, PolicyStatus
 
 from uma.geometry.se3 import make_pose
+from uma.types import ActionChunk as CheckedChunk
 from uma_ros.calibration.entries import Calibration
 from uma_ros.calibration.files import save_calibration
-from uma_ros.messages.convert import transform_to
+from uma_ros.messages.convert import chunk_to, transform_to
 from uma_ros.messages.static_frames import StaticFrames
-from uma_ros.runtime.topics import LATCHED, STATIC_TF_IN
+from uma_ros.runtime.topics import COMMAND, LATCHED, STATIC_TF_IN, STATUS
 from uma_sim.scene import CAMERA_POSITION, CAMERA_TARGET, look_at
 
 LEVEL = [0.29, 0.59, 0.38, -2.0, 0.0, 2.8]
@@ -112,7 +114,56 @@ def test_the_root_of_a_drivers_tree_is_hung_below_the_base(tmp_path):
     assert process.returncode == 0
 
 
-def spin(node, until, seconds: float = 30.0) -> None:
+def test_another_publisher_of_the_camera_s_place_ends_the_chunks(tmp_path):
+    """A second robot without a frame_prefix would give the policy another camera's place."""
+    T = look_at(CAMERA_POSITION, CAMERA_TARGET)
+    save_calibration(Calibration("optical", "fr3_link0", T), tmp_path / "c.yaml")
+    rclpy.init()
+    other = rclpy.create_node("other")
+    frames, chunks, refused = StaticFrames(), [], []
+    other.create_subscription(TFMessage, "/tf_static", frames.add_message, STATIC_TF_IN)
+    other.create_subscription(ActionChunk, TOPICS.action_chunk_base, chunks.append, COMMAND)
+    other.create_subscription(PolicyStatus, TOPICS.status, lambda m: refused.append(m.refused), STATUS)
+    out = other.create_publisher(ActionChunk, TOPICS.action_chunk, COMMAND)
+    tf = other.create_publisher(TFMessage, "/tf_static", LATCHED)
+
+    def place(shift: float) -> None:
+        link = TransformStamped(
+            child_frame_id="optical", transform=transform_to(T @ make_pose(np.eye(3), [0, shift, 0]))
+        )
+        link.header.frame_id = "fr3_link0"
+        tf.publish(TFMessage(transforms=[link]))
+
+    def send() -> None:
+        chunk = CheckedChunk(np.tile(np.eye(4), (16, 1, 1)), np.zeros(16), time.time(), "optical", "tcp")
+        out.publish(chunk_to(chunk, other.get_clock().now().to_msg()))
+
+    process = node(tmp_path / "c.yaml")
+    try:
+        spin(other, lambda: frames.connects("fr3_link0", "optical") and out.get_subscription_count())
+        place(1e-4)  # a robot description rounds
+        spin(other, lambda: send() or chunks)
+        place(0.05)
+        spin(other, lambda: send() or any("places optical in fr3_link0, must be this node alone" in r for r in refused))
+        chunks.clear()
+        for _ in range(5):
+            send()
+            rclpy.spin_once(other, timeout_sec=0.2)
+        assert not chunks
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+        other.destroy_node()
+        rclpy.shutdown()
+
+
+def test_a_calibration_of_another_base_is_refused(tmp_path):
+    save_calibration(Calibration("optical", "fr3_link0", look_at(CAMERA_POSITION, CAMERA_TARGET)), tmp_path / "c.yaml")
+    output, _ = node(tmp_path / "c.yaml", f"robot:={ROOT}/config/robot_left.yaml").communicate(timeout=90)
+    assert "c.yaml: base_frame: 'fr3_link0', must be 'left_fr3_link0', as in the robot file" in output
+
+
+def spin(node, until, seconds: float = 60.0) -> None:
     """Run a node's callbacks until a condition holds."""
     end = time.monotonic() + seconds
     while not until():

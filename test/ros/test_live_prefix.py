@@ -29,7 +29,7 @@ from uma_ros.policy.tasks import FromReference
 from uma_ros.policy.worker import PolicyWorker
 from uma_ros.runtime.topics import TASK_IN, Topics
 
-TOPICS = Topics()
+TOPICS = Topics().in_namespace()
 TOOL = "robotiq_2f85_tcp"
 T_CAM_BASE = make_pose(np.array([[0.0, -1.0, 0.0], [-0.6, 0.0, -0.8], [0.8, 0.0, -0.6]]), np.array([0.05, 0.3, 0.9]))
 T_FLANGE_TOOL = make_pose(np.eye(3), np.array([0.0, 0.0, 0.16]))

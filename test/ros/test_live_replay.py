@@ -17,8 +17,9 @@ from uma_ros.bags.reader import bag_topics, read_bag
 from uma_ros.deployment.graph import REPLAY_NAMES, replay
 from uma_ros.messages.convert import chunk_from, nanoseconds
 from uma_ros.offline.recording import read_recording
+from uma_ros.runtime.topics import Topics
 
-ANSWERS = replace(TOPICS, **REPLAY_NAMES)
+ANSWERS = replace(Topics(), **REPLAY_NAMES).in_namespace()
 TASKS = (TOPICS.reference_motion, TOPICS.active_reference)
 
 

@@ -16,10 +16,11 @@ from uma.robot import DROID
 from uma_ros.deployment.graph import NodeSpec
 from uma_ros.deployment.supervisor import Supervisor
 from uma_ros.messages.convert import stamp_from
-from uma_ros.runtime.exit_codes import REFUSED
+from uma_ros.runtime.robot import load_robot
 from uma_ros.runtime.topics import LATCHED, STATE_OUT, TF_OUT
 
 TIPS = {"robotiq_85_left_finger_tip_link", "robotiq_85_right_finger_tip_link"}
+TIPS_OF_LEFT = {f"left_{name}" for name in TIPS}
 
 
 class Bench:
@@ -92,8 +93,11 @@ def test_another_description_is_named_in_the_diagnostics(bench):
     bench.wait(lambda: "2 nodes publish it" in bench.said.get(topic, ""), "the warning")
 
 
-def test_a_prefix_that_config_robot_yaml_lacks_is_refused(tmp_path):
-    bench = Bench(tmp_path, prefix="left_")
-    bench.wait(lambda: bench.supervisor.dead(), "the end")
-    assert bench.close() == {"robot_state": REFUSED}
-    assert "prefix: 'left_', must begin the base_frame of config/robot.yaml, 'fr3_link0'" in bench.log.read_text()
+def test_the_names_are_those_of_the_robot_s_file(tmp_path):
+    bench = Bench(tmp_path, robot="config/robot_left.yaml")
+    left = load_robot(ROOT / "config/robot_left.yaml")
+    names = (*left.arm_joints, left.gripper_joint)
+    bench.wait(lambda: "left_fr3_link8" in bench.frames, "the flange", lambda: bench.send(names, (*DROID.home, 0.1)))
+    bench.wait(lambda: TIPS_OF_LEFT <= set(bench.frames), "the tips", lambda: bench.send(names, (*DROID.home, 0.2)))
+    assert all(name.startswith("left_") for name in bench.frames)
+    assert bench.close() == {"robot_state": 0}

@@ -22,7 +22,7 @@ from uma_ros.messages.convert import chunk_to, image_to, pose_to, reference_from
 from uma_ros.runtime.topics import STATUS, TASK_IN, Topics
 
 ROOT = Path(__file__).resolve().parents[2]
-TOPICS = Topics()
+TOPICS = Topics().in_namespace()
 
 
 def started(name: str, *words: str) -> subprocess.Popen:

@@ -30,7 +30,7 @@ def read_policy(path: str | Path) -> list[Profile]:
             )
             for group, entry, qualifier, name in KINDS
         }
-        profiles.append(Profile(profile.get("node"), **rules))
+        profiles.append(Profile(profile.get("node"), **rules, namespace=profile.get("ns")))
     return profiles
 
 
@@ -93,8 +93,10 @@ def test_the_file_has_the_structure_of_the_format():
 
 def test_a_policy_survives_the_disk(tmp_path):
     profiles = [Profile("a", ("/x",), ("/y", "/z"), ("/a/s",), (), ("/act",), ()), Profile("b", call=("/act",))]
+    profiles += [Profile("c", ("/left/x",), namespace="/left")]
     (tmp_path / "p.xml").write_text(policy_xml(profiles))
     assert read_policy(tmp_path / "p.xml") == profiles
+    assert [e.get("path") for e in xml.parse(tmp_path / "p.xml").iter("enclave")] == ["/a", "/b", "/left/c"]
 
 
 if __name__ == "__main__":  # regenerates the committed file

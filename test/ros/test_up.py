@@ -24,7 +24,7 @@ def up(folder: Path, *more: str, fake: bool = True) -> subprocess.Popen:
         "from harness import fake_command\nfrom uma_ros.deployment import supervisor, up\n"
         "start = supervisor.Supervisor.start\n"
         "supervisor.Supervisor.start = lambda self, spec, config, command=None: start(self, spec, config, "
-        "fake_command(spec))\n"
+        "fake_command(spec, config))\n"
         "sys.exit(up.main(sys.argv[1:]))"
     )
     words = [

@@ -17,6 +17,7 @@ from uma.policy.sampling import SamplerConfig
 from uma.types import ActionChunk, InputError, MotionPrediction, Prediction
 from uma_ros.nodes import policy
 from uma_ros.runtime.node import leave
+from uma_ros.runtime.robot import robot
 
 SLOW = os.environ.get("UMA_TEST_SLOW", "")
 """While this file is there, a chunk takes a second."""
@@ -49,6 +50,7 @@ class FakePolicy:
 
     def __init__(self, settings=None):
         self.config = SamplerConfig()
+        self.contract = replace(self.contract, ee_frame=robot().frame_of(self.contract.ee_frame))
         self.takes_instructions = settings is not None and settings.checkpoint == "words"
 
     def encode_task(self, observation, reference):

@@ -26,7 +26,7 @@ from uma_ros.runtime.exit_codes import HUNG
 from uma_ros.runtime.topics import CAMERA_OUT, COMMAND, LATCHED, STATE_OUT, STATUS, TASK_IN, Topics, qos_profile
 
 ROOT = Path(__file__).resolve().parents[2]
-TOPICS = Topics()
+TOPICS = Topics().in_namespace()
 TOOL = 0.1597
 """From the flange to the tip of the gripper, m."""
 FAKE = str(Path(__file__).with_name("fake_policy.py"))
@@ -362,6 +362,6 @@ def still(graph, seconds_=1.0) -> float:
     return float(np.linalg.norm(p - p[0], axis=1).max())
 
 
-def fake_command(spec) -> list[str] | None:
-    words = spec.command(str(ROOT / "config/parameters.yaml"))
+def fake_command(spec, config: str = str(ROOT / "config/parameters.yaml")) -> list[str] | None:
+    words = spec.command(config)
     return [sys.executable, FAKE, *words[3:]] if spec.name == "policy" else None

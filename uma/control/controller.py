@@ -21,6 +21,7 @@ from uma.control.hysteresis import Hysteresis
 from uma.control.reach import Arm
 from uma.control.safety import SafetyFilter
 from uma.control.schedule import Schedule
+from uma.control.services import Services
 from uma.control.session import Session, State, Transition
 from uma.control.watchdog import Watchdog
 from uma.geometry.se3 import invert
@@ -34,8 +35,6 @@ WORK_AGE = 1.0
 CLOCK_SET = 1.0
 """Longest plausible time between two periods, seconds. A longer one is a clock change, and no motion is made up for it.
 """
-KINEMATICS = (DROID.base_frame, DROID.flange_frame)
-"""Base and end-effector frames of the kinematics in `uma.geometry.fr3`."""
 
 
 class Controller:
@@ -49,6 +48,9 @@ class Controller:
         inactive: why the robot may not move yet; empty = it may.
         joints_topic: source of the joint positions, for messages.
         origins: source of the watchdog -> its topic, for messages.
+        services: names of the operator's services, for messages.
+        kinematics: base and end-effector frames of the kinematics in `uma.geometry.fr3`. The joint limits are checked
+            if they are those of the settings.
 
     Attributes:
         measured: ``(4, 4)`` last measured pose of the frame ``robot_ee_frame`` in the base frame; None before the
@@ -64,20 +66,22 @@ class Controller:
         inactive: str = "",
         joints_topic: str = "/joint_states",
         origins: Mapping[str, str] | None = None,
+        services: Services = Services(),  # noqa: B008  (frozen)
+        kinematics: tuple[str, str] = DROID.kinematics,
     ) -> None:
         s = self.settings = settings
-        self.session = Session(s.autostart, s.hold_limit)
+        self.session = Session(s.autostart, s.hold_limit, services.start)
         self.schedule = Schedule(s.blend_s, s.ensemble)
         self.safety = SafetyFilter(s.safety)
         self.watchdog = Watchdog(s.silence_limits)
-        self.gate = Gate(s.confirm)
+        self.gate = Gate(s.confirm, services.confirm)
         self.cadence = Cadence("targets", s.period)
         self.hysteresis = Hysteresis(s.gripper_close_above, s.gripper_open_below)
         self.measured: np.ndarray | None = None
         self.reference: ReferenceMotion | None = None
         self._lookup, self._report, self._joints_topic = lookup, report, joints_topic
-        self._origins = dict(origins or {})
-        self._inactive, self._rivals = inactive, ""
+        self._origins, self._services, self._kinematics = dict(origins or {}), services, kinematics
+        self._inactive, self._obstacles = inactive, dict[str, str]()
         self._T_robot_ee: np.ndarray | None = None  # of the active chunk
         self._joints: tuple[np.ndarray, float] | None = None  # positions, time of receipt
         self._chunk_stamp = self._chunk_received = float("-inf")
@@ -117,7 +121,7 @@ class Controller:
         if silent > max_age:
             self._reset()  # the arm may have moved, or be another one
             if 1.0 < silent < float("inf"):
-                why = f"the robot was silent for {silent:.1f} s, waiting for /uma/start"
+                why = f"the robot was silent for {silent:.1f} s, waiting for {self._services.start}"
                 self._announce(self.session.stop(now, why), now, t)
         elif self.measured is not None and (jump := np.linalg.norm(pose[:3, 3] - self.measured[:3, 3])) > MAX_JUMP:
             why = f"the robot's pose jumped by {jump:.2f} m, limit {MAX_JUMP} m"
@@ -182,7 +186,11 @@ class Controller:
         A second stream (a played bag, a second controller) would compete for the arm.
         """
         text = f"{topic}: {count} publishers, limit 1 (this node; a killed one counts for 20 s)"
-        self._rivals = text if count > 1 else ""
+        self.obstruct("publishers", text if count > 1 else "")
+
+    def obstruct(self, source: str, why: str) -> None:
+        """Set why ``source`` forbids motion; an empty text clears it."""
+        self._obstacles[source] = why
 
     # -- operator ------------------------------------------------------------------------------------------------------
 
@@ -193,7 +201,7 @@ class Controller:
     def deactivate(self, why: str, now: float, t: float) -> None:
         """Stop and hold the pose. Motion needs a new activation and then a new start."""
         self._inactive = why
-        self._stop(f"{why}; after its activation, /uma/start", now, t)
+        self._stop(f"{why}; after its activation, {self._services.start}", now, t)
 
     def start(self, now: float) -> str:
         """Start the session. Return "started", and what motion still waits for.
@@ -220,11 +228,12 @@ class Controller:
         return inputs, "" if inputs or state is State.RUNNING else f"{state.name}: {self.session.reason}"
 
     def _missing_inputs(self, now: float) -> list[str]:
-        return [*self.watchdog.stale(now), *([self._rivals] if self._rivals else [])]
+        return [*self.watchdog.stale(now), *filter(None, self._obstacles.values())]
 
     def stop(self, now: float, t: float) -> None:
         """Hold the pose until the next start."""
-        self._stop("stopped by /uma/stop, waiting for /uma/start", now, t)
+        names = self._services
+        self._stop(f"stopped by {names.stop}, waiting for {names.start}", now, t)
 
     def recover(self, now: float, t: float) -> None:
         """Leave FAULT. Raises RuntimeError if there is nothing to recover from."""
@@ -305,8 +314,8 @@ class Controller:
         s, why = self.settings, ""
         if self._joints is None:
             why = f"no FR3 joint state on {self._joints_topic}"
-        elif (s.base_frame, s.robot_ee_frame) != KINEMATICS:
-            base, ee = KINEMATICS
+        elif (s.base_frame, s.robot_ee_frame) != self._kinematics:
+            base, ee = self._kinematics
             frames = f"the poses from {s.base_frame!r} to {s.robot_ee_frame!r}"
             why = f"the kinematics are from {base!r} to {ee!r}, {frames}"
         self._unwatched = f"not checked: {why}" if why and s.safety.joint_margin else ""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uma.control.services import Services
+
 MODES = ("off", "task", "chunk")
 
 
@@ -11,22 +13,23 @@ class Gate:
     Args:
         mode: "off" admits everything. "task" requires one confirmation per new task. "chunk" admits one chunk per
             confirmation and then holds the pose.
+        service: name of the service that confirms, for messages.
 
     Raises:
         ValueError: unknown mode.
     """
 
-    def __init__(self, mode: str = "off") -> None:
+    def __init__(self, mode: str = "off", service: str = Services.confirm) -> None:
         if mode not in MODES:
             raise ValueError(f"confirm: {mode!r}, must be one of {', '.join(MODES)}")
-        self.mode = mode
+        self.mode, self._service = mode, service
         self._open = mode == "off"
         self._taken = False
 
     @property
     def waiting(self) -> str:
         """The operator's action that the motion waits for; empty if none."""
-        return "" if self._open else f"/uma/confirm (this {self.mode})"
+        return "" if self._open else f"{self._service} (this {self.mode})"
 
     @property
     def accepts(self) -> bool:

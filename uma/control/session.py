@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
+from uma.control.services import Services
+
 
 class State(IntEnum):
     """States with the numbers of msg/PolicyStatus.msg."""
@@ -37,10 +39,11 @@ class Session:
     Args:
         autostart: run as soon as there is work; otherwise `start` must be called once.
         hold_limit: seconds in HOLD after which a new start is required (autostart counts as one).
+        start: name of the service that starts it, for messages.
     """
 
-    def __init__(self, autostart: bool = False, hold_limit: float = 5.0) -> None:
-        self.autostart, self.hold_limit = autostart, hold_limit
+    def __init__(self, autostart: bool = False, hold_limit: float = 5.0, start: str = Services.start) -> None:
+        self.autostart, self.hold_limit, self._start = autostart, hold_limit, start
         self.state, self.reason, self.since = State.IDLE, "starting", 0.0
         self._started = autostart
         self._stopped = ""
@@ -78,7 +81,7 @@ class Session:
         if blockers:
             return self._to(State.IDLE, "waiting for " + why, now)
         if not (has_work and self._started and not hold and not gate):
-            missing = "something to do" if not has_work else hold or (gate if self._started else "/uma/start")
+            missing = "something to do" if not has_work else hold or (gate if self._started else self._start)
             return self._to(State.READY, f"waiting for {missing}", now)
         return self._to(State.RUNNING, "started", now)
 
@@ -102,7 +105,7 @@ class Session:
         if self.state is not State.FAULT:
             raise RuntimeError(f"in {self.state.name}: nothing to recover from")
         self._started, self._stopped = False, ""
-        return self._to(State.IDLE, "recovered, waiting for /uma/start", now)
+        return self._to(State.IDLE, f"recovered, waiting for {self._start}", now)
 
     def _to(self, state: State, reason: str, now: float) -> Transition | None:
         if state is self.state:

@@ -1,4 +1,4 @@
-"""Which topics of a foreign bag may be the camera and the robot, and the user's choice among them."""
+"""Topics of a bag: those of a graph in a namespace, and likely ones of a foreign bag with the user's choice."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from uma_ros.bags.tables import Channel
 
 IMAGE = "sensor_msgs/msg/Image"
+STATUS = "uma_ros/msg/PolicyStatus"
+"""Type of the topic by which a graph in a bag is known."""
 INPUTS = {
     "rgb": IMAGE,
     "depth": IMAGE,
@@ -27,13 +29,36 @@ PACKED = ("sensor_msgs/msg/CompressedImage", "ffmpeg_image_transport_msgs/msg/FF
 MAX_CANDIDATES = 5
 
 
+def namespaces(channels: Sequence[Channel]) -> list[str]:
+    """Return the namespaces of the graphs in a bag, such as /left; empty text: the root."""
+    end = Topics().in_namespace().status
+    return sorted({c.topic.removesuffix(end) for c in channels if c.kind == STATUS and c.topic.endswith(end)})
+
+
+def graph_topics(channels: Sequence[Channel], namespace: str = "") -> Topics:
+    """Return the full names of the topics of a graph in a bag.
+
+    Args:
+        namespace: of the graph; / is the root. Empty: the root, or the only namespace in the bag.
+
+    Raises:
+        InputError: the bag has no such graph, or several and none in the root.
+    """
+    found = namespaces(channels)
+    wanted = f"/{namespace.strip('/')}".rstrip("/") if namespace else found[0] if len(found) == 1 else ""
+    if found and wanted not in found:
+        there = ", ".join(name or "/" for name in found)
+        raise InputError(f"namespace: {namespace!r}, the bag has graphs in {there}; choose one of them")
+    return Topics().in_namespace(wanted)
+
+
 def chosen_topics(words: Sequence[str], default: Topics | None = None) -> Topics:
     """Return the topics with the user's ``NAME=TOPIC``.
 
     Raises:
         InputError: a malformed word or an unknown name.
     """
-    topics, known = default or Topics(), [f.name for f in fields(Topics)]
+    topics, known = default or Topics().in_namespace(), [f.name for f in fields(Topics)]
     for word in words:
         name, sign, topic = word.partition("=")
         name = ALIASES.get(name, name)
@@ -65,7 +90,7 @@ def _rank(name: str, channel: Channel) -> tuple[bool, bool, int]:
 
 def candidates(channels: Sequence[Channel]) -> dict[str, list[str]]:
     """Return input -> topics of the bag that may be it, best first. Inputs under their own names are left out."""
-    topics, there = Topics(), {channel.topic for channel in channels}
+    topics, there = Topics().in_namespace((namespaces(channels) or [""])[0]), {channel.topic for channel in channels}
     found = {}
     for name in INPUTS:
         fitting = sorted((c for c in channels if _fits(name, c)), key=lambda c: _rank(name, c))
@@ -82,6 +107,8 @@ def describe(channels: Sequence[Channel]) -> str:
     lines = [
         f"{c.topic:<{width}}  {c.count:7d}  {c.kind or '-'}{f'  ({c.problem})' if c.problem else ''}" for c in channels
     ]
+    if (inside := namespaces(channels)) and inside != [""]:
+        lines += ["", f"graphs in the namespaces {', '.join(name or '/' for name in inside)}"]
     if found := candidates(channels):
         lines += ["", "likely topics of other names:"]
         lines += [f"  {name:<12}  {', '.join(topics)}" for name, topics in found.items()]

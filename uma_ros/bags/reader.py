@@ -16,7 +16,7 @@ from rclpy.serialization import deserialize_message
 from uma.types import InputError
 from uma_ros.bags.storage import files_of, kind_of
 from uma_ros.bags.tables import Channel, McapTable, SqliteTable, Table, unpacked
-from uma_ros.runtime.resources import find
+from uma_ros.runtime.resources import find_own
 
 GREW = {"uma_ros/msg/ActionChunk": 8}
 """Message type -> size of the fields that were added at its end, bytes. Zeros replace them in older bags."""
@@ -28,7 +28,7 @@ def typestore() -> Any:
     from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
     store, ours = get_typestore(Stores.ROS2_JAZZY), {}
-    for path in sorted(find("msg").glob("*.msg")):
+    for path in sorted(find_own("msg").glob("*.msg")):
         ours.update(get_types_from_msg(path.read_text(), f"uma_ros/msg/{path.stem}"))
     store.register(ours)
     return store

@@ -14,6 +14,8 @@ from uma_ros.runtime.textfile import parse_yaml
 
 TOPIC = "topics of a foreign bag as NAME=TOPIC, such as rgb=/camera/color/image_raw; `uma inspect BAG` lists candidates"
 """Description of the option ``--topic``."""
+OF_BAG = "namespace of the graph in the bag; / is the root; empty: the only one"
+"""Description of the option ``--namespace`` of a command that reads a bag."""
 MAGIC = b"\x89MCAP0\r\n"
 """First and last bytes of an MCAP file."""
 SQLITE = b"SQLite format 3\0"

@@ -25,7 +25,7 @@ from uma.geometry.camera import project
 from uma.geometry.se3 import apply, from_quaternion, invert
 from uma.settings import from_words, setting
 from uma.types import CameraModel, InputError
-from uma_ros.bags.storage import TOPIC, is_bag
+from uma_ros.bags.storage import OF_BAG, TOPIC, is_bag
 from uma_ros.calibration.entries import euler_pose
 from uma_ros.calibration.files import Calibration, load_calibration, save_calibration
 from uma_ros.calibration.handeye import (
@@ -41,7 +41,7 @@ from uma_ros.calibration.handeye import (
 from uma_ros.calibration.plausible import pose_doubts
 from uma_ros.drivers.camera.folder import read_camera, read_image
 from uma_ros.drivers.device import MissingPackage
-from uma_ros.runtime.robot import robot
+from uma_ros.runtime.robot import ROBOT, choose_robot, robot
 from uma_ros.runtime.textfile import numbers, read_value
 
 if TYPE_CHECKING:
@@ -203,22 +203,25 @@ class CalibrateOptions(BoardSettings):
 
     path: str = setting(MISSING, "bag, or folder of images")
     out: str = setting("calibration.yaml", "calibration file; an image of the worst view has the same name with .png")
-    base_frame: str = setting("", "base frame of the robot; empty: as in config/robot.yaml")
+    base_frame: str = setting("", "base frame of the robot; empty: as in the robot file")
+    robot: str = setting("", ROBOT)
     tools: str = setting("", "calibration file (YAML) whose tools are copied")
     against: str = setting("", "earlier calibration for a comparison")
     camera: str = setting("", "key of the camera in the earlier calibration, as of `uma inspect --camera`")
     max_age_days: float = setting(30.0, "days; largest age of the earlier calibration", 0.0, 36500.0)
     topic: list[str] = setting([], TOPIC)
+    namespace: str = setting("", OF_BAG)
     gripper_turn: float = setting(0.0, "rad; angle of the drawn gripper about the flange's axis", -7.0, 7.0)
 
 
-def _topics(words: list[str]) -> Topics | None:
-    """Return the chosen topics of a bag; None without a choice, which needs no ROS for a folder."""
-    if not words:
+def _topics(path: Path, words: list[str], namespace: str) -> Topics | None:
+    """Return the topics of a bag; None for a folder of images, which needs no ROS."""
+    if not is_bag(path):
         return None
-    from uma_ros.bags.candidates import chosen_topics
+    from uma_ros.bags.candidates import chosen_topics, graph_topics
+    from uma_ros.bags.reader import bag_channels
 
-    return chosen_topics(words)
+    return chosen_topics(words, graph_topics(bag_channels(path), namespace))
 
 
 def main(argv: list[str]) -> int:
@@ -226,7 +229,8 @@ def main(argv: list[str]) -> int:
     args = from_words(CalibrateOptions, argv, "uma calibrate", HELP)
     now = datetime.now(UTC)
     try:
-        topics = _topics(args.topic)
+        choose_robot(args.robot)
+        topics = _topics(Path(args.path), args.topic, args.namespace)
         camera, views, missed = read_views(Path(args.path), args, topics)
     except MissingPackage as error:
         raise InputError(str(error)) from None

@@ -67,7 +67,7 @@ def read_stills(
     Raises:
         InputError: the bag lacks images, intrinsics or poses, or the arm never stood still.
     """
-    topics = topics or Topics()
+    topics = topics or Topics().in_namespace()
     camera, info, stamps, times, poses = None, None, [], [], []
     for topic, _, msg in read_bag(
         bag, {topics.rgb: Image, topics.camera_info: CameraInfo, topics.robot_pose: PoseStamped}

@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,21 +26,23 @@ from uma.settings import from_words, setting
 from uma.types import InputError
 from uma_ros.commands.reference import save_reference
 from uma_ros.deployment.graph import PARAMETERS, TASKS, NodeSpec, Options
+from uma_ros.deployment.preparation import PARAMETERS_OF_RUN, located, missing_module, prepared, write_parameters
 from uma_ros.deployment.supervisor import Supervisor
 from uma_ros.messages.convert import reference_from, seconds
 from uma_ros.messages.static_frames import StaticFrames
 from uma_ros.msg import ActionChunk, PolicyStatus, ReferenceMotion
-from uma_ros.runtime.resources import find, new_folder
-from uma_ros.runtime.robot import robot
+from uma_ros.runtime.names import check_namespace, full_name
+from uma_ros.runtime.resources import new_folder
+from uma_ros.runtime.robot import ROBOT, choose_robot, robot
 from uma_ros.runtime.status import newly_refused
 from uma_ros.runtime.topics import CAMERA_OUT, COMMAND, LATCHED, STATIC_TF_IN, STATUS, TASK_IN, Topics
 
 
 class Watcher:
-    """Client of the running graph: receives its status, sends the task."""
+    """Client of the running graph in a namespace: receives its status, sends the task."""
 
-    def __init__(self) -> None:
-        topics = Topics()
+    def __init__(self, namespace: str = "") -> None:
+        topics = Topics().in_namespace(namespace)
         self.node = rclpy.create_node("uma_demo")
         self.status: dict[str, PolicyStatus] = {}
         self.reference: ReferenceMotion | None = None
@@ -58,7 +60,7 @@ class Watcher:
         subscribe(ReferenceMotion, topics.active_reference, lambda m: setattr(self, "active", m), LATCHED)
         subscribe(String, topics.sim_outcome, lambda m: setattr(self, "outcome", yaml.safe_load(m.data)), LATCHED)
         subscribe(
-            Clock, "/clock", lambda m: setattr(self, "_clock", seconds(m.clock)), 1
+            Clock, full_name("clock", namespace), lambda m: setattr(self, "_clock", seconds(m.clock)), 1
         )  # before the chunks, because the executor runs pending callbacks in this order
         subscribe(
             ActionChunk,
@@ -67,16 +69,16 @@ class Watcher:
             COMMAND,
         )
         subscribe(PointCloud2, topics.sim_object, self._on_points, CAMERA_OUT)
-        subscribe(TFMessage, "/tf_static", self.frames.add_message, STATIC_TF_IN)
+        subscribe(TFMessage, topics.tf_static, self.frames.add_message, STATIC_TF_IN)
         self._task = self.node.create_publisher(ReferenceMotion, topics.reference_motion, TASK_IN)
-        self._task_topic = topics.reference_motion
-        self._stop = self.node.create_client(Trigger, "/uma/stop")
+        self.task_topic = topics.reference_motion
+        self._stop = self.node.create_client(Trigger, full_name("uma/stop", namespace))
         self._index: np.ndarray | None = None
         self._clock = float("nan")
 
     def _on_status(self, msg: PolicyStatus) -> None:
         before = self.status.get(msg.node)
-        if msg.node == "policy" and before is not None and newly_refused(msg, before.num_refused, self._task_topic):
+        if msg.node == "policy" and before is not None and newly_refused(msg, before.num_refused, self.task_topic):
             self.refusal = msg.refused
         self.status[msg.node] = msg
         if "total" in msg.stages:
@@ -229,7 +231,7 @@ def drive(
     save_reference(
         reference_from(watcher.reference),
         folder / "reference.yaml",
-        "The task of this run, as sent to /uma/reference_motion.",
+        f"The task of this run, as sent to {watcher.task_topic}.",
     )
     watcher.send_task()
     wait(lambda: watcher.active is not None or bool(watcher.refusal), 10.0, "an answer to the task")
@@ -274,7 +276,12 @@ class DemoOptions:
     limit: float = setting(30.0, "s; longest duration of the task, simulated time", 0.0, 3600.0)
     checkpoint: str = setting("", "folder of the checkpoint; empty: as in the configuration")
     config: str = setting(PARAMETERS, "YAML file with the parameters of all nodes")
+    robot: str = setting("", ROBOT)
+    namespace: str = setting("", "namespace of the nodes, such as left; empty: the root")
     out: str = setting("", "new folder for the results; empty: runs/<time>")
+
+    def __post_init__(self) -> None:
+        check_namespace(self.namespace)
 
 
 def main(argv: list[str], command: Callable[[NodeSpec], list[str] | None] = lambda spec: None) -> int:
@@ -284,24 +291,29 @@ def main(argv: list[str], command: Callable[[NodeSpec], list[str] | None] = lamb
         command: replaces the command of a node, for tests.
     """
     arguments = from_words(DemoOptions, argv, "uma demo")
-    folder = Path(arguments.out or new_folder()).resolve()
+    folder = Path(arguments.out or new_folder(arguments.namespace)).resolve()
     bag = folder / "bag"
     options = Options(
         seed=arguments.seed,
         checkpoint=arguments.checkpoint,
-        config=str(find(arguments.config)),
+        config=arguments.config,
+        robot=arguments.robot,
         record=str(bag),
+        namespace=arguments.namespace,
         run_dir=str(folder),
     )
+    choose_robot(arguments.robot)
+    specs, parameters = prepared(arguments.task, located(options), missing_module), folder / PARAMETERS_OF_RUN
     folder.mkdir(parents=True, exist_ok=False)
+    write_parameters(specs, parameters)
     print(f"{arguments.task.capitalize()} in scene {arguments.seed}; results in {os.path.relpath(folder)}/")
     show, trouble, elapsed = _show(), "", 0.0
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     rclpy.init(signal_handler_options=rclpy.SignalHandlerOptions.NO)
-    supervisor, watcher = Supervisor(folder / "log"), Watcher()
+    supervisor, watcher = Supervisor(folder / "log"), Watcher(arguments.namespace)
     try:
-        for spec in TASKS[arguments.task](options):
-            supervisor.start(spec, options.config, command(spec))
+        for spec in specs:
+            supervisor.start(replace(spec, parameters={}), str(parameters), command(spec))
         elapsed, _ = drive(supervisor, watcher, folder, arguments.limit, show, linger=1.0)
     except StackError as error:
         trouble = str(error)
@@ -315,20 +327,21 @@ def main(argv: list[str], command: Callable[[NodeSpec], list[str] | None] = lamb
     bad = {name: code for name, code in codes.items() if code}
     if bad and not trouble:
         trouble = "nodes with a nonzero exit code: " + ", ".join(f"{k} ({v})" for k, v in bad.items())
-    return report(folder, bag, elapsed, arguments.limit, trouble)
+    return report(folder, bag, elapsed, arguments.limit, trouble, arguments.namespace)
 
 
-def report(folder: Path, bag: Path, elapsed: float, limit: float, trouble: str) -> int:
+def report(folder: Path, bag: Path, elapsed: float, limit: float, trouble: str, namespace: str = "") -> int:
     """Write the results of a run and print a summary. Return the exit code."""
     from uma_ros.offline.recording import read_recording
     from uma_ros.offline.report import contact_sheet, motion_plot, summarise, write_summary
 
     print("Reading the bag, drawing ...", flush=True)
     try:
-        recording = read_recording(bag)
+        topics = Topics().in_namespace(namespace)
+        recording = read_recording(bag, topics)
         summary = summarise(recording)
         (folder / "configuration.yaml").write_text(yaml.safe_dump(recording.configuration, sort_keys=False))
-        contact_sheet(bag, recording, folder / "contact_sheet.png")
+        contact_sheet(bag, recording, folder / "contact_sheet.png", topics=topics)
         summary |= motion_plot(recording, folder / "motion.png")
     except InputError as error:
         trouble = trouble or str(error)

@@ -15,6 +15,7 @@ from uma_ros.runtime.robot import robot
 HEADER = """\
 # Parameters of the task graphs, node by node. The dataclasses in the code are the schema.
 # Every key has its unit and range beside it. A value out of range ends the node with a message.
+# The section /**/controller is for the controller in any namespace, /left/controller for that in /left. Later ones win.
 # `uma inspect parameters` writes this file, and a test compares both.
 # `uma up` and the launch files override use_sim_time and, for the simulated station, its task, seed, calibration file
 # and autostart.
@@ -24,10 +25,10 @@ HEADER = """\
 ROBOT_HEADER = """\
 # The station's robot, gripper and tool. `uma.robot.RobotConfig` is the schema.
 # An unknown key or a value out of range is an error. `uma inspect robot` writes this file, and a test compares both.
-# Every node and `uma replay` read the gripper's joint here; `uma demo`, its report and `uma calibrate` read the frames.
-# The frames of the nodes are parameters (config/parameters.yaml). The tool of a real robot is in its calibration file.
-# The node `robot_state` draws the robot with these frames, joint and T_flange_ee.
-# ee_frame and home are for scripts; the simulated station has DROID's.
+# Every node reads it, and a node's parameter for a frame may replace the one here. robot:=FILE chooses another file.
+# frame_prefix and joint_prefix come before every name below, so that two robots differ in one tree of frames.
+# The tool of a real robot is in its calibration file. The node robot_state draws the robot with T_flange_ee.
+# ee_frame and home are for scripts.
 """
 
 

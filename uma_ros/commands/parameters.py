@@ -38,8 +38,8 @@ def _commented(settings: Any, indent: str = "") -> list[str]:
 
 
 def as_yaml(node: str, indent: str = "") -> str:
-    """Return a node's section of the configuration file."""
-    lines = [f"{node}:", "  ros__parameters:", *_commented(settings_of(node), "    ")]
+    """Return a node's section of the configuration file, which is for any namespace."""
+    lines = [f"/**/{node}:", "  ros__parameters:", *_commented(settings_of(node), "    ")]
     return "\n".join(indent + line for line in lines)
 
 

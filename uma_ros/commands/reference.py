@@ -31,7 +31,7 @@ from uma_ros.deployment.graph import REPLAY_NAMES
 from uma_ros.messages.convert import reference_from, reference_to
 from uma_ros.msg import PolicyStatus
 from uma_ros.msg import ReferenceMotion as ReferenceMsg
-from uma_ros.runtime.robot import robot
+from uma_ros.runtime.names import NAMESPACE, check_namespace
 from uma_ros.runtime.status import newly_refused
 from uma_ros.runtime.textfile import numbers, read_value, text_of
 from uma_ros.runtime.topics import LATCHED, STATUS, TASK_IN, Topics
@@ -154,7 +154,10 @@ class _Sender:
         if not self._wait(
             lambda: self._publisher.get_subscription_count() > 0 and self._num_refused is not None, deadline
         ):
-            print(f"no policy found within {timeout:g} s; is it running in this ROS domain?", file=sys.stderr)
+            print(
+                f"no policy found within {timeout:g} s on {self._topic}; is it in this ROS domain and namespace?",
+                file=sys.stderr,
+            )
             return 1
         self._wait(
             lambda: self._active is not None, min(deadline, time.monotonic() + 0.5)
@@ -177,7 +180,11 @@ class ReferenceOptions:
 
     file: str = setting(MISSING, "YAML file, such as config/reference_insertion.yaml")
     replay: bool = setting(False, "send to the policy of `uma up replay` or replay.launch.py")
+    namespace: str = setting("", NAMESPACE)
     timeout: float = setting(10.0, "s; longest wait for the policy", 0.0, 3600.0)
+
+    def __post_init__(self) -> None:
+        check_namespace(self.namespace)
 
 
 @dataclass(frozen=True)
@@ -188,9 +195,11 @@ class SaveOptions:
     from_scene: bool = setting(False, "the reference that the simulated station suggests")
     task: int = setting(0, "number of the task in the bag, from 1; 0 = the last", 0, 10000)
     out: str = setting("", "new reference file; empty: print it")
+    namespace: str = setting("", NAMESPACE)
     timeout: float = setting(10.0, "s; longest wait for the station", 0.0, 3600.0)
 
     def __post_init__(self) -> None:
+        check_namespace(self.namespace)
         if bool(self.from_bag) == self.from_scene:
             raise InputError("from_bag, from_scene: one of both must be given")
 
@@ -204,11 +213,12 @@ def save(args: SaveOptions) -> int:
     if args.out and Path(args.out).exists():
         raise InputError(f"out: {args.out}: exists, must be a new file")
     if args.from_bag:
-        reference, comment = recorded_reference(args.from_bag, args.task)
+        reference, comment = recorded_reference(args.from_bag, args.task, args.namespace)
     else:
-        found = _scene_reference(args.timeout)
+        found = _scene_reference(args.timeout, args.namespace)
         if found is None:
-            print(f"no simulated station found within {args.timeout:g} s; is it running?", file=sys.stderr)
+            where = Topics().in_namespace(args.namespace).sim_reference
+            print(f"no simulated station found within {args.timeout:g} s on {where}; is it running?", file=sys.stderr)
             return 1
         reference, comment = found, "from the simulated scene"
     text = reference_text(reference, comment)
@@ -220,37 +230,41 @@ def save(args: SaveOptions) -> int:
     return 0
 
 
-def recorded_reference(bag: str | Path, task: int = 0) -> tuple[ReferenceMotion, str]:
+def recorded_reference(bag: str | Path, task: int = 0, namespace: str = "") -> tuple[ReferenceMotion, str]:
     """Return a reference motion of a recording and a comment on it.
 
     It is in the base frame if the bag has the transform, so that it fits any camera; else in the recorded frame.
 
     Args:
         task: number of the task, from 1; 0 = the last.
+        namespace: of the graph, see `graph_topics`.
 
     Raises:
         InputError: the bag is unreadable or has no such task.
     """
+    from uma_ros.bags.candidates import graph_topics
+    from uma_ros.bags.reader import bag_channels
     from uma_ros.offline.recording import read_recording
 
-    recording = read_recording(bag)
+    recording = read_recording(bag, graph_topics(bag_channels(bag), namespace))
     count = len(recording.references)
     if not count or task > count:
         raise InputError(f"bag {bag}: task {task or 'last'}, must be one of {count} reference motions in the bag")
     _, reference = recording.references[task - 1]
-    base = robot().base_frame
+    base = recording.robot.base_frame
     if reference.frame != base and recording.frames.connects(base, reference.frame):
         reference = reference.transformed(recording.frames.lookup(base, reference.frame), base)
     return reference, f"task {task or count} of {count} in {bag}"
 
 
-def _scene_reference(timeout: float) -> ReferenceMotion | None:
+def _scene_reference(timeout: float, namespace: str) -> ReferenceMotion | None:
     """Return the reference that the simulated station publishes; None without one within ``timeout`` seconds."""
     found: list[ReferenceMsg] = []
     rclpy.init()
     node = rclpy.create_node("uma_reference")
     try:
-        node.create_subscription(ReferenceMsg, Topics().sim_reference, found.append, LATCHED)
+        topic = Topics().in_namespace(namespace).sim_reference
+        node.create_subscription(ReferenceMsg, topic, found.append, LATCHED)
         deadline = time.monotonic() + timeout
         while not found and time.monotonic() < deadline:
             rclpy.spin_once(node, timeout_sec=0.1)
@@ -271,11 +285,8 @@ def main(argv: list[str]) -> int:
     args = from_words(ReferenceOptions, argv, "uma reference")
     reference = load_reference(args.file)
 
-    sender = _Sender(
-        Topics(active_reference=REPLAY_NAMES["active_reference"], status=REPLAY_NAMES["status"])
-        if args.replay
-        else Topics()
-    )
+    answers = {name: REPLAY_NAMES[name] for name in ("active_reference", "status")} if args.replay else {}
+    sender = _Sender(Topics(**answers).in_namespace(args.namespace))
     try:
         return sender.send(reference, args.timeout)
     finally:

@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from uma.settings import check_settings, setting
+from uma.settings import check_settings, flatten, setting
 from uma.types import InputError
 from uma_ros.runtime.exit_codes import REFUSED
+from uma_ros.runtime.names import check_namespace, full_name
 from uma_ros.runtime.resources import find
-from uma_ros.runtime.robot import robot
+from uma_ros.runtime.robot import load_robot, robot
 
 PARAMETERS = "config/parameters.yaml"
 """Configuration file with the parameters of all nodes."""
+ROBOT_FILE = "config/robot.yaml"
 RVIZ = "config/uma.rviz"
 """What rviz2 shows."""
 DRIVERS = {
@@ -33,7 +36,7 @@ class Options:
     """Options of a graph: the launch arguments, and the command line of `uma up`.
 
     Raises:
-        InputError: an unknown station or driver, or drivers for the simulated station.
+        InputError: an unknown station or driver, drivers for the simulated station, or an invalid namespace.
     """
 
     station: str = setting("sim", "simulated station or hardware", choices=("sim", "hardware"))
@@ -42,12 +45,16 @@ class Options:
         "", "prompt file for the checkpoint, the task until another one arrives; empty: as in the configuration"
     )
     config: str = setting(PARAMETERS, "YAML file with the parameters of all nodes")
+    robot: str = setting("", f"robot file: names of frames and joints, and the tool; empty: {ROBOT_FILE}")
     record: str = setting("", "folder for a bag; empty: no recording")
     dry_run: bool = setting(False, "run everything without motion of the robot")
     managed: bool = setting(
         False, "a manager node runs the life cycle of the others; otherwise each configures and activates itself"
     )
     rviz: bool = setting(False, "also start rviz2 with config/uma.rviz")
+    namespace: str = setting(
+        "", "namespace of the nodes, such as left, for several robots in one ROS domain; empty: the root"
+    )
     description: str = setting(
         "auto",
         "robot_description and the frames of the robot's links: own = by this package, off = by another one; auto = "
@@ -89,6 +96,7 @@ class Options:
 
     def __post_init__(self) -> None:
         check_settings(self)
+        check_namespace(self.namespace)
         for name in self.driver_names():
             if name not in DRIVERS:
                 raise InputError(f"drivers: {name!r}, must be one of {', '.join(DRIVERS)}")
@@ -125,6 +133,8 @@ class NodeSpec:
         package: package of the executable, for launch files.
         module: module for `python -m`; empty for a program of another package.
         arguments: words on the command line of a program of another package.
+        namespace: namespace of the node, such as /left; empty: the root.
+        remappings: pairs of a topic and its other name.
     """
 
     name: str
@@ -132,21 +142,31 @@ class NodeSpec:
     package: str = "uma_ros"
     module: str = ""
     arguments: tuple[str, ...] = ()
+    namespace: str = ""
+    remappings: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def full_name(self) -> str:
+        """The node's name with its namespace, such as /left/controller."""
+        return full_name(self.name, self.namespace)
 
     def command(self, config: str) -> list[str]:
         """Return the command that starts the process without a launch system."""
-        words = [self.name, *self.arguments, "--ros-args"]
+        names = [("__ns", self.namespace)] if self.namespace else []
+        renamed = [word for pair in (*names, *self.remappings) for word in ("-r", ":=".join(pair))]
+        words = [self.name, *self.arguments, "--ros-args", *renamed]
         if self.module:
-            words = [sys.executable, "-m", self.module, "--ros-args", "-r", f"__node:={self.name}"]
+            words = [sys.executable, "-m", self.module, "--ros-args", "-r", f"__node:={self.name}", *renamed]
             words += ["--params-file", config]
         for key, value in self.parameters.items():
             words += ["-p", f"{key}:={json.dumps(value)}"]
-        return words + enclave(self.name)
+        return words + enclave(self.full_name)
 
 
-def enclave(name: str) -> list[str]:
-    """Return the arguments for the node's enclave of config/sros2_policy.xml; empty with security off."""
-    return ["--enclave", f"/{name}"] if os.environ.get("ROS_SECURITY_ENABLE", "").lower() == "true" else []
+def enclave(node: str) -> list[str]:
+    """Return the arguments for the enclave of a node's full name, as in config/sros2_policy.xml; empty with security
+    off."""
+    return ["--enclave", node] if os.environ.get("ROS_SECURITY_ENABLE", "").lower() == "true" else []
 
 
 def _node(name: str, **parameters: Any) -> NodeSpec:
@@ -183,9 +203,36 @@ def deployment(options: Options, task: str) -> tuple[NodeSpec, ...]:
         nodes = [replace(node, parameters={**node.parameters, "managed": True}) for node in nodes]
         nodes.append(_node("manager", nodes=[node.name for node in nodes]))
     if options.rviz:
-        view = ("-d", str(find(RVIZ)), "-f", robot().base_frame)
-        nodes.append(NodeSpec("rviz2", clock, package="rviz2", arguments=view))
-    return tuple(nodes)
+        base = (load_robot(options.robot) if options.robot else robot()).base_frame
+        view = ("-d", str(find(RVIZ)), "-f", base)
+        nodes.append(NodeSpec("rviz2", clock, package="rviz2", arguments=view, remappings=_view_names(options)))
+    return _placed(nodes, options, own_clock=sim)
+
+
+def _view_names(options: Options) -> tuple[tuple[str, str], ...]:
+    """Return the remappings of the full names in config/uma.rviz to those in the namespace of the options."""
+    if not options.namespace.strip("/"):
+        return ()
+    from uma_ros.runtime.topics import Topics  # needs ROS, as rviz2 does
+
+    names = (topic for topic, _ in flatten(Topics()).values())
+    return tuple((full_name(name), name) for name in names if not name.startswith("/"))
+
+
+def _placed(nodes: Iterable[NodeSpec], options: Options, own_clock: bool = False) -> tuple[NodeSpec, ...]:
+    """Return the nodes with the robot file of the options, in their namespace.
+
+    Args:
+        own_clock: the graph has a simulated station. In a namespace its clock is the namespace's own, so that two
+            simulated stations in one domain do not set each other's time.
+    """
+    own = {"robot": options.robot} if options.robot else {}
+    nodes = [replace(node, parameters={**own, **node.parameters}) if node.module else node for node in nodes]
+    if not options.namespace.strip("/"):
+        return tuple(nodes)
+    renamed = (("/clock", "clock"),) if own_clock else ()
+    namespace = full_name(options.namespace)
+    return tuple(replace(node, namespace=namespace, remappings=(*node.remappings, *renamed)) for node in nodes)
 
 
 def insertion(options: Options) -> tuple[NodeSpec, ...]:
@@ -212,7 +259,7 @@ def ends_graph(name: str, code: int | None, keep_going: bool) -> bool:
 
 
 REPLAY_NAMES = {
-    name: f"/uma_replay/{name}"
+    name: f"uma_replay/{name}"
     for name in (
         "action_chunk",
         "predicted_motion",
@@ -224,7 +271,7 @@ REPLAY_NAMES = {
         "configuration",
     )
 }
-"""Topics of the policy in a replay. The bag player publishes the recorded messages on the usual topics."""
+"""Topics of the policy in a replay, relative to its namespace. The bag player publishes on the usual topics."""
 
 
 def replay(options: Options) -> tuple[NodeSpec, ...]:
@@ -233,17 +280,16 @@ def replay(options: Options) -> tuple[NodeSpec, ...]:
     The bag contains the images, the robot states, /tf_static and the task.
     """
     names = {f"topics__{name}": topic for name, topic in REPLAY_NAMES.items()}
-    return (
-        _node(
-            "policy",
-            use_sim_time=True,
-            require_controller=False,
-            finish_after_s=0.0,
-            recorded_task="/uma/active_reference",
-            **names,
-            **_chosen(options, "checkpoint", "prompt"),
-        ),
+    policy = _node(
+        "policy",
+        use_sim_time=True,
+        require_controller=False,
+        finish_after_s=0.0,
+        recorded_task="uma/active_reference",
+        **names,
+        **_chosen(options, "checkpoint", "prompt"),
     )
+    return _placed([policy], options)
 
 
 TASKS = {"insertion": insertion, "sweeping": sweeping, "folding": folding}

@@ -6,29 +6,46 @@ import importlib.util
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from uma.settings import as_kind, flatten, nearest, replaced
 from uma.types import InputError
-from uma_ros.deployment.graph import GRAPHS, NodeSpec, Options
+from uma_ros.deployment.graph import GRAPHS, ROBOT_FILE, NodeSpec, Options
 from uma_ros.deployment.schema import NODES, settings_of
-from uma_ros.runtime.parameters import ALL_NODES, node_of, sections, unknown_names
+from uma_ros.runtime.parameters import unknown_names
 from uma_ros.runtime.resources import find
+from uma_ros.runtime.robot import load_robot
+from uma_ros.runtime.sections import ALL_NODES, Sections, node_of, sections, values_of
 from uma_ros.runtime.textfile import read_value
 
-Parameters = dict[str, dict[str, Any]]
-"""Node, or `ALL_NODES` -> dotted name -> value."""
+PARAMETERS_OF_RUN = "node_parameters.yaml"
+"""File in the folder of a run with the parameters of its nodes."""
+
+
+def located(options: Options) -> Options:
+    """Return the options with the paths of their configuration file and robot file.
+
+    Raises:
+        InputError: a file does not exist.
+    """
+    robot = str(find(options.robot)) if options.robot else ""
+    return replace(options, config=str(find(options.config)), robot=robot)
 
 
 def prepared(graph: str, options: Options, missing: Callable[[NodeSpec], str]) -> tuple[NodeSpec, ...]:
-    """Return the processes of a graph after a check of all that they need.
+    """Return the processes of a graph, with all their parameters, after a check of all that they need.
 
     Args:
-        options: with the path of an existing configuration file.
+        options: with the paths of existing files, see `located`.
         missing: process -> why its program cannot be started; empty if it can.
+
+    Returns:
+        The processes. Their parameters are those of the configuration file, and the graph's own, which come first.
 
     Raises:
         InputError: one line for each program, file, folder or parameter that does not fit.
@@ -37,6 +54,7 @@ def prepared(graph: str, options: Options, missing: Callable[[NodeSpec], str]) -
     specs = tuple(_with_own_departure(spec, given) for spec in GRAPHS[graph](options))
     defaults, absent = _schema()
     trouble = [why for spec in specs if (why := missing(spec) or absent.get(spec.name, ""))]
+    trouble += _invalid_robot(options.robot)
     trouble += [f"{options.config}: {why}" for why in misspelt(given, defaults)]
     for spec in specs:
         if spec.name in defaults:
@@ -44,12 +62,29 @@ def prepared(graph: str, options: Options, missing: Callable[[NodeSpec], str]) -
     trouble += _unwritable("run_dir", options.run_dir)
     if trouble:
         raise InputError("\n".join(trouble))
-    return specs
+    return tuple(_with_file(spec, given, defaults) for spec in specs)
 
 
-def _with_own_departure(spec: NodeSpec, given: Parameters) -> NodeSpec:
+def _with_file(spec: NodeSpec, given: Sections, defaults: dict[str, Any]) -> NodeSpec:
+    """Return a node with the values of the configuration file, but those in sections for all nodes that it lacks."""
+    if spec.name not in defaults:
+        return spec
+    values = values_of(given, spec.full_name)
+    strange = unknown_names(spec.name, values, flatten(defaults[spec.name]))
+    from_file = {name: value for name, value in values.items() if name not in strange and value is not None}
+    return replace(spec, parameters=from_file | spec.parameters)
+
+
+def write_parameters(specs: Iterable[NodeSpec], path: Path) -> None:
+    """Write the parameters of processes to a parameter file, with one section for each node in any namespace."""
+    data = {f"/**/{spec.name}": {"ros__parameters": spec.parameters} for spec in specs if spec.module}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(data, sort_keys=False))
+
+
+def _with_own_departure(spec: NodeSpec, given: Sections) -> NodeSpec:
     """Return the controller of a graph with the max_departure of the configuration file, if that is not 0."""
-    from_file = given.get(ALL_NODES, {}) | given.get(spec.name, {})
+    from_file = values_of(given, spec.full_name)
     if spec.name != "controller" or not from_file.get("max_departure"):
         return spec
     return replace(spec, parameters={k: v for k, v in spec.parameters.items() if k != "max_departure"})
@@ -89,26 +124,24 @@ def missing_executable(spec: NodeSpec, prefix: Callable[[str], str]) -> str:
     return "" if os.access(path, os.X_OK) else f"{spec.name}: {path} is not executable"
 
 
-def read_parameters(path: Path) -> Parameters:
-    """Return the parameters in a file. Raises `InputError`, starting with the path, if it is no parameter file."""
-    found: Parameters = {}
+def read_parameters(path: Path) -> Sections:
+    """Return the sections of a file. Raises `InputError`, starting with the path, if it is no parameter file."""
     value = read_value(path, "")
     try:
-        for section, values in sections({} if value is None else value):
-            found.setdefault(node_of(section), {}).update(values)
+        return list(sections({} if value is None else value))
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-    return found
 
 
-def misspelt(given: Parameters, defaults: dict[str, Any]) -> Iterator[str]:
+def misspelt(given: Sections, defaults: dict[str, Any]) -> Iterator[str]:
     """Yield one sentence per unknown parameter of a known node, and per section that resembles a node's name.
 
     Args:
         defaults: node -> its settings.
     """
     known = {node: set(flatten(settings)) for node, settings in defaults.items()}
-    for section, values in given.items():
+    for full, values in given:
+        section = node_of(full)
         if section == ALL_NODES:
             unknown = set.intersection(*(set(unknown_names(node, values, known[node])) for node in known))
             if len(known) < len(NODES):  # the name may belong to a node whose settings are unknown here
@@ -125,10 +158,10 @@ def misspelt(given: Parameters, defaults: dict[str, Any]) -> Iterator[str]:
             yield f"{section}: {name}: unknown parameter{nearest(name, names)}"
 
 
-def _unusable(spec: NodeSpec, given: Parameters, defaults: Any, file: str) -> Iterator[str]:
+def _unusable(spec: NodeSpec, given: Sections, defaults: Any, file: str) -> Iterator[str]:
     """Yield one sentence per value out of range, and per file or folder that a process needs and does not find."""
     known = flatten(defaults)
-    from_file = given.get(ALL_NODES, {}) | given.get(spec.name, {})
+    from_file = values_of(given, spec.full_name)
     try:
         replaced(defaults, {name: as_kind(v, known[name][0]) for name, v in from_file.items() if name in known})
     except InputError as error:
@@ -148,6 +181,15 @@ def _unusable(spec: NodeSpec, given: Parameters, defaults: Any, file: str) -> It
         yield f"record: {values['path']}, must be a folder that does not exist yet"
     elif spec.name == "recorder":
         yield from _unwritable("record", values["path"])
+
+
+def _invalid_robot(path: str) -> Iterator[str]:
+    """Yield a sentence if a robot file is invalid."""
+    try:
+        load_robot(path or find(ROBOT_FILE))
+    except InputError as error:
+        if path or not str(error).startswith(ROBOT_FILE):  # without the default file the robot is DROID's
+            yield str(error)
 
 
 def _absent(name: str, path: str, fits: Callable[[Path], bool], what: str) -> Iterator[str]:

@@ -12,9 +12,9 @@ from pathlib import Path
 from uma.settings import from_words, setting
 from uma_ros.deployment.discovery import RANGE, discovery_line, discovery_range
 from uma_ros.deployment.graph import GRAPHS, Options, ends_graph
-from uma_ros.deployment.preparation import missing_module, prepared
+from uma_ros.deployment.preparation import PARAMETERS_OF_RUN, located, missing_module, prepared, write_parameters
 from uma_ros.deployment.supervisor import Supervisor
-from uma_ros.runtime.resources import find, new_folder
+from uma_ros.runtime.resources import new_folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +27,11 @@ class UpOptions(Options):
 def main(argv: list[str]) -> int:
     """Run the command. Return 0 after Ctrl-C, 1 if a node died or failed. Raises `InputError` for a wrong argument."""
     arguments = from_words(UpOptions, argv, "uma up")
-    options = replace(arguments, run_dir=arguments.run_dir or new_folder(), config=str(find(arguments.config)))
+    run_dir = arguments.run_dir or new_folder(arguments.namespace)
+    options = replace(located(arguments), run_dir=run_dir)
     specs = prepared(options.graph, options, missing_module)
+    parameters = Path(options.run_dir) / PARAMETERS_OF_RUN
+    write_parameters(specs, parameters)
     os.environ[RANGE] = discovery_range(options.discovery, os.environ)
     print(discovery_line(os.environ[RANGE], os.environ), flush=True)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -39,7 +42,7 @@ def main(argv: list[str]) -> int:
     ) as supervisor:
         try:
             for spec in specs:
-                supervisor.start(spec, options.config)
+                supervisor.start(replace(spec, parameters={}) if spec.module else spec, str(parameters))
             while True:
                 for name, code in supervisor.dead().items():
                     if name not in deaths:

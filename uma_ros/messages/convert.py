@@ -13,7 +13,6 @@ from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Point, Pose, Transform
 from sensor_msgs.msg import CameraInfo, Image, JointState
 
-from uma.geometry import fr3
 from uma.geometry.se3 import from_quaternion, quaternion
 from uma.types import (
     MAX_KEYPOINTS,
@@ -190,16 +189,16 @@ def gripper_from(msg: JointState) -> float:
 def arm_joints_from(msg: JointState) -> np.ndarray | None:
     """Return the FR3's joint positions ``(7,)``, rad; None for a message without them."""
     names = list(msg.name)
-    if not set(fr3.JOINT_NAMES) <= set(names):
+    joints = robot().arm_joints
+    if not set(joints) <= set(names):
         return None
-    index = [names.index(name) for name in fr3.JOINT_NAMES]
+    index = [names.index(name) for name in joints]
     if max(index) >= len(msg.position):
         raise InputError(f"joint_states.position: {len(msg.position)} values for {len(names)} names")
     q = np.array([msg.position[i] for i in index], np.float64)
     if not np.isfinite(q).all() or np.abs(q).max() > 2.0 * np.pi:
         raise InputError(
-            f"joint_states.position: {q.tolist()} rad for {fr3.JOINT_NAMES[0]} to {fr3.JOINT_NAMES[-1]}, "
-            "must be finite and within a turn"
+            f"joint_states.position: {q.tolist()} rad for {joints[0]} to {joints[-1]}, must be finite and within a turn"
         )
     return q
 

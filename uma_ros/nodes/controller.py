@@ -18,9 +18,12 @@ from tf2_msgs.msg import TFMessage
 from uma.control.command import Status
 from uma.control.controller import Controller
 from uma.control.controller_settings import ControllerSettings
+from uma.control.services import SERVICES, Services
+from uma.settings import setting
 from uma_ros.drivers.gripper.client import GripperClient
 from uma_ros.messages import convert
 from uma_ros.messages.frame_buffer import check_state_pose
+from uma_ros.messages.joint_names import JointNames
 from uma_ros.messages.static_frames import StaticFrames
 from uma_ros.msg import ActionChunk, MotionPrediction
 from uma_ros.msg import ReferenceMotion as ReferenceMsg
@@ -36,6 +39,10 @@ from uma_ros.runtime.topics import COMMAND, LATCHED, SENSOR_IN, STATIC_TF_IN, ST
 class ControllerNodeSettings(ControllerSettings):
     """Settings of the controller, and the names of its topics."""
 
+    base_frame: str = setting("", "base frame of the robot; chunks must be in it; empty: as in the robot file")
+    robot_ee_frame: str = setting(
+        "", "the end-effector frame of the robot's Cartesian controller; empty: as in the robot file"
+    )
     topics: Topics = field(default_factory=Topics)
 
 
@@ -47,8 +54,16 @@ class ControllerNode(UmaNode):
         s, topics = self.settings, self.settings.topics
         self.frames = StaticFrames()
         self.controller = Controller(
-            s, self.frames.lookup, self._report, INACTIVE, topics.joint_states, topics.origins()
+            s,
+            self.frames.lookup,
+            self._report,
+            INACTIVE,
+            self.topics.joint_states,
+            self.topics.origins(),
+            Services(*(self.service_name(name) for name in SERVICES)),
+            robot().kinematics,
         )
+        self._joint_names = JointNames(robot(), self.topics.joint_states)
         self.gripper = GripperClient(self, topics.gripper, s.gripper_effort, s.gripper_action)
         self.status = StatusPublisher(self)
         self.status.message.dry_run = s.dry_run
@@ -56,21 +71,21 @@ class ControllerNode(UmaNode):
         self.make_subscription(ActionChunk, topics.action_chunk_base, self._on_chunk, COMMAND)
         self.make_subscription(PoseStamped, topics.robot_pose, self._on_pose, SENSOR_IN)
         self.make_subscription(JointState, topics.joint_states, self._on_joints, SENSOR_IN)
-        self.make_subscription(TFMessage, "/tf_static", self._on_tf, STATIC_TF_IN)
+        self.make_subscription(TFMessage, topics.tf_static, self._on_tf, STATIC_TF_IN)
         if s.needs_task:
             self.make_subscription(ReferenceMsg, topics.active_reference, self._on_task, LATCHED)
         if s.max_departure:
             self.make_subscription(MotionPrediction, topics.predicted_motion, self._on_motion, COMMAND)
         if s.heartbeat_s:
             self.make_subscription(Header, topics.heartbeat, lambda _: self._receive("operator"), STATUS)
-        services = {"start": self._start, "stop": self._stop, "recover": self._recover, "confirm": self._confirm}
-        for name, action in services.items():
-            self.create_service(Trigger, f"/uma/{name}", action)
+        for name, action in zip(SERVICES, (self._start, self._stop, self._confirm, self._recover)):
+            self.create_service(Trigger, f"uma/{name}", action)
         self.publish_configuration()
         if not s.dry_run:
             self.create_steady_timer(0.05, self._count_publishers)
         self.create_steady_timer(s.period, self._tick)
         self.create_steady_timer(0.2, self.status.publish)
+        self.create_steady_timer(0.5, self._check_joint_names)
 
     def on_settings_changed(self) -> None:
         self.controller.change_settings(self.settings)
@@ -92,20 +107,21 @@ class ControllerNode(UmaNode):
     # -- inputs --------------------------------------------------------------------------------------------------------
 
     def _on_tf(self, msg: TFMessage) -> None:
-        with self.status.refusing("/tf_static"):
+        with self.status.refusing(self.topics.tf_static):
             self.frames.add_message(msg)
             self._receive("calibration")
 
     def _on_pose(self, msg: PoseStamped) -> None:
         if not self.clock_runs():
             return
-        with self.status.refusing(self.settings.topics.robot_pose):
+        with self.status.refusing(self.topics.robot_pose):
             pose = check_state_pose(msg, self.settings.base_frame)
             self.controller.receive_pose(pose, convert.seconds(msg.header.stamp), *self._clocks())
 
     def _on_joints(self, msg: JointState) -> None:
         """Receive the joints of the arm and of the gripper, in one message or in two."""
-        with self.status.refusing(self.settings.topics.joint_states):
+        self._joint_names.add(msg.name, time.monotonic())
+        with self.status.refusing(self.topics.joint_states):
             joints = convert.arm_joints_from(msg)
             if joints is not None:
                 self.controller.receive_joints(joints, time.monotonic())
@@ -114,31 +130,36 @@ class ControllerNode(UmaNode):
                 self._receive("gripper")
 
     def _on_chunk(self, msg: ActionChunk) -> None:
-        with self.status.refusing(self.settings.topics.action_chunk_base):
+        with self.status.refusing(self.topics.action_chunk_base):
             self.controller.receive_chunk(convert.chunk_from(msg), *self._clocks())
             self.status.message.sequence = msg.sequence
 
     def _on_task(self, msg: ReferenceMsg) -> None:
         reference = None
-        with self.status.refusing(self.settings.topics.active_reference):
+        with self.status.refusing(self.topics.active_reference):
             reference = convert.reference_from(msg) if msg.keypoints else None
         self.controller.receive_task(convert.seconds(msg.header.stamp), reference, *self._clocks())
 
     def _on_motion(self, msg: MotionPrediction) -> None:
         if self.controller.reference is None:
             return
-        with self.status.refusing(self.settings.topics.predicted_motion):
+        with self.status.refusing(self.topics.predicted_motion):
             self.controller.receive_motion(convert.motion_from(msg))
 
     def _count_publishers(self) -> None:
-        topic = self.settings.topics.target_pose
+        topic = self.topics.target_pose
         self.controller.count_publishers(topic, self.count_publishers(topic))
+
+    def _check_joint_names(self) -> None:
+        why = self._joint_names.problem(time.monotonic())
+        self.problem("joint names", why, is_error=True)
+        self.controller.obstruct("joint names", why)
 
     # -- services ------------------------------------------------------------------------------------------------------
 
     def _start(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         answer = attempted(lambda: self.controller.start(time.monotonic()), "", response)
-        self.log(Severity.OK if answer.success else Severity.WARN, f"/uma/start: {answer.message}")
+        self.log(Severity.OK if answer.success else Severity.WARN, f"{self.service_name('start')}: {answer.message}")
         return answer
 
     def _stop(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
@@ -147,12 +168,12 @@ class ControllerNode(UmaNode):
         return response
 
     def _recover(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        done = "recovered; call /uma/start to go on"
+        done = f"recovered; call {self.service_name('start')} to go on"
         return attempted(lambda: self.controller.recover(*self._clocks()), done, response)
 
     def _confirm(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         answer = attempted(self.controller.confirm, "confirmed", response)
-        self.log(Severity.OK if answer.success else Severity.WARN, f"/uma/confirm: {answer.message}")
+        self.log(Severity.OK if answer.success else Severity.WARN, f"{self.service_name('confirm')}: {answer.message}")
         return answer
 
     # -- outputs -------------------------------------------------------------------------------------------------------

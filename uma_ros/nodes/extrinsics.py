@@ -8,13 +8,11 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 
 import numpy as np
 from geometry_msgs.msg import TransformStamped
 from tf2_msgs.msg import TFMessage
 
-from uma.robot import DROID
 from uma.settings import setting
 from uma.types import InputError
 from uma_ros.calibration.files import load_calibration
@@ -25,9 +23,12 @@ from uma_ros.messages.static_frames import stripped
 from uma_ros.msg import ActionChunk
 from uma_ros.runtime.health import WaitLog
 from uma_ros.runtime.node import UmaNode, leave, run_node
-from uma_ros.runtime.resources import find
+from uma_ros.runtime.resources import exists, find
 from uma_ros.runtime.status import StatusPublisher
 from uma_ros.runtime.topics import COMMAND, LATCHED, STATIC_TF_IN, Topics
+
+SAME = 1e-3
+"""Largest difference of two transforms of one frame, metres and radians. Robot descriptions round theirs."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +47,10 @@ class ExtrinsicsSettings:
         True, "refuse a camera that cannot see the workspace; otherwise only a warning in the diagnostics"
     )
     camera_frame: str = setting(
-        "zed_left_camera_frame_optical", "optical frame of the camera, for DROID files, which contain no frame names"
+        "",
+        "optical frame of the camera, for DROID files, which contain no frame names; empty: as in the robot file",
     )
-    base_frame: str = setting(DROID.base_frame, "base frame of the robot, for DROID files")
+    base_frame: str = setting("", "base frame of the robot, which the file must have; empty: as in the robot file")
     wait_s: float = setting(0.0, "s; longest wait for the file (the simulated station writes one)", 0.0, 120.0)
     max_age_days: float = setting(
         30.0, "days; an older calibration raises a warning in the diagnostics", 0.0, 3650.0, live=True
@@ -63,7 +65,7 @@ class ExtrinsicsNode(UmaNode):
     def configure(self) -> None:
         s = self.settings
         deadline, wait_log = time.monotonic() + s.wait_s, WaitLog()
-        while s.wait_s and not Path(s.calibration).exists() and time.monotonic() < deadline:
+        while s.wait_s and not exists(s.calibration) and time.monotonic() < deadline:
             if (line := wait_log.due(time.monotonic(), [f"the file {s.calibration}"])) is not None:
                 self.log(*line)
             time.sleep(0.05)
@@ -72,18 +74,24 @@ class ExtrinsicsNode(UmaNode):
         except InputError as error:
             raise InputError(f"calibration: {error}; {ADVICE}") from None
         self.calibration = load_calibration(path, s.camera, s.camera_frame, s.base_frame)
+        if self.calibration.base_frame != s.base_frame:
+            raise InputError(
+                f"calibration {path}: base_frame: {self.calibration.base_frame!r}, must be {s.base_frame!r}, as in the "
+                "robot file"
+            )
         if s.refuse_implausible:
             check_plausible(self.calibration, f"calibration {path}")
         self.status = StatusPublisher(self)
-        self._tf = self.create_publisher(TFMessage, "/tf_static", LATCHED)
+        self._tf = self.create_publisher(TFMessage, s.topics.tf_static, LATCHED)
         self._out = self.make_publisher(ActionChunk, s.topics.action_chunk_base, COMMAND)
         self.make_subscription(ActionChunk, s.topics.action_chunk, self._on_chunk, COMMAND)
         self.num_chunks = 0
         self._parents: dict[str, tuple[str, np.ndarray]] = {}  # of other publishers
-        self._published: set[tuple[str, str]] = set()  # (parent, frame), all so far: own messages also arrive late
-        self._misplaced = ""
+        # (parent, frame) -> all transforms so far, because own messages also arrive late
+        self._published: dict[tuple[str, str], list[np.ndarray]] = {}
+        self._misplaced = self._rival = ""
         self._publish_tf()
-        self.make_subscription(TFMessage, "/tf_static", self._on_tf, STATIC_TF_IN)
+        self.make_subscription(TFMessage, s.topics.tf_static, self._on_tf, STATIC_TF_IN)
         self.publish_configuration(calibration=path.read_text())
         self.get_logger().info(
             f"{path}: {self.calibration.camera_frame} in {self.calibration.base_frame}, {self.calibration.convention}"
@@ -94,12 +102,19 @@ class ExtrinsicsNode(UmaNode):
         known = dict(self._parents)
         for t in msg.transforms:
             parent, child = stripped(t.header.frame_id), stripped(t.child_frame_id)
-            if (parent, child) in self._published:
-                continue
             try:
-                known[child] = (parent, pose_from(t.transform, f"transform {parent[:80]} -> {child[:80]}"))
+                T = pose_from(t.transform, f"transform {parent[:80]} -> {child[:80]}")
             except InputError as error:
-                self.status.refuse("/tf_static", error)
+                self.status.refuse(self.topics.tf_static, error)
+                continue
+            if (parent, child) not in self._published:
+                known[child] = (parent, T)
+            elif not any(np.allclose(T, own, atol=SAME) for own in self._published[parent, child]):
+                self._rival = (
+                    f"another publisher on {self.topics.tf_static} places {child} in {parent}, must be this node "
+                    "alone; two robots need a frame_prefix in their robot files"
+                )
+                self.problem("rival", self._rival, is_error=True)
         changed = {k for k in known if k not in self._parents or known[k][0] != self._parents[k][0]}
         self._parents = known
         if changed:
@@ -115,7 +130,8 @@ class ExtrinsicsNode(UmaNode):
             frame, T_base_frame = c.camera_frame, c.T_base_cam
         tools = ((parent, tool, T) for (parent, tool), T in c.tools.items() if tool not in self._parents)
         transforms = [(c.base_frame, frame, T_base_frame), *tools]
-        self._published |= {(parent, child) for parent, child, _ in transforms}
+        for parent, child, T in transforms:
+            self._published.setdefault((parent, child), []).append(T)
         msg = TFMessage()
         for parent, child, T in transforms:
             t = TransformStamped(child_frame_id=child, transform=transform_to(T))
@@ -128,6 +144,8 @@ class ExtrinsicsNode(UmaNode):
             return
         c = self.calibration
         try:
+            if self._rival:  # the policy may have taken the other transform
+                raise InputError(self._rival)
             chunk = chunk_from(msg)
             if chunk.frame != c.camera_frame:
                 raise InputError(
@@ -135,7 +153,7 @@ class ExtrinsicsNode(UmaNode):
                 )
             moved = chunk.transformed(c.T_base_cam, c.base_frame)
         except InputError as error:
-            self.status.refuse(self.settings.topics.action_chunk, error)
+            self.status.refuse(self.topics.action_chunk, error)
             return
         self._out.publish(chunk_to(moved, msg.header.stamp))
         self.num_chunks += 1

@@ -17,7 +17,6 @@ from std_srvs.srv import Trigger
 
 from uma.control.joints import JointLimits
 from uma.geometry import fr3
-from uma.robot import DROID
 from uma.settings import setting
 from uma.types import InputError
 from uma_ros.drivers.franka.exchange import ArmState, FciSettings, Phase, Target
@@ -26,6 +25,7 @@ from uma_ros.messages.convert import nanoseconds, pose_to, stamp_from
 from uma_ros.messages.frame_buffer import check_age, check_state_pose
 from uma_ros.runtime.lifecycle import INACTIVE
 from uma_ros.runtime.node import UmaNode, leave, run_node
+from uma_ros.runtime.robot import robot
 from uma_ros.runtime.status import StatusPublisher
 from uma_ros.runtime.topics import COMMAND, STATE_OUT, Topics
 
@@ -36,7 +36,8 @@ class FrankaSettings:
 
     rate: float = setting(200.0, "Hz; publishing rate of poses and joint states", 20.0, 1000.0)
     base_frame: str = setting(
-        DROID.base_frame, "base frame of the robot; targets are poses of the flange fr3_link8 in it"
+        "",
+        "base frame of the robot; targets are poses of the flange fr3_link8 in it; empty: as in the robot file",
     )
     max_target_age: float = setting(0.2, "s; largest age of a target", 0.01, 2.0)
     max_miss_m: float = setting(0.02, "m; largest position error of the inverse kinematics for a target", 0.001, 0.2)
@@ -95,11 +96,11 @@ class FrankaNode(UmaNode):
         self.counts: Counter[str] = Counter(lost=0, blocked=0, targets=0)
         self._published_at = 0.0
         self._waiting: list[Future] = []
-        self._stop = self.create_client(Trigger, "/uma/stop")
+        self._stop = self.create_client(Trigger, "uma/stop")
         self._pose = self.make_publisher(PoseStamped, topics.robot_pose, STATE_OUT)
         self._joints = self.make_publisher(JointState, topics.joint_states, STATE_OUT)
         self.make_subscription(PoseStamped, topics.target_pose, self._on_target, COMMAND)
-        self.create_service(Trigger, "/uma/recover_robot", self._recover, callback_group=self.create_group())
+        self.create_service(Trigger, "uma/recover_robot", self._recover, callback_group=self.create_group())
         self.publish_configuration()
         self.create_steady_timer(1.0 / s.rate, self._tick)
         self.create_steady_timer(0.05, self._read_events)
@@ -118,7 +119,7 @@ class FrankaNode(UmaNode):
             pose = PoseStamped(pose=pose_to(fr3.forward(state.q)))
             pose.header.frame_id, pose.header.stamp = self.settings.base_frame, stamp
             self._pose.publish(pose)
-        joints = JointState(name=list(fr3.JOINT_NAMES), position=state.q.tolist(), velocity=state.dq.tolist())
+        joints = JointState(name=list(robot().arm_joints), position=state.q.tolist(), velocity=state.dq.tolist())
         joints.header.stamp = stamp
         self._joints.publish(joints)
 
@@ -136,10 +137,10 @@ class FrankaNode(UmaNode):
             self.link.follow(self.maker.make(pose, now, nanoseconds(msg.header.stamp) * 1e-9, self.state.q))
             self.counts["targets"] += 1
         except InputError as error:
-            self.status.refuse(s.topics.target_pose, error)
+            self.status.refuse(self.topics.target_pose, error)
 
     def _read_events(self) -> None:
-        self.counts["publishers"] = self.count_publishers(self.settings.topics.target_pose)
+        self.counts["publishers"] = self.count_publishers(self.topics.target_pose)
         for kind, text in self.link.events():
             if kind in ("log", "recovered"):
                 self.get_logger().info(text)
@@ -150,7 +151,7 @@ class FrankaNode(UmaNode):
                     self._stop.call_async(Trigger.Request())  # a person restarts the session
                 self.counts[kind] += 1
                 self.trouble, self._trouble_at = (
-                    f"{text}: make the space around the arm safe, then call /uma/recover_robot",
+                    f"{text}: make the space around the arm safe, then call {self.service_name('recover_robot')}",
                     time.monotonic(),
                 )
                 self._answer(False, text)
@@ -187,7 +188,7 @@ class FrankaNode(UmaNode):
         self.link.recover()
         response.success, response.message = await future
         if response.success:
-            response.message += "; call /uma/start to go on"
+            response.message += f"; call {self.service_name('start')} to go on"
         return response
 
     def waits(self) -> tuple[list[str], str]:

@@ -36,7 +36,7 @@ class GripperSettings:
     rate: float = setting(30.0, "Hz; exchanges with the gripper; each yields a joint state", 5.0, 100.0)
     action: str = setting("GripperCommand", "served action of control_msgs", choices=ACTIONS)
     reactivate: str = setting(
-        "/robotiq_activation_controller/reactivate_gripper",
+        "robotiq_activation_controller/reactivate_gripper",
         "service that reactivates the gripper (std_srvs/Trigger); the fingers release the object",
     )
     robotiq: RobotiqSettings = field(default_factory=RobotiqSettings)
@@ -112,7 +112,7 @@ class GripperNode(UmaNode):
             wanted = goal_from(self.settings.action, goal)
             self._number = self.session.goto(wanted.opening, wanted.speed * STROKE, wanted.force)
         except (InputError, DeviceError) as error:
-            self.status.refuse(self.settings.topics.gripper, str(error))
+            self.status.refuse(self.topics.gripper, str(error))
             return GoalResponse.REJECT
         return GoalResponse.ACCEPT
 

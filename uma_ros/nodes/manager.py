@@ -46,7 +46,7 @@ class ManagerSettings:
 
 
 class ManagerNode(UmaNode):
-    """Serves /uma/activate and /uma/deactivate for the whole graph. The first activation needs no call."""
+    """Serves uma/activate and uma/deactivate for the whole graph. The first activation needs no call."""
 
     def __init__(self) -> None:
         super().__init__("manager", ManagerSettings())
@@ -60,11 +60,9 @@ class ManagerNode(UmaNode):
         }
         self._states = dict.fromkeys(self._nodes, "unknown")
         self._busy, self._trouble, self._wanted = threading.Lock(), "", "active"
+        self.create_service(Trigger, "uma/activate", lambda _, r: self._answer(r, self._activate), callback_group=group)
         self.create_service(
-            Trigger, "/uma/activate", lambda _, r: self._answer(r, self._activate), callback_group=group
-        )
-        self.create_service(
-            Trigger, "/uma/deactivate", lambda _, r: self._answer(r, self._deactivate), callback_group=group
+            Trigger, "uma/deactivate", lambda _, r: self._answer(r, self._deactivate), callback_group=group
         )
         self.publish_configuration()
         self.create_steady_timer(0.2, self._look)

@@ -33,6 +33,7 @@ from uma_ros.messages.convert import (
     nanoseconds,
 )
 from uma_ros.messages.frame_buffer import Frame, FrameBuffer, check_age, check_image, check_state_pose
+from uma_ros.messages.joint_names import JointNames
 from uma_ros.messages.markers import chunk_markers, clear_markers, keypoint_markers, motion_markers, reference_markers
 from uma_ros.messages.static_frames import StaticFrames
 from uma_ros.msg import ActionChunk, PolicyStatus
@@ -67,7 +68,8 @@ class PolicyNode(UmaNode):
         s, topics = self.settings, self.settings.topics
         self.session = Session(autostart=True)
         self.watchdog = Watchdog(self._limits())
-        self.buffer, self.frames = FrameBuffer(s.robot_ee_frame, rgb_topic=s.topics.rgb), StaticFrames()
+        self.buffer, self.frames = FrameBuffer(s.robot_ee_frame, rgb_topic=self.topics.rgb), StaticFrames()
+        self._joint_names = JointNames(robot(), self.topics.joint_states)
         self.cadence = Cadence("chunks", s.replan_steps / RATE_HZ)
         self.status = StatusPublisher(self)
 
@@ -101,24 +103,26 @@ class PolicyNode(UmaNode):
         self.make_subscription(CameraInfo, topics.camera_info, self._on_info, SENSOR_IN)
         self.make_subscription(PoseStamped, topics.robot_pose, self._on_pose, HISTORY_IN)
         self.make_subscription(JointState, topics.joint_states, self._on_joints, HISTORY_IN)
-        self.make_subscription(TFMessage, "/tf_static", self._on_tf, STATIC_TF_IN)
+        self.make_subscription(TFMessage, topics.tf_static, self._on_tf, STATIC_TF_IN)
         self.make_subscription(ReferenceMsg, topics.reference_motion, self._on_reference, TASK_IN)
         if s.recorded_task:
             self.make_subscription(ReferenceMsg, s.recorded_task, self._on_recorded_task, LATCHED)
-        self.make_subscription(Image, topics.goal_image, lambda m: self._on_goal("rgb", topics.goal_image, m), TASK_IN)
         self.make_subscription(
-            Image, topics.goal_depth, lambda m: self._on_goal("depth", topics.goal_depth, m), TASK_IN
+            Image, topics.goal_image, lambda m: self._on_goal("rgb", self.topics.goal_image, m), TASK_IN
+        )
+        self.make_subscription(
+            Image, topics.goal_depth, lambda m: self._on_goal("depth", self.topics.goal_depth, m), TASK_IN
         )
         self.make_subscription(String, topics.instruction, self._on_instruction, TASK_IN)
         self.make_subscription(PolicyStatus, topics.status, self._on_status, STATUS)
-        self.create_service(PredictMotion, "/uma/predict_motion", self._on_predict_motion)
+        self.create_service(PredictMotion, "uma/predict_motion", self._on_predict_motion)
         self.action = TaskAction(
             self,
             topics.execute_task,
             self.worker.tasks,
             self._goal_task,
             self.worker.give_task,
-            lambda error: self.status.refuse(topics.execute_task, error),
+            lambda error: self.status.refuse(self.topics.execute_task, error),
         )
         self.create_steady_timer(0.05, self._tick)
         self.create_steady_timer(0.2, self.status.publish)
@@ -165,12 +169,14 @@ class PolicyNode(UmaNode):
 
     def _subscribe_images(self, kind: str, topic: str) -> None:
         """Subscribe to the images of ``kind`` in the chosen transport."""
-        if self.settings.image_transport == "raw":
-            self.make_subscription(Image, topic, lambda m: self._on_image(kind, topic, m, lambda: m), SENSOR_IN)
+        is_raw = self.settings.image_transport == "raw"
+        topic = topic if is_raw else f"{topic}/{SUFFIX[kind]}"
+        name = self.resolve_topic_name(topic)
+        if is_raw:
+            self.make_subscription(Image, topic, lambda m: self._on_image(kind, name, m, lambda: m), SENSOR_IN)
         else:
-            name = f"{topic}/{SUFFIX[kind]}"
             self.make_subscription(
-                CompressedImage, name, lambda m: self._on_image(kind, name, m, lambda: image_from(m, kind)), SENSOR_IN
+                CompressedImage, topic, lambda m: self._on_image(kind, name, m, lambda: image_from(m, kind)), SENSOR_IN
             )
 
     def _on_image(self, kind: str, topic: str, msg: Image | CompressedImage, decode: Callable[[], Image]) -> None:
@@ -198,10 +204,10 @@ class PolicyNode(UmaNode):
 
     def _on_info(self, msg: CameraInfo) -> None:
         def take() -> None:
-            camera_from(msg, topic=self.settings.topics.rgb)
+            camera_from(msg, topic=self.topics.rgb)
             self.buffer.add_info(msg)
 
-        self._accept(self.settings.topics.camera_info, "camera_info", take)
+        self._accept(self.topics.camera_info, "camera_info", take)
 
     def _on_pose(self, msg: PoseStamped) -> None:
         def take() -> None:
@@ -209,9 +215,10 @@ class PolicyNode(UmaNode):
             check_age(nanoseconds(msg.header.stamp), self.get_clock().now().nanoseconds, self.settings.max_state_age)
             self.buffer.add_state("pose", msg)
 
-        self._accept(self.settings.topics.robot_pose, "robot", take)
+        self._accept(self.topics.robot_pose, "robot", take)
 
     def _on_joints(self, msg: JointState) -> None:
+        self._joint_names.add(msg.name, time.monotonic())
         if robot().gripper_joint not in msg.name:
             return  # the joint states of the arm may be separate messages
 
@@ -220,25 +227,27 @@ class PolicyNode(UmaNode):
             check_age(nanoseconds(msg.header.stamp), self.get_clock().now().nanoseconds, self.settings.max_state_age)
             self.buffer.add_state("joints", msg)
 
-        self._accept(self.settings.topics.joint_states, "gripper", take)
+        self._accept(self.topics.joint_states, "gripper", take)
 
     def _on_tf(self, msg: TFMessage) -> None:
         try:
             with self.worker.wake:
                 self.frames.add_message(msg)
         except InputError as error:
-            self.status.refuse("/tf_static", error)
+            self.status.refuse(self.topics.tf_static, error)
             return
         self.watchdog.receive("calibration", time.monotonic())
 
     def _on_reference(self, msg: ReferenceMsg) -> None:
-        self._take_task(self.settings.topics.reference_motion, lambda: self.sources.reference(msg))
+        self._take_task(self.topics.reference_motion, lambda: self.sources.reference(msg))
 
     def _on_recorded_task(self, msg: ReferenceMsg) -> None:
-        self._take_task(self.settings.recorded_task, lambda: from_echo(msg, self.settings.prompt))
+        self._take_task(
+            self.resolve_topic_name(self.settings.recorded_task), lambda: from_echo(msg, self.settings.prompt)
+        )
 
     def _on_instruction(self, msg: String) -> None:
-        self._take_task(self.settings.topics.instruction, lambda: self.sources.instruction(msg.data))
+        self._take_task(self.topics.instruction, lambda: self.sources.instruction(msg.data))
 
     def _on_goal(self, kind: str, topic: str, msg: Image) -> None:
         """Receive colour or depth of a goal. Both have the same stamp; its age does not matter."""
@@ -262,7 +271,7 @@ class PolicyNode(UmaNode):
 
     def _drop_half_a_goal(self, now: float) -> None:
         """Refuse a goal image whose other half did not arrive in time."""
-        topics = {"rgb": self.settings.topics.goal_image, "depth": self.settings.topics.goal_depth}
+        topics = {"rgb": self.topics.goal_image, "depth": self.topics.goal_depth}
         for kind, other, stamp in self.sources.late_halves(now):
             why = f"{stamp}, no image of this stamp on {topics[other]} within {GOAL_PATIENCE:g} s"
             self.status.refuse(topics[kind], why)
@@ -278,7 +287,7 @@ class PolicyNode(UmaNode):
         now = time.monotonic()
         self._raise_failure()
         self._drop_half_a_goal(now)
-        blockers = [*self.watchdog.stale(now), *([] if self.is_active else [INACTIVE])]
+        blockers = [*self._blockers(now), *([] if self.is_active else [INACTIVE])]
         closed = (
             self._controller is not None
             and self.settings.require_controller
@@ -297,6 +306,10 @@ class PolicyNode(UmaNode):
             (self.get_clock().now().nanoseconds - newest.stamp_ns) * 1e-6 if newest else float("nan")
         )
         self.action.tick(now, self._situation(reason), self.settings.max_hold_s)
+
+    def _blockers(self, now: float) -> list[str]:
+        """Return the stale inputs, and wrong names of joints, one sentence each."""
+        return [*self.watchdog.stale(now), *filter(None, [self._joint_names.problem(now)])]
 
     def _situation(self, reason: str) -> Situation:
         """Return the state of the graph for a goal of the action."""
@@ -366,14 +379,14 @@ class PolicyNode(UmaNode):
         self.get_logger().info(self._finished)
 
     def on_refused(self, source: str, error: InputError | str) -> None:
-        self.status.refuse(getattr(self.settings.topics, source, source), error)
+        self.status.refuse(getattr(self.topics, source, source), error)
 
     # -- service and diagnostics ---------------------------------------------------------------------------------------
 
     def _on_predict_motion(
         self, request: PredictMotion.Request, response: PredictMotion.Response
     ) -> PredictMotion.Response:
-        """Serve /uma/predict_motion. Calls are rare, so the executor's thread waits for the model."""
+        """Serve uma/predict_motion. Calls are rare, so the executor's thread waits for the model."""
         if not self.is_active:
             response.success, response.message = False, INACTIVE
             return response
@@ -386,10 +399,11 @@ class PolicyNode(UmaNode):
         return response
 
     def waits(self) -> tuple[list[str], str]:
-        inputs, reason = self.watchdog.stale(time.monotonic()), self.status.message.reason
+        inputs, reason = self._blockers(time.monotonic()), self.status.message.reason
         return inputs, "" if inputs or self.session.state is State.RUNNING else f"{self.session.state.name}: {reason}"
 
     def diagnose(self) -> dict:
+        self.problem("joint names", self._joint_names.problem(time.monotonic()), is_error=True)
         return {"state": self.session.state.name, **self.cadence.report(), "refused": self.status.message.num_refused}
 
     def close(self) -> None:

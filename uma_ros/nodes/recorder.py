@@ -55,10 +55,10 @@ class RecorderNode(UmaNode):
         self._lossy: set[str] = set()
         for topic, (kind, subscribed, offered) in self._sources().items():
             self._record(topic, kind, subscribed, offered)
-        t = self.settings.topics
+        t = self.topics
         self.session = Session(autostart=True)
         self.status = StatusPublisher(self)
-        self._needed = {t.rgb, t.depth, t.camera_info, t.robot_pose, t.joint_states, "/tf_static", t.status}
+        self._needed = {t.rgb, t.depth, t.camera_info, t.robot_pose, t.joint_states, t.tf_static, t.status}
         self.publish_configuration()
         self.create_steady_timer(0.2, self._tick)
 
@@ -83,11 +83,11 @@ class RecorderNode(UmaNode):
         return self._missing(), ""
 
     def _sources(self) -> dict[str, tuple[type, QoSProfile, QoSProfile]]:
-        """Return topic -> message type, QoS of the subscription, and offered QoS of a player.
+        """Return full topic name -> message type, QoS of the subscription, and offered QoS of a player.
 
         /clock is not recorded. It stamps the messages, and `ros2 bag play --clock` publishes a new one.
         """
-        t = self.settings.topics
+        t = self.topics
         streams = {
             t.rgb: Image,
             t.depth: Image,
@@ -97,7 +97,7 @@ class RecorderNode(UmaNode):
             t.joint_states: JointState,
             t.target_pose: PoseStamped,
             t.sim_object: PointCloud2,
-            "/tf": TFMessage,
+            t.tf: TFMessage,
         }
         reliable = {
             t.reference_motion: ReferenceMotion,
@@ -110,13 +110,13 @@ class RecorderNode(UmaNode):
             t.instruction: String,
             t.goal_image: Image,
             t.goal_depth: Image,
-            "/diagnostics": DiagnosticArray,
+            self.resolve_topic_name("/diagnostics"): DiagnosticArray,
         }
         latched = {
             t.active_reference: ReferenceMotion,
             t.sim_reference: ReferenceMotion,
             t.sim_outcome: String,
-            "/tf_static": TFMessage,
+            t.tf_static: TFMessage,
             t.robot_description: String,
         }
         states = {t.robot_pose, t.joint_states}
@@ -131,7 +131,7 @@ class RecorderNode(UmaNode):
 
     def _record(self, topic: str, kind: type, subscribed: QoSProfile, offered: QoSProfile) -> None:
         self.bag.add_topic(topic, kind, offered)
-        every = self.settings.image_every if topic in (self.settings.topics.rgb, self.settings.topics.depth) else 1
+        every = self.settings.image_every if topic in (self.topics.rgb, self.topics.depth) else 1
 
         def write(data: bytes) -> None:
             if not self.is_active:

@@ -13,7 +13,6 @@ from rclpy.serialization import deserialize_message
 from std_srvs.srv import Trigger
 
 from uma.control.cadence import Cadence
-from uma.robot import DROID
 from uma.settings import setting
 from uma.types import InputError
 from uma_ros.drivers.device import DeviceError, LinkError, MissingPackage
@@ -31,7 +30,7 @@ class RobotSettings:
     """Settings of the robot node: names in franka_ros2 and ros2_control, required controllers, limits."""
 
     state: str = setting(
-        "/franka_robot_state_broadcaster/robot_state", "state of the arm (franka_msgs/msg/FrankaRobotState)"
+        "franka_robot_state_broadcaster/robot_state", "state of the arm (franka_msgs/msg/FrankaRobotState)"
     )
     rate: float = setting(
         100.0, "Hz; largest rate at which states are decoded; franka_ros2 publishes up to 1000 Hz", 1.0, 1000.0
@@ -39,12 +38,12 @@ class RobotSettings:
     publish_pose: bool = setting(
         False, "publish the flange pose of that state on robot_pose; off where CRISP's pose broadcaster publishes it"
     )
-    base_frame: str = setting(DROID.base_frame, "base frame of the robot, for the published pose")
+    base_frame: str = setting("", "base frame of the robot, for the published pose; empty: as in the robot file")
     controllers: list[str] = setting(["cartesian_impedance_controller"], "controllers that must be active")
     hardware: str = setting("FrankaHardwareInterface", "hardware component of the arm")
-    manager: str = setting("/controller_manager", "name of the controller manager")
+    manager: str = setting("controller_manager", "name of the controller manager")
     error_recovery: str = setting(
-        "/action_server/error_recovery", "action that clears the arm's errors (franka_msgs/action/ErrorRecovery)"
+        "action_server/error_recovery", "action that clears the arm's errors (franka_msgs/action/ErrorRecovery)"
     )
     patience: float = setting(10.0, "s; longest wait for an answer; a longer one counts as a broken link", 0.5, 60.0)
     max_silence: float = setting(0.5, "s; an older state is a problem", 0.05, 10.0)
@@ -66,14 +65,15 @@ class RobotNode(UmaNode):
         group = self.create_group()
         try:
             self._kind = ros_package("franka_msgs.msg").FrankaRobotState
-            self.steps = FrankaSteps(self, s.manager, s.error_recovery, s.patience, group)
+            manager, recovery = self.resolve_service_name(s.manager), self.resolve_topic_name(s.error_recovery)
+            self.steps = FrankaSteps(self, manager, recovery, s.patience, group)
         except MissingPackage as error:
             raise InputError(str(error)) from None
         self._pose = self.make_publisher(PoseStamped, s.topics.robot_pose, STATE_OUT) if s.publish_pose else None
-        self._stop = self.create_client(Trigger, "/uma/stop")
+        self._stop = self.create_client(Trigger, "uma/stop")
         # Raw messages: decoding every state at 1 kHz would cost too much.
         self.create_subscription(self._kind, s.state, self._on_state, SENSOR_IN, raw=True)
-        self.create_service(Trigger, "/uma/recover_robot", self._recover, callback_group=group)
+        self.create_service(Trigger, "uma/recover_robot", self._recover, callback_group=group)
         self.publish_configuration()
         self.create_steady_timer(1.0, self._check_controllers, group)
 
@@ -126,17 +126,20 @@ class RobotNode(UmaNode):
         self._is_recovering = True
         try:
             done = await recover(self.steps, self.settings.controllers, self.settings.hardware)
-            response.success, response.message = True, "; ".join([*done, "call /uma/start to go on"])
+            response.success, response.message = True, "; ".join([*done, f"call {self.service_name('start')} to go on"])
         except (DeviceError, LinkError) as error:
             response.success, response.message = False, str(error)
         finally:
             self._is_recovering = False
-        self.log(Severity.OK if response.success else Severity.WARN, f"/uma/recover_robot: {response.message}")
+        self.log(
+            Severity.OK if response.success else Severity.WARN,
+            f"{self.service_name('recover_robot')}: {response.message}",
+        )
         return response
 
     def waits(self) -> tuple[list[str], str]:
         is_silent = time.monotonic() - self._received_at > self.settings.max_silence
-        return [f"{self.settings.state}: no state received"] if is_silent else [], ""
+        return [f"{self.resolve_topic_name(self.settings.state)}: no state received"] if is_silent else [], ""
 
     def diagnose(self) -> dict:
         s, silent = self.settings, time.monotonic() - self._received_at

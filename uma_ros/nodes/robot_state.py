@@ -26,9 +26,8 @@ from uma_ros.runtime.topics import LATCHED, SENSOR_IN, TF_OUT, Topics
 
 @dataclass(frozen=True)
 class RobotStateSettings:
-    """Settings of the robot state node: names, drawing and rate."""
+    """Settings of the robot state node: drawing and rate."""
 
-    prefix: str = setting("", "prefix of the names of links and joints, such as left_")
     meshes: bool = setting(
         False,
         "draw the arm with the meshes of the package franky-sim, where it is installed; only viewers on the same "
@@ -46,15 +45,11 @@ class RobotStateNode(UmaNode):
 
     def configure(self) -> None:
         s, topics = self.settings, self.settings.topics
-        for name in ("base_frame", "flange_frame", "gripper_joint"):
-            value = getattr(robot(), name)
-            if not value.startswith(s.prefix):
-                raise InputError(f"prefix: {s.prefix!r}, must begin the {name} of config/robot.yaml, {value!r}")
-        tree = fr3_2f85(robot(), s.prefix)
+        tree = fr3_2f85(robot())
         self._groups = {"arm": JointFrames(tree.arm), "gripper": JointFrames(tree.gripper)}
         self._rates = {name: Cadence(name) for name in self._groups}
         self._sources = frozenset().union(*(group.sources for group in self._groups.values()))
-        self._tf = self.make_publisher(TFMessage, "/tf", TF_OUT)
+        self._tf = self.make_publisher(TFMessage, topics.tf, TF_OUT)
         self._description = self.make_publisher(String, topics.robot_description, LATCHED)
         self._description.publish(String(data=urdf(tree, mesh_folder() if s.meshes else None)))
         self.make_subscription(JointState, topics.joint_states, self._on_joints, SENSOR_IN)
@@ -62,7 +57,7 @@ class RobotStateNode(UmaNode):
         self.create_steady_timer(1.0, self._count_publishers)
 
     def _on_joints(self, msg: JointState) -> None:
-        now, topic = time.monotonic(), self.settings.topics.joint_states
+        now, topic = time.monotonic(), self.topics.joint_states
         due = [(name, group) for name, group in self._groups.items() if group.is_due(now, self.settings.rate)]
         if not due or not self.is_active:
             return
@@ -80,10 +75,10 @@ class RobotStateNode(UmaNode):
 
     def waits(self) -> tuple[list[str], str]:
         missing = [", ".join(sorted(group.missing)) for group in self._groups.values() if group.missing]
-        return [f"{self.settings.topics.joint_states}: no position of {names} received" for names in missing], ""
+        return [f"{self.topics.joint_states}: no position of {names} received" for names in missing], ""
 
     def _count_publishers(self) -> None:
-        topic = self.settings.topics.robot_description
+        topic = self.topics.robot_description
         count = self.count_publishers(topic)
         self.problem(
             topic, f"{count} nodes publish it, must be one; description:=off leaves this node out" if count > 1 else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 os.environ.setdefault("MUJOCO_GL", "egl")
@@ -21,7 +21,6 @@ from sensor_msgs.msg import CameraInfo, Image, JointState, PointCloud2, PointFie
 from std_msgs.msg import String
 
 from uma.control.cadence import Cadence
-from uma.robot import DROID
 from uma.settings import setting
 from uma.types import InputError
 from uma_ros.calibration.files import Calibration, save_calibration
@@ -70,9 +69,11 @@ class StationNode(UmaNode):
     def configure(self) -> None:
         s, topics = self.settings, self.settings.topics
         self.station = make_station(s.seed, s.task, noise=s.noise)
+        self.station.base_frame = robot().base_frame
+        self.station.camera = replace(self.station.camera, frame=robot().camera_frame)
         self.T_link8_tcp = self.station.T_link8_tcp
         if s.calibration_file:
-            tools = {(DROID.flange_frame, self.station.ee_frame): self.T_link8_tcp}
+            tools = {(robot().flange_frame, robot().frame_of(self.station.ee_frame)): self.T_link8_tcp}
             save_calibration(
                 Calibration(
                     self.station.camera.frame,
@@ -125,9 +126,17 @@ class StationNode(UmaNode):
         self._last_outcome = ("", "")
         self.pace = SimClockGovernor(STEP, s.real_time_factor, s.max_latency, time.monotonic())
         self.create_steady_timer(0.005, self._catch_up)
+        self.create_steady_timer(1.0, self._count_clocks)
         self.get_logger().info(
             f"{s.task}, scene {s.seed}, {type(self.station).__module__}; {s.real_time_factor:g} x real time"
         )
+
+    def _count_clocks(self) -> None:
+        """Report a second simulated station, which sets the same clock."""
+        clock = self.resolve_topic_name("/clock")
+        count = self.count_publishers(clock)
+        rivals = f"{count} publishers, limit 1; a second simulated station needs a namespace of its own"
+        self.problem(clock, rivals if count > 1 else "", is_error=True)
 
     # -- time ----------------------------------------------------------------------------------------------------------
 
@@ -159,7 +168,7 @@ class StationNode(UmaNode):
     # -- outputs of the hardware ---------------------------------------------------------------------------------------
 
     def _publish_joints(self, stamp) -> None:
-        joints = JointState(name=[*self.station.joint_names, robot().gripper_joint])
+        joints = JointState(name=[*robot().arm_joints, robot().gripper_joint])
         joints.header.stamp = stamp
         joints.position = [
             *self.station.joint_positions().tolist(),
@@ -226,16 +235,16 @@ class StationNode(UmaNode):
                 raise InputError(f"header.frame_id: {msg.header.frame_id!r:.80}, must be {self.station.base_frame!r}")
             self.target = pose_from(msg.pose, "pose") @ self.T_link8_tcp
         except InputError as error:
-            self.status.refuse(self.settings.topics.target_pose, error)
+            self.status.refuse(self.topics.target_pose, error)
 
     def _on_goal(self, goal: GripperCommand.Goal) -> GoalResponse:
         position = goal.command.position
         if not self.is_active:
-            self.status.refuse(self.settings.topics.gripper, INACTIVE)
+            self.status.refuse(self.topics.gripper, INACTIVE)
             return GoalResponse.REJECT
         if not 0.0 <= position <= robot().gripper_closed:
             self.status.refuse(
-                self.settings.topics.gripper, f"command.position: {position}, must lie in [0, {robot().gripper_closed}]"
+                self.topics.gripper, f"command.position: {position}, must lie in [0, {robot().gripper_closed}]"
             )
             return GoalResponse.REJECT
         return GoalResponse.ACCEPT

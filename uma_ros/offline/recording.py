@@ -14,6 +14,7 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_msgs.msg import String
 from tf2_msgs.msg import TFMessage
 
+from uma.robot import RobotConfig
 from uma.types import ActionChunk, CameraModel, InputError, MotionPrediction, ReferenceMotion
 from uma_ros.bags.reader import read_bag
 from uma_ros.messages.convert import (
@@ -30,11 +31,12 @@ from uma_ros.msg import ActionChunk as ActionChunkMsg
 from uma_ros.msg import MotionPrediction as MotionPredictionMsg
 from uma_ros.msg import PolicyStatus
 from uma_ros.msg import ReferenceMotion as ReferenceMotionMsg
-from uma_ros.runtime.robot import robot
+from uma_ros.runtime.robot import recorded_robot
 from uma_ros.runtime.textfile import parse_yaml
 from uma_ros.runtime.topics import Topics
 
-TOPICS = Topics()
+TOPICS = Topics().in_namespace()
+"""Full names of a graph in the root namespace."""
 
 
 @dataclass
@@ -72,6 +74,11 @@ class Recording:
     frames: StaticFrames = field(default_factory=StaticFrames)
     camera: CameraModel | None = None
 
+    @property
+    def robot(self) -> RobotConfig:
+        """The recorded robot; this process's own in a bag from before it was recorded."""
+        return recorded_robot(next((c["robot"] for c in self.configuration.values() if "robot" in c), None))
+
 
 def read_recording(path: str | Path, topics: Topics = TOPICS) -> Recording:
     """Read a bag of the recorder, or of other ``topics``.
@@ -94,6 +101,8 @@ class _Reader:
 
     def __init__(self, bag: str, topics: Topics) -> None:
         self._bag, self._names, self._recording = bag, topics, Recording()
+        inside = topics.status.removesuffix(TOPICS.status)  # the diagnostics are of all namespaces
+        self._prefix = f"uma: {inside[1:]}/" if inside.startswith("/") and inside != topics.status else "uma: "
         self._ee: list[tuple[float, np.ndarray]] = []
         self._targets: list[float] = []
         self._objects: list[tuple[float, np.ndarray]] = []
@@ -103,7 +112,7 @@ class _Reader:
             topics.action_chunk: (ActionChunkMsg, self._chunk),
             topics.predicted_motion: (MotionPredictionMsg, self._motion),
             topics.active_reference: (ReferenceMotionMsg, self._reference),
-            "/tf_static": (TFMessage, lambda msg, t: self._recording.frames.add_message(msg)),
+            topics.tf_static: (TFMessage, lambda msg, t: self._recording.frames.add_message(msg)),
             topics.robot_pose: (PoseStamped, self._pose),
             topics.target_pose: (PoseStamped, lambda msg, t: self._targets.append(seconds(msg.header.stamp))),
             topics.sim_object: (PointCloud2, self._object),
@@ -154,7 +163,7 @@ class _Reader:
     def _diagnostics(self, msg: DiagnosticArray, t: int) -> None:
         for status in msg.status:
             values = {pair.key: pair.value for pair in status.values}
-            self._recording.diagnostics[status.name.removeprefix("uma: ")] = values
+            self._recording.diagnostics[status.name.removeprefix(self._prefix).removeprefix("uma: ")] = values
 
     def _camera(self, msg: CameraInfo, t: int) -> None:
         self._recording.camera = self._recording.camera or camera_from(msg, topic=self._names.rgb)
@@ -184,10 +193,10 @@ def _mapping(text: str, what: str, key: str) -> dict[str, Any]:
     return values
 
 
-def read_images(path: str | Path, stamps_ns: set[int]) -> dict[int, Image]:
+def read_images(path: str | Path, stamps_ns: set[int], topics: Topics = TOPICS) -> dict[int, Image]:
     """Return the colour images with these stamps, by stamp."""
     return {
-        s: msg for _, _, msg in read_bag(path, {TOPICS.rgb: Image}) if (s := nanoseconds(msg.header.stamp)) in stamps_ns
+        s: msg for _, _, msg in read_bag(path, {topics.rgb: Image}) if (s := nanoseconds(msg.header.stamp)) in stamps_ns
     }
 
 
@@ -210,7 +219,7 @@ def executed_keypoints(recording: Recording) -> tuple[np.ndarray, np.ndarray, np
             else "the bag contains no true object points (only the simulated station publishes them)"
         )
     stamp_ns, reference = recording.references[-1]
-    base_frame = robot().base_frame
+    base_frame = recording.robot.base_frame
     base = reference.transformed(recording.frames.lookup(base_frame, reference.frame), base_frame)
     start = int(np.argmin(np.abs(times - stamp_ns * 1e-9)))
     waypoints = [w[v] for w, v in zip(base.waypoints, base.is_valid)]

@@ -17,9 +17,9 @@ from uma.geometry.se3 import rotation_angle
 from uma.policy.prefix import committed
 from uma.settings import flatten, from_words, replaced, setting
 from uma.types import ActionChunk, InputError, Observation
-from uma_ros.bags.candidates import candidates, chosen_topics
+from uma_ros.bags.candidates import candidates, chosen_topics, graph_topics
 from uma_ros.bags.reader import bag_channels, read_bag
-from uma_ros.bags.storage import TOPIC
+from uma_ros.bags.storage import OF_BAG, TOPIC
 from uma_ros.messages.convert import chunk_from, chunk_to, nanoseconds
 from uma_ros.messages.frame_buffer import FrameBuffer
 from uma_ros.msg import ActionChunk as ActionChunkMsg
@@ -27,7 +27,7 @@ from uma_ros.msg import ReferenceMotion as ReferenceMotionMsg
 from uma_ros.offline.recording import TOPICS, Recording, read_recording
 from uma_ros.policy.settings import PolicySettings, load_policy
 from uma_ros.policy.tasks import FromReference, from_echo
-from uma_ros.runtime.robot import robot
+from uma_ros.runtime.robot import robot, robot_of, with_frames
 from uma_ros.runtime.topics import Topics
 
 
@@ -62,7 +62,7 @@ def recorded_settings(recording: Recording, checkpoint: str = "") -> PolicySetti
         )
     known = flatten(PolicySettings())
     settings = replaced(PolicySettings(), {k: v for k, v in recorded.items() if k in known})
-    return replaced(settings, {"checkpoint": checkpoint}) if checkpoint else settings
+    return with_frames(replaced(settings, {"checkpoint": checkpoint}) if checkpoint else settings)
 
 
 def compare(recorded: ActionChunk, again: ActionChunk) -> tuple[bool, float, float, float]:
@@ -132,7 +132,17 @@ def replay(
     recording = read_recording(bag, topics)
     if not recording.chunks:
         raise InputError(f"bag {bag}: no message on {topics.action_chunk}, must have at least one{_hint(bag)}")
-    settings = recorded_settings(recording, checkpoint)
+    with robot_of(recording.robot):
+        return _replayed(bag, recording, recorded_settings(recording, checkpoint), load, topics)
+
+
+def _replayed(
+    bag: str | Path,
+    recording: Recording,
+    settings: PolicySettings,
+    load: Callable[[PolicySettings], tuple[Any, Any]],
+    topics: Topics,
+) -> tuple[list[Row], Recording, Any]:
     policy, _ = load(settings)
     buffer = FrameBuffer(settings.robot_ee_frame, num_images=60, num_states=3000, rgb_topic=topics.rgb)
     rows: list[Row] = []
@@ -288,12 +298,14 @@ class ReplayOptions:
     checkpoint: str = setting("", "folder of the checkpoint; empty: the recorded one")
     out: str = setting("", "folder for replay.png; empty: beside the bag")
     topic: list[str] = setting([], TOPIC)
+    namespace: str = setting("", OF_BAG)
 
 
 def main(argv: list[str], load: Callable[[PolicySettings], tuple[Any, Any]] = load_policy) -> int:
     """Run the command. Return 0 if every chunk was replayed, else 1. Raises `InputError` as `replay` does."""
     args = from_words(ReplayOptions, argv, "uma replay")
-    rows, recording, policy = replay(args.bag, args.checkpoint, load, chosen_topics(args.topic))
+    topics = chosen_topics(args.topic, graph_topics(bag_channels(args.bag), args.namespace))
+    rows, recording, policy = replay(args.bag, args.checkpoint, load, topics)
     recorded = recording.configuration.get("policy", {}).get("checkpoint_id", "unknown")
     if recorded != policy.checkpoint_id:
         print(

@@ -13,8 +13,8 @@ from uma.control.session import State
 from uma.geometry.camera import project
 from uma.types import InputError
 from uma_ros.messages.convert import rgb_from
-from uma_ros.offline.recording import Recording, executed_keypoints, read_images
-from uma_ros.runtime.robot import robot
+from uma_ros.offline.recording import TOPICS, Recording, executed_keypoints, read_images
+from uma_ros.runtime.topics import Topics
 
 BLUE, ORANGE = (30, 110, 255), (255, 140, 0)
 
@@ -25,7 +25,9 @@ def _pixels(points: np.ndarray, recording: Recording, scale: float) -> list[tupl
     ]
 
 
-def contact_sheet(bag: str | Path, recording: Recording, path: str | Path, columns: int = 4, rows: int = 3) -> None:
+def contact_sheet(
+    bag: str | Path, recording: Recording, path: str | Path, columns: int = 4, rows: int = 3, topics: Topics = TOPICS
+) -> None:
     """Draw camera images at chunks spread over the recording.
 
     Blue lines with dots are the reference and its waypoints, orange lines the predicted motion.
@@ -37,7 +39,7 @@ def contact_sheet(bag: str | Path, recording: Recording, path: str | Path, colum
         raise InputError("the bag contains no chunk to draw")
     picks = np.unique(np.linspace(0, len(recording.chunks) - 1, columns * rows).round().astype(int))
     chosen = [recording.chunks[i] for i in picks]
-    images = read_images(bag, {stamp for stamp, _ in chosen})
+    images = read_images(bag, {stamp for stamp, _ in chosen}, topics)
     scale, tiles = 1.5, []
     start = chosen[0][1].stamp
     for stamp, chunk in chosen:
@@ -130,8 +132,8 @@ def action_errors(recording: Recording) -> np.ndarray:
     for (_, chunk), (_, following) in zip(recording.chunks, [*recording.chunks[1:], (0, None)]):
         if not len(times):
             break
-        T_base_cam = recording.frames.lookup(robot().base_frame, chunk.frame)
-        tool = recording.frames.lookup(robot().flange_frame, chunk.ee_frame)
+        T_base_cam = recording.frames.lookup(recording.robot.base_frame, chunk.frame)
+        tool = recording.frames.lookup(recording.robot.flange_frame, chunk.ee_frame)
         end = following.stamp + 0.1 if following is not None else chunk.stamp + 0.5
         for due, T in zip(chunk.due(), chunk.poses):
             if chunk.stamp + 0.15 < due <= min(end, times[-1]):

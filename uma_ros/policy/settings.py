@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from uma.policy.sampling import DEVICES, PRECISIONS, SamplerConfig
-from uma.robot import DROID
 from uma.settings import setting
 from uma_ros.runtime.resources import find
+from uma_ros.runtime.robot import robot
 from uma_ros.runtime.topics import Topics
 
 
@@ -76,8 +76,8 @@ class PolicySettings:
         "policy on another host",
         choices=("raw", "compressed"),
     )
-    base_frame: str = setting(DROID.base_frame, "base frame of the robot")
-    robot_ee_frame: str = setting(DROID.flange_frame, "the end-effector frame of the reported robot pose")
+    base_frame: str = setting("", "base frame of the robot; empty: as in the robot file")
+    robot_ee_frame: str = setting("", "the end-effector frame of the reported robot pose; empty: as in the robot file")
     max_image_age: float = setting(
         0.4, "s; an older image is refused, and a longer silence causes HOLD", 0.02, 10.0, live=True
     )
@@ -115,5 +115,7 @@ def load_policy(settings: PolicySettings) -> tuple[Any, Any]:
         **placed,
     )
     motion = Policy(policy.bundle, num_steps=s.motion_steps, num_samples=s.motion_samples, **placed)
+    for each in (policy, motion):  # the frame of the actions on this robot
+        each.contract = replace(each.contract, ee_frame=robot().frame_of(each.contract.ee_frame))
     policy.warm_up()  # captures the CUDA graph before the first image
     return policy, motion

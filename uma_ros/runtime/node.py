@@ -29,8 +29,9 @@ from uma.types import InputError
 from uma_ros.runtime.exit_codes import HUNG, REFUSED
 from uma_ros.runtime.health import Severity, WaitLog, judged
 from uma_ros.runtime.lifecycle import ManagedNode
-from uma_ros.runtime.parameters import check_names, shared_names
-from uma_ros.runtime.robot import robot
+from uma_ros.runtime.parameters import check_names
+from uma_ros.runtime.robot import ROBOT, choose_robot, robot_values, with_frames
+from uma_ros.runtime.sections import check_command_line, shared_names
 from uma_ros.runtime.topics import CONFIGURATION
 
 PATIENCE = 6.0
@@ -43,21 +44,29 @@ class UmaNode(ManagedNode):
     Before the configuration all parameters may be set, afterwards only those marked live. A request with several
     parameters sets all or none of them.
 
+    Topics and services are created under the names of `self.settings.topics`, relative to the node's namespace.
+    Messages for people contain the full names of `self.topics` and of `service_name`.
+
     Args:
         name: default node name.
         settings: an instance with the defaults; `self.settings` contains the parameters' values.
 
+    Attributes:
+        topics: full names of the topics, after remapping.
+
     Raises:
-        InputError: a parameter is unknown or invalid, or config/robot.yaml is invalid.
+        InputError: a parameter is unknown or invalid, or the robot file is invalid.
     """
 
     def __init__(self, name: str, settings: Any) -> None:
         super().__init__(name)
-        robot()  # an unreadable config/robot.yaml ends the node here, not at its first message
+        check_command_line(sys.argv, self.get_fully_qualified_name())
+        # An unreadable robot file ends the node here, not at its first message.
+        choose_robot(self.declare_parameter("robot", "", ParameterDescriptor(description=ROBOT)).value)
         values = {}
         for key, (default, rule) in flatten(settings).items():
             values[key] = as_kind(self.declare_parameter(key, default, describe(default, rule)).value, default)
-        self.settings = replaced(settings, values)
+        self._use(replaced(settings, values))
         what = "a manager runs the node's life cycle; otherwise the node configures and activates itself"
         self.is_managed = self.declare_parameter("managed", False, ParameterDescriptor(description=what)).value
         # rclpy offers no public list of the values from outside.
@@ -76,6 +85,10 @@ class UmaNode(ManagedNode):
 
     # -- parameters ----------------------------------------------------------------------------------------------------
 
+    def _use(self, settings: Any) -> None:
+        self.topics = settings.topics.resolved(self.resolve_topic_name)
+        self.settings = with_frames(settings)
+
     def _set(self, parameters: list[Parameter]) -> SetParametersResult:
         known, values = flatten(self.settings), {}
         for p in parameters:
@@ -87,9 +100,9 @@ class UmaNode(ManagedNode):
         try:
             settings = replaced(self.settings, values)
             check_settings(settings)
+            self._use(settings)
         except InputError as error:
             return SetParametersResult(successful=False, reason=str(error))
-        self.settings = settings
         if self.is_configured:
             self.on_settings_changed()
             self.publish_configuration()
@@ -127,17 +140,28 @@ class UmaNode(ManagedNode):
 
     def make_subscription(self, kind: type, topic: str, callback: Callable, qos: Any) -> None:
         """Subscribe; an incompatible publisher becomes a problem in the diagnostics."""
+        name = self.resolve_topic_name(topic)
         events = SubscriptionEventCallbacks(
-            incompatible_qos=lambda e: self.problem(topic, f"a publisher's QoS does not fit ({e.last_policy_kind})")
+            incompatible_qos=lambda e: self.problem(name, f"a publisher's QoS does not fit ({e.last_policy_kind})")
         )
         self.create_subscription(kind, topic, callback, qos, event_callbacks=events)
 
     def make_publisher(self, kind: type, topic: str, qos: Any):
         """Create a publisher; an incompatible subscriber becomes a problem in the diagnostics."""
+        name = self.resolve_topic_name(topic)
         events = PublisherEventCallbacks(
-            incompatible_qos=lambda e: self.problem(topic, f"a subscriber's QoS does not fit ({e.last_policy_kind})")
+            incompatible_qos=lambda e: self.problem(name, f"a subscriber's QoS does not fit ({e.last_policy_kind})")
         )
         return self.create_publisher(kind, topic, qos, event_callbacks=events)
+
+    def service_name(self, name: str) -> str:
+        """Return the full name of the service ``uma/NAME`` in the node's namespace, such as /uma/start."""
+        return self.resolve_service_name(f"uma/{name}")
+
+    @property
+    def full_name(self) -> str:
+        """The node's name with its namespace, without the first slash: ``controller`` or ``left/controller``."""
+        return self.get_fully_qualified_name().removeprefix("/")
 
     # -- diagnostics ---------------------------------------------------------------------------------------------------
 
@@ -168,10 +192,10 @@ class UmaNode(ManagedNode):
         """Log what the node waits for, in full, when a line is due."""
         inputs, person = self.waits() if self.is_configured else ([], "")
         if self.get_parameter("use_sim_time").value and not self.clock_runs():
-            inputs = [*inputs, "/clock: nothing received yet"]
+            inputs = [*inputs, f"{self.resolve_topic_name('/clock')}: nothing received yet"]
         if not self.is_active:
             step = "activation" if self.is_configured else "configuration"
-            inputs, person = [], f"waiting for its {step} (ros2 lifecycle set {self.get_name()} ...)"
+            inputs, person = [], f"waiting for its {step} (ros2 lifecycle set {self.full_name} ...)"
         line = self._wait_log.due(time.monotonic(), inputs, person)
         if line is not None:
             self.log(*line)
@@ -184,7 +208,16 @@ class UmaNode(ManagedNode):
         """Publish the resolved parameters and ``more`` once, latched."""
         parameters = {k: v for k, (v, _) in flatten(self.settings).items()}
         self._more = {**getattr(self, "_more", {}), **more}
-        text = yaml.safe_dump({"node": self.get_name(), "parameters": parameters, **self._more}, sort_keys=False)
+        text = yaml.safe_dump(
+            {
+                "node": self.get_name(),
+                "namespace": self.get_namespace(),
+                "robot": robot_values(),
+                "parameters": parameters,
+                **self._more,
+            },
+            sort_keys=False,
+        )
         self._configuration.publish(String(data=text))
 
     def _publish_diagnostics(self) -> None:
@@ -194,7 +227,7 @@ class UmaNode(ManagedNode):
         severity, message = judged(state, reason, self.problems, self._errors, otherwise)
         pairs = [KeyValue(key=k, value=str(v)) for k, v in values.items()]
         status = DiagnosticStatus(
-            level=bytes([severity]), name=f"uma: {self.get_name()}", message=message, hardware_id="uma", values=pairs
+            level=bytes([severity]), name=f"uma: {self.full_name}", message=message, hardware_id="uma", values=pairs
         )
         msg = DiagnosticArray(status=[status])
         msg.header.stamp = self.get_clock().now().to_msg()
@@ -274,7 +307,7 @@ def run_node(make: Callable[[], UmaNode]) -> int:
                 node.close()
                 report = ", ".join(f"{k} {v}" for k, v in node.diagnose().items())
             print(
-                f"[{node.get_name()}] ended after {time.monotonic() - node.started:.1f} s; {report}",
+                f"[{node.full_name}] ended after {time.monotonic() - node.started:.1f} s; {report}",
                 file=sys.stderr,
                 flush=True,
             )

@@ -29,19 +29,19 @@ from uma_ros.runtime.topics import CAMERA_OUT, SENSOR_IN, Topics
 
 PRESETS = {
     "zed_v5": (
-        "/{name}/zed_node/rgb/color/rect/image",
-        "/{name}/zed_node/depth/depth_registered",
-        "/{name}/zed_node/rgb/color/rect/camera_info",
+        "{name}/zed_node/rgb/color/rect/image",
+        "{name}/zed_node/depth/depth_registered",
+        "{name}/zed_node/rgb/color/rect/camera_info",
     ),
     "zed_v4": (
-        "/{name}/zed_node/rgb/image_rect_color",
-        "/{name}/zed_node/depth/depth_registered",
-        "/{name}/zed_node/rgb/camera_info",
+        "{name}/zed_node/rgb/image_rect_color",
+        "{name}/zed_node/depth/depth_registered",
+        "{name}/zed_node/rgb/camera_info",
     ),
     "realsense": (
-        "/{name}/{name}/color/image_raw",
-        "/{name}/{name}/aligned_depth_to_color/image_raw",
-        "/{name}/{name}/color/camera_info",
+        "{name}/{name}/color/image_raw",
+        "{name}/{name}/aligned_depth_to_color/image_raw",
+        "{name}/{name}/color/camera_info",
     ),
     "custom": ("", "", ""),
 }
@@ -135,8 +135,8 @@ class SimFeed:
     """Forwards the simulated camera's frames, without decoding them unless somebody subscribes to compressed ones."""
 
     def __init__(self, node: UmaNode, outlets: Outlets) -> None:
-        self._outlets, self._prefix = outlets, node.settings.topics.sim_camera
-        prefix = self._prefix
+        self._outlets, self._prefix = outlets, node.topics.sim_camera
+        prefix = node.settings.topics.sim_camera
         for kind, source, publisher in (
             (Image, "rgb", outlets.rgb),
             (CameraInfo, "camera_info", outlets.rgb_info),
@@ -294,17 +294,18 @@ class TopicFeed:
         self._pairing = Pairing(settings.pair_within)
         self._info: CameraInfo | None = None
         self._refused = ""
-        self._sources = dict(zip(("rgb", "depth", "camera_info"), settings.resolved()))
-        own = {name: getattr(node.settings.topics, name) for name in ("rgb", "depth", "camera_info", "depth_info")}
+        given = dict(zip(("rgb", "depth", "camera_info"), settings.resolved()))
+        self._sources = {name: node.resolve_topic_name(topic) for name, topic in given.items()}
+        own = {name: getattr(node.topics, name) for name in ("rgb", "depth", "camera_info", "depth_info")}
         for name, topic in self._sources.items():
             if topic in own.values():
                 raise InputError(
                     f"inputs.{name}: {topic}, must differ from this node's own topics; a driver that publishes "
                     "there needs no camera node"
                 )
-        node.make_subscription(Image, self._sources["rgb"], lambda m: self._on_image("rgb", m), SENSOR_IN)
-        node.make_subscription(Image, self._sources["depth"], lambda m: self._on_image("depth", m), SENSOR_IN)
-        node.make_subscription(CameraInfo, self._sources["camera_info"], self._on_info, SENSOR_IN)
+        node.make_subscription(Image, given["rgb"], lambda m: self._on_image("rgb", m), SENSOR_IN)
+        node.make_subscription(Image, given["depth"], lambda m: self._on_image("depth", m), SENSOR_IN)
+        node.make_subscription(CameraInfo, given["camera_info"], self._on_info, SENSOR_IN)
 
     def _on_info(self, msg: CameraInfo) -> None:
         try:

@@ -23,6 +23,8 @@ from uma.types import CameraModel, InputError
 from uma_ros.drivers.camera.source import EndOfStream, RgbdFrame
 from uma_ros.drivers.device import DeviceError
 from uma_ros.messages.limits import SATURATED, check_intrinsics, check_metres
+from uma_ros.runtime.resources import find
+from uma_ros.runtime.robot import robot
 from uma_ros.runtime.textfile import POINTER, is_number, read_value, text_of
 
 MAX_BYTES = 256 * 1024 * 1024
@@ -40,8 +42,8 @@ class FolderSettings:
     loop: bool = setting(True, "restart after the last frame")
 
 
-def read_camera(path: Path, frame: str = "zed_left_camera_frame_optical") -> CameraModel:
-    """Read ``camera.yaml``. Raises `InputError` with the entry."""
+def read_camera(path: Path) -> CameraModel:
+    """Read ``camera.yaml``. Without a frame it is the robot's camera. Raises `InputError` with the entry."""
     data, names = read_value(path, ""), ("width", "height", "fx", "fy", "cx", "cy")
     if (
         not isinstance(data, dict)
@@ -55,7 +57,7 @@ def read_camera(path: Path, frame: str = "zed_left_camera_frame_optical") -> Cam
     width, height, *intrinsics = (data[k] for k in names)
     if not (1 <= width <= MAX_PIXELS and 1 <= height <= MAX_PIXELS):
         raise InputError(f"{path}: {width:g}x{height:g} pixels, must be 1 to {MAX_PIXELS}")
-    name = text_of(data.get("frame", frame), f"{path}: frame")
+    name = text_of(data.get("frame", robot().camera_frame), f"{path}: frame")
     try:
         return check_intrinsics(CameraModel(int(width), int(height), *map(float, intrinsics), name), "intrinsics")
     except InputError as error:
@@ -133,8 +135,8 @@ class FolderSource:
         self._next = 0
 
     def open(self) -> str:
-        folder = Path(self.settings.path).expanduser()
         try:
+            folder = find(self.settings.path)
             self.model = read_camera(folder / "camera.yaml")
         except InputError as error:
             raise DeviceError(f"folder.path: {error}") from None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -14,6 +13,8 @@ from uma.settings import check_settings, setting
 from uma.types import CameraModel, InputError
 from uma_ros.drivers.camera.source import CorruptFrame, EndOfStream, RgbdFrame
 from uma_ros.drivers.device import DeviceError, LinkError, MissingPackage
+from uma_ros.runtime.resources import find
+from uma_ros.runtime.robot import robot
 
 RESOLUTIONS = ("HD2K", "HD1200", "HD1080", "HD720", "SVGA", "VGA", "AUTO")
 DEPTH_MODES = ("NEURAL_LIGHT", "NEURAL", "NEURAL_PLUS", "ULTRA", "QUALITY", "PERFORMANCE")
@@ -39,7 +40,7 @@ class ZedSettings:
     min_depth: float = setting(0.2, "m; smallest depth", 0.1, 3.0)
     max_depth: float = setting(3.0, "m; largest depth", 0.5, 20.0)
     frame: str = setting(
-        "zed_left_camera_frame_optical", "name of the left camera's optical frame, as in the calibration"
+        "", "name of the left camera's optical frame, as in the calibration; empty: as in the robot file"
     )
 
     def __post_init__(self) -> None:
@@ -85,8 +86,10 @@ class ZedSource:
         self.sl = sl or load_sdk()
         self.period = 1.0 / rate if settings.svo else 0.0
         self._camera: Any = None
-        if settings.svo and not Path(settings.svo).is_file():
-            raise DeviceError(f"svo: {settings.svo}: no such file")
+        try:
+            self._svo = str(find(settings.svo)) if settings.svo else ""
+        except InputError as error:
+            raise DeviceError(f"svo: {error}") from None
 
     def open(self) -> str:
         sl, s = self.sl, self.settings
@@ -98,7 +101,7 @@ class ZedSource:
         init.depth_minimum_distance, init.depth_maximum_distance = s.min_depth, s.max_depth
         init.camera_image_flip = sl.FLIP_MODE.OFF
         if s.svo:
-            init.set_from_svo_file(s.svo)
+            init.set_from_svo_file(self._svo)
             init.svo_real_time_mode = False
         elif s.serial:
             init.set_from_serial_number(s.serial)
@@ -119,7 +122,9 @@ class ZedSource:
         self._image, self._depth = sl.Mat(), sl.Mat()
         info = camera.get_camera_information(self._size)
         left, size = info.camera_configuration.calibration_parameters.left_cam, info.camera_configuration.resolution
-        self.model = CameraModel(size.width, size.height, left.fx, left.fy, left.cx, left.cy, s.frame)
+        self.model = CameraModel(
+            size.width, size.height, left.fx, left.fy, left.cx, left.cy, s.frame or robot().camera_frame
+        )
         return (
             f"ZED {info.serial_number}, {size.width}x{size.height} at {info.camera_configuration.fps:g} Hz, "
             f"depth {s.depth_mode}"

@@ -91,28 +91,28 @@ def _link7(c: str) -> tuple[Solid, ...]:
     )
 
 
-def arm(config: RobotConfig, named: Callable[[str], str]) -> tuple[list[Link], list[Joint]]:
+def arm(config: RobotConfig, link: Callable[[str], str], joint: Callable[[str], str]) -> tuple[list[Link], list[Joint]]:
     """Return the links from the base to the flange and the joints between them.
 
     Args:
         config: names of the base and of the flange.
-        named: name without prefix -> name in the tree.
+        link, joint: name of a link or joint without prefix -> name in the tree.
     """
     shapes = (_link0, _link1, _link2, _link3, _link4, _link5, _link6, _link7)
-    names = [named(config.base_frame), *(named(f"fr3_link{i}") for i in range(1, 8)), named(config.flange_frame)]
+    names = [link(config.base_frame), *(link(f"fr3_link{i}") for i in range(1, 8)), link(config.flange_frame)]
     links = [
         Link(name, shape("white" if i % 2 == 0 else "grey"), f"link{i}_vis.dae")
         for i, (name, shape) in enumerate(zip(names, shapes))
     ]
     joints = [
         Joint(
-            named(joint),
+            joint(name),
             names[i],
             names[i + 1],
             fr3.ORIGINS[i],
             Turn((0.0, 0.0, 1.0), float(fr3.LOWER[i]), float(fr3.UPPER[i]), float(fr3.SPEED[i]), EFFORT[i]),
         )
-        for i, joint in enumerate(fr3.JOINT_NAMES)
+        for i, name in enumerate(fr3.JOINT_NAMES)
     ]
     T_flange = make_pose(np.eye(3), np.array([0.0, 0.0, fr3.FLANGE]))
-    return [*links, Link(names[8])], [*joints, Joint(named("fr3_joint8"), names[7], names[8], T_flange)]
+    return [*links, Link(names[8])], [*joints, Joint(joint("fr3_joint8"), names[7], names[8], T_flange)]

@@ -53,7 +53,9 @@ def _tip() -> tuple[Solid, ...]:
     )
 
 
-def gripper(config: RobotConfig, named: Callable[[str], str]) -> tuple[list[Link], list[Joint]]:
+def gripper(
+    config: RobotConfig, link: Callable[[str], str], joint: Callable[[str], str]
+) -> tuple[list[Link], list[Joint]]:
     """Return the links of the gripper and its joints, from the flange outward.
 
     The pinch point of the closed pads lies at ``config.T_flange_ee``. That frame itself is no link: the calibration has
@@ -61,30 +63,30 @@ def gripper(config: RobotConfig, named: Callable[[str], str]) -> tuple[list[Link
 
     Args:
         config: names of the flange and of the gripper's joint, and the mount.
-        named: name without prefix -> name in the tree.
+        link, joint: name of a link or joint without prefix -> name in the tree.
     """
-    base, driver = named("robotiq_85_base_link"), named(config.gripper_joint)
+    base, driver = link("robotiq_85_base_link"), joint(config.gripper_joint)
     T_mount = config.T_flange_ee.matrix() @ make_pose(np.eye(3), np.array([0.0, 0.0, -REACH]))
     links = [Link(base, _base())]
-    joints = [Joint(named("robotiq_85_base_joint"), named(config.flange_frame), base, T_mount)]
+    joints = [Joint(joint("robotiq_85_base_joint"), link(config.flange_frame), base, T_mount)]
     # The left finger is the right one, turned by half a turn about z. Its knuckle is the joint that is measured.
     for side, sign in (("left", 1.0), ("right", -1.0)):
         half = np.diag([-sign, -sign, 1.0])
         stem = f"robotiq_85_{side}"
-        knuckle, inner, tip = (named(f"{stem}_{part}_link") for part in ("knuckle", "inner_knuckle", "finger_tip"))
+        knuckle, inner, tip = (link(f"{stem}_{part}_link") for part in ("knuckle", "inner_knuckle", "finger_tip"))
         links += [Link(knuckle, _knuckle()), Link(inner, _inner_knuckle()), Link(tip, _tip())]
-        own = driver if side == "left" else named(f"{stem}_knuckle_joint")
+        own = driver if side == "left" else joint(f"{stem}_knuckle_joint")
         joints += [
             Joint(own, base, knuckle, make_pose(half, half @ DRIVER), _turn(config, own, driver, sign, sign)),
             Joint(
-                named(f"{stem}_inner_knuckle_joint"),
+                joint(f"{stem}_inner_knuckle_joint"),
                 base,
                 inner,
                 make_pose(half, half @ SPRING),
                 _turn(config, "", driver, sign, sign),
             ),
             Joint(
-                named(f"{stem}_finger_tip_joint"),
+                joint(f"{stem}_finger_tip_joint"),
                 inner,
                 tip,
                 make_pose(np.eye(3), np.array(FOLLOWER)),

@@ -8,7 +8,7 @@ from std_msgs.msg import String
 
 from uma.cli import main
 from uma.types import InputError
-from uma_ros.bags.candidates import candidates, chosen_topics, describe
+from uma_ros.bags.candidates import candidates, chosen_topics, describe, graph_topics
 from uma_ros.bags.metadata import dump, parse_profiles, profiles_of
 from uma_ros.bags.reader import bag_channels, bag_topics, read_bag
 from uma_ros.bags.recover import profiles_or_none, recover
@@ -154,9 +154,44 @@ def test_candidates_of_a_foreign_bag_are_found_by_type():
     assert found["robot_pose"] == ["/franka_robot_state_broadcaster/current_pose"]
     text = describe(REALSENSE)
     assert "use them with --topic rgb=" in text and "compressed images are not read: /color/compressed" in text
-    t = Topics()
+    t = Topics().in_namespace()
     own = [(t.rgb, IMAGE, 9), (t.depth, IMAGE, 9), (t.camera_info, INFO, 9), ("/other", IMAGE, 9)]
     assert candidates(channels(*own)) == {} and describe([]) == "(no topics)"
+
+
+POLICY_STATUS = "uma_ros/msg/PolicyStatus"
+
+
+@pytest.mark.parametrize(
+    "topics, namespace, wanted",
+    [
+        ([], "", ""),
+        (["/image"], "", ""),
+        (["/uma/status", "/image"], "", ""),
+        (["/left/uma/status"], "", "/left"),
+        (["/left/uma/status"], "left", "/left"),
+        (["/left/uma/status", "/lab/right/uma/status"], "lab/right", "/lab/right"),
+        (["/left/uma/status", "/uma/status"], "/", ""),
+        (["/image"], "left", "/left"),
+    ],
+)
+def test_the_namespace_of_a_bag(topics, namespace, wanted):
+    rows = ((topic, POLICY_STATUS if "uma" in topic else IMAGE, 3) for topic in topics)
+    assert graph_topics(channels(*rows), namespace) == Topics().in_namespace(wanted)
+
+
+@pytest.mark.parametrize("namespace", ["", "middle", "/"])
+def test_a_bag_of_two_graphs_needs_a_choice(namespace):
+    both = channels(("/left/uma/status", POLICY_STATUS, 3), ("/right/uma/status", POLICY_STATUS, 3))
+    with pytest.raises(InputError, match=f"^namespace: '{namespace}', the bag has graphs in /left, /right; choose"):
+        graph_topics(both, namespace)
+    assert "graphs in the namespaces /left, /right" in describe(both)
+
+
+def test_a_namespaced_bag_has_no_other_names():
+    left = Topics().in_namespace("left")
+    own = [(left.rgb, IMAGE, 9), (left.depth, IMAGE, 9), (left.camera_info, INFO, 9), (left.status, POLICY_STATUS, 9)]
+    assert candidates(channels(*own)) == {}
 
 
 @pytest.mark.parametrize(
@@ -166,7 +201,7 @@ def test_candidates_of_a_foreign_bag_are_found_by_type():
         (["colour=/a"], "rgb", "/a"),
         (["color=/a", "depth=/b"], "depth", "/b"),
         (["pose=/p"], "robot_pose", "/p"),
-        ([], "rgb", Topics().rgb),
+        ([], "rgb", Topics().in_namespace().rgb),
     ],
 )
 def test_topics_are_chosen_by_name(words, name, topic):
@@ -187,7 +222,7 @@ def test_calibrate_and_replay_take_topics_of_other_names(tmp_path, capsys):
     bag.write("/camera/color/image_raw", T0, serialize_message(Image()))
     bag.close()
     assert main(["calibrate", str(tmp_path / "bag"), "--topic", "rgb=/camera/color/image_raw"]) == 2
-    assert f"no message on {Topics().camera_info}" in capsys.readouterr().err
+    assert f"no message on {Topics().in_namespace().camera_info}" in capsys.readouterr().err
     assert main(["replay", str(tmp_path / "bag"), "--topic", "rgb=/camera/color/image_raw", "depth=/d"]) == 2
     assert "must have at least one" in capsys.readouterr().err
     assert main(["replay", str(tmp_path / "bag"), "--topic", "picture=/d"]) == 2

@@ -281,7 +281,7 @@ def test_bag_moments_are_those_of_a_still_arm(tmp_path, shots):
     from uma_ros.messages.convert import camera_to, image_to, pose_to, stamp_from
     from uma_ros.runtime.topics import CAMERA_OUT, STATE_OUT, Topics
 
-    topics, bag = Topics(), BagWriter(tmp_path / "bag")
+    topics, bag = Topics().in_namespace(), BagWriter(tmp_path / "bag")
     for topic, kind, qos in (
         (topics.rgb, Image, CAMERA_OUT),
         (topics.camera_info, CameraInfo, CAMERA_OUT),

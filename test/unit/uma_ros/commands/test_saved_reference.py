@@ -18,6 +18,8 @@ from uma_ros.commands.reference import load_reference, recorded_reference
 from uma_ros.messages.convert import reference_to, stamp_from, transform_to
 from uma_ros.runtime.topics import LATCHED, STATUS, Topics
 
+TASK_TOPIC = Topics().in_namespace().active_reference
+
 T_BASE_CAM = make_pose(np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]]), np.array([0.2, 0.1, 0.5]))
 
 
@@ -31,15 +33,17 @@ def recording(tmp_path):
     """A bag of two tasks and of the task's end, with the camera's transform."""
     bag = BagWriter(tmp_path / "bag")
     bag.add_topic("/tf_static", TFMessage, LATCHED)
-    bag.add_topic(Topics().active_reference, ReferenceMsg, STATUS)
+    bag.add_topic(TASK_TOPIC, ReferenceMsg, STATUS)
     t = TransformStamped(child_frame_id="cam", transform=transform_to(T_BASE_CAM))
     t.header.frame_id = "fr3_link0"
     bag.write("/tf_static", 10**18, serialize_message(TFMessage(transforms=[t])))
     for i, x in enumerate((0.1, 0.2)):
         bag.write(
-            Topics().active_reference, 10**18 + i, serialize_message(reference_to(motion(x), stamp_from(10.0 + i)))
+            TASK_TOPIC,
+            10**18 + i,
+            serialize_message(reference_to(motion(x), stamp_from(10.0 + i))),
         )
-    bag.write(Topics().active_reference, 10**18 + 5, serialize_message(ReferenceMsg()))
+    bag.write(TASK_TOPIC, 10**18 + 5, serialize_message(ReferenceMsg()))
     bag.close()
     return tmp_path / "bag"
 
@@ -63,8 +67,8 @@ def test_without_a_file_it_is_printed(recording, tmp_path, capsys):
 
 def test_without_a_transform_the_recorded_frame_stays(tmp_path):
     bag = BagWriter(tmp_path / "bag")
-    bag.add_topic(Topics().active_reference, ReferenceMsg, STATUS)
-    bag.write(Topics().active_reference, 10**18, serialize_message(reference_to(motion(0.1), stamp_from(1.0))))
+    bag.add_topic(TASK_TOPIC, ReferenceMsg, STATUS)
+    bag.write(TASK_TOPIC, 10**18, serialize_message(reference_to(motion(0.1), stamp_from(1.0))))
     bag.close()
     reference, comment = recorded_reference(tmp_path / "bag")
     assert reference.frame == "cam" and "task 1 of 1" in comment
@@ -86,7 +90,7 @@ def test_what_cannot_be_saved_is_refused(recording, words, expected, capsys):
 
 def test_a_bag_without_a_task_is_refused(tmp_path):
     bag = BagWriter(tmp_path / "bag")
-    bag.add_topic(Topics().active_reference, ReferenceMsg, STATUS)
+    bag.add_topic(TASK_TOPIC, ReferenceMsg, STATUS)
     bag.close()
     with pytest.raises(InputError, match="task last, must be one of 0 reference motions"):
         recorded_reference(tmp_path / "bag")
@@ -100,7 +104,7 @@ from uma_ros.msg import ReferenceMotion as Msg
 from uma_ros.runtime.topics import LATCHED, Topics
 rclpy.init()
 node = rclpy.create_node("station")
-out = node.create_publisher(Msg, Topics().sim_reference, LATCHED)
+out = node.create_publisher(Msg, Topics().in_namespace().sim_reference, LATCHED)
 motion = ReferenceMotion((np.array([[0.4, 0.0, 0.1], [0.5, 0.0, 0.1]]),), frame="fr3_link0", object_label="brush")
 out.publish(reference_to(motion, node.get_clock().now().to_msg()))
 print("ready", flush=True)

@@ -1,7 +1,10 @@
 """Configuration, calibration files and the node graph as data."""
 
+import ast
 import json
 import re
+from dataclasses import replace
+from datetime import datetime
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,15 +15,26 @@ from scipy.spatial.transform import Rotation
 
 from uma.geometry.se3 import make_pose
 from uma.robot import DROID
-from uma.settings import flatten
+from uma.settings import flatten, replaced
 from uma.types import InputError
 from uma_ros.calibration import files as calibration
 from uma_ros.commands.inspect import parameters, show
 from uma_ros.commands.reference import load_reference, save_reference
-from uma_ros.deployment.graph import DRIVERS, TASKS, Options, insertion, replay
+from uma_ros.deployment.graph import DRIVERS, GRAPHS, TASKS, Options, insertion, replay
 from uma_ros.deployment.schema import NODES, settings_of
 from uma_ros.runtime import textfile
-from uma_ros.runtime.robot import load_robot, robot
+from uma_ros.runtime.names import full_name
+from uma_ros.runtime.resources import new_folder
+from uma_ros.runtime.robot import (
+    FROM_ROBOT,
+    choose_robot,
+    load_robot,
+    recorded_robot,
+    robot,
+    robot_of,
+    robot_values,
+    with_frames,
+)
 from uma_ros.runtime.topics import Topics
 from uma_train.execution.streamed import SimulatedController
 
@@ -29,10 +43,10 @@ def test_config_file_mirrors_every_nodes_settings():
     text = (ROOT / "config/parameters.yaml").read_text()
     assert text.strip() == parameters().strip(), "regenerate it with `uma inspect parameters > config/parameters.yaml`"
     data = yaml.safe_load(text)
-    assert set(data) == set(NODES)
+    assert set(data) == {f"/**/{node}" for node in NODES}
     for node in NODES:
         flat = {k: v for k, (v, _) in flatten(settings_of(node)).items() if not k.startswith("topics.")}
-        given = data[node]["ros__parameters"]
+        given = data[f"/**/{node}"]["ros__parameters"]
         got = {f"{k}.{kk}": vv for k, v in given.items() if isinstance(v, dict) for kk, vv in v.items()} | {
             k: v for k, v in given.items() if not isinstance(v, dict)
         }
@@ -51,6 +65,45 @@ def test_another_robot_s_file_is_read(tmp_path):
     found = load_robot(tmp_path / "r.yaml")
     assert found.gripper_joint == "finger" and found.home == DROID.home
     assert found.T_flange_ee.matrix()[:3, 3].tolist() == [0.0, 0.01, 0.2]
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_two_robots_differ_in_every_name(side):
+    found = load_robot(ROOT / f"config/robot_{side}.yaml")
+    plain = replace(DROID, frame_prefix=f"{side}_", joint_prefix=f"{side}_")
+    assert found == plain.with_prefixes()
+    names = {found.base_frame, found.flange_frame, found.ee_frame, found.camera_frame, found.gripper_joint}
+    assert len(names) == 5 and all(name.startswith(f"{side}_") for name in (*names, *found.arm_joints))
+
+
+def test_a_process_has_one_robot(tmp_path):
+    try:
+        left = choose_robot("config/robot_left.yaml")
+        assert robot() == left and with_frames(settings_of("policy")).base_frame == "left_fr3_link0"
+        assert recorded_robot(yaml.safe_load(yaml.safe_dump(robot_values()))) == left
+        assert recorded_robot(None) == left, "a bag from before the robot was recorded"
+        with robot_of(DROID):
+            assert robot() == DROID
+        assert robot() == left
+    finally:
+        assert choose_robot("") == DROID
+    with pytest.raises(InputError, match=r"^robot: nowhere\.yaml: no such file"):
+        choose_robot("nowhere.yaml")
+    (tmp_path / "r.yaml").write_text("joint_prefx: left_")
+    with pytest.raises(InputError, match=r"^robot .*r\.yaml: joint_prefx: .*did you mean 'joint_prefix'"):
+        choose_robot(str(tmp_path / "r.yaml"))
+    assert robot() == DROID
+
+
+@pytest.mark.parametrize("node", ["policy", "controller", "extrinsics", "robot", "franka", "camera"])
+def test_an_empty_frame_is_the_robot_s(node):
+    frames = {n: key for n, key in FROM_ROBOT.items() if n in flatten(settings_of(node))}
+    assert frames
+    with robot_of(load_robot(ROOT / "config/robot_left.yaml")):
+        filled = flatten(with_frames(settings_of(node)))
+        assert {n: filled[n][0] for n in frames} == {n: getattr(robot(), key) for n, key in frames.items()}
+    kept = with_frames(replaced(settings_of(node), {next(iter(frames)): "other"}))
+    assert flatten(kept)[next(iter(frames))][0] == "other"
 
 
 @pytest.mark.parametrize(
@@ -77,13 +130,12 @@ def test_a_wrong_robot_s_file_is_refused_by_entry(tmp_path, text, words):
 
 def test_a_directory_without_the_file_has_droid_s_robot(tmp_path, monkeypatch):
     monkeypatch.setattr("uma_ros.runtime.resources.roots", lambda: [tmp_path])
-    robot.cache_clear()
-    assert robot() == DROID
+    assert choose_robot("") == DROID
     (tmp_path / "config").mkdir()
     (tmp_path / "config/robot.yaml").write_text("gripper_closed: 0.7")
-    robot.cache_clear()
-    assert robot().gripper_closed == 0.7
-    robot.cache_clear()
+    assert choose_robot("").gripper_closed == 0.7
+    monkeypatch.undo()
+    assert choose_robot("") == DROID
 
 
 @pytest.mark.parametrize("node", NODES)
@@ -174,8 +226,85 @@ def test_replay_is_the_policy_alone_on_its_own_topics():
         "finish_after_s": 0.0,
         "recorded_task": Topics().active_reference,
     }
-    assert len(said) == 8 and all(topic == f"/uma_replay/{key.removeprefix('topics.')}" for key, topic in said.items())
+    assert len(said) == 8 and all(topic == f"uma_replay/{key.removeprefix('topics.')}" for key, topic in said.items())
     assert not {getattr(Topics(), key.removeprefix("topics.")) for key in said} & set(said.values())
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_a_graph_in_a_namespace(name):
+    plain, left = (
+        GRAPHS[name](Options(run_dir="r")),
+        GRAPHS[name](Options(run_dir="r", namespace="lab/left", robot="l")),
+    )
+    clock = () if name == "replay" else (("/clock", "clock"),)
+    for before, spec in zip(plain, left, strict=True):
+        assert spec.full_name == f"/lab/left/{before.name}" and before.full_name == f"/{before.name}"
+        assert spec.remappings == clock and before.remappings == ()
+        assert spec.parameters == {"robot": "l", **before.parameters}
+        words = spec.command("c.yaml")
+        assert ["-r", "__ns:=/lab/left"] == words[words.index("__ns:=/lab/left") - 1 :][:2]
+        assert ("/clock:=clock" in words) == bool(clock) and "__ns" not in " ".join(before.command("c.yaml"))
+    assert not [v for spec in left for k, v in spec.parameters.items() if k.startswith("topics.") and v[0] == "/"]
+
+
+def test_hardware_in_a_namespace_has_the_clock_of_the_system():
+    specs = insertion(Options(station="hardware", namespace="left", drivers="gripper"))
+    assert all(spec.remappings == () and spec.namespace == "/left" for spec in specs)
+
+
+def test_the_clock_of_a_namespace_is_the_station_s():
+    nodes = insertion(Options(namespace="left", rviz=True))
+    words = nodes[-1].command("c.yaml")
+    assert words[0] == "rviz2" and {"__ns:=/left", "/clock:=clock", "/uma/markers:=uma/markers"} <= set(words)
+    assert "-r" not in insertion(Options(rviz=True))[-1].command("c.yaml")
+
+
+@pytest.mark.parametrize("name", ["", "/", "left", "/left", "lab/left", "_a1"])
+def test_a_namespace_is_taken(name):
+    assert Options(namespace=name).namespace == name
+
+
+@pytest.mark.parametrize("name", ["1left", "left/", "//left", "left arm", "left-arm", "a//b", "lab/2", "~", "läb"])
+def test_a_wrong_namespace_is_refused(name):
+    with pytest.raises(InputError, match=f"^namespace: '{re.escape(name)}', must be names joined by /"):
+        Options(namespace=name)
+    with pytest.raises(InputError, match="^namespace: 201 characters, limit 200"):
+        Options(namespace="a" * 201)
+
+
+def test_two_graphs_of_one_second_have_folders_of_their_own(monkeypatch):
+    monkeypatch.setattr(
+        "uma_ros.runtime.resources.datetime", SimpleNamespace(now=lambda: datetime(2026, 1, 2, 3, 4, 5))
+    )
+    folders = [new_folder(namespace) for namespace in ("", "left", "/right", "lab/left")]
+    assert folders == [f"runs/2026-01-02_03-04-05{end}" for end in ("", "_left", "_right", "_lab_left")]
+
+
+def test_every_own_name_is_relative():
+    """Absolute are /tf_static, as in tf2, and /diagnostics and /clock of ROS itself."""
+    topics = flatten(Topics())
+    assert [name for name, (value, _) in topics.items() if value.startswith("/")] == ["tf", "tf_static"]
+    for node in NODES:
+        names = {k: v for k, (v, _) in flatten(settings_of(node)).items() if isinstance(v, str) and v.startswith("/")}
+        assert names.keys() <= {"topics.tf", "topics.tf_static", "robotiq.port"}
+    found = set()
+    for path in (ROOT / "uma_ros").rglob("*.py"):
+        nodes = list(ast.walk(ast.parse(path.read_text())))
+        inner = {part for node in nodes if isinstance(node, ast.JoinedStr) for part in node.values[1:]}
+        texts = (node.value for node in nodes if isinstance(node, ast.Constant) and node not in inner)
+        found |= {text for text in texts if re.fullmatch(r"/[a-z_]+(/[a-z_]*)*", str(text))}
+    assert found <= {"/tf_static", "/tf", "/diagnostics", "/clock", "/_action/", "/dev/"}, (
+        "the last two are no names in ROS"
+    )
+
+
+def test_full_names():
+    assert Topics().in_namespace().status == "/uma/status" and Topics().in_namespace("/").status == "/uma/status"
+    left = Topics().in_namespace("left")
+    assert left.status == "/left/uma/status" and left.tf_static == "/tf_static" == left.origins()["calibration"]
+    assert left.origins()["robot"] == "/left/current_pose" and full_name("/x", "left") == "/x"
+    with pytest.raises(InputError, match="^topics.rgb: 'a b', must be a topic name"):
+        Topics(rgb="a b").resolved(lambda name: 1 / (" " not in name) and name)
 
 
 def test_an_unknown_station_is_refused():
@@ -291,7 +420,7 @@ def test_the_example_reference_reads_and_survives_the_disk(task, tmp_path):
 def test_the_benchmark_runs_the_controller_s_own_defaults():
     station = SimpleNamespace(time=0.0, T_link8_tcp=np.eye(4))
     simulated = flatten(SimulatedController(station, 0.13).controller.settings)
-    node = flatten(settings_of("controller"))
+    node = flatten(with_frames(settings_of("controller")))
     different = {name for name, (value, _) in simulated.items() if value != node[name][0]}
     assert different == {"autostart"} and simulated["rate"][0] == 125.0
     assert {name for name in node if not name.startswith("topics.")} == set(simulated)

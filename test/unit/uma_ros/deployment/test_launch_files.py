@@ -4,14 +4,18 @@ import re
 import runpy
 import sys
 import types
+from pathlib import Path
 
 import pytest
+import views
+import yaml
 from harness import ROOT
 
 from uma.settings import flatten
 from uma.types import InputError
 from uma_ros.deployment.arguments import BOOLEANS, check_arguments, on_command_line, options_from
 from uma_ros.deployment.graph import GRAPHS, Options
+from uma_ros.deployment.preparation import PARAMETERS_OF_RUN
 from uma_ros.deployment.schema import NODES
 from uma_ros.runtime.exit_codes import REFUSED
 
@@ -84,11 +88,13 @@ def test_launch_files_start_the_same_graph(name, monkeypatch, prefix):
     launch = Launch(name, monkeypatch, prefix)
     assert set(launch.arguments) == set(flatten(Options()))
     nodes = launch.start(run_dir=str(prefix), seed="5", dry_run="ON")
-    config = str(ROOT / "config/parameters.yaml")
-    specs = GRAPHS[name](Options(run_dir=str(prefix), seed=5, dry_run=True, config=config))
+    specs = GRAPHS[name](Options(run_dir=str(prefix), seed=5, dry_run=True))
     assert [n.kwargs["executable"] for n in nodes] == [s.name for s in specs]
+    written = yaml.safe_load((prefix / PARAMETERS_OF_RUN).read_text())
     for node, spec in zip(nodes, specs):
-        assert node.kwargs["package"] == "uma_ros" and node.kwargs["parameters"] == [config, spec.parameters]
+        assert node.kwargs["package"] == "uma_ros" and node.kwargs["parameters"] == [str(prefix / PARAMETERS_OF_RUN)]
+        assert written[f"/**/{spec.name}"]["ros__parameters"].items() >= spec.parameters.items()
+        assert node.kwargs["namespace"] is None and node.kwargs["remappings"] == []
         assert node.kwargs["arguments"] == []
 
 
@@ -99,8 +105,13 @@ def test_a_launch_opens_rviz_with_the_package_s_view(monkeypatch, prefix):
     (prefix / "lib/rviz2").mkdir()
     (prefix / "lib/rviz2/rviz2").touch(0o755)
     rviz = launch.start(run_dir=str(prefix), rviz="true")[-1].kwargs
-    assert rviz["package"] == rviz["executable"] == "rviz2" and rviz["parameters"][1] == {"use_sim_time": True}
-    assert rviz["arguments"] == ["-d", str(ROOT / "config/uma.rviz"), "-f", "fr3_link0"]
+    assert rviz["package"] == rviz["executable"] == "rviz2" and rviz["parameters"] == [{"use_sim_time": True}]
+    assert rviz["arguments"] == ["-d", str(ROOT / "config/uma.rviz"), "-f", "fr3_link0"] and not rviz["remappings"]
+    left = launch.start(run_dir=str(prefix), rviz="true", namespace="left", robot="config/robot_left.yaml")[-1].kwargs
+    assert left["arguments"][-1] == "left_fr3_link0" and left["namespace"] == "/left"
+    assert {("/uma/markers", "uma/markers"), ("/clock", "clock")} <= set(left["remappings"])
+    shown = {topic for topic, _ in views.rviz_topics()}
+    assert shown <= {topic for topic, _ in left["remappings"]}, "every topic of the view is the namespace's"
 
 
 @pytest.mark.parametrize(
@@ -129,6 +140,23 @@ def test_two_hosts_share_the_graph():
     assert policy.parameters["image_transport"] == "compressed"
     with pytest.raises(InputError, match="record: 'bag', must be empty for host policy"):
         Options(host="policy", record="bag")
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_a_launch_in_a_namespace_has_its_own_names(name, monkeypatch, prefix, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    launch = Launch(name, monkeypatch, prefix)
+    clock = [] if name == "replay" else [("/clock", "clock")]  # the clock of a replay is the bag player's
+    for given, wanted in (
+        ({"namespace": "left"}, "/left"),
+        ({"ros_namespace": "/lab"}, "/lab"),  # of an including launch file
+        ({"namespace": "left", "ros_namespace": "/lab"}, "/lab/left"),
+        ({"namespace": "/left", "ros_namespace": "/lab"}, "/left"),
+    ):
+        for node in launch.start(**given):
+            assert node.kwargs["namespace"] == wanted and node.kwargs["remappings"] == clock
+            folder = Path(node.kwargs["parameters"][0]).parent
+            assert folder.parent == tmp_path / "home/.ros/uma" and folder.name.endswith(wanted.replace("/", "_"))
 
 
 @pytest.mark.parametrize("keep_going", [False, True])

@@ -7,9 +7,10 @@ from harness import ROOT
 from uma.settings import flatten
 from uma.types import InputError
 from uma_ros.deployment.graph import NodeSpec, Options
-from uma_ros.deployment.preparation import missing_executable, missing_module, prepared
+from uma_ros.deployment.preparation import missing_executable, missing_module, prepared, write_parameters
 from uma_ros.deployment.schema import NODES, settings_of
-from uma_ros.runtime.parameters import REMOVED, check_names, shared_names
+from uma_ros.runtime.parameters import REMOVED, check_names
+from uma_ros.runtime.sections import sections, shared_names
 
 SHIPPED = str(ROOT / "config/parameters.yaml")
 
@@ -81,19 +82,22 @@ def test_programs_are_looked_up(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "config, options, wanted",
+    "config, options, on_hardware, in_sim",
     [
-        (None, {}, 0.15),
-        (section("controller", max_departure=0.0), {}, 0.15),
-        (section("controller", max_departure=0.4), {}, None),
-        (section("/**", max_departure=0.4), {}, None),
-        (None, {"max_departure": 0.0}, 0.0),
+        (None, {}, 0.15, None),
+        (section("controller", max_departure=0.0), {}, 0.15, 0.0),
+        (section("controller", max_departure=0.4), {}, 0.4, 0.4),
+        (section("/**", max_departure=0.4), {}, 0.4, 0.4),
+        (section("/**/controller", max_departure=0.4), {}, 0.4, 0.4),
+        (section("/left/controller", max_departure=0.4), {}, 0.15, None),
+        (section("/left/controller", max_departure=0.4), {"namespace": "left"}, 0.4, 0.4),
+        (None, {"max_departure": 0.0}, 0.0, None),
     ],
 )
-def test_hardware_checks_the_departure_by_default(tmp_path, config, options, wanted):
+def test_hardware_checks_the_departure_by_default(tmp_path, config, options, on_hardware, in_sim):
     (tmp_path / "calibration.yaml").touch()
     config = (config or {}) | section("extrinsics", calibration=str(tmp_path / "calibration.yaml"))
-    for station, value in (("hardware", wanted), ("sim", None)):
+    for station, value in (("hardware", on_hardware), ("sim", in_sim)):
         controller = next(s for s in start(tmp_path, config, station=station, **options) if s.name == "controller")
         assert controller.parameters.get("max_departure") == value
 
@@ -179,3 +183,37 @@ def test_parameters_of_launch_count_as_the_node_s_own(tmp_path):
         path.write_text(yaml.safe_dump(section("/**", **{name: 1}) | section("camera", rate=2.0)))
     words = ["camera", "--ros-args", *(word for path in paths for word in ("--params-file", str(path)))]
     assert shared_names(words) == {"shared"} and shared_names(["camera"]) == set()
+
+
+# -- namespaces --------------------------------------------------------------------------------------------------------
+
+
+BOTH = {
+    **section("/**", max_state_age=0.1),
+    **section("controller", rate=100.0),
+    **section("/**/controller", hold_limit=2.0),
+    **section("/left/controller", hold_limit=3.0, max_state_age=0.2),
+    **section("/right/controller", hold_limit=4.0),
+}
+
+
+@pytest.mark.parametrize(
+    "namespace, wanted",
+    [("", (100.0, 2.0, 0.1)), ("left", (100.0, 3.0, 0.2)), ("right", (100.0, 4.0, 0.1)), ("a/b", (100.0, 2.0, 0.1))],
+)
+def test_a_file_applies_in_a_namespace(tmp_path, namespace, wanted):
+    specs = {spec.name: spec for spec in start(tmp_path, BOTH, namespace=namespace)}
+    values = specs["controller"].parameters
+    assert tuple(values[name] for name in ("rate", "hold_limit", "max_state_age")) == wanted
+    assert specs["policy"].parameters["max_state_age"] == 0.1
+    assert "max_state_age" not in specs["camera"].parameters, "the camera has no such parameter"
+
+
+@pytest.mark.parametrize("namespace", ["", "left"])
+def test_the_graph_s_own_values_win_over_a_file(tmp_path, namespace):
+    config = section("/**", dry_run=False, use_sim_time=False) | section("/**/controller", dry_run=False)
+    specs = start(tmp_path, config, namespace=namespace, dry_run=True)
+    write_parameters(specs, tmp_path / "all.yaml")
+    written = dict(sections(yaml.safe_load((tmp_path / "all.yaml").read_text())))
+    own = written["/**/controller"]
+    assert own["dry_run"] is True and own["use_sim_time"] is True and list(written) == [f"/**/{s.name}" for s in specs]

@@ -19,7 +19,7 @@ from uma_ros.runtime.topics import Topics
 def graph_topics():
     """Topic -> type, from the descriptions of the settings."""
     found = {"/diagnostics": views.DIAGNOSTICS, "/tf": "tf2_msgs/msg/TFMessage"}
-    for topic, rule in flatten(Topics()).values():
+    for topic, rule in flatten(Topics().in_namespace()).values():
         if kind := re.search(r"\((\w+)/(?:msg/)?(\w+)[,:)]", rule["description"]):
             found[topic] = f"{kind[1]}/msg/{kind[2]}"
     return found
@@ -38,7 +38,7 @@ def test_every_topic_is_one_of_the_graph_with_its_type(topics):
     assert len(shown) >= 7
     for topic, kind in shown:
         assert known.get(topic) == kind, topic
-    t = Topics()
+    t = Topics().in_namespace()
     assert {t.rgb, t.depth, t.depth_info, t.markers, t.robot_description} <= {topic for topic, _ in shown}
 
 

@@ -20,7 +20,7 @@ from uma_ros.offline.recording import read_recording
 from uma_ros.runtime.topics import TASK_IN, Topics
 
 ROOT = Path(__file__).resolve().parents[4]
-TOPICS = Topics()
+TOPICS = Topics().in_namespace()
 
 
 @pytest.fixture(scope="module")
