@@ -301,6 +301,16 @@ class Station:
             self._stereo = StereoDepth(renderer, self.camera, np.random.default_rng([self.seed, 21]))
         return self._stereo.measure(self.data, self._noise)
 
+    def labels(self) -> np.ndarray:
+        """Return what each pixel of `observe` shows: ``(H, W)`` int32 id of a root body; 0 is table, floor and wall.
+
+        A cloth has the id of its first corner's body, and the robot that of its base.
+        """
+        if not self._renders:
+            raise RuntimeError("render: False, must be True for labels")
+        self._renderer = self._renderer or cameras.Renderer(self.model)
+        return self._renderer.labels(self.data, self.camera.width, self.camera.height)
+
     def displace_camera(self, T_calibrated_true: np.ndarray) -> None:
         """Displace the camera by ``(4, 4)`` without updating its calibration `T_base_cam`, like a knock."""
         T = self.T_base_cam @ T_calibrated_true @ np.diag([1.0, -1.0, -1.0, 1.0])  # MuJoCo's cameras look along -z

@@ -110,6 +110,33 @@ class Renderer:
         depth = (near * far) / (near + raw.astype(np.float64) * (far - near))
         return np.ascontiguousarray(rgb[::-1]), np.ascontiguousarray(depth[::-1].astype(np.float32))
 
+    def labels(self, data: mujoco.MjData, width: int, height: int) -> np.ndarray:
+        """Render what each pixel of the camera ``zed`` shows: ``(H, W)`` int32 id of its root body; 0 is the world.
+
+        A cloth has the id of its first corner's body.
+        """
+        flags, ids = self._scene.flags, (mujoco.mjtRndFlag.mjRND_SEGMENT.value, mujoco.mjtRndFlag.mjRND_IDCOLOR.value)
+        before = flags.copy()
+        flags[list(ids)] = 1
+        try:
+            rgb = self.render(data, width, height)[0].astype(np.int32)
+        finally:
+            flags[:] = before
+        index = rgb[..., 0] | rgb[..., 1] << 8 | rgb[..., 2] << 16
+        bodies = np.zeros(self._scene.ngeom + 1, np.int32)
+        for geom in self._scene.geoms[: self._scene.ngeom]:
+            bodies[geom.segid + 1] = self._root(geom.objtype, geom.objid)
+        return bodies[np.where(index < len(bodies), index, 0)]
+
+    def _root(self, kind: int, index: int) -> int:
+        """Return the root body of a drawn element; 0 if it has none."""
+        model = self._model
+        if kind == mujoco.mjtObj.mjOBJ_GEOM.value:
+            return int(model.body_rootid[model.geom_bodyid[index]])
+        if kind == mujoco.mjtObj.mjOBJ_FLEX.value:
+            return int(model.flex_vertbodyid[model.flex_vertadr[index]])
+        return 0
+
     def close(self) -> None:
         """Free the graphics memory."""
         if _shared_gl:
