@@ -13,7 +13,7 @@ from scipy.sparse.csgraph import connected_components
 
 from uma.geometry.camera import unproject
 from uma.geometry.point_cloud import fit_plane
-from uma.sketch.split import nearest_seed
+from uma.sketch.split import breaks, nearest_seed, shifted
 from uma.types import CameraModel, InputError
 
 KINDS = ("object", "colour", "pile")
@@ -40,6 +40,8 @@ class SegmentSettings:
         window: of the local table colour, as a share of the image's width.
         step_m, step_px: neighbours of one object differ by less in depth: metres, plus pixel footprints.
         same_colour: largest difference within one colour, 0 to 255 per channel (Euclidean).
+        lit: darkest and brightest side of one colour, as factors.
+        apart: a part of its own colour is an object if at least this share of its border is a depth step or concave.
         snap: a click counts up to this share of the image's width beside an object.
     """
 
@@ -48,12 +50,14 @@ class SegmentSettings:
     least_m: float = 0.005
     low_m: float = 0.05
     colour: float = 22.0
-    shadow: tuple[float, float] = (0.3, 1.0)
+    shadow: tuple[float, float] = (0.3, 1.12)
     most_unlike: float = 0.35
     window: float = 0.15
     step_m: float = 0.010
     step_px: float = 2.0
     same_colour: float = 40.0
+    lit: tuple[float, float] = (0.35, 2.5)
+    apart: float = 0.5
     snap: float = 0.0065
 
 
@@ -88,7 +92,7 @@ class Scene:
         index = np.arange(z.size).reshape(z.shape)
         ends: list[tuple[np.ndarray, np.ndarray]] = []
         for down, right in PAIRS:
-            a, b = _shifted(down, right)
+            a, b = shifted(down, right)
             near = self.is_foreground[a] & self.is_foreground[b]
             near &= np.abs(z[a] - z[b]) < step[a]
             ends.append((index[a][near], index[b][near]))
@@ -126,13 +130,26 @@ class Scene:
         around = (slice(max(v - 1, 0), v + 2), slice(max(u - 1, 0), u + 2))
         is_here = (self.component == self.component[v, u])[around]
         clicked = np.median(self.rgb[around][is_here], axis=0)
-        is_same = self.is_foreground & (_unlike(self.rgb, clicked, (0.6, 1.5)) < self.settings.same_colour)
+        is_same = self.is_foreground & (_unlike(self.rgb, clicked, self.settings.lit) < self.settings.same_colour)
         is_same[v, u] = True
         first, second = self.pairs
         flat = is_same.ravel()
         keep = flat[first] & flat[second]
         parts = self._connected(first[keep], second[keep], is_same)
         return parts == parts[v, u]
+
+    def standing(self, pixel: tuple[int, int], name: str = "pixel") -> np.ndarray:
+        """Return the part of the pile at ``pixel`` (u, v) that stands alone: in it, on it, or all of it.
+
+        Two things of different colours are apart if most of their border is a depth step or concave. A handle and its
+        blade meet smoothly, so they stay together.
+        """
+        pile, part = self.pile(pixel, name), self.coloured(pixel, name)
+        rest = pile & ~part
+        if min(np.count_nonzero(part), np.count_nonzero(rest)) < LEAST_POINTS:
+            return pile
+        step = self.settings.step_m + self.settings.step_px * self.points[..., 2] / self.camera.fx
+        return part if breaks(self.points, step, PAIRS, part, rest) >= self.settings.apart else pile
 
     def snapped(self, pixel: tuple[int, int], name: str = "pixel") -> tuple[int, int]:
         """Return the foreground pixel (u, v) that a click at ``pixel`` means.
@@ -231,7 +248,7 @@ def select(
         raise InputError(f"by: {by!r}, must be one of {', '.join(KINDS)}")
     wanted = [(pixel, "pixel"), *((p, f"also[{i}]") for i, p in enumerate(also))]
     unwanted = [scene.snapped(p, f"not_this[{i}]") for i, p in enumerate(not_this)]
-    part = scene.coloured if by == "colour" else scene.pile
+    part = {"object": scene.standing, "colour": scene.coloured, "pile": scene.pile}[by]
     is_object = np.logical_or.reduce([part(p, name) for p, name in wanted])
     if unwanted and by != "pile":
         seeds = [scene.snapped(p, name) for p, name in wanted]
@@ -243,13 +260,6 @@ def select(
     if count < LEAST_POINTS:
         raise InputError(f"pixel: {tuple(pixel)} is on {count} points, at least {LEAST_POINTS} required")
     return is_object
-
-
-def _shifted(down: int, right: int) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-    """Return index pairs of all pixels and of their neighbours at an offset."""
-    rows = (slice(None, -down or None), slice(down, None))
-    columns = (slice(max(-right, 0), -right if right > 0 else None), slice(max(right, 0), right if right < 0 else None))
-    return (rows[0], columns[0]), (rows[1], columns[1])
 
 
 def _unlike(rgb: np.ndarray, colour: np.ndarray, light: tuple[float, float]) -> np.ndarray:

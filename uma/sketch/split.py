@@ -1,4 +1,4 @@
-"""A pile of touching objects, divided among clicks by distances along its surface."""
+"""Where a pile of touching objects comes apart: at borders that break, and halfway between clicks."""
 
 from __future__ import annotations
 
@@ -13,6 +13,49 @@ to one metre along the surface."""
 
 COLOUR_STEP = 30.0
 """Colour difference between neighbours that is a full colour step, 0 to 255 per channel (Euclidean)."""
+
+
+CONCAVE = 0.3
+"""Rise of a neighbour over the tangent plane, per metre of way, that makes a border concave."""
+
+
+def shifted(down: int, right: int) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+    """Return the indices ``[rows, columns]`` of all pixels with a neighbour at an offset, and of those neighbours."""
+    rows = (slice(None, -down or None), slice(down, None))
+    columns = (slice(max(-right, 0), -right if right > 0 else None), slice(max(right, 0), right if right < 0 else None))
+    return (rows[0], columns[0]), (rows[1], columns[1])
+
+
+def breaks(
+    points: np.ndarray, step: np.ndarray, offsets: tuple[tuple[int, int], ...], part: np.ndarray, rest: np.ndarray
+) -> float:
+    """Return the share of the border between two parts that is a depth step or concave; 0 without a border.
+
+    Args:
+        points: ``(H, W, 3)`` metres, camera frame.
+        step: ``(H, W)`` metres; a larger difference in depth is a step.
+        offsets: (rows, columns) to the neighbours of a pixel.
+        part, rest: ``(H, W)`` bool, disjoint.
+    """
+    index = np.arange(part.size).reshape(part.shape)
+    ends = []
+    for offset in offsets:
+        a, b = shifted(*offset)
+        border = part[a] & rest[b] | rest[a] & part[b]
+        ends.append((index[a][border], index[b][border]))
+    first, second = (np.concatenate(side) for side in zip(*ends, strict=True))
+    if not len(first):
+        return 0.0
+    flat = points.reshape(-1, 3)
+    way = (flat[second] - flat[first]).astype(np.float64)
+    near = np.zeros(part.size, bool)
+    near[first] = near[second] = True
+    near = near.reshape(part.shape)
+    # Each side has its own normals, since a window across the border would round it off.
+    normal = (_normals(points, part, near & part) + _normals(points, rest, near & rest)).reshape(-1, 3)
+    bend = ((normal[second] - normal[first]) * way).sum(1) / np.maximum(np.linalg.norm(way, axis=1), 1e-6)
+    is_step = np.abs(way[:, 2]) > step.ravel()[first]
+    return float(np.mean(is_step | (bend < -CONCAVE)))
 
 
 def nearest_seed(
@@ -63,7 +106,7 @@ def _lengths(
     flat = points.reshape(-1, 3)
     way = (flat[second] - flat[first]).astype(np.float64)
     length = np.linalg.norm(way, axis=1)
-    normal = _normals(points, is_part).reshape(-1, 3)
+    normal = _normals(points, is_part, is_part).reshape(-1, 3)
     bend = ((normal[second] - normal[first]) * way).sum(1) / np.maximum(length, 1e-6)
     colour = rgb.reshape(-1, 3).astype(np.float32)
     step = np.linalg.norm(colour[second] - colour[first], axis=1) / COLOUR_STEP
@@ -72,13 +115,32 @@ def _lengths(
     return length * (1.0 + 10.0 * CREASE * concave + EDGE * np.minimum(step, 2.0) ** 2) + 1e-6
 
 
-def _normals(points: np.ndarray, is_part: np.ndarray) -> np.ndarray:
-    """Return ``(H, W, 3)`` unit normals toward the camera of the smoothed surface; 0 where unknown."""
-    weight = uniform_filter(is_part.astype(np.float32), 3, mode="constant")
-    filled = np.where(is_part[..., None], points, np.float32(0))
-    smooth = np.stack([uniform_filter(filled[..., k], 3, mode="constant") for k in range(3)], -1)
-    smooth /= np.maximum(weight, 1e-6)[..., None]
-    right, down = np.gradient(smooth, axis=1), np.gradient(smooth, axis=0)
-    normal = np.cross(down, right)
-    size = np.linalg.norm(normal, axis=-1, keepdims=True)
-    return np.where(is_part[..., None] & (size > 1e-12), normal / np.maximum(size, 1e-12), 0.0)
+def _normals(points: np.ndarray, is_part: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Return ``(H, W, 3)`` unit normals toward the camera of a part's planes in 5x5 windows.
+
+    Args:
+        wanted: ``(H, W)`` bool; elsewhere the result is 0.
+    """
+    out = np.zeros(points.shape)
+    rows, columns = np.nonzero(wanted)
+    if not len(rows):
+        return out
+    top, left = max(rows.min() - 2, 0), max(columns.min() - 2, 0)
+    box = (slice(top, rows.max() + 3), slice(left, columns.max() + 3))
+    inside = is_part[box]
+    near = np.where(inside[..., None], points[box], 0.0).astype(np.float64)
+
+    def mean(values: np.ndarray) -> np.ndarray:
+        return uniform_filter(values, 5, mode="constant")
+
+    rows, columns = rows - top, columns - left
+    weight = np.maximum(mean(inside.astype(np.float64)), 1e-9)[rows, columns]
+    middle = np.stack([mean(near[..., k])[rows, columns] / weight for k in range(3)], -1)
+    spread = np.empty((len(rows), 3, 3))
+    for i in range(3):
+        for j in range(i, 3):
+            moment = mean(near[..., i] * near[..., j])[rows, columns] / weight
+            spread[:, i, j] = spread[:, j, i] = moment - middle[:, i] * middle[:, j]
+    normal = np.linalg.eigh(spread)[1][..., 0]
+    out[wanted] = normal * -np.sign((normal * middle).sum(-1, keepdims=True))
+    return out
