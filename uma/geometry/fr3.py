@@ -48,34 +48,34 @@ for _i in range(7):
     ORIGINS[_i] = [[1, 0, 0, _A[_i]], [0, _c, -_s, -_s * _D[_i]], [0, _s, _c, _c * _D[_i]], [0, 0, 0, 1]]
 
 
-def _frames(q: np.ndarray) -> np.ndarray:
-    """``(7, 4, 4)`` T_base_joint of every joint."""
+def frames(q: np.ndarray) -> np.ndarray:
+    """``(7, 4, 4)`` T_base_joint of every joint's frame at joint positions ``(7,)``, rad; each turns about its z."""
     c, s = np.cos(q)[:, None], np.sin(q)[:, None]
-    frames = ORIGINS.copy()
-    frames[:, :, 0], frames[:, :, 1] = (
+    T = ORIGINS.copy()
+    T[:, :, 0], T[:, :, 1] = (
         c * ORIGINS[:, :, 0] + s * ORIGINS[:, :, 1],
         c * ORIGINS[:, :, 1] - s * ORIGINS[:, :, 0],
     )
     for i in range(1, 7):
-        frames[i] = frames[i - 1] @ frames[i]
-    return frames
+        T[i] = T[i - 1] @ T[i]
+    return T
 
 
 def forward(q: np.ndarray) -> np.ndarray:
     """``(4, 4)`` pose of the flange ``fr3_link8`` in the base ``fr3_link0`` at joint positions ``(7,)``, rad."""
-    T = _frames(q)[6].copy()
+    T = frames(q)[6].copy()
     T[:3, 3] += FLANGE * T[:3, 2]
     return T
 
 
 def jacobian(q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return `forward` and the ``(6, 7)`` Jacobian of the flange in the base frame: linear, then angular velocity."""
-    frames = _frames(q)
-    T = frames[6].copy()
+    joints = frames(q)
+    T = joints[6].copy()
     T[:3, 3] += FLANGE * T[:3, 2]
     J = np.empty((6, 7))
-    J[3:] = frames[:, :3, 2].T
-    (x, y, z), (a, b, c) = J[3:], (T[:3, 3] - frames[:, :3, 3]).T
+    J[3:] = joints[:, :3, 2].T
+    (x, y, z), (a, b, c) = J[3:], (T[:3, 3] - joints[:, :3, 3]).T
     J[0], J[1], J[2] = y * c - z * b, z * a - x * c, x * b - y * a  # faster than np.cross
     return T, J
 
