@@ -69,7 +69,7 @@ def judged(scene, pixel: tuple[int, int], truth: np.ndarray, by: str) -> dict:
     if mask.any():
         u, v = keypoints(scene, mask, 6).pixels.T
         on = float(truth[v, u].mean())
-    found = precision > PRECISION and recall > RECALL
+    found = bool(precision > PRECISION and recall > RECALL)
     return {"precision": precision, "recall": recall, "found": found, "refused": refused, "ms": ms, "on": on}
 
 
