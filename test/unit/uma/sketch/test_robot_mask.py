@@ -27,7 +27,7 @@ def test_points_at_the_tool_are_the_robots_and_the_table_is_not():
     mask = robot_mask(points, CAMERA, T_BASE_CAM, fr3.REST)
     assert not mask[label == 1].any()
     T_base_ee = fr3.forward(fr3.REST) @ DROID.T_flange_ee.matrix()
-    tool = se3.apply(se3.invert(T_BASE_CAM) @ T_base_ee, np.array([0.0, 0.0, -0.12]))
+    tool = se3.apply(se3.invert(T_BASE_CAM) @ T_base_ee, np.array([0.0, 0.0, -0.05]))
     u, v = np.round(project(tool, CAMERA)).astype(int)
     assert 0 <= u < CAMERA.width and 0 <= v < CAMERA.height
     points[v, u] = tool
