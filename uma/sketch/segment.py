@@ -270,7 +270,7 @@ def _unlike(rgb: np.ndarray, colour: np.ndarray, light: tuple[float, float]) -> 
     colours = [np.asarray(colour, np.float32)[..., k] for k in range(3)]
     product = sum(p * c for p, c in zip(planes, colours))
     norm = np.maximum(sum(c * c for c in colours), np.float32(1.0))
-    factor = np.clip(product / norm, *map(np.float32, light))
+    factor = np.clip(product / norm, np.float32(light[0]), np.float32(light[1]))
     squared = sum(p * p for p in planes) + factor * (factor * norm - 2 * product)
     return np.sqrt(np.maximum(squared, np.float32(0.0)))
 

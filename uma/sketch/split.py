@@ -48,9 +48,8 @@ def breaks(
         return 0.0
     flat = points.reshape(-1, 3)
     way = (flat[second] - flat[first]).astype(np.float64)
-    near = np.zeros(part.size, bool)
-    near[first] = near[second] = True
-    near = near.reshape(part.shape)
+    near = np.zeros(part.shape, bool)
+    near.ravel()[first] = near.ravel()[second] = True
     # Each side has its own normals, since a window across the border would round it off.
     normal = (_normals(points, part, near & part) + _normals(points, rest, near & rest)).reshape(-1, 3)
     bend = ((normal[second] - normal[first]) * way).sum(1) / np.maximum(np.linalg.norm(way, axis=1), 1e-6)
