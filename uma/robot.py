@@ -36,20 +36,20 @@ class RobotConfig:
             home exceeds the joint limits.
     """
 
-    frame_prefix: str = setting("", "text before every frame, such as left_, as robot_state_publisher's frame_prefix")
-    joint_prefix: str = setting("", "text before every joint in joint_states, such as left_")
     base_frame: str = setting("fr3_link0", "base frame of the robot")
     flange_frame: str = setting("fr3_link8", "end-effector frame of the robot's Cartesian controller")
     ee_frame: str = setting(
         "robotiq_2f85_tcp", "end-effector frame of the policy's actions: the closed pads' pinch point"
     )
-    camera_frame: str = setting("zed_left_camera_frame_optical", "optical frame of the camera")
     T_flange_ee: ToolMount = field(default_factory=ToolMount)
     home: tuple[float, ...] = setting(
         tuple(fr3.REST.tolist()), "rad; joint positions at the start of a task", -5.0, 5.0
     )
     gripper_joint: str = setting("robotiq_85_left_knuckle_joint", "name of the gripper's joint in joint_states")
     gripper_closed: float = setting(0.8, "rad; position of that joint in a closed gripper; 0 is open", 0.01, 10.0)
+    camera_frame: str = setting("zed_left_camera_frame_optical", "optical frame of the camera")
+    frame_prefix: str = setting("", "text before every frame, such as left_, as robot_state_publisher's frame_prefix")
+    joint_prefix: str = setting("", "text before every joint in joint_states, such as left_")
 
     def __post_init__(self) -> None:
         for name in (*FRAMES, "gripper_joint"):

@@ -21,7 +21,7 @@ from uma_ros.runtime.names import full_name
 from uma_ros.runtime.topics import COMMAND, LATCHED, SENSOR_IN, STATIC_TF_IN, STATUS, TASK_IN, Topics
 
 SIDES = ("left", "right")
-OF_ALL = {"/diagnostics", "/tf_static", "/parameter_events", "/rosout"}
+OF_ALL = {"/diagnostics", "/tf", "/tf_static", "/parameter_events", "/rosout"}
 """Topics that ROS keeps outside the namespaces."""
 SLOW = {
     "/**": {"max_state_age": 5.0, "max_image_age": 5.0},

@@ -26,9 +26,9 @@ ROBOT_HEADER = """\
 # The station's robot, gripper and tool. `uma.robot.RobotConfig` is the schema.
 # An unknown key or a value out of range is an error. `uma inspect robot` writes this file, and a test compares both.
 # Every node reads it, and a node's parameter for a frame may replace the one here. robot:=FILE chooses another file.
-# frame_prefix and joint_prefix come before every name below, so that two robots differ in one tree of frames.
-# The tool of a real robot is in its calibration file. The node robot_state draws the robot with T_flange_ee.
-# ee_frame and home are for scripts.
+# frame_prefix and joint_prefix come before every name in it, so that two robots differ in one tree of frames.
+# The node `robot_state` draws the robot with these frames, joint and T_flange_ee.
+# The tool of a real robot is in its calibration file. ee_frame and home are for scripts.
 """
 
 

@@ -193,7 +193,8 @@ def test_installed_programs_are_all_nodes_of_the_package():
     listed = re.search(r"set\(nodes ([^)]*)\)", text)[1].split()
     there = {path.stem for path in (ROOT / "uma_ros/nodes").glob("*.py")} - {"__init__"}
     assert sorted(listed) == sorted(there) == sorted(NODES)
-    assert "foreach(program ${nodes} uma)" in text and text.count("install(PROGRAMS") == 1
+    assert "foreach(program ${nodes} uma)" in text and text.count("install(PROGRAMS") == 2
+    assert re.search(r"install\(PROGRAMS \S+/programs/uma DESTINATION bin\)", text), "`uma` is on the path"
 
 
 # -- texts of arguments ------------------------------------------------------------------------------------------------
