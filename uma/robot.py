@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -85,7 +86,7 @@ class RobotConfig:
 
     def with_prefixes(self) -> RobotConfig:
         """Return the robot with its prefixes put before its frames and its gripper's joint."""
-        frames = {name: self.frame_of(getattr(self, name)) for name in FRAMES}
+        frames: dict[str, Any] = {name: self.frame_of(getattr(self, name)) for name in FRAMES}
         return replace(self, **frames, gripper_joint=self.joint_prefix + self.gripper_joint)
 
 
