@@ -252,7 +252,7 @@ def test_frames_are_counted_on_the_clock_of_the_images(monkeypatch, is_simulated
     monkeypatch.setattr("uma_ros.drivers.camera.feeds.time.monotonic", lambda: wall[0])
     node = SimpleNamespace(
         settings=SimpleNamespace(topics=TOPICS),
-        make_publisher=lambda *_: SimpleNamespace(publish=lambda message: None),
+        make_publisher=lambda *_: SimpleNamespace(publish=lambda message: None, get_subscription_count=lambda: 0),
         get_parameter=lambda name: SimpleNamespace(value=is_simulated),
         ros_time=lambda: (wall[0] - 100.0) / 3,
         is_active=True,
