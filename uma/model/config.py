@@ -134,6 +134,8 @@ class ModelConfig:
             `uma.model.heights`). Not in the paper.
         places: whether the waypoints and the end-effector token get explicit position features (see
             `uma.model.places`). Not in the paper.
+        waypoints: whether each task token also gets the reference motion at a phase of its own (see
+            `uma.model.waypoints`). Not in the paper.
         context_layers: self-attention layers among the context tokens (see `uma.model.context`).
         flow_time: distribution of the flow time in training: "uniform" or "beta" (more weight on noise).
         history: number of past steps with measured poses and tracked points (paper Eq. 5: "recent history"); 0 = none.
@@ -160,6 +162,7 @@ class ModelConfig:
     orientation: bool = False
     heights: bool = False
     places: bool = False
+    waypoints: bool = False
     context_layers: int = 0
     flow_time: str = "uniform"
     history: int = 0

@@ -16,6 +16,7 @@ from uma.model.orientation import AXIS_FEATURES, TURN_FEATURES, Addition, axis, 
 from uma.model.places import PLACE_FEATURES
 from uma.model.places import features as place_features
 from uma.model.pointnet import PointEncoder
+from uma.model.waypoints import at_phases
 
 
 @dataclass(frozen=True)
@@ -168,6 +169,7 @@ class TaskEncoder(nn.Module):
         self.turn = nn.ModuleList(Addition(TURN_FEATURES, d) for _ in range(2)) if config.orientation else None
         self.height = nn.ModuleList(Addition(WAYPOINT_FEATURES, d) for _ in range(2)) if config.heights else None
         self.place = nn.ModuleList(Addition(2 * PLACE_FEATURES, d) for _ in range(2)) if config.places else None
+        self.along = Addition(6 + 2 * PLACE_FEATURES + TURN_FEATURES, d) if config.waypoints else None
         self.to_points = nn.ModuleList(CrossAttention(d, h) for _ in range(config.task_layers))
         self.among = nn.ModuleList(SelfAttention(d, h) for _ in range(config.task_layers))
         self.ffn = nn.ModuleList(mlp(d, d) for _ in range(config.task_layers))
@@ -223,4 +225,14 @@ class TaskEncoder(nn.Module):
         if self.place is not None:
             gathered = gathered + self.place[1](where)
         c = self.gather(self.queries.expand(len(z), -1, -1), self.gather.keys_values(gathered), reference.is_valid)
-        return c + self.out(self.out_norm(c))
+        c = c + self.out(self.out_norm(c))
+        return c if self.along is None else c + self.along(self._along(reference))
+
+    def _along(self, reference: ReferenceBatch) -> Tensor:
+        """Return the ``(B, M, 6 + 72 + 28)`` motion at the phase of each task token: place, displacement and turn."""
+        n, r = self.normalization, reference
+        turned = turns(r.position, r.start, r.phase, r.is_valid)
+        values = torch.cat([r.position, r.start, turned.to(r.position.dtype)], -1)
+        x, start, turned = at_phases(values, r.phase, r.is_valid, len(self.queries)).split([3, 3, TURN_FEATURES], -1)
+        near = [(x - self.center) / n.point_scale, (x - start) / n.local_scale]
+        return torch.cat([*near, place_features(x), place_features(start), turned], -1)

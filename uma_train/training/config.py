@@ -20,8 +20,8 @@ class ModelChoice:
         block_layout: A, B, C, or the ablation "dense", see `uma.model.config.block_layout`.
         separate_layers: of the ablation "separate heads".
         keypoint_identity, history, task_tokens: as there; ``task_tokens`` 0 = the preset's.
-        orientation, heights, places, context_layers: as there. A run can add them to the weights of a model without
-            them (``init``), because their initial output is zero.
+        orientation, heights, places, waypoints, context_layers: as there. A run can add them to the weights of a model
+            without them (``init``), because their initial output is zero.
         image: image features at the points.
         language: the language encoder. A run can add it to the weights of a model without one.
     """
@@ -34,6 +34,7 @@ class ModelChoice:
     orientation: bool = False
     heights: bool = False
     places: bool = False
+    waypoints: bool = False
     context_layers: int = 0
     image: ImageConfig = ImageConfig()
     language: LanguageConfig = LanguageConfig()
@@ -159,6 +160,7 @@ class TrainConfig:
             orientation=m.orientation,
             heights=m.heights,
             places=m.places,
+            waypoints=m.waypoints,
             context_layers=m.context_layers,
             task_tokens=m.task_tokens or config.task_tokens,
             image=m.image,

@@ -223,6 +223,7 @@ VARIANTS = {
     "orientation": dataclasses.replace(tiny(), orientation=True),
     "heights": dataclasses.replace(tiny(), heights=True),
     "places": dataclasses.replace(tiny(), places=True),
+    "waypoints": dataclasses.replace(tiny(), waypoints=True),
     "context layers": dataclasses.replace(tiny(), context_layers=2),
     "image features": dataclasses.replace(tiny(), image=ImageConfig(kind="small", height=48, width=80, features=8)),
 }
