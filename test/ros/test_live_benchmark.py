@@ -140,6 +140,7 @@ def test_a_success_ends_the_episode_once_it_has_lasted(monkeypatch, tmp_path, li
         node=None,
         refusal="",
         status={n: SimpleNamespace(state=State.RUNNING, reason="") for n in ("policy", "controller")},
+        task_topic="/uma/reference_motion",
         reference=None,
         active=object(),
         task_has_subscriber=lambda: True,
@@ -170,7 +171,7 @@ def test_a_success_ends_the_episode_once_it_has_lasted(monkeypatch, tmp_path, li
 
 
 def test_a_message_that_came_late_is_no_answer_to_the_task():
-    watcher = SimpleNamespace(status={}, refusal="", latency_ms={}, _task_topic="/uma/reference_motion")
+    watcher = SimpleNamespace(status={}, refusal="", latency_ms={}, task_topic="/uma/reference_motion")
     for count, words in enumerate(
         (
             "",
