@@ -27,6 +27,7 @@ from uma_ros.offline import replay as bags
 from uma_ros.policy.settings import PolicySettings, load_policy
 from uma_ros.policy.tasks import FromReference
 from uma_ros.policy.worker import PolicyWorker
+from uma_ros.runtime.robot import with_frames
 from uma_ros.runtime.topics import TASK_IN, Topics
 
 TOPICS = Topics().in_namespace()
@@ -66,6 +67,7 @@ class Station:
     """A policy's thread with an arm that follows the chunks exactly. A bag records all messages."""
 
     def __init__(self, settings: PolicySettings, bag: Path) -> None:
+        settings = with_frames(settings)
         self.scene, self.bag, self.topics = scene(), BagWriter(bag), set()
         self.buffer, self.frames = FrameBuffer(settings.robot_ee_frame), StaticFrames()
         self.answered = threading.Event()
