@@ -22,7 +22,7 @@ from uma.geometry import se3
 from uma_sim import experts
 from uma_sim.scene import CAMERAS, camera_at
 from uma_sim.tasks import make_station
-from uma_train.data.simulate import visible
+from uma_train.data.seen import visible
 
 EVERY, LOW = 6, 0.08
 """Control steps between two images, and the height of the end effector below which it is at work, metres."""

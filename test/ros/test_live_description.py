@@ -127,4 +127,6 @@ def test_a_late_viewer_sees_reference_chunk_and_prediction(graph):
     c.send(c.scene)
     c.wait(lambda: c.motions, 60.0, "a chunk with its motion")
     c.node.create_subscription(MarkerArray, TOPICS.markers, lambda m: seen.update(k.ns for k in m.markers), STATUS)
-    c.wait(lambda: {"reference", "chunk", "predicted"} <= seen, 60.0, "markers of all motions")
+    wanted = {"reference", "chunk", "predicted"}
+    c.wait(lambda: wanted <= seen, 60.0, "markers of all motions")
+    assert wanted <= seen

@@ -186,7 +186,8 @@ def test_start_and_stop_act_on_one_robot(pair):
     """The task runs on the left, then on both, then on the right alone."""
     left, right = pair.sides
     for side in pair.sides:
-        pair.wait(lambda: side.out.get_subscription_count() and side.scene and side.poses, 60.0, "the scene")  # noqa: B023
+        known = lambda: side.out.get_subscription_count() and side.scene and side.poses  # noqa: B023, E731
+        pair.wait(known, 60.0, "the scene")
         assert side.scene.header.frame_id == f"{side.side}_zed_left_camera_frame_optical"
         assert side.poses[-1].header.frame_id == f"{side.side}_fr3_link0"
         side.out.publish(side.scene)

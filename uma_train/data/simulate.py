@@ -21,19 +21,18 @@ from uma.model.config import PRESETS
 from uma.model.inputs import point_set
 from uma.settings import within
 from uma.types import RATE_HZ, InputError
-from uma_train.data.episode import Episode, quantize, save_episode
+from uma_train.data.convert import planned, to_episode
+from uma_train.data.episode import quantize, save_episode
+from uma_train.data.seen import pixels, shrink, visible
 
 if TYPE_CHECKING:
-    from uma.types import CameraModel, Observation
+    from uma.types import Observation
     from uma_sim.experts.interventions import Interventions
     from uma_sim.station import Station
 
 
 EXECUTED = 4
 """Executed actions per chunk of a policy, as in the benchmark."""
-
-PLANNED = 13
-"""Waypoints of a plan: one more than a multiple of a sketch's three legs and of their halves and quarters."""
 
 MAX_AWAY = 2.0
 """Largest distance of a tracked point from the base in a kept episode, metres.
@@ -112,106 +111,6 @@ class SimulateConfig:
             raise ValueError(f"preset '{self.preset}': must be one of {sorted(PRESETS)}")
         if not 0 <= self.first_seed <= self.first_seed + self.episodes <= 1_000_000:
             raise ValueError(f"first_seed {self.first_seed} + episodes {self.episodes}: must lie in 0 to 1,000,000")
-
-
-def shrink(rgb: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Resize to ``(height, width, 3)`` uint8 by area averaging."""
-    import torch
-
-    pixels = torch.from_numpy(rgb).permute(2, 0, 1)[None].float()
-    return (
-        torch.nn.functional.interpolate(pixels, (height, width), mode="area")[0]
-        .permute(1, 2, 0)
-        .round()
-        .to(torch.uint8)
-        .numpy()
-    )
-
-
-def _pixels(points_cam: np.ndarray, camera: CameraModel) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the ``(K,)`` rows, columns, and whether they lie in the image, of ``(K, 3)`` points in metres."""
-    z = np.maximum(points_cam[:, 2], 1e-6)
-    u = np.round(camera.fx * points_cam[:, 0] / z + camera.cx).astype(int)
-    v = np.round(camera.fy * points_cam[:, 1] / z + camera.cy).astype(int)
-    return v, u, (points_cam[:, 2] > 0) & (u >= 0) & (u < camera.width) & (v >= 0) & (v < camera.height)
-
-
-def visible(points_cam: np.ndarray, depth: np.ndarray, camera: CameraModel) -> np.ndarray:
-    """Return ``(K,)`` bool: ``(K, 3)`` surface points that lie in the image and agree with its depth within 2 cm."""
-    v, u, is_inside = _pixels(points_cam, camera)
-    seen = depth[v.clip(0, camera.height - 1), u.clip(0, camera.width - 1)]
-    return is_inside & (np.abs(np.nan_to_num(seen, nan=-1.0) - points_cam[:, 2]) < 0.02)
-
-
-def to_episode(
-    run: dict,
-    *,
-    images: Literal["none", "first", "all"] = "none",
-    has_actions: bool = True,
-    seen: np.ndarray | None = None,
-    plan: np.ndarray | None = None,
-) -> Episode:
-    """Convert a recorded demonstration to an `Episode` in the camera frame.
-
-    Args:
-        run: from `uma_sim.rollout.run_demonstration`, with observations (xyz, rgb, height, image) as stored; the image
-            is None if not kept.
-        has_actions: False replaces the commanded actions by the measured poses as placeholders.
-        seen: ``(F, K)`` bool, visible points per frame, valid until the next frame. None = all.
-        plan: of the episode, camera frame. None = unknown.
-    """
-    T_cam_base = se3.invert(run["T_base_cam"])
-    frames = run["observations"]
-    kept = [] if images == "none" else range(1 if images == "first" else len(frames))
-    meta = {
-        "task": run["task"],
-        "source": "uma_sim",
-        "text": run["text"],
-        "intent": run["intent"],
-        "has_actions": has_actions,
-        "has_robot": True,
-        "seed": int(run["seed"]),
-        "goal": int(run["goal"]),
-        "disturbance": run["disturbance"],
-        "noise_scale": float(run["noise_scale"]),
-        "interventions": run["interventions"],
-        "camera": asdict(run["camera"]),
-        "depth": run["depth"],
-        "camera_frame": run["camera"].frame,
-        "T_base_cam": run["T_base_cam"].tolist(),
-    }
-    pose, gripper = (T_cam_base @ run["pose"]).astype(np.float32), run["gripper"].astype(np.float32)
-    return Episode(
-        xyz=np.stack([f[0] for f in frames]),
-        rgb=np.stack([f[1] for f in frames]),
-        height=np.stack([f[2] for f in frames]),
-        frame_step=run["observation_step"].astype(np.int32),
-        pose=pose,
-        gripper=gripper,
-        target_pose=(T_cam_base @ run["label_pose"]).astype(np.float32) if has_actions else pose,
-        target_gripper=run["label_gripper"].astype(np.float32) if has_actions else gripper,
-        tracks=se3.apply(T_cam_base, run["object_points"]).astype(np.float32),
-        static=se3.apply(T_cam_base, run["static_points"]).astype(np.float32),
-        meta=meta,
-        track_valid=None
-        if seen is None
-        else seen[np.searchsorted(run["observation_step"], np.arange(len(run["stamp"])), side="right") - 1],
-        images=np.stack([frames[i][3] for i in kept]) if kept else None,
-        image_frame=np.array(kept, np.int32) if kept else None,
-        plan=plan,
-    )
-
-
-def planned(station: Station) -> np.ndarray | None:
-    """Return the planned motion ``(PLANNED, K, 3)`` of the scene, camera frame.
-
-    It is None if a task sketches fewer points than it tracks.
-    """
-    try:
-        reference = station.task.plan_reference(station, None, len(station.object_points()), PLANNED)
-    except ValueError:
-        return None
-    return np.stack(reference.waypoints, 1).astype(np.float32)
 
 
 def has_actions(config: SimulateConfig, seed: int) -> bool:
@@ -323,7 +222,7 @@ def _job(args: tuple[SimulateConfig, int]) -> dict:
     try:
         if (
             config.camera == "around"
-            and not _pixels(se3.apply(se3.invert(station.T_base_cam), station.object_points()), station.camera)[2].all()
+            and not pixels(se3.apply(se3.invert(station.T_base_cam), station.object_points()), station.camera)[2].all()
         ):
             return result_row("none", "the object is out of view")
         # Plan before any motion.

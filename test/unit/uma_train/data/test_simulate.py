@@ -12,19 +12,11 @@ pytest.importorskip("mujoco")
 from uma.geometry import se3
 from uma.types import CameraModel
 from uma_sim.scene import camera_around, look_at
+from uma_train.data.convert import PLANNED, planned
 from uma_train.data.episode import DTYPES, load_episode
 from uma_train.data.episode_report import check_frames
-from uma_train.data.simulate import (
-    PLANNED,
-    SimulateConfig,
-    _job,
-    depth_kind,
-    has_actions,
-    planned,
-    shrink,
-    simulate,
-    visible,
-)
+from uma_train.data.seen import shrink, visible
+from uma_train.data.simulate import SimulateConfig, _job, depth_kind, has_actions, simulate
 
 
 @pytest.fixture(scope="module")
