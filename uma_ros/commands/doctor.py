@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from uma.types import InputError
+from uma_ros.deployment.discovery import HOSTS, RANGE, discovery_range
 
 OLD_DAYS = 30
 """Age of a calibration from which it is doubted, days."""
@@ -125,16 +126,13 @@ def ros(m: Machine) -> Iterator[Finding]:
 
 
 def discovery(m: Machine) -> Iterator[Finding]:
-    """Who can hear the nodes."""
-    span, domain = (m.environment.get(k, "") for k in ("ROS_AUTOMATIC_DISCOVERY_RANGE", "ROS_DOMAIN_ID"))
-    where = {"": "this host", "LOCALHOST": "this host", "SUBNET": "the local network", "OFF": "nobody"}
-    heard = where.get(span, f"{span!r}")
-    text = f"the nodes hear {heard}, domain {domain or 0}"
-    if span in where and span != "OFF":
-        remedy = "" if span == "SUBNET" else "for a second PC: export ROS_AUTOMATIC_DISCOVERY_RANGE=SUBNET on both"
-        yield Finding("ok", "discovery", text, remedy)
+    """Who discovers the nodes."""
+    span, domain = discovery_range("", m.environment), m.environment.get("ROS_DOMAIN_ID", "")
+    text = f"the nodes are discovered by {HOSTS.get(span, repr(span))}, domain {domain or 0}"
+    if span in HOSTS and span != "OFF":
+        yield Finding("ok", "discovery", text, f"for a second PC: export {RANGE}=SUBNET" if span == "LOCALHOST" else "")
     else:
-        yield Finding("lack", "discovery", text, "export ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST, or SUBNET")
+        yield Finding("lack", "discovery", text, f"export {RANGE}=LOCALHOST, or SUBNET")
 
 
 def gpu(m: Machine) -> Iterator[Finding]:

@@ -6,7 +6,13 @@ from collections.abc import Mapping
 
 RANGE = "ROS_AUTOMATIC_DISCOVERY_RANGE"
 """Environment variable of the ROS middleware."""
-HOSTS = {"LOCALHOST": "this host", "SUBNET": "the local network", "OFF": "no host", "SYSTEM_DEFAULT": "as the DDS"}
+HOSTS = {
+    "LOCALHOST": "this host",
+    "SUBNET": "the local network",
+    "OFF": "nobody",
+    "SYSTEM_DEFAULT": "whom the middleware's own configuration names",
+}
+"""Value of `RANGE` -> who discovers the nodes."""
 
 
 def discovery_range(choice: str, environment: Mapping[str, str]) -> str:
