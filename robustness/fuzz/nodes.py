@@ -235,8 +235,8 @@ def _policy_node(case: list) -> bool:
         if hasattr(msg, "header") and msg.header.stamp == stamp_from(1.7e9):
             msg.header.stamp = stamp_from(now())
         {
-            "rgb": lambda m: node._on_image("rgb", "rgb", m, lambda: m),
-            "depth": lambda m: node._on_image("depth", "depth", m, lambda: m),
+            "rgb": lambda m: node._on_image("rgb", "rgb", m),
+            "depth": lambda m: node._on_image("depth", "depth", m),
             "info": node._on_info,
             "pose": node._on_pose,
             "joints": node._on_joints,

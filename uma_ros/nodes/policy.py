@@ -169,23 +169,29 @@ class PolicyNode(UmaNode):
 
     def _subscribe_images(self, kind: str, topic: str) -> None:
         """Subscribe to the images of ``kind`` in the chosen transport."""
-        is_raw = self.settings.image_transport == "raw"
-        topic = topic if is_raw else f"{topic}/{SUFFIX[kind]}"
-        name = self.resolve_topic_name(topic)
-        if is_raw:
-            self.make_subscription(Image, topic, lambda m: self._on_image(kind, name, m, lambda: m), SENSOR_IN)
+        if self.settings.image_transport == "raw":
+            name = self.resolve_topic_name(topic)
+            self.make_subscription(Image, topic, lambda m: self._on_image(kind, name, m), SENSOR_IN)
         else:
-            self.make_subscription(
-                CompressedImage, topic, lambda m: self._on_image(kind, name, m, lambda: image_from(m, kind)), SENSOR_IN
-            )
+            topic = f"{topic}/{SUFFIX[kind]}"
+            name = self.resolve_topic_name(topic)
+            self.make_subscription(CompressedImage, topic, lambda m: self._on_compressed(kind, name, m), SENSOR_IN)
 
-    def _on_image(self, kind: str, topic: str, msg: Image | CompressedImage, decode: Callable[[], Image]) -> None:
+    def _on_compressed(self, kind: str, topic: str, msg: CompressedImage) -> None:
+        """Decode an image before the worker's lock is taken, which must be short."""
+        try:
+            image = image_from(msg, kind)
+        except InputError as error:
+            self.status.refuse(topic, error)
+            return
+        self._on_image(kind, topic, image)
+
+    def _on_image(self, kind: str, topic: str, msg: Image) -> None:
         def take() -> None:
+            check_image(msg, kind)
             check_age(nanoseconds(msg.header.stamp), self.get_clock().now().nanoseconds, self.settings.max_image_age)
-            image = decode()
-            check_image(image, kind)
-            self._check_frozen(kind, image)
-            self.buffer.add_image(kind, image)
+            self._check_frozen(kind, msg)
+            self.buffer.add_image(kind, msg)
 
         self._accept(topic, "camera" if kind == "rgb" else "depth", take)
 

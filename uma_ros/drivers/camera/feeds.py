@@ -129,6 +129,8 @@ class Outlets:
             self._compressed[kind].publish(compressed(image(), kind))
         except InputError as error:
             self._node.problem(SUFFIX[kind], str(error))
+        else:
+            self._node.problem(SUFFIX[kind], "")
 
 
 class SimFeed:
