@@ -21,8 +21,8 @@ from uma.settings import from_words, setting
 from uma.types import RATE_HZ, InputError
 from uma_ros.commands.demo import StackError, Watcher, drive
 from uma_ros.deployment.graph import PARAMETERS, TASKS, NodeSpec, Options
+from uma_ros.deployment.preparation import PARAMETERS_OF_RUN, located, missing_module, prepared, write_parameters
 from uma_ros.deployment.supervisor import Supervisor
-from uma_ros.runtime.resources import find
 
 ACTIONS = {"insertion": 220, "sweeping": 260, "folding": 220}
 """Task -> largest number of actions, as in `uma benchmark`. A test compares the two."""
@@ -55,10 +55,14 @@ def graph(options: Options, task: str, real_time_factor: float) -> tuple[NodeSpe
 
     Args:
         real_time_factor: largest number of simulated seconds per second. Below 1, latencies shrink in simulated time.
+
+    Raises:
+        InputError: a program, a file or a parameter of the nodes does not fit.
     """
     changes = {"station": {"real_time_factor": real_time_factor}, "policy": {"finish_after_s": 0.0}}
     return tuple(
-        replace(spec, parameters={**spec.parameters, **changes.get(spec.name, {})}) for spec in TASKS[task](options)
+        replace(spec, parameters={**spec.parameters, **changes.get(spec.name, {})})
+        for spec in prepared(task, options, missing_module)
     )
 
 
@@ -75,11 +79,12 @@ def episode(
     The verdict is ``stack`` if a node failed.
     """
     rclpy.init(signal_handler_options=rclpy.SignalHandlerOptions.NO)
-    supervisor, watcher = Supervisor(folder / "log"), Watcher()
+    supervisor, watcher, parameters = Supervisor(folder / "log"), Watcher(), folder / PARAMETERS_OF_RUN
+    write_parameters(nodes, parameters)
     elapsed = float("nan")
     try:
         for spec in nodes:
-            supervisor.start(spec, options.config, command(spec))
+            supervisor.start(replace(spec, parameters={}), str(parameters), command(spec))
         elapsed, outcome = drive(supervisor, watcher, folder, limit, lambda line: None, recorded=False, linger=linger)
         verdict, reason = outcome.get("verdict", "unknown"), outcome.get("reason", "")
     except StackError as error:
@@ -153,12 +158,14 @@ def main(argv: list[str], command: Callable[[NodeSpec], list[str] | None] = lamb
             folder = out / f"scene_{seed}"
             shutil.rmtree(folder, ignore_errors=True)  # of an interrupted run
             folder.mkdir()
-            options = Options(
-                seed=seed,
-                checkpoint=args.checkpoint,
-                config=str(find(args.config)),
-                run_dir=str(folder),
-                description="off",  # nobody watches
+            options = located(
+                Options(
+                    seed=seed,
+                    checkpoint=args.checkpoint,
+                    config=args.config,
+                    run_dir=str(folder),
+                    description="off",  # nobody watches
+                )
             )
             rows.append(
                 episode(

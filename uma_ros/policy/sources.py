@@ -60,7 +60,7 @@ class TaskSources:
         if len(found) < 2 or found["rgb"].header.stamp != found["depth"].header.stamp:
             return None
         self._halves.clear()
-        return FromGoal(**found)
+        return self._goal_images(**found)
 
     def late_halves(self, now: float) -> Iterator[tuple[str, str, str]]:
         """Drop the halves that waited for `GOAL_PATIENCE`.
@@ -91,7 +91,7 @@ class TaskSources:
         if given == ["goal_rgb", "goal_depth"]:
             self._check_goal("rgb", goal.goal_rgb, "goal_rgb.")
             self._check_goal("depth", goal.goal_depth, "goal_depth.")
-            return FromGoal(goal.goal_rgb, goal.goal_depth)
+            return self._goal_images(goal.goal_rgb, goal.goal_depth)
         if len(given) != 1:
             names = "reference, instruction, goal_rgb with goal_depth, or prompt"
             raise InputError(f"goal: {' and '.join(given) or 'no source'}, must be exactly one of {names}")
@@ -100,6 +100,9 @@ class TaskSources:
         if has["reference"]:
             return self.reference(goal.reference)
         return FromPrompt(goal.prompt.strip()) if has["prompt"] else self.instruction(goal.instruction, "instruction")
+
+    def _goal_images(self, rgb: Image, depth: Image) -> FromGoal:
+        return FromGoal(rgb, depth, lambda: self._buffer.info, self._buffer.rgb_topic)
 
     def _check_goal(self, kind: str, msg: Image, field: str = "") -> None:
         """Raise `InputError` if an image of a goal is malformed or not the camera's."""

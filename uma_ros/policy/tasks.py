@@ -12,11 +12,11 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from builtin_interfaces.msg import Time
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CameraInfo, Image
 
 from uma.policy.goal import Matcher, SiftMatcher, match_goal
 from uma.types import InputError, Observation, ReferenceMotion
-from uma_ros.messages.convert import depth_from, reference_from, reference_to, rgb_from
+from uma_ros.messages.convert import rectified_from, reference_from, reference_to
 from uma_ros.msg import ReferenceMotion as ReferenceMsg
 from uma_ros.runtime.resources import find
 
@@ -88,10 +88,17 @@ class FromReference:
 
 @dataclass(frozen=True)
 class FromGoal:
-    """Colour and depth of the finished scene, from the same camera at the same pose (paper D.2)."""
+    """Colour and depth of the finished scene, from the same camera at the same pose (paper D.2).
+
+    Attributes:
+        camera_info: returns the camera's intrinsics, by which raw images are rectified.
+        topic: topic of the camera's colour images, see `uma_ros.messages.intrinsics.is_raw`.
+    """
 
     rgb: Image
     depth: Image
+    camera_info: Callable[[], CameraInfo | None]
+    topic: str = ""
     matcher: Matcher = SiftMatcher()
     source: ClassVar[str] = "goal_image"
 
@@ -102,11 +109,15 @@ class FromGoal:
                     f"{name}header.frame_id: {msg.header.frame_id!r:.80}, must be the camera's, "
                     f"{observation.camera.frame!r}"
                 )
+        info = self.camera_info()
+        if info is None:
+            raise InputError("goal image: no camera_info yet")
+        _, rgb, depth = rectified_from(self.rgb, self.depth, info, self.topic)
         try:
             reference = match_goal(
                 observation,
-                rgb_from(self.rgb),
-                depth_from(self.depth),
+                rgb,
+                depth,
                 self.matcher,
                 max_keypoints=policy.contract.max_keypoints,
                 object_label="goal image",

@@ -1,6 +1,8 @@
 """Goals of the action: one source each, feedback, and the limit of a HOLD."""
 
 import math
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,8 +17,9 @@ from uma_ros.msg import KeypointTrajectory, ReferenceMotion
 from uma.control.session import State
 from uma.types import InputError
 from uma_ros.commands.reference import load_reference
-from uma_ros.messages.convert import image_to
+from uma_ros.messages.convert import image_to, observation_from
 from uma_ros.messages.frame_buffer import FrameBuffer
+from uma_ros.messages.intrinsics import camera_from, rectified
 from uma_ros.messages.static_frames import StaticFrames
 from uma_ros.policy.execution import Hold, Situation, feedback
 from uma_ros.policy.sources import TaskSources
@@ -117,6 +120,39 @@ def test_goal_images_of_one_stamp_are_a_pair(sources):
     assert not list(sources.late_halves(14.0))
     assert [(kind, other) for kind, other, _ in sources.late_halves(16.0)] == [("depth", "rgb")]
     assert not list(sources.late_halves(17.0))
+
+
+def test_goal_images_of_a_raw_camera_are_rectified(sources):
+    pytest.importorskip("cv2")
+    k = [80.0, 0.0, 31.5, 0.0, 80.0, 23.5, 0.0, 0.0, 1.0]
+    info = CameraInfo(width=64, height=48, distortion_model="plumb_bob", d=[-0.4, 0.1, 0.0, 0.0, 0.0], k=k)
+    info.header.frame_id = "cam"
+    sources._buffer.add_info(info)
+    colours = np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8)
+    z = np.linspace(0.5, 1.5, 48 * 64, dtype=np.float32).reshape(48, 64)
+    rgb, depth = image_to(colours, "rgb8", "cam", Time()), image_to(z, "32FC1", "cam", Time())
+    straight, straight_z = rectified(colours, z, info, camera_from(info))
+    assert not np.array_equal(straight, colours)
+    seen = []
+
+    def matcher(before: np.ndarray, after: np.ndarray, *masks) -> None:
+        seen.append(after)
+        raise InputError("matches: 0")
+
+    given = replace(sources.goal(ExecuteTask.Goal(goal_rgb=rgb, goal_depth=depth)), matcher=matcher)
+    observation = observation_from(rgb, depth, info, np.eye(4), 0.0)
+    policy = SimpleNamespace(contract=SimpleNamespace(max_keypoints=16))
+    with pytest.raises(InputError, match="matches: 0"):
+        given.encode(policy, observation, None, Time())
+    assert np.array_equal(seen[0], straight) and np.array_equal(observation.rgb, straight)
+    assert np.array_equal(observation.depth, straight_z, equal_nan=True)
+
+
+def test_goal_images_wait_for_the_cameras_intrinsics():
+    sources = TaskSources(FrameBuffer("fr3_link8"), StaticFrames(), Talking)
+    given = sources.goal(ExecuteTask.Goal(goal_rgb=picture("rgb"), goal_depth=picture("depth")))
+    with pytest.raises(InputError, match="no camera_info yet"):
+        given.encode(None, SimpleNamespace(camera=SimpleNamespace(frame="cam")), None, Time())
 
 
 RUNS, HELD = State.RUNNING, State.HOLD
