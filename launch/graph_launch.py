@@ -20,11 +20,18 @@ from uma_ros.runtime.resources import new_folder
 
 
 def after_exit(name: str, keep_going: bool):
-    """Return the handler of a node's end, which ends the launch where `ends_graph` says so."""
+    """Return the handler of a node's end, which ends the launch where `ends_graph` says so.
+
+    The launch exits with 1 after a node that failed: `launch` does so only after an exception.
+    """
 
     def handle(event, context):
-        ends = ends_graph(name, event.returncode, keep_going)
-        return [Shutdown(reason=f"{name} ended with code {event.returncode}")] if ends else []
+        if context.is_shutdown or not ends_graph(name, event.returncode, keep_going):
+            return []
+        reason = f"{name} ended with code {event.returncode}"
+        if event.returncode:
+            raise RuntimeError(reason)
+        return [Shutdown(reason=reason)]
 
     return handle
 

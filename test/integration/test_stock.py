@@ -156,6 +156,17 @@ def test_two_namespaces_in_one_domain(tmp_path):
         assert "/uma/status" not in topics
 
 
+def test_a_killed_node_ends_the_launch_with_an_error(tmp_path):
+    with launched(tmp_path) as launch:
+        launch.wait(r"\[policy.*READY")
+        for pid in processes(launch.process.pid):
+            if "uma_ros/controller" in Path(f"/proc/{pid}/cmdline").read_text():
+                os.kill(pid, signal.SIGKILL)
+        assert launch.process.wait(PATIENCE) == 1, launch.text[-3000:]
+        assert "controller ended with code -9" in launch.text
+        assert not processes(launch.process.pid)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

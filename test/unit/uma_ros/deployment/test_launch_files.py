@@ -163,12 +163,19 @@ def test_a_launch_in_a_namespace_has_its_own_names(name, monkeypatch, prefix, tm
 def test_the_end_of_a_node_ends_the_launch_unless_told(keep_going, monkeypatch, prefix):
     launch = Launch("insertion", monkeypatch, prefix)
     nodes = launch.start(run_dir=str(prefix), record=str(prefix / "bag"), keep_going=str(keep_going))
+    running, closing = types.SimpleNamespace(is_shutdown=False), types.SimpleNamespace(is_shutdown=True)
     for node in nodes:
         for code in (0, REFUSED, -9):
-            actions = node.kwargs["on_exit"](types.SimpleNamespace(returncode=code), None)
+            event, ends = types.SimpleNamespace(returncode=code), node.kwargs["on_exit"]
             is_refused_recording = node.kwargs["name"] == "recorder" and code == REFUSED
-            wanted = ["Shutdown"] if not keep_going or is_refused_recording else []
-            assert [type(action).__name__ for action in actions] == wanted
+            assert ends(event, closing) == []
+            if keep_going and not is_refused_recording:
+                assert ends(event, running) == []
+            elif code == 0:
+                assert [type(action).__name__ for action in ends(event, running)] == ["Shutdown"]
+            else:  # the exit code of the launch
+                with pytest.raises(RuntimeError, match=f"^{node.kwargs['name']} ended with code {code}$"):
+                    ends(event, running)
 
 
 @pytest.mark.parametrize(
