@@ -171,8 +171,12 @@ class McapTable:
             if isinstance(record, Schema):
                 schemas[record.id] = record
             elif isinstance(record, McapChannel):
-                channels[record.id] = record
+                known = channels.setdefault(record.id, record)
+                if (known.topic, known.schema_id) != (record.topic, record.schema_id):
+                    raise InputError(f"channel {record.id}: {record.topic[:80]!r} after {known.topic[:80]!r}")
             elif isinstance(record, Message):
+                if record.channel_id not in channels:
+                    raise InputError(f"a message of channel {record.channel_id}, which no record before it describes")
                 counts[record.channel_id] += 1
                 start = record.log_time if start is None else min(start, record.log_time)
         return schemas, channels, counts, start or 0
@@ -250,9 +254,20 @@ def _check_lengths(file: Path, size: int, name: str) -> None:
             if at > size:
                 stated = int.from_bytes(bytes(length), "little")
                 raise InputError(f"{name}: {file.name}: a record of {stated} bytes in a file of {size}")
-            unpacked_size = int.from_bytes(f.read(24)[16:24], "little") if kind == CHUNK else 0
-            if unpacked_size > MAX_CHUNK:
-                raise InputError(f"{name}: {file.name}: a chunk of {unpacked_size} bytes, limit {MAX_CHUNK}")
+            stated, actual = _chunk_sizes(f.read(128)) if kind == CHUNK else (0, 0)
+            if max(stated, actual) > MAX_CHUNK:
+                raise InputError(f"{name}: {file.name}: a chunk of {max(stated, actual)} bytes, limit {MAX_CHUNK}")
+            if actual not in (0, stated):
+                raise InputError(f"{name}: {file.name}: a chunk of {actual} bytes, must be {stated} as its record says")
+
+
+def _chunk_sizes(head: bytes) -> tuple[int, int]:
+    """Return the unpacked size of a chunk that its record states, and that its zstd frame states; 0 for unknown."""
+    stated, length = (int.from_bytes(head[i : i + n], "little") for i, n in ((16, 8), (28, 4)))
+    frame = head[32 + length + 8 :]  # after the name of the compression and the packed size
+    if head[32 : 32 + length] != b"zstd" or not frame.startswith(ZSTD):
+        return stated, 0
+    return stated, max(zstandard.frame_content_size(frame), 0)
 
 
 # -- SQLite ------------------------------------------------------------------------------------------------------------
@@ -279,13 +294,20 @@ class SqliteTable:
         tables = {row[0] for row in self._db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         if not {"topics", "messages"} <= tables:
             raise InputError(f"tables {', '.join(sorted(tables)) or '(none)'}, must be rosbag2's topics and messages")
-        counts = dict(self._db.execute("SELECT topic_id, count(*) FROM messages GROUP BY topic_id"))
+        query = "SELECT topic_id, count(*), min(typeof(timestamp) = 'integer') FROM messages GROUP BY topic_id"
+        rows = self._db.execute(query).fetchall()
+        counts = {number: count for number, count, _ in rows}
         self.channels = {
-            number: Channel(number, str(topic), str(kind or ""), counts.get(number, 0), problem_of(str(encoding), ""))
+            number: Channel(number, _text(topic), str(kind or ""), counts.get(number, 0), problem_of(str(encoding), ""))
             for number, topic, kind, encoding in self._db.execute(
                 "SELECT id, name, type, serialization_format FROM topics"
             )
         }
+        for number, _, has_times in rows:
+            if number not in self.channels:
+                raise InputError(f"messages: topic_id {number!r:.40}, which the table of topics lacks")
+            if not has_times:
+                raise InputError(f"messages of {self.channels[number].topic}: a timestamp that is not a whole number")
         (start,) = self._db.execute("SELECT min(timestamp) FROM messages").fetchone()
         self.start_ns = int(start or 0)
 
@@ -297,3 +319,10 @@ class SqliteTable:
 
     def close(self) -> None:
         self._db.close()
+
+
+def _text(name: object) -> str:
+    """Return the name of a topic. Raises `InputError` if it is not text."""
+    if not isinstance(name, str):
+        raise InputError(f"topics: name {name!r:.80}, must be text")
+    return name
