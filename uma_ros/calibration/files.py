@@ -80,7 +80,9 @@ def _ours(data: dict, path: Path) -> Calibration:
             text_of(tool["frame"], f"{where}: tools[{i}].frame"),
         )
         tools[key] = _pose(tool, f"{where}: tools[{i}]")
-    frames = (text_of(data[name], f"{where}: {name}") for name in ("camera_frame", "base_frame"))
+    frames = [text_of(data[name], f"{where}: {name}").lstrip("/") for name in ("camera_frame", "base_frame")]
+    if frames[0] == frames[1]:
+        raise InputError(f"{where}: camera_frame: {frames[0]!r:.80}, must differ from base_frame")
     return Calibration(
         *frames, _pose(data["T_base_cam"], f"{where}: T_base_cam"), tools, date_of(data.get("date"), f"{where}: date")
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import reprlib
 from pathlib import Path
 from typing import Any
@@ -25,10 +26,22 @@ POINTER = "version https://git-lfs"
 """First words of a file that Git LFS has not fetched."""
 
 
+INTEGER = re.compile(r"[-+]?[0-9]+|0x[0-9a-fA-F]+")
+REAL = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+"""Numbers of YAML 1.2, as in JSON: 1e-3 is one. In YAML 1.1 it is a text, 010 is 8 and 1:30 is 90."""
+
+
 class _Loader(yaml.SafeLoader):
-    """Refuses aliases, and a nesting deeper than `MAX_DEPTH`. Nested aliases can expand to any number of values."""
+    """Refuses aliases, keys that occur twice, and a nesting deeper than `MAX_DEPTH`.
+
+    Nested aliases can expand to any number of values.
+    """
 
     depth = 0
+    yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":int", ":float"))]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         event = self.peek_event()
@@ -43,12 +56,31 @@ class _Loader(yaml.SafeLoader):
         self.depth -= 1
         return node
 
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        seen = set()
+        for key, _ in node.value:
+            name = key.value if isinstance(key, yaml.ScalarNode) else None
+            if name is not None and name in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"key {name[:80]!r} occurs twice", key.start_mark)
+            seen.add(name)
+        return super().construct_mapping(node, deep)
+
+
+def _integer(loader: _Loader, node: yaml.ScalarNode) -> int:
+    return int(node.value, 16 if node.value.startswith("0x") else 10)
+
+
+_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(f"^({INTEGER.pattern})$"), list("-+0123456789"))
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(f"^({REAL.pattern})$"), list("-+0123456789."))
+_Loader.add_constructor("tag:yaml.org,2002:int", _integer)
+
 
 def parse_yaml(text: str, what: str) -> Any:
     """Return the value of a YAML text.
 
     Raises:
-        InputError: the text is invalid, too long, too deep, or has an alias. The message starts with ``what``.
+        InputError: the text is invalid, too long, too deep, or has an alias or a key twice. The message starts with
+            ``what``.
     """
     if len(text) > MAX_YAML:
         raise InputError(f"{what}: {len(text)} characters, limit {MAX_YAML}")

@@ -1,5 +1,6 @@
 """Files from outside that are made to harm a reader: refused by name, before memory is taken."""
 
+import re
 import time
 
 import numpy as np
@@ -118,6 +119,90 @@ def test_a_reference_file_names_what_is_wrong(tmp_path, text, words):
     path.write_bytes(text.encode("latin-1"))
     with pytest.raises(InputError, match=f"r.yaml.*{words}|{words}"):
         load_reference(path)
+
+
+A_REFERENCE = "frame: fr3_link0\nkeypoints:\n  - waypoints: [[{x}, 0.0, 0.1], [0.4, 0.0, 0.2]]\n"
+
+
+@pytest.mark.parametrize(
+    "data, x",
+    [
+        (A_REFERENCE.format(x="4e-1"), 0.4),
+        (A_REFERENCE.format(x="4E-1"), 0.4),
+        (A_REFERENCE.format(x=".4"), 0.4),
+        (A_REFERENCE.format(x="+.4"), 0.4),
+        (A_REFERENCE.format(x="01"), 1.0),
+        (A_REFERENCE.format(x="0x1"), 1.0),
+        (A_REFERENCE.format(x="-1."), -1.0),
+        (A_REFERENCE.format(x="0.4").replace("\n", "\r\n"), 0.4),
+        ("\ufeff" + A_REFERENCE.format(x="0.4"), 0.4),
+        ('{"frame": "b", "keypoints": [{"waypoints": [[4e-1, 0, 0.1]]}]}', 0.4),
+        ("%YAML 1.2\n---\n" + A_REFERENCE.format(x="0.4") + "...\n", 0.4),
+    ],
+)
+def test_numbers_are_those_of_yaml_1_2(tmp_path, data, x):
+    path = tmp_path / "r.yaml"
+    path.write_bytes(data.encode())
+    assert load_reference(path).waypoints[0][0, 0] == x
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        (A_REFERENCE.format(x="1:30"), "'1:30'"),
+        (A_REFERENCE.format(x="1_0"), "'1_0'"),
+        (A_REFERENCE.format(x="'0.4'"), "'0.4'"),
+        (A_REFERENCE.format(x="0,4"), "must be 3 finite numbers"),
+        (A_REFERENCE.format(x="true"), "True"),
+        (A_REFERENCE.format(x="+.inf"), "inf"),
+        (A_REFERENCE.format(x="~"), "None"),
+        (A_REFERENCE.format(x="0.4") + "frame: other\n", "key 'frame' occurs twice"),
+        (A_REFERENCE.format(x="0.4") + "---\n" + A_REFERENCE.format(x="0.5"), "single document"),
+        (A_REFERENCE.format(x="0.4").replace("  - ", "\t- "), "no YAML"),
+        ("frame: b\nkeypoints: [&a {waypoints: [[0.4, 0, 0.1]]}, *a]", "alias"),
+        ("frame: !!python/object/apply:os.system ['true']", "no YAML"),
+        ("frame: no\nkeypoints: [{waypoints: [[0.4, 0, 0.1]]}]", "frame: False"),
+    ],
+)
+def test_yaml_that_people_write_by_mistake_is_refused(tmp_path, text, words):
+    path = tmp_path / "r.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=re.escape(words)):
+        load_reference(path)
+
+
+@pytest.mark.parametrize(
+    "xyz, xyzw, words",
+    [
+        ("5e-1, 0, 1", "0, 2, 0, 0", "norm 2, must be 1"),
+        ("0.5, 0, 1", "0, 0, 0, 0", "norm 0, must be 1"),
+        ("0.5, 0, 1", "0, 1, 0", "xyzw: .*4 finite numbers"),
+        ("0.5, 0, 1", "0, 1, 0, 0j", "xyzw: .*4 finite numbers"),
+        ("0.5, 0", "0, 1, 0, 0", "xyz: .*3 finite numbers"),
+        ("500, 0, 1000", "0, 1, 0, 0", "xyz: .*within 10 m"),
+        ("[0.5], 0, 1", "0, 1, 0, 0", "xyz: .*3 finite numbers"),
+        ("1:30, 0, 1", "0, 1, 0, 0", "xyz: .*3 finite numbers"),
+        ("0.5, 0, 1", "0, 1, 0, 0]\nT_base_cam: [", "key 'T_base_cam' occurs twice"),
+    ],
+)
+def test_poses_that_people_write_by_mistake_are_refused(tmp_path, xyz, xyzw, words):
+    path = tmp_path / "c.yaml"
+    inner = f"  xyz: [{xyz}]\n  xyzw: [{xyzw}]\n"
+    path.write_text(f"camera_frame: cam\nbase_frame: b\nT_base_cam:\n{inner}")
+    with pytest.raises(InputError, match=words):
+        load_calibration(path)
+
+
+def test_a_matrix_and_one_frame_for_both_are_refused_and_a_slash_is_not(tmp_path):
+    path, rest = tmp_path / "c.yaml", "T_base_cam: {xyz: [0.5, 0, 1], xyzw: [0, 1, 0, 0]}\n"
+    path.write_text("camera_frame: cam\nbase_frame: b\nT_base_cam: [[1,0,0,0],[0,1,0,0],[0,0,1,0],[0,0,0,1]]\n")
+    with pytest.raises(InputError, match="T_base_cam: .*must be xyz: 3 metres, xyzw"):
+        load_calibration(path)
+    path.write_text("camera_frame: b\nbase_frame: b\n" + rest)
+    with pytest.raises(InputError, match="camera_frame: 'b', must differ from base_frame"):
+        load_calibration(path)
+    path.write_text("camera_frame: /cam\nbase_frame: /b\n" + rest)
+    assert (load_calibration(path).camera_frame, load_calibration(path).base_frame) == ("cam", "b")
 
 
 def test_intrinsics_and_poses_are_finite_numbers(tmp_path):
