@@ -1,5 +1,7 @@
 """Severities of states and problems, the log of waits, and the groups of the diagnostics aggregator."""
 
+import re
+
 import pytest
 import yaml
 from harness import ROOT
@@ -55,6 +57,9 @@ def test_a_short_wait_is_not_logged():
 def test_the_aggregator_shows_every_node_once():
     groups = yaml.safe_load((ROOT / "config/diagnostics.yaml").read_text())["analyzers"]["ros__parameters"]
     assert groups.pop("path") == "UMA"
-    starts = [start for group in groups.values() for start in group["startswith"]]
-    assert sorted(starts) == sorted(f"uma: {node}" for node in NODES)
+    for node in NODES:
+        for name in (f"uma: {node}", f"uma: left/{node}", f"uma: lab/left/{node}"):
+            shown = [k for k, group in groups.items() for regex in group["regex"] if re.fullmatch(regex, name)]
+            assert len(shown) == 1, (name, shown)
+            assert not any(re.fullmatch(regex, name + "x") for group in groups.values() for regex in group["regex"])
     assert all(group["type"] == "diagnostic_aggregator/GenericAnalyzer" for group in groups.values())
