@@ -13,6 +13,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("uma_ros.commands.demo:main", "one simulated task over ROS 2, with a report in runs/"),
     "up": ("uma_ros.deployment.up:main", "start a node graph: insertion, sweeping, folding or replay"),
     "reference": ("uma_ros.commands.reference:main", "send a reference motion from a YAML file"),
+    "demonstrate": ("uma_ros.commands.demonstrate:main", "begin, end or discard a demonstration of the running recorder"),
+    "prompt": ("uma_ros.commands.prompt:main", "give the running policy a prompt file, or the task before"),
     "replay": ("uma_ros.offline.replay:main", "run the policy again on a recorded bag and compare"),
     "recover": ("uma_ros.bags.recover:main", "repair a bag after its recorder was killed"),
     "calibrate": (
@@ -22,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": ("uma_ros.commands.doctor:main", "what this machine has and lacks, and the line that mends it"),
     "inspect": ("uma.cli:inspect", "show an episode, a bag, a checkpoint, a calibration or the nodes' parameters"),
     "simulate": ("uma_train.cli:simulate", "record scripted demonstrations"),
+    "import": ("uma_train.data.sources.importing:main", "make training episodes of recordings, such as bags"),
     "pack": ("uma_train.cli:pack", "pack episodes into memory-mapped shards"),
     "train": ("uma_train.cli:train", "train a checkpoint"),
     "adapt": ("uma_train.cli:adapt", "optimise the task tokens of a new task on a few demonstrations"),

@@ -47,6 +47,7 @@ class Options:
     config: str = setting(PARAMETERS, "YAML file with the parameters of all nodes")
     robot: str = setting("", f"robot file: names of frames and joints, and the tool; empty: {ROBOT_FILE}")
     record: str = setting("", "folder for a bag; empty: no recording")
+    demonstrations: str = setting("", "folder for demonstrations, one bag an episode (uma demonstrate); empty: none")
     dry_run: bool = setting(False, "run everything without motion of the robot")
     managed: bool = setting(
         False, "a manager node runs the life cycle of the others; otherwise each configures and activates itself"
@@ -105,8 +106,11 @@ class Options:
                 f"drivers: {self.drivers!r}, must be empty for station sim; drivers are for station hardware"
             )
 
-        if self.record and self.host == "policy":
-            raise InputError(f"record: {self.record!r}, must be empty for host policy; the robot's host records")
+        for name in ("record", "demonstrations"):
+            if getattr(self, name) and self.host == "policy":
+                raise InputError(
+                    f"{name}: {getattr(self, name)!r}, must be empty for host policy; the robot's host records"
+                )
         for name in ("calibration", "camera"):
             if getattr(self, name) and self.station == "sim":
                 raise InputError(
@@ -195,8 +199,8 @@ def deployment(options: Options, task: str) -> tuple[NodeSpec, ...]:
     nodes.append(_node("controller", **clock, **own, dry_run=options.dry_run))
     if options.describes_robot():
         nodes.append(_node("robot_state", **clock, meshes=options.rviz))
-    if options.record:
-        nodes.append(_node("recorder", **clock, path=options.record))
+    if options.record or options.demonstrations:
+        nodes.append(_node("recorder", **clock, path=options.record, **_chosen(options, "demonstrations")))
     if options.host != "all":
         nodes = [node for node in nodes if (node.name == "policy") == (options.host == "policy")]
     if options.managed:

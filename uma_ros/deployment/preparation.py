@@ -177,10 +177,11 @@ def _unusable(spec: NodeSpec, given: Sections, defaults: Any, file: str) -> Iter
             yield f"{sentence}; `uma calibrate` makes one, calibration:=FILE chooses another"
     elif spec.name == "camera" and values["source"] == "folder":
         yield from _absent("folder.path", values["folder.path"], Path.is_dir, "a folder")
-    elif spec.name == "recorder" and Path(values["path"]).exists():
+    elif spec.name == "recorder" and values["path"] and Path(values["path"]).exists():
         yield f"record: {values['path']}, must be a folder that does not exist yet"
     elif spec.name == "recorder":
         yield from _unwritable("record", values["path"])
+        yield from _unwritable("demonstrations", values["demonstrations"])
 
 
 def _invalid_robot(path: str) -> Iterator[str]:

@@ -13,6 +13,7 @@ from typing import Any
 from geometry_msgs.msg import PoseStamped
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, JointState
 from std_msgs.msg import String
+from std_srvs.srv import Trigger
 from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import Marker, MarkerArray
 
@@ -43,7 +44,7 @@ from uma_ros.msg import ReferenceMotion as ReferenceMsg
 from uma_ros.policy.execution import Situation, TaskAction
 from uma_ros.policy.settings import PolicySettings, load_policy
 from uma_ros.policy.sources import GOAL_PATIENCE, TaskSources
-from uma_ros.policy.tasks import Encoded, FromPrompt, GivenTask, from_echo
+from uma_ros.policy.tasks import Encoded, FromBefore, FromPrompt, GivenTask, from_echo
 from uma_ros.policy.worker import PolicyWorker
 from uma_ros.runtime.lifecycle import INACTIVE
 from uma_ros.runtime.node import UmaNode, leave, run_node
@@ -116,6 +117,7 @@ class PolicyNode(UmaNode):
         self.make_subscription(String, topics.instruction, self._on_instruction, TASK_IN)
         self.make_subscription(PolicyStatus, topics.status, self._on_status, STATUS)
         self.create_service(PredictMotion, "uma/predict_motion", self._on_predict_motion)
+        self.create_service(Trigger, "uma/previous_task", self._on_previous_task)
         self.action = TaskAction(
             self,
             topics.execute_task,
@@ -402,6 +404,19 @@ class PolicyNode(UmaNode):
             response.success, response.message = False, str(error)
             return response
         response.success, response.prediction = True, motion_to(motion, frame.rgb.header.stamp)
+        return response
+
+    def _on_previous_task(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        """Serve uma/previous_task: put the task in force again that was so before the present one."""
+        try:
+            if not self.is_active:
+                raise InputError(INACTIVE)
+            before = self.worker.tasks.previous()
+        except InputError as error:
+            response.success, response.message = False, str(error)
+            return response
+        self.worker.give_task(FromBefore(before.encoded))
+        response.success, response.message = True, f"back to {before.encoded}"
         return response
 
     def waits(self) -> tuple[list[str], str]:

@@ -1,4 +1,7 @@
-"""Recorder node: writes every topic of the stack to an MCAP bag, as the received bytes."""
+"""Recorder node: writes every topic of the stack to MCAP bags, as the received bytes.
+
+One bag of the whole run (`path`), one bag a demonstration (`demonstrations`, service uma/episode), or both.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +21,15 @@ from visualization_msgs.msg import MarkerArray
 from uma.control.session import Session
 from uma.settings import setting
 from uma.types import InputError
+from uma_ros.bags.episode_folder import DISCARDED, FAILURE, SUCCESS, UNMARKED
+from uma_ros.bags.episodes import MOST_KEPT, Episodes, EpisodeTopic
 from uma_ros.bags.writer import BagWriter
 from uma_ros.msg import ActionChunk, Keypoints, MotionPrediction, PolicyStatus, ReferenceMotion
+from uma_ros.runtime.lifecycle import INACTIVE
 from uma_ros.runtime.node import UmaNode, leave, run_node
 from uma_ros.runtime.status import StatusPublisher
 from uma_ros.runtime.topics import COMMAND, CONFIGURATION, LATCHED, STATUS, Topics, qos_profile
+from uma_ros.srv import Episode
 
 STREAM = qos_profile(500, reliable=False)
 QUEUE = qos_profile(50, reliable=True)
@@ -32,9 +39,10 @@ MAX_EARLY = 64 * 1024 * 1024
 
 @dataclass(frozen=True)
 class RecorderSettings:
-    """Settings of the recorder: the bag's folder, and the share of the images."""
+    """Settings of the recorder: the folders of its bags, and the share of the images."""
 
-    path: str = setting("", "folder of the bag; must be new")
+    path: str = setting("", "folder of the bag of the whole run; must be new; empty: none")
+    demonstrations: str = setting("", "folder of the demonstrations, one bag an episode; empty: none")
     image_every: int = setting(
         1, "record every n-th image; a replay needs 1, because it uses the policy's own images", 1, 1000
     )
@@ -46,10 +54,14 @@ class RecorderNode(UmaNode):
         super().__init__("recorder", RecorderSettings())
 
     def configure(self) -> None:
-        path = self.settings.path
-        if not path or Path(path).exists():
+        path, demonstrations = self.settings.path, self.settings.demonstrations
+        if not (path or demonstrations) or (path and Path(path).exists()):
             raise InputError(f"path: {path!r}, must name a folder that does not exist yet")
-        self.bag = BagWriter(path)
+        self.bag = BagWriter(path) if path else None
+        self.episodes: Episodes | None = None
+        if demonstrations:
+            self.episodes = Episodes(demonstrations, self._episode_topics(), self.topics.rgb)
+            self.create_service(Episode, "uma/episode", self._on_episode)
         self._early: list[tuple[str, bytes]] = []
         self._skipped: dict[str, int] = {}
         self._lossy: set[str] = set()
@@ -58,13 +70,15 @@ class RecorderNode(UmaNode):
         t = self.topics
         self.session = Session(autostart=True)
         self.status = StatusPublisher(self)
-        self._needed = {t.rgb, t.depth, t.camera_info, t.robot_pose, t.joint_states, t.tf_static, t.status}
+        self._needed = {t.rgb, t.depth, t.camera_info, t.robot_pose, t.joint_states, t.tf_static}
+        self._needed |= {t.status} if path else set()
         self.publish_configuration()
         self.create_steady_timer(0.2, self._tick)
 
     def _tick(self) -> None:
         """Publish the state: RUNNING after one message on every topic that a replay needs."""
-        if self.bag.trouble and not self.problems.get("bag"):
+        self._check_episode()
+        if self.bag and self.bag.trouble and not self.problems.get("bag"):
             kept = (
                 f"the recording has ended with {self.bag.num_messages} readable messages"
                 if self.bag.num_messages
@@ -73,8 +87,56 @@ class RecorderNode(UmaNode):
             self.problem("bag", f"{self.bag.trouble}; {kept}", is_error=True)
             self.status.transition(self.session.fault(time.monotonic(), self.problems["bag"]), self.problems["bag"])
         transition = self.session.update(time.monotonic(), self._missing(), True)
-        self.status.transition(transition, self.session.reason)
+        words = f"; {self.episodes.words(self._now())}" if self.episodes else ""
+        self.status.transition(transition, self.session.reason + words)
         self.status.publish()
+
+    def _now(self) -> int:
+        return self.get_clock().now().nanoseconds
+
+    def _check_episode(self) -> None:
+        """End an episode whose bag cannot be written any more."""
+        if self.episodes and self.episodes.trouble:
+            trouble, about = self.episodes.trouble, self.episodes.end(FAILURE, self._now())
+            text = f"episode {about.episode} ended as a failure: {trouble}; {about.messages} messages are readable"
+            self.problem("episode", text, is_error=True)
+
+    # -- demonstrations ------------------------------------------------------------------------------------------------
+
+    def _episode_topics(self) -> dict[str, EpisodeTopic]:
+        """Return the recorded topics, with the latched ones that each new bag starts with."""
+        kept = {self.topics.tf_static: MOST_KEPT, self.topics.configuration: MOST_KEPT}
+        return {
+            topic: EpisodeTopic(kind, offered, kept.get(topic, 1) if offered in (LATCHED, CONFIGURATION) else 0)
+            for topic, (kind, _, offered) in self._sources().items()
+        }
+
+    def _on_episode(self, request: Episode.Request, response: Episode.Response) -> Episode.Response:
+        """Serve uma/episode. A refusal changes nothing."""
+        episodes = self.episodes
+        try:
+            if request.command == "start":
+                self._check_ready()
+                self.problem("episode", "")
+            response.message = episodes.command(request.command, request.text, self._now)
+            response.success = True
+            self.get_logger().info(response.message)
+        except (InputError, OSError) as error:
+            response.success, response.message = False, str(error)
+            self.status.refuse("uma/episode", str(error))
+        counts = episodes.counts
+        response.episode, response.is_recording = episodes.last, episodes.running is not None
+        response.num_success, response.num_failure = counts[SUCCESS], counts[FAILURE]
+        response.num_unmarked, response.num_discarded = counts[UNMARKED], counts[DISCARDED]
+        self._tick()
+        return response
+
+    def _check_ready(self) -> None:
+        """Raises `InputError` while an input that every demonstration needs is missing."""
+        if not self.is_active:
+            raise InputError(f"start: {INACTIVE}")
+        if missing := self._missing():
+            raise InputError(f"start: {'; '.join(missing)}")
 
     def _missing(self) -> list[str]:
         return [f"{topic}: nothing received yet" for topic in sorted(self._needed - set(self._skipped))]
@@ -130,7 +192,8 @@ class RecorderNode(UmaNode):
         return sources | {t.configuration: (String, CONFIGURATION, CONFIGURATION)}
 
     def _record(self, topic: str, kind: type, subscribed: QoSProfile, offered: QoSProfile) -> None:
-        self.bag.add_topic(topic, kind, offered)
+        if self.bag:
+            self.bag.add_topic(topic, kind, offered)
         every = self.settings.image_every if topic in (self.topics.rgb, self.topics.depth) else 1
 
         def write(data: bytes) -> None:
@@ -158,16 +221,28 @@ class RecorderNode(UmaNode):
         self._early.append((topic, data))
         if now > 0:
             for early_topic, early in self._early:
-                self.bag.write(early_topic, now, early)
+                if self.bag:
+                    self.bag.write(early_topic, now, early)
+                if self.episodes:
+                    self.episodes.take(early_topic, now, early)
             self._early.clear()
         elif sum(len(early) for _, early in self._early) > MAX_EARLY:
             del self._early[0]
 
     def diagnose(self) -> dict:
-        return {"state": self.session.state.name, "messages": self.bag.num_messages, "bag": self.settings.path}
+        found: dict = {"state": self.session.state.name}
+        if self.bag:
+            found |= {"messages": self.bag.num_messages, "bag": self.settings.path}
+        if self.episodes:
+            found |= {"demonstrations": self.settings.demonstrations, "episode": self.episodes.last}
+            found |= self.episodes.counts
+        return found
 
     def close(self) -> None:
-        self.bag.close()
+        if self.bag:
+            self.bag.close()
+        if self.episodes:
+            self.episodes.close(self._now())
 
 
 def main() -> int:

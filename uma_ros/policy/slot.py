@@ -7,6 +7,7 @@ from collections import deque
 from dataclasses import dataclass
 from enum import Enum
 
+from uma.types import InputError
 from uma_ros.policy.tasks import Encoded, GivenTask
 
 
@@ -49,6 +50,7 @@ class TaskSlot:
         self._next: GivenTask | None = None
         self._encoding: GivenTask | None = None
         self._active: ActiveTask | None = None
+        self._before: ActiveTask | None = None
         self._is_finished = False
         self._refused: deque[tuple[GivenTask, str]] = deque(maxlen=8)
 
@@ -92,8 +94,21 @@ class TaskSlot:
         with self._lock:
             if self._encoding is not task.given:
                 return False
+            if self._active is not None:
+                self._before = self._active
             self._active, self._is_finished, self._encoding = task, False, None
             return True
+
+    def previous(self) -> ActiveTask:
+        """Return the task that was in force before the present one, to be given again.
+
+        Raises:
+            InputError: there was none.
+        """
+        with self._lock:
+            if self._before is None:
+                raise InputError("previous task: there was none before the present one")
+            return self._before
 
     def refuse(self, given: GivenTask, reason: str) -> None:
         """Refuse a taken task. The task in force stays."""

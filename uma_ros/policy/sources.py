@@ -99,7 +99,14 @@ class TaskSources:
             raise InputError(f"{'goal_depth' if has['goal_rgb'] else 'goal_rgb'}: empty, {given[0]} needs it")
         if has["reference"]:
             return self.reference(goal.reference)
-        return FromPrompt(goal.prompt.strip()) if has["prompt"] else self.instruction(goal.instruction, "instruction")
+        return self.prompt(goal.prompt) if has["prompt"] else self.instruction(goal.instruction, "instruction")
+
+    def prompt(self, path: str) -> FromPrompt:
+        """Raises `InputError` for a file that is missing, damaged, or of another checkpoint."""
+        given, policy = FromPrompt(path.strip()), self._policy()
+        if policy is not None:
+            given.check(policy)
+        return given
 
     def _goal_images(self, rgb: Image, depth: Image) -> FromGoal:
         return FromGoal(rgb, depth, lambda: self._buffer.info, self._buffer.rgb_topic)

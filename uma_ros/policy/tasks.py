@@ -157,12 +157,27 @@ class FromPrompt:
     path: str
     source: ClassVar[str] = "prompt"
 
+    def check(self, policy: Any) -> None:
+        """Raise `InputError` for a file that is missing, damaged, or of another checkpoint."""
+        self.task(policy)
+
     def task(self, policy: Any) -> Any:
         """Return the policy's task, which needs no observation."""
         return policy.load_prompt(find(self.path))
 
     def encode(self, policy: Any, observation: Observation, lookup: Lookup, stamp: Time) -> Encoded:
         return _without_motion(self.task(policy), observation, stamp, "")
+
+
+@dataclass(frozen=True)
+class FromBefore:
+    """A task that was in force before, with the tokens that it had."""
+
+    encoded: Encoded
+    source: ClassVar[str] = "previous_task"
+
+    def encode(self, policy: Any, observation: Observation, lookup: Lookup, stamp: Time) -> Encoded:
+        return self.encoded
 
 
 def from_echo(echo: ReferenceMsg, prompt: str) -> FromReference | FromInstruction | FromPrompt:

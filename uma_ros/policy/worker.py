@@ -292,7 +292,7 @@ class PolicyWorker:
         self._listener.on_keypoints(frame, state)
 
     def _track_task(self, frame: Frame, observation: Observation, keypoints: np.ndarray) -> None:
-        """Start to track the keypoints of a new task, if it has any."""
+        """Start to track the keypoints of a task in its first image, if it has any."""
         self._tracker, self.end_distance = None, float("nan")
         if not self._track or not len(keypoints):
             return
@@ -315,5 +315,6 @@ class PolicyWorker:
             return
         self._running = None
         self._detector.reset()
-        self._track_task(frame, observation, encoded.task.keypoints)
+        is_new = encoded.echo.header.stamp == frame.rgb.header.stamp
+        self._track_task(frame, observation, encoded.task.keypoints if is_new else encoded.task.keypoints[:0])
         self._listener.on_task(encoded)

@@ -1,0 +1,101 @@
+"""A demonstration of the scripted expert in the simulated station, as a bag and as the simulator's own truth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from geometry_msgs.msg import PoseStamped, TransformStamped
+from sensor_msgs.msg import CameraInfo, Image, JointState
+from tf2_msgs.msg import TFMessage
+
+from rclpy.serialization import serialize_message
+from uma.geometry.se3 import invert
+from uma.robot import DROID
+from uma_ros.bags.writer import BagWriter
+from uma_ros.messages.convert import camera_to, image_to, pose_to, stamp_from, transform_to
+from uma_ros.runtime.topics import LATCHED, STATUS, Topics
+from uma_sim import experts
+from uma_sim.tasks import make_station
+
+TOPICS = Topics().in_namespace()
+T_FLANGE_EE = DROID.T_flange_ee.matrix()
+
+
+@dataclass
+class Clip:
+    """Rows of 15 Hz; row i is the state before action i. Poses in the base frame."""
+
+    T_base_cam: np.ndarray
+    observations: list = field(default_factory=list)
+    pose: list = field(default_factory=list)
+    gripper: list = field(default_factory=list)
+    target_pose: list = field(default_factory=list)
+    target_gripper: list = field(default_factory=list)
+    points: list = field(default_factory=list)
+
+
+def clip(seed: int = 3, task: str = "insertion", steps: int = 400) -> Clip:
+    """The expert without noise until the task's success, or for ``steps`` steps."""
+    station = make_station(seed, task)
+    expert, found = experts.expert(task, station.scene.goal), Clip(station.T_base_cam)
+    try:
+        for _ in range(steps):
+            found.observations.append(station.observe())
+            T, grip = expert.act(station)
+            found.pose.append(station.ee_pose())
+            found.gripper.append(station.gripper_position())
+            found.target_pose.append(T)
+            found.target_gripper.append(grip)
+            found.points.append(station.object_points())
+            station.act(T, grip)
+            if station.task.outcome(station)[0] == "success":
+                break
+    finally:
+        station.close()
+    return found
+
+
+def write_bag(path, c: Clip, *, T_base_cam=None, topics=TOPICS, depth_scale=1.0, skip_depth=1, stamp=1.0, targets=True):
+    """The clip as a bag of our recorder's topics.
+
+    Args:
+        T_base_cam: another calibration than the true one.
+        depth_scale: factor on the depth, as of another unit.
+        skip_depth: every n-th depth image is there.
+        stamp: of the first step, s.
+    """
+    bag = BagWriter(path)
+    names = (topics.rgb, topics.depth, topics.camera_info, topics.robot_pose, topics.joint_states, topics.tf_static)
+    kinds = (Image, Image, CameraInfo, PoseStamped, JointState, TFMessage)
+    for name, kind in [*zip(names, kinds), (topics.target_pose, PoseStamped)]:
+        bag.add_topic(name, kind, LATCHED if kind is TFMessage else STATUS)
+    frame = c.observations[0].camera.frame
+    t = TransformStamped(child_frame_id=frame, transform=transform_to(c.T_base_cam if T_base_cam is None else T_base_cam))
+    t.header.frame_id = DROID.base_frame
+    bag.write(topics.tf_static, round(stamp * 1e9), serialize_message(TFMessage(transforms=[t])))
+
+    def posed(T, at):
+        msg = PoseStamped(pose=pose_to(T @ invert(T_FLANGE_EE)))
+        msg.header.frame_id, msg.header.stamp = DROID.base_frame, at
+        return msg
+
+    for i, o in enumerate(c.observations):
+        now = stamp + i / 15.0
+        at, ns = stamp_from(now), round(now * 1e9)
+        joints = JointState(name=[DROID.gripper_joint], position=[c.gripper[i] * DROID.gripper_closed])
+        joints.header.stamp = at
+        messages = {
+            topics.robot_pose: posed(c.pose[i], at),
+            topics.joint_states: joints,
+            topics.camera_info: camera_to(o.camera, at),
+            topics.rgb: image_to(o.rgb, "rgb8", frame, at),
+        }
+        if i % skip_depth == 0:
+            messages[topics.depth] = image_to((o.depth * depth_scale).astype(np.float32), "32FC1", frame, at)
+        if targets:
+            messages[topics.target_pose] = posed(c.target_pose[i], at)
+        for name, msg in messages.items():
+            bag.write(name, ns, serialize_message(msg))
+    bag.close()
+    return path

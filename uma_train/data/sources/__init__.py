@@ -1,0 +1,1 @@
+"""Recordings of other formats as training episodes: readers, gates, tracks."""

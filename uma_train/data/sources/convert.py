@@ -1,0 +1,80 @@
+"""A recorded demonstration as an episode: gates, clouds, tracks."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import numpy as np
+
+from uma.geometry import se3
+from uma.model.config import PointConfig
+from uma.model.inputs import point_set
+from uma.policy.demonstration import Demonstration
+from uma_train.data.episode import Episode, quantize
+from uma_train.data.seen import shrink
+from uma_train.data.sources.gates import Gates, Sight, check_layout, check_sights, sight
+from uma_train.data.sources.tracks import Tracker
+
+IMAGE = (160, 90)
+"""Width and height of the first image, which an episode keeps, pixels."""
+
+
+def to_episode(demonstration: Demonstration, points: PointConfig, gates: Gates, every: int = 2) -> Episode:
+    """Convert a demonstration. Its images are read one at a time.
+
+    Args:
+        points: the stored clouds.
+        every: steps from one stored frame to the next.
+
+    Raises:
+        Refused: it does not pass a gate.
+        InputError: an image or a state is malformed.
+    """
+    d = demonstration
+    check_layout(d, gates)
+    tracker, sights, frames, steps = Tracker(d), list[Sight](), [], []
+    camera, image = None, None
+    for step, observation in d.observations():
+        sights.append(sight(observation))
+        is_frame = not steps or step >= steps[-1] + every
+        if not is_frame:
+            tracker.take(step, observation, None)
+            continue
+        cloud = point_set(observation, points)
+        tracker.take(step, observation, cloud)
+        frames.append(quantize(cloud))
+        steps.append(step)
+        camera = camera or observation.camera
+        image = shrink(observation.rgb, *IMAGE) if image is None else image
+    measured = check_sights(sights, gates)
+    tracks, is_valid = tracker.result()
+    T_cam_base = se3.invert(d.T_base_cam)
+    return Episode(
+        xyz=np.stack([f[0] for f in frames]),
+        rgb=np.stack([f[1] for f in frames]),
+        height=np.stack([f[2] for f in frames]),
+        frame_step=np.array(steps, np.int32),
+        pose=(T_cam_base @ d.pose).astype(np.float32),
+        gripper=d.gripper.astype(np.float32),
+        target_pose=(T_cam_base @ d.target_pose).astype(np.float32),
+        target_gripper=d.target_gripper.astype(np.float32),
+        tracks=tracks,
+        track_valid=is_valid,
+        static=np.zeros((0, 3), np.float32),
+        images=image[None] if image is not None else None,
+        image_frame=np.zeros(1, np.int32) if image is not None else None,
+        meta={
+            "source": d.source,
+            "recording": d.name,
+            "text": d.text,
+            "outcome": d.outcome,
+            "has_actions": True,
+            "has_robot": True,
+            "actions": dict(zip(("pose", "gripper"), d.actions)),
+            "tracks": tracker.kind,
+            "gates": measured,
+            "camera": asdict(camera) if camera is not None else None,
+            "camera_frame": d.camera_frame,
+            "T_base_cam": d.T_base_cam.tolist(),
+        },
+    )
