@@ -13,7 +13,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("uma_ros.commands.demo:main", "one simulated task over ROS 2, with a report in runs/"),
     "up": ("uma_ros.deployment.up:main", "start a node graph: insertion, sweeping, folding or replay"),
     "reference": ("uma_ros.commands.reference:main", "send a reference motion from a YAML file"),
-    "demonstrate": ("uma_ros.commands.demonstrate:main", "begin, end or discard a demonstration of the running recorder"),
+    "demonstrate": (
+        "uma_ros.commands.demonstrate:main",
+        "begin, end or discard a demonstration of the running recorder",
+    ),
     "prompt": ("uma_ros.commands.prompt:main", "give the running policy a prompt file, or the task before"),
     "replay": ("uma_ros.offline.replay:main", "run the policy again on a recorded bag and compare"),
     "recover": ("uma_ros.bags.recover:main", "repair a bag after its recorder was killed"),

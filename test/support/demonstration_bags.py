@@ -71,7 +71,9 @@ def write_bag(path, c: Clip, *, T_base_cam=None, topics=TOPICS, depth_scale=1.0,
     for name, kind in [*zip(names, kinds), (topics.target_pose, PoseStamped)]:
         bag.add_topic(name, kind, LATCHED if kind is TFMessage else STATUS)
     frame = c.observations[0].camera.frame
-    t = TransformStamped(child_frame_id=frame, transform=transform_to(c.T_base_cam if T_base_cam is None else T_base_cam))
+    t = TransformStamped(
+        child_frame_id=frame, transform=transform_to(c.T_base_cam if T_base_cam is None else T_base_cam)
+    )
     t.header.frame_id = DROID.base_frame
     bag.write(topics.tf_static, round(stamp * 1e9), serialize_message(TFMessage(transforms=[t])))
 

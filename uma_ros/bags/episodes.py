@@ -21,7 +21,7 @@ from uma_ros.bags.episode_folder import (
     EpisodeFolder,
     write_about,
 )
-from uma_ros.bags.reader import decode
+from uma_ros.bags.reader import decode, type_name, typestore
 from uma_ros.bags.writer import BagWriter
 from uma_ros.messages.convert import rgb_from
 
@@ -69,6 +69,14 @@ class Episodes:
         self._counts = self._folder.counts()
         self.running: About | None = None
         self.last = self._folder.new()[0] - 1
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """Load what the first episode would otherwise wait for, seconds on a slow computer."""
+        import PIL.Image  # noqa: F401
+
+        for topic in self._topics.values():
+            typestore().hash_rihs01(type_name(topic.kind))
 
     @property
     def trouble(self) -> str:

@@ -27,12 +27,13 @@ class Gates:
     min_pairs: float = setting(0.8, "share of the steps that have colour and depth of one stamp", 0.0, 1.0)
     min_in_view: float = setting(0.5, "share of the images in which the end effector projects into the image", 0.0, 1.0)
     max_overlay_m: float = setting(
-        0.06,
+        0.08,
         "m; upper quartile over the images of the distance in depth between end effector and what is seen there",
         0.0,
         10.0,
     )
     min_depth: float = setting(0.2, "share of the depth pixels that are valid", 0.0, 1.0)
+
 
 class Refused(InputError):
     """A demonstration does not pass a gate.
@@ -54,8 +55,10 @@ def check_layout(demonstration: Demonstration, gates: Gates) -> None:
         raise Refused("length", f"{S} steps of 15 Hz, must be at least {gates.min_steps}")
     T = d.T_base_cam
     if np.allclose(T[:3, 3], 0.0, atol=1e-6) or np.allclose(T[:3, :3], np.eye(3), atol=1e-6):
-        raise Refused("extrinsics", f"camera at {T[:3, 3].tolist()} m with rotation {_degrees(T):.0f} deg, must differ "
-                      "from zero in both")
+        raise Refused(
+            "extrinsics",
+            f"camera at {T[:3, 3].tolist()} m with rotation {_degrees(T):.0f} deg, must differ from zero in both",
+        )
     if d.num_pairs < gates.min_pairs * S:
         raise Refused(
             "frame counts",
@@ -68,7 +71,7 @@ def check_layout(demonstration: Demonstration, gates: Gates) -> None:
 
 
 def _degrees(T: np.ndarray) -> float:
-    return float(np.degrees(se3.rotation_angle(T[:3, :3])))
+    return float(np.degrees(se3.rotation_angle(np.eye(3), T[:3, :3])))
 
 
 @dataclass(frozen=True)

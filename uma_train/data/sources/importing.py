@@ -41,7 +41,9 @@ class ImportOptions(Gates):
     source: str = setting(MISSING, "a recording, or a folder of them")
     out: str = setting("data/demonstrations", "folder of the episodes")
     outcome: str = setting(
-        "success", "recordings to take: success, or all; those that do not say count as success", choices=("success", "all")
+        "success",
+        "recordings to take: success, or all; those that do not say count as success",
+        choices=("success", "all"),
     )
     actions: str = setting(
         "auto",
@@ -50,7 +52,9 @@ class ImportOptions(Gates):
     )
     text: str = setting("", "instruction of recordings without one")
     preset: str = setting("small", "model preset that determines the stored point counts", choices=tuple(PRESETS))
-    topic: tuple[str, ...] = setting((), "bag: topics of a foreign bag as NAME=TOPIC; `uma inspect BAG` lists candidates")
+    topic: tuple[str, ...] = setting(
+        (), "bag: topics of a foreign bag as NAME=TOPIC; `uma inspect BAG` lists candidates"
+    )
     namespace: str = setting("", "bag: namespace of the graph in the bag; empty: the only one")
     calibration: str = setting("", "bag: calibration file of the camera; empty: as in the bag")
     camera: str = setting("", "bag: key of the camera in that file")
@@ -76,7 +80,13 @@ def import_all(options: ImportOptions, console: Console | None = None) -> dict:
     settings = {**{name: getattr(options, name) for name in SAME}, "gates": asdict(options.gates)}
     _check_same(out / "card.json", settings)
     done = _receipts(out / LOG)
-    columns = (TextColumn("recordings"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    columns = (
+        TextColumn("recordings"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+    )
     with Progress(*columns, console=console) as progress, open(out / LOG, "a") as log:
         bar = progress.add_task("", total=len(found))
         for name, path in found.items():
@@ -128,7 +138,9 @@ def _check_same(path: Path, settings: dict) -> None:
     stored = json.loads(path.read_text())["config"]
     for name, value in settings.items():
         if json.loads(json.dumps(value)) != stored.get(name):
-            raise InputError(f"{path.parent}: imported with {name} {stored.get(name)!r}, now {value!r}; choose another --out")
+            raise InputError(
+                f"{path.parent}: imported with {name} {stored.get(name)!r}, now {value!r}; choose another --out"
+            )
 
 
 def _receipts(log: Path) -> dict[str, dict]:

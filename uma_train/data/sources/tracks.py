@@ -20,6 +20,8 @@ from uma_train.data.sources.gates import Refused
 
 HELD = 0.2
 """A gripper closed further than this may hold something, 0 open to 1 closed."""
+SETTLED = 0.03
+"""Largest change of the gripper while it holds something."""
 COUNT = 16
 """Keypoints on a grasped object."""
 FEWEST = 4
@@ -112,14 +114,14 @@ def filled(positions: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def holds(gripper: np.ndarray) -> list[tuple[int, int]]:
-    """Return the stretches (first, last + 1) in which the hand is closed, without the closing itself."""
+    """Return the stretches (first, last + 1) in which the hand is closed, without its closing and opening."""
     is_closed = np.concatenate([[False], gripper > HELD, [False]])
     edges = np.flatnonzero(np.diff(is_closed.astype(int)))
     out = []
     for first, end in zip(edges[::2], edges[1::2]):
         value = gripper[first:end]
-        settled = np.flatnonzero(value > value.max() - 0.03)
-        out.append((int(first + settled[0]), int(end)))
+        settled = np.flatnonzero(value > value.max() - SETTLED)
+        out.append((int(first + settled[0]), int(first + settled[-1] + 1)))
     return out
 
 
