@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from uma.geometry import se3
+from uma.geometry.camera import unproject_pixels
 from uma.model.inputs import PointSet
 from uma.policy.demonstration import Demonstration
 from uma.policy.tracker import KeypointTracker
@@ -47,6 +48,7 @@ class Tracker:
     _tracker: KeypointTracker | None = None
     _seen: dict[int, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
     _hand: np.ndarray | None = None
+    _refusal: Refused | None = None
 
     def __post_init__(self) -> None:
         d = self.demonstration
@@ -57,10 +59,20 @@ class Tracker:
         if self.kind == TRACKER:
             self._track(step, observation)
         elif self.kind == HAND:
+            if self._hand is None and self._refusal is None and cloud is not None:
+                self._hold(step, observation, cloud)
             if self._hand is None:
-                self._hand = with_hand(self.demonstration, step, cloud)
+                return
             points = se3.apply(se3.invert(self.demonstration.T_base_cam), self._hand[step])
             self._seen[step] = points, visible(points, observation.depth, observation.camera)
+
+    def _hold(self, step: int, observation: Observation, cloud: PointSet) -> None:
+        """Take the points of the first image. A refusal waits for `result`: a wrong calibration is named first."""
+        d = self.demonstration
+        try:
+            self._hand = with_hand(d, step, on_the_table(observation, cloud.plane, d.T_base_cam))
+        except Refused as refusal:
+            self._refusal = refusal
 
     def _track(self, step: int, observation: Observation) -> None:
         d = self.demonstration
@@ -85,6 +97,8 @@ class Tracker:
         d, S = self.demonstration, len(self.demonstration.stamps)
         if self.kind == POLICY and d.tracks is not None:
             return filled(d.tracks.positions, d.tracks.is_visible)
+        if self._refusal is not None:
+            raise self._refusal
         if not self._seen:
             raise Refused("tracks", "0 images after the task's reference, must be at least 1")
         K = len(next(iter(self._seen.values()))[0])
@@ -125,11 +139,23 @@ def holds(gripper: np.ndarray) -> list[tuple[int, int]]:
     return out
 
 
-def with_hand(demonstration: Demonstration, step: int, cloud: PointSet) -> np.ndarray:
+def on_the_table(observation: Observation, plane: np.ndarray, T_base_cam: np.ndarray) -> np.ndarray:
+    """Return the ``(N, 3)`` points of an image above the table, base frame.
+
+    Args:
+        plane: ``(4,)`` of the table, camera frame.
+    """
+    pixel = np.flatnonzero(np.isfinite(observation.depth))
+    points = unproject_pixels(observation.depth, pixel, observation.camera)
+    return se3.apply(T_base_cam, points[points @ plane[:3] + plane[3] > ABOVE_M].astype(np.float64))
+
+
+def with_hand(demonstration: Demonstration, step: int, points: np.ndarray) -> np.ndarray:
     """Return ``(S, K, 3)`` points in the base frame that rest, and move with the closed hand where it holds them.
 
     Args:
-        step, cloud: the first image: its points near the place where the hand will close are the object's.
+        step, points: the first image, and its ``(N, 3)`` points above the table in the base frame. Those near the
+            place where the hand will close are the object's.
 
     Raises:
         Refused: the hand never closes, is already at the object, or too few points are there.
@@ -139,12 +165,11 @@ def with_hand(demonstration: Demonstration, step: int, cloud: PointSet) -> np.nd
     if not stretches:
         raise Refused("tracks", f"gripper closes to {d.gripper.max():.2f}, must exceed {HELD:g} to hold something")
     places = d.pose[[first for first, _ in stretches], :3, 3]
-    points = se3.apply(d.T_base_cam, cloud.xyz[cloud.height > ABOVE_M].astype(np.float64))
     first = int(np.argmax([end - begin for begin, end in stretches]))
     away = float(np.linalg.norm(d.pose[step, :3, 3] - places[first]))
     if away < AWAY_M:
         raise Refused("tracks", f"the hand begins {away:.2f} m from the grasp, must be at least {AWAY_M:g} m away")
-    near = np.unique(points[np.linalg.norm(points - places[first], axis=1) < REACH_M], axis=0)
+    near = points[np.linalg.norm(points - places[first], axis=1) < REACH_M]
     if len(near) < FEWEST:
         raise Refused("tracks", f"{len(near)} points within {REACH_M:g} m of the grasp, must be at least {FEWEST}")
     x = spread(near, COUNT)

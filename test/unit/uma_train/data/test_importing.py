@@ -177,13 +177,11 @@ def test_the_held_points_follow_the_hand_and_stay_after_the_release():
     gripper = np.concatenate([np.zeros(8), np.full(8, 0.7), np.zeros(8)])
     d = demonstration(pose=pose, gripper=gripper)
     near = pose[8, :3, 3] + np.random.default_rng(1).uniform(-0.02, 0.02, (30, 3))
-    T_cam_base = np.linalg.inv(T_BASE_CAM)
-    cloud = SimpleNamespace(xyz=near @ T_cam_base[:3, :3].T + T_cam_base[:3, 3], height=np.full(30, 0.02))
-    tracks = with_hand(d, 0, cloud)
+    tracks = with_hand(d, 0, near)
     np.testing.assert_allclose(tracks[:9], np.tile(tracks[0], (9, 1, 1)))
     np.testing.assert_allclose(tracks[15] - tracks[8], np.tile(pose[15, :3, 3] - pose[8, :3, 3], (16, 1)), atol=1e-9)
     np.testing.assert_allclose(tracks[16:], np.tile(tracks[15], (8, 1, 1)))
     with pytest.raises(InputError, match="2 points within 0.06 m of the grasp, must be at least 4"):
-        with_hand(d, 0, SimpleNamespace(xyz=cloud.xyz[:2], height=cloud.height[:2]))
+        with_hand(d, 0, near[:2])
     with pytest.raises(InputError, match="the hand begins 0.0. m from the grasp"):
-        with_hand(d, 7, cloud)
+        with_hand(d, 7, near)
