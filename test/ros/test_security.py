@@ -38,6 +38,7 @@ def observed(folder: Path) -> list[Profile]:
     """The profiles of the whole graph with a recorder and a manager, and with a remote operator's heartbeat and the
     gates, which are off by default."""
     gates = {"controller": {"heartbeat_s": 60.0, "max_departure": 0.5, "confirm": "task"}}
+    gates["recorder"] = {"demonstrations": str(folder / "demonstrations")}
     graph = Graph(folder, changes=gates, record=str(folder / "bag"), managed=True, description="own")
     try:
         graph.client.wait(lambda: "policy" in graph.client.status and graph.client.scene, 90.0, "the graph")

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from geometry_msgs.msg import PoseStamped, TransformStamped
+from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CameraInfo, Image, JointState
 from tf2_msgs.msg import TFMessage
 
-from rclpy.serialization import serialize_message
 from uma.geometry.se3 import invert
 from uma.robot import DROID
 from uma_ros.bags.writer import BagWriter

@@ -23,7 +23,7 @@ from uma_ros.runtime.topics import LATCHED, Topics
 
 @dataclass(frozen=True)
 class PromptOptions:
-    """Give the running policy a prompt of `uma adapt` as its task. The nodes stay; a refusal leaves the task in force."""
+    """Give the running policy a prompt of `uma adapt` as its task. A refusal leaves the task in force."""
 
     file: str = setting("", "prompt file, on the policy's computer")
     back: bool = setting(False, "go back to the task before the present one")

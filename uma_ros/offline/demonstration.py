@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,10 +17,8 @@ from sensor_msgs.msg import CameraInfo, Image, JointState
 from std_msgs.msg import String
 from tf2_msgs.msg import TFMessage
 
-from uma.geometry.se3 import invert
 from uma.policy.demonstration import Demonstration, Tracks
 from uma.types import RATE_HZ, InputError, Observation, ReferenceMotion
-from uma_ros.offline.actions import gripper_actions, pose_actions
 from uma_ros.bags.candidates import chosen_topics, graph_topics
 from uma_ros.bags.episode_folder import DISCARDED, RECORDING, UNMARKED, read_about
 from uma_ros.bags.reader import bag_channels, decode, read_bag
@@ -30,6 +28,7 @@ from uma_ros.messages.frame_buffer import Frame
 from uma_ros.messages.static_frames import StaticFrames
 from uma_ros.msg import ActionChunk, Keypoints
 from uma_ros.msg import ReferenceMotion as ReferenceMsg
+from uma_ros.offline.actions import gripper_actions, pose_actions
 from uma_ros.runtime.robot import recorded_robot, robot, robot_of
 from uma_ros.runtime.textfile import parse_yaml
 from uma_ros.runtime.topics import Topics
@@ -40,7 +39,7 @@ EARLY_NS = 500_000_000
 
 
 FOLLOWED = 0.5
-"""Least share of the steps with tracked keypoints. On a busy computer the policy tracks fewer, and the import tracks."""
+"""Least share of the steps with keypoints that the policy tracked. With fewer, the import tracks them itself."""
 
 
 class Options(Protocol):

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 import torch
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import Progress, TaskID
 from torch import Tensor
 
 from uma.checkpoint.bundle import load_bundle
@@ -35,6 +35,9 @@ Draw = Callable[[int, int, np.random.Generator], Batch]
 
 FEWEST = 5
 """Least number of demonstrations of which a fifth is held out; with fewer, all are optimised on."""
+
+LINE_EVERY = 10
+"""Steps from one line of progress to the next where the output is not a terminal."""
 
 REFERENCES = 4
 """Number of the demonstrations' own references among the starts."""
@@ -123,10 +126,17 @@ def adapt_prompt(config: AdaptConfig, console: Console | None = None) -> Prompt:
         at_start = {name: held_out_loss(model, c, batches, how) for name, c in candidates.items()}
         candidates = {name: candidates[name] for name in sorted(candidates, key=at_start.__getitem__)}
     results: dict[str, Adapted] = {}
+    chosen_starts = list(candidates.items())[: config.restarts if batches else 1]
     with Progress(console=console) as progress:
-        for name, c in list(candidates.items())[: config.restarts if batches else 1]:
+        for number, (name, c) in enumerate(chosen_starts, 1):
             bar = progress.add_task(f"from {name}", total=how.steps)
-            results[name] = adapt(model, draw, c, how, lambda step, loss, bar=bar: progress.advance(bar), batches)
+
+            def on_step(step: int, loss: float, bar: TaskID = bar, run: str = f"{number}/{len(chosen_starts)}") -> None:
+                progress.advance(bar)
+                if not console.is_terminal and (step + 1) % LINE_EVERY == 0:  # a log, or the page that runs this
+                    print(f"run {run} step {step + 1}/{how.steps} loss {loss:.4f}", flush=True)
+
+            results[name] = adapt(model, draw, c, how, on_step, batches)
     chosen = min(results, key=lambda name: results[name].best[1] if batches else 0.0)
     best = results[chosen]
     n = max(1, len(best.losses) // 10)

@@ -13,7 +13,6 @@ from uma.settings import setting
 from uma.types import CameraModel, InputError, Observation
 from uma_train.data.seen import pixels
 
-
 DEPTH_RANGE_M = 0.1, 4.0
 """Limits of the median depth: other units than metres fall outside."""
 

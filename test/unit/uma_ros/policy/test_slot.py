@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from uma_ros.msg import ReferenceMotion
 
+from uma.types import InputError
 from uma_ros.policy.slot import ActiveTask, Phase, TaskSlot
 from uma_ros.policy.tasks import Encoded, FromInstruction
 
@@ -101,3 +102,18 @@ def test_a_taken_task_without_an_image_is_taken_again(slot):
     slot.give(newer)
     slot.release()
     assert slot.take() is newer and slot.phase(given)[0] is Phase.GONE
+
+
+def test_the_task_before_is_there_to_go_back_to(slot):
+    with pytest.raises(InputError, match="there was none before"):
+        slot.previous()
+    _, first = in_force(slot)
+    with pytest.raises(InputError, match="there was none before"):
+        slot.previous()
+    second, task = in_force(slot, "push")
+    assert slot.previous() is first
+    slot.drop(second)
+    _, third = in_force(slot, "turn")
+    assert slot.previous() is first, "a dropped task is none to go back to"
+    in_force(slot, "lift")
+    assert slot.previous() is third

@@ -5,14 +5,18 @@ import pytest
 from bundles import CONFIGS, bundle_of
 from fake_policy import FakePolicy
 from scenes import reference, scene
+from uma_ros.action import ExecuteTask
 from worker_bench import Bench
 
 from uma.policy import Policy
 from uma.policy.planner import plan
 from uma.types import InputError
 from uma_ros.messages import convert
+from uma_ros.messages.frame_buffer import FrameBuffer
+from uma_ros.messages.static_frames import StaticFrames
 from uma_ros.policy.slot import Phase
-from uma_ros.policy.tasks import FromInstruction, FromPrompt, FromReference
+from uma_ros.policy.sources import TaskSources
+from uma_ros.policy.tasks import FromBefore, FromInstruction, FromPrompt, FromReference
 
 PATIENCE = 30.0
 
@@ -137,3 +141,32 @@ def test_a_real_model_s_choice_is_the_planner_s(bench):
         keypoints=b.worker.keypoints,
     )
     assert np.array_equal(b.chunks[1].poses, found.chunk.poses) and len(set(found.costs)) > 1
+
+
+def test_a_task_comes_back_with_its_tokens_and_untracked(bench, tmp_path):
+    """Its keypoints have moved since its first image, so that a tracker would start at the wrong places."""
+    prompt = tmp_path / "prompt"
+    prompt.write_text("a prompt")
+    b = bench(FakePolicy(), track=True)
+    b.give(moved())
+    assert b.show(PATIENCE) and b.worker.keypoints is not None
+    first = b.worker.tasks.active
+    b.give(FromPrompt(str(prompt)))
+    assert b.show(PATIENCE) and b.worker.keypoints is None
+    b.give(FromBefore(b.worker.tasks.previous().encoded))
+    assert b.show(PATIENCE)
+    active = b.worker.tasks.active
+    assert active.encoded is first.encoded and b.worker.keypoints is None and not b.refused
+
+
+def test_a_prompt_is_refused_before_it_waits(tmp_path):
+    sources = TaskSources(FrameBuffer(), StaticFrames(), lambda: FakePolicy())
+    for content, words in ((None, "no such file"), ("nonsense", "damaged")):
+        path = tmp_path / "prompt"
+        if content:
+            path.write_text(content)
+        with pytest.raises(InputError, match=words) as caught:
+            sources.goal(ExecuteTask.Goal(prompt=str(path)))
+        assert str(path) in str(caught.value)
+    path.write_text("a prompt")
+    assert sources.goal(ExecuteTask.Goal(prompt=str(path))) == FromPrompt(str(path))

@@ -170,7 +170,7 @@ def test_spread_points_are_far_apart():
     assert len(chosen) == 8 and apart.min() > 0.3 and len(spread(points[:3], 8)) == 3
 
 
-def test_the_held_points_follow_the_hand_and_stay_after_the_release():
+def test_held_points_follow_the_hand_and_stay_after_release():
     d = demonstration()
     pose = d.pose.copy()
     pose[:, 2, 3] = np.concatenate([np.linspace(0.5, 0.02, 8), np.linspace(0.02, 0.3, 8), np.full(8, 0.3)])
