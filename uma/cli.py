@@ -11,7 +11,8 @@ from uma.types import InputError
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("uma_ros.commands.demo:main", "one simulated task over ROS 2, with a report in runs/"),
-    "up": ("uma_ros.deployment.up:main", "start a node graph: insertion, sweeping, folding or replay"),
+    "up": ("uma_ros.deployment.up:main", "start a node graph: insertion, sweeping, folding, replay or teach"),
+    "teach": ("uma_ros.teach.command:main", "a page in the browser on which a person shows what should move"),
     "reference": ("uma_ros.commands.reference:main", "send a reference motion from a YAML file"),
     "demonstrate": (
         "uma_ros.commands.demonstrate:main",

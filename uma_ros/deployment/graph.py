@@ -20,6 +20,8 @@ from uma_ros.runtime.robot import load_robot, robot
 PARAMETERS = "config/parameters.yaml"
 """Configuration file with the parameters of all nodes."""
 ROBOT_FILE = "config/robot.yaml"
+TEACH_HEARTBEAT_S = 1.0
+"""Longest silence of the operator's page before the arm holds, seconds."""
 RVIZ = "config/uma.rviz"
 """What rviz2 shows."""
 DRIVERS = {
@@ -51,6 +53,10 @@ class Options:
     dry_run: bool = setting(False, "run everything without motion of the robot")
     managed: bool = setting(
         False, "a manager node runs the life cycle of the others; otherwise each configures and activates itself"
+    )
+    teach: bool = setting(
+        False,
+        "also serve the page on which a person shows what should move; the arm then holds without the operator's page",
     )
     rviz: bool = setting(False, "also start rviz2 with config/uma.rviz")
     namespace: str = setting(
@@ -195,10 +201,13 @@ def deployment(options: Options, task: str) -> tuple[NodeSpec, ...]:
     chosen = {"calibration": calibration, "wait_s": 30.0} if sim else _chosen(options, "calibration", "camera")
     nodes.append(_node("extrinsics", **clock, **chosen))
     nodes.append(_node("policy", **clock, **_chosen(options, "checkpoint", "prompt", "image_transport")))
-    own = {"autostart": True} if sim else {"max_departure": options.max_departure}
+    own: dict[str, Any] = {"autostart": True} if sim else {"max_departure": options.max_departure}
+    own |= {"heartbeat_s": TEACH_HEARTBEAT_S, "autostart": False} if options.teach else {}
     nodes.append(_node("controller", **clock, **own, dry_run=options.dry_run))
     if options.describes_robot():
         nodes.append(_node("robot_state", **clock, meshes=options.rviz))
+    if options.teach:
+        nodes.append(_node("teach", **clock))
     if options.record or options.demonstrations:
         nodes.append(_node("recorder", **clock, path=options.record, **_chosen(options, "demonstrations")))
     if options.host != "all":
@@ -237,6 +246,11 @@ def _placed(nodes: Iterable[NodeSpec], options: Options, own_clock: bool = False
     renamed = (("/clock", "clock"),) if own_clock else ()
     namespace = full_name(options.namespace)
     return tuple(replace(node, namespace=namespace, remappings=(*node.remappings, *renamed)) for node in nodes)
+
+
+def teach(options: Options) -> tuple[NodeSpec, ...]:
+    """Return the page alone, beside a graph that runs already."""
+    return _placed([_node("teach", use_sim_time=options.station == "sim")], options)
 
 
 def insertion(options: Options) -> tuple[NodeSpec, ...]:
@@ -297,4 +311,4 @@ def replay(options: Options) -> tuple[NodeSpec, ...]:
 
 
 TASKS = {"insertion": insertion, "sweeping": sweeping, "folding": folding}
-GRAPHS = {**TASKS, "replay": replay}
+GRAPHS = {**TASKS, "replay": replay, "teach": teach}

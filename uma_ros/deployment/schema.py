@@ -18,6 +18,7 @@ NODES = {
     "robot": "RobotSettings",
     "franka": "FrankaSettings",
     "manager": "ManagerSettings",
+    "teach": "TeachSettings",
 }
 """Node -> name of its settings dataclass."""
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from geometry_msgs.msg import PoseStamped
+from rclpy.task import Future
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, JointState
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
@@ -52,7 +53,7 @@ from uma_ros.runtime.resources import find
 from uma_ros.runtime.robot import robot
 from uma_ros.runtime.status import StatusPublisher
 from uma_ros.runtime.topics import COMMAND, HISTORY_IN, LATCHED, SENSOR_IN, STATIC_TF_IN, STATUS, TASK_IN
-from uma_ros.srv import PredictMotion
+from uma_ros.srv import PredictMotion, PreviewTask
 
 
 class PolicyNode(UmaNode):
@@ -118,6 +119,7 @@ class PolicyNode(UmaNode):
         self.make_subscription(PolicyStatus, topics.status, self._on_status, STATUS)
         self.create_service(PredictMotion, "uma/predict_motion", self._on_predict_motion)
         self.create_service(Trigger, "uma/previous_task", self._on_previous_task)
+        self.create_service(PreviewTask, "uma/preview", self._on_preview, callback_group=self.create_group())
         self.action = TaskAction(
             self,
             topics.execute_task,
@@ -270,7 +272,7 @@ class PolicyNode(UmaNode):
 
         self._accept(topic, "task", take)
 
-    def _goal_task(self, goal: ExecuteTask.Goal) -> GivenTask:
+    def _goal_task(self, goal: ExecuteTask.Goal | PreviewTask.Request) -> GivenTask:
         """Return the task of a goal of the action. Raises `InputError` if it is refused."""
         if not self.is_active:
             raise InputError(INACTIVE)
@@ -417,6 +419,23 @@ class PolicyNode(UmaNode):
             return response
         self.worker.give_task(FromBefore(before.encoded))
         response.success, response.message = True, f"back to {before.encoded}"
+        return response
+
+    async def _on_preview(self, request: PreviewTask.Request, response: PreviewTask.Response) -> PreviewTask.Response:
+        """Serve uma/preview. The worker predicts while it has no task, so the executor's thread goes on."""
+        future: Future = Future()
+        try:
+            self.worker.preview(self._goal_task(request), future.set_result)
+            result = await future
+            if isinstance(result, InputError):
+                raise result
+        except InputError as error:
+            response.success, response.message = False, str(error)
+            return response
+        stamp = result.frame.rgb.header.stamp
+        response.success, response.chunk = True, chunk_to(result.chunk, stamp)
+        if result.motion is not None:
+            response.prediction = motion_to(result.motion, stamp)
         return response
 
     def waits(self) -> tuple[list[str], str]:

@@ -20,6 +20,7 @@ from uma.policy.tracker import KeypointTracker
 from uma.types import RATE_HZ, ActionChunk, InputError, KeypointState, MotionPrediction, Observation, Prediction
 from uma_ros.messages.frame_buffer import Frame, FrameBuffer
 from uma_ros.messages.static_frames import StaticFrames
+from uma_ros.policy.preview import Preview, preview
 from uma_ros.policy.slot import ActiveTask, TaskSlot
 from uma_ros.policy.tasks import Encoded, GivenTask
 
@@ -86,6 +87,7 @@ class PolicyWorker:
         self._loaded = threading.Event()
         self._policy: Any = None
         self._motion_policy: Any = None
+        self._asked: list[Callable[[], None]] = []
         self._active = self._closing = False
         self._last_stamp, self._tracked_stamp, self._sequence = -1, -1, 0
         self._thread = threading.Thread(target=self._run, args=(load,), daemon=True)
@@ -138,6 +140,37 @@ class PolicyWorker:
             self.wake.notify()
             return self._buffer.newest()
 
+    def preview(self, given: GivenTask, done: Callable[[Preview | InputError], None]) -> None:
+        """Predict one chunk of a task that is not executed; ``done`` gets the result in the worker's thread.
+
+        Raises:
+            InputError: the policy acts or is not loaded, there is no complete observation, or another preview runs.
+        """
+        with self.wake:
+            frame = self._buffer.newest()
+            if self._active:
+                raise InputError("preview: the policy acts on a task, which must be stopped first")
+            if self._policy is None:
+                raise InputError("preview: no policy is loaded yet")
+            if frame is None:
+                raise InputError("preview: no complete observation yet")
+            if self._asked:
+                raise InputError("preview: another one is in progress")
+            self._asked.append(lambda: self._look(frame, given, done))
+            self.wake.notify()
+
+    def _look(self, frame: Frame, given: GivenTask, done: Callable[[Preview | InputError], None]) -> None:
+        try:
+            with self.wake:
+                observation = frame.observation(self._frames, self._policy.contract.ee_frame)
+            done(preview((self._policy, self._motion_policy), frame, observation, self._lookup, given))
+        except InputError as error:
+            done(error)
+
+    def _lookup(self, target: str, source: str) -> np.ndarray:
+        with self.wake:
+            return self._frames.lookup(target, source)
+
     def predict_motion(self, chunk: ActionChunk) -> tuple[Frame, MotionPrediction]:
         """Predict the object motion of ``chunk`` (dynamics) in the caller's thread.
 
@@ -176,12 +209,16 @@ class PolicyWorker:
             self._loaded.set()
             while True:
                 with self.wake:
-                    while not self._closing and (job := self._next_job()) is None:
+                    while not self._closing and (job := self._next_job()) is None and not self._asked:
                         self.wake.wait(0.2)
                     if self._closing:
                         return
-                self._answer(*job)
-                self.tasks.release()
+                if job is not None:
+                    self._answer(*job)
+                    self.tasks.release()
+                elif self._asked:
+                    self._asked[0]()
+                    self._asked.clear()
         except Exception as error:  # the node raises it and ends
             self.failure = error
             self._loaded.set()
@@ -300,13 +337,8 @@ class PolicyWorker:
 
     def _take_task(self, frame: Frame, observation: Observation, given: GivenTask) -> None:
         """Encode a new task. The current one stays if the new one is refused."""
-
-        def lookup(target: str, source: str) -> np.ndarray:
-            with self.wake:
-                return self._frames.lookup(target, source)
-
         try:
-            encoded = given.encode(self._policy, observation, lookup, frame.rgb.header.stamp)
+            encoded = given.encode(self._policy, observation, self._lookup, frame.rgb.header.stamp)
         except InputError as error:
             self.tasks.refuse(given, str(error))
             self._listener.on_refused(given.source, error)

@@ -1,0 +1,370 @@
+"""Teach node: a page in the browser on which a person shows what should move. The policy is its only way to the robot.
+
+The node converts messages and calls services. Decisions are in `uma_ros.teach`.
+"""
+
+from __future__ import annotations
+
+import io
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import yaml
+from rclpy.action import ActionClient
+from sensor_msgs.msg import CameraInfo, Image, JointState
+from std_msgs.msg import Header, String
+from std_srvs.srv import Trigger
+from tf2_msgs.msg import TFMessage
+
+from uma.control.cadence import Cadence
+from uma.control.safety import SafetySettings
+from uma.control.services import SERVICES
+from uma.control.session import State
+from uma.geometry import se3
+from uma.settings import flatten, replaced, setting
+from uma.types import ActionChunk as Chunk
+from uma.types import InputError, MotionPrediction, ReferenceMotion
+from uma_ros.action import ExecuteTask
+from uma_ros.messages import convert
+from uma_ros.messages.frame_buffer import check_image
+from uma_ros.msg import ActionChunk, PolicyStatus
+from uma_ros.msg import MotionPrediction as MotionMsg
+from uma_ros.msg import ReferenceMotion as ReferenceMsg
+from uma_ros.runtime.node import UmaNode, leave, run_node
+from uma_ros.runtime.robot import robot
+from uma_ros.runtime.topics import COMMAND, CONFIGURATION, LATCHED, SENSOR_IN, STATIC_TF_IN, STATUS, Topics
+from uma_ros.srv import PreviewTask
+from uma_ros.teach.feed import Feed
+from uma_ros.teach.gatekeeper import NodeState
+from uma_ros.teach.guard import is_loopback
+from uma_ros.teach.lesson import Ask
+from uma_ros.teach.link import Answer, Numbers, Outlook
+from uma_ros.teach.operator import SILENCE_S
+from uma_ros.teach.page import Page, PageSettings
+from uma_ros.teach.scene import Box, View
+
+OUTCOMES = ("finished", "cancelled", "replaced", "held", "refused")
+"""Words of the outcomes in action/ExecuteTask.action."""
+
+
+@dataclass(frozen=True)
+class TeachSettings:
+    """Where the page listens, and how much of the camera's cloud it shows."""
+
+    host: str = setting("127.0.0.1", "address where the page listens; others than 127.0.0.1 open it to the network")
+    port: int = setting(8080, "port of the page, which must be free", 1, 65535)
+    token: str = setting("", "opens the page once per browser; empty: a new one at every start, printed")
+    cloud_rate: float = setting(4.0, "Hz; clouds sent to the page", 0.2, 15.0, live=True)
+    voxel: float = setting(0.005, "m; edge of the cubes with one point of the cloud each", 0.001, 0.05)
+    max_points: int = setting(25000, "largest number of points of a cloud, of 9 bytes each", 500, 200000)
+    prompts: list[str] = setting([""], "prompt files of the checkpoint to choose from, on the policy's computer")
+    base_frame: str = setting("", "base frame of the robot; empty: as in the robot file")
+    topics: Topics = field(default_factory=Topics)
+
+
+class Noting:
+    """A context whose `InputError` becomes a problem of the node, cleared by the next success."""
+
+    def __init__(self, node: UmaNode, name: str) -> None:
+        self._node, self._name = node, name
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> bool:
+        self._node.problem(self._name, f"refused: {error}" if isinstance(error, InputError) else "")
+        return isinstance(error, InputError)
+
+
+class TeachNode(UmaNode):
+    def __init__(self) -> None:
+        super().__init__("teach", TeachSettings())
+
+    def configure(self) -> None:
+        s, topics = self.settings, self.settings.topics
+        self._lock = threading.RLock()  # guards what the page's thread reads
+        self.feed = Feed(s.base_frame, self.topics.rgb)
+        self._states: dict[str, tuple[NodeState, float]] = {}
+        self._images, self._image_at, self._latency_ms = Cadence("images"), float("-inf"), float("nan")
+        self._chunk: tuple[Chunk, float] | None = None
+        self._motion: MotionPrediction | None = None
+        self._suggestion: ReferenceMotion | None = None
+        self._holds, self._goal, self._stops = False, None, 0
+        self._group = self.create_group()
+        self._heartbeat = self.make_publisher(Header, topics.heartbeat, STATUS)
+        for kind, topic in {"rgb": topics.rgb, "depth": topics.depth}.items():
+            self.make_subscription(Image, topic, lambda m, kind=kind: self._on_image(kind, m), SENSOR_IN)
+        self.make_subscription(CameraInfo, topics.camera_info, self._on_info, SENSOR_IN)
+        self.make_subscription(JointState, topics.joint_states, self._on_joints, SENSOR_IN)
+        self.make_subscription(TFMessage, topics.tf_static, self._on_tf, STATIC_TF_IN)
+        self.make_subscription(PolicyStatus, topics.status, self._on_status, STATUS)
+        self.make_subscription(ActionChunk, topics.action_chunk_base, self._on_chunk, COMMAND)
+        self.make_subscription(MotionMsg, topics.predicted_motion, self._on_motion, COMMAND)
+        self.make_subscription(ReferenceMsg, topics.sim_reference, self._on_suggestion, LATCHED)
+        self.make_subscription(String, topics.configuration, self._on_configuration, CONFIGURATION)
+        self._services = {
+            name: self.create_client(Trigger, f"uma/{name}", callback_group=self._group) for name in SERVICES
+        }
+        self._preview = self.create_client(PreviewTask, "uma/preview", callback_group=self._group)
+        self._action = ActionClient(self, ExecuteTask, topics.execute_task, callback_group=self._group)
+        self.page = Page(self, self._page_settings(), robot(), lambda text: self.get_logger().info(text))
+        self.publish_configuration(token="hidden")
+        self.create_steady_timer(0.1, self._watch_page)
+        where = "" if is_loopback(s.host) else " (plain HTTP: whoever reads the network reads the token)"
+        print(f"teach: open {self.page.guard.url}{where}", flush=True)
+        if not is_loopback(s.host):
+            print(qr(self.page.guard.url), flush=True)
+
+    def _page_settings(self) -> PageSettings:
+        s = self.settings
+        return PageSettings(
+            base_frame=s.base_frame,
+            stop_service=self.service_name("stop"),
+            host=s.host,
+            port=s.port,
+            token=s.token,
+            rate=s.cloud_rate,
+            box=Box(voxel=s.voxel, most=s.max_points),
+            prompts=tuple(p for p in s.prompts if p),
+        )
+
+    # -- inputs --------------------------------------------------------------------------------------------------------
+
+    def _on_image(self, kind: str, msg: Image) -> None:
+        with self._noting(kind), self._lock:
+            check_image(msg, kind)
+            self.feed.add_image(kind, msg)
+            if kind == "rgb":
+                self._image_at = time.monotonic()
+                self._images.beat(self._image_at)
+
+    def _on_info(self, msg: CameraInfo) -> None:
+        with self._lock:
+            self.feed.info = msg
+
+    def _on_joints(self, msg: JointState) -> None:
+        with self._noting("joint_states"), self._lock:
+            self.feed.add_joints(msg)
+
+    def _on_tf(self, msg: TFMessage) -> None:
+        with self._noting("tf_static"), self._lock:
+            self.feed.frames.add_message(msg)
+
+    def _on_status(self, msg: PolicyStatus) -> None:
+        with self._lock:
+            self._states[msg.node] = NodeState(State(msg.state), msg.reason), time.monotonic()
+            if msg.node == "policy" and len(msg.latency_ms):
+                self._latency_ms = float(msg.latency_ms[-1])
+
+    def _on_chunk(self, msg: ActionChunk) -> None:
+        with self._noting("action_chunk_base"), self._lock:
+            self._chunk = convert.chunk_from(msg), time.monotonic()
+
+    def _on_motion(self, msg: MotionMsg) -> None:
+        with self._noting("predicted_motion"), self._lock:
+            self._motion = convert.motion_from(msg)
+
+    def _on_suggestion(self, msg: ReferenceMsg) -> None:
+        with self._noting("sim_reference"), self._lock:
+            self._suggestion = convert.reference_from(msg)
+
+    def _on_configuration(self, msg: String) -> None:
+        """Take the limits from the controller, so that the page warns of what the controller would refuse."""
+        try:
+            data = yaml.safe_load(msg.data)
+            if data["node"] != "controller":
+                return
+            parameters = data["parameters"]
+            self._holds = float(parameters["heartbeat_s"]) > 0
+            known = flatten(SafetySettings())
+            given = {k.removeprefix("safety."): v for k, v in parameters.items() if k.startswith("safety.")}
+            safety = replaced(SafetySettings(), {k: v for k, v in given.items() if k in known})
+        except (yaml.YAMLError, KeyError, TypeError, ValueError):
+            return  # of another version
+        self.page.limit(safety)
+
+    def _noting(self, name: str) -> Noting:
+        return Noting(self, name)
+
+    # -- for the page, from its threads --------------------------------------------------------------------------------
+
+    def view(self) -> View | None:
+        with self._lock:
+            parts = self.feed.parts()
+        return None if parts is None else self.feed.view_of(parts)
+
+    def joints(self) -> tuple[np.ndarray | None, float]:
+        with self._lock:
+            return self.feed.joints, self.feed.gripper
+
+    def state(self, node: str) -> NodeState | None:
+        with self._lock:
+            if node not in self._states:
+                return None
+            state, at = self._states[node]
+        return NodeState(state.state, state.reason, time.monotonic() - at)
+
+    def numbers(self) -> Numbers:
+        now = time.monotonic()
+        with self._lock:
+            return Numbers(now - self._image_at, self._latency_ms, self._images.rate(now, 2.0), self._holds)
+
+    def suggestion(self) -> ReferenceMotion | None:
+        with self._lock:
+            return self._suggestion
+
+    def camera_pose(self, frame: str) -> tuple[np.ndarray, np.ndarray, str]:
+        with self._lock:
+            info = self.feed.info
+            if info is None:
+                raise InputError("camera: no intrinsics received yet")
+            camera = info.header.frame_id
+            lookup = self.feed.frames.lookup
+            return lookup(self.settings.base_frame, camera), lookup(camera, frame), camera
+
+    def outlook(self) -> Outlook | None:
+        with self._lock:
+            chunk, motion = self._chunk, self._motion
+        if chunk is None or time.monotonic() - chunk[1] > len(chunk[0].poses) / chunk[0].rate_hz:
+            return None
+        points = None
+        if motion is not None and motion.sequence == chunk[0].sequence:
+            points = self._in_base(motion)
+        return Outlook(chunk[0].poses[:, :3, 3], points, len(chunk[0].poses) / chunk[0].rate_hz)
+
+    def _in_base(self, motion: MotionPrediction) -> np.ndarray | None:
+        try:
+            with self._lock:
+                T = self.feed.frames.lookup(self.settings.base_frame, motion.frame)
+        except InputError:
+            return None
+        return se3.apply(T, motion.points)
+
+    def preview(self, ask: Ask, done: Callable[[Outlook | None, str], None]) -> None:
+        if not self._preview.service_is_ready():
+            done(None, f"no service {self.service_name('preview')}; is the policy running?")
+            return
+        request = filled(PreviewTask.Request(), ask)
+
+        def answered(future: Any) -> None:
+            response = future.result()
+            if not response.success:
+                done(None, response.message)
+                return
+            try:
+                chunk = convert.chunk_from(response.chunk)
+                with self._lock:
+                    T = self.feed.frames.lookup(self.settings.base_frame, chunk.frame)
+                tool = se3.apply(T, chunk.poses[:, :3, 3])
+                motion = None
+                if response.prediction.keypoints:
+                    motion = se3.apply(T, convert.motion_from(response.prediction).points)
+                done(Outlook(tool, motion, len(tool) / chunk.rate_hz), "")
+            except InputError as error:
+                done(None, str(error))
+
+        self._preview.call_async(request).add_done_callback(answered)
+
+    def start(self, ask: Ask, done: Answer) -> None:
+        """Send the task as a goal of the action; then start the controller, which holds until then."""
+        if not self._action.server_is_ready():
+            done(False, f"no action {self.topics.execute_task}; is the policy running?")
+            return
+
+        def ended(future: Any) -> None:
+            result = future.result().result
+            self._goal = None
+            word = OUTCOMES[result.outcome] if result.outcome < len(OUTCOMES) else str(result.outcome)
+            way = f", {100 * result.end_distance_m:.0f} cm from the end" if result.end_distance_m >= 0 else ""
+            done(word == "finished", f"task {word}: {result.message}{way}")
+
+        stops = self._stops
+
+        def accepted(future: Any) -> None:
+            self._goal = handle = future.result()
+            if self._stops != stops:  # stopped meanwhile
+                handle.cancel_goal_async()
+            handle.get_result_async().add_done_callback(ended)
+            if self._stops == stops:
+                self.call("start", lambda is_done, text: done(is_done, f"task sent; controller: {text}"))
+
+        self._action.send_goal_async(filled(ExecuteTask.Goal(), ask)).add_done_callback(accepted)
+
+    def stop(self) -> None:
+        """Send the stop first, then drop the task, so that a later start does not resume it."""
+        self._stops += 1
+        self._services["stop"].call_async(Trigger.Request())
+        goal = self._goal
+        if goal is not None:
+            goal.cancel_goal_async()
+        self.get_logger().warning("stop from the page")
+
+    def call(self, service: str, done: Answer) -> None:
+        client = self._services[service]
+        if not client.service_is_ready():
+            done(False, f"no service {self.service_name(service)}")
+            return
+
+        def answered(future: Any) -> None:
+            done(future.result().success, future.result().message)
+
+        client.call_async(Trigger.Request()).add_done_callback(answered)
+
+    def alive(self) -> None:
+        if self.is_active:
+            self._heartbeat.publish(Header(stamp=self.get_clock().now().to_msg(), frame_id="teach"))
+
+    # -- timers --------------------------------------------------------------------------------------------------------
+
+    def _watch_page(self) -> None:
+        """Stop a task of this page whose operator is gone, where the controller has no heartbeat."""
+        if self._goal is None or self._holds or self.page.operators.silence(time.monotonic()) < SILENCE_S:
+            return
+        self.get_logger().warning(f"the operator's page is silent for {SILENCE_S:g} s")
+        self.stop()
+        self._goal = None
+
+    def waits(self) -> tuple[list[str], str]:
+        return ([] if self.feed.newest_stamp >= 0 else [f"{self.topics.rgb}: no images received yet"]), ""
+
+    def diagnose(self) -> dict[str, Any]:
+        return {"pages": self.page.operators.count, "images": self._images.rate(time.monotonic(), 2.0)}
+
+    def close(self) -> None:
+        self.page.close()
+
+
+def filled(message: Any, ask: Ask) -> Any:
+    """Return a goal or a request with the task in it."""
+    if ask.reference is not None:
+        message.reference = convert.reference_to(ask.reference, convert.stamp_from(0.0))
+    message.instruction, message.prompt = ask.instruction, ask.prompt
+    if ask.goal is not None:
+        stamp, frame = convert.stamp_from(ask.goal.stamp), ask.goal.camera.frame
+        message.goal_rgb = convert.image_to(ask.goal.rgb, "rgb8", frame, stamp)
+        message.goal_depth = convert.image_to(ask.goal.depth, "32FC1", frame, stamp)
+    return message
+
+
+def qr(url: str) -> str:
+    """Return a QR code of an address as text; a hint without the package that draws it."""
+    try:
+        import qrcode
+    except ImportError:
+        return "teach: with the Python package qrcode this is also a QR code"
+    code, out = qrcode.QRCode(border=2), io.StringIO()
+    code.add_data(url)
+    code.print_ascii(out, invert=True)
+    return out.getvalue()
+
+
+def main() -> int:
+    return run_node(TeachNode)
+
+
+if __name__ == "__main__":
+    leave(main())
