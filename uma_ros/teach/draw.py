@@ -74,7 +74,7 @@ class Drawing:
         corners = np.array([[x, y, z] for x in (0, 1) for y in (0, 1) for z in (0, 1)], float)
         pairs = [(a, b) for a in range(8) for b in range(a) if np.abs(corners[a] - corners[b]).sum() == 1]
         edges = low + np.array([[corners[a], corners[b]] for a, b in pairs]) * (high - low)
-        self.scene.add_line_segments("/workspace", edges, (90, 140, 200), line_width=1.0)
+        self.scene.add_line_segments("/workspace", edges, (90, 140, 200), thickness=1.0, thickness_units="screen")
         size, middle = (high - low)[:2], (low + high)[:2] / 2
         self.scene.add_grid(
             "/table",
@@ -152,7 +152,9 @@ class Drawing:
             if len(way) > 1:
                 segments = np.stack([way[:-1], way[1:]], 2).reshape(-1, 2, 3)
                 shade = np.repeat(np.array(colors[1:], np.uint8), way.shape[1], 0)[:, None].repeat(2, 1)
-                self.scene.add_line_segments("/sketch/paths", segments.astype(np.float32), shade, line_width=2.0)
+                self.scene.add_line_segments(
+                    "/sketch/paths", segments.astype(np.float32), shade, thickness=2.0, thickness_units="screen"
+                )
                 shade = np.repeat(np.array(colors[1:], np.uint8), way.shape[1], 0)
                 self._points("/sketch/waypoints", way[1:].reshape(-1, 3), shade, 0.010)
 
@@ -166,7 +168,7 @@ class Drawing:
     def _lines(self, name: str, paths: np.ndarray, color: tuple[int, int, int], width: float) -> None:
         """Draw paths ``(H, K, 3)``."""
         segments = np.stack([paths[:-1], paths[1:]], 2).reshape(-1, 2, 3).astype(np.float32)
-        self.scene.add_line_segments(name, segments, color, line_width=width)
+        self.scene.add_line_segments(name, segments, color, thickness=width, thickness_units="screen")
 
     def _remove(self, *names: str) -> None:
         for name in names:

@@ -45,7 +45,8 @@ def test_a_ray_meets_the_top_of_the_box_and_not_the_table_behind():
 
 
 @pytest.mark.parametrize(
-    "origin, direction", [([0, 0, np.nan], [0, 0, 1]), ([0, 0, 1], [0, 0, 0]), ([0, 0], [0, 0, 1]), ([0, 0, 1], [np.inf, 0, 0])]
+    "origin, direction",
+    [([0, 0, np.nan], [0, 0, 1]), ([0, 0, 1], [0, 0, 0]), ([0, 0], [0, 0, 1]), ([0, 0, 1], [np.inf, 0, 0])],
 )
 def test_a_malformed_ray_is_refused(origin, direction):
     with pytest.raises(InputError, match="must be two finite vectors"):
