@@ -106,7 +106,7 @@ class TeachNode(UmaNode):
         self.make_subscription(MotionMsg, topics.predicted_motion, self._on_motion, COMMAND)
         self.make_subscription(ReferenceMsg, topics.sim_reference, self._on_suggestion, LATCHED)
         self.make_subscription(String, topics.configuration, self._on_configuration, CONFIGURATION)
-        self._services = {
+        self._triggers = {
             name: self.create_client(Trigger, f"uma/{name}", callback_group=self._group) for name in SERVICES
         }
         self._preview = self.create_client(PreviewTask, "uma/preview", callback_group=self._group)
@@ -297,14 +297,14 @@ class TeachNode(UmaNode):
     def stop(self) -> None:
         """Send the stop first, then drop the task, so that a later start does not resume it."""
         self._stops += 1
-        self._services["stop"].call_async(Trigger.Request())
+        self._triggers["stop"].call_async(Trigger.Request())
         goal = self._goal
         if goal is not None:
             goal.cancel_goal_async()
         self.get_logger().warning("stop from the page")
 
     def call(self, service: str, done: Answer) -> None:
-        client = self._services[service]
+        client = self._triggers[service]
         if not client.service_is_ready():
             done(False, f"no service {self.service_name(service)}")
             return

@@ -103,6 +103,7 @@ class Page:
             server.stop()
             raise InputError(f"port: {s.port} is taken on {s.host}, must be free")
         server.gui.configure_theme(show_logo=False, show_share_button=False, control_width="medium")
+        server.scene.configure_default_lights(cast_shadow=False)
         server.initial_camera.position, server.initial_camera.look_at = (1.5, -0.75, 0.95), (0.45, 0.0, 0.1)
         return server
 
@@ -119,8 +120,8 @@ class Page:
     def _join(self, client: Any) -> None:
         """Ask a new client for the name of its page. viser calls it in a thread."""
         try:
-            page = client.local_storage.get_item(PAGE_KEY, timeout=20.0)
-        except (RuntimeError, TimeoutError):
+            page = client.local_storage.get_item(PAGE_KEY)  # a slow page answers after its first picture
+        except RuntimeError:  # it is gone, or its browser has no storage
             return
         if not page:
             return

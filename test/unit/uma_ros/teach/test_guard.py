@@ -7,17 +7,17 @@ import pytest
 from teaching import BOX, FakeLink, eventually, free_port, get, ray_to
 
 pytest.importorskip("viser", reason="the extra 'teach' is not installed")
-import msgspec  # noqa: E402
-import viser  # noqa: E402
-from viser import _messages as messages  # noqa: E402
-from websockets.asyncio.client import connect  # noqa: E402
-from websockets.exceptions import ConnectionClosed, InvalidStatus  # noqa: E402
+import msgspec
+import viser
+from viser import _messages as messages
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from uma.robot import DROID  # noqa: E402
-from uma.types import InputError  # noqa: E402
-from uma_ros.teach.guard import Guard  # noqa: E402
-from uma_ros.teach.page import Page, PageSettings  # noqa: E402
-from uma_ros.teach.script import with_script  # noqa: E402
+from uma.robot import DROID
+from uma.types import InputError
+from uma_ros.teach.guard import Guard
+from uma_ros.teach.page import Page, PageSettings
+from uma_ros.teach.script import with_script
 
 TOKEN = "a-token-for-tests"
 
@@ -333,7 +333,7 @@ def test_a_page_closed_in_mid_drag_loses_control_and_the_drag(fresh):
 
 def test_a_frozen_page_is_silent_although_its_socket_lives(fresh):
     async def run() -> None:
-        alive = f"/uma/alive?page=one"
+        alive = "/uma/alive?page=one"
         async with Client(fresh, "one"):
             assert await until(lambda: fresh.page.operators.count == 1)
             for _ in range(3):

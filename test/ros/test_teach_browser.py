@@ -1,0 +1,123 @@
+"""The teaching page in a real Chromium over the live simulated graph: click, drag, preview, start, stop.
+
+A person opens the page, clicks the object, drags it along two waypoints, looks at the preview and starts. The robot
+moves, and space stops it. The same is done with a finger.
+"""
+
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
+import conftest  # noqa: E402, F401  (a ROS domain of its own on this host)
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+
+pytest.importorskip("viser", reason="the extra 'teach' is not installed")
+pytest.importorskip("playwright", reason="the extra 'test' is not installed")
+from browser import Browser, chromium, opened  # noqa: E402
+from harness import Graph, still  # noqa: E402
+from teaching import free_port  # noqa: E402
+from uma_ros.msg import PolicyStatus  # noqa: E402
+
+from uma_ros.deployment.graph import insertion  # noqa: E402
+from uma_ros.messages.convert import reference_from  # noqa: E402
+
+TOKEN = "a-token-for-tests"
+
+
+@pytest.fixture(scope="module")
+def path() -> str:
+    found = chromium()
+    if not found:
+        pytest.skip("no Chromium: apt-get install chromium fonts-dejavu-core")
+    return found
+
+
+@pytest.fixture(scope="module")
+def graph(path, tmp_path_factory):
+    port = free_port()
+    changes = {"teach": {"port": port, "token": TOKEN, "cloud_rate": 1.0, "voxel": 0.008, "max_points": 8000}}
+    graph = Graph(
+        tmp_path_factory.mktemp("teach"), changes=changes, graph=lambda options: insertion(replace(options, teach=True))
+    )
+    graph.url = f"http://127.0.0.1:{port}/?token={TOKEN}"
+    try:
+        graph.client.wait(lambda: graph.client.state("policy") == PolicyStatus.READY, 120.0, "READY")
+        graph.client.wait(lambda: graph.client.scene and graph.client.poses, 60.0, "the scene")
+        yield graph
+    finally:
+        graph.close()
+
+
+def spinning(graph, browser: Browser, condition, what: str, seconds: float = 90.0) -> None:
+    """Wait for a condition on the graph. The client's messages arrive while it spins."""
+
+    def seen() -> bool:
+        graph.client.spin(0.1)
+        return bool(condition())
+
+    browser.wait(seen, what, seconds)
+
+
+def heights(browser: Browser) -> list[float]:
+    """The heights of the waypoints in the page's table, metres."""
+    code = "() => [...document.querySelectorAll('table tr')].map(r => r.children[2].innerText)"
+    return [float(text.split()[2]) for text in browser.page.evaluate(code)]
+
+
+def teach(graph, browser: Browser) -> None:
+    """From the open page to a moving robot and back to rest."""
+    c = graph.client
+    reference = reference_from(c.scene)
+    browser.says("has control; 1 connected", 90.0)
+    browser.wait(lambda: "nobody" not in browser.text(), "control")
+    browser.wait(lambda: browser.page.evaluate("window.__viserPointer.hasSceneClickFilter()"), "clicks")
+    browser.click(np.median([w[0] for w in reference.waypoints], axis=0))
+    browser.says("6 keypoints")
+    browser.drag(2, 0.15)
+    browser.wait(lambda: heights(browser)[1] - heights(browser)[0] > 0.08, "the lifted waypoint")
+    browser.press("Add waypoint (N)")
+    browser.wait(lambda: len(heights(browser)) == 3, "a second waypoint")
+    browser.press("Preview (P)")
+    browser.says("Preview of 1.1 s")
+    browser.says("Start is free")
+    spinning(graph, browser, lambda: c.state("policy") == PolicyStatus.READY, "READY")
+    before = c.ee()[:3, 3]
+    chunks = len(c.base_chunks)
+    browser.press("Start")
+    spinning(graph, browser, lambda: len(c.base_chunks) > chunks, "chunks")
+    spinning(graph, browser, lambda: np.linalg.norm(c.ee()[:3, 3] - before) > 0.03, "motion of the robot")
+    if browser.has_touch:
+        browser.press("STOP")
+    else:
+        browser.page.keyboard.press("Space")
+    spinning(graph, browser, lambda: c.state("controller") == PolicyStatus.IDLE, "the stop")
+    assert "stopped by /uma/stop" in c.status["controller"].reason
+    assert still(graph) < 0.003
+    browser.says("stopped by /uma/stop")
+
+
+@pytest.mark.parametrize("has_touch", [False, True], ids=["mouse", "touch"])
+def test_a_person_teaches_and_stops(graph, path, has_touch, tmp_path):
+    began = time.monotonic()
+    with opened(graph.url, path, has_touch) as browser:
+        try:
+            teach(graph, browser)
+        except BaseException:
+            browser.picture(tmp_path / "failed.png")
+            print(f"picture: {tmp_path / 'failed.png'}; log: {graph.log('teach')[-2000:]}")
+            raise
+    print(f"{time.monotonic() - began:.0f} s from the start of Chromium")
+
+
+def test_a_closed_page_holds_the_arm(graph, path):
+    """The page is gone, so that the controller misses its sign of life."""
+    c = graph.client
+    c.wait(
+        lambda: "operator" in c.status["controller"].reason or c.state("controller") == PolicyStatus.IDLE, 30.0, "hold"
+    )
+    c.call("/uma/start")
+    c.wait(lambda: "operator" in c.status["controller"].reason, 30.0, "words about the operator")
+    assert c.state("controller") in (PolicyStatus.IDLE, PolicyStatus.HOLD)
