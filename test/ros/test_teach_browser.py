@@ -17,13 +17,17 @@ import pytest  # noqa: E402
 pytest.importorskip("viser", reason="the extra 'teach' is not installed")
 pytest.importorskip("playwright", reason="the extra 'test' is not installed")
 from browser import Browser, chromium, opened  # noqa: E402
-from harness import Graph, still  # noqa: E402
+from harness import TOPICS, Graph, still  # noqa: E402
 from teaching import free_port  # noqa: E402
+from tf2_msgs.msg import TFMessage  # noqa: E402
 from uma_ros.msg import PolicyStatus  # noqa: E402
 
 from uma_ros.deployment.graph import insertion  # noqa: E402
 from uma_ros.messages.convert import reference_from  # noqa: E402
+from uma_ros.messages.static_frames import StaticFrames  # noqa: E402
+from uma_ros.runtime.topics import STATIC_TF_IN  # noqa: E402
 
+BASE = "fr3_link0"
 TOKEN = "a-token-for-tests"
 
 
@@ -44,8 +48,11 @@ def graph(path, tmp_path_factory):
     )
     graph.url = f"http://127.0.0.1:{port}/?token={TOKEN}"
     try:
-        graph.client.wait(lambda: graph.client.state("policy") == PolicyStatus.READY, 120.0, "READY")
-        graph.client.wait(lambda: graph.client.scene and graph.client.poses, 60.0, "the scene")
+        graph.frames = StaticFrames()
+        c = graph.client
+        c.node.create_subscription(TFMessage, TOPICS.tf_static, graph.frames.add_message, STATIC_TF_IN)
+        c.wait(lambda: c.state("policy") == PolicyStatus.READY, 120.0, "READY")
+        c.wait(lambda: c.scene and c.poses and graph.frames.connects(BASE, c.scene.header.frame_id), 60.0, "the scene")
         yield graph
     finally:
         graph.close()
@@ -71,10 +78,13 @@ def teach(graph, browser: Browser) -> None:
     """From the open page to a moving robot and back to rest."""
     c = graph.client
     reference = reference_from(c.scene)
+    reference = reference.transformed(graph.frames.lookup(BASE, reference.frame), BASE)
     browser.says("has control; 1 connected", 90.0)
     browser.wait(lambda: "nobody" not in browser.text(), "control")
     browser.wait(lambda: browser.page.evaluate("window.__viserPointer.hasSceneClickFilter()"), "clicks")
-    browser.click(np.median([w[0] for w in reference.waypoints], axis=0))
+    # On the utensil's surface; the pinned keypoints lie on the holder.
+    points = np.array([w[0] for w in reference.waypoints if len(w) > 1])
+    browser.click(points[np.linalg.norm(points - np.median(points, 0), axis=1).argmin()])
     browser.says("6 keypoints")
     browser.drag(2, 0.15)
     browser.wait(lambda: heights(browser)[1] - heights(browser)[0] > 0.08, "the lifted waypoint")

@@ -103,6 +103,7 @@ class Page:
             server.stop()
             raise InputError(f"port: {s.port} is taken on {s.host}, must be free")
         server.gui.configure_theme(show_logo=False, show_share_button=False, control_width="medium")
+        server.gui.main_panel.dock_right()
         server.scene.configure_default_lights(cast_shadow=False)
         server.initial_camera.position, server.initial_camera.look_at = (1.5, -0.75, 0.95), (0.45, 0.0, 0.1)
         return server
@@ -111,8 +112,10 @@ class Page:
         from uma_ros.teach.panels import ask, object, run, status, waypoints
 
         self.status = status.StatusPanel(self)
+        self.run = run.RunPanel(self)
+        self.status.add_words()
         self.object, self.waypoints = object.ObjectPanel(self), waypoints.WaypointsPanel(self)
-        self.ask, self.run = ask.AskPanel(self), run.RunPanel(self)
+        self.ask = ask.AskPanel(self)
         self.panels = (self.status, self.object, self.waypoints, self.ask, self.run)
 
     # -- who -----------------------------------------------------------------------------------------------------------
@@ -213,6 +216,8 @@ class Page:
 
     def notice(self, client: int | None, text: str, color: str = "blue") -> None:
         """Show a short text on one page; None for all."""
+        if color == "red":
+            self.log(f"page: {text}")
         clients = self.server.get_clients()
         for each in clients.values() if client is None else [clients[client]] if client in clients else []:
             each.add_notification(title=text[:300], body="", auto_close_seconds=6.0, color=color)

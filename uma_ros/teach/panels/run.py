@@ -1,4 +1,4 @@
-"""Panel 4: Preview and Start, and why Start is refused."""
+"""Preview and Start in the docked panel, and why Start is refused."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class RunPanel:
         self._page, gui = page, page.server.gui
         self.previewed, self._words_of_preview = "", ""
         self._asked = ""  # key of the task whose preview is under way
-        with gui.add_folder("4 Run"):
+        with page.status.tab:
             page.on_press(gui.add_button("Preview (P)", color="blue"), self.preview)
             self._start = page.on_press(gui.add_button("Start", color="gray"), self.start)
             self._words = gui.add_html("")

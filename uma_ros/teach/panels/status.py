@@ -20,17 +20,19 @@ COLORS = {
 
 
 class StatusPanel:
+    """
+    Attributes:
+        tab: container in the docked panel, below Stop.
+    """
+
     def __init__(self, page: Page) -> None:
         self._page, gui = page, page.server.gui
-        panel = gui.add_panel()
-        with panel.add_tab("Robot"):
+        self._panel = gui.add_panel()
+        self.tab = self._panel.add_tab("Robot")
+        with self.tab:
             self._add_stop("STOP (space, Esc)")
-            self._words = gui.add_html("")
-            with gui.add_folder("Robot", expand_by_default=True):
-                group = gui.add_button_group("Robot", ("recover", "confirm"))
-            self._view = page.everybody(gui.add_button_group("Look from", ("camera", "side", "top")))
-        panel.dock_left()
-        panel.set_width(250)
+        self._panel.dock_left()
+        self._panel.set_width(270)
         # On a phone the docked panel is folded: a second Stop in the main one.
         self._add_stop("STOP")
         self._control = gui.add_html("")
@@ -42,12 +44,20 @@ class StatusPanel:
                 page.log(f"page {event.client_id} has control")
                 page.jobs.submit(page.redraw)
 
+    def add_words(self) -> None:
+        """Add the states below what else stands in the docked panel."""
+        page, gui = self._page, self._page.server.gui
+        with self.tab:
+            self._words = gui.add_html("")
+            group = gui.add_button_group("Robot", ("recover", "confirm"))
+            view = page.everybody(gui.add_button_group("Look from", ("camera", "side", "top")))
+
         @group.on_click
         async def _(event: Any) -> None:
             service = str(event.target.value)
             page.edit(event.client_id, lambda: page.link.call(service, self._answered), redraw=False)
 
-        @self._view.on_click
+        @view.on_click
         async def _(event: Any) -> None:
             if event.client is not None:
                 look(page, event.client, str(event.target.value))
