@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 
 import numpy as np
@@ -19,12 +20,19 @@ IMAGE = (160, 90)
 """Width and height of the first image, which an episode keeps, pixels."""
 
 
-def to_episode(demonstration: Demonstration, points: PointConfig, gates: Gates, every: int = 2) -> Episode:
+def to_episode(
+    demonstration: Demonstration,
+    points: PointConfig,
+    gates: Gates,
+    every: int = 2,
+    on_step: Callable[[int], object] = lambda step: None,
+) -> Episode:
     """Convert a demonstration. Its images are read one at a time.
 
     Args:
         points: the stored clouds.
         every: steps from one stored frame to the next.
+        on_step: called with each step that has an image.
 
     Raises:
         Refused: it does not pass a gate.
@@ -35,6 +43,7 @@ def to_episode(demonstration: Demonstration, points: PointConfig, gates: Gates, 
     tracker, sights, frames, steps = Tracker(d), list[Sight](), [], []
     camera, image = None, None
     for step, observation in d.observations():
+        on_step(step)
         sights.append(sight(observation))
         is_frame = not steps or step >= steps[-1] + every
         if not is_frame:

@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,8 @@ def import_all(options: ImportOptions, console: Console | None = None) -> dict:
         The card.
 
     Raises:
-        InputError: the source has no recording, or the folder holds episodes of other settings (`SAME`).
+        InputError: the source has no recording, or the folder holds episodes of other settings (`SAME`) or of other
+            recordings with the same names.
     """
     console, out = console or Console(), Path(options.out)
     reader: Any = importlib.import_module(READERS[options.format])
@@ -80,6 +82,11 @@ def import_all(options: ImportOptions, console: Console | None = None) -> dict:
     settings = {**{name: getattr(options, name) for name in SAME}, "gates": asdict(options.gates)}
     _check_same(out / "card.json", settings)
     done = _receipts(out / LOG)
+    for name, path in found.items():
+        before = done.get(name, {}).get("source", _place(path))
+        if before != _place(path):
+            raise InputError(f"{out}: {name} was imported from {before}, now {_place(path)}; choose another --out")
+    _write(out / "card.json", _card(settings, list(done.values())))
     columns = (
         TextColumn("recordings"),
         BarColumn(),
@@ -93,7 +100,11 @@ def import_all(options: ImportOptions, console: Console | None = None) -> dict:
             key, target = _key(path), out / f"{name}.npz"
             row = done.get(name, {})
             if row.get("key") != key or (row["result"] == "kept") != target.exists():
-                row = {"name": name, "key": key, **_import(name, path, target, reader, options)}
+
+                def show(step: int, steps: int, name: str = name) -> None:
+                    progress.update(bar, description=f"{name}: step {step + 1} of {steps}")
+
+                row = {"name": name, "source": _place(path), "key": key, **_import(path, target, reader, options, show)}
                 done[name] = row
                 log.write(json.dumps(row) + "\n")
                 log.flush()
@@ -107,7 +118,7 @@ def import_all(options: ImportOptions, console: Console | None = None) -> dict:
     return card
 
 
-def _import(name: str, path: Path, target: Path, reader: Any, options: ImportOptions) -> dict:
+def _import(path: Path, target: Path, reader: Any, options: ImportOptions, show: Callable[[int, int], object]) -> dict:
     """Import one recording; return its result, and the reason of a refusal."""
     began = time.monotonic()
     target.unlink(missing_ok=True)
@@ -115,7 +126,10 @@ def _import(name: str, path: Path, target: Path, reader: Any, options: ImportOpt
         demonstration = reader.read(path, options)
         if options.outcome == "success" and demonstration.outcome not in ("success", ""):
             raise Refused("outcome", f"{demonstration.outcome}, must be success")
-        episode = to_episode(demonstration, PRESETS[options.preset]().points, options.gates)
+        steps = len(demonstration.stamps)
+        episode = to_episode(
+            demonstration, PRESETS[options.preset]().points, options.gates, on_step=lambda step: show(step, steps)
+        )
         save_episode(target, episode)
     except (InputError, EpisodeError) as error:
         gate = error.gate if isinstance(error, Refused) else "unreadable"
@@ -153,6 +167,10 @@ def _receipts(log: Path) -> dict[str, dict]:
         except (ValueError, KeyError, TypeError):
             continue
     return rows
+
+
+def _place(path: Path) -> str:
+    return str(path.resolve())
 
 
 def _key(path: Path) -> list:

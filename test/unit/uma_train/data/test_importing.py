@@ -1,6 +1,7 @@
 """`uma import`: what is kept and refused, the card, resumption, and changed recordings."""
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -60,7 +61,7 @@ def source(tmp_path, monkeypatch):
             raise InputError(f"{path}: damaged")
         return demonstration(path.stem, words)
 
-    reader = SimpleNamespace(recordings=lambda s: {p.stem: p for p in sorted(folder.iterdir())}, read=read)
+    reader = SimpleNamespace(recordings=lambda s: {p.stem: p for p in sorted(Path(s).iterdir())}, read=read)
     monkeypatch.setattr(importing.importlib, "import_module", lambda name: reader)
     for name, words in {"a": "success", "b": "failure", "c": "damaged", "d": ""}.items():
         (folder / name).write_text(words)
@@ -107,6 +108,14 @@ def test_a_folder_of_other_settings_is_refused(source):
     run(source)
     with pytest.raises(InputError, match="imported with outcome 'success', now 'all'; choose another --out"):
         run(source, "--outcome", "all")
+
+
+def test_recordings_of_another_folder_replace_nothing(source, tmp_path):
+    run(source)
+    source.folder.rename(tmp_path / "elsewhere")
+    source.folder = tmp_path / "elsewhere"
+    with pytest.raises(InputError, match="a was imported from .*recordings/a, now .*elsewhere/a; choose another"):
+        run(source)
 
 
 def test_nothing_kept_is_an_error(source):
