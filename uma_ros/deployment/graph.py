@@ -250,7 +250,8 @@ def _placed(nodes: Iterable[NodeSpec], options: Options, own_clock: bool = False
 
 def teach(options: Options) -> tuple[NodeSpec, ...]:
     """Return the page alone, beside a graph that runs already."""
-    return _placed([_node("teach", use_sim_time=options.station == "sim")], options)
+    sim = options.station == "sim"
+    return _placed([_node("teach", use_sim_time=sim)], options, own_clock=sim)
 
 
 def insertion(options: Options) -> tuple[NodeSpec, ...]:

@@ -11,7 +11,9 @@ SCRIPT = """
   const url = new URL(location.href);
   if (url.searchParams.has('token')) { url.searchParams.delete('token'); history.replaceState(null, '', url); }
   const getItem = Storage.prototype.getItem;
-  Storage.prototype.getItem = function (key) { return String(key).endsWith('uma_page') ? page : getItem.call(this, key); };
+  Storage.prototype.getItem = function (key) {
+    return String(key).endsWith('uma_page') ? page : getItem.call(this, key);
+  };
   const call = route => fetch(route, {cache: 'no-store', credentials: 'same-origin', keepalive: true}).catch(() => {});
   window.umaStop = () => call('/uma/stop');
   const alive = () => { if (document.visibilityState === 'visible') call('/uma/alive?page=' + page); };

@@ -289,6 +289,8 @@ def test_every_own_name_is_relative():
         assert names.keys() <= {"topics.tf", "topics.tf_static", "robotiq.port"}
     found = set()
     for path in (ROOT / "uma_ros").rglob("*.py"):
+        if path.parent.parent.name == "teach" or path.parent.name == "teach":
+            continue  # routes and drawings of the page are no names in ROS
         nodes = list(ast.walk(ast.parse(path.read_text())))
         inner = {part for node in nodes if isinstance(node, ast.JoinedStr) for part in node.values[1:]}
         texts = (node.value for node in nodes if isinstance(node, ast.Constant) and node not in inner)

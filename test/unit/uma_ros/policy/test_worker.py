@@ -1,5 +1,7 @@
 """The policy's worker: the end of a task, dropped tasks, and the choice among candidates."""
 
+import time
+
 import numpy as np
 import pytest
 from bundles import CONFIGS, bundle_of
@@ -170,3 +172,42 @@ def test_a_prompt_is_refused_before_it_waits(tmp_path):
         assert str(path) in str(caught.value)
     path.write_text("a prompt")
     assert sources.goal(ExecuteTask.Goal(prompt=str(path))) == FromPrompt(str(path))
+
+
+def previewed(bench: Bench, given) -> list:
+    """The result of a preview, once it is there."""
+    found: list = []
+    bench.worker.preview(given, found.append)
+    end = time.monotonic() + PATIENCE
+    while not found and time.monotonic() < end:
+        time.sleep(0.01)
+    return found
+
+
+def test_a_preview_predicts_and_executes_nothing(bench):
+    b = bench(FakePolicy())
+    b.give(moved(0.1))
+    assert b.show(PATIENCE)  # a frame, and a task that goes on
+    b.worker.set_active(False)
+    before, active = len(b.chunks), b.worker.tasks.active
+    (found,) = previewed(b, moved(-0.2))
+    here = scene().T_cam_ee[0, 3]
+    assert found.chunk.poses[-1, 0, 3] < here - 0.1 and found.motion.points.shape == (16, 1, 3)
+    assert len(b.chunks) == before and b.worker.tasks.active is active and not b.worker.tasks.has_next
+    assert len(previewed(b, moved(0.1))) == 1  # and again
+
+
+def test_a_preview_of_a_bad_task_is_refused_and_harms_nothing(bench):
+    b = bench(FakePolicy())
+    b.show()
+    b.worker.set_active(False)
+    (found,) = previewed(b, FromPrompt("no_such_prompt"))
+    assert isinstance(found, InputError) and "no such file" in str(found)
+    assert b.worker.failure is None
+
+
+def test_no_preview_while_the_policy_acts(bench):
+    b = bench(FakePolicy())
+    b.show()
+    with pytest.raises(InputError, match="must be stopped first"):
+        b.worker.preview(moved(), lambda result: None)

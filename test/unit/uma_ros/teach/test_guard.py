@@ -134,7 +134,7 @@ async def until(condition, seconds: float = 20.0) -> bool:
 # -- HTTP --------------------------------------------------------------------------------------------------------------
 
 
-def test_the_token_becomes_a_cookie_that_scripts_and_other_sites_lack(served):
+def test_the_token_becomes_a_cookie_that_scripts_lack(served):
     assert "HttpOnly" in served.set_cookie and "SameSite=Strict" in served.set_cookie
     assert TOKEN not in served.set_cookie
     status, answer, body = get(served.port, "/", Cookie=served.cookie)
@@ -188,7 +188,7 @@ def test_paths_lead_to_no_other_file(served):
         assert get(served.port, path, Cookie=served.cookie)[0] == 404
 
 
-# -- WebSocket -----------------------------------------------------------------------------------------------------------
+# -- WebSocket ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -364,7 +364,7 @@ def test_nobody_publishes_the_page_through_a_foreign_server(fresh, monkeypatch):
     assert not asked
 
 
-# -- start ---------------------------------------------------------------------------------------------------------------
+# -- start -------------------------------------------------------------------------------------------------------------
 
 
 def test_a_taken_port_is_an_error(served):

@@ -119,7 +119,7 @@ def test_a_fold_turns_the_free_points_about_the_pinned_ones(lesson):
     assert len(lesson.ghost(lesson.current)) == 6  # of a fold, the keypoints alone
 
 
-def test_a_click_near_a_keypoint_picks_it_and_again_leaves_it_out(lesson):
+def test_a_click_picks_a_keypoint_and_leaves_it_out_again(lesson):
     for expected in ({2}, set()):
         lesson.toggle_nearest(*ray_to(way(lesson)[0][2]))
         assert lesson.editor.sketch.picked == expected
@@ -133,7 +133,7 @@ def test_snap_puts_the_last_waypoint_back_onto_the_table(lesson):
     assert abs(way(lesson)[-1][:, 2].min() - way(lesson)[0][:, 2].min()) < 0.01
 
 
-def test_hints_name_the_workspace_and_follow_the_controllers_limits(lesson):
+def test_hints_follow_the_limits_of_the_controller(lesson):
     lesson.move((0.0, 0.0, 0.9))
     assert any(h.is_refusal and "outside the workspace" in h.text for h in lesson.hints())
     lesson.limit(SafetySettings(workspace_max=(0.8, 0.55, 1.5)))
