@@ -47,6 +47,9 @@ from uma_ros.teach.operator import SILENCE_S
 from uma_ros.teach.page import Page, PageSettings
 from uma_ros.teach.scene import Box, View
 
+STATE_HZ = 50.0
+"""Largest rate at which joint states are read; the image's own time needs no more."""
+
 OUTCOMES = ("finished", "cancelled", "replaced", "held", "refused")
 """Words of the outcomes in action/ExecuteTask.action."""
 
@@ -94,6 +97,7 @@ class TeachNode(UmaNode):
         self._motion: MotionPrediction | None = None
         self._suggestion: ReferenceMotion | None = None
         self._holds, self._goal, self._stops = False, None, 0
+        self._joints_at: dict[str, float] = {}  # first joint of a message -> time of the last one that was read
         self._group = self.create_group()
         self._heartbeat = self.make_publisher(Header, topics.heartbeat, STATUS)
         for kind, topic in {"rgb": topics.rgb, "depth": topics.depth}.items():
@@ -147,6 +151,11 @@ class TeachNode(UmaNode):
             self.feed.info = msg
 
     def _on_joints(self, msg: JointState) -> None:
+        """Take the joints of the arm, of the gripper, or of both, each source at most `STATE_HZ` times a second."""
+        source, now = (msg.name[0] if len(msg.name) else ""), time.monotonic()
+        if now - self._joints_at.get(source, float("-inf")) < 1.0 / STATE_HZ:
+            return
+        self._joints_at = {**dict(list(self._joints_at.items())[-8:]), source: now}
         with self._noting("joint_states"), self._lock:
             self.feed.add_joints(msg)
 
