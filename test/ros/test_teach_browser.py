@@ -82,6 +82,8 @@ def teach(graph, browser: Browser) -> None:
     browser.says("has control; 1 connected", 90.0)
     browser.wait(lambda: "nobody" not in browser.text(), "control")
     browser.wait(lambda: browser.page.evaluate("window.__viserPointer.hasSceneClickFilter()"), "clicks")
+    browser.press("clear")  # what an earlier page left
+    browser.says("none yet")
     # On the utensil's surface; the pinned keypoints lie on the holder.
     points = np.array([w[0] for w in reference.waypoints if len(w) > 1])
     browser.click(points[np.linalg.norm(points - np.median(points, 0), axis=1).argmin()])
