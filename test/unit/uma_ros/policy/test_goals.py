@@ -29,6 +29,9 @@ from uma_ros.policy.tasks import FromGoal, FromInstruction, FromPrompt, FromRefe
 class Talking:
     takes_instructions = True
 
+    def load_prompt(self, path):
+        return path
+
 
 @pytest.fixture
 def sources() -> TaskSources:
@@ -54,7 +57,7 @@ def picture(kind: str, frame: str = "cam", width: int = 8) -> Image:
 GOOD = {
     "reference": (dict(reference=a_reference()), FromReference),
     "instruction": (dict(instruction=" lift it "), FromInstruction),
-    "prompt": (dict(prompt="p.safetensors"), FromPrompt),
+    "prompt": (dict(prompt="package.xml"), FromPrompt),
     "goal image": (dict(goal_rgb=picture("rgb"), goal_depth=picture("depth")), FromGoal),
 }
 

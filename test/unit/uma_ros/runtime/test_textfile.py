@@ -193,7 +193,7 @@ def test_poses_that_people_write_by_mistake_are_refused(tmp_path, xyz, xyzw, wor
         load_calibration(path)
 
 
-def test_a_matrix_and_one_frame_for_both_are_refused_and_a_slash_is_not(tmp_path):
+def test_matrices_and_one_frame_for_both_are_refused(tmp_path):
     path, rest = tmp_path / "c.yaml", "T_base_cam: {xyz: [0.5, 0, 1], xyzw: [0, 1, 0, 0]}\n"
     path.write_text("camera_frame: cam\nbase_frame: b\nT_base_cam: [[1,0,0,0],[0,1,0,0],[0,0,1,0],[0,0,0,1]]\n")
     with pytest.raises(InputError, match="T_base_cam: .*must be xyz: 3 metres, xyzw"):
