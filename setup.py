@@ -20,7 +20,7 @@ setup(
         "siglip2": ["transformers>=5.23,<6", "tokenizers>=0.22"],
         "perception": ["opencv-python-headless>=4.13,<5"],
         "robot": ["pylibfranka>=0.21,<0.22", "pymodbus>=3.10,<4", "pyserial>=3.5"],
-        "teach": ["viser>=1.1.1,<1.2", "pillow>=11"],
+        "teach": ["viser>=1.1.1,<1.2", "pillow>=11", "qrcode>=8"],
         "train": ["rich>=13", "tensorboard>=2.20"],
         "test": [
             "pytest>=8",

@@ -42,6 +42,7 @@ class FakeLink:
         self.calls: list[str] = []
         self.alive_at: list[float] = []
         self.asks: list = []
+        self.has_recorder, self.folder = True, ""
 
     def view(self):
         if self.seen is None:
@@ -84,6 +85,13 @@ class FakeLink:
     def call(self, service, done):
         self.calls.append(service)
         done(True, service)
+
+    def episode(self, command, text, done):
+        self.calls.append(f"episode {command} {text}".strip())
+        done(self.has_recorder, f"{command} done" if self.has_recorder else "no recorder")
+
+    def training(self):
+        return self.folder, "models/x"
 
     def alive(self):
         self.alive_at.append(time.monotonic())

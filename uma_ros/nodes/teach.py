@@ -5,7 +5,6 @@ The node converts messages and calls services. Decisions are in `uma_ros.teach`.
 
 from __future__ import annotations
 
-import io
 import threading
 import time
 from collections.abc import Callable
@@ -37,7 +36,7 @@ from uma_ros.msg import ReferenceMotion as ReferenceMsg
 from uma_ros.runtime.node import UmaNode, leave, run_node
 from uma_ros.runtime.robot import robot
 from uma_ros.runtime.topics import COMMAND, CONFIGURATION, LATCHED, SENSOR_IN, STATIC_TF_IN, STATUS, Topics
-from uma_ros.srv import PreviewTask
+from uma_ros.srv import Episode, PreviewTask
 from uma_ros.teach.feed import Feed
 from uma_ros.teach.gatekeeper import NodeState
 from uma_ros.teach.guard import is_loopback
@@ -45,13 +44,11 @@ from uma_ros.teach.lesson import Ask
 from uma_ros.teach.link import Answer, Numbers, Outlook
 from uma_ros.teach.operator import SILENCE_S
 from uma_ros.teach.page import Page, PageSettings
+from uma_ros.teach.requests import OUTCOMES, filled, qr
 from uma_ros.teach.scene import Box, View
 
 STATE_HZ = 50.0
 """Largest rate at which joint states are read; the image's own time needs no more."""
-
-OUTCOMES = ("finished", "cancelled", "replaced", "held", "refused")
-"""Words of the outcomes in action/ExecuteTask.action."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +94,7 @@ class TeachNode(UmaNode):
         self._motion: MotionPrediction | None = None
         self._suggestion: ReferenceMotion | None = None
         self._holds, self._goal, self._stops = False, None, 0
+        self._demonstrations, self._checkpoint = "", ""
         self._joints_at: dict[str, float] = {}  # first joint of a message -> time of the last one that was read
         self._group = self.create_group()
         self._heartbeat = self.make_publisher(Header, topics.heartbeat, STATUS)
@@ -111,8 +109,10 @@ class TeachNode(UmaNode):
         self.make_subscription(ReferenceMsg, topics.sim_reference, self._on_suggestion, LATCHED)
         self.make_subscription(String, topics.configuration, self._on_configuration, CONFIGURATION)
         self._triggers = {
-            name: self.create_client(Trigger, f"uma/{name}", callback_group=self._group) for name in SERVICES
+            name: self.create_client(Trigger, f"uma/{name}", callback_group=self._group)
+            for name in (*SERVICES, "previous_task")
         }
+        self._episodes = self.create_client(Episode, "uma/episode", callback_group=self._group)
         self._preview = self.create_client(PreviewTask, "uma/preview", callback_group=self._group)
         self._action = ActionClient(self, ExecuteTask, topics.execute_task, callback_group=self._group)
         self.page = Page(self, self._page_settings(), robot(), lambda text: self.get_logger().info(text))
@@ -182,12 +182,16 @@ class TeachNode(UmaNode):
             self._suggestion = convert.reference_from(msg)
 
     def _on_configuration(self, msg: String) -> None:
-        """Take the limits from the controller, so that the page warns of what the controller would refuse."""
+        """Take the controller's limits, so that the page warns of what it would refuse; and what training needs."""
         try:
             data = yaml.safe_load(msg.data)
+            parameters = data["parameters"]
+            if data["node"] == "recorder":
+                self._demonstrations = str(parameters["demonstrations"])
+            elif data["node"] == "policy":
+                self._checkpoint = str(parameters["checkpoint"])
             if data["node"] != "controller":
                 return
-            parameters = data["parameters"]
             self._holds = float(parameters["heartbeat_s"]) > 0
             known = flatten(SafetySettings())
             given = {k.removeprefix("safety."): v for k, v in parameters.items() if k.startswith("safety.")}
@@ -323,6 +327,20 @@ class TeachNode(UmaNode):
 
         client.call_async(Trigger.Request()).add_done_callback(answered)
 
+    def episode(self, command: str, text: str, done: Answer) -> None:
+        if not self._episodes.service_is_ready():
+            done(False, f"no service {self.resolve_service_name('uma/episode')}; is there a recorder?")
+            return
+
+        def answered(future: Any) -> None:
+            done(future.result().success, future.result().message)
+
+        request = Episode.Request(command=command, text=text)
+        self._episodes.call_async(request).add_done_callback(answered)
+
+    def training(self) -> tuple[str, str]:
+        return self._demonstrations, self._checkpoint
+
     def alive(self) -> None:
         if self.is_active:
             self._heartbeat.publish(Header(stamp=self.get_clock().now().to_msg(), frame_id="teach"))
@@ -345,30 +363,6 @@ class TeachNode(UmaNode):
 
     def close(self) -> None:
         self.page.close()
-
-
-def filled(message: Any, ask: Ask) -> Any:
-    """Return a goal or a request with the task in it."""
-    if ask.reference is not None:
-        message.reference = convert.reference_to(ask.reference, convert.stamp_from(0.0))
-    message.instruction, message.prompt = ask.instruction, ask.prompt
-    if ask.goal is not None:
-        stamp, frame = convert.stamp_from(ask.goal.stamp), ask.goal.camera.frame
-        message.goal_rgb = convert.image_to(ask.goal.rgb, "rgb8", frame, stamp)
-        message.goal_depth = convert.image_to(ask.goal.depth, "32FC1", frame, stamp)
-    return message
-
-
-def qr(url: str) -> str:
-    """Return a QR code of an address as text; a hint without the package that draws it."""
-    try:
-        import qrcode
-    except ImportError:
-        return "teach: with the Python package qrcode this is also a QR code"
-    code, out = qrcode.QRCode(border=2), io.StringIO()
-    code.add_data(url)
-    code.print_ascii(out, invert=True)
-    return out.getvalue()
 
 
 def main() -> int:

@@ -79,7 +79,15 @@ class Link(Protocol):
     def start(self, ask: Ask, done: Answer) -> None: ...
     def stop(self) -> None: ...
     def call(self, service: str, done: Answer) -> None:
-        """Call one of the operator's services."""
+        """Call one of the operator's services, or previous_task of the policy."""
+        ...
+
+    def episode(self, command: str, text: str, done: Answer) -> None:
+        """Send a command of srv/Episode.srv to the recorder of demonstrations."""
+        ...
+
+    def training(self) -> tuple[str, str]:
+        """Return the folder of the demonstrations and the policy's checkpoint; empty where unknown."""
         ...
 
     def alive(self) -> None:

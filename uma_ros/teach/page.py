@@ -109,14 +109,14 @@ class Page:
         return server
 
     def _add_panels(self) -> None:
-        from uma_ros.teach.panels import ask, object, run, status, waypoints
+        from uma_ros.teach.panels import ask, demonstrations, object, run, status, waypoints
 
         self.status = status.StatusPanel(self)
         self.run = run.RunPanel(self)
         self.status.add_words()
         self.object, self.waypoints = object.ObjectPanel(self), waypoints.WaypointsPanel(self)
-        self.ask = ask.AskPanel(self)
-        self.panels = (self.status, self.object, self.waypoints, self.ask, self.run)
+        self.ask, self.demonstrations = ask.AskPanel(self), demonstrations.DemonstrationsPanel(self)
+        self.panels = (self.status, self.object, self.waypoints, self.ask, self.demonstrations, self.run)
 
     # -- who -----------------------------------------------------------------------------------------------------------
 
@@ -248,6 +248,7 @@ class Page:
             self.drawing.show_outlook(self.link.outlook(), "live")
             self.status.refresh()
             self.run.refresh()
+            self.demonstrations.refresh()
 
     def _is_due(self, what: str, period: float, now: float) -> bool:
         if now < self._due[what]:
@@ -269,6 +270,7 @@ class Page:
             self.drawing.show_camera(view)
 
     def close(self) -> None:
-        """End the thread and the server."""
+        """End the thread, a running adaptation and the server."""
+        self.demonstrations.close()
         self.jobs.close()
         self.server.stop()

@@ -30,8 +30,8 @@ class AskPanel:
             page.on_press(
                 gui.add_button("This is the goal", hint="takes the present picture as the goal image"), self._take
             )
-            prompts = page.settings.prompts
-            self._prompt = gui.add_dropdown("Prompt", prompts or ("none",), disabled=not prompts)
+            self._prompts = page.settings.prompts
+            self._prompt = gui.add_dropdown("Prompt", self._prompts or ("none",), disabled=not self._prompts)
         self._words = gui.add_html("")
 
         @self._group.on_click
@@ -49,6 +49,12 @@ class AskPanel:
             raise InputError(f"goal: {self._page.trouble}")
         self._goal, self.source = self._page.view, "goal"
 
+    def offer(self, prompt: str) -> None:
+        """Add a prompt file to the list, and ask for it."""
+        self._prompts = (prompt, *(p for p in self._prompts if p != prompt))
+        self._prompt.options, self._prompt.disabled = self._prompts, False
+        self._prompt.value, self.source = prompt, "prompt"
+
     def task(self) -> Ask | None:
         """Return the task that the page shows; None before it is complete."""
         if self.source == "words":
@@ -56,7 +62,7 @@ class AskPanel:
         if self.source == "goal":
             return Ask(goal=self._goal) if self._goal is not None else None
         if self.source == "prompt":
-            return Ask(prompt=str(self._prompt.value)) if self._page.settings.prompts else None
+            return Ask(prompt=str(self._prompt.value)) if self._prompts else None
         sketch = self._page.lesson.editor.sketch
         return Ask(reference=sketch.reference()) if sketch is not None and len(sketch.waypoints) > 1 else None
 
