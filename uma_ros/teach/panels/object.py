@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from uma.sketch.segment import KINDS
 from uma.types import InputError, ReferenceMotion
-from uma_ros.commands.reference import load_reference, reference_text
+from uma_ros.commands.reference import load_reference, recorded_reference, reference_text
 from uma_ros.teach.scene import pick
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ class ObjectPanel:
             self._label = gui.add_text("Name", "")
             self._buttons = gui.add_button_group("Motion", ("clear", "scene", "save"))
             self._load = gui.add_upload_button("Load YAML", mime_type=".yaml,.yml")
+            self._bag = gui.add_text("Bag", "", hint="folder of a recording, on this node's computer")
+            page.on_press(gui.add_button("Last task of the bag", color="gray"), self.from_bag)
         self._meaning = "object"
         self._connect()
 
@@ -97,6 +100,23 @@ class ObjectPanel:
         if reference is None:
             raise InputError("scene: no simulated station suggests a motion")
         self._take(reference)
+
+    def from_bag(self) -> None:
+        """Take the last reference of a recording, which is read in a thread. Raises `InputError` without a path."""
+        page, path = self._page, str(self._bag.value).strip()
+        if not path:
+            raise InputError("bag: empty, must be the folder of a recording")
+
+        def read() -> None:
+            try:
+                reference, _ = recorded_reference(path)
+            except InputError as error:
+                text = str(error)
+                page.jobs.submit(lambda: page.tell(text, "red"))
+                return
+            page.edit(page.operators.operator, lambda: self._take(reference))
+
+        threading.Thread(target=read, name="bag", daemon=True).start()
 
     def load(self, content: bytes) -> None:
         """Load a reference file. Raises `InputError` if it is refused."""
