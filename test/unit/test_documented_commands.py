@@ -18,6 +18,7 @@ RUN_BY = {
         "config/goal_insertion.yaml",
     ),
     "ros2 service call /uma/stop std_srvs/srv/Trigger": ("test/ros/test_graph.py", '"/uma/stop"'),
+    "uma teach --task insertion": ("test/ros/test_teach_command.py", '"teach", "--task", "insertion"'),
     "uma replay runs/TIME/bag": (".ci/run", "uma replay"),
     "uma inspect runs/TIME/bag": (".ci/run", "uma inspect"),
     "colcon build --packages-select uma_ros && source install/setup.bash": ("test/integration/test_colcon.py", "build"),

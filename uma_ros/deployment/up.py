@@ -6,8 +6,10 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from uma.settings import from_words, setting
 from uma_ros.deployment.discovery import RANGE, discovery_line, discovery_range
@@ -24,12 +26,17 @@ class UpOptions(Options):
     graph: str = setting(MISSING, "name of the graph", choices=tuple(sorted(GRAPHS)))
 
 
-def main(argv: list[str]) -> int:
-    """Run the command. Return 0 after Ctrl-C, 1 if a node died or failed. Raises `InputError` for a wrong argument."""
+def main(argv: list[str], changes: Mapping[str, dict[str, Any]] | None = None) -> int:
+    """Run the command. Return 0 after Ctrl-C, 1 if a node died or failed. Raises `InputError` for a wrong argument.
+
+    Args:
+        changes: node -> parameters that replace those of the configuration file.
+    """
     arguments = from_words(UpOptions, argv, "uma up")
     run_dir = arguments.run_dir or new_folder(arguments.namespace)
     options = replace(located(arguments), run_dir=run_dir)
     specs = prepared(options.graph, options, missing_module)
+    specs = tuple(replace(spec, parameters={**spec.parameters, **(changes or {}).get(spec.name, {})}) for spec in specs)
     parameters = Path(options.run_dir) / PARAMETERS_OF_RUN
     write_parameters(specs, parameters)
     os.environ[RANGE] = discovery_range(options.discovery, os.environ)

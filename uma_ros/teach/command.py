@@ -56,8 +56,9 @@ def main(argv: list[str]) -> int:
 
 
 def _own(args: TeachOptions) -> dict[str, str | int]:
-    given: dict[str, str | int] = {"host": args.host, "port": args.port}
-    return given | ({"token": args.token} if args.token else {})
+    """Return the parameters of the node that differ from the defaults; the others are as in the configuration."""
+    names = ("host", "port", "token")
+    return {name: getattr(args, name) for name in names if getattr(args, name) != getattr(TeachOptions(), name)}
 
 
 def _with_graph(args: TeachOptions) -> int:
@@ -65,8 +66,6 @@ def _with_graph(args: TeachOptions) -> int:
 
     if args.station != "sim":
         raise InputError("task: is for station sim; on hardware start `uma up TASK --teach` or the launch file")
-    if _own(args) != _own(TeachOptions()):
-        raise InputError("host, port, token: with --task they stand in the configuration, section teach")
     words = [args.task, "--teach", "--seed", str(args.seed), "--config", args.config]
     words += ["--namespace", args.namespace] if args.namespace else []
-    return up(words + (["--robot", args.robot] if args.robot else []))
+    return up(words + (["--robot", args.robot] if args.robot else []), {"teach": _own(args)})
