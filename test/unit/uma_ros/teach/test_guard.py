@@ -116,6 +116,7 @@ class Client:
         await self.send(messages.GuiUpdateMessage(self.served.button(label), {"value": True}))
 
     async def click(self, place) -> None:
+        assert await until(lambda: self.served.page.view is not None)  # a click is on a shown image
         origin, direction = ray_to(place)
         await self.send(messages.ScenePointerMessage("click", tuple(origin), tuple(direction), ((0.5, 0.5),), None))
 
