@@ -23,9 +23,16 @@ class Gizmo:
     Args:
         server: viser's server.
         edited: client, edit -> runs ``edit`` on the page's thread if the client has control, and draws again.
+        released: clients that released a gizmo. A drag that ends because its page is gone is dropped.
     """
 
-    def __init__(self, server: Any, lesson: Lesson, edited: Callable[[int | None, Callable[[], None]], None]) -> None:
+    def __init__(
+        self,
+        server: Any,
+        lesson: Lesson,
+        edited: Callable[[int | None, Callable[[], None]], None],
+        released: set[int],
+    ) -> None:
         self._scene, self._lesson, self._edited = server.scene, lesson, edited
         hidden = {"depth_test": False, "visible": False}
         self._arrows = self._scene.add_transform_controls("/gizmo", scale=SCALE, disable_rotations=True, **hidden)
@@ -36,13 +43,15 @@ class Gizmo:
 
         @self._arrows.on_update
         async def _(event: Any) -> None:  # async: viser keeps the order of the phases
-            if event.phase == "end":
+            if event.phase == "end" and event.client_id in released:
+                released.discard(event.client_id)
                 place = np.array(event.target.position, np.float64)
                 self._edited(event.client_id, lambda: self._move(place))
 
         @self._rings.on_update
         async def _(event: Any) -> None:
-            if event.phase == "end":
+            if event.phase == "end" and event.client_id in released:
+                released.discard(event.client_id)
                 wxyz = np.array(event.target.wxyz, np.float64)
                 self._edited(event.client_id, lambda: self._lesson.turn_by(wxyz))
 

@@ -81,10 +81,11 @@ class Page:
         self.server = self._serve(load_viser())
         self.jobs = Jobs(self._tick, 0.1, self._failed)
         self._open: set[str] = set()  # elements of the page that everybody may use
-        install(self.server, self.operators.is_operator, self._open)
+        released: set[int] = set()  # clients whose drag ended by their own release
+        install(self.server, self.operators.is_operator, self._open, released)
         self.drawing = Drawing(self.server, config)
         self.drawing.show_workspace(SafetySettings())
-        self.gizmo = Gizmo(self.server, self.lesson, self.edit)
+        self.gizmo = Gizmo(self.server, self.lesson, self.edit, released)
         self._due = {"cloud": 0.0, "camera": 0.0, "words": 0.0, "robot": 0.0}
         self._client: int | None = None  # whose job runs
         self._add_panels()

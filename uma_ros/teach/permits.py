@@ -25,18 +25,29 @@ def permitted(kind: str, uuid: str, is_operator: bool, is_open: Callable[[str], 
     return is_operator or kind in EVERYBODY or (kind == "GuiUpdateMessage" and is_open(uuid))
 
 
-def install(server: Any, is_operator: Callable[[int], bool], open_elements: Collection[str]) -> None:
+RELEASE = "TransformControlsDragEndMessage"
+"""Message of a page that released a gizmo."""
+
+
+def install(
+    server: Any, is_operator: Callable[[int], bool], open_elements: Collection[str], released: set[int]
+) -> None:
     """Drop the messages to a viser server that are not permitted, before they change anything.
 
     Args:
         open_elements: elements of the page that everybody may use; may grow later.
+        released: receives the clients that released a gizmo. viser also ends the drag of a page that is gone, without
+            a message.
     """
     inner = server._websock_server
     handle = inner._handle_incoming_message
 
     async def checked(client: int, message: Any) -> None:
         uuid = str(getattr(message, "uuid", ""))
-        if permitted(type(message).__name__, uuid, is_operator(client), open_elements.__contains__):
+        kind = type(message).__name__
+        if permitted(kind, uuid, is_operator(client), open_elements.__contains__):
+            if kind == RELEASE:
+                released.add(client)
             await handle(client, message)
 
     inner._handle_incoming_message = checked

@@ -54,6 +54,10 @@ def served():
 def fresh(served):
     """The page without clients, object or calls."""
     assert eventually(lambda: served.page.operators.count == 0)
+    for _ in range(2):  # a job may leave another one
+        done = threading.Event()
+        served.page.jobs.submit(done.set)
+        assert done.wait(20.0)
     served.page.lesson.clear()
     served.page.run.previewed = ""
     served.link.calls.clear()
@@ -130,6 +134,13 @@ class Client:
 
 async def until(condition, seconds: float = 20.0) -> bool:
     return await asyncio.to_thread(eventually, condition, seconds)
+
+
+async def settled(served: Served) -> bool:
+    """Wait until the page has done what it was asked for so far."""
+    done = threading.Event()
+    served.page.jobs.submit(done.set)
+    return await until(done.is_set)
 
 
 # -- HTTP --------------------------------------------------------------------------------------------------------------
@@ -269,9 +280,7 @@ def test_start_is_refused_before_a_preview(fresh):
             await one.press("Add waypoint (N)")
             assert await until(lambda: fresh.lesson.last == 2)
             await one.press("Start")  # the previewed motion is another one
-            done = threading.Event()
-            fresh.page.jobs.submit(done.set)
-            assert await until(done.is_set)
+            assert await settled(fresh)
             assert fresh.link.calls == ["preview"]
 
     asyncio.run(run())
@@ -302,13 +311,13 @@ def test_a_drag_to_nowhere_changes_nothing(fresh, place):
         async with Client(fresh, "one") as one:
             assert await until(lambda: fresh.page.operators.count == 1)
             await one.click(BOX + [0, 0, 0.025])
-            assert await until(lambda: fresh.lesson.editor.sketch is not None)
+            assert await until(lambda: fresh.lesson.editor.sketch is not None) and await settled(fresh)
             before = fresh.lesson.editor.sketch
             await one.send(messages.TransformControlsDragStartMessage("/gizmo"))
             await one.send(messages.TransformControlsUpdateMessage("/gizmo", (1.0, 0.0, 0.0, 0.0), place))
             await one.send(messages.TransformControlsDragEndMessage("/gizmo"))
             await one.press("Preview (P)")
-            assert await until(lambda: "preview" in fresh.link.calls)
+            assert await until(lambda: "preview" in fresh.link.calls) and await settled(fresh)
             assert fresh.lesson.editor.sketch is before
 
     asyncio.run(run())
@@ -319,7 +328,7 @@ def test_a_page_closed_in_mid_drag_loses_control_and_the_drag(fresh):
         async with Client(fresh, "one") as one:
             assert await until(lambda: fresh.page.operators.count == 1)
             await one.click(BOX + [0, 0, 0.025])
-            assert await until(lambda: fresh.lesson.editor.sketch is not None)
+            assert await until(lambda: fresh.lesson.editor.sketch is not None) and await settled(fresh)
             before = fresh.lesson.editor.sketch
             await one.send(messages.TransformControlsDragStartMessage("/gizmo"))
             await one.send(messages.TransformControlsUpdateMessage("/gizmo", (1.0, 0.0, 0.0, 0.0), (0.6, 0.1, 0.2)))
