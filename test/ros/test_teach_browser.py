@@ -6,6 +6,7 @@ moves, and space stops it. The same is done with a finger.
 
 import sys
 import time
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,7 +43,10 @@ def path() -> str:
 @pytest.fixture(scope="module")
 def graph(path, tmp_path_factory):
     port = free_port()
-    changes = {"teach": {"port": port, "token": TOKEN, "cloud_rate": 1.0, "voxel": 0.008, "max_points": 8000}}
+    changes = {
+        "teach": {"port": port, "token": TOKEN, "cloud_rate": 0.5, "voxel": 0.01, "max_points": 5000},
+        "controller": {"heartbeat_s": 3.0},  # Chromium draws without a GPU, and its page pauses for over a second
+    }
     graph = Graph(
         tmp_path_factory.mktemp("teach"), changes=changes, graph=lambda options: insertion(replace(options, teach=True))
     )
@@ -74,8 +78,17 @@ def heights(browser: Browser) -> list[float]:
     return [float(text.split()[2]) for text in browser.page.evaluate(code)]
 
 
-def teach(graph, browser: Browser) -> None:
-    """From the open page to a moving robot and back to rest."""
+def lift(browser: Browser) -> None:
+    """Drag the first waypoint up, as often as a person would: a slow page may miss the arrow."""
+    for attempt in range(3):
+        browser.drag(2, 0.15)
+        with suppress(AssertionError) if attempt < 2 else nullcontext():
+            browser.wait(lambda: heights(browser)[1] - heights(browser)[0] > 0.08, "the lifted waypoint", 20.0)
+            return
+
+
+def start(graph, browser: Browser) -> None:
+    """From the open page to a moving robot."""
     c = graph.client
     reference = reference_from(c.scene)
     reference = reference.transformed(graph.frames.lookup(BASE, reference.frame), BASE)
@@ -88,8 +101,7 @@ def teach(graph, browser: Browser) -> None:
     points = np.array([w[0] for w in reference.waypoints if len(w) > 1])
     browser.click(points[np.linalg.norm(points - np.median(points, 0), axis=1).argmin()])
     browser.says("6 keypoints")
-    browser.drag(2, 0.15)
-    browser.wait(lambda: heights(browser)[1] - heights(browser)[0] > 0.08, "the lifted waypoint")
+    lift(browser)
     browser.press("Add waypoint (N)")
     browser.wait(lambda: len(heights(browser)) == 3, "a second waypoint")
     browser.press("Preview (P)")
@@ -101,6 +113,12 @@ def teach(graph, browser: Browser) -> None:
     browser.press("Start")
     spinning(graph, browser, lambda: len(c.base_chunks) > chunks, "chunks")
     spinning(graph, browser, lambda: np.linalg.norm(c.ee()[:3, 3] - before) > 0.03, "motion of the robot")
+
+
+def teach(graph, browser: Browser) -> None:
+    """From the open page to a moving robot and back to rest."""
+    start(graph, browser)
+    c = graph.client
     if browser.has_touch:
         browser.press("STOP")
     else:
@@ -128,12 +146,7 @@ def test_a_page_closed_in_motion_holds_the_arm(graph, path):
     """The page is gone, so that the controller misses its sign of life."""
     c = graph.client
     with opened(graph.url, path) as browser:
-        browser.wait(lambda: "nobody" not in browser.text() and "1 connected" in browser.text(), "control", 90.0)
-        browser.press("Preview (P)")  # the motion of the last test is still shown
-        browser.says("Start is free")
-        before = c.ee()[:3, 3]
-        browser.press("Start")
-        spinning(graph, browser, lambda: np.linalg.norm(c.ee()[:3, 3] - before) > 0.03, "motion of the robot")
+        start(graph, browser)
     c.wait(lambda: "operator" in c.status["controller"].reason, 30.0, "words about the operator")
     assert c.state("controller") in (PolicyStatus.IDLE, PolicyStatus.HOLD)
     assert still(graph) < 0.003

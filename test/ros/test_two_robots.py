@@ -151,6 +151,8 @@ def pair(tmp_path_factory):
 
 
 def test_every_name_is_in_its_namespace(pair):
+    wanted = {(spec.name, f"/{side.side}") for side in pair.sides for spec in side.specs}
+    pair.wait(lambda: wanted <= set(pair.node.get_node_names_and_namespaces()), 60.0, "every node")
     for side in pair.sides:
         for spec in side.specs:
             names = {
