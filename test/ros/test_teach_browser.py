@@ -78,17 +78,17 @@ def heights(browser: Browser) -> list[float]:
     return [float(text.split()[2]) for text in browser.page.evaluate(code)]
 
 
-def lift(browser: Browser) -> None:
-    """Drag the first waypoint up, as often as a person would: a slow page may miss the arrow."""
+def lift(browser: Browser, up: float) -> None:
+    """Drag the first waypoint up, metres, as often as a person would: a slow page may miss the arrow."""
     for attempt in range(3):
-        browser.drag(2, 0.15)
+        browser.drag(2, up)
         with suppress(AssertionError) if attempt < 2 else nullcontext():
             browser.wait(lambda: heights(browser)[1] - heights(browser)[0] > 0.08, "the lifted waypoint", 20.0)
             return
 
 
-def start(graph, browser: Browser) -> None:
-    """From the open page to a moving robot."""
+def start(graph, browser: Browser, up: float) -> None:
+    """From the open page to a moving robot. The hand goes ``up`` metres above the object, so tests take turns."""
     c = graph.client
     reference = reference_from(c.scene)
     reference = reference.transformed(graph.frames.lookup(BASE, reference.frame), BASE)
@@ -101,7 +101,7 @@ def start(graph, browser: Browser) -> None:
     points = np.array([w[0] for w in reference.waypoints if len(w) > 1])
     browser.click(points[np.linalg.norm(points - np.median(points, 0), axis=1).argmin()])
     browser.says("6 keypoints")
-    lift(browser)
+    lift(browser, up)
     browser.press("Add waypoint (N)")
     browser.wait(lambda: len(heights(browser)) == 3, "a second waypoint")
     browser.press("Preview (P)")
@@ -117,7 +117,7 @@ def start(graph, browser: Browser) -> None:
 
 def teach(graph, browser: Browser) -> None:
     """From the open page to a moving robot and back to rest."""
-    start(graph, browser)
+    start(graph, browser, 0.28 if browser.has_touch else 0.15)
     c = graph.client
     if browser.has_touch:
         browser.press("STOP")
@@ -146,7 +146,7 @@ def test_a_page_closed_in_motion_holds_the_arm(graph, path):
     """The page is gone, so that the controller misses its sign of life."""
     c = graph.client
     with opened(graph.url, path) as browser:
-        start(graph, browser)
+        start(graph, browser, 0.15)
     c.wait(lambda: "operator" in c.status["controller"].reason, 30.0, "words about the operator")
     assert c.state("controller") in (PolicyStatus.IDLE, PolicyStatus.HOLD)
     assert still(graph) < 0.003
