@@ -314,7 +314,8 @@ def _goal_image_target() -> Target:
 
     def run(case: tuple[Any, Any]) -> bool:
         try:
-            FromGoal(case[0][0], case[1][0]).encode(policy, observation, lambda a, b: np.eye(4), stamp_from(0.0))
+            given = FromGoal(case[0][0], case[1][0], info)
+            given.encode(policy, observation, lambda a, b: np.eye(4), stamp_from(0.0))
         except InputError:
             return False
         return True

@@ -163,7 +163,10 @@ class FromPrompt:
 
     def task(self, policy: Any) -> Any:
         """Return the policy's task, which needs no observation."""
-        return policy.load_prompt(find(self.path))
+        path = find(self.path)
+        if not path.is_file():
+            raise InputError(f"prompt: {self.path}, must be a file")
+        return policy.load_prompt(path)
 
     def encode(self, policy: Any, observation: Observation, lookup: Lookup, stamp: Time) -> Encoded:
         return _without_motion(self.task(policy), observation, stamp, "")

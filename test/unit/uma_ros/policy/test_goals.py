@@ -151,6 +151,11 @@ def test_goal_images_of_a_raw_camera_are_rectified(sources):
     assert np.array_equal(observation.depth, straight_z, equal_nan=True)
 
 
+def test_a_folder_is_no_prompt(sources):
+    with pytest.raises(InputError, match="prompt: config, must be a file"):
+        sources.goal(ExecuteTask.Goal(prompt="config"))
+
+
 def test_goal_images_wait_for_the_cameras_intrinsics():
     sources = TaskSources(FrameBuffer("fr3_link8"), StaticFrames(), Talking)
     given = sources.goal(ExecuteTask.Goal(goal_rgb=picture("rgb"), goal_depth=picture("depth")))
