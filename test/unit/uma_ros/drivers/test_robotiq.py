@@ -241,7 +241,7 @@ def test_bad_answers_end_the_goal_and_the_link_returns(hand, what):
 
 def test_a_pulled_cable_is_found_again_under_the_same_name(hand, tmp_path):
     (tmp_path / "gripper").symlink_to(hand.port)
-    session = GripperSession(Robotiq(RobotiqSettings(port=str(tmp_path / "gripper"), reply_timeout=0.1)))
+    session = GripperSession(Robotiq(RobotiqSettings(port=str(tmp_path / "gripper"), reply_timeout=0.5)))
     run(session, lambda: session.is_ready)
     hand.pull_cable()
     (tmp_path / "gripper").unlink()
