@@ -95,6 +95,7 @@ class TeachNode(UmaNode):
         self._suggestion: ReferenceMotion | None = None
         self._holds, self._goal, self._stops = False, None, 0
         self._demonstrations, self._checkpoint = "", ""
+        self._in_force: Callable[[], None] | None = None  # what waits for the sent task to be in force
         self._joints_at: dict[str, float] = {}  # first joint of a message -> time of the last one that was read
         self._group = self.create_group()
         self._heartbeat = self.make_publisher(Header, topics.heartbeat, STATUS)
@@ -108,6 +109,7 @@ class TeachNode(UmaNode):
         self.make_subscription(MotionMsg, topics.predicted_motion, self._on_motion, COMMAND)
         self.make_subscription(ReferenceMsg, topics.sim_reference, self._on_suggestion, LATCHED)
         self.make_subscription(String, topics.configuration, self._on_configuration, CONFIGURATION)
+        self.make_subscription(ReferenceMsg, topics.active_reference, self._on_task, LATCHED)
         self._triggers = {
             name: self.create_client(Trigger, f"uma/{name}", callback_group=self._group)
             for name in (*SERVICES, "previous_task")
@@ -180,6 +182,12 @@ class TeachNode(UmaNode):
     def _on_suggestion(self, msg: ReferenceMsg) -> None:
         with self._noting("sim_reference"), self._lock:
             self._suggestion = convert.reference_from(msg)
+
+    def _on_task(self, _: ReferenceMsg) -> None:
+        """Start the controller for a sent task that is in force now."""
+        then, self._in_force = self._in_force, None
+        if then is not None:
+            then()
 
     def _on_configuration(self, msg: String) -> None:
         """Take the controller's limits, so that the page warns of what it would refuse; and what training needs."""
@@ -283,14 +291,17 @@ class TeachNode(UmaNode):
         self._preview.call_async(request).add_done_callback(answered)
 
     def start(self, ask: Ask, done: Answer) -> None:
-        """Send the task as a goal of the action; then start the controller, which holds until then."""
+        """Send the task as a goal of the action. Start the controller once it is in force.
+
+        A refused task leaves the one before in force, which the controller must not follow.
+        """
         if not self._action.server_is_ready():
             done(False, f"no action {self.topics.execute_task}; is the policy running?")
             return
 
         def ended(future: Any) -> None:
             result = future.result().result
-            self._goal = None
+            self._goal = self._in_force = None
             word = OUTCOMES[result.outcome] if result.outcome < len(OUTCOMES) else str(result.outcome)
             way = f", {100 * result.end_distance_m:.0f} cm from the end" if result.end_distance_m >= 0 else ""
             done(word == "finished", f"task {word}: {result.message}{way}")
@@ -302,14 +313,17 @@ class TeachNode(UmaNode):
             if self._stops != stops:  # stopped meanwhile
                 handle.cancel_goal_async()
             handle.get_result_async().add_done_callback(ended)
-            if self._stops == stops:
-                self.call("start", lambda is_done, text: done(is_done, f"task sent; controller: {text}"))
 
+        def begin() -> None:
+            if self._stops == stops:
+                self.call("start", lambda is_done, text: done(is_done, f"task in force; controller: {text}"))
+
+        self._in_force = begin
         self._action.send_goal_async(filled(ExecuteTask.Goal(), ask)).add_done_callback(accepted)
 
     def stop(self) -> None:
         """Send the stop first, then drop the task, so that a later start does not resume it."""
-        self._stops += 1
+        self._stops, self._in_force = self._stops + 1, None
         self._triggers["stop"].call_async(Trigger.Request())
         goal = self._goal
         if goal is not None:
