@@ -114,7 +114,7 @@ def run_demonstration(
         step, and row i holds the state before action i.
 
         * ``label_pose`` (T, 4, 4): the expert's target T_base_ee; ``label_gripper`` (T,)
-        * ``pose`` (T, 4, 4): measured T_base_ee; ``gripper`` (T,): measured
+        * ``pose`` (T, 4, 4): measured T_base_ee; ``gripper`` (T,): measured; ``joints`` (T, 7): measured, radians
         * ``object_points`` (T, 16, 3): base frame, metres; ``static_points`` (Q, 3): base frame, metres
         * ``stamp`` (T,): seconds
         * ``observations``: the M results of ``on_observation``; ``observation_step`` (M,): their steps
@@ -135,7 +135,7 @@ def run_demonstration(
         station.advance(0.8)
     still = task.static_points(station)
     rows: dict[str, list] = {
-        k: [] for k in ("label_pose", "label_gripper", "pose", "gripper", "object_points", "stamp")
+        k: [] for k in ("label_pose", "label_gripper", "pose", "gripper", "joints", "object_points", "stamp")
     }
     observations, observed = [], []
     drift = np.zeros(6)
@@ -156,6 +156,7 @@ def run_demonstration(
             ("label_gripper", grip),
             ("pose", station.ee_pose()),
             ("gripper", station.gripper_position()),
+            ("joints", station.joint_positions()),
             ("object_points", station.object_points()),
             ("stamp", station.time),
         ):

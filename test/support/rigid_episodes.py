@@ -68,10 +68,13 @@ def episode(
     return Episode(**fields | changes)
 
 
+def same_array(a, b) -> bool:
+    """Whether two arrays are equal, with their element types; unknown joints are NaN."""
+    return a.dtype == b.dtype and np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
+
+
 def same(a: Episode, b: Episode) -> bool:
-    return a.meta == b.meta and all(
-        np.array_equal(getattr(a, n), getattr(b, n)) and getattr(a, n).dtype == getattr(b, n).dtype for n in DTYPES
-    )
+    return a.meta == b.meta and all(same_array(getattr(a, n), getattr(b, n)) for n in DTYPES)
 
 
 def tensors(batch):

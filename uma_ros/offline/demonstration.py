@@ -17,7 +17,7 @@ from sensor_msgs.msg import CameraInfo, Image, JointState
 from std_msgs.msg import String
 from tf2_msgs.msg import TFMessage
 
-from uma.policy.demonstration import Demonstration, Tracks
+from uma.policy.demonstration import Demonstration, Robot, Tracks
 from uma.types import RATE_HZ, InputError, Observation, ReferenceMotion
 from uma_ros.bags.candidates import chosen_topics, graph_topics
 from uma_ros.bags.episode_folder import DISCARDED, RECORDING, UNMARKED, read_about
@@ -198,14 +198,17 @@ def _demonstration(path: Path, c: Contents, topics: Topics, options: Options) ->
         source="bag",
         text=(about.text if about else "") or _label(c) or options.text,
         outcome="" if about is None else UNMARKED if about.outcome == RECORDING else about.outcome,
-        T_base_cam=T_base_cam,
         camera_frame=camera,
         stamps=stamps * 1e-9,
-        pose=pose,
-        gripper=gripper,
-        target_pose=target_pose,
-        target_gripper=target_gripper,
-        actions=(of_pose, of_gripper),
+        robot=Robot(
+            T_base_cam,
+            pose,
+            gripper,
+            target_pose,
+            target_gripper,
+            actions=(of_pose, of_gripper),
+            joints=_joints(stamps, c.joint_states),
+        ),
         observations=observations,
         num_colour=len(c.images["rgb"]),
         num_depth=len(c.images["depth"]),
@@ -214,6 +217,17 @@ def _demonstration(path: Path, c: Contents, topics: Topics, options: Options) ->
         reference=reference,
         reference_step=at,
     )
+
+
+def _joints(stamps: np.ndarray, messages: list[JointState]) -> np.ndarray | None:
+    """Return the ``(S, 7)`` measured joint angles, radians; None if the messages lack one."""
+    names = robot().arm_joints
+    arm = {nanoseconds(m.header.stamp): m for m in messages if set(names) <= set(m.name)}
+    if not arm:
+        return None
+    at = AsOf(arm)
+    rows = [dict(zip(at(t).name, at(t).position)) for t in stamps]
+    return np.array([[row[name] for name in names] for row in rows])
 
 
 class AsOf:

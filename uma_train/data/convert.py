@@ -73,6 +73,7 @@ def to_episode(
         images=np.stack([frames[i][3] for i in kept]) if kept else None,
         image_frame=np.array(kept, np.int32) if kept else None,
         plan=plan,
+        joints=run["joints"].astype(np.float32),
     )
 
 

@@ -1,10 +1,10 @@
-"""The episode format, version 2: one ``.npz`` per episode, written atomically, read without pickle.
+"""The episode format, version 3: one ``.npz`` per episode, written atomically, read without pickle.
 
 All coordinates are in the episode's own camera frame (paper 3.3): optical, x right, y down, z forward; metres, radians,
 seconds, 15 Hz. So action-free sources need no calibration. The file holds the arrays of `Episode` under their names and
 ``meta``, UTF-8 JSON as uint8:
 
-- ``format``: 2; other versions are refused.
+- ``format``: 3. Version 2, without joints, is read too; other versions are refused.
 - ``source``: origin of the episode, such as "uma_sim".
 - ``text``: the instruction, or "".
 - ``has_actions``: whether ``target_pose`` and ``target_gripper`` are commanded actions. Otherwise they hold
@@ -34,8 +34,13 @@ from uma.checkpoint.npy_head import npy_head
 from uma.model.inputs import PointSet
 from uma.types import CameraModel
 
-FORMAT = 2
-"""Version of the format."""
+FORMAT = 3
+"""Version of the format that is written."""
+
+READABLE = (2, 3)
+"""Versions that are read."""
+
+NUM_JOINTS = 7
 
 METRE = 1e-4
 """Metres per unit of the stored point coordinates."""
@@ -47,7 +52,13 @@ MOVED_M = 0.01
 """Distance from its first seen position beyond which a keypoint counts as moving, metres."""
 
 FRAME_FIELDS = {"xyz": np.int16, "rgb": np.uint8, "height": np.int16, "frame_step": np.int32}
-STEP_FIELDS = {"pose": np.float32, "gripper": np.float32, "target_pose": np.float32, "target_gripper": np.float32}
+STEP_FIELDS = {
+    "pose": np.float32,
+    "gripper": np.float32,
+    "target_pose": np.float32,
+    "target_gripper": np.float32,
+    "joints": np.float32,
+}
 TRACK_FIELDS = {"tracks": np.float32, "track_valid": np.bool_}
 OTHER_FIELDS = {
     "track_moving": np.bool_,
@@ -59,8 +70,8 @@ OTHER_FIELDS = {
 DTYPES: dict[str, type] = {**FRAME_FIELDS, **STEP_FIELDS, **TRACK_FIELDS, **OTHER_FIELDS}
 """Element type of every array."""
 
-OPTIONAL = ("plan",)
-"""Arrays that a file of this version may omit."""
+OPTIONAL = ("plan", "joints")
+"""Arrays that a file may omit."""
 
 
 class EpisodeError(ValueError):
@@ -88,6 +99,7 @@ class Episode:
         image_frame: ``(I,)`` int32, increasing: the frame of each image.
         plan: ``(W, K, 3)`` float32 metres, the planned motion of K keypoints of the first frame, sketched before the
             execution; waypoints are evenly spaced in phase. None = unknown (W = 0), as in real sources.
+        joints: ``(S, 7)`` float32, measured joint angles of the arm, radians. None = unknown (NaN).
     """
 
     xyz: np.ndarray
@@ -106,6 +118,7 @@ class Episode:
     images: np.ndarray | None = None
     image_frame: np.ndarray | None = None
     plan: np.ndarray | None = None
+    joints: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         camera = self.meta.get("camera")
@@ -132,6 +145,8 @@ class Episode:
             object.__setattr__(self, "image_frame", np.zeros(0, np.int32))
         if self.plan is None:
             object.__setattr__(self, "plan", np.zeros((0, K, 3), np.float32))
+        if self.joints is None:
+            object.__setattr__(self, "joints", np.full((S, NUM_JOINTS), np.nan, np.float32))
         N, image = self.xyz.shape[1:2], self.images.shape[1:3]
         shapes = {
             **{"xyz": (F, *N, 3), "rgb": (F, *N, 3), "height": (F, *N), "frame_step": (F,)},
@@ -140,6 +155,7 @@ class Episode:
                 "gripper": (S,),
                 "target_pose": (S, 4, 4),
                 "target_gripper": (S,),
+                "joints": (S, NUM_JOINTS),
                 "tracks": (S, K, 3),
                 "track_valid": (S, K),
             },
@@ -158,6 +174,8 @@ class Episode:
         for name in ("pose", "gripper", "target_pose", "target_gripper", "tracks", "static", "plan"):
             if not np.isfinite(getattr(self, name)).all():
                 raise EpisodeError(f"episode: {name} holds a value that is not finite")
+        if np.isinf(self.joints).any():
+            raise EpisodeError("episode: joints holds an infinite value")
         if self.frame_step.min() < 0 or self.frame_step.max() >= S:
             raise EpisodeError(f"episode: frame_step runs to {self.frame_step.max()}, must be below {S}")
         frames = self.image_frame
@@ -230,8 +248,8 @@ def load_episode(path: str | Path) -> Episode:
             meta = json.loads(bytes(z["meta"]).decode())
             if not isinstance(meta, dict):
                 raise EpisodeError(f"meta: {type(meta).__name__}, must be a mapping")
-            if (version := meta.get("format")) != FORMAT:
-                raise EpisodeError(f"format: {version}, must be {FORMAT}")
+            if (version := meta.get("format")) not in READABLE:
+                raise EpisodeError(f"format: {version}, must be {READABLE[0]} or {READABLE[-1]}")
             needed = [
                 f.name for f in fields(Episode) if f.name in DTYPES and (f.name not in OPTIONAL or f.name in z.files)
             ]

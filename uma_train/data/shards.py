@@ -3,7 +3,7 @@
 A packed folder holds one plain NumPy file ``00000.<field>.npy`` per shard and field of `uma_train.data.store.ROWS`, and
 ``index.json``:
 
-* ``version``: 2; ``complete``: false during packing or after an interruption
+* ``version``: 3; ``complete``: false during packing or after an interruption
 * ``shards``: for each, field -> [dtype, shape]
 * ``episodes``: for each, in order: ``file`` [name, bytes, modification time in ns], ``shard``, ``rows`` (see `COUNTS`)
   and ``meta``
@@ -30,13 +30,14 @@ from uma.settings import setting
 from uma_train.data.episode import DTYPES, EpisodeError, list_episodes, load_episode
 from uma_train.data.store import COUNTS, ROWS, Store, concatenate, row_counts
 
-VERSION = 2
+VERSION = 3
 TAILS = {
     "xyz": (0, 3),
     "rgb": (0, 3),
     "height": (0,),
     "pose": (4, 4),
     "target_pose": (4, 4),
+    "joints": (7,),
     "tracks": (3,),
     "static": (3,),
     "plan": (3,),

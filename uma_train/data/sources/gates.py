@@ -52,19 +52,21 @@ def check_layout(demonstration: Demonstration, gates: Gates) -> None:
     S = len(d.stamps)
     if S < gates.min_steps:
         raise Refused("length", f"{S} steps of 15 Hz, must be at least {gates.min_steps}")
-    T = d.T_base_cam
-    if np.allclose(T[:3, 3], 0.0, atol=1e-6) or np.allclose(T[:3, :3], np.eye(3), atol=1e-6):
-        raise Refused(
-            "extrinsics",
-            f"camera at {T[:3, 3].tolist()} m with rotation {_degrees(T):.0f} deg, must differ from zero in both",
-        )
     if d.num_pairs < gates.min_pairs * S:
         raise Refused(
             "frame counts",
             f"{d.num_pairs} pairs of {d.num_colour} colour and {d.num_depth} depth images for {S} steps, must be at "
             f"least {gates.min_pairs:.0%}",
         )
-    jump = float(np.linalg.norm(np.diff(d.pose[:, :3, 3], axis=0), axis=1).max())
+    if d.robot is None:
+        return
+    T = d.robot.T_base_cam
+    if np.allclose(T[:3, 3], 0.0, atol=1e-6) or np.allclose(T[:3, :3], np.eye(3), atol=1e-6):
+        raise Refused(
+            "extrinsics",
+            f"camera at {T[:3, 3].tolist()} m with rotation {_degrees(T):.0f} deg, must differ from zero in both",
+        )
+    jump = float(np.linalg.norm(np.diff(d.robot.pose[:, :3, 3], axis=0), axis=1).max())
     if jump > gates.max_jump_m:
         raise Refused("robot state", f"the hand jumps {jump:.2f} m in a step, limit {gates.max_jump_m:g} m")
 
@@ -112,7 +114,7 @@ def overlay(T_cam_ee: np.ndarray, depth: np.ndarray, camera: CameraModel) -> flo
     return float(found.min()) if len(found) else float("inf")
 
 
-def check_sights(sights: Sequence[Sight], gates: Gates) -> dict[str, float]:
+def check_sights(sights: Sequence[Sight], gates: Gates, has_robot: bool = True) -> dict[str, float]:
     """Raise `Refused` for a wrong calibration or depth; return what was measured.
 
     A calibration that is off along the ray through the hand, or by less than the limit, passes.
@@ -127,6 +129,8 @@ def check_sights(sights: Sequence[Sight], gates: Gates) -> dict[str, float]:
     low, high = DEPTH_RANGE_M
     if not low <= median <= high:
         raise Refused("depth", f"median {median:.3g} m, must lie in {low:g} to {high:g} m")
+    if not has_robot:
+        return {"depth_m": round(median, 3)}
     if is_inside.mean() < gates.min_in_view:
         raise Refused(
             "calibration",

@@ -13,7 +13,7 @@ import numpy as np
 from uma.geometry import se3
 from uma.geometry.camera import unproject_pixels
 from uma.model.inputs import PointSet
-from uma.policy.demonstration import Demonstration
+from uma.policy.demonstration import Demonstration, Robot
 from uma.policy.tracker import KeypointTracker
 from uma.types import Observation
 from uma_train.data.seen import visible
@@ -32,7 +32,7 @@ ABOVE_M = 0.006
 """Least height of such points above the table, metres."""
 AWAY_M = 0.12
 """Least distance of the hand from the object in the image that the points are taken from, metres."""
-POLICY, TRACKER, HAND = "policy", "tracker", "hand"
+TRACKER, HAND = "tracker", "hand"
 
 
 @dataclass
@@ -52,7 +52,13 @@ class Tracker:
 
     def __post_init__(self) -> None:
         d = self.demonstration
-        self.kind = POLICY if d.tracks is not None else TRACKER if d.reference is not None else HAND
+        self.kind = d.tracks.source if d.tracks is not None else TRACKER if d.reference is not None else HAND
+
+    @property
+    def _robot(self) -> Robot:
+        if self.demonstration.robot is None:
+            raise Refused("tracks", "neither keypoints nor a robot that holds an object")
+        return self.demonstration.robot
 
     def take(self, step: int, observation: Observation, cloud: PointSet) -> None:
         """Take the image of a step, in order."""
@@ -63,14 +69,13 @@ class Tracker:
                 self._hold(step, observation, cloud)
             if self._hand is None:
                 return
-            points = se3.apply(se3.invert(self.demonstration.T_base_cam), self._hand[step])
+            points = se3.apply(se3.invert(self._robot.T_base_cam), self._hand[step])
             self._seen[step] = points, visible(points, observation.depth, observation.camera)
 
     def _hold(self, step: int, observation: Observation, cloud: PointSet) -> None:
         """Take the points of the first image. A refusal waits for `result`: a wrong calibration is named first."""
-        d = self.demonstration
         try:
-            self._hand = with_hand(d, step, on_the_table(observation, cloud.plane, d.T_base_cam))
+            self._hand = with_hand(self._robot, step, on_the_table(observation, cloud.plane, self._robot.T_base_cam))
         except Refused as refusal:
             self._refusal = refusal
 
@@ -95,7 +100,7 @@ class Tracker:
             Refused: no keypoint was seen.
         """
         d, S = self.demonstration, len(self.demonstration.stamps)
-        if self.kind == POLICY and d.tracks is not None:
+        if d.tracks is not None:
             return filled(d.tracks.positions, d.tracks.is_visible)
         if self._refusal is not None:
             raise self._refusal
@@ -106,7 +111,7 @@ class Tracker:
         for step, (points, is_known) in self._seen.items():
             positions[step], known[step] = points, is_known
         if self.kind == HAND and self._hand is not None:  # between two images, too
-            positions = se3.apply(se3.invert(d.T_base_cam), self._hand)
+            positions = se3.apply(se3.invert(self._robot.T_base_cam), self._hand)
         return filled(positions, known) if self.kind != HAND else (positions.astype(np.float32), known)
 
 
@@ -150,7 +155,7 @@ def on_the_table(observation: Observation, plane: np.ndarray, T_base_cam: np.nda
     return se3.apply(T_base_cam, points[points @ plane[:3] + plane[3] > ABOVE_M].astype(np.float64))
 
 
-def with_hand(demonstration: Demonstration, step: int, points: np.ndarray) -> np.ndarray:
+def with_hand(robot: Robot, step: int, points: np.ndarray) -> np.ndarray:
     """Return ``(S, K, 3)`` points in the base frame that rest, and move with the closed hand where it holds them.
 
     Args:
@@ -160,7 +165,7 @@ def with_hand(demonstration: Demonstration, step: int, points: np.ndarray) -> np
     Raises:
         Refused: the hand never closes, is already at the object, or too few points are there.
     """
-    d = demonstration
+    d = robot
     stretches = holds(d.gripper)
     if not stretches:
         raise Refused("tracks", f"gripper closes to {d.gripper.max():.2f}, must exceed {HELD:g} to hold something")
@@ -173,9 +178,9 @@ def with_hand(demonstration: Demonstration, step: int, points: np.ndarray) -> np
     if len(near) < FEWEST:
         raise Refused("tracks", f"{len(near)} points within {REACH_M:g} m of the grasp, must be at least {FEWEST}")
     x = spread(near, COUNT)
-    out = np.empty((len(d.stamps), len(x), 3))
+    out = np.empty((len(d.pose), len(x), 3))
     held_until, at = -1, -1
-    for s in range(len(d.stamps)):
+    for s in range(len(d.pose)):
         begins = [end for begin, end in stretches if begin == s]
         if begins and np.linalg.norm(x - d.pose[s, :3, 3], axis=1).min() < REACH_M:
             held_until, at = begins[0], s

@@ -1,5 +1,6 @@
 """Demonstrations in bags as episodes: equal to the simulator's own, and bad twins refused with the reason."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -94,10 +95,10 @@ def test_a_bag_of_another_recorder_needs_only_its_topics_named(tmp_path, demo, e
 
 
 def test_without_commands_the_measured_poses_are_the_actions(tmp_path, demo, bag):
-    found = read(write_bag(tmp_path / "quiet", demo, targets=False), options())
+    found = read(write_bag(tmp_path / "quiet", demo, targets=False), options()).robot
     assert found.actions == ("measured", "measured")
     np.testing.assert_array_equal(found.target_pose[:-1], found.pose[1:])
-    assert read(bag, options(actions="measured")).actions == ("measured", "measured")
+    assert read(bag, options(actions="measured")).robot.actions == ("measured", "measured")
     with pytest.raises(InputError, match="0% of the steps have a commanded pose"):
         read(tmp_path / "quiet", options(actions="commanded"))
 
@@ -129,7 +130,7 @@ def test_bad_twins_are_refused_with_number_and_limit(tmp_path, demo, name):
 
 def test_a_hand_that_holds_nothing_is_refused(tmp_path, demo, bag):
     found = read(bag, options())
-    object.__setattr__(found, "gripper", np.zeros_like(found.gripper))
+    found = replace(found, robot=replace(found.robot, gripper=np.zeros_like(found.robot.gripper)))
     with pytest.raises(Refused, match="gripper closes to 0.00"):
         to_episode(found, POINTS, Gates())
 

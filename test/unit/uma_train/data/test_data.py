@@ -45,10 +45,10 @@ def test_a_file_from_before_there_were_plans_has_none(tmp_path):
     assert len(load_episode(tmp_path / "0.npz").plan) == 2 and load_episode(tmp_path / "1.npz").plan.shape == (0, 16, 3)
 
 
-@pytest.mark.parametrize("meta, names, words", [({}, DTYPES, "None"), ({"format": 3}, DTYPES, "3")])
+@pytest.mark.parametrize("meta, names, words", [({}, DTYPES, "None"), ({"format": 4}, DTYPES, "4")])
 def test_another_format_is_refused(tmp_path, meta, names, words):
     _write(tmp_path / "a.npz", meta, names)
-    with pytest.raises(EpisodeError, match=f"a.npz: format: {words}, must be 2"):
+    with pytest.raises(EpisodeError, match=f"a.npz: format: {words}, must be 2 or 3"):
         load_episode(tmp_path / "a.npz")
 
 
@@ -56,6 +56,14 @@ def test_a_missing_field_is_named(tmp_path):
     _write(tmp_path / "a.npz", {"format": 2}, [name for name in DTYPES if name != "track_valid"])
     with pytest.raises(EpisodeError, match="a.npz.*track_valid"):
         load_episode(tmp_path / "a.npz")
+
+
+def test_a_file_of_version_2_is_read_and_has_no_joints(tmp_path):
+    _write(tmp_path / "2.npz", {"format": 2}, [name for name in DTYPES if name != "joints"])
+    old = load_episode(tmp_path / "2.npz")
+    assert old.joints.shape == (len(old.pose), 7) and np.isnan(old.joints).all() and old.meta["format"] == 3
+    save_episode(tmp_path / "3.npz", dataclasses.replace(old, joints=np.full((len(old.pose), 7), 0.5, np.float32)))
+    assert (load_episode(tmp_path / "3.npz").joints == 0.5).all()
 
 
 def _write(path, meta: dict, names) -> None:

@@ -1,18 +1,23 @@
 """`uma import`: what is kept and refused, the card, resumption, and changed recordings."""
 
 import json
+from dataclasses import fields, replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from scenes import scene
+from scipy.spatial.transform import Rotation
 
 from uma.geometry.se3 import make_pose
-from uma.policy.demonstration import Demonstration, Tracks
+from uma.model.cloud import point_set
+from uma.model.config import tiny
+from uma.policy.demonstration import Demonstration, Robot, Tracks
 from uma.types import InputError
 from uma_train.data.episode import load_episode
 from uma_train.data.sources import importing
+from uma_train.data.sources.convert import in_first_frame, to_episode
 from uma_train.data.sources.gates import Gates, check_layout, check_sights, sight
 from uma_train.data.sources.tracks import filled, holds, spread, with_hand
 
@@ -31,21 +36,17 @@ def demonstration(name="a", outcome="success", **changes) -> Demonstration:
         "source": "fake",
         "text": "lift it",
         "outcome": outcome,
-        "T_base_cam": T_BASE_CAM,
         "camera_frame": o.camera.frame,
         "stamps": np.arange(S) / 15.0,
-        "pose": pose,
-        "gripper": np.full(S, 0.5),
-        "target_pose": pose,
-        "target_gripper": np.ones(S),
-        "actions": ("commanded", "measured"),
+        "robot": Robot(T_BASE_CAM, pose, np.full(S, 0.5), pose, np.ones(S), ("commanded", "measured")),
         "observations": lambda: ((i, o) for i in range(0, S, 2)),
         "num_colour": S,
         "num_depth": S,
         "num_pairs": S,
         "tracks": Tracks(np.full((S, 4, 3), 0.5), np.ones((S, 4), bool)),
     }
-    return Demonstration(**values | changes)
+    robot = {f.name: changes.pop(f.name) for f in fields(Robot) if f.name in changes}
+    return Demonstration(**values | {"robot": replace(values["robot"], **robot)} | changes)
 
 
 @pytest.fixture
@@ -138,8 +139,28 @@ def test_layouts_that_are_refused(changes, words):
         check_layout(demonstration(**changes), Gates())
 
 
+def test_a_recording_without_a_robot_has_no_actions():
+    d = demonstration(tracks=Tracks(np.full((S, 4, 3), 0.5), np.ones((S, 4), bool), source="pose"), licence="MIT")
+    episode = to_episode(replace(d, robot=None), tiny().points, Gates())
+    assert not episode.meta["has_robot"] and not episode.meta["has_actions"] and episode.meta["tracks"] == "pose"
+    assert (episode.pose == np.eye(4)).all() and episode.meta["licence"] == "MIT"
+    with pytest.raises(InputError, match="tracks: neither keypoints nor a robot"):
+        to_episode(replace(d, robot=None, tracks=None), tiny().points, Gates())
+
+
+def test_clouds_of_a_moving_camera_are_given_in_its_first_frame():
+    T = np.eye(4)
+    T[:3, :3] = Rotation.from_euler("xyz", [0.1, -0.2, 0.3]).as_matrix()
+    T[:3, 3] = 0.1, 0.2, -0.05
+    cloud = point_set(scene(), tiny().points)
+    moved = in_first_frame(cloud, T)
+    np.testing.assert_allclose(moved.xyz, cloud.xyz @ T[:3, :3].T + T[:3, 3], atol=1e-5)
+    before, after = (c.xyz @ c.plane[:3] + c.plane[3] for c in (cloud, moved))
+    np.testing.assert_allclose(after, before, atol=1e-5)
+
+
 def test_a_jump_of_the_hand_is_refused():
-    pose = demonstration().pose.copy()
+    pose = demonstration().robot.pose.copy()
     pose[10:, 1, 3] += 1.0
     with pytest.raises(InputError, match="the hand jumps 1.00 m in a step, limit 0.3 m"):
         check_layout(demonstration(pose=pose), Gates())
@@ -180,11 +201,10 @@ def test_spread_points_are_far_apart():
 
 
 def test_held_points_follow_the_hand_and_stay_after_release():
-    d = demonstration()
-    pose = d.pose.copy()
+    pose = demonstration().robot.pose.copy()
     pose[:, 2, 3] = np.concatenate([np.linspace(0.5, 0.02, 8), np.linspace(0.02, 0.3, 8), np.full(8, 0.3)])
     gripper = np.concatenate([np.zeros(8), np.full(8, 0.7), np.zeros(8)])
-    d = demonstration(pose=pose, gripper=gripper)
+    d = demonstration(pose=pose, gripper=gripper).robot
     near = pose[8, :3, 3] + np.random.default_rng(1).uniform(-0.02, 0.02, (30, 3))
     tracks = with_hand(d, 0, near)
     np.testing.assert_allclose(tracks[:9], np.tile(tracks[0], (9, 1, 1)))

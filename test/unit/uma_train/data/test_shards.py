@@ -98,9 +98,9 @@ def test_what_an_earlier_version_packed_is_packed_anew(folder):
     shards.pack(path, path / "packed")
     index = path / "packed" / "index.json"
     index.write_text(json.dumps(json.loads(index.read_text()) | {"version": 1}))
-    with pytest.raises(EpisodeError, match="version 1, this program reads 2"):
+    with pytest.raises(EpisodeError, match="version 1, this program reads 3"):
         shards.open_shards(path / "packed")
-    assert len(shards.open_folder(path)) == len(made) and json.loads(index.read_text())["version"] == 2
+    assert len(shards.open_folder(path)) == len(made) and json.loads(index.read_text())["version"] == 3
 
 
 def test_read_only_folder_names_the_remedy(folder, monkeypatch):
