@@ -19,6 +19,8 @@ setup(
         "demo": ["rich>=13", "matplotlib>=3.8", "pillow>=11"],
         "siglip2": ["transformers>=5.23,<6", "tokenizers>=0.22"],
         "perception": ["opencv-python-headless>=4.13,<5"],
+        "data": ["h5py>=3.12,<4", "pyarrow>=18,<27", "av>=15,<19", "opencv-python-headless>=4.13,<5"],
+        "ray": ["ray>=2.50,<3"],
         "robot": ["pylibfranka>=0.21,<0.22", "pymodbus>=3.10,<4", "pyserial>=3.5"],
         "teach": ["viser>=1.1.1,<1.2", "pillow>=11", "qrcode>=8"],
         "train": ["rich>=13", "tensorboard>=2.20"],
