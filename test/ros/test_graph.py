@@ -12,7 +12,9 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from uma_ros.msg import KeypointTrajectory, PolicyStatus
 from uma_ros.srv import PredictMotion
 
+from uma.geometry import fr3
 from uma.geometry.se3 import invert
+from uma.robot import DROID
 from uma_ros.calibration.files import load_calibration
 from uma_ros.messages.convert import chunk_from, pose_from, reference_from, seconds
 
@@ -109,7 +111,7 @@ def test_task_subscription_is_volatile(graph):
 
 def test_services_and_actions(graph):
     services = {name: kinds for name, kinds in graph.client.node.get_service_names_and_types()}
-    for name in ("/uma/start", "/uma/stop", "/uma/recover"):
+    for name in ("/uma/start", "/uma/stop", "/uma/recover", "/uma/home"):
         assert services[name] == ["std_srvs/srv/Trigger"]
     assert services["/uma/predict_motion"] == ["uma_ros/srv/PredictMotion"]
     assert services[TOPICS.execute_task + "/_action/send_goal"] == ["uma_ros/action/ExecuteTask_SendGoal"]
@@ -261,6 +263,21 @@ def test_stop_acts_at_once_and_start_goes_on(graph):
     assert c.call("/uma/start").success
     c.wait(lambda: c.state("policy") == c.state("controller") == PolicyStatus.RUNNING, 30.0, "RUNNING")
     assert not c.call("/uma/recover").success
+
+
+def test_home_is_reached_and_ends_in_a_stop(graph):
+    c = graph.client
+    assert "call /uma/stop first" in c.call("/uma/home").message
+    assert c.call("/uma/stop").success
+    c.wait(lambda: c.state("controller") == PolicyStatus.IDLE, 10.0, "IDLE")
+    answer = c.call("/uma/home")
+    assert answer.success, answer.message
+    c.wait(lambda: "at home" in c.status["controller"].reason, 120.0, "the end of the way")
+    home = fr3.forward(np.array(DROID.home))
+    c.wait(lambda: np.linalg.norm(c.ee()[:3, 3] - home[:3, 3]) < 0.01, 10.0, "the arm at home")
+    assert c.state("controller") == PolicyStatus.IDLE
+    assert c.call("/uma/start").success
+    c.wait(lambda: c.state("policy") == c.state("controller") == PolicyStatus.RUNNING, 30.0, "RUNNING")
 
 
 def test_the_tool_offset_is_composed(graph):

@@ -17,6 +17,7 @@ from uma.control.controller_settings import ControllerSettings
 from uma.control.departure import departure
 from uma.control.freshness import check_freshness
 from uma.control.gate import Gate
+from uma.control.home import way_home
 from uma.control.hysteresis import Hysteresis
 from uma.control.reach import Arm
 from uma.control.safety import SafetyFilter
@@ -89,6 +90,7 @@ class Controller:
         self._is_blocked = True
         self._last_t: float | None = None
         self._is_placed = False  # the filter holds the commanded pose
+        self._goes_home = False
         self._closed_before: bool | None = None
         self._num_held = self._num_limited = 0
 
@@ -149,7 +151,7 @@ class Controller:
             raise InputError("robot pose: none received yet")
         self._chunk_received = now
         self._update(now, t)
-        if self.gate.accepts and self.session.state in (State.RUNNING, State.HOLD):
+        if not self._goes_home and self.gate.accepts and self.session.state in (State.RUNNING, State.HOLD):
             self._follow(chunk, T_robot_ee, t)
         self._chunk_stamp = chunk.stamp
 
@@ -245,6 +247,39 @@ class Controller:
         if not self.gate.confirm():
             raise RuntimeError(f"nothing waits for confirmation (confirm is {self.gate.mode!r})")
 
+    def home(self, goal: np.ndarray, ee_frame: str, now: float, t: float) -> float:
+        """Go home through the safety filter: up, across, down. The gripper stays as it is, and chunks are ignored.
+
+        The way ends with a stop. A hold ends it, too, since the arm would cut the way's corners after it.
+
+        Args:
+            goal: ``(4, 4)`` pose of the frame ``robot_ee_frame`` in the base frame.
+            ee_frame: the end effector that the workspace of the safety filter is about.
+
+        Returns:
+            How long it takes, seconds.
+
+        Raises:
+            RuntimeError: the robot moves already, is in FAULT or inactive, or an input is missing.
+            InputError: no transform to ``ee_frame``.
+        """
+        if self.session.state in (State.RUNNING, State.HOLD):
+            raise RuntimeError(f"in {self.session.state.name}: call {self._services.stop} first")
+        waits = [*filter(None, [self._inactive]), *self._missing_inputs(now)]
+        if waits or self.measured is None:
+            raise RuntimeError(f"not started: {'; '.join(waits) or 'no robot pose received yet'}")
+        tool = self._lookup(self.settings.robot_ee_frame, ee_frame)
+        self.session.start(now)
+        self._reset()
+        self._departed = self._hold_reason = ""
+        self._T_robot_ee, self._is_placed, self._goes_home = tool, True, True
+        start = self.measured @ tool
+        self.safety.reset(start)
+        way = way_home(start, goal @ tool, t, self.settings.base_frame, ee_frame)
+        self.schedule.add(way, t, start)
+        self._update(now, t)
+        return len(way.poses) / way.rate_hz
+
     # -- motion --------------------------------------------------------------------------------------------------------
 
     def step(self, now: float, t: float, overdue: str = "") -> Command:
@@ -262,6 +297,8 @@ class Controller:
         self._last_t = t
         self._overdue = overdue
         status = self._update(now, t)
+        if self._goes_home and self.session.state is not State.RUNNING:
+            self._end_of_home(f"the way home ended: {self.session.reason}", now, t)
         silent = self.watchdog.silence("robot", now) > self.settings.max_state_age
         if not self._is_placed or silent or self.session.state is State.FAULT:
             # No commanded pose, or no current measured pose: the robot's own controller holds.
@@ -289,7 +326,7 @@ class Controller:
         # A held target is tried again, so that the hold can end. A plan whose predicted motion departs from the task is
         # not.
         is_running = self.session.state is State.RUNNING or (self.session.state is State.HOLD and not self._is_blocked)
-        follow = not self._departed and not self._overdue and is_running
+        follow = (self._goes_home or not self._departed) and not self._overdue and is_running
         point = self.schedule.target(t) if follow else None
         lasted = min(dt, 4 * self.settings.period) if dt < CLOCK_SET else self.settings.period
         pose, nominal_speed = (None, None) if point is None else (point.pose, point.nominal_speed)
@@ -300,10 +337,13 @@ class Controller:
         self._num_held += bool(verdict.hold_reason)
         self._num_limited += bool(verdict.limited)
         goal = None
-        if point is not None and not verdict.hold_reason:
+        if point is not None and not verdict.hold_reason and not self._goes_home:
             self._closed_before = self.hysteresis.closed
             goal = self.hysteresis.update(point.gripper)
         if point is not None and point.is_over:
+            if self._goes_home:
+                self._end_of_home("at home", now, t)
+                return verdict.hold_reason, None
             self.gate.finished()
             if self.gate.waiting:
                 self.schedule.clear()
@@ -355,7 +395,7 @@ class Controller:
         self._is_blocked = bool(blockers)
         last_due, is_on = self.schedule.last_due, self.session.state in (State.RUNNING, State.HOLD)
         silent = now - self._chunk_received
-        hold = self._hold_reason or self._departed or self._overdue
+        hold = self._hold_reason or ("" if self._goes_home else self._departed) or self._overdue
         if last_due is not None and t > last_due + 2.0 / RATE_HZ:
             due = f"the last action was due {t - last_due:.1f} s ago"
             hold = f"no fresh chunk: {due}, last chunk {silent:.1f} s ago"
@@ -363,8 +403,9 @@ class Controller:
             hold = f"no fresh chunk: last chunk {silent:.1f} s ago"
         if self.session.state is State.READY:
             hold = ""
-        has_work = silent < WORK_AGE or is_on
-        return self._announce(self.session.update(now, blockers, has_work, hold, self.gate.waiting), now, t)
+        has_work = silent < WORK_AGE or is_on or self._goes_home
+        gate = "" if self._goes_home else self.gate.waiting
+        return self._announce(self.session.update(now, blockers, has_work, hold, gate), now, t)
 
     def _announce(self, transition: Transition | None, now: float, t: float) -> Status:
         age = (t - self._chunk_stamp) * 1e3
@@ -380,7 +421,12 @@ class Controller:
         self._report(status)
         return status
 
+    def _end_of_home(self, why: str, now: float, t: float) -> None:
+        self._stop(f"{why}; waiting for {self._services.start}", now, t)
+
     def _stop(self, why: str, now: float, t: float) -> None:
+        if self._goes_home:  # the next chunk may be of another end effector, and starts from the measured pose
+            self._goes_home = self._is_placed = False
         self.schedule.clear()
         self.gate.close()
         self._announce(self.session.stop(now, why), now, t)

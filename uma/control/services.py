@@ -13,6 +13,7 @@ class Services:
     stop: str = "/uma/stop"
     confirm: str = "/uma/confirm"
     recover: str = "/uma/recover"
+    home: str = "/uma/home"
 
 
 SERVICES = tuple(f.name for f in fields(Services))

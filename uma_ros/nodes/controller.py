@@ -9,6 +9,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from geometry_msgs.msg import PoseStamped
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Header
@@ -19,7 +20,9 @@ from uma.control.command import Status
 from uma.control.controller import Controller
 from uma.control.controller_settings import ControllerSettings
 from uma.control.services import SERVICES, Services
+from uma.geometry import fr3
 from uma.settings import setting
+from uma.types import InputError
 from uma_ros.drivers.gripper.client import GripperClient
 from uma_ros.messages import convert
 from uma_ros.messages.frame_buffer import check_state_pose
@@ -78,7 +81,7 @@ class ControllerNode(UmaNode):
             self.make_subscription(MotionPrediction, topics.predicted_motion, self._on_motion, COMMAND)
         if s.heartbeat_s:
             self.make_subscription(Header, topics.heartbeat, lambda _: self._receive("operator"), STATUS)
-        for name, action in zip(SERVICES, (self._start, self._stop, self._confirm, self._recover)):
+        for name, action in zip(SERVICES, (self._start, self._stop, self._confirm, self._recover, self._home)):
             self.create_service(Trigger, f"uma/{name}", action)
         self.publish_configuration()
         if not s.dry_run:
@@ -175,6 +178,23 @@ class ControllerNode(UmaNode):
         answer = attempted(self.controller.confirm, "confirmed", response)
         self.log(Severity.OK if answer.success else Severity.WARN, f"{self.service_name('confirm')}: {answer.message}")
         return answer
+
+    def _home(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        answer = attempted(self._go_home, "", response)
+        self.log(Severity.OK if answer.success else Severity.WARN, f"{self.service_name('home')}: {answer.message}")
+        return answer
+
+    def _go_home(self) -> str:
+        s = self.settings
+        if (s.base_frame, s.robot_ee_frame) != robot().kinematics:
+            base, ee = robot().kinematics
+            raise RuntimeError(f"home is known from {base!r} to {ee!r}, the controller's frames differ")
+        goal = fr3.forward(np.array(robot().home))
+        try:
+            seconds = self.controller.home(goal, robot().ee_frame, *self._clocks())
+        except InputError as error:
+            raise RuntimeError(str(error)) from None
+        return f"on the way home, {seconds:.0f} s: up, across, down; {self.service_name('stop')} ends it"
 
     # -- outputs -------------------------------------------------------------------------------------------------------
 

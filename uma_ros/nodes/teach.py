@@ -309,7 +309,12 @@ class TeachNode(UmaNode):
         stops = self._stops
 
         def accepted(future: Any) -> None:
-            self._goal = handle = future.result()
+            handle = future.result()
+            if not handle.accepted:
+                self._in_force = None
+                done(False, f"task refused: {self.topics.execute_task} rejects goals")
+                return
+            self._goal = handle
             if self._stops != stops:  # stopped meanwhile
                 handle.cancel_goal_async()
             handle.get_result_async().add_done_callback(ended)

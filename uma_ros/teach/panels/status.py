@@ -49,7 +49,7 @@ class StatusPanel:
         page, gui = self._page, self._page.server.gui
         with self.tab:
             self._words = gui.add_html("")
-            group = gui.add_button_group("Robot", ("recover", "confirm"))
+            group = gui.add_button_group("Robot", ("home", "recover", "confirm"))
             view = page.everybody(gui.add_button_group("Look from", ("camera", "side", "top")))
 
         @group.on_click
