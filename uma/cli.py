@@ -39,6 +39,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "test each of the paper's mechanisms on a small synthetic world",
     ),
     "benchmark": ("uma_train.cli:benchmark", "closed-loop success rate of a checkpoint; --ros: through the node graph"),
+    "rehearse": (
+        "uma_train.evaluation.rehearse:main",
+        "execute a task in a copy of a running simulated scene, without moving its robot",
+    ),
     "sweep": (
         "uma_train.cli:sweep",
         "closed-loop success rate against delay, reference, depth noise, camera displacement and flow steps",

@@ -276,6 +276,18 @@ class Station:
         self.data.ctrl[7] += np.clip(self._grip - self.data.ctrl[7], -travel, travel)
         self.object.control(self.gripper_position(), self._grip)
 
+    def motion(self) -> dict[str, np.ndarray | float]:
+        """Return what the arm does, for `resume`, between two control periods."""
+        names = ("due", "steps", "grip", "q_command", "target", "start_time")
+        return {name: getattr(self, f"_{name}") for name in names}
+
+    def resume(self, motion: dict[str, np.ndarray]) -> None:
+        """Go on with the motion that another station of this scene had. Raises `KeyError` for a missing value."""
+        self._steps, self._due = int(motion["steps"]), float(motion["due"])
+        self._grip, self._start_time = float(motion["grip"]), float(motion["start_time"])
+        self._q_command, self._target = motion["q_command"].copy(), motion["target"].copy()
+        mujoco.mj_forward(self.model, self.data)
+
     # ---- sight -------------------------------------------------------------------------------------------------------
 
     def observe(self) -> Observation:

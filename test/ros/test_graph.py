@@ -17,6 +17,7 @@ from uma.geometry.se3 import invert
 from uma.robot import DROID
 from uma_ros.calibration.files import load_calibration
 from uma_ros.messages.convert import chunk_from, pose_from, reference_from, seconds
+from uma_sim.snapshot import load_snapshot
 
 R, B = ReliabilityPolicy.RELIABLE, ReliabilityPolicy.BEST_EFFORT
 
@@ -278,6 +279,19 @@ def test_home_is_reached_and_ends_in_a_stop(graph):
     assert c.state("controller") == PolicyStatus.IDLE
     assert c.call("/uma/start").success
     c.wait(lambda: c.state("policy") == c.state("controller") == PolicyStatus.RUNNING, 30.0, "RUNNING")
+
+
+def test_the_station_gives_a_copy_of_its_scene(graph):
+    c = graph.client
+    answer = c.call("/uma/sim_state")
+    assert answer.success, answer.message
+    copy = load_snapshot(answer.message)
+    try:
+        assert np.linalg.norm(copy.flange_pose()[:3, 3] - c.ee()[:3, 3]) < 0.1
+        given = load_calibration(graph.options.run_dir + "/calibration.yaml")
+        np.testing.assert_allclose(copy.T_base_cam, given.T_base_cam, atol=1e-6)
+    finally:
+        copy.close()
 
 
 def test_the_tool_offset_is_composed(graph):

@@ -159,7 +159,7 @@ def test_a_refused_task_does_not_start_the_controller(node, stack, way, words):
     assert not eventually(lambda: bool(stack.calls), 1.0)
 
 
-def test_a_stop_before_the_task_is_in_force_leaves_the_controller_stopped(node, stack):
+def test_a_stop_before_the_task_is_in_force_prevents_the_start(node, stack):
     told = started(node, stack, "finish")
     node.stop()
     assert eventually(lambda: any("task cancelled" in text for _, text in told))

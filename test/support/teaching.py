@@ -42,7 +42,7 @@ class FakeLink:
         self.calls: list[str] = []
         self.alive_at: list[float] = []
         self.asks: list = []
-        self.has_recorder, self.folder = True, ""
+        self.has_recorder, self.folder, self.is_simulated = True, "", True
 
     def view(self):
         if self.seen is None:
@@ -73,6 +73,14 @@ class FakeLink:
         self.asks.append(ask)
         way = np.linspace(BOX + [0, 0, 0.4], BOX + [0, 0, 0.3], 16)
         done(Outlook(way, np.repeat(BOX[None, None], 16, 0), 16 / 15), "")
+
+    def can_rehearse(self):
+        return self.is_simulated
+
+    def rehearse(self, ask, say, done):
+        self.calls.append("rehearse")
+        say("1 of 20 s, 12 cm from the end")
+        done(None if ask.goal else Outlook(np.zeros((31, 3)) + BOX, np.repeat(BOX[None, None], 31, 0), 2.0), "2.0 s")
 
     def start(self, ask, done):
         self.calls.append("start")

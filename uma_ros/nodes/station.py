@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 os.environ.setdefault("MUJOCO_GL", "egl")
 
@@ -19,6 +21,7 @@ from rclpy.task import Future
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image, JointState, PointCloud2, PointField
 from std_msgs.msg import String
+from std_srvs.srv import Trigger
 
 from uma.control.cadence import Cadence
 from uma.settings import setting
@@ -33,6 +36,7 @@ from uma_ros.runtime.robot import robot
 from uma_ros.runtime.status import StatusPublisher
 from uma_ros.runtime.topics import CAMERA_OUT, COMMAND, LATCHED, STATE_OUT, Topics
 from uma_sim.planning import sketches as reference
+from uma_sim.snapshot import save_snapshot
 from uma_sim.tasks import MODULES, make_station
 
 STEP = 0.01
@@ -120,6 +124,7 @@ class StationNode(UmaNode):
             goal_callback=self._on_goal,
             cancel_callback=lambda _: CancelResponse.ACCEPT,
         )
+        self.create_service(Trigger, "uma/sim_state", self._save_scene)
         self._publish_sight()  # the first image compiles shaders; time starts after it
         self._reference.publish(reference_to(reference.of_scene(self.station), stamp_from(self.start_time)))
         self.publish_configuration()
@@ -164,6 +169,18 @@ class StationNode(UmaNode):
         period = 1.0 / (self.settings.camera_rate * STEP)
         if self.num_steps // period > (self.num_steps - 1) // period:
             self._publish_sight()
+
+    def _save_scene(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        """Write the scene to a file, for `uma rehearse`; the response has its path."""
+        folder = Path(self.settings.calibration_file or tempfile.mkdtemp(prefix="uma_scene_")).absolute()
+        path = (folder.parent if self.settings.calibration_file else folder) / "scene.npz"
+        try:
+            save_snapshot(self.station, path)
+        except OSError as error:
+            response.success, response.message = False, f"{path}: {error.strerror}"
+        else:
+            response.success, response.message = True, str(path)
+        return response
 
     # -- outputs of the hardware ---------------------------------------------------------------------------------------
 

@@ -41,9 +41,10 @@ from uma_ros.teach.feed import Feed
 from uma_ros.teach.gatekeeper import NodeState
 from uma_ros.teach.guard import is_loopback
 from uma_ros.teach.lesson import Ask
-from uma_ros.teach.link import Answer, Numbers, Outlook
+from uma_ros.teach.link import Answer, Numbers, Outlook, Seen
 from uma_ros.teach.operator import SILENCE_S
 from uma_ros.teach.page import Page, PageSettings
+from uma_ros.teach.rehearsal import Rehearsal
 from uma_ros.teach.requests import OUTCOMES, filled, qr
 from uma_ros.teach.scene import Box, View
 
@@ -116,6 +117,8 @@ class TeachNode(UmaNode):
         }
         self._episodes = self.create_client(Episode, "uma/episode", callback_group=self._group)
         self._preview = self.create_client(PreviewTask, "uma/preview", callback_group=self._group)
+        self._scene = self.create_client(Trigger, "uma/sim_state", callback_group=self._group)
+        self.rehearsal = Rehearsal()
         self._action = ActionClient(self, ExecuteTask, topics.execute_task, callback_group=self._group)
         self.page = Page(self, self._page_settings(), robot(), lambda text: self.get_logger().info(text))
         self.publish_configuration(token="hidden")
@@ -265,7 +268,7 @@ class TeachNode(UmaNode):
             return None
         return se3.apply(T, motion.points)
 
-    def preview(self, ask: Ask, done: Callable[[Outlook | None, str], None]) -> None:
+    def preview(self, ask: Ask, done: Seen) -> None:
         if not self._preview.service_is_ready():
             done(None, f"no service {self.service_name('preview')}; is the policy running?")
             return
@@ -289,6 +292,25 @@ class TeachNode(UmaNode):
                 done(None, str(error))
 
         self._preview.call_async(request).add_done_callback(answered)
+
+    def can_rehearse(self) -> bool:
+        return bool(self._checkpoint) and self._scene.service_is_ready()
+
+    def rehearse(self, ask: Ask, say: Callable[[str], object], done: Seen) -> None:
+        if not self.can_rehearse():
+            done(None, f"no service {self.service_name('sim_state')}: this is no simulated station")
+            return
+
+        def answered(future: Any) -> None:
+            response = future.result()
+            try:
+                if not response.success:
+                    raise InputError(response.message)
+                self.rehearsal.start(response.message, ask, self._checkpoint, say, done)
+            except InputError as error:
+                done(None, str(error))
+
+        self._scene.call_async(Trigger.Request()).add_done_callback(answered)
 
     def start(self, ask: Ask, done: Answer) -> None:
         """Send the task as a goal of the action. Start the controller once it is in force.
@@ -381,6 +403,7 @@ class TeachNode(UmaNode):
         return {"pages": self.page.operators.count, "images": self._images.rate(time.monotonic(), 2.0)}
 
     def close(self) -> None:
+        self.rehearsal.cancel()
         self.page.close()
 
 

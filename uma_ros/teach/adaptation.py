@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from uma.types import InputError
-
-UMA = (sys.executable, "-m", "uma.cli")
-"""The command `uma`."""
+from uma_ros.teach.commands import UMA, Commands
 
 
 class Adaptation:
@@ -23,7 +17,7 @@ class Adaptation:
 
     Args:
         changed: called after each line of progress, from a thread of its own.
-        command: words that replace `UMA`.
+        command: words that replace `uma`.
 
     Attributes:
         words: the progress, or why it ended, for people.
@@ -32,11 +26,9 @@ class Adaptation:
 
     def __init__(self, changed: Callable[[], None], command: Sequence[str] = UMA) -> None:
         self.words, self.prompt = "", ""
-        self._changed, self._command = changed, tuple(command)
+        self._changed, self._commands = changed, Commands(command)
         self._lock = threading.Lock()
-        self._process: subprocess.Popen[str] | None = None
         self._thread: threading.Thread | None = None
-        self._is_cancelled = False
 
     @property
     def is_running(self) -> bool:
@@ -61,21 +53,19 @@ class Adaptation:
                 ("import", ("import", "bag", str(folder), "--out", episodes)),
                 ("adapt", ("adapt", "--data", episodes, "--checkpoint", checkpoint, "--out", out)),
             )
-            self._is_cancelled, self.words = False, "import: started"
+            self._commands.begin()
+            self.words = "import: started"
             self._thread = threading.Thread(target=self._run, args=(steps, out), name="adaptation", daemon=True)
             self._thread.start()
 
     def cancel(self) -> None:
         """End the running command. Without one, do nothing."""
-        with self._lock:
-            self._is_cancelled = True
-            if self._process is not None:
-                self._process.terminate()
+        self._commands.cancel()
 
     def _run(self, steps: Sequence[tuple[str, Sequence[str]]], out: str) -> None:
         for name, words in steps:
-            code = self._one(name, words)
-            if self._is_cancelled:
+            code = self._commands.run(words, lambda line, name=name: self._say(f"{name}: {line}"))
+            if self._commands.is_cancelled:
                 self._say("cancelled")
                 return
             if code:
@@ -83,28 +73,6 @@ class Adaptation:
                 return
         self.prompt = out
         self._say(f"prompt {out}")
-
-    def _one(self, name: str, words: Sequence[str]) -> int:
-        """Run a command; its last line becomes the progress. Return the exit code."""
-        behind = ("nice", "-n", "10") if shutil.which("nice") else ()
-        with self._lock:
-            if self._is_cancelled:
-                return 0
-            self._process = subprocess.Popen(
-                [*behind, *self._command, *words],
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                env={**os.environ, "OMP_NUM_THREADS": "1"},
-            )
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            if line.strip():
-                self._say(f"{name}: {line.strip()[:200]}")
-        code = self._process.wait()
-        with self._lock:
-            self._process = None
-        return code
 
     def _say(self, words: str) -> None:
         self.words = words

@@ -46,6 +46,9 @@ class Numbers:
     holds: bool = False
 
 
+Seen = Callable[[Outlook | None, str], None]
+"""Takes a prediction, or None with the reason why there is none; called from any thread."""
+
 Answer = Callable[[bool, str], None]
 """Takes whether a request succeeded, and a text; called from any thread."""
 
@@ -75,7 +78,15 @@ class Link(Protocol):
         """Return ``T_base_cam``, ``T_cam_frame`` and the camera's frame name. Raises `InputError` without them."""
         ...
 
-    def preview(self, ask: Ask, done: Callable[[Outlook | None, str], None]) -> None: ...
+    def preview(self, ask: Ask, done: Seen) -> None: ...
+    def can_rehearse(self) -> bool:
+        """Return whether a simulated station offers a copy of its scene."""
+        ...
+
+    def rehearse(self, ask: Ask, say: Callable[[str], object], done: Seen) -> None:
+        """Execute a task in a copy of the simulated scene; ``say`` takes the progress, from any thread."""
+        ...
+
     def start(self, ask: Ask, done: Answer) -> None: ...
     def stop(self) -> None: ...
     def call(self, service: str, done: Answer) -> None:

@@ -28,6 +28,8 @@ class RunPanel:
         self._asked = ""  # key of the task whose preview is under way
         with page.status.tab:
             page.on_press(gui.add_button("Preview (P)", color="blue"), self.preview)
+            self._rehearse = page.on_press(gui.add_button("Rehearse in a copy", color="gray"), self.rehearse)
+            self._rehearse.visible = False
             self._start = page.on_press(gui.add_button("Start", color="gray"), self.start)
             self._words = gui.add_html("")
         command = gui.add_command("Preview", hotkey="P")
@@ -58,6 +60,28 @@ class RunPanel:
         else:
             self.previewed, self._words_of_preview = ask.key, told(outlook, self._page.lesson.centroid_at(0), ask)
         self.refresh()
+
+    def rehearse(self) -> None:
+        """Let the policy do the whole task in a copy of the simulated scene. Raises `InputError` without a task."""
+        ask, page = self._page.ask.task(), self._page
+        if ask is None:
+            raise InputError("rehearse: no task yet; click an object and drag it")
+
+        def say(text: str) -> None:
+            self._words_of_preview = f"Rehearsal: {text}"
+            page.jobs.submit(self.refresh)
+
+        def done(outlook: Outlook | None, text: str) -> None:
+            def show() -> None:
+                page.drawing.show_outlook(outlook, "preview")
+                say(text)
+                if outlook is None:
+                    page.tell(text, "red")
+
+            page.jobs.submit(show)
+
+        say("a copy of the scene is made …")
+        page.link.rehearse(ask, say, done)
 
     def start(self) -> None:
         """Start the previewed task. Raises `InputError` with the reasons if it is refused."""
@@ -105,6 +129,8 @@ class RunPanel:
         ready = '<div style="color:#1f9d55"><b>Start is free: the robot will move.</b></div>'
         told_ = f'<div style="font-size:13px">{plain(self._words_of_preview)}</div>' if self._words_of_preview else ""
         self._page.say_html(self._words, told_ + (waits if why else ready))
+        if self._rehearse.visible != (offered := self._page.link.can_rehearse()):
+            self._rehearse.visible = offered
         color = "gray" if why else "green"
         if self._start.color != color:
             self._start.color = color
