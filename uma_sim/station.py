@@ -18,6 +18,7 @@ from uma_sim.robot import arm as robot
 from uma_sim.robot import camera as cameras
 from uma_sim.robot import gripper
 from uma_sim.robot.gripper import T_LINK8_TCP
+from uma_sim.robot.hand import Hand
 from uma_sim.robot.ik import Kinematics
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ IK_PERIOD = 5
 
 DEPTHS = ("model", "stereo")
 """Kinds of a station's depth."""
+EMBODIMENTS = ("robot", "hand")
+"""What the camera sees at work."""
 
 MAX_STEP_M, MAX_STEP_RAD = 0.075, 0.15
 """Largest distance of the target from the measured pose in one action (paper C.1)."""
@@ -89,6 +92,7 @@ class Station:
         T_base_cam: ``(4, 4)`` camera pose; None for the scene's.
         depth: of `DEPTHS`. "model" is the true depth with stereo occlusion and noise. "stereo" is matched from two
             images, see `uma_sim.robot.stereo`, which takes about 100 ms more.
+        embodiment: "hand" draws a person's hand in place of the robot, see `uma_sim.robot.hand`.
         options: of the task's ``sample``, such as ``shape`` for insertion, see `uma_sim.objects.utensils.SHAPES`.
 
     Attributes:
@@ -117,10 +121,13 @@ class Station:
         height: int = 180,
         T_base_cam: np.ndarray | None = None,
         depth: Literal["model", "stereo"] = "model",
+        embodiment: Literal["robot", "hand"] = "robot",
         **options: Any,
     ) -> None:
         if depth not in DEPTHS:
             raise ValueError(f"depth: {depth!r}, must be one of {', '.join(DEPTHS)}")
+        if embodiment not in EMBODIMENTS:
+            raise ValueError(f"embodiment: {embodiment!r}, must be one of {', '.join(EMBODIMENTS)}")
         self.depth = depth
         self.seed = seed
         self.task = task
@@ -130,6 +137,7 @@ class Station:
         self.camera = cameras.camera_model(width, height, self.scene.room.focal)
         self.T_base_cam = self.scene.room.T_base_cam
         self.model = self._build()
+        self._hand = Hand(self.model, np.random.default_rng([seed, 23])) if embodiment == "hand" else None
         self.data = mujoco.MjData(self.model)
         self.kinematics = Kinematics(T_LINK8_TCP)
         self._gripper = gripper.GripperState(self.model)
@@ -295,7 +303,7 @@ class Station:
         if not self._renders:
             raise RuntimeError("render: False, must be True to observe")
         if self._renderer is None:
-            self._renderer = cameras.Renderer(self.model)
+            self._renderer = cameras.Renderer(self.model, hand=self._hand)
         rgb, depth = self._renderer.render(self.data, self.camera.width, self.camera.height)
         if self.depth == "model":
             rgb, depth = cameras.sense(rgb, depth, self.camera, self._noise, self.depth_noise)
@@ -320,7 +328,7 @@ class Station:
         """
         if not self._renders:
             raise RuntimeError("render: False, must be True for labels")
-        self._renderer = self._renderer or cameras.Renderer(self.model)
+        self._renderer = self._renderer or cameras.Renderer(self.model, hand=self._hand)
         return self._renderer.labels(self.data, self.camera.width, self.camera.height)
 
     def displace_camera(self, T_calibrated_true: np.ndarray) -> None:
@@ -342,7 +350,7 @@ class Station:
         if not self._renders:
             raise RuntimeError("render: False, must be True for a picture")
         if quality == "fast":
-            self._renderer = self._renderer or cameras.Renderer(self.model)
+            self._renderer = self._renderer or cameras.Renderer(self.model, hand=self._hand)
             return self._renderer.render(self.data, width, height, view)[0]
         if self._picture is None:
             model = self._build(visual=True)

@@ -6,6 +6,7 @@ import mujoco
 import numpy as np
 
 from uma.types import CameraModel
+from uma_sim.robot.hand import HIDDEN, Hand
 
 FULL_WIDTH, FULL_HEIGHT, FULL_FOCAL = 1280, 720, 527.0
 """A ZED 2 at HD720: pixels, and focal length in pixels."""
@@ -60,12 +61,13 @@ class Renderer:
     Args:
         model: the scene; must have a camera ``zed`` whose vertical field of view matches `fovy_degrees`.
         show_collision: draw the arm's collision meshes (geom group 3), the only ones of a fast model.
+        hand: drawn in place of the robot; None for the robot.
 
     Attributes:
         largest: width and height of the largest image, pixels.
     """
 
-    def __init__(self, model: mujoco.MjModel, show_collision: bool = True) -> None:
+    def __init__(self, model: mujoco.MjModel, show_collision: bool = True, hand: Hand | None = None) -> None:
         if not _shared_gl:
             # One context per process, because creating one is slower than an episode's physics.
             _shared_gl.append(mujoco.GLContext(64, 64))
@@ -79,6 +81,9 @@ class Renderer:
         self._option = mujoco.MjvOption()
         self._option.geomgroup[3] = show_collision
         self._option.sitegroup[:] = 0
+        self._hand = hand
+        if hand is not None:
+            self._option.geomgroup[HIDDEN] = 0
         self._camera = mujoco.MjvCamera()
         self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
         self._camera.fixedcamid = model.camera("zed").id
@@ -99,6 +104,8 @@ class Renderer:
         mujoco.mjv_updateScene(
             self._model, data, self._option, None, view or self._camera, mujoco.mjtCatBit.mjCAT_ALL.value, self._scene
         )
+        if self._hand is not None:
+            self._hand.draw(self._scene, data)
         for eye in self._scene.camera if shift else ():
             eye.pos = eye.pos + np.float32(shift) * np.cross(eye.forward, eye.up)
         mujoco.mjr_render(rect, self._scene, self._context)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from uma.geometry import se3
-from uma_train.data.episode import Episode
+from uma_train.data.episode import Episode, placeholders
 
 if TYPE_CHECKING:
     from uma_sim.station import Station
@@ -22,6 +22,7 @@ def to_episode(
     *,
     images: Literal["none", "first", "all"] = "none",
     has_actions: bool = True,
+    has_robot: bool = True,
     seen: np.ndarray | None = None,
     plan: np.ndarray | None = None,
 ) -> Episode:
@@ -31,6 +32,7 @@ def to_episode(
         run: from `uma_sim.rollout.run_demonstration`, with observations (xyz, rgb, height, image) as stored; the image
             is None if not kept.
         has_actions: False replaces the commanded actions by the measured poses as placeholders.
+        has_robot: False leaves out the robot's state and its actions, as in a video of a person.
         seen: ``(F, K)`` bool, visible points per frame, valid until the next frame. None = all.
         plan: of the episode, camera frame. None = unknown.
     """
@@ -42,8 +44,8 @@ def to_episode(
         "source": "uma_sim",
         "text": run["text"],
         "intent": run["intent"],
-        "has_actions": has_actions,
-        "has_robot": True,
+        "has_actions": has_actions and has_robot,
+        "has_robot": has_robot,
         "seed": int(run["seed"]),
         "goal": int(run["goal"]),
         "disturbance": run["disturbance"],
@@ -55,15 +57,19 @@ def to_episode(
         "T_base_cam": run["T_base_cam"].tolist(),
     }
     pose, gripper = (T_cam_base @ run["pose"]).astype(np.float32), run["gripper"].astype(np.float32)
+    robot = {
+        "pose": pose,
+        "gripper": gripper,
+        "target_pose": (T_cam_base @ run["label_pose"]).astype(np.float32) if has_actions else pose,
+        "target_gripper": run["label_gripper"].astype(np.float32) if has_actions else gripper,
+        "joints": run["joints"].astype(np.float32),
+    }
     return Episode(
         xyz=np.stack([f[0] for f in frames]),
         rgb=np.stack([f[1] for f in frames]),
         height=np.stack([f[2] for f in frames]),
         frame_step=run["observation_step"].astype(np.int32),
-        pose=pose,
-        gripper=gripper,
-        target_pose=(T_cam_base @ run["label_pose"]).astype(np.float32) if has_actions else pose,
-        target_gripper=run["label_gripper"].astype(np.float32) if has_actions else gripper,
+        **(robot if has_robot else placeholders(len(pose))),
         tracks=se3.apply(T_cam_base, run["object_points"]).astype(np.float32),
         static=se3.apply(T_cam_base, run["static_points"]).astype(np.float32),
         meta=meta,
@@ -73,7 +79,6 @@ def to_episode(
         images=np.stack([frames[i][3] for i in kept]) if kept else None,
         image_frame=np.array(kept, np.int32) if kept else None,
         plan=plan,
-        joints=run["joints"].astype(np.float32),
     )
 
 

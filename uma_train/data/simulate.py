@@ -8,7 +8,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -54,6 +54,7 @@ class SimulateConfig:
         workers: processes.
         images: frames that keep their colour image: none, first or all. Training with image features needs all.
         image_width, image_height: of the kept images, pixels; the camera has 320x180.
+        embodiment: "hand" draws a person's hand in place of the robot, and the episodes have neither robot nor actions.
         without_actions: fraction of episodes without actions, as stand-ins for motion-only sources. Unlike in human
             video, the robot is still visible and measured.
         noise: largest scale of the execution noise, drawn from 0 per episode; labels stay clean. 0 = none.
@@ -82,6 +83,7 @@ class SimulateConfig:
     images: Literal["none", "first", "all"] = "first"
     image_width: int = 160
     image_height: int = 90
+    embodiment: Literal["robot", "hand"] = "robot"
     without_actions: float = 0.0
     noise: float = 1.6
     disturbances: float = 0.25
@@ -107,6 +109,10 @@ class SimulateConfig:
         }
         sizes = {"policy_delay": (0, EXECUTED), "image_width": (1, 4096), "image_height": (1, 4096)}
         within(self, shares | sizes | {"noise": (0, 4)})
+        if self.embodiment == "hand" and self.policy:
+            raise ValueError(
+                f"policy {self.policy!r}: must be empty with embodiment 'hand', which a policy does not drive"
+            )
         if self.preset not in PRESETS:
             raise ValueError(f"preset '{self.preset}': must be one of {sorted(PRESETS)}")
         if not 0 <= self.first_seed <= self.first_seed + self.episodes <= 1_000_000:
@@ -201,6 +207,7 @@ def _job(args: tuple[SimulateConfig, int]) -> dict:
         render=config.record or bool(config.policy),
         T_base_cam=_camera(config, seed),
         depth=depth_kind(config, seed),
+        embodiment=config.embodiment,
     )
 
     def keep(observation: Observation) -> tuple:
@@ -213,6 +220,8 @@ def _job(args: tuple[SimulateConfig, int]) -> dict:
             )
         )
         image = shrink(observation.rgb, config.image_width, config.image_height) if is_kept else None
+        if config.embodiment == "hand":  # as from a video, where no robot tells which points are near it
+            observation = replace(observation, T_cam_ee=np.eye(4), gripper=0.0)
         return (*quantize(point_set(observation, points)), image)
 
     def result_row(disturbance: str, result: str) -> dict:
@@ -250,7 +259,14 @@ def _job(args: tuple[SimulateConfig, int]) -> dict:
     if config.record:
         # Only primitives and intents mask unseen points; insertion keeps full tracks.
         tracks = np.stack(seen) if task.startswith(("primitives/", "intents/")) else None
-        episode = to_episode(run, images=config.images, has_actions=has_actions(config, seed), seen=tracks, plan=plan)
+        episode = to_episode(
+            run,
+            images=config.images,
+            has_actions=has_actions(config, seed),
+            has_robot=config.embodiment == "robot",
+            seen=tracks,
+            plan=plan,
+        )
         save_episode(Path(config.out) / f"{seed:07d}.npz", episode)
     return result_row(run["disturbance"], "kept")
 
@@ -258,6 +274,7 @@ def _job(args: tuple[SimulateConfig, int]) -> dict:
 SAME = (
     "task",
     "preset",
+    "embodiment",
     "images",
     "image_width",
     "image_height",
@@ -299,9 +316,10 @@ def simulate(config: SimulateConfig, console: Console | None = None) -> dict:
     out.mkdir(parents=True, exist_ok=True)
     stored = json.loads((out / "card.json").read_text())["config"] if (out / "card.json").exists() else {}
     for name in SAME:
-        if stored and stored.get(name) != getattr(config, name):
+        before = stored.get(name, getattr(SimulateConfig, name))  # a card from before there was such a setting
+        if stored and before != getattr(config, name):
             raise ValueError(
-                f"{out}: recorded with {name} {stored.get(name)!r}, now {getattr(config, name)!r}; choose another --out"
+                f"{out}: recorded with {name} {before!r}, now {getattr(config, name)!r}; choose another --out"
             )
     log = out / "seeds.jsonl"
     done = {r["seed"]: r for r in map(json.loads, log.read_text().splitlines())} if log.exists() else {}

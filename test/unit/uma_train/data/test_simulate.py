@@ -9,7 +9,10 @@ import pytest
 
 pytest.importorskip("mujoco")
 
-from uma.geometry import se3
+from rigid_episodes import same_array
+
+from uma.geometry import fr3, se3
+from uma.robot import DROID
 from uma.types import CameraModel
 from uma_sim.scene import camera_around, look_at
 from uma_train.data.convert import PLANNED, planned
@@ -29,6 +32,7 @@ def made(tmp_path_factory):
         "again": {"images": "all"},
         "bare": {"without_actions": 1.0, "image_width": 80, "image_height": 45},
         "calm": {"noise": 0.0, "disturbances": 0.0},
+        "hand": {"embodiment": "hand"},
     }.items():
         folder = tmp_path_factory.mktemp(name)
         told = _job((SimulateConfig(out=str(folder), preset="tiny", **changes), 0))
@@ -40,7 +44,7 @@ def made(tmp_path_factory):
 @pytest.mark.slow
 def test_the_same_seed_makes_the_same_episode(made):
     a, b = made["all"], made["again"]
-    assert a.meta == b.meta and all(np.array_equal(getattr(a, n), getattr(b, n)) for n in DTYPES)
+    assert a.meta == b.meta and all(same_array(getattr(a, n), getattr(b, n)) for n in DTYPES)
 
 
 def test_frames_of_a_simulated_episode_are_right(made):
@@ -99,6 +103,21 @@ def test_an_episode_without_actions_holds_none(made):
         and not np.allclose(a.target_pose, a.pose, atol=1e-3)
     )
     assert e.images.shape == (1, 45, 80, 3) and e.image_frame.tolist() == [0]
+
+
+def test_an_episode_of_a_hand_has_no_robot(made):
+    a, e = made["all"], made["hand"]
+    assert not e.meta["has_robot"] and not e.meta["has_actions"]
+    assert (e.pose == np.eye(4)).all() and np.isnan(e.joints).all()
+    assert np.array_equal(e.tracks, a.tracks) and not np.array_equal(e.xyz, a.xyz)
+
+
+def test_measured_joints_are_those_of_the_measured_pose(made):
+    e = made["all"]
+    T_cam_base = se3.invert(np.array(e.meta["T_base_cam"]))
+    for joints, pose in zip(e.joints[::20], e.pose[::20]):
+        expected = T_cam_base @ fr3.forward(joints.astype(float)) @ DROID.T_flange_ee.matrix()
+        np.testing.assert_allclose(pose, expected, atol=1e-5)
 
 
 def test_execution_noise_is_an_option(made):
