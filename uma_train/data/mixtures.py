@@ -22,6 +22,16 @@ from uma_train.data.shards import open_folder
 from uma_train.data.transforms import Transforms, transform
 from uma_train.data.windows import Request, Windows, task_seeds
 
+KINDS = ("robot", "human", "sim")
+"""Kinds of sources (paper A.3): a real robot, a person without a robot, and the simulated robot."""
+
+
+def kind_of(meta: dict) -> str:
+    """Return the one of `KINDS` of an episode. A simulated person counts as human."""
+    if not meta["has_robot"]:
+        return "human"
+    return "sim" if meta.get("source") == "uma_sim" else "robot"
+
 
 @dataclass(frozen=True)
 class Source:
@@ -207,6 +217,7 @@ def open_sources(
     key_window_fraction: float = 0.0,
     frame: PolicyFrame | None = None,
     siblings: float = 0.0,
+    without: Sequence[str] = (),
 ) -> tuple[Mixture, Mixture]:
     """Open the training and validation windows of some sources.
 
@@ -214,32 +225,41 @@ def open_sources(
     Validation has no augmentation. Its o_0 is the episode's first frame, its references run to the end without pinned
     points, and its windows are uniform. ``key_window_fraction`` and ``siblings`` apply to training only, see `Windows`.
 
+    Args:
+        without: of `KINDS`; sources of these kinds are left out of training, and stay in validation.
+
     Raises:
-        EpisodeError: as `open_folder`, or a source has fewer than 2 episodes.
+        EpisodeError: as `open_folder`, a source has fewer than 2 episodes or some of several kinds, or none is left.
     """
     sampling = sampling or ReferenceSampling()
-    training, validation = [], []
+    training, validation, weights = [], [], []
     for source in sources:
         store = open_folder(source.folder)
         if len(store) < 2:
             raise EpisodeError(f"{source.folder}: {len(store)} episode, at least 2 required (one is held out)")
+        kinds = sorted({kind_of(meta) for meta in store.metas})
+        if without and len(kinds) > 1:
+            raise EpisodeError(f"{source.folder}: episodes of the kinds {', '.join(kinds)}, must be of one kind")
         cut = len(store) - min(held_out, len(store) // 5 or 1)
-        training.append(
-            Windows(
-                store,
-                sampling=sampling,
-                members=range(cut),
-                key_window_fraction=key_window_fraction,
-                frame=frame,
-                siblings=siblings,
+        if kinds[0] not in without:
+            weights.append(source.weight)
+            training.append(
+                Windows(
+                    store,
+                    sampling=sampling,
+                    members=range(cut),
+                    key_window_fraction=key_window_fraction,
+                    frame=frame,
+                    siblings=siblings,
+                )
             )
-        )
         quiet = replace(sampling, pinned=0.0, to_the_end=1.0, human=0.0)
         validation.append(
             Windows(store, first_is_initial=1.0, sampling=quiet, members=range(cut, len(store)), frame=frame)
         )
-    weights = [s.weight for s in sources]
-    return Mixture(training, weights, transforms=transforms), Mixture(validation, weights)
+    if not training:
+        raise EpisodeError(f"sources: all are of the kinds left out ({', '.join(without)}), must be at least one other")
+    return Mixture(training, weights, transforms=transforms), Mixture(validation, [s.weight for s in sources])
 
 
 def open_all(

@@ -46,6 +46,8 @@ class TrainConfig:
 
     Attributes:
         data: folders of episodes, each "folder" or "folder=weight"; the default is balanced (paper A.3).
+        without: kinds of sources that are left out of training, and stay in validation: robot, human, sim (paper
+            Fig. 3).
         out: folder of the run: training state, logs, and the bundle under ``bundle/``.
         preset: architecture preset of `uma.model.config`.
         model: changes to the preset.
@@ -89,6 +91,7 @@ class TrainConfig:
     """
 
     data: tuple[str, ...] = ("data/insertion",)
+    without: tuple[Literal["robot", "human", "sim"], ...] = ()
     out: str = "runs/train"
     preset: Literal["tiny", "small", "base", "paper_150m", "paper_300m", "paper_600m"] = "small"
     model: ModelChoice = ModelChoice()

@@ -61,6 +61,7 @@ def train(config: TrainConfig, console: Console | None = None) -> Path:
         key_window_fraction=config.key_window_fraction,
         frame=frame,
         siblings=config.siblings,
+        without=config.without,
     )
     if config.model.image.kind != "none":
         check_images(training)

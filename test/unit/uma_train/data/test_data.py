@@ -21,7 +21,7 @@ from uma_train.data.episode import (
     save_episode,
 )
 from uma_train.data.hindsight import ReferenceSampling, draw_reference
-from uma_train.data.mixtures import Mixture, Source, open_sources, parse_sources
+from uma_train.data.mixtures import Mixture, Source, kind_of, open_sources, parse_sources
 from uma_train.data.store import Store
 from uma_train.data.windows import Windows, measure_normalization
 
@@ -345,6 +345,31 @@ def test_sources_come_by_weight_and_each_keeps_its_own():
 def test_sources_that_do_not_fit_are_refused():
     with pytest.raises(EpisodeError, match="sources differ"):
         Mixture([Windows([episode(0, N=48)]), Windows([episode(0, N=50)])])
+
+
+def test_kinds_of_sources_can_be_left_out_of_training(tmp_path):
+    metas = {
+        "sim": {"source": "uma_sim", "has_robot": True},
+        "robot": {"source": "droid", "has_robot": True},
+        "human": {"source": "uma_sim", "has_robot": False, "has_actions": False},
+    }
+    for name, changes in metas.items():
+        (tmp_path / name).mkdir()
+        for i in range(4):
+            e = episode(i)
+            save_episode(tmp_path / name / f"{i}.npz", dataclasses.replace(e, meta=e.meta | changes))
+    sources = parse_sources([f"{tmp_path / name}={weight}" for name, weight in zip(metas, "123")])
+    for name in metas:
+        training, validation = open_sources(sources, 1, without=(name,))
+        assert {kind_of(e.meta) for e in training.episodes} == set(metas) - {name}
+        assert {kind_of(e.meta) for e in validation.episodes} == set(metas), "the same windows are evaluated"
+        np.testing.assert_allclose(training.probability.sum(), 1.0)
+        assert len(training.probability) == 2 and len(validation.probability) == 3
+    with pytest.raises(EpisodeError, match="all are of the kinds left out"):
+        open_sources(sources, 1, without=("sim", "robot", "human"))
+    save_episode(tmp_path / "sim/9.npz", load_episode(tmp_path / "human/0.npz"))
+    with pytest.raises(EpisodeError, match="sim: episodes of the kinds human, sim"):
+        open_sources(sources, 1, without=("robot",))
 
 
 def test_the_last_episodes_of_every_source_are_held_out(tmp_path):
