@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -92,6 +93,8 @@ def adapt(
     config: Adaptation,
     on_step: Callable[[int, float], None] | None = None,
     held_out: Sequence[Batch] = (),
+    state: dict[str, Any] | None = None,
+    on_state: Callable[[dict[str, Any]], None] | None = None,
 ) -> Adapted:
     """Optimise c* of Eq. 7.
 
@@ -102,6 +105,8 @@ def adapt(
         on_step: called with the step and its loss.
         held_out: batches of demonstrations that are not optimised on, for the choice of the step. They get the same
             masks and noise at every evaluation.
+        state: of an interrupted run, which continues bit for bit; None at the start.
+        on_state: takes the state every ``check_every`` steps.
 
     Raises:
         RuntimeError: a weight changed.
@@ -115,8 +120,25 @@ def adapt(
     best, evaluated = start.clone(), []
     optimizer = torch.optim.Adam([tokens], lr=config.lr)
     losses: list[float] = []
+    first = 0
+    if state is not None:
+        tokens.data.copy_(state["tokens"])
+        optimizer.load_state_dict(state["optimizer"])
+        best, losses, first = state["best"].clone(), list(state["losses"]), int(state["step"])
+        evaluated = [(int(at), float(value)) for at, value in state["held_out"]]
     try:
-        for step in range(config.steps + 1):
+        for step in range(first, config.steps + 1):
+            if on_state and step % config.check_every == 0 and step > first:
+                on_state(
+                    {
+                        "step": step,
+                        "tokens": tokens.detach().clone(),
+                        "optimizer": optimizer.state_dict(),
+                        "best": best,
+                        "losses": list(losses),
+                        "held_out": list(evaluated),
+                    }
+                )
             if held_out and (step % config.check_every == 0 or step == config.steps):
                 value = held_out_loss(model, tokens.detach(), held_out, config)
                 if not evaluated or value < min(v for _, v in evaluated):

@@ -1,13 +1,17 @@
-"""`uma adapt`: a prompt from a few demonstrations, with the start and the step chosen on held-out ones."""
+"""`uma adapt`: a prompt from a few demonstrations, with the start and the step chosen on held-out ones.
+
+The same command resumes after a kill.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -30,6 +34,7 @@ from uma_train.training.adapt import (
     held_out_loss,
     weights_hash,
 )
+from uma_train.training.resume import States
 
 Draw = Callable[[int, int, np.random.Generator], Batch]
 
@@ -97,6 +102,12 @@ def starts(model: Uma, draw: Draw, episodes: Mixture, start: str, seed: int) -> 
     return out
 
 
+def _key(config: AdaptConfig, checkpoint: str, windows: Mixture) -> str:
+    """Return what must be equal for an interrupted adaptation to continue."""
+    episodes = [(len(e.pose), e.meta["text"], float(e.tracks.sum())) for e in windows.episodes]
+    return hashlib.sha256(repr((to_json(config), checkpoint, episodes)).encode()).hexdigest()
+
+
 def adapt_prompt(config: AdaptConfig, console: Console | None = None) -> Prompt:
     """Adapt a prompt, write its file and print a summary.
 
@@ -126,17 +137,26 @@ def adapt_prompt(config: AdaptConfig, console: Console | None = None) -> Prompt:
         at_start = {name: held_out_loss(model, c, batches, how) for name, c in candidates.items()}
         candidates = {name: candidates[name] for name in sorted(candidates, key=at_start.__getitem__)}
     results: dict[str, Adapted] = {}
+    out = Path(config.out)
+    states = States(out.with_name(out.name + ".state"), _key(config, bundle.checkpoint_id, whole))
     chosen_starts = list(candidates.items())[: config.restarts if batches else 1]
     with Progress(console=console) as progress:
         for number, (name, c) in enumerate(chosen_starts, 1):
-            bar = progress.add_task(f"from {name}", total=how.steps)
+            state = states[name]
+            done = 0 if state is None else state["step"]
+            bar = progress.add_task(f"from {name}", total=how.steps, completed=done)
+            if done:
+                console.print(f"from {name}: resumed at step {done} of {how.steps}")
 
             def on_step(step: int, loss: float, bar: TaskID = bar, run: str = f"{number}/{len(chosen_starts)}") -> None:
                 progress.advance(bar)
                 if not console.is_terminal and (step + 1) % LINE_EVERY == 0:  # a log, or the page that runs this
                     print(f"run {run} step {step + 1}/{how.steps} loss {loss:.4f}", flush=True)
 
-            results[name] = adapt(model, draw, c, how, on_step, batches)
+            def keep(state: dict[str, Any], name: str = name) -> None:
+                states.save(name, state)
+
+            results[name] = adapt(model, draw, c, how, on_step, batches, state, keep)
     chosen = min(results, key=lambda name: results[name].best[1] if batches else 0.0)
     best = results[chosen]
     n = max(1, len(best.losses) // 10)
@@ -154,6 +174,7 @@ def adapt_prompt(config: AdaptConfig, console: Console | None = None) -> Prompt:
         raise RuntimeError("weights: changed during the adaptation, must stay equal")
     prompt = Prompt(best.tokens, bundle.checkpoint_id, config.name, training_record)
     save_prompt(config.out, prompt)
+    states.remove()
     kept = (
         f"held-out loss {best.held_out[0][1]:.3f} -> {best.best[1]:.3f} at step {best.best[0]}"
         if batches
