@@ -16,13 +16,11 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image, JointState
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 from tf2_msgs.msg import TFMessage
-from visualization_msgs.msg import Marker, MarkerArray
 
 from uma.control.cadence import Cadence
 from uma.control.session import Session, State
 from uma.control.watchdog import Watchdog
-from uma.types import RATE_HZ, InputError, KeypointState, MotionPrediction, Prediction
-from uma.types import ActionChunk as PublishedChunk
+from uma.types import RATE_HZ, InputError
 from uma_ros.action import ExecuteTask
 from uma_ros.messages.compressed import SUFFIX, image_from
 from uma_ros.messages.convert import (
@@ -30,29 +28,26 @@ from uma_ros.messages.convert import (
     chunk_from,
     chunk_to,
     gripper_from,
-    keypoints_to,
     motion_to,
     nanoseconds,
 )
-from uma_ros.messages.frame_buffer import Frame, FrameBuffer, check_age, check_image, check_state_pose
+from uma_ros.messages.frame_buffer import FrameBuffer, check_age, check_image, check_state_pose
 from uma_ros.messages.joint_names import JointNames
-from uma_ros.messages.markers import chunk_markers, clear_markers, keypoint_markers, motion_markers, reference_markers
 from uma_ros.messages.static_frames import StaticFrames
-from uma_ros.msg import ActionChunk, PolicyStatus
-from uma_ros.msg import Keypoints as KeypointsMsg
-from uma_ros.msg import MotionPrediction as MotionMsg
+from uma_ros.msg import PolicyStatus
 from uma_ros.msg import ReferenceMotion as ReferenceMsg
 from uma_ros.policy.execution import Situation, TaskAction
+from uma_ros.policy.frozen import FrozenImage
+from uma_ros.policy.results import Results
 from uma_ros.policy.settings import PolicySettings, load_policy
 from uma_ros.policy.sources import GOAL_PATIENCE, TaskSources
-from uma_ros.policy.tasks import Encoded, FromBefore, FromPrompt, GivenTask, from_echo
+from uma_ros.policy.tasks import FromBefore, GivenTask, from_echo
 from uma_ros.policy.worker import PolicyWorker
 from uma_ros.runtime.lifecycle import INACTIVE
 from uma_ros.runtime.node import UmaNode, leave, run_node
-from uma_ros.runtime.resources import find
 from uma_ros.runtime.robot import robot
 from uma_ros.runtime.status import StatusPublisher
-from uma_ros.runtime.topics import COMMAND, HISTORY_IN, LATCHED, SENSOR_IN, STATIC_TF_IN, STATUS, TASK_IN
+from uma_ros.runtime.topics import HISTORY_IN, LATCHED, SENSOR_IN, STATIC_TF_IN, STATUS, TASK_IN
 from uma_ros.srv import PredictMotion, PreviewTask
 
 
@@ -75,9 +70,10 @@ class PolicyNode(UmaNode):
         self.cadence = Cadence("chunks", s.replan_steps / RATE_HZ)
         self.status = StatusPublisher(self)
 
+        self.results = Results(self)
         self.worker = PolicyWorker(
             lambda: self._load(s),
-            self,
+            self.results,
             self.buffer,
             self.frames,
             s.replan_steps,
@@ -89,17 +85,7 @@ class PolicyNode(UmaNode):
         )
         self.sources = TaskSources(self.buffer, self.frames, lambda: self.worker.policy)
         self._controller: PolicyStatus | None = None
-        self._shown: dict[
-            str, tuple[bytes, float]
-        ] = {}  # kind -> sample of its pixels, and the time of their last change
-        self._latency_ms, self._finished = float("nan"), ""
-
-        self._chunks = self.make_publisher(ActionChunk, topics.action_chunk, COMMAND)
-        self._motions = self.make_publisher(MotionMsg, topics.predicted_motion, COMMAND)
-        self._keypoints = self.make_publisher(KeypointsMsg, topics.keypoints, COMMAND)
-        self._echo = self.make_publisher(ReferenceMsg, topics.active_reference, LATCHED)
-        self._markers = self.make_publisher(MarkerArray, topics.markers, STATUS)
-        self._task_markers: list[Marker] = []
+        self._frozen = {kind: FrozenImage() for kind in ("rgb", "depth")}
         for image, topic in {"rgb": topics.rgb, "depth": topics.depth}.items():
             self._subscribe_images(image, topic)
         self.make_subscription(CameraInfo, topics.camera_info, self._on_info, SENSOR_IN)
@@ -194,23 +180,10 @@ class PolicyNode(UmaNode):
         def take() -> None:
             check_image(msg, kind)
             check_age(nanoseconds(msg.header.stamp), self.get_clock().now().nanoseconds, self.settings.max_image_age)
-            self._check_frozen(kind, msg)
+            self._frozen[kind].check(msg.data, self.settings.max_frozen, time.monotonic())
             self.buffer.add_image(kind, msg)
 
         self._accept(topic, "camera" if kind == "rgb" else "depth", take)
-
-    def _check_frozen(self, kind: str, msg: Image) -> None:
-        """Raise `InputError` if the image is unchanged for longer than ``max_frozen``.
-
-        A hung driver may publish its last image under new stamps. Every real sensor has noise.
-        """
-        limit, now = self.settings.max_frozen, time.monotonic()
-        pixels = bytes(memoryview(msg.data)[::97])
-        last, since = self._shown.get(kind, (b"", now))
-        if pixels != last:
-            self._shown[kind] = (pixels, now)
-        elif 0 < limit < now - since:
-            raise InputError(f"data: the same image for {now - since:.1f} s under new stamps, limit {limit:g} s")
 
     def _on_info(self, msg: CameraInfo) -> None:
         def take() -> None:
@@ -306,7 +279,7 @@ class PolicyNode(UmaNode):
         transition = self.session.update(now, blockers, self.worker.tasks.has_work and not closed)
         reason = self.session.reason
         if self.session.state is State.READY:
-            idle = self._finished if self.worker.tasks.is_finished else "waiting for a task"
+            idle = self.results.finished if self.worker.tasks.is_finished else "waiting for a task"
             reason = f"waiting for the controller ({self._controller.reason})" if closed else idle
         self.status.transition(transition, reason)
         newest = self.worker.set_active(self.session.state is State.RUNNING)
@@ -325,7 +298,7 @@ class PolicyNode(UmaNode):
         """Return the state of the graph for a goal of the action."""
         c = self._controller if self.settings.require_controller else None
         of_controller = (None, "") if c is None else (c.state, c.reason)
-        return Situation(self.session.state, reason, *of_controller, self.worker.end_distance, self._latency_ms)
+        return Situation(self.session.state, reason, *of_controller, self.worker.end_distance, self.results.latency_ms)
 
     def _raise_failure(self) -> None:
         """Raise the exception that ended the worker."""
@@ -334,62 +307,6 @@ class PolicyNode(UmaNode):
             raise InputError(f"checkpoint {self.settings.checkpoint}: {failure}")
         if failure is not None:
             raise failure
-
-    # -- results, in the worker's thread -------------------------------------------------------------------------------
-
-    def on_ready(self, policy: Any) -> None:
-        if self.settings.prompt:
-            policy.load_prompt(find(self.settings.prompt))  # raises before the first image
-            with self.worker.wake:
-                if not self.worker.tasks.has_work:
-                    self.worker.give_task(FromPrompt(self.settings.prompt))
-        self.get_logger().info(f"checkpoint {policy.checkpoint_id} ready after {time.monotonic() - self.started:.1f} s")
-        self.status.message.checkpoint_id = policy.checkpoint_id
-        self.publish_configuration(checkpoint_id=policy.checkpoint_id)
-        self.watchdog.receive("checkpoint", time.monotonic())
-
-    def on_task(self, encoded: Encoded) -> None:
-        self._echo.publish(encoded.echo)
-        reference = encoded.reference
-        self._task_markers = [] if reference is None else reference_markers(reference, encoded.echo.header.stamp)
-        self._markers.publish(MarkerArray(markers=[*clear_markers(), *self._task_markers]))
-        self.get_logger().info(f"new task: {encoded}")
-        if reference is None and self.settings.candidates > 1:
-            text = "without keypoints there is no choice, one chunk is drawn"
-            self.get_logger().info(f"candidates: {self.settings.candidates}, {text}")
-
-    def on_chunk(self, frame: Frame, prediction: Prediction, stages_ms: dict[str, float]) -> PublishedChunk:
-        message = chunk_to(prediction.chunk, frame.rgb.header.stamp)
-        self._chunks.publish(message)
-        # With the reference again, for a viewer that came after the task.
-        markers = [*self._task_markers, *chunk_markers(prediction.chunk, frame.rgb.header.stamp)]
-        self._markers.publish(MarkerArray(markers=markers))
-        self._latency_ms = stages_ms["total"]
-        self.cadence.beat(time.monotonic(), self._latency_ms)
-        self.status.set_fields(
-            stages=list(stages_ms),
-            latency_ms=[float(v) for v in stages_ms.values()],
-            sequence=prediction.chunk.sequence,
-        )
-        return chunk_from(message)
-
-    def on_motion(self, frame: Frame, motion: MotionPrediction) -> None:
-        self._motions.publish(motion_to(motion, frame.rgb.header.stamp))
-        self._markers.publish(MarkerArray(markers=motion_markers(motion, frame.rgb.header.stamp)))
-
-    def on_keypoints(self, frame: Frame, state: KeypointState) -> None:
-        stamp, camera = frame.rgb.header.stamp, frame.info.header.frame_id
-        self._keypoints.publish(keypoints_to(state, camera, stamp))
-        self._markers.publish(MarkerArray(markers=keypoint_markers(state, camera, stamp)))
-
-    def on_finished(self, distance: float) -> None:
-        self._finished = "task finished"
-        if distance == distance:
-            self._finished += f", keypoints {1e3 * distance:.0f} mm from the end of the reference"
-        self.get_logger().info(self._finished)
-
-    def on_refused(self, source: str, error: InputError | str) -> None:
-        self.status.refuse(getattr(self.topics, source, source), error)
 
     # -- service and diagnostics ---------------------------------------------------------------------------------------
 
