@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -67,6 +68,7 @@ class Demonstration:
         T_first_cam: ``(S, 4, 4)`` poses of a moving camera in its first frame, in which tracks and reference are given;
             None for a camera at rest.
         licence: of the recording, such as "CC BY-NC 4.0"; "" if its owner's.
+        notes: further JSON values for the episode's ``meta``, such as where the calibration comes from.
     """
 
     name: str
@@ -85,3 +87,4 @@ class Demonstration:
     reference_step: int = 0
     T_first_cam: np.ndarray | None = None
     licence: str = ""
+    notes: Mapping[str, Any] = field(default_factory=dict)

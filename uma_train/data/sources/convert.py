@@ -81,6 +81,7 @@ def to_episode(
             "tracks": tracker.kind,
             "gates": measured,
             "licence": d.licence,
+            "notes": dict(d.notes),
             "camera": asdict(camera) if camera is not None else None,
             "camera_frame": d.camera_frame,
             "T_base_cam": d.robot.T_base_cam.tolist() if d.robot else None,

@@ -22,9 +22,17 @@ from uma.types import InputError
 from uma_train.data.episode import EpisodeError, save_episode
 from uma_train.data.sources.convert import to_episode
 from uma_train.data.sources.gates import Gates, Refused
+from uma_train.data.sources.parts import Part, key_of, place
 
-READERS = {"bag": "uma_ros.offline.demonstration"}
-"""Format -> module with `recordings(source)`, ``{name: path}``, and `read(path, options)`, a `Demonstration`.
+READERS = {
+    "bag": "uma_ros.offline.demonstration",
+    "droid": "uma_train.data.sources.droid",
+    "rlds": "uma_train.data.sources.rlds",
+    "lerobot": "uma_train.data.sources.lerobot",
+}
+"""Format -> module with `recordings(source)`, ``{name: path or Part}``, and `read(found, options)`, a `Demonstration`.
+
+A module's ``SAME`` names further options that must be equal for all episodes of a folder.
 
 A reader of ROS messages is part of `uma_ros`, which this package does not import. So it is looked up by name, as the
 command `uma` looks up its functions.
@@ -58,7 +66,17 @@ class ImportOptions(Gates):
     )
     namespace: str = setting("", "bag: namespace of the graph in the bag; empty: the only one")
     calibration: str = setting("", "bag: calibration file of the camera; empty: as in the bag")
-    camera: str = setting("", "bag: key of the camera in that file")
+    camera: str = setting(
+        "", "bag: key of the camera in that file; robot data sets: ext1, ext2 or a serial; empty: the first"
+    )
+    depth: str = setting(
+        "", "robot data sets: folder with files NAME_depth.h5; stereo = matched from the stereo video (droid)"
+    )
+    annotations: str = setting(
+        "", "robot data sets: folder with published calibrations, intrinsics and texts of DROID as JSON"
+    )
+    mapping: str = setting("", "lerobot: JSON file {episode index: DROID's name of the episode}")
+    checksums: bool = setting(False, "rlds: check the checksum of every record, not of its length alone; slow")
 
     @property
     def gates(self) -> Gates:
@@ -77,15 +95,16 @@ def import_all(options: ImportOptions, console: Console | None = None) -> dict:
     """
     console, out = console or Console(), Path(options.out)
     reader: Any = importlib.import_module(READERS[options.format])
-    found: dict[str, Path] = reader.recordings(options.source)
+    found: dict[str, Path | Part] = reader.recordings(options.source)
     out.mkdir(parents=True, exist_ok=True)
-    settings = {**{name: getattr(options, name) for name in SAME}, "gates": asdict(options.gates)}
+    same = (*SAME, *getattr(reader, "SAME", ()))
+    settings = {**{name: getattr(options, name) for name in same}, "gates": asdict(options.gates)}
     _check_same(out / "card.json", settings)
     done = _receipts(out / LOG)
     for name, path in found.items():
-        before = done.get(name, {}).get("source", _place(path))
-        if before != _place(path):
-            raise InputError(f"{out}: {name} was imported from {before}, now {_place(path)}; choose another --out")
+        before = done.get(name, {}).get("source", place(path))
+        if before != place(path):
+            raise InputError(f"{out}: {name} was imported from {before}, now {place(path)}; choose another --out")
     _write(out / "card.json", _card(settings, list(done.values())))
     columns = (
         TextColumn("recordings"),
@@ -97,14 +116,15 @@ def import_all(options: ImportOptions, console: Console | None = None) -> dict:
     with Progress(*columns, console=console) as progress, open(out / LOG, "a") as log:
         bar = progress.add_task("", total=len(found))
         for name, path in found.items():
-            key, target = _key(path), out / f"{name}.npz"
+            key, target = key_of(path), out / f"{name}.npz"
             row = done.get(name, {})
             if row.get("key") != key or (row["result"] == "kept") != target.exists():
 
                 def show(step: int, steps: int, name: str = name) -> None:
                     progress.update(bar, description=f"{name}: step {step + 1} of {steps}")
 
-                row = {"name": name, "source": _place(path), "key": key, **_import(path, target, reader, options, show)}
+                row = {"name": name, "source": place(path), "key": key}
+                row |= _import(path, target, reader, options, show)
                 done[name] = row
                 log.write(json.dumps(row) + "\n")
                 log.flush()
@@ -118,7 +138,9 @@ def import_all(options: ImportOptions, console: Console | None = None) -> dict:
     return card
 
 
-def _import(path: Path, target: Path, reader: Any, options: ImportOptions, show: Callable[[int, int], object]) -> dict:
+def _import(
+    path: Path | Part, target: Path, reader: Any, options: ImportOptions, show: Callable[[int, int], object]
+) -> dict:
     """Import one recording; return its result, and the reason of a refusal."""
     began = time.monotonic()
     target.unlink(missing_ok=True)
@@ -167,16 +189,6 @@ def _receipts(log: Path) -> dict[str, dict]:
         except (ValueError, KeyError, TypeError):
             continue
     return rows
-
-
-def _place(path: Path) -> str:
-    return str(path.resolve())
-
-
-def _key(path: Path) -> list:
-    """Return names, sizes and times of a recording's files: a changed recording is imported again."""
-    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-    return [[p.name, p.stat().st_size, p.stat().st_mtime_ns] for p in files]
 
 
 def _card(settings: dict, rows: list[dict]) -> dict:

@@ -19,6 +19,7 @@ from uma_train.data.episode import load_episode
 from uma_train.data.sources import importing
 from uma_train.data.sources.convert import in_first_frame, to_episode
 from uma_train.data.sources.gates import Gates, check_layout, check_sights, sight
+from uma_train.data.sources.parts import Part
 from uma_train.data.sources.tracks import filled, holds, spread, with_hand
 
 T_BASE_CAM = make_pose(np.array([[0.0, -0.6, 0.8], [-1.0, 0.0, 0.0], [0.0, -0.8, -0.6]]), np.array([0.2, 0.1, 0.8]))
@@ -117,6 +118,24 @@ def test_recordings_of_another_folder_replace_nothing(source, tmp_path):
     source.folder = tmp_path / "elsewhere"
     with pytest.raises(InputError, match="a was imported from .*recordings/a, now .*elsewhere/a; choose another"):
         run(source)
+
+
+def test_parts_of_one_file_are_recordings_of_their_own(source, monkeypatch):
+    path, read = source.folder / "a", []
+    parts = {f"a{i}": Part(path, f"record {i}", 100 * i) for i in range(3)}
+
+    def take(part, options):
+        read.append(part.at)
+        return demonstration(part.name)
+
+    reader = SimpleNamespace(recordings=lambda s: parts, read=take, SAME=("camera",))
+    monkeypatch.setattr(importing.importlib, "import_module", lambda name: reader)
+    assert run(source)["kept"] == 3 and read == [0, 100, 200]
+    (source.out / "a1.npz").unlink()
+    parts["a2"] = Part(path, "record 2", 250)
+    assert run(source)["kept"] == 3 and read[3:] == [100, 250]
+    with pytest.raises(InputError, match="imported with camera '', now 'ext2'; choose another --out"):
+        run(source, "--camera", "ext2")
 
 
 def test_nothing_kept_is_an_error(source):
