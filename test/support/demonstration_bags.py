@@ -1,10 +1,9 @@
-"""A demonstration of the scripted expert in the simulated station, as a bag and as the simulator's own truth."""
+"""A demonstration of the scripted expert in the simulated station as a bag."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import numpy as np
+from demonstration_clips import Clip
 from geometry_msgs.msg import PoseStamped, TransformStamped
 from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CameraInfo, Image, JointState
@@ -15,45 +14,9 @@ from uma.robot import DROID
 from uma_ros.bags.writer import BagWriter
 from uma_ros.messages.convert import camera_to, image_to, pose_to, stamp_from, transform_to
 from uma_ros.runtime.topics import LATCHED, STATUS, Topics
-from uma_sim import experts
-from uma_sim.tasks import make_station
 
 TOPICS = Topics().in_namespace()
 T_FLANGE_EE = DROID.T_flange_ee.matrix()
-
-
-@dataclass
-class Clip:
-    """Rows of 15 Hz; row i is the state before action i. Poses in the base frame."""
-
-    T_base_cam: np.ndarray
-    observations: list = field(default_factory=list)
-    pose: list = field(default_factory=list)
-    gripper: list = field(default_factory=list)
-    target_pose: list = field(default_factory=list)
-    target_gripper: list = field(default_factory=list)
-    points: list = field(default_factory=list)
-
-
-def clip(seed: int = 3, task: str = "insertion", steps: int = 400) -> Clip:
-    """The expert without noise until the task's success, or for ``steps`` steps."""
-    station = make_station(seed, task)
-    expert, found = experts.expert(task, station.scene.goal), Clip(station.T_base_cam)
-    try:
-        for _ in range(steps):
-            found.observations.append(station.observe())
-            T, grip = expert.act(station)
-            found.pose.append(station.ee_pose())
-            found.gripper.append(station.gripper_position())
-            found.target_pose.append(T)
-            found.target_gripper.append(grip)
-            found.points.append(station.object_points())
-            station.act(T, grip)
-            if station.task.outcome(station)[0] == "success":
-                break
-    finally:
-        station.close()
-    return found
 
 
 def write_bag(path, c: Clip, *, T_base_cam=None, topics=TOPICS, depth_scale=1.0, skip_depth=1, stamp=1.0, targets=True):

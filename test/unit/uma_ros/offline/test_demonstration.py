@@ -5,7 +5,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from demonstration_bags import TOPICS, clip, write_bag
+from demonstration_bags import TOPICS, write_bag
+from demonstration_clips import clip
 
 from uma.geometry import se3
 from uma.model.config import PRESETS

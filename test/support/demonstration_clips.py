@@ -1,0 +1,73 @@
+"""A demonstration of the scripted expert in the simulated station, as the simulator's own truth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from uma.policy.demonstration import Demonstration, Robot
+from uma_sim import experts
+from uma_sim.tasks import make_station
+
+
+@dataclass
+class Clip:
+    """Rows of 15 Hz; row i is the state before action i. Poses in the base frame."""
+
+    T_base_cam: np.ndarray
+    observations: list = field(default_factory=list)
+    pose: list = field(default_factory=list)
+    gripper: list = field(default_factory=list)
+    target_pose: list = field(default_factory=list)
+    target_gripper: list = field(default_factory=list)
+    points: list = field(default_factory=list)
+    joints: list = field(default_factory=list)
+
+
+def clip(seed: int = 3, task: str = "insertion", steps: int = 400) -> Clip:
+    """The expert without noise until the task's success, or for ``steps`` steps."""
+    station = make_station(seed, task)
+    expert, found = experts.expert(task, station.scene.goal), Clip(station.T_base_cam)
+    try:
+        for _ in range(steps):
+            found.observations.append(station.observe())
+            T, grip = expert.act(station)
+            found.pose.append(station.ee_pose())
+            found.gripper.append(station.gripper_position())
+            found.target_pose.append(T)
+            found.target_gripper.append(grip)
+            found.points.append(station.object_points())
+            found.joints.append(station.joint_positions())
+            station.act(T, grip)
+            if station.task.outcome(station)[0] == "success":
+                break
+    finally:
+        station.close()
+    return found
+
+
+def millimetres(depth: np.ndarray) -> np.ndarray:
+    """uint16 as data sets store it; 0 where invalid."""
+    return np.where(np.isfinite(depth), np.round(depth * 1e3), 0).astype(np.uint16)
+
+
+def truth(c: Clip, text: str) -> Demonstration:
+    """The clip as a perfect reader of files with depth in whole millimetres gives it."""
+    rounded = [np.where((mm := millimetres(o.depth)) > 0, mm.astype(np.float32) * np.float32(1e-3), np.float32(np.nan))
+               for o in c.observations]  # fmt: skip
+    n = len(c.pose)
+    measured = (np.stack(c.pose), np.array(c.gripper), np.stack(c.target_pose), np.array(c.target_gripper))
+    return Demonstration(
+        name="truth",
+        source="uma_sim",
+        text=text,
+        outcome="success",
+        camera_frame=c.observations[0].camera.frame,
+        stamps=np.arange(n) / 15.0,
+        observations=lambda: ((i, replace(o, depth=rounded[i])) for i, o in enumerate(c.observations)),
+        num_colour=n,
+        num_depth=n,
+        num_pairs=n,
+        robot=Robot(c.T_base_cam, *measured, ("commanded", "commanded"), np.stack(c.joints)),
+    )
