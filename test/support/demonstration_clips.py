@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -52,8 +53,8 @@ def millimetres(depth: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(depth), np.round(depth * 1e3), 0).astype(np.uint16)
 
 
-def truth(c: Clip, text: str) -> Demonstration:
-    """The clip as a perfect reader of files with depth in whole millimetres gives it."""
+def truth(c: Clip, text: str, coded: Callable = lambda rgb: rgb) -> Demonstration:
+    """The clip as a perfect reader of files with depth in whole millimetres gives it; colours as ``coded``."""
     rounded = [np.where((mm := millimetres(o.depth)) > 0, mm.astype(np.float32) * np.float32(1e-3), np.float32(np.nan))
                for o in c.observations]  # fmt: skip
     n = len(c.pose)
@@ -65,7 +66,9 @@ def truth(c: Clip, text: str) -> Demonstration:
         outcome="success",
         camera_frame=c.observations[0].camera.frame,
         stamps=np.arange(n) / 15.0,
-        observations=lambda: ((i, replace(o, depth=rounded[i])) for i, o in enumerate(c.observations)),
+        observations=lambda: (
+            (i, replace(o, rgb=coded(o.rgb), depth=rounded[i])) for i, o in enumerate(c.observations)
+        ),
         num_colour=n,
         num_depth=n,
         num_pairs=n,
