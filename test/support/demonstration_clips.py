@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cache
 
 import numpy as np
 
@@ -26,8 +27,9 @@ class Clip:
     joints: list = field(default_factory=list)
 
 
+@cache
 def clip(seed: int = 3, task: str = "insertion", steps: int = 400) -> Clip:
-    """The expert without noise until the task's success, or for ``steps`` steps."""
+    """The expert without noise until the task's success, or for ``steps`` steps; computed once."""
     station = make_station(seed, task)
     expert, found = experts.expert(task, station.scene.goal), Clip(station.T_base_cam)
     try:
