@@ -1,0 +1,1 @@
+"""Training episodes in other formats, for other software."""
