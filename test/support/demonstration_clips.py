@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cache
+from unittest import mock
 
 import numpy as np
 
 from uma.policy.demonstration import Demonstration, Robot
 from uma_sim import experts
+from uma_sim.robot.stereo import StereoDepth
 from uma_sim.tasks import make_station
 
 
@@ -28,9 +30,9 @@ class Clip:
 
 
 @cache
-def clip(seed: int = 3, task: str = "insertion", steps: int = 400) -> Clip:
+def clip(seed: int = 3, task: str = "insertion", steps: int = 400, depth: str = "model") -> Clip:
     """The expert without noise until the task's success, or for ``steps`` steps; computed once."""
-    station = make_station(seed, task)
+    station = make_station(seed, task, depth=depth)
     expert, found = experts.expert(task, station.scene.goal), Clip(station.T_base_cam)
     try:
         for _ in range(steps):
@@ -48,6 +50,19 @@ def clip(seed: int = 3, task: str = "insertion", steps: int = 400) -> Clip:
     finally:
         station.close()
     return found
+
+
+def stereo_clip(steps: int = 400) -> tuple[Clip, list[np.ndarray]]:
+    """A clip whose depth is matched, and the pairs of images, ``(H, 2 W, 3)``, left beside right."""
+    pairs, images = [], StereoDepth.images
+
+    def kept(self, *args) -> list[np.ndarray]:
+        found = images(self, *args)
+        pairs.append(np.concatenate(found, 1)[..., None].repeat(3, -1))
+        return found
+
+    with mock.patch.object(StereoDepth, "images", kept):
+        return clip.__wrapped__(steps=steps, depth="stereo"), pairs
 
 
 def millimetres(depth: np.ndarray) -> np.ndarray:
