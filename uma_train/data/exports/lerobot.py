@@ -13,6 +13,7 @@ from uma.types import RATE_HZ
 from uma_train.data.episode import Episode
 from uma_train.data.exports.columns import VALID, Layout, columns_of, images_of
 from uma_train.data.exports.statistics import Statistics
+from uma_train.data.optional import needed
 
 FPS = round(RATE_HZ)
 IMAGE = "observation.images.camera"
@@ -100,8 +101,7 @@ class Writer:
         return path
 
     def _write_rows(self, path: Path, columns: dict[str, np.ndarray]) -> None:
-        import pyarrow
-        import pyarrow.parquet
+        pyarrow, parquet = needed("pyarrow"), needed("pyarrow.parquet")
 
         def array(values: np.ndarray) -> Any:
             flat = pyarrow.array(np.ascontiguousarray(values).reshape(-1))
@@ -109,12 +109,11 @@ class Writer:
 
         table = pyarrow.table({name: array(values) for name, values in columns.items()})
         if self._data is None:
-            self._data = pyarrow.parquet.ParquetWriter(path, table.schema)
+            self._data = parquet.ParquetWriter(path, table.schema)
         self._data.write_table(table)
 
     def _write_frames(self, path: Path, episode: Episode) -> None:
-        import av
-
+        av = needed("av")
         if self._video is None:
             self._video = av.open(str(path), "w")
             stream = self._video.add_stream(CODEC, rate=FPS, options={"crf": "18", "g": "2"})
@@ -137,15 +136,13 @@ class Writer:
         self._in_video = 0
 
     def _describe(self) -> None:
-        import pyarrow
-        import pyarrow.parquet
-
+        pyarrow, parquet = needed("pyarrow"), needed("pyarrow.parquet")
         (self.root / "meta" / "stats.json").write_text(json.dumps(self._total.result(), indent=4))
         (self.root / "meta" / "info.json").write_text(json.dumps(self._info(), indent=4))
-        pyarrow.parquet.write_table(_tasks_table(list(self._tasks)), self.root / "meta" / "tasks.parquet")
+        parquet.write_table(_tasks_table(list(self._tasks)), self.root / "meta" / "tasks.parquet")
         names = list(self._rows[0])
         table = pyarrow.table({name: [row[name] for row in self._rows] for name in names})
-        pyarrow.parquet.write_table(table, self._file(EPISODES, {"chunk_index": 0, "file_index": 0}))
+        parquet.write_table(table, self._file(EPISODES, {"chunk_index": 0, "file_index": 0}))
 
     def _info(self) -> dict[str, Any]:
         features: dict[str, Any] = {
@@ -186,8 +183,7 @@ class Writer:
 
 def _tasks_table(tasks: list[str]) -> Any:
     """Return the tasks as pandas writes a frame whose index is the task."""
-    import pyarrow
-
+    pyarrow = needed("pyarrow")
     kinds = {"task_index": ("int64", "int64"), "task": ("unicode", "object")}
     columns = [
         {"name": name, "field_name": name, "pandas_type": kind, "numpy_type": of, "metadata": None}

@@ -96,12 +96,14 @@ def read(path: Path, options: Options) -> Demonstration:
     full, kind = extra.intrinsics(name, serial)
     source = _pictures(path, serial, options, name, full)
     first, last = _extent(is_active, source.count, len(rows.stamps))
+    rows_moved = rows.between(first, last)
+    robot_rows.check_increasing(rows_moved.stamps, f"{serial}_estimated_capture")
     notes = {"episode": name, "camera": serial, "extrinsics": origin, "intrinsics": kind, "depth": source.name}
     text = extra.text(name) or str(about.get("current_task") or "").strip()
     outcome = {True: "success", False: "failure"}.get(about.get("success"), "")
     pictures = source.pictures(rows.stamps, first, last, T_base_cam)
     about_it = About(name, "droid", text, outcome, source.licence, notes)
-    return robot_rows.demonstration(about_it, rows.between(first, last), pictures, options)
+    return robot_rows.demonstration(about_it, rows_moved, pictures, options)
 
 
 def _seconds(name: str) -> float:
@@ -146,13 +148,14 @@ def _rows(f: Any, serial: str) -> tuple[Rows, np.ndarray]:
     name = f"observation/timestamp/cameras/{serial}_estimated_capture"
     flange = shaped(state["cartesian_position"][:], "observation/robot_state/cartesian_position", 6)
     N = len(flange)
-    stamps = robot_rows.check_increasing(shaped(f[name][:], name, 1, N) * 1e-3, name)
+    stamps = shaped(f[name][:], name, 1, N) * 1e-3
     robot_rows.check_date(stamps[-1], name)
     is_active = np.ones(N, bool)
     if "controller_info/movement_enabled" in f["observation"]:
-        is_active &= np.asarray(f["observation/controller_info/movement_enabled"][:], bool)
+        values = f["observation/controller_info/movement_enabled"][:]
+        is_active &= shaped(values, "movement_enabled", 1, N) > 0
     if "skip_action" in times:
-        is_active &= ~np.asarray(times["skip_action"][:], bool)
+        is_active &= shaped(times["skip_action"][:], "skip_action", 1, N) == 0
 
     def command(key: str, columns: int) -> np.ndarray | None:
         return shaped(f["action"][key][:], f"action/{key}", columns, N) if key in f["action"] else None

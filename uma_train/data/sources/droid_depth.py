@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from uma.types import RATE_HZ, InputError
+from uma_train.data.optional import needed
 from uma_train.data.sources.gates import Refused
 
 SUFFIX = "_depth.h5"
@@ -31,8 +32,7 @@ NEEDED = "depth: the recording holds none; --depth FOLDER names published depth 
 @contextmanager
 def h5(path: Path) -> Iterator[Any]:
     """Open an HDF5 file; damage becomes `InputError` with the file's name."""
-    import h5py
-
+    h5py = needed("h5py")
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     try:

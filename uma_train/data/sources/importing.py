@@ -156,6 +156,8 @@ def _import(
     except (InputError, EpisodeError) as error:
         gate = error.gate if isinstance(error, Refused) else "unreadable"
         return {"result": "refused", "gate": gate, "reason": str(error)}
+    except (ValueError, TypeError, LookupError) as error:  # one malformed file of many does not end the run
+        return {"result": "refused", "gate": "unreadable", "reason": f"{place(path)}: {type(error).__name__}: {error}"}
     meta = episode.meta
     return {
         "result": "kept",

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from uma.types import InputError
+from uma_train.data.optional import needed
 
 VERSIONS = "v2.1", "v3.0"
 INFO = Path("meta") / "info.json"
@@ -42,14 +43,11 @@ class Place:
 @contextmanager
 def parquet(path: Path) -> Iterator[Any]:
     """Yield `pyarrow.parquet`; damage and missing columns become `InputError` with the file's name."""
-    import pyarrow
-
+    pyarrow = needed("pyarrow")
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     try:
-        import pyarrow.parquet
-
-        yield pyarrow.parquet
+        yield needed("pyarrow.parquet")
     except InputError:
         raise
     except (pyarrow.ArrowException, OSError, KeyError) as error:

@@ -12,6 +12,7 @@ import numpy as np
 
 from uma.policy.demonstration import Demonstration
 from uma.types import InputError
+from uma_train.data.optional import needed
 from uma_train.data.sources import robot_rows, tfrecord
 from uma_train.data.sources.droid_annotations import lab_and_time
 from uma_train.data.sources.parts import Part
@@ -119,8 +120,7 @@ def decoded(data: bytes, name: str) -> np.ndarray:
     Raises:
         InputError: it is not an image.
     """
-    import cv2
-
+    cv2 = needed("cv2")
     bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
     if bgr is None:
         raise InputError(f"{name}: {len(data)} bytes that are not an image")

@@ -151,6 +151,15 @@ def check_increasing(stamps: np.ndarray, name: str) -> np.ndarray:
     return stamps
 
 
+def check_rate(stamps: np.ndarray) -> None:
+    """Raise `Refused` for rows far slower than 15 Hz, such as those of a clock in another unit."""
+    steps = (stamps[-1] - stamps[0]) / PERIOD + 1.0
+    if not len(stamps) / 2 <= steps <= 2 * len(stamps):
+        raise Refused(
+            "frame counts", f"{len(stamps)} rows in {stamps[-1] - stamps[0]:.3g} s, must be about 15 a second"
+        )
+
+
 def grid(stamps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the times of the steps at 15 Hz and the row of each, ``(S,)``; -1 where no row is near.
 
@@ -173,6 +182,7 @@ def demonstration(about: About, rows: Rows, pictures: Pictures, options: Options
     """
     if len(rows.stamps) < 2:
         raise Refused("length", f"{len(rows.stamps)} rows in which the robot is moved, must be at least 2")
+    check_rate(rows.stamps)
     stamps, row = grid(rows.stamps)
     tool, P = DROID.T_flange_ee.matrix(), pictures
     pose = sampled(pose_of(rows.flange, "cartesian_position") @ tool, rows.stamps, stamps, row)

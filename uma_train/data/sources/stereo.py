@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from uma.types import CameraModel, InputError
+from uma_train.data.optional import needed
 from uma_train.data.seen import shrink
 from uma_train.data.sources import robot_rows, video
 from uma_train.data.sources.robot_rows import Pictures
@@ -78,10 +79,9 @@ def depth_of(pair: np.ndarray, camera: CameraModel) -> np.ndarray:
         pair: ``(H, 2 W, 3)`` uint8, the left image beside the right one.
         camera: intrinsics of the left image.
     """
-    import cv2
-
     from uma_sim.robot.stereo import match, reduce, refine
 
+    cv2 = needed("cv2")
     grey = cv2.cvtColor(pair, cv2.COLOR_RGB2GRAY)
     left, right = grey[:, : camera.width], grey[:, camera.width :]
     left, right = (np.ascontiguousarray(image) for image in (left, right))

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from uma.types import InputError
+from uma_train.data.optional import needed
 
 
 @contextmanager
@@ -19,8 +20,7 @@ def opened(path: Path) -> Iterator[Any]:
     Raises:
         InputError: a missing or damaged file, or one without a video stream.
     """
-    import av
-
+    av = needed("av")
     if not path.is_file():
         raise InputError(f"video: {path}: no such file")
     try:

@@ -59,6 +59,8 @@ def source(tmp_path, monkeypatch):
     def read(path, options):
         calls.append(path.stem)
         words = path.read_text()
+        if words == "malformed":
+            raise TypeError("a list where a number belongs")
         if words == "damaged":
             raise InputError(f"{path}: damaged")
         return demonstration(path.stem, words)
@@ -118,6 +120,12 @@ def test_recordings_of_another_folder_replace_nothing(source, tmp_path):
     source.folder = tmp_path / "elsewhere"
     with pytest.raises(InputError, match="a was imported from .*recordings/a, now .*elsewhere/a; choose another"):
         run(source)
+
+
+def test_a_malformed_recording_does_not_end_the_run(source):
+    (source.folder / "b").write_text("malformed")
+    card = run(source)
+    assert card["kept"] == 2 and "b: TypeError: a list where" in card["reasons"]["b"]
 
 
 def test_parts_of_one_file_are_recordings_of_their_own(source, monkeypatch):

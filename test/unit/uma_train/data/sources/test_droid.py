@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from types import SimpleNamespace
 
 import h5py
@@ -172,6 +173,13 @@ BAD = {
     "time of the future": (edited(TIME, lambda v: v * 3), {}, "date: observation/.*capture: 21.*, must not be later"),
     "name of the future": (dated, {}, "date: uuid: 2199-07-07, must not be later than"),
     "time runs back": (edited(TIME, lambda v: v[::-1]), {}, "capture: row 1 is not later than the row before"),
+    "coarse clock": (edited(TIME, lambda v: v[0] + (v - v[0]) // 999), {}, "not later than the row before"),
+    "slow clock": (edited(TIME, lambda v: v[0] + (v - v[0]) * 9), {}, "74 rows in 43.8 s, must be about 15 a second"),
+    "flags of another length": (
+        edited("observation/timestamp/skip_action", lambda v: v[:-1]),
+        {},
+        r"skip_action: shape \(82, 1\), must be \(83, 1\)",
+    ),
     "trajectory cut": (lambda f: halved(f / "trajectory.h5"), {}, "trajectory.h5: damaged or cut"),
     "video cut": (lambda f: halved(f / MP4), {}, "video: .*mp4: damaged or cut"),
     "video missing": (lambda f: (f / MP4).unlink(), {}, "video: .*mp4: no such file"),
@@ -244,3 +252,9 @@ def test_euler_angles_are_extrinsic(demo):
     np.testing.assert_allclose(pose_of(six(T), "T"), T, atol=1e-12)
     quarter = pose_of(np.array([0, 0, 0, np.pi / 2, 0, np.pi / 2]), "T")
     np.testing.assert_allclose(quarter[:3, :3] @ [0, 1, 0], [0, 0, 1], atol=1e-12)
+
+
+def test_a_missing_package_is_named_with_its_extra(files, monkeypatch):
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    with pytest.raises(InputError, match=r"h5py: not installed; the extra 'data' has it: pip install 'uma\[data\]'"):
+        read(files.folder, options(files))

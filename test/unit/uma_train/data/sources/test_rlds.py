@@ -1,6 +1,7 @@
 """DROID as RLDS: TFRecord files without TensorFlow, episodes equal to the simulator's, and damaged shards."""
 
 import struct
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -201,3 +202,13 @@ def test_depth_of_another_count_is_refused(files, features, demo, tmp_path):
     write_depth(tmp_path, demo, pad=True)
     with pytest.raises(Refused, match="frame counts: 83 depth images for 74 rows, may differ by 2"):
         read(only(files.source), options(files, depth=str(tmp_path)))
+
+
+def test_the_fast_checksum_is_used_where_it_is_installed(monkeypatch, tmp_path):
+    path = tmp_path / "a.tfrecord"
+    path.write_bytes(record(PAYLOAD)[:40] + b"?" + record(PAYLOAD)[41:])
+    monkeypatch.setitem(sys.modules, "google_crc32c", None)
+    assert tfrecord.record(path, 0) != PAYLOAD, "not checked without a request"
+    monkeypatch.setitem(sys.modules, "google_crc32c", SimpleNamespace(value=tfrecord.crc32c))
+    with pytest.raises(InputError, match=r"a.tfrecord: offset 0: checksum of the \d+ bytes is wrong"):
+        tfrecord.record(path, 0)
