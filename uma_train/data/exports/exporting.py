@@ -23,7 +23,7 @@ class ExportOptions:
     """Write training episodes as a data set of another format."""
 
     source: str = setting(MISSING, "folder of episodes")
-    out: str = setting(MISSING, "folder of the data set; must not exist")
+    out: str = setting("data/lerobot", "folder of the data set; must not exist")
     format: str = setting("lerobot", "format: LeRobot's version 3.0", choices=("lerobot",))
     per_file: int = setting(100, "episodes in one data file and one video", 1, 100_000)
 

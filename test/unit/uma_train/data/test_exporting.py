@@ -47,7 +47,7 @@ def source(tmp_path_factory):
 @pytest.fixture(scope="module")
 def data(source, tmp_path_factory):
     out = tmp_path_factory.mktemp("out") / "set"
-    assert exporting.main([str(source), str(out), "--per-file", "2"]) == 0
+    assert exporting.main([str(source), "--out", str(out), "--per-file", "2"]) == 0
     return out
 
 
@@ -133,7 +133,7 @@ def test_quaternions_do_not_change_their_sign():
 def test_without_an_image_at_every_frame_there_is_no_video(tmp_path):
     (tmp_path / "a").mkdir()
     save_episode(tmp_path / "a" / "0.npz", episode(0))
-    exporting.main([str(tmp_path / "a"), str(tmp_path / "out")])
+    exporting.main([str(tmp_path / "a"), "--out", str(tmp_path / "out")])
     info = json.loads((tmp_path / "out" / "meta" / "info.json").read_text())
     assert info["video_path"] is None and IMAGE not in info["features"] and not (tmp_path / "out" / "videos").exists()
     assert info["features"][STATE]["shape"] == [8], "joints are unknown"
@@ -145,19 +145,19 @@ def test_episodes_without_actions_are_left_out(source, tmp_path, capsys):
     for i, has in enumerate((True, False)):
         e = episode(i)
         save_episode(folder / f"{i}.npz", replace(e, meta={**e.meta, "has_actions": has}))
-    exporting.main([str(folder), str(tmp_path / "out")])
+    exporting.main([str(folder), "--out", str(tmp_path / "out")])
     assert "1 episodes without actions left out" in capsys.readouterr().out
     (folder / "0.npz").unlink()
     with pytest.raises(InputError, match="source: 0 of 1 episodes have actions, must be at least 1"):
-        exporting.main([str(folder), str(tmp_path / "none")])
+        exporting.main([str(folder), "--out", str(tmp_path / "none")])
     assert not (tmp_path / "none").exists()
 
 
 def test_an_existing_folder_and_a_damaged_episode_are_refused(source, tmp_path):
     with pytest.raises(InputError, match="out: .* exists, must be a new folder"):
-        exporting.main([str(source), str(tmp_path)])
+        exporting.main([str(source), "--out", str(tmp_path)])
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "0.npz").write_bytes(b"PK")
     with pytest.raises(InputError, match="0.npz: "):
-        exporting.main([str(tmp_path / "bad"), str(tmp_path / "out")])
+        exporting.main([str(tmp_path / "bad"), "--out", str(tmp_path / "out")])
     assert [p.name for p in tmp_path.iterdir()] == ["bad"]
