@@ -22,6 +22,7 @@ from uma.types import InputError
 from uma_train.data.episode import EpisodeError, save_episode
 from uma_train.data.sources.convert import to_episode
 from uma_train.data.sources.gates import Gates, Refused
+from uma_train.data.sources.human.licence import NON_COMMERCIAL, check_licence
 from uma_train.data.sources.parts import Part, key_of, place
 
 READERS = {
@@ -29,6 +30,9 @@ READERS = {
     "droid": "uma_train.data.sources.droid",
     "rlds": "uma_train.data.sources.rlds",
     "lerobot": "uma_train.data.sources.lerobot",
+    "hoi4d": "uma_train.data.sources.hoi4d",
+    "dexycb": "uma_train.data.sources.dexycb",
+    "xperience": "uma_train.data.sources.xperience",
 }
 """Format -> module with `recordings(source)`, ``{name: path or Part}``, and `read(found, options)`, a `Demonstration`.
 
@@ -77,6 +81,9 @@ class ImportOptions(Gates):
     )
     mapping: str = setting("", "lerobot: JSON file {episode index: DROID's name of the episode}")
     checksums: bool = setting(False, "rlds: check the checksum of every record, not of its length alone; slow")
+    accept_licence: str = setting(
+        "", "licences that you accept; NC = data for non-commercial use", choices=("", NON_COMMERCIAL)
+    )
 
     @property
     def gates(self) -> Gates:
@@ -95,6 +102,8 @@ def import_all(options: ImportOptions, console: Console | None = None) -> dict:
     """
     console, out = console or Console(), Path(options.out)
     reader: Any = importlib.import_module(READERS[options.format])
+    if licence := getattr(reader, "LICENCE", ""):
+        console.print(f"{options.format}: {check_licence(options.format, licence, options)}", highlight=False)
     found: dict[str, Path | Part] = reader.recordings(options.source)
     out.mkdir(parents=True, exist_ok=True)
     same = (*SAME, *getattr(reader, "SAME", ()))
@@ -166,6 +175,7 @@ def _import(
         "actions": "{pose} pose, {gripper} gripper".format(**meta["actions"]),
         "tracks": meta["tracks"],
         "gates": meta["gates"],
+        "licence": meta["licence"],
         "seconds": round(time.monotonic() - began, 1),
     }
 
@@ -204,6 +214,7 @@ def _card(settings: dict, rows: list[dict]) -> dict:
         "texts": {"present": sum(bool(row["text"]) for row in kept), "absent": sum(not row["text"] for row in kept)},
         "actions": dict(Counter(row["actions"] for row in kept)),
         "tracks": dict(Counter(row["tracks"] for row in kept)),
+        "licences": dict(Counter(row.get("licence", "") for row in kept)),
         "refused": dict(Counter(row["gate"] for row in refused)),
         "reasons": {row["name"]: row["reason"] for row in refused},
     }

@@ -1,0 +1,1 @@
+"""What the readers of human video have in common: files, tracks from recorded poses, moving cameras."""
