@@ -1,0 +1,1 @@
+"""One function over many items: processes of this machine, slices of a job array, or Ray, with a receipt per item."""

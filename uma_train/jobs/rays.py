@@ -1,0 +1,92 @@
+"""Workers on a Ray cluster: actors, with shares of processors and GPUs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from uma.types import InputError
+from uma_train.jobs.schedule import ENDED, ERROR, READY, attempt, set_up
+
+
+class RayPool:
+    """Actors of the cluster that ``RAY_ADDRESS`` names, or of this machine. All machines share the output folder.
+
+    Args:
+        work, setup: as in `uma_train.jobs.local.LocalPool`.
+        num_cpus, num_gpus: of each worker; shares of a GPU are allowed.
+
+    Raises:
+        InputError: ray is not installed.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[Any, Any], Any],
+        setup: Callable[[], Any] | None = None,
+        num_cpus: float = 1.0,
+        num_gpus: float = 0.0,
+    ) -> None:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        try:
+            import ray
+        except ImportError as error:
+            raise InputError("executor: ray is not installed, needs the extra ray (pip install uma[ray])") from error
+        self._ray = ray
+        if not ray.is_initialized():
+            here: dict[str, Any] = {"_node_ip_address": "127.0.0.1", "include_dashboard": False}
+            is_cluster = bool(os.environ.get("RAY_ADDRESS"))
+            ray.init(log_to_driver=False, logging_level="error", **({} if is_cluster else here))
+        options = {"num_cpus": num_cpus, "num_gpus": num_gpus, "max_restarts": 0, "max_task_retries": 0}
+        self._kind = ray.remote(**options)(_Actor)
+        self._call = ray.put(work), ray.put(setup)
+        self._calls: dict[Any, Any] = {}
+        self._actors: set[Any] = set()
+
+    def start(self) -> Any:
+        actor = self._kind.remote(*self._call)
+        self._actors.add(actor)
+        self._calls[actor.ready.remote()] = actor
+        return actor
+
+    def submit(self, handle: Any, item: Any) -> None:
+        self._calls[handle.run.remote(item)] = handle
+
+    def wait(self, seconds: float) -> list[tuple[Any, str, Any]]:
+        done, _ = self._ray.wait(list(self._calls), num_returns=1, timeout=seconds) if self._calls else ([], [])
+        return [(self._calls.pop(call), *self._result(call)) for call in done]
+
+    def _result(self, call: Any) -> tuple[str, Any]:
+        try:
+            kind, value = self._ray.get(call)
+            return kind, value
+        except self._ray.exceptions.RayActorError as error:
+            return ENDED, f"the worker ended: {str(error).splitlines()[0]}"
+        except self._ray.exceptions.RayError as error:
+            return ERROR, f"{type(error).__name__}: {error}"
+
+    def kill(self, handle: Any) -> None:
+        self._calls = {call: actor for call, actor in self._calls.items() if actor is not handle}
+        if handle in self._actors:
+            self._actors.discard(handle)
+            self._ray.kill(handle)
+
+    def close(self) -> None:
+        for actor in list(self._actors):
+            self.kill(actor)
+
+
+class _Actor:
+    def __init__(self, work: Callable[[Any, Any], Any], setup: Callable[[], Any] | None) -> None:
+        self._work, self._setup, self._state = work, setup, None
+
+    def ready(self) -> tuple[str, Any]:
+        kind, state = set_up(self._setup)
+        if kind != READY:
+            return kind, state
+        self._state = state
+        return READY, None
+
+    def run(self, item: Any) -> tuple[str, Any]:
+        return attempt(self._work, item, self._state)
