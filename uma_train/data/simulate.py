@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import multiprocessing
 import os
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -24,6 +25,8 @@ from uma.types import RATE_HZ, InputError
 from uma_train.data.convert import planned, to_episode
 from uma_train.data.episode import quantize, save_episode
 from uma_train.data.seen import pixels, shrink, visible
+from uma_train.jobs.local import LocalPool
+from uma_train.jobs.schedule import DONE, run_items
 
 if TYPE_CHECKING:
     from uma.types import Observation
@@ -271,6 +274,15 @@ def _job(args: tuple[SimulateConfig, int]) -> dict:
     return result_row(run["disturbance"], "kept")
 
 
+def work(job: tuple[SimulateConfig, int], state: None) -> dict | Exception:
+    """Run one demonstration in a worker; return its row, or an error, which ends the run."""
+    try:
+        return _job(job)
+    except Exception as error:
+        error.add_note(traceback.format_exc())
+        return error
+
+
 SAME = (
     "task",
     "preset",
@@ -335,16 +347,25 @@ def simulate(config: SimulateConfig, console: Console | None = None) -> dict:
         TimeRemainingColumn(),
         TextColumn("{task.description}"),
     )
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(config.workers) as pool, Progress(*columns, console=console) as progress, open(log, "a") as f:
+    with (
+        Progress(*columns, console=console) as progress,
+        open(log, "a") as f,
+        contextlib.closing(run_items(LocalPool(work), jobs, config.workers)) as events,
+    ):
         bar = progress.add_task("", total=len(seeds), completed=len(seeds) - len(jobs))
-        for result in pool.imap_unordered(_job, jobs):
+        for event in events:
+            if isinstance(event.value, Exception):
+                raise event.value
+            if event.kind != DONE:
+                console.print(f"  seed {event.item[1]}: {event.value}; the same command repeats it", highlight=False)
+                continue
+            result = event.value
             done[result["seed"]] = result
             f.write(json.dumps(result) + "\n")
             f.flush()
             kept = sum(r["result"] == "kept" for r in done.values())
             progress.update(bar, advance=1, description=f"kept {kept} ({100 * kept / len(done):.0f} %)")
-    results = [done[s] for s in seeds]
+    results = [done[s] for s in seeds if s in done]
     card = {
         "config": asdict(config),
         "tried": len(results),

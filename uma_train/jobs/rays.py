@@ -9,6 +9,37 @@ from typing import Any
 from uma.types import InputError
 from uma_train.jobs.schedule import ENDED, ERROR, READY, attempt, set_up
 
+ATTEMPTS = 3
+"""A busy machine can take longer to start Ray than Ray's own fixed limits."""
+
+
+def start_ray(**more: Any) -> Any:
+    """Connect to the cluster that ``RAY_ADDRESS`` names, or start one of this machine; return the module ``ray``.
+
+    Args:
+        more: for ``ray.init`` on this machine, such as num_cpus.
+
+    Raises:
+        InputError: ray is not installed, or does not start.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        import ray
+    except ImportError as error:
+        raise InputError("executor: ray is not installed, needs the extra ray (pip install uma[ray])") from error
+    is_cluster = bool(os.environ.get("RAY_ADDRESS"))
+    here: dict[str, Any] = {} if is_cluster else {"_node_ip_address": "127.0.0.1", "include_dashboard": False, **more}
+    for attempt_left in reversed(range(ATTEMPTS)):
+        if ray.is_initialized():
+            break
+        try:
+            ray.init(log_to_driver=False, logging_level="error", **here)
+        except Exception as error:  # Ray raises bare ones when a part of it is late
+            ray.shutdown()
+            if not attempt_left:
+                raise InputError(f"executor: ray does not start in {ATTEMPTS} attempts: {error}") from error
+    return ray
+
 
 class RayPool:
     """Actors of the cluster that ``RAY_ADDRESS`` names, or of this machine. All machines share the output folder.
@@ -18,7 +49,7 @@ class RayPool:
         num_cpus, num_gpus: of each worker; shares of a GPU are allowed.
 
     Raises:
-        InputError: ray is not installed.
+        InputError: ray is not installed, or does not start.
     """
 
     def __init__(
@@ -28,16 +59,8 @@ class RayPool:
         num_cpus: float = 1.0,
         num_gpus: float = 0.0,
     ) -> None:
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        try:
-            import ray
-        except ImportError as error:
-            raise InputError("executor: ray is not installed, needs the extra ray (pip install uma[ray])") from error
-        self._ray = ray
-        if not ray.is_initialized():
-            here: dict[str, Any] = {"_node_ip_address": "127.0.0.1", "include_dashboard": False}
-            is_cluster = bool(os.environ.get("RAY_ADDRESS"))
-            ray.init(log_to_driver=False, logging_level="error", **({} if is_cluster else here))
+        self._ray = start_ray()
+        ray = self._ray
         options = {"num_cpus": num_cpus, "num_gpus": num_gpus, "max_restarts": 0, "max_task_retries": 0}
         self._kind = ray.remote(**options)(_Actor)
         self._call = ray.put(work), ray.put(setup)

@@ -168,6 +168,55 @@ def test_the_yield_alone_is_counted_without_episodes(tmp_path):
     assert card["by_task"] == {"sweeping": {"kept": 2}} and card["kept"] == 2 and not list(tmp_path.glob("*.npz"))
 
 
+class Here:
+    """A pool in this process; the worker ends in the scenes that are left out."""
+
+    def __init__(self, work, ends=()):
+        self.work, self.ends, self.ready, self.events = work, ends, [], []
+
+    def start(self):
+        self.events.append((len(self.ready), "ready", None))
+        self.ready.append(True)
+        return len(self.ready) - 1
+
+    def submit(self, handle, item):
+        is_end = item[1] in self.ends
+        self.events.append(
+            (handle, *(("ended", "the worker ended with code -9") if is_end else ("done", self.work(item, None))))
+        )
+
+    def wait(self, seconds):
+        events, self.events = self.events, []
+        return events
+
+    def kill(self, handle): ...
+
+    def close(self): ...
+
+
+def test_a_killed_worker_costs_one_scene_that_is_repeated(tmp_path, monkeypatch, capsys):
+    calls = []
+
+    def job(args):
+        calls.append(args[1])
+        return {"seed": args[1], "disturbance": "none", "result": "kept", "task": "insertion", "driver": "expert"}
+
+    monkeypatch.setattr("uma_train.data.simulate._job", job)
+    monkeypatch.setattr("uma_train.data.simulate.LocalPool", lambda work: Here(work, (1,)))
+    config = SimulateConfig(out=str(tmp_path), episodes=4)
+    assert simulate(config)["tried"] == 3
+    assert "seed 1: the worker ended with code -9; the same command repeats it" in capsys.readouterr().out
+    monkeypatch.setattr("uma_train.data.simulate.LocalPool", Here)
+    assert simulate(config)["tried"] == 4 and sorted(calls) == [0, 1, 2, 3]
+
+
+def test_an_error_in_a_scene_ends_the_run(tmp_path, monkeypatch):
+    monkeypatch.setattr("uma_train.data.simulate._job", lambda args: 1 / 0)
+    monkeypatch.setattr("uma_train.data.simulate.LocalPool", Here)
+    with pytest.raises(ZeroDivisionError):
+        simulate(SimulateConfig(out=str(tmp_path), episodes=2))
+
+
 def test_a_point_is_seen_where_the_depth_is_its_own():
     camera = CameraModel(8, 6, 4.0, 4.0, 3.5, 2.5)
     depth = np.full((6, 8), 1.0, np.float32)

@@ -15,6 +15,7 @@ from job_functions import setup_seven, setup_that_fails, work, write_text
 
 from uma.types import InputError
 from uma_train.jobs.mapping import exit_code, map, parsed_slice
+from uma_train.jobs.rays import start_ray
 from uma_train.jobs.receipts import job_key, locked
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -206,13 +207,9 @@ def test_more_than_a_fifth_of_failures_is_an_error():
 
 @pytest.mark.slow
 def test_local_slice_and_ray_give_equal_outputs(tmp_path, monkeypatch):
-    ray = pytest.importorskip("ray")
     monkeypatch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{ROOT / 'test' / 'support'}")
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    ray.init(
-        _node_ip_address="127.0.0.1", include_dashboard=False, num_cpus=2, log_to_driver=False, logging_level="error"
-    )
+    ray = start_ray(num_cpus=2)
     poisoned = {"i1": "raise", "i2": "exit", "i3": "refuse", "i4": "sleep"}
     options = {"setup": setup_seven, "timeout_s": 3.0}
     try:
