@@ -7,7 +7,7 @@ import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -43,7 +43,7 @@ def map(
     items: Sequence[Item],
     out: str | Path,
     key: str,
-    executor: Literal["local", "slice", "ray"] = "local",
+    executor: str = "local",
     workers: int = 2,
     num_cpus: float = 1.0,
     num_gpus: float = 0.0,
@@ -67,7 +67,7 @@ def map(
         fn: (item, what ``setup`` returned) -> arrays; a function of a module. It raises `InputError` to refuse an item.
         items: mappings of JSON values with a unique "id"; another value makes the item due.
         key: of the job, see `uma_train.jobs.receipts.job_key`.
-        executor: processes of this machine; the same for a slice of the items; or actors of Ray.
+        executor: local, processes of this machine; slice, the same for a slice of the items; ray, actors of Ray.
         workers: processes or actors.
         num_cpus, num_gpus: of each actor of Ray.
         timeout_s: a worker that takes longer for an item is killed; 0 = no limit.

@@ -51,19 +51,28 @@ class ReadOptions(Options, Protocol):
 
 
 def recordings(source: str | Path) -> dict[str, Part]:
-    """Return name -> sub task, of all episodes below a folder.
+    """Return name -> sub task, of all episodes below a folder. A damaged episode is one, which `read` refuses.
 
     Raises:
-        InputError: there is none, or an annotation is damaged.
+        InputError: there is none.
     """
     found = {}
     for file in sorted(Path(source).glob(f"**/{ANNOTATION}")):
-        with Annotation(file) as annotation:
-            for i in range(len(annotation.segments)):
-                found["_".join((*file.resolve().parts[-3:-1], f"{i:03d}"))] = Part(file, f"sub task {i}", i)
+        try:
+            with Annotation(file) as annotation:
+                count = len(annotation.segments)
+        except InputError:
+            count = 1
+        for i in range(count):
+            found[name_of(file, i)] = Part(file, f"sub task {i}", i)
     if not found:
         raise InputError(f"source: {source}: 0 sub tasks in files {ANNOTATION}, must be at least 1")
     return found
+
+
+def name_of(file: Path, index: int) -> str:
+    """Return the name of a sub task: session, episode and number."""
+    return "_".join((*file.resolve().parts[-3:-1], f"{index:03d}"))
 
 
 def read(found: Part, options: ReadOptions) -> Demonstration:
@@ -102,7 +111,7 @@ def read(found: Part, options: ReadOptions) -> Demonstration:
                 yield step, observe(colour, annotation.depth(int(index[step])), camera, float(stamps[step]))
 
     return Demonstration(
-        name="_".join((*found.path.resolve().parts[-3:-1], f"{found.at:03d}")),
+        name=name_of(found.path, found.at),
         source="xperience",
         text=str(segment.get("Sub Task") or "").strip() or options.text,
         outcome="",

@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 from job_functions import setup_seven, setup_that_fails, work, write_text
 
+from uma.settings import from_words
 from uma.types import InputError
 from uma_train.jobs.mapping import exit_code, map, parsed_slice
+from uma_train.jobs.options import JobOptions
 from uma_train.jobs.rays import start_ray
 from uma_train.jobs.receipts import job_key, locked
 
@@ -116,9 +118,10 @@ def test_slices_are_disjoint_and_complete(tmp_path):
     assert json.loads((tmp_path / "out" / "card.json").read_text())["counts"]["ok"] == 7
 
 
-def test_another_format_of_outputs(tmp_path):
-    map(work, items(2), tmp_path, "k", workers=1, save=write_text, suffix=".txt")
-    assert (tmp_path / "i1.txt").read_text() == "1"
+def test_another_format_of_outputs_and_options_of_a_command(tmp_path):
+    options = from_words(JobOptions, ["--slice", "1/2", "--executor", "slice", "--workers", "1"], "test")
+    options.map(work, items(4), tmp_path, "k", save=write_text, suffix=".txt")
+    assert {p.name: p.read_text() for p in tmp_path.glob("*.txt")} == {"i1.txt": "1", "i3.txt": "9"}
 
 
 def script(tmp_path: Path, count: int, do: str) -> subprocess.Popen:

@@ -21,7 +21,8 @@ def check_licence(name: str, licence: str, options: Options) -> str:
     Raises:
         InputError: it allows non-commercial use alone, and the options do not accept this.
     """
-    if NON_COMMERCIAL in licence.replace("-", " ").split() and options.accept_licence != NON_COMMERCIAL:
+    is_limited = NON_COMMERCIAL in licence.replace("-", " ").split() or "non-commercial" in licence.lower()
+    if is_limited and options.accept_licence != NON_COMMERCIAL:
         raise InputError(
             f"accept_licence: {options.accept_licence!r}, must be {NON_COMMERCIAL}: {name} is {licence}, for "
             f"non-commercial use (--accept-licence {NON_COMMERCIAL})"

@@ -3,6 +3,7 @@
 import os
 import pickle
 import struct
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from uma.geometry.camera import project, unproject
 from uma.types import CameraModel, InputError
 from uma_train.data.sources.human.images import factor_of, metres, reduce_colour, reduced
+from uma_train.data.sources.human.licence import check_licence
 from uma_train.data.sources.human.masks import voc_colours
 from uma_train.data.sources.human.unpickle import load_arrays
 from uma_train.data.sources.human.video import grid
@@ -58,6 +60,14 @@ def test_a_damaged_pickle_is_refused(tmp_path, data):
     (tmp_path / "a.pickle").write_bytes(data)
     with pytest.raises(InputError, match="a.pickle: (no pickle of arrays|list, must be a mapping)"):
         load_arrays(tmp_path / "a.pickle")
+
+
+@pytest.mark.parametrize("licence", ["CC BY-NC 4.0", "NC", "NVIDIA License (non-commercial research)"])
+def test_a_licence_for_non_commercial_use_is_asked_for(licence):
+    with pytest.raises(InputError, match="accept_licence: '', must be NC: A is "):
+        check_licence("A", licence, SimpleNamespace(accept_licence=""))
+    assert check_licence("A", licence, SimpleNamespace(accept_licence="NC")) == licence
+    assert check_licence("A", "CC BY 4.0", SimpleNamespace(accept_licence="")) == "CC BY 4.0"
 
 
 def test_steps_take_the_nearest_frame_in_time():

@@ -131,6 +131,13 @@ def test_a_cut_file_is_refused(root, name):
     refused(root, "no HDF5 file|no readable video|damaged video")
 
 
+def test_a_damaged_episode_does_not_hide_the_others(root):
+    shutil.copytree(root / "session_7" / "ep1", root / "session_7" / "ep2")
+    (root / "session_7" / "ep1" / "annotation.hdf5").write_bytes(b"")
+    assert list(recordings(root)) == ["session_7_ep1_000", "session_7_ep2_000", "session_7_ep2_001"]
+    refused(root, "ep1/annotation.hdf5: no HDF5 file")
+
+
 def test_a_folder_without_recordings_is_refused(tmp_path):
     with pytest.raises(InputError, match="0 sub tasks in files annotation.hdf5"):
         recordings(tmp_path)
