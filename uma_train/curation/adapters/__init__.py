@@ -1,0 +1,1 @@
+"""Results and weights of other people's models, from local folders."""

@@ -1,0 +1,144 @@
+"""The visible surface of a rigid thing in its first image, and its alignment to later images by geometry and colour.
+
+Point-to-plane ICP by projection; pixels that something nearer covers do not count. Grey values of the first image hold
+the surface against sliding along itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from uma.geometry import se3
+from uma_train.curation.views import View
+
+POINTS = 1500
+ROUNDS = 8
+GATE_M = 0.015
+OCCLUDER_M = 0.006
+CAUCHY_M, CAUCHY_GREY = 0.003, 12.0
+DAMPING = 0.15
+FACING = 0.1
+LEAST = 0.1
+"""Least share of the surface that must be matched."""
+AGREE_M, AGREE_GREY = 0.012, 40.0
+
+
+@dataclass(frozen=True)
+class Surface:
+    """Points of the first image: ``points``, ``normals`` ``(n, 3)`` in the world, ``grey`` ``(n,)``, and their size."""
+
+    points: np.ndarray
+    normals: np.ndarray
+    grey: np.ndarray
+    radius: float
+
+
+@dataclass(frozen=True)
+class Match:
+    """A pose and what the image says about it.
+
+    Attributes:
+        T: ``(4, 4)``, world at the first image to world now.
+        matched: share of the surface that was matched.
+        rms: of the matched points' distances, metres.
+    """
+
+    T: np.ndarray
+    matched: float
+    rms: float
+
+
+def surface_of(view: View, mask: np.ndarray, rng: np.random.Generator) -> Surface:
+    """Return the surface at a mask's pixels ``(H, W)`` bool."""
+    v, u = np.nonzero(mask)
+    some = rng.permutation(len(u))[:POINTS]
+    uv = np.stack([u[some], v[some]], 1).astype(np.float64)
+    x, n, ok = view.surface(uv)
+    x, n, uv = x[ok], n[ok], uv[ok]
+    eye = se3.invert(view.T)[:3, 3]
+    n = n * np.where(((eye - x) * n).sum(1) < 0, -1.0, 1.0)[:, None]
+    radius = float(np.linalg.norm(x - x.mean(0), axis=1).mean()) if len(x) else 0.0
+    return Surface(x, n, view.at(view.smooth, uv), max(radius, 0.005))
+
+
+def align(view: View, surface: Surface, T: np.ndarray, is_coloured: bool = True, rounds: int = ROUNDS) -> Match:
+    """Refine a pose from the start ``T``; the start itself if too little matches."""
+    start, matched, rms = T, 0.0, np.inf
+    gradient = _gradient(view) if is_coloured else None
+    fx, fy, _, _ = view.K
+    eye, R = se3.invert(view.T)[:3, 3], view.T[:3, :3]
+    for _ in range(rounds):
+        P, N = se3.apply(T, surface.points), surface.normals @ T[:3, :3].T
+        uv, z = view.project(P)
+        seen = view.at(view.depth, uv)
+        to_eye = eye - P
+        facing = (to_eye * N).sum(1) > FACING * np.linalg.norm(to_eye, axis=1)
+        keep = view.inside(uv, 2.0) & (seen > z - OCCLUDER_M) & (np.abs(seen - z) < GATE_M) & facing & ~view.by_hand(P)
+        if keep.sum() < max(12, 0.04 * len(P)):
+            return Match(start, float(keep.mean()), np.inf)
+        P, N, uv, z, grey = P[keep], N[keep], uv[keep], z[keep], surface.grey[keep]
+        q, n, ok = view.surface(uv)
+        n = n * np.where((n * N).sum(1) < 0, -1.0, 1.0)[:, None]
+        ok &= (n * N).sum(1) > 0.5
+        r = ((q - P) * n).sum(1)
+        w = ok / (1 + (r / CAUCHY_M) ** 2)
+        centre = P.mean(0)
+        J = np.concatenate([np.cross(P - centre, n) / surface.radius, n], 1)
+        A, b = (J * w[:, None]).T @ J, (J * w[:, None]).T @ r
+        if gradient is not None:
+            Jc, rc, wc = _colour(view, gradient, P, uv, z, grey, centre, surface.radius, (fx, fy), R)
+            A, b = A + (Jc * wc[:, None]).T @ Jc, b + (Jc * wc[:, None]).T @ rc
+        A[np.diag_indices(6)] += DAMPING * len(P) * 0.3
+        step = np.linalg.solve(A, b)
+        D = se3.make_pose(se3.exp(step[:3] / surface.radius), np.zeros(3))
+        D[:3, 3] = centre + step[3:] - D[:3, :3] @ centre
+        T = D @ T
+        matched, rms = float(keep.mean()), float(np.sqrt((r[ok] ** 2).mean())) if ok.any() else np.inf
+        if np.abs(step).max() < 5e-5:
+            break
+    return Match(T, matched, rms) if matched > LEAST and rms < GATE_M else Match(start, matched, np.inf)
+
+
+def _gradient(view: View) -> tuple[np.ndarray, np.ndarray]:
+    import cv2
+
+    return tuple(cv2.Sobel(view.smooth, cv2.CV_32F, i, 1 - i, scale=0.125) for i in (1, 0))  # type: ignore[return-value]
+
+
+def _colour(view, gradient, P, uv, z, grey, centre, radius, focal, R) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # noqa: PLR0913
+    """Return the rows of the grey values' equations: Jacobian ``(n, 6)``, residual and weight ``(n,)``."""
+    now = view.between(view.smooth, uv)
+    gain, offset = light(grey, now)
+    r = gain * grey + offset - now
+    gu, gv = (view.between(g, uv) for g in gradient)
+    fx, fy, = focal
+    x, y = (uv[:, 0] - view.K[2]) / fx, (uv[:, 1] - view.K[3]) / fy
+    in_camera = np.stack([gu * fx / z, gv * fy / z, -(gu * fx * x + gv * fy * y) / z], 1)
+    g = in_camera @ R
+    J = np.concatenate([np.cross(P - centre, g) / radius, g], 1) * (CAUCHY_M / CAUCHY_GREY)
+    r = r * (CAUCHY_M / CAUCHY_GREY)
+    return J, r, 1 / (1 + (r / CAUCHY_M) ** 2)
+
+
+def light(before: np.ndarray, now: np.ndarray) -> tuple[float, float]:
+    """Return gain and offset that map grey values to those of another image, robustly."""
+    a, b = np.percentile(before, [20, 80]), np.percentile(now, [20, 80])
+    gain = float(np.clip((b[1] - b[0]) / max(a[1] - a[0], 6.0), 0.6, 1.6)) if a[1] - a[0] > 6 else 1.0
+    return gain, float(np.median(now) - gain * np.median(before))
+
+
+def agreement(view: View, surface: Surface, T: np.ndarray) -> tuple[float, float]:
+    """Return which share of the uncovered, camera-facing surface agrees in depth and colour, and the share seen."""
+    P, N = se3.apply(T, surface.points), surface.normals @ T[:3, :3].T
+    uv, z = view.project(P)
+    depth = view.at(view.depth, uv)
+    to_eye = se3.invert(view.T)[:3, 3] - P
+    open_ = view.inside(uv, 1.0) & (depth > 0) & (depth > z - AGREE_M) & ((to_eye * N).sum(1) > 0) & ~view.by_hand(P)
+    if open_.sum() < 8:
+        return 0.0, float(open_.mean()) if len(open_) else 0.0
+    now = view.at(view.smooth, uv)
+    gain, offset = light(surface.grey[open_], now[open_])
+    same = (np.abs(depth - z) < AGREE_M) & (np.abs(gain * surface.grey + offset - now) < AGREE_GREY)
+    return float(same[open_].mean()), float(open_.mean())
