@@ -24,9 +24,11 @@ STEP_M, STEP_RAD = 0.09, 0.5
 PRIOR = {"fit": 0.05}
 FAVOUR = {"hand": (1.25, 3.0), "static": (1.15, 1.0)}
 """Factor and bonus on the votes of hypotheses that explain without measuring."""
-import os
-HANDF = bool(os.environ.get("HANDF"))
-COL = not os.environ.get("NOCOL")
+FEW, MANY = 5.0, 40.0
+"""Weight of the hypothesis in the alignment, in matched points; few for a fit to image motion."""
+REST_M = 0.0025
+FOLLOW = 0.3
+"""Share by which the pose in the hand follows each measurement: things slip, but slowly."""
 LOST = 0.35
 """Share of agreement below which a pose is not believed."""
 
@@ -54,14 +56,14 @@ class Rigid:
         points, ok = self.view.lifted(uv)
         self.features = points[ok]
         self.T = self.before = np.eye(4)
-        self.agrees = 1.0
+        self.agrees = self.open = 1.0
+        self.in_hand = None if self.view.hand is None else se3.invert(self.view.hand)
 
     def step(self, view: View) -> np.ndarray:
         """Track to the next image; return ``(4, 4)``, world at the first image to world now."""
         guesses = self._guesses(view)
         uv, z = self.view.project(se3.apply(self.T, self.features))
         seen = self.view.inside(uv, 2.0) & (np.abs(self.view.at(self.view.depth, uv) - z) < AGREE_M)
-        seen &= ~self.view.by_hand(se3.apply(self.T, self.features)) | HANDF
         X, uv = self.features[seen], uv[seen]
         best, T = (-1.0, "static"), guesses["static"]
         measured = np.zeros((0, 3)), np.zeros((0, 3))
@@ -78,18 +80,36 @@ class Rigid:
                 if votes > best[0]:
                     best, T, measured = (votes, kind), pose, (X[near], points[near])
         T = _refined(T, *measured, PRIOR.get(best[1], 0.3), self.surface.points)
-        self.before, self.view = self.T, view
-        self.T = align(view, self.surface, T, COL).T
-        self.agrees, self.open = agreement(view, self.surface, self.T)
+        anchor = guesses.get(best[1], T)
+        found = align(view, self.surface, T, anchor, FEW if best[1] == "fit" else MANY).T
+        self._settle(view, found, best[1])
         return self.T
+
+    def _settle(self, view: View, found: np.ndarray, kind: str) -> None:
+        """Adopt a pose. A thing at rest stays exactly where it is as long as that explains the image as well."""
+        self.agrees, self.open = agreement(view, self.surface, found)
+        if kind == "static":
+            leap = np.linalg.norm(se3.apply(found, self.features) - se3.apply(self.T, self.features), axis=1)
+            rests = agreement(view, self.surface, self.T)
+            if np.median(leap) < REST_M and rests[0] > self.agrees - 0.03:
+                found, (self.agrees, self.open) = self.T, rests
+        self.before, self.T, self.view = self.T, found, view
+        if view.hand is not None:
+            now = se3.invert(view.hand) @ found
+            is_new = self.in_hand is None or kind == "static" or not self._held(view)
+            self.in_hand = now if is_new or self.in_hand is None else se3.interpolate(self.in_hand, now, FOLLOW)
+
+    @staticmethod
+    def _held(view: View) -> bool:
+        robot = view.clip.robot
+        return robot is not None and bool(robot.gripper[view.t] > HELD)
 
     def _guesses(self, view: View) -> dict[str, np.ndarray]:
         guesses = {"static": self.T}
-        robot = view.clip.robot
-        if robot is None:
+        if view.hand is None:
             guesses["velocity"] = self.T @ se3.invert(self.before) @ self.T
-        elif robot.gripper[view.t] > HELD:
-            guesses["hand"] = robot.pose[view.t] @ se3.invert(robot.pose[self.view.t]) @ self.T
+        elif self._held(view) and self.in_hand is not None:
+            guesses["hand"] = view.hand @ self.in_hand
         return guesses
 
     def _fit(self, X: np.ndarray, Y: np.ndarray) -> np.ndarray | None:

@@ -18,7 +18,7 @@ ROUNDS = 8
 GATE_M = 0.015
 OCCLUDER_M = 0.006
 CAUCHY_M, CAUCHY_GREY = 0.003, 12.0
-DAMPING = 0.15
+DAMPING = 0.05
 FACING = 0.1
 LEAST = 0.1
 """Least share of the surface that must be matched."""
@@ -63,13 +63,17 @@ def surface_of(view: View, mask: np.ndarray, rng: np.random.Generator) -> Surfac
     return Surface(x, n, view.at(view.smooth, uv), max(radius, 0.005))
 
 
-def align(view: View, surface: Surface, T: np.ndarray, is_coloured: bool = True, rounds: int = ROUNDS) -> Match:
-    """Refine a pose from the start ``T``; the start itself if too little matches."""
+def align(view: View, surface: Surface, T: np.ndarray, anchor: np.ndarray, weight: float) -> Match:
+    """Refine a pose from the start ``T``; the start itself if too little matches.
+
+    Args:
+        anchor: ``(4, 4)`` pose that counts as ``weight`` matched points.
+    """
     start, matched, rms = T, 0.0, np.inf
-    gradient = _gradient(view) if is_coloured else None
+    gradient = _gradient(view)
     fx, fy, _, _ = view.K
     eye, R = se3.invert(view.T)[:3, 3], view.T[:3, :3]
-    for _ in range(rounds):
+    for _ in range(ROUNDS):
         P, N = se3.apply(T, surface.points), surface.normals @ T[:3, :3].T
         uv, z = view.project(P)
         seen = view.at(view.depth, uv)
@@ -87,10 +91,12 @@ def align(view: View, surface: Surface, T: np.ndarray, is_coloured: bool = True,
         centre = P.mean(0)
         J = np.concatenate([np.cross(P - centre, n) / surface.radius, n], 1)
         A, b = (J * w[:, None]).T @ J, (J * w[:, None]).T @ r
-        if gradient is not None:
-            Jc, rc, wc = _colour(view, gradient, P, uv, z, grey, centre, surface.radius, (fx, fy), R)
-            A, b = A + (Jc * wc[:, None]).T @ Jc, b + (Jc * wc[:, None]).T @ rc
-        A[np.diag_indices(6)] += DAMPING * len(P) * 0.3
+        Jc, rc, wc = _colour(view, gradient, P, uv, z, grey, centre, surface.radius, (fx, fy), R)
+        A, b = A + (Jc * wc[:, None]).T @ Jc, b + (Jc * wc[:, None]).T @ rc
+        back = anchor @ se3.invert(T)
+        pull = np.concatenate([se3.log(back[:3, :3]) * surface.radius, se3.apply(back, centre) - centre])
+        A[np.diag_indices(6)] += DAMPING * len(P) + weight
+        b = b + weight * pull
         step = np.linalg.solve(A, b)
         D = se3.make_pose(se3.exp(step[:3] / surface.radius), np.zeros(3))
         D[:3, 3] = centre + step[3:] - D[:3, :3] @ centre
