@@ -13,7 +13,7 @@ from uma.geometry import se3
 from uma.types import InputError
 from uma_train.curation.clip import Clip
 from uma_train.curation.klt import corners, flow
-from uma_train.curation.surfaces import align, surface_of
+from uma_train.curation.surfaces import Surface, align, surface_of
 from uma_train.curation.views import View
 
 KEYFRAME = 8
@@ -82,7 +82,7 @@ def _free(clip: Clip, t: int, movers: np.ndarray | None) -> np.ndarray:
     return mask if movers is None else mask & ~movers[t]
 
 
-def _key(clip: Clip, t: int, movers: np.ndarray | None, rng: np.random.Generator):  # noqa: ANN202
+def _key(clip: Clip, t: int, movers: np.ndarray | None, rng: np.random.Generator) -> Surface:
     return surface_of(View(clip, t), _free(clip, t, movers), rng)
 
 

@@ -99,7 +99,12 @@ class Sheet:
         uv = self.view.project(self.x[seen])[0]
         end, ok = flow(self.view, view, uv, view.project(x[seen])[0])
         points, valid = view.lifted(end)
-        ok &= valid & textured(self.view, view, uv) & ~view.by_hand(points) & (np.linalg.norm(points - x[seen], axis=1) < 0.05)
+        ok &= (
+            valid
+            & textured(self.view, view, uv)
+            & ~view.by_hand(points)
+            & (np.linalg.norm(points - x[seen], axis=1) < 0.05)
+        )
         target[seen[ok]], pull[seen[ok]] = points[ok], FLOW_PULL
         return target, pull
 

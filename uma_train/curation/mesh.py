@@ -47,8 +47,8 @@ class Mesh:
 
     def normals(self, x: np.ndarray) -> np.ndarray:
         """Return ``(n, 3)`` unit normals for nodes at ``x``; towards the camera of the first image in the first one."""
-        r, l, d, u = (x[self.quads[:, i]] for i in range(4))
-        n = np.cross(r - l, u - d)
+        right, left, below, above = (x[self.quads[:, i]] for i in range(4))
+        n = np.cross(right - left, above - below)
         return n / np.maximum(np.linalg.norm(n, axis=1, keepdims=True), 1e-9)
 
     def relax(
@@ -96,8 +96,7 @@ class Mesh:
         return ((x[index] + np.einsum("nkij,nkj->nki", now[index], local)) * w[..., None]).sum(1)
 
     def _frames(self, x: np.ndarray) -> np.ndarray:
-        r, l = x[self.quads[:, 0]], x[self.quads[:, 1]]
-        n, e = self.normals(x), r - l
+        n, e = self.normals(x), x[self.quads[:, 0]] - x[self.quads[:, 1]]
         e = e - (e * n).sum(1, keepdims=True) * n
         e = e / np.maximum(np.linalg.norm(e, axis=1, keepdims=True), 1e-9)
         return np.stack([e, np.cross(n, e), n], -1)

@@ -71,8 +71,7 @@ def align(view: View, surface: Surface, T: np.ndarray, anchor: np.ndarray, weigh
     """
     start, matched, rms = T, 0.0, np.inf
     gradient = _gradient(view)
-    fx, fy, _, _ = view.K
-    eye, R = se3.invert(view.T)[:3, 3], view.T[:3, :3]
+    eye = se3.invert(view.T)[:3, 3]
     for _ in range(ROUNDS):
         P, N = se3.apply(T, surface.points), surface.normals @ T[:3, :3].T
         uv, z = view.project(P)
@@ -82,7 +81,7 @@ def align(view: View, surface: Surface, T: np.ndarray, anchor: np.ndarray, weigh
         keep = view.inside(uv, 2.0) & (seen > z - OCCLUDER_M) & (np.abs(seen - z) < GATE_M) & facing & ~view.by_hand(P)
         if keep.sum() < max(12, 0.04 * len(P)):
             return Match(start, float(keep.mean()), np.inf)
-        P, N, uv, z, grey = P[keep], N[keep], uv[keep], z[keep], surface.grey[keep]
+        P, N, uv, grey = P[keep], N[keep], uv[keep], surface.grey[keep]
         q, n, ok = view.surface(uv)
         n = n * np.where((n * N).sum(1) < 0, -1.0, 1.0)[:, None]
         ok &= (n * N).sum(1) > 0.5
@@ -91,7 +90,7 @@ def align(view: View, surface: Surface, T: np.ndarray, anchor: np.ndarray, weigh
         centre = P.mean(0)
         J = np.concatenate([np.cross(P - centre, n) / surface.radius, n], 1)
         A, b = (J * w[:, None]).T @ J, (J * w[:, None]).T @ r
-        Jc, rc, wc = _colour(view, gradient, P, uv, z, grey, centre, surface.radius, (fx, fy), R)
+        Jc, rc, wc = _colour(view, gradient, P, grey, surface.radius)
         A, b = A + (Jc * wc[:, None]).T @ Jc, b + (Jc * wc[:, None]).T @ rc
         back = anchor @ se3.invert(T)
         pull = np.concatenate([se3.log(back[:3, :3]) * surface.radius, se3.apply(back, centre) - centre])
@@ -113,18 +112,24 @@ def _gradient(view: View) -> tuple[np.ndarray, np.ndarray]:
     return tuple(cv2.Sobel(view.smooth, cv2.CV_32F, i, 1 - i, scale=0.125) for i in (1, 0))  # type: ignore[return-value]
 
 
-def _colour(view, gradient, P, uv, z, grey, centre, radius, focal, R) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # noqa: PLR0913
-    """Return the rows of the grey values' equations: Jacobian ``(n, 6)``, residual and weight ``(n,)``."""
+def _colour(
+    view: View, gradient: tuple[np.ndarray, np.ndarray], P: np.ndarray, grey: np.ndarray, radius: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the rows of the grey values' equations for points ``(n, 3)`` in the world.
+
+    Returns:
+        Jacobian ``(n, 6)`` about the points' mean, residual and weight ``(n,)``, in the unit of `CAUCHY_M`.
+    """
+    uv, z = view.project(P)
     now = view.between(view.smooth, uv)
     gain, offset = light(grey, now)
-    r = gain * grey + offset - now
     gu, gv = (view.between(g, uv) for g in gradient)
-    fx, fy, = focal
-    x, y = (uv[:, 0] - view.K[2]) / fx, (uv[:, 1] - view.K[3]) / fy
-    in_camera = np.stack([gu * fx / z, gv * fy / z, -(gu * fx * x + gv * fy * y) / z], 1)
-    g = in_camera @ R
-    J = np.concatenate([np.cross(P - centre, g) / radius, g], 1) * (CAUCHY_M / CAUCHY_GREY)
-    r = r * (CAUCHY_M / CAUCHY_GREY)
+    fx, fy, cx, cy = view.K
+    along = (gu * (uv[:, 0] - cx) + gv * (uv[:, 1] - cy)) / z
+    g = np.stack([gu * fx / z, gv * fy / z, -along], 1) @ view.T[:3, :3]
+    unit = CAUCHY_M / CAUCHY_GREY
+    J = np.concatenate([np.cross(P - P.mean(0), g) / radius, g], 1) * unit
+    r = (gain * grey + offset - now) * unit
     return J, r, 1 / (1 + (r / CAUCHY_M) ** 2)
 
 

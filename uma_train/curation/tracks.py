@@ -14,11 +14,11 @@ from uma_train.curation.stages import Tracked
 from uma_train.curation.views import View
 
 KINDS = ("auto", "rigid", "cloth")
-FLAT_M, BROAD_M = 0.02, 0.035
-"""A sheet deviates less from a plane than the one, and spreads more (root mean square) in both directions than the
-other."""
-TOGETHER = 0.75
-"""A thing whose surface agrees with one motion in this share moves as one."""
+FLAT_M, BROAD_M = 0.003, 0.035
+"""A sheet deviates less from a plane than the one, and spreads more in both directions than the other; root mean
+squares."""
+TOGETHER = 0.95
+"""A thing moves as one if this share of its surface agrees with one motion in 9 of 10 images."""
 STATIC_M = 0.012
 
 
@@ -61,7 +61,7 @@ class Embedded:
         is_sheet = self.kind == "cloth"
         if self.kind != "cloth":
             coords, valid, agrees = rigid.track(clip, clip.is_object, points)
-            apart = float(np.nanpercentile(agrees, 20)) < TOGETHER
+            apart = float(np.nanpercentile(agrees, 10)) < TOGETHER
             is_sheet = self.kind == "auto" and apart and sheetlike(clip, clip.is_object)
         if is_sheet:
             return ("cloth", *cloth.track(clip, clip.is_object, points))
@@ -72,7 +72,7 @@ def sheetlike(clip: Clip, mask: np.ndarray) -> bool:
     """Return whether a mask's surface is flat and broad in the first image."""
     x = mesh_of(View(clip, 0), mask).rest
     size = np.linalg.svd(x - x.mean(0), compute_uv=False) / np.sqrt(len(x))
-    return bool(size[2] < FLAT_M / 4 and size[1] > BROAD_M)
+    return bool(size[2] < FLAT_M and size[1] > BROAD_M)
 
 
 def _static(clip: Clip, points: np.ndarray) -> np.ndarray:
