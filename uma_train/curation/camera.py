@@ -62,19 +62,12 @@ def odometry(clip: Clip, movers: np.ndarray | None = None) -> np.ndarray:
             continue
         before = View(posed, t - 1)
         T[t] = _pnp(before, View(posed, t), _free(posed, t - 1, movers), rng)
-        view = View(replace(posed, extrinsics=_at(T, t)), t)
-        moved = align(view, key, np.eye(4), np.eye(4), 1.0)
+        moved = align(View(posed, t), key, np.eye(4), np.eye(4), 1.0)
         if np.isfinite(moved.rms):
             T[t] = T[t] @ moved.T
         if t % KEYFRAME == 0:
             key = _key(posed, t, movers, rng)
     return T
-
-
-def _at(T: np.ndarray, t: int) -> np.ndarray:
-    out = T.copy()
-    out[t:] = T[t]
-    return out
 
 
 def _free(clip: Clip, t: int, movers: np.ndarray | None) -> np.ndarray:

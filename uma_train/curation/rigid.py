@@ -29,6 +29,9 @@ FEW, MANY = 5.0, 40.0
 REST_M = 0.0025
 FOLLOW = 0.3
 """Share by which the pose in the hand follows each measurement: things slip, but slowly."""
+BELIEVED = 0.6
+"""Share of agreement from which a pose is remembered, as a guess for when the thing is lost."""
+LEAST = 0.2
 LOST = 0.35
 """Share of agreement below which a pose is not believed."""
 
@@ -57,6 +60,7 @@ class Rigid:
         self.features = points[ok]
         self.T = self.before = np.eye(4)
         self.agrees = self.open = 1.0
+        self.good: np.ndarray | None = None
         self.in_hand = None if self.view.hand is None else se3.invert(self.view.hand)
 
     def step(self, view: View) -> np.ndarray:
@@ -76,7 +80,7 @@ class Rigid:
                     continue
                 near = ok & (np.linalg.norm(se3.apply(pose, X) - points, axis=1) < NEAR_M)
                 factor, bonus = FAVOUR.get(kind, (1.0, 0.0))
-                votes = factor * near.sum() + bonus
+                votes = (factor * near.sum() + bonus) * (LEAST + agreement(view, self.surface, pose)[0])
                 if votes > best[0]:
                     best, T, measured = (votes, kind), pose, (X[near], points[near])
         T = _refined(T, *measured, PRIOR.get(best[1], 0.3), self.surface.points)
@@ -93,6 +97,8 @@ class Rigid:
             rests = agreement(view, self.surface, self.T)
             if np.median(leap) < REST_M and rests[0] > self.agrees - 0.03:
                 found, (self.agrees, self.open) = self.T, rests
+        if self.agrees > BELIEVED and self.open > LEAST:
+            self.good = found
         self.before, self.T, self.view = self.T, found, view
         if view.hand is not None:
             now = se3.invert(view.hand) @ found
@@ -106,6 +112,8 @@ class Rigid:
 
     def _guesses(self, view: View) -> dict[str, np.ndarray]:
         guesses = {"static": self.T}
+        if self.agrees < BELIEVED and self.good is not None:
+            guesses["good"] = self.good
         if view.hand is None:
             guesses["velocity"] = self.T @ se3.invert(self.before) @ self.T
         elif self._held(view) and self.in_hand is not None:
