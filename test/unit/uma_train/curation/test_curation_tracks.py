@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-
 from curated import TABLE_M, Square, path, scene, truth
+
 from uma.geometry import se3
 from uma.types import InputError
 from uma_train.curation import cloth, rigid

@@ -1,0 +1,204 @@
+"""Clips, the interchange file, the command, and results of other models as files."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from curated import Square, path, scene
+
+from uma.geometry import se3
+from uma.model.config import PRESETS
+from uma.policy.demonstration import Robot
+from uma.types import InputError
+from uma_train.curation.adapters import files
+from uma_train.curation.clip import Clip, clip_of, demonstration_of
+from uma_train.curation.command import CurateOptions, curate
+from uma_train.curation.episodes import episode_of
+from uma_train.curation.interchange import load_clip, save_clip
+from uma_train.curation.keypoints import Spread
+from uma_train.data.episode import load_episode
+from uma_train.data.sources.gates import Gates
+
+T = 16
+
+
+@pytest.fixture(scope="module")
+def clip() -> Clip:
+    return scene([Square(path(T, (-0.08, 0.0, 0.04, 0.0), (0.10, 0.05, 0.08, 0.3)))], T)
+
+
+def robot(T_base_cam) -> Robot:
+    pose = np.tile(np.eye(4), (T, 1, 1))
+    pose[:, 0, 3] = np.linspace(0.4, 0.5, T)
+    grip = np.linspace(0, 1, T)
+    return Robot(T_base_cam, pose, grip, pose, grip, ("commanded", "measured"), np.zeros((T, 7)))
+
+
+def test_a_clip_survives_its_file(tmp_path, clip):
+    base = se3.make_pose(np.diag([1.0, -1.0, -1.0]), np.array([0.5, 0, 0.8]))
+    given = replace(clip, robot=robot(base), extrinsics=np.tile(se3.invert(base), (T, 1, 1)), is_metric=False)
+    given = Spread()(replace(given, is_object=np.eye(180, 240, dtype=bool)))
+    save_clip(tmp_path / "a.npz", given)
+    back = load_clip(tmp_path / "a.npz")
+    assert [p.name for p in tmp_path.iterdir()] == ["a.npz"]
+    for name in ("video", "depths", "intrinsics", "extrinsics", "query", "on_object", "is_object", "stamps"):
+        np.testing.assert_array_equal(getattr(back, name), getattr(given, name))
+    np.testing.assert_array_equal(back.robot.target_pose, given.robot.target_pose)
+    assert (back.robot.actions, back.text, back.is_metric) == (("commanded", "measured"), given.text, False)
+
+
+def test_a_bare_file_of_tapip3d_is_read(tmp_path, clip):
+    depths = clip.depths.copy()
+    depths[:, :5] = 0
+    one = {"video": clip.video, "depths": depths, "intrinsics": clip.intrinsics[0], "extrinsics": clip.extrinsics[0]}
+    tracks = {"query": np.zeros((3, 4), np.float32), "coords": np.ones((T, 3, 3)), "visibs": np.ones((T, 3), bool)}
+    np.savez(tmp_path / "b.npz", **one, **tracks)
+    back = load_clip(tmp_path / "b.npz")
+    assert np.isnan(back.depths[:, :5]).all() and np.isfinite(back.depths[:, 5:]).all()
+    assert back.intrinsics.shape == (T, 3, 3) and back.coords.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"video": None}, "video: absent"),
+        ({"depths": np.zeros((2, 3, 4), np.float32)}, r"depths: shape \(2, 3, 4\), must be \(16, 180, 240\)"),
+        ({"depths": np.zeros((T, 180, 240), int)}, "depths: int64, must be a float"),
+        ({"extrinsics": np.tile(2 * np.eye(4), (T, 1, 1))}, "rotation is off orthonormal by 3, limit 0.001"),
+        ({"intrinsics": np.zeros((T, 3, 3))}, "focal length 0, must be over 0"),
+        ({"query": np.array([[99.0, 0, 0, 0]])}, "query: image 99 to 99, must be whole, 0 to 15"),
+        ({"video": np.array([{}], object)}, "not a readable .npz file"),
+        ({"meta": np.frombuffer(b"[1", np.uint8)}, "meta: .* must be UTF-8 JSON"),
+        ({"robot_pose": np.zeros((T, 4, 4))}, "robot_T_base_cam: absent"),
+    ],
+)
+def test_a_bad_file_names_field_and_limit(tmp_path, clip, change, text):
+    good = {name: getattr(clip, name) for name in ("video", "depths", "intrinsics", "extrinsics")}
+    arrays = {name: value for name, value in (good | change).items() if value is not None}
+    np.savez(tmp_path / "bad.npz", **arrays)
+    with pytest.raises(InputError, match=r"bad\.npz: .*" + text):
+        load_clip(tmp_path / "bad.npz")
+
+
+def test_a_cut_file_is_refused(tmp_path, clip):
+    save_clip(tmp_path / "a.npz", clip)
+    data = (tmp_path / "a.npz").read_bytes()
+    (tmp_path / "a.npz").write_bytes(data[: len(data) // 2])
+    with pytest.raises(InputError, match=r"a\.npz: not a readable"):
+        load_clip(tmp_path / "a.npz")
+
+
+def test_a_demonstration_becomes_the_same_clip(clip):
+    base = se3.make_pose(np.diag([1.0, -1.0, -1.0]), np.array([0.5, 0, 0.8]))
+    seen = np.arange(T) != 3
+    depths = clip.depths.copy()
+    depths[3] = np.nan
+    video = clip.video.copy()
+    video[3] = video[2]
+    given = replace(clip, robot=robot(base), extrinsics=np.tile(se3.invert(base), (T, 1, 1)), has_image=seen)
+    given = replace(given, video=video, depths=depths)
+    back = clip_of(demonstration_of(given))
+    np.testing.assert_array_equal(back.video, given.video)
+    np.testing.assert_array_equal(back.has_image, seen)
+    np.testing.assert_allclose(back.extrinsics, given.extrinsics, atol=1e-9)
+    np.testing.assert_array_equal(np.isfinite(back.depths), np.isfinite(given.depths))
+
+
+def test_the_command_keeps_refuses_and_resumes(tmp_path, clip):
+    (tmp_path / "in").mkdir()
+    save_clip(tmp_path / "in" / "moves.npz", clip)
+    save_clip(tmp_path / "in" / "rests.npz", scene([Square(path(T))], T))
+    options = CurateOptions(source=str(tmp_path / "in"), out=str(tmp_path / "out"))
+    card = curate(options)
+    assert (card["tried"], card["kept"], card["trackers"]) == (2, 1, {"rigid": 1})
+    assert "must be 10%" in card["reasons"]["rests"]
+    made = tmp_path / "out" / "clips" / "moves.npz"
+    before = made.stat().st_mtime_ns
+    assert curate(options) == card
+    assert made.stat().st_mtime_ns == before
+    made.unlink()
+    curate(options)
+    assert load_clip(made).visibs.mean() > 0.8
+    assert json.loads((tmp_path / "out" / "card.json").read_text()) == card
+
+
+@pytest.mark.slow
+def test_the_command_writes_episodes(tmp_path, clip):
+    save_clip(tmp_path / "moves.npz", clip)
+    curate(CurateOptions(source=str(tmp_path / "moves.npz"), out=str(tmp_path / "out"), episodes=True))
+    episode = load_episode(tmp_path / "out" / "episodes" / "moves.npz")
+    assert episode.tracks.shape == (T, 16, 3) and episode.meta["tracks"] == "curated"
+    assert not episode.meta["has_robot"] and episode.track_moving.all()
+
+
+def test_an_episode_needs_tracks(clip):
+    with pytest.raises(InputError, match="coords are unknown"):
+        episode_of(clip, PRESETS["small"]().points, Gates())
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"source": "nowhere"}, "source: nowhere"),
+        ({"source": "simulation", "seeds": "4:2"}, "seeds: '4:2', must be FIRST:END"),
+        ({"source": "simulation", "depth": "x"}, "model: required"),
+        ({"source": "simulation", "tracks": "x", "model": "cotracker3"}, "CC BY-NC 4.0; --non-commercial"),
+        ({"source": "simulation", "format": "film"}, ""),
+    ],
+)
+def test_wrong_options_are_refused(tmp_path, change, text):
+    if text:
+        with pytest.raises(InputError, match=text):
+            curate(CurateOptions(out=str(tmp_path / "out"), **change))
+        assert not (tmp_path / "out").exists()
+    else:
+        with pytest.raises(InputError, match="format: 'film', must be one of interchange"):
+            curate(CurateOptions(source="x", out=str(tmp_path / "out"), format="film"))
+
+
+def test_depth_and_camera_come_from_a_file(tmp_path, clip):
+    bare = replace(clip, depths=None, intrinsics=None, extrinsics=None)
+    small = clip.depths[:, ::2, ::2] * 0.5
+    K = clip.intrinsics[0].copy()
+    K[:2] *= 0.5
+    K[:2, 2] = (clip.intrinsics[0][:2, 2] + 0.5) * 0.5 - 0.5
+    pose = np.tile(np.eye(4), (T, 1, 1))
+    pose[:, 0, 3] = np.linspace(0, 0.1, T)
+    np.savez(tmp_path / "scene.npz", depth=small, K=K, cam_c2w=pose, metric_depth=clip.depths[0])
+    found = files.CameraFiles(str(tmp_path), "megasam")(bare)
+    np.testing.assert_allclose(found.intrinsics, clip.intrinsics, atol=1e-9)
+    np.testing.assert_allclose(se3.invert(found.extrinsics), pose, atol=1e-9)
+    assert not found.is_metric
+    metric = files.ScaleFiles(str(tmp_path), "megasam")(found)
+    np.testing.assert_allclose(metric.depths[0], clip.depths[0], atol=0.05)
+    assert metric.is_metric
+    assert se3.invert(metric.extrinsics)[-1, 0, 3] == pytest.approx(0.2, rel=0.02)
+
+
+def test_2d_tracks_are_lifted_by_depth(tmp_path, clip):
+    marked = Spread(6, 0)(replace(clip, is_object=np.pad(np.ones((20, 20), bool), ((80, 80), (80, 140)))))
+    tracks = np.tile(np.array([[100.0, 90.0], [20, 20], [-5, 3], [30, 40], [50, 60], [70, 80]]), (T, 1, 1))
+    np.savez(tmp_path / "scene.npz", tracks=tracks, visibility=np.ones((T, 6)))
+    found = files.TrackFiles(str(tmp_path), "tapnext")(marked)
+    assert found.kind == "lift-tapnext"
+    assert found.visibs[:, [0, 1, 3]].all() and not found.visibs[:, 2].any()
+    np.testing.assert_allclose(found.coords[0, 1, 2], 0.8, atol=0.01)
+    x = (20 - clip.intrinsics[0, 0, 2]) / 260 * found.coords[0, 1, 2]
+    assert found.coords[0, 1, 0] == pytest.approx(x, abs=1e-5)
+
+
+def test_tracks_of_the_wrong_shape_are_refused(tmp_path, clip):
+    marked = Spread(6, 0)(replace(clip, is_object=np.pad(np.ones((20, 20), bool), ((80, 80), (80, 140)))))
+    with pytest.raises(InputError, match=r"scene\.npz: absent"):
+        files.TrackFiles(str(tmp_path), "tapip3d")(marked)
+    np.savez(tmp_path / "scene.npz", coords=np.zeros((T, 5, 3)), visibs=np.ones((T, 5)))
+    with pytest.raises(InputError, match=r"coords: shape \(16, 5, 3\), must be \(16, 6, 3\)"):
+        files.TrackFiles(str(tmp_path), "tapip3d")(marked)
+
+
+@pytest.mark.parametrize("model", [name for name, terms in files.LICENCES.items() if not terms.is_commercial])
+def test_non_commercial_results_need_a_word(model):
+    with pytest.raises(InputError, match=f"model: {model} is .*BY-NC"):
+        files.accept(model, False)
+    assert "BY-NC" in files.accept(model, True)
