@@ -18,14 +18,19 @@ from uma_train.curation.mesh import Mesh, mesh_of
 from uma_train.curation.views import View
 
 HELD, SETTLED = 0.2, 0.03
+"""A gripper that is closed further than the one, and changed by less than the other since the last image, holds."""
 PINCH_M = 0.022
 """Nodes within this distance of the closed fingertips move with them."""
 SEEN_M, SNAP_M = 0.012, 0.020
+"""Distances in depth within which a node counts as seen, and is drawn to the surface, metres."""
 GRAVITY_M = 0.004
 """How far an unseen node in the air sinks per image."""
 FLOW_PULL, DEPTH_PULL = 0.25, 0.25
+"""Shares of the way to the measured place per round."""
 FACING = 0.15
+"""Least cosine between normal and line of sight of a seen point."""
 GREY = 45.0
+"""Largest change of a valid point's grey value."""
 TEXTURE = 5.0
 """Least eigenvalue of the image structure, in variances of the noise; noise alone has 0.8."""
 

@@ -17,21 +17,27 @@ from uma_train.curation.surfaces import Surface, agreement, align, surface_of
 from uma_train.curation.views import View
 
 FEATURES = 150
+"""Corners, and as many random pixels, whose image motion is followed."""
 AGREE_M, NEAR_M = 0.012, 0.007
+"""Distances within which depth agrees with a pose, and image motion with a hypothesis, metres."""
 HELD = 0.2
+"""A gripper closed further than this may hold the thing, 0 open to 1 closed."""
 STEP_M, STEP_RAD = 0.09, 0.5
 """Largest motion of a fit to image motion between two images."""
 PRIOR = {"fit": 0.05}
+"""Weight of a hypothesis in its refinement by image motion, as a share of the motions; 0.3 for the others."""
 FAVOUR = {"hand": (1.25, 3.0), "static": (1.15, 1.0)}
 """Factor and bonus on the votes of hypotheses that explain without measuring."""
 FEW, MANY = 5.0, 40.0
 """Weight of the hypothesis in the alignment, in matched points; few for a fit to image motion."""
 REST_M = 0.0025
+"""A thing at rest that seems to have moved by less stays exactly at rest, metres."""
 FOLLOW = 0.3
 """Share by which the pose in the hand follows each measurement: things slip, but slowly."""
 BELIEVED = 0.6
 """Share of agreement from which a pose is remembered, as a guess for when the thing is lost."""
 LEAST = 0.2
+"""Least share of uncovered surface for that; and the weight of image motion that depth and colour contradict."""
 LOST = 0.35
 """Share of agreement below which a pose is not believed."""
 

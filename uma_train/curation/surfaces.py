@@ -16,13 +16,19 @@ from uma_train.curation.views import View
 POINTS = 1500
 ROUNDS = 8
 GATE_M = 0.015
+"""Farthest match along the line of sight, metres."""
 OCCLUDER_M = 0.006
+"""What is seen nearer than the surface by more covers it, metres."""
 CAUCHY_M, CAUCHY_GREY = 0.003, 12.0
+"""Residuals that count half, metres and grey values; one of these grey steps weighs as one of these distances."""
 DAMPING = 0.05
+"""Per matched point, against steps in directions that the matches do not determine."""
 FACING = 0.1
+"""Least cosine between normal and line of sight."""
 LEAST = 0.1
 """Least share of the surface that must be matched."""
 AGREE_M, AGREE_GREY = 0.012, 40.0
+"""Differences within which a point agrees with the image, metres and grey values."""
 
 
 @dataclass(frozen=True)
