@@ -28,7 +28,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": ("uma_ros.commands.doctor:main", "what this machine has and lacks, and the line that mends it"),
     "inspect": ("uma.cli:inspect", "show an episode, a bag, a checkpoint, a calibration or the nodes' parameters"),
     "simulate": ("uma_train.cli:simulate", "record scripted demonstrations"),
-    "import": ("uma_train.data.sources.importing:main", "make training episodes of bags, robot data sets and human video"),
+    "import": (
+        "uma_train.data.sources.importing:main",
+        "make training episodes of bags, robot data and human video",
+    ),
     "export": ("uma_train.data.exports.exporting:main", "write episodes as a LeRobot data set"),
     "curate": ("uma_train.curation.command:main", "make metric 3D tracks of RGB-D video"),
     "pack": ("uma_train.cli:pack", "pack episodes into memory-mapped shards"),
