@@ -29,7 +29,7 @@ from uma_train.data.sources.human.carried import Posed, carry
 from uma_train.data.sources.human.images import check_16_bit, metres, observe, read_image
 from uma_train.data.sources.human.licence import Options, check_licence
 
-LICENCE = "CC BY-NC 4.0"
+SET_LICENCE = "CC BY-NC 4.0"
 EVERY = 2
 """Frames of 30 Hz from step to step."""
 META = "meta.yml"
@@ -69,7 +69,7 @@ def read(path: str | Path, options: ReadOptions) -> Demonstration:
     Raises:
         InputError: a file is missing or damaged, or the licence is not accepted.
     """
-    licence = check_licence("DexYCB", LICENCE, options)
+    licence = check_licence("DexYCB", SET_LICENCE, options)
     view = View(Path(path))
     poses = np.full((view.steps, 4, 4), np.nan)
     for step in range(view.steps):

@@ -35,7 +35,7 @@ from uma_train.data.sources.human.trajectory import checked, checked_steps, dire
 from uma_train.data.sources.human.video import COLOUR, DEPTH, frame_times, frames, grid
 from uma_train.data.sources.human.words import hoi4d_text
 
-LICENCE = "CC BY-NC 4.0"
+SET_LICENCE = "CC BY-NC 4.0"
 COLOUR_FILE, DEPTH_FILE = "align_rgb/image.mp4", "align_depth/depth_video.avi"
 FRAME = "hoi4d_camera"
 MIN_POSES = 0.8
@@ -74,7 +74,7 @@ def read(path: str | Path, options: ReadOptions) -> Demonstration:
     Raises:
         InputError: a file is missing or damaged, the licence is not accepted, or a gate of the format is not passed.
     """
-    licence = check_licence("HOI4D", LICENCE, options)
+    licence = check_licence("HOI4D", SET_LICENCE, options)
     sequence = Sequence(Path(path))
     depths = {}
 

@@ -38,6 +38,8 @@ READERS = {
 
 A module's ``SAME`` names further options that must be equal for all episodes of a folder.
 
+A module's ``SET_LICENCE`` is the licence of all its recordings.
+
 A reader of ROS messages is part of `uma_ros`, which this package does not import. So it is looked up by name, as the
 command `uma` looks up its functions.
 """
@@ -102,7 +104,7 @@ def import_all(options: ImportOptions, console: Console | None = None) -> dict:
     """
     console, out = console or Console(), Path(options.out)
     reader: Any = importlib.import_module(READERS[options.format])
-    if licence := getattr(reader, "LICENCE", ""):
+    if licence := getattr(reader, "SET_LICENCE", ""):
         console.print(f"{options.format}: {check_licence(options.format, licence, options)}", highlight=False)
     found: dict[str, Path | Part] = reader.recordings(options.source)
     out.mkdir(parents=True, exist_ok=True)

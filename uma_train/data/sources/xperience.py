@@ -24,7 +24,7 @@ from uma_train.data.sources.human.trajectory import checked, checked_steps
 from uma_train.data.sources.human.video import COLOUR, frame_times, frames, grid
 from uma_train.data.sources.parts import Part
 
-LICENCE = "CC BY-NC 4.0"
+SET_LICENCE = "CC BY-NC 4.0"
 ANNOTATION, VIDEO = "annotation.hdf5", "stereo_left.mp4"
 FRAME = "xperience_left"
 SIZE = 512
@@ -81,7 +81,7 @@ def read(found: Part, options: ReadOptions) -> Demonstration:
     Raises:
         InputError: a file is missing or damaged, or the licence is not accepted.
     """
-    licence = check_licence("Xperience", LICENCE, options)
+    licence = check_licence("Xperience", SET_LICENCE, options)
     with Annotation(found.path) as annotation:
         if not found.at < len(annotation.segments):
             raise InputError(f"{found.path}: sub task {found.at}, must be below {len(annotation.segments)}")
