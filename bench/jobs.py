@@ -14,6 +14,7 @@ import numpy as np
 from rich.console import Console
 
 from uma_train.jobs.mapping import map
+from uma_train.jobs.rays import start_ray
 from uma_train.jobs.recorded import save_arrays
 
 QUIET = Console(quiet=True)
@@ -29,7 +30,7 @@ def items(count: int) -> list[dict]:
 
 
 def spent() -> np.ndarray:
-    """Wall clock, and processor time of this process and its ended children, ms."""
+    """Wall clock, and processor time of this process and its ended children, ms; those of Ray are not children."""
     t = os.times()
     return 1e3 * np.array([time.monotonic(), t.user + t.system + t.children_user + t.children_system])
 
@@ -64,6 +65,8 @@ def main() -> int:
         root = Path(folder)
         row("plain loop, an item", plain(n, root / "plain") / n)
         for executor in ("local", *(["ray"] if args.ray else [])):
+            if executor == "ray":
+                start_ray(num_cpus=args.workers)
             start = mapped(args.workers, root / f"{executor}_start", executor, args.workers)
             row(f"{executor}, start of {args.workers}", start)
             row(f"{executor}, an item", (mapped(n, root / executor, executor, args.workers) - start) / n)
