@@ -157,6 +157,7 @@ def _import(
     target.unlink(missing_ok=True)
     try:
         demonstration = reader.read(path, options)
+        check_licence(demonstration.name, demonstration.licence, options)
         if options.outcome == "success" and demonstration.outcome not in ("success", ""):
             raise Refused("outcome", f"{demonstration.outcome}, must be success")
         steps = len(demonstration.stamps)

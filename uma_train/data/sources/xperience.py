@@ -17,6 +17,7 @@ import numpy as np
 from uma.geometry import se3
 from uma.policy.demonstration import Demonstration
 from uma.types import CameraModel, InputError, Observation, check_pose
+from uma_train.data.optional import needed
 from uma_train.data.sources.gates import Refused
 from uma_train.data.sources.human.images import observe, reduce_colour
 from uma_train.data.sources.human.licence import Options, check_licence
@@ -139,8 +140,7 @@ class Annotation:
     path: Path
 
     def __enter__(self) -> Annotation:
-        import h5py
-
+        h5py = needed("h5py")
         try:
             self._file = h5py.File(self.path, "r")
         except OSError as error:

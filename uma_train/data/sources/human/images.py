@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from uma.types import CameraModel, InputError, Observation
+from uma_train.data.optional import needed
 
 WIDTH = 640
 """Wider images are reduced by a whole factor to at least this width, pixels."""
@@ -54,8 +55,7 @@ def read_image(path: Path) -> np.ndarray:
     Raises:
         InputError: the file is missing, cut or damaged.
     """
-    import cv2
-
+    cv2 = needed("cv2")
     try:
         data = path.read_bytes()
     except OSError as error:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from uma.types import RATE_HZ, InputError
+from uma_train.data.optional import needed
 
 MAX_PIXELS = 4096 * 4096
 COLOUR, DEPTH = "rgb24", "gray16le"
@@ -20,8 +21,7 @@ def frame_times(path: str | Path) -> np.ndarray:
     Raises:
         InputError: the file is missing, damaged, or without a video.
     """
-    import av
-
+    av = needed("av")
     try:
         with av.open(str(path)) as container:
             stream = _stream(path, container)
@@ -44,8 +44,7 @@ def frames(path: str | Path, kind: str, wanted: Mapping[int, int]) -> Iterator[t
     Raises:
         InputError: the file is damaged, or depth has 8 bit.
     """
-    import av
-
+    av = needed("av")
     try:
         with av.open(str(path)) as container:
             stream, last = _stream(path, container), max(wanted, default=-1)

@@ -75,13 +75,15 @@ def test_the_episode_is_the_simulators(files, demo):
 
 def test_a_shard_imports_and_resumes(files, tmp_path):
     words = [str(files.source), "--depth", files.depth, "--annotations", files.json, "--preset", "tiny"]
-    assert importing.main(["rlds", *words, "--out", str(tmp_path)]) == 0
+    assert importing.main(["rlds", *words, "--out", str(tmp_path / "refused")]) == 1
+    assert "must be NC" in (tmp_path / "refused/card.json").read_text(), "published depth is for non-commercial use"
+    assert importing.main(["rlds", *words, "--accept-licence", "NC", "--out", str(tmp_path)]) == 0
     card = (tmp_path / "card.json").read_text()
     log = (tmp_path / importing.LOG).read_text()
-    assert importing.main(["rlds", *words, "--out", str(tmp_path)]) == 0
+    assert importing.main(["rlds", *words, "--accept-licence", "NC", "--out", str(tmp_path)]) == 0
     assert '"kept": 2' in card and (tmp_path / importing.LOG).read_text() == log
     with pytest.raises(InputError, match="imported with camera '', now 'ext2'"):
-        importing.main(["rlds", *words, "--out", str(tmp_path), "--camera", "ext2"])
+        importing.main(["rlds", *words, "--accept-licence", "NC", "--out", str(tmp_path), "--camera", "ext2"])
 
 
 def test_extrinsics_of_the_record_without_a_published_one(files, demo):
