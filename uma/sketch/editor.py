@@ -194,7 +194,10 @@ class Editor:
         now = self._now()
         level = np.zeros(3)
         given = np.asarray(shift, np.float64).ravel()
-        level[: min(2, len(given))] = given[:2]
+        if len(given) not in (2, 3) or not np.isfinite(given).all():
+            raise InputError(f"shift: {given.tolist()}, must be 2 or 3 finite numbers")
+        level[:2] = given[:2]
+        check_range("shift", float(np.linalg.norm(level)), 0.0, REACH_M)
         ways = [self._shifted(now, now.waypoints[-1], part * level)[None] for part in (0.5, 1.0)]
         self._set(self._with(now, np.concatenate([now.waypoints, *ways])))
 
