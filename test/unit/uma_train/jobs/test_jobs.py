@@ -127,7 +127,14 @@ def test_another_format_of_outputs_and_options_of_a_command(tmp_path):
 def script(tmp_path: Path, count: int, do: str) -> subprocess.Popen:
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'test' / 'support'}"}
     words = [sys.executable, job_functions.__file__, tmp_path / "out", tmp_path / "log", str(count), do]
-    return subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL, start_new_session=True)
+    return subprocess.Popen(
+        words,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+        # A shell starts what runs in the background with SIGINT ignored, and children inherit it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
 
 
 def until(condition, seconds: float = 60.0) -> None:
