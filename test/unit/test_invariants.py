@@ -172,10 +172,10 @@ def test_a_chunk_and_a_reference_come_back_from_the_base_frame(seed):
 
     rng = np.random.default_rng(seed)
     T_base_cam, T_cam_ee = (
-        se3.make_pose(Rotation.random(rng=rng).as_matrix(), rng.normal(0, 0.5, 3)) for _ in range(2)
+        se3.make_pose(Rotation.random(None, rng).as_matrix(), rng.normal(0, 0.5, 3)) for _ in range(2)
     )
     code = encode_actions(
-        T_cam_ee @ se3.make_pose(Rotation.random(16, rng=rng).as_matrix(), rng.normal(0, 0.1, (16, 3))),
+        T_cam_ee @ se3.make_pose(Rotation.random(16, rng).as_matrix(), rng.normal(0, 0.1, (16, 3))),
         rng.random(16),
         T_cam_ee,
         NORM,

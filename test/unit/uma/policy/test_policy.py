@@ -161,8 +161,8 @@ def test_actions_survive_encoding():
     rng = np.random.default_rng(0)
     from scipy.spatial.transform import Rotation
 
-    poses = se3.make_pose(Rotation.random(16, rng=rng).as_matrix(), rng.normal(0, 0.3, (16, 3)))
-    T = se3.make_pose(Rotation.random(rng=rng).as_matrix(), rng.normal(0, 0.3, 3))
+    poses = se3.make_pose(Rotation.random(16, rng).as_matrix(), rng.normal(0, 0.3, (16, 3)))
+    T = se3.make_pose(Rotation.random(None, rng).as_matrix(), rng.normal(0, 0.3, 3))
     norm = Normalization()
     code = encode_actions(poses, np.linspace(0, 1, 16), T, norm)
     back, gripper = decode_actions(code, T, norm)
