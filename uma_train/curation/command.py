@@ -29,7 +29,7 @@ from uma_train.curation.keypoints import Spread
 from uma_train.curation.tracks import KINDS, Embedded
 from uma_train.data.episode import EpisodeError, save_episode
 from uma_train.data.sources.gates import Gates
-from uma_train.data.sources.importing import READERS, ImportOptions
+from uma_train.data.sources.import_options import READERS, ImportOptions
 
 VERSION = 1
 """Of the chain: a change makes every clip again."""

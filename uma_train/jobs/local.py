@@ -10,7 +10,7 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from uma_train.jobs.schedule import ENDED, READY, attempt, set_up
+from uma_train.jobs.schedule import ENDED, READY, STEP, attempt, set_up, take_steps
 
 THREADS = "OMP_NUM_THREADS"
 GRACE_S = 5.0
@@ -80,6 +80,12 @@ class LocalPool:
 def _serve(connection: Connection, work: Callable[[Any, Any], Any], setup: Callable[[], Any] | None) -> None:
     """Serve items until the pipe is closed. The parent ends its workers after ctrl-C."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def send_step(text: str) -> None:
+        with contextlib.suppress(OSError):  # the parent has ended; it costs the item nothing
+            connection.send((STEP, text))
+
+    take_steps(send_step)
     kind, state = set_up(setup)
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         connection.send((kind, None if kind == READY else state))

@@ -29,12 +29,13 @@ from uma_train.jobs.receipts import (
     write_json,
 )
 from uma_train.jobs.recorded import Recorded, save_arrays
-from uma_train.jobs.schedule import DONE, Event, Pool, Stopped, run_items
+from uma_train.jobs.schedule import DONE, STEP, Event, Pool, Stopped, run_items
 
 MAX_FAILED = 0.2
 """Share of failed and died items beyond which a command ends with an error."""
 LEFT, KEPT = "left", "already"
 """Counts of items without a receipt, and of those that were done before."""
+Card = Mapping[str, Any] | Callable[[], Mapping[str, Any]]
 COLUMNS = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
 
 
@@ -55,7 +56,7 @@ def map(
     suffix: str = ".npz",
     slice: str = "0/1",
     name: str = "items",
-    card: Mapping[str, Any] | None = None,
+    card: Card | None = None,
     console: Console | None = None,
 ) -> dict[str, int]:
     """Do every item that is due; its output is ``out/ID.npz``, its receipt ``out/ID.json``, the card ``card.json``.
@@ -76,7 +77,7 @@ def map(
         save, suffix: write an output, and its file's ending.
         slice: RANK/WORLD, every WORLD-th item from RANK on.
         name: of the items, for the progress.
-        card: further JSON values for the card, such as licences.
+        card: further JSON values for the card, such as licences; or a function that returns them when it is written.
 
     Returns:
         Counts of the slice's items: ok, failed, died, refused, left (without a receipt); and of this call: already
@@ -99,9 +100,10 @@ def map(
             pool = _pool(executor, work, setup, num_cpus, num_gpus)
             events = run_items(pool, due, workers, timeout_s)
             with contextlib.closing(events), _bar(name, len(mine), len(mine) - len(due), console) as step:
-                for receipt in _receipts(events, work):
-                    this_call[receipt.result] += 1
-                    step(this_call)
+                for event in events:
+                    if event.kind != STEP:
+                        this_call[_receipt(event, work).result] += 1
+                    step(event, this_call)
     except Stopped as error:
         stopped = str(error)
         console.print(f"stopped: {error}", highlight=False, markup=False)
@@ -135,19 +137,20 @@ def _pool(executor: str, work: Recorded, setup: Callable[[], Any] | None, num_cp
     return RayPool(work, setup, num_cpus, num_gpus) if executor == "ray" else LocalPool(work, setup)
 
 
-def _receipts(events: Iterator[Event], work: Recorded) -> Iterator[Receipt]:
-    for event in events:
-        yield event.value if event.kind == DONE else work.died(event.item, str(event.value), event.seconds)
+def _receipt(event: Event, work: Recorded) -> Receipt:
+    return event.value if event.kind == DONE else work.died(event.item, str(event.value), event.seconds)
 
 
 @contextlib.contextmanager
-def _bar(name: str, total: int, done: int, console: Console) -> Iterator[Callable[[Counter], None]]:
+def _bar(name: str, total: int, done: int, console: Console) -> Iterator[Callable[[Event, Counter], None]]:
     with Progress(TextColumn(name), *COLUMNS, TextColumn("{task.description}"), console=console) as progress:
         bar = progress.add_task("", total=total, completed=done)
 
-        def step(counts: Counter) -> None:
-            text = ", ".join(f"{counts[r]} {r}" for r in (OK, FAILED, DIED, REFUSED, ELSEWHERE) if counts[r])
-            progress.update(bar, advance=1, description=text)
+        def step(event: Event, counts: Counter) -> None:
+            texts = [f"{counts[r]} {r}" for r in (OK, FAILED, DIED, REFUSED, ELSEWHERE) if counts[r]]
+            if event.kind == STEP:
+                texts.append(f"{event.item['id']}: {event.value}")
+            progress.update(bar, advance=int(event.kind != STEP), description=", ".join(texts))
 
         yield step
 
@@ -161,9 +164,9 @@ def _counts(found: Sequence[Receipt | None]) -> dict[str, int]:
     return {result: results[result] for result in (OK, FAILED, DIED, REFUSED, LEFT)}
 
 
-def _write_card(out: Path, items: Sequence[Item], key: str, more: Mapping[str, Any], stopped: str) -> None:
-    found = _found(out, items)
+def _write_card(out: Path, items: Sequence[Item], key: str, card: Card, stopped: str) -> None:
+    found, more = _found(out, items), card() if callable(card) else card
     reasons = {r.id: r.reason for r in found if r is not None and r.result != OK}
     seconds = round(sum(r.seconds for r in found if r is not None), 1)
-    value = {**more, "key": key, "counts": _counts(found), "reasons": reasons, "seconds": seconds, "stopped": stopped}
-    write_json(out / f"{CARD}.json", value)
+    own = {"key": key, "counts": _counts(found), "reasons": reasons, "seconds": seconds, "stopped": stopped}
+    write_json(out / f"{CARD}.json", {**more, **own, **more})

@@ -36,6 +36,7 @@ class Receipt:
         seconds: duration.
         host: of the worker.
         notes: JSON values that the function adds.
+        item: the item's values when it was done.
     """
 
     id: str
@@ -45,6 +46,7 @@ class Receipt:
     seconds: float = 0.0
     host: str = field(default_factory=socket.gethostname)
     notes: Mapping[str, Any] = field(default_factory=dict)
+    item: Item = field(default_factory=dict)
 
 
 def job_key(config: Any, files: Iterable[str | Path] = (), version: str = "") -> str:
@@ -90,9 +92,15 @@ def read_receipt(out: Path, name: str) -> Receipt | None:
     """Return an item's receipt; None without one, or if it is unreadable."""
     try:
         value = json.loads(receipt_path(out, name).read_text())
-        return Receipt(**{f.name: value[f.name] for f in fields(Receipt)})
-    except (OSError, ValueError, KeyError, TypeError):
+        return Receipt(**{f.name: value[f.name] for f in fields(Receipt) if f.name in value})
+    except (OSError, ValueError, TypeError):
         return None
+
+
+def read_receipts(out: Path) -> list[Receipt]:
+    """Return all receipts of a folder, also of items of earlier calls."""
+    names = sorted(path.stem for path in out.glob("*.json") if path.stem != CARD)
+    return [receipt for name in names if (receipt := read_receipt(out, name)) is not None]
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -93,7 +93,7 @@ class Recorded:
 
         def receipt(result: str, reason: str = "", notes: Mapping[str, Any] | None = None) -> Receipt:
             seconds = round(time.monotonic() - began, 3)
-            return Receipt(item["id"], result, key, reason, seconds, notes=notes or {})
+            return Receipt(item["id"], result, key, reason, seconds, notes=notes or {}, item=item)
 
         try:
             made = self.fn(item, state)
@@ -111,7 +111,7 @@ class Recorded:
 
     def died(self, item: Item, reason: str, seconds: float) -> Receipt:
         """Record that the worker of an item ended, unless another run has done the item."""
-        receipt = Receipt(item["id"], DIED, item_key(self.key, item), reason, round(seconds, 3))
+        receipt = Receipt(item["id"], DIED, item_key(self.key, item), reason, round(seconds, 3), item=item)
         if self.is_due(item):
             write_receipt(self.out, receipt)
         return receipt

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-READY, DONE, ERROR, ENDED, SETUP = "ready", "done", "error", "ended", "setup"
-"""What a worker reports: ready for items; a result; an error of the work; that it ended; an error of its setup."""
+READY, DONE, ERROR, ENDED, SETUP, STEP = "ready", "done", "error", "ended", "setup", "step"
+"""What a worker reports: ready for items; a result; an error of the work; that it ended; an error of its setup; how far
+an item is."""
 MAX_STARTS = 3
 """Workers in a row that do not become ready, before the run stops."""
 TICK_S = 0.5
@@ -34,11 +35,11 @@ class Pool(Protocol):
 
 @dataclass(frozen=True)
 class Event:
-    """An item is finished.
+    """An item is finished, or has made a step.
 
     Attributes:
-        kind: `DONE`, `ERROR` or `ENDED`.
-        value: the result, or the reason.
+        kind: `DONE`, `ERROR`, `ENDED` or `STEP`.
+        value: the result, the reason, or what `tell_step` was given.
         seconds: duration in the worker.
     """
 
@@ -49,7 +50,9 @@ class Event:
 
 
 def run_items(pool: Pool, items: Iterable[Any], workers: int, timeout_s: float = 0.0) -> Iterator[Event]:
-    """Yield an event per item, in the order in which they finish. The pool is closed at the end, or on an error.
+    """Yield an event per item, in the order in which they finish, and one per step.
+
+    The pool is closed at the end, or on an error.
 
     Args:
         timeout_s: a worker that takes longer for an item is killed; 0 = no limit.
@@ -96,6 +99,8 @@ class _Run:
             return None
         if handle not in self.busy:
             return None
+        if kind == STEP:
+            return Event(self.busy[handle][0], STEP, value, 0.0)
         item, began = self.busy.pop(handle)
         if kind != ENDED:
             self._next(handle)
@@ -126,6 +131,20 @@ class _Run:
             self.pool.kill(handle)
             events.append(Event(item, ENDED, f"more than {self.timeout_s:g} s", now - began))
         return events
+
+
+_listeners: list[Callable[[str], object]] = []
+
+
+def tell_step(text: str) -> None:
+    """Report how far the worker's item is, for the progress; without effect outside of a worker of `LocalPool`."""
+    for listener in _listeners:
+        listener(text)
+
+
+def take_steps(listener: Callable[[str], object]) -> None:
+    """Call a function with the text of every later `tell_step` of this process."""
+    _listeners.append(listener)
 
 
 def attempt(work: Callable[[Any, Any], Any], item: Any, state: Any) -> tuple[str, Any]:

@@ -14,8 +14,9 @@ from uma_sim.experts.interventions import ASIDE_M, ATTEMPT, ATTEMPTS, LENGTH, SO
 from uma_sim.rollout import OBSERVE_EVERY, run_demonstration
 from uma_sim.scene import CAMERA_POSITION, CAMERA_TARGET, look_at
 from uma_sim.tasks import make_station
+from uma_train.data.draws import interventions
 from uma_train.data.episode import load_episode
-from uma_train.data.simulate import SimulateConfig, _job, interventions
+from uma_train.data.simulate import SimulateConfig, _job
 
 TASK = "primitives/move"
 

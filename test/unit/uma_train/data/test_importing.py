@@ -1,92 +1,83 @@
 """`uma import`: what is kept and refused, the card, resumption, and changed recordings."""
 
 import json
-from dataclasses import fields, replace
-from pathlib import Path
+import re
+from dataclasses import replace
+from io import StringIO
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from fake_reader import STEPS, demonstration
+from here_pool import HerePool
+from rich.console import Console
 from scenes import scene
 from scipy.spatial.transform import Rotation
 
-from uma.geometry.se3 import make_pose
 from uma.model.cloud import point_set
 from uma.model.config import tiny
-from uma.policy.demonstration import Demonstration, Robot, Tracks
+from uma.policy.demonstration import Tracks
+from uma.settings import from_words
 from uma.types import InputError
 from uma_train.data.episode import load_episode
-from uma_train.data.sources import importing
+from uma_train.data.sources import import_options, importing
 from uma_train.data.sources.convert import in_first_frame, to_episode
 from uma_train.data.sources.gates import Gates, check_layout, check_sights, sight
-from uma_train.data.sources.parts import Part
+from uma_train.data.sources.import_options import ImportOptions
 from uma_train.data.sources.tracks import filled, holds, spread, with_hand
+from uma_train.jobs import mapping
+from uma_train.jobs.local import LocalPool
 
-T_BASE_CAM = make_pose(np.array([[0.0, -0.6, 0.8], [-1.0, 0.0, 0.0], [0.0, -0.8, -0.6]]), np.array([0.2, 0.1, 0.8]))
-S = 24
 LOOSE = ("--max-overlay-m", "10")
 """The hand of the drawn scene is in mid-air."""
 
 
-def demonstration(name="a", outcome="success", **changes) -> Demonstration:
-    o = scene()
-    pose = np.tile(T_BASE_CAM @ o.T_cam_ee, (S, 1, 1))
-    pose[:, 0, 3] += np.linspace(0, 0.1, S)
-    values = {
-        "name": name,
-        "source": "fake",
-        "text": "lift it",
-        "outcome": outcome,
-        "camera_frame": o.camera.frame,
-        "stamps": np.arange(S) / 15.0,
-        "robot": Robot(T_BASE_CAM, pose, np.full(S, 0.5), pose, np.ones(S), ("commanded", "measured")),
-        "observations": lambda: ((i, o) for i in range(0, S, 2)),
-        "num_colour": S,
-        "num_depth": S,
-        "num_pairs": S,
-        "tracks": Tracks(np.full((S, 4, 3), 0.5), np.ones((S, 4), bool)),
-    }
-    robot = {f.name: changes.pop(f.name) for f in fields(Robot) if f.name in changes}
-    return Demonstration(**values | {"robot": replace(values["robot"], **robot)} | changes)
+@pytest.fixture
+def source(tmp_path, monkeypatch):
+    """A folder of recordings for `fake_reader`, which the process of the test reads, see `workers`."""
+    folder = tmp_path / "recordings"
+    folder.mkdir()
+    monkeypatch.setitem(import_options.READERS, "bag", "fake_reader")
+    monkeypatch.setattr(mapping, "LocalPool", HerePool)
+    for name, words in {"a": "success", "b": "failure", "c": "damaged", "d": ""}.items():
+        (folder / name).write_text(words)
+    return SimpleNamespace(folder=folder, calls=tmp_path / "calls", out=tmp_path / "data")
 
 
 @pytest.fixture
-def source(tmp_path, monkeypatch):
-    """A folder whose files are recordings: what they contain is read by `read`, which counts its calls."""
-    folder, calls = tmp_path / "recordings", []
-    folder.mkdir()
-
-    def read(path, options):
-        calls.append(path.stem)
-        words = path.read_text()
-        if words == "malformed":
-            raise TypeError("a list where a number belongs")
-        if words == "damaged":
-            raise InputError(f"{path}: damaged")
-        return demonstration(path.stem, words)
-
-    reader = SimpleNamespace(recordings=lambda s: {p.stem: p for p in sorted(Path(s).iterdir())}, read=read)
-    monkeypatch.setattr(importing.importlib, "import_module", lambda name: reader)
-    for name, words in {"a": "success", "b": "failure", "c": "damaged", "d": ""}.items():
-        (folder / name).write_text(words)
-    return SimpleNamespace(folder=folder, calls=calls, out=tmp_path / "data")
+def workers(source, monkeypatch):
+    """Processes read the recordings, as in the command."""
+    monkeypatch.setattr(mapping, "LocalPool", LocalPool)
 
 
 def run(source, *words, code=0):
-    assert (
-        importing.main(["bag", str(source.folder), "--out", str(source.out), "--preset", "tiny", *LOOSE, *words])
-        == code
-    )
+    words = ["bag", str(source.folder), "--out", str(source.out), "--preset", "tiny", *LOOSE, *words]
+    assert importing.main(words) == code
     return json.loads((source.out / "card.json").read_text())
 
 
-def test_kept_and_refused_are_counted_with_their_reasons(source, capsys):
+def calls(source):
+    """The recordings that were read since the last look."""
+    found = source.calls.read_text().split("\n")[:-1] if source.calls.exists() else []
+    source.calls.unlink(missing_ok=True)
+    return sorted(found)
+
+
+def receipt(source, name):
+    return json.loads((source.out / f"{name}.json").read_text())
+
+
+def test_kept_and_refused_are_counted_with_their_reasons(source, workers, capsys):
     card = run(source)
-    assert (card["tried"], card["kept"], card["steps"]) == (4, 2, 2 * S)
-    assert card["refused"] == {"outcome": 1, "unreadable": 1}
+    assert (card["tried"], card["kept"], card["steps"]) == (4, 2, 2 * STEPS)
+    assert card["refused"] == {"outcome": 1, "unreadable": 1} and card["config"]["format"] == "bag"
     assert card["reasons"]["b"] == "outcome: failure, must be success" and "damaged" in card["reasons"]["c"]
     assert card["actions"] == {"commanded pose, measured gripper": 2} and card["tracks"] == {"policy": 2}
-    assert card["texts"] == {"present": 2, "absent": 0} and "2 of 4 recordings kept" in capsys.readouterr().out
+    assert card["texts"] == {"present": 2, "absent": 0} and card["licences"] == {"": 2}
+    assert card["counts"]["ok"] == card["counts"]["refused"] == 2 and not card["stopped"]
+    assert "2 of 4 recordings kept" in capsys.readouterr().out
+    assert receipt(source, "a")["notes"]["steps"] == STEPS and receipt(source, "b")["notes"]["gate"] == "outcome"
+    assert receipt(source, "b")["item"]["source"] == str(source.folder / "b")
     episode = load_episode(source.out / "a.npz")
     assert (
         episode.meta["recording"] == "a"
@@ -100,12 +91,46 @@ def test_the_same_command_takes_only_what_is_new_or_changed(source):
     (source.folder / "c").write_text("success")  # mended
     (source.folder / "e").write_text("success")
     (source.out / "a.npz").unlink()
-    with open(source.out / importing.LOG, "a") as log:
-        log.write('{"name": "d", "res')  # cut by a kill
-    source.calls.clear()
-    assert run(source)["kept"] == 4 and source.calls == ["a", "c", "e"]
-    source.calls.clear()
-    assert run(source)["kept"] == 4 and not source.calls
+    (source.out / "d.json").write_text("{")  # damaged
+    calls(source)
+    assert run(source)["kept"] == 4 and calls(source) == ["a", "c", "d", "e"]
+    assert run(source)["kept"] == 4 and not calls(source)
+    assert run(source, "--retry-failed")["kept"] == 4 and calls(source) == ["b"]
+
+
+def test_a_killed_worker_costs_one_recording(source, workers):
+    (source.folder / "a").write_text("kill")
+    (source.folder / "b").write_text("full")
+    card = run(source, code=1)  # more than a fifth died or failed
+    assert card["kept"] == 1 and card["refused"] == {"died": 1, "failed": 1, "unreadable": 1}
+    assert card["reasons"]["a"] == "the worker ended with code -9" and "no space left" in card["reasons"]["b"]
+    calls(source)
+    (source.folder / "a").write_text("success")
+    assert run(source, code=1)["kept"] == 2 and calls(source) == ["a"]
+
+
+def test_slices_share_a_folder_and_its_card(source):
+    assert run(source, "--executor", "slice", "--slice", "0/2")["tried"] == 2 and calls(source) == ["a", "c"]
+    card = run(source, "--executor", "slice", "--slice", "1/2", "--workers", "2")
+    assert (card["tried"], card["kept"]) == (4, 2) and calls(source) == ["b", "d"]
+
+
+def test_another_source_adds_to_the_card(source, tmp_path):
+    run(source)
+    source.folder = tmp_path / "more"
+    source.folder.mkdir()
+    (source.folder / "my lift.1").write_text("success")
+    (source.folder / "card").write_text("failure")
+    card = run(source)
+    assert (card["tried"], card["kept"]) == (6, 3)
+    assert {"b", "c"} < set(card["reasons"]) and len(list(source.out.glob("my_lift-*.npz"))) == 1
+
+
+def test_a_folder_of_an_earlier_version_is_refused(source):
+    source.out.mkdir()
+    (source.out / importing.LOG).write_text('{"name": "a", "result": "kept"}\n')
+    with pytest.raises(InputError, match="data: its recordings.jsonl is of an earlier version.*choose another --out"):
+        run(source)
 
 
 def test_a_folder_of_other_settings_is_refused(source):
@@ -128,22 +153,22 @@ def test_a_malformed_recording_does_not_end_the_run(source):
     assert card["kept"] == 2 and "b: TypeError: a list where" in card["reasons"]["b"]
 
 
-def test_parts_of_one_file_are_recordings_of_their_own(source, monkeypatch):
-    path, read = source.folder / "a", []
-    parts = {f"a{i}": Part(path, f"record {i}", 100 * i) for i in range(3)}
-
-    def take(part, options):
-        read.append(part.at)
-        return demonstration(part.name)
-
-    reader = SimpleNamespace(recordings=lambda s: parts, read=take, SAME=("camera",))
-    monkeypatch.setattr(importing.importlib, "import_module", lambda name: reader)
-    assert run(source)["kept"] == 3 and read == [0, 100, 200]
+def test_parts_of_one_file_are_recordings_of_their_own(source, tmp_path):
+    parts = tmp_path / "parts.json"
+    parts.write_text("[0, 100, 200]")
+    assert run(source)["kept"] == 3 and calls(source) == ["record 0@0", "record 1@100", "record 2@200"]
     (source.out / "a1.npz").unlink()
-    parts["a2"] = Part(path, "record 2", 250)
-    assert run(source)["kept"] == 3 and read[3:] == [100, 250]
+    parts.write_text("[0, 100, 250]")
+    assert run(source)["kept"] == 3 and calls(source) == ["record 1@100", "record 2@250"]
     with pytest.raises(InputError, match="imported with camera '', now 'ext2'; choose another --out"):
         run(source, "--camera", "ext2")
+
+
+def test_the_step_of_a_recording_is_in_the_progress(source, workers):
+    shown = StringIO()
+    options = from_words(ImportOptions, ["bag", str(source.folder), "--out", str(source.out), *LOOSE], "test")
+    importing.import_all(options, Console(file=shown, force_terminal=True, width=120, legacy_windows=False))
+    assert re.search(r"[ad]: step \d+ of 24", shown.getvalue())
 
 
 def test_nothing_kept_is_an_error(source):
@@ -167,7 +192,9 @@ def test_layouts_that_are_refused(changes, words):
 
 
 def test_a_recording_without_a_robot_has_no_actions():
-    d = demonstration(tracks=Tracks(np.full((S, 4, 3), 0.5), np.ones((S, 4), bool), source="pose"), licence="MIT")
+    d = demonstration(
+        tracks=Tracks(np.full((STEPS, 4, 3), 0.5), np.ones((STEPS, 4), bool), source="pose"), licence="MIT"
+    )
     episode = to_episode(replace(d, robot=None), tiny().points, Gates())
     assert not episode.meta["has_robot"] and not episode.meta["has_actions"] and episode.meta["tracks"] == "pose"
     assert (episode.pose == np.eye(4)).all() and episode.meta["licence"] == "MIT"

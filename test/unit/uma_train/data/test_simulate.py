@@ -16,10 +16,11 @@ from uma.robot import DROID
 from uma.types import CameraModel
 from uma_sim.scene import camera_around, look_at
 from uma_train.data.convert import PLANNED, planned
+from uma_train.data.draws import depth_kind, has_actions
 from uma_train.data.episode import DTYPES, load_episode
 from uma_train.data.episode_report import check_frames
 from uma_train.data.seen import shrink, visible
-from uma_train.data.simulate import SimulateConfig, _job, depth_kind, has_actions, simulate
+from uma_train.data.simulate import SimulateConfig, _job, simulate
 
 
 @pytest.fixture(scope="module")

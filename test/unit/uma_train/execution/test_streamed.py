@@ -15,7 +15,8 @@ from uma.geometry import se3
 from uma.types import HORIZON, RATE_HZ, ActionChunk
 from uma_sim.station import Station
 from uma_sim.tasks import make_station
-from uma_train.data.simulate import SimulateConfig, _driven
+from uma_train.data.draws import driven
+from uma_train.data.simulate import SimulateConfig
 from uma_train.evaluation.closed_loop import BenchmarkConfig, _steps
 from uma_train.execution import driving
 from uma_train.execution.driving import DelayedExecutor
@@ -162,7 +163,7 @@ def test_a_policy_at_the_wheel_is_late_by_what_is_drawn(station, monkeypatch):
     held = set()
     for seed in range(20):
         for most in (0, 4):
-            act = _driven(SimulateConfig(policy="x", policy_delay=most), seed, station, np.random.default_rng(seed))
+            act = driven(SimulateConfig(policy="x", policy_delay=most), seed, station, np.random.default_rng(seed))
             grips = [grip for _, grip in act(station, 0.0)]
             assert len(grips) == 4 and grips == sorted(grips), "the last target is held until the chunk is there"
             held.add((most, grips.count(0.0)))
