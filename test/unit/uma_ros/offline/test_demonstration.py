@@ -14,7 +14,8 @@ from uma.model.inputs import point_set
 from uma.types import InputError
 from uma_ros.offline.actions import from_motion
 from uma_ros.offline.demonstration import grid, read, recordings
-from uma_train.data.episode import METRE
+from uma_train.data.episode import METRE, load_episode
+from uma_train.data.sources import importing
 from uma_train.data.sources.convert import to_episode
 from uma_train.data.sources.gates import Gates, Refused
 
@@ -160,3 +161,10 @@ def test_the_grid_takes_the_nearest_image_once():
 def test_a_closing_that_an_object_stops_is_a_command_to_close():
     gripper = np.array([0, 0, 0.1, 0.3, 0.5, 0.5, 0.5, 0.4, 0.2, 0.0, 0.0])
     assert from_motion(gripper).tolist() == [0, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0]
+
+
+def test_workers_of_the_import_read_bags(bag, tmp_path):
+    words = ["bag", str(bag.parent), "--out", str(tmp_path), "--preset", "tiny", "--text", "put it in"]
+    assert importing.main(words) == 0
+    episode = load_episode(tmp_path / "clip.npz")
+    assert episode.meta["recording"] == "clip" and episode.meta["text"] == "put it in"
