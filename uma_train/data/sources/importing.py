@@ -44,13 +44,14 @@ def import_all(options: ImportOptions, console: Console | None = None) -> dict[s
     found = {file_name(name): recording for name, recording in recordings.items()}
     same = (*SAME, *getattr(reader, "SAME", ()))
     settings = {**{name: getattr(options, name) for name in same}, "gates": asdict(options.gates)}
+    before, path = read_receipts(out), out / f"{CARD}.json"
     _check_same(out, settings)
-    _check_sources(out, found)
+    _check_sources(out, before, found)
     out.mkdir(parents=True, exist_ok=True)
-    write_json(out / f"{CARD}.json", _card(settings, read_receipts(out)))
+    write_json(path, _card(settings, before))
     counts = options.map(
         OneImport(READERS[options.format], options, found),
-        [{"id": name, "source": place(path), "files": key_of(path)} for name, path in found.items()],
+        [{"id": name, "source": place(where), "files": key_of(where)} for name, where in found.items()],
         out,
         job_key(settings),
         save=save_episode,
@@ -58,12 +59,10 @@ def import_all(options: ImportOptions, console: Console | None = None) -> dict[s
         card=lambda: _card(settings, read_receipts(out)),
         console=console,
     )
-    receipts = read_receipts(out)
-    for receipt in receipts:
-        if receipt.result != OK:
-            console.print(f"  {receipt.id}: {receipt.reason}", highlight=False, markup=False)
-    kept = sum(receipt.result == OK for receipt in receipts)
-    console.print(f"{kept} of {len(receipts)} recordings kept in {out}", highlight=False)
+    card = json.loads(path.read_text())
+    for name, reason in card["reasons"].items():
+        console.print(f"  {name}: {reason}", highlight=False, markup=False)
+    console.print(f"{card['kept']} of {card['tried']} recordings kept in {out}", highlight=False)
     return counts
 
 
@@ -79,13 +78,11 @@ def _check_same(out: Path, settings: dict) -> None:
             raise InputError(f"{out}: imported with {name} {stored.get(name)!r}, now {value!r}; choose another --out")
 
 
-def _check_sources(out: Path, found: dict[str, Path | Part]) -> None:
-    for receipt in read_receipts(out):
-        if receipt.id not in found:
-            continue
-        before, now = receipt.item.get("source"), place(found[receipt.id])
+def _check_sources(out: Path, receipts: list[Receipt], found: dict[str, Path | Part]) -> None:
+    for name, before in ((r.id, r.item.get("source")) for r in receipts if r.id in found):
+        now = place(found[name])
         if before != now:
-            raise InputError(f"{out}: {receipt.id} was imported from {before}, now {now}; choose another --out")
+            raise InputError(f"{out}: {name} was imported from {before}, now {now}; choose another --out")
 
 
 def _card(settings: dict, receipts: list[Receipt]) -> dict:
