@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import sys
 from collections.abc import Callable
@@ -56,6 +57,20 @@ COMMANDS: dict[str, tuple[str, str]] = {
 """name -> ('module:function', help). The function receives the remaining arguments and returns the exit code."""
 
 
+FILES = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EEXIST,
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
+)
+"""Errors of the user's disk and paths, which need no traceback."""
+
 INSPECTED: dict[str, tuple[str, str]] = {
     "episode": ("uma_train.data.episode_report:main", "a training episode (.npz), or a folder of them, packed or not"),
     "presets": ("uma.model.summary:main", "the word presets: how many parameters each has"),
@@ -104,8 +119,8 @@ def main(argv: list[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 1
-    except ValueError as error:
-        if not isinstance(error, InputError):
+    except (ValueError, OSError) as error:
+        if not isinstance(error, InputError) and getattr(error, "errno", None) not in FILES:
             raise
         print(f"uma {name}: {error}", file=sys.stderr)
         return 2

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
-import os
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import MISSING, asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,10 @@ from uma_train.curation.keypoints import Spread
 from uma_train.curation.tracks import KINDS, Embedded
 from uma_train.data.episode import EpisodeError, save_episode
 from uma_train.data.sources.gates import Gates
+from uma_train.data.sources.human.licence import NON_COMMERCIAL, check_licence
 from uma_train.data.sources.import_options import READERS, ImportOptions
+from uma_train.data.sources.parts import Part, key_of
+from uma_train.jobs.receipts import ELSEWHERE, locked, write_json
 
 VERSION = 1
 """Of the chain: a change makes every clip again."""
@@ -53,19 +56,37 @@ class CurateOptions:
     tracks: str = setting("", "folder of track results, NAME.npz a clip, in place of the tracker")
     model: str = setting("", "the model that made these results, for its licence", choices=("", *files.LICENCES))
     non_commercial: bool = setting(False, "accept results whose licence excludes commercial use")
+    accept_licence: str = setting(
+        "",
+        "licences of the source that you accept; NC = data for non-commercial use",
+        choices=("", NON_COMMERCIAL),
+    )
     episodes: bool = setting(False, "also write training episodes")
     preset: str = setting("small", "model preset that determines the episodes' point counts", choices=tuple(PRESETS))
     retry: bool = setting(False, "try refused clips again")
 
 
-Items = dict[str, Callable[[], Clip]]
+@dataclass(frozen=True)
+class Item:
+    """A clip of the source.
+
+    Attributes:
+        read: reads it.
+        facts: JSON values that change with the clip, such as sizes and times of its files.
+    """
+
+    read: Callable[[], Clip]
+    facts: list
+
+
+Items = dict[str, Item]
 
 
 def items(options: CurateOptions) -> Items:
-    """Return the source's clips: name -> a function that reads it.
+    """Return the source's clips by name.
 
     Raises:
-        InputError: the source has none, or an option is malformed.
+        InputError: the source has none, an option is malformed, or the source's licence is not accepted.
     """
     if options.source == SIMULATION:
         return _simulated(options.task, options.seeds)
@@ -74,13 +95,21 @@ def items(options: CurateOptions) -> Items:
         found = [source] if source.suffix == ".npz" else sorted(source.glob("*.npz"))
         if not found or not all(path.is_file() for path in found):
             raise InputError(f"source: {source}, must be a folder with .npz files, or one, or {SIMULATION}")
-        return {path.stem: lambda path=path: load_clip(path) for path in found}  # type: ignore[misc]
+        return {path.stem: Item(partial(load_clip, path), key_of(path)) for path in found}
     if options.format not in READERS:
         raise InputError(f"format: {options.format!r}, must be one of {', '.join((INTERCHANGE, *READERS))}")
     reader: Any = importlib.import_module(READERS[options.format])
-    readable = ImportOptions(format=options.format, source=options.source)
-    paths: dict[str, Path] = reader.recordings(options.source)
-    return {name: lambda path=path: clip_of(reader.read(path, readable)) for name, path in paths.items()}  # type: ignore[misc]
+    readable = ImportOptions(format=options.format, source=options.source, accept_licence=options.accept_licence)
+    if licence := getattr(reader, "SET_LICENCE", ""):
+        check_licence(options.format, licence, readable)
+
+    def read(path: Path | Part) -> Clip:
+        demonstration = reader.read(path, readable)
+        check_licence(demonstration.name, demonstration.licence, readable)
+        return clip_of(demonstration)
+
+    paths: dict[str, Path | Part] = reader.recordings(options.source)
+    return {name: Item(partial(read, path), key_of(path)) for name, path in paths.items()}
 
 
 def _simulated(task: str, seeds: str) -> Items:
@@ -90,7 +119,7 @@ def _simulated(task: str, seeds: str) -> Items:
     if not (first.isdigit() and end.isdigit()) or int(first) >= int(end):
         raise InputError(f"seeds: {seeds!r}, must be FIRST:END with FIRST < END")
     named = {f"{task.replace('/', '-')}-{seed:07d}": seed for seed in range(int(first), int(end))}
-    return {name: lambda seed=seed: simulate(task, seed).clip for name, seed in named.items()}  # type: ignore[misc]
+    return {name: Item(lambda seed=seed: simulate(task, seed).clip, [seed]) for name, seed in named.items()}  # type: ignore[misc]
 
 
 def curate(options: CurateOptions, console: Console | None = None) -> dict:
@@ -106,7 +135,6 @@ def curate(options: CurateOptions, console: Console | None = None) -> dict:
     found, chain = items(options), chain_of(options, console)
     for folder in (CLIPS, RECEIPTS, *([EPISODES] if options.episodes else [])):
         (out / folder).mkdir(parents=True, exist_ok=True)
-    key = _key(options, chain)
     bar = (
         TextColumn("clips"),
         BarColumn(),
@@ -117,21 +145,17 @@ def curate(options: CurateOptions, console: Console | None = None) -> dict:
     rows = []
     with Progress(*bar, console=console) as progress:
         shown = progress.add_task("", total=len(found))
-        for name, read in found.items():
-            receipt = out / RECEIPTS / f"{name}.json"
-            row = _receipt(receipt)
-            is_done = row.get("key") == key and (row["result"] == "refused" or _made(out, name, options))
-            if not is_done or (options.retry and row["result"] == "refused"):
+        for name, item in found.items():
 
-                def show(stage: str, name: str = name) -> None:
-                    progress.update(shown, description=f"{name}: {stage}")
+            def show(stage: str, name: str = name) -> None:
+                progress.update(shown, description=f"{name}: {stage}")
 
-                row = {"name": name, "key": key, **_one(out, name, read, chain, options, show)}
-                _write(receipt, row)
+            row = _due(out, name, item, chain, options, show)
             rows.append(row)
             progress.update(shown, advance=1, description=f"{name}: {row['result']}")
+    rows = [_receipt(out / RECEIPTS / f"{row['name']}.json") or row for row in rows]  # also what another run did
     card = _card(options, chain, rows)
-    _write(out / "card.json", card)
+    write_json(out / "card.json", card)
     for row in rows:
         if row["result"] != "kept":
             console.print(f"  {row['name']}: {row['reason']}", highlight=False, markup=False)
@@ -161,33 +185,58 @@ def chain_of(options: CurateOptions, console: Console) -> Chain:
     return Chain(**stages)
 
 
+def _due(out: Path, name: str, item: Item, chain: Chain, options: CurateOptions, show: Callable) -> dict:
+    """Curate a clip unless its receipt is of this key, or another run is at it; return the receipt."""
+    receipt, key = out / RECEIPTS / f"{name}.json", _key(options, chain, name, item.facts)
+    with locked(out / RECEIPTS, name) as is_mine:
+        if not is_mine:
+            return {"name": name, "result": ELSEWHERE, "reason": "another run is at it"}
+        row = _receipt(receipt)
+        is_refused = row.get("result") == "refused"
+        is_made = is_refused or all(path.exists() for path in _results(out, name, options))
+        if row.get("key") != key or not is_made or (options.retry and is_refused):
+            row = {"name": name, "key": key, **_one(out, name, item.read, chain, options, show)}
+            write_json(receipt, row)
+    return row
+
+
 def _one(out: Path, name: str, read: Callable, chain: Chain, options: CurateOptions, show: Callable) -> dict:
-    """Curate one clip; return its result, and the reason of a refusal."""
+    """Curate one clip; return its result, and the reason of a refusal.
+
+    Raises:
+        OSError: the results cannot be written, such as on a full disk.
+    """
     began = time.monotonic()
+    for path in _results(out, name, options):
+        path.unlink(missing_ok=True)
     try:
         show("reading")
         clip, facts = chain(read(), show)
-        show("writing")
-        save_clip(out / CLIPS / f"{name}.npz", clip)
-        if options.episodes:
-            save_episode(out / EPISODES / f"{name}.npz", episode_of(clip, PRESETS[options.preset]().points, Gates()))
-    except (InputError, EpisodeError, FileNotFoundError) as error:
-        for folder in (CLIPS, EPISODES):
-            (out / folder / f"{name}.npz").unlink(missing_ok=True)
+        episode = episode_of(clip, PRESETS[options.preset]().points, Gates()) if options.episodes else None
+    except (InputError, EpisodeError) as error:
         return {"result": "refused", "reason": str(error)}
+    except (OSError, ValueError, TypeError, LookupError) as error:  # one malformed clip of many does not end the run
+        return {"result": "refused", "reason": f"{name}: {type(error).__name__}: {error}"}
+    show("writing")
+    save_clip(out / CLIPS / f"{name}.npz", clip)
+    if episode is not None:
+        save_episode(out / EPISODES / f"{name}.npz", episode)
     licence = {"licence": clip.licence, "images": len(clip.video)}
     return {"result": "kept", **facts, **licence, "seconds": round(time.monotonic() - began, 1)}
 
 
-def _made(out: Path, name: str, options: CurateOptions) -> bool:
-    folders = (CLIPS, EPISODES) if options.episodes else (CLIPS,)
-    return all((out / folder / f"{name}.npz").exists() for folder in folders)
+def _results(out: Path, name: str, options: CurateOptions) -> list[Path]:
+    return [out / folder / f"{name}.npz" for folder in ((CLIPS, EPISODES) if options.episodes else (CLIPS,))]
 
 
-def _key(options: CurateOptions, chain: Chain) -> str:
-    """Return a hash of what determines a result besides the clip: a changed key makes it again."""
-    facts = {"version": VERSION, "source": options.source, "stages": chain.names, "depth": options.depth}
-    facts |= {"tracks": options.tracks, "preset": options.preset if options.episodes else ""}
+def _key(options: CurateOptions, chain: Chain, name: str, clip: list) -> str:
+    """Return a hash of what determines a result: a changed clip, option or result of a model makes it again."""
+    facts = {"version": VERSION, "source": options.source, "clip": clip, "stages": chain.names}
+    for key, folder in (("depth", options.depth), ("tracks", options.tracks)):
+        result = Path(folder) / f"{name}.npz"
+        facts[key] = [folder, key_of(result) if folder and result.is_file() else []]
+    facts |= {"format": options.format, "accept_licence": options.accept_licence}
+    facts |= {"preset": options.preset if options.episodes else ""}
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -204,7 +253,7 @@ def _card(options: CurateOptions, chain: Chain, rows: list[dict]) -> dict:
     return {
         "config": asdict(options),
         "stages": chain.names,
-        "tried": len(rows),
+        "tried": sum(row["result"] != ELSEWHERE for row in rows),
         "kept": len(kept),
         "images": sum(row["images"] for row in kept),
         "trackers": dict(Counter(row["tracker"] for row in kept)),
@@ -212,12 +261,6 @@ def _card(options: CurateOptions, chain: Chain, rows: list[dict]) -> dict:
         "results_licence": files.LICENCES[options.model].text if options.model else "",
         "reasons": {row["name"]: row["reason"] for row in rows if row["result"] != "kept"},
     }
-
-
-def _write(path: Path, value: dict) -> None:
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(value, indent=2) + "\n")
-    os.replace(part, path)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -48,10 +48,13 @@ def save_clip(path: str | Path, clip: Clip) -> None:
         arrays |= {f"robot_{name}": value for name, value in values.items() if value is not None}
         meta["actions"] = list(clip.robot.actions)
     arrays["meta"] = np.frombuffer(json.dumps(meta).encode(), np.uint8)
-    part = path.with_suffix(f".part{os.getpid()}")
-    with open(part, "wb") as file:
-        np.savez(file, **arrays)  # type: ignore[arg-type]
-    os.replace(part, path)
+    part = path.with_suffix(".part")
+    try:
+        with open(part, "wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def load_clip(path: str | Path) -> Clip:

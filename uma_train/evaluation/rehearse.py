@@ -159,6 +159,10 @@ def main(argv: list[str] | None = None) -> int:
 
     options = from_words(RehearseOptions, sys.argv[1:] if argv is None else argv, "uma rehearse")
     reference, instruction = read_task(options.task)
+    out = Path(options.out)
+    if out.is_dir():
+        raise InputError(f"out: {out}: a folder, must be a file")
+    out.parent.mkdir(parents=True, exist_ok=True)
     station = load_snapshot(options.scene)
     try:
         said = [0]
@@ -173,10 +177,13 @@ def main(argv: list[str] | None = None) -> int:
         found = rehearse(station, policy, reference, instruction, options.seconds, show)
     finally:
         station.close()
-    part = Path(options.out).with_suffix(".part")
-    with open(part, "wb") as file:
-        np.savez(file, tool=found.tool, points=found.points)
-    os.replace(part, options.out)
+    part = out.with_name(out.name + ".part")
+    try:
+        with open(part, "wb") as file:
+            np.savez(file, tool=found.tool, points=found.points)
+        os.replace(part, out)
+    finally:
+        part.unlink(missing_ok=True)
     way = "" if np.isnan(found.distance) else f"; the points end {100 * found.distance:.1f} cm from their ends"
     print(f"{(len(found.tool) - 1) / RATE_HZ:.1f} s{way}; the scene's own task: {found.verdict}")
     return 0

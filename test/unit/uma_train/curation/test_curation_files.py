@@ -1,6 +1,9 @@
 """Clips, the interchange file, the command, and results of other models as files."""
 
+import errno
 import json
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +14,7 @@ from uma.geometry import se3
 from uma.model.config import PRESETS
 from uma.policy.demonstration import Robot
 from uma.types import InputError
+from uma_train.curation import command
 from uma_train.curation.adapters import files
 from uma_train.curation.clip import Clip, clip_of, demonstration_of
 from uma_train.curation.command import CurateOptions, curate
@@ -121,6 +125,79 @@ def test_the_command_keeps_refuses_and_resumes(tmp_path, clip):
     curate(options)
     assert load_clip(made).visibs.mean() > 0.8
     assert json.loads((tmp_path / "out" / "card.json").read_text()) == card
+
+
+def test_a_changed_clip_is_curated_again(tmp_path, clip):
+    source = tmp_path / "in" / "moves.npz"
+    source.parent.mkdir()
+    save_clip(source, clip)
+    options = CurateOptions(source=str(source.parent), out=str(tmp_path / "out"))
+    assert curate(options)["kept"] == 1
+    save_clip(source, scene([Square(path(T))], T))
+    card = curate(options)
+    assert card["kept"] == 0 and "must be 10%" in card["reasons"]["moves"]
+    assert not (tmp_path / "out" / "clips" / "moves.npz").exists()
+
+
+def test_two_runs_on_one_folder_do_a_clip_once(tmp_path, clip):
+    (tmp_path / "in").mkdir()
+    save_clip(tmp_path / "in" / "moves.npz", clip)
+    receipts = tmp_path / "out" / "receipts"
+    receipts.mkdir(parents=True)
+    other = (
+        "import sys, time; from pathlib import Path; from uma_train.jobs.receipts import locked\n"
+        "with locked(Path(sys.argv[1]), 'moves') as mine: print(mine, flush=True); time.sleep(600)"
+    )
+    words = [sys.executable, "-c", other, str(receipts)]
+    options = CurateOptions(source=str(tmp_path / "in"), out=str(tmp_path / "out"))
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout.readline() == "True\n"
+            card = curate(options)
+        finally:
+            process.kill()
+    assert (card["tried"], card["reasons"]) == (0, {"moves": "another run is at it"})
+    assert curate(options)["kept"] == 1
+
+
+def test_a_full_disk_is_no_refusal(tmp_path, clip, monkeypatch):
+    save_clip(tmp_path / "moves.npz", clip)
+    options = CurateOptions(source=str(tmp_path / "moves.npz"), out=str(tmp_path / "out"))
+
+    def full(file, **arrays):
+        file.write(b"PK")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as changed:
+        changed.setattr(np, "savez", full)
+        with pytest.raises(OSError, match="No space left"):
+            curate(options)
+    assert not [p for p in (tmp_path / "out").rglob("*") if p.suffix in (".npz", ".part", ".json")]
+    assert curate(options)["kept"] == 1
+
+
+def test_a_malformed_clip_does_not_end_the_run(tmp_path, clip, monkeypatch):
+    (tmp_path / "in").mkdir()
+    for name in "ab":
+        save_clip(tmp_path / "in" / f"{name}.npz", clip)
+
+    def read(path):
+        if path.stem == "a":
+            raise IndexError("index 9 is out of bounds")
+        return load_clip(path)
+
+    monkeypatch.setattr(command, "load_clip", read)
+    card = curate(CurateOptions(source=str(tmp_path / "in"), out=str(tmp_path / "out")))
+    assert card["kept"] == 1 and card["reasons"] == {"a": "a: IndexError: index 9 is out of bounds"}
+
+
+def test_a_source_for_non_commercial_use_must_be_accepted(tmp_path):
+    options = CurateOptions(source=str(tmp_path), format="dexycb", out=str(tmp_path / "out"))
+    with pytest.raises(InputError, match=r"accept_licence: '', must be NC: dexycb is CC BY-NC 4.0"):
+        curate(options)
+    with pytest.raises(InputError, match="source: .*, must be at least 1"):
+        curate(replace(options, accept_licence="NC"))
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.slow
