@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import shutil
+import socket
 import sys
 from dataclasses import MISSING, dataclass
 from pathlib import Path
@@ -16,6 +18,9 @@ from uma.types import InputError
 from uma_train.data.episode import Episode, EpisodeError, list_episodes, load_episode
 from uma_train.data.exports.columns import Layout, layout_of
 from uma_train.data.exports.lerobot import Writer
+
+PART = f".part-{socket.gethostname()}-"
+"""Between the name of a data set that is being written and the number of its process."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,20 +43,21 @@ def export(options: ExportOptions, console: Console | None = None) -> dict:
         InputError: the folder exists, or no episode has actions.
     """
     console, out = console or Console(), Path(options.out)
-    if out.exists():
-        raise InputError(f"out: {out}: exists, must be a new folder")
+    _check_new(out)
     try:
         paths = list_episodes(options.source)
         layout, chosen = _survey(paths)
     except EpisodeError as error:
         raise InputError(str(error)) from error
-    part = out.with_name(f"{out.name}.part{os.getpid()}")
+    _remove_left(out)
+    part = out.with_name(f"{out.name}{PART}{os.getpid()}")
     columns = TextColumn("episodes"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     try:
         with Writer(part, layout, options.per_file) as writer, Progress(*columns, console=console) as progress:
             for path in progress.track(chosen):
                 writer.add(path.name, load_episode(path))
-        os.replace(part, out)
+        _check_new(out)
+        os.rename(part, out)
     finally:
         shutil.rmtree(part, ignore_errors=True)
     left = len(paths) - len(chosen)
@@ -60,6 +66,30 @@ def export(options: ExportOptions, console: Console | None = None) -> dict:
     if left:
         console.print(f"{left} episodes without actions left out", highlight=False)
     return {"written": len(chosen), "left_out": left, "frames": writer.frames}
+
+
+def _check_new(out: Path) -> None:
+    if out.exists() or out.is_symlink():
+        raise InputError(f"out: {out}: exists, must be a new folder")
+
+
+def _remove_left(out: Path) -> None:
+    """Remove the unfinished folders of exports to ``out`` that were killed on this machine."""
+    for path in out.parent.glob(glob.escape(f"{out.name}{PART}") + "*"):
+        number = path.name.rpartition("-")[2]
+        if number.isdecimal() and not is_running(int(number)):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def is_running(process: int) -> bool:
+    """Return whether a process of this machine runs."""
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def _survey(paths: list[Path]) -> tuple[Layout, list[Path]]:

@@ -1,6 +1,8 @@
 """`uma export`: a LeRobot data set of format 3.0 with the episodes' own values."""
 
 import json
+import os
+import subprocess
 from dataclasses import replace
 
 import numpy as np
@@ -161,3 +163,32 @@ def test_an_existing_folder_and_a_damaged_episode_are_refused(source, tmp_path):
     with pytest.raises(InputError, match="0.npz: "):
         exporting.main([str(tmp_path / "bad"), "--out", str(tmp_path / "out")])
     assert [p.name for p in tmp_path.iterdir()] == ["bad"]
+
+
+def test_the_folder_of_a_killed_export_is_removed(tmp_path):
+    (tmp_path / "a").mkdir()
+    save_episode(tmp_path / "a" / "0.npz", episode(0))
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    killed, running = (tmp_path / f"set{exporting.PART}{number}" for number in (ended.pid, os.getppid()))
+    for folder in (killed, running):
+        (folder / "data").mkdir(parents=True)
+    exporting.main([str(tmp_path / "a"), "--out", str(tmp_path / "set")])
+    assert (tmp_path / "set" / "meta" / "info.json").exists()
+    assert not killed.exists() and running.exists()
+
+
+def test_of_two_exports_the_first_to_end_stays(tmp_path, monkeypatch):
+    (tmp_path / "a").mkdir()
+    save_episode(tmp_path / "a" / "0.npz", episode(0))
+    out = tmp_path / "set"
+
+    def load(path):
+        out.mkdir(exist_ok=True)
+        (out / "other").write_text("of the other export")
+        return load_episode(path)
+
+    monkeypatch.setattr(exporting, "load_episode", load)
+    with pytest.raises(InputError, match="out: .* exists, must be a new folder"):
+        exporting.main([str(tmp_path / "a"), "--out", str(out)])
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "set"] and (out / "other").exists()
