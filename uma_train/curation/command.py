@@ -37,6 +37,8 @@ from uma_train.jobs.receipts import ELSEWHERE, locked, write_json
 VERSION = 1
 """Of the chain: a change makes every clip again."""
 SIMULATION, INTERCHANGE = "simulation", "interchange"
+FORMATS = (INTERCHANGE, "bag", "hoi4d", "dexycb", "xperience")
+"""Of sources that hold depth."""
 CLIPS, EPISODES, RECEIPTS = "clips", "episodes", "receipts"
 
 
@@ -46,7 +48,7 @@ class CurateOptions:
 
     source: str = setting(MISSING, "a folder of clips, a recording, or the word simulation")
     out: str = setting("data/curated", "folder of the results")
-    format: str = setting(INTERCHANGE, f"of the source: {INTERCHANGE}, or a format of `uma import`")
+    format: str = setting(INTERCHANGE, f"of the source: {', '.join(FORMATS)}")
     task: str = setting("insertion", "simulation: its task")
     seeds: str = setting("0:4", "simulation: its scenes, first:end")
     keypoints: int = setting(32, "keypoints on the object", 4, 4096)
@@ -96,8 +98,9 @@ def items(options: CurateOptions) -> Items:
         if not found or not all(path.is_file() for path in found):
             raise InputError(f"source: {source}, must be a folder with .npz files, or one, or {SIMULATION}")
         return {path.stem: Item(partial(load_clip, path), key_of(path)) for path in found}
-    if options.format not in READERS:
-        raise InputError(f"format: {options.format!r}, must be one of {', '.join((INTERCHANGE, *READERS))}")
+    if options.format not in FORMATS:
+        why = ", holds no depth" if options.format in READERS else ""
+        raise InputError(f"format: {options.format!r}{why}, must be one of {', '.join(FORMATS)}")
     reader: Any = importlib.import_module(READERS[options.format])
     readable = ImportOptions(format=options.format, source=options.source, accept_licence=options.accept_licence)
     if licence := getattr(reader, "SET_LICENCE", ""):

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from uma.geometry import se3
+from uma.policy.task_file import write_task
 from uma.types import HORIZON, ActionChunk, InputError
 from uma_sim import experts
 from uma_sim.planning import sketches
 from uma_sim.tasks import make_station
-from uma_train.evaluation.rehearse import Followed, rehearse
+from uma_train.evaluation.rehearse import Followed, main, rehearse
 
 
 class Still:
@@ -68,3 +69,13 @@ def test_a_policy_that_stands_still_moves_nothing():
             rehearse(station, Still(), None, "lift it", 1.0)
     finally:
         station.close()
+
+
+def test_the_result_s_place_is_checked_before_the_scene_is_built(tmp_path):
+    write_task(tmp_path / "task.json", None, "lift it")
+    words = [str(tmp_path / "absent.npz"), str(tmp_path / "task.json"), "--out"]
+    with pytest.raises(InputError, match="out: .*, must be a file"):
+        main([*words, str(tmp_path)])
+    with pytest.raises(InputError, match="snapshot: .*absent.npz: not a snapshot"):
+        main([*words, str(tmp_path / "new" / "result.npz")])
+    assert (tmp_path / "new").is_dir()
