@@ -1,10 +1,14 @@
 """An adaptation that is interrupted continues bit for bit."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from episodes import episode_folder
 
 from uma.checkpoint.prompt import load_prompt
+from uma.types import InputError
 from uma_train.training import prompts
 from uma_train.training.adapt import Adaptation
 from uma_train.training.config import TrainConfig
@@ -75,3 +79,20 @@ def test_other_settings_begin_anew(folder, tmp_path, monkeypatch, capsys):
 def test_a_damaged_state_counts_as_none(tmp_path, content):
     (tmp_path / "a.state").write_bytes(content)
     assert States(tmp_path / "a.state", "key")["mean"] is None
+
+
+def test_a_second_adaptation_to_the_same_file_is_refused(tmp_path):
+    path = tmp_path / "new" / "prompt.safetensors.state"
+    other = (
+        "import sys, time; from pathlib import Path; from uma_train.training.resume import States\n"
+        "states = States(Path(sys.argv[1]), 'k'); print('ready', flush=True); time.sleep(600)"
+    )
+    with subprocess.Popen([sys.executable, "-c", other, str(path)], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout.readline() == "ready\n"
+            with pytest.raises(InputError, match="out: .*prompt.safetensors: another process adapts to it"):
+                States(path, "k")
+        finally:
+            process.kill()
+    States(path, "k").remove()
+    assert not list(path.parent.iterdir())
