@@ -31,6 +31,9 @@ command `uma` looks up its functions.
 SAME = ("format", "preset", "outcome", "actions", "gates")
 """Settings that must be equal for all episodes of a folder."""
 
+READ = ("text", "topic", "namespace", "calibration", "camera", "depth", "annotations", "mapping", "checksums")
+"""Options of the reading: with others, or with another accepted licence, recordings are imported again."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ImportOptions(JobOptions, Gates):

@@ -16,7 +16,7 @@ from uma.settings import from_words
 from uma.types import InputError
 from uma_train.data.episode import save_episode
 from uma_train.data.sources.human.licence import check_licence
-from uma_train.data.sources.import_options import READERS, SAME, ImportOptions
+from uma_train.data.sources.import_options import READ, READERS, SAME, ImportOptions
 from uma_train.data.sources.one_import import UNREADABLE, OneImport
 from uma_train.data.sources.parts import Part, file_name, key_of, place
 from uma_train.jobs.mapping import exit_code
@@ -53,7 +53,7 @@ def import_all(options: ImportOptions, console: Console | None = None) -> dict[s
         OneImport(READERS[options.format], options, found),
         [{"id": name, "source": place(where), "files": key_of(where)} for name, where in found.items()],
         out,
-        job_key(settings),
+        job_key([settings, {name: getattr(options, name) for name in (*READ, "accept_licence")}]),
         save=save_episode,
         name="recordings",
         card=lambda: _card(settings, read_receipts(out)),

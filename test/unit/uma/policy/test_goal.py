@@ -110,7 +110,8 @@ def test_wrong_pairs_are_dropped_unless_the_object_is_soft(scene):
 
 def test_share_one_motion_finds_the_majority():
     rng = np.random.default_rng(0)
-    points, T = rng.uniform(-0.1, 0.1, (40, 3)), make_pose(Rotation.random(None, rng).as_matrix(), rng.uniform(-1, 1, 3))
+    points = rng.uniform(-0.1, 0.1, (40, 3))
+    T = make_pose(Rotation.random(None, rng).as_matrix(), rng.uniform(-1, 1, 3))
     goal = apply(T, points) + rng.normal(0, 0.001, (40, 3))
     goal[25:] += rng.uniform(0.05, 0.2, (15, 3))
     assert share_one_motion(points, goal, 0.01).tolist() == [True] * 25 + [False] * 15
