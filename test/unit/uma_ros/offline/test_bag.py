@@ -165,9 +165,11 @@ def test_replay_is_bit_equal_and_reports_it(run, tmp_path, capsys):
     assert code == 0, text
     rows, episode, _ = bags.replay(run[0] / "bag")
     assert len(rows) == len(episode.chunks) >= 4
-    # On a busy machine the policy may have missed a robot state of the bag. Most other chunks are bit-equal.
+    # Robot states are best effort: on a busy machine the policy may have missed one of the bag. Of the other chunks a
+    # few differ by rounding, 4e-14 m in one run, for a reason that is not known.
     equal = [row for row in rows if row.equal]
-    assert len(equal) >= 0.5 * len(rows), [row for row in rows if not row.equal]
+    same = [row for row in rows if row.position_m < 1e-9 and row.rotation_rad < 1e-6]
+    assert len(same) >= 0.8 * len(rows) and len(equal) >= 0.5 * len(rows), [row for row in rows if not row.equal]
     assert (
         all(row.position_m == 0.0 and row.rotation_rad < 1e-6 for row in equal)
         and max(row.position_m for row in rows) < 0.05
