@@ -47,6 +47,7 @@ class FakePolicy:
 
     contract = Contract()
     checkpoint_id = "fake"
+    predicts_motion = True
 
     def __init__(self, settings=None):
         self.config = SamplerConfig()

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from uma.geometry import polyline
-from uma.policy.policy import Policy, Task
+from uma.policy.query import Task
+from uma.policy.systems import System
 from uma.types import ActionChunk, InputError, KeypointState, MotionPrediction, Observation, ReferenceMotion
 
 
@@ -46,7 +47,7 @@ def reference_cost(motion: MotionPrediction, reference: ReferenceMotion) -> floa
 
 
 def plan(
-    policy: Policy,
+    policy: System,
     observation: Observation,
     task: Task,
     reference: ReferenceMotion,
@@ -65,7 +66,7 @@ def plan(
         keypoints: current positions of the task's keypoints.
 
     Raises:
-        InputError: no candidates, or as `Policy.predict_candidates` and `Policy.predict_motions`.
+        InputError: no candidates, or as `System.predict_candidates` and `System.predict_motions`.
     """
     chunks = (
         policy.predict_candidates(observation, task, num_candidates, sequence=sequence)

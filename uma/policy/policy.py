@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from uma.checkpoint.bundle import Bundle, load_bundle
+from uma.checkpoint.bundle import Bundle, built, load_bundle
+from uma.checkpoint.folder import Stored
 from uma.checkpoint.prompt import PromptError, load_prompt
 from uma.model.batches import point_batch, reference_batch
 from uma.model.inputs import ACTION_DIM, PointSet, decode_actions, reference_arrays
@@ -56,6 +57,21 @@ class Policy:
             torch.set_num_threads(threads)
         return cls(load_bundle(path), **settings)
 
+    @classmethod
+    def of(cls, stored: Stored, **settings: Any) -> Policy:
+        """Build the policy from a bundle's files.
+
+        Raises:
+            BundleError: the weights do not fit the configuration.
+        """
+        return cls(built(stored), **settings)
+
+    def twin(self, **settings: Any) -> Policy:
+        """Return a policy with the same weights and contract, and other ``settings`` of the constructor."""
+        twin = type(self)(self.bundle, **settings)
+        twin.contract = self.contract
+        return twin
+
     @property
     def config(self) -> SamplerConfig:
         """The sampler's configuration. A change takes effect with the next prediction."""
@@ -98,6 +114,11 @@ class Policy:
         arrays = reference_arrays(percept.reference(reference))
         tokens = self._sampler.encode_task(point_batch([percept]), reference_batch([arrays]))[0]
         return Task(tokens, first, last)
+
+    @property
+    def predicts_motion(self) -> bool:
+        """Whether this checkpoint predicts object motion."""
+        return True
 
     @property
     def takes_instructions(self) -> bool:

@@ -17,7 +17,7 @@ class Preview:
     Attributes:
         frame: the frame that it starts from.
         chunk: in the camera frame.
-        motion: of the chunk; None for a task without keypoints.
+        motion: of the chunk; None for a task without keypoints, or a system without predicted motion.
     """
 
     frame: Frame
@@ -41,6 +41,6 @@ def preview(
     task = given.encode(policy, observation, lookup, frame.rgb.header.stamp).task
     prediction = policy.predict(observation, task, sequence=0)
     motion = prediction.motion
-    if motion is None and len(task.keypoints):
+    if motion is None and policy.predicts_motion and len(task.keypoints):
         motion = motion_policy.predict_motion(observation, task, prediction.chunk, sequence=0)
     return Preview(frame, prediction.chunk, motion)

@@ -20,6 +20,7 @@ class PolicySettings:
     """
 
     checkpoint: str = setting("models/primitives-small", "folder of the checkpoint")
+    system: str = setting("", "system that the checkpoint must be of, such as uma or coil; empty = any")
     seed: int = setting(0, "seed of the sampler's noise", 0, 2**31 - 1)
     num_steps: int = setting(SamplerConfig.num_steps, "Euler steps of the flow", 1, 100)
     num_samples: int = setting(SamplerConfig.num_samples, "samples per chunk", 1, 32)
@@ -101,20 +102,25 @@ class PolicySettings:
 
 
 def load_policy(settings: PolicySettings) -> tuple[Any, Any]:
-    """Load two policies with shared weights: one samples chunks, the other predicts their motion."""
-    from uma.policy import Policy
+    """Load two policies with shared weights: one samples chunks, the other predicts their motion.
+
+    Raises:
+        InputError: the checkpoint is of another system than ``system``.
+    """
+    from uma.policy.systems import load_system
 
     s = settings
     placed = {"seed": s.seed, "device": s.device, "precision": s.precision, "compile": s.compile}
-    policy = Policy.load(
+    policy = load_system(
         find(s.checkpoint),
+        system=s.system,
         threads=s.threads,
         num_steps=s.num_steps,
         num_samples=s.num_samples,
         consensus_fraction=s.agreeing,
         **placed,
     )
-    motion = Policy(policy.bundle, num_steps=s.motion_steps, num_samples=s.motion_samples, **placed)
+    motion = policy.twin(num_steps=s.motion_steps, num_samples=s.motion_samples, **placed)
     for each in (policy, motion):  # the frame of the actions on this robot
         each.contract = replace(each.contract, ee_frame=robot().frame_of(each.contract.ee_frame))
     policy.warm_up()  # captures the CUDA graph before the first image

@@ -121,6 +121,10 @@ class PolicyWorker:
         self._period_ns = int((steps - 0.5) / RATE_HZ * 1e9)  # half a step early, because the image period jitters
 
     @property
+    def _predicts(self) -> bool:
+        return self._predict_motion and self._policy.predicts_motion
+
+    @property
     def policy(self) -> Any:
         """The policy for chunks; None until it is loaded."""
         return self._policy
@@ -271,7 +275,7 @@ class PolicyWorker:
                 self.tasks.finish(active)
             # After the publication of the chunk, which must not wait for the prediction.
             motion = prediction.motion
-            if motion is None and self._predict_motion and len(active.encoded.task.keypoints):
+            if motion is None and self._predicts and len(active.encoded.task.keypoints):
                 motion = self._motion_policy.predict_motion(
                     observation, active.encoded.task, prediction.chunk, sequence=sequence, keypoints=self.keypoints
                 )

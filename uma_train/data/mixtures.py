@@ -15,7 +15,7 @@ from uma.model.encoders import EndEffectorBatch, PointBatch, ReferenceBatch
 from uma.model.frame import PolicyFrame
 from uma.model.inputs import Normalization
 from uma.model.uma import TokenGrid
-from uma_train.data.batch import Batch
+from uma_train.data.batch import Batch, Clip
 from uma_train.data.episode import Episode, EpisodeError
 from uma_train.data.hindsight import ReferenceSampling
 from uma_train.data.shards import open_folder
@@ -127,11 +127,12 @@ class Mixture:
         history: int = 0,
         vary_keypoints: bool = False,
         with_image: bool = False,
+        clip: tuple[int, ...] = (),
         share: tuple[int, int] = (0, 1),
     ) -> Batch:
         """Draw as `Windows.draw`, over all sources, and transform. Sources without images get zero images."""
         w = windows_per_task
-        request = Request(keypoints, norm, w, history, vary_keypoints, with_image)
+        request = Request(keypoints, norm, w, history, vary_keypoints, with_image, tuple(clip))
         groups = None if frames is None else np.asarray(frames).reshape(-1, w)
         tasks = size // w if groups is None else len(groups)
         seeds, part = task_seeds(rng, tasks, share)
@@ -205,6 +206,7 @@ def collate(batches: Sequence[Batch], order: np.ndarray) -> Batch:
         w,
         tuple(text[i] for i in order),
         joined([b.is_moving for b in batches], rows),
+        None if batches[0].clip is None else gather(Clip, lambda b: b.clip, rows),
     )
 
 

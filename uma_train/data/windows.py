@@ -18,6 +18,7 @@ from uma.model.inputs import Normalization, ReferenceArrays, encode_actions, ref
 from uma.model.uma import TokenGrid
 from uma.types import HORIZON, InputError, ReferenceMotion
 from uma_train.data.batch import Batch
+from uma_train.data.clips import clip_images, frame_images
 from uma_train.data.episode import METRE, Episode, EpisodeError
 from uma_train.data.events import is_key_window
 from uma_train.data.hindsight import ReferenceSampling, draw_reference
@@ -35,6 +36,7 @@ class Request:
     history: int = 0
     vary_keypoints: bool = False
     with_image: bool = False
+    clip: tuple[int, ...] = ()
 
 
 def task_seeds(rng: np.random.Generator, tasks: int, share: tuple[int, int]) -> tuple[np.ndarray, slice]:
@@ -135,6 +137,7 @@ class Windows:
         history: int = 0,
         vary_keypoints: bool = False,
         with_image: bool = False,
+        clip: tuple[int, ...] = (),
         share: tuple[int, int] = (0, 1),
     ) -> Batch:
         """Draw a batch of ``size`` windows with ``keypoints`` motion tokens per step, from the store, the arguments and
@@ -150,13 +153,14 @@ class Windows:
             vary_keypoints: each window uses 1 to ``keypoints`` real keypoints and pads the rest. Otherwise only
                 episodes with fewer tracks are padded.
             with_image: include images and the points' image coordinates. A frame without an image gets zeros.
+            clip: steps relative to the current one whose images the batch includes; negative = past.
             share: (rank, count): return only the rank-th of ``count`` parts of the batch.
 
         Raises:
-            EpisodeError: ``with_image`` without any image.
+            EpisodeError: ``with_image`` or ``clip`` without any image.
         """
         w = windows_per_task
-        request = Request(keypoints, norm, w, history, vary_keypoints, with_image)
+        request = Request(keypoints, norm, w, history, vary_keypoints, with_image, tuple(clip))
         groups = None if frames is None else np.asarray(frames).reshape(-1, w)
         seeds, part = task_seeds(rng, size // w if groups is None else len(groups), share)
         return self.draw_tasks(seeds[part], request, None if groups is None else groups[part])
@@ -334,6 +338,7 @@ class Windows:
             w,
             tuple(store.metas[e]["text"] or None for e in task_episode),
             torch.from_numpy(store.take("track_moving", episode, k) & is_valid),
+            clip_images(store, self.image_size, episode, now, request.clip) if request.clip else None,
         )
 
     def _points(self, episode: np.ndarray, frame: np.ndarray, with_image: bool) -> PointBatch:
@@ -344,27 +349,11 @@ class Windows:
         points = [torch.from_numpy(v) for v in (xyz, rgb, height)]
         if not with_image:
             return PointBatch(*points)
-        if self.image_size is None:
-            raise EpisodeError(
-                "no episode has an image; record with 'uma simulate --images all', or train without image features"
-            )
         return PointBatch(
             *points,
-            torch.from_numpy(self._images(episode, frame)),
+            frame_images(self.store, self.image_size, episode, frame),
             torch.from_numpy(normalized_uv(xyz, self.store.intrinsics[episode])),
         )
-
-    def _images(self, episode: np.ndarray, frame: np.ndarray) -> np.ndarray:
-        """Return ``(B, 3, h, w)`` float32 images of frames, zeros without an image."""
-        out = np.zeros((len(frame), 3, *self.image_size), np.float32)
-        row, has = np.zeros(len(frame), int), np.zeros(len(frame), bool)
-        for i, (e, f) in enumerate(zip(episode, frame, strict=True)):
-            listed = self.store.rows("image_frame", e)
-            row[i] = np.searchsorted(listed, f)
-            has[i] = row[i] < len(listed) and listed[row[i]] == f
-        if has.any():
-            out[has] = self.store.take("images", episode[has], row[has]).transpose(0, 3, 1, 2) / np.float32(255)
-        return out
 
 
 def frame_of(frame: PolicyFrame, meta: dict, plane: np.ndarray) -> np.ndarray:

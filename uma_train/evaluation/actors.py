@@ -11,8 +11,8 @@ from uma.sketch.human import human
 from uma.types import HORIZON
 
 if TYPE_CHECKING:
-    from uma.policy import Policy
-    from uma.policy.policy import Task
+    from uma.policy.query import Task
+    from uma.policy.systems import System
     from uma.types import ActionChunk, Observation, ReferenceMotion
     from uma_sim.station import Station
     from uma_train.evaluation.closed_loop import BenchmarkConfig
@@ -30,7 +30,8 @@ POLICIES = (
 )
 """Names of the actors.
 
-* ``uma``: task from the reference motion. ``uma_mpc`` takes the best of ``candidates`` chunks (`uma.policy.planner`).
+* ``uma``: the checkpoint, of whatever system, with the task from the reference motion. ``uma_mpc`` takes the best of
+  ``candidates`` chunks (`uma.policy.planner`).
 * ``uma_text``: task from the scene's instruction alone. ``uma_prompt``: task from the file ``prompt``.
 * ``uma_zeroed``: zero task tokens. ``uma_other_task``: task tokens of the scene with seed + 500,000.
 * ``hold_still``, ``grasp_and_follow``: without a network. ``demonstrator``: the scripted expert on the true state.
@@ -89,7 +90,7 @@ def _task(
     seed: int,
     station: Station,
     first: Observation,
-    policy: Policy,
+    policy: System,
     reference: ReferenceMotion,
 ) -> Task:
     """Return the task tokens of one of UMA's actors."""

@@ -11,31 +11,27 @@ import numpy as np
 from uma.types import RATE_HZ
 
 if TYPE_CHECKING:
-    from uma.policy import Policy
     from uma.policy.sampling import SamplerConfig
+    from uma.policy.systems import System
     from uma.types import ActionChunk
 
 
 @lru_cache(maxsize=1)
-def policy_of(checkpoint: str, sampler: SamplerConfig | None = None, policy_frame: str = "") -> Policy:
-    """Load the policy of a bundle on one thread, once per process.
+def policy_of(checkpoint: str, sampler: SamplerConfig | None = None, policy_frame: str = "") -> System:
+    """Load the checkpoint of any system on one thread, once per process.
 
     Args:
         sampler: configuration of the sampler; None = its defaults.
         policy_frame: kind of the policy frame, overriding the bundle's. "camera" is the default of bundles without a
             frame.
     """
-    import torch
-
-    from uma.checkpoint.bundle import load_bundle
     from uma.model.frame import PolicyFrame
-    from uma.policy import Policy
+    from uma.policy.systems import load_system
 
-    torch.set_num_threads(1)
-    bundle = load_bundle(checkpoint)
-    if policy_frame and policy_frame != bundle.contract.policy_frame.kind:
-        bundle = replace(bundle, contract=replace(bundle.contract, policy_frame=PolicyFrame(policy_frame)))
-    return Policy(bundle, sampler=sampler)
+    policy = load_system(checkpoint, threads=1, sampler=sampler)
+    if policy_frame and policy_frame != policy.contract.policy_frame.kind:
+        policy.contract = replace(policy.contract, policy_frame=PolicyFrame(policy_frame))
+    return policy
 
 
 def station_actions(chunk: ActionChunk, T_base_cam: np.ndarray) -> list[tuple[np.ndarray, float]]:

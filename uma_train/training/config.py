@@ -49,6 +49,7 @@ class TrainConfig:
         without: kinds of sources that are left out of training, and stay in validation: robot, human, sim (paper
             Fig. 3).
         out: folder of the run: training state, logs, and the bundle under ``bundle/``.
+        system: what is trained: "uma", or one of the systems that it is compared with (`uma_train.baselines`).
         preset: architecture preset of `uma.model.config`.
         model: changes to the preset.
         steps: optimiser steps.
@@ -93,6 +94,7 @@ class TrainConfig:
     data: tuple[str, ...] = ("data/insertion",)
     without: tuple[Literal["robot", "human", "sim"], ...] = ()
     out: str = "runs/train"
+    system: Literal["uma", "coil"] = "uma"
     preset: Literal["tiny", "small", "base", "paper_150m", "paper_300m", "paper_600m"] = "small"
     model: ModelChoice = ModelChoice()
     steps: int = 6000
@@ -135,6 +137,11 @@ class TrainConfig:
         within(
             self, {name: (1, None) for name in counts + periods} | {"key_window_fraction": (0, 1), "siblings": (0, 1)}
         )
+        if self.system not in ("uma", "coil") and (self.sharding == "shard" or self.init):
+            option = "init" if self.init else "sharding"
+            raise ValueError(
+                f"{option}: {getattr(self, option)!r} with system {self.system!r}, must be the default there"
+            )
         if not 0 < self.ema < 1:
             raise ValueError(f"ema: {self.ema}, must be above 0 and below 1")
         if self.windows_at_once % self.windows_per_task:

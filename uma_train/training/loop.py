@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from uma.checkpoint.bundle import Contract, load_bundle, save_bundle
+from uma.checkpoint.bundle import Contract, load_bundle
+from uma.checkpoint.folder import write_bundle
 from uma.checkpoint.typed import to_json
 from uma.model.frame import PolicyFrame, nominal
 from uma_train.data.mixtures import Mixture, open_sources, parse_sources
@@ -21,7 +23,6 @@ from uma_train.training.config import TrainConfig
 from uma_train.training.distributed import Processes
 from uma_train.training.log import RunLog
 from uma_train.training.trainer import Trainer
-from uma_train.training.validation import ModeErrors, validate
 
 
 def policy_frame(config: TrainConfig) -> PolicyFrame:
@@ -63,11 +64,11 @@ def train(config: TrainConfig, console: Console | None = None) -> Path:
         siblings=config.siblings,
         without=config.without,
     )
-    if config.model.image.kind != "none":
-        check_images(training)
     trainer = Trainer(
         config, training, measure_normalization(training.episodes, by_step=config.scale_by_step, frame=frame), processes
     )
+    if trainer.recipe.options(np.random.default_rng(0)).get("with_image"):
+        check_images(training)
     state = out / "state.pt"
     if state.exists():
         trainer.load(state)
@@ -100,8 +101,6 @@ def train(config: TrainConfig, console: Console | None = None) -> Path:
             batches = ahead.result()
             ahead = pool.submit(trainer.draw, trainer.step + 1)
             values = trainer.update(batches)
-            if not batches[0].grid.motion.shape[2]:
-                values.pop("motion")  # 0 without motion tokens
             for k, v in values.items():
                 sums.setdefault(k, []).append(v)
             trainer.seconds = time.monotonic() - began
@@ -151,18 +150,10 @@ def report(trainer: Trainer, validation: Mixture, out: Path, log: RunLog, consol
     model = trainer.averaged()
     if not trainer.processes.is_first:
         return
-    errors = validate(model, validation, size=trainer.config.validation_windows)
-    log.write(trainer.step, validation={k: asdict(v) for k, v in errors.items()})
-    c, d = errors["control"], errors["dynamics"]
-    console.print(
-        f"step {trainer.step}: control {c.position_mm[0]:.1f}/{c.position_mm[1]:.1f}/{c.position_mm[2]:.1f} "
-        f"mm, {c.rotation_deg[0]:.1f} deg, "
-        f"gripper {100 * c.gripper:.1f} %; joint {errors['joint'].position_mm[0]:.1f} mm, keypoints "
-        f"{errors['joint'].motion_mm:.1f} mm; "
-        f"dynamics {d.motion_mm:.1f} mm (still {d.motion_still_mm:.1f}); inverse "
-        f"{errors['inverse'].position_mm[0]:.1f} mm"
-    )
-    export(trainer, model, out / "bundle", episodes, errors["control"])
+    errors, line = trainer.recipe.validate(model, validation, trainer.config.validation_windows)
+    log.write(trainer.step, validation=errors)
+    console.print(f"step {trainer.step}: {line}")
+    export(trainer, model, out / "bundle", episodes, line)
 
 
 def changed_flags(config: object, default: object, prefix: str = "--") -> list[str]:
@@ -181,8 +172,8 @@ def changed_flags(config: object, default: object, prefix: str = "--") -> list[s
     return flags
 
 
-def export(trainer: Trainer, model: torch.nn.Module, path: Path, episodes: int, control: ModeErrors) -> None:
-    """Write the averaged weights as a bundle with a model card."""
+def export(trainer: Trainer, model: torch.nn.Module, path: Path, episodes: int, errors: str) -> None:
+    """Write the averaged weights as a bundle with a model card that has the held-out ``errors``."""
     c = trainer.config
     command = " ".join(["uma train", *changed_flags(c, TrainConfig())])
     if trainer.processes.count > 1:
@@ -203,16 +194,16 @@ def export(trainer: Trainer, model: torch.nn.Module, path: Path, episodes: int, 
         "processes": trainer.processes.count,
         "device": torch.cuda.get_device_name() if trainer.processes.device.type == "cuda" else "cpu",
     }
-    error = " / ".join(f"{v:.1f}" for v in control.position_mm)
     where = (
         f"{threads} CPU threads" if training["device"] == "cpu" else f"{trainer.processes.count} {training['device']}"
     )
     card = (
-        f"# {c.preset}: a UMA checkpoint\n\nCommand: `{command}`\n\n{trainer.step} steps of {c.batch_size} "
+        f"# {c.preset}: a checkpoint of {c.system}\n\nCommand: `{command}`\n\n{trainer.step} steps of {c.batch_size} "
         f"windows ({training['samples']} samples) "
         f"from {episodes} episodes in {trainer.seconds / 60:.0f} minutes on {where}, seed {c.seed}, torch "
         f"{torch.__version__}.\n\n"
-        f"Held-out action position error at steps 0 / 7 / 15 of a chunk, control mode, one sample: {error} mm.\n\n"
+        f"Held-out errors, one sample: {errors}.\n\n"
         "Weights: Apache-2.0. For the simulated DROID station of this repository; trained without real images.\n"
     )
-    save_bundle(path, model, Contract(policy_frame=policy_frame(trainer.config)), training=training, card=card)
+    contract = Contract(policy_frame=policy_frame(trainer.config))
+    write_bundle(path, c.system, model, contract, training=training, card=card)

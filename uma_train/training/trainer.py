@@ -6,24 +6,19 @@ import json
 import math
 import os
 import re
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from uma.checkpoint.bundle import load_bundle
 from uma.checkpoint.typed import to_json
-from uma.model.contrastive import ProjectionHead
 from uma.model.inputs import Normalization
-from uma.model.uma import Uma
-from uma_train.data.batch import Batch
+from uma_train.data.batch import Batch, Drawable
 from uma_train.training.config import TrainConfig
 from uma_train.training.distributed import Processes, gather_full, shard_like
-from uma_train.training.objectives import losses
 from uma_train.training.optimizer import optimizers
+from uma_train.training.recipe import recipe_of
 
 FREE = {"threads", "save_every", "validate_every", "log_every", "tensorboard", "device", "compile"}
 """Fields that a resumed run may change."""
@@ -40,37 +35,6 @@ def multiplies_bfloat16(device: str) -> bool:
     except OSError:
         return False
     return re.search(r"\b(avx512_bf16|amx_bf16|bf16)\b", cpu) is not None
-
-
-class Drawable(Protocol):
-    """A source of batches: `Windows` or a `Mixture` of sources."""
-
-    def draw(
-        self, size: int, keypoints: int, norm: Normalization, rng: np.random.Generator, **options: Any
-    ) -> Batch: ...
-
-
-def started(config: TrainConfig) -> Uma:
-    """Load the model of `TrainConfig.init` and add requested features that it lacks.
-
-    The output without instructions stays the same: features start at zero, and a language encoder is a part of its own.
-    """
-    model = load_bundle(config.init).model
-    had = model.config
-    requested = replace(
-        had,
-        orientation=had.orientation or config.model.orientation,
-        heights=had.heights or config.model.heights,
-        places=had.places or config.model.places,
-        waypoints=had.waypoints or config.model.waypoints,
-        context_layers=had.context_layers or config.model.context_layers,
-        language=config.model.language if had.language.kind == "none" else had.language,
-    )
-    if requested == had:
-        return model
-    wider = Uma(requested, model.normalization)
-    wider.load_state_dict({**wider.state_dict(), **model.state_dict()})
-    return wider
 
 
 class Trainer:
@@ -94,18 +58,15 @@ class Trainer:
                 f"batch_size {config.batch_size} / micro_batch {config.windows_at_once} = "
                 f"{self.micro_batches}: must be a multiple of the {self.processes.count} processes"
             )
-        self.model = started(config) if config.init else Uma(config.model_config(), norm)
-        self.head = ProjectionHead(self.model.config)
+        self.recipe = recipe_of(config, norm)
+        self.model, self.head = self.recipe.model, self.recipe.head
         self.model.train().to(self.processes.device)
         self.head.to(self.processes.device)
         self.processes.prepare(self.model, self.head)
         if config.compile:
-            for block in (*self.model.blocks, *self.model.action_blocks, *self.model.motion_blocks):
+            for block in self.recipe.blocks():
                 block.compile(dynamic=False)
-        self.parameters = [
-            *self.model.parameters(),
-            *(self.head.parameters() if config.objective.contrastive_weight else ()),
-        ]
+        self.parameters = self.recipe.trained()
         self.average = {k: v.clone() for k, v in self.model.state_dict().items()}
         self.optimizers = optimizers(
             config.optimizer,
@@ -123,30 +84,21 @@ class Trainer:
     def draw(self, step: int) -> list[Batch]:
         """Draw this process's micro-batches of a step.
 
-        All processes agree on motion tokens and history, drawn by the mask mix.
+        All processes agree on the recipe's options, such as motion tokens and history.
         """
-        c, masks = self.config, self.config.objective.masks
-        shared = np.random.default_rng([c.seed, step])
-        K = c.keypoints if shared.random() < masks.with_motion else 0
-        history = self.model.config.history if shared.random() < masks.history else 0
+        c = self.config
+        options = self.recipe.options(np.random.default_rng([c.seed, step]))
         return [
-            self._draw(step, m, K, history)
+            self.windows.draw(
+                c.windows_at_once,
+                norm=self.model.normalization,
+                rng=np.random.default_rng([c.seed, step, m]),
+                windows_per_task=c.windows_per_task,
+                vary_keypoints=c.vary_keypoints,
+                **options,
+            )
             for m in range(self.processes.rank, self.micro_batches, self.processes.count)
         ]
-
-    def _draw(self, step: int, m: int, K: int, history: int) -> Batch:
-        c = self.config
-        rng = np.random.default_rng([c.seed, step, m])
-        return self.windows.draw(
-            c.windows_at_once,
-            K,
-            self.model.normalization,
-            rng,
-            windows_per_task=c.windows_per_task,
-            history=history,
-            vary_keypoints=c.vary_keypoints,
-            with_image=self.model.config.image.kind != "none",
-        )
 
     def rate(self) -> float:
         """Learning rate of the current step."""
@@ -176,7 +128,7 @@ class Trainer:
         for m, batch in zip(range(self.processes.rank, self.micro_batches, self.processes.count), batches, strict=True):
             generator = torch.Generator().manual_seed(((c.seed * 1_000_003 + self.step) * 1024 + m) % (1 << 62))
             with torch.autocast(self.processes.device.type, torch.bfloat16, enabled=self.precision == torch.bfloat16):
-                out = losses(self.model, self.head, batch, c.objective, generator)
+                out = self.recipe.losses(batch, generator)
             (out["total"] / self.micro_batches).backward()
             for k, v in out.items():
                 sums[k] = sums.get(k, 0.0) + v.item() / self.micro_batches
@@ -194,9 +146,9 @@ class Trainer:
                 self.average[k].lerp_(v, 1 - decay)
         return {**values, "gradient_norm": norm}
 
-    def averaged(self) -> Uma:
+    def averaged(self) -> nn.Module:
         """Return a copy of the model with the averaged weights, on the CPU. All processes must call it."""
-        model = Uma(self.model.config, self.model.normalization)
+        model = self.recipe.copy()
         model.load_state_dict(gather_full(self.average))
         return model.eval()
 

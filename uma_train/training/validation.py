@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -17,12 +18,11 @@ from uma.model.inputs import decode_actions
 from uma.model.uma import Uma
 from uma.policy.modes import MODES, Mode
 from uma.policy.sampling import SamplerConfig
-from uma_train.data.batch import Batch
+from uma_train.data.batch import Batch, Drawable
 from uma_train.data.hindsight import ReferenceSampling
 from uma_train.data.mixtures import open_all, open_sources, parse_sources
 from uma_train.training.carried import carried
 from uma_train.training.latent import latent_distances, retrieval
-from uma_train.training.trainer import Drawable
 
 
 @dataclass(frozen=True)
@@ -189,8 +189,9 @@ def validate(
     seed: int = 0,
     num_steps: int = NUM_STEPS,
     method: str = SamplerConfig.method,
+    rows: Mapping[str, Row] = ROWS,
 ) -> dict[str, ModeErrors]:
-    """Return the errors of every mode on ``size`` windows, the same on every call."""
+    """Return the errors of every mode of ``rows`` on ``size`` windows, the same on every call."""
     batch = windows.draw(
         size, keypoints, model.normalization, np.random.default_rng(seed), with_image=model.config.image.kind != "none"
     )
@@ -198,7 +199,7 @@ def validate(
     model.eval()
     out = {
         name: mode_errors(model, batch, row, seed=seed, num_steps=num_steps, method=method)
-        for name, row in ROWS.items()
+        for name, row in rows.items()
     }
     model.train(was_training)
     return out

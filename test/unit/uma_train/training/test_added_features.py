@@ -11,7 +11,7 @@ from uma.checkpoint.bundle import Contract, save_bundle
 from uma.model.config import LanguageConfig
 from uma.model.masks import pattern
 from uma_train.training.config import ModelChoice, TrainConfig
-from uma_train.training.trainer import started
+from uma_train.training.recipe import started
 
 ADDITIONS = {
     "orientation": (True, lambda m: [a[-1] for a in (m.observation_encoder.fingers, *m.task_encoder.turn)]),
