@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 SYSTEMS: dict[str, str] = {
     "uma": "uma.policy.policy:Policy",
     "coil": "uma_train.baselines.coil:Coil",
+    "uva": "uma_train.baselines.uva.system:Uva",
+    "uwm": "uma_train.baselines.uwm.system:Uwm",
 }
 """name -> 'module:class' of a `System`. A module is imported only when a checkpoint of its system is loaded."""
 

@@ -1,11 +1,14 @@
-"""Colour images of a store's episodes, at frames and around steps."""
+"""Colour images of a store's episodes, at frames and around steps, and which of them a system takes."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from uma.settings import within
 from uma_train.data.batch import Clip
 from uma_train.data.episode import EpisodeError
 from uma_train.data.store import Store
@@ -15,6 +18,41 @@ WITHIN = 1
 
 Size = tuple[int, int] | None
 """Height and width of the images, also of a store without any; None = no source has an image."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Images around the current step.
+
+    Attributes:
+        height, width: of the images, pixels. They are the camera's image, averaged over squares.
+        past: past images, the current one included; 1 = no history.
+        future: images of the future that the system predicts.
+        every: control steps from one image to the next.
+    """
+
+    height: int = 45
+    width: int = 80
+    past: int = 2
+    future: int = 2
+    every: int = 8
+
+    def __post_init__(self) -> None:
+        within(
+            self,
+            {"height": (8, 512), "width": (8, 512), "past": (1, 16), "future": (1, 16), "every": (1, 16)},
+            "layout.",
+        )
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """Steps of all images relative to the current one, in order."""
+        return tuple(self.every * i for i in range(1 - self.past, self.future + 1))
+
+    @property
+    def history(self) -> int:
+        """Past control steps that the images span."""
+        return self.every * (self.past - 1)
 
 
 def frame_images(store: Store, size: Size, episode: np.ndarray, frame: np.ndarray) -> Tensor:

@@ -14,9 +14,9 @@ class Finding:
 
     Attributes:
         mechanism, what: the mechanism and the quantity.
-        value, low, high: value with its 95 % interval; a fraction, or millimetres.
+        value, low, high: value with its 95 % interval; a fraction, millimetres, or a number without an interval.
         count: number of samples.
-        unit: "%" or "mm".
+        unit: "%", "mm", or empty for a plain number.
         limit: the required value, as text; empty without a requirement.
         holds: whether the requirement is met; None without a requirement.
     """
@@ -35,6 +35,8 @@ class Finding:
         """Format the value and its interval."""
         if self.unit == "%":
             return f"{100 * self.value:.1f} % ({100 * self.low:.1f} to {100 * self.high:.1f})"
+        if not self.unit:
+            return f"{self.value:.4g}"
         return f"{self.value:.1f} mm ({self.low:.1f} to {self.high:.1f})"
 
 
@@ -67,3 +69,24 @@ def distance(mechanism: str, what: str, metres: np.ndarray, *, beats: Finding | 
     value = float(mm.mean())
     limit, holds = ("", None) if beats is None else (f"< {beats.low:.0f} mm", bool(value + half < beats.low))
     return Finding(mechanism, what, value, float(value - half), float(value + half), len(mm), "mm", limit, holds)
+
+
+def number(
+    mechanism: str,
+    what: str,
+    value: float,
+    *,
+    count: int = 1,
+    exactly: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+) -> Finding:
+    """Build a finding from a plain number with an optional limit."""
+    limit, holds = "", None
+    if exactly is not None:
+        limit, holds = f"= {exactly:g}", value == exactly
+    if above is not None:
+        limit, holds = f"> {above:.4g}", value > above
+    if below is not None:
+        limit, holds = f"< {below:.4g}", value < below
+    return Finding(mechanism, what, float(value), float(value), float(value), count, "", limit, holds)

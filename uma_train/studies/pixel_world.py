@@ -12,18 +12,19 @@ from torch import Tensor
 
 from uma.model.inputs import ACTION_DIM
 from uma.types import HORIZON
-from uma_train.baselines.pixels.layout import Layout, PixelBatch
+from uma_train.baselines.pixels.inputs import PixelBatch
+from uma_train.data.clips import Layout
 
-LAYOUT = Layout(height=24, width=40)
+LAYOUT = Layout(height=16, width=32)
 """Small images for systems that train within minutes."""
 
-WAY = (6.0, 10.0)
+WAY = (4.0, 7.0)
 """Shortest and longest push, pixels."""
 
-SCALE = 8.0
+SCALE = 4.0
 """Pixels of one unit of a normalised action."""
 
-BLOCK, HAND = (5.0, 3.5), 2.2
+BLOCK, HAND = (3.5, 2.5), 1.6
 """Half edges of the block, and radius of the hand, pixels."""
 
 TASK_TOKENS = 4

@@ -9,6 +9,7 @@ from uma.model.config import PRESETS, ImageConfig, LanguageConfig, ModelConfig, 
 from uma.settings import within
 from uma_train.data.hindsight import ReferenceSampling
 from uma_train.data.transforms import Transforms
+from uma_train.training.choices import PixelChoice
 from uma_train.training.objectives import Objective
 
 
@@ -52,6 +53,7 @@ class TrainConfig:
         system: what is trained: "uma", or one of the systems that it is compared with (`uma_train.baselines`).
         preset: architecture preset of `uma.model.config`.
         model: changes to the preset.
+        pixels: choices of the systems that predict pixels, whose task encoder has the sizes of ``preset``.
         steps: optimiser steps.
         minutes: time limit of the run, including its learning-rate schedule; 0 = none. Such a run resumes, but not bit
             for bit.
@@ -85,7 +87,7 @@ class TrainConfig:
         validation_windows: windows drawn from them for the errors of every mode.
         validate_every, save_every, log_every: in steps.
         tensorboard: also log for TensorBoard, beside ``log.jsonl``.
-        init: bundle with the initial weights, or empty.
+        init: bundle with the initial weights, of the same system, or empty.
         policy_frame: the policy frame (`uma.model.frame`). "auto" is the frame of ``init``, or the camera's.
             "camera_nominal" is the frame of ``init``, or of the simulated station's nominal camera.
         sampling, transforms, objective: distribution of references, augmentation, and masks with loss weights.
@@ -94,9 +96,10 @@ class TrainConfig:
     data: tuple[str, ...] = ("data/insertion",)
     without: tuple[Literal["robot", "human", "sim"], ...] = ()
     out: str = "runs/train"
-    system: Literal["uma", "coil"] = "uma"
+    system: Literal["uma", "coil", "tokeniser", "uva", "uwm"] = "uma"
     preset: Literal["tiny", "small", "base", "paper_150m", "paper_300m", "paper_600m"] = "small"
     model: ModelChoice = ModelChoice()
+    pixels: PixelChoice = PixelChoice()
     steps: int = 6000
     minutes: float = 0.0
     batch_size: int = 64
@@ -137,11 +140,8 @@ class TrainConfig:
         within(
             self, {name: (1, None) for name in counts + periods} | {"key_window_fraction": (0, 1), "siblings": (0, 1)}
         )
-        if self.system not in ("uma", "coil") and (self.sharding == "shard" or self.init):
-            option = "init" if self.init else "sharding"
-            raise ValueError(
-                f"{option}: {getattr(self, option)!r} with system {self.system!r}, must be the default there"
-            )
+        if self.system not in ("uma", "coil") and self.sharding == "shard":
+            raise ValueError(f"sharding: 'shard', must be 'replicate' for system {self.system!r}")
         if not 0 < self.ema < 1:
             raise ValueError(f"ema: {self.ema}, must be above 0 and below 1")
         if self.windows_at_once % self.windows_per_task:

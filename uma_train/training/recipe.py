@@ -23,8 +23,11 @@ from uma_train.training.validation import validate
 RECIPES: dict[str, str] = {
     "uma": "uma_train.training.recipe:UmaRecipe",
     "coil": "uma_train.baselines.coil:CoilRecipe",
+    "tokeniser": "uma_train.baselines.pixels.tokeniser:TokeniserRecipe",
+    "uva": "uma_train.baselines.uva.system:UvaRecipe",
+    "uwm": "uma_train.baselines.uwm.system:UwmRecipe",
 }
-"""system -> 'module:class' of its `Recipe`; the names are those of `uma.policy.systems.SYSTEMS`."""
+"""system -> 'module:class' of its `Recipe`; "tokeniser" serves the systems that predict pixels, and does not act."""
 
 
 class Recipe(Protocol):

@@ -10,7 +10,9 @@ from torch import Tensor, nn
 from uma.model.config import ModelConfig
 from uma.model.encoders import PointBatch, ReferenceBatch, TaskEncoder
 from uma.model.inputs import Normalization
-from uma_train.baselines.pixels.layout import Layout, PixelBatch
+from uma_train.baselines.pixels.inputs import PixelBatch
+from uma_train.baselines.pixels.tokeniser import Tokeniser
+from uma_train.data.clips import Layout
 
 
 class PixelModel(nn.Module):
@@ -23,6 +25,8 @@ class PixelModel(nn.Module):
         config: of the system, a dataclass with ``layout``, a `Layout`, and ``uma``, the `ModelConfig` of the encoder.
         norm: of the data.
     """
+
+    tokeniser: Tokeniser
 
     def __init__(self, config: Any, norm: Normalization):
         super().__init__()

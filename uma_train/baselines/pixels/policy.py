@@ -34,7 +34,7 @@ from uma.types import (
     Prediction,
     ReferenceMotion,
 )
-from uma_train.baselines.pixels.layout import PixelBatch, on, resized
+from uma_train.baselines.pixels.inputs import PixelBatch, on, resized
 from uma_train.baselines.pixels.memory import Memory, Seen
 from uma_train.baselines.pixels.model import PixelModel
 from uma_train.training.objectives import to_device

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from uma.checkpoint.folder import read_bundle
+from uma.checkpoint.typed import from_json
 from uma.geometry import se3
 from uma.model.inputs import Normalization, decode_actions
-from uma_train.baselines.pixels.layout import PixelBatch, on, pixel_batch
+from uma.types import InputError
+from uma_train.baselines.pixels.inputs import PixelBatch, on, pixel_batch
 from uma_train.baselines.pixels.model import PixelModel
+from uma_train.baselines.pixels.tokeniser import TokeniserConfig, frozen
 from uma_train.data.batch import Batch
 from uma_train.data.mixtures import Mixture
 from uma_train.training.config import TrainConfig
@@ -20,16 +24,45 @@ from uma_train.training.validation import NUM_STEPS, SHOWN
 
 
 class PixelRecipe:
-    """Draws images with the windows, and encodes the task. A system defines `build`."""
+    """Draws images with the windows, and encodes the task.
+
+    A system defines ``network``, the class of its network, and `settings`. The tokeniser's weights are those of
+    `PixelChoice.tokeniser`, or of ``init`` with all others.
+    """
+
+    network: ClassVar[type[PixelModel]]
 
     def __init__(self, config: TrainConfig, norm: Normalization):
         self.config, self.norm = config, norm
-        self.model: PixelModel = self.build()
+        self.stored = read_bundle(config.init) if config.init else None
+        if self.stored is not None:
+            if self.stored.system != config.system:
+                raise InputError(f"init {config.init}: of system '{self.stored.system}', must be of '{config.system}'")
+            self.norm = self.stored.normalization
+        elif not config.pixels.tokeniser:
+            raise InputError("pixels.tokeniser: empty, must be a bundle of `uma train --system tokeniser`")
+        self.model = self.build()
+        if self.stored is not None:
+            self.model.load_state_dict(self.stored.weights(), strict=True)
         self.head = nn.Module()
 
-    def build(self) -> PixelModel:
-        """Return a network with new weights."""
+    def settings(self) -> Any:
+        """Return the network's configuration."""
         raise NotImplementedError
+
+    def tokeniser_config(self) -> TokeniserConfig:
+        """Return the configuration of the chosen tokeniser."""
+        if self.stored is not None:
+            return from_json(TokeniserConfig, self.stored.model["tokeniser"], "config.model.tokeniser")
+        return frozen(self.config.pixels.tokeniser, self.config.pixels.layout).config
+
+    def build(self) -> PixelModel:
+        """Return a network with new weights and the trained tokeniser."""
+        model = self.network(self.settings(), self.norm)
+        if self.stored is None:
+            trained = frozen(self.config.pixels.tokeniser, self.config.pixels.layout)
+            model.tokeniser.load_state_dict(trained.state_dict())
+        return model
 
     def blocks(self) -> list[nn.Module]:
         return self.model.blocks()

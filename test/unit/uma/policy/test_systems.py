@@ -37,7 +37,7 @@ def test_every_system_has_the_whole_interface(name):
 
 
 def test_the_systems_that_act_can_be_trained():
-    assert list(SYSTEMS) == list(RECIPES)
+    assert set(SYSTEMS) == set(RECIPES) - {"tokeniser"}
 
 
 def test_a_bundle_without_a_system_is_of_uma(tmp_path):
@@ -70,7 +70,7 @@ def test_another_system_is_refused_by_name(tmp_path):
         load_system(path, system="uma")
     with pytest.raises(BundleError, match=r"of system 'coil', must be of 'uma' here"):
         load_bundle(path)
-    with pytest.raises(BundleError, match=r"system 'nobody', must be one of uma, coil"):
+    with pytest.raises(BundleError, match=r"system 'nobody', must be one of uma, coil, "):
         load_system(saved(tmp_path / "c", "nobody"))
 
 

@@ -1,4 +1,4 @@
-"""Which images and states a pixel system takes, and how it gets them from a window of an episode."""
+"""The inputs of a pixel system, and how it gets them from a window of an episode."""
 
 from __future__ import annotations
 
@@ -8,43 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from uma.settings import within
 from uma_train.data.batch import Batch
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Images around the current step.
-
-    Attributes:
-        height, width: of the images, pixels. They are the camera's image, averaged over squares.
-        past: past images, the current one included; 1 = no history.
-        future: images of the future that the system predicts.
-        every: control steps from one image to the next.
-    """
-
-    height: int = 45
-    width: int = 80
-    past: int = 2
-    future: int = 4
-    every: int = 4
-
-    def __post_init__(self) -> None:
-        within(
-            self,
-            {"height": (8, 512), "width": (8, 512), "past": (1, 16), "future": (1, 16), "every": (1, 16)},
-            "layout.",
-        )
-
-    @property
-    def steps(self) -> tuple[int, ...]:
-        """Steps of all images relative to the current one, in order."""
-        return tuple(self.every * i for i in range(1 - self.past, self.future + 1))
-
-    @property
-    def history(self) -> int:
-        """Past control steps that the images span."""
-        return self.every * (self.past - 1)
+from uma_train.data.clips import Layout
 
 
 @dataclass(frozen=True)

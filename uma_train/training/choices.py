@@ -1,0 +1,60 @@
+"""Choices for the systems that predict pixels (`uma_train.baselines`), as `uma train` takes them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from uma.settings import within
+from uma.types import InputError
+from uma_train.data.clips import Layout
+
+
+@dataclass(frozen=True)
+class PixelChoice:
+    """
+    Attributes:
+        layout: the images.
+        tokeniser: bundle of the frozen image tokeniser, made by ``uma train --system tokeniser``.
+        channels: of each halving of the image in a tokeniser; its latents are 2 ** len(channels) times smaller.
+        latent: channels of a latent.
+        kl: weight of the divergence in the tokeniser's loss.
+        width, layers, heads: of the system's transformer; the width is that of the task tokens, too.
+        head_width, head_layers: of a diffusion head.
+        diffusion_steps: T of the noise schedule in training.
+        inference_steps: fewest denoising steps of a prediction; the sampler's ``num_steps`` counts if larger.
+        video_only: train on the future images alone, as in the first of two stages. The second stage continues with
+            ``init``.
+    """
+
+    layout: Layout = Layout()
+    tokeniser: str = ""
+    channels: tuple[int, ...] = (24, 48, 96)
+    latent: int = 8
+    kl: float = 1e-4
+    width: int = 192
+    layers: int = 6
+    heads: int = 6
+    head_width: int = 256
+    head_layers: int = 3
+    diffusion_steps: int = 100
+    inference_steps: int = 10
+    video_only: bool = False
+
+    def __post_init__(self) -> None:
+        counts = {"width": (8, 4096), "layers": (1, 64), "heads": (1, 64), "head_width": (8, 4096)}
+        within(
+            self,
+            counts
+            | {
+                "latent": (1, 64),
+                "kl": (0, 1),
+                "head_layers": (1, 32),
+                "diffusion_steps": (2, 1000),
+                "inference_steps": (1, 1000),
+            },
+            "pixels.",
+        )
+        if not 1 <= len(self.channels) <= 5:
+            raise InputError(f"pixels.channels: {len(self.channels)} values, must be 1 to 5")
+        if self.width % self.heads:
+            raise InputError(f"pixels.width: {self.width}, must be a multiple of the {self.heads} heads")
