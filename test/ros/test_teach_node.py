@@ -26,7 +26,7 @@ from uma.types import ReferenceMotion
 from uma_ros.messages.convert import seconds
 from uma_ros.nodes.teach import TeachNode
 from uma_ros.runtime.topics import CONFIGURATION, LATCHED
-from uma_ros.teach.lesson import Ask
+from uma_ros.teach.task import Ask
 
 OUTCOMES = {"refuse": ExecuteTask.Result.REFUSED, "finish": ExecuteTask.Result.FINISHED}
 

@@ -20,6 +20,9 @@ AXES = {"x": (1.0, 0.0, 0.0), "y": (0.0, 1.0, 0.0), "z": (0.0, 0.0, 1.0)}
 STEP_RAD = np.radians(45.0)
 """Largest rotation between two waypoints of a template."""
 
+MOST_OBJECTS = 8
+"""Most objects in the history, since each keeps its images; edits of older ones cannot be undone any more."""
+
 REACH_M = 5.0
 """Largest shift and coordinate of one edit, metres."""
 
@@ -67,6 +70,8 @@ class Editor:
         self._done.append(self.sketch)
         self._undone.clear()
         self.sketch = sketch
+        while len({id(s.is_object) for s in self._done if s is not None}) > MOST_OBJECTS:
+            self._done.pop(0)
 
     def _now(self) -> Sketch:
         if self.sketch is None:
@@ -82,13 +87,22 @@ class Editor:
         camera_frame: str = "zed_left_camera_frame_optical",
         label: str = "",
         is_object: np.ndarray | None = None,
+        source: object = None,
+        waypoints: int = 1,
     ) -> None:
-        """Start a sketch of an object with keypoints ``(K, 3)`` in the camera frame. The waypoints start anew."""
+        """Start a sketch of an object in one edit. The waypoints start anew.
+
+        Args:
+            points_cam: keypoints ``(K, 3)`` metres, camera frame.
+            is_object, source: see `Sketch`.
+            waypoints: number of waypoints, all of them where the object is.
+        """
         points = np.asarray(points_cam, np.float64)
         if points.ndim != 2 or points.shape[1] != 3:
             raise InputError(f"points_cam: shape {points.shape}, must be (K, 3)")
         way = points @ np.asarray(T_base_cam)[:3, :3].T + np.asarray(T_base_cam)[:3, 3]
-        self._set(Sketch(way[None], T_base_cam, camera_frame, label=label, is_object=is_object))
+        ways = np.repeat(way[None], waypoints, 0)
+        self._set(Sketch(ways, T_base_cam, camera_frame, label=label, is_object=is_object, source=source))
 
     def load(self, reference: ReferenceMotion, T_base_cam: np.ndarray) -> None:
         """Start from a reference motion in the camera frame, see `from_reference`."""

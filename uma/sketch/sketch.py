@@ -23,6 +23,7 @@ class Sketch:
         picked: indices of keypoints that an edit moves; empty for all. Pinned ones never move.
         label: free text for display.
         is_object: ``(H, W)`` bool, the object in the image; None if unknown.
+        source: what the object was found from, for the caller alone.
 
     Raises:
         InputError: the numbers of keypoints or waypoints, an index, a coordinate or the pose is out of its limits.
@@ -35,6 +36,7 @@ class Sketch:
     picked: frozenset[int] = frozenset()
     label: str = ""
     is_object: np.ndarray | None = None
+    source: object = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "T_base_cam", check_pose(self.T_base_cam, "T_base_cam"))

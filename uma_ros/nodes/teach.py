@@ -40,13 +40,13 @@ from uma_ros.srv import Episode, PreviewTask
 from uma_ros.teach.feed import Feed
 from uma_ros.teach.gatekeeper import NodeState
 from uma_ros.teach.guard import is_loopback
-from uma_ros.teach.lesson import Ask
 from uma_ros.teach.link import Answer, Numbers, Outlook, Seen
 from uma_ros.teach.operator import SILENCE_S
 from uma_ros.teach.page import Page, PageSettings
 from uma_ros.teach.rehearsal import Rehearsal
 from uma_ros.teach.requests import OUTCOMES, filled, qr
 from uma_ros.teach.scene import Box, View
+from uma_ros.teach.task import Ask
 
 STATE_HZ = 50.0
 """Largest rate at which joint states are read; the image's own time needs no more."""

@@ -11,6 +11,7 @@ from uma.control.safety import SafetySettings
 from uma.robot import RobotConfig
 from uma_ros.messages.description.robot import fr3_2f85
 from uma_ros.messages.description.tree import COLORS, Box, Cylinder
+from uma_ros.teach.clicks import IN_FORCE, WAITING
 from uma_ros.teach.kinematics import link_poses, positions_of
 from uma_ros.teach.lesson import Lesson
 from uma_ros.teach.link import Outlook
@@ -137,7 +138,14 @@ class Drawing:
     # -- the sketch ----------------------------------------------------------------------------------------------------
 
     def show_sketch(self, lesson: Lesson) -> None:
-        """Show the object, its keypoints, their paths and the waypoints; the gizmo stands in a file of its own."""
+        """Show the object, an answer that waits, the keypoints, their paths and the waypoints.
+
+        The gizmo stands in a file of its own.
+        """
+        if lesson.waiting is None:
+            self._remove("/waiting")
+        else:
+            self._points("/waiting", lesson.waiting.points(2000), WAITING, 0.006)
         sketch = lesson.editor.sketch
         if sketch is None:
             self._remove("/sketch")
@@ -145,7 +153,7 @@ class Drawing:
         way = sketch.waypoints
         colors = [colour_of(lesson, i) for i in range(len(way))]
         with self.server.atomic():
-            self._points("/sketch/object", lesson.object_points(), (0, 200, 255), 0.005)
+            self._points("/sketch/object", lesson.object_points(), IN_FORCE, 0.005)
             keys = np.array(
                 [PINNED if k in sketch.pinned else PICKED if k in sketch.picked else OK for k in range(way.shape[1])]
             )

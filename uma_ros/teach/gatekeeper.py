@@ -39,6 +39,7 @@ class Facts:
         moved: why the object may have moved since the click; empty if it has not.
         hints: objections to the sketch.
         stop_service: full name of the service that stops.
+        waits: whether an answer to a click waits, which may replace the object.
     """
 
     is_operator: bool
@@ -49,6 +50,7 @@ class Facts:
     moved: str = ""
     hints: list[Hint] = field(default_factory=list)
     stop_service: str = "/uma/stop"
+    waits: bool = False
 
 
 def refusals(facts: Facts) -> list[str]:
@@ -62,6 +64,8 @@ def refusals(facts: Facts) -> list[str]:
     if facts.task:
         if facts.previewed != facts.task:
             out.append("not previewed: press Preview, since the task changed or was never previewed")
+        if facts.waits:
+            out.append("an answer to a click waits: keep it (K) or drop it (X)")
         if facts.moved:
             out.append(facts.moved)
         out += [

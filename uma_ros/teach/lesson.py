@@ -1,10 +1,8 @@
-"""What a person has shown so far: the clicks, the sketch, the task and its preview. No page and no ROS."""
+"""What a person has shown so far: the object, an answer that waits, and the waypoints. No page and no ROS."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -14,82 +12,24 @@ from uma.geometry import fr3, se3
 from uma.sketch.editor import Editor
 from uma.sketch.keypoints import keypoints
 from uma.sketch.reach import Hint, hints
-from uma.sketch.segment import KINDS, Scene, analyse, select
+from uma.sketch.segment import KINDS
 from uma.types import InputError, ReferenceMotion
+from uma_ros.teach.clicks import Clicks, first
 from uma_ros.teach.scene import View, surface_without
-
-SOURCES = ("reference", "instruction", "goal image", "prompt")
-"""What can be asked for."""
-
 
 NEAR_M = 0.03
 """Largest distance of a click from the keypoint that it picks, metres."""
 
 
-@dataclass(frozen=True)
-class Ask:
-    """One task.
-
-    Attributes:
-        reference: the motion in the camera frame.
-        instruction: words.
-        goal: the frame of the finished scene.
-        prompt: file of a stored prompt, on the policy's computer.
-    """
-
-    reference: ReferenceMotion | None = None
-    instruction: str = ""
-    goal: View | None = None
-    prompt: str = ""
-
-    @property
-    def source(self) -> str:
-        """The one of `SOURCES` that is set."""
-        given = (self.reference is not None, bool(self.instruction), self.goal is not None, bool(self.prompt))
-        return SOURCES[given.index(True)] if any(given) else "nothing"
-
-    @property
-    def key(self) -> str:
-        """Equal for equal tasks."""
-        sha = hashlib.sha256(repr((self.source, self.instruction, self.prompt)).encode())
-        if self.reference is not None:
-            for w in self.reference.waypoints:
-                sha.update(np.round(w, 6).tobytes() + b"|")
-        if self.goal is not None:
-            sha.update(self.goal.rgb.tobytes() + self.goal.depth.tobytes())
-        return sha.hexdigest()
-
-
-@dataclass
-class Clicks:
-    """The clicks on one frame.
-
-    Attributes:
-        view: the frame.
-        scene: its segmentation.
-        pixel: (u, v) of the first click.
-        also, not_this: further clicks.
-        by: one of `KINDS`.
-    """
-
-    view: View
-    scene: Scene
-    pixel: tuple[int, int]
-    by: str = "object"
-    also: list[tuple[int, int]] = field(default_factory=list)
-    not_this: list[tuple[int, int]] = field(default_factory=list)
-
-    def mask(self) -> np.ndarray:
-        """Return the object's pixels ``(H, W)`` bool. Raises `InputError` if the clicks fit no object."""
-        return select(self.scene, self.pixel, self.also, self.not_this, self.by)
-
-
 class Lesson:
     """The state of the page's object and waypoints. A refused operation leaves it as it was.
 
+    An answer to a click counts at once while there is no object. One that would replace an object waits until it is
+    kept or dropped.
+
     Attributes:
         editor: the sketch.
-        clicks: the clicks on the object; None for a loaded reference.
+        waiting: the answer that waits; None without one.
         current: index of the edited waypoint.
         by: answer to the next click, one of `KINDS`.
         count: keypoints of the next click.
@@ -97,7 +37,7 @@ class Lesson:
 
     def __init__(self) -> None:
         self.editor = Editor()
-        self.clicks: Clicks | None = None
+        self.waiting: Clicks | None = None
         self.current, self.by, self.count = 0, "object", 6
         self.safety = SafetySettings()
         self._hints: tuple[object, list[Hint]] = (None, [])
@@ -108,48 +48,70 @@ class Lesson:
 
     # ---- object ------------------------------------------------------------------------------------------------------
 
+    @property
+    def clicks(self) -> Clicks | None:
+        """The clicks on the object in force; None without an object, or for a loaded reference."""
+        source = self.editor.sketch.source if self.editor.sketch is not None else None
+        return source if isinstance(source, Clicks) else None
+
     def click(self, view: View, pixel: tuple[int, int]) -> None:
-        """Choose the object at a pixel. Its first waypoint is a copy of the start, ready to be dragged."""
-        self._choose(Clicks(view, analyse(view.rgb, view.depth, view.camera, view.is_robot), pixel, self.by))
+        """Answer a click at a pixel with an object."""
+        self._answer(first(view, pixel, self.by))
 
     def click_more(self, pixel: tuple[int, int], is_object: bool) -> None:
         """Add a click on the object, or on a neighbour that is not part of it, in the frame of the first click."""
-        old = self._clicked()
-        also, not_this = list(old.also), list(old.not_this)
-        (also if is_object else not_this).append(pixel)
-        self._choose(Clicks(old.view, old.scene, old.pixel, old.by, also, not_this))
+        self._answer(self.newest().with_click(pixel, is_object, self.by))
 
     def answer_by(self, by: str) -> None:
-        """Choose again by another kind of answer."""
+        """Answer the clicks once more by another kind."""
         if by not in KINDS:
             raise InputError(f"by: {by!r}, must be one of {', '.join(KINDS)}")
-        old, self.by = self.clicks, by
-        if old is not None and by != old.by:
-            self._choose(Clicks(old.view, old.scene, old.pixel, by, old.also, old.not_this))
+        if self.clicks is not None or self.waiting is not None:
+            self._answer(self.newest().with_answer(by))
+        self.by = by
+
+    def newest(self) -> Clicks:
+        """Return the answer that waits, else the clicks in force. Raises `InputError` without both."""
+        clicks = self.waiting or self.clicks
+        if clicks is None:
+            raise InputError("object: none clicked, must be clicked first")
+        return clicks
+
+    def keep(self) -> None:
+        """Make the answer that waits the object. Its first waypoint is a copy of the start, ready to be dragged."""
+        if self.waiting is None:
+            raise InputError("keep: no answer waits, must be asked for by a click first")
+        self._choose(self.waiting)
+
+    def drop(self) -> None:
+        """Discard the answer that waits. Raises `InputError` without one."""
+        if self.waiting is None:
+            raise InputError("drop: no answer waits, must be asked for by a click first")
+        self.waiting, self.by = None, self.clicks.by if self.clicks is not None else self.by
+
+    def _answer(self, clicks: Clicks) -> None:
+        keypoints(clicks.scene, clicks.mask, self.count)  # refused now rather than when it is kept
+        if self.editor.sketch is None:
+            self._choose(clicks)
+        else:
+            self.waiting = None if clicks.equals(self.clicks) else clicks
 
     def _choose(self, clicks: Clicks) -> None:
-        mask = clicks.mask()
-        points = keypoints(clicks.scene, mask, self.count).points
+        points = keypoints(clicks.scene, clicks.mask, self.count).points
         view = clicks.view
         label = self.editor.sketch.label if self.editor.sketch is not None else ""
-        self.editor.choose(points, view.T_base_cam, view.camera.frame, label, mask)
-        self.editor.add()
-        self.clicks, self.current = clicks, 1
+        self.editor.choose(points, view.T_base_cam, view.camera.frame, label, clicks.mask, clicks, 2)
+        self.waiting, self.current, self.by = None, 1, clicks.by
 
     def load(self, reference: ReferenceMotion, T_base_cam: np.ndarray) -> None:
         """Start from a reference motion in the camera frame."""
         self.editor.load(reference, T_base_cam)
-        self.clicks, self.current = None, self.last
+        self.waiting, self.current = None, self.last
 
     def clear(self) -> None:
-        """Discard the object."""
+        """Discard the object and an answer that waits."""
         self.editor.clear()
-        self.clicks, self.current = None, 0
-
-    def _clicked(self) -> Clicks:
-        if self.clicks is None:
-            raise InputError("object: none clicked, must be clicked first")
-        return self.clicks
+        self.waiting, self.current = None, 0
 
     # ---- waypoints ---------------------------------------------------------------------------------------------------
 
@@ -184,11 +146,15 @@ class Lesson:
         self.current = min(self.current, self.last)
 
     def undo(self) -> bool:
-        """Take back the last edit; return whether there was one."""
+        """Drop an answer that waits, else take back the last edit; return whether there was one."""
+        if self.waiting is not None:
+            self.drop()
+            return True
         return self._stepped(self.editor.undo())
 
     def redo(self) -> bool:
-        """Repeat the last undone edit; return whether there was one."""
+        """Repeat the last undone edit; return whether there was one. An answer that waits is dropped."""
+        self.waiting = None
         return self._stepped(self.editor.redo())
 
     def _stepped(self, done: bool) -> bool:
@@ -315,11 +281,7 @@ class Lesson:
         sketch = self.editor.sketch
         if sketch is None:
             return np.zeros((0, 3))
-        if self.clicks is None or sketch.is_object is None:
-            return sketch.waypoints[0]
-        points = self.clicks.view.points_base[sketch.is_object & np.isfinite(self.clicks.view.depth)]
-        points = points[np.isfinite(points).all(1)]
-        return points[:: max(1, -(-len(points) // most))].astype(np.float64)
+        return sketch.waypoints[0] if self.clicks is None else self.clicks.points(most)
 
     def ghost(self, index: int) -> np.ndarray:
         """Return the object's points at a waypoint ``(N, 3)``, base frame.

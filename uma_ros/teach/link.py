@@ -10,8 +10,8 @@ import numpy as np
 
 from uma.types import ReferenceMotion
 from uma_ros.teach.gatekeeper import NodeState
-from uma_ros.teach.lesson import Ask
 from uma_ros.teach.scene import View
+from uma_ros.teach.task import Ask
 
 
 @dataclass(frozen=True)

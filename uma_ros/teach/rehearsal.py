@@ -12,8 +12,8 @@ import numpy as np
 from uma.policy.task_file import write_task
 from uma.types import RATE_HZ, InputError
 from uma_ros.teach.commands import UMA, Commands
-from uma_ros.teach.lesson import Ask
 from uma_ros.teach.link import Outlook, Seen
+from uma_ros.teach.task import Ask
 
 
 class Rehearsal:

@@ -6,7 +6,7 @@ import io
 from typing import Any
 
 from uma_ros.messages import convert
-from uma_ros.teach.lesson import Ask
+from uma_ros.teach.task import Ask
 
 OUTCOMES = ("finished", "cancelled", "replaced", "held", "refused")
 """Words of the outcomes in action/ExecuteTask.action."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from uma.types import InputError
-from uma_ros.teach.lesson import Ask
 from uma_ros.teach.scene import View
+from uma_ros.teach.task import Ask
 
 if TYPE_CHECKING:
     from uma_ros.teach.page import Page

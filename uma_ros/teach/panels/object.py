@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ import numpy as np
 from uma.sketch.segment import KINDS
 from uma.types import InputError, ReferenceMotion
 from uma_ros.commands.reference import load_reference, recorded_reference, reference_text
+from uma_ros.teach.clicks import Clicks, picture
 from uma_ros.teach.scene import pick
 
 if TYPE_CHECKING:
@@ -30,6 +32,11 @@ class ObjectPanel:
         gui = page.server.gui
         with gui.add_folder("1 Object"):
             self._words = gui.add_html("")
+            empty = np.full((9, 16, 3), 230, np.uint8)
+            self._picture = gui.add_image(empty, format="jpeg", jpeg_quality=80, visible=False)
+            self._shown: tuple[Clicks | None, Clicks | None] = (None, None)
+            self._keep = page.on_press(gui.add_button("Keep this answer (K)", color="orange"), page.lesson.keep)
+            self._drop = page.on_press(gui.add_button("Drop this answer (X)", color="gray"), page.lesson.drop)
             self._mode = gui.add_button_group(
                 "A click is", (*CLICKS.values(), "point"), hint="keys: Alt = not this, Shift = also"
             )
@@ -52,6 +59,13 @@ class ObjectPanel:
                 meaning = CLICKS[modifier] if modifier else self._meaning
                 page.edit(event.client_id, lambda: self.click(origin, direction, meaning))
 
+        for label, key, action in (("keep", "K", page.lesson.keep), ("drop", "X", page.lesson.drop)):
+            command = page.server.gui.add_command(f"Answer: {label}", hotkey=key)
+
+            @command.on_trigger
+            async def _(event: Any, action: Callable[[], None] = action) -> None:
+                page.edit(event.client_id, action)
+
         @self._mode.on_click
         async def _(event: Any) -> None:
             meaning = str(event.target.value)
@@ -60,7 +74,7 @@ class ObjectPanel:
         @self._by.on_click
         async def _(event: Any) -> None:
             by = str(event.target.value)
-            page.edit(event.client_id, lambda: page.lesson.answer_by(by))
+            page.edit(event.client_id, lambda: self.answer_by(by))
 
         @self._label.on_update
         async def _(event: Any) -> None:
@@ -88,12 +102,24 @@ class ObjectPanel:
         if meaning == "point":
             lesson.toggle_nearest(origin, direction)
             return
-        if meaning == "object" or lesson.clicks is None:
+        if meaning == "object" or (lesson.clicks is None and lesson.waiting is None):
             lesson.click(page.view, pick(page.view, origin, direction, page.settings.box))
         else:  # in the frame of the first click, which fits the segmentation
-            pixel = pick(lesson.clicks.view, origin, direction, page.settings.box)
-            lesson.click_more(pixel, meaning == "also")
+            pixel = pick(lesson.newest().view, origin, direction, page.settings.box)
+            self._tell_if_equal(lambda: lesson.click_more(pixel, meaning == "also"))
         self._meaning = "object"
+
+    def answer_by(self, by: str) -> None:
+        """Answer the clicks once more by another kind."""
+        if self._page.lesson.clicks is None and self._page.lesson.waiting is None:
+            self._page.lesson.answer_by(by)
+        else:
+            self._tell_if_equal(lambda: self._page.lesson.answer_by(by))
+
+    def _tell_if_equal(self, answer: Callable[[], None]) -> None:
+        answer()
+        if self._page.lesson.waiting is None:
+            self._page.tell("the answer is the same object")
 
     def _from_scene(self) -> None:
         reference = self._page.link.suggestion()
@@ -144,7 +170,7 @@ class ObjectPanel:
         client.send_file_download("reference.yaml", reference_text(in_base, "shown by hand").encode())
 
     def refresh(self) -> None:
-        """Say what is chosen, and what a click does."""
+        """Say what is chosen and what waits, show it in the picture, and say what a click does."""
         lesson = self._page.lesson
         sketch = lesson.editor.sketch
         if sketch is None:
@@ -152,13 +178,31 @@ class ObjectPanel:
         elif lesson.clicks is None:
             text = f"Loaded: {sketch.waypoints.shape[1]} keypoints."
         else:
-            pixels = int(np.count_nonzero(sketch.is_object)) if sketch.is_object is not None else 0
-            text = (
-                f"{pixels} pixels, {sketch.waypoints.shape[1]} keypoints. Too much? Alt-click what is not part of it."
-            )
+            pixels, count = int(np.count_nonzero(lesson.clicks.mask)), sketch.waypoints.shape[1]
+            text = f"{pixels} pixels, {count} keypoints. Too much? Alt-click what is not part of it."
+        if lesson.waiting is not None:
+            pixels = int(np.count_nonzero(lesson.waiting.mask))
+            text = f"Orange would be the object: {pixels} pixels. To keep it starts the waypoints anew."
         if self._meaning != "object":
             text = f"The next click is “{self._meaning}”."
         self._page.say(self._words, text)
+        self._show_picture()
         label = "" if sketch is None else sketch.label
         if self._label.value != label:
             self._label.value = label
+
+    def _show_picture(self) -> None:
+        """Show the frame with the object and the answer that waits. An unchanged picture is not sent again."""
+        lesson = self._page.lesson
+        shown = (lesson.clicks, lesson.waiting)
+        if shown[0] is not self._shown[0] or shown[1] is not self._shown[1]:
+            image, self._shown = picture(*shown), shown
+            if image is not None:
+                self._picture.image = image
+        for element, is_visible in (
+            (self._picture, shown != (None, None)),
+            (self._keep, lesson.waiting is not None),
+            (self._drop, lesson.waiting is not None),
+        ):
+            if element.visible != is_visible:
+                element.visible = is_visible

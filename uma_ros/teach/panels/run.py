@@ -8,9 +8,9 @@ import numpy as np
 
 from uma.types import InputError
 from uma_ros.teach.gatekeeper import Facts, refusals
-from uma_ros.teach.lesson import Ask
 from uma_ros.teach.link import Outlook
 from uma_ros.teach.scene import moved
+from uma_ros.teach.task import Ask
 
 if TYPE_CHECKING:
     from uma_ros.teach.page import Page
@@ -117,6 +117,7 @@ class RunPanel:
             why,
             lesson.hints() if is_shown else [],
             page.stop_service,
+            is_shown and lesson.waiting is not None,
         )
         return refusals(facts)
 

@@ -25,6 +25,7 @@ def test_start_is_permitted_after_a_preview_and_after_a_stop():
         ({"task": ""}, "no task"),
         ({"previewed": "other"}, "not previewed"),
         ({"previewed": ""}, "not previewed"),
+        ({"waits": True}, "keep it (K) or drop it (X)"),
         ({"moved": "the object moved since the click"}, "the object moved"),
         ({"policy": None}, "the policy is silent"),
         ({"policy": replace(READY, age=3.0)}, "the policy is silent"),

@@ -13,10 +13,10 @@ from uma_ros.deployment.graph import GRAPHS, Options
 from uma_ros.messages.description.robot import fr3_2f85
 from uma_ros.teach.jobs import Jobs
 from uma_ros.teach.kinematics import link_poses, positions_of
-from uma_ros.teach.lesson import Ask
 from uma_ros.teach.link import Outlook
 from uma_ros.teach.panels.run import told
 from uma_ros.teach.permits import permitted
+from uma_ros.teach.task import Ask
 
 
 @pytest.mark.parametrize(

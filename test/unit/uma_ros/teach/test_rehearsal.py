@@ -9,8 +9,8 @@ from teaching import FakeLink, eventually, free_port
 from uma.policy.task_file import read_task
 from uma.robot import DROID
 from uma.types import InputError, ReferenceMotion
-from uma_ros.teach.lesson import Ask
 from uma_ros.teach.rehearsal import Rehearsal
+from uma_ros.teach.task import Ask
 
 SCRIPT = """
 import shutil, sys, time
