@@ -74,7 +74,7 @@ def spinning(graph, browser: Browser, condition, what: str, seconds: float = 90.
 
 def heights(browser: Browser) -> list[float]:
     """The heights of the waypoints in the page's table, metres."""
-    code = "() => [...document.querySelectorAll('table tr')].map(r => r.children[2].innerText)"
+    code = "() => [...document.querySelectorAll('tbody tr')].map(r => r.children[2].innerText)"
     return [float(text.split()[2]) for text in browser.page.evaluate(code)]
 
 

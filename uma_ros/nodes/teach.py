@@ -132,7 +132,7 @@ class TeachNode(UmaNode):
         s = self.settings
         return PageSettings(
             base_frame=s.base_frame,
-            stop_service=self.service_name("stop"),
+            start_service=self.service_name("start"),
             host=s.host,
             port=s.port,
             token=s.token,

@@ -38,7 +38,7 @@ class Facts:
         policy, controller: their states; None before the first status.
         moved: why the object may have moved since the click; empty if it has not.
         hints: objections to the sketch.
-        stop_service: full name of the service that stops.
+        start_service: full name of the service that starts the controller.
         waits: whether an answer to a click waits, which may replace the object.
     """
 
@@ -49,7 +49,7 @@ class Facts:
     controller: NodeState | None
     moved: str = ""
     hints: list[Hint] = field(default_factory=list)
-    stop_service: str = "/uma/stop"
+    start_service: str = "/uma/start"
     waits: bool = False
 
 
@@ -90,7 +90,8 @@ def _controller(facts: Facts) -> str:
         return "the controller is silent"
     if controller.state is State.FAULT:
         return f"the controller is in FAULT: {controller.reason}; press Recover"
-    is_stopped = controller.state is State.IDLE and controller.reason.startswith(f"stopped by {facts.stop_service}")
-    if controller.state is State.READY or is_stopped:
+    # After a stop, at the end of the way home and after a silence of the robot, nothing but a start is missing.
+    is_waiting = controller.state is State.IDLE and controller.reason.endswith(f"waiting for {facts.start_service}")
+    if controller.state is State.READY or is_waiting:
         return ""
     return f"the controller is in {controller.state.name}: {controller.reason}"

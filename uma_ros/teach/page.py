@@ -31,7 +31,7 @@ class PageSettings:
 
     Attributes:
         base_frame: base frame of the robot.
-        stop_service: full name of the controller's stop.
+        start_service: full name of the controller's start.
         rate: clouds per second.
         prompts: files of stored prompts on the policy's computer.
     """
@@ -43,7 +43,7 @@ class PageSettings:
     box: Box = field(default_factory=Box)
     prompts: tuple[str, ...] = ()
     base_frame: str = "fr3_link0"
-    stop_service: str = "/uma/stop"
+    start_service: str = "/uma/start"
 
 
 def load_viser() -> Any:
@@ -151,9 +151,9 @@ class Page:
         return self.settings.base_frame
 
     @property
-    def stop_service(self) -> str:
-        """Full name of the controller's stop."""
-        return self.settings.stop_service
+    def start_service(self) -> str:
+        """Full name of the controller's start."""
+        return self.settings.start_service
 
     @staticmethod
     def plain(text: object) -> str:

@@ -1,4 +1,4 @@
-"""The script that the guard puts into the page: stop keys, sign of life, taps on touch screens."""
+"""The script that the guard puts into the page: stop keys, sign of life, taps on touch screens, clicks on rows."""
 
 from __future__ import annotations
 
@@ -33,13 +33,17 @@ SCRIPT = """
   addEventListener('click', e => {
     const b = e.target.closest && e.target.closest('button');
     if (b && b.textContent.trim().startsWith('STOP')) window.umaStop();
+    const row = e.target.closest && e.target.closest('tr[data-press]');
+    const is = label => b => b.textContent.trim() === label;
+    if (row) [...document.querySelectorAll('button')].find(is(row.dataset.press))?.click();
   }, true);
 })();
 """
 """Space and Esc stop; Esc also while a text field has the focus, where space is a letter.
 
 The name of the page is random. Only a visible page whose main thread runs sends the sign of life. Buttons that begin
-with STOP call the route at once, beside viser's own message.
+with STOP call the route at once, beside viser's own message. A click on a table's row with ``data-press`` presses the
+button of that label: viser has no table with clicks of its own.
 """
 
 

@@ -116,7 +116,7 @@ class RunPanel:
             page.link.state("controller"),
             why,
             lesson.hints() if is_shown else [],
-            page.stop_service,
+            page.start_service,
             is_shown and lesson.waiting is not None,
         )
         return refusals(facts)

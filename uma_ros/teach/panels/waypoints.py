@@ -35,7 +35,7 @@ class WaypointsPanel:
         self._page, lesson, gui = page, page.lesson, page.server.gui
         with gui.add_folder("2 Waypoints"):
             self._table = gui.add_html("")
-            self._index = gui.add_dropdown("Edit", ("-",))
+            self._index = gui.add_button_group("Edit", ("-",), hint="a click on a row does the same")
             with_undo: dict[str, Callable[[], None]] = {"undo": self._undo, "redo": self._redo}
             ways: dict[str, Callable[[], None]] = {
                 "add": lesson.add,
@@ -57,10 +57,10 @@ class WaypointsPanel:
                 page.on_press(gui.add_button("Append arc"), self._arc)
         self._add_keys(ways | with_undo)
 
-        @self._index.on_update
+        @self._index.on_click
         async def _(event: Any) -> None:
             value = str(event.target.value)
-            if event.client_id is not None and value.isdigit():
+            if value.isdigit():
                 page.edit(event.client_id, lambda: lesson.go_to(int(value)))
 
     def _group(self, label: str, actions: dict[str, Callable[[], None]]) -> None:
@@ -130,6 +130,7 @@ class WaypointsPanel:
         """Show the waypoints with their hints."""
         lesson = self._page.lesson
         sketch = lesson.editor.sketch
+        self._offer(lesson.last)
         if sketch is None:
             self._page.say_html(self._table, "<i>none yet</i>")
             return
@@ -143,15 +144,24 @@ class WaypointsPanel:
             mark = "<b>▶</b>" if i == lesson.current else ""
             name = "start" if i == 0 else str(i)
             rows.append(
-                f"<tr><td>{mark}</td><td>{name}</td><td>{x:.2f} {y:.2f} {z:.2f}</td><td>{words or 'ok'}</td></tr>"
+                f"<tr{_press(i) if i else ''}><td>{mark}</td><td>{name}</td>"
+                f"<td>{x:.2f} {y:.2f} {z:.2f}</td><td>{words or 'ok'}</td></tr>"
             )
         general = "".join(
             f'<div style="color:{COLORS[h.is_refusal]}">{plain(h.text)}</div>' for h in hints if h.waypoint is None
         )
         style = "width:100%;font-size:12px;border-spacing:4px 1px"
-        self._page.say_html(self._table, f'<table style="{style}">{"".join(rows)}</table>{general}')
-        options = tuple(str(i) for i in range(1, len(sketch.waypoints))) or ("-",)
+        head = "<thead><tr><td></td><td></td><td>x y z, m</td><td></td></tr></thead>"
+        body = f"<tbody>{''.join(rows)}</tbody>"
+        self._page.say_html(self._table, f'<table style="{style}">{head}{body}</table>{general}')
+
+    def _offer(self, count: int) -> None:
+        """Offer ``count`` waypoints after the start."""
+        options = tuple(str(i + 1) for i in range(count)) or ("-",)
         if tuple(self._index.options) != options:
             self._index.options = options
-        if str(lesson.current) in options and self._index.value != str(lesson.current):
-            self._index.value = str(lesson.current)
+
+
+def _press(index: int) -> str:
+    """Return the attributes of a row whose click presses the button of waypoint ``index``, see `SCRIPT` of the page."""
+    return f' data-press="{index}" style="cursor:pointer" title="edit waypoint {index}"'

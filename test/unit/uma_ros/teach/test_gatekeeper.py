@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from controller_bench import FLANGE, Bench
 
 from uma.control.session import State
 from uma.sketch.reach import Hint
@@ -16,6 +17,32 @@ GOOD = Facts(True, "task", "task", READY, READY)
 def test_start_is_permitted_after_a_preview_and_after_a_stop():
     assert refusals(GOOD) == []
     assert refusals(replace(GOOD, controller=STOPPED)) == []
+
+
+def _stopped(bench: Bench) -> None:
+    bench.controller.stop(bench.now, bench.t)
+
+
+def _silent(bench: Bench) -> None:
+    bench.now, bench.t = bench.now + 2.0, bench.t + 2.0
+
+
+def _home(bench: Bench) -> None:
+    bench.tick(int(bench.controller.home(FLANGE, "tcp", bench.now, bench.t) / 0.008) + 50)
+
+
+@pytest.mark.parametrize("way", [_stopped, _silent, _home])
+def test_a_controller_that_lacks_a_start_alone_may_start(way):
+    bench = Bench(autostart=False)
+    bench.tick(5)
+    way(bench)
+    bench.tick(5)
+    assert bench.state is State.IDLE
+    assert refusals(replace(GOOD, controller=NodeState(bench.state, bench.reason))) == []
+    bench.controller.start(bench.now)
+    bench.send_chunk()
+    bench.tick()
+    assert bench.state is State.RUNNING
 
 
 @pytest.mark.parametrize(
@@ -35,7 +62,7 @@ def test_start_is_permitted_after_a_preview_and_after_a_stop():
         ({"controller": NodeState(State.FAULT, "collision")}, "press Recover"),
         ({"controller": NodeState(State.HOLD, "no fresh chunk")}, "the controller is in HOLD"),
         ({"controller": NodeState(State.IDLE, "waiting for robot")}, "the controller is in IDLE: waiting for robot"),
-        ({"controller": replace(STOPPED, reason="stopped by /left/uma/stop")}, "the controller is in IDLE"),
+        ({"controller": replace(STOPPED, reason="stopped, waiting for /left/uma/start")}, "the controller is in IDLE"),
         ({"hints": [Hint(2, True, "x = 1.2 m is outside")]}, "waypoint 2: x = 1.2 m is outside"),
         ({"hints": [Hint(None, True, "no motion")]}, "no motion"),
     ],
