@@ -112,9 +112,9 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def get(port: int, path: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
-    """Return status, headers and body of a GET request to this host. Names of headers have ``_`` for ``-``."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+def get(port: int, path: str, host: str = "127.0.0.1", **headers: str) -> tuple[int, dict[str, str], bytes]:
+    """Return status, headers and body of a GET request to ``host``. Names of headers have ``_`` for ``-``."""
+    connection = http.client.HTTPConnection(host, port, timeout=20)
     try:
         named = {"Host": f"127.0.0.1:{port}", **{k.replace("_", "-"): v for k, v in headers.items()}}
         connection.putrequest("GET", path, skip_host=True, skip_accept_encoding=True)
