@@ -87,6 +87,54 @@ class Stack(Node):
         return ExecuteTask.Result(outcome=OUTCOMES[self.way], message="as told", end_distance_m=0.02)
 
 
+class Now:
+    """A future that is done."""
+
+    def __init__(self, value) -> None:
+        self._value = value
+
+    def result(self):
+        return self._value
+
+    def add_done_callback(self, callback) -> None:
+        callback(self)
+
+
+class Goals:
+    """An action client whose goals end when a test says so."""
+
+    def __init__(self) -> None:
+        self.handles = []
+
+    def server_is_ready(self) -> bool:
+        return True
+
+    def send_goal_async(self, goal):
+        self.handles.append(Handle())
+        return Now(self.handles[-1])
+
+
+class Handle:
+    accepted, cancellations = True, 0
+
+    @property
+    def is_cancelled(self) -> bool:
+        return self.cancellations > 0
+
+    def cancel_goal_async(self) -> None:
+        self.cancellations += 1
+
+    def get_result_async(self):
+        return self
+
+    def add_done_callback(self, callback) -> None:
+        self._callback = callback
+
+    def end(self) -> None:
+        result = ExecuteTask.Result(outcome=ExecuteTask.Result.FINISHED, message="as told", end_distance_m=0.0)
+        self._callback(Now(type("Answer", (), {"result": result})))
+
+
 @pytest.fixture(scope="module")
 def ros():
     before = sys.argv
@@ -171,6 +219,23 @@ def test_a_stop_cancels_the_running_task(node, stack):
     assert eventually(lambda: "start" in stack.calls)
     node.stop()
     assert eventually(lambda: any("task cancelled" in text for _, text in told)) and stack.calls[-1] == "stop"
+
+
+def test_the_end_of_an_earlier_task_leaves_the_later_one(node, stack, monkeypatch):
+    """A replaced task may end after the next one was accepted. Stop still cancels the next one."""
+    client = Goals()
+    monkeypatch.setattr(node, "_action", client)
+    for _ in range(2):
+        node.start(Ask(reference=reference()), lambda *answer: None)
+    first, second = client.handles
+    first.end()
+    node._on_task(ReferenceMsg())
+    assert eventually(lambda: stack.calls == ["start"]), "the second task is in force and starts the controller"
+    node.stop()
+    assert second.is_cancelled and not first.is_cancelled
+    second.end()
+    node.stop()
+    assert second.cancellations == 1
 
 
 def test_without_a_heartbeat_a_silent_page_stops_the_task(node, stack):

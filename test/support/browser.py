@@ -172,18 +172,27 @@ class Browser:
 
 
 @contextmanager
-def opened(url: str, path: str, has_touch: bool = False, size: tuple[int, int] = (1000, 640)):
-    """Open a page in a Chromium of its own, and end it in any case."""
+def chrome(path: str):
+    """Start a Chromium for any number of pages, and end it in any case."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS, timeout=120_000)
         try:
-            context = browser.new_context(viewport={"width": size[0], "height": size[1]}, has_touch=has_touch)
-            page = context.new_page()
-            page.set_default_timeout(60_000)
-            found = Browser(page, has_touch)
-            found.open(url)
-            yield found
+            yield browser
         finally:
             browser.close()
+
+
+@contextmanager
+def opened(chrome, url: str, has_touch: bool = False, size: tuple[int, int] = (1000, 640)):
+    """Open a page of a Chromium, with cookies and a storage of its own."""
+    context = chrome.new_context(viewport={"width": size[0], "height": size[1]}, has_touch=has_touch)
+    try:
+        page = context.new_page()
+        page.set_default_timeout(60_000)
+        found = Browser(page, has_touch)
+        found.open(url)
+        yield found
+    finally:
+        context.close()

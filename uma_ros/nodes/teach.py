@@ -321,29 +321,36 @@ class TeachNode(UmaNode):
             done(False, f"no action {self.topics.execute_task}; is the policy running?")
             return
 
-        def ended(future: Any) -> None:
-            result = future.result().result
-            self._goal = self._in_force = None
-            word = OUTCOMES[result.outcome] if result.outcome < len(OUTCOMES) else str(result.outcome)
-            way = f", {100 * result.end_distance_m:.0f} cm from the end" if result.end_distance_m >= 0 else ""
-            done(word == "finished", f"task {word}: {result.message}{way}")
-
         stops = self._stops
+
+        def begin() -> None:
+            if self._stops == stops:
+                self.call("start", lambda is_done, text: done(is_done, f"task in force; controller: {text}"))
+
+        def is_over(handle: Any) -> None:
+            """Forget this goal alone: a later one may be under way."""
+            if self._goal is handle:
+                self._goal = None
+            if self._in_force is begin:
+                self._in_force = None
 
         def accepted(future: Any) -> None:
             handle = future.result()
             if not handle.accepted:
-                self._in_force = None
+                is_over(handle)
                 done(False, f"task refused: {self.topics.execute_task} rejects goals")
                 return
             self._goal = handle
             if self._stops != stops:  # stopped meanwhile
                 handle.cancel_goal_async()
-            handle.get_result_async().add_done_callback(ended)
+            handle.get_result_async().add_done_callback(lambda future: ended(handle, future))
 
-        def begin() -> None:
-            if self._stops == stops:
-                self.call("start", lambda is_done, text: done(is_done, f"task in force; controller: {text}"))
+        def ended(handle: Any, future: Any) -> None:
+            result = future.result().result
+            is_over(handle)
+            word = OUTCOMES[result.outcome] if result.outcome < len(OUTCOMES) else str(result.outcome)
+            way = f", {100 * result.end_distance_m:.0f} cm from the end" if result.end_distance_m >= 0 else ""
+            done(word == "finished", f"task {word}: {result.message}{way}")
 
         self._in_force = begin
         self._action.send_goal_async(filled(ExecuteTask.Goal(), ask)).add_done_callback(accepted)

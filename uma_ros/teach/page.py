@@ -106,6 +106,7 @@ class Page:
         server.gui.configure_theme(show_logo=False, show_share_button=False, control_width="medium")
         server.gui.main_panel.dock_right()
         server.scene.configure_default_lights(cast_shadow=False)
+        server.scene.configure_environment_map(hdri=None)  # its shader costs ten seconds of a core without a GPU
         server.initial_camera.position, server.initial_camera.look_at = (1.5, -0.75, 0.95), (0.45, 0.0, 0.1)
         return server
 
