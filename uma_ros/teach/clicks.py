@@ -15,7 +15,7 @@ IN_FORCE, WAITING = (0, 200, 255), (255, 140, 0)
 """Colours of the object in force and of an answer that waits: red, green and blue, 0 to 255."""
 
 PICTURE_WIDTH = 320
-"""Largest width of the picture, pixels."""
+"""Largest width of the picture, pixels; smaller cuts are enlarged."""
 
 
 @dataclass(frozen=True)
@@ -69,18 +69,34 @@ def first(view: View, pixel: tuple[int, int], by: str) -> Clicks:
 
 
 def picture(in_force: Clicks | None, waiting: Clicks | None) -> np.ndarray | None:
-    """Return the frame with both selections tinted and outlined: ``(h, w, 3)`` uint8; None without any.
+    """Return the frame about both selections, which are tinted and outlined: ``(h, w, 3)`` uint8; None without any.
 
     The object in force is left out if it was clicked on another frame than the answer that waits.
     """
     shown = waiting or in_force
     if shown is None:
         return None
-    step = -(-shown.view.rgb.shape[1] // PICTURE_WIDTH)
-    out = shown.view.rgb[::step, ::step].astype(np.float32)
+    rgb = shown.view.rgb.astype(np.float32)
+    out, selected = rgb.copy(), np.zeros(shown.mask.shape, bool)
     for clicks, color in ((in_force, IN_FORCE), (waiting, WAITING)):
         if clicks is not None and clicks.view is shown.view:
-            mask = clicks.mask[::step, ::step]
-            out[mask] = 0.5 * out[mask] + 0.5 * np.array(color, np.float32)
+            mask, selected = clicks.mask, selected | clicks.mask
+            out[mask] = 0.5 * rgb[mask] + 0.5 * np.array(color, np.float32)
             out[mask & ~inside(mask)] = color
-    return np.asarray(out.round().astype(np.uint8))
+    rows, columns = around(selected)
+    out = out[rows, columns]
+    times = max(1, PICTURE_WIDTH // out.shape[1])
+    step = -(-out.shape[1] // PICTURE_WIDTH)
+    return np.asarray(out[::step, ::step].repeat(times, 0).repeat(times, 1).round().astype(np.uint8))
+
+
+def around(mask: np.ndarray) -> tuple[slice, slice]:
+    """Return rows and columns about a mask ``(H, W)``: its box in the middle, in the image's aspect, at least a third
+    of the image."""
+    size, (at_rows, at_columns) = np.array(mask.shape), np.nonzero(mask)
+    low = np.array([at_rows.min(), at_columns.min()])
+    high = np.array([at_rows.max(), at_columns.max()]) + 1
+    share = min(1.0, max(1 / 3, 1.6 * float(((high - low) / size).max())))
+    box = np.ceil(share * size).astype(int)
+    start = np.clip((low + high - box) // 2, 0, size - box)
+    return slice(int(start[0]), int(start[0] + box[0])), slice(int(start[1]), int(start[1] + box[1]))

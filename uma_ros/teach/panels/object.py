@@ -43,9 +43,10 @@ class ObjectPanel:
             self._by = gui.add_button_group("It finds", KINDS)
             self._label = gui.add_text("Name", "")
             self._buttons = gui.add_button_group("Motion", ("clear", "scene", "save"))
-            self._load = gui.add_upload_button("Load YAML", mime_type=".yaml,.yml")
-            self._bag = gui.add_text("Bag", "", hint="folder of a recording, on this node's computer")
-            page.on_press(gui.add_button("Last task of the bag", color="gray"), self.from_bag)
+            with gui.add_folder("Files", expand_by_default=False):
+                self._load = gui.add_upload_button("Load YAML", color="gray", mime_type=".yaml,.yml")
+                self._bag = gui.add_text("Bag", "", hint="folder of a recording, on this node's computer")
+                page.on_press(gui.add_button("Last task of the bag", color="gray"), self.from_bag)
         self._meaning = "object"
         self._connect()
 

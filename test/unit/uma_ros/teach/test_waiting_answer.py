@@ -5,7 +5,7 @@ import pytest
 from tables import BLUE, CAMERA, RED, T_BASE_CAM, box, draw, middle
 
 from uma.types import InputError
-from uma_ros.teach.clicks import IN_FORCE, WAITING, picture
+from uma_ros.teach.clicks import IN_FORCE, WAITING, around, picture
 from uma_ros.teach.lesson import Lesson
 from uma_ros.teach.scene import View
 
@@ -132,14 +132,30 @@ def test_the_picture_tints_both_selections_and_the_rest_stays(body):
     lesson, label = body
     lesson.answer_by("colour")
     view, image = lesson.clicks.view, picture(lesson.clicks, lesson.waiting)
-    assert image.shape == view.rgb.shape and image.dtype == np.uint8
-    is_waiting, is_object = lesson.waiting.mask, lesson.clicks.mask
-    assert np.array_equal(image[~is_object], view.rgb[~is_object])
-    assert (np.abs(image[is_waiting].astype(int) - 0.5 * view.rgb[is_waiting] - 0.5 * np.array(WAITING)) < 140).all()
-    only = is_object & ~is_waiting
-    assert np.abs(image[only].mean(0) - 0.5 * view.rgb[only].mean(0) - 0.5 * np.array(IN_FORCE)).max() < 40
-    assert (image[is_waiting] == WAITING).all(1).any(), "the outline has the full colour"
+    rows, columns = around(lesson.clicks.mask)
+    rgb = view.rgb[rows, columns]
+    times = image.shape[0] // rgb.shape[0]
+    assert times >= 1 and image.shape == (rgb.shape[0] * times, rgb.shape[1] * times, 3) and image.dtype == np.uint8
+    image = image[::times, ::times]
+    is_object, is_waiting = lesson.clicks.mask[rows, columns], lesson.waiting.mask[rows, columns]
+    assert np.count_nonzero(is_object) == np.count_nonzero(lesson.clicks.mask)
+    assert np.array_equal(image[~is_object], rgb[~is_object])
+    for mask, color in ((is_waiting, WAITING), (is_object & ~is_waiting, IN_FORCE)):
+        tinted = (0.5 * rgb[mask] + 0.5 * np.array(color)).round()
+        is_outline = (image[mask] == color).all(1)
+        assert (is_outline | (np.abs(image[mask] - tinted) <= 1).all(1)).all() and 0.05 < is_outline.mean() < 0.9
     assert picture(None, None) is None
+
+
+@pytest.mark.parametrize("corner", [(0, 0), (170, 310), (80, 150)])
+def test_the_cut_is_about_the_selection_and_in_the_image(corner):
+    mask = np.zeros((180, 320), bool)
+    mask[corner[0] : corner[0] + 10, corner[1] : corner[1] + 10] = True
+    rows, columns = around(mask)
+    assert np.count_nonzero(mask[rows, columns]) == np.count_nonzero(mask) > 0
+    assert (rows.stop - rows.start, columns.stop - columns.start) == (60, 107)
+    mask[:] = True
+    assert around(mask) == (slice(0, 180), slice(0, 320))
 
 
 def test_undo_of_many_objects_keeps_few_frames():
