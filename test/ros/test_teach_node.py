@@ -24,6 +24,7 @@ from uma_ros.srv import PreviewTask
 
 from uma.types import ReferenceMotion
 from uma_ros.messages.convert import seconds
+from uma_ros.nodes import teach
 from uma_ros.nodes.teach import TeachNode
 from uma_ros.runtime.topics import CONFIGURATION, LATCHED
 from uma_ros.teach.task import Ask
@@ -103,15 +104,22 @@ class Now:
 class Goals:
     """An action client whose goals end when a test says so."""
 
-    def __init__(self) -> None:
-        self.handles = []
+    def __init__(self, answers: bool = True) -> None:
+        self.handles, self._answers = [], answers
 
     def server_is_ready(self) -> bool:
         return True
 
     def send_goal_async(self, goal):
         self.handles.append(Handle())
-        return Now(self.handles[-1])
+        return Now(self.handles[-1]) if self._answers else self
+
+    def add_done_callback(self, callback) -> None:
+        self._callback = callback
+
+    def answer(self) -> None:
+        """Accept the last goal, which had no answer yet."""
+        self._callback(Now(self.handles[-1]))
 
 
 class Handle:
@@ -236,6 +244,19 @@ def test_the_end_of_an_earlier_task_leaves_the_later_one(node, stack, monkeypatc
     second.end()
     node.stop()
     assert second.cancellations == 1
+
+
+def test_a_start_without_an_answer_is_given_up_for_good(node, stack, monkeypatch):
+    """The answer comes later than a person expects: the robot must not move any more."""
+    client, told = Goals(answers=False), []
+    monkeypatch.setattr(node, "_action", client)
+    monkeypatch.setattr(teach, "START_PATIENCE_S", 0.5)
+    node.start(Ask(reference=reference()), lambda is_done, text: told.append((is_done, text)))
+    assert eventually(lambda: bool(told)) and told[0][0] is False and "not in force within 0.5 s" in told[0][1]
+    client.answer()
+    assert client.handles[0].is_cancelled
+    stack.echo.publish(ReferenceMsg())
+    assert not eventually(lambda: bool(stack.calls), 1.0)
 
 
 def test_without_a_heartbeat_a_silent_page_stops_the_task(node, stack):

@@ -48,6 +48,9 @@ from uma_ros.teach.requests import OUTCOMES, filled, qr
 from uma_ros.teach.scene import Box, View
 from uma_ros.teach.task import Ask
 
+START_PATIENCE_S = 10.0
+"""A started task that is not in force by then is cancelled, so that a late answer moves nothing, seconds."""
+
 STATE_HZ = 50.0
 """Largest rate at which joint states are read; the image's own time needs no more."""
 
@@ -97,6 +100,7 @@ class TeachNode(UmaNode):
         self._holds, self._goal, self._stops = False, None, 0
         self._demonstrations, self._checkpoint = "", ""
         self._in_force: Callable[[], None] | None = None  # what waits for the sent task to be in force
+        self._overdue: tuple[float, Callable[[], None]] = (float("inf"), lambda: None)  # when it is given up, and how
         self._joints_at: dict[str, float] = {}  # first joint of a message -> time of the last one that was read
         self._group = self.create_group()
         self._heartbeat = self.make_publisher(Header, topics.heartbeat, STATUS)
@@ -327,6 +331,14 @@ class TeachNode(UmaNode):
             if self._stops == stops:
                 self.call("start", lambda is_done, text: done(is_done, f"task in force; controller: {text}"))
 
+        def give_up() -> None:
+            self._stops, self._in_force = self._stops + 1, None
+            if self._goal is not None:
+                self._goal.cancel_goal_async()
+            done(
+                False, f"not started: the task was not in force within {START_PATIENCE_S:g} s; preview and start again"
+            )
+
         def is_over(handle: Any) -> None:
             """Forget this goal alone: a later one may be under way."""
             if self._goal is handle:
@@ -352,7 +364,7 @@ class TeachNode(UmaNode):
             way = f", {100 * result.end_distance_m:.0f} cm from the end" if result.end_distance_m >= 0 else ""
             done(word == "finished", f"task {word}: {result.message}{way}")
 
-        self._in_force = begin
+        self._in_force, self._overdue = begin, (time.monotonic() + START_PATIENCE_S, give_up)
         self._action.send_goal_async(filled(ExecuteTask.Goal(), ask)).add_done_callback(accepted)
 
     def stop(self) -> None:
@@ -396,7 +408,9 @@ class TeachNode(UmaNode):
     # -- timers --------------------------------------------------------------------------------------------------------
 
     def _watch_page(self) -> None:
-        """Stop a task of this page whose operator is gone, where the controller has no heartbeat."""
+        """Give up a start without an answer. Without a heartbeat of the controller, stop a task without an operator."""
+        if self._in_force is not None and time.monotonic() > self._overdue[0]:
+            self._overdue[1]()
         if self._goal is None or self._holds or self.page.operators.silence(time.monotonic()) < SILENCE_S:
             return
         self.get_logger().warning(f"the operator's page is silent for {SILENCE_S:g} s")
