@@ -88,7 +88,7 @@ def test_a_dropped_answer_leaves_the_previewed_task(fresh):
     asyncio.run(run())
 
 
-def test_a_waypoint_is_chosen_by_its_button_and_the_gizmo_follows(fresh):
+def test_the_gizmo_follows_the_waypoint_of_a_button(fresh):
     async def run() -> None:
         page, lesson = fresh.page, fresh.lesson
         async with Client(fresh, "one") as one:
