@@ -1,4 +1,4 @@
-"""The curation chain: five replaceable stages from a clip to a clip with tracks."""
+"""The curation chain: replaceable stages from a clip to a clip with tracks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from uma_train.curation.clip import Clip
 from uma_train.curation.keypoints import Spread
 from uma_train.curation.scale import KnownScale
 from uma_train.curation.segment import PlaneAndMotion
-from uma_train.curation.stages import CameraStage, MaskStage, QueryStage, ScaleStage, TrackStage
+from uma_train.curation.stages import CameraStage, HandStage, MaskStage, QueryStage, ScaleStage, TrackStage
 from uma_train.curation.tracks import Embedded
 
 LEAST_VALID = 0.3
@@ -24,18 +24,20 @@ LEAST_STATIC = 0.5
 
 @dataclass(frozen=True)
 class Chain:
-    """Stages, by default without weights. What a clip knows already is not made again."""
+    """Stages, by default without weights. What a clip knows already is not made again; no hands are looked for."""
 
     camera: CameraStage = field(default_factory=KnownOrOdometry)
     scale: ScaleStage = field(default_factory=KnownScale)
     mask: MaskStage = field(default_factory=PlaneAndMotion)
     queries: QueryStage = field(default_factory=Spread)
     tracks: TrackStage = field(default_factory=Embedded)
+    hands: HandStage | None = None
 
     @property
     def names(self) -> dict[str, str]:
         """Name of every stage."""
-        return {stage: getattr(self, stage).name for stage in ("camera", "scale", "mask", "queries", "tracks")}
+        own = {stage: getattr(self, stage).name for stage in ("camera", "scale", "mask", "queries", "tracks")}
+        return own if self.hands is None else {**own, "hands": self.hands.name}
 
     def __call__(self, clip: Clip, on_stage: Callable[[str], object] = lambda name: None) -> tuple[Clip, dict]:
         """Return the clip with tracks, and facts for its receipt.
@@ -50,6 +52,9 @@ class Chain:
         clip = self.camera(clip)
         on_stage("scale")
         clip = clip if clip.is_metric else self.scale(clip)
+        if self.hands is not None and clip.hand is None and clip.robot is None:
+            on_stage("hands")
+            clip = self.hands(clip)
         on_stage("mask")
         if clip.is_object is None:
             clip = replace(clip, is_object=self.mask(clip))

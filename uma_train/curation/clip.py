@@ -10,6 +10,7 @@ import numpy as np
 from uma.geometry import se3
 from uma.policy.demonstration import Demonstration, Robot, Tracks
 from uma.types import CameraModel, InputError, Observation
+from uma_train.curation.hand import JOINTS
 
 TOLERANCE = 1e-3
 """Largest deviation of a rotation from an orthonormal matrix."""
@@ -32,6 +33,8 @@ class Clip:
         stamps: ``(T,)`` seconds, increasing.
         has_image: ``(T,)`` bool; steps without an image repeat the last one and have no depth.
         robot: its state and actions in its base; None without a robot.
+        hand: ``(T, 21, 3)`` float32 metres in the world, joints of a person's hand, see `uma_train.curation.hand`; NaN
+            where it is not seen. None if unknown.
         camera_frame: name of the camera's frame.
         is_metric: whether depths and extrinsics are in metres; False = up to one scale.
         text, outcome, source, licence: as in `Demonstration`.
@@ -50,6 +53,7 @@ class Clip:
     is_object: np.ndarray | None = None
     has_image: np.ndarray | None = None
     robot: Robot | None = None
+    hand: np.ndarray | None = None
     camera_frame: str = "camera"
     is_metric: bool = True
     text: str = ""
@@ -77,6 +81,7 @@ class Clip:
             "on_object": (N,),
             "is_object": (H, W),
             "has_image": (T,),
+            "hand": (T, JOINTS, 3),
         }
         for name, shape in shapes.items():
             value = getattr(self, name)

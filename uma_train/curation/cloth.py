@@ -15,10 +15,10 @@ from uma.geometry.point_cloud import fit_plane
 from uma_train.curation.clip import Clip
 from uma_train.curation.klt import flow
 from uma_train.curation.mesh import Mesh, mesh_of
-from uma_train.curation.views import View
+from uma_train.curation.views import HELD, View
 
-HELD, SETTLED = 0.2, 0.03
-"""A gripper that is closed further than the one, and changed by less than the other since the last image, holds."""
+SETTLED = 0.03
+"""A hand that is closed, and changed by less than this since the last image, holds."""
 PINCH_M = 0.022
 """Nodes within this distance of the closed fingertips move with them."""
 SEEN_M, SNAP_M = 0.012, 0.020
@@ -86,10 +86,9 @@ class Sheet:
         return x
 
     def _take_hold(self, view: View) -> None:
-        robot = view.clip.robot
-        if robot is None or view.hand is None:
+        if view.hand is None:
             return
-        now, before = float(robot.gripper[view.t]), float(robot.gripper[self.view.t])
+        now, before = view.grip, self.view.grip
         if now < HELD or now < before - 2 * SETTLED:
             self.pinched = np.zeros(len(self.x), bool)
         elif not self.pinched.any() and now - before < SETTLED:

@@ -9,7 +9,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import MISSING, asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,54 +18,26 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from uma.model.config import PRESETS
-from uma.settings import from_words, setting
+from uma.settings import from_words
 from uma.types import InputError
-from uma_train.curation.adapters import files
+from uma_train.curation.adapters.licences import LICENCES, inherited
+from uma_train.curation.adapters.results import path_of
 from uma_train.curation.chain import Chain
+from uma_train.curation.chosen import chain_of
 from uma_train.curation.clip import Clip, clip_of
 from uma_train.curation.episodes import episode_of
 from uma_train.curation.interchange import load_clip, save_clip
-from uma_train.curation.keypoints import Spread
-from uma_train.curation.tracks import KINDS, Embedded
+from uma_train.curation.options import FORMATS, INTERCHANGE, SIMULATION, CurateOptions
 from uma_train.data.episode import EpisodeError, save_episode
 from uma_train.data.sources.gates import Gates
-from uma_train.data.sources.human.licence import NON_COMMERCIAL, check_licence
+from uma_train.data.sources.human.licence import check_licence
 from uma_train.data.sources.import_options import READERS, ImportOptions
 from uma_train.data.sources.parts import Part, key_of
 from uma_train.jobs.receipts import ELSEWHERE, locked, write_json
 
 VERSION = 1
 """Of the chain: a change makes every clip again."""
-SIMULATION, INTERCHANGE = "simulation", "interchange"
-FORMATS = (INTERCHANGE, "bag", "hoi4d", "dexycb", "xperience")
-"""Of sources that hold depth."""
 CLIPS, EPISODES, RECEIPTS = "clips", "episodes", "receipts"
-
-
-@dataclass(frozen=True, kw_only=True)
-class CurateOptions:
-    """Make metric 3D tracks of RGB-D video. The same command resumes and takes new clips."""
-
-    source: str = setting(MISSING, "a folder of clips, a recording, or the word simulation")
-    out: str = setting("data/curated", "folder of the results")
-    format: str = setting(INTERCHANGE, f"of the source: {', '.join(FORMATS)}")
-    task: str = setting("insertion", "simulation: its task")
-    seeds: str = setting("0:4", "simulation: its scenes, first:end")
-    keypoints: int = setting(32, "keypoints on the object", 4, 4096)
-    elsewhere: int = setting(8, "keypoints in the rest of the scene", 0, 4096)
-    tracker: str = setting("auto", "rigid thing, sheet, or chosen by shape and motion", choices=KINDS)
-    depth: str = setting("", "folder of depth and camera results, NAME.npz a clip")
-    tracks: str = setting("", "folder of track results, NAME.npz a clip, in place of the tracker")
-    model: str = setting("", "the model that made these results, for its licence", choices=("", *files.LICENCES))
-    non_commercial: bool = setting(False, "accept results whose licence excludes commercial use")
-    accept_licence: str = setting(
-        "",
-        "licences of the source that you accept; NC = data for non-commercial use",
-        choices=("", NON_COMMERCIAL),
-    )
-    episodes: bool = setting(False, "also write training episodes")
-    preset: str = setting("small", "model preset that determines the episodes' point counts", choices=tuple(PRESETS))
-    retry: bool = setting(False, "try refused clips again")
 
 
 @dataclass(frozen=True)
@@ -78,7 +50,7 @@ class Item:
     """
 
     read: Callable[[], Clip]
-    facts: list
+    facts: str | list
 
 
 Items = dict[str, Item]
@@ -166,28 +138,6 @@ def curate(options: CurateOptions, console: Console | None = None) -> dict:
     return card
 
 
-def chain_of(options: CurateOptions, console: Console) -> Chain:
-    """Return the chain of the options; prints the licence of results that are taken from files.
-
-    Raises:
-        InputError: results without their model, or a licence that is not accepted.
-    """
-    stages: dict[str, Any] = {
-        "queries": Spread(options.keypoints, options.elsewhere),
-        "tracks": Embedded(options.tracker),
-    }
-    if options.depth or options.tracks:
-        if not options.model:
-            raise InputError("model: required with --depth or --tracks, for the licence of the results")
-        console.print(files.accept(options.model, options.non_commercial), highlight=False)
-    if options.depth:
-        stages["camera"] = files.CameraFiles(options.depth, options.model)
-        stages["scale"] = files.ScaleFiles(options.depth, options.model)
-    if options.tracks:
-        stages["tracks"] = files.TrackFiles(options.tracks, options.model)
-    return Chain(**stages)
-
-
 def _due(out: Path, name: str, item: Item, chain: Chain, options: CurateOptions, show: Callable) -> dict:
     """Curate a clip unless its receipt is of this key, or another run is at it; return the receipt."""
     receipt, key = out / RECEIPTS / f"{name}.json", _key(options, chain, name, item.facts)
@@ -215,6 +165,8 @@ def _one(out: Path, name: str, read: Callable, chain: Chain, options: CurateOpti
     try:
         show("reading")
         clip, facts = chain(read(), show)
+        if limits := inherited(options.models):
+            clip = replace(clip, licence="; ".join(filter(None, (clip.licence, limits))))
         episode = episode_of(clip, PRESETS[options.preset]().points, Gates()) if options.episodes else None
     except (InputError, EpisodeError) as error:
         return {"result": "refused", "reason": str(error)}
@@ -232,12 +184,12 @@ def _results(out: Path, name: str, options: CurateOptions) -> list[Path]:
     return [out / folder / f"{name}.npz" for folder in ((CLIPS, EPISODES) if options.episodes else (CLIPS,))]
 
 
-def _key(options: CurateOptions, chain: Chain, name: str, clip: list) -> str:
+def _key(options: CurateOptions, chain: Chain, name: str, clip: str | list) -> str:
     """Return a hash of what determines a result: a changed clip, option or result of a model makes it again."""
     facts = {"version": VERSION, "source": options.source, "clip": clip, "stages": chain.names}
-    for key, folder in (("depth", options.depth), ("tracks", options.tracks)):
-        result = Path(folder) / f"{name}.npz"
-        facts[key] = [folder, key_of(result) if folder and result.is_file() else []]
+    for key, folder in options.results.items():
+        found = [path_of(folder, name), path_of(folder, f"{name}.metric"), Path(folder) / name]
+        facts[key] = [folder, [key_of(path) for path in found if path is not None and path.exists()]]
     facts |= {"format": options.format, "accept_licence": options.accept_licence}
     facts |= {"preset": options.preset if options.episodes else ""}
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
@@ -261,7 +213,7 @@ def _card(options: CurateOptions, chain: Chain, rows: list[dict]) -> dict:
         "images": sum(row["images"] for row in kept),
         "trackers": dict(Counter(row["tracker"] for row in kept)),
         "licences": dict(Counter(row["licence"] or "own" for row in kept)),
-        "results_licence": files.LICENCES[options.model].text if options.model else "",
+        "models": {model: LICENCES[model] for model in options.models},
         "reasons": {row["name"]: row["reason"] for row in rows if row["result"] != "kept"},
     }
 

@@ -3,8 +3,8 @@
 TAPIP3D's keys: ``video`` (T, H, W, 3) uint8; ``depths`` (T, H, W) float32 metres, 0 where invalid; ``intrinsics``
 (T, 3, 3) or (3, 3) pixels; ``extrinsics`` (T, 4, 4) or (4, 4), world to camera; ``query`` (N, 4) image index and world
 point; ``coords`` (T, N, 3) world; ``visibs`` (T, N). Only the video is required. Ours: ``stamps`` (T,), ``has_image``
-(T,), ``is_object`` (H, W), ``on_object`` (N,), ``meta`` (UTF-8 JSON as uint8) and the robot's ``robot_*``. Other keys
-are ignored.
+(T,), ``is_object`` (H, W), ``on_object`` (N,), ``hand`` (T, 21, 3), ``meta`` (UTF-8 JSON as uint8) and the robot's
+``robot_*``. Other keys are ignored.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from uma_train.curation.clip import Clip
 MAX_RATIO = 1100
 """Largest compression ratio that is unpacked; deflate reaches at most 1032."""
 KINDS = {
-    **{name: "f" for name in ("depths", "intrinsics", "extrinsics", "query", "coords", "stamps")},
+    **{name: "f" for name in ("depths", "intrinsics", "extrinsics", "query", "coords", "stamps", "hand")},
     **{name: "b" for name in ("visibs", "has_image", "is_object", "on_object")},
 }
-TYPES = {"depths": np.float32, "query": np.float32, "coords": np.float32}
+TYPES = {"depths": np.float32, "query": np.float32, "coords": np.float32, "hand": np.float32}
 TEXTS = ("camera_frame", "text", "outcome", "source", "licence")
 ROBOT = ("T_base_cam", "pose", "gripper", "target_pose", "target_gripper", "joints")
 ROBOT_SHAPES: dict[str, tuple[int, ...]] = {"pose": (4, 4), "target_pose": (4, 4), "joints": (7,)}

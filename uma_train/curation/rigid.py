@@ -20,8 +20,6 @@ FEATURES = 150
 """Corners, and as many random pixels, whose image motion is followed."""
 AGREE_M, NEAR_M = 0.012, 0.007
 """Distances within which depth agrees with a pose, and image motion with a hypothesis, metres."""
-HELD = 0.2
-"""A gripper closed further than this may hold the thing, 0 open to 1 closed."""
 STEP_M, STEP_RAD = 0.09, 0.5
 """Largest motion of a fit to image motion between two images."""
 PRIOR = {"fit": 0.05}
@@ -29,7 +27,7 @@ PRIOR = {"fit": 0.05}
 FAVOUR = {"hand": (1.25, 3.0), "static": (1.15, 1.0)}
 """Factor and bonus on the votes of hypotheses that explain without measuring."""
 FEW, MANY = 5.0, 40.0
-"""Weight of the hypothesis in the alignment, in matched points; few for a fit to image motion."""
+"""Weight of the hypothesis in the alignment, in matched points; few for image motion and for a person's hand."""
 REST_M = 0.0025
 """A thing at rest that seems to have moved by less stays exactly at rest, metres."""
 FOLLOW = 0.3
@@ -91,7 +89,7 @@ class Rigid:
                     best, T, measured = (votes, kind), pose, (X[near], points[near])
         T = _refined(T, *measured, PRIOR.get(best[1], 0.3), self.surface.points)
         anchor = guesses.get(best[1], T)
-        found = align(view, self.surface, T, anchor, FEW if best[1] == "fit" else MANY).T
+        found = align(view, self.surface, T, anchor, FEW if best[1] in ("fit", "person") else MANY).T
         self._settle(view, found, best[1])
         return self.T
 
@@ -111,19 +109,18 @@ class Rigid:
             is_new = self.in_hand is None or kind == "static" or not self._held(view)
             self.in_hand = now if is_new or self.in_hand is None else se3.interpolate(self.in_hand, now, FOLLOW)
 
-    @staticmethod
-    def _held(view: View) -> bool:
-        robot = view.clip.robot
-        return robot is not None and bool(robot.gripper[view.t] > HELD)
+    def _held(self, view: View) -> bool:
+        return view.holds(se3.apply(self.T, self.features))
 
     def _guesses(self, view: View) -> dict[str, np.ndarray]:
         guesses = {"static": self.T}
         if self.agrees < BELIEVED and self.good is not None:
             guesses["good"] = self.good
-        if view.hand is None:
+        is_robot = view.clip.robot is not None
+        if not is_robot:
             guesses["velocity"] = self.T @ se3.invert(self.before) @ self.T
-        elif self._held(view) and self.in_hand is not None:
-            guesses["hand"] = view.hand @ self.in_hand
+        if view.hand is not None and self.in_hand is not None and self._held(view):
+            guesses["hand" if is_robot else "person"] = view.hand @ self.in_hand
         return guesses
 
     def _fit(self, X: np.ndarray, Y: np.ndarray) -> np.ndarray | None:

@@ -1,4 +1,4 @@
-"""The robot's pixels in an image of a clip."""
+"""The pixels of the robot, or of a person's hand, in an image of a clip."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ from uma_train.curation.views import View
 
 
 def robot_pixels(view: View) -> np.ndarray:
-    """Return the robot's pixels ``(H, W)`` bool by its joints; by the box of the gripper alone without them."""
+    """Return the robot's pixels ``(H, W)`` bool by its joints; by the box of the gripper alone without them.
+
+    Without a robot they are those of a person's hand, if it is known.
+    """
     H, W = view.clip.video.shape[1:3]
     robot = view.clip.robot
-    if robot is None:
+    if robot is None and view.joints is None:
         return np.zeros((H, W), bool)
     v, u = np.mgrid[0:H, 0:W]
-    if robot.joints is None:
+    if robot is None or robot.joints is None:
         world = view.lift(np.stack([u.ravel(), v.ravel()], 1).astype(np.float64), view.depth.ravel())
         return (view.by_hand(world, 0.06) & (view.depth.ravel() > 0)).reshape(H, W)
     depth = np.where(view.depth > 0, view.depth, np.float32(np.nan))

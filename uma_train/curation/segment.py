@@ -43,13 +43,23 @@ class PlaneAndMotion:
         found = parts(scene, first)
         if not found:
             raise InputError(f"{clip.name}: no part of {LEAST_PX} pixels to {MOST:.0%} stands out from the table")
-        scores = [change(clip, first, part) for part in found]
-        best = int(np.argmax([score * np.sqrt(part.sum()) for score, part in zip(scores, found, strict=True)]))
-        if scores[best] < LEAST_CHANGE:
-            raise InputError(
-                f"{clip.name}: {scores[best]:.0%} of the part that changes most does, must be {LEAST_CHANGE:.0%}"
-            )
-        return found[best]
+        return most_changed(clip, found)
+
+
+def most_changed(clip: Clip, found: list[np.ndarray]) -> np.ndarray:
+    """Return the part ``(H, W)`` bool of the first image that changes most, the larger ones preferred.
+
+    Raises:
+        InputError: none of them changes.
+    """
+    first = View(clip, 0)
+    scores = [change(clip, first, part) for part in found]
+    best = int(np.argmax([score * np.sqrt(part.sum()) for score, part in zip(scores, found, strict=True)]))
+    if scores[best] < LEAST_CHANGE:
+        raise InputError(
+            f"{clip.name}: {scores[best]:.0%} of the part that changes most does, must be {LEAST_CHANGE:.0%}"
+        )
+    return found[best]
 
 
 def parts(scene: Scene, view: View) -> list[np.ndarray]:

@@ -1,7 +1,7 @@
 """The stages of the curation as protocols: any callable object of that shape can take a stage's place.
 
-In the order of paper B.1: camera and depth, metric scale, what to track, where its keypoints are, and their tracks. A
-stage has a ``name`` for receipts and cards.
+In the order of paper B.1: camera and depth, metric scale, what to track, where its keypoints are, and their tracks. The
+hand of a person is found before what to track. A stage has a ``name`` for receipts and cards.
 """
 
 from __future__ import annotations
@@ -43,6 +43,18 @@ class ScaleStage(Stage, Protocol):
 
         Raises:
             InputError: the scale cannot be determined.
+        """
+        ...
+
+
+class HandStage(Stage, Protocol):
+    """Stage 2b: a person's hand, in a clip without a robot."""
+
+    def __call__(self, clip: Clip) -> Clip:
+        """Return the clip with ``hand``.
+
+        Raises:
+            InputError: the results are absent or malformed.
         """
         ...
 

@@ -8,8 +8,11 @@ from functools import cached_property
 import numpy as np
 
 from uma.geometry import se3
+from uma_train.curation import hand
 from uma_train.curation.clip import Clip
 
+HELD = 0.2
+"""A gripper closed further than this may hold the thing, 0 open to 1 closed."""
 NORMAL_PX = 3
 """Half distance of the pixels between which a normal is measured."""
 
@@ -106,18 +109,39 @@ class View:
         return x, n, ok & (size > 1e-9)
 
     @property
+    def joints(self) -> np.ndarray | None:
+        """``(21, 3)`` joints of a person's hand in the world; None where none is seen."""
+        found = None if self.clip.hand is None else self.clip.hand[self.t].astype(np.float64)
+        return found if found is not None and np.isfinite(found).all() else None
+
+    @property
     def hand(self) -> np.ndarray | None:
-        """``(4, 4)`` end effector in the world; None without a robot."""
-        return None if self.clip.robot is None else self.clip.robot.pose[self.t]
+        """``(4, 4)`` end effector of the robot, or frame of a person's hand, in the world; None where there is none."""
+        if self.clip.robot is not None:
+            return self.clip.robot.pose[self.t]
+        return None if self.joints is None else hand.frame_of(self.joints)
+
+    @property
+    def grip(self) -> float:
+        """How far the gripper, or thumb and index finger, are closed: 0 open to 1; 0 where there is no hand."""
+        if self.clip.robot is not None:
+            return float(self.clip.robot.gripper[self.t])
+        return 0.0 if self.joints is None else hand.closed(self.joints)
+
+    def holds(self, points: np.ndarray) -> bool:
+        """Return whether the hand may hold a thing at ``(n, 3)``: a closed gripper, or joints of a person near it."""
+        if self.clip.robot is not None:
+            return self.grip > HELD
+        return self.joints is not None and hand.touches(self.joints, points)
 
     def by_hand(self, points: np.ndarray, half: float = 0.035, long: float = 0.14) -> np.ndarray:
-        """Return ``(n,)`` bool: points in the box of the gripper's fingers and body; none without a robot.
+        """Return ``(n,)`` bool: points in the box of the gripper's fingers and body, or in a person's hand.
 
         Args:
             half: half width of the box across the fingers, metres.
             long: extent of the box from the fingertips towards the wrist, metres.
         """
-        if self.hand is None:
-            return np.zeros(len(points), bool)
-        x = se3.apply(se3.invert(self.hand), points)
+        if self.clip.robot is None:
+            return np.zeros(len(points), bool) if self.joints is None else hand.inside(self.joints, points)
+        x = se3.apply(se3.invert(self.clip.robot.pose[self.t]), points)
         return (np.abs(x[:, 0]) < half) & (np.abs(x[:, 1]) < 0.075) & (x[:, 2] > -long) & (x[:, 2] < 0.012)

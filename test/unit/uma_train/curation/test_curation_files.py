@@ -15,7 +15,6 @@ from uma.model.config import PRESETS
 from uma.policy.demonstration import Robot
 from uma.types import InputError
 from uma_train.curation import command
-from uma_train.curation.adapters import files
 from uma_train.curation.clip import Clip, clip_of, demonstration_of
 from uma_train.curation.command import CurateOptions, curate
 from uma_train.curation.episodes import episode_of
@@ -219,8 +218,10 @@ def test_an_episode_needs_tracks(clip):
     [
         ({"source": "nowhere"}, "source: nowhere"),
         ({"source": "simulation", "seeds": "4:2"}, "seeds: '4:2', must be FIRST:END"),
-        ({"source": "simulation", "depth": "x"}, "model: required"),
-        ({"source": "simulation", "tracks": "x", "model": "cotracker3"}, "CC BY-NC 4.0; --non-commercial"),
+        ({"source": "simulation", "depth": "."}, "model: required"),
+        ({"source": "simulation", "depth": "nowhere", "model": "own"}, "depth: nowhere, must be a folder"),
+        ({"source": "simulation", "tracks": ".", "model": "cotracker3"}, "must be NC: cotracker3 is CC BY-NC 4.0"),
+        ({"source": "simulation", "hands": ".", "hand_model": "hamer"}, "must be NC: hamer is MIT; with MANO"),
         ({"source": "x", "format": "film"}, "format: 'film', must be one of interchange, bag"),
         ({"source": "x", "format": "droid"}, "format: 'droid', holds no depth, must be one of interchange, bag"),
     ],
@@ -229,50 +230,3 @@ def test_wrong_options_are_refused(tmp_path, change, text):
     with pytest.raises(InputError, match=text):
         curate(CurateOptions(out=str(tmp_path / "out"), **change))
     assert not (tmp_path / "out").exists()
-
-
-def test_depth_and_camera_come_from_a_file(tmp_path, clip):
-    bare = replace(clip, depths=None, intrinsics=None, extrinsics=None)
-    small = clip.depths[:, ::2, ::2] * 0.5
-    K = clip.intrinsics[0].copy()
-    K[:2] *= 0.5
-    K[:2, 2] = (clip.intrinsics[0][:2, 2] + 0.5) * 0.5 - 0.5
-    pose = np.tile(np.eye(4), (T, 1, 1))
-    pose[:, 0, 3] = np.linspace(0, 0.1, T)
-    np.savez(tmp_path / "scene.npz", depth=small, K=K, cam_c2w=pose, metric_depth=clip.depths[0])
-    found = files.CameraFiles(str(tmp_path), "megasam")(bare)
-    np.testing.assert_allclose(found.intrinsics, clip.intrinsics, atol=1e-9)
-    np.testing.assert_allclose(se3.invert(found.extrinsics), pose, atol=1e-9)
-    assert not found.is_metric
-    metric = files.ScaleFiles(str(tmp_path), "megasam")(found)
-    np.testing.assert_allclose(metric.depths[0], clip.depths[0], atol=0.05)
-    assert metric.is_metric
-    assert se3.invert(metric.extrinsics)[-1, 0, 3] == pytest.approx(0.2, rel=0.02)
-
-
-def test_2d_tracks_are_lifted_by_depth(tmp_path, clip):
-    marked = Spread(6, 0)(replace(clip, is_object=np.pad(np.ones((20, 20), bool), ((80, 80), (80, 140)))))
-    tracks = np.tile(np.array([[100.0, 90.0], [20, 20], [-5, 3], [30, 40], [50, 60], [70, 80]]), (T, 1, 1))
-    np.savez(tmp_path / "scene.npz", tracks=tracks, visibility=np.ones((T, 6)))
-    found = files.TrackFiles(str(tmp_path), "tapnext")(marked)
-    assert found.kind == "lift-tapnext"
-    assert found.visibs[:, [0, 1, 3]].all() and not found.visibs[:, 2].any()
-    np.testing.assert_allclose(found.coords[0, 1, 2], 0.8, atol=0.01)
-    x = (20 - clip.intrinsics[0, 0, 2]) / 260 * found.coords[0, 1, 2]
-    assert found.coords[0, 1, 0] == pytest.approx(x, abs=1e-5)
-
-
-def test_tracks_of_the_wrong_shape_are_refused(tmp_path, clip):
-    marked = Spread(6, 0)(replace(clip, is_object=np.pad(np.ones((20, 20), bool), ((80, 80), (80, 140)))))
-    with pytest.raises(InputError, match=r"scene\.npz: absent"):
-        files.TrackFiles(str(tmp_path), "tapip3d")(marked)
-    np.savez(tmp_path / "scene.npz", coords=np.zeros((T, 5, 3)), visibs=np.ones((T, 5)))
-    with pytest.raises(InputError, match=r"coords: shape \(16, 5, 3\), must be \(16, 6, 3\)"):
-        files.TrackFiles(str(tmp_path), "tapip3d")(marked)
-
-
-@pytest.mark.parametrize("model", [name for name, terms in files.LICENCES.items() if not terms.is_commercial])
-def test_non_commercial_results_need_a_word(model):
-    with pytest.raises(InputError, match=f"model: {model} is .*BY-NC"):
-        files.accept(model, False)
-    assert "BY-NC" in files.accept(model, True)

@@ -10,9 +10,17 @@ NON_COMMERCIAL = "NC"
 
 
 class Options(Protocol):
-    """The option of the import that accepts licences."""
+    """The option that accepts licences."""
 
-    accept_licence: str
+    @property
+    def accept_licence(self) -> str:
+        """`NON_COMMERCIAL`, or empty."""
+        ...
+
+
+def is_limited(licence: str) -> bool:
+    """Return whether a licence excludes commercial use."""
+    return NON_COMMERCIAL in licence.replace("-", " ").split() or "non-commercial" in licence.lower()
 
 
 def check_licence(name: str, licence: str, options: Options) -> str:
@@ -21,8 +29,7 @@ def check_licence(name: str, licence: str, options: Options) -> str:
     Raises:
         InputError: it allows non-commercial use alone, and the options do not accept this.
     """
-    is_limited = NON_COMMERCIAL in licence.replace("-", " ").split() or "non-commercial" in licence.lower()
-    if is_limited and options.accept_licence != NON_COMMERCIAL:
+    if is_limited(licence) and options.accept_licence != NON_COMMERCIAL:
         raise InputError(
             f"accept_licence: {options.accept_licence!r}, must be {NON_COMMERCIAL}: {name} is {licence}, for "
             f"non-commercial use (--accept-licence {NON_COMMERCIAL})"
