@@ -87,7 +87,8 @@ def kind_of(what: str) -> str:
     if what == "presets":
         return "presets"
     path = Path(what)
-    if path.suffix == ".npz" or path.is_dir() and (any(path.glob("*.npz")) or (path / "index.json").exists()):
+    names = ("*.npz", "index.json", "card.json", "receipts", "episodes/*.npz")
+    if path.suffix == ".npz" or path.is_dir() and any(any(path.glob(name)) for name in names):
         return "episode"
     return "deployment"
 

@@ -1,8 +1,9 @@
 """The DROID station in MuJoCo: FR3, Robotiq 2F-85, an exterior RGB-D camera, tasks and scripted experts.
 
-It renders without a display unless ``MUJOCO_GL`` selects another backend.
+It renders without a display unless ``MUJOCO_GL`` selects another backend. An empty one counts as unset.
 """
 
 import os
 
-os.environ.setdefault("MUJOCO_GL", "egl")  # must precede the first import of mujoco
+if not os.environ.get("MUJOCO_GL"):  # must precede the first import of mujoco
+    os.environ["MUJOCO_GL"] = "egl"

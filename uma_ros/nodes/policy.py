@@ -39,7 +39,7 @@ from uma_ros.msg import ReferenceMotion as ReferenceMsg
 from uma_ros.policy.execution import Situation, TaskAction
 from uma_ros.policy.frozen import FrozenImage
 from uma_ros.policy.results import Results
-from uma_ros.policy.settings import PolicySettings, load_policy
+from uma_ros.policy.settings import PolicySettings, goal_matcher, load_policy
 from uma_ros.policy.sources import GOAL_PATIENCE, TaskSources
 from uma_ros.policy.tasks import FromBefore, GivenTask, from_echo
 from uma_ros.policy.worker import PolicyWorker
@@ -83,7 +83,7 @@ class PolicyNode(UmaNode):
             s.finish_after_s,
             s.candidates,
         )
-        self.sources = TaskSources(self.buffer, self.frames, lambda: self.worker.policy)
+        self.sources = TaskSources(self.buffer, self.frames, lambda: self.worker.policy, goal_matcher(s))
         self._controller: PolicyStatus | None = None
         self._frozen = {kind: FrozenImage() for kind in ("rgb", "depth")}
         for image, topic in {"rgb": topics.rgb, "depth": topics.depth}.items():

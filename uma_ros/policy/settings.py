@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from uma.policy.goal import Matcher
+from uma.policy.matchers import matcher_of
 from uma.policy.sampling import DEVICES, PRECISIONS, SamplerConfig
 from uma.settings import setting
 from uma_ros.runtime.resources import find
@@ -94,11 +96,23 @@ class PolicySettings:
     require_controller: bool = setting(
         True, "predict no chunks while the controller is silent, stopped or in FAULT; false for replays"
     )
+    goal_matcher: str = setting(
+        "", "local folder of RoMaV2, or file of matches, for goal images; empty: SIFT features of OpenCV"
+    )
     prompt: str = setting("", "prompt file of this checkpoint as the initial task; empty = none")
     recorded_task: str = setting(
         "", "topic of a recorded policy's task (uma_ros/msg/ReferenceMotion), which this node adopts; for replays"
     )
     topics: Topics = field(default_factory=Topics)
+
+
+def goal_matcher(settings: PolicySettings) -> Matcher | None:
+    """Return the matcher of goal images; None for the default.
+
+    Raises:
+        InputError: no such folder or file.
+    """
+    return matcher_of(str(find(settings.goal_matcher))) if settings.goal_matcher else None
 
 
 def load_policy(settings: PolicySettings) -> tuple[Any, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from sensor_msgs.msg import Image
 
+from uma.policy.goal import Matcher, SiftMatcher
 from uma.types import InputError
 from uma_ros.action import ExecuteTask
 from uma_ros.messages.convert import nanoseconds, reference_from
@@ -26,10 +27,14 @@ class TaskSources:
         buffer: has the camera's intrinsics, once received.
         frames: static transforms.
         policy: returns the policy; None until it is loaded.
+        matcher: of goal images; None = SIFT features.
     """
 
-    def __init__(self, buffer: FrameBuffer, frames: StaticFrames, policy: Callable[[], Any]) -> None:
+    def __init__(
+        self, buffer: FrameBuffer, frames: StaticFrames, policy: Callable[[], Any], matcher: Matcher | None = None
+    ) -> None:
         self._buffer, self._frames, self._policy = buffer, frames, policy
+        self._matcher = matcher or SiftMatcher()
         self._halves: dict[str, tuple[Image, float]] = {}  # kind -> image of an incomplete goal, and its receipt
 
     def reference(self, msg: ReferenceMotion) -> FromReference:
@@ -109,7 +114,7 @@ class TaskSources:
         return given
 
     def _goal_images(self, rgb: Image, depth: Image) -> FromGoal:
-        return FromGoal(rgb, depth, lambda: self._buffer.info, self._buffer.rgb_topic)
+        return FromGoal(rgb, depth, lambda: self._buffer.info, self._buffer.rgb_topic, self._matcher)
 
     def _check_goal(self, kind: str, msg: Image, field: str = "") -> None:
         """Raise `InputError` if an image of a goal is malformed or not the camera's."""

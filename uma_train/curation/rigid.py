@@ -110,7 +110,8 @@ class Rigid:
             self.in_hand = now if is_new or self.in_hand is None else se3.interpolate(self.in_hand, now, FOLLOW)
 
     def _held(self, view: View) -> bool:
-        return view.holds(se3.apply(self.T, self.features))
+        """Return whether the hand may hold the thing: a gripper now, or a person's hand at the last pose."""
+        return (view if view.clip.robot is not None else self.view).holds(se3.apply(self.T, self.features))
 
     def _guesses(self, view: View) -> dict[str, np.ndarray]:
         guesses = {"static": self.T}

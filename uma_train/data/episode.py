@@ -227,13 +227,16 @@ def save_episode(path: str | Path, episode: Episode) -> None:
     """Write ``path`` (``.npz``) through a temporary file and a rename."""
     path = Path(path)
     part = path.with_suffix(".part")
-    with open(part, "wb") as f:
-        np.savez(
-            f,
-            meta=np.frombuffer(json.dumps(episode.meta).encode(), np.uint8),
-            **{name: getattr(episode, name) for name in DTYPES},
-        )
-    os.replace(part, path)
+    try:
+        with open(part, "wb") as f:
+            np.savez(
+                f,
+                meta=np.frombuffer(json.dumps(episode.meta).encode(), np.uint8),
+                **{name: getattr(episode, name) for name in DTYPES},
+            )
+        os.replace(part, path)
+    finally:  # such as on a full disk
+        part.unlink(missing_ok=True)
 
 
 def load_episode(path: str | Path) -> Episode:

@@ -58,6 +58,9 @@ class HandModels:
         Raises:
             InputError: a file is absent or no such model, or LiteRT is not installed.
         """
+        for file in FILES:
+            if not (Path(folder) / file).is_file():
+                raise InputError(f"hands: {folder} lacks {file}; must hold {' and '.join(FILES)}")
         palm, hand = (_net(Path(folder) / file, names) for file, names in zip(FILES, OUTPUTS, strict=True))
         return HandModels(palm, hand)
 
@@ -107,8 +110,6 @@ class HandModels:
 
 
 def _net(path: Path, names: tuple[str, ...]) -> Net:
-    if not path.is_file():
-        raise InputError(f"hands: {path}: absent; the folder must hold {' and '.join(FILES)}")
     kind = needed("ai_edge_litert.interpreter", "hands").Interpreter
     try:
         net = kind(model_path=str(path))

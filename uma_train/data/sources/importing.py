@@ -37,6 +37,8 @@ def import_all(options: ImportOptions, console: Console | None = None) -> dict[s
             recordings with the same names, or of an earlier version.
     """
     console, out = console or Console(), Path(options.out)
+    if not Path(options.source).exists():
+        raise InputError(f"source: {options.source}, must be an existing file or folder")
     reader: Any = importlib.import_module(READERS[options.format])
     if licence := getattr(reader, "SET_LICENCE", ""):
         console.print(f"{options.format}: {check_licence(options.format, licence, options)}", highlight=False)
