@@ -235,8 +235,9 @@ def save_episode(path: str | Path, episode: Episode) -> None:
                 **{name: getattr(episode, name) for name in DTYPES},
             )
         os.replace(part, path)
-    finally:  # such as on a full disk
+    except BaseException:  # such as a full disk
         part.unlink(missing_ok=True)
+        raise
 
 
 def load_episode(path: str | Path) -> Episode:

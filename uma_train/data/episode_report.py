@@ -12,6 +12,8 @@ import numpy as np
 from uma.geometry.camera import project
 from uma.types import RATE_HZ, CameraModel
 from uma_train.data.episode import METRE, Episode, EpisodeError, list_episodes, load_episode
+from uma_train.data.episode_overlay import draw_overlay, image_camera
+from uma_train.data.folder_report import card_lines, clip_line, episodes_in, is_clip, other_lines
 from uma_train.data.shards import open_shards
 
 MIN_INSIDE = 0.95
@@ -63,14 +65,6 @@ class FrameCheck:
         if self.color > limit:
             return f"points differ from the image in colour by {self.color:.1f} of 255 in the median, limit {limit:.1f}"
         return ""
-
-
-def image_camera(episode: Episode, image: np.ndarray) -> CameraModel:
-    """Return the intrinsics at the resolution of a stored image, which shows the camera's whole image."""
-    c, (h, w) = episode.camera, image.shape[:2]
-    sx, sy = w / c.width, h / c.height
-    # Image edges, not pixel centres, keep their position when an image is resized.
-    return CameraModel(w, h, c.fx * sx, c.fy * sy, (c.cx + 0.5) * sx - 0.5, (c.cy + 0.5) * sy - 0.5, c.frame)
 
 
 def is_inside(uv: np.ndarray, camera: CameraModel) -> np.ndarray:
@@ -239,55 +233,15 @@ def _folder(folder: Path) -> tuple[str, bool]:
     return "\n".join(lines + wrong), not wrong
 
 
-def draw_overlay(episode: Episode, scale: int = 5) -> np.ndarray:
-    """Draw the stored data onto the first, middle and last image, side by side: ``(h, w, 3)`` uint8.
-
-    Points are small squares in their own colour with a dark rim, so they blend in if the frames are right. Tracks are
-    green if they move, blue if they rest and red if unseen; a line shows their next second. The end effector is three
-    axes of 5 cm: x red, y green, z blue.
-
-    Raises:
-        EpisodeError: no image or no intrinsics.
-    """
-    from PIL import Image, ImageDraw
-
-    if not len(episode.images) or episode.camera is None:
-        raise EpisodeError("episode: no overlay without a stored image and camera intrinsics")
-    pictures = []
-    for i in np.unique(np.linspace(0, len(episode.images) - 1, 3).round().astype(int)):
-        frame = episode.image_frame[i]
-        step = int(episode.frame_step[frame])
-        image = Image.fromarray(episode.images[i])
-        image = image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
-        camera = image_camera(episode, np.asarray(image))
-        canvas = ImageDraw.Draw(image)
-
-        def line(points: np.ndarray, color: tuple, width: int, canvas=canvas, camera=camera) -> None:
-            uv = project(points, camera)
-            if np.isfinite(uv).all():
-                canvas.line([tuple(p) for p in uv], fill=color, width=width)
-
-        for p, c in zip(project(episode.xyz[frame] * METRE, camera), episode.rgb[frame], strict=True):
-            if np.isfinite(p).all():
-                canvas.rectangle([*(p - 2), *(p + 2)], fill=tuple(int(v) for v in c), outline=(40, 40, 40))
-        if episode.meta["has_robot"]:
-            T = episode.pose[step]
-            for axis, color in enumerate(((255, 0, 0), (0, 255, 0), (0, 0, 255))):
-                line(np.stack([T[:3, 3], T[:3, 3] + 0.05 * T[:3, axis]]), color, 3)
-        for k in range(episode.tracks.shape[1]):
-            color = (
-                (255, 40, 40)
-                if not episode.track_valid[step, k]
-                else (40, 255, 40)
-                if episode.track_moving[k]
-                else (60, 120, 255)
-            )
-            line(episode.tracks[step : step + int(RATE_HZ) + 1, k], color, 1)
-            p = project(episode.tracks[step, k], camera)
-            if np.isfinite(p).all():
-                canvas.ellipse([*(p - 3), *(p + 3)], fill=color)
-        pictures.append(np.asarray(image))
-    return np.concatenate(pictures, 1)
+def _shown(what: Path) -> tuple[str, bool, Path | None]:
+    """Return the text, whether the frames are right, and where the episodes are."""
+    if not what.is_dir():
+        return (clip_line(what), True, None) if what.is_file() and is_clip(what) else (*_report(what), what)
+    at = episodes_in(what)
+    if at is None:
+        return "\n".join(other_lines(what)), True, None
+    text, is_right = _folder(at)
+    return "\n".join([text, *card_lines(what)]), is_right, at
 
 
 def main(argv: list[str]) -> int:
@@ -303,8 +257,10 @@ def main(argv: list[str]) -> int:
     )
     args = parser.parse_args(argv)
     try:
-        text, is_right = _folder(args.what) if args.what.is_dir() else _report(args.what)
+        text, is_right, args.what = _shown(args.what)
         print(text)
+        if args.out and args.what is None:
+            raise EpisodeError("--out: no episode to draw")
         if args.out:
             from PIL import Image
 

@@ -12,7 +12,8 @@ from uma.geometry import se3
 from uma.geometry.camera import project
 from uma.types import CameraModel, InputError
 from uma_train.data.episode import METRE, Episode, placeholders, save_episode
-from uma_train.data.episode_report import check_frames, draw_overlay, episode_report, folder_report, image_camera
+from uma_train.data.episode_overlay import draw_overlay, image_camera
+from uma_train.data.episode_report import check_frames, episode_report, folder_report
 from uma_train.data.shards import pack
 
 CAMERA = CameraModel(128, 72, 80.0, 80.0, 63.5, 35.5, "cam")
@@ -173,3 +174,44 @@ def test_pack_from_the_command_line(tmp_path, capsys):
     assert main(["pack", str(tmp_path)]) == 0 and "1 episodes, 1 shards" in capsys.readouterr().out
     assert main(["pack", str(tmp_path)]) == 0 and "nothing to do" in capsys.readouterr().out
     assert main(["pack", str(tmp_path / "none")]) == 2 and "no episode" in capsys.readouterr().err
+
+
+def test_receipts_and_a_card_beside_episodes_are_shown(tmp_path, capsys):
+    save_episode(tmp_path / "a.npz", scene())
+    (tmp_path / "a.json").write_text('{"id": "a", "result": "ok"}')
+    (tmp_path / "card.json").write_text('{"counts": {"ok": 1, "refused": 1, "died": 0}, "reasons": {"b": "depth: no"}}')
+    assert main(["inspect", str(tmp_path)]) == 0
+    text = capsys.readouterr().out
+    assert "1 episodes" in text and "card.json: 1 ok, 1 refused\n  b: depth: no" in text
+
+
+def test_a_folder_without_episodes_is_named(tmp_path, capsys):
+    out = tmp_path / "curated"
+    for name in ("clips", "receipts", "episodes"):
+        (out / name).mkdir(parents=True)
+    video = np.zeros((3, 4, 6, 3), np.uint8)
+    np.savez(out / "clips" / "c.npz", video=video, query=np.zeros((5, 4)), coords=np.zeros((3, 5, 3)))
+    (out / "card.json").write_text('{"tried": 2, "kept": 1, "reasons": {"d": "no motion"}}')
+    assert main(["inspect", str(out)]) == main(["inspect", str(out / "clips")]) == 0
+    text = capsys.readouterr().out
+    assert "1 clips of 'uma curate', no training episode" in text and "card.json: 2 tried, 1 kept" in text
+    assert "c.npz: 3 images of 6x4 without depth, 5 queries, tracked" in text
+    save_episode(out / "episodes" / "c.npz", scene())
+    assert main(["inspect", str(out)]) == 0 and "1 episodes" in capsys.readouterr().out
+    (tmp_path / "r").mkdir()
+    (tmp_path / "r" / "receipts").mkdir()
+    assert main(["inspect", str(tmp_path / "r")]) == 2 and "no episode (*.npz)" in capsys.readouterr().err
+    (tmp_path / "r" / "receipts" / "x.json").write_text('{"result": "refused"}')
+    assert main(["inspect", str(tmp_path / "r")]) == 0
+    assert "1 receipts of a job, no training episode" in capsys.readouterr().out
+
+
+def test_a_full_disk_leaves_no_part_of_an_episode(tmp_path, monkeypatch):
+    def full(file, **arrays):
+        file.write(b"PK")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", full)
+    with pytest.raises(OSError, match="No space left"):
+        save_episode(tmp_path / "a.npz", scene())
+    assert not list(tmp_path.iterdir())

@@ -171,6 +171,13 @@ def test_the_step_of_a_recording_is_in_the_progress(source, workers):
     assert re.search(r"[ad]: step \d+ of 24", shown.getvalue())
 
 
+def test_a_source_that_is_absent_is_named_before_its_licence(tmp_path):
+    words = ["dexycb", str(tmp_path / "nowhere"), "--out", str(tmp_path / "data")]
+    with pytest.raises(InputError, match=r"source: .*nowhere, must be an existing file or folder"):
+        importing.main(words)
+    assert not (tmp_path / "data").exists()
+
+
 def test_nothing_kept_is_an_error(source):
     for path in source.folder.iterdir():
         path.write_text("failure")
