@@ -22,7 +22,7 @@ test: setup  ## unit and property tests and one live graph: at most five minutes
 test-all: setup  ## exactly the tests that `make test` leaves out: slow ones, integration, the other live graphs, GPU
 	@$(BIN)/python -m pytest -m slow test/ros; first=$$?; $(BIN)/python -m pytest -m slow $(TWO) test/integration test/gpu test/property test/unit && exit $$first
 
-lint: setup  ## ruff: rules and format; mypy: types of uma
+lint: setup  ## ruff: rules and format; mypy: types of uma and uma_train/jobs
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
 bench: setup  ## latency of the policy on this machine

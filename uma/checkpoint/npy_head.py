@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import BinaryIO
+from typing import IO
 
 import numpy as np
 
@@ -10,7 +10,7 @@ MAX_HEAD = 10_000
 """Longest header that is read, bytes; NumPy writes a few hundred."""
 
 
-def npy_head(file: BinaryIO) -> tuple[tuple[int, ...], np.dtype]:
+def npy_head(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
     """Read the shape and the element type, and leave the file positioned after the header.
 
     Raises:

@@ -67,7 +67,7 @@ class View:
         """Return ``(n,)`` bool."""
         H, W = self.clip.video.shape[1:3]
         low, high = uv >= margin, uv <= np.array([W - 1, H - 1]) - margin
-        return (low & high).all(1)
+        return np.asarray((low & high).all(1))
 
     def at(self, image: np.ndarray, uv: np.ndarray) -> np.ndarray:
         """Return the values of an image at the nearest pixels, clipped to the border."""

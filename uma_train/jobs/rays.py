@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 from typing import Any
@@ -33,7 +34,7 @@ def start_ray(**more: Any) -> Any:
         if ray.is_initialized():
             break
         try:
-            ray.init(log_to_driver=False, logging_level="error", **here)
+            ray.init(log_to_driver=False, logging_level=logging.ERROR, **here)
         except Exception as error:  # Ray raises bare ones when a part of it is late
             ray.shutdown()
             if not attempt_left:

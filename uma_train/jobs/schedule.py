@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -49,7 +49,7 @@ class Event:
     seconds: float
 
 
-def run_items(pool: Pool, items: Iterable[Any], workers: int, timeout_s: float = 0.0) -> Iterator[Event]:
+def run_items(pool: Pool, items: Iterable[Any], workers: int, timeout_s: float = 0.0) -> Generator[Event, None, None]:
     """Yield an event per item, in the order in which they finish, and one per step.
 
     The pool is closed at the end, or on an error.

@@ -87,7 +87,7 @@ def with_hand(clip: Clip, joints: np.ndarray) -> Clip:
     is_seen = np.isfinite(joints).all((1, 2)) & (joints != 0).any((1, 2))
     hand = np.full(joints.shape, np.nan, np.float32)
     for t in np.flatnonzero(is_seen):
-        hand[t] = se3.apply(se3.invert(clip.T_cam_world(t)), joints[t])
+        hand[t] = se3.apply(se3.invert(clip.T_cam_world(int(t))), joints[t])
     return replace(clip, hand=hand)
 
 
