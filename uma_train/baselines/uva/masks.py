@@ -1,4 +1,4 @@
-"""UVA's five modes: which inputs are given, and which losses count. A mode is data, as for UMA."""
+"""UVA's five modes: which inputs are given beside the past, and which losses count. A mode is data, as for UMA."""
 
 from __future__ import annotations
 
@@ -12,13 +12,11 @@ from torch import Tensor
 class Mode:
     """
     Attributes:
-        past: whether the past is given; otherwise the mask token stands there.
         future: whether the future images are given.
         action: whether the chunk is given.
         video_loss, action_loss: the losses that count.
     """
 
-    past: bool = True
     future: bool = False
     action: bool = False
     video_loss: bool = False
@@ -29,7 +27,7 @@ MODES: dict[str, Mode] = {
     "policy": Mode(action_loss=True),
     "video": Mode(video_loss=True),
     "forward": Mode(action=True, video_loss=True),
-    "inverse": Mode(past=False, future=True, action_loss=True),
+    "inverse": Mode(future=True, action_loss=True),
     "joint": Mode(video_loss=True, action_loss=True),
 }
 VIDEO_ONLY = "video"
@@ -41,12 +39,11 @@ class Given:
     """The given inputs of a batch.
 
     Attributes:
-        past, action: ``(B,)`` bool.
+        action: ``(B,)`` bool.
         future: ``(B, N)`` bool: positions given in every future image, the same in all of them.
         video_loss, action_loss: ``(B,)`` bool; the video's loss counts positions that are not given.
     """
 
-    past: Tensor
     action: Tensor
     future: Tensor
     video_loss: Tensor
@@ -55,9 +52,9 @@ class Given:
 
 def given(mode: Mode, size: int, tokens: int, device: torch.device) -> Given:
     """Return the inputs of a prediction in one mode."""
-    flags = [torch.full((size,), v, device=device) for v in (mode.past, mode.action, mode.video_loss, mode.action_loss)]
+    flags = [torch.full((size,), v, device=device) for v in (mode.action, mode.video_loss, mode.action_loss)]
     future = torch.full((size, tokens), mode.future, device=device)
-    return Given(flags[0], flags[1], future, flags[2], flags[3])
+    return Given(flags[0], future, flags[1], flags[2])
 
 
 def masked_share(size: int, generator: torch.Generator) -> Tensor:
@@ -73,9 +70,9 @@ def draw(has_action: Tensor, tokens: int, generator: torch.Generator, modes: tup
     B = len(has_action)
     index = torch.tensor([names.index(m) for m in modes])[torch.randint(len(modes), (B,), generator=generator)]
     index = torch.where(has_action.cpu(), index, torch.tensor(names.index(VIDEO_ONLY)))
-    columns = torch.tensor([[m.past, m.action, m.future, m.video_loss, m.action_loss] for m in MODES.values()])
-    past, action, future, video, acted = columns[index].unbind(1)
+    columns = torch.tensor([[m.action, m.future, m.video_loss, m.action_loss] for m in MODES.values()])
+    action, future, video, acted = columns[index].unbind(1)
     rank = torch.rand(B, tokens, generator=generator).argsort(1).argsort(1)
     shown = rank >= (masked_share(B, generator)[:, None] * tokens).round()
     positions = torch.where(video[:, None], shown, future[:, None].expand(B, tokens))
-    return Given(*(v.to(has_action.device) for v in (past, action, positions, video, acted)))
+    return Given(*(v.to(has_action.device) for v in (action, positions, video, acted)))

@@ -56,7 +56,8 @@ class UvaNetwork(PixelModel):
     """z = transformer([past; action; future] per position, task); noise of patches and of the chunk from z.
 
     Deviations from the paper: the task tokens take the place of the text tokens; a past image has one measured state,
-    not a chunk of past actions; the action head denoises the whole chunk at once.
+    not a chunk of past actions; the action head denoises
+    the whole chunk at once.
     """
 
     config: UvaConfig
@@ -69,7 +70,7 @@ class UvaNetwork(PixelModel):
         self.per_image = HORIZON // F * ACTION_DIM
         self.past_in, self.future_in = nn.Linear(c, d), nn.Linear(c, d)
         self.state_in, self.action_in = nn.Linear(ACTION_DIM, d), nn.Linear(self.per_image, d)
-        self.masked = nn.Parameter(0.02 * torch.randn(4, d))  # past image, past state, action, future image
+        self.masked = nn.Parameter(0.02 * torch.randn(2, d))  # action, future image
         self.fuse = nn.Linear(4 * d, d)
         self.place = nn.Parameter(0.02 * torch.randn(config.tokeniser.tokens, d))
         self.when = nn.Parameter(0.02 * torch.randn(F, d))
@@ -95,12 +96,11 @@ class UvaNetwork(PixelModel):
         past = self.past_in(self.tokeniser.encode(batch.past))
         state = self.state_in(batch.state)[:, :, None].expand(B, F, N, -1)
         action = self.action_in(batch.action.reshape(B, F, self.per_image))[:, :, None].expand(B, F, N, -1)
-        keep = inputs.past[:, None, None, None]
         parts = [
-            torch.where(keep, past, self.masked[0]),
-            torch.where(keep, state, self.masked[1]),
-            torch.where(inputs.action[:, None, None, None], action, self.masked[2]),
-            torch.where(inputs.future[:, None, :, None], self.future_in(future), self.masked[3]),
+            past,
+            state,
+            torch.where(inputs.action[:, None, None, None], action, self.masked[0]),
+            torch.where(inputs.future[:, None, :, None], self.future_in(future), self.masked[1]),
         ]
         x = self.fuse(torch.cat(parts, -1)) + self.place + self.when[:, None]
         x = torch.cat([x.reshape(B, F * N, -1), batch.task.to(x.dtype)], 1)
@@ -187,9 +187,7 @@ class UvaNetwork(PixelModel):
         for i in range(passes):
             known = order < round(N * (1 - _cosine(i / passes)))
             new = order < round(N * (1 - _cosine((i + 1) / passes)))
-            z = self.join(
-                batch, future, Given(inputs.past, inputs.action, known, inputs.video_loss, inputs.action_loss)
-            )
+            z = self.join(batch, future, Given(inputs.action, known, inputs.video_loss, inputs.action_loss))
             condition = z.reshape(B * F * N, -1)
             noise = torch.randn(B * F * N, c, generator=generator).to(device)
             drawn = self.denoised(self.video_head, noise, condition, steps)
@@ -197,7 +195,7 @@ class UvaNetwork(PixelModel):
         action = torch.zeros(B, HORIZON, ACTION_DIM, device=device)
         if mode == "joint":
             everything = torch.ones(B, N, dtype=torch.bool, device=device)
-            last = Given(inputs.past, inputs.action, everything, inputs.video_loss, inputs.action_loss)
+            last = Given(inputs.action, everything, inputs.video_loss, inputs.action_loss)
             condition = self.latent_action(self.join(batch, future, last))
             action = self.chunks(condition, num_steps, generator).view_as(action)
         return future, action
