@@ -13,8 +13,8 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from uma.checkpoint.bundle import Contract, load_bundle
-from uma.checkpoint.folder import write_bundle
+from uma.checkpoint.contract import Contract
+from uma.checkpoint.folder import read_bundle, write_bundle
 from uma.checkpoint.typed import to_json
 from uma.model.frame import PolicyFrame, nominal
 from uma_train.data.mixtures import Mixture, open_sources, parse_sources
@@ -27,7 +27,7 @@ from uma_train.training.trainer import Trainer
 
 def policy_frame(config: TrainConfig) -> PolicyFrame:
     """Return the policy frame of a run, see `TrainConfig.policy_frame`."""
-    start = load_bundle(config.init).contract.policy_frame if config.init else PolicyFrame()
+    start = read_bundle(config.init).contract.policy_frame if config.init else PolicyFrame()
     if config.policy_frame in ("auto", start.kind):
         return start
     if config.policy_frame == "camera_nominal":

@@ -1,4 +1,4 @@
-"""Denoising diffusion with predicted noise, as UVA and UWM use it.
+"""Denoising diffusion, as UVA and UWM use it, with the velocity as the network's output (Salimans and Ho, 2022).
 
 Step 0 is clean data and step T is pure noise: x_t = sqrt(alpha_t) x_0 + sqrt(1 - alpha_t) eps. The cumulated alpha_t is
 the cosine schedule of Nichol and Dhariwal (2021).
@@ -40,12 +40,17 @@ class Schedule:
         a = self.alpha(t).to(x).view(-1, *(1,) * (x.dim() - 1))
         return a.sqrt() * x + (1 - a).sqrt() * noise
 
-    def noise_of(self, x: Tensor, output: Tensor, t: Tensor) -> Tensor:
-        """Return the predicted noise of x_t ``(B, ...)`` at steps ``(B,)`` from a network's output.
+    def velocity(self, x: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        """Return sqrt(alpha) eps - sqrt(1 - alpha) x_0, the target of a network at steps ``(B,)``.
 
-        The noise is sqrt(1 - alpha) x_t + sqrt(alpha) output. So a network need not pass the noise of x_t on, and its
-        output at step T is finite in terms of the data.
+        The papers' networks predict eps. Its error hardly counts at steps near T, where alone the given tokens decide
+        between modes, so such networks need far longer to train.
         """
+        a = self.alpha(t).to(x).view(-1, *(1,) * (x.dim() - 1))
+        return a.sqrt() * noise - (1 - a).sqrt() * x
+
+    def noise_of(self, x: Tensor, output: Tensor, t: Tensor) -> Tensor:
+        """Return the predicted noise of x_t ``(B, ...)`` at steps ``(B,)`` from a network's output, the velocity."""
         a = self.alpha(t).to(x).view(-1, *(1,) * (x.dim() - 1))
         return (1 - a).sqrt() * x + a.sqrt() * output
 

@@ -115,7 +115,7 @@ class UvaNetwork(PixelModel):
         return self.action_latent(self.to_action(maps).mean((2, 3)).reshape(B, -1))
 
     def losses(self, batch: PixelBatch, generator: torch.Generator) -> dict[str, Tensor]:
-        """Squared errors of the predicted noise: ``video`` of masked patches, ``action`` of chunks, and their sum."""
+        """Squared errors of the velocities: ``video`` of masked patches, ``action`` of chunks, and their sum."""
         device = batch.past.device
         inputs = draw(batch.has_action, self.config.tokeniser.tokens, generator, self.config.modes)
         future = self.tokeniser.encode(batch.future)
@@ -127,8 +127,8 @@ class UvaNetwork(PixelModel):
             t = torch.randint(1, self.config.diffusion_steps + 1, (len(x),), generator=generator).to(device)
             noise = torch.randn(x.shape, generator=generator).to(device)
             noisy = self.schedule.noised(x, noise, t)
-            predicted = self.schedule.noise_of(noisy, head(noisy, t, condition).float(), t)
-            each = (predicted - noise).square().mean(-1)
+            target = self.schedule.velocity(x, noise, t)
+            each = (head(noisy, t, condition).float() - target).square().mean(-1)
             return each.view(n, -1).mean(0)
 
         wanted = ~inputs.future[:, None].expand(B, F, N) & inputs.video_loss[:, None, None] & batch.is_seen[..., None]

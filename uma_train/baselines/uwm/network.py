@@ -1,4 +1,4 @@
-"""UWM's network: the noise of the chunk and of the future images, at two independent noise steps.
+"""UWM's network: the velocities of the chunk and of the future images, at two independent noise steps.
 
 The pair of steps selects the distribution: step T of a modality marginalises it, step 0 conditions on it.
 """
@@ -68,7 +68,7 @@ MODES: dict[str, tuple[str, str]] = {
 
 
 class UwmNetwork(PixelModel):
-    """Noise of ``[chunk; patches]`` by self-attention, modulated by past images, task and both noise steps.
+    """Velocity of ``[chunk; patches]`` by self-attention, modulated by past images, task and both noise steps.
 
     Deviations from the paper: the task tokens are added to the condition, where the paper has no task; the encoder of
     the past images is a small convolutional network; the predicted images are at the middle and at the end of the
@@ -116,8 +116,8 @@ class UwmNetwork(PixelModel):
         seen = self.seen(torch.cat([maps.mean((2, 3)), (maps * across).mean((2, 3))], -1))
         return torch.cat([seen.view(B, -1), self.task_in(batch.task.to(seen.dtype).flatten(1))], -1)
 
-    def noise(self, action: Tensor, image: Tensor, steps: Steps, observed: Tensor) -> tuple[Tensor, Tensor]:
-        """Predict the noises of noisy chunks ``(B, H, 10)`` and of noisy patches ``(B, N, F c)``."""
+    def velocity(self, action: Tensor, image: Tensor, steps: Steps, observed: Tensor) -> tuple[Tensor, Tensor]:
+        """Predict the velocities of noisy chunks ``(B, H, 10)`` and of noisy patches ``(B, N, F c)``."""
         d = self.config.width
         times = [net(sinusoid(t, d)) for net, t in zip(self.time, (steps.action, steps.image), strict=True)]
         condition = torch.cat([observed, *times], -1)
@@ -127,9 +127,7 @@ class UwmNetwork(PixelModel):
             x = layer(x, condition)
         x = self.norm(x)
         H, N = HORIZON, self.config.tokeniser.tokens
-        out = self.action_out(x[:, :H]), self.patch_out(x[:, H : H + N])
-        noise = self.schedule.noise_of
-        return noise(action, out[0], steps.action), noise(image, out[1], steps.image)
+        return self.action_out(x[:, :H]), self.patch_out(x[:, H : H + N])
 
     def patches(self, images: Tensor) -> Tensor:
         """``(B, F, 3, h, w)`` -> ``(B, N, F c)``: the latents of all future images at each position."""
@@ -144,7 +142,7 @@ class UwmNetwork(PixelModel):
         return Steps(torch.where(has_action, action.to(has_action.device), T), image.to(has_action.device))
 
     def losses(self, batch: PixelBatch, generator: torch.Generator) -> dict[str, Tensor]:
-        """Squared errors of both predicted noises, over all samples, and their sum.
+        """Squared errors of both velocities, over all samples, and their sum.
 
         A sample without actions has a chunk of noise at step T, as in the paper.
         """
@@ -152,15 +150,20 @@ class UwmNetwork(PixelModel):
         steps = self.draw_steps(batch.has_action, generator)
         clean = self.patches(batch.future)
         noises = [torch.randn(x.shape, generator=generator).to(device) for x in (batch.action, clean)]
+        known = batch.action * batch.has_action[:, None, None]
         action = torch.where(
-            batch.has_action[:, None, None], self.schedule.noised(batch.action, noises[0], steps.action), noises[0]
+            batch.has_action[:, None, None], self.schedule.noised(known, noises[0], steps.action), noises[0]
         )
         image = self.schedule.noised(clean, noises[1], steps.image)
-        predicted = self.noise(action, image, steps, self.observe(batch))
+        predicted = self.velocity(action, image, steps, self.observe(batch))
+        targets = [
+            self.schedule.velocity(*pair)
+            for pair in ((known, noises[0], steps.action), (clean, noises[1], steps.image))
+        ]
         # Every image's channels of a patch count if the image was seen.
         seen = batch.is_seen.repeat_interleave(self.config.tokeniser.latent, 1)[:, None].to(clean)
-        acted = (predicted[0].float() - noises[0]).square().mean()
-        shown = ((predicted[1].float() - noises[1]).square() * seen).sum() / (
+        acted = (predicted[0].float() - targets[0]).square().mean()
+        shown = ((predicted[1].float() - targets[1]).square() * seen).sum() / (
             seen.sum() * self.config.tokeniser.tokens
         ).clamp_min(1)
         return {"action": acted, "video": shown, "total": acted + shown}
@@ -197,11 +200,11 @@ class UwmNetwork(PixelModel):
         grid = self.schedule.grid(steps)
         for t, to in zip(grid, grid[1:], strict=False):
             at = [torch.full((n,), {"falls": t, "noise": T, "clean": 0}[way], device=device) for way in ways]
-            noises = self.noise(action, image, Steps(*at), observed)
+            out = self.velocity(action, image, Steps(*at), observed)
             if ways[0] == "falls":
-                action = self.schedule.back(action, noises[0], t, to)
+                action = self.schedule.back(action, self.schedule.noise_of(action, out[0], at[0]), t, to)
             if ways[1] == "falls":
-                image = self.schedule.back(image, noises[1], t, to)
+                image = self.schedule.back(image, self.schedule.noise_of(image, out[1], at[1]), t, to)
         return action, image
 
     def act(self, batch: PixelBatch, num_steps: int, samples: int, generator: torch.Generator) -> Tensor:

@@ -25,7 +25,8 @@ def saved(folder, system: str):
 
 
 def members(protocol: type) -> list[str]:
-    return [n for n in vars(protocol) if not n.startswith("_")] + ["__init__"]
+    """Methods of a protocol; its properties may be attributes of an instance."""
+    return [n for n, v in vars(protocol).items() if callable(v) or isinstance(v, classmethod)]
 
 
 @pytest.mark.parametrize("name", SYSTEMS)

@@ -89,7 +89,7 @@ def test_both_noise_steps_and_the_task_reach_the_output():
 
     def out(ta: int = 5, ti: int = 7, task: float = 0.0):
         observed = model.observe(replace(batch, task=batch.task + task))
-        return model.noise(action, image, Steps(torch.tensor([ta]), torch.tensor([ti])), observed)
+        return model.velocity(action, image, Steps(torch.tensor([ta]), torch.tensor([ti])), observed)
 
     first = out()
     for other in (out(ta=50), out(ti=70), out(task=1.0)):
