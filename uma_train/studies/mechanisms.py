@@ -266,9 +266,13 @@ def mechanisms(config: MechanismsConfig, console: Console | None = None) -> dict
     out.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     findings = []
-    if "push" in config.parts:
+    if config.system != "uma":
+        from uma_train.studies.system_checks import system_findings
+
+        findings += system_findings(config, console)
+    if config.system == "uma" and "push" in config.parts:
         findings += push_findings(train_push(config, console), config.samples, config.num_steps)
-    if "intents" in config.parts:
+    if config.system == "uma" and "intents" in config.parts:
         findings += intent_findings(config, console)
     table = Table(title=f"seed {config.seed}, {config.samples} test scenes per number, 95 % intervals")
     for heading in ("mechanism", "quantity", "measured", "of", "must be", "holds"):

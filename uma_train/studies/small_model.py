@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -59,6 +60,8 @@ class MechanismsConfig:
 
     Attributes:
         out: folder of the trained models and the result; trained models are reused.
+        system: whose mechanisms: "uma", or one of the systems that predict pixels, on a world in pixels.
+        system_steps: optimiser steps of such a system.
         parts: "push" (coupling of motion and action, task conditioning) and "intents" (contrastive term, soft prompts).
         seed: of weights, data, batches and noise.
         episodes: demonstrations in each world.
@@ -77,6 +80,8 @@ class MechanismsConfig:
     """
 
     out: str = "runs/mechanisms"
+    system: Literal["uma", "uva", "uwm"] = "uma"
+    system_steps: int = 1500
     parts: tuple[str, ...] = ("push", "intents")
     seed: int = 0
     episodes: int = 3000
