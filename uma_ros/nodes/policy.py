@@ -282,7 +282,10 @@ class PolicyNode(UmaNode):
             idle = self.results.finished if self.worker.tasks.is_finished else "waiting for a task"
             reason = f"waiting for the controller ({self._controller.reason})" if closed else idle
         self.status.transition(transition, reason)
-        newest = self.worker.set_active(self.session.state is State.RUNNING)
+        # A stopped controller is started for a task in force, so the task must not wait for the start.
+        newest = self.worker.set_active(
+            self.session.state is State.RUNNING, encodes=bool(closed) and self.session.state is State.READY
+        )
         message = self.status.message
         message.achieved_rate_hz = self.cadence.rate(now, 4.0)
         message.observation_age_ms = (

@@ -88,7 +88,7 @@ class PolicyWorker:
         self._policy: Any = None
         self._motion_policy: Any = None
         self._asked: list[Callable[[], None]] = []
-        self._active = self._closing = False
+        self._active = self._encodes = self._closing = False
         self._last_stamp, self._tracked_stamp, self._sequence = -1, -1, 0
         self._thread = threading.Thread(target=self._run, args=(load,), daemon=True)
 
@@ -135,10 +135,14 @@ class PolicyWorker:
             self.tasks.give(given)
             self.wake.notify()
 
-    def set_active(self, active: bool) -> Frame | None:
-        """Start or stop the chunks. Return the newest complete frame."""
+    def set_active(self, active: bool, *, encodes: bool = False) -> Frame | None:
+        """Start or stop the chunks. Return the newest complete frame.
+
+        Args:
+            encodes: put a new task in force also without chunks, for a controller that is started only then.
+        """
         with self.wake:
-            self._active = active
+            self._active, self._encodes = active, encodes
             if not active:
                 self._running = None  # the robot does not execute the rest of it
             self.wake.notify()
@@ -232,7 +236,8 @@ class PolicyWorker:
 
         None if the frame is already processed. Where no chunk is due, only the tracker processes the frame.
         """
-        frame = self._buffer.newest() if self._active else None
+        is_wanted = self._active or self._encodes and self.tasks.has_next
+        frame = self._buffer.newest() if is_wanted else None
         if frame is None:
             return None
         if frame.stamp_ns < self._last_stamp:  # time went back: another bag or simulation
@@ -258,7 +263,7 @@ class PolicyWorker:
             if new_task is not None:
                 self._take_task(frame, observation, new_task)
             active = self.tasks.active
-            if active is None or not self.tasks.runs:
+            if active is None or not self.tasks.runs or not self._active:
                 return
             self._follow(frame, observation)
             if active.frame != observation.camera.frame:
