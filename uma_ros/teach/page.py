@@ -76,6 +76,7 @@ class Page:
         self.lesson, self.operators = Lesson(), Operators()
         self.view: View | None = None
         self.trouble = "no image yet"
+        self._stops = 0
         token = {"token": settings.token} if settings.token else {}
         self.guard = Guard(settings.host, settings.port, self.stop, self._alive, **token)
         self.server = self._serve(load_viser())
@@ -143,7 +144,8 @@ class Page:
             self.link.alive()
 
     def stop(self) -> None:
-        """Stop the robot, whoever asks."""
+        """Stop the robot, whoever asks. Motion that was asked for before and waits does not start."""
+        self._stops += 1
         self.link.stop()
 
     @property
@@ -206,6 +208,19 @@ class Page:
 
         if not self.jobs.submit(job):
             self.log("the page is too busy: an input was dropped")
+
+    def move(self, client: int | None, action: Callable[[], None], redraw: bool = True) -> None:
+        """As `edit`, for an ``action`` that may start motion. A stop after the request prevents it."""
+        stops = self._stops
+
+        def unless_stopped() -> None:
+            if self._stops != stops:
+                raise InputError("not started: stopped after the request")
+            action()
+            if self._stops != stops:  # meanwhile
+                self.link.stop()
+
+        self.edit(client, unless_stopped, redraw)
 
     def on_press(self, button: Any, change: Callable[[], None], redraw: bool = True) -> Any:
         """Connect a button of the operator. Return it."""

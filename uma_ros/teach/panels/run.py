@@ -30,8 +30,13 @@ class RunPanel:
             page.on_press(gui.add_button("Preview (P)", color="blue"), self.preview)
             self._rehearse = page.on_press(gui.add_button("Rehearse in a copy", color="gray"), self.rehearse)
             self._rehearse.visible = False
-            self._start = page.on_press(gui.add_button("Start", color="gray"), self.start)
+            self._start = gui.add_button("Start", color="gray")
             self._words = gui.add_html("")
+
+        @self._start.on_click
+        async def _(event) -> None:  # type: ignore[no-untyped-def]
+            page.move(event.client_id, self.start)
+
         command = gui.add_command("Preview", hotkey="P")
 
         @command.on_trigger

@@ -55,7 +55,7 @@ class StatusPanel:
         @group.on_click
         async def _(event: Any) -> None:
             service = str(event.target.value)
-            page.edit(event.client_id, lambda: page.link.call(service, self._answered), redraw=False)
+            page.move(event.client_id, lambda: page.link.call(service, self._answered), redraw=False)
 
         @view.on_click
         async def _(event: Any) -> None:

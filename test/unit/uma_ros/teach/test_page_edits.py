@@ -1,6 +1,7 @@
 """What a person does on the page, by the messages of a browser: second answers, and the choice of a waypoint."""
 
 import asyncio
+import threading
 
 import numpy as np
 import pytest
@@ -123,5 +124,23 @@ def test_every_row_but_the_start_names_the_button_it_presses(fresh):
             rows = fresh.page.waypoints._table.content.split("<tbody>")[1].split("<tr")[1:]
             assert ["data-press" in row for row in rows] == [False, True, True]
             assert 'data-press="2"' in rows[2] and "tr[data-press]" in SCRIPT
+
+    asyncio.run(run())
+
+
+def test_a_stop_prevents_motion_that_waits_in_the_queue(fresh):
+    async def run() -> None:
+        page, busy = fresh.page, threading.Event()
+        async with Client(fresh, "one"):
+            await operator_of(fresh)
+            client = page.operators.operator
+            page.jobs.submit(lambda: busy.wait(20.0) and None)
+            page.move(client, lambda: page.link.call("home", lambda *_: None))
+            page.stop()
+            busy.set()
+            assert await settled(fresh)
+            assert fresh.link.calls == ["stop"]
+            page.move(client, lambda: page.link.call("home", lambda *_: None))
+            assert await settled(fresh) and fresh.link.calls == ["stop", "home"]
 
     asyncio.run(run())
