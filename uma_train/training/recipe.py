@@ -10,10 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from uma.checkpoint.bundle import load_bundle
+from uma.checkpoint.bundle import built
+from uma.checkpoint.folder import read_bundle
 from uma.model.contrastive import ProjectionHead
 from uma.model.inputs import Normalization
 from uma.model.uma import Uma
+from uma.types import InputError
 from uma_train.data.batch import Batch
 from uma_train.data.mixtures import Mixture
 from uma_train.training.config import TrainConfig
@@ -78,8 +80,15 @@ def started(config: TrainConfig) -> Uma:
     """Load the model of `TrainConfig.init` and add requested features that it lacks.
 
     The output without instructions stays the same: features start at zero, and a language encoder is a part of its own.
+
+    Raises:
+        BundleError: no usable checkpoint.
+        InputError: it is of another system.
     """
-    model = load_bundle(config.init).model
+    stored = read_bundle(config.init)
+    if stored.system != config.system:
+        raise InputError(f"init {config.init}: of system '{stored.system}', must be of '{config.system}'")
+    model = built(stored).model
     had = model.config
     requested = replace(
         had,

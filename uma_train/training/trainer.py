@@ -7,6 +7,7 @@ import math
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,6 +36,19 @@ def multiplies_bfloat16(device: str) -> bool:
     except OSError:
         return False
     return re.search(r"\b(avx512_bf16|amx_bf16|bf16)\b", cpu) is not None
+
+
+def with_defaults(values: dict[str, Any], default: dict[str, Any]) -> dict[str, Any]:
+    """Return a configuration as JSON values, with the default of every field that it lacks, at any depth.
+
+    A state written before a field existed was made with that field's default.
+    """
+    known = {k: with_defaults(v, default[k]) if _are_mappings(v, default.get(k)) else v for k, v in values.items()}
+    return {**default, **known}
+
+
+def _are_mappings(*values: object) -> bool:
+    return all(isinstance(value, dict) for value in values)
 
 
 class Trainer:
@@ -177,7 +191,8 @@ class Trainer:
             ValueError: the state is of a run with another configuration.
         """
         state = torch.load(path, weights_only=True, map_location="cpu")
-        stored, mine = (json.loads(v) for v in (state["config"], json.dumps(to_json(self.config))))
+        default, mine = (json.loads(json.dumps(to_json(v))) for v in (TrainConfig(), self.config))
+        stored = with_defaults(json.loads(state["config"]), default)
         if differ := [k for k in mine if k not in FREE and mine[k] != stored.get(k)]:
             raise ValueError(
                 f"{path}: of another run: {differ[0]} was {stored.get(differ[0])!r}, now "

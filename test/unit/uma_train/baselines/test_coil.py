@@ -3,11 +3,14 @@
 import json
 
 import numpy as np
+import pytest
 import torch
 from episodes import episode, episode_folder
 
-from uma.checkpoint.folder import read_bundle
+from uma.checkpoint.contract import Contract
+from uma.checkpoint.folder import read_bundle, write_bundle
 from uma.model.inputs import Normalization
+from uma.types import InputError
 from uma_train.data.windows import Windows
 from uma_train.training.config import TrainConfig
 from uma_train.training.loop import train
@@ -44,6 +47,16 @@ def test_uma_with_the_same_seed_starts_from_the_same_weights():
     )
     for a, b in zip(coil.model.state_dict().values(), uma.model.state_dict().values(), strict=True):
         assert torch.equal(a, b)
+
+
+def test_a_run_starts_from_a_bundle_of_its_own_system_only(tmp_path):
+    first = recipe_of(config(), Normalization())
+    write_bundle(tmp_path / "coil", "coil", first.model, Contract(), training={}, card="")
+    again = recipe_of(config(init=str(tmp_path / "coil")), Normalization())
+    for a, b in zip(first.model.state_dict().values(), again.model.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+    with pytest.raises(InputError, match="of system 'coil', must be of 'uma'"):
+        recipe_of(TrainConfig(init=str(tmp_path / "coil")), Normalization())
 
 
 def test_a_trained_bundle_names_its_system(tmp_path):
