@@ -1,4 +1,4 @@
-"""Choices for the systems that predict pixels (`uma_train.baselines`), as `uma train` takes them."""
+"""Choices for the systems that UMA is compared with (`uma_train.baselines`), as `uma train` takes them."""
 
 from __future__ import annotations
 
@@ -58,3 +58,32 @@ class PixelChoice:
             raise InputError(f"pixels.channels: {len(self.channels)} values, must be 1 to 5")
         if self.width % self.heads:
             raise InputError(f"pixels.width: {self.width}, must be a multiple of the {self.heads} heads")
+
+
+@dataclass(frozen=True)
+class FlowChoice:
+    """
+    Attributes:
+        width, layers, heads: of the system's transformer.
+        steps: predicted by one pass, as in PointWorld; longer chunks take more passes.
+        static: points of the cloud that are supervised to rest, per window.
+        static_weight: of their loss.
+        still_weight: weight of a keypoint that rests, against 1 of one that moves 2 cm or more.
+        huber: displacement at which the loss becomes linear, metres.
+    """
+
+    width: int = 128
+    layers: int = 4
+    heads: int = 4
+    steps: int = 10
+    static: int = 32
+    static_weight: float = 0.05
+    still_weight: float = 0.2
+    huber: float = 0.05
+
+    def __post_init__(self) -> None:
+        counts = {"width": (8, 4096), "layers": (1, 64), "heads": (1, 64), "steps": (1, 64), "static": (0, 4096)}
+        weights = {"static_weight": (0, 10), "still_weight": (0, 1), "huber": (1e-4, 10)}
+        within(self, counts | weights, "flow.")
+        if self.width % self.heads:
+            raise InputError(f"flow.width: {self.width}, must be a multiple of the {self.heads} heads")

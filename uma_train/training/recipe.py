@@ -28,6 +28,7 @@ RECIPES: dict[str, str] = {
     "tokeniser": "uma_train.baselines.pixels.tokeniser:TokeniserRecipe",
     "uva": "uma_train.baselines.uva.system:UvaRecipe",
     "uwm": "uma_train.baselines.uwm.system:UwmRecipe",
+    "point_flow": "uma_train.baselines.point_flow.recipe:FlowRecipe",
 }
 """system -> 'module:class' of its `Recipe`; "tokeniser" serves the systems that predict pixels, and does not act."""
 

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from uma.checkpoint.bundle import load_bundle
 from uma.geometry import se3
-from uma.model.inputs import decode_actions
+from uma.model.inputs import Normalization, decode_actions
 from uma.model.uma import Uma
 from uma.policy.modes import MODES, Mode
 from uma.policy.sampling import SamplerConfig
@@ -124,7 +124,7 @@ def mode_errors(
         position, rotation, gripper = _action_errors(model, batch, action, has_action)
     moved = still = rigid = mse = nan
     if mode.is_target_motion:
-        moved, still, rigid, mse = _motion_errors(model, batch, motion, has_action)
+        moved, still, rigid, mse = motion_errors(model.normalization, batch, motion, has_action)
     at = list(SHOWN)
     return ModeErrors(
         tuple(position[at].tolist()),
@@ -155,11 +155,11 @@ def _action_errors(
     return 1e3 * np.mean(p, 0), np.degrees(np.mean(r, 0)), float(np.mean(g))
 
 
-def _motion_errors(
-    model: Uma, batch: Batch, motion: np.ndarray, has_action: np.ndarray
+def motion_errors(
+    norm: Normalization, batch: Batch, motion: np.ndarray, has_action: np.ndarray
 ) -> tuple[float, float, float, float]:
     """Return mean errors of prediction, static keypoints and hand motion, mm; and the MSE of 10 steps, m^2."""
-    grid, scale = batch.grid, model.normalization.local_scale
+    grid, scale = batch.grid, norm.local_scale
     truth = grid.motion.numpy()
     counts = np.broadcast_to(grid.is_valid.numpy()[:, None], truth.shape[:3]).copy()
     if grid.is_tracked is not None:
@@ -172,7 +172,7 @@ def _motion_errors(
     hand = truth[:, :1].repeat(truth.shape[1] - 1, 1)
     for b in np.flatnonzero(has_action):
         T_ee = batch.T_cam_ee[b]
-        targets, commands = decode_actions(grid.action[b, 1:].numpy(), T_ee, model.normalization)
+        targets, commands = decode_actions(grid.action[b, 1:].numpy(), T_ee, norm)
         points = truth[b, 0] * scale + T_ee[:3, 3]
         hand[b] = (carried(points, T_ee, float(batch.ee.gripper[b]), targets, commands) - T_ee[:3, 3]) / scale
     errors = [scale * (guess - truth[:, 1:]) for guess in (motion[:, 1:], truth[:, :1], hand)]
