@@ -133,21 +133,26 @@ class FlowNetwork(nn.Module):
         """
         N, Q, _ = asked.shape
         S, scale = self.config.steps, self.normalization.local_scale
-        flow = hand.points()
-        steps = flow[:, :, 1:] - flow[:, :, :-1]
-        start = flow[:, :, 0]
-        away = ((flow[:, :, 1:] - start[:, :, None]) / STEP_M).flatten(2)
+        # bfloat16 has too few digits for millimetres.
+        with torch.autocast(asked.device.type, enabled=False):
+            flow = hand.points()
+            steps = flow[:, :, 1:] - flow[:, :, :-1]
+            start = flow[:, :, 0]
+            away = ((flow[:, :, 1:] - start[:, :, None]) / STEP_M).flatten(2)
+            features = self._features(hand, start, asked)
         tokens = self.hand(torch.cat([start / scale, away], -1)) + self.which
-        queries = self.query(self._features(hand, start, asked))
+        queries = self.query(features)
         keys = torch.cat([is_key.new_ones(N, POINTS), is_key], 1)
         z = torch.cat([tokens, queries], 1)
         for layer in self.layers:
             z = layer(z, scene, keys)
         tokens, z = self.norm(z).split([POINTS, Q], 1)
         weights = self.weigh(z) @ self.weighed(tokens).transpose(-1, -2) * z.shape[-1] ** -0.5
-        moved = torch.einsum("nqr,nrsc->nqsc", weights.float(), steps.float())
         free = self.free(z).float().view(N, Q, S, 3) * (0.1 * scale)
-        return (self.gate(z).float()[..., None] * moved + free).cumsum(2)
+        gate = self.gate(z).float()[..., None]
+        with torch.autocast(asked.device.type, enabled=False):
+            moved = torch.einsum("nqr,nrsc->nqsc", weights.float(), steps)
+        return (gate * moved + free).cumsum(2)
 
     def _features(self, hand: HandMotion, start: Tensor, asked: Tensor) -> Tensor:
         """Return features ``(N, Q, 10)`` of the asked points."""
