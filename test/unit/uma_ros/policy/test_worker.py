@@ -211,3 +211,21 @@ def test_no_preview_while_the_policy_acts(bench):
     b.show()
     with pytest.raises(InputError, match="must be stopped first"):
         b.worker.preview(moved(), lambda result: None)
+
+
+def test_a_task_comes_in_force_beside_a_stopped_controller(bench):
+    """The controller is started for a task in force, so its encoding must not wait for that start."""
+    b = bench(FakePolicy())
+    b.worker.set_active(False, encodes=True)
+    b.give(moved())
+    assert not b.show(0.5) and b.wait(lambda: len(b.tasks) == 1)
+    assert not b.show(0.5) and len(b.tasks) == 1, "no chunk, and no second encoding"
+    b.worker.set_active(True)
+    assert b.show(PATIENCE) and len(b.tasks) == 1
+
+
+def test_a_task_waits_while_the_policy_holds(bench):
+    b = bench(FakePolicy())
+    b.worker.set_active(False)
+    b.give(moved())
+    assert not b.show(0.5) and not b.tasks

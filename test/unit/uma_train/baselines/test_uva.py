@@ -44,7 +44,7 @@ def holds(findings) -> dict[str, bool]:
     return {f.what: f.holds for f in findings if f.holds is not None}
 
 
-def test_the_policy_reads_neither_future_nor_chunk_nor_video_head(network):
+def test_the_policy_reads_no_future_no_chunk_no_video_head(network):
     assert all(holds(uva_checks.no_leak(network, 4)).values())
 
 
@@ -117,7 +117,7 @@ def test_given_places_are_the_same_in_every_image(network):
     assert not torch.equal(z, network.join(batch, hidden, g))
 
 
-def test_imagined_positions_are_filled_once_in_any_number_of_passes(network):
+def test_every_imagined_position_is_filled_in_any_passes(network):
     batch = uva_checks.scenes(network, 2)
     for passes in (1, 4):
         future, action = network.imagine(batch, 2, torch.Generator().manual_seed(0), passes=passes)
