@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,7 +63,7 @@ class MaskFiles(Results):
         return np.stack([cv2.resize(m.astype(np.int32), (W, H), interpolation=cv2.INTER_NEAREST) for m in masks])
 
     def _read(self, name: str) -> tuple[np.ndarray, Path]:
-        images = sorted((Path(self.folder) / name).glob("*.png"))
+        images = sorted((Path(self.folder) / name).glob("*.png"), key=_number)
         if not images or path_of(self.folder, name) is not None:
             arrays, path = read(self.folder, name)
             if "masks" not in arrays:
@@ -72,6 +73,12 @@ class MaskFiles(Results):
         if {mask.shape for mask in masks} != {masks[0].shape}:
             raise InputError(f"{images[0].parent}: masks of several sizes, must be one")
         return np.stack(masks), images[0].parent
+
+
+def _number(path: Path) -> tuple[int, str]:
+    """Order images by the last number of their name, so that 10.png comes after 2.png."""
+    numbers = re.findall(r"\d+", path.stem)
+    return int(numbers[-1]) if numbers else -1, path.name
 
 
 def _image(path: Path) -> np.ndarray:

@@ -64,11 +64,11 @@ def _shaped(key: str, value: np.ndarray | None, shape: tuple[int, ...], path: Pa
 
 
 def _check_queries(given: np.ndarray | None, own: np.ndarray, path: Path) -> None:
-    if given is None or given.shape[-1] != 4:
+    if given is None or given.shape[-1:] != (4,):
         return
     given = _shaped("query", given, own.shape, path)
     off = float(np.linalg.norm(given[:, 1:] - own[:, 1:], axis=1).max())
-    if off > SAME_M or (given[:, 0] != own[:, 0]).any():
+    if not off <= SAME_M or (given[:, 0] != own[:, 0]).any():
         raise InputError(f"{path}: query: {off:.3f} m from the clip's, limit {SAME_M} m in the same image")
 
 

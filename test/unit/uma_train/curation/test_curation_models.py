@@ -93,6 +93,9 @@ def test_tracks_of_other_queries_are_refused(tmp_path, marked):
     np.savez(tmp_path / "scene.result.npz", **given, query_points=marked.query + np.float32([0, 0, 0.02, 0]))
     with pytest.raises(InputError, match=r"query: 0.020 m from the clip's, limit 0.005 m"):
         TrackFiles(str(tmp_path), "tapip3d")(marked)
+    np.savez(tmp_path / "scene.result.npz", **given, query_points=marked.query * np.float32([1, np.nan, 1, 1]))
+    with pytest.raises(InputError, match=r"query: nan m from the clip's, limit 0.005 m"):
+        TrackFiles(str(tmp_path), "tapip3d")(marked)
 
 
 @pytest.mark.parametrize(
@@ -163,7 +166,7 @@ def test_masks_are_images_in_the_order_of_time(tmp_path, clip, mode):
         if mode == "P":
             image = image.convert("P")
             image.putpalette([255 - i // 3 for i in range(768)])
-        image.save(tmp_path / "scene" / f"{t:05d}.png")
+        image.save(tmp_path / "scene" / (f"mask_{t}.png" if mode == "L" else f"{t:05d}.png"))
     np.testing.assert_array_equal(MaskFiles(str(tmp_path), "sam3").of(clip), masks)
     np.testing.assert_array_equal(MaskFiles(str(tmp_path), "sam3")(clip), masks[0] == 7)
 
