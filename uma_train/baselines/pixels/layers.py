@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-
-def sinusoid(t: Tensor, width: int) -> Tensor:
-    """``(n,)`` steps -> ``(n, width)`` sines and cosines."""
-    frequency = torch.exp(torch.arange(width // 2, device=t.device) * (-math.log(1e4) / max(1, width // 2)))
-    angle = t.float()[:, None] * frequency
-    return torch.cat([angle.sin(), angle.cos()], -1)
+from uma.model.uma import sinusoid
 
 
 class Attention(nn.Module):

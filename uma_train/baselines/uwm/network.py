@@ -12,11 +12,12 @@ from torch import Tensor, nn
 
 from uma.model.config import ModelConfig, small
 from uma.model.inputs import ACTION_DIM, Normalization
+from uma.model.uma import sinusoid
 from uma.settings import within
 from uma.types import HORIZON, InputError
 from uma_train.baselines.pixels.diffusion import Schedule
 from uma_train.baselines.pixels.inputs import PixelBatch
-from uma_train.baselines.pixels.layers import ModulatedBlock, sinusoid
+from uma_train.baselines.pixels.layers import ModulatedBlock
 from uma_train.baselines.pixels.model import PixelModel
 from uma_train.baselines.pixels.tokeniser import Tokeniser, TokeniserConfig
 from uma_train.data.clips import Layout
