@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from uma.types import InputError, Observation
+from uma.types import InputError, Observation, ReferenceMotion
 
 MAX_MEDIAN_DEPTH = 20.0
 """Metres; the median depth of a tabletop camera is below 3 m, or above 300 if it is in millimetres."""
@@ -57,3 +57,15 @@ def check_starts(starts: np.ndarray, cloud: np.ndarray) -> None:
             f"keypoints[{k}].waypoints[0]: {starts[k].round(3)}, {away[k]:.2f} m from the nearest visible point, "
             f"must be within {MAX_START_M} m"
         )
+
+
+def check_reference(reference: ReferenceMotion, observation: Observation, most: int) -> None:
+    """Check that a reference is in the observation's camera frame and has at most ``most`` keypoints.
+
+    Raises:
+        InputError: it is not.
+    """
+    if reference.frame != observation.camera.frame:
+        raise InputError(f"reference frame '{reference.frame}': must be the camera's, '{observation.camera.frame}'")
+    if (K := len(reference.waypoints)) > most:
+        raise InputError(f"keypoints: {K} given, this checkpoint accepts at most {most}")

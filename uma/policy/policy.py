@@ -103,11 +103,7 @@ class Policy:
             InputError: the reference is in another frame, has too many keypoints or starts away from every visible
                 point; the observation is implausible (`uma.policy.plausible`), or the policy frame is unknown.
         """
-        if reference.frame != observation.camera.frame:
-            raise InputError(f"reference frame '{reference.frame}': must be the camera's, '{observation.camera.frame}'")
-        K = len(reference.waypoints)
-        if K > self.contract.max_keypoints:
-            raise InputError(f"keypoints: {K} given, this checkpoint accepts at most {self.contract.max_keypoints}")
+        plausible.check_reference(reference, observation, self.contract.max_keypoints)
         percept = self.perceive(observation, prepare=True)
         first, last = end_waypoints(reference.waypoints, reference.is_valid)
         plausible.check_starts(first, percept.positions_cam(percept.cloud.xyz.astype(np.float64)))

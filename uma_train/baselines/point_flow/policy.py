@@ -106,11 +106,7 @@ class PointFlow:
 
     def encode_task(self, observation: Observation, reference: ReferenceMotion) -> FlowTask:
         """Return the task of a reference. Raises as `Policy.encode_task` does."""
-        if reference.frame != observation.camera.frame:
-            raise InputError(f"reference frame '{reference.frame}': must be the camera's, '{observation.camera.frame}'")
-        K = len(reference.waypoints)
-        if K > self.contract.max_keypoints:
-            raise InputError(f"keypoints: {K} given, this checkpoint accepts at most {self.contract.max_keypoints}")
+        plausible.check_reference(reference, observation, self.contract.max_keypoints)
         percept = self._perceive(observation)
         first, last = end_waypoints(reference.waypoints, reference.is_valid)
         plausible.check_starts(first, percept.positions_cam(percept.cloud.xyz.astype(np.float64)))
