@@ -136,6 +136,8 @@ class ModelConfig:
             `uma.model.places`). Not in the paper.
         waypoints: whether each task token also gets the reference motion at a phase of its own (see
             `uma.model.waypoints`). Not in the paper.
+        ways: whether each task token also states the reference's place at its phase, and the context gets the ways
+            there from the end effector (see `uma.model.ways`). Not in the paper.
         context_layers: self-attention layers among the context tokens (see `uma.model.context`).
         flow_time: distribution of the flow time in training: "uniform" or "beta" (more weight on noise).
         history: number of past steps with measured poses and tracked points (paper Eq. 5: "recent history"); 0 = none.
@@ -163,6 +165,7 @@ class ModelConfig:
     heights: bool = False
     places: bool = False
     waypoints: bool = False
+    ways: bool = False
     context_layers: int = 0
     flow_time: str = "uniform"
     history: int = 0
@@ -195,6 +198,8 @@ class ModelConfig:
             )
         if self.width % self.heads:
             raise ValueError(f"width {self.width}: must be a multiple of heads {self.heads}")
+        if self.ways and not self.proprioception:
+            raise ValueError("ways: on, needs proprioception")
         if len(self.group_widths) != len(self.groups) - 1:
             raise ValueError(
                 f"group_widths has {len(self.group_widths)} entries for {len(self.groups)} levels, must have one fewer"
@@ -212,6 +217,11 @@ class ModelConfig:
             raise ValueError(f"groups[0] = {self.groups[0]}: must be at most the {self.points.total} points")
         if self.flow_time not in ("uniform", "beta"):
             raise ValueError(f"flow_time '{self.flow_time}': must be 'uniform' or 'beta'")
+
+    @property
+    def task_width(self) -> int:
+        """Width of a task token: ``width``, and with ``ways`` three channels for its place."""
+        return self.width + (3 if self.ways else 0)
 
 
 def tiny() -> ModelConfig:

@@ -17,13 +17,13 @@ class ProjectionHead(nn.Module):
     def __init__(self, config: ModelConfig, width: int = 128):
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Linear(config.task_tokens * config.width, config.width),
+            nn.Linear(config.task_tokens * config.task_width, config.width),
             nn.GELU(approximate="tanh"),
             nn.Linear(config.width, width),
         )
 
     def forward(self, task: Tensor) -> Tensor:
-        """``(N, M, d)`` task tokens -> ``(N, e)`` unit vectors."""
+        """``(N, M, task_width)`` task tokens -> ``(N, e)`` unit vectors."""
         return nn.functional.normalize(self.layers(task.flatten(1)), dim=-1)
 
 

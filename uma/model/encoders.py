@@ -170,6 +170,7 @@ class TaskEncoder(nn.Module):
         self.height = nn.ModuleList(Addition(WAYPOINT_FEATURES, d) for _ in range(2)) if config.heights else None
         self.place = nn.ModuleList(Addition(2 * PLACE_FEATURES, d) for _ in range(2)) if config.places else None
         self.along = Addition(6 + 2 * PLACE_FEATURES + TURN_FEATURES, d) if config.waypoints else None
+        self.states_place = config.ways
         self.to_points = nn.ModuleList(CrossAttention(d, h) for _ in range(config.task_layers))
         self.among = nn.ModuleList(SelfAttention(d, h) for _ in range(config.task_layers))
         self.ffn = nn.ModuleList(mlp(d, d) for _ in range(config.task_layers))
@@ -188,7 +189,7 @@ class TaskEncoder(nn.Module):
             nn.init.orthogonal_(linear.weight, gain=1.2)
 
     def forward(self, points: PointBatch, reference: ReferenceBatch) -> Tensor:
-        """``(B, M, d)`` task tokens."""
+        """``(B, M, task_width)`` task tokens."""
         n = self.normalization
         center = self.center
         position = torch.cat([(points.xyz - center) / n.point_scale, points.height[..., None] / n.local_scale], -1)
@@ -226,7 +227,12 @@ class TaskEncoder(nn.Module):
             gathered = gathered + self.place[1](where)
         c = self.gather(self.queries.expand(len(z), -1, -1), self.gather.keys_values(gathered), reference.is_valid)
         c = c + self.out(self.out_norm(c))
-        return c if self.along is None else c + self.along(self._along(reference))
+        if self.along is not None:
+            c = c + self.along(self._along(reference))
+        if not self.states_place:
+            return c
+        place = at_phases(reference.position, reference.phase, reference.is_valid, len(self.queries))
+        return torch.cat([c, (place - center) / n.point_scale], -1)
 
     def _along(self, reference: ReferenceBatch) -> Tensor:
         """Return the ``(B, M, 6 + 72 + 28)`` motion at the phase of each task token: place, displacement and turn."""

@@ -169,10 +169,14 @@ class LanguageEncoder(nn.Module):
         self.layers = nn.ModuleList(LanguageLayer(d, h) for _ in range(language.layers))
         self.out_norm = nn.LayerNorm(d)
         self.out = mlp(d, d)
+        self.place = nn.Linear(d, 3) if config.ways else None
         nn.init.normal_(self.text_in.weight, std=language.embedding**-0.5)  # unit scale in, unit scale out
+        if self.place is not None:  # the center of the scene, until it is trained
+            nn.init.zeros_(self.place.weight)
+            nn.init.zeros_(self.place.bias)
 
     def forward(self, texts: Sequence[str]) -> Tensor:
-        """Encode B texts as ``(B, M, d)`` task tokens.
+        """Encode B texts as ``(B, M, task_width)`` task tokens.
 
         Raises:
             InputError: a text without a word, or longer than `MAX_CHARACTERS`.
@@ -186,4 +190,5 @@ class LanguageEncoder(nn.Module):
         z, raw, c = torch.cat([first, x], 1), torch.cat([torch.zeros_like(first), x], 1), torch.zeros_like(first)
         for layer in self.layers:
             z, c = layer(z, c, raw, self.queries, is_valid)
-        return c + self.out(self.out_norm(c))
+        c = c + self.out(self.out_norm(c))
+        return c if self.place is None else torch.cat([c, self.place(c)], -1)

@@ -17,6 +17,7 @@ from uma.model.encoders import EndEffectorBatch, ObservationEncoder, PointBatch,
 from uma.model.inputs import ACTION_DIM, Normalization
 from uma.model.language import LanguageEncoder
 from uma.model.masks import MaskPattern
+from uma.model.ways import Ways
 
 Cache = list[list[tuple[Tensor, Tensor]]]
 
@@ -79,6 +80,7 @@ class Uma(nn.Module):
         self.observation_encoder = ObservationEncoder(config, norm)
         self.task_encoder = TaskEncoder(config, norm)
         self.language_encoder = LanguageEncoder(config) if config.language.kind != "none" else None
+        self.ways = Ways(config, norm) if config.ways else None
         self.context = ContextEncoder(config) if config.context_layers else None
         self.action_in = nn.Linear(ACTION_DIM, d)
         self.motion_in = mlp(3 if config.keypoint_identity == "index" else 6, d)
@@ -95,11 +97,11 @@ class Uma(nn.Module):
         self.final = FinalLayer(d, ACTION_DIM)
 
     def encode_task(self, points: PointBatch, reference: ReferenceBatch) -> Tensor:
-        """Task tokens c = h_psi(o_0, x_c), ``(B, M, d)`` (paper Eq. 3)."""
+        """Task tokens c = h_psi(o_0, x_c), ``(B, M, task_width)`` (paper Eq. 3)."""
         return self.task_encoder(points, reference)
 
     def encode_instruction(self, texts: Sequence[str]) -> Tensor:
-        """Task tokens c = h_omega(text), ``(B, M, d)`` (paper D.1). The model must have a language encoder."""
+        """Task tokens c = h_omega(text), ``(B, M, task_width)`` (paper D.1). The model must have a language encoder."""
         if self.language_encoder is None:
             raise ValueError("language.kind: 'none', must be 'words' or 'siglip2' for an instruction")
         return self.language_encoder(texts)
@@ -107,6 +109,10 @@ class Uma(nn.Module):
     def prepare_context(self, points: PointBatch, ee: EndEffectorBatch, task: Tensor) -> Cache:
         """Compute the keys and values of the context for every block, once per observation for all flow steps."""
         observation = self.observation_encoder(points, ee)
+        if self.ways is not None:
+            each, together = self.ways(task[..., self.config.width :], ee)
+            task = task[..., : self.config.width] + each
+            observation = torch.cat([observation[:, :-1], observation[:, -1:] + together[:, None]], 1)
         context = torch.cat([observation, task], 1) if self.context is None else self.context(observation, task)
         return [block.cache(context) for block in self._all_blocks()]
 

@@ -148,10 +148,10 @@ class Policy:
         if prompt.checkpoint_id != self.checkpoint_id:
             raise InputError(f"prompt {path}: made for checkpoint {prompt.checkpoint_id}, this is {self.checkpoint_id}")
         config = self.model.config
-        if prompt.tokens.shape != (config.task_tokens, config.width):
+        if prompt.tokens.shape != (config.task_tokens, config.task_width):
             raise InputError(
                 f"prompt {path}: tokens of shape {tuple(prompt.tokens.shape)}, must be "
-                f"{(config.task_tokens, config.width)}"
+                f"{(config.task_tokens, config.task_width)}"
             )
         return Task(prompt.tokens, np.zeros((0, 3)), np.zeros((0, 3)))
 
@@ -325,7 +325,9 @@ class Policy:
         percept = Percept(
             cloud, np.eye(4), np.eye(4), 0.0, "", image, None if image is None else np.zeros((N, 2), np.float32)
         )
-        task = Task(torch.zeros(config.task_tokens, config.width), np.zeros((keypoints, 3)), np.zeros((keypoints, 3)))
+        task = Task(
+            torch.zeros(config.task_tokens, config.task_width), np.zeros((keypoints, 3)), np.zeros((keypoints, 3))
+        )
         still = ActionChunk(np.repeat(np.eye(4)[None], c.horizon, 0), np.zeros(c.horizon), 0.0, "camera", c.ee_frame)
         mode = MODES["joint" if action_target else "dynamics"]
         self._draw([Query(percept, task, mode, () if action_target else (still,))], 0)

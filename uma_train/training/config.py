@@ -21,7 +21,7 @@ class ModelChoice:
         block_layout: A, B, C, or the ablation "dense", see `uma.model.config.block_layout`.
         separate_layers: of the ablation "separate heads".
         keypoint_identity, history, task_tokens: as there; ``task_tokens`` 0 = the preset's.
-        orientation, heights, places, waypoints, context_layers: as there. A run can add them to the weights of a model
+        orientation, heights, places, waypoints, ways, context_layers: as there. A run can add them to the weights of a model
             without them (``init``), because their initial output is zero.
         image: image features at the points.
         language: the language encoder. A run can add it to the weights of a model without one.
@@ -36,6 +36,7 @@ class ModelChoice:
     heights: bool = False
     places: bool = False
     waypoints: bool = False
+    ways: bool = False
     context_layers: int = 0
     image: ImageConfig = ImageConfig()
     language: LanguageConfig = LanguageConfig()
@@ -173,6 +174,7 @@ class TrainConfig:
             heights=m.heights,
             places=m.places,
             waypoints=m.waypoints,
+            ways=m.ways,
             context_layers=m.context_layers,
             task_tokens=m.task_tokens or config.task_tokens,
             image=m.image,

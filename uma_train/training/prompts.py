@@ -98,7 +98,7 @@ def starts(model: Uma, draw: Draw, episodes: Mixture, start: str, seed: int) -> 
         if start != "mean":
             out |= {f"reference {i}": c[i] for i in range(REFERENCES if start == "best" else 1)}
     if start == "zero":
-        out["zero"] = torch.zeros(model.config.task_tokens, model.config.width)
+        out["zero"] = torch.zeros(model.config.task_tokens, model.config.task_width)
     return out
 
 

@@ -97,6 +97,7 @@ def started(config: TrainConfig) -> Uma:
         heights=had.heights or config.model.heights,
         places=had.places or config.model.places,
         waypoints=had.waypoints or config.model.waypoints,
+        ways=had.ways or config.model.ways,
         context_layers=had.context_layers or config.model.context_layers,
         language=config.model.language if had.language.kind == "none" else had.language,
     )

@@ -48,8 +48,8 @@ class UvaConfig:
                 f"layout.past, layout.future: {self.layout.past} and {self.layout.future}, UVA joins each past image "
                 f"with a future one, so they must be equal, and divide the {HORIZON} actions"
             )
-        if self.uma.width != self.width:
-            raise InputError(f"width: {self.width}, must be that of the task tokens, {self.uma.width}")
+        if self.uma.task_width != self.width:
+            raise InputError(f"width: {self.width}, must be that of the task tokens, {self.uma.task_width}")
 
 
 class UvaNetwork(PixelModel):

@@ -46,8 +46,8 @@ class UwmConfig:
 
     def __post_init__(self) -> None:
         within(self, {"registers": (0, 64)})
-        if self.uma.width != self.width:
-            raise InputError(f"width: {self.width}, must be that of the task tokens, {self.uma.width}")
+        if self.uma.task_width != self.width:
+            raise InputError(f"width: {self.width}, must be that of the task tokens, {self.uma.task_width}")
 
 
 @dataclass(frozen=True)

@@ -224,6 +224,7 @@ VARIANTS = {
     "heights": dataclasses.replace(tiny(), heights=True),
     "places": dataclasses.replace(tiny(), places=True),
     "waypoints": dataclasses.replace(tiny(), waypoints=True),
+    "ways": dataclasses.replace(tiny(), ways=True),
     "context layers": dataclasses.replace(tiny(), context_layers=2),
     "image features": dataclasses.replace(tiny(), image=ImageConfig(kind="small", height=48, width=80, features=8)),
 }

@@ -18,6 +18,7 @@ ADDITIONS = {
     "heights": (True, lambda m: [a[-1] for a in (m.observation_encoder.height, *m.task_encoder.height)]),
     "places": (True, lambda m: [a[-1] for a in (m.observation_encoder.place, *m.task_encoder.place)]),
     "waypoints": (True, lambda m: [m.task_encoder.along[-1]]),
+    "ways": (True, lambda m: [m.ways.each[-1], m.ways.together[-1]]),
     "context_layers": (
         2,
         lambda m: [last for a, f in zip(m.context.attention, m.context.ffn, strict=True) for last in (a.out, f[-1])],
