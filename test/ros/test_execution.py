@@ -145,6 +145,7 @@ def test_a_goal_waits_at_the_gate(shared):
     c.wait(lambda: c.state("controller") == PolicyStatus.IDLE, 10.0, "IDLE")
     handle = shared.send(reference=far_task(shared.graph))
     c.wait(lambda: shared.feedback and "/uma/start" in shared.feedback[-1].reason, 30.0, "the gate in the feedback")
+    c.wait(lambda: shared.feedback[-1].in_force, 30.0, "the task in force, so that its client may start")
     c.spin(1.0)  # the arm brakes
     assert still(shared.graph, 2.0) < 2e-3 and handle.status == GoalStatus.STATUS_EXECUTING
     assert c.call("/uma/start").success

@@ -27,6 +27,7 @@ from uma_ros.messages.convert import seconds
 from uma_ros.nodes import teach
 from uma_ros.nodes.teach import TeachNode
 from uma_ros.runtime.topics import CONFIGURATION, LATCHED
+from uma_ros.teach import execution
 from uma_ros.teach.task import Ask
 
 OUTCOMES = {"refuse": ExecuteTask.Result.REFUSED, "finish": ExecuteTask.Result.FINISHED}
@@ -78,7 +79,8 @@ class Stack(Node):
     def _run(self, handle):
         self.goals.append(handle.request)
         if self.way != "refuse":
-            self.echo.publish(handle.request.reference)
+            for in_force in (False, True, True):  # encoded, then in force; told again later
+                handle.publish_feedback(ExecuteTask.Feedback(in_force=in_force))
             while not (self.go_on.wait(0.02) or handle.is_cancel_requested):
                 pass
         if handle.is_cancel_requested:
@@ -110,8 +112,9 @@ class Goals:
     def server_is_ready(self) -> bool:
         return True
 
-    def send_goal_async(self, goal):
+    def send_goal_async(self, goal, feedback_callback):
         self.handles.append(Handle())
+        self.handles[-1].tell = feedback_callback
         return Now(self.handles[-1]) if self._answers else self
 
     def add_done_callback(self, callback) -> None:
@@ -124,6 +127,10 @@ class Goals:
 
 class Handle:
     accepted, cancellations = True, 0
+
+    def put_in_force(self) -> None:
+        """Report the goal's own task as in force."""
+        self.tell(ExecuteTask.Impl.FeedbackMessage(feedback=ExecuteTask.Feedback(in_force=True)))
 
     @property
     def is_cancelled(self) -> bool:
@@ -170,7 +177,7 @@ def ros():
 @pytest.fixture
 def node(ros):
     node, stack = ros
-    assert eventually(lambda: node._action.server_is_ready() and node._preview.service_is_ready(), 30.0)
+    assert eventually(lambda: node.execution.action.server_is_ready() and node._preview.service_is_ready(), 30.0)
     assert eventually(lambda: node._triggers["start"].service_is_ready(), 30.0)
     stack.configure(heartbeat_s=1.0)
     assert eventually(lambda: node.numbers().holds)
@@ -232,12 +239,12 @@ def test_a_stop_cancels_the_running_task(node, stack):
 def test_the_end_of_an_earlier_task_leaves_the_later_one(node, stack, monkeypatch):
     """A replaced task may end after the next one was accepted. Stop still cancels the next one."""
     client = Goals()
-    monkeypatch.setattr(node, "_action", client)
+    monkeypatch.setattr(node.execution, "action", client)
     for _ in range(2):
         node.start(Ask(reference=reference()), lambda *answer: None)
     first, second = client.handles
     first.end()
-    node._on_task(ReferenceMsg())
+    second.put_in_force()
     assert eventually(lambda: stack.calls == ["start"]), "the second task is in force and starts the controller"
     node.stop()
     assert second.is_cancelled and not first.is_cancelled
@@ -249,14 +256,63 @@ def test_the_end_of_an_earlier_task_leaves_the_later_one(node, stack, monkeypatc
 def test_a_start_without_an_answer_is_given_up_for_good(node, stack, monkeypatch):
     """The answer comes later than a person expects: the robot must not move any more."""
     client, told = Goals(answers=False), []
-    monkeypatch.setattr(node, "_action", client)
-    monkeypatch.setattr(teach, "START_PATIENCE_S", 0.5)
+    monkeypatch.setattr(node.execution, "action", client)
+    monkeypatch.setattr(execution, "START_PATIENCE_S", 0.5)
     node.start(Ask(reference=reference()), lambda is_done, text: told.append((is_done, text)))
     assert eventually(lambda: bool(told)) and told[0][0] is False and "not in force within 0.5 s" in told[0][1]
     client.answer()
     assert client.handles[0].is_cancelled
+    client.handles[0].put_in_force()
+    assert not eventually(lambda: "start" in stack.calls, 1.0)
+
+
+def test_a_task_of_another_client_does_not_start_the_controller(node, stack, monkeypatch):
+    """The echo shows tasks of every client. Only the own goal's feedback starts the controller."""
+    client = Goals()
+    monkeypatch.setattr(node.execution, "action", client)
+    node.start(Ask(reference=reference()), lambda *answer: None)
     stack.echo.publish(ReferenceMsg())
     assert not eventually(lambda: bool(stack.calls), 1.0)
+    client.handles[0].put_in_force()
+    assert eventually(lambda: stack.calls == ["start"])
+    client.handles[0].end()
+
+
+def test_a_stop_that_overtakes_the_start_is_sent_again(node, stack, monkeypatch):
+    """Two services keep no order: the controller may take the start after the stop."""
+    begun, go_on, trigger = threading.Event(), threading.Event(), node.execution._call
+
+    def slowly(service, done):
+        begun.set()
+        threading.Thread(target=lambda: (go_on.wait(10.0), trigger(service, done))).start()
+
+    monkeypatch.setattr(node.execution, "_call", slowly)
+    told = started(node, stack, "finish")
+    assert begun.wait(10.0)
+    node.stop()
+    assert eventually(lambda: stack.calls == ["stop"])
+    go_on.set()
+    assert eventually(lambda: stack.calls == ["stop", "start", "stop"])
+    assert eventually(lambda: any("stopped meanwhile" in text for _, text in told))
+
+
+def test_a_lost_cancellation_is_sent_again(node, stack, monkeypatch):
+    client = Goals()
+    monkeypatch.setattr(node.execution, "action", client)
+    node.start(Ask(reference=reference()), lambda *answer: None)
+    node.stop()
+    assert eventually(lambda: client.handles[0].cancellations > 1)
+    client.handles[0].end()
+    ended = client.handles[0].cancellations
+    assert not eventually(lambda: client.handles[0].cancellations > ended, 1.5)
+
+
+def test_a_preview_without_an_answer_is_given_up(node, stack, monkeypatch):
+    told = []
+    monkeypatch.setattr(teach, "PREVIEW_PATIENCE_S", 0.3)
+    monkeypatch.setattr(node._preview, "call_async", lambda request: Goals(answers=False))
+    node.preview(Ask(reference=reference()), lambda outlook, text: told.append((outlook, text)))
+    assert eventually(lambda: bool(told)) and told[0][0] is None and "no answer within 0.3 s" in told[0][1]
 
 
 def test_without_a_heartbeat_a_silent_page_stops_the_task(node, stack):

@@ -37,6 +37,7 @@ from uma_ros.runtime.node import UmaNode, leave, run_node
 from uma_ros.runtime.robot import robot
 from uma_ros.runtime.topics import COMMAND, CONFIGURATION, LATCHED, SENSOR_IN, STATIC_TF_IN, STATUS, Topics
 from uma_ros.srv import Episode, PreviewTask
+from uma_ros.teach.execution import Execution
 from uma_ros.teach.feed import Feed
 from uma_ros.teach.gatekeeper import NodeState
 from uma_ros.teach.guard import is_loopback
@@ -44,12 +45,13 @@ from uma_ros.teach.link import Answer, Numbers, Outlook, Seen
 from uma_ros.teach.operator import SILENCE_S
 from uma_ros.teach.page import Page, PageSettings
 from uma_ros.teach.rehearsal import Rehearsal
-from uma_ros.teach.requests import OUTCOMES, filled, qr
+from uma_ros.teach.requests import filled, qr
 from uma_ros.teach.scene import Box, View
 from uma_ros.teach.task import Ask
+from uma_ros.teach.waiting import Waiting
 
-START_PATIENCE_S = 10.0
-"""A started task that is not in force by then is cancelled, so that a late answer moves nothing, seconds."""
+PREVIEW_PATIENCE_S = 60.0
+"""A preview without an answer by then is given up, seconds. The first one may wait until the model is compiled."""
 
 STATE_HZ = 50.0
 """Largest rate at which joint states are read; the image's own time needs no more."""
@@ -97,10 +99,9 @@ class TeachNode(UmaNode):
         self._chunk: tuple[Chunk, float] | None = None
         self._motion: MotionPrediction | None = None
         self._suggestion: ReferenceMotion | None = None
-        self._holds, self._goal, self._stops = False, None, 0
+        self._holds = False
         self._demonstrations, self._checkpoint = "", ""
-        self._in_force: Callable[[], None] | None = None  # what waits for the sent task to be in force
-        self._overdue: tuple[float, Callable[[], None]] = (float("inf"), lambda: None)  # when it is given up, and how
+        self._previews = Waiting()
         self._joints_at: dict[str, float] = {}  # first joint of a message -> time of the last one that was read
         self._group = self.create_group()
         self._heartbeat = self.make_publisher(Header, topics.heartbeat, STATUS)
@@ -114,7 +115,6 @@ class TeachNode(UmaNode):
         self.make_subscription(MotionMsg, topics.predicted_motion, self._on_motion, COMMAND)
         self.make_subscription(ReferenceMsg, topics.sim_reference, self._on_suggestion, LATCHED)
         self.make_subscription(String, topics.configuration, self._on_configuration, CONFIGURATION)
-        self.make_subscription(ReferenceMsg, topics.active_reference, self._on_task, LATCHED)
         self._triggers = {
             name: self.create_client(Trigger, f"uma/{name}", callback_group=self._group)
             for name in (*SERVICES, "previous_task")
@@ -123,7 +123,8 @@ class TeachNode(UmaNode):
         self._preview = self.create_client(PreviewTask, "uma/preview", callback_group=self._group)
         self._scene = self.create_client(Trigger, "uma/sim_state", callback_group=self._group)
         self.rehearsal = Rehearsal()
-        self._action = ActionClient(self, ExecuteTask, topics.execute_task, callback_group=self._group)
+        action = ActionClient(self, ExecuteTask, topics.execute_task, callback_group=self._group)
+        self.execution = Execution(action, self.topics.execute_task, self._trigger, self._stop_controller)
         self.page = Page(self, self._page_settings(), robot(), lambda text: self.get_logger().info(text))
         self.publish_configuration(token="hidden")
         self.create_steady_timer(0.1, self._watch_page)
@@ -189,12 +190,6 @@ class TeachNode(UmaNode):
     def _on_suggestion(self, msg: ReferenceMsg) -> None:
         with self._noting("sim_reference"), self._lock:
             self._suggestion = convert.reference_from(msg)
-
-    def _on_task(self, _: ReferenceMsg) -> None:
-        """Start the controller for a sent task that is in force now."""
-        then, self._in_force = self._in_force, None
-        if then is not None:
-            then()
 
     def _on_configuration(self, msg: String) -> None:
         """Take the controller's limits, so that the page warns of what it would refuse; and what training needs."""
@@ -295,7 +290,10 @@ class TeachNode(UmaNode):
             except InputError as error:
                 done(None, str(error))
 
-        self._preview.call_async(request).add_done_callback(answered)
+        late = f"no answer within {PREVIEW_PATIENCE_S:g} s; is the policy running?"
+        until = time.monotonic() + PREVIEW_PATIENCE_S
+        answer = self._previews.expect(answered, lambda: done(None, late), until)
+        self._preview.call_async(request).add_done_callback(answer)
 
     def can_rehearse(self) -> bool:
         return bool(self._checkpoint) and self._scene.service_is_ready()
@@ -317,66 +315,19 @@ class TeachNode(UmaNode):
         self._scene.call_async(Trigger.Request()).add_done_callback(answered)
 
     def start(self, ask: Ask, done: Answer) -> None:
-        """Send the task as a goal of the action. Start the controller once it is in force.
-
-        A refused task leaves the one before in force, which the controller must not follow.
-        """
-        if not self._action.server_is_ready():
-            done(False, f"no action {self.topics.execute_task}; is the policy running?")
-            return
-
-        stops = self._stops
-
-        def begin() -> None:
-            if self._stops == stops:
-                self.call("start", lambda is_done, text: done(is_done, f"task in force; controller: {text}"))
-
-        def give_up() -> None:
-            self._stops, self._in_force = self._stops + 1, None
-            if self._goal is not None:
-                self._goal.cancel_goal_async()
-            done(
-                False, f"not started: the task was not in force within {START_PATIENCE_S:g} s; preview and start again"
-            )
-
-        def is_over(handle: Any) -> None:
-            """Forget this goal alone: a later one may be under way."""
-            if self._goal is handle:
-                self._goal = None
-            if self._in_force is begin:
-                self._in_force = None
-
-        def accepted(future: Any) -> None:
-            handle = future.result()
-            if not handle.accepted:
-                is_over(handle)
-                done(False, f"task refused: {self.topics.execute_task} rejects goals")
-                return
-            self._goal = handle
-            if self._stops != stops:  # stopped meanwhile
-                handle.cancel_goal_async()
-            handle.get_result_async().add_done_callback(lambda future: ended(handle, future))
-
-        def ended(handle: Any, future: Any) -> None:
-            result = future.result().result
-            is_over(handle)
-            word = OUTCOMES[result.outcome] if result.outcome < len(OUTCOMES) else str(result.outcome)
-            way = f", {100 * result.end_distance_m:.0f} cm from the end" if result.end_distance_m >= 0 else ""
-            done(word == "finished", f"task {word}: {result.message}{way}")
-
-        self._in_force, self._overdue = begin, (time.monotonic() + START_PATIENCE_S, give_up)
-        self._action.send_goal_async(filled(ExecuteTask.Goal(), ask)).add_done_callback(accepted)
+        self.execution.start(ask, done)
 
     def stop(self) -> None:
-        """Send the stop first, then drop the task, so that a later start does not resume it."""
-        self._stops, self._in_force = self._stops + 1, None
-        self._triggers["stop"].call_async(Trigger.Request())
-        goal = self._goal
-        if goal is not None:
-            goal.cancel_goal_async()
+        self.execution.stop()
         self.get_logger().warning("stop from the page")
 
     def call(self, service: str, done: Answer) -> None:
+        self.execution.call(service, done)
+
+    def _stop_controller(self) -> None:
+        self._triggers["stop"].call_async(Trigger.Request())
+
+    def _trigger(self, service: str, done: Answer) -> None:
         client = self._triggers[service]
         if not client.service_is_ready():
             done(False, f"no service {self.service_name(service)}")
@@ -408,14 +359,11 @@ class TeachNode(UmaNode):
     # -- timers --------------------------------------------------------------------------------------------------------
 
     def _watch_page(self) -> None:
-        """Give up a start without an answer. Without a heartbeat of the controller, stop a task without an operator."""
-        if self._in_force is not None and time.monotonic() > self._overdue[0]:
-            self._overdue[1]()
-        if self._goal is None or self._holds or self.page.operators.silence(time.monotonic()) < SILENCE_S:
-            return
-        self.get_logger().warning(f"the operator's page is silent for {SILENCE_S:g} s")
-        self.stop()
-        self._goal = None
+        """Give up what has no answer. Without a heartbeat of the controller, stop a task without an operator."""
+        now = time.monotonic()
+        self._previews.check(now)
+        if self.execution.check(now, 0.0 if self._holds else self.page.operators.silence(now)):
+            self.get_logger().warning(f"the operator's page is silent for {SILENCE_S:g} s: stopped")
 
     def waits(self) -> tuple[list[str], str]:
         return ([] if self.feed.newest_stamp >= 0 else [f"{self.topics.rgb}: no images received yet"]), ""

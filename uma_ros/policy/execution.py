@@ -98,7 +98,7 @@ class _Goal:
     def __init__(self, handle: ServerGoalHandle, given: OfGoal) -> None:
         self.handle, self.given = handle, given
         self.done: Future = Future()
-        self.hold, self.told_at = Hold(), float("-inf")
+        self.hold, self.told_at, self.told_in_force = Hold(), float("-inf"), False
         self.is_cancelled = False
 
 
@@ -136,9 +136,11 @@ class TaskAction:
             if ending is not None:
                 self._goals.remove(goal)
                 goal.done.set_result((*ending, seen.end_distance))
-            elif now - goal.told_at >= FEEDBACK_S:
-                goal.told_at = now
-                goal.handle.publish_feedback(feedback(seen))
+                continue
+            in_force = self._tasks.phase(goal.given)[0] is Phase.ACTIVE
+            if now - goal.told_at >= FEEDBACK_S or in_force != goal.told_in_force:
+                goal.told_at, goal.told_in_force = now, in_force
+                goal.handle.publish_feedback(feedback(seen, in_force))
 
     def _ending(self, goal: _Goal, now: float, seen: Situation, max_hold: float) -> tuple[Outcome, str] | None:
         """Return how a goal ended; None while it goes on. A held goal's task is dropped."""
@@ -189,8 +191,12 @@ class TaskAction:
         )
 
 
-def feedback(seen: Situation) -> ExecuteTask.Feedback:
-    """Return the feedback message. The controller's reason counts while the policy runs and the controller does not."""
+def feedback(seen: Situation, in_force: bool) -> ExecuteTask.Feedback:
+    """Return the feedback message. The controller's reason counts while the policy runs and the controller does not.
+
+    Args:
+        in_force: whether the goal's own task is in force.
+    """
     waits = seen.state is State.RUNNING and seen.controller not in (None, State.RUNNING)
     return ExecuteTask.Feedback(
         state=int(seen.state),
@@ -198,4 +204,5 @@ def feedback(seen: Situation) -> ExecuteTask.Feedback:
         reason=f"controller: {seen.controller_reason}" if waits else seen.reason,
         end_distance_m=seen.end_distance,
         latency_ms=seen.latency_ms,
+        in_force=in_force,
     )

@@ -201,10 +201,10 @@ def test_a_fault_of_the_controller_ends_a_goal_at_once():
 
 
 def test_feedback_names_the_gate_that_motion_waits_for():
-    waiting = feedback(Situation(RUNS, "started", State.READY, "waiting for /uma/confirm (this task)", 0.2, 80.0))
+    waiting = feedback(Situation(RUNS, "started", State.READY, "waiting for /uma/confirm (this task)", 0.2, 80.0), True)
     assert waiting.reason == "controller: waiting for /uma/confirm (this task)"
     assert (waiting.state, waiting.controller_state) == (State.RUNNING, State.READY)
     assert waiting.end_distance_m == pytest.approx(0.2) and waiting.latency_ms == pytest.approx(80.0)
-    assert feedback(situation(RUNS, RUNS)).reason == "own"
-    assert feedback(situation(State.READY, State.IDLE)).reason == "own"
-    assert feedback(situation(RUNS, None)).reason == "own"
+    assert feedback(situation(RUNS, RUNS), False).reason == "own"
+    assert feedback(situation(State.READY, State.IDLE), False).reason == "own"
+    assert feedback(situation(RUNS, None), False).reason == "own"
