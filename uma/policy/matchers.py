@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from uma.checkpoint.npz import load_arrays
 from uma.types import InputError
 
 WEIGHTS = "checkpoints/romav2.0.1.pt"
@@ -110,10 +111,9 @@ class FileMatcher:
             InputError: no such file, or a key of the wrong shape.
         """
         try:
-            with np.load(self.path, allow_pickle=False) as z:
-                arrays = {name: z[name] for name in z.files}
-        except Exception as error:  # zipfile, zlib and numpy raise their own kinds on a damaged file
-            raise InputError(f"{self.path}: no readable matches: {type(error).__name__}: {error}") from error
+            arrays = load_arrays(Path(self.path))
+        except InputError as error:
+            raise InputError(f"{self.path}: no readable matches: {error}") from error
         if "matches" in arrays:
             return on_object(
                 *in_pixels(self._pairs(arrays, "matches", 4), rgb.shape, goal_rgb.shape), is_object, is_goal_object

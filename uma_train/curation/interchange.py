@@ -10,21 +10,17 @@ point; ``coords`` (T, N, 3) world; ``visibs`` (T, N). Only the video is required
 from __future__ import annotations
 
 import json
-import math
 import os
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from uma.checkpoint.npy_head import npy_head
+from uma.checkpoint.npz import load_arrays
 from uma.policy.demonstration import Robot
 from uma.types import RATE_HZ, InputError
 from uma_train.curation.clip import Clip
 
-MAX_RATIO = 1100
-"""Largest compression ratio that is unpacked; deflate reaches at most 1032."""
 KINDS = {
     **{name: "f" for name in ("depths", "intrinsics", "extrinsics", "query", "coords", "stamps", "hand")},
     **{name: "b" for name in ("visibs", "has_image", "is_object", "on_object")},
@@ -69,29 +65,6 @@ def load_clip(path: str | Path) -> Clip:
         return _clip(path.stem, arrays)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-
-
-def load_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Return the arrays of an ``.npz`` file without pickle, after a check of their sizes.
-
-    Raises:
-        InputError: no such file, damaged, packed beyond `MAX_RATIO`, or with objects in it.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            for info in archive.infolist():
-                if info.file_size > MAX_RATIO * info.compress_size + 1024:
-                    raise InputError(f"{info.filename}: {info.file_size} bytes of {info.compress_size}, {MAX_RATIO}:1")
-                with archive.open(info) as member:
-                    shape, dtype = npy_head(member)
-                if math.prod(shape) * dtype.itemsize > info.file_size:
-                    raise InputError(f"{info.filename}: shape {shape}, must fit into its {info.file_size} bytes")
-        with np.load(path, allow_pickle=False) as z:
-            return {name: z[name] for name in z.files}
-    except InputError:
-        raise
-    except Exception as error:  # zipfile, zlib and numpy raise their own kinds on a damaged file
-        raise InputError(f"not a readable .npz file: {type(error).__name__}: {error}") from error
 
 
 def _clip(name: str, arrays: dict[str, np.ndarray]) -> Clip:

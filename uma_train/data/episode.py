@@ -22,17 +22,15 @@ the target of a step is due one period later.
 from __future__ import annotations
 
 import json
-import math
 import os
-import zipfile
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 
-from uma.checkpoint.npy_head import npy_head
+from uma.checkpoint.npz import check_members
 from uma.model.inputs import PointSet
-from uma.types import CameraModel
+from uma.types import CameraModel, InputError
 
 FORMAT = 3
 """Version of the format that is written."""
@@ -44,9 +42,6 @@ NUM_JOINTS = 7
 
 METRE = 1e-4
 """Metres per unit of the stored point coordinates."""
-
-MAX_RATIO = 1100
-"""Largest compression ratio that is unpacked; deflate reaches at most 1032."""
 
 MOVED_M = 0.01
 """Distance from its first seen position beyond which a keypoint counts as moving, metres."""
@@ -247,7 +242,7 @@ def load_episode(path: str | Path) -> Episode:
         EpisodeError: not an episode file, another version, or inconsistent fields.
     """
     try:
-        _check_members(Path(path))
+        check_members(Path(path))
         with np.load(path, allow_pickle=False) as z:
             meta = json.loads(bytes(z["meta"]).decode())
             if not isinstance(meta, dict):
@@ -261,31 +256,12 @@ def load_episode(path: str | Path) -> Episode:
             if episode.meta["camera"] is not None:
                 episode.camera  # noqa: B018  (checks the intrinsics)
             return episode
-    except EpisodeError as e:
+    except (EpisodeError, InputError) as e:
         raise EpisodeError(f"{path}: {e}") from e
     except (KeyError, ValueError, OSError, EOFError) as e:
         raise EpisodeError(f"{path}: not an episode of this format: {e}") from e
     except Exception as e:  # zipfile and zlib raise their own kinds on a truncated file
         raise EpisodeError(f"{path}: damaged: {type(e).__name__}: {e}") from e
-
-
-def _check_members(path: Path) -> None:
-    """Refuse an archive whose headers claim more data than it holds, before memory is allocated.
-
-    Raises:
-        EpisodeError: a member's compression ratio exceeds `MAX_RATIO`, or its array is larger than the member.
-    """
-    with zipfile.ZipFile(path) as archive:
-        for info in archive.infolist():
-            if info.file_size > MAX_RATIO * info.compress_size + 1024:
-                raise EpisodeError(
-                    f"{info.filename}: {info.file_size} bytes packed into {info.compress_size}, limit {MAX_RATIO} to 1"
-                )
-            with archive.open(info) as member:
-                shape, dtype = npy_head(member)
-                size = math.prod(shape) * dtype.itemsize
-                if size > info.file_size:
-                    raise EpisodeError(f"{info.filename}: an array of {size} bytes, limit {info.file_size}")
 
 
 def list_episodes(folder: str | Path) -> list[Path]:

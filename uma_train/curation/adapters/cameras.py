@@ -10,7 +10,7 @@ import numpy as np
 
 from uma.geometry import se3
 from uma.types import InputError
-from uma_train.curation.adapters.results import Results, first, path_of, read
+from uma_train.curation.adapters.results import Results, first, path_of, read, scalar
 from uma_train.curation.clip import Clip
 from uma_train.curation.scale import MetricReference, scaled
 
@@ -50,7 +50,8 @@ class CameraFiles(Results):
             big = [cv2.resize(d.astype(np.float32), (W, H), interpolation=cv2.INTER_NEAREST) for d in depths]
             value = np.stack(big)
             out["depths"] = np.where(np.isfinite(value) & (value > 0), value, np.float32(np.nan))
-            out["is_metric"] = bool(arrays["is_metric"]) if "is_metric" in arrays else self.model in METRIC
+            told = scalar(arrays, "is_metric", path)
+            out["is_metric"] = self.model in METRIC if told is None else bool(told)
         K = first(arrays, ("intrinsics", "intrinsic", "K"), path)
         if clip.intrinsics is None and K is not None:
             if K.shape not in ((3, 3), (T, 3, 3)):
@@ -94,18 +95,20 @@ class ScaleFiles(Results):
         is_own = path_of(self.folder, own) is not None
         arrays, path = read(self.folder, own if is_own else clip.name)
         metric = first(arrays, ("metric_depth",), path)
-        if metric is None and is_own and "depth" in arrays:
-            metric = _canonical(arrays["depth"], clip)
+        if metric is None and is_own and (depth := first(arrays, ("depth",), path)) is not None:
+            metric = _canonical(depth, clip, path)
         if metric is not None:
             return MetricReference(_like(metric, clip, path))(clip)
-        factor = float(arrays["scale"]) if "scale" in arrays and arrays["scale"].size == 1 else 0.0
-        if not (np.isfinite(factor) and factor > 0):
+        factor = scalar(arrays, "scale", path)
+        if factor is None or not (np.isfinite(factor) and factor > 0):
             raise InputError(f"{path}: metric_depth or scale > 0 is required: depth has no unit")
         return scaled(clip, factor)
 
 
-def _canonical(depth: np.ndarray, clip: Clip) -> np.ndarray:
+def _canonical(depth: np.ndarray, clip: Clip, path: Path) -> np.ndarray:
     image = depth[0] if depth.ndim == 3 else depth
+    if image.ndim != 2:
+        raise InputError(f"{path}: depth: shape {depth.shape}, must be (h, w) or (T, h, w)")
     focal = clip.camera(0).fx * image.shape[-1] / clip.video.shape[2]
     return image * (focal / CANONICAL_PX)
 

@@ -15,6 +15,9 @@ from uma_train.curation.segment import LEAST_PX, MOMENTS, most_changed
 from uma_train.curation.views import View
 from uma_train.data.optional import needed
 
+MAX_PIXELS = 2**25
+"""Largest image."""
+
 MOVED_M = 0.01
 """Least way of an object's middle, metres."""
 
@@ -58,7 +61,7 @@ class MaskFiles(Results):
         T, H, W = clip.video.shape[:3]
         masks, where = self._read(clip.name)
         masks = masks[None] if masks.ndim == 2 else masks
-        if masks.ndim != 3 or len(masks) not in (1, T) or masks.dtype.kind not in "iub":
+        if masks.ndim != 3 or not masks.size or len(masks) not in (1, T) or masks.dtype.kind not in "iub":
             raise InputError(f"{where}: masks: {masks.dtype} {masks.shape}, must be whole numbers ({T} or 1, h, w)")
         return np.stack([cv2.resize(m.astype(np.int32), (W, H), interpolation=cv2.INTER_NEAREST) for m in masks])
 
@@ -85,11 +88,15 @@ def _image(path: Path) -> np.ndarray:
     pillow = needed("PIL.Image", "perception")
     try:
         with pillow.open(path) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise InputError(f"{path}: {image.width} x {image.height} pixels, limit {MAX_PIXELS} in all")
             if image.mode not in ("1", "L", "P", "I", "I;16"):
                 raise InputError(f"{path}: {image.mode}, must have grey values or a palette")
             return np.asarray(image).astype(np.int32)
-    except (OSError, ValueError, SyntaxError) as error:
-        raise error if isinstance(error, InputError) else InputError(f"{path}: no readable image: {error}") from error
+    except InputError:
+        raise
+    except Exception as error:  # Pillow raises kinds of its own, such as for a decompression bomb
+        raise InputError(f"{path}: no readable image: {type(error).__name__}: {error}") from error
 
 
 def _way(clip: Clip, mask: np.ndarray) -> float:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from uma.checkpoint.npz import load_arrays
 from uma.types import InputError
-from uma_train.curation.interchange import load_arrays
 
 NAMES = (
     "{}.npz",
@@ -63,7 +63,7 @@ def first(arrays: dict[str, np.ndarray], names: tuple[str, ...], path: Path) -> 
     """Return the first array present of some names; None if none is.
 
     Raises:
-        InputError: it does not hold numbers.
+        InputError: it is empty or does not hold numbers.
     """
     found = [(name, arrays[name]) for name in names if name in arrays]
     if not found:
@@ -71,4 +71,18 @@ def first(arrays: dict[str, np.ndarray], names: tuple[str, ...], path: Path) -> 
     name, value = found[0]
     if value.dtype.kind not in "fiub":
         raise InputError(f"{path}: {name}: {value.dtype}, must be numbers")
+    if not value.size:
+        raise InputError(f"{path}: {name}: shape {value.shape}, must not be empty")
     return value
+
+
+def scalar(arrays: dict[str, np.ndarray], name: str, path: Path) -> float | None:
+    """Return a single number; None if it is absent.
+
+    Raises:
+        InputError: it is not one number.
+    """
+    value = first(arrays, (name,), path)
+    if value is not None and value.size != 1:
+        raise InputError(f"{path}: {name}: shape {value.shape}, must be one number")
+    return None if value is None else float(value.item())

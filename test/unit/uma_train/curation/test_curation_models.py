@@ -1,6 +1,8 @@
 """Results of other models as files, and SAM 3 from a local folder."""
 
+import struct
 import sys
+import zlib
 from dataclasses import replace
 
 import numpy as np
@@ -55,6 +57,42 @@ def test_depth_and_camera_come_from_a_file(tmp_path, clip):
     np.testing.assert_allclose(metric.depths[0], clip.depths[0], atol=0.05)
     assert metric.is_metric
     assert se3.invert(metric.extrinsics)[-1, 0, 3] == pytest.approx(0.2, rel=0.02)
+
+
+DEPTH = np.ones((T, 90, 120), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "text"),
+    [
+        ({"depth": np.zeros((T, 0, 120))}, r"depth: shape \(16, 0, 120\), must not be empty"),
+        ({"depth": DEPTH, "is_metric": np.ones(3, bool)}, r"is_metric: shape \(3,\), must be one number"),
+        ({"depth": DEPTH, "is_metric": np.array("yes")}, "is_metric: <U3, must be numbers"),
+        ({"depth": DEPTH, "metric_depth": np.zeros((0, 4))}, r"metric_depth: shape \(0, 4\), must not be empty"),
+        ({"depth": DEPTH, "scale": np.array("two")}, "scale: <U3, must be numbers"),
+        ({"depth": DEPTH, "scale": np.ones(2)}, r"scale: shape \(2,\), must be one number"),
+        ({"depth": DEPTH, "scale": np.array(-1.0)}, "metric_depth or scale > 0 is required"),
+    ],
+)
+def test_unusable_depths_are_refused_by_name(tmp_path, clip, arrays, text):
+    bare = replace(clip, depths=None, intrinsics=None, extrinsics=None)
+    np.savez(tmp_path / "scene.npz", K=clip.intrinsics[0], cam_c2w=np.tile(np.eye(4), (T, 1, 1)), **arrays)
+    with pytest.raises(InputError, match=text):
+        ScaleFiles(str(tmp_path), "megasam")(CameraFiles(str(tmp_path), "megasam")(bare))
+
+
+@pytest.mark.parametrize("size", [(0, 0), (60000, 60000)])
+def test_images_of_absurd_sizes_are_no_masks(tmp_path, clip, size):
+    (tmp_path / "scene").mkdir()
+    head = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", *size, 8, 0, 0, 0, 0))
+    (tmp_path / "scene/0.png").write_bytes(head + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b""))
+    with pytest.raises(InputError, match=r"0\.png: "):
+        MaskFiles(str(tmp_path), "sam3")(clip)
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    """A chunk of a PNG file."""
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 def test_2d_tracks_are_lifted_by_depth(tmp_path, marked):
@@ -176,6 +214,7 @@ def test_masks_are_images_in_the_order_of_time(tmp_path, clip, mode):
     [
         (np.zeros((3, 180, 240), int), r"masks: int64 \(3, 180, 240\), must be whole numbers \(16 or 1, h, w\)"),
         (np.zeros((180, 240)), "masks: float64"),
+        (np.zeros((T, 0, 240), int), r"masks: int64 \(16, 0, 240\)"),
         (np.zeros((180, 240), int), "holds no object of 60 pixels"),
         (np.kron([[1, 2], [3, 4]], np.ones((90, 120), int))[None].repeat(T, 0), "move by 0.0.. m, must be 0.01 m"),
     ],
