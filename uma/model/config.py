@@ -138,6 +138,8 @@ class ModelConfig:
             `uma.model.waypoints`). Not in the paper.
         ways: whether each task token also states the reference's place at its phase, and the context gets the ways
             there from the end effector (see `uma.model.ways`). Not in the paper.
+        lines: whether each task token also states the direction of the keypoints at its phase, and the context gets it
+            in the end-effector frame (see `uma.model.lines`). Not in the paper.
         context_layers: self-attention layers among the context tokens (see `uma.model.context`).
         flow_time: distribution of the flow time in training: "uniform" or "beta" (more weight on noise).
         history: number of past steps with measured poses and tracked points (paper Eq. 5: "recent history"); 0 = none.
@@ -166,6 +168,7 @@ class ModelConfig:
     places: bool = False
     waypoints: bool = False
     ways: bool = False
+    lines: bool = False
     context_layers: int = 0
     flow_time: str = "uniform"
     history: int = 0
@@ -198,8 +201,8 @@ class ModelConfig:
             )
         if self.width % self.heads:
             raise ValueError(f"width {self.width}: must be a multiple of heads {self.heads}")
-        if self.ways and not self.proprioception:
-            raise ValueError("ways: on, needs proprioception")
+        if (self.ways or self.lines) and not self.proprioception:
+            raise ValueError("ways, lines: on, need proprioception")
         if len(self.group_widths) != len(self.groups) - 1:
             raise ValueError(
                 f"group_widths has {len(self.group_widths)} entries for {len(self.groups)} levels, must have one fewer"
@@ -220,8 +223,8 @@ class ModelConfig:
 
     @property
     def task_width(self) -> int:
-        """Width of a task token: ``width``, and with ``ways`` three channels for its place."""
-        return self.width + (3 if self.ways else 0)
+        """Width of a task token: ``width``, and the channels that state its place (``ways``) and its line (``lines``)."""
+        return self.width + 3 * self.ways + 6 * self.lines
 
 
 def tiny() -> ModelConfig:

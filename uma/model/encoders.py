@@ -170,7 +170,7 @@ class TaskEncoder(nn.Module):
         self.height = nn.ModuleList(Addition(WAYPOINT_FEATURES, d) for _ in range(2)) if config.heights else None
         self.place = nn.ModuleList(Addition(2 * PLACE_FEATURES, d) for _ in range(2)) if config.places else None
         self.along = Addition(6 + 2 * PLACE_FEATURES + TURN_FEATURES, d) if config.waypoints else None
-        self.states_place = config.ways
+        self.states_place, self.states_line = config.ways, config.lines
         self.to_points = nn.ModuleList(CrossAttention(d, h) for _ in range(config.task_layers))
         self.among = nn.ModuleList(SelfAttention(d, h) for _ in range(config.task_layers))
         self.ffn = nn.ModuleList(mlp(d, d) for _ in range(config.task_layers))
@@ -229,16 +229,22 @@ class TaskEncoder(nn.Module):
         c = c + self.out(self.out_norm(c))
         if self.along is not None:
             c = c + self.along(self._along(reference))
-        if not self.states_place:
-            return c
-        place = at_phases(reference.position, reference.phase, reference.is_valid, len(self.queries))
-        return torch.cat([c, (place - center) / n.point_scale], -1)
+        stated = [c]
+        if self.states_place:
+            stated.append((self._at_phases(reference, reference.position) - center) / n.point_scale)
+        if self.states_line:
+            turned = turns(reference.position, reference.start, reference.phase, reference.is_valid)
+            stated.append(self._at_phases(reference, turned[..., :AXIS_FEATURES].to(reference.position.dtype)))
+        return torch.cat(stated, -1)
+
+    def _at_phases(self, reference: ReferenceBatch, values: Tensor) -> Tensor:
+        return at_phases(values, reference.phase, reference.is_valid, len(self.queries))
 
     def _along(self, reference: ReferenceBatch) -> Tensor:
         """Return the ``(B, M, 6 + 72 + 28)`` motion at the phase of each task token: place, displacement and turn."""
         n, r = self.normalization, reference
         turned = turns(r.position, r.start, r.phase, r.is_valid)
         values = torch.cat([r.position, r.start, turned.to(r.position.dtype)], -1)
-        x, start, turned = at_phases(values, r.phase, r.is_valid, len(self.queries)).split([3, 3, TURN_FEATURES], -1)
+        x, start, turned = self._at_phases(r, values).split([3, 3, TURN_FEATURES], -1)
         near = [(x - self.center) / n.point_scale, (x - start) / n.local_scale]
         return torch.cat([*near, place_features(x), place_features(start), turned], -1)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from uma.model.attention import CrossAttention, SelfAttention
 from uma.model.config import LanguageConfig, ModelConfig
 from uma.model.encoders import mlp
+from uma.model.orientation import AXIS_FEATURES
 from uma.model.siglip import load_tower
 from uma.types import InputError
 
@@ -170,10 +171,12 @@ class LanguageEncoder(nn.Module):
         self.out_norm = nn.LayerNorm(d)
         self.out = mlp(d, d)
         self.place = nn.Linear(d, 3) if config.ways else None
+        self.line = nn.Linear(d, AXIS_FEATURES) if config.lines else None
         nn.init.normal_(self.text_in.weight, std=language.embedding**-0.5)  # unit scale in, unit scale out
-        if self.place is not None:  # the center of the scene, until it is trained
-            nn.init.zeros_(self.place.weight)
-            nn.init.zeros_(self.place.bias)
+        for stated in (self.place, self.line):  # the centre of the scene and no line, until they are trained
+            if stated is not None:
+                nn.init.zeros_(stated.weight)
+                nn.init.zeros_(stated.bias)
 
     def forward(self, texts: Sequence[str]) -> Tensor:
         """Encode B texts as ``(B, M, task_width)`` task tokens.
@@ -191,4 +194,4 @@ class LanguageEncoder(nn.Module):
         for layer in self.layers:
             z, c = layer(z, c, raw, self.queries, is_valid)
         c = c + self.out(self.out_norm(c))
-        return c if self.place is None else torch.cat([c, self.place(c)], -1)
+        return torch.cat([c, *(stated(c) for stated in (self.place, self.line) if stated is not None)], -1)

@@ -98,6 +98,7 @@ def started(config: TrainConfig) -> Uma:
         places=had.places or config.model.places,
         waypoints=had.waypoints or config.model.waypoints,
         ways=had.ways or config.model.ways,
+        lines=had.lines or config.model.lines,
         context_layers=had.context_layers or config.model.context_layers,
         language=config.model.language if had.language.kind == "none" else had.language,
     )

@@ -19,6 +19,7 @@ ADDITIONS = {
     "places": (True, lambda m: [a[-1] for a in (m.observation_encoder.place, *m.task_encoder.place)]),
     "waypoints": (True, lambda m: [m.task_encoder.along[-1]]),
     "ways": (True, lambda m: [m.ways.each[-1], m.ways.together[-1]]),
+    "lines": (True, lambda m: [m.lines.each[-1], m.lines.together[-1]]),
     "context_layers": (
         2,
         lambda m: [last for a, f in zip(m.context.attention, m.context.ffn, strict=True) for last in (a.out, f[-1])],
