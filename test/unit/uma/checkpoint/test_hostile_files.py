@@ -106,7 +106,7 @@ def test_an_episode_whose_head_claims_terabytes_takes_no_memory(tmp_path):
                 if name != "pose.npy"
                 else b"\x93NUMPY\x01\x00" + len(head).to_bytes(2, "little") + head + b"\0" * 64,
             )
-    with pytest.raises(EpisodeError, match="b.npz: pose.npy: an array of 63999936 bytes"):
+    with pytest.raises(EpisodeError, match="b.npz: pose.npy: shape .*, 63999936 bytes"):
         load_episode(tmp_path / "b.npz")
     with zipfile.ZipFile(tmp_path / "c.npz", "w", zipfile.ZIP_LZMA) as packed:
         packed.writestr("pose.npy", b"\0" * 2**22)
