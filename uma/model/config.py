@@ -223,7 +223,7 @@ class ModelConfig:
 
     @property
     def task_width(self) -> int:
-        """Width of a task token: ``width``, three channels for its place (``ways``) and six for its line (``lines``)."""
+        """Width of a task token: ``width``, three channels for a place (``ways``) and six for a line (``lines``)."""
         return self.width + 3 * self.ways + 6 * self.lines
 
 
