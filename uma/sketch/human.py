@@ -69,9 +69,12 @@ STYLES: Mapping[str, HumanNoise] = MappingProxyType(
         "careful": HumanNoise(translate_only=0, hovers=0, ends_only=0),
         "sloppy": HumanNoise(outliers=0.10, waypoint_m=0.02, sight=2.0, rotation_rad=0.25, translate_only=0),
         "translate": HumanNoise(translate_only=1, hovers=0, ends_only=0),
+        "hover": HumanNoise(translate_only=0, hovers=1, ends_only=0),
+        "ends": HumanNoise(translate_only=0, hovers=0, ends_only=1),
     }
 )
-"""Named distributions. All but "translate" turn the waypoints, so that a sketch shows the intended rotation."""
+"""Named distributions. The last three are a careful person with one habit: without turns, with an end that hovers, with
+both ends alone. All but "translate" turn the waypoints, so that a sketch shows the intended rotation."""
 
 
 def human(

@@ -50,6 +50,18 @@ def test_an_exact_sketch_is_the_intended_motion(keypoints, waypoints, seed):
     assert (sketch.frame, sketch.object_label) == (intended.frame, intended.object_label)
 
 
+def test_an_end_that_hovers_is_5_cm_too_high():
+    intended, sketch = drawn(dataclasses.replace(STYLES["hover"], waypoint_m=0, bias_m=0, moved=0, doubled=0))
+    high = (moving(sketch)[-1] - moving(intended)[-1]).mean(0) @ UP
+    others = (moving(sketch)[1:-1] - moving(intended)[1:-1]).mean(1) @ UP
+    assert abs(high - 0.05) < 0.01 and np.abs(others).max() < 0.01
+
+
+def test_ends_alone_are_two_waypoints():
+    intended, sketch = drawn(dataclasses.replace(STYLES["ends"], doubled=0), waypoints=5)
+    assert len(moving(intended)) == 5 and len(moving(sketch)) == 2
+
+
 @pytest.mark.parametrize("style", ["careful", "sloppy", "translate"])
 @settings(max_examples=40)
 @given(st.integers(3, 8), st.integers(2, 6), st.integers(0, 10**6))
