@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from uma.settings import within
+from uma.sketch.human import STYLES as HUMAN_STYLES
 from uma.sketch.human import HumanNoise, human
 from uma.types import MAX_KEYPOINTS, ReferenceMotion
 from uma_train.data.episode import MOVED_M
@@ -26,8 +27,9 @@ STYLES: tuple[tuple[float, str | HumanNoise], ...] = (
 )
 """Shares of the styles of human sketches, see `uma.sketch.human`."""
 
-TURNING = ("turn", "tilt")
-"""Intents whose sketches always turn, because the turn is what they mean."""
+AS_DRAWN = ("lift", "carry", "put", "turn", "slide", "tilt", "out", "primitives/move")
+"""Intents that nothing in the scene completes: the sketch itself says where to. Their ends and turns get no errors, for
+the actions of the episode would contradict them; the clicks do. A holder completes the intent "into"."""
 
 
 @dataclass(frozen=True)
@@ -111,10 +113,10 @@ def draw_reference(
     if not config.human or T_base_cam is None or rng.random() >= config.human:
         return drawn
     style = STYLES[int(rng.choice(len(STYLES), p=[share for share, _ in STYLES]))][1]
-    if intent in TURNING:
-        style = "careful" if style == "translate" else style
-        style = replace(style, translate_only=0.0) if isinstance(style, HumanNoise) else style
-    return human(drawn, T_base_cam, rng, style)
+    noise = HUMAN_STYLES[style] if isinstance(style, str) else style
+    if intent in AS_DRAWN:
+        noise = replace(noise, waypoint_m=0.0, bias_m=0.0, rotation_rad=0.0, translate_only=0.0, hovers=0.0)
+    return human(drawn, T_base_cam, rng, noise)
 
 
 def _hindsight(
