@@ -81,6 +81,22 @@ class CameraModel:
 
 
 @dataclass(frozen=True)
+class Grasp:
+    """Where the gripper last closed. It has stayed closed since.
+
+    Attributes:
+        T_cam_ee: ``(4, 4)`` end-effector pose at that time, in the camera frame.
+        stamp: seconds.
+    """
+
+    T_cam_ee: np.ndarray
+    stamp: float
+
+    def __post_init__(self) -> None:
+        check_pose(self.T_cam_ee, "grasp.T_cam_ee")
+
+
+@dataclass(frozen=True)
 class Observation:
     """RGB-D image and proprioception at one instant, in the camera frame.
 
@@ -92,6 +108,7 @@ class Observation:
         gripper: measured, 0 open to 1 closed.
         stamp: capture time in seconds.
         T_base_cam: ``(4, 4)`` calibrated camera pose in the robot's base frame; None if unknown.
+        grasp: the grasp in force; None while the gripper is open, or if unknown.
     """
 
     rgb: np.ndarray
@@ -101,6 +118,7 @@ class Observation:
     gripper: float
     stamp: float = 0.0
     T_base_cam: np.ndarray | None = None
+    grasp: Grasp | None = None
 
     def __post_init__(self) -> None:
         shape = (self.camera.height, self.camera.width)

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import mujoco
 import numpy as np
 
+from uma.control.grasp import GraspWatch
 from uma.geometry import fr3, se3
 from uma.robot import DROID
-from uma.types import RATE_HZ, Observation, ReferenceMotion
+from uma.types import RATE_HZ, Grasp, Observation, ReferenceMotion
 from uma_sim import scene
 from uma_sim.objects.tracked import Tracked
 from uma_sim.robot import arm as robot
@@ -150,7 +151,8 @@ class Station:
         self.object = self.task.track(self)
         self._max_dq = robot.VELOCITY_LIMIT * IK_PERIOD * scene.TIMESTEP
         self._steps = 0
-        self._due = 0.0
+        self._due = self._start_time = 0.0
+        self._grasp = GraspWatch()
         self._grip = 0.0
         self._q_command = self.scene.room.start_joints.copy()
         self.data.qpos[:7] = self._q_command
@@ -260,6 +262,8 @@ class Station:
             n = min(IK_PERIOD - self._steps % IK_PERIOD, int(self._due + 1e-6) - self._steps)
             mujoco.mj_step(self.model, self.data, n)
             self._steps += n
+        if self._grasp.changes(gripper := self.gripper_position()):
+            self._grasp.add(self.ee_pose(), gripper, self.time)
 
     def act(self, T_base_ee: np.ndarray, grip: float) -> None:
         """Run one control period (1/15 s) toward ``T_base_ee``, interpolated like the real controller.
@@ -311,7 +315,10 @@ class Station:
             rgb = rgb if self._noise is None else cameras.add_grain(rgb, self._noise)
             depth = self._matched(self._renderer)
         T_cam_ee = se3.invert(self.T_base_cam) @ self.ee_pose()
-        return Observation(rgb, depth, self.camera, T_cam_ee, self.gripper_position(), self.time, self.T_base_cam)
+        found, T_cam_base = self._grasp.at(), se3.invert(self.T_base_cam)
+        grasp = None if found is None else Grasp(T_cam_base @ found[0], found[1])
+        gripper = self.gripper_position()
+        return Observation(rgb, depth, self.camera, T_cam_ee, gripper, self.time, self.T_base_cam, grasp)
 
     def _matched(self, renderer: cameras.Renderer) -> np.ndarray:
         """Return the depth by stereo matching, ``(H, W)`` metres."""

@@ -12,7 +12,15 @@ from uma.model.uma import Uma
 CONFIGS = {
     "plain": tiny(),
     "features": replace(
-        tiny(), orientation=True, heights=True, places=True, waypoints=True, ways=True, lines=True, context_layers=1
+        tiny(),
+        orientation=True,
+        heights=True,
+        places=True,
+        waypoints=True,
+        ways=True,
+        lines=True,
+        held=True,
+        context_layers=1,
     ),
     "separate heads": replace(tiny(), separate_layers=1),
     "dense": block_layout(tiny(), "dense"),

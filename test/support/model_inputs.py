@@ -35,7 +35,10 @@ def inputs(B: int = 2, K: int = 3, seed: int = 0):
         torch.rand(B, N, 3, generator=g),
         torch.rand(B, N, generator=g) * 0.1,
     )
-    ee = EndEffectorBatch(torch.eye(4).repeat(B, 1, 1), torch.rand(B, generator=g))
+    carried = torch.eye(4).repeat(B, 1, 1)
+    carried[:, :3, 3] = 0.05
+    holds = torch.ones(B, dtype=torch.bool)
+    ee = EndEffectorBatch(torch.eye(4).repeat(B, 1, 1), torch.rand(B, generator=g), None, carried, holds)
     points = dataclasses.replace(
         points, image=torch.rand(B, 3, 90, 160, generator=g), normalized_uv=torch.rand(B, N, 2, generator=g) * 2 - 1
     )

@@ -36,11 +36,18 @@ def point_batch(percepts: Sequence[Percept]) -> PointBatch:
     )
 
 
-def ee_batch(poses: np.ndarray, gripper: np.ndarray) -> EndEffectorBatch:
-    """Convert poses ``(B, 4, 4)`` and gripper values ``(B,)`` to float32 tensors."""
-    return EndEffectorBatch(
-        torch.from_numpy(np.asarray(poses, np.float32)), torch.from_numpy(np.asarray(gripper, np.float32))
-    )
+def ee_batch(poses: np.ndarray, gripper: np.ndarray, carried: Sequence[np.ndarray | None] = ()) -> EndEffectorBatch:
+    """Convert poses ``(B, 4, 4)`` and gripper values ``(B,)`` to float32 tensors.
+
+    Args:
+        carried: the hand's motion ``(4, 4)`` since each grasp, None without one; empty = left out.
+    """
+    known = torch.from_numpy(np.asarray(poses, np.float32)), torch.from_numpy(np.asarray(gripper, np.float32))
+    if not carried:
+        return EndEffectorBatch(*known)
+    motion = np.stack([np.eye(4) if m is None else m for m in carried]).astype(np.float32)
+    holds = torch.tensor([m is not None for m in carried])
+    return EndEffectorBatch(*known, carried=torch.from_numpy(motion), holds=holds)
 
 
 def reference_batch(arrays: Sequence[ReferenceArrays]) -> ReferenceBatch:

@@ -140,6 +140,8 @@ class ModelConfig:
             there from the end effector (see `uma.model.ways`). Not in the paper.
         lines: whether each task token also states the direction of the keypoints at its phase, and the context gets it
             in the end-effector frame (see `uma.model.lines`). Not in the paper.
+        held: whether each task token also states the turn at its phase, and the context gets what is left of way and
+            turn for a held object (see `uma.model.held`); needs ``ways``. Not in the paper.
         context_layers: self-attention layers among the context tokens (see `uma.model.context`).
         flow_time: distribution of the flow time in training: "uniform" or "beta" (more weight on noise).
         history: number of past steps with measured poses and tracked points (paper Eq. 5: "recent history"); 0 = none.
@@ -169,6 +171,7 @@ class ModelConfig:
     waypoints: bool = False
     ways: bool = False
     lines: bool = False
+    held: bool = False
     context_layers: int = 0
     flow_time: str = "uniform"
     history: int = 0
@@ -203,6 +206,8 @@ class ModelConfig:
             raise ValueError(f"width {self.width}: must be a multiple of heads {self.heads}")
         if (self.ways or self.lines) and not self.proprioception:
             raise ValueError("ways, lines: on, need proprioception")
+        if self.held and not self.ways:
+            raise ValueError("held: on, needs ways")
         if len(self.group_widths) != len(self.groups) - 1:
             raise ValueError(
                 f"group_widths has {len(self.group_widths)} entries for {len(self.groups)} levels, must have one fewer"
@@ -223,8 +228,13 @@ class ModelConfig:
 
     @property
     def task_width(self) -> int:
-        """Width of a task token: ``width``, three channels for a place (``ways``) and six for a line (``lines``)."""
-        return self.width + 3 * self.ways + 6 * self.lines
+        """Width of a task token: ``width``, and the channels for its place, its line and its turn."""
+        return self.width + sum(self.stated)
+
+    @property
+    def stated(self) -> tuple[int, int, int]:
+        """Channels of a task token for its place (``ways``), its line (``lines``) and its turn (``held``)."""
+        return 3 * self.ways, 6 * self.lines, 4 * self.held
 
 
 def tiny() -> ModelConfig:

@@ -12,7 +12,7 @@ from uma.model.config import ModelConfig
 from uma.model.heights import STATE_FEATURES, WAYPOINT_FEATURES, of_state, of_waypoints, table
 from uma.model.image import features_at, image_encoder
 from uma.model.inputs import Normalization
-from uma.model.orientation import AXIS_FEATURES, TURN_FEATURES, Addition, axis, turns
+from uma.model.orientation import AXIS_FEATURES, LINE, TURN, TURN_FEATURES, Addition, axis, turns
 from uma.model.places import PLACE_FEATURES
 from uma.model.places import features as place_features
 from uma.model.pointnet import PointEncoder
@@ -41,11 +41,16 @@ class EndEffectorBatch:
 
     ``is_known`` ``(B,)`` bool is False for sources without a robot, such as human video. There ``pose`` is only the
     origin of the relative coordinates. None = all known.
+
+    ``carried`` ``(B, 4, 4)`` is the hand's motion since it holds something, and since o_0, in the same frame; ``holds``
+    ``(B,)`` bool says whether it does. None = unknown.
     """
 
     pose: Tensor
     gripper: Tensor
     is_known: Tensor | None = None
+    carried: Tensor | None = None
+    holds: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -170,7 +175,7 @@ class TaskEncoder(nn.Module):
         self.height = nn.ModuleList(Addition(WAYPOINT_FEATURES, d) for _ in range(2)) if config.heights else None
         self.place = nn.ModuleList(Addition(2 * PLACE_FEATURES, d) for _ in range(2)) if config.places else None
         self.along = Addition(6 + 2 * PLACE_FEATURES + TURN_FEATURES, d) if config.waypoints else None
-        self.states_place, self.states_line = config.ways, config.lines
+        self.config = config
         self.to_points = nn.ModuleList(CrossAttention(d, h) for _ in range(config.task_layers))
         self.among = nn.ModuleList(SelfAttention(d, h) for _ in range(config.task_layers))
         self.ffn = nn.ModuleList(mlp(d, d) for _ in range(config.task_layers))
@@ -230,11 +235,12 @@ class TaskEncoder(nn.Module):
         if self.along is not None:
             c = c + self.along(self._along(reference))
         stated = [c]
-        if self.states_place:
+        if self.config.ways:
             stated.append((self._at_phases(reference, reference.position) - center) / n.point_scale)
-        if self.states_line:
+        if self.config.lines or self.config.held:
             turned = turns(reference.position, reference.start, reference.phase, reference.is_valid)
-            stated.append(self._at_phases(reference, turned[..., :AXIS_FEATURES].to(reference.position.dtype)))
+            turned = self._at_phases(reference, turned.to(reference.position.dtype))
+            stated += [turned[..., LINE]] * self.config.lines + [turned[..., TURN]] * self.config.held
         return torch.cat(stated, -1)
 
     def _at_phases(self, reference: ReferenceBatch, values: Tensor) -> Tensor:

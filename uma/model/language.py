@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from uma.model.attention import CrossAttention, SelfAttention
 from uma.model.config import LanguageConfig, ModelConfig
 from uma.model.encoders import mlp
-from uma.model.orientation import AXIS_FEATURES
+from uma.model.orientation import AXIS_FEATURES, TURN
 from uma.model.siglip import load_tower
 from uma.types import InputError
 
@@ -172,11 +172,11 @@ class LanguageEncoder(nn.Module):
         self.out = mlp(d, d)
         self.place = nn.Linear(d, 3) if config.ways else None
         self.line = nn.Linear(d, AXIS_FEATURES) if config.lines else None
+        self.turn = nn.Linear(d, TURN.stop - TURN.start) if config.held else None
         nn.init.normal_(self.text_in.weight, std=language.embedding**-0.5)  # unit scale in, unit scale out
-        for stated in (self.place, self.line):  # the centre of the scene and no line, until they are trained
-            if stated is not None:
-                nn.init.zeros_(stated.weight)
-                nn.init.zeros_(stated.bias)
+        for stated in self._stated():  # the centre of the scene, and neither line nor turn, until they are trained
+            nn.init.zeros_(stated.weight)
+            nn.init.zeros_(stated.bias)
 
     def forward(self, texts: Sequence[str]) -> Tensor:
         """Encode B texts as ``(B, M, task_width)`` task tokens.
@@ -194,4 +194,7 @@ class LanguageEncoder(nn.Module):
         for layer in self.layers:
             z, c = layer(z, c, raw, self.queries, is_valid)
         c = c + self.out(self.out_norm(c))
-        return torch.cat([c, *(stated(c) for stated in (self.place, self.line) if stated is not None)], -1)
+        return torch.cat([c, *(stated(c) for stated in self._stated())], -1)
+
+    def _stated(self) -> list[nn.Linear]:
+        return [head for head in (self.place, self.line, self.turn) if head is not None]

@@ -11,7 +11,7 @@ from uma.geometry.camera import normalized_uv, unproject_pixels
 from uma.model.config import ModelConfig
 from uma.model.frame import PolicyFrame, check_support
 from uma.model.inputs import PointSet, point_set
-from uma.types import ActionChunk, Observation, ReferenceMotion
+from uma.types import ActionChunk, Grasp, Observation, ReferenceMotion
 
 SUPPORT_STRIDE = 6
 """Stride of the depth samples, in rows and columns, for checking the supporting plane."""
@@ -30,6 +30,7 @@ class Percept:
         image: ``(H, W, 3)`` uint8; None without image features.
         normalized_uv: ``(N, 2)`` in [-1, 1]; None without image features.
         observation: the image, if ``points`` is None.
+        grasp: the grasp in force, in the camera frame; None while the gripper is open, or if unknown.
     """
 
     points: PointSet | None
@@ -40,6 +41,7 @@ class Percept:
     image: np.ndarray | None = None
     normalized_uv: np.ndarray | None = None
     observation: Observation | None = None
+    grasp: Grasp | None = None
 
     @property
     def cloud(self) -> PointSet:
@@ -80,9 +82,8 @@ def unprepared(observation: Observation, frame: PolicyFrame) -> Percept:
         InputError: the frame cannot be established.
     """
     T = frame.from_camera(None, observation.T_base_cam)
-    return Percept(
-        None, T, T @ observation.T_cam_ee, observation.gripper, observation.camera.frame, observation=observation
-    )
+    o = observation
+    return Percept(None, T, T @ o.T_cam_ee, o.gripper, o.camera.frame, observation=o, grasp=o.grasp)
 
 
 def perceive(observation: Observation, config: ModelConfig, frame: PolicyFrame) -> Percept:
@@ -106,4 +107,5 @@ def perceive(observation: Observation, config: ModelConfig, frame: PolicyFrame) 
         pixel = normalized_uv(points.xyz[None], np.array([(c.fx, c.fy, c.cx, c.cy, c.width, c.height)]))[0]
     if frame.kind != "camera":
         points = replace(points, xyz=se3.apply(T, points.xyz.astype(np.float64)).astype(np.float32))
-    return Percept(points, T, T @ observation.T_cam_ee, observation.gripper, observation.camera.frame, image, pixel)
+    o = observation
+    return Percept(points, T, T @ o.T_cam_ee, o.gripper, o.camera.frame, image, pixel, grasp=o.grasp)

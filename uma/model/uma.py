@@ -14,6 +14,7 @@ from uma.model.config import ModelConfig
 from uma.model.context import ContextEncoder
 from uma.model.dit import FinalLayer, MaskedDiTBlock
 from uma.model.encoders import EndEffectorBatch, ObservationEncoder, PointBatch, ReferenceBatch, TaskEncoder, mlp
+from uma.model.held import Held
 from uma.model.inputs import ACTION_DIM, Normalization
 from uma.model.language import LanguageEncoder
 from uma.model.lines import Lines
@@ -83,6 +84,7 @@ class Uma(nn.Module):
         self.language_encoder = LanguageEncoder(config) if config.language.kind != "none" else None
         self.ways = Ways(config, norm) if config.ways else None
         self.lines = Lines(config) if config.lines else None
+        self.held = Held(config, norm) if config.held else None
         self.context = ContextEncoder(config) if config.context_layers else None
         self.action_in = nn.Linear(ACTION_DIM, d)
         self.motion_in = mlp(3 if config.keypoint_identity == "index" else 6, d)
@@ -111,10 +113,10 @@ class Uma(nn.Module):
     def prepare_context(self, points: PointBatch, ee: EndEffectorBatch, task: Tensor) -> Cache:
         """Compute the keys and values of the context for every block, once per observation for all flow steps."""
         observation = self.observation_encoder(points, ee)
-        task, place, line = task.split([self.config.width, 3 * self.config.ways, 6 * self.config.lines], -1)
-        for module, stated in ((self.ways, place), (self.lines, line)):
+        task, place, line, turn = task.split([self.config.width, *self.config.stated], -1)
+        for module, stated in ((self.ways, (place,)), (self.lines, (line,)), (self.held, (place, turn))):
             if module is not None:
-                each, together = module(stated, ee)
+                each, together = module(*stated, ee)
                 task = task + each
                 observation = torch.cat([observation[:, :-1], observation[:, -1:] + together[:, None]], 1)
         context = torch.cat([observation, task], 1) if self.context is None else self.context(observation, task)

@@ -22,7 +22,16 @@ from uma.policy.modes import MODES
 from uma.policy.query import History, Query, Task, end_waypoints, inputs
 from uma.policy.sampler import Sampler, Samples
 from uma.policy.sampling import SamplerConfig
-from uma.types import ActionChunk, InputError, KeypointState, MotionPrediction, Observation, Prediction, ReferenceMotion
+from uma.types import (
+    ActionChunk,
+    Grasp,
+    InputError,
+    KeypointState,
+    MotionPrediction,
+    Observation,
+    Prediction,
+    ReferenceMotion,
+)
 
 __all__ = ["History", "Policy", "SamplerConfig", "Task"]
 
@@ -109,7 +118,7 @@ class Policy:
         plausible.check_starts(first, percept.positions_cam(percept.cloud.xyz.astype(np.float64)))
         arrays = reference_arrays(percept.reference(reference))
         tokens = self._sampler.encode_task(point_batch([percept]), reference_batch([arrays]))[0]
-        return Task(tokens, first, last)
+        return Task(tokens, first, last, Grasp(observation.T_cam_ee, observation.stamp))
 
     @property
     def predicts_motion(self) -> bool:

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from uma.geometry import se3
 from uma.model.batches import ee_batch, point_batch
 from uma.model.config import ModelConfig
 from uma.model.inputs import ACTION_DIM, Normalization, encode_actions
 from uma.model.percept import Percept
 from uma.policy.modes import Mode
 from uma.policy.sampler import ImageInput, Inputs
-from uma.types import ActionChunk, InputError, KeypointState
+from uma.types import ActionChunk, Grasp, InputError, KeypointState
 
 
 @dataclass(frozen=True)
@@ -26,15 +27,17 @@ class Task:
         keypoints: ``(K, 3)`` starts of the reference's keypoints in the camera frame, metres; motion predictions
             concern these points. K is 0 for a text or a stored prompt.
         goals: ``(K, 3)`` their last valid waypoints.
+        start: the end effector at o_0; None without an o_0.
     """
 
     tokens: torch.Tensor
     keypoints: np.ndarray
     goals: np.ndarray
+    start: Grasp | None = None
 
     def zeroed(self) -> Task:
         """Return the task with zero tokens, which carry no task information."""
-        return Task(torch.zeros_like(self.tokens), self.keypoints, self.goals)
+        return Task(torch.zeros_like(self.tokens), self.keypoints, self.goals, self.start)
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,16 @@ class Query:
         now = {} if self.tracked is None else {0: self.tracked}
         return {step - len(past): state for step, state in enumerate(past)} | now
 
+    @property
+    def carried(self) -> np.ndarray | None:
+        """``(4, 4)`` motion of the hand in the policy frame since the grasp and since o_0; None without a grasp."""
+        p, since, start = self.percept, self.percept.grasp, self.task.start
+        if since is None:
+            return None
+        if start is not None and start.stamp > since.stamp:
+            since = start
+        return p.T_frame_ee @ se3.invert(p.T_frame_cam @ since.T_cam_ee)
+
     def tokens(self, config: ModelConfig, norm: Normalization) -> dict[str, np.ndarray]:
         """Return the arrays of `Inputs` for this query, without points, task and noise."""
         p, K, H = self.percept, self.keypoints, config.horizon
@@ -140,7 +153,11 @@ def inputs(
     padded = [torch.cat([v.new_zeros(len(v), past, *v.shape[2:]), v], 1) for v in noise]
     return Inputs(
         points=point_batch(percepts) if percepts[0].points is not None else image_input(percepts[0]),
-        ee=ee_batch(np.stack([p.T_frame_ee for p in percepts]), np.array([p.gripper for p in percepts])),
+        ee=ee_batch(
+            np.stack([p.T_frame_ee for p in percepts]),
+            np.array([p.gripper for p in percepts]),
+            [q.carried for q in queries] if config.held else (),
+        ),
         task=torch.stack([q.task.tokens for q in queries]),
         noise_action=padded[0],
         noise_motion=padded[1],

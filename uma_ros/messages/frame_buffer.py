@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,10 @@ from geometry_msgs.msg import PoseStamped
 from sensor_msgs.msg import CameraInfo, Image, JointState
 
 from uma.control.freshness import check_freshness
+from uma.control.grasp import GraspWatch
 from uma.geometry.se3 import invert
 from uma.robot import DROID
-from uma.types import InputError, Observation
+from uma.types import Grasp, InputError, Observation
 from uma_ros.messages.convert import COLOURS, DEPTHS, MAX_PIXELS, gripper_from, nanoseconds, observation_from, pose_from
 from uma_ros.messages.static_frames import StaticFrames
 
@@ -24,7 +25,11 @@ MAX_PADDING = 4096
 
 @dataclass(frozen=True)
 class Frame:
-    """Messages of one instant: colour and depth with the same stamp, and the last robot states up to that stamp."""
+    """Messages of one instant: colour and depth with the same stamp, and the last robot states up to that stamp.
+
+    Attributes:
+        grasp: pose ``(4, 4)`` of the robot's frame and stamp, seconds, of the grasp in force; None while it is open.
+    """
 
     rgb: Image
     depth: Image
@@ -33,6 +38,7 @@ class Frame:
     joints: JointState
     robot_frame: str = DROID.flange_frame
     rgb_topic: str = ""
+    grasp: tuple[np.ndarray, float] | None = None
 
     @property
     def stamp_ns(self) -> int:
@@ -51,9 +57,10 @@ class Frame:
         T_cam_base = frames.lookup(camera, base)
         T_robot_ee = frames.lookup(self.robot_frame, ee_frame)
         T_cam_ee = T_cam_base @ pose_from(self.pose.pose, "pose") @ T_robot_ee
-        return observation_from(
-            self.rgb, self.depth, self.info, T_cam_ee, gripper_from(self.joints), invert(T_cam_base), self.rgb_topic
-        )
+        grasp = None if self.grasp is None else Grasp(T_cam_base @ self.grasp[0] @ T_robot_ee, self.grasp[1])
+        gripper, T_base_cam = gripper_from(self.joints), invert(T_cam_base)
+        seen = observation_from(self.rgb, self.depth, self.info, T_cam_ee, gripper, T_base_cam, self.rgb_topic)
+        return replace(seen, grasp=grasp)
 
 
 class FrameBuffer:
@@ -79,9 +86,10 @@ class FrameBuffer:
             name: deque(maxlen=num_states) for name in ("pose", "joints")
         }
         self._info: CameraInfo | None = None
+        self._grasp = GraspWatch()
 
     def clear(self) -> None:
-        for store in (*self._images.values(), *self._states.values()):
+        for store in (*self._images.values(), *self._states.values(), self._grasp):
             store.clear()
 
     def add_image(self, kind: str, msg: Image) -> None:
@@ -102,7 +110,19 @@ class FrameBuffer:
         history, stamp = self._states[kind], nanoseconds(msg.header.stamp)
         if history and stamp < history[-1][0]:
             history.clear()
+            self._grasp.clear()
         history.append((stamp, msg))
+        if kind == "joints":
+            self._watch(msg, stamp)
+
+    def _watch(self, msg: JointState, stamp: int) -> None:
+        """Note a change of the grasp. A malformed state is refused where a frame uses it."""
+        try:
+            gripper = gripper_from(msg)
+            if self._states["pose"] and self._grasp.changes(gripper):
+                self._grasp.add(pose_from(self._states["pose"][-1][1].pose, "pose"), gripper, 1e-9 * stamp)
+        except InputError:
+            return
 
     @property
     def info(self) -> CameraInfo | None:
@@ -126,7 +146,8 @@ class FrameBuffer:
         pose, joints = self._as_of("pose", stamp_ns), self._as_of("joints", stamp_ns)
         if any(part is None for part in (rgb, depth, self._info, pose, joints)):
             return None
-        return Frame(rgb, depth, self._info, pose, joints, self.robot_frame, self.rgb_topic)
+        grasp = self._grasp.at(1e-9 * stamp_ns)
+        return Frame(rgb, depth, self._info, pose, joints, self.robot_frame, self.rgb_topic, grasp)
 
     def _as_of(self, kind: str, stamp_ns: int) -> Any:
         history = self._states[kind]

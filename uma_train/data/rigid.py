@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from uma.geometry import se3
 from uma.model.inputs import Normalization
 from uma.model.uma import TokenGrid
 from uma.types import HORIZON
@@ -39,6 +40,13 @@ def changed(new: Tensor, batch: Batch) -> Tensor:
     is_past = torch.arange(old.shape[1]) < old.shape[1] - HORIZON
     is_there = batch.ee.is_known[:, None] & (is_past | batch.grid.is_supervised_action[:, None])
     return torch.where(is_there[..., None], new, old)
+
+
+def _conjugated(motion: Tensor | None, T: np.ndarray) -> Tensor | None:
+    """Express motions ``(B, 4, 4)`` in another frame: ``T M T^-1`` with ``(B, 4, 4)`` T."""
+    if motion is None:
+        return None
+    return torch.from_numpy((T @ motion.double().numpy() @ se3.invert(T)).astype(np.float32))
 
 
 def moved(
@@ -82,7 +90,11 @@ def moved(
         points=replace(batch.points, xyz=move(batch.points.xyz, window)),
         initial_points=replace(batch.initial_points, xyz=move(batch.initial_points.xyz, task)),
         reference=replace(reference, position=move(reference.position, task), start=move(reference.start, task)),
-        ee=replace(batch.ee, pose=torch.from_numpy(T_cam_ee.astype(np.float32))),
+        ee=replace(
+            batch.ee,
+            pose=torch.from_numpy(T_cam_ee.astype(np.float32)),
+            carried=_conjugated(batch.ee.carried, T),
+        ),
         grid=replace(batch.grid, action=changed(action, batch), motion=motion, identity=identity),
         T_cam_ee=T_cam_ee,
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from uma.control.grasp import grasp_steps
 from uma.geometry import se3
 from uma.geometry.camera import normalized_uv
 from uma.model.batches import reference_batch
@@ -112,6 +113,7 @@ class Windows:
         self.key_window_fraction = key_window_fraction
         self.frame = frame or PolicyFrame()
         self.siblings = siblings
+        self._grasp_steps: dict[int, np.ndarray] = {}
         self.alike: dict[str, list[int]] = {}
         for e in self.episodes.index if siblings else ():
             self.alike.setdefault(self.store.metas[e]["text"], []).append(int(e))
@@ -305,8 +307,13 @@ class Windows:
         )
         action[~has_robot] = 0.0
         action[~has_actions, h + 1 :] = 0.0
+        carried, holds = self._carried(episode, np.repeat(start, w), now)
         ee = EndEffectorBatch(
-            torch.from_numpy(T_cam_ee.astype(np.float32)), torch.from_numpy(present), torch.from_numpy(has_robot)
+            torch.from_numpy(T_cam_ee.astype(np.float32)),
+            torch.from_numpy(present),
+            torch.from_numpy(has_robot),
+            torch.from_numpy(carried.astype(np.float32)),
+            torch.from_numpy(holds),
         )
 
         keypoint = np.concatenate([t.keypoints for t in tasks])
@@ -340,6 +347,26 @@ class Windows:
             torch.from_numpy(store.take("track_moving", episode, k) & is_valid),
             clip_images(store, self.image_size, episode, now, request.clip) if request.clip else None,
         )
+
+    def _carried(self, episode: np.ndarray, start: np.ndarray, now: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the hand's motion ``(B, 4, 4)`` since it holds something and since o_0, and whether it does ``(B,)``.
+
+        Args:
+            episode, start, now: ``(B,)`` episodes, and the steps of o_0 and of the window.
+        """
+        since = np.array([self._grasps(int(e))[s] for e, s in zip(episode, now, strict=True)])
+        holds = since >= 0
+        before = self.store.take("pose", episode, np.maximum(since, start)).astype(np.float64)
+        motion = self.store.take("pose", episode, now).astype(np.float64) @ se3.invert(before)
+        motion[~holds] = np.eye(4)
+        return motion, holds
+
+    def _grasps(self, episode: int) -> np.ndarray:
+        if episode not in self._grasp_steps:
+            gripper = self.store.rows("gripper", episode)
+            steps = grasp_steps(gripper) if self.store.has_robot[episode] else np.full(len(gripper), -1)
+            self._grasp_steps[episode] = steps.astype(np.int32)
+        return self._grasp_steps[episode]
 
     def _points(self, episode: np.ndarray, frame: np.ndarray, with_image: bool) -> PointBatch:
         """Return the stored points of frames as float tensors, optionally with images and image coordinates."""

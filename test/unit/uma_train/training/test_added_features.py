@@ -20,6 +20,7 @@ ADDITIONS = {
     "waypoints": (True, lambda m: [m.task_encoder.along[-1]]),
     "ways": (True, lambda m: [m.ways.each[-1], m.ways.together[-1]]),
     "lines": (True, lambda m: [m.lines.each[-1], m.lines.together[-1]]),
+    "held": (True, lambda m: [m.held.each[-1], m.held.together[-1]]),
     "context_layers": (
         2,
         lambda m: [last for a, f in zip(m.context.attention, m.context.ffn, strict=True) for last in (a.out, f[-1])],
@@ -27,14 +28,17 @@ ADDITIONS = {
 }
 """name -> (its value, the layers that begin at zero)."""
 
+NEEDS = {"held": {"ways": True}}
+
 
 @pytest.mark.parametrize("name", ADDITIONS)
 def test_added_features_change_nothing_before_training(name, tmp_path):
     model, (value, zeroed) = scrambled(), ADDITIONS[name]
     save_bundle(tmp_path / "plain", model, Contract(), training={}, card="")
-    config = TrainConfig(preset="tiny", init=str(tmp_path / "plain"), model=ModelChoice(**{name: value}))
+    chosen = {name: value} | NEEDS.get(name, {})
+    config = TrainConfig(preset="tiny", init=str(tmp_path / "plain"), model=ModelChoice(**chosen))
     wider = started(config).eval()
-    assert wider.config == dataclasses.replace(model.config, **{name: value})
+    assert wider.config == dataclasses.replace(model.config, **chosen)
     points, ee, reference, grid, noise = inputs()
     mask = pattern(2, 17, 3, action_target=True, motion_target=True)
     before, after = (run(m, points, ee, reference, grid, noise, mask)[0] for m in (model, wider))
