@@ -31,7 +31,7 @@ def rotation(turn: Tensor) -> Tensor:
     cross = torch.stack([o, -z, y, z, o, -x, -y, x, o], -1).unflatten(-1, (3, 3))
     outer = s[..., :, None] * s[..., None, :] / (s.square().sum(-1)[..., None, None] + 1e-4)
     eye = torch.eye(3, device=turn.device, dtype=turn.dtype)
-    length = known.square().sum(-1)[..., None, None].sqrt()
+    length = (known.square().sum(-1)[..., None, None] + 1e-8).sqrt()  # its gradient is finite at zero
     return c * eye + cross + (length - c) * outer
 
 

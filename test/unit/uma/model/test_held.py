@@ -32,7 +32,13 @@ def motion(R, p):
 def test_a_rotation_survives_its_features():
     R = rotations()
     assert torch.allclose(rotation(turn_features(R)), R, atol=5e-3)
-    assert not rotation(torch.zeros(1, 4)).any(), "an unknown turn is no rotation"
+    assert rotation(torch.zeros(1, 4)).abs().max() < 1e-3, "an unknown turn is no rotation"
+
+
+def test_zeroed_tokens_have_finite_gradients():
+    turn = torch.zeros(1, 4, requires_grad=True)
+    rotation(turn).sum().backward()
+    assert torch.isfinite(turn.grad).all()
 
 
 def test_nothing_is_left_once_the_hand_has_made_the_motion():
