@@ -162,8 +162,8 @@ def pose(t):
     return message
 
 
-def joints(t):
-    message = JointState(name=["robotiq_85_left_knuckle_joint"], position=[0.0])
+def joints(t, position=0.0):
+    message = JointState(name=["robotiq_85_left_knuckle_joint"], position=[position])
     message.header.stamp = convert.stamp_from(t)
     return message
 
@@ -188,6 +188,46 @@ def test_frame_is_complete_once_states_pass_its_images():
     frames.add("fr3_link8", "tcp", make_pose(np.eye(3), np.array([0.0, 0.0, 0.16])))
     observation = frame.observation(frames, "tcp")
     assert np.allclose(observation.T_cam_ee[:3, 3], [0.999, 0.0, -0.84]) and observation.stamp == pytest.approx(1.0)
+
+
+def test_an_observation_has_the_grasp_as_of_its_image():
+    buffer, frames = FrameBuffer(), StaticFrames()
+    buffer.add_info(convert.camera_to(CAMERA, STAMP))
+    frames.add("fr3_link0", CAMERA.frame, make_pose(np.eye(3), np.array([0.0, 0.0, 1.0])))
+    frames.add("fr3_link8", "tcp", make_pose(np.eye(3), np.array([0.0, 0.0, 0.16])))
+    broken = JointState(name=["fr3_joint1"], position=[0.0])
+    for t in np.arange(0.0, 3.0, 0.1):
+        buffer.add_state("pose", pose(t))
+        buffer.add_state("joints", joints(t, 0.5 if 1.0 <= t < 2.0 else 0.0))
+        broken.header.stamp = convert.stamp_from(t)
+        buffer.add_state("joints", broken)  # of another source, without the gripper
+    times = {0.9: None, 1.5: 1.0, 2.5: None}
+    for t, closed_at in times.items():
+        for kind in ("rgb", "depth"):
+            buffer.add_image(kind, image(t, kind))
+        grasp = buffer.at(round(t * 1e9)).grasp
+        assert (grasp is None) == (closed_at is None)
+        if closed_at is not None:
+            assert grasp[0][0, 3] == grasp[1] == pytest.approx(closed_at)
+    buffer.add_state("joints", joints(0.5, 0.5))  # played again
+    buffer.add_state("pose", pose(0.6))
+    buffer.add_state("joints", joints(0.7, 0.5))
+    pose_then, stamp = buffer.at(round(0.9e9)).grasp
+    assert pose_then[0, 3] == 0.6 and stamp == pytest.approx(0.7), "the grasps of before do not count"
+
+
+def test_the_grasp_of_an_observation_is_in_the_cameras_frame():
+    buffer, frames = FrameBuffer(), StaticFrames()
+    buffer.add_info(convert.camera_to(CAMERA, STAMP))
+    frames.add("fr3_link0", CAMERA.frame, make_pose(np.eye(3), np.array([0.0, 0.0, 1.0])))
+    frames.add("fr3_link8", "tcp", make_pose(np.eye(3), np.array([0.0, 0.0, 0.16])))
+    for t in (0.9, 1.1):
+        buffer.add_state("pose", pose(t))
+        buffer.add_state("joints", joints(t, 0.5))
+    for kind in ("rgb", "depth"):
+        buffer.add_image(kind, image(1.0, kind))
+    grasp = buffer.newest().observation(frames, "tcp").grasp
+    assert np.allclose(grasp.T_cam_ee[:3, 3], [0.9, 0.0, -0.84]) and grasp.stamp == pytest.approx(0.9)
 
 
 def test_colour_depth_and_intrinsics_must_agree():
