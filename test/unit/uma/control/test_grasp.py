@@ -23,7 +23,7 @@ GRIPPER = [0.0, 0.1, 0.2, 0.6, 0.6, 0.14, 0.12, 0.05, 0.12, 0.3, 0.3]
 """Closes at 2, stays closed while it flickers above `OPENS`, opens at 7 and closes again at 9."""
 
 
-def test_a_grasp_begins_where_the_gripper_closes_and_ends_where_it_opens():
+def test_a_grasp_lasts_from_closing_to_opening():
     watch = watched(GRIPPER)
     assert watch.at(1.5) is None and watch.at(7.0) is None and watch.at(8.9) is None
     for time in (2.0, 5.0, 6.9):

@@ -62,7 +62,7 @@ def test_training_and_deployment_have_the_same_motion(recorded):
         np.testing.assert_allclose(carried, np.eye(4) if wanted is None else wanted, atol=1e-5)
 
 
-def test_a_task_that_begins_with_a_held_object_counts_from_there(recorded):
+def test_a_task_that_begins_with_a_held_object_counts_thence(recorded):
     later = deployed(recorded, 14, start=11)
     np.testing.assert_allclose(later, recorded.pose[14] @ se3.invert(recorded.pose[11].astype(float)), atol=1e-6)
     windows = Windows([recorded])
@@ -71,7 +71,7 @@ def test_a_task_that_begins_with_a_held_object_counts_from_there(recorded):
     np.testing.assert_allclose(motion[0], later, atol=1e-5)
 
 
-def test_the_motion_moves_points_as_the_hand_does_in_every_frame(recorded):
+def test_the_motion_moves_points_as_the_hand_does_anywhere(recorded):
     steps, batch = drawn(recorded)
     T = se3.make_pose(Rotation.from_rotvec([0.2, 0.4, -0.3]).as_matrix(), np.array([0.3, -0.2, 0.1]))
     n = len(batch.reference.position)
