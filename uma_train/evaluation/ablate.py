@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,10 +12,10 @@ from rich.table import Table
 
 from uma.checkpoint.bundle import load_bundle
 from uma.model.summary import PARTS, parameter_counts
+from uma_train.evaluation.apart import train_apart
 from uma_train.evaluation.closed_loop import BenchmarkConfig, benchmark
 from uma_train.evaluation.paired import paired
 from uma_train.training.config import TrainConfig
-from uma_train.training.loop import changed_flags
 from uma_train.training.validation import EvalConfig, evaluate
 
 
@@ -90,19 +87,6 @@ class AblateConfig:
         return replace(train, data=self.clean_data) if name == "no_action_noise" else train
 
 
-def _train(config: TrainConfig, processes: int) -> None:
-    """Train in separate processes, so that variants share no state."""
-    launch = (
-        ["-m", "uma.cli"]
-        if processes == 1
-        else ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", "-m", "uma.cli"]
-    )
-    flags = [word for flag in changed_flags(config, TrainConfig()) for word in flag.split(" ")]
-    done = subprocess.run([sys.executable, *launch, "train", *flags], env={"OMP_NUM_THREADS": "1", **os.environ})
-    if done.returncode:
-        raise ValueError(f"training {config.out}: exit code {done.returncode}, must be 0")
-
-
 def _errors(config: EvalConfig, checkpoint_id: str, console: Console) -> dict:
     """Return the errors of `evaluate`, or those stored by an interrupted run."""
     stored = Path(config.out)
@@ -129,7 +113,7 @@ def ablate(config: AblateConfig, console: Console | None = None) -> list[dict]:
         train = config.training(name)
         bundle = out / name / "bundle"
         console.rule(f"{name}: {VARIANTS[name][1]}")
-        _train(train, config.processes)
+        train_apart(train, config.processes)
         loaded = load_bundle(bundle)
         errors = _errors(
             EvalConfig(str(bundle), config.train.data, train.validation_episodes, out=str(out / name / "eval.json")),

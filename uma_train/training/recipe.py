@@ -70,11 +70,16 @@ class Recipe(Protocol):
         ...
 
 
+def recipe_type(system: str) -> type[Recipe]:
+    """Return the class of a system's recipe."""
+    module, _, name = RECIPES[system].partition(":")
+    kind: type[Recipe] = getattr(importlib.import_module(module), name)
+    return kind
+
+
 def recipe_of(config: TrainConfig, norm: Normalization) -> Recipe:
     """Build the recipe of `TrainConfig.system`."""
-    module, _, name = RECIPES[config.system].partition(":")
-    kind: type[Recipe] = getattr(importlib.import_module(module), name)
-    return kind(config, norm)
+    return recipe_type(config.system)(config, norm)
 
 
 def started(config: TrainConfig) -> Uma:

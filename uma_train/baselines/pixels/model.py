@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from uma.model.config import ModelConfig
 from uma.model.encoders import PointBatch, ReferenceBatch, TaskEncoder
 from uma.model.inputs import Normalization
+from uma.types import InputError
 from uma_train.baselines.pixels.inputs import PixelBatch
 from uma_train.baselines.pixels.tokeniser import Tokeniser
 from uma_train.data.clips import Layout
@@ -56,3 +57,19 @@ class PixelModel(nn.Module):
     def act(self, batch: PixelBatch, num_steps: int, samples: int, generator: torch.Generator) -> Tensor:
         """Sample normalised actions ``(B, samples, H, 10)`` from past images, states and task alone (policy mode)."""
         raise NotImplementedError
+
+    def foresee(self, batch: PixelBatch, num_steps: int, generator: torch.Generator) -> Tensor:
+        """Sample the latents ``(B, F, N, c)`` of the future images under the batch's chunks (forward mode).
+
+        Raises:
+            InputError: the system has no such mode.
+        """
+        raise InputError(f"forward mode: {type(self).__name__} has none")
+
+    def infer(self, batch: PixelBatch, num_steps: int, generator: torch.Generator) -> Tensor:
+        """Sample normalised actions ``(B, H, 10)`` between the past and the future images (inverse mode).
+
+        Raises:
+            InputError: the system has no such mode.
+        """
+        raise InputError(f"inverse mode: {type(self).__name__} has none")

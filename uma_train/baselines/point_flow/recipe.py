@@ -154,29 +154,37 @@ class FlowRecipe:
     def validate(self, model: nn.Module, held_out: Mixture, size: int) -> tuple[dict[str, Any], str]:
         """Return the errors of dynamics with given keypoints, over those that are seen at the start and move."""
         assert isinstance(model, FlowNetwork)
-        norm = model.normalization
-        batch = held_out.draw(size, norm=norm, rng=np.random.default_rng(0), **self.options(np.random.default_rng(0)))
-        data = flow_batch(batch, norm)
-        is_key = data.is_known[:, 0]
-        now = data.tracks[:, 0].masked_fill(~is_key[..., None], 0.0)
-        moved = rollout(model, model.encode(batch.points, batch.ee.pose), data.hand, now, is_key)
-        motion = torch.cat([data.tracks[:, :1], moved], 1) / norm.local_scale
-        still = data.tracks[:, :1].expand_as(motion) / norm.local_scale
-        counted = replace(batch, is_moving=is_key if batch.is_moving is None else is_key & batch.is_moving)
-        has_action = data.is_known.any((1, 2)).numpy()
-        mm, still_mm, rigid_mm, mse = motion_errors(norm, counted, motion.numpy(), has_action)
-        errors = {
-            "motion_mm": mm,
-            "motion_still_mm": still_mm,
-            "motion_rigid_mm": rigid_mm,
-            "motion_mse_m2": mse,
-            "motion_still_mse_m2": motion_errors(norm, counted, still.numpy(), has_action)[3],
-        }
+        options = self.options(np.random.default_rng(0))
+        errors = dynamics_errors(
+            model, held_out.draw(size, norm=model.normalization, rng=np.random.default_rng(0), **options)
+        )
         line = (
-            f"dynamics, keypoints given {mm:.1f} mm (still {still_mm:.1f}, rigid {rigid_mm:.1f}), "
-            f"MSE of 10 steps {mse:.2e} m2 (still {errors['motion_still_mse_m2']:.2e})"
+            f"dynamics, keypoints given {errors['motion_mm']:.1f} mm (still "
+            f"{errors['motion_still_mm']:.1f}, rigid {errors['motion_rigid_mm']:.1f}), "
+            f"MSE of 10 steps {errors['motion_mse_m2']:.2e} m2 (still {errors['motion_still_mse_m2']:.2e})"
         )
         return {"dynamics, keypoints given": errors}, line
+
+
+@torch.no_grad()
+def dynamics_errors(model: FlowNetwork, batch: Batch) -> dict[str, float]:
+    """Return the errors of dynamics with given keypoints, over those that are seen at the start and move."""
+    norm, data = model.normalization, flow_batch(batch, model.normalization)
+    is_key = data.is_known[:, 0]
+    now = data.tracks[:, 0].masked_fill(~is_key[..., None], 0.0)
+    moved = rollout(model, model.encode(batch.points, batch.ee.pose), data.hand, now, is_key)
+    motion = torch.cat([data.tracks[:, :1], moved], 1) / norm.local_scale
+    still = data.tracks[:, :1].expand_as(motion) / norm.local_scale
+    counted = replace(batch, is_moving=is_key if batch.is_moving is None else is_key & batch.is_moving)
+    has_action = data.is_known.any((1, 2)).numpy()
+    mm, still_mm, rigid_mm, mse = motion_errors(norm, counted, motion.numpy(), has_action)
+    return {
+        "motion_mm": mm,
+        "motion_still_mm": still_mm,
+        "motion_rigid_mm": rigid_mm,
+        "motion_mse_m2": mse,
+        "motion_still_mse_m2": motion_errors(norm, counted, still.numpy(), has_action)[3],
+    }
 
 
 def settings(config: TrainConfig, choice: FlowChoice) -> FlowConfig:

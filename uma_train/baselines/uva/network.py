@@ -151,6 +151,12 @@ class UvaNetwork(PixelModel):
         condition = self.latent_action(self.join(batch, future, inputs)).repeat_interleave(samples, 0)
         return self.chunks(condition, num_steps, generator).view(B, samples, HORIZON, ACTION_DIM)
 
+    def foresee(self, batch: PixelBatch, num_steps: int, generator: torch.Generator) -> Tensor:
+        return self.imagine(batch, num_steps, generator, "forward")[0]
+
+    def infer(self, batch: PixelBatch, num_steps: int, generator: torch.Generator) -> Tensor:
+        return self.act(batch, num_steps, 1, generator, "inverse")[:, 0]
+
     def chunks(self, condition: Tensor, num_steps: int, generator: torch.Generator) -> Tensor:
         """Denoise chunks ``(n, H * 10)`` with the action head."""
         noise = torch.randn(len(condition), HORIZON * ACTION_DIM, generator=generator).to(condition.device)

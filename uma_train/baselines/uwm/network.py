@@ -212,7 +212,17 @@ class UwmNetwork(PixelModel):
         drawn, _ = self.sample(batch, "policy", num_steps, generator, samples=samples)
         return drawn.view(len(batch.past), samples, HORIZON, ACTION_DIM)
 
+    def foresee(self, batch: PixelBatch, num_steps: int, generator: torch.Generator) -> Tensor:
+        return self._latents(self.sample(batch, "forward", num_steps, generator)[1])
+
+    def infer(self, batch: PixelBatch, num_steps: int, generator: torch.Generator) -> Tensor:
+        return self.sample(batch, "inverse", num_steps, generator)[0]
+
+    def _latents(self, patches: Tensor) -> Tensor:
+        """``(B, N, F c)`` -> ``(B, F, N, c)``."""
+        B, N, _ = patches.shape
+        return patches.view(B, N, self.config.layout.future, -1).transpose(1, 2)
+
     def images(self, patches: Tensor) -> Tensor:
         """``(B, N, F c)`` -> ``(B, F, 3, h, w)``."""
-        B, N, _ = patches.shape
-        return self.tokeniser.decode(patches.view(B, N, self.config.layout.future, -1).transpose(1, 2))
+        return self.tokeniser.decode(self._latents(patches))

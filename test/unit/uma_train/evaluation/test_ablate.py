@@ -45,7 +45,7 @@ def test_variants_are_trained_and_measured_once(tmp_path, monkeypatch):
         return found
 
     monkeypatch.setattr(module, "evaluate", evaluate)
-    monkeypatch.setattr(module, "_train", lambda config, processes: train_here(config))
+    monkeypatch.setattr(module, "train_apart", lambda config, processes: train_here(config))
     train = TrainConfig(
         data=(str(tmp_path),),
         preset="tiny",

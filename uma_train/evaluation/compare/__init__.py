@@ -1,0 +1,1 @@
+"""`uma compare`: several systems on equal data, steps, parameters and scenes."""

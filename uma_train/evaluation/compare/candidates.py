@@ -1,0 +1,121 @@
+"""The checkpoints of a comparison: trained on equal terms, or stored ones that are checked for equal terms."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from uma.checkpoint.folder import read_bundle
+from uma.policy.systems import System, load_system
+from uma.types import InputError
+from uma_train.baselines.pixels.recipe import PixelRecipe
+from uma_train.evaluation.apart import train_apart
+from uma_train.evaluation.compare.config import CompareConfig
+from uma_train.evaluation.compare.sizes import Size, check_sizes, matched, size_in, size_of
+from uma_train.training.config import TrainConfig
+from uma_train.training.recipe import recipe_type
+
+EQUAL = ("step", "batch_size", "data", "seed")
+"""What must be equal in the training records of all systems."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A system's checkpoint.
+
+    Attributes:
+        bundle: its folder.
+        training: configuration of its run in this comparison; None for a stored checkpoint.
+    """
+
+    system: str
+    bundle: Path
+    training: TrainConfig | None
+
+    def load(self) -> System:
+        """Load the checkpoint on one thread."""
+        return load_system(self.bundle, system=self.system, threads=1)
+
+
+def candidates(config: CompareConfig, console: Console) -> list[Candidate]:
+    """Plan every system's run, with the tokeniser trained if one needs it, and check the sizes before any training.
+
+    Raises:
+        InputError: the parameter counts differ too much, or a stored checkpoint is of another system.
+    """
+    base = config.train
+    trained = [name for name in config.systems if name not in config.stored]
+    if any(_sees_images(name) for name in trained) and not base.pixels.tokeniser:
+        base = replace(base, pixels=replace(base.pixels, tokeniser=_tokeniser(config, console)))
+    out, sizes = [], {}
+    for name in config.systems:
+        if name in config.stored:
+            candidate = Candidate(name, Path(config.stored[name]), None)
+            sizes[name] = size_of(candidate.load().model)  # type: ignore[attr-defined]
+        else:
+            run = replace(base, system=name, out=str(Path(config.out) / name))  # type: ignore[arg-type]
+            if config.match and sizes:
+                run = matched(run, next(iter(sizes.values())).trained)
+            candidate, sizes[name] = Candidate(name, Path(run.out) / "bundle", run), size_in(run)
+        out.append(candidate)
+    check_sizes(sizes, config.tolerance)
+    console.print("trained parameters: " + ", ".join(f"{n} {s.trained / 1e6:.3f} M" for n, s in sizes.items()))
+    return out
+
+
+def _sees_images(system: str) -> bool:
+    return issubclass(recipe_type(system), PixelRecipe)
+
+
+def _tokeniser(config: CompareConfig, console: Console) -> str:
+    """Train the shared image tokeniser, or resume it. Return its bundle."""
+    run = replace(
+        config.train,
+        system="tokeniser",
+        steps=config.tokeniser_steps or config.train.steps,
+        out=str(Path(config.out) / "tokeniser"),
+    )
+    console.rule("tokeniser")
+    train_apart(run, config.processes)
+    return str(Path(run.out) / "bundle")
+
+
+def record(candidate: Candidate) -> dict[str, Any]:
+    """Return what the results say about a checkpoint: parameters and training."""
+    stored = read_bundle(candidate.bundle)
+    size: Size = size_of(candidate.load().model)  # type: ignore[attr-defined]
+    training = stored.training
+    run = training.get("config", {})
+    return {
+        "system": candidate.system,
+        "checkpoint": str(candidate.bundle),
+        "checkpoint_id": stored.checkpoint_id,
+        "parameters": size.trained,
+        "frozen": size.frozen,
+        "step": training.get("step"),
+        "episodes": training.get("episodes"),
+        "seconds": training.get("seconds"),
+        "device": training.get("device"),
+        **{name: run.get(name) for name in ("batch_size", "data", "seed", "preset", "without")},
+    }
+
+
+def differences(records: list[dict[str, Any]], accepted: bool) -> list[str]:
+    """Return where the training records differ from the first one's.
+
+    Raises:
+        InputError: there is a difference and none is ``accepted``.
+    """
+    first = records[0]
+    found = [
+        f"{r['system']}: {name} {r[name]}, {first['system']}'s is {first[name]}"
+        for r in records[1:]
+        for name in EQUAL
+        if r[name] != first[name]
+    ]
+    if found and not accepted:
+        raise InputError(f"checkpoint {'; '.join(found)}; must be equal, or use --unequal")
+    return found
