@@ -40,6 +40,14 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "adapt": ("uma_train.cli:adapt", "optimise the task tokens of a new task on a few demonstrations"),
     "eval": ("uma_train.cli:evaluate", "prediction errors of every inference mode on held-out episodes"),
     "ablate": ("uma_train.cli:ablate", "train and evaluate the paper's ablations on equal data and steps"),
+    "compare": (
+        "uma_train.cli:compare",
+        "train and measure several systems on equal data, steps, parameters and scenes",
+    ),
+    "report": (
+        "uma_train.evaluation.report.command:main",
+        "the paper's tables and figures from stored runs, as HTML and PDF",
+    ),
     "mechanisms": (
         "uma_train.cli:mechanisms",
         "test each of the paper's mechanisms on a small synthetic world",

@@ -55,6 +55,14 @@ def ablate(args: list[str] | None = None) -> int:
     return _run(AblateConfig, run, args, "uma ablate")
 
 
+def compare(args: list[str] | None = None) -> int:
+    """``uma compare``"""
+    from uma_train.evaluation.compare.command import compare as run
+    from uma_train.evaluation.compare.config import CompareConfig
+
+    return _run(CompareConfig, run, args, "uma compare")
+
+
 def mechanisms(args: list[str] | None = None) -> int:
     """``uma mechanisms``"""
     from uma_train.studies.mechanisms import mechanisms as run

@@ -8,12 +8,14 @@ from typing import Any
 
 from rich.console import Console
 
-from uma.checkpoint.folder import read_bundle
+from uma.checkpoint.folder import BundleError, read_bundle
+from uma.checkpoint.typed import to_json
 from uma.policy.systems import System, load_system
 from uma.types import InputError
 from uma_train.baselines.pixels.recipe import PixelRecipe
 from uma_train.evaluation.apart import train_apart
 from uma_train.evaluation.compare.config import CompareConfig
+from uma_train.evaluation.compare.files import plain
 from uma_train.evaluation.compare.sizes import Size, check_sizes, matched, size_in, size_of
 from uma_train.training.config import TrainConfig
 from uma_train.training.recipe import recipe_type
@@ -78,9 +80,21 @@ def _tokeniser(config: CompareConfig, console: Console) -> str:
         steps=config.tokeniser_steps or config.train.steps,
         out=str(Path(config.out) / "tokeniser"),
     )
-    console.rule("tokeniser")
-    train_apart(run, config.processes)
-    return str(Path(run.out) / "bundle")
+    candidate = Candidate("tokeniser", Path(run.out) / "bundle", run)
+    if not is_trained(candidate):
+        console.rule("tokeniser")
+        train_apart(run, config.processes)
+    return str(candidate.bundle)
+
+
+def is_trained(candidate: Candidate) -> bool:
+    """Return whether a run of this comparison has its final bundle."""
+    run = candidate.training
+    try:
+        done = read_bundle(candidate.bundle).training
+    except BundleError:
+        return False
+    return run is None or done.get("step") == run.steps and done.get("config") == plain(to_json(run))
 
 
 def record(candidate: Candidate) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from uma.checkpoint.typed import to_json
 from uma.types import InputError
 from uma_train.evaluation.apart import train_apart
 from uma_train.evaluation.closed_loop import BenchmarkConfig, benchmark
-from uma_train.evaluation.compare.candidates import Candidate, candidates, differences, record
+from uma_train.evaluation.compare.candidates import Candidate, candidates, differences, is_trained, record
 from uma_train.evaluation.compare.config import CompareConfig
 from uma_train.evaluation.compare.errors import held_out, open_loop
 from uma_train.evaluation.compare.files import kept, plain, write_json
@@ -43,17 +43,17 @@ def compare(config: CompareConfig, console: Console | None = None) -> dict[str, 
     _claim(config, out)
     found = candidates(config, console)
     for candidate in found:
-        if candidate.training is not None:
+        if candidate.training is not None and not is_trained(candidate):
             console.rule(candidate.system)
             train_apart(candidate.training, config.processes)
     records = [record(candidate) for candidate in found]
     unequal = differences(records, config.unequal)
-    way = _Course(config)
+    way, first = _Course(config), dict[str, str]()
     for candidate, row in zip(found, records, strict=True):
         console.rule(f"{candidate.system}: latency, errors, scenes")
         row["latency"] = _latency(config, candidate, way)
         row["errors"] = _errors(config, candidate)
-        row["closed_loop"] = _closed_loop(config, candidate, console)
+        row["closed_loop"] = _closed_loop(config, candidate, first, console)
     result: dict[str, Any] = plain({"kind": KIND, "config": to_json(config), "unequal": unequal, "systems": records})
     write_json(out / "compare.json", result)
     (out / "compare.md").write_text(page(result))
@@ -112,8 +112,16 @@ def _errors(config: CompareConfig, candidate: Candidate) -> dict[str, Any]:
     return kept(_folder(config, candidate) / "errors.json", key, measure)
 
 
-def _closed_loop(config: CompareConfig, candidate: Candidate, console: Console) -> dict[str, Any]:
-    """Return the benchmark of each task, with a paired test against the first system."""
+def _closed_loop(
+    config: CompareConfig, candidate: Candidate, first: dict[str, str], console: Console
+) -> dict[str, Any]:
+    """Return the benchmark of each task, with a paired test against the first system.
+
+    Args:
+        first: task -> folder of the first system's benchmark; the first call fills it.
+
+    A folder's name has the checkpoint, so that no other checkpoint's scenes count.
+    """
     out = {}
     for task in config.tasks if config.episodes else ():
         folder = task.replace("/", "_")
@@ -126,9 +134,10 @@ def _closed_loop(config: CompareConfig, candidate: Candidate, console: Console) 
             max_steps=config.max_steps,
             workers=config.workers,
             streamed_ms=config.streamed_ms,
-            out=str(_folder(config, candidate) / folder),
+            out=str(_folder(config, candidate) / f"{folder}_{read_bundle(candidate.bundle).checkpoint_id}"),
         )
         (row,) = benchmark(judge, console)
-        other = paired(Path(config.out) / config.systems[0] / folder, judge.out)
+        first.setdefault(task, judge.out)
+        other = paired(first[task], judge.out)
         out[task] = {**row, **asdict(other), "sign_test": other.chance}
     return out

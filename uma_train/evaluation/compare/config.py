@@ -80,6 +80,8 @@ class CompareConfig:
             raise InputError(f"checkpoint: {unused[0]}, which is none of the systems {', '.join(self.systems)}")
         if self.train.init:
             raise InputError(f"train.init: {self.train.init}, must be empty: all systems start from new weights")
+        if self.train.minutes:
+            raise InputError(f"train.minutes: {self.train.minutes:g}, must be 0: all systems take as many steps")
         if not self.tasks:
             raise InputError("tasks: none, must be at least one")
 
