@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from rich.console import Console
 from uma.types import InputError
 from uma_train.data.clips import Layout
 from uma_train.data.episode import save_episode
+from uma_train.evaluation import closed_loop
 from uma_train.evaluation.compare import candidates as planning
 from uma_train.evaluation.compare import command as module
 from uma_train.evaluation.compare.command import compare
@@ -20,7 +22,9 @@ from uma_train.training.config import TrainConfig
 from uma_train.training.loop import train
 
 SYSTEMS = ("uma", "coil", "uva", "uwm", "point_flow")
-PIXELS = PixelChoice(Layout(18, 32, 2, 2, 4), channels=(8, 8), latent=4, layers=1, heads=2, head_width=32, head_layers=1)
+PIXELS = PixelChoice(
+    Layout(18, 32, 2, 2, 4), channels=(8, 8), latent=4, layers=1, heads=2, head_width=32, head_layers=1
+)
 
 
 @pytest.fixture(scope="module")
@@ -30,9 +34,7 @@ def data(tmp_path_factory) -> str:
     for i in range(5):
         e, rng = episode(i), np.random.default_rng(i)
         images = rng.integers(0, 255, (len(e.xyz), 18, 32, 3), dtype=np.uint8)
-        save_episode(
-            folder / f"{i}.npz", replace(e, images=images, image_frame=np.arange(len(images), dtype=np.int32))
-        )
+        save_episode(folder / f"{i}.npz", replace(e, images=images, image_frame=np.arange(len(images), dtype=np.int32)))
     return str(folder)
 
 
@@ -53,11 +55,25 @@ def config_of(data: str, out, **changes) -> CompareConfig:
     return CompareConfig(train, SYSTEMS, out=str(out), **small | changes)
 
 
+class Here:
+    """A pool in this process: quick to start."""
+
+    def __init__(self, workers: int) -> None:
+        self.imap_unordered = map
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_) -> None:
+        pass
+
+
 @pytest.fixture(scope="module")
 def compared(data, tmp_path_factory):
     """The folder of a finished comparison, its result, and the trained runs."""
     out, trained = tmp_path_factory.mktemp("compared") / "out", []
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(closed_loop, "multiprocessing", SimpleNamespace(get_context=lambda _: SimpleNamespace(Pool=Here)))
         for place in (planning, module):
             patch.setattr(place, "train_apart", lambda run, processes: trained.append(run.system) or train(run))
         result = compare(config_of(data, out), Console(quiet=True))
