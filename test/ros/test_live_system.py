@@ -71,7 +71,9 @@ def test_a_replay_gives_the_recorded_chunks_again(recorded):
     assert policy.checkpoint_id == read_bundle(checkpoint).checkpoint_id
     assert read_bundle(checkpoint).system == system and {TOPICS.action_chunk, TOPICS.rgb} <= set(bag_topics(bag))
     assert len(rows) >= 5 and not [row.missing for row in rows if row.missing]
-    print(system, [(row.equal, row.position_m) for row in rows])
+    equal = sum(row.equal for row in rows)
+    # A system that remembers images may have seen one whose chunk came too late to be recorded.
+    assert equal == len(rows) if system == "coil" else equal > len(rows) / 2
 
 
 def test_the_command_answers(recorded, tmp_path, capsys):
