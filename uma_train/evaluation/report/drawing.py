@@ -7,6 +7,7 @@ from typing import Any
 
 from uma_train.evaluation.report.tables import NOT_RUN, Filled
 
+SMALL: dict[str, Any] = {"ha": "center", "va": "bottom", "fontsize": 6}
 PAPER_COLOUR, OUR_COLOUR = "0.7", "tab:blue"
 
 
@@ -26,32 +27,35 @@ def draw(figures: list[Filled]) -> Any:
 
 
 def _bars(axis: Any, filled: Filled) -> None:
-    cells = filled.figure.cells
+    is_share, cells = filled.figure.unit == "%", filled.figure.cells
+    values = []
     for x, cell in enumerate(cells):
         ours = filled.ours.get(cell.key)
         if cell.paper is not None:
             axis.bar(x - 0.2, cell.paper, 0.4, color=PAPER_COLOUR)
-        if ours is not None:
-            axis.bar(x + 0.2, ours.value, 0.4, color=OUR_COLOUR)
-            if ours.low is not None and ours.high is not None:
-                limits = [[max(0.0, ours.value - ours.low)], [max(0.0, ours.high - ours.value)]]
-                axis.errorbar(x + 0.2, ours.value, limits, fmt="none", ecolor="k", capsize=2)
-        else:
-            axis.annotate(
-                NOT_RUN,
-                (x + 0.2, 0.02),
-                xycoords=("data", "axes fraction"),
-                rotation=90,
-                ha="center",
-                va="bottom",
-                fontsize=7,
-            )
-    axis.set_xticks(range(len(cells)), [f"{c.row}\n{c.column}" for c in cells], fontsize=6, rotation=60)
+            _number(axis, x - 0.2, cell.paper, cell.paper)
+            values.append(cell.paper)
+        if ours is None:
+            axis.annotate(NOT_RUN, (x + 0.2, 0.02), xycoords=("data", "axes fraction"), rotation=90, **SMALL)
+            continue
+        axis.bar(x + 0.2, ours.value, 0.4, color=OUR_COLOUR)
+        values.append(ours.value)
+        top = ours.value
+        if ours.low is not None and ours.high is not None:
+            top = max(ours.value, ours.high)
+            limits = [[max(0.0, ours.value - ours.low)], [top - ours.value]]
+            axis.errorbar(x + 0.2, ours.value, limits, fmt="none", ecolor="k", capsize=2)
+        _number(axis, x + 0.2, top, ours.value)
+    axis.set_xticks(range(len(cells)), [f"{c.row}\n{c.column}" for c in cells], fontsize=6, rotation=45, ha="right")
     axis.set_title(filled.figure.title, fontsize=10)
-    if filled.figure.unit == "%":
-        axis.set(ylabel="%", ylim=(0, 100))
+    if is_share:
+        axis.set(ylabel="%", ylim=(0, 108))
     else:
-        axis.set(ylabel="m²", yscale="log")
+        axis.set(ylabel="m²", yscale="log", ylim=(min(values) / 5, 2 * max(values)))
+
+
+def _number(axis: Any, x: float, y: float, value: float) -> None:
+    axis.annotate(f"{value:.3g}", (x, y), **SMALL)
 
 
 def save_pdf(page: Any, path: Path) -> None:

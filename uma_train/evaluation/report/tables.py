@@ -57,4 +57,6 @@ def _own(key: str) -> Cell:
     """Name a cell without a number in the paper by its key."""
     start, row, *column = key.split("/")
     name = " ".join(column)
+    if start == "scaling" and name in ("50", "100"):
+        name += " % of the data"
     return Cell(key, row, f"{name} supervision" if start == "few_shot" else name)

@@ -156,3 +156,25 @@ def test_stored_checkpoints_of_unequal_steps_are_refused(compared, data, tmp_pat
     with pytest.raises(InputError, match="of system 'coil'"):
         wrong = replace(config, checkpoint=(f"uma={out}/coil/bundle",), out=str(tmp_path / "e"))
         compare(wrong, Console(quiet=True))
+
+
+@pytest.mark.slow
+def test_a_killed_comparison_measures_the_rest_alone(compared, data, tmp_path, monkeypatch):
+    out, _, _ = compared
+    stored = tuple(f"{name}={out}/{name}/bundle" for name in ("uma", "coil"))
+    config = replace(config_of(data, tmp_path / "out", episodes=0), systems=("uma", "coil"), checkpoint=stored)
+    real, measured = module.latency, []
+
+    def killed(policy, way):
+        measured.append(type(policy).__name__)
+        if measured == ["Policy", "Coil"]:
+            raise KeyboardInterrupt
+        return real(policy, way)
+
+    monkeypatch.setattr(module, "latency", killed)
+    with pytest.raises(KeyboardInterrupt):
+        compare(config, Console(quiet=True))
+    assert (tmp_path / "out/uma/errors.json").exists() and not (tmp_path / "out/compare.json").exists()
+    found = compare(config, Console(quiet=True))
+    assert measured == ["Policy", "Coil", "Coil"] and [s["system"] for s in found["systems"]] == ["uma", "coil"]
+    assert all(s["latency"]["predictions"] == 2 for s in found["systems"])
