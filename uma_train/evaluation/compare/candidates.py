@@ -60,7 +60,7 @@ def candidates(config: CompareConfig, console: Console) -> list[Candidate]:
         else:
             run = replace(base, system=name, out=str(Path(config.out) / name))  # type: ignore[arg-type]
             if config.match and sizes:
-                run = matched(run, next(iter(sizes.values())).trained)
+                run = matched(run, next(iter(sizes.values())).trained, config.tolerance)
             candidate, sizes[name] = Candidate(name, Path(run.out) / "bundle", run), size_in(run)
         out.append(candidate)
     check_sizes(sizes, config.tolerance)

@@ -12,6 +12,7 @@ from rich.console import Console
 from uma.checkpoint.folder import read_bundle
 from uma.checkpoint.typed import to_json
 from uma.types import InputError
+from uma_train.data.optional import needed
 from uma_train.evaluation.apart import train_apart
 from uma_train.evaluation.closed_loop import BenchmarkConfig, benchmark
 from uma_train.evaluation.compare.candidates import Candidate, candidates, differences, is_trained, record
@@ -40,6 +41,7 @@ def compare(config: CompareConfig, console: Console | None = None) -> dict[str, 
         InputError: parameters, data or steps differ, or the folder holds another comparison.
     """
     console, out = console or Console(), Path(config.out)
+    needed("matplotlib", "demo")  # before hours of training, not after
     _claim(config, out)
     found = candidates(config, console)
     for candidate in found:

@@ -25,8 +25,8 @@ class CompareConfig:
             the pixel systems is trained first.
         systems: the first is the one that the others are matched to, and compared with scene by scene.
         checkpoint: words "system=folder of a bundle", which is used instead of a training run.
-        match: give each system the width with which its parameter count is nearest to the first's. Otherwise the widths
-            are those of ``train``.
+        match: choose each system's width, and where needed its depth, for a parameter count near the first's, see
+            `uma_train.evaluation.compare.sizes.matched`. Otherwise they are those of ``train``.
         tolerance: largest relative difference of the trained parameters from the first system's.
         unequal: accept stored checkpoints with other data, steps or batch sizes than the first system's. The
             differences stand in the results.

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from uma_train.data.optional import needed
+
 
 def plot(result: dict[str, Any], path: Path) -> None:
     """Draw success with intervals, latency with passes, and the error of dynamics of every system into a PNG file."""
-    import matplotlib
-
-    matplotlib.use("Agg")
+    needed("matplotlib", "demo").use("Agg")
     from matplotlib import pyplot as plt
 
     systems = result["systems"]

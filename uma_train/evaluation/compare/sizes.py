@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass, replace
 
 import torch
@@ -48,44 +47,53 @@ def size_in(config: TrainConfig) -> Size:
         return size_of(recipe_of(config, Normalization()).model)
 
 
-def matched(config: TrainConfig, target: int) -> TrainConfig:
-    """Return the configuration with the width whose count of trained parameters is nearest to ``target``.
+def matched(config: TrainConfig, target: int, tolerance: float = 0.1) -> TrainConfig:
+    """Return the configuration whose count of trained parameters is near ``target``.
 
-    Depth and heads stay. Widths are multiples of the heads and of 8. A system whose size no width changes, such as
-    COIL, stays as it is.
+    The width is the one with the nearest count, among multiples of the heads and of 8. Where that misses by more than
+    half of ``tolerance``, the depth is the nearest to the configured one that does not, from 1 layer to twice as many.
+    Heads stay. A system whose size no width changes, such as COIL, stays as it is.
     """
     choice = _width_choice(config)
     if choice is None:
         return config
-    at = _counter(config, choice)
+    depth = getattr(config, choice).layers
+    best: tuple[TrainConfig, int] | None = None
+    for layers in sorted(range(1, 2 * depth + 1), key=lambda n: (abs(n - depth), n)):
+        found = _nearest(_with(config, choice, layers=layers), choice, target)
+        if best is None or abs(found[1] - target) < abs(best[1] - target):
+            best = found
+        if abs(best[1] - target) <= tolerance / 2 * target:
+            break
+    assert best is not None
+    return best[0]
+
+
+def _nearest(config: TrainConfig, choice: str, target: int) -> tuple[TrainConfig, int]:
+    """Return the configuration with the width whose count is nearest to ``target``, and its count."""
+    step = _step(config, choice)
+
+    def at(n: int) -> tuple[TrainConfig, int]:
+        wide = _with(config, choice, width=n * step)
+        return wide, size_in(wide).trained
+
     low, high = 1, 2
-    while at(high)[1] < target and high < 512:
+    while at(high)[1] < target and high * step < 2048:
         low, high = high, 2 * high
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if at(middle)[1] < target else (low, middle)
-    return min(at(low), at(high), key=lambda found: abs(found[1] - target))[0]
-
-
-def _counter(config: TrainConfig, choice: str) -> Callable[[int], tuple[TrainConfig, int]]:
-    """Return a function from n to the configuration with the n-th width, and its count."""
-    step = _step(config, choice)
-
-    def at(n: int) -> tuple[TrainConfig, int]:
-        wide = _with_width(config, choice, n * step)
-        return wide, size_in(wide).trained
-
-    return at
+    return min(at(low), at(high), key=lambda found: abs(found[1] - target))
 
 
 def _width_choice(config: TrainConfig) -> str | None:
     """Return the field of `TrainConfig` whose ``width`` changes the system's size."""
     for f in fields(config):
         value = getattr(config, f.name)
-        if not (is_dataclass(value) and hasattr(value, "width")):
+        if not (is_dataclass(value) and hasattr(value, "width") and hasattr(value, "layers")):
             continue
         step = _step(config, f.name)
-        if size_in(_with_width(config, f.name, step)) != size_in(_with_width(config, f.name, 2 * step)):
+        if size_in(_with(config, f.name, width=step)) != size_in(_with(config, f.name, width=2 * step)):
             return f.name
     return None
 
@@ -94,8 +102,8 @@ def _step(config: TrainConfig, choice: str) -> int:
     return math.lcm(8, getattr(getattr(config, choice), "heads", 1))
 
 
-def _with_width(config: TrainConfig, choice: str, width: int) -> TrainConfig:
-    changes: dict[str, object] = {choice: replace(getattr(config, choice), width=width)}
+def _with(config: TrainConfig, choice: str, **values: int) -> TrainConfig:
+    changes: dict[str, object] = {choice: replace(getattr(config, choice), **values)}
     return replace(config, **changes)  # type: ignore[arg-type]
 
 

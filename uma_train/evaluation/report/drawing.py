@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from uma_train.data.optional import needed
 from uma_train.evaluation.report.tables import NOT_RUN, Filled
 
 SMALL: dict[str, Any] = {"ha": "center", "va": "bottom", "fontsize": 6}
@@ -13,9 +14,7 @@ PAPER_COLOUR, OUR_COLOUR = "0.7", "tab:blue"
 
 def draw(figures: list[Filled]) -> Any:
     """Return a matplotlib figure of one A3 page: bars of the paper beside ours, and "not run" where there is none."""
-    import matplotlib
-
-    matplotlib.use("Agg")
+    needed("matplotlib", "demo").use("Agg")
     from matplotlib import pyplot as plt
 
     page, axes = plt.subplots(3, 2, figsize=(16.5, 11.7))

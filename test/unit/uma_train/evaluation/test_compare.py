@@ -51,16 +51,23 @@ def test_an_unequal_or_unknown_comparison_is_refused(changes, reason):
         CompareConfig(**changes)
 
 
-def test_a_width_is_chosen_whose_size_is_nearest():
-    uma = size_in(TrainConfig(preset="small")).trained
-    flow = TrainConfig(system="point_flow", preset="small", flow=FlowChoice(layers=3, heads=4))
-    chosen = matched(flow, uma)
-    assert chosen.flow.layers == 3 and chosen.flow.heads == 4 and chosen.flow.width % 8 == 0
-    apart = {
-        w: abs(size_in(replace(flow, flow=replace(chosen.flow, width=w))).trained - uma)
-        for w in range(chosen.flow.width - 16, chosen.flow.width + 17, 8)
-    }
-    assert min(apart, key=apart.__getitem__) == chosen.flow.width and apart[chosen.flow.width] < 0.1 * uma
+def flow(width: int, layers: int, heads: int) -> TrainConfig:
+    return TrainConfig(system="point_flow", preset="tiny", flow=FlowChoice(width, layers, heads))
+
+
+@pytest.mark.parametrize("part", [0.97, 1.0, 1.03])
+def test_a_width_is_chosen_whose_size_is_nearest(part):
+    target = int(part * size_in(flow(104, 3, 4)).trained)
+    chosen = matched(flow(32, 3, 4), target)
+    assert chosen == flow(104, 3, 4)
+
+
+def test_a_depth_is_chosen_where_widths_are_too_coarse():
+    sizes = [size_in(flow(24 * n, 4, 6)).trained for n in (2, 3)]
+    between = sum(sizes) // 2
+    chosen = matched(flow(24, 4, 6), between)
+    assert min(abs(s / between - 1) for s in sizes) > 0.05 and chosen.flow.layers != 4
+    assert abs(size_in(chosen).trained / between - 1) <= 0.05
 
 
 def test_a_system_of_the_same_network_keeps_its_size():
