@@ -59,8 +59,13 @@ def matched(config: TrainConfig, target: int, tolerance: float = 0.1) -> TrainCo
         return config
     depth = getattr(config, choice).layers
     best: tuple[TrainConfig, int] | None = None
+    most = 2 * depth
     for layers in sorted(range(1, 2 * depth + 1), key=lambda n: (abs(n - depth), n)):
+        if layers > most:
+            continue
         found = _nearest(_with(config, choice, layers=layers), choice, target)
+        if getattr(found[0], choice).width == _step(config, choice) and found[1] > target:
+            most = layers  # the narrowest is too large already
         if best is None or abs(found[1] - target) < abs(best[1] - target):
             best = found
         if abs(best[1] - target) <= tolerance / 2 * target:
