@@ -18,7 +18,7 @@ def html(figures: list[Filled], others: list[tuple[str, str, str]], picture: byt
     """Return the page.
 
     Args:
-        others: (run, success, reason) of the runs in no figure.
+        others: (run, number, reason) of the runs in no figure.
         picture: PNG of all figures.
     """
     parts = [
@@ -62,4 +62,4 @@ def _others(others: list[tuple[str, str, str]]) -> str:
     if not others:
         return "<p>None."
     rows = "".join("<tr>" + "".join(f"<td>{escape(t)}" for t in row) for row in others)
-    return f"<table><tr><th>Run<th>Success<th>Why{rows}</table>"
+    return f"<table><tr><th>Run<th>Number<th>Why{rows}</table>"

@@ -11,8 +11,9 @@ from scipy.stats import binomtest
 
 from uma_train.evaluation.outcomes import CLASSES
 from uma_train.evaluation.report.paper import TASKS
-from uma_train.evaluation.report.reading import Ablated, Dynamics, Found, Judged, Swept
+from uma_train.evaluation.report.reading import Ablated, Dynamics, Found, Judged, Kind, Swept
 
+MISSING = "its checkpoint is missing"
 GRASPING = ("no_grasp", "wrong_grasp")
 
 USUAL: dict[str, tuple[Any, ...]] = {
@@ -57,7 +58,7 @@ class Placed:
     Attributes:
         cells: key -> measurement.
         partial: key -> what an average lacks.
-        others: (run, success, reason) of the scenes that stand in no figure.
+        others: (run, number, reason) of what stands in no figure.
     """
 
     cells: dict[str, Measured] = field(default_factory=dict)
@@ -80,7 +81,10 @@ def place(found: Iterable[Found]) -> Placed:
         if isinstance(f, Judged):
             _sort(f, scenes, out)
         elif isinstance(f, Dynamics):
-            _keep(out, f"dynamics/{f.kind.name}" if f.kind else "", _dynamics(f))
+            if f.kind is None:
+                out.others.append((f"{f.file}: dynamics", f"{f.mse:.3g} m²", MISSING))
+                continue
+            _keep(out, f"dynamics/{f.kind.name}", Measured(f.mse, f.windows, str(f.file), _about(f, f.kind)))
         elif isinstance(f, Ablated):
             _keep(out, f"ablation/{f.variant}", _success(list(f.rows.values()), str(f.file), " ".join(f.rows)))
         elif isinstance(f, Swept):
@@ -127,7 +131,7 @@ def _name(f: Judged) -> str:
 def unusual(f: Judged) -> str:
     """Return why a benchmark stands in no figure; empty if it may."""
     if f.kind is None:
-        return "its checkpoint is missing"
+        return MISSING
     if f.task not in TASKS:
         return "not a task of the paper"
     if f.row["policy"] not in ("uma", "uma_prompt"):
@@ -197,9 +201,8 @@ def _portion(part: int, count: int, source: str, about: str) -> Measured:
     return Measured(100 * part / count, count, source, about, 100 * float(low), 100 * float(high))
 
 
-def _dynamics(f: Dynamics) -> Measured:
-    about = f.about + (f"; {_data(f.kind.data)}" if f.kind else "")
-    return Measured(f.mse, f.windows, str(f.file), about)
+def _about(f: Dynamics, kind: Kind) -> str:
+    return "; ".join(v for v in (f.about, f"checkpoint {kind.checkpoint}", _data(kind.data)) if v)
 
 
 def _trained(j: Judged) -> str:
@@ -217,5 +220,5 @@ def _share(row: dict[str, Any]) -> str:
 
 def _keep(out: Placed, key: str, measured: Measured) -> None:
     before = out.cells.get(key)
-    if key and math.isfinite(measured.value) and (before is None or measured.count > before.count):
+    if math.isfinite(measured.value) and (before is None or measured.count > before.count):
         out.cells[key] = measured

@@ -179,6 +179,19 @@ def test_a_comparison_fills_the_baselines(tmp_path):
     assert values["zero_shot/uva/average"] == 31 and values["zero_shot/uma/insertion"] == 70
 
 
+def test_errors_of_several_scenes_and_of_a_lost_checkpoint(tmp_path):
+    bundle, modes = checkpoint(tmp_path / "b"), {"dynamics, keypoints given": {"motion_mse_m2": 0.5}}
+
+    def errors(where: str, windows: int) -> dict:
+        return {"config": {"checkpoint": where, "keypoints": 16, "windows": windows}, "modes": modes}
+
+    results = {bundle: {"carry": errors(bundle, 96), "put": errors(bundle, 32)}, "gone": {"put": errors("gone", 999)}}
+    write(tmp_path / "r/dynamics.json", {"results": results})
+    found = placed(tmp_path / "r")
+    assert found.cells["dynamics/uma"].count == 96 and "b on carry, 16 keypoints" in found.cells["dynamics/uma"].about
+    assert found.others == [(f"{tmp_path}/r/dynamics.json: dynamics", "0.5 m²", "its checkpoint is missing")]
+
+
 def test_the_pages_have_both_numbers_and_what_was_not_run(runs, tmp_path, capsys):
     out = tmp_path / "out"
     assert main(["report", "--runs", str(runs), "--out", str(out)]) == 0
