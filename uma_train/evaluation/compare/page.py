@@ -26,6 +26,8 @@ def page(result: Result) -> str:
     if config["episodes"]:
         last = config["first_seed"] + config["episodes"] - 1
         parts.append(f"Scenes {config['first_seed']} to {last} of each task, the same for all.")
+        if config["max_steps"]:
+            parts.append(f"Time limit: {config['max_steps']} control steps, not the tasks' own.")
     if result["unequal"]:
         parts.append("**Not equal:** " + "; ".join(result["unequal"]) + ".")
     parts += ["## Systems", _systems(systems)]
