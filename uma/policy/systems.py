@@ -28,6 +28,7 @@ SYSTEMS: dict[str, str] = {
     "coil": "uma_train.baselines.coil:Coil",
     "uva": "uma_train.baselines.uva.system:Uva",
     "uwm": "uma_train.baselines.uwm.system:Uwm",
+    "motus": "uma_train.baselines.motus.system:Motus",
     "point_flow": "uma_train.baselines.point_flow.policy:PointFlow",
 }
 """name -> 'module:class' of a `System`. A module is imported only when a checkpoint of its system is loaded."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from uma.settings import within
-from uma.types import InputError
+from uma.types import HORIZON, InputError
 from uma_train.data.clips import Layout
 
 
@@ -58,6 +59,39 @@ class PixelChoice:
             raise InputError(f"pixels.channels: {len(self.channels)} values, must be 1 to 5")
         if self.width % self.heads:
             raise InputError(f"pixels.width: {self.width}, must be a multiple of the {self.heads} heads")
+
+
+@dataclass(frozen=True)
+class MotusChoice:
+    """Choices beside `PixelChoice`.
+
+    Attributes:
+        stage: of training: "video" alone, "latent" actions of videos, or the robot's "action"s. Each continues with
+            ``init`` from the one before.
+        latents: bundle of `uma train --system latent_actions`, for the stage "latent".
+        action_width, task_width: of the action and the understanding expert; ``pixels.width`` is the video expert's.
+        patch: latents per edge of a video token.
+        acting: mode of the policy.
+        stride, token, supervision, kl: of the latent actions: control steps of a flow field, width of a token, lambda_a
+            and beta.
+    """
+
+    stage: Literal["video", "latent", "action"] = "action"
+    latents: str = ""
+    action_width: int = 144
+    task_width: int = 96
+    patch: int = 2
+    acting: Literal["joint", "policy"] = "joint"
+    stride: int = 4
+    token: int = 64
+    supervision: float = 1.0
+    kl: float = 1e-6
+
+    def __post_init__(self) -> None:
+        widths = {"action_width": (8, 4096), "task_width": (8, 4096), "token": (4, 1024)}
+        within(self, widths | {"patch": (1, 8), "supervision": (0, 1000), "kl": (0, 1)}, "motus.")
+        if self.stride < 1 or HORIZON % self.stride:
+            raise InputError(f"motus.stride: {self.stride}, must divide the {HORIZON} actions")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from uma.model.config import PRESETS, ImageConfig, LanguageConfig, ModelConfig, 
 from uma.settings import within
 from uma_train.data.hindsight import ReferenceSampling
 from uma_train.data.transforms import Transforms
-from uma_train.training.choices import FlowChoice, PixelChoice
+from uma_train.training.choices import FlowChoice, MotusChoice, PixelChoice
 from uma_train.training.objectives import Objective
 
 
@@ -57,6 +57,7 @@ class TrainConfig:
         preset: architecture preset of `uma.model.config`.
         model: changes to the preset.
         pixels: choices of the systems that predict pixels, whose task encoder has the sizes of ``preset``.
+        motus: further choices of the systems "motus" and "latent_actions".
         flow: choices of the system that predicts point flow, whose point encoder has the sizes of ``preset``.
         steps: optimiser steps.
         minutes: time limit of the run, including its learning-rate schedule; 0 = none. Such a run resumes, but not bit
@@ -100,10 +101,11 @@ class TrainConfig:
     data: tuple[str, ...] = ("data/insertion",)
     without: tuple[Literal["robot", "human", "sim"], ...] = ()
     out: str = "runs/train"
-    system: Literal["uma", "coil", "tokeniser", "uva", "uwm", "point_flow"] = "uma"
+    system: Literal["uma", "coil", "tokeniser", "uva", "uwm", "latent_actions", "motus", "point_flow"] = "uma"
     preset: Literal["tiny", "small", "base", "paper_150m", "paper_300m", "paper_600m"] = "small"
     model: ModelChoice = ModelChoice()
     pixels: PixelChoice = PixelChoice()
+    motus: MotusChoice = MotusChoice()
     flow: FlowChoice = FlowChoice()
     steps: int = 6000
     minutes: float = 0.0

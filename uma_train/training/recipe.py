@@ -28,9 +28,11 @@ RECIPES: dict[str, str] = {
     "tokeniser": "uma_train.baselines.pixels.tokeniser:TokeniserRecipe",
     "uva": "uma_train.baselines.uva.system:UvaRecipe",
     "uwm": "uma_train.baselines.uwm.system:UwmRecipe",
+    "latent_actions": "uma_train.baselines.motus.latent_recipe:LatentRecipe",
+    "motus": "uma_train.baselines.motus.system:MotusRecipe",
     "point_flow": "uma_train.baselines.point_flow.recipe:FlowRecipe",
 }
-"""system -> 'module:class' of its `Recipe`; "tokeniser" serves the systems that predict pixels, and does not act."""
+"""system -> 'module:class' of its `Recipe`; "tokeniser" and "latent_actions" serve pixel systems, and do not act."""
 
 
 class Recipe(Protocol):
