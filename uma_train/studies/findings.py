@@ -82,11 +82,11 @@ def number(
     below: float | None = None,
 ) -> Finding:
     """Build a finding from a plain number with an optional limit."""
-    limit, holds = "", None
+    value, limit, holds = float(value), "", None
     if exactly is not None:
         limit, holds = f"= {exactly:g}", value == exactly
     if above is not None:
         limit, holds = f"> {above:.4g}", value > above
     if below is not None:
         limit, holds = f"< {below:.4g}", value < below
-    return Finding(mechanism, what, float(value), float(value), float(value), count, "", limit, holds)
+    return Finding(mechanism, what, value, value, value, count, "", limit, holds)

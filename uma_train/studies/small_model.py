@@ -80,7 +80,7 @@ class MechanismsConfig:
     """
 
     out: str = "runs/mechanisms"
-    system: Literal["uma", "uva", "uwm"] = "uma"
+    system: Literal["uma", "uva", "uwm", "motus"] = "uma"
     system_steps: int = 1500
     parts: tuple[str, ...] = ("push", "intents")
     seed: int = 0

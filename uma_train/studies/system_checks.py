@@ -16,7 +16,7 @@ from uma.model.config import tiny
 from uma_train.baselines.pixels.tokeniser import Tokeniser, TokeniserConfig
 from uma_train.baselines.uva.network import UvaConfig, UvaNetwork
 from uma_train.baselines.uwm.network import UwmConfig, UwmNetwork
-from uma_train.studies import pixel_world, uva_checks, uwm_checks
+from uma_train.studies import motus_study, pixel_world, uva_checks, uwm_checks
 from uma_train.studies.findings import Finding
 from uma_train.studies.pixel_training import toy_tokeniser, train_toy
 from uma_train.studies.small_model import MechanismsConfig
@@ -85,6 +85,8 @@ def system_findings(config: MechanismsConfig, console: Console) -> list[Finding]
     torch.manual_seed(config.seed)
     if config.system == "uva":
         return uva_checks.findings(trained(config, "uva", UvaNetwork, settings("uva"), console), config.samples)
+    if config.system == "motus":
+        return motus_study.findings(config, tokeniser(config, console), console)
     own = uwm_checks.findings(trained(config, "uwm", UwmNetwork, settings("uwm"), console), config.samples)
     control = trained(config, "uwm-shared-step", UwmNetwork, settings("uwm", shared_step=True), console)
     return own + uwm_checks.control_findings(control, config.samples)

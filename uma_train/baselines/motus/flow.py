@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from uma_train.data.optional import needed
+
 PYRAMID, LEVELS, WINDOW, ROUNDS, NEIGHBOURS, SIGMA = 0.5, 3, 9, 3, 5, 1.1
 """Arguments of OpenCV's method, for images of 16 to 100 pixels."""
 
@@ -15,9 +17,11 @@ def flow_fields(images: Tensor) -> Tensor:
 
     Args:
         images: ``(B, n, 3, h, w)`` in 0 to 1.
-    """
-    import cv2
 
+    Raises:
+        InputError: OpenCV is not installed.
+    """
+    cv2 = needed("cv2", "sim")
     grey = (255 * images.clamp(0, 1).mean(2)).round().to(torch.uint8).cpu().numpy()
     B, n, h, w = grey.shape
     out = np.zeros((B, n - 1, h, w, 2), np.float32)

@@ -79,7 +79,7 @@ def tokeniser(folder) -> str:
     return str(run(folder, "tokeniser"))
 
 
-@pytest.mark.parametrize("system", ["uva", "uwm"])
+@pytest.mark.parametrize("system", ["uva", "uwm", "motus"])
 def test_a_pixel_system_is_trained_saved_continued_and_acts(folder, tokeniser, system):
     bundle = run(folder, system, tokeniser=tokeniser)
     o = scene()
