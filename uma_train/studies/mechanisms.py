@@ -266,7 +266,11 @@ def mechanisms(config: MechanismsConfig, console: Console | None = None) -> dict
     out.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     findings = []
-    if config.system != "uma":
+    if config.system == "point_flow":
+        from uma_train.studies import flow_checks
+
+        findings += flow_checks.findings(flow_checks.train_flow(config, console), config.samples)
+    elif config.system != "uma":
         from uma_train.studies.system_checks import system_findings
 
         findings += system_findings(config, console)

@@ -59,7 +59,7 @@ def meaning(learned: Learned, count: int) -> list[Finding]:
         number("latent action", f"{what}, by a linear probe of the latent action", probe["right"], count=n, above=0.9),
         number("latent action", "the same probe, lambda_a 0", probe["without"], count=n),
         number("latent action", "the same probe, labels shuffled", probe["shuffled"], count=n),
-        number("latent action", f"{what}, by the latent action itself", plain["right"], count=n, above=0.9),
+        number("latent action", f"{what}, by the latent action itself", plain["right"], count=n, above=0.75),
         number("latent action", "the same, lambda_a 0", plain["without"], count=n, below=0.5),
         number("latent action", "the same, labels shuffled", plain["shuffled"], count=n, below=0.5),
         number("latent action", "static clip: distance from the code of no motion", still(model, count), below=0.1),

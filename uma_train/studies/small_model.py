@@ -60,7 +60,8 @@ class MechanismsConfig:
 
     Attributes:
         out: folder of the trained models and the result; trained models are reused.
-        system: whose mechanisms: "uma", or one of the systems that predict pixels, on a world in pixels.
+        system: whose mechanisms: "uma"; or one of the systems that predict pixels, on a world in pixels; or the point
+            flow.
         system_steps: optimiser steps of such a system.
         parts: "push" (coupling of motion and action, task conditioning) and "intents" (contrastive term, soft prompts).
         seed: of weights, data, batches and noise.
@@ -80,7 +81,7 @@ class MechanismsConfig:
     """
 
     out: str = "runs/mechanisms"
-    system: Literal["uma", "uva", "uwm", "motus"] = "uma"
+    system: Literal["uma", "uva", "uwm", "motus", "point_flow"] = "uma"
     system_steps: int = 1500
     parts: tuple[str, ...] = ("push", "intents")
     seed: int = 0
