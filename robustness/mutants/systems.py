@@ -139,6 +139,12 @@ POINT_FLOW = of(
         "pose = hand.poses[:, -1]",
         "test_flow_checks::test_ten_steps_a_pass_of_the_gripper_s_points",
     ),
+    (
+        "point flow: the second pass starts where the first did",
+        "now = out[-1][:, -1]",
+        "now = points",
+        "test_point_flow::test_the_second_pass_continues_the_first",
+    ),
 )
 
 MUTANTS = (*UVA, *UWM, *MOTUS, *POINT_FLOW)

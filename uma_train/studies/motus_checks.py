@@ -104,7 +104,7 @@ def wiring(model: MotusNetwork, count: int) -> list[Finding]:
     named = told(model, batch, truth)
     follows = way(model.sample(named, "policy", 1, generator(3))[0]) == truth
     still_follows = way(model.sample(named, "policy", 1, generator(3), cut=WHOLE_CUT)[0]) == truth
-    deaf = [
+    untold = [
         model.sample(told(model, batch, s * truth), "policy", 1, generator(4), cut=TASK_CUT)[0] for s in (1.0, -1.0)
     ]
     return [
@@ -118,7 +118,7 @@ def wiring(model: MotusNetwork, count: int) -> list[Finding]:
         number(
             "wiring",
             "task cut: largest change of the policy's actions by the other side's tokens",
-            float((deaf[0] - deaf[1]).abs().max()),
+            float((untold[0] - untold[1]).abs().max()),
             count=count,
             exactly=0,
         ),

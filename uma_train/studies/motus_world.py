@@ -17,7 +17,7 @@ from uma_train.studies import pixel_world
 STRIDE = 4
 """Control steps of one flow field."""
 
-LATENTS = LatentConfig(pixel_world.LAYOUT, STRIDE, (16, 32, 32), 32)
+LATENTS = LatentConfig(pixel_world.LAYOUT, STRIDE, (8, 16, 16), 16)
 
 
 @dataclass(frozen=True)
