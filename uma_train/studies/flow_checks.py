@@ -12,7 +12,7 @@ from torch import Tensor
 
 from uma.checkpoint.contract import Contract
 from uma.checkpoint.folder import write_bundle
-from uma.model.inputs import decode_actions
+from uma.geometry import se3
 from uma_train.baselines.point_flow.hand import HandMotion
 from uma_train.baselines.point_flow.mppi import MppiConfig, improved
 from uma_train.baselines.point_flow.network import FlowConfig, FlowNetwork, rollout
@@ -184,31 +184,40 @@ def chunks(scenes: Scenes) -> list[Finding]:
     ]
 
 
+def carried(T: np.ndarray, poses: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Return where `push_world`'s physics bring places ``(K, 3)`` of the object under hand poses ``(H, 4, 4)``.
+
+    All is in the camera frame, metres. ``T`` is the object's first pose, which is also the hand's.
+    """
+    hand = np.concatenate([np.eye(4)[None], se3.invert(T) @ poses])
+    return se3.apply(T @ push.object_path(hand)[-1], se3.apply(se3.invert(T), places))
+
+
 def reach(scenes: Scenes) -> list[Finding]:
-    """A search over the dynamics must bring the object to where the demonstration did, by the world's own physics."""
+    """A search over the dynamics must bring the keypoints' centre to its goal, by the world's own physics."""
     before, after = [], []
     for i, episode in enumerate(scenes.episodes):
-        T = np.array(episode.meta["T_cam_object"])
-        action, pose = scenes.batch.grid.action[i, 1:].numpy(), scenes.batch.T_cam_ee[i]
-        demonstrated, _ = decode_actions(action, pose, scenes.model.normalization)
-        goal, places = push.carried(T, demonstrated), scenes.tracks[i, 0]
+        T, pose, places = np.array(episode.meta["T_cam_object"]), scenes.batch.T_cam_ee[i], scenes.tracks[i, 0]
         target = scenes.tracks[i, -1].mean(0)
 
         @torch.no_grad()
-        def cost(poses: np.ndarray, i: int = i, places: Tensor = places, target: Tensor = target) -> np.ndarray:
+        def cost(
+            poses: np.ndarray, i: int = i, pose: np.ndarray = pose, places: Tensor = places, target: Tensor = target
+        ) -> np.ndarray:
             n = len(poses)
-            away = np.concatenate([np.repeat(scenes.batch.T_cam_ee[i][None, None], n, 0), poses], 1)
-            away[..., :3, 3] -= scenes.batch.T_cam_ee[i][:3, 3]
-            hand = HandMotion(torch.from_numpy(away.astype(np.float32)), scenes.hand.gripper[i].expand(n, -1))
+            placed = np.concatenate([np.repeat(pose[None, None], n, 0), poses], 1)
+            placed[..., :3, 3] -= pose[:3, 3]
+            hand = HandMotion(torch.from_numpy(placed.astype(np.float32)), scenes.hand.gripper[i].expand(n, -1))
             keys = torch.ones(n, len(places), dtype=torch.bool)
             moved = rollout(scenes.model, scenes.tokens[i : i + 1], hand, places.expand(n, -1, -1), keys)
             return (moved[:, -1].mean(1) - target).norm(dim=-1).numpy()
 
-        start = np.repeat(pose[None], len(action), 0)
+        start = np.repeat(pose[None], scenes.tracks.shape[1] - 1, 0)
         found = improved([start], cost, SEARCH, np.random.default_rng([7, i]))
-        before.append(np.linalg.norm(push.carried(T, start) - goal))
-        after.append(np.linalg.norm(push.carried(T, found) - goal))
-    first = distance("MPPI", "distance of the object from the goal, hand at rest", np.array(before))
+        for poses, out in ((start, before), (found, after)):
+            end = carried(T, poses, places.numpy() + pose[:3, 3]).mean(0)
+            out.append(np.linalg.norm(end - pose[:3, 3] - target.numpy()))
+    first = distance("MPPI", "distance of the keypoints' centre from the goal, hand at rest", np.array(before))
     return [
         first,
         distance("MPPI", "the same after the chunk of a search from rest", np.array(after), beats=first),
