@@ -47,9 +47,12 @@ def test_the_early_modes_and_the_wiring_hold(model):
 
 def test_images_follow_the_clock(model, monkeypatch):
     assert not failed(motus_checks.follows_the_clock(model, 64))
-    late = lambda m: [16, 8]  # noqa: E731
-    monkeypatch.setattr(MotusNetwork, "frame_steps", late)
-    assert failed(motus_checks.follows_the_clock(model, 64))
+    monkeypatch.setattr(model, "frame_steps", lambda: [16, 8])
+    assert not failed(motus_checks.follows_the_clock(model, 64)), "steps exchanged: so are the images"
+    monkeypatch.undo()
+    images = model.images
+    monkeypatch.setattr(model, "images", lambda patches: images(patches).flip(1))
+    assert len(failed(motus_checks.follows_the_clock(model, 64))) == 2
 
 
 def test_a_world_model_without_its_chunk_is_found(model, monkeypatch):
