@@ -38,6 +38,7 @@ def test_flow_is_the_displacement_in_pixels():
     pixels = 4.0 * clip.increments()[..., 0]
     assert np.corrcoef(strongest.flatten(), pixels.flatten())[0, 1] > 0.9
     assert not flow_fields(clip.images[:, :1].expand(-1, 3, -1, -1, -1)).any(), "equal images"
+    assert flow[:, :, 0].square().mean() > 3 * flow[:, :, 1].square().mean(), "it moves along x"
     down = flow_fields(clip.images.transpose(-1, -2))
     assert torch.allclose(down[:, :, 1].transpose(-1, -2), flow[:, :, 0], atol=0.35), "x to the right, y down"
 
