@@ -69,7 +69,7 @@ class MotusNetwork(PixelModel):
             {
                 "video": nn.Linear(patch, d),
                 "action": nn.Linear(ACTION_DIM, w["action"]),
-                "understanding": nn.Linear(config.uma.width, w["understanding"]),
+                "understanding": nn.Linear(config.uma.task_width, w["understanding"]),
             }
         )
         self.state_in = nn.Linear(ACTION_DIM, w["action"])
@@ -112,11 +112,21 @@ class MotusNetwork(PixelModel):
 
     def images(self, patches: Tensor) -> Tensor:
         """``(B, F n, p)`` -> ``(B, F, 3, h, w)``."""
+        return self.tokeniser.decode(self._latents(patches))
+
+    def foresee(self, batch: PixelBatch, num_steps: int, generator: torch.Generator) -> Tensor:
+        return self._latents(self.sample(batch, "world", num_steps, generator)[1])
+
+    def infer(self, batch: PixelBatch, num_steps: int, generator: torch.Generator) -> Tensor:
+        return self.sample(batch, "inverse", num_steps, generator)[0]
+
+    def _latents(self, patches: Tensor) -> Tensor:
+        """``(B, F n, p)`` -> ``(B, F, N, c)``."""
         (rows, columns), (R, C), s = self.config.tokeniser.grid, self.config.grid, self.config.patch
         B, F = len(patches), patches.shape[1] // (R * C)
         flat = patches.reshape(B * F, R * C, -1).transpose(1, 2)
         maps = functional.fold(flat, (R * s, C * s), s, stride=s)[..., :rows, :columns]
-        return self.tokeniser.decode(maps.flatten(2).transpose(1, 2).reshape(B, F, rows * columns, -1))
+        return maps.flatten(2).transpose(1, 2).reshape(B, F, rows * columns, -1)
 
     # -- the velocity --
 
