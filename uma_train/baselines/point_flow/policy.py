@@ -110,7 +110,7 @@ class PointFlow:
         percept = self._perceive(observation)
         first, last = end_waypoints(reference.waypoints, reference.is_valid)
         plausible.check_starts(first, percept.positions_cam(percept.cloud.xyz.astype(np.float64)))
-        return FlowTask(torch.zeros(1, 1), first, last, reference)
+        return FlowTask(torch.zeros(1, 1), first, last, reference=reference)
 
     def encode_instruction(self, text: str) -> Task:
         raise self._refused(f"instruction {text[:80]!r}")

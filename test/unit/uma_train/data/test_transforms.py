@@ -50,6 +50,7 @@ def test_zero_settings_are_the_identity_bit_for_bit(batch):
             "reference.position",
             "reference.start",
             "ee.pose",
+            "ee.carried",
             "T_cam_ee",
         },
         "ee_m": {"ee.pose", "T_cam_ee", "grid.action", "grid.motion", "grid.identity"},
