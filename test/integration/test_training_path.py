@@ -14,7 +14,8 @@ from uma.model.inputs import decode_actions, point_set
 from uma_sim.tasks import make_station
 from uma_train import cli
 from uma_train.data.episode import METRE, list_episodes, load_episode
-from uma_train.data.windows import Windows, measure_normalization
+from uma_train.data.normalization import measure_normalization
+from uma_train.data.windows import Windows
 from uma_train.evaluation.outcomes import CLASSES
 
 

@@ -93,8 +93,12 @@ def _simulated(task: str, seeds: str) -> Items:
     first, _, end = seeds.partition(":")
     if not (first.isdigit() and end.isdigit()) or int(first) >= int(end):
         raise InputError(f"seeds: {seeds!r}, must be FIRST:END with FIRST < END")
-    named = {f"{task.replace('/', '-')}-{seed:07d}": seed for seed in range(int(first), int(end))}
-    return {name: Item(lambda seed=seed: simulate(task, seed).clip, [seed]) for name, seed in named.items()}  # type: ignore[misc]
+
+    def read(seed: int) -> Clip:
+        return simulate(task, seed).clip
+
+    wanted = range(int(first), int(end))
+    return {f"{task.replace('/', '-')}-{seed:07d}": Item(partial(read, seed), [seed]) for seed in wanted}
 
 
 def curate(options: CurateOptions, console: Console | None = None) -> dict:

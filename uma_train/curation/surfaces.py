@@ -115,7 +115,8 @@ def align(view: View, surface: Surface, T: np.ndarray, anchor: np.ndarray, weigh
 def _gradient(view: View) -> tuple[np.ndarray, np.ndarray]:
     import cv2
 
-    return tuple(cv2.Sobel(view.smooth, cv2.CV_32F, i, 1 - i, scale=0.125) for i in (1, 0))  # type: ignore[return-value]
+    du, dv = (cv2.Sobel(view.smooth, cv2.CV_32F, i, 1 - i, scale=0.125) for i in (1, 0))
+    return du, dv
 
 
 def _colour(

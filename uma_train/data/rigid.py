@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 
 from uma.geometry import se3
+from uma.model.frame import PolicyFrame
 from uma.model.inputs import Normalization
 from uma.model.uma import TokenGrid
-from uma.types import HORIZON
+from uma.types import HORIZON, InputError
 from uma_train.data.batch import Batch
+from uma_train.data.episode import EpisodeError
 
 
 def step_scales(grid: TokenGrid, norm: Normalization) -> Tensor:
@@ -98,3 +100,20 @@ def moved(
         grid=replace(batch.grid, action=changed(action, batch), motion=motion, identity=identity),
         T_cam_ee=T_cam_ee,
     )
+
+
+def frame_of(frame: PolicyFrame, meta: dict, plane: np.ndarray) -> np.ndarray:
+    """Return ``(4, 4)`` T_frame_cam of an episode.
+
+    Args:
+        meta: of the episode; ``T_base_cam`` is used.
+        plane: ``(4,)`` supporting plane in the episode's camera frame.
+
+    Raises:
+        EpisodeError: the frame cannot be established.
+    """
+    extrinsics = meta.get("T_base_cam")
+    try:
+        return frame.from_camera(plane, None if extrinsics is None else np.array(extrinsics, np.float64))
+    except InputError as error:
+        raise EpisodeError(f"episode of {meta.get('source') or 'unknown source'}: {error}") from None

@@ -19,11 +19,11 @@ from uma_train.baselines.point_flow.network import FlowConfig, FlowNetwork, roll
 from uma_train.baselines.point_flow.recipe import flow_batch
 from uma_train.data.batch import Batch
 from uma_train.data.episode import Episode
-from uma_train.data.windows import Windows, measure_normalization
+from uma_train.data.normalization import measure_normalization
+from uma_train.data.windows import Windows
 from uma_train.studies import push_world as push
 from uma_train.studies.findings import Finding, distance, number, share
-from uma_train.studies.small_model import FRESH, KEYPOINTS, MODEL, MechanismsConfig
-from uma_train.training.config import TrainConfig
+from uma_train.studies.small_model import FRESH, KEYPOINTS, MODEL, MechanismsConfig, run_config
 from uma_train.training.trainer import Trainer
 
 CONFIG = FlowConfig(MODEL, width=48, layers=2, heads=4, steps=10)
@@ -53,22 +53,7 @@ def train_flow(config: MechanismsConfig, console: Console) -> FlowNetwork:
         card = "# point_flow: untrained\n"
         write_bundle(folder / "start", "point_flow", start, Contract(), training={"seed": config.seed}, card=card)
     trainer = Trainer(
-        TrainConfig(
-            system="point_flow",
-            out=str(folder),
-            init=str(folder / "start"),
-            steps=config.system_steps,
-            batch_size=config.batch_size,
-            micro_batch=config.batch_size,
-            windows_per_task=1,
-            lr=config.lr,
-            warmup=50,
-            ema=0.99,
-            keypoints=KEYPOINTS,
-            seed=config.seed,
-            device="cpu",
-            bf16=False,  # slower than single precision at this width
-        ),
+        run_config(config, folder, config.system_steps, system="point_flow"),
         Windows(episodes),
         norm,
     )

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -23,7 +23,8 @@ from uma.policy.modes import Mode
 from uma_train.data.batch import Batch
 from uma_train.data.episode import Episode
 from uma_train.data.hindsight import ReferenceSampling
-from uma_train.data.windows import Windows, measure_normalization
+from uma_train.data.normalization import measure_normalization
+from uma_train.data.windows import Windows
 from uma_train.studies import push_world as push
 from uma_train.training.config import TrainConfig
 from uma_train.training.loop import Trainer
@@ -114,6 +115,26 @@ class MechanismsConfig:
             raise ValueError(f"samples {self.samples}: must be at least twice the {self.candidates} candidates")
 
 
+def run_config(config: MechanismsConfig, folder: Path, steps: int, **changes: Any) -> TrainConfig:
+    """Return the configuration of a run from the untrained bundle ``folder/start``."""
+    usual = TrainConfig(
+        out=str(folder),
+        init=str(folder / "start"),
+        steps=steps,
+        batch_size=config.batch_size,
+        micro_batch=config.batch_size,
+        windows_per_task=1,
+        lr=config.lr,
+        warmup=50,
+        ema=0.99,
+        keypoints=KEYPOINTS,
+        seed=config.seed,
+        device="cpu",
+        bf16=False,  # slower than single precision at this width
+    )
+    return replace(usual, **changes)
+
+
 def train_world(
     config: MechanismsConfig, name: str, episodes: list[Episode], objective: Objective, steps: int, console: Console
 ) -> tuple[Uma, ProjectionHead]:
@@ -134,22 +155,7 @@ def train_world(
             card=f"# {name}: untrained\n",
         )
     trainer = Trainer(
-        TrainConfig(
-            out=str(folder),
-            init=str(folder / "start"),
-            steps=steps,
-            batch_size=config.batch_size,
-            micro_batch=config.batch_size,
-            windows_per_task=1,
-            lr=config.lr,
-            warmup=50,
-            ema=0.99,
-            keypoints=KEYPOINTS,
-            seed=config.seed,
-            device="cpu",
-            bf16=False,  # slower than single precision at this width
-            objective=objective,
-        ),
+        run_config(config, folder, steps, objective=objective),
         Windows(episodes),
         norm,
     )

@@ -18,7 +18,7 @@ from uma.checkpoint.folder import read_bundle, write_bundle
 from uma.checkpoint.typed import to_json
 from uma.model.frame import PolicyFrame, nominal
 from uma_train.data.mixtures import Mixture, open_sources, parse_sources
-from uma_train.data.windows import measure_normalization
+from uma_train.data.normalization import measure_normalization
 from uma_train.training.config import TrainConfig
 from uma_train.training.distributed import Processes
 from uma_train.training.log import RunLog

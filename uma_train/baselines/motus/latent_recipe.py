@@ -9,12 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from uma.checkpoint.folder import BundleError, read_bundle
-from uma.checkpoint.typed import from_json
 from uma.model.inputs import Normalization
-from uma.types import InputError
 from uma_train.baselines.motus.flow import flow_fields
 from uma_train.baselines.motus.latents import LatentActions, LatentConfig, chunk_of, increments
+from uma_train.baselines.pixels.frozen import frozen
 from uma_train.baselines.pixels.inputs import resized
 from uma_train.data.batch import Batch, Clip
 from uma_train.data.clips import Layout
@@ -49,24 +47,8 @@ def now_and_chunk(batch: Batch) -> tuple[Tensor, Tensor]:
 
 
 def frozen_latents(path: str, layout: Layout) -> LatentActions:
-    """Load trained latent actions without gradients.
-
-    Raises:
-        BundleError: not a bundle of latent actions.
-        InputError: they are for images of another size.
-    """
-    stored = read_bundle(path)
-    if stored.system != NAME:
-        raise BundleError(f"latents {path}: a checkpoint of '{stored.system}', must be one of '{NAME}'")
-    config = from_json(LatentConfig, stored.model, "config.model")
-    if (config.layout.height, config.layout.width) != (layout.height, layout.width):
-        raise InputError(
-            f"latents {path}: for images of {config.layout.width} x {config.layout.height}, "
-            f"the system's have {layout.width} x {layout.height}"
-        )
-    model = LatentActions(config, stored.normalization)
-    model.load_state_dict(stored.weights(), strict=True)
-    return model.eval().requires_grad_(False)
+    """Load trained latent actions for the images of ``layout``. Raises as `frozen` does."""
+    return frozen(path, layout, field="latents", system=NAME, settings=LatentConfig, network=LatentActions)
 
 
 @torch.no_grad()

@@ -15,7 +15,7 @@ from uma.model.inputs import Normalization, decode_actions
 from uma.types import InputError
 from uma_train.baselines.pixels.inputs import PixelBatch, on, pixel_batch
 from uma_train.baselines.pixels.model import PixelModel
-from uma_train.baselines.pixels.tokeniser import TokeniserConfig, frozen
+from uma_train.baselines.pixels.tokeniser import TokeniserConfig, frozen_tokeniser
 from uma_train.data.batch import Batch
 from uma_train.data.mixtures import Mixture
 from uma_train.training.config import TrainConfig
@@ -54,13 +54,13 @@ class PixelRecipe:
         """Return the configuration of the chosen tokeniser."""
         if self.stored is not None:
             return from_json(TokeniserConfig, self.stored.model["tokeniser"], "config.model.tokeniser")
-        return frozen(self.config.pixels.tokeniser, self.config.pixels.layout).config
+        return frozen_tokeniser(self.config.pixels.tokeniser, self.config.pixels.layout).config
 
     def build(self) -> PixelModel:
         """Return a network with new weights and the trained tokeniser."""
         model = self.network(self.settings(), self.norm)
         if self.stored is None:
-            trained = frozen(self.config.pixels.tokeniser, self.config.pixels.layout)
+            trained = frozen_tokeniser(self.config.pixels.tokeniser, self.config.pixels.layout)
             model.tokeniser.load_state_dict(trained.state_dict())
         return model
 

@@ -10,11 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from uma.checkpoint.folder import BundleError, read_bundle
-from uma.checkpoint.typed import from_json
 from uma.model.inputs import Normalization
 from uma.settings import within
-from uma.types import InputError
+from uma_train.baselines.pixels.frozen import frozen
 from uma_train.baselines.pixels.inputs import resized
 from uma_train.data.batch import Batch
 from uma_train.data.clips import Layout
@@ -121,25 +119,9 @@ class Tokeniser(nn.Module):
         return {"pixel": pixel, "kl": kl, "total": 100 * pixel + 100 * self.config.kl * kl}
 
 
-def frozen(path: str, layout: Layout) -> Tokeniser:
-    """Load a trained tokeniser without gradients.
-
-    Raises:
-        BundleError: not a tokeniser's bundle.
-        InputError: it is for images of another size.
-    """
-    stored = read_bundle(path)
-    if stored.system != NAME:
-        raise BundleError(f"tokeniser {path}: a checkpoint of '{stored.system}', must be one of '{NAME}'")
-    config = from_json(TokeniserConfig, stored.model, "config.model")
-    if (config.layout.height, config.layout.width) != (layout.height, layout.width):
-        raise InputError(
-            f"tokeniser {path}: for images of {config.layout.width} x {config.layout.height}, "
-            f"the system's have {layout.width} x {layout.height}"
-        )
-    model = Tokeniser(config, stored.normalization)
-    model.load_state_dict(stored.weights(), strict=True)
-    return model.eval().requires_grad_(False)
+def frozen_tokeniser(path: str, layout: Layout) -> Tokeniser:
+    """Load a trained tokeniser for the images of ``layout``. Raises as `frozen` does."""
+    return frozen(path, layout, field="tokeniser", system=NAME, settings=TokeniserConfig, network=Tokeniser)
 
 
 class TokeniserRecipe:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from uma.checkpoint.contract import Contract
 from uma.model.inputs import Normalization
@@ -148,13 +148,3 @@ def image_errors(model: PixelModel, inputs: PixelBatch, seed: int) -> dict[str, 
         "pixel_mse_tokeniser": error(shown(truth), inputs.future),
         "images": float(counts.sum()),
     }
-
-
-def first_block(network: nn.Module) -> nn.Module:
-    """Return the first block of a system's transformer: it runs once per pass."""
-    blocks = getattr(network, "blocks", None)
-    if isinstance(blocks, nn.ModuleList):
-        return blocks[0]
-    if callable(blocks):
-        return blocks()[0]
-    return network.layers[0]

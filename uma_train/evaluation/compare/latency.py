@@ -14,7 +14,6 @@ from torch import nn
 
 from uma.types import InputError
 from uma_train.baselines.pixels.layers import DiffusionHead
-from uma_train.evaluation.compare.errors import first_block
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -111,3 +110,13 @@ def latency(policy: System, way: Course) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "machine": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine() + " CPU",
     }
+
+
+def first_block(network: nn.Module) -> nn.Module:
+    """Return the first block of a system's transformer: it runs once per pass."""
+    blocks = getattr(network, "blocks", None)
+    if isinstance(blocks, nn.ModuleList):
+        return blocks[0]
+    if callable(blocks):
+        return blocks()[0]
+    return network.layers[0]

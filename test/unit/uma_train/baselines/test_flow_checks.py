@@ -5,7 +5,7 @@ import torch
 from rich.console import Console
 
 from uma_train.baselines.point_flow.network import FlowNetwork
-from uma_train.data.windows import measure_normalization
+from uma_train.data.normalization import measure_normalization
 from uma_train.studies import flow_checks, push_world
 from uma_train.studies.small_model import MODEL, MechanismsConfig
 

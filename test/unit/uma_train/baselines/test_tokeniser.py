@@ -16,7 +16,7 @@ from uma.model.config import tiny
 from uma.policy.systems import load_system
 from uma.types import InputError
 from uma_train.baselines.pixels.diffusion import Schedule
-from uma_train.baselines.pixels.tokeniser import Tokeniser, TokeniserConfig, frozen
+from uma_train.baselines.pixels.tokeniser import Tokeniser, TokeniserConfig, frozen_tokeniser
 from uma_train.data.clips import Layout
 from uma_train.data.episode import save_episode
 from uma_train.studies import pixel_world
@@ -88,7 +88,7 @@ def test_a_pixel_system_is_trained_saved_continued_and_acts(folder, tokeniser, s
     assert chunk.poses.shape == (16, 4, 4) and np.isfinite(chunk.poses).all()
     same = load_system(bundle, num_samples=2)
     assert np.array_equal(chunk.poses, same.predict(o, same.encode_task(o, reference()), sequence=3).chunk.poses)
-    kept = frozen(tokeniser, LAYOUT).state_dict()
+    kept = frozen_tokeniser(tokeniser, LAYOUT).state_dict()
     assert all(torch.equal(v, policy.model.tokeniser.state_dict()[k]) for k, v in kept.items()), "frozen"
     again = run(folder, system, init=str(bundle))
     assert read_bundle(again).system == system
@@ -99,7 +99,7 @@ def test_what_is_no_tokeniser_or_of_another_size_is_named(folder, tokeniser, tmp
     with pytest.raises(InputError, match="pixels.tokeniser: empty, must be a bundle of"):
         run(folder, "uva")
     with pytest.raises(InputError, match="for images of 32 x 18, the system's have 80 x 45"):
-        frozen(tokeniser, Layout())
+        frozen_tokeniser(tokeniser, Layout())
     save_bundle(tmp_path / "uma", bundle_of(tiny()).model, Contract(), training={}, card="")
     with pytest.raises(BundleError, match="a checkpoint of 'uma', must be one of 'tokeniser'"):
         run(folder, "uva", tokeniser=str(tmp_path / "uma"))

@@ -22,8 +22,9 @@ from uma_train.data.episode import (
 )
 from uma_train.data.hindsight import ReferenceSampling, draw_reference
 from uma_train.data.mixtures import Mixture, Source, kind_of, open_sources, parse_sources
+from uma_train.data.normalization import measure_normalization
 from uma_train.data.store import Store
-from uma_train.data.windows import Windows, measure_normalization
+from uma_train.data.windows import Windows
 
 # ---- the format ------------------------------------------------------------------------------------------------------
 

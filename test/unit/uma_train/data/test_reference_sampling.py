@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 
 from uma.geometry import se3
-from uma_train.data.hindsight import ReferenceSampling, comes_to_rest, corners, draw_reference, sketch_plan
+from uma_sim.tasks import load
+from uma_sim.tasks.intents.goals import KINDS
+from uma_train.data.hindsight import AS_DRAWN, ReferenceSampling, comes_to_rest, corners, draw_reference, sketch_plan
 
 STOPS = np.array([[0.0, 0.0, 0.0], [0.2, 0.1, 0.1], [0.2, 0.1, 0.02], [0.0, 0.3, 0.02], [0.0, 0.3, 0.12]])
 """Of a tool: where it stood, over the beginning of its stroke, there, at the end, and raised when all is done."""
@@ -171,6 +173,12 @@ def test_a_free_motion_ends_where_its_sketch_says():
 
     assert max(turned_wrongly(seed, "turn") for seed in range(60)) < 0.4, "it may end some steps earlier"
     assert max(turned_wrongly(seed, "into") for seed in range(60)) > 0.5
+
+
+def test_the_intents_without_errors_are_those_that_exist():
+    """All kinds of the simulator but the one that a container completes, and the plain move."""
+    assert set(AS_DRAWN) == set(KINDS) - {"into"} | {"primitives/move"}
+    assert load("primitives/move").name == "primitives/move"
 
 
 def test_what_still_moves_at_the_end_has_not_come_to_rest():

@@ -11,7 +11,8 @@ from uma.model.config import tiny
 from uma.model.inputs import encode_actions
 from uma_train.data.episode import METRE, EpisodeError, load_episode, save_episode
 from uma_train.data.hindsight import ReferenceSampling, draw_reference
-from uma_train.data.windows import Windows, measure_normalization
+from uma_train.data.normalization import measure_normalization
+from uma_train.data.windows import Windows
 
 
 def test_episodes_survive_the_disk(tmp_path):

@@ -15,7 +15,8 @@ from uma.model.masks import MaskMix, pattern
 from uma.model.uma import Uma
 from uma_train.data.batch import Batch
 from uma_train.data.episode import Episode
-from uma_train.data.windows import Windows, measure_normalization
+from uma_train.data.normalization import measure_normalization
+from uma_train.data.windows import Windows
 from uma_train.studies import push_world as push
 from uma_train.training.objectives import Objective, losses, repeated
 from uma_train.training.optimizer import optimizers
