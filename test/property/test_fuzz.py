@@ -58,7 +58,7 @@ def test_nothing_breaks(doors):
             "not finite",
         ),
         ("controller at rest", "uma.control.controller", "check_freshness", lambda *_: None, "a bad header.stamp"),
-        ("episode", "uma_train.data.episode", "_check_members", lambda path: bytearray(80 * 2**20) and None, "MiB"),
+        ("episode", "uma_train.data.episode", "check_members", lambda path: bytearray(80 * 2**20) and None, "MiB"),
     ],
 )
 def test_a_door_that_lets_too_much_through_is_caught(doors, monkeypatch, name, module, attribute, worse, words):

@@ -102,13 +102,19 @@ class BagWriter:
             self._end_short(error)
 
     def _accepts(self, step: Callable[[], object]) -> bool:
-        """Run a step of writing. On an OSError close the bag. Return whether the bag is open."""
+        """Run a step of writing. On an OSError close the bag. Return whether the bag is open.
+
+        Any other exception, as an interrupt, also closes the bag after its complete chunks, and is raised.
+        """
         if not self._is_open:
             return False
         try:
             step()
         except OSError as error:
             self._end_short(error)
+        except BaseException as error:  # the writer may be in the middle of a chunk
+            self._end_short(OSError(f"interrupted by {type(error).__name__}"))
+            raise
         return self._is_open
 
     def _end_short(self, error: OSError) -> None:

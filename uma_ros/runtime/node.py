@@ -263,15 +263,18 @@ def describe(default: Any, rule: dict) -> ParameterDescriptor:
 def run_node(make: Callable[[], UmaNode]) -> int:
     """Run the node that ``make`` builds until Ctrl-C or SIGTERM. Return the exit code of the process.
 
-    An unmanaged node is configured and activated first.
+    An unmanaged node is configured and activated first. A signal interrupts this start at once. Later the running
+    callback returns first, for it may be in the middle of a file; a second signal interrupts it.
     """
     faulthandler.enable()  # a crash in a library prints the Python stack
     faulthandler.register(signal.SIGUSR1)  # kill -USR1 prints the Python stack of a node that hangs
-    interrupts = []
+    interrupts: list[bool] = []
+    is_spinning = False
 
     def interrupt(*_: object) -> None:
         interrupts.append(True)
-        raise KeyboardInterrupt
+        if not is_spinning or len(interrupts) > 1:
+            raise KeyboardInterrupt
 
     signal.signal(signal.SIGINT, interrupt)
     rclpy.init(args=sys.argv)
@@ -286,7 +289,8 @@ def run_node(make: Callable[[], UmaNode]) -> int:
             node.trigger_activate()
         executor = SingleThreadedExecutor()
         executor.add_node(node)
-        while rclpy.ok() and not interrupts:  # a callback from C can swallow the KeyboardInterrupt
+        is_spinning = True
+        while rclpy.ok() and not interrupts:
             executor.spin_once(1.0)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass

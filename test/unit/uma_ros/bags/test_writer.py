@@ -11,6 +11,7 @@ from rclpy.serialization import serialize_message
 from std_msgs.msg import String
 
 from uma.types import InputError
+from uma_ros.bags.chunks import ChunkFile
 from uma_ros.bags.reader import bag_topics, read_bag
 from uma_ros.bags.writer import BagWriter
 from uma_ros.offline.recording import read_recording
@@ -81,6 +82,30 @@ def bag(path, *messages):
         writer.write(topic, 10**18 + i, serialize_message(msg))
     writer.close()
     return path
+
+
+@pytest.mark.parametrize("part", [0.0, 0.3, 1.0])
+def test_an_interrupted_write_leaves_a_whole_bag(tmp_path, monkeypatch, part):
+    append, writes = ChunkFile.append, []
+
+    def interrupted(self, data):
+        writes.append(len(data))
+        if len(data) > 10_000 and sum(size > 10_000 for size in writes) == 3:
+            append(self, data[: int(part * len(data))])
+            raise KeyboardInterrupt
+        append(self, data)
+
+    monkeypatch.setattr(ChunkFile, "append", interrupted)
+    writer, count = BagWriter(tmp_path / "bag"), 0
+    writer.add_topic("/a", String, STATUS)
+    with pytest.raises(KeyboardInterrupt):
+        while count < 1000:
+            writer.write("/a", 10**18 + count, serialize_message(String(data=os.urandom(20_000).hex())))
+            count += 1
+    writer.close()
+    times = [t for _, t, _ in read_bag(tmp_path / "bag", {"/a": String})]
+    assert 25 < len(times) <= count < 1000 and times == [10**18 + i for i in range(len(times))]
+    assert writer.num_messages == len(times) and "interrupted by KeyboardInterrupt" in writer.trouble
 
 
 def test_a_bag_without_its_metadata_is_read_all_the_same(tmp_path):
