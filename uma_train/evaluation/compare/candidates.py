@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from rich.console import Console
 
-from uma.checkpoint.folder import BundleError, read_bundle
+from uma.checkpoint.contract import Contract
+from uma.checkpoint.folder import BundleError, read_bundle, write_bundle
 from uma.checkpoint.typed import to_json
+from uma.model.inputs import Normalization
 from uma.policy.systems import System, load_system
 from uma.types import InputError
 from uma_train.baselines.pixels.recipe import PixelRecipe
@@ -18,7 +21,7 @@ from uma_train.evaluation.compare.config import CompareConfig
 from uma_train.evaluation.compare.files import plain
 from uma_train.evaluation.compare.sizes import Size, check_sizes, matched, size_in, size_of
 from uma_train.training.config import TrainConfig
-from uma_train.training.recipe import recipe_type
+from uma_train.training.recipe import recipe_of, recipe_type
 
 EQUAL = ("step", "batch_size", "data", "seed")
 """What must be equal in the training records of all systems."""
@@ -43,15 +46,24 @@ class Candidate:
 
 
 def candidates(config: CompareConfig, console: Console) -> list[Candidate]:
-    """Plan every system's run, with the tokeniser trained if one needs it, and check the sizes before any training.
+    """Plan every system's run, check the sizes, and then train the tokeniser if a system needs one.
 
     Raises:
         InputError: the parameter counts differ too much, or a stored checkpoint is of another system.
     """
-    base = config.train
     trained = [name for name in config.systems if name not in config.stored]
-    if any(_sees_images(name) for name in trained) and not base.pixels.tokeniser:
-        base = replace(base, pixels=replace(base.pixels, tokeniser=_tokeniser(config, console)))
+    if config.train.pixels.tokeniser or not any(map(_sees_images, trained)):
+        return _planned(config, config.train, console)
+    with TemporaryDirectory() as folder:  # sizes do not depend on weights
+        untrained = recipe_of(replace(config.train, system="tokeniser"), Normalization()).model
+        write_bundle(folder, "tokeniser", untrained, Contract(), training={}, card="")
+        planned = _planned(config, _with_tokeniser(config.train, folder), console)
+    path = _tokeniser(config, console)
+    return [c if c.training is None else replace(c, training=_with_tokeniser(c.training, path)) for c in planned]
+
+
+def _planned(config: CompareConfig, base: TrainConfig, console: Console) -> list[Candidate]:
+    """Return the candidates, trained ones with ``base`` and a matched size. Raises `InputError` for unequal sizes."""
     out, sizes = [], {}
     for name in config.systems:
         if name in config.stored:
@@ -66,6 +78,10 @@ def candidates(config: CompareConfig, console: Console) -> list[Candidate]:
     check_sizes(sizes, config.tolerance)
     console.print("trained parameters: " + ", ".join(f"{n} {s.trained / 1e6:.3f} M" for n, s in sizes.items()))
     return out
+
+
+def _with_tokeniser(run: TrainConfig, path: str) -> TrainConfig:
+    return replace(run, pixels=replace(run.pixels, tokeniser=path))
 
 
 def _sees_images(system: str) -> bool:

@@ -178,3 +178,10 @@ def test_a_killed_comparison_measures_the_rest_alone(compared, data, tmp_path, m
     found = compare(config, Console(quiet=True))
     assert measured == ["Policy", "Coil", "Coil"] and [s["system"] for s in found["systems"]] == ["uma", "coil"]
     assert all(s["latency"]["predictions"] == 2 for s in found["systems"])
+
+
+def test_unequal_sizes_are_refused_before_any_training(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(planning, "train_apart", lambda *_: pytest.fail("trained first"))
+    config = replace(config_of(data, tmp_path, tolerance=0.01), systems=("uma", "uva"))
+    with pytest.raises(InputError, match=r"^parameters: uma .* uva .*must be within 1 %"):
+        compare(config, Console(quiet=True))
