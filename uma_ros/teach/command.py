@@ -25,6 +25,7 @@ class TeachOptions:
     port: int = setting(8080, "port of the page", 1, 65535)
     token: str = setting("", "opens the page; empty: a new one, printed")
     seed: int = setting(0, "with --task: seed of the scene", 0, 2**31 - 1)
+    checkpoint: str = setting("", "with --task: folder of the checkpoint; empty: as in the configuration")
     station: str = setting(
         "sim", "whose clock counts, that of the simulation or of this host", choices=("sim", "hardware")
     )
@@ -34,6 +35,8 @@ class TeachOptions:
 
     def __post_init__(self) -> None:
         check_namespace(self.namespace)
+        if self.checkpoint and not self.task:
+            raise InputError(f"checkpoint: {self.checkpoint}, needs --task; a graph that runs already has its own")
 
 
 def main(argv: list[str]) -> int:
@@ -67,5 +70,6 @@ def _with_graph(args: TeachOptions) -> int:
     if args.station != "sim":
         raise InputError("task: is for station sim; on hardware start `uma up TASK --teach` or the launch file")
     words = [args.task, "--teach", "--seed", str(args.seed), "--config", args.config]
-    words += ["--namespace", args.namespace] if args.namespace else []
-    return up(words + (["--robot", args.robot] if args.robot else []), {"teach": _own(args)})
+    for name in ("checkpoint", "namespace", "robot"):
+        words += [f"--{name}", getattr(args, name)] if getattr(args, name) else []
+    return up(words, {"teach": _own(args)})
