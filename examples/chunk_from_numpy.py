@@ -24,7 +24,7 @@ def main() -> None:
     paths_base = np.stack([start, start + [0.0, 0.0, 0.15]], axis=1)  # (keypoints, waypoints, 3) metres
     reference = ReferenceMotion(tuple(se3.apply(se3.invert(T_base_cam), paths_base)), frame=camera.frame)
 
-    policy = Policy.load("models/primitives-small", threads=1)
+    policy = Policy.load("models/uma-small", threads=1)
     task = policy.encode_task(observation, reference)
     chunk = policy.predict(observation, task).chunk
     for i in (0, 7, 15):

@@ -26,7 +26,7 @@ def plan_reference(station: Station, *_args: object, **_options: object) -> Refe
 
 def main() -> None:
     lift = replace(move.TASK, name="lift", sample=sample, plan_reference=plan_reference)  # the rest is shipped
-    station, policy = Station(3, lift), Policy.load("models/primitives-small", threads=1)
+    station, policy = Station(3, lift), Policy.load("models/uma-small", threads=1)
     task = policy.encode_task(station.observe(), lift.plan_reference(station))
     for n in range(10):
         chunk = policy.predict(station.observe(), task, sequence=n).chunk

@@ -13,7 +13,7 @@ from uma_sim.tasks import make_station
 
 def main() -> None:
     station, inserter = make_station(3, "insertion"), expert("insertion")
-    policy = Policy.load("models/primitives-small", threads=1)
+    policy = Policy.load("models/uma-small", threads=1)
     reference = of_scene(station)
     task = policy.encode_task(station.observe(), reference)
     while not station.task.taken(station):  # the expert grasps and lifts the utensil

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from uma.checkpoint.default import DEFAULT
 from uma.policy.goal import Matcher
 from uma.policy.matchers import matcher_of
 from uma.policy.sampling import DEVICES, PRECISIONS, SamplerConfig
@@ -21,7 +22,7 @@ class PolicySettings:
     Settings that change a prediction are not live, so that a replay can reproduce the predictions of a bag.
     """
 
-    checkpoint: str = setting("models/primitives-small", "folder of the checkpoint")
+    checkpoint: str = setting(DEFAULT, "folder of the checkpoint")
     system: str = setting("", "system that the checkpoint must be of, such as uma or coil; empty = any")
     seed: int = setting(0, "seed of the sampler's noise", 0, 2**31 - 1)
     num_steps: int = setting(SamplerConfig.num_steps, "Euler steps of the flow", 1, 100)

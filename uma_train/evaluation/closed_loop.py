@@ -19,6 +19,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
+from uma.checkpoint.default import DEFAULT
 from uma.policy.sampling import SamplerConfig
 from uma.settings import within
 from uma.sketch.human import STYLES
@@ -92,7 +93,7 @@ class BenchmarkConfig:
     """
 
     task: str = "insertion"
-    checkpoint: str = "models/primitives-small"
+    checkpoint: str = DEFAULT
     episodes: int = 50
     first_seed: int = 1_000_000
     policies: tuple[str, ...] = ("uma", "uma_zeroed", "uma_other_task", "hold_still", "grasp_and_follow")

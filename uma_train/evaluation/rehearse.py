@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from uma.checkpoint.default import DEFAULT
 from uma.geometry import se3
 from uma.policy.task_file import read_task
 from uma.settings import from_words, setting
@@ -37,7 +38,7 @@ class RehearseOptions:
     scene: str = setting(MISSING, "snapshot of the scene (.npz), from the station's service uma/sim_state")
     task: str = setting(MISSING, "the task (.json), see `uma.policy.task_file`")
     out: str = setting("rehearsal.npz", "file of the result")
-    checkpoint: str = setting("models/primitives-small", "bundle")
+    checkpoint: str = setting(DEFAULT, "bundle")
     seconds: float = setting(20.0, "s; simulated time limit", 1.0, 120.0)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from uma.checkpoint.default import DEFAULT
 from uma.policy.sampling import SamplerConfig
 from uma.types import RATE_HZ
 from uma_train.evaluation.closed_loop import BenchmarkConfig, benchmark
@@ -39,7 +40,7 @@ class SweepConfig:
     """
 
     task: str = "insertion"
-    checkpoint: str = "models/primitives-small"
+    checkpoint: str = DEFAULT
     episodes: int = 50
     first_seed: int = 1_000_000
     execute: int = 4

@@ -20,6 +20,7 @@ from rich.progress import Progress, TaskID
 from torch import Tensor
 
 from uma.checkpoint.bundle import load_bundle
+from uma.checkpoint.default import DEFAULT
 from uma.checkpoint.prompt import Prompt, save_prompt
 from uma.checkpoint.typed import to_json
 from uma.model.uma import Uma
@@ -63,7 +64,7 @@ class AdaptConfig:
         adaptation: settings of the optimisation.
     """
 
-    checkpoint: str = "models/primitives-small"
+    checkpoint: str = DEFAULT
     data: tuple[str, ...] = ("data/demonstrations",)
     out: str = "runs/prompt.safetensors"
     name: str = ""

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from uma.checkpoint.bundle import load_bundle
+from uma.checkpoint.default import DEFAULT
 from uma.geometry import se3
 from uma.model.inputs import Normalization, decode_actions
 from uma.model.uma import Uma
@@ -220,7 +221,7 @@ class EvalConfig:
         out: JSON file, or empty.
     """
 
-    checkpoint: str = "models/primitives-small"
+    checkpoint: str = DEFAULT
     data: tuple[str, ...] = ("data/insertion",)
     held_out: int = 24
     windows: int = 256
