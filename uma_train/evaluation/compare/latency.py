@@ -116,7 +116,7 @@ def first_block(network: nn.Module) -> nn.Module:
     """Return the first block of a system's transformer: it runs once per pass."""
     blocks = getattr(network, "blocks", None)
     if isinstance(blocks, nn.ModuleList):
-        return blocks[0]
+        return blocks[0] if len(blocks) else network.action_blocks[0]  # type: ignore[index, no-any-return]
     if callable(blocks):
         return blocks()[0]
     return network.layers[0]

@@ -9,6 +9,7 @@ import torch
 
 from uma.model.config import tiny
 from uma.model.inputs import Normalization
+from uma.model.uma import Uma
 from uma.policy.systems import SYSTEMS
 from uma.types import InputError
 from uma_train.baselines.pixels.inputs import PixelBatch
@@ -19,6 +20,7 @@ from uma_train.data.clips import Layout
 from uma_train.evaluation.compare.config import CompareConfig, known_systems
 from uma_train.evaluation.compare.errors import image_errors
 from uma_train.evaluation.compare.files import kept, write_json
+from uma_train.evaluation.compare.latency import first_block
 from uma_train.evaluation.compare.page import page
 from uma_train.evaluation.compare.sizes import Size, check_sizes, matched, size_in
 from uma_train.training.choices import FlowChoice
@@ -186,3 +188,10 @@ def test_a_page_shows_differences_and_modes_that_are_lacking():
     text = page({"config": config, "systems": [system], "unequal": ["coil: step 2, uma's is 3"]})
     assert "**Not equal:** coil: step 2, uma's is 3." in text and "0, at most 3" in text
     assert "| `point_flow` | no such mode | no such mode |" in text and "## Success" not in text
+
+
+@pytest.mark.parametrize("separate", [0, 1, 2])
+def test_the_first_block_runs_once_per_pass(separate):
+    network = Uma(replace(tiny(), separate_layers=separate), Normalization())
+    expected = network.blocks if separate < 2 else network.action_blocks
+    assert first_block(network) is expected[0]
