@@ -142,6 +142,9 @@ class ModelConfig:
             in the end-effector frame (see `uma.model.lines`). Not in the paper.
         held: whether each task token also states the turn at its phase, and the context gets what is left of way and
             turn for a held object (see `uma.model.held`); needs ``ways``. Not in the paper.
+        follow: whether each task token also states the rotation of the keypoints at its phase, and the action tokens
+            get the motion of the hand that takes a held object along the reference (see `uma.model.follow`); needs
+            ``ways``. Not in the paper.
         context_layers: self-attention layers among the context tokens (see `uma.model.context`).
         flow_time: distribution of the flow time in training: "uniform" or "beta" (more weight on noise).
         history: number of past steps with measured poses and tracked points (paper Eq. 5: "recent history"); 0 = none.
@@ -172,6 +175,7 @@ class ModelConfig:
     ways: bool = False
     lines: bool = False
     held: bool = False
+    follow: bool = False
     context_layers: int = 0
     flow_time: str = "uniform"
     history: int = 0
@@ -206,8 +210,8 @@ class ModelConfig:
             raise ValueError(f"width {self.width}: must be a multiple of heads {self.heads}")
         if (self.ways or self.lines) and not self.proprioception:
             raise ValueError("ways, lines: on, need proprioception")
-        if self.held and not self.ways:
-            raise ValueError("held: on, needs ways")
+        if (self.held or self.follow) and not self.ways:
+            raise ValueError("held, follow: on, need ways")
         if len(self.group_widths) != len(self.groups) - 1:
             raise ValueError(
                 f"group_widths has {len(self.group_widths)} entries for {len(self.groups)} levels, must have one fewer"
@@ -228,13 +232,14 @@ class ModelConfig:
 
     @property
     def task_width(self) -> int:
-        """Width of a task token: ``width``, and the channels for its place, its line and its turn."""
+        """Width of a task token: ``width``, and the channels for its place, its line, its turn and its products."""
         return self.width + sum(self.stated)
 
     @property
-    def stated(self) -> tuple[int, int, int]:
-        """Channels of a task token for its place (``ways``), its line (``lines``) and its turn (``held``)."""
-        return 3 * self.ways, 6 * self.lines, 4 * self.held
+    def stated(self) -> tuple[int, int, int, int]:
+        """Channels of a task token for its place (``ways``), line (``lines``), turn (``held``) and products
+        (``follow``)."""
+        return 3 * self.ways, 6 * self.lines, 4 * self.held, 9 * self.follow
 
 
 def tiny() -> ModelConfig:

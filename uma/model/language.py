@@ -16,6 +16,7 @@ from uma.model.config import LanguageConfig, ModelConfig
 from uma.model.encoders import mlp
 from uma.model.orientation import AXIS_FEATURES, TURN
 from uma.model.siglip import load_tower
+from uma.model.turn import PRODUCTS
 from uma.types import InputError
 
 MAX_CHARACTERS = 500
@@ -173,6 +174,7 @@ class LanguageEncoder(nn.Module):
         self.place = nn.Linear(d, 3) if config.ways else None
         self.line = nn.Linear(d, AXIS_FEATURES) if config.lines else None
         self.turn = nn.Linear(d, TURN.stop - TURN.start) if config.held else None
+        self.products = nn.Linear(d, PRODUCTS) if config.follow else None
         nn.init.normal_(self.text_in.weight, std=language.embedding**-0.5)  # unit scale in, unit scale out
         for stated in self._stated():  # the centre of the scene, and neither line nor turn, until they are trained
             nn.init.zeros_(stated.weight)
@@ -197,4 +199,4 @@ class LanguageEncoder(nn.Module):
         return torch.cat([c, *(stated(c) for stated in self._stated())], -1)
 
     def _stated(self) -> list[nn.Linear]:
-        return [head for head in (self.place, self.line, self.turn) if head is not None]
+        return [head for head in (self.place, self.line, self.turn, self.products) if head is not None]

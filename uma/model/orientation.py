@@ -34,6 +34,47 @@ def axis(direction: Tensor) -> Tensor:
     return torch.stack([x * x, y * y, z * z, x * y, x * z, y * z], -1)
 
 
+class Neighbours:
+    """Waypoints of the same phase whose keypoints start near each other, weighted by distance.
+
+    Args:
+        start: ``(B, L, 3)`` metres.
+        phase, is_valid: ``(B, L)``.
+    """
+
+    def __init__(self, start: Tensor, phase: Tensor, is_valid: Tensor):
+        apart = (start[:, :, None] - start[:, None]).square().sum(-1) / (2 * NEAR_M**2) + (
+            phase[:, :, None] - phase[:, None]
+        ).square() / (2 * SAME_PHASE**2)
+        weight = torch.exp(-apart) * is_valid[:, None]
+        self._weight = (weight / weight.sum(-1, keepdim=True).clamp(min=1e-6))[..., None]
+
+    def mean(self, values: Tensor) -> Tensor:
+        """``(B, L, L, F)`` values of the neighbours -> ``(B, L, F)``."""
+        # Not a matrix product, because half precision would lose millimetres.
+        return (values * self._weight).sum(2)
+
+    def offsets(self, place: Tensor) -> Tensor:
+        """``(B, L, L, 3)`` offsets of each keypoint j from the centre of the neighbours of i."""
+        difference = place[:, None] - place[:, :, None]
+        return difference - self.mean(difference)[:, :, None]
+
+    def size(self, offset: Tensor) -> Tensor:
+        """Return the ``(B, L, 1)`` mean square of `offsets`, and a small constant."""
+        return self.mean(offset.square().sum(-1, keepdim=True)) + SMALL_M**2
+
+
+def products(position: Tensor, start: Tensor, phase: Tensor, is_valid: Tensor) -> Tensor:
+    """Return the ``(B, L, 9)`` means of ``now then^T`` of neighbouring keypoints about their centre, of trace up to 1.
+
+    `uma.model.turn.fit` gives their rotation since the start. Arguments as in `turns`.
+    """
+    near = Neighbours(start, phase, is_valid)
+    now, then = near.offsets(position), near.offsets(start)
+    both = (near.size(now) * near.size(then)).sqrt()
+    return near.mean((now[..., :, None] * then[..., None, :]).flatten(-2)) / both
+
+
 def turns(position: Tensor, start: Tensor, phase: Tensor, is_valid: Tensor) -> Tensor:
     """Return the rotation of neighbouring keypoints about their common centre since the start, at every waypoint.
 
@@ -55,23 +96,8 @@ def turns(position: Tensor, start: Tensor, phase: Tensor, is_valid: Tensor) -> T
 
         All but the keypoint's own displacement are near zero for a keypoint without neighbours.
     """
-    apart = (start[:, :, None] - start[:, None]).square().sum(-1) / (2 * NEAR_M**2) + (
-        phase[:, :, None] - phase[:, None]
-    ).square() / (2 * SAME_PHASE**2)
-    weight = torch.exp(-apart) * is_valid[:, None]
-    weight = (weight / weight.sum(-1, keepdim=True).clamp(min=1e-6))[..., None]
-
-    def mean(values: Tensor) -> Tensor:
-        # Not a matrix product, because half precision would lose millimetres.
-        return (values * weight).sum(2)
-
-    def offsets(place: Tensor) -> Tensor:
-        """``(B, L, L, 3)`` offsets of each keypoint j from the centre of the neighbours of i."""
-        difference = place[:, None] - place[:, :, None]
-        return difference - mean(difference)[:, :, None]
-
-    def size(offset: Tensor) -> Tensor:
-        return mean(offset.square().sum(-1, keepdim=True)) + SMALL_M**2
+    near = Neighbours(start, phase, is_valid)
+    mean, size = near.mean, near.size
 
     def direction(offset: Tensor) -> Tensor:
         return offset / (offset.square().sum(-1, keepdim=True) + SMALL_M**2).sqrt()
@@ -79,7 +105,7 @@ def turns(position: Tensor, start: Tensor, phase: Tensor, is_valid: Tensor) -> T
     def own(offset: Tensor) -> Tensor:
         return direction(offset.diagonal(dim1=1, dim2=2).mT)
 
-    now, then = offsets(position), offsets(start)
+    now, then = near.offsets(position), near.offsets(start)
     sine, cosine = mean(torch.linalg.cross(then, now)), mean((then * now).sum(-1, keepdim=True))
     both = (size(now) * size(then)).sqrt()
     spread = (mean(axis(offset)) / size(offset) for offset in (now, then))
@@ -87,10 +113,13 @@ def turns(position: Tensor, start: Tensor, phase: Tensor, is_valid: Tensor) -> T
 
 
 class Addition(nn.Sequential):
-    """An MLP ``a -> b`` with a zero initial output, so that adding it leaves a trained network unchanged."""
+    """An MLP ``a -> b`` with a zero initial output, so that adding it leaves a trained network unchanged.
 
-    def __init__(self, a: int, b: int):
-        first, last = nn.Linear(a, b), nn.Linear(b, b)
+    Its hidden layer has ``hidden`` features, or b.
+    """
+
+    def __init__(self, a: int, b: int, hidden: int = 0):
+        first, last = nn.Linear(a, hidden or b), nn.Linear(hidden or b, b)
         super().__init__(first, nn.GELU(approximate="tanh"), last)
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from uma.model.config import ModelConfig
 from uma.model.context import ContextEncoder
 from uma.model.dit import FinalLayer, MaskedDiTBlock
 from uma.model.encoders import EndEffectorBatch, ObservationEncoder, PointBatch, ReferenceBatch, TaskEncoder, mlp
+from uma.model.follow import Follow, Guess
 from uma.model.held import Held
 from uma.model.inputs import ACTION_DIM, Normalization
 from uma.model.language import LanguageEncoder
@@ -21,7 +23,17 @@ from uma.model.lines import Lines
 from uma.model.masks import MaskPattern
 from uma.model.ways import Ways
 
-Cache = list[list[tuple[Tensor, Tensor]]]
+
+class Cache(NamedTuple):
+    """The context, as the denoiser uses it: computed once per observation for all flow steps.
+
+    Attributes:
+        blocks: keys and values of each sub-layer that attends to the context, by block.
+        follow: what `uma.model.follow` gives the action tokens; None = nothing.
+    """
+
+    blocks: list[list[tuple[Tensor, Tensor]]]
+    follow: Guess | None = None
 
 
 @dataclass(frozen=True)
@@ -85,6 +97,7 @@ class Uma(nn.Module):
         self.ways = Ways(config, norm) if config.ways else None
         self.lines = Lines(config) if config.lines else None
         self.held = Held(config, norm) if config.held else None
+        self.follow = Follow(config, norm) if config.follow else None
         self.context = ContextEncoder(config) if config.context_layers else None
         self.action_in = nn.Linear(ACTION_DIM, d)
         self.motion_in = mlp(3 if config.keypoint_identity == "index" else 6, d)
@@ -111,16 +124,23 @@ class Uma(nn.Module):
         return self.language_encoder(texts)
 
     def prepare_context(self, points: PointBatch, ee: EndEffectorBatch, task: Tensor) -> Cache:
-        """Compute the keys and values of the context for every block, once per observation for all flow steps."""
+        """Compute what the denoiser uses of the context."""
         observation = self.observation_encoder(points, ee)
-        task, place, line, turn = task.split([self.config.width, *self.config.stated], -1)
-        for module, stated in ((self.ways, (place,)), (self.lines, (line,)), (self.held, (place, turn))):
+        task, place, line, turn, products = task.split([self.config.width, *self.config.stated], -1)
+        follow: Guess | None = None
+        for module, stated in (
+            (self.ways, (place,)),
+            (self.lines, (line,)),
+            (self.held, (place, turn)),
+            (self.follow, (place, products)),
+        ):
             if module is not None:
-                each, together = module(*stated, ee)
+                each, together, *rest = module(*stated, ee)
                 task = task + each
                 observation = torch.cat([observation[:, :-1], observation[:, -1:] + together[:, None]], 1)
+                follow = rest[0] if rest else follow
         context = torch.cat([observation, task], 1) if self.context is None else self.context(observation, task)
-        return [block.cache(context) for block in self._all_blocks()]
+        return Cache([block.cache(context) for block in self._all_blocks()], follow)
 
     def _all_blocks(self) -> list[MaskedDiTBlock]:
         return [*self.blocks, *self.action_blocks, *self.motion_blocks]
@@ -144,8 +164,9 @@ class Uma(nn.Module):
             cache: from `prepare_context`, of B contexts, or of a divisor of B that consecutive rows share.
             has_action: ``(B,)`` bool; action tokens of other samples are masked in attention. None = all.
         """
+        t = flow_time[:, None, None]
         return self._denoise(
-            state, identity, roles(mask), attendable(is_valid, has_action), cache, self._time(flow_time), None
+            state, identity, roles(mask), attendable(is_valid, has_action), cache, t, self._time(flow_time), None
         )
 
     def _time(self, flow_time: Tensor) -> Tensor:
@@ -169,12 +190,17 @@ class Uma(nn.Module):
         role: Tensor,
         valid: Tensor | None,
         cache: Cache,
+        t: Tensor | float,
         time: Tensor | None,
         modulation: list[Tensor] | None,
     ) -> flow.State:
         action, motion = state
         B, T, K, _ = motion.shape
-        a = self.action_in(action)[:, :, None] + self.kind[0]
+        a = self.action_in(action)
+        follow = None if cache.follow is None else cache.follow.rows(B, T)
+        if follow is not None:
+            a = a + follow.added
+        a = a[:, :, None] + self.kind[0]
         known = self.config.keypoint_identity
         m = (
             self.motion_in(
@@ -187,7 +213,7 @@ class Uma(nn.Module):
         role = role.to(a.dtype)
         step = self.step[-T:] if T > self.config.horizon + 1 else self.step[self.config.history :][:T]
         z = torch.cat([a, m], 2) + step[:, None] + role @ self.role
-        rest, own = iter(cache), iter(modulation or ())
+        rest, own = iter(cache.blocks), iter(modulation or ())
         for block in self.blocks:
             z = block(z, time, role, valid, next(rest), next(own, None))
         if self.config.separate_layers:
@@ -203,7 +229,10 @@ class Uma(nn.Module):
                     )
                 parts.append(y)
             z = torch.cat(parts, 2)
-        return self.final(z, time, role, next(own, None))
+        velocity = self.final(z, time, role, next(own, None))
+        if follow is None or self.follow is None:
+            return velocity
+        return self.follow.trusted(z[:, :, 0], velocity[0], action, follow, t), velocity[1]
 
     def flow_losses(
         self, grid: TokenGrid, mask: MaskPattern, cache: Cache, generator: torch.Generator
@@ -261,7 +290,7 @@ class Uma(nn.Module):
         role, valid = roles(mask), attendable(grid.is_valid, grid.is_supervised_action)
 
         def velocity(state: flow.State, t: float) -> flow.State:
-            return self._denoise(state, grid.identity, role, valid, cache, None, table[round(t * num_steps)])
+            return self._denoise(state, grid.identity, role, valid, cache, t, None, table[round(t * num_steps)])
 
         return flow.sample(
             velocity,

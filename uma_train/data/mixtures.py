@@ -216,6 +216,7 @@ def open_sources(
     *,
     sampling: ReferenceSampling | None = None,
     transforms: Transforms | None = None,
+    first_is_initial: float = 0.75,
     key_window_fraction: float = 0.0,
     frame: PolicyFrame | None = None,
     siblings: float = 0.0,
@@ -225,7 +226,8 @@ def open_sources(
 
     The last ``held_out`` episodes of every source are held out, or a fifth if that is fewer, and at least one.
     Validation has no augmentation. Its o_0 is the episode's first frame, its references run to the end without pinned
-    points, and its windows are uniform. ``key_window_fraction`` and ``siblings`` apply to training only, see `Windows`.
+    points, and its windows are uniform. ``first_is_initial``,
+    ``key_window_fraction`` and ``siblings`` apply to training only, see `Windows`.
 
     Args:
         without: of `KINDS`; sources of these kinds are left out of training, and stay in validation.
@@ -248,6 +250,7 @@ def open_sources(
             training.append(
                 Windows(
                     store,
+                    first_is_initial=first_is_initial,
                     sampling=sampling,
                     members=range(cut),
                     key_window_fraction=key_window_fraction,

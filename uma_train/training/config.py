@@ -21,8 +21,8 @@ class ModelChoice:
         block_layout: A, B, C, or the ablation "dense", see `uma.model.config.block_layout`.
         separate_layers: of the ablation "separate heads".
         keypoint_identity, history, task_tokens: as there; ``task_tokens`` 0 = the preset's.
-        orientation, heights, places, waypoints, ways, lines, held, context_layers: as there. A run can add them
-            to the weights of a model without them (``init``), because their initial output is zero.
+        orientation, heights, places, waypoints, ways, lines, held, follow, context_layers: as there. A run can
+            add them to the weights of a model without them (``init``), because their initial output is zero.
         image: image features at the points.
         language: the language encoder. A run can add it to the weights of a model without one.
     """
@@ -39,6 +39,7 @@ class ModelChoice:
     ways: bool = False
     lines: bool = False
     held: bool = False
+    follow: bool = False
     context_layers: int = 0
     image: ImageConfig = ImageConfig()
     language: LanguageConfig = LanguageConfig()
@@ -70,11 +71,14 @@ class TrainConfig:
         optimizer: "adamw" as in the paper, or "muon" for hidden matrices with AdamW for the rest (see
             `uma_train.training.optimizer`).
         lr: peak learning rate. The paper's 1e-4 is for width 768; narrow models tolerate more.
+        added_rate: factor on the learning rate of the parameters that ``init`` lacks.
         warmup: steps of linear warm-up (paper: 10,000 of a far longer run), followed by a cosine decay to 0.
         weight_decay, clip_norm: paper A.3.
         ema: decay of the averaged weights, which are validated and exported.
         keypoints: motion tokens per step in batches with motion, 1 to 16.
         scale_by_step: normalise the actions at each step of a chunk by their own spread (`Normalization.step_scale`).
+        first_is_initial: fraction of the tasks whose o_0 is the episode's first frame, as a person's sketch has it. The
+            others start anywhere before the window, with references from the recorded motion.
         key_window_fraction: fraction of windows drawn among the rare key windows (see `uma_train.data.events`); 0 draws
             all windows uniformly.
         siblings: fraction of the tasks that are specified by another episode with the same instruction
@@ -114,6 +118,7 @@ class TrainConfig:
     windows_per_task: int = 2
     optimizer: Literal["adamw", "muon"] = "adamw"
     lr: float = 1e-3
+    added_rate: float = 1.0
     warmup: int = 200
     weight_decay: float = 1e-6
     clip_norm: float = 1.0
@@ -121,6 +126,7 @@ class TrainConfig:
     keypoints: int = 4
     scale_by_step: bool = False
     vary_keypoints: bool = False
+    first_is_initial: float = 0.75
     key_window_fraction: float = 0.0
     siblings: float = 0.0
     seed: int = 0
@@ -144,11 +150,12 @@ class TrainConfig:
     def __post_init__(self) -> None:
         counts = ("steps", "batch_size", "micro_batch", "windows_per_task", "keypoints")
         periods = ("validate_every", "save_every", "log_every", "validation_episodes", "validation_windows")
-        within(
-            self, {name: (1, None) for name in counts + periods} | {"key_window_fraction": (0, 1), "siblings": (0, 1)}
-        )
+        shares = ("first_is_initial", "key_window_fraction", "siblings")
+        within(self, {name: (1, None) for name in counts + periods} | dict.fromkeys(shares, (0, 1)))
         if self.system not in ("uma", "coil") and self.sharding == "shard":
             raise ValueError(f"sharding: 'shard', must be 'replicate' for system {self.system!r}")
+        if not 0 < self.added_rate <= 100:
+            raise ValueError(f"added_rate: {self.added_rate}, must be above 0 and at most 100")
         if not 0 < self.ema < 1:
             raise ValueError(f"ema: {self.ema}, must be above 0 and below 1")
         if self.windows_at_once % self.windows_per_task:
@@ -181,6 +188,7 @@ class TrainConfig:
             ways=m.ways,
             lines=m.lines,
             held=m.held,
+            follow=m.follow,
             context_layers=m.context_layers,
             task_tokens=m.task_tokens or config.task_tokens,
             image=m.image,

@@ -59,6 +59,7 @@ def train(config: TrainConfig, console: Console | None = None) -> Path:
         config.validation_episodes,
         sampling=config.sampling,
         transforms=config.transforms,
+        first_is_initial=config.first_is_initial,
         key_window_fraction=config.key_window_fraction,
         frame=frame,
         siblings=config.siblings,

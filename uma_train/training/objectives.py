@@ -56,13 +56,15 @@ class Objective:
 
 
 def repeated(value: Any, times: int) -> Any:
-    """Repeat every row of the tensors in a dataclass, list or tuple ``times`` times in succession."""
+    """Repeat every row of the tensors in a dataclass, list or (named) tuple ``times`` times in succession."""
     if times == 1 or value is None:
         return value
     if isinstance(value, Tensor):
         return value.repeat_interleave(times, 0)
     if is_dataclass(value):
         return type(value)(**{f.name: repeated(getattr(value, f.name), times) for f in fields(value)})
+    if hasattr(value, "_fields"):
+        return type(value)(*(repeated(v, times) for v in value))
     return type(value)(repeated(v, times) for v in value)
 
 

@@ -92,6 +92,16 @@ class Muon(Optimizer):
         return self.processes.share_out(one, matrices)
 
 
+def with_rate(optimizer: Optimizer, parameters: Iterable[nn.Parameter], factor: float) -> None:
+    """Move those of ``parameters`` that an optimiser has to a group whose ``rate`` is ``factor``."""
+    chosen = {id(p) for p in parameters}
+    for group in list(optimizer.param_groups):
+        theirs = [p for p in group["params"] if id(p) in chosen]
+        if theirs:
+            group["params"] = [p for p in group["params"] if id(p) not in chosen]
+            optimizer.add_param_group({**group, "params": theirs, "rate": factor})
+
+
 def optimizers(
     kind: str,
     model: nn.Module,

@@ -107,6 +107,7 @@ def started(config: TrainConfig) -> Uma:
         ways=had.ways or config.model.ways,
         lines=had.lines or config.model.lines,
         held=had.held or config.model.held,
+        follow=had.follow or config.model.follow,
         context_layers=had.context_layers or config.model.context_layers,
         language=config.model.language if had.language.kind == "none" else had.language,
     )
@@ -115,6 +116,12 @@ def started(config: TrainConfig) -> Uma:
     wider = Uma(requested, model.normalization)
     wider.load_state_dict({**wider.state_dict(), **model.state_dict()})
     return wider
+
+
+def added(config: TrainConfig, model: nn.Module) -> list[nn.Parameter]:
+    """Return the parameters of a model that `TrainConfig.init` lacks."""
+    had = read_bundle(config.init).weights()
+    return [p for name, p in model.named_parameters() if name not in had]
 
 
 class UmaRecipe:

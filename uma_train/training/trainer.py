@@ -18,8 +18,8 @@ from uma.model.inputs import Normalization
 from uma_train.data.batch import Batch, Drawable
 from uma_train.training.config import TrainConfig
 from uma_train.training.distributed import Processes, gather_full, shard_like
-from uma_train.training.optimizer import optimizers
-from uma_train.training.recipe import recipe_of
+from uma_train.training.optimizer import optimizers, with_rate
+from uma_train.training.recipe import added, recipe_of
 
 FREE = {"threads", "save_every", "validate_every", "log_every", "tensorboard", "device", "compile"}
 """Fields that a resumed run may change."""
@@ -91,6 +91,9 @@ class Trainer:
             self.precision,
             self.processes,
         )
+        if config.init and config.added_rate != 1:
+            for optimizer in self.optimizers:
+                with_rate(optimizer, added(config, self.model), config.added_rate)
         self.step = 0
         self.seconds = 0.0
         self.progress = 0.0
@@ -136,7 +139,7 @@ class Trainer:
         c = self.config
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = self.rate()
+                group["lr"] = self.rate() * group.get("rate", 1.0)
             optimizer.zero_grad(set_to_none=True)
         sums: dict[str, float] = {}
         for m, batch in zip(range(self.processes.rank, self.micro_batches, self.processes.count), batches, strict=True):

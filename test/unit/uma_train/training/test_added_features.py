@@ -21,6 +21,10 @@ ADDITIONS = {
     "ways": (True, lambda m: [m.ways.each[-1], m.ways.together[-1]]),
     "lines": (True, lambda m: [m.lines.each[-1], m.lines.together[-1]]),
     "held": (True, lambda m: [m.held.each[-1], m.held.together[-1]]),
+    "follow": (
+        True,
+        lambda m: [a[-1] for a in (m.follow.each, m.follow.together, m.follow.act, m.follow.guess)] + [m.follow.gate],
+    ),
     "context_layers": (
         2,
         lambda m: [last for a, f in zip(m.context.attention, m.context.ffn, strict=True) for last in (a.out, f[-1])],
@@ -28,7 +32,7 @@ ADDITIONS = {
 }
 """name -> (its value, the layers that begin at zero)."""
 
-NEEDS = {"held": {"ways": True}}
+NEEDS = {"held": {"ways": True}, "follow": {"ways": True}}
 
 
 @pytest.mark.parametrize("name", ADDITIONS)

@@ -3,11 +3,12 @@
 import pytest
 import torch
 from torch import nn
+from torch.optim import AdamW
 
 from uma.model.config import tiny
 from uma.model.inputs import Normalization
 from uma.model.uma import Uma
-from uma_train.training.optimizer import Muon, optimizers, orthogonal
+from uma_train.training.optimizer import Muon, optimizers, orthogonal, with_rate
 
 
 @pytest.mark.parametrize("shape", [(40, 40), (96, 40), (40, 96)])
@@ -64,3 +65,16 @@ def test_every_parameter_has_one_optimiser():
         "blocks.0.layers.0.qkv.bias",
     } <= set(shared[0])
     assert len(optimizers("adamw", model, list(model.parameters()), 1e-3, 0.0, torch.float32)) == 1
+
+
+def test_chosen_parameters_take_larger_steps():
+    torch.manual_seed(4)
+    kept, added = (nn.Parameter(torch.zeros(40, 40)) for _ in range(2))
+    rule = AdamW([kept, added], lr=1.0, weight_decay=0.0)
+    with_rate(rule, [added, nn.Parameter(torch.zeros(1))], 4.0)
+    for group in rule.param_groups:
+        group["lr"] = 0.01 * group.get("rate", 1.0)
+    for p in (kept, added):
+        p.grad = torch.ones_like(p)
+    rule.step()
+    assert added.mean().item() == pytest.approx(4 * kept.mean().item()) and kept.mean() < 0

@@ -135,9 +135,8 @@ def test_several_draws_are_the_mean_and_share_one_encoding():
             for v in (getattr(batch.grid, f.name) for f in dataclasses.fields(TokenGrid))
         )
     )
-    expected = model.flow_losses(
-        grid, config.masks.draw(12, 17, 0, g), [[(k[thrice], v[thrice]) for k, v in block] for block in cache], g
-    )
+    blocks = [[(k[thrice], v[thrice]) for k, v in block] for block in cache.blocks]
+    expected = model.flow_losses(grid, config.masks.draw(12, 17, 0, g), cache._replace(blocks=blocks), g)
     assert torch.allclose(out["action"], expected["action"], atol=1e-6) and out["action"] > 0.1
     with_motion = windows.draw(4, 2, model.normalization, np.random.default_rng(0), windows_per_task=2)
     once = [
