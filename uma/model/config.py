@@ -140,8 +140,6 @@ class ModelConfig:
             there from the end effector (see `uma.model.ways`). Not in the paper.
         lines: whether each task token also states the direction of the keypoints at its phase, and the context gets it
             in the end-effector frame (see `uma.model.lines`). Not in the paper.
-        held: whether each task token also states the turn at its phase, and the context gets what is left of way and
-            turn for a held object (see `uma.model.held`); needs ``ways``. Not in the paper.
         follow: whether each task token also states the rotation of the keypoints at its phase, and the action tokens
             get the motion of the hand that takes a held object along the reference (see `uma.model.follow`); needs
             ``ways``. Not in the paper.
@@ -174,7 +172,6 @@ class ModelConfig:
     waypoints: bool = False
     ways: bool = False
     lines: bool = False
-    held: bool = False
     follow: bool = False
     context_layers: int = 0
     flow_time: str = "uniform"
@@ -210,8 +207,8 @@ class ModelConfig:
             raise ValueError(f"width {self.width}: must be a multiple of heads {self.heads}")
         if (self.ways or self.lines) and not self.proprioception:
             raise ValueError("ways, lines: on, need proprioception")
-        if (self.held or self.follow) and not self.ways:
-            raise ValueError("held, follow: on, need ways")
+        if self.follow and not self.ways:
+            raise ValueError("follow: on, needs ways")
         if len(self.group_widths) != len(self.groups) - 1:
             raise ValueError(
                 f"group_widths has {len(self.group_widths)} entries for {len(self.groups)} levels, must have one fewer"
@@ -232,14 +229,13 @@ class ModelConfig:
 
     @property
     def task_width(self) -> int:
-        """Width of a task token: ``width``, and the channels for its place, its line, its turn and its products."""
+        """Width of a task token: ``width``, and the channels for its place, its line and its products."""
         return self.width + sum(self.stated)
 
     @property
-    def stated(self) -> tuple[int, int, int, int]:
-        """Channels of a task token for its place (``ways``), line (``lines``), turn (``held``) and products
-        (``follow``)."""
-        return 3 * self.ways, 6 * self.lines, 4 * self.held, 9 * self.follow
+    def stated(self) -> tuple[int, int, int]:
+        """Channels of a task token for its place (``ways``), line (``lines``) and products (``follow``)."""
+        return 3 * self.ways, 6 * self.lines, 9 * self.follow
 
 
 def tiny() -> ModelConfig:

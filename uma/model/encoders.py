@@ -12,7 +12,7 @@ from uma.model.config import ModelConfig
 from uma.model.heights import STATE_FEATURES, WAYPOINT_FEATURES, of_state, of_waypoints, table
 from uma.model.image import features_at, image_encoder
 from uma.model.inputs import Normalization
-from uma.model.orientation import AXIS_FEATURES, LINE, TURN, TURN_FEATURES, Addition, axis, products, turns
+from uma.model.orientation import AXIS_FEATURES, LINE, TURN_FEATURES, Addition, axis, products, turns
 from uma.model.places import PLACE_FEATURES
 from uma.model.places import features as place_features
 from uma.model.pointnet import PointEncoder
@@ -237,10 +237,10 @@ class TaskEncoder(nn.Module):
         stated = [c]
         if self.config.ways:
             stated.append((self._at_phases(reference, reference.position) - center) / n.point_scale)
-        if self.config.lines or self.config.held:
+        if self.config.lines:
             turned = turns(reference.position, reference.start, reference.phase, reference.is_valid)
             turned = self._at_phases(reference, turned.to(reference.position.dtype))
-            stated += [turned[..., LINE]] * self.config.lines + [turned[..., TURN]] * self.config.held
+            stated.append(turned[..., LINE])
         if self.config.follow:
             moved = products(reference.position, reference.start, reference.phase, reference.is_valid)
             stated.append(self._at_phases(reference, moved.to(reference.position.dtype)))

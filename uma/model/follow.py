@@ -93,7 +93,7 @@ class Guess(NamedTuple):
 
 
 class Follow(nn.Module):
-    """Adds what is left for a held object to the task and end-effector tokens, and the guesses to the action tokens.
+    """Adds what is left for a held object to the task tokens, and the guesses to the action tokens.
 
     A gate for each action token also moves the predicted action towards the guess (`trusted`).
 
@@ -106,35 +106,32 @@ class Follow(nn.Module):
 
     def __init__(self, config: ModelConfig, norm: Normalization):
         super().__init__()
-        d, every, self.steps = config.width, config.task_tokens * LEFT_FEATURES, config.horizon + 1
+        d, self.steps = config.width, config.horizon + 1
         self.normalization, self.width = norm, d
         self.register_buffer("center", torch.tensor(norm.point_center), persistent=False)
         scale = torch.tensor(norm.of_steps(config.horizon), dtype=torch.float32)
         self.register_buffer("scale", scale, persistent=False)
         self.each = Addition(LEFT_FEATURES, d)
-        self.together = Addition(every, d)
-        self.act = Addition(every, self.steps * d, hidden=d)
         self.guess = Addition(STEP_FEATURES, d)
         self.gate = nn.Linear(d, 2)
         nn.init.zeros_(self.gate.weight)
         nn.init.zeros_(self.gate.bias)
 
-    def forward(self, place: Tensor, products: Tensor, ee: EndEffectorBatch) -> tuple[Tensor, Tensor, Guess]:
-        """Normalised places ``(B, M, 3)`` and products ``(B, M, 9)`` -> additions to the task tokens ``(B, M, d)`` and
-        to the state ``(B, d)``, and what the action tokens get, with T = H + 1."""
+    def forward(self, place: Tensor, products: Tensor, ee: EndEffectorBatch) -> tuple[Tensor, Guess]:
+        """Normalised places ``(B, M, 3)`` and products ``(B, M, 9)`` -> additions to the task tokens ``(B, M, d)``, and
+        what the action tokens get, with T = H + 1."""
         if ee.carried is None or ee.holds is None:
             zero = place.new_zeros(len(place), self.steps, self.width)
-            return zero[:, :1], zero[:, 0], Guess(zero, zero[..., :9], zero[..., :1])
+            return zero[:, :1], Guess(zero, zero[..., :9], zero[..., :1])
         now, way, left = self.left(place, products, ee.carried)
         x = torch.cat([features(way, self.normalization.local_scale), turn_features(left)], -1)
-        holds, every = ee.holds[:, None].to(x.dtype), x.flatten(1)
-        acts = self.act(every).unflatten(-1, (self.steps, self.width))
+        holds = ee.holds[:, None].to(x.dtype)
         guesses = self.guesses(now, way, left, ee.pose[:, :3, 3])
-        acts = acts + nn.functional.pad(self.guess(guesses), (0, 0, 1, 0))  # the current step has none
+        acts = nn.functional.pad(self.guess(guesses), (0, 0, 1, 0))  # the current step has none
         ahead = nn.functional.pad(guesses[..., :9], (0, 0, 1, 0))
         trust = nn.functional.pad(torch.ones_like(guesses[..., :1]), (0, 0, 1, 0))
         guess = Guess(holds[..., None] * acts, ahead, holds[..., None] * trust)
-        return holds[..., None] * self.each(x), holds * self.together(every), guess
+        return holds[..., None] * self.each(x), guess
 
     def trusted(self, z: Tensor, velocity: Tensor, action: Tensor, guess: Guess, t: Tensor | float) -> Tensor:
         """Move the velocity of actions towards the guess, by a gate for position and one for rotation.

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from uma.model.attention import CrossAttention, SelfAttention
 from uma.model.config import LanguageConfig, ModelConfig
 from uma.model.encoders import mlp
-from uma.model.orientation import AXIS_FEATURES, TURN
+from uma.model.orientation import AXIS_FEATURES
 from uma.model.siglip import load_tower
 from uma.model.turn import PRODUCTS
 from uma.types import InputError
@@ -173,10 +173,9 @@ class LanguageEncoder(nn.Module):
         self.out = mlp(d, d)
         self.place = nn.Linear(d, 3) if config.ways else None
         self.line = nn.Linear(d, AXIS_FEATURES) if config.lines else None
-        self.turn = nn.Linear(d, TURN.stop - TURN.start) if config.held else None
         self.products = nn.Linear(d, PRODUCTS) if config.follow else None
         nn.init.normal_(self.text_in.weight, std=language.embedding**-0.5)  # unit scale in, unit scale out
-        for stated in self._stated():  # the centre of the scene, and neither line nor turn, until they are trained
+        for stated in self._stated():  # the centre of the scene, and no line and no turn, until they are trained
             nn.init.zeros_(stated.weight)
             nn.init.zeros_(stated.bias)
 
@@ -199,4 +198,4 @@ class LanguageEncoder(nn.Module):
         return torch.cat([c, *(stated(c) for stated in self._stated())], -1)
 
     def _stated(self) -> list[nn.Linear]:
-        return [head for head in (self.place, self.line, self.turn, self.products) if head is not None]
+        return [head for head in (self.place, self.line, self.products) if head is not None]

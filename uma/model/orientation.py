@@ -12,8 +12,8 @@ from torch import Tensor, nn
 TURN_FEATURES, AXIS_FEATURES = 28, 6
 """Widths of `turns` and `axis`."""
 
-LINE, TURN = slice(0, 6), slice(18, 22)
-"""The line of the points' spread now, and the rotation's axis times its sine with its cosine, in `turns`."""
+LINE = slice(0, 6)
+"""The line of the points' spread now, in `turns`."""
 
 NEAR_M = 0.05
 """Length scale of the neighbourhood of a keypoint at its start, metres: points of one object rotate together."""

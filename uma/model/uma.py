@@ -16,7 +16,6 @@ from uma.model.context import ContextEncoder
 from uma.model.dit import FinalLayer, MaskedDiTBlock
 from uma.model.encoders import EndEffectorBatch, ObservationEncoder, PointBatch, ReferenceBatch, TaskEncoder, mlp
 from uma.model.follow import Follow, Guess
-from uma.model.held import Held
 from uma.model.inputs import ACTION_DIM, Normalization
 from uma.model.language import LanguageEncoder
 from uma.model.lines import Lines
@@ -96,7 +95,6 @@ class Uma(nn.Module):
         self.language_encoder = LanguageEncoder(config) if config.language.kind != "none" else None
         self.ways = Ways(config, norm) if config.ways else None
         self.lines = Lines(config) if config.lines else None
-        self.held = Held(config, norm) if config.held else None
         self.follow = Follow(config, norm) if config.follow else None
         self.context = ContextEncoder(config) if config.context_layers else None
         self.action_in = nn.Linear(ACTION_DIM, d)
@@ -126,19 +124,16 @@ class Uma(nn.Module):
     def prepare_context(self, points: PointBatch, ee: EndEffectorBatch, task: Tensor) -> Cache:
         """Compute what the denoiser uses of the context."""
         observation = self.observation_encoder(points, ee)
-        task, place, line, turn, products = task.split([self.config.width, *self.config.stated], -1)
-        follow: Guess | None = None
-        for module, stated in (
-            (self.ways, (place,)),
-            (self.lines, (line,)),
-            (self.held, (place, turn)),
-            (self.follow, (place, products)),
-        ):
+        task, place, line, products = task.split([self.config.width, *self.config.stated], -1)
+        for module, stated in ((self.ways, place), (self.lines, line)):
             if module is not None:
-                each, together, *rest = module(*stated, ee)
+                each, together = module(stated, ee)
                 task = task + each
                 observation = torch.cat([observation[:, :-1], observation[:, -1:] + together[:, None]], 1)
-                follow = rest[0] if rest else follow
+        follow: Guess | None = None
+        if self.follow is not None:
+            each, follow = self.follow(place, products, ee)
+            task = task + each
         context = torch.cat([observation, task], 1) if self.context is None else self.context(observation, task)
         return Cache([block.cache(context) for block in self._all_blocks()], follow)
 

@@ -106,7 +106,6 @@ def started(config: TrainConfig) -> Uma:
         waypoints=had.waypoints or config.model.waypoints,
         ways=had.ways or config.model.ways,
         lines=had.lines or config.model.lines,
-        held=had.held or config.model.held,
         follow=had.follow or config.model.follow,
         context_layers=had.context_layers or config.model.context_layers,
         language=config.model.language if had.language.kind == "none" else had.language,

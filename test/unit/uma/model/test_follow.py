@@ -116,10 +116,10 @@ def test_an_open_hand_or_an_unknown_grasp_adds_nothing():
     opened = EndEffectorBatch(ee.pose, ee.gripper, None, carried, torch.zeros(2, dtype=torch.bool))
     closed = dataclasses.replace(opened, holds=torch.ones(2, dtype=torch.bool))
     for ee_ in (EndEffectorBatch(ee.pose, ee.gripper), opened):
-        each, together, guess = model.follow(place, products, ee_)
-        assert not any(v.any() for v in (each, together, guess.added, guess.trust))
-    each, together, guess = model.follow(place, products, closed)
-    assert all(v.any() for v in (each, together, guess.added, guess.trust))
+        each, guess = model.follow(place, products, ee_)
+        assert not any(v.any() for v in (each, guess.added, guess.trust))
+    each, guess = model.follow(place, products, closed)
+    assert all(v.any() for v in (each, guess.added, guess.trust))
 
 
 def test_the_guesses_reach_the_action_tokens_of_the_future_alone():

@@ -226,7 +226,6 @@ VARIANTS = {
     "waypoints": dataclasses.replace(tiny(), waypoints=True),
     "ways": dataclasses.replace(tiny(), ways=True),
     "lines": dataclasses.replace(tiny(), lines=True),
-    "held": dataclasses.replace(tiny(), ways=True, held=True),
     "ways and lines": dataclasses.replace(tiny(), ways=True, lines=True, waypoints=True),
     "context layers": dataclasses.replace(tiny(), context_layers=2),
     "image features": dataclasses.replace(tiny(), image=ImageConfig(kind="small", height=48, width=80, features=8)),

@@ -20,10 +20,9 @@ ADDITIONS = {
     "waypoints": (True, lambda m: [m.task_encoder.along[-1]]),
     "ways": (True, lambda m: [m.ways.each[-1], m.ways.together[-1]]),
     "lines": (True, lambda m: [m.lines.each[-1], m.lines.together[-1]]),
-    "held": (True, lambda m: [m.held.each[-1], m.held.together[-1]]),
     "follow": (
         True,
-        lambda m: [a[-1] for a in (m.follow.each, m.follow.together, m.follow.act, m.follow.guess)] + [m.follow.gate],
+        lambda m: [m.follow.each[-1], m.follow.guess[-1], m.follow.gate],
     ),
     "context_layers": (
         2,
@@ -32,7 +31,7 @@ ADDITIONS = {
 }
 """name -> (its value, the layers that begin at zero)."""
 
-NEEDS = {"held": {"ways": True}, "follow": {"ways": True}}
+NEEDS = {"follow": {"ways": True}}
 
 
 @pytest.mark.parametrize("name", ADDITIONS)
