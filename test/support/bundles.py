@@ -19,7 +19,7 @@ CONFIGS = {
         waypoints=True,
         ways=True,
         lines=True,
-        held=True,
+        follow=True,
         context_layers=1,
     ),
     "separate heads": replace(tiny(), separate_layers=1),
