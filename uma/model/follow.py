@@ -97,8 +97,7 @@ class Follow(nn.Module):
 
     A gate for each action token also moves the predicted action towards the guess (`trusted`).
 
-    The initial additions and gates are zero. Nothing is added while the gripper is open or without
-    a robot.
+    The initial additions and gates are zero. Nothing is added while the gripper is open or without a robot.
     """
 
     center: Tensor

@@ -113,13 +113,10 @@ def turns(position: Tensor, start: Tensor, phase: Tensor, is_valid: Tensor) -> T
 
 
 class Addition(nn.Sequential):
-    """An MLP ``a -> b`` with a zero initial output, so that adding it leaves a trained network unchanged.
+    """An MLP ``a -> b`` with a zero initial output, so that adding it leaves a trained network unchanged."""
 
-    Its hidden layer has ``hidden`` features, or b.
-    """
-
-    def __init__(self, a: int, b: int, hidden: int = 0):
-        first, last = nn.Linear(a, hidden or b), nn.Linear(hidden or b, b)
+    def __init__(self, a: int, b: int):
+        first, last = nn.Linear(a, b), nn.Linear(b, b)
         super().__init__(first, nn.GELU(approximate="tanh"), last)
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)

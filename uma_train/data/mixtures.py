@@ -226,8 +226,8 @@ def open_sources(
 
     The last ``held_out`` episodes of every source are held out, or a fifth if that is fewer, and at least one.
     Validation has no augmentation. Its o_0 is the episode's first frame, its references run to the end without pinned
-    points, and its windows are uniform. ``first_is_initial``,
-    ``key_window_fraction`` and ``siblings`` apply to training only, see `Windows`.
+    points, and its windows are uniform. ``first_is_initial``, ``key_window_fraction`` and
+    ``siblings`` apply to training only, see `Windows`.
 
     Args:
         without: of `KINDS`; sources of these kinds are left out of training, and stay in validation.
