@@ -28,6 +28,17 @@ PIXEL = """p => {
 }"""
 """Pixel of a place in the base frame, and its depth."""
 
+POINTS = """() => {
+  const m = window.__viserMutable, cloud = m && m.nodeRefFromName && m.nodeRefFromName['/cloud'];
+  let count = 0;
+  if (cloud) cloud.traverse(o => {
+    const p = o.geometry && o.geometry.attributes.position;
+    if (p) count = Math.max(count, p.count);
+  });
+  return count;
+}"""
+"""Number of points of the cloud that the page draws."""
+
 TIP = """([name, axis]) => {
   const m = window.__viserMutable, node = m && m.nodeRefFromName && m.nodeRefFromName[name];
   const cloud = m && m.nodeRefFromName && m.nodeRefFromName['/cloud'];
@@ -96,6 +107,7 @@ class Browser:
         """Open the page and wait for its scene and for control."""
         self.page.goto(url + "&fixedDpr=0.5", wait_until="commit", timeout=60_000)
         self.wait(lambda: self.page.evaluate(PIXEL, [0.5, 0.0, 0.0]), "the scene", 120.0)
+        self.wait(lambda: self.page.evaluate(POINTS) > 100, "the cloud", 60.0)  # people click on what they see
         code = "() => document.querySelectorAll('.mantine-Notification-closeButton').forEach(b => b.click())"
         self.page.evaluate(code)
 

@@ -18,11 +18,11 @@ TOKEN = "a-token-for-tests"
 
 
 class Served:
-    """A page and the robot's side."""
+    """A page and the robot's side. ``settings`` are of `PageSettings`."""
 
-    def __init__(self) -> None:
+    def __init__(self, **settings: object) -> None:
         self.link, self.port, self.logged = FakeLink(), free_port(), []
-        self.page = Page(self.link, PageSettings(port=self.port, token=TOKEN), DROID, self.logged.append)
+        self.page = Page(self.link, PageSettings(port=self.port, token=TOKEN, **settings), DROID, self.logged.append)
         status, headers, _ = get(self.port, f"/?token={TOKEN}")
         assert status == 200
         self.cookie = headers["set-cookie"].split(";")[0]

@@ -259,7 +259,8 @@ class Page:
             joints, gripper = self.link.joints()
             if joints is not None:
                 self.drawing.show_robot(joints, gripper)
-        if self._is_due("cloud", 1.0 / self.settings.rate, now) and self.operators.count:
+        # The first operator sees the scene at once, so that nobody clicks on a picture that is not there yet.
+        if self.operators.count and self._is_due("cloud", 1.0 / self.settings.rate if self.view else 0.2, now):
             self._show_view()
         if self._is_due("words", 0.5, now):
             self.drawing.show_outlook(self.link.outlook(), "live")

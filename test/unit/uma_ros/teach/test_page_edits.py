@@ -144,3 +144,20 @@ def test_a_stop_prevents_motion_that_waits_in_the_queue(fresh):
             assert await settled(fresh) and fresh.link.calls == ["stop", "home"]
 
     asyncio.run(run())
+
+
+def test_the_first_operator_sees_the_scene_at_once():
+    """At one cloud in 20 s, clicks of the first 20 s would have met 'no image yet'."""
+
+    async def run() -> None:
+        served = Served(rate=0.05)
+        view, served.link.seen = served.link.seen, None
+        try:
+            async with Client(served, "one"):
+                assert await until(lambda: served.page.trouble == "camera: nothing")
+                served.link.seen = view
+                assert await until(lambda: served.page.view is view, seconds=8.0)
+        finally:
+            served.page.close()
+
+    asyncio.run(run())
