@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from uma.model.attention import CrossAttention, SelfAttention
+from uma.model.body import one_body
 from uma.model.config import ModelConfig
 from uma.model.heights import STATE_FEATURES, WAYPOINT_FEATURES, of_state, of_waypoints, table
 from uma.model.image import features_at, image_encoder
@@ -197,8 +198,7 @@ class TaskEncoder(nn.Module):
         """``(B, M, task_width)`` task tokens."""
         n = self.normalization
         center = self.center
-        position = torch.cat([(points.xyz - center) / n.point_scale, points.height[..., None] / n.local_scale], -1)
-        cloud = self.points(points.xyz, torch.cat([position, self.colours(points)], -1), position)
+        cloud, _ = self.scene(points)
         raw = torch.cat(
             [
                 (reference.position - center) / n.point_scale,
@@ -234,17 +234,30 @@ class TaskEncoder(nn.Module):
         c = c + self.out(self.out_norm(c))
         if self.along is not None:
             c = c + self.along(self._along(reference))
-        stated = [c]
-        if self.config.ways:
-            stated.append((self._at_phases(reference, reference.position) - center) / n.point_scale)
-        if self.config.lines:
-            turned = turns(reference.position, reference.start, reference.phase, reference.is_valid)
-            turned = self._at_phases(reference, turned.to(reference.position.dtype))
-            stated.append(turned[..., LINE])
+        return torch.cat([c, *self._stated(reference)], -1)
+
+    def scene(self, points: PointBatch) -> tuple[Tensor, Tensor]:
+        """Return the features of the initial point cloud ``(B, G, d)``, and their normalised places ``(B, G, 3)``."""
+        n = self.normalization
+        place = (points.xyz - self.center) / n.point_scale
+        position = torch.cat([place, points.height[..., None] / n.local_scale], -1)
+        cloud = self.points(points.xyz, torch.cat([position, self.colours(points)], -1), position)
+        return cloud, place[:, : cloud.shape[1]]
+
+    def _stated(self, reference: ReferenceBatch) -> list[Tensor]:
+        """Return what the tokens state at their phases in channels of their own (`ModelConfig.stated`)."""
+        n, r, stated = self.normalization, reference, []
         if self.config.follow:
-            moved = products(reference.position, reference.start, reference.phase, reference.is_valid)
-            stated.append(self._at_phases(reference, moved.to(reference.position.dtype)))
-        return torch.cat(stated, -1)
+            r = replace(r, is_valid=one_body(r.position, r.start, r.phase, r.is_valid))
+        if self.config.ways:
+            stated.append((self._at_phases(r, r.position) - self.center) / n.point_scale)
+        if self.config.lines:
+            turned = turns(r.position, r.start, r.phase, r.is_valid)
+            stated.append(self._at_phases(r, turned.to(r.position.dtype))[..., LINE])
+        if self.config.follow:
+            moved = products(r.position, r.start, r.phase, r.is_valid)
+            stated.append(self._at_phases(r, moved.to(r.position.dtype)))
+        return stated
 
     def _at_phases(self, reference: ReferenceBatch, values: Tensor) -> Tensor:
         return at_phases(values, reference.phase, reference.is_valid, len(self.queries))

@@ -14,7 +14,13 @@ SAME = 1e-4
 
 
 def at_phases(values: Tensor, phase: Tensor, is_valid: Tensor, count: int) -> Tensor:
-    """Return ``(B, count, F)`` values at the phases 0 to 1, linear between the means at neighbouring phases.
+    """Return ``(B, count, F)`` values at ``count`` evenly spaced phases from 0 to 1, see `at`."""
+    wanted = torch.linspace(0.0, 1.0, count, device=phase.device, dtype=phase.dtype)
+    return at(values, phase, is_valid, wanted.expand(len(phase), -1))
+
+
+def at(values: Tensor, phase: Tensor, is_valid: Tensor, wanted: Tensor) -> Tensor:
+    """Return ``(B, W, F)`` values at the phases ``wanted`` ``(B, W)``, linear between the means at neighbouring phases.
 
     Before the first and after the last phase of a sample its first and last mean hold.
 
@@ -22,12 +28,11 @@ def at_phases(values: Tensor, phase: Tensor, is_valid: Tensor, count: int) -> Te
         values: ``(B, L, F)`` of the waypoints.
         phase, is_valid: ``(B, L)`` as in `uma.model.encoders.ReferenceBatch`; a sample has at least one valid waypoint.
     """
-    wanted = torch.linspace(0.0, 1.0, count, device=phase.device, dtype=phase.dtype)[None, :, None]
     each, valid, far = phase[:, None], is_valid[:, None], torch.finfo(phase.dtype).max
-    below = torch.where(valid & (each <= wanted + SAME), each, -far).amax(-1)
-    above = torch.where(valid & (each >= wanted - SAME), each, far).amin(-1)
+    below = torch.where(valid & (each <= wanted[..., None] + SAME), each, -far).amax(-1)
+    above = torch.where(valid & (each >= wanted[..., None] - SAME), each, far).amin(-1)
     below, above = torch.where(below == -far, above, below), torch.where(above == far, below, above)
-    share = ((wanted[..., 0] - below) / (above - below).clamp_min(SAME)).clamp(0.0, 1.0)
+    share = ((wanted - below) / (above - below).clamp_min(SAME)).clamp(0.0, 1.0)
     return torch.lerp(_mean(values, each, valid, below), _mean(values, each, valid, above), share[..., None])
 
 
