@@ -62,7 +62,7 @@ class FakePolicy:
             )
         return FakeTask(np.array([w[0] for w in reference.waypoints]), np.array([w[-1] for w in reference.waypoints]))
 
-    def encode_instruction(self, text):
+    def encode_instruction(self, text, observation=None):
         assert self.takes_instructions
         if len(text) > 200:
             raise InputError(f"instruction: {len(text)} characters, at most 200")

@@ -88,6 +88,8 @@ class LanguageConfig:
         max_tokens: longer texts are truncated (paper: 64).
         embedding: width of the text embeddings (SigLIP 2: 768).
         path, sha256: as in `ImageConfig`.
+        scene: whether the tokens of a text also depend on the initial scene (see `uma.model.grounding`); needs
+            ``ways``. Not in the paper.
     """
 
     kind: str = "none"
@@ -96,6 +98,7 @@ class LanguageConfig:
     embedding: int = 768
     path: str = ""
     sha256: str = ""
+    scene: bool = False
 
     def __post_init__(self) -> None:
         within(self, {"layers": (0, 64), "max_tokens": (1, 4096), "embedding": (1, 4096)})
@@ -103,6 +106,8 @@ class LanguageConfig:
             raise ValueError(f"language.kind '{self.kind}': must be 'none', 'words' or 'siglip2'")
         if self.kind == "siglip2" and not self.path:
             raise ValueError("language.path: empty, must be the folder of the SigLIP 2 weights")
+        if self.scene and self.kind == "none":
+            raise ValueError("language.scene: on, needs a language.kind")
 
 
 @dataclass(frozen=True)
@@ -207,8 +212,9 @@ class ModelConfig:
             raise ValueError(f"width {self.width}: must be a multiple of heads {self.heads}")
         if (self.ways or self.lines) and not self.proprioception:
             raise ValueError("ways, lines: on, need proprioception")
-        if self.follow and not self.ways:
-            raise ValueError("follow: on, needs ways")
+        for name, wants in (("follow", self.follow), ("language.scene", self.language.scene)):
+            if wants and not self.ways:
+                raise ValueError(f"{name}: on, needs ways")
         if len(self.group_widths) != len(self.groups) - 1:
             raise ValueError(
                 f"group_widths has {len(self.group_widths)} entries for {len(self.groups)} levels, must have one fewer"

@@ -16,6 +16,7 @@ from uma.model.context import ContextEncoder
 from uma.model.dit import FinalLayer, MaskedDiTBlock
 from uma.model.encoders import EndEffectorBatch, ObservationEncoder, PointBatch, ReferenceBatch, TaskEncoder, mlp
 from uma.model.follow import Follow, Guess
+from uma.model.grounding import Grounding
 from uma.model.inputs import ACTION_DIM, Normalization
 from uma.model.language import LanguageEncoder
 from uma.model.lines import Lines
@@ -93,6 +94,7 @@ class Uma(nn.Module):
         self.observation_encoder = ObservationEncoder(config, norm)
         self.task_encoder = TaskEncoder(config, norm)
         self.language_encoder = LanguageEncoder(config) if config.language.kind != "none" else None
+        self.grounding = Grounding(config) if config.language.scene else None
         self.ways = Ways(config, norm) if config.ways else None
         self.lines = Lines(config) if config.lines else None
         self.follow = Follow(config, norm) if config.follow else None
@@ -115,11 +117,20 @@ class Uma(nn.Module):
         """Task tokens c = h_psi(o_0, x_c), ``(B, M, task_width)`` (paper Eq. 3)."""
         return self.task_encoder(points, reference)
 
-    def encode_instruction(self, texts: Sequence[str]) -> Tensor:
-        """Task tokens c = h_omega(text), ``(B, M, task_width)`` (paper D.1). The model must have a language encoder."""
+    def encode_instruction(self, texts: Sequence[str], points: PointBatch | None = None) -> Tensor:
+        """Task tokens c = h_omega(text), ``(B, M, task_width)`` (paper D.1), or of text and scene (``language.scene``).
+
+        Raises:
+            ValueError: the model has no language encoder, or needs the initial ``points`` and has none.
+        """
         if self.language_encoder is None:
             raise ValueError("language.kind: 'none', must be 'words' or 'siglip2' for an instruction")
-        return self.language_encoder(texts)
+        task = self.language_encoder(texts)
+        if self.grounding is None:
+            return task
+        if points is None:
+            raise ValueError("points: None, language.scene needs the initial scene")
+        return self.grounding(task, *self.task_encoder.scene(points))
 
     def prepare_context(self, points: PointBatch, ee: EndEffectorBatch, task: Tensor) -> Cache:
         """Compute what the denoiser uses of the context."""

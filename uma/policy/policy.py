@@ -131,18 +131,28 @@ class Policy:
         return self.model.language_encoder is not None
 
     @torch.no_grad()
-    def encode_instruction(self, text: str) -> Task:
-        """c = h_omega(text) (paper D.1). It does not depend on the scene.
+    def encode_instruction(self, text: str, observation: Observation | None = None) -> Task:
+        """c = h_omega(text) (paper D.1), or h_omega(text, o_0) for a checkpoint with ``language.scene``.
+
+        Args:
+            observation: o_0, the scene that the text speaks of.
 
         Raises:
-            InputError: this checkpoint has no language encoder, or the text is empty or too long.
+            InputError: this checkpoint has no language encoder, the text is empty or too long, or the checkpoint needs
+                an observation and there is none, or an implausible one.
         """
         if not self.takes_instructions:
             raise InputError(
                 f"instruction {text[:80]!r}: this checkpoint ({self.checkpoint_id}) has no language encoder; "
                 "send a reference motion instead"
             )
-        return Task(self.model.encode_instruction([text])[0], np.zeros((0, 3)), np.zeros((0, 3)))
+        points = None
+        if self.model.grounding is not None:
+            if observation is None:
+                raise InputError(f"instruction {text[:80]!r}: no image yet, this checkpoint needs one")
+            points = point_batch([self.perceive(observation, prepare=True)])
+        tokens = self._sampler.encode_instruction(text, points)[0]
+        return Task(tokens, np.zeros((0, 3)), np.zeros((0, 3)))
 
     def load_prompt(self, path: str | Path) -> Task:
         """Load a task from a prompt file of `uma adapt` for this checkpoint (paper Eq. 7).

@@ -230,6 +230,12 @@ class Sampler:
             tokens = self.model.encode_task(_moved(points, self.device), _moved(reference, self.device))
         return tokens.float().cpu()
 
+    def encode_instruction(self, text: str, points: PointBatch | None) -> Tensor:
+        """Return task tokens of a text on the CPU."""
+        with torch.no_grad(), self._autocast():
+            tokens = self.model.encode_instruction([text], None if points is None else _moved(points, self.device))
+        return tokens.float().cpu()
+
     def _autocast(self) -> torch.autocast:
         is_half = self.config.precision == "bfloat16"
         return torch.autocast(self.device.type, torch.bfloat16, enabled=is_half, cache_enabled=False)

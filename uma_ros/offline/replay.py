@@ -26,7 +26,7 @@ from uma_ros.msg import ActionChunk as ActionChunkMsg
 from uma_ros.msg import ReferenceMotion as ReferenceMotionMsg
 from uma_ros.offline.recording import TOPICS, Recording, read_recording
 from uma_ros.policy.settings import PolicySettings, load_policy
-from uma_ros.policy.tasks import FromReference, from_echo
+from uma_ros.policy.tasks import FromInstruction, FromReference, from_echo
 from uma_ros.runtime.robot import robot, robot_of, with_frames
 from uma_ros.runtime.topics import Topics
 
@@ -163,6 +163,13 @@ def _replayed(
             raise InputError("images or robot states missing in the bag")
         return frame.observation(recording.frames, policy.contract.ee_frame)
 
+    def first(stamp_ns: int) -> Observation | None:
+        """The image of an instruction; None if it is older than the bag, which most checkpoints accept."""
+        try:
+            return observe(stamp_ns)
+        except InputError:
+            return None
+
     def process(before_ns: float) -> None:
         nonlocal task
         while waiting and waiting[0][0] < before_ns:
@@ -176,8 +183,10 @@ def _replayed(
                     task = given.encode(
                         policy, observe(nanoseconds(msg.header.stamp)), recording.frames.lookup, msg.header.stamp
                     ).task
+                elif isinstance(given, FromInstruction):
+                    task = given.task(policy, first(nanoseconds(msg.header.stamp)))
                 else:
-                    task = given.task(policy)  # its first image may be older than the bag
+                    task = given.task(policy)
             except InputError as error:
                 task = error
 

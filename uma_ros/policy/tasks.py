@@ -141,13 +141,13 @@ class FromInstruction:
         if not policy.takes_instructions:
             raise InputError(f"data: {self.text[:80]!r}, this checkpoint accepts reference motions only")
 
-    def task(self, policy: Any) -> Any:
-        """Return the policy's task, which needs no observation."""
+    def task(self, policy: Any, observation: Observation | None = None) -> Any:
+        """Return the policy's task, for the scene of ``observation`` where the checkpoint needs one."""
         self.check(policy)
-        return policy.encode_instruction(self.text)
+        return policy.encode_instruction(self.text, observation)
 
     def encode(self, policy: Any, observation: Observation, lookup: Lookup, stamp: Time) -> Encoded:
-        return _without_motion(self.task(policy), observation, stamp, self.text)
+        return _without_motion(self.task(policy, observation), observation, stamp, self.text)
 
 
 @dataclass(frozen=True)

@@ -99,7 +99,7 @@ def _task(
     if name == "uma_prompt":
         return policy.load_prompt(config.prompt)
     if name == "uma_text":
-        return policy.encode_instruction(station.task.instruction(station, station.scene.goal))
+        return policy.encode_instruction(station.task.instruction(station, station.scene.goal), first)
     if name == "uma_other_task":
         other = make_station(seed + 500_000, config.task, depth=config.depth, **config.scene_options)
         task = policy.encode_task(other.observe(), reference_of(config, other, seed))

@@ -79,7 +79,9 @@ def rehearse(
     from uma_train.execution.streamed import SimulatedController
 
     first = station.observe()
-    task: Task = policy.encode_instruction(instruction) if reference is None else policy.encode_task(first, reference)
+    task: Task = (
+        policy.encode_instruction(instruction, first) if reference is None else policy.encode_task(first, reference)
+    )
     followed = Followed(station, first, reference)
     controller, begin, near = SimulatedController(station, LATENCY_S), station.time, 0
     tool, points = [station.ee_pose()[:3, 3]], [followed.points()]

@@ -16,6 +16,9 @@ from uma.settings import within
 from uma_train.data.batch import Batch
 from uma_train.training.views import ViewSampling, augmented, hard_negative
 
+NEAR_M = 0.1
+"""Distance of a stated place that counts like the spread of all tasks, metres."""
+
 
 @dataclass(frozen=True)
 class Objective:
@@ -35,6 +38,7 @@ class Objective:
         language_conditioning: fraction of the tasks with text whose denoiser is conditioned on h_omega(text) instead of
             h_psi(o_0, x_c). In the paper's A.1 it is 0: language tokens enter the contrastive pool only, which aligns
             their projections. Above 0, the language encoder also learns from the denoiser's loss.
+        language_alignment: weight of `alignment`. Not in the paper.
         masks: the regimes.
     """
 
@@ -47,6 +51,7 @@ class Objective:
     control_draws: int = 1
     task_dropout: float = 0.1
     language_conditioning: float = 0.0
+    language_alignment: float = 0.0
     masks: MaskMix = MaskMix()
 
     def __post_init__(self) -> None:
@@ -134,13 +139,42 @@ def encode_text(model: Uma, batch: Batch) -> tuple[Tensor, Tensor] | None:
     rows = [i for i, text in enumerate(batch.text or ()) if text]
     if model.language_encoder is None or not rows:
         return None
-    return model.encode_instruction([batch.text[i] for i in rows]), torch.tensor(rows)
+    texts, index = [batch.text[i] for i in rows], torch.tensor(rows)
+    if model.grounding is None:
+        return model.encode_instruction(texts), index
+    points = to_device(model.step.device, rows_of(batch.initial_points, index))
+    return model.encode_instruction(texts, points), index
+
+
+def rows_of(value: Any, index: Tensor) -> Any:
+    """Take some rows of the tensors in a dataclass."""
+    if isinstance(value, Tensor):
+        return value[index]
+    return None if value is None else type(value)(*(rows_of(getattr(value, f.name), index) for f in fields(value)))
+
+
+def alignment(model: Uma, task: Tensor, language: tuple[Tensor, Tensor]) -> Tensor:
+    """How far the tokens of texts are from those of the references of the same rows, which stay as they are.
+
+    The sum of the mean distances of the places in units of `NEAR_M`, of the mean differences of the other stated
+    channels, and of the mean squared differences of the tokens in units of the references' variance.
+    """
+    said, wanted = language[0].float(), task[language[1].to(task.device)].detach().float()
+    d = model.config.width
+    each = (said - wanted)[..., d:]
+    out = (said - wanted)[..., :d].square().mean() / wanted[..., :d].var().clamp_min(1e-6)
+    if model.config.ways:
+        out = out + (each[..., :3] * model.normalization.point_scale).norm(dim=-1).mean() / NEAR_M
+    if each.shape[-1] > 3:
+        out = out + each[..., 3:].abs().mean()
+    return out
 
 
 def losses(
     model: Uma, head: ProjectionHead, batch: Batch, objective: Objective, generator: torch.Generator
 ) -> dict[str, Tensor]:
-    """Compute ``action`` L_a, ``motion`` L_x, ``contrastive`` L_c (if weighted) and their weighted sum ``total``.
+    """Compute ``action`` L_a, ``motion`` L_x, ``contrastive`` L_c and ``alignment`` (if weighted), and their weighted
+    sum ``total``.
 
     Args:
         batch: on the CPU; the model's inputs are moved to its device.
@@ -168,6 +202,9 @@ def losses(
     mask = to_device(device, objective.masks.draw(B * n, T, K, generator, history=T - model.config.horizon - 1))
     out = model.flow_losses(to_device(device, repeated(batch.grid, n)), mask, repeated(cache, n), generator)
     out["total"] = objective.action_weight * out["action"] + objective.motion_weight * out["motion"]
+    if language is not None and objective.language_alignment:
+        out["alignment"] = alignment(model, task, language)
+        out["total"] = out["total"] + objective.language_alignment * out["alignment"]
     if objective.contrastive_weight:
         share = objective.contrastive_share
         out["contrastive"] = torch.zeros((), device=device)

@@ -48,6 +48,9 @@ LINE_EVERY = 10
 REFERENCES = 4
 """Number of the demonstrations' own references among the starts."""
 
+SCENES = 32
+"""Drawn scenes, over which the mean is taken."""
+
 
 @dataclass(frozen=True)
 class AdaptConfig:
@@ -84,15 +87,16 @@ def starts(model: Uma, draw: Draw, episodes: Mixture, start: str, seed: int) -> 
         ValueError: "text" without a language encoder or without an instruction in the demonstrations.
     """
     out: dict[str, Tensor] = {}
+    batch = draw(SCENES, 0, np.random.default_rng([seed, 0]))
     texts = Counter(e.meta["text"] for e in episodes.episodes if e.meta["text"])
     if start == "text" and (model.language_encoder is None or not texts):
         is_mute = model.language_encoder is None
         lacks = "the checkpoint has no language encoder" if is_mute else "the demonstrations have no instruction"
         raise ValueError(f"start: 'text', but {lacks}")
     if start in ("best", "text") and model.language_encoder is not None and texts:
-        out["text"] = model.encode_instruction([texts.most_common(1)[0][0]])[0]
+        text = texts.most_common(1)[0][0]
+        out["text"] = model.encode_instruction([text] * SCENES, batch.initial_points).mean(0)
     if start in ("best", "mean", "reference"):
-        batch = draw(32, 0, np.random.default_rng([seed, 0]))
         c = model.encode_task(batch.initial_points, batch.reference)
         if start != "reference":
             out["mean"] = c.mean(0)

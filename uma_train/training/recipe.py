@@ -108,7 +108,9 @@ def started(config: TrainConfig) -> Uma:
         lines=had.lines or config.model.lines,
         follow=had.follow or config.model.follow,
         context_layers=had.context_layers or config.model.context_layers,
-        language=config.model.language if had.language.kind == "none" else had.language,
+        language=config.model.language
+        if had.language.kind == "none"
+        else replace(had.language, scene=had.language.scene or config.model.language.scene),
     )
     if requested == had:
         return model

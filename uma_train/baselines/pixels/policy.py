@@ -109,7 +109,7 @@ class PixelPolicy:
             )
         return Task(tokens[0].cpu(), first, last)
 
-    def encode_instruction(self, text: str) -> Task:
+    def encode_instruction(self, text: str, observation: Observation | None = None) -> Task:
         raise self._refused(f"instruction {text[:80]!r}")
 
     def load_prompt(self, path: str | Path) -> Task:

@@ -112,7 +112,7 @@ class PointFlow:
         plausible.check_starts(first, percept.positions_cam(percept.cloud.xyz.astype(np.float64)))
         return FlowTask(torch.zeros(1, 1), first, last, reference=reference)
 
-    def encode_instruction(self, text: str) -> Task:
+    def encode_instruction(self, text: str, observation: Observation | None = None) -> Task:
         raise self._refused(f"instruction {text[:80]!r}")
 
     def load_prompt(self, path: str | Path) -> Task:

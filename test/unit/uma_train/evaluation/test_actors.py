@@ -31,7 +31,7 @@ class Recorder:
         self.keypoints = np.stack([w[0] for w in reference.waypoints])
         return Task(torch.zeros(1), self.keypoints, np.stack([w[-1] for w in reference.waypoints]))
 
-    def encode_instruction(self, text):
+    def encode_instruction(self, text, observation=None):
         self.asked.append(text)
         return "words"
 
@@ -83,7 +83,7 @@ def test_the_best_of_the_candidates_is_taken(station, monkeypatch):
 
 
 def test_words_without_an_encoder_are_refused(station, monkeypatch):
-    def refuse(self, text):
+    def refuse(self, text, observation=None):
         raise InputError("no language encoder")
 
     monkeypatch.setattr(Recorder, "encode_instruction", refuse)

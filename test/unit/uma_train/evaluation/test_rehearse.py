@@ -20,7 +20,7 @@ class Still:
     def encode_task(self, observation, reference):
         return "task"
 
-    def encode_instruction(self, words):
+    def encode_instruction(self, words, observation=None):
         raise InputError(f"instruction: {words!r}, the checkpoint has no language encoder")
 
     def predict(self, o, task, sequence):

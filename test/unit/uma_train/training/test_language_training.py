@@ -11,7 +11,7 @@ from uma.model.config import LanguageConfig, tiny
 from uma.model.contrastive import ProjectionHead
 from uma.model.inputs import Normalization
 from uma.model.uma import Uma
-from uma_train.training.objectives import Objective, contrastive_loss, encode_text, losses
+from uma_train.training.objectives import Objective, alignment, contrastive_loss, encode_text, losses
 
 TEXT = ("put the spoon into the left cup", None, "sweep the paper", "fold the cloth")
 
@@ -84,3 +84,41 @@ def test_the_contrastive_term_keeps_its_mean_on_a_share():
     assert part[part > 0].mean() == pytest.approx(2 * whole.mean(), rel=0.2)
     with pytest.raises(ValueError, match="contrastive_share: 0"):
         Objective(contrastive_share=0.0)
+
+
+def grounded() -> Uma:
+    torch.manual_seed(0)
+    language = LanguageConfig(kind="words", embedding=32, scene=True)
+    return Uma(dataclasses.replace(tiny(), ways=True, follow=True, language=language), Normalization())
+
+
+def test_each_text_is_read_in_the_scene_of_its_own_row():
+    m, b = grounded(), dataclasses.replace(batch(), text=TEXT)
+    tokens, rows = encode_text(m, b)
+    assert rows.tolist() == [0, 2, 3]
+    alone = dataclasses.replace(b, text=(None, None, TEXT[2], None))
+    assert torch.allclose(encode_text(m, alone)[0][0], tokens[1], atol=1e-5)
+
+
+def test_alignment_moves_the_texts_to_their_references():
+    m, b = grounded(), dataclasses.replace(batch(), text=TEXT)
+    task = m.encode_task(b.initial_points, b.reference).detach()
+    before = alignment(m, task, encode_text(m, b)).item()
+    parameters = [*m.language_encoder.parameters(), *m.grounding.parameters()]
+    optimizer = torch.optim.AdamW(parameters, lr=3e-3)
+    for _ in range(60):
+        optimizer.zero_grad()
+        alignment(m, task, encode_text(m, b)).backward()
+        optimizer.step()
+    assert alignment(m, task, encode_text(m, b)).item() < 0.3 * before
+
+
+def test_alignment_leaves_the_task_encoder_as_it_is():
+    m, b = grounded(), dataclasses.replace(batch(), text=TEXT)
+    language = (torch.zeros(3, m.config.task_tokens, m.config.task_width), torch.tensor([0, 2, 3]))
+    task = m.encode_task(b.initial_points, b.reference)
+    assert not alignment(m, task, language).requires_grad
+    head = ProjectionHead(m.config)
+    out = losses(m, head, b, Objective(language_alignment=0.5), torch.Generator().manual_seed(0))
+    plain = losses(m, head, b, Objective(), torch.Generator().manual_seed(0))
+    assert out["total"].item() == pytest.approx(plain["total"].item() + 0.5 * out["alignment"].item(), rel=1e-4)
