@@ -95,7 +95,7 @@ def starts(model: Uma, draw: Draw, episodes: Mixture, start: str, seed: int) -> 
         raise ValueError(f"start: 'text', but {lacks}")
     if start in ("best", "text") and model.language_encoder is not None and texts:
         text = texts.most_common(1)[0][0]
-        out["text"] = model.encode_instruction([text] * SCENES, batch.initial_points).mean(0)
+        out["text"] = model.encode_instruction([text] * len(batch.initial_points.xyz), batch.initial_points).mean(0)
     if start in ("best", "mean", "reference"):
         c = model.encode_task(batch.initial_points, batch.reference)
         if start != "reference":

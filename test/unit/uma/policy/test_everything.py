@@ -60,9 +60,10 @@ def bundle(tmp_path_factory):
             history=2,
             keypoint_identity="both",
             image=ImageConfig("small", 18, 32, 8),
-            language=LanguageConfig("words", embedding=16),
+            language=LanguageConfig("words", embedding=16, scene=True),
+            ways=True,
         ),
-        objective=Objective(contrastive_weight=0.01, language_conditioning=0.3),
+        objective=Objective(contrastive_weight=0.01, language_conditioning=0.3, language_alignment=0.1),
     )
     return train(config)
 
@@ -73,13 +74,13 @@ def test_every_number_of_the_run_is_finite(bundle):
 
     rows = [json.loads(line) for line in (bundle.parent / "log.jsonl").read_text().splitlines()]
     assert all(np.isfinite(v) for row in rows for v in row.values() if isinstance(v, float))
-    assert {"action", "motion", "contrastive"} <= set(rows[0])
+    assert {"action", "motion", "contrastive", "alignment"} <= set(rows[0])
 
 
 def test_the_policy_takes_every_kind_of_task_and_a_history(bundle):
     policy = Policy.load(bundle, num_samples=1, num_steps=2)
     o = scene()
-    by_motion, by_text = policy.encode_task(o, reference()), policy.encode_instruction("push it left")
+    by_motion, by_text = policy.encode_task(o, reference()), policy.encode_instruction("push it left", o)
     assert by_motion.tokens.shape == by_text.tokens.shape and not torch.allclose(by_motion.tokens, by_text.tokens)
     past = History(np.repeat(o.T_cam_ee[None], 2, 0), np.zeros(2))
     chunks = [policy.predict(o, task, history=h).chunk.poses for task in (by_motion, by_text) for h in (None, past)]
@@ -91,4 +92,6 @@ def test_an_empty_instruction_is_refused(bundle):
     from uma.types import InputError
 
     with pytest.raises(InputError, match="holds no word"):
-        Policy.load(bundle).encode_instruction("  ")
+        Policy.load(bundle).encode_instruction("  ", scene())
+    with pytest.raises(InputError, match="'push it left': no image yet, this checkpoint needs one"):
+        Policy.load(bundle).encode_instruction("push it left")
