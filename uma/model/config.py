@@ -148,6 +148,8 @@ class ModelConfig:
         follow: whether each task token also states the rotation of the keypoints at its phase, and the action tokens
             get the motion of the hand that takes a held object along the reference (see `uma.model.follow`); needs
             ``ways``. Not in the paper.
+        carry: whether the motion tokens get the positions of keypoints that move with the closed hand, or rest (see
+            `uma.model.carry`). Not in the paper.
         context_layers: self-attention layers among the context tokens (see `uma.model.context`).
         flow_time: distribution of the flow time in training: "uniform" or "beta" (more weight on noise).
         history: number of past steps with measured poses and tracked points (paper Eq. 5: "recent history"); 0 = none.
@@ -178,6 +180,7 @@ class ModelConfig:
     ways: bool = False
     lines: bool = False
     follow: bool = False
+    carry: bool = False
     context_layers: int = 0
     flow_time: str = "uniform"
     history: int = 0
@@ -210,8 +213,8 @@ class ModelConfig:
             )
         if self.width % self.heads:
             raise ValueError(f"width {self.width}: must be a multiple of heads {self.heads}")
-        if (self.ways or self.lines) and not self.proprioception:
-            raise ValueError("ways, lines: on, need proprioception")
+        if (self.ways or self.lines or self.carry) and not self.proprioception:
+            raise ValueError("ways, lines, carry: on, need proprioception")
         for name, wants in (("follow", self.follow), ("language.scene", self.language.scene)):
             if wants and not self.ways:
                 raise ValueError(f"{name}: on, needs ways")

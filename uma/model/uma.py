@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from uma.model import flow
+from uma.model.carry import Carry, Hand
 from uma.model.config import ModelConfig
 from uma.model.context import ContextEncoder
 from uma.model.dit import FinalLayer, MaskedDiTBlock
@@ -30,10 +31,12 @@ class Cache(NamedTuple):
     Attributes:
         blocks: keys and values of each sub-layer that attends to the context, by block.
         follow: what `uma.model.follow` gives the action tokens; None = nothing.
+        hand: what `uma.model.carry` needs of the measured hand; None = nothing.
     """
 
     blocks: list[list[tuple[Tensor, Tensor]]]
     follow: Guess | None = None
+    hand: Hand | None = None
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,7 @@ class Uma(nn.Module):
         self.ways = Ways(config, norm) if config.ways else None
         self.lines = Lines(config) if config.lines else None
         self.follow = Follow(config, norm) if config.follow else None
+        self.carry = Carry(config, norm) if config.carry else None
         self.context = ContextEncoder(config) if config.context_layers else None
         self.action_in = nn.Linear(ACTION_DIM, d)
         self.motion_in = mlp(3 if config.keypoint_identity == "index" else 6, d)
@@ -146,7 +150,8 @@ class Uma(nn.Module):
             each, follow = self.follow(place, products, ee)
             task = task + each
         context = torch.cat([observation, task], 1) if self.context is None else self.context(observation, task)
-        return Cache([block.cache(context) for block in self._all_blocks()], follow)
+        hand = None if self.carry is None else self.carry.hand(ee)
+        return Cache([block.cache(context) for block in self._all_blocks()], follow, hand)
 
     def _all_blocks(self) -> list[MaskedDiTBlock]:
         return [*self.blocks, *self.action_blocks, *self.motion_blocks]
@@ -216,6 +221,13 @@ class Uma(nn.Module):
         )
         if known != "position":
             m = m + self.keypoint[:K]
+        past = max(T - self.config.horizon - 1, 0)
+        hand = None if cache.hand is None or K == 0 else cache.hand.rows(B)
+        if hand is not None and self.carry is not None:
+            is_given = (role[:, past, 1:, 1] > 0).expand(B, K)
+            now = self.carry.now(motion[:, past], identity, is_given, hand)
+            added = self.carry.token(self.carry.features(action[:, past:], now, is_given, hand))
+            m = m + nn.functional.pad(added, (0, 0, 0, 0, past, 0))
         role = role.to(a.dtype)
         step = self.step[-T:] if T > self.config.horizon + 1 else self.step[self.config.history :][:T]
         z = torch.cat([a, m], 2) + step[:, None] + role @ self.role
@@ -235,10 +247,22 @@ class Uma(nn.Module):
                     )
                 parts.append(y)
             z = torch.cat(parts, 2)
-        velocity = self.final(z, time, role, next(own, None))
-        if follow is None or self.follow is None:
-            return velocity
-        return self.follow.trusted(z[:, :, 0], velocity[0], action, follow, t), velocity[1]
+        act, move = self.final(z, time, role, next(own, None))
+        if follow is not None and self.follow is not None:
+            act = self.follow.trusted(z[:, :, 0], act, action, follow, t)
+        if hand is not None and self.carry is not None:
+            # Along the actions that this very step predicts; a gradient through them would move the actions.
+            end = torch.where(role[:, :, 0, :1] > 0, action + (1 - t) * act.float(), action).detach()
+            taken, _, _ = self.carry.candidates(end[:, past:], now, hand)
+            left = t if isinstance(t, float) else t[..., None]
+            move = torch.cat(
+                [
+                    move[:, :past],
+                    self.carry.weighed(z[:, past:, 1:], move[:, past:], motion[:, past:], taken, now, left),
+                ],
+                1,
+            )
+        return act, move
 
     def flow_losses(
         self, grid: TokenGrid, mask: MaskPattern, cache: Cache, generator: torch.Generator

@@ -156,7 +156,7 @@ def inputs(
         ee=ee_batch(
             np.stack([p.T_frame_ee for p in percepts]),
             np.array([p.gripper for p in percepts]),
-            [q.carried for q in queries] if config.follow else (),
+            [q.carried for q in queries] if config.follow or config.carry else (),
         ),
         task=torch.stack([q.task.tokens for q in queries]),
         noise_action=padded[0],

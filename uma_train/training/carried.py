@@ -5,13 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from uma.geometry import se3
-
-CLOSED = 0.5
-"""A commanded gripper above this is closed."""
-
-HELD = 0.3
-"""A measured gripper above this may hold something; a thin object stops it well before 1."""
-
+from uma.model.carry import CLOSED, HELD
 
 REACH = 0.15
 """Largest distance of a held point from the end effector, metres."""

@@ -21,7 +21,7 @@ class ModelChoice:
         block_layout: A, B, C, or the ablation "dense", see `uma.model.config.block_layout`.
         separate_layers: of the ablation "separate heads".
         keypoint_identity, history, task_tokens: as there; ``task_tokens`` 0 = the preset's.
-        orientation, heights, places, waypoints, ways, lines, follow, context_layers: as there. A run can
+        orientation, heights, places, waypoints, ways, lines, follow, carry, context_layers: as there. A run can
             add them to the weights of a model without them (``init``), because their initial output is zero.
         image: image features at the points.
         language: the language encoder. A run can add it to the weights of a model without one.
@@ -39,6 +39,7 @@ class ModelChoice:
     ways: bool = False
     lines: bool = False
     follow: bool = False
+    carry: bool = False
     context_layers: int = 0
     image: ImageConfig = ImageConfig()
     language: LanguageConfig = LanguageConfig()
@@ -187,6 +188,7 @@ class TrainConfig:
             ways=m.ways,
             lines=m.lines,
             follow=m.follow,
+            carry=m.carry,
             context_layers=m.context_layers,
             task_tokens=m.task_tokens or config.task_tokens,
             image=m.image,

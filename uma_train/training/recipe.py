@@ -107,6 +107,7 @@ def started(config: TrainConfig) -> Uma:
         ways=had.ways or config.model.ways,
         lines=had.lines or config.model.lines,
         follow=had.follow or config.model.follow,
+        carry=had.carry or config.model.carry,
         context_layers=had.context_layers or config.model.context_layers,
         language=config.model.language
         if had.language.kind == "none"

@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 TAIL = (15, 30)
 """Least and largest number of control steps that a demonstration goes on after its success."""
 
-AMOUNTS = ((52, "an eighth"), (75, "a sixth"), (105, "a quarter"), (180, "a third"))
-"""Largest turn in degrees -> its name, as a fraction of a whole turn."""
-
 
 def intent(station: Station, goal: int) -> str:
     """Return the kind of goal ``goal``."""
@@ -31,16 +28,19 @@ def intent(station: Station, goal: int) -> str:
 
 
 def instruction(station: Station, goal: int) -> str:
-    """Name the object and what happens to it; sides are those of the ends in the camera's view."""
+    """Name the object and what happens to it; sides are those of the ends in the camera's view.
+
+    Lifts are named in centimetres, and turns in tens of degrees.
+    """
     drawn = station.scene
     one, thing = drawn.goals[goal], drawn.things[0].kind
     side = primitive_move.side_of(station, [g.waypoints[-1, :3, 3] for g in drawn.goals], goal)
     about = drawn.things[one.about].kind
-    if one.kind == "turn":
-        amount = next(name for most, name in AMOUNTS if abs(np.degrees(one.turn)) <= most)
-        return f"turn the {thing} by {amount} to the {'left' if one.turn > 0 else 'right'}"
+    lift = f"lift the {thing} by {100 * float(one.waypoints[-1, 2, 3] - one.waypoints[0, 2, 3]):.0f} cm"
+    degrees = 10 * round(abs(np.degrees(one.turn)) / 10)
     return {
-        "lift": f"lift the {thing}",
+        "lift": lift,
+        "turn": f"{lift} and turn it by {degrees} degrees to the {'left' if one.turn > 0 else 'right'}",
         "carry": f"carry the {thing} to the {side}",
         "put": f"put the {thing} down on the {side}",
         "slide": f"slide the {thing} to the {side}",

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from uma.model.carry import HELD
 from uma.policy.query import Task
 from uma.types import KeypointState, Observation
-from uma_train.training.carried import HELD, carried
+from uma_train.training.carried import carried
 
 
 @dataclass(frozen=True)

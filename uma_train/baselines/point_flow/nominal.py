@@ -13,8 +13,8 @@ from typing import Literal
 import numpy as np
 
 from uma.geometry import polyline
+from uma.model.carry import HELD
 from uma.types import ReferenceMotion
-from uma_train.training.carried import HELD
 
 STEP_M = 0.03
 """Distance per step of a nominal chunk, metres."""

@@ -1,5 +1,7 @@
 """Intents: what their judge takes for a success, what their scenes hold, and how their experts end."""
 
+import re
+
 import numpy as np
 import pytest
 from placing import GOING_ON, UP, judged, label, leave, put, station_with
@@ -209,10 +211,19 @@ def test_an_instruction_names_the_object_and_the_kind_is_told(kind):
         assert station.task.intent(station, station.scene.goal) == kind
 
 
-def test_turns_are_named_by_side_and_size():
+def test_lifts_and_turns_are_named_by_their_size():
     station = station_with("intents/turn", lambda drawn: drawn.goals[drawn.goal].turn > np.radians(80))
-    text = station.task.instruction(station, station.scene.goal)
-    assert text.endswith(("by a quarter to the left", "by a third to the left"))
+    goal = station.scene.goals[station.scene.goal]
+    said = re.search(
+        r" by (\d+) cm and turn it by (\d+)0 degrees to the left$",
+        station.task.instruction(station, station.scene.goal),
+    )
+    assert abs(int(said[1]) / 100 - np.ptp(goal.waypoints[:, 2, 3])) < 0.006
+    assert abs(int(said[2]) * 10 - np.degrees(goal.turn)) <= 5.0
+    station = make_station(0, "intents/lift", render=False)
+    goal = station.scene.goals[station.scene.goal]
+    said = re.fullmatch(r"lift the \w+ by (\d+) cm", station.task.instruction(station, station.scene.goal))
+    assert abs(int(said[1]) / 100 - np.ptp(goal.waypoints[:, 2, 3])) < 0.006
 
 
 def test_other_tasks_end_as_they_did():
