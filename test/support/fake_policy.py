@@ -68,9 +68,12 @@ class FakePolicy:
             raise InputError(f"instruction: {len(text)} characters, at most 200")
         return NO_MOTION
 
-    def load_prompt(self, path):
+    def check_prompt(self, path):
         if Path(path).read_text() != "a prompt":
             raise InputError(f"prompt {path}: damaged")
+
+    def load_prompt(self, path, observation=None):
+        self.check_prompt(path)
         return NO_MOTION
 
     def predict(self, observation, task, *, sequence=0, prefix=None):

@@ -14,7 +14,9 @@ import safetensors
 import torch
 from safetensors.torch import save_file
 
-SCHEMA = 1
+SCHEMAS = {"1": False, "2": True}
+"""Schema -> `Prompt.in_scene`; older versions refuse the second."""
+
 MAX_BYTES = 64 * 1024 * 1024
 """Largest file that is read, bytes; a prompt has a few kilobytes."""
 
@@ -32,12 +34,14 @@ class Prompt:
         checkpoint_id: the checkpoint for which the tokens were optimised. They are invalid for other weights.
         name: for display.
         training: JSON values that describe the adaptation.
+        in_scene: whether the initial scene completes the tokens where they are used (`uma.model.uma.Uma.in_scene`).
     """
 
     tokens: torch.Tensor
     checkpoint_id: str
     name: str = ""
     training: dict = field(default_factory=dict)
+    in_scene: bool = False
 
 
 def save_prompt(path: str | Path, prompt: Prompt) -> None:
@@ -46,7 +50,7 @@ def save_prompt(path: str | Path, prompt: Prompt) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     about = {
-        "schema": str(SCHEMA),
+        "schema": "2" if prompt.in_scene else "1",
         "checkpoint_id": prompt.checkpoint_id,
         "name": prompt.name,
         "training": json.dumps(prompt.training),
@@ -69,10 +73,11 @@ def load_prompt(path: str | Path) -> Prompt:
             raise PromptError(f"prompt {path}: {path.stat().st_size} bytes, limit {MAX_BYTES}")
         with safetensors.safe_open(path, "pt") as f:
             about, names = f.metadata() or {}, list(f.keys())
-            if about.get("schema") != str(SCHEMA) or names != ["tokens"]:
+            schema = about.get("schema", "")
+            if schema not in SCHEMAS or names != ["tokens"]:
                 raise PromptError(
                     f"prompt {path}: schema {about.get('schema')} with tensors {names}, this version reads "
-                    f"{SCHEMA} with ['tokens']"
+                    f"{' and '.join(SCHEMAS)} with ['tokens']"
                 )
             tokens = f.get_tensor("tokens")
             training = json.loads(about.get("training", "{}"))
@@ -91,4 +96,4 @@ def load_prompt(path: str | Path) -> Prompt:
         )
     if not isinstance(training, dict):
         raise PromptError(f"prompt {path}: training: {str(training)[:80]}, must be a mapping")
-    return Prompt(tokens.float(), about.get("checkpoint_id", ""), about.get("name", ""), training)
+    return Prompt(tokens.float(), about.get("checkpoint_id", ""), about.get("name", ""), training, SCHEMAS[schema])

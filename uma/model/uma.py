@@ -134,6 +134,16 @@ class Uma(nn.Module):
             return task
         if points is None:
             raise ValueError("points: None, language.scene needs the initial scene")
+        return self.in_scene(task, points)
+
+    def in_scene(self, task: Tensor, points: PointBatch) -> Tensor:
+        """Task tokens of texts ``(B, M, task_width)`` before they see a scene -> in the scene ``points``.
+
+        Raises:
+            ValueError: the model has no ``language.scene``.
+        """
+        if self.grounding is None:
+            raise ValueError("language.scene: off, must be on for tokens in a scene")
         return self.grounding(task, *self.task_encoder.scene(points))
 
     def prepare_context(self, points: PointBatch, ee: EndEffectorBatch, task: Tensor) -> Cache:

@@ -13,7 +13,7 @@ import torch
 
 from uma.checkpoint.bundle import Bundle, built, load_bundle
 from uma.checkpoint.folder import Stored
-from uma.checkpoint.prompt import PromptError, load_prompt
+from uma.checkpoint.prompt import Prompt, PromptError, load_prompt
 from uma.model.batches import point_batch, reference_batch
 from uma.model.inputs import ACTION_DIM, PointSet, decode_actions, reference_arrays
 from uma.model.percept import Percept, perceive, unprepared
@@ -154,8 +154,8 @@ class Policy:
         tokens = self._sampler.encode_instruction(text, points)[0]
         return Task(tokens, np.zeros((0, 3)), np.zeros((0, 3)))
 
-    def load_prompt(self, path: str | Path) -> Task:
-        """Load a task from a prompt file of `uma adapt` for this checkpoint (paper Eq. 7).
+    def check_prompt(self, path: str | Path) -> Prompt:
+        """Read a prompt file of `uma adapt`.
 
         Raises:
             InputError: not a prompt, or one for other weights.
@@ -172,7 +172,29 @@ class Policy:
                 f"prompt {path}: tokens of shape {tuple(prompt.tokens.shape)}, must be "
                 f"{(config.task_tokens, config.task_width)}"
             )
-        return Task(prompt.tokens, np.zeros((0, 3)), np.zeros((0, 3)))
+        if prompt.in_scene and self.model.grounding is None:
+            raise InputError(f"prompt {path}: needs a scene, this checkpoint has no language.scene")
+        return prompt
+
+    @torch.no_grad()
+    def load_prompt(self, path: str | Path, observation: Observation | None = None) -> Task:
+        """Load a task from a prompt file of `uma adapt` for this checkpoint (paper Eq. 7).
+
+        Args:
+            observation: o_0, the scene that the prompt is used in. Prompts that began at a text need it if the
+                checkpoint has ``language.scene``.
+
+        Raises:
+            InputError: see `check_prompt`; or there is no observation, or an implausible one, where one is needed.
+        """
+        prompt = self.check_prompt(path)
+        tokens = prompt.tokens
+        if prompt.in_scene:
+            if observation is None:
+                raise InputError(f"prompt {path}: no image yet, this prompt needs one")
+            points = point_batch([self.perceive(observation, prepare=True)])
+            tokens = self._sampler.in_scene(tokens, points)[0]
+        return Task(tokens, np.zeros((0, 3)), np.zeros((0, 3)))
 
     # -- the modes -----------------------------------------------------------------------------------------------------
 

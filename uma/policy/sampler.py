@@ -236,6 +236,12 @@ class Sampler:
             tokens = self.model.encode_instruction([text], None if points is None else _moved(points, self.device))
         return tokens.float().cpu()
 
+    def in_scene(self, tokens: Tensor, points: PointBatch) -> Tensor:
+        """Return ``(1, M, d)`` task tokens on the CPU of a text's tokens ``(M, d)`` in a scene."""
+        with torch.no_grad(), self._autocast():
+            found = self.model.in_scene(tokens[None].to(self.device), _moved(points, self.device))
+        return found.float().cpu()
+
     def _autocast(self) -> torch.autocast:
         is_half = self.config.precision == "bfloat16"
         return torch.autocast(self.device.type, torch.bfloat16, enabled=is_half, cache_enabled=False)

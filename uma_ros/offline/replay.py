@@ -26,7 +26,7 @@ from uma_ros.msg import ActionChunk as ActionChunkMsg
 from uma_ros.msg import ReferenceMotion as ReferenceMotionMsg
 from uma_ros.offline.recording import TOPICS, Recording, read_recording
 from uma_ros.policy.settings import PolicySettings, load_policy
-from uma_ros.policy.tasks import FromInstruction, FromReference, from_echo
+from uma_ros.policy.tasks import FromReference, from_echo
 from uma_ros.runtime.robot import robot, robot_of, with_frames
 from uma_ros.runtime.topics import Topics
 
@@ -164,7 +164,7 @@ def _replayed(
         return frame.observation(recording.frames, policy.contract.ee_frame)
 
     def first(stamp_ns: int) -> Observation | None:
-        """The image of an instruction; None if it is older than the bag, which most checkpoints accept."""
+        """The image of an instruction or a prompt; None if it is older than the bag, which most checkpoints accept."""
         try:
             return observe(stamp_ns)
         except InputError:
@@ -183,10 +183,8 @@ def _replayed(
                     task = given.encode(
                         policy, observe(nanoseconds(msg.header.stamp)), recording.frames.lookup, msg.header.stamp
                     ).task
-                elif isinstance(given, FromInstruction):
-                    task = given.task(policy, first(nanoseconds(msg.header.stamp)))
                 else:
-                    task = given.task(policy)
+                    task = given.task(policy, first(nanoseconds(msg.header.stamp)))
             except InputError as error:
                 task = error
 

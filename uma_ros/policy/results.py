@@ -42,7 +42,7 @@ class Results:
 
     def on_ready(self, policy: Any) -> None:
         if self._node.settings.prompt:
-            policy.load_prompt(find(self._node.settings.prompt))  # raises before the first image
+            policy.check_prompt(find(self._node.settings.prompt))  # raises before the first image
             with self._node.worker.wake:
                 if not self._node.worker.tasks.has_work:
                     self._node.worker.give_task(FromPrompt(self._node.settings.prompt))

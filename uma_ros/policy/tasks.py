@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -159,17 +160,20 @@ class FromPrompt:
 
     def check(self, policy: Any) -> None:
         """Raise `InputError` for a file that is missing, damaged, or of another checkpoint."""
-        self.task(policy)
+        policy.check_prompt(self._file())
 
-    def task(self, policy: Any) -> Any:
-        """Return the policy's task, which needs no observation."""
+    def task(self, policy: Any, observation: Observation | None = None) -> Any:
+        """Return the policy's task, for the scene of ``observation`` where the prompt needs one."""
+        return policy.load_prompt(self._file(), observation)
+
+    def _file(self) -> Path:
         path = find(self.path)
         if not path.is_file():
             raise InputError(f"prompt: {self.path}, must be a file")
-        return policy.load_prompt(path)
+        return path
 
     def encode(self, policy: Any, observation: Observation, lookup: Lookup, stamp: Time) -> Encoded:
-        return _without_motion(self.task(policy), observation, stamp, "")
+        return _without_motion(self.task(policy, observation), observation, stamp, "")
 
 
 @dataclass(frozen=True)

@@ -97,7 +97,7 @@ def _task(
     from uma_sim.tasks import make_station
 
     if name == "uma_prompt":
-        return policy.load_prompt(config.prompt)
+        return policy.load_prompt(config.prompt, first)
     if name == "uma_text":
         return policy.encode_instruction(station.task.instruction(station, station.scene.goal), first)
     if name == "uma_other_task":

@@ -95,6 +95,7 @@ def adapt(
     held_out: Sequence[Batch] = (),
     state: dict[str, Any] | None = None,
     on_state: Callable[[dict[str, Any]], None] | None = None,
+    in_scene: bool = False,
 ) -> Adapted:
     """Optimise c* of Eq. 7.
 
@@ -107,6 +108,8 @@ def adapt(
             masks and noise at every evaluation.
         state: of an interrupted run, which continues bit for bit; None at the start.
         on_state: takes the state every ``check_every`` steps.
+        in_scene: whether the tokens are those of a text before it sees a scene; each sample completes them with its
+            own initial scene (`Uma.in_scene`).
 
     Raises:
         RuntimeError: a weight changed.
@@ -140,7 +143,7 @@ def adapt(
                     }
                 )
             if held_out and (step % config.check_every == 0 or step == config.steps):
-                value = held_out_loss(model, tokens.detach(), held_out, config)
+                value = held_out_loss(model, tokens.detach(), held_out, config, in_scene)
                 if not evaluated or value < min(v for _, v in evaluated):
                     best = tokens.detach().clone()
                 evaluated.append((step, value))
@@ -152,7 +155,7 @@ def adapt(
             rng = np.random.default_rng([config.seed, step])
             K = config.keypoints if rng.random() < _with_motion(config) else 0
             generator = torch.Generator().manual_seed((config.seed * 1_000_003 + step) % (1 << 62))
-            loss = supervised_loss(model, tokens, draw(config.batch_size, K, rng), config, generator)
+            loss = supervised_loss(model, tokens, draw(config.batch_size, K, rng), config, generator, in_scene)
             loss = loss + config.prior_weight * ((tokens - start) ** 2).sum()
             optimizer.zero_grad()
             loss.backward()
@@ -184,26 +187,38 @@ def _project(tokens: Tensor, start: Tensor, trust: float) -> None:
         tokens.copy_(start + away * (limit / away.norm(dim=-1, keepdim=True).clamp_min(1e-9)).clamp_max(1.0))
 
 
-def supervised_loss(model: Uma, tokens: Tensor, batch: Batch, config: Adaptation, generator: torch.Generator) -> Tensor:
-    """Return lambda'_x L_x + lambda'_a L_a (Eq. 7) of a batch conditioned on tokens ``(M, d)``."""
+def supervised_loss(
+    model: Uma,
+    tokens: Tensor,
+    batch: Batch,
+    config: Adaptation,
+    generator: torch.Generator,
+    in_scene: bool = False,
+) -> Tensor:
+    """Return lambda'_x L_x + lambda'_a L_a (Eq. 7) of a batch conditioned on tokens ``(M, d)``; see `adapt`."""
     device = model.step.device
     B, T, K, _ = batch.grid.motion.shape
     grid = batch.grid
     if not config.action_weight:  # as in human video: no action is a target or given
         grid = replace(grid, is_supervised_action=torch.zeros(B, dtype=torch.bool))
-    cache = model.prepare_context(
-        to_device(device, batch.points), to_device(device, batch.ee), tokens.expand(B, -1, -1)
-    )
+    task = tokens.expand(B, -1, -1)
+    if in_scene:
+        points = to_device(device, batch.initial_points)
+        task = model.in_scene(tokens.expand(len(points.xyz), -1, -1), points)
+        task = task.repeat_interleave(batch.windows_per_task, 0)
+    cache = model.prepare_context(to_device(device, batch.points), to_device(device, batch.ee), task)
     mask = config.masks.draw(B, T, K, generator, history=T - model.config.horizon - 1)
     out = model.flow_losses(to_device(device, grid), to_device(device, mask), cache, generator)
     return config.motion_weight * out["motion"] + config.action_weight * out["action"]
 
 
 @torch.no_grad()
-def held_out_loss(model: Uma, tokens: Tensor, batches: Sequence[Batch], config: Adaptation) -> float:
+def held_out_loss(
+    model: Uma, tokens: Tensor, batches: Sequence[Batch], config: Adaptation, in_scene: bool = False
+) -> float:
     """Return the mean of `supervised_loss` over batches, with fixed masks and noise."""
     values = [
-        supervised_loss(model, tokens, batch, config, torch.Generator().manual_seed(i)).item()
+        supervised_loss(model, tokens, batch, config, torch.Generator().manual_seed(i), in_scene).item()
         for i, batch in enumerate(batches)
     ]
     return float(np.mean(values))

@@ -62,7 +62,8 @@ class AdaptConfig:
         out: the prompt file.
         name: of the task, for display.
         start: c_0. "best" chooses the others by the loss on held-out demonstrations. "mean" of the demonstrations'
-            encoded references, "reference" of the first, "text" = their most frequent instruction, or "zero".
+            encoded references, "reference" of the first, "text" = their most frequent instruction, or "zero". With
+            ``language.scene``, a prompt from "text" is completed by the scene that it is used in; others are fixed.
         restarts: number of starts that are optimised, best first; the best result on held-out demonstrations is kept.
         adaptation: settings of the optimisation.
     """
@@ -77,6 +78,11 @@ class AdaptConfig:
 
     def __post_init__(self) -> None:
         within(self, {"restarts": (1, 16)})
+
+
+def is_in_scene(model: Uma, start: str) -> bool:
+    """Whether a prompt from this start is completed by the scene that it is used in; see `adapt`."""
+    return start == "text" and model.grounding is not None
 
 
 @torch.no_grad()
@@ -95,7 +101,7 @@ def starts(model: Uma, draw: Draw, episodes: Mixture, start: str, seed: int) -> 
         raise ValueError(f"start: 'text', but {lacks}")
     if start in ("best", "text") and model.language_encoder is not None and texts:
         text = texts.most_common(1)[0][0]
-        out["text"] = model.encode_instruction([text] * len(batch.initial_points.xyz), batch.initial_points).mean(0)
+        out["text"] = model.language_encoder([text])[0]
     if start in ("best", "mean", "reference"):
         c = model.encode_task(batch.initial_points, batch.reference)
         if start != "reference":
@@ -139,7 +145,9 @@ def adapt_prompt(config: AdaptConfig, console: Console | None = None) -> Prompt:
     before = weights_hash(model)
     candidates = starts(model, draw, training, config.start, how.seed)
     if batches:
-        at_start = {name: held_out_loss(model, c, batches, how) for name, c in candidates.items()}
+        at_start = {
+            name: held_out_loss(model, c, batches, how, is_in_scene(model, name)) for name, c in candidates.items()
+        }
         candidates = {name: candidates[name] for name in sorted(candidates, key=at_start.__getitem__)}
     results: dict[str, Adapted] = {}
     out = Path(config.out)
@@ -161,7 +169,7 @@ def adapt_prompt(config: AdaptConfig, console: Console | None = None) -> Prompt:
             def keep(state: dict[str, Any], name: str = name) -> None:
                 states.save(name, state)
 
-            results[name] = adapt(model, draw, c, how, on_step, batches, state, keep)
+            results[name] = adapt(model, draw, c, how, on_step, batches, state, keep, is_in_scene(model, name))
     chosen = min(results, key=lambda name: results[name].best[1] if batches else 0.0)
     best = results[chosen]
     n = max(1, len(best.losses) // 10)
@@ -177,7 +185,7 @@ def adapt_prompt(config: AdaptConfig, console: Console | None = None) -> Prompt:
     }
     if training_record["weights_sha256"] != before:
         raise RuntimeError("weights: changed during the adaptation, must stay equal")
-    prompt = Prompt(best.tokens, bundle.checkpoint_id, config.name, training_record)
+    prompt = Prompt(best.tokens, bundle.checkpoint_id, config.name, training_record, is_in_scene(model, chosen))
     save_prompt(config.out, prompt)
     states.remove()
     kept = (

@@ -115,7 +115,10 @@ class PointFlow:
     def encode_instruction(self, text: str, observation: Observation | None = None) -> Task:
         raise self._refused(f"instruction {text[:80]!r}")
 
-    def load_prompt(self, path: str | Path) -> Task:
+    def check_prompt(self, path: str | Path) -> object:
+        raise self._refused(f"prompt {path}")
+
+    def load_prompt(self, path: str | Path, observation: Observation | None = None) -> Task:
         raise self._refused(f"prompt {path}")
 
     # -- predictions --

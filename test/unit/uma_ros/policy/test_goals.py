@@ -29,7 +29,7 @@ from uma_ros.policy.tasks import FromGoal, FromInstruction, FromPrompt, FromRefe
 class Talking:
     takes_instructions = True
 
-    def load_prompt(self, path):
+    def check_prompt(self, path):
         return path
 
 

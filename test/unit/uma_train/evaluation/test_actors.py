@@ -35,7 +35,8 @@ class Recorder:
         self.asked.append(text)
         return "words"
 
-    def load_prompt(self, path):
+    def load_prompt(self, path, observation):
+        assert observation is not None
         self.asked.append(path)
         return "prompt"
 

@@ -112,7 +112,7 @@ def test_the_step_is_chosen_on_held_out_windows(trained, monkeypatch):
 
     values, seen = iter([1.0, 0.5, 0.8, 0.6, 0.7, 0.1]), []
 
-    def rated(model, tokens, batches, config):
+    def rated(model, tokens, batches, config, in_scene):
         seen.append(tokens.clone())
         return next(values)
 
