@@ -29,6 +29,12 @@ NEAR_M = 0.05
 TOKEN_FEATURES = 3 + 3 + 3
 """Width of the features of a motion token: displacement, bounded position in the hand; closed, held and known."""
 
+PACES = (1.0, 0.65, 0.4)
+"""Shares of the way to its target that the hand may do in one step: an arm lags behind its commands."""
+
+OFFSET = 0.05
+"""Unit of the network's correction of a candidate, in ``local_scale``."""
+
 LEAST_LEFT = 0.05
 """Least remaining flow time that a velocity is divided by; a sampler of up to 20 steps ends at the candidate."""
 
@@ -70,23 +76,27 @@ def moved(R: Tensor, p: Tensor, points: Tensor) -> Tensor:
 
 
 class Carry(nn.Module):
-    """Adds features to the motion tokens, and weighs two candidates of their positions.
+    """Adds features to the motion tokens, and weighs candidates of their positions.
 
-    The candidates are the keypoint's present position, and where the hand takes it while the gripper is closed at
-    both ends of a step. Without a robot, both are the present position.
+    The candidates are the keypoint's present position, and where the hand takes it at each of `PACES` while the gripper
+    is closed at both ends of a step. Without a robot, all are the present position.
     """
 
     scale: Tensor
+    paces: Tensor
 
     def __init__(self, config: ModelConfig, norm: Normalization):
         super().__init__()
         self.normalization, self.horizon = norm, config.horizon
         scale = torch.tensor(norm.of_steps(config.horizon + 1, 1), dtype=torch.float32)
         self.register_buffer("scale", scale, persistent=False)
+        self.register_buffer("paces", torch.tensor(PACES)[:, None], persistent=False)
         self.token = Addition(TOKEN_FEATURES, config.width)
-        self.weigh = nn.Linear(config.width, 3)
-        nn.init.zeros_(self.weigh.weight)
-        nn.init.zeros_(self.weigh.bias)
+        self.weigh = nn.Linear(config.width, 2 + len(PACES))
+        self.offset = nn.Linear(config.width, 3)
+        for linear in (self.weigh, self.offset):
+            nn.init.zeros_(linear.weight)
+            nn.init.zeros_(linear.bias)
 
     def hand(self, ee: EndEffectorBatch) -> Hand:
         """Return the measured hand."""
@@ -111,8 +121,8 @@ class Carry(nn.Module):
         return torch.where(is_given[..., None], motion, moved(hand.R, hand.p, identity))
 
     def path(self, action: Tensor, hand: Hand) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return the motions ``R (B, T, 3, 3), p (B, T, 3)`` that the hand gives what it holds, from the current step
-        on, its positions ``(B, T, 3)`` and whether it is closed ``(B, T)``.
+        """Return the motions ``R (B, T, L, 3, 3), p (B, T, L, 3)`` that the hand gives what it holds, by `PACES`,
+        from the current step on, its positions ``(B, T, L, 3)`` and whether it is closed ``(B, T)``.
 
         Args:
             action: ``(B, T, 10)`` action tokens from the current step on.
@@ -121,29 +131,33 @@ class Carry(nn.Module):
         steps = self.scale[: a.shape[1]]
         eye = torch.eye(3, device=a.device)
         columns = a[..., 3:9] * steps * n.rotation_scale + eye[:, :2].mT.flatten()
-        R, at = rotations(columns), a[..., :3] * steps * (n.position_scale / n.local_scale)
+        goals = torch.cat([a[..., :3] * steps * (n.position_scale / n.local_scale), columns], -1)
         closed = torch.cat([hand.gripper[:, None] > HELD, a[:, 1:, 9] > 2 * CLOSED - 1], 1)
         closed = closed & (hand.is_known[:, None] > 0)
-        turned, shifted = [eye.expand(len(a), 3, 3)], [torch.zeros_like(at[:, 0])]
+        here = goals[:, :1].expand(-1, len(PACES), -1)
+        R = rotations(here[..., 3:])
+        turned, shifted, at = [eye.expand_as(R)], [torch.zeros_like(here[..., :3])], [here[..., :3]]
         for i in range(1, a.shape[1]):
-            step = product(R[:, i], R[:, i - 1].mT)
-            both = (closed[:, i] & closed[:, i - 1])[:, None]
-            ahead = (step * (shifted[-1] - at[:, i - 1])[:, None]).sum(-1) + at[:, i]
+            here = torch.lerp(here, goals[:, i : i + 1].expand_as(here), self.paces)
+            before, R = R, rotations(here[..., 3:])
+            step = product(R, before.mT)
+            both = (closed[:, i] & closed[:, i - 1])[:, None, None]
+            ahead = (step * (shifted[-1] - at[-1])[..., None, :]).sum(-1) + here[..., :3]
             shifted.append(torch.where(both, ahead, shifted[-1]))
             turned.append(torch.where(both[..., None], product(step, turned[-1]), turned[-1]))
-        return torch.stack(turned, 1), torch.stack(shifted, 1), at, closed
+            at.append(here[..., :3])
+        return torch.stack(turned, 1), torch.stack(shifted, 1), torch.stack(at, 1), closed
 
-    def candidates(self, action: Tensor, now: Tensor, hand: Hand) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the carried positions ``(B, T, K, 3)`` of points now at ``now`` ``(B, K, 3)``, their positions in the
-        hand ``(B, T, K, 3)``, and whether it is closed ``(B, T)``."""
-        R, p, at, closed = self.path(action, hand)
-        taken = moved(R, p, now[:, None])
-        inside = ((taken - at[:, :, None])[..., None] * hand.axes[:, None, None]).sum(-2)
-        return taken, inside, closed
+    def candidates(self, action: Tensor, now: Tensor, hand: Hand) -> Tensor:
+        """Return the positions ``(B, T, L, K, 3)`` of points now at ``now`` ``(B, K, 3)`` that the hand takes along."""
+        R, p, _, _ = self.path(action, hand)
+        return moved(R, p, now[:, None, None])
 
     def features(self, action: Tensor, now: Tensor, is_given: Tensor, hand: Hand) -> Tensor:
         """Return ``(B, T, K, 9)`` of the motion tokens; arguments as in `now` and `candidates`."""
-        taken, inside, closed = self.candidates(action, now, hand)
+        R, p, at, closed = (v[:, :, 1] if v.dim() > 2 else v for v in self.path(action, hand))
+        taken = moved(R, p, now[:, None])
+        inside = ((taken - at[:, :, None])[..., None] * hand.axes[:, None, None]).sum(-2)
         flags = (closed[..., None], hand.holds[:, None, None], is_given[:, None])
         near = torch.tanh(inside * (self.normalization.local_scale / NEAR_M))
         parts = [taken - now[:, None], near, *(f.to(near.dtype).expand(near.shape[:-1])[..., None] for f in flags)]
@@ -152,19 +166,18 @@ class Carry(nn.Module):
     def weighed(
         self, z: Tensor, velocity: Tensor, motion: Tensor, taken: Tensor, now: Tensor, t: Tensor | float
     ) -> Tensor:
-        """Move the velocity of motion towards the candidates, by weights that sum to 1 with the network's own.
+        """Move the velocity of motion towards corrected candidates, by weights that sum to 1 with the network's own.
 
         Args:
             z: ``(B, T, K, d)`` motion tokens.
             velocity, motion: ``(B, T, K, 3)`` v and x_t.
-            taken: ``(B, T, K, 3)`` carried positions.
+            taken: ``(B, T, L, K, 3)`` from `candidates`.
             now: ``(B, K, 3)``.
             t: flow time, broadcastable to ``(B, T, K, 3)``, or a number.
         """
-        weight = self.weigh(nn.functional.layer_norm(z, z.shape[-1:])).float().softmax(-1)
+        z = nn.functional.layer_norm(z, z.shape[-1:])
+        own, still, *carried = self.weigh(z).float().softmax(-1).split(1, -1)
         left = (1 - t).clamp(min=LEAST_LEFT) if isinstance(t, Tensor) else max(1 - t, LEAST_LEFT)
-        rest = now[:, None].expand_as(taken)
-        out = weight[..., :1] * velocity
-        for i, candidate in ((1, taken), (2, rest)):
-            out = out + weight[..., i : i + 1] * (candidate - motion) / left
-        return out
+        end = still * now[:, None] + sum(w * taken[:, :, i] for i, w in enumerate(carried))
+        end = end + (1 - own) * (OFFSET * self.offset(z).float() - motion)
+        return own * velocity + end / left

@@ -263,7 +263,7 @@ class Uma(nn.Module):
         if hand is not None and self.carry is not None:
             # Along the actions that this very step predicts; a gradient through them would move the actions.
             end = torch.where(role[:, :, 0, :1] > 0, action + (1 - t) * act.float(), action).detach()
-            taken, _, _ = self.carry.candidates(end[:, past:], now, hand)
+            taken = self.carry.candidates(end[:, past:], now, hand)
             left = t if isinstance(t, float) else t[..., None]
             move = torch.cat(
                 [

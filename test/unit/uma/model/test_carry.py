@@ -9,6 +9,7 @@ from model_inputs import inputs, run, scrambled
 from scipy.spatial.transform import Rotation
 
 from uma.geometry import se3
+from uma.model.carry import OFFSET, PACES
 from uma.model.config import tiny
 from uma.model.encoders import EndEffectorBatch
 from uma.model.inputs import encode_actions
@@ -39,7 +40,7 @@ FIRST = se3.make_pose(Rotation.from_rotvec([2.9, 0.3, 0.1]).as_matrix(), np.arra
 POINTS = FIRST[:3, 3] + rng.normal(size=(5, 3)) * 0.02
 
 
-def candidates(model, grips, gripper, points=POINTS, **ee):
+def candidates(model, grips, gripper, points=POINTS, pace=0, **ee):
     """Carried positions ``(16, K, 3)`` in metres for commands ``grips`` ``(16,)`` and a measured ``gripper``."""
     n, poses = model.normalization, hand_path(16, FIRST)
     chunk = encode_actions(poses, np.asarray(grips, float), FIRST, n)
@@ -48,7 +49,7 @@ def candidates(model, grips, gripper, points=POINTS, **ee):
     pose = torch.from_numpy(FIRST[None]).float()
     hand = model.carry.hand(EndEffectorBatch(pose, torch.tensor([float(gripper)]), **ee))
     now = torch.from_numpy((points - FIRST[:3, 3]) / n.local_scale).float()[None]
-    taken = model.carry.candidates(action, now, hand)[0][0, 1:]
+    taken = model.carry.candidates(action, now, hand)[0, 1:, pace]
     return taken.numpy() * n.local_scale + FIRST[:3, 3], poses
 
 
@@ -69,6 +70,33 @@ def test_a_hand_that_closes_carries_from_there():
     found, poses = candidates(carrier(), np.r_[np.zeros(6), np.ones(10)], 0.0)
     assert np.allclose(found[:7], POINTS, atol=1e-5)
     assert np.allclose(found[-1], se3.apply(poses[-1] @ se3.invert(poses[6]), POINTS), atol=1e-4)
+
+
+@pytest.mark.parametrize("pace", range(1, len(PACES)))
+def test_an_arm_that_lags_carries_later(pace):
+    model, grips = carrier(), np.ones(16)
+    at_once, poses = candidates(model, grips, 0.8)
+    found, _ = candidates(model, grips, 0.8, pace=pace)
+    here, lagging = FIRST, []
+    for pose in poses:
+        here = se3.interpolate(here, pose, PACES[pace])
+        lagging.append(here)
+    wanted = carried(POINTS, FIRST, 0.8, np.stack(lagging), grips)
+    assert np.abs(found - wanted).max() < 1e-3 < 5 * np.abs(found - at_once).max()
+
+
+def test_an_offset_corrects_a_candidate():
+    model = carrier()
+    with torch.no_grad():
+        for p in (model.carry.weigh.weight, model.carry.offset.weight):
+            p.zero_()
+        model.carry.weigh.bias.copy_(torch.tensor([0.0, 100.0, 0.0, 0.0, 0.0]))
+        model.carry.offset.bias.copy_(torch.tensor([1.0, 0.0, -2.0]))
+    points, ee, reference, grid, noise = inputs()
+    mask = pattern(2, 17, 3, action_target=False, motion_target=True, tracked=True)
+    _, motion = run(model, points, ee, reference, grid, noise, mask, steps=8)
+    shift = (motion - grid.motion[:, :1])[:, 1:]
+    assert torch.allclose(shift, (OFFSET * model.carry.offset.bias).expand_as(shift), atol=1e-4)
 
 
 def test_without_a_robot_nothing_is_carried():
@@ -94,18 +122,19 @@ def test_untracked_points_are_where_the_hand_has_taken_them():
         assert np.allclose(where, (POINTS if holds else initial)[1:], atol=1e-5)
 
 
-@pytest.mark.parametrize("of", [1, 2])
+@pytest.mark.parametrize("of", range(1, 2 + len(PACES)))
 def test_full_weight_gives_the_candidate_whatever_the_network_says(of):
     model = carrier()
     with torch.no_grad():
-        model.carry.weigh.weight.zero_()
-        model.carry.weigh.bias.copy_(torch.eye(3)[of] * 100)
+        for p in (model.carry.weigh.weight, *model.carry.offset.parameters()):
+            p.zero_()
+        model.carry.weigh.bias.copy_(torch.eye(2 + len(PACES))[of] * 100)
     points, ee, reference, grid, noise = inputs()
     mask = pattern(2, 17, 3, action_target=False, motion_target=True, tracked=True)
     _, motion = run(model, points, ee, reference, grid, noise, mask, steps=10)
     now = grid.motion[:, 0]
-    taken = model.carry.candidates(grid.action, now, model.carry.hand(ee))[0]
-    wanted = taken if of == 1 else now[:, None].expand_as(taken)
+    taken = model.carry.candidates(grid.action, now, model.carry.hand(ee))
+    wanted = now[:, None].expand_as(motion) if of == 1 else taken[:, :, of - 2]
     assert torch.allclose(motion[:, 1:], wanted[:, 1:], atol=1e-4)
     assert torch.equal(motion[:, 0], now), "given positions stay"
 
@@ -113,15 +142,16 @@ def test_full_weight_gives_the_candidate_whatever_the_network_says(of):
 def test_joint_prediction_is_along_its_own_actions():
     model = carrier()
     with torch.no_grad():
-        model.carry.weigh.weight.zero_()
-        model.carry.weigh.bias.copy_(torch.tensor([0.0, 100.0, 0.0]))
+        for p in (model.carry.weigh.weight, *model.carry.offset.parameters()):
+            p.zero_()
+        model.carry.weigh.bias.copy_(torch.tensor([0.0, 0.0, 100.0, 0.0, 0.0]))
     points, ee, reference, grid, noise = inputs()
     mask = pattern(2, 17, 3, action_target=True, motion_target=True)
     action, motion = run(model, points, ee, reference, grid, noise, mask, steps=10)
     hand = model.carry.hand(ee)
     now = model.carry.now(grid.motion[:, 0], grid.identity, torch.zeros(2, 3, dtype=torch.bool), hand)
     # The last step's actions differ from the final ones by what the last step changes.
-    assert torch.allclose(motion, model.carry.candidates(action, now, hand)[0], atol=1e-4)
+    assert torch.allclose(motion, model.carry.candidates(action, now, hand)[:, :, 0], atol=1e-4)
 
 
 def test_rows_share_the_hand_of_one_context():
