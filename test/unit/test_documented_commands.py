@@ -13,6 +13,10 @@ RUN_BY = {
     "make test": (".ci/run", "make test"),
     "uma up insertion": ("test/ros/test_up.py", '"insertion"'),
     "uma reference config/reference_insertion.yaml": ("test/ros/test_up.py", "config/reference_insertion.yaml"),
+    "uma reference config/reference_lift.yaml": (
+        "test/unit/uma_train/evaluation/test_shipped_references.py",
+        "config/reference_lift.yaml",
+    ),
     'ros2 action send_goal -f /uma/execute_task uma_ros/action/ExecuteTask "$(cat config/goal_insertion.yaml)"': (
         "test/ros/test_execution.py",
         "config/goal_insertion.yaml",
