@@ -58,9 +58,7 @@ def main() -> None:
         metres, radians = np.median(np.concatenate(list(found.values())), 0)
         out[style] = is_near | {"all": sum(is_near.values()), "m": metres, "rad": radians}
         counts = [str(n) for n in is_near.values()]
-        table.add_row(
-            style, *counts, str(sum(is_near.values())), f"{100 * metres:.1f}", f"{np.degrees(radians):.0f}"
-        )
+        table.add_row(style, *counts, str(sum(is_near.values())), f"{100 * metres:.1f}", f"{np.degrees(radians):.0f}")
     Console(width=max(110, Console().width)).print(table)
     if args.json:
         args.json.write_text(json.dumps(out, indent=2) + "\n")

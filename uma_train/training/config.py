@@ -22,7 +22,8 @@ class ModelChoice:
         separate_layers: of the ablation "separate heads".
         keypoint_identity, history, task_tokens: as there; ``task_tokens`` 0 = the preset's.
         orientation, heights, places, waypoints, ways, lines, follow, carry, context_layers: as there. A run can
-            add them to the weights of a model without them (``init``), because their initial output is zero.
+            add them to the weights of a model without them (``init``), because their initial output is zero; only
+            ``carry`` changes the predicted motion from the start.
         image: image features at the points.
         language: the language encoder. A run can add it to the weights of a model without one.
     """
@@ -72,6 +73,8 @@ class TrainConfig:
             `uma_train.training.optimizer`).
         lr: peak learning rate. The paper's 1e-4 is for width 768; narrow models tolerate more.
         added_rate: factor on the learning rate of the parameters that ``init`` lacks.
+        only: modules of UMA that are trained, such as "carry" or "grounding"; the others keep the weights of ``init``.
+            Empty = all.
         warmup: steps of linear warm-up (paper: 10,000 of a far longer run), followed by a cosine decay to 0.
         weight_decay, clip_norm: paper A.3.
         ema: decay of the averaged weights, which are validated and exported.
@@ -119,6 +122,7 @@ class TrainConfig:
     optimizer: Literal["adamw", "muon"] = "adamw"
     lr: float = 1e-3
     added_rate: float = 1.0
+    only: tuple[str, ...] = ()
     warmup: int = 200
     weight_decay: float = 1e-6
     clip_norm: float = 1.0

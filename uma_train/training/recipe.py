@@ -126,6 +126,20 @@ def added(config: TrainConfig, model: nn.Module) -> list[nn.Parameter]:
     return [p for name, p in model.named_parameters() if name not in had]
 
 
+def freeze(model: nn.Module, but: tuple[str, ...]) -> None:
+    """Freeze all modules of a model except the named ones.
+
+    Raises:
+        InputError: a name is not that of a module with parameters.
+    """
+    known = {name: module for name, module in model.named_children() if any(True for _ in module.parameters())}
+    if unknown := sorted(set(but) - set(known)):
+        raise InputError(f"only: {', '.join(unknown)}, must be of {', '.join(sorted(known))}")
+    model.requires_grad_(False)
+    for name in but:
+        known[name].requires_grad_(True)
+
+
 class UmaRecipe:
     """UMA with its full objective (paper Eq. 4)."""
 
@@ -136,13 +150,15 @@ class UmaRecipe:
         self.objective: Objective = config.objective
         self.model = started(config) if config.init else Uma(config.model_config(), norm)
         self.head = ProjectionHead(self.model.config)
+        if config.only:
+            freeze(self.model, config.only)
 
     def blocks(self) -> list[nn.Module]:
         return [*self.model.blocks, *self.model.action_blocks, *self.model.motion_blocks]
 
     def trained(self) -> list[nn.Parameter]:
         head = self.head.parameters() if self.objective.contrastive_weight else ()
-        return [*self.model.parameters(), *head]
+        return [*(p for p in self.model.parameters() if p.requires_grad), *head]
 
     def options(self, rng: np.random.Generator) -> dict[str, Any]:
         masks, config = self.objective.masks, self.model.config

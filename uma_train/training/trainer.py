@@ -146,7 +146,8 @@ class Trainer:
             generator = torch.Generator().manual_seed(((c.seed * 1_000_003 + self.step) * 1024 + m) % (1 << 62))
             with torch.autocast(self.processes.device.type, torch.bfloat16, enabled=self.precision == torch.bfloat16):
                 out = self.recipe.losses(batch, generator)
-            (out["total"] / self.micro_batches).backward()
+            if out["total"].requires_grad:  # not if no trained module is on its path (`TrainConfig.only`)
+                (out["total"] / self.micro_batches).backward()
             for k, v in out.items():
                 sums[k] = sums.get(k, 0.0) + v.item() / self.micro_batches
         values = dict(zip(sums, self.processes.sum_values(sums.values()), strict=True))

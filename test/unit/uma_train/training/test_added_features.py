@@ -5,13 +5,17 @@ import dataclasses
 
 import pytest
 import torch
+from episodes import episode_folder
 from model_inputs import inputs, run, scrambled
 
-from uma.checkpoint.bundle import Contract, save_bundle
+from uma.checkpoint.bundle import Contract, load_bundle, save_bundle
 from uma.model.config import LanguageConfig
+from uma.model.inputs import Normalization
 from uma.model.masks import pattern
+from uma.types import InputError
 from uma_train.training.config import ModelChoice, TrainConfig
-from uma_train.training.recipe import started
+from uma_train.training.loop import train
+from uma_train.training.recipe import recipe_of, started
 
 ADDITIONS = {
     "orientation": (True, lambda m: [a[-1] for a in (m.observation_encoder.fingers, *m.task_encoder.turn)]),
@@ -77,3 +81,38 @@ def test_a_model_without_words_can_be_given_them(tmp_path):
     mask = pattern(2, 17, 3, action_target=True, motion_target=True)
     before, after = (run(m, points, ee, reference, grid, noise, mask)[0] for m in (model, wider))
     assert torch.equal(before, after)
+
+
+def test_only_the_named_modules_are_trained(tmp_path):
+    model = scrambled()
+    save_bundle(tmp_path / "plain", model, Contract(), training={}, card="")
+    config = TrainConfig(
+        data=(str(episode_folder(tmp_path / "data")),),
+        out=str(tmp_path / "run"),
+        preset="tiny",
+        init=str(tmp_path / "plain"),
+        model=ModelChoice(carry=True),
+        only=("carry",),
+        optimizer="muon",
+        batch_size=8,
+        micro_batch=8,
+        steps=12,
+        warmup=1,
+        bf16=False,
+        threads=1,
+        validate_every=100,
+        validation_episodes=1,
+        validation_windows=8,
+        tensorboard=False,
+    )
+    before, after = model.state_dict(), load_bundle(train(config)).model.state_dict()
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+    added = {name for name in after if name not in before}
+    assert added and all(name.startswith("carry.") for name in added)
+    assert any(after[name].any() for name in ("carry.weigh.weight", "carry.offset.weight"))
+
+
+def test_an_unknown_module_is_refused(tmp_path):
+    save_bundle(tmp_path / "plain", scrambled(), Contract(), training={}, card="")
+    with pytest.raises(InputError, match="only: hands, must be of action_in, blocks, final"):
+        recipe_of(TrainConfig(preset="tiny", init=str(tmp_path / "plain"), only=("blocks", "hands")), Normalization())
