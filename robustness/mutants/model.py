@@ -193,4 +193,34 @@ MUTANTS = (
             "test_sensitivity::test_group_is_relative_to_its_centre",
         ),
     ),
+    *of(
+        "uma/model/carry.py",
+        (
+            "carry: an opening hand takes things along",
+            "both = (closed[:, i] & closed[:, i - 1])",
+            "both = (closed[:, i] | closed[:, i - 1])",
+            "test_carry::test_the_carried_points_are_those_of_the_baseline[5-steps0]",
+        ),
+        (
+            "carry: no arm lags",
+            "torch.lerp(here, goals[:, i : i + 1].expand_as(here), self.paces)",
+            "goals[:, i : i + 1].expand_as(here)",
+            "test_carry::test_an_arm_that_lags_carries_later[1]",
+        ),
+        (
+            "carry: untracked points stay where they were at first",
+            "torch.where(is_given[..., None], motion, moved(hand.R, hand.p, identity))",
+            "torch.where(is_given[..., None], motion, identity)",
+            "test_carry::test_untracked_points_are_where_the_hand_has_taken_them",
+        ),
+    ),
+    *of(
+        "uma_train/training/adapt.py",
+        (
+            "prompts: adaptation ignores the scene",
+            "        task = model.in_scene(tokens.expand(len(points.xyz), -1, -1), points)",
+            "        task = tokens.expand(len(points.xyz), -1, -1)",
+            "test_prompts_in_scene::test_every_sample_is_completed_by_its_own_scene",
+        ),
+    ),
 )
