@@ -123,7 +123,7 @@ def test_untracked_points_are_where_the_hand_has_taken_them():
 
 
 @pytest.mark.parametrize("of", range(1, 2 + len(PACES)))
-def test_full_weight_gives_the_candidate_whatever_the_network_says(of):
+def test_full_weight_gives_the_candidate(of):
     model = carrier()
     with torch.no_grad():
         for p in (model.carry.weigh.weight, *model.carry.offset.parameters()):

@@ -70,7 +70,7 @@ def test_every_sample_is_completed_by_its_own_scene(made):
     assert losses[0] != losses[1]
 
 
-def test_a_prompt_from_a_text_is_completed_by_the_scene(made, tmp_path):
+def test_the_scene_completes_a_prompt_from_a_text(made, tmp_path):
     bundle, data = made
     out, policy = tmp_path / "p.safetensors", Policy.load(bundle)
     how = Adaptation(steps=4, batch_size=8)
