@@ -160,6 +160,8 @@ class TrainConfig:
             raise ValueError(f"sharding: 'shard', must be 'replicate' for system {self.system!r}")
         if not 0 < self.added_rate <= 100:
             raise ValueError(f"added_rate: {self.added_rate}, must be above 0 and at most 100")
+        if self.only and (self.system != "uma" or not self.init):
+            raise ValueError(f"only: {', '.join(self.only)}, needs the system 'uma' and init")
         if not 0 < self.ema < 1:
             raise ValueError(f"ema: {self.ema}, must be above 0 and below 1")
         if self.windows_at_once % self.windows_per_task:

@@ -116,3 +116,9 @@ def test_an_unknown_module_is_refused(tmp_path):
     save_bundle(tmp_path / "plain", scrambled(), Contract(), training={}, card="")
     with pytest.raises(InputError, match="only: hands, must be of action_in, blocks, final"):
         recipe_of(TrainConfig(preset="tiny", init=str(tmp_path / "plain"), only=("blocks", "hands")), Normalization())
+
+
+@pytest.mark.parametrize("options", [{}, {"init": "models/uma-small", "system": "coil"}])
+def test_modules_alone_need_weights_to_keep(options):
+    with pytest.raises(ValueError, match="only: carry, needs the system 'uma' and init"):
+        TrainConfig(only=("carry",), **options)
