@@ -87,7 +87,7 @@ class Carry(nn.Module):
 
     def __init__(self, config: ModelConfig, norm: Normalization):
         super().__init__()
-        self.normalization, self.horizon = norm, config.horizon
+        self.normalization = norm
         scale = torch.tensor(norm.of_steps(config.horizon + 1, 1), dtype=torch.float32)
         self.register_buffer("scale", scale, persistent=False)
         self.register_buffer("paces", torch.tensor(PACES)[:, None], persistent=False)
