@@ -31,7 +31,7 @@ GRASPED = ("bar", "stick", "utensil")
 CONTAINED = ("bar", "stick")
 """Kinds of raised objects, and those that may go into a container."""
 
-DEEP, ABOVE = 0.4, (0.008, 0.035)
+DEEP, ABOVE = 0.7, (0.008, 0.035)
 """Share of the scenes with containers whose containers are deeper than the object is long, and by how many metres."""
 
 BESIDE = 0.012
@@ -104,7 +104,7 @@ def sample(seed: int, held_out: bool = False) -> Scene:
     T = primitive_move.resting(things[0], places[0])
     T_grasp = upright_grasp(things[0], T, grasping.top_down(0.0, np.array([0.4, 0.0, 0.4])))
     T_ee_object = se3.invert(T_grasp) @ T
-    half_opening, sides = float(rng.uniform(0.048, 0.066)), int(rng.choice(SIDES))
+    half_opening, sides = float(rng.uniform(0.038, 0.062)), int(rng.choice(SIDES))
     depths = np.random.default_rng([seed, 81])
     is_deep = is_contained and bool(depths.uniform() < DEEP)
     low, high = ends(things[0])

@@ -10,11 +10,14 @@ import numpy as np
 from uma.geometry import se3
 from uma.policy.demonstration import Demonstration
 from uma.settings import setting
-from uma.types import CameraModel, InputError, Observation
+from uma.types import InputError, Observation
 from uma_train.data.seen import pixels
 
 DEPTH_RANGE_M = 0.1, 4.0
 """Limits of the median depth: other units than metres fall outside."""
+
+FINGER_M, OPENING_M = 0.012, 0.085
+"""Width of a finger, and distance of the open jaws of a 2F-85, metres."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class Gates:
     min_pairs: float = setting(0.8, "share of the steps that have colour and depth of one stamp", 0.0, 1.0)
     min_in_view: float = setting(0.5, "share of the images in which the end effector projects into the image", 0.0, 1.0)
     max_overlay_m: float = setting(
-        0.08,
+        0.06,
         "m; upper quartile over the images of the distance in depth between end effector and what is seen there",
         0.0,
         10.0,
@@ -95,19 +98,22 @@ def sight(observation: Observation) -> Sight:
     depth = observation.depth[::4, ::4]
     is_valid = np.isfinite(depth)
     median = float(np.median(depth[is_valid])) if is_valid.any() else float("nan")
-    return Sight(overlay(observation.T_cam_ee, observation.depth, observation.camera), float(is_valid.mean()), median)
+    return Sight(overlay(observation), float(is_valid.mean()), median)
 
 
-def overlay(T_cam_ee: np.ndarray, depth: np.ndarray, camera: CameraModel) -> float:
+def overlay(observation: Observation) -> float:
     """Return the distance in depth, metres, between the end effector and the nearest value around its pixel.
 
+    Between open jaws the camera sees what is behind, so the nearest value is searched as far as a jaw is away.
     NaN if it projects outside the image; infinite if no depth is valid there.
     """
+    T_cam_ee, depth, camera = observation.T_cam_ee, observation.depth, observation.camera
     point = T_cam_ee[:3, 3]
     row, column, is_inside = pixels(point[None], camera)
     if not is_inside[0]:
         return float("nan")
-    reach = max(1, round(0.012 * camera.fx / point[2]))  # a finger's width
+    apart = FINGER_M + OPENING_M / 2 * (1.0 - float(np.clip(observation.gripper, 0.0, 1.0)))
+    reach = max(1, round(apart * camera.fx / point[2]))
     v, u = int(row[0]), int(column[0])
     patch = depth[max(v - reach, 0) : v + reach + 1, max(u - reach, 0) : u + reach + 1]
     found = np.abs(patch[np.isfinite(patch)] - point[2])

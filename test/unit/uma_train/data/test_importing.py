@@ -11,18 +11,19 @@ import pytest
 from fake_reader import STEPS, demonstration
 from here_pool import HerePool
 from rich.console import Console
-from scenes import scene
+from scenes import CAMERA, scene
 from scipy.spatial.transform import Rotation
 
+from uma.geometry import se3
 from uma.model.cloud import point_set
 from uma.model.config import tiny
 from uma.policy.demonstration import Tracks
 from uma.settings import from_words
-from uma.types import InputError
+from uma.types import InputError, Observation
 from uma_train.data.episode import load_episode
 from uma_train.data.sources import import_options, importing
 from uma_train.data.sources.convert import in_first_frame, to_episode
-from uma_train.data.sources.gates import Gates, check_layout, check_sights, sight
+from uma_train.data.sources.gates import Gates, check_layout, check_sights, overlay, sight
 from uma_train.data.sources.import_options import ImportOptions
 from uma_train.data.sources.tracks import filled, holds, spread, with_hand
 from uma_train.jobs import mapping
@@ -232,8 +233,22 @@ def test_a_hand_that_is_not_where_it_is_seen_is_refused():
     T = o.T_cam_ee.copy()
     T[:3, 3] *= 0.4  # along its ray, in mid-air
     wrong = type(o)(o.rgb, o.depth, o.camera, T, o.gripper)
-    with pytest.raises(InputError, match="calibration: .* away in depth, limit 0.08 m"):
+    with pytest.raises(InputError, match="calibration: .* away in depth, limit 0.06 m"):
         check_sights([sight(wrong)], Gates())
+
+
+def between_jaws(gripper, apart_m):
+    """A hand 1 m away before a wall at 2 m, of which the camera sees one finger ``apart_m`` beside the TCP."""
+    depth = np.full((90, 160), 2.0, np.float32)
+    u = round(CAMERA.cx + CAMERA.fx * apart_m)
+    depth[int(CAMERA.cy) - 2 : int(CAMERA.cy) + 3, u : u + 2] = 1.0
+    T = se3.make_pose(np.eye(3), np.array([0.0, 0.0, 1.0]))
+    return Observation(np.zeros((90, 160, 3), np.uint8), depth, CAMERA, T, gripper, 0.0)
+
+
+@pytest.mark.parametrize(("gripper", "apart_m", "off"), [(0.0, 0.04, 0.0), (1.0, 0.04, 1.0), (0.0, 0.09, 1.0)])
+def test_open_jaws_are_seen_beside_the_tcp(gripper, apart_m, off):
+    assert overlay(between_jaws(gripper, apart_m)) == pytest.approx(off)
 
 
 def test_unknown_positions_are_the_last_known_ones():
