@@ -1,8 +1,8 @@
 """Training primitive "stand": turns a long object upright along a Bézier curve and holds it or drops it into a
 container (paper B.2).
 
-It extends `primitives/move` by waypoints that raise the object. A part of the containers is deeper than the object is
-long. No utensil goes into a container here, and containers differ in form from the benchmark's holders.
+It extends `primitives/move` by waypoints that raise the object. Most containers are deeper than the object is long.
+No utensil goes into a container here, and containers have other numbers of sides than the benchmark's holders.
 """
 
 from __future__ import annotations
