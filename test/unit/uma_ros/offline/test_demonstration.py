@@ -114,7 +114,7 @@ def shifted(T, metres):
 BAD = {
     "zero extrinsics": (lambda T: {"T_base_cam": np.eye(4)}, "extrinsics", "rotation 0 deg"),
     "inverted extrinsics": (lambda T: {"T_base_cam": se3.invert(T)}, "calibration", "projects into 0%"),
-    "camera 15 cm off": (lambda T: {"T_base_cam": shifted(T, [0.15, 0.0, 0.0])}, "calibration", "limit 0.08 m"),
+    "camera 15 cm off": (lambda T: {"T_base_cam": shifted(T, [0.15, 0.0, 0.0])}, "calibration", "limit 0.06 m"),
     "depth in mm": (lambda T: {"depth_scale": 1000.0}, "unreadable", "depth"),
     "depth in 10 cm": (lambda T: {"depth_scale": 10.0}, None, "m"),
     "few depth images": (lambda T: {"skip_depth": 3}, "frame counts", "colour and 25 depth images for"),

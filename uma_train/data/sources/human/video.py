@@ -26,11 +26,12 @@ def frame_times(path: str | Path) -> np.ndarray:
         with av.open(str(path)) as container:
             stream = _stream(path, container)
             ticks = [p.pts if p.pts is not None else p.dts for p in container.demux(stream) if p.size]
+            tick_s = stream.time_base  # of the open container: a closed one frees it
     except (av.FFmpegError, OSError) as error:
         raise InputError(f"{path}: no readable video: {error}") from error
-    if not ticks or any(t is None for t in ticks):
+    if not ticks or any(t is None for t in ticks) or not tick_s:
         raise InputError(f"{path}: {len(ticks)} frames with a time, must be at least 1")
-    seconds = np.sort(np.array(ticks, np.float64)) * float(stream.time_base)
+    seconds = np.sort(np.array(ticks, np.float64)) * float(tick_s)
     return seconds - seconds[0]
 
 
