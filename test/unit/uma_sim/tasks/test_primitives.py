@@ -142,7 +142,8 @@ def test_a_long_thing_is_stood_up(seed, in_container):
         station.act(*expert.act(station))
         if station.task.outcome(station)[0] != "in_progress":
             break
-    assert station.task.outcome(station)[0] == "success" and abs(station.object_pose()[2, 0]) > 0.7
+    least = 0.6 if in_container else 0.7  # a short bar leans in a wide container
+    assert station.task.outcome(station)[0] == "success" and abs(station.object_pose()[2, 0]) > least
     assert station.grasped() is not in_container
     wrong = experts.expert("primitives/stand", 1 - station.scene.goal)
     station.close()
