@@ -28,7 +28,6 @@ from uma_train.curation.chain import Chain
 from uma_train.curation.clip import Clip
 from uma_train.curation.episodes import episode_of, keypoints_of
 from uma_train.curation.simulated import Simulated, simulate
-from uma_train.curation.views import View
 from uma_train.data.episode import EpisodeError, save_episode
 from uma_train.data.sources.gates import Gates
 from uma_train.jobs.receipts import write_json
@@ -36,12 +35,9 @@ from uma_train.jobs.receipts import write_json
 
 def true_twin(made: Simulated, clip: Clip) -> Clip:
     """Return ``clip`` with the true motion of its queries, known in every image; what is not the object rests."""
-    assert clip.query is not None and clip.extrinsics is not None
-    pixels = np.round(View(clip, 0).project(clip.query[:, 1:].astype(np.float64))[0]).astype(int)
-    H, W = made.is_object.shape
-    u, v = np.clip(pixels, 0, (W - 1, H - 1)).T
+    pixels, on = made.queried(clip)
+    assert clip.query is not None
     x = np.repeat(clip.query[None, :, 1:].astype(np.float64), len(clip.video), 0)
-    on = made.is_object[v, u] & np.isfinite(made.clean[0][v, u])
     x[:, on] = made.follow(pixels[on])[0]
     return replace(clip, coords=x.astype(np.float32), visibs=np.ones(x.shape[:2], bool))
 

@@ -23,7 +23,6 @@ from rich.table import Column, Table
 from uma_train.curation.chain import Chain
 from uma_train.curation.segment import PlaneAndMotion
 from uma_train.curation.simulated import Simulated, simulate
-from uma_train.curation.views import View
 
 COUNTS = {"insertion": 4, "sweeping": 3, "folding": 3, "primitives/move": 3, "primitives/gather": 3}
 FIRST = {"develop": 1_000_001, "fresh": 1_000_101}
@@ -45,13 +44,10 @@ def measure(made: Simulated) -> dict:
     clip = replace(made.clip, is_object=PlaneAndMotion()(made.clip))
     clip, facts = Chain()(clip)
     seconds = time.perf_counter() - began
-    assert clip.is_object is not None and clip.query is not None and clip.coords is not None
+    assert clip.is_object is not None and clip.coords is not None
     assert clip.visibs is not None and clip.on_object is not None
-    pixels = np.round(View(clip, 0).project(clip.query[:, 1:].astype(np.float64))[0]).astype(int)
-    H, W = made.is_object.shape
-    inside = (pixels >= 0).all(1) & (pixels < (W, H)).all(1)
-    u, v = np.where(inside[:, None], pixels, 0).T
-    both = clip.on_object & inside & made.is_object[v, u] & np.isfinite(made.clean[0][v, u])
+    pixels, is_there = made.queried(clip)
+    both = clip.on_object & is_there
     true, seen = made.follow(pixels[both])
     row = scores(true, seen, clip.coords[:, both].astype(np.float64), clip.visibs[:, both])
     iou = (clip.is_object & made.is_object).sum() / max((clip.is_object | made.is_object).sum(), 1)

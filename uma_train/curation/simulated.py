@@ -12,8 +12,9 @@ import numpy as np
 from uma.geometry import se3
 from uma.geometry.camera import project, unproject
 from uma.policy.demonstration import Robot
-from uma.types import RATE_HZ, CameraModel
+from uma.types import RATE_HZ, CameraModel, InputError
 from uma_train.curation.clip import Clip
+from uma_train.curation.views import View
 
 SEEN_M = 0.010
 """A point counts as visible if the clean depth at its pixel agrees with it, metres."""
@@ -36,6 +37,21 @@ class Simulated:
     clean: np.ndarray
     poses: np.ndarray | None
     vertices: np.ndarray | None
+
+    def queried(self, clip: Clip) -> tuple[np.ndarray, np.ndarray]:
+        """Return the ``(N, 2)`` pixels (u, v) of the first image that hold the queries of ``clip``, and ``(N,)`` bool,
+        whether the object is truly there.
+
+        Raises:
+            InputError: the clip has no queries.
+        """
+        if clip.query is None:
+            raise InputError(f"{clip.name}: query is unknown; the chain makes it")
+        pixels = np.round(View(clip, 0).project(clip.query[:, 1:].astype(np.float64))[0]).astype(int)
+        H, W = self.is_object.shape
+        inside = (pixels >= 0).all(1) & (pixels < (W, H)).all(1)
+        u, v = np.where(inside[:, None], pixels, 0).T
+        return pixels, inside & self.is_object[v, u] & np.isfinite(self.clean[0][v, u])
 
     def follow(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the true motion of the surface points that ``(N, 2)`` pixels (u, v) of the first image show.
