@@ -48,8 +48,8 @@ class UvaConfig:
                 f"layout.past, layout.future: {self.layout.past} and {self.layout.future}, UVA joins each past image "
                 f"with a future one, so they must be equal, and divide the {HORIZON} actions"
             )
-        if self.uma.task_width != self.width:
-            raise InputError(f"width: {self.width}, must be that of the task tokens, {self.uma.task_width}")
+        if self.uma.width != self.width:
+            raise InputError(f"width: {self.width}, must be that of the task tokens, {self.uma.width}")
 
 
 class UvaNetwork(PixelModel):
@@ -70,6 +70,7 @@ class UvaNetwork(PixelModel):
         self.per_image = HORIZON // F * ACTION_DIM
         self.past_in, self.future_in = nn.Linear(c, d), nn.Linear(c, d)
         self.state_in, self.action_in = nn.Linear(ACTION_DIM, d), nn.Linear(self.per_image, d)
+        self.task_in = nn.Linear(config.uma.task_width, d) if any(config.uma.stated) else nn.Identity()
         self.masked = nn.Parameter(0.02 * torch.randn(2, d))  # action, future image
         self.fuse = nn.Linear(4 * d, d)
         self.place = nn.Parameter(0.02 * torch.randn(config.tokeniser.tokens, d))
@@ -103,7 +104,7 @@ class UvaNetwork(PixelModel):
             torch.where(inputs.future[:, None, :, None], self.future_in(future), self.masked[1]),
         ]
         x = self.fuse(torch.cat(parts, -1)) + self.place + self.when[:, None]
-        x = torch.cat([x.reshape(B, F * N, -1), batch.task.to(x.dtype)], 1)
+        x = torch.cat([x.reshape(B, F * N, -1), self.task_in(batch.task.to(x.dtype))], 1)
         for layer in self.layers:
             x = layer(x)
         return self.norm(x[:, : F * N]).view(B, F, N, -1)

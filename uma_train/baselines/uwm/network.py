@@ -46,8 +46,8 @@ class UwmConfig:
 
     def __post_init__(self) -> None:
         within(self, {"registers": (0, 64)})
-        if self.uma.task_width != self.width:
-            raise InputError(f"width: {self.width}, must be that of the task tokens, {self.uma.task_width}")
+        if self.uma.width != self.width:
+            raise InputError(f"width: {self.width}, must be that of the task tokens, {self.uma.width}")
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class UwmNetwork(PixelModel):
             )
         )
         self.seen = nn.Linear(2 * d, d)
-        self.task_in = nn.Linear(config.uma.task_tokens * config.uma.width, d)
+        self.task_in = nn.Linear(config.uma.task_tokens * config.uma.task_width, d)
         self.time = nn.ModuleList(
             nn.Sequential(nn.Linear(d, d), nn.SiLU(), nn.Linear(d, d)) for _ in ("action", "image")
         )

@@ -29,15 +29,19 @@ CONFIG = UvaConfig(
 )
 
 
-@pytest.fixture(scope="module")
-def network() -> UvaNetwork:
+def built(config: UvaConfig = CONFIG) -> UvaNetwork:
     """Random weights everywhere, also where training starts from zero."""
     torch.manual_seed(0)
-    model = UvaNetwork(CONFIG, Normalization()).eval()
+    model = UvaNetwork(config, Normalization()).eval()
     with torch.no_grad():
         for p in model.parameters():
             p.add_(0.05 * torch.randn(p.shape))
     return model
+
+
+@pytest.fixture(scope="module")
+def network() -> UvaNetwork:
+    return built()
 
 
 def holds(findings) -> dict[str, bool]:
@@ -143,3 +147,12 @@ def test_samples_differ_and_repeat_with_their_seed(network):
     a, b, c = (network.act(batch, 2, 3, torch.Generator().manual_seed(s)) for s in (0, 0, 1))
     assert a.shape == (2, 3, 16, 10) and torch.equal(a, b) and not torch.equal(a, c)
     assert not np.allclose(a[:, 0], a[:, 1])
+
+
+def test_task_tokens_with_stated_places_are_read():
+    uma = replace(CONFIG.uma, waypoints=True, ways=True, lines=True)
+    model = built(replace(CONFIG, uma=uma))
+    batch = uva_checks.scenes(model, 2)
+    tasks = torch.randn(2, 2, uma.task_tokens, uma.task_width)
+    first, second = (model.act(replace(batch, task=task), 1, 1, torch.Generator().manual_seed(0)) for task in tasks)
+    assert not torch.equal(first, second)

@@ -94,3 +94,12 @@ def test_both_noise_steps_and_the_task_reach_the_output():
     first = out()
     for other in (out(ta=50), out(ti=70), out(task=1.0)):
         assert not torch.allclose(first[0], other[0], atol=1e-6) and not torch.allclose(first[1], other[1], atol=1e-6)
+
+
+def test_task_tokens_with_stated_places_are_read():
+    uma = replace(CONFIG.uma, waypoints=True, ways=True, lines=True)
+    model = network(replace(CONFIG, uma=uma))
+    batch = uwm_checks.scenes(model, 2)
+    tasks = torch.randn(2, 2, uma.task_tokens, uma.task_width)
+    first, second = (model.act(replace(batch, task=task), 1, 1, torch.Generator().manual_seed(0)) for task in tasks)
+    assert not torch.equal(first, second)
