@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -102,7 +103,7 @@ def kind_of(what: str) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one subcommand. The exit code is 2 for an unknown name and 130 after Ctrl-C."""
+    """Run one subcommand. The exit code is 2 for an unknown name, 130 after Ctrl-C and 141 after a closed pipe."""
     argv = sys.argv[1:] if argv is None else argv
     if not argv or argv[0] in ("-h", "--help"):
         print("usage: uma COMMAND [ARGUMENT ...]; see uma COMMAND --help for details\n")
@@ -120,6 +121,9 @@ def main(argv: list[str] | None = None) -> int:
         return _function(where)(rest) or 0
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # the reader, such as `head`, has ended
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the last flush does not fail
+        return 141
     except ModuleNotFoundError as error:
         if error.name and error.name.split(".")[0] in ("uma", "uma_ros", "uma_sim", "uma_train"):
             raise

@@ -1,6 +1,9 @@
 """Command lines from dataclasses: names, kinds, ranges, and one description for help, launch files and
 documentation."""
 
+import os
+import subprocess
+import sys
 from dataclasses import MISSING, dataclass
 
 import pytest
@@ -65,3 +68,12 @@ def test_the_help_text_has_every_description(capsys):
     assert ended.value.code == 0 and "usage: uma example" in shown and "Do more." in shown
     for words in ("PATH", "where", "of things; 0 to 10", "{a,b}", "--dry-run", "(default: 1)"):
         assert words in shown
+
+
+def test_a_reader_that_has_ended_leaves_no_traceback():
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "uma.cli", "import", "--help"]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=120)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, "")

@@ -93,7 +93,11 @@ def read(part: Part, options: Options) -> Demonstration:
 
 def _needed(features: dict[str, memoryview], key: str) -> memoryview:
     if key not in features:
-        raise InputError(f"{key}: missing")
+        folder = key.rpartition("/")[0] + "/"
+        present = sorted(name.removeprefix(folder) for name in features if name.startswith(folder))
+        raise InputError(
+            f"{key}: missing, must be there as in DROID 1.0.1; {folder} has {', '.join(present) or 'nothing'}"
+        )
     return features[key]
 
 

@@ -193,6 +193,13 @@ def test_bad_twins_are_refused_with_field_number_and_limit(name, files, features
         to_episode(read(part, options(files, **changes)), POINTS, Gates())
 
 
+def test_another_data_set_than_droid_is_named(files, features, tmp_path):
+    keep = {k: v for k, v in features.items() if "/observation/" not in k.replace("__", "/")}
+    part = only(write_shard(tmp_path, [{**keep, "steps/observation/state": np.zeros(7), "steps/action": np.zeros(7)}]))
+    with pytest.raises(InputError, match=r"cartesian_position: missing, .* DROID 1.0.1; steps/observation/ has state"):
+        read(part, options(files))
+
+
 def test_swapped_cameras_are_refused(files, features, tmp_path):
     one, two = (f"episode_metadata/extrinsics_exterior_cam_{i}" for i in (1, 2))
     part = only(write_shard(tmp_path, [{**features, one: features[two], two: features[one]}]))
