@@ -27,16 +27,17 @@ from uma.types import RATE_HZ, ActionChunk, Observation
 from uma_sim.station import Station
 from uma_train.evaluation import closed_loop
 from uma_train.evaluation.actors import actor_of, reference_of
+from uma_train.evaluation.benchmark_config import BenchmarkConfig
 
 LIMITS = (0.05, 0.10, 0.15, 0.20, 0.30)
 
 
-def episode(config: closed_loop.BenchmarkConfig, seed: int, motion: Policy) -> dict:
+def episode(config: BenchmarkConfig, seed: int, motion: Policy) -> dict:
     """Run an episode of UMA; return its outcome and the departures of its chunks, metres."""
     away: list[float] = []
 
     def watched(
-        config: closed_loop.BenchmarkConfig, name: str, seed: int, station: Station, first: Observation
+        config: BenchmarkConfig, name: str, seed: int, station: Station, first: Observation
     ) -> Callable[[Observation, int], ActionChunk]:
         act, advance = actor_of(config, name, seed, station, first), station.advance
         reference = reference_of(config, station, seed)
@@ -80,7 +81,7 @@ def main() -> None:
     motion, rows = Policy.load(args.checkpoint, num_steps=2, num_samples=1), []
     jobs = [(task, args.first_seed + i) for i in range(args.episodes) for task in args.tasks]
     for task, seed in track(jobs, "episodes"):
-        config = closed_loop.BenchmarkConfig(task=task, checkpoint=args.checkpoint)
+        config = BenchmarkConfig(task=task, checkpoint=args.checkpoint)
         rows.append(episode(config, seed, motion))
         if args.json:
             args.json.write_text(json.dumps(rows, indent=1) + "\n")

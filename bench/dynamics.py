@@ -15,7 +15,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from uma_train.data.simulate import SimulateConfig, simulate
+from uma_train.data.simulate import simulate
+from uma_train.data.simulate_config import SimulateConfig
 from uma_train.training.validation import EvalConfig, evaluate
 
 SCENES = {"insertion": "insertion", "sweeping": "sweeping", "stand": "primitives/stand", "gather": "primitives/gather"}

@@ -23,7 +23,7 @@ from uma_sim.tasks import make_station
 from uma_sim.tasks.intents.goals import KINDS, RELEASED, distance
 from uma_sim.tasks.intents.judge import NEAR_M, NEAR_RAD
 from uma_train.evaluation.actors import reference_of
-from uma_train.evaluation.closed_loop import BenchmarkConfig
+from uma_train.evaluation.benchmark_config import BenchmarkConfig
 
 STYLES = ("exact", "careful", "sloppy", "translate")
 

@@ -73,8 +73,8 @@ def mechanisms(args: list[str] | None = None) -> int:
 
 def simulate(args: list[str] | None = None) -> int:
     """``uma simulate``"""
-    from uma_train.data.simulate import SimulateConfig
     from uma_train.data.simulate import simulate as run
+    from uma_train.data.simulate_config import SimulateConfig
 
     return _run(SimulateConfig, run, args, "uma simulate")
 
@@ -106,7 +106,7 @@ def pack(args: list[str] | None = None) -> int:
 
 def benchmark(args: list[str] | None = None) -> int:
     """``uma benchmark``"""
-    from uma_train.evaluation.closed_loop import BenchmarkConfig
+    from uma_train.evaluation.benchmark_config import BenchmarkConfig
     from uma_train.evaluation.closed_loop import benchmark as run
 
     return _run(BenchmarkConfig, run, args, "uma benchmark")

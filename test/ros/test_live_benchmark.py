@@ -20,7 +20,7 @@ from uma_ros.deployment.graph import TASKS, Options
 from uma_ros.messages.convert import reference_to, stamp_from
 from uma_sim.planning.sketches import of_scene
 from uma_sim.tasks import make_station
-from uma_train.evaluation.closed_loop import BenchmarkConfig
+from uma_train.evaluation.benchmark_config import BenchmarkConfig
 
 
 def test_scenes_are_judged_kept_and_not_run_twice(tmp_path, capsys):

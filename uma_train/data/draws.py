@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from uma.types import RATE_HZ
+from uma_train.data.simulate_config import EXECUTED
 
 if TYPE_CHECKING:
     from uma_sim.experts.interventions import Interventions
     from uma_sim.station import Station
-    from uma_train.data.simulate import SimulateConfig
-
-EXECUTED = 4
-"""Executed actions per chunk of a policy, as in the benchmark."""
+    from uma_train.data.simulate_config import SimulateConfig
 
 
 def has_actions(config: SimulateConfig, seed: int) -> bool:

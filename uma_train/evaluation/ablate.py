@@ -13,7 +13,8 @@ from rich.table import Table
 from uma.checkpoint.bundle import load_bundle
 from uma.model.summary import PARTS, parameter_counts
 from uma_train.evaluation.apart import train_apart
-from uma_train.evaluation.closed_loop import BenchmarkConfig, benchmark
+from uma_train.evaluation.benchmark_config import BenchmarkConfig
+from uma_train.evaluation.closed_loop import benchmark
 from uma_train.evaluation.paired import paired
 from uma_train.training.config import TrainConfig
 from uma_train.training.validation import EvalConfig, evaluate

@@ -15,27 +15,7 @@ if TYPE_CHECKING:
     from uma.policy.systems import System
     from uma.types import ActionChunk, Observation, ReferenceMotion
     from uma_sim.station import Station
-    from uma_train.evaluation.closed_loop import BenchmarkConfig
-
-POLICIES = (
-    "uma",
-    "uma_mpc",
-    "uma_text",
-    "uma_prompt",
-    "uma_zeroed",
-    "uma_other_task",
-    "hold_still",
-    "grasp_and_follow",
-    "demonstrator",
-)
-"""Names of the actors.
-
-* ``uma``: the checkpoint, of whatever system, with the task from the reference motion. ``uma_mpc`` takes the best of
-  ``candidates`` chunks (`uma.policy.planner`).
-* ``uma_text``: task from the scene's instruction alone. ``uma_prompt``: task from the file ``prompt``.
-* ``uma_zeroed``: zero task tokens. ``uma_other_task``: task tokens of the scene with seed + 500,000.
-* ``hold_still``, ``grasp_and_follow``: without a network. ``demonstrator``: the scripted expert on the true state.
-"""
+    from uma_train.evaluation.benchmark_config import BenchmarkConfig
 
 
 def reference_of(config: BenchmarkConfig, station: Station, seed: int) -> ReferenceMotion:

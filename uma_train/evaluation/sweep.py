@@ -15,7 +15,8 @@ from rich.table import Table
 from uma.checkpoint.default import DEFAULT
 from uma.policy.sampling import SamplerConfig
 from uma.types import RATE_HZ
-from uma_train.evaluation.closed_loop import BenchmarkConfig, benchmark
+from uma_train.evaluation.benchmark_config import BenchmarkConfig
+from uma_train.evaluation.closed_loop import benchmark
 from uma_train.evaluation.paired import paired
 
 

@@ -14,7 +14,8 @@ from uma.checkpoint.typed import to_json
 from uma.types import InputError
 from uma_train.data.optional import needed
 from uma_train.evaluation.apart import train_apart
-from uma_train.evaluation.closed_loop import BenchmarkConfig, benchmark
+from uma_train.evaluation.benchmark_config import BenchmarkConfig
+from uma_train.evaluation.closed_loop import benchmark
 from uma_train.evaluation.compare.candidates import Candidate, candidates, differences, is_trained, record
 from uma_train.evaluation.compare.config import CompareConfig
 from uma_train.evaluation.compare.errors import held_out, open_loop

@@ -16,7 +16,8 @@ from uma_sim.scene import CAMERA_POSITION, CAMERA_TARGET, look_at
 from uma_sim.tasks import make_station
 from uma_train.data.draws import interventions
 from uma_train.data.episode import load_episode
-from uma_train.data.simulate import SimulateConfig, _job
+from uma_train.data.simulate import _job
+from uma_train.data.simulate_config import SimulateConfig
 
 TASK = "primitives/move"
 

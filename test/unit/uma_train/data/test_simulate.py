@@ -20,7 +20,8 @@ from uma_train.data.draws import depth_kind, has_actions
 from uma_train.data.episode import DTYPES, load_episode
 from uma_train.data.episode_report import check_frames
 from uma_train.data.seen import shrink, visible
-from uma_train.data.simulate import SimulateConfig, _job, simulate
+from uma_train.data.simulate import _job, simulate
+from uma_train.data.simulate_config import SimulateConfig
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from uma.policy.policy import Task
 from uma.types import HORIZON, ActionChunk, InputError, MotionPrediction
 from uma_sim.tasks import make_station
 from uma_train.evaluation.actors import actor_of
-from uma_train.evaluation.closed_loop import BenchmarkConfig
+from uma_train.evaluation.benchmark_config import BenchmarkConfig
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,8 @@ from uma.types import InputError
 from uma_sim import tasks
 from uma_sim.objects import catalog
 from uma_sim.tasks import insertion
-from uma_train.evaluation.closed_loop import BenchmarkConfig, run_episode
+from uma_train.evaluation.benchmark_config import BenchmarkConfig
+from uma_train.evaluation.closed_loop import run_episode
 from uma_train.evaluation.outcomes import EpisodeResult, failure_class, summarize
 
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from uma_train.evaluation.closed_loop import BenchmarkConfig, benchmark
+from uma_train.evaluation.benchmark_config import BenchmarkConfig
+from uma_train.evaluation.closed_loop import benchmark
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from uma_sim.station import Station
 from uma_sim.tasks import make_station
 from uma_train.evaluation import closed_loop as benchmarks
 from uma_train.evaluation import sweep as sweeps
-from uma_train.evaluation.closed_loop import BenchmarkConfig
+from uma_train.evaluation.benchmark_config import BenchmarkConfig
 from uma_train.evaluation.outcomes import EpisodeResult
 from uma_train.evaluation.sweep import SweepConfig, points, sweep
 

@@ -16,8 +16,9 @@ from uma.types import HORIZON, RATE_HZ, ActionChunk
 from uma_sim.station import Station
 from uma_sim.tasks import make_station
 from uma_train.data.draws import driven
-from uma_train.data.simulate import SimulateConfig
-from uma_train.evaluation.closed_loop import BenchmarkConfig, _steps
+from uma_train.data.simulate_config import SimulateConfig
+from uma_train.evaluation.benchmark_config import BenchmarkConfig
+from uma_train.evaluation.closed_loop import _steps
 from uma_train.execution import driving
 from uma_train.execution.driving import DelayedExecutor
 from uma_train.execution.streamed import SimulatedController
