@@ -14,6 +14,10 @@ from uma_train.evaluation.report.paper import TASKS
 from uma_train.evaluation.report.reading import Ablated, Dynamics, Found, Judged, Kind, Swept
 
 MISSING = "its checkpoint is missing"
+
+NAMED = 4
+"""Folders of a training that the page names."""
+
 GRASPING = ("no_grasp", "wrong_grasp")
 
 USUAL: dict[str, tuple[Any, ...]] = {
@@ -107,7 +111,7 @@ def _sort(f: Judged, scenes: Scenes, out: Placed) -> None:
         keys = [f"few_shot/{f.kind.name}/{f.prompt}"]
     else:
         keys = [f"zero_shot/{f.kind.name}"]
-        if f.kind.name == "uma" and f.kind.preset:
+        if f.kind.name == "uma" and f.kind.preset and not f.kind.init:
             keys.append(f"scaling/{f.kind.preset}/{f.kind.episodes}")
     for key in keys:
         mine = scenes.setdefault(key, {}).setdefault(f.kind.checkpoint, {})
@@ -202,16 +206,21 @@ def _portion(part: int, count: int, source: str, about: str) -> Measured:
 
 
 def _about(f: Dynamics, kind: Kind) -> str:
-    return "; ".join(v for v in (f.about, f"checkpoint {kind.checkpoint}", _data(kind.data)) if v)
+    return "; ".join(v for v in (f.about, f"checkpoint {kind.checkpoint}", _data(kind)) if v)
 
 
 def _trained(j: Judged) -> str:
     assert j.kind is not None
-    return f"checkpoint {j.kind.checkpoint}; {_data(j.kind.data)}"
+    return f"checkpoint {j.kind.checkpoint}; {_data(j.kind)}"
 
 
-def _data(data: tuple[str, ...]) -> str:
-    return f"trained on {' '.join(data)}" if data else "training data not recorded"
+def _data(kind: Kind) -> str:
+    """Name the first folders of the training, and what it was continued from."""
+    if not kind.data:
+        return "training data not recorded"
+    named = " ".join(kind.data[:NAMED])
+    rest = f" and {len(kind.data) - NAMED} more" if len(kind.data) > NAMED else ""
+    return f"trained on {named}{rest}" + (f", continued from {kind.init}" if kind.init else "")
 
 
 def _share(row: dict[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,8 @@ class Kind:
         system: name.
         name: the system, with what it was trained without: "uma_without_sim", "_human" or "_contrastive".
         preset, episodes, data: of its training.
+        init: the checkpoint that it was continued from; empty for new weights. What the earlier weights have seen is
+            not recorded, so the name of a continued checkpoint has no "without".
     """
 
     system: str
@@ -32,6 +35,7 @@ class Kind:
     preset: str = ""
     episodes: int = 0
     data: tuple[str, ...] = ()
+    init: str = ""
 
 
 @dataclass(frozen=True)
@@ -96,10 +100,22 @@ def files(folders: tuple[str, ...]) -> list[Path]:
     for folder in map(Path, folders):
         if not folder.is_dir():
             raise InputError(f"runs: {folder}: no such folder")
-        out |= {p for p in folder.rglob("*.json") if p.name in NAMES or p.name.startswith("eval")}
+        out |= {p for p in _below(folder) if p.suffix == ".json" and (p.name in NAMES or p.name.startswith("eval"))}
     studies = {p for p in out if p.name in ("compare.json", "sweep.json") or _is_ablation(p)}
     roots = {p.parent for p in studies}
     return sorted(p for p in out if p in studies or not roots & set(p.parents))
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """Yield the files below a folder, those of linked folders too, each folder once."""
+    seen: set[str] = set()
+    for at, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(at)
+        if real in seen:  # a link to a folder above
+            folders.clear()
+            continue
+        seen.add(real)
+        yield from (Path(at) / name for name in names)
 
 
 def _is_ablation(path: Path) -> bool:
@@ -183,9 +199,10 @@ def _kind(system: str, checkpoint: str, run: dict[str, Any], contrastive_weight:
     without = [name for name in run.get("without") or () if name in ("sim", "human")]
     if system == "uma" and not contrastive_weight:
         without.append("contrastive")
-    name = "_".join([system, *(["without", *without] if without else [])])
+    init = run.get("init") or ""
+    name = "_".join([system, *(["without", *without] if without and not init else [])])
     data = tuple(run.get("data") or ())
-    return Kind(system, name, checkpoint, run.get("preset") or "", int(run.get("episodes") or 0), data)
+    return Kind(system, name, checkpoint, run.get("preset") or "", int(run.get("episodes") or 0), data, init)
 
 
 def _supervision(path: Path, settings: dict[str, Any]) -> str:

@@ -135,6 +135,28 @@ def test_training_on_the_task_is_not_zero_shot(tmp_path):
     assert found.others[0][2].startswith("not zero-shot")
 
 
+def test_a_continued_checkpoint_is_not_without_what_it_left_out(tmp_path):
+    folders = [f"data/{i}" for i in range(8)]
+    bundle = checkpoint(tmp_path / "b", init="models/x", data=folders, objective={"contrastive_weight": 0.0})
+    for task in TASKS:
+        benchmark(tmp_path / "r" / task, bundle, task, row(70))
+    cells = placed(tmp_path / "r").cells
+    assert {key for key in cells if not key.startswith("failures")} == {
+        *(f"zero_shot/uma/{task}" for task in (*TASKS, "average"))
+    }
+    about = cells["zero_shot/uma/average"].about
+    assert about.endswith("data/0 data/1 data/2 data/3 and 4 more, continued from models/x")
+
+
+def test_runs_in_linked_folders_are_read_once(runs, tmp_path):
+    linked = tmp_path / "linked"
+    linked.mkdir()
+    (linked / "there").symlink_to(runs, target_is_directory=True)
+    (runs / "above").symlink_to(linked, target_is_directory=True)
+    assert {p.resolve() for p in files((str(linked),))} == {p.resolve() for p in files((str(runs),))}
+    assert len(files((str(linked),))) == len(files((str(runs),)))
+
+
 def test_tasks_of_several_checkpoints_are_not_averaged(tmp_path):
     first, second = checkpoint(tmp_path / "a"), checkpoint(tmp_path / "b", 3.0)
     benchmark(tmp_path / "r/1", first, "insertion", row(10))
