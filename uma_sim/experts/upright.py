@@ -20,8 +20,8 @@ MARGIN, FAR = 0.022, 0.10
 """Distances of the tool's face to the debris, metres: at touchdown, and beyond which the tool is carried."""
 
 
-RAISED, AT_END = 0.02, 0.008
-"""End of a stroke: height of the tool's edge above the table, or remaining distance, metres."""
+RAISED, AT_END, NEAR_END = 0.02, 0.008, 0.02
+"""End of a stroke, metres: the tool's edge is raised above the table within `NEAR_END`, or the remaining distance."""
 
 
 class StrokeFrame(Protocol):
@@ -100,12 +100,13 @@ def step(T: np.ndarray, T_tool: np.ndarray, stroke: Stroke, height: float) -> np
 
 
 def is_over(T_tool: np.ndarray, stroke: Stroke, height: float) -> bool:
-    """Whether a successful stroke is over: at its planned end, or with a raised tool.
+    """Whether a successful stroke is over: at its planned end, or near it with a raised tool.
 
-    The stroke continues to its end even if all debris has arrived. An early rise would teach a policy, which errs by
-    centimetres, to stop short.
+    The stroke continues to its end even if all debris has arrived, and is repeated after an early rise. Else a policy,
+    which errs by centimetres, would learn to stop short.
     """
-    return height > RAISED or float(stroke.frame.local(T_tool[:2, 3])[0]) > float(stroke.end[0]) - AT_END
+    left = float(stroke.end[0]) - float(stroke.frame.local(T_tool[:2, 3])[0])
+    return left < AT_END or height > RAISED and left < NEAR_END
 
 
 def _toward(T_tool: np.ndarray, xy: np.ndarray, z: float, most: float, share: float = 1.0) -> np.ndarray:

@@ -31,7 +31,7 @@ ON_TOOL, ON_BITS = 10, 6
 LOW = 0.001
 """Height of the tool's edge above the table in a stroke, metres."""
 
-THERE = 0.7
+THERE = 0.85
 """Least fraction of its path for a bit that has arrived."""
 
 ASIDE, PAST = 0.04, 0.10

@@ -22,6 +22,12 @@ BEHIND = 0.055
 AHEAD = 0.007
 """Approximate metres from the tool's face to the centre of a pushed bit."""
 
+PAST_LIP = (0.015, 0.040)
+"""Range of the distance from a tray's lip to the tool's face at the end of a stroke, metres.
+
+A stroke that ends short by centimetres leaves bits before the lip, and is corrected.
+"""
+
 APART, APART_TRAYS = 0.6, 1.0
 """Least angle between the two paths, radians: without and with trays."""
 
@@ -72,13 +78,13 @@ def sample(seed: int, held_out: bool = False) -> Scene:
     tool = shapes.sample(rng, ("scraper",), held_out)
     length, thick = tool.blade or (0.0, 0.0)
     radius = float(rng.uniform(0.018, max(0.020, min(0.040, 0.8 * length - 0.004))))  # the heap that the blade can hold
-    has_trays = bool(rng.uniform() < 0.5)
+    has_trays = bool(rng.uniform() < 0.8)
     while True:
         middle = rng.uniform([0.43, -0.14], [0.57, 0.14])
         ways = _ways(rng, middle, radius, thick, has_trays)
         trays = (
             tuple(
-                bits.sample_tray(rng, way.length - AHEAD - rng.uniform(0.030, 0.050), max(length, radius) + 0.012)
+                bits.sample_tray(rng, way.length - AHEAD - rng.uniform(*PAST_LIP), max(length, radius) + 0.012)
                 for way in ways
             )
             if has_trays

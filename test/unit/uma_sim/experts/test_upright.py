@@ -7,7 +7,7 @@ pytest.importorskip("mujoco")
 
 from uma.geometry import se3
 from uma_sim.experts.base import STEP_M, STEP_RAD
-from uma_sim.experts.upright import AT_END, RAISED, STROKE_M, Stroke, is_over, step
+from uma_sim.experts.upright import AT_END, NEAR_END, RAISED, STROKE_M, Stroke, is_over, step
 from uma_sim.objects.debris import PushPath
 from uma_sim.planning import grasping
 
@@ -76,7 +76,7 @@ def test_the_label_does_not_jump_with_the_state():
         assert np.linalg.norm(np.diff(moves, axis=0), axis=1).max() < 0.011, name
 
 
-def test_a_stroke_is_over_at_its_end_or_when_the_tool_is_raised():
+def test_a_stroke_is_over_at_its_end_or_raised_near_it():
     stroke = Stroke(WAY, np.array([-0.06, 0.0]), np.array([0.14, 0.0]), REAR, 0.004, 0.001 + TALL)
 
     def over(x: float, height: float) -> bool:
@@ -85,8 +85,9 @@ def test_a_stroke_is_over_at_its_end_or_when_the_tool_is_raised():
     assert (
         not over(0.14 - 2 * AT_END, 0.001)
         and over(0.14 - AT_END / 2, 0.001)
-        and over(0.05, RAISED + 0.001)
-        and not over(0.05, RAISED - 0.001)
+        and over(0.14 - NEAR_END + 0.001, RAISED + 0.001)
+        and not over(0.14 - NEAR_END + 0.001, RAISED - 0.001)
+        and not over(0.14 - NEAR_END - 0.001, RAISED + 0.001)
     )
 
 
@@ -99,7 +100,7 @@ def test_a_stroke_goes_to_the_end_that_the_reference_shows(name):
     from uma_sim.tasks import make_station, sweeping
     from uma_sim.tasks.primitives import gather as primitive_gather
 
-    station = make_station(2, name, render=False)
+    station = make_station(7, name, render=False)
     drawn, expert = station.scene, experts.expert(name)
     if name == "sweeping":
         frame, height = drawn.pans[drawn.goal], sweeping.bristles_height
@@ -115,3 +116,32 @@ def test_a_stroke_goes_to_the_end_that_the_reference_shows(name):
         if station.task.outcome(station)[0] == "success":
             break
     assert station.task.outcome(station)[0] == "success" and abs(farthest - end) < 0.015
+
+
+def test_a_stroke_that_ended_short_is_repeated():
+    """The tool is raised 4 cm before the end, with the bits where they should be."""
+    pytest.importorskip("franky_sim")
+    from uma_sim import experts
+    from uma_sim.tasks import make_station
+    from uma_sim.tasks.primitives import gather as primitive_gather
+
+    station = make_station(7, "primitives/gather", render=False)
+    drawn, expert = station.scene, experts.expert("primitives/gather")
+    way = drawn.ways[drawn.goal]
+    end = primitive_gather.stroke_ends(drawn, drawn.goal, station.object.bits()[:, :2])[1][0]
+
+    def x() -> float:
+        return float(way.local(station.object_pose()[:2, 3])[0])
+
+    while not (station.grasped() and primitive_gather.tool_height(station) < 0.008 and x() > end - 0.045):
+        station.act(*expert.act(station))
+    target = station.ee_pose()
+    while primitive_gather.tool_height(station) < 0.04:
+        target[2, 3] += 0.01
+        station.act(target.copy(), 1.0)
+    short = x()
+    for _ in range(120):
+        station.act(*expert.act(station))
+        if primitive_gather.tool_height(station) < 0.01 and x() > end - 0.015:
+            break
+    assert short < end - 0.02 and x() > end - 0.015
