@@ -118,7 +118,10 @@ def main(argv: list[str] | None = None) -> int:
     if name == "benchmark" and "--ros" in rest:  # the benchmark without ROS does not import rclpy
         rest, where = [word for word in rest if word != "--ros"], "uma_ros.commands.benchmark:main"
     try:
-        return _function(where)(rest) or 0
+        try:
+            return _function(where)(rest) or 0
+        finally:
+            sys.stdout.flush()  # here a closed pipe can still be told from other errors
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # the reader, such as `head`, has ended

@@ -118,7 +118,7 @@ MUTANTS = (
         "uma_sim/tasks/primitives/gather.py",
         (
             "gather: half of the way will do",
-            "THERE = 0.7",
+            "THERE = 0.85",
             "THERE = 0.5",
             "test_primitive_judges::test_every_bit_must_have_come_along_its_way",
         ),
