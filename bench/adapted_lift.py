@@ -2,7 +2,7 @@
 
     python bench/adapted_lift.py [--thing mug] [--demonstrations 25] [--episodes 60] [--out runs/adapted_lift]
 
-All lifts end 17 to 23 cm above the table, so one prompt can be right for all of them. The words are "lift the mug",
+All lifts end 17 to 23 cm above their start, so one prompt can be right for all of them. The words are "lift the mug",
 without a height. Demonstrations have training shapes, and the scenes of the comparison have evaluation-only ones.
 Five rows act in the same scenes: the words alone, a prompt adapted with actions, one adapted with motion alone, words
 that name the height, and the reference. Finished parts are kept, so the same command resumes.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import importlib
 import os
+import select
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -124,7 +125,9 @@ def main(argv: list[str] | None = None) -> int:
             sys.stdout.flush()  # here a closed pipe can still be told from other errors
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # the reader, such as `head`, has ended
+    except BrokenPipeError:
+        if not _reader_has_ended():
+            raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the last flush does not fail
         return 141
     except ModuleNotFoundError as error:
@@ -140,6 +143,13 @@ def main(argv: list[str] | None = None) -> int:
             raise
         print(f"uma {name}: {error}", file=sys.stderr)
         return 2
+
+
+def _reader_has_ended() -> bool:
+    """Whether nobody reads the standard output any more, as after ``| head``."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
 
 
 def inspect(argv: list[str]) -> int:

@@ -8,6 +8,7 @@ from dataclasses import MISSING, dataclass
 
 import pytest
 
+from uma.cli import main
 from uma.settings import from_words, setting
 from uma.types import InputError
 
@@ -68,6 +69,15 @@ def test_the_help_text_has_every_description(capsys):
     assert ended.value.code == 0 and "usage: uma example" in shown and "Do more." in shown
     for words in ("PATH", "where", "of things; 0 to 10", "{a,b}", "--dry-run", "(default: 1)"):
         assert words in shown
+
+
+def test_another_broken_pipe_is_not_hidden(monkeypatch):
+    def broken(argv):
+        raise BrokenPipeError("a camera's socket")
+
+    monkeypatch.setattr("uma.cli._function", lambda where: broken)
+    with pytest.raises(BrokenPipeError, match="camera"):
+        main(["import"])
 
 
 def test_a_reader_that_has_ended_leaves_no_traceback():

@@ -15,7 +15,6 @@ from uma_sim.objects.cloth import COLUMNS
 from uma_sim.station import Station
 from uma_sim.tasks.primitives import cable as primitive_cable
 from uma_sim.tasks.primitives import cloth as primitive_cloth
-from uma_sim.tasks.primitives import gather as gather_task
 from uma_sim.tasks.primitives import move as primitive_move
 from uma_sim.tasks.primitives import stand as primitive_stand
 
@@ -312,8 +311,8 @@ def test_gathered_bits_must_be_at_rest_and_the_tool_raised(case, expected):
 def test_every_bit_must_have_come_along_its_way():
     station = station_with("primitives/gather", lambda drawn: not drawn.trays)
     length = station.scene.ways[station.scene.goal].length
-    inside = [(gather_task.THERE * length + 0.001, 0.0), (length + 0.099, 0.0), (length, 0.039), (length, -0.039)]
-    outside = [(gather_task.THERE * length - 0.001, 0.0), (length + 0.101, 0.0), (length, 0.041), (length, -0.041)]
+    inside = [(0.85 * length + 0.001, 0.0), (length + 0.099, 0.0), (length, 0.039), (length, -0.039)]
+    outside = [(0.85 * length - 0.001, 0.0), (length + 0.101, 0.0), (length, 0.041), (length, -0.041)]
     for last in inside + outside:
         gather(station, last=last)
         assert judged(station) == (GATHERED if last in inside else BEHIND), last
