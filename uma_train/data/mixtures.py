@@ -233,10 +233,11 @@ def open_sources(
         without: of `KINDS`; sources of these kinds are left out of training, and stay in validation.
 
     Raises:
-        EpisodeError: as `open_folder`, a source has fewer than 2 episodes or some of several kinds, or none is left.
+        EpisodeError: as `open_folder`, a source has fewer than 2 episodes or some of several kinds, none is of a kind
+            to leave out, or none is left.
     """
     sampling = sampling or ReferenceSampling()
-    training, validation, weights = [], [], []
+    training, validation, weights, present = [], [], [], set()
     for source in sources:
         store = open_folder(source.folder)
         if len(store) < 2:
@@ -244,6 +245,7 @@ def open_sources(
         kinds = sorted({kind_of(meta) for meta in store.metas})
         if without and len(kinds) > 1:
             raise EpisodeError(f"{source.folder}: episodes of the kinds {', '.join(kinds)}, must be of one kind")
+        present |= set(kinds)
         cut = len(store) - min(held_out, len(store) // 5 or 1)
         if kinds[0] not in without:
             weights.append(source.weight)
@@ -262,6 +264,8 @@ def open_sources(
         validation.append(
             Windows(store, first_is_initial=1.0, sampling=quiet, members=range(cut, len(store)), frame=frame)
         )
+    if absent := [kind for kind in without if kind not in present]:
+        raise EpisodeError(f"without {absent[0]}: no source is of this kind, must be of {', '.join(sorted(present))}")
     if not training:
         raise EpisodeError(f"sources: all are of the kinds left out ({', '.join(without)}), must be at least one other")
     return Mixture(training, weights, transforms=transforms), Mixture(validation, [s.weight for s in sources])

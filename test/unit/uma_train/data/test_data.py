@@ -368,6 +368,8 @@ def test_kinds_of_sources_can_be_left_out_of_training(tmp_path):
         assert len(training.probability) == 2 and len(validation.probability) == 3
     with pytest.raises(EpisodeError, match="all are of the kinds left out"):
         open_sources(sources, 1, without=("sim", "robot", "human"))
+    with pytest.raises(EpisodeError, match="without robot: no source is of this kind, must be of human, sim"):
+        open_sources([s for s in sources if not s.folder.endswith("robot")], 1, without=("robot",))
     save_episode(tmp_path / "sim/9.npz", load_episode(tmp_path / "human/0.npz"))
     with pytest.raises(EpisodeError, match="sim: episodes of the kinds human, sim"):
         open_sources(sources, 1, without=("robot",))
