@@ -95,9 +95,15 @@ MUTANTS = (
         "uma_sim/tasks/primitives/cloth.py",
         (
             "cloth: let go anywhere near",
-            "- end) < 0.07",
-            "- end) < 0.14",
+            "WIDE_M, NARROW_M = 0.04, 0.07",
+            "WIDE_M, NARROW_M = 0.04, 0.14",
             "test_primitive_judges::test_a_cloth_must_be_let_go_where_its_way_ends",
+        ),
+        (
+            "cloth: a wide fold may end as far off as a narrow one",
+            "WIDE_M, NARROW_M = 0.04, 0.07",
+            "WIDE_M, NARROW_M = 0.07, 0.07",
+            "test_primitive_judges::test_a_wide_fold_must_end_nearer",
         ),
     ),
     *of(

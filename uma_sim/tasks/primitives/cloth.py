@@ -41,6 +41,18 @@ They are well above `folding.RELEASE_HEIGHT`, because a reference distinguishes 
 """
 
 
+CORNER = 2
+"""Vertices between a grasped point and a corner, at least, that make its fold wide."""
+
+WIDE = 1.5
+"""Length of a wide fold, at least, relative to the distance between the grasped point and the cloth's centre."""
+
+WIDE_M, NARROW_M = 0.04, 0.07
+"""Largest distance between the released point and the end of a wide and of another fold, metres.
+
+A narrow fold springs back. The expert's wide ones end within 3.5 cm.
+"""
+
 LIFTED = 0.30
 """Approximate radius of the cloth lifted with a held point, metres."""
 
@@ -140,16 +152,25 @@ def grasp_pose(station: Station) -> np.ndarray:
     return T
 
 
-def has_arrived(station: Station, goal: int) -> bool:
-    """Whether the cloth is held within 4 cm of the end of path ``goal``, or the grasped point was released within 7 cm
-    of it.
+def is_wide(drawn: Scene, goal: int) -> bool:
+    """Whether path ``goal`` folds the cloth along a crease that passes no corner."""
+    row, column = drawn.vertex
+    if min(row, ROWS - 1 - row) + min(column, COLUMNS - 1 - column) < CORNER:
+        return False
+    flat = folding.flat_vertices(folding.Scene(drawn.room, drawn.cloth, drawn.position, drawn.yaw, 0))
+    way = drawn.ways[goal].poses[:, :2, 3]
+    return bool(np.linalg.norm(way[-1] - way[0]) >= WIDE * np.linalg.norm(flat.mean((0, 1)) - flat[row, column]))
 
-    The tolerance is larger after a release, because a narrow fold springs back.
+
+def has_arrived(station: Station, goal: int) -> bool:
+    """Whether the cloth is held within 4 cm of the end of path ``goal``, or the grasped point was released near it, see
+    `WIDE_M` and `NARROW_M`.
     """
     way = station.scene.ways[goal]
     end = way.poses[-1, :3, 3]
     if way.lets_go:
-        return not station.object.is_held() and bool(np.linalg.norm(vertex(station) - end) < 0.07)
+        limit = WIDE_M if is_wide(station.scene, goal) else NARROW_M
+        return not station.object.is_held() and bool(np.linalg.norm(vertex(station) - end) < limit)
     held = station.object.held()
     return len(held) > 0 and bool(np.linalg.norm(held.mean(0) - end) < 0.04)
 

@@ -1,5 +1,7 @@
 """Verdicts of the primitives' judges: each case is a success except for its named condition."""
 
+from dataclasses import replace
+
 import mujoco
 import numpy as np
 import pytest
@@ -11,8 +13,9 @@ pytest.importorskip("franky_sim")
 from cloths import put_vertices
 
 from uma.geometry import se3
-from uma_sim.objects.cloth import COLUMNS
+from uma_sim.objects.cloth import COLUMNS, ROWS
 from uma_sim.station import Station
+from uma_sim.tasks import folding
 from uma_sim.tasks.primitives import cable as primitive_cable
 from uma_sim.tasks.primitives import cloth as primitive_cloth
 from uma_sim.tasks.primitives import move as primitive_move
@@ -149,6 +152,11 @@ def lay(station: Station, *, off=0.0, other=False, held=False, **left) -> None:
     leave(station, "jeans_cloth_0", **left)
 
 
+def folds(wide: bool):
+    """Return whether both ways let the cloth go, after wide folds or after others."""
+    return lambda drawn: puts_down(True)(drawn) and all(primitive_cloth.is_wide(drawn, goal) == wide for goal in (0, 1))
+
+
 CLOTH_HAND = [({"hand": 0.051}, DONE), ({"hand": 0.049}, THERE)]
 
 
@@ -158,9 +166,31 @@ CLOTH_HAND = [({"hand": 0.051}, DONE), ({"hand": 0.049}, THERE)]
     ids=label,
 )
 def test_a_cloth_must_be_let_go_where_its_way_ends(case, expected):
-    station = station_with("primitives/cloth", puts_down(True))
+    station = station_with("primitives/cloth", folds(wide=False))
     lay(station, **case)
     assert judged(station) == expected
+
+
+@pytest.mark.parametrize(("off", "expected"), [(0.039, DONE), (0.041, NOT_HELD)])
+def test_a_wide_fold_must_end_nearer(off, expected):
+    station = station_with("primitives/cloth", folds(wide=True))
+    lay(station, off=off)
+    assert judged(station) == expected
+
+
+@pytest.mark.parametrize(
+    ("vertex", "wide"),
+    [((0, 1), False), ((0, 2), True), ((1, 0), False), ((3, 0), True), ((ROWS - 1, COLUMNS - 2), False)],
+)
+def test_a_wide_fold_passes_no_corner_and_reaches_over_the_middle(vertex, wide):
+    drawn = replace(primitive_cloth.sample(0), vertex=vertex)
+    flat = folding.flat_vertices(folding.Scene(drawn.room, drawn.cloth, drawn.position, drawn.yaw, 0))
+    reach = float(np.linalg.norm(flat.mean((0, 1)) - flat[vertex]))
+    for length in (1.49, 1.51):
+        poses = np.tile(np.eye(4), (2, 1, 1))
+        poses[1, 0, 3] = length * reach
+        way = replace(drawn.ways[0], poses=poses)
+        assert primitive_cloth.is_wide(replace(drawn, ways=(way, way)), 0) == (wide and length > 1.5)
 
 
 @pytest.mark.parametrize(
