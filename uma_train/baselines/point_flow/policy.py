@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
 from uma.checkpoint.contract import Contract
-from uma.checkpoint.folder import BundleError, Stored
-from uma.checkpoint.typed import from_json
 from uma.model.batches import point_batch
-from uma.model.percept import Percept, perceive
-from uma.policy import plausible
-from uma.policy.query import History, Task, end_waypoints
-from uma.policy.sampler import torch_device
-from uma.policy.sampling import SamplerConfig
+from uma.model.config import ModelConfig
+from uma.model.percept import Percept
+from uma.policy.query import History, Task
 from uma.types import ActionChunk, InputError, KeypointState, MotionPrediction, Observation, Prediction, ReferenceMotion
+from uma_train.baselines.by_reference import ByReference
 from uma_train.baselines.point_flow.hand import HandMotion
 from uma_train.baselines.point_flow.memory import Places
 from uma_train.baselines.point_flow.mppi import MppiConfig, improved, offset, perturbations
@@ -46,7 +42,7 @@ class FlowTask(Task):
     reference: ReferenceMotion | None = None
 
 
-class PointFlow:
+class PointFlow(ByReference):
     """A `uma.policy.systems.System`: predicts point flow, and plans over it by MPPI.
 
     `SamplerConfig.num_steps` is the number of iterations of a search, each of ``8 num_samples`` chunks. The search
@@ -60,68 +56,21 @@ class PointFlow:
     It remembers the keypoints' places and its last chunk. So observations must come in the order of time.
     """
 
-    def __init__(
-        self,
-        model: FlowNetwork,
-        contract: Contract,
-        checkpoint_id: str,
-        *,
-        seed: int = 0,
-        sampler: SamplerConfig | None = None,
-        **settings: Any,
-    ):
-        self.contract, self.checkpoint_id, self.seed = contract, checkpoint_id, seed
-        self.config = replace(sampler or SamplerConfig(), **settings)
-        self.device = torch_device(self.config.device)
-        self.model = model.eval().to(self.device)
+    system, network, settings_type = "point_flow", FlowNetwork, FlowConfig
+
+    def __init__(self, model: FlowNetwork, contract: Contract, checkpoint_id: str, **settings: Any):
+        super().__init__(model, contract, checkpoint_id, **settings)
         self._places = Places()
         self._chunks: list[tuple[Task, Stage, ActionChunk]] = []
-
-    @classmethod
-    def of(cls, stored: Stored, **settings: Any) -> PointFlow:
-        """Build the policy from a bundle's files.
-
-        Raises:
-            BundleError: the weights do not fit the configuration.
-        """
-        try:
-            model = FlowNetwork(from_json(FlowConfig, stored.model, "config.model"), stored.normalization)
-            model.load_state_dict(stored.weights(), strict=True)
-        except (ValueError, RuntimeError) as e:
-            raise e if isinstance(e, BundleError) else BundleError(f"checkpoint {stored.path}: {e}") from e
-        return cls(model, stored.contract, stored.checkpoint_id, **settings)
-
-    def twin(self, **settings: Any) -> PointFlow:
-        return type(self)(self.model, self.contract, self.checkpoint_id, **settings)
 
     @property
     def predicts_motion(self) -> bool:
         return True
 
-    @property
-    def takes_instructions(self) -> bool:
-        return False
-
-    # -- tasks --
-
     def encode_task(self, observation: Observation, reference: ReferenceMotion) -> FlowTask:
         """Return the task of a reference. Raises as `Policy.encode_task` does."""
-        plausible.check_reference(reference, observation, self.contract.max_keypoints)
-        percept = self._perceive(observation)
-        first, last = end_waypoints(reference.waypoints, reference.is_valid)
-        plausible.check_starts(first, percept.positions_cam(percept.cloud.xyz.astype(np.float64)))
+        _, first, last = self._asked(observation, reference)
         return FlowTask(torch.zeros(1, 1), first, last, reference=reference)
-
-    def encode_instruction(self, text: str, observation: Observation | None = None) -> Task:
-        raise self._refused(f"instruction {text[:80]!r}")
-
-    def check_prompt(self, path: str | Path) -> object:
-        raise self._refused(f"prompt {path}")
-
-    def load_prompt(self, path: str | Path, observation: Observation | None = None) -> Task:
-        raise self._refused(f"prompt {path}")
-
-    # -- predictions --
 
     def predict(
         self,
@@ -216,15 +165,11 @@ class PointFlow:
         moved = self._moved(percept, self._scene(percept), poses, gripper, points)
         return [self._motion(m, observation, task, sequence) for m in moved]
 
-    def warm_up(self, keypoints: int = 0, *, action_target: bool = True) -> None:
-        """Nothing to prepare."""
-
     # -- parts --
 
-    def _perceive(self, observation: Observation) -> Percept:
-        plausible.check_depth(observation)
-        plausible.check_end_effector(observation)
-        return perceive(observation, self.model.config.uma, self.contract.policy_frame)
+    @property
+    def _encoder(self) -> ModelConfig:
+        return self.model.config.uma
 
     @torch.no_grad()
     def _scene(self, percept: Percept) -> torch.Tensor:
@@ -268,18 +213,10 @@ class PointFlow:
         earlier = [entry for entry in self._chunks if entry[2].stamp < chunk.stamp]
         self._chunks = [*earlier[-1:], (task, stage, chunk)]
 
-    def _chunk(self, poses: np.ndarray, gripper: np.ndarray, observation: Observation, sequence: int) -> ActionChunk:
-        c, frame = self.contract, observation.camera.frame
-        kind = c.policy_frame.kind
-        return ActionChunk(poses, gripper, observation.stamp, frame, c.ee_frame, c.rate_hz, sequence, 0, kind)
-
     def _motion(self, points: np.ndarray, observation: Observation, task: Task, sequence: int) -> MotionPrediction:
         error = float(np.linalg.norm(points[-1] - task.goals, axis=-1).mean())
         rate = self.contract.rate_hz
         return MotionPrediction(points, observation.stamp, observation.camera.frame, rate, sequence, error)
-
-    def _refused(self, what: str) -> InputError:
-        return InputError(f"{what}: checkpoint {self.checkpoint_id} is of system 'point_flow', which has no such mode")
 
 
 def _reference(task: Task) -> ReferenceMotion:
