@@ -1,7 +1,7 @@
 """Age of the sensor data behind the arm's motion, hop by hop, on the live simulated graph, with the camera at 15 and 30
 Hz.
 
-    python bench/age.py [--seconds 20] [--rates 15 30] [--checkpoint models/primitives-small] [--json FILE]
+    python bench/age.py [--seconds 20] [--rates 15 30] [--checkpoint models/uma-small] [--json FILE]
 
 An age is the ROS time of a message's receipt (of a target: its stamp) minus the stamp of its image. A target belongs to
 the last chunk received before it. The clock is the simulation's, in steps of 10 ms, extrapolated by the steady clock,

@@ -1,7 +1,7 @@
 """How far the predicted motion leaves the reference, in episodes that succeed and in others: a choice of max_departure.
 
     python bench/departure.py [--tasks insertion sweeping folding] [--episodes 6] [--first-seed 7950000]
-        [--checkpoint models/primitives-small] [--limits 0.05 0.1 0.15 0.2] [--json FILE]
+        [--checkpoint models/uma-small] [--limits 0.05 0.1 0.15 0.2] [--json FILE]
 
 The chunks are executed as in `uma benchmark`. After each chunk its object motion is predicted from the tracked
 keypoints, as in the policy node, and compared with the reference as in the controller. An episode would hold at a limit
@@ -74,7 +74,7 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", default=["insertion", "sweeping", "folding"])
     parser.add_argument("--episodes", type=int, default=6)
     parser.add_argument("--first-seed", type=int, default=7_950_000)
-    parser.add_argument("--checkpoint", default="models/primitives-small")
+    parser.add_argument("--checkpoint", default="models/uma-small")
     parser.add_argument("--limits", type=float, nargs="+", default=list(LIMITS))
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()

@@ -46,7 +46,7 @@ def table(results: dict[str, dict[str, dict]]) -> str:
 def main() -> None:
     """Record, evaluate, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--checkpoints", nargs="+", default=["models/primitives-small", "models/insertion-small"])
+    parser.add_argument("--checkpoints", nargs="+", default=["models/uma-small"])
     parser.add_argument("--episodes", type=int, default=24)
     parser.add_argument("--first-seed", type=int, default=995_000)
     parser.add_argument("--windows", type=int, default=96)

@@ -83,7 +83,7 @@ def episode(policy: Policy, task: str, seed: int) -> list[dict]:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--checkpoint", default="models/primitives-small")
+    parser.add_argument("--checkpoint", default="models/uma-small")
     parser.add_argument("--tasks", nargs="+", default=["insertion", "sweeping"])
     parser.add_argument("--episodes", type=int, default=6)
     parser.add_argument("--first-seed", type=int, default=7_700_000)

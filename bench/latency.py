@@ -126,7 +126,7 @@ def matmul_rate(threads: int, size: int = 1024, repeats: int = 10) -> float:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--checkpoint", default="models/primitives-small")
+    parser.add_argument("--checkpoint", default="models/uma-small")
     parser.add_argument("--against", type=Path, help="another checkout")
     parser.add_argument("--sizes", nargs="+", default=["320x180", "640x360", "1280x720"])
     parser.add_argument("--presets", nargs="+", default=["small"], choices=("small", "base"))

@@ -35,7 +35,7 @@ from uma_ros.runtime.topics import COMMAND, SENSOR_IN
 LOST = 0.3
 """Fraction of the messages that a bad link loses."""
 FAR_CHUNKS, MUTE_GRIPPER, ARM_STATES = "/uma_test/action_chunk", "/uma_test/gripper", "/uma_test/robot_state"
-BUNDLE = ROOT / "models/primitives-small"
+BUNDLE = ROOT / "models/uma-small"
 
 # -- the disk ----------------------------------------------------------------------------------------------------------
 

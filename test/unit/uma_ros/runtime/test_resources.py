@@ -18,7 +18,7 @@ CONFIG = "config/parameters.yaml"
 
 def test_the_package_s_files_are_found_from_any_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert find(CONFIG) == ROOT / CONFIG and find("models/primitives-small").is_dir() and exists("config/robot.yaml")
+    assert find(CONFIG) == ROOT / CONFIG and find("models/uma-small").is_dir() and exists("config/robot.yaml")
     assert not exists("config/nowhere.yaml")
     with pytest.raises(InputError, match=f"^nowhere.yaml: no such file or folder, searched {tmp_path}, {ROOT}"):
         find("nowhere.yaml")
@@ -65,7 +65,7 @@ def test_an_installation_is_found_from_its_workspace(tmp_path, monkeypatch, fold
 @pytest.mark.parametrize("graph", GRAPHS)
 def test_a_start_from_any_folder_finds_everything(tmp_path, monkeypatch, graph):
     monkeypatch.chdir(tmp_path)
-    options = Options(run_dir="run", checkpoint="models/insertion-small", robot="config/robot_left.yaml")
+    options = Options(run_dir="run", checkpoint="models/uma-small", robot="config/robot_left.yaml")
     specs = prepared(graph, located(options), missing_module)
     assert {spec.parameters["robot"] for spec in specs} == {str(ROOT / "config/robot_left.yaml")}
 

@@ -182,7 +182,7 @@ def test_a_wide_fold_must_end_nearer(off, expected):
     ("vertex", "wide"),
     [((0, 1), False), ((0, 2), True), ((1, 0), False), ((3, 0), True), ((ROWS - 1, COLUMNS - 2), False)],
 )
-def test_a_wide_fold_passes_no_corner_and_reaches_over_the_middle(vertex, wide):
+def test_a_wide_fold_passes_no_corner(vertex, wide):
     drawn = replace(primitive_cloth.sample(0), vertex=vertex)
     flat = folding.flat_vertices(folding.Scene(drawn.room, drawn.cloth, drawn.position, drawn.yaw, 0))
     reach = float(np.linalg.norm(flat.mean((0, 1)) - flat[vertex]))

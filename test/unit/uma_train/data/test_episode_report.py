@@ -153,7 +153,7 @@ def test_things_go_to_what_can_show_them(tmp_path, capsys):
     save_episode(tmp_path / "e.npz", scene())
     assert kind_of(str(tmp_path)) == kind_of(str(tmp_path / "e.npz")) == "episode"
     assert (
-        kind_of("models/primitives-small")
+        kind_of("models/uma-small")
         == kind_of("parameters")
         == kind_of("config/reference_insertion.yaml")
         == "deployment"

@@ -42,7 +42,7 @@ def test_the_default_systems_are_those_of_the_registry():
         ({"checkpoint": ("uma",)}, "checkpoint: 'uma', must be SYSTEM=FOLDER"),
         ({"checkpoint": ("uma=a", "uma=b")}, "once for each system"),
         ({"systems": ("uma", "coil"), "checkpoint": ("uva=a",)}, "none of the systems uma, coil"),
-        ({"train": TrainConfig(init="models/primitives-small")}, "train.init: models/primitives-small, must be empty"),
+        ({"train": TrainConfig(init="models/uma-small")}, "train.init: models/uma-small, must be empty"),
         ({"train": TrainConfig(minutes=1.0)}, "train.minutes: 1, must be 0"),
         ({"tolerance": 0.0}, "tolerance: 0.0, must be"),
         ({"tasks": ()}, "tasks: none"),
